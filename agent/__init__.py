@@ -1,0 +1,1 @@
+"""The agent: the loyalty API on a POS machine, served from a local database."""

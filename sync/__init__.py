@@ -1,0 +1,1 @@
+"""What carries captures to central, and the receiver at head office."""
