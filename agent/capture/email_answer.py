@@ -1,0 +1,84 @@
+"""The rules of *set e-mail* (`reference/set-email.txt`)."""
+
+import re
+
+import email_validator
+import msgspec
+
+from agent.capture.documents import Json, read_object, without_member
+from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal
+from agent.store.facts import EmailAnswered, EmailStatus
+
+_ADDRESS = "emailAddress"
+_STATUSES = {status.value: status for status in EmailStatus}
+# Addresses of this plain shape are what the validator accepts without a second thought,
+# at a fiftieth of its cost; all others go to it.
+_PLAIN_ADDRESS = re.compile(
+    r"[A-Za-z0-9_+-]{1,32}(?:\.[A-Za-z0-9_+-]{1,15}){0,2}"
+    r"@(?:[A-Za-z0-9]{1,30}\.){1,4}[A-Za-z]{2,30}",
+    re.ASCII,
+)
+# The domains kept for tests and private networks: the till's customer may well have one
+# (`reference/README.md`, address syntax). The list is the library's switch for them.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+
+def read_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) -> EmailAnswered:
+    """Take a till's request body for the session `correlation_id`.
+
+    Whether there is such a session is not looked at here: the body comes first.
+    Raises `Refusal` with the page's message.
+    """
+    members = read_object(body)
+    status = _read_status(members.get("status"))
+    address = _read_address(members.get(_ADDRESS), status, check_syntax=check_syntax)
+    kept = without_member(body, _ADDRESS) if _ADDRESS in members else body
+    return EmailAnswered(correlation_id, status, address, kept)
+
+
+def _read_status(value: Json) -> EmailStatus:
+    if isinstance(value, str):
+        if value in _STATUSES:
+            return _STATUSES[value]
+        shown = value
+    else:
+        shown = msgspec.json.encode(value).decode()
+    raise Refusal(f"Email capture option {shown} is not supported!")
+
+
+def _read_address(value: Json, status: EmailStatus, *, check_syntax: bool) -> str | None:
+    given = value is not None and not (isinstance(value, str) and not value.strip())
+    if status is not EmailStatus.ACCEPTED:
+        if given:
+            raise Refusal(f"Email address not expected when status is {status}")
+        return None
+    if not given:
+        raise Refusal(ADDRESS_REQUIRED)
+    if not isinstance(value, str) or "\0" in value:
+        raise Refusal(ADDRESS_NOT_VALID)
+    address = value.strip()
+    if check_syntax and not is_email_address(address):
+        raise Refusal(ADDRESS_NOT_VALID)
+    return address
+
+
+def is_email_address(address: str) -> bool:
+    """Tell whether `address` is one by `reference/README.md`, address syntax."""
+    return _PLAIN_ADDRESS.fullmatch(address) is not None or _passes_the_validator(address)
+
+
+def _passes_the_validator(address: str) -> bool:
+    try:
+        email_validator.validate_email(
+            address,
+            check_deliverability=False,
+            allow_smtputf8=True,
+            allow_empty_local=False,
+            allow_quoted_local=False,
+            allow_domain_literal=False,
+            allow_display_name=False,
+            globally_deliverable=True,
+        )
+    except email_validator.EmailNotValidError:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""The rules of *start anonymous session* (`reference/start-anonymous-session.txt`)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.capture.documents import Json, read_object
+from agent.capture.locales import Locale, first_valid_locale
+from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
+from agent.store.facts import SessionStarted
+
+MAX_CORRELATION_ID_CODE_POINTS = 128
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
+_STRING_FIELDS = tuple(RefusedField)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStart:
+    """A session start that the rules allow: the fact to keep, and how to answer it.
+
+    `locale` is None where neither query nor body names a valid one.
+    """
+
+    started: SessionStarted
+    locale: Locale | None
+    anonymous: bool
+
+
+def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
+    """Take a till's request body and the `locale` values of its query string.
+
+    Raises `Refusal` with the page's message.
+    """
+    members = read_object(body)
+    correlation_id = members.get("correlationId")
+    if not is_correlation_id(correlation_id):
+        raise Refusal(INVALID_CORRELATION_ID)
+    for field in _STRING_FIELDS:
+        _refuse_unless_text(field, members.get(field))
+    query_locale = first_valid_locale(query_locales)
+    return SessionStart(
+        started=SessionStarted(
+            correlation_id=str(correlation_id),
+            query_locale=query_locale.value if query_locale else None,
+            closed=_is_closed(members.get("userStatus")),
+            body=body,
+        ),
+        locale=query_locale or first_valid_locale([members.get("locale")]),
+        anonymous=bool(members.get("anonymousSessionId")),
+    )
+
+
+def is_correlation_id(value: object) -> bool:
+    """Tell whether `value` can name a session: `reference/README.md`, valid correlation id."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= MAX_CORRELATION_ID_CODE_POINTS
+        and not value.isspace()
+        and value not in {".", ".."}
+        and _CONTROL_CHARACTER.search(value) is None
+    )
+
+
+def _refuse_unless_text(field: RefusedField, value: Json) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise Refusal(f"{field} must be a string")
+    if "\0" in value:
+        raise Refusal(f"{field} must not contain a NUL character")
+
+
+def _is_closed(user_status: Json) -> bool:
+    return isinstance(user_status, str) and user_status.upper() == "CLOSED"

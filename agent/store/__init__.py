@@ -1,0 +1,1 @@
+"""The local database: what a till was promised is on the disk here, and leaves from here."""

@@ -1,0 +1,151 @@
+"""Opens the agent's database file: rights, pragmas, schema, numbering."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import bindparam, func, insert, select
+
+from agent.store.mark import Marked
+from agent.store.numbering import Numbering, begin_epoch, read_numbering
+from agent.store.schema import bring_up_to_date
+from agent.store.statements import compiled, constant
+from agent.store.tables import Boot, table_of
+
+DATABASE_FILE = "agent.db"
+_boot = table_of(Boot)
+ADD_BOOT = compiled(insert(_boot))
+BOOT_NUMBER = compiled(select(_boot.c.number).where(_boot.c.boot_id == bindparam("boot_id")))
+LAST_BOOT_NUMBER = compiled(select(func.coalesce(func.max(_boot.c.number), constant(0))))
+
+# synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
+# wal_autocheckpoint=0: a checkpoint inside a commit would stand in an answer's way; the
+# writer runs it. secure_delete: an erased address is overwritten with zeros.
+# journal_size_limit: a WAL that grew once gives its space back.
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA wal_autocheckpoint=0",
+    "PRAGMA journal_size_limit=16777216",
+    "PRAGMA cache_size=-8192",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA trusted_schema=OFF",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the store cannot know by itself: the clock, new ids, this start of the machine."""
+
+    now_us: Callable[[], int]
+    new_epoch: Callable[[], str]
+    boot_id: str
+
+
+def connect_for_writing(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes. Raises `sqlite3.Error`.
+
+    The driver's own transaction handling is off: a deferred BEGIN that then writes can fail
+    at once, whatever the busy timeout.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).fetchall()
+        bring_up_to_date(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def settle_wal(connection: sqlite3.Connection) -> None:
+    """Put on the disk what a WAL left behind holds, before anything is answered from it.
+
+    A process killed between writing a commit and syncing it, or a sync that failed, leaves
+    frames that SQLite takes over at the next start though they were never synced. A till
+    that asks again would be told "already recorded", without a write and so without a
+    sync. The checkpoint syncs the WAL, copies it into the database and syncs that.
+    """
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the body in one transaction: committed and synced when this returns.
+
+    After a full disk or an I/O error SQLite has rolled back already; a second ROLLBACK
+    would only hide the error.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def open_numbering(
+    connection: sqlite3.Connection, mark: Marked | None, circumstances: Circumstances
+) -> Numbering:
+    """Read the numbering, and begin a new epoch where the old one's numbers are in doubt."""
+    numbering = read_numbering(connection)
+    reason = reason_for_new_epoch(numbering, mark)
+    if reason is None:
+        return numbering
+    with transaction(connection):
+        return begin_epoch(
+            connection,
+            numbering,
+            epoch=circumstances.new_epoch(),
+            at_us=circumstances.now_us(),
+            reason=reason,
+        )
+
+
+def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | None:
+    """Say why the file must not go on in its current epoch; None when it may.
+
+    The mark is noted after each commit: a file that holds less than it says, or does not
+    know its epoch, is not the file that was written last.
+    """
+    if numbering.current is None:
+        return "new file"
+    if mark is None:
+        return None
+    extent = numbering.extent_of(mark.epoch)
+    if extent is None:
+        return "file restored from a copy: it does not know the epoch last used here"
+    if extent < mark.sequence:
+        return f"file stepped back from sequence {mark.sequence} to {extent}"
+    return None
+
+
+def open_boot(connection: sqlite3.Connection, circumstances: Circumstances) -> int:
+    """Return the number of this start of the machine, noting one not seen before."""
+    known = connection.execute(BOOT_NUMBER.sql, (circumstances.boot_id,)).fetchone()
+    if known is not None:
+        return int(known[0])
+    with transaction(connection):
+        number = int(connection.execute(LAST_BOOT_NUMBER.sql).fetchone()[0]) + 1
+        values = {
+            "number": number,
+            "boot_id": circumstances.boot_id,
+            "first_seen_us": circumstances.now_us(),
+        }
+        connection.execute(ADD_BOOT.sql, ADD_BOOT.row(values))
+    return number
+
+
+def database_bytes(directory: Path) -> int:
+    """Return what the database of `directory` and its WAL take on the disk."""
+    return sum(
+        file.stat().st_size
+        for file in (directory / DATABASE_FILE, directory / f"{DATABASE_FILE}-wal")
+        if file.exists()
+    )

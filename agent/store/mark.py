@@ -1,0 +1,64 @@
+"""The number last committed, noted outside the database.
+
+SQLite steps back in silence when its WAL is damaged, and so does a database restored from
+a copy. New captures would then get numbers that head office already knows for others. The
+mark tells: it is written after each commit and synced every few seconds.
+"""
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+MARK_FILE = "agent.mark"
+_MARK_BYTES = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The epoch and the sequence of the last commit that was noted."""
+
+    epoch: str
+    sequence: int
+
+
+def read_mark(directory: Path) -> Marked | None:
+    """Return what is noted in `directory`; None where nothing readable is."""
+    try:
+        line = (directory / MARK_FILE).read_bytes()
+        epoch, sequence, checksum = line.decode("ascii").split()
+        if int(checksum, 16) != _checksum(epoch, int(sequence)):
+            return None
+        return Marked(epoch, int(sequence))
+    except (OSError, ValueError):
+        return None
+
+
+class Mark:
+    """Notes commits in the mark file of a directory, open from construction to `close`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor = os.open(directory / MARK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def note(self, epoch: str, sequence: int) -> None:
+        """Write the number, to the page cache only: it survives the process, not the power."""
+        line = f"{epoch} {sequence} {_checksum(epoch, sequence):08x}"
+        os.pwrite(self._descriptor, line.ljust(_MARK_BYTES - 1).encode() + b"\n", 0)
+
+    def sync(self) -> None:
+        """Put what was noted on the disk."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        """Return the open mark."""
+        return self
+
+
+def _checksum(epoch: str, sequence: int) -> int:
+    return zlib.crc32(f"{epoch} {sequence}".encode())

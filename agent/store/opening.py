@@ -1,0 +1,78 @@
+"""Opens a storage directory whatever state it is in: empty, in use for years, or damaged."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.logs import log_event
+from agent.store.database import DATABASE_FILE, Circumstances
+from agent.store.durable import sync_directory
+from agent.store.set_aside import has_strays, set_aside
+from agent.store.space import Limits
+from agent.store.store import Store
+from agent.store.troubles import StorageDamaged, StorageDown, StorageTrouble, trouble_of
+from agent.store.vault import UnusableKey, open_vault
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpener:
+    """Opens the store of `directory`, time after time while the agent runs.
+
+    A file that is not a database any more is set aside, never deleted, and a fresh one
+    begun under a new epoch: tills are served, and what the old one holds can be salvaged.
+    """
+
+    directory: Path
+    key_file: Path
+    limits: Limits
+    circumstances: Circumstances
+
+    def open(self) -> Store:
+        """Open the store. Raises a `StorageTrouble` where that has to wait."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if has_strays(self._database):
+                self.set_aside("a WAL without its database")
+            store = self._open_or_replace()
+            sync_directory(self.directory)
+        except (sqlite3.Error, OSError) as error:
+            raise trouble_of(error, self.directory) from error
+        last = store.numbering.last
+        log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
+        return store
+
+    def set_aside(self, reason: str) -> None:
+        """Move the database out of the way. Raises `OSError`."""
+        now = datetime.fromtimestamp(self.circumstances.now_us() / 1e6, UTC)
+        place = set_aside(self._database, f"{now:%Y%m%dT%H%M%SZ}")
+        log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(place))
+
+    @property
+    def _database(self) -> Path:
+        return self.directory / DATABASE_FILE
+
+    def _open_or_replace(self) -> Store:
+        try:
+            return self._open_once()
+        except sqlite3.DatabaseError as error:
+            trouble = trouble_of(error, self.directory)
+            if not isinstance(trouble, StorageDamaged):
+                raise
+            self.set_aside(str(trouble))
+        return self._open_once()
+
+    def _open_once(self) -> Store:
+        try:
+            vault = open_vault(self.key_file)
+        except UnusableKey as error:
+            raise StorageDown(str(error)) from error
+        return Store(self.directory, vault, self.limits, self.circumstances)
+
+
+OpenStore = Callable[[], Store]
+__all__ = ["OpenStore", "StorageTrouble", "StoreOpener"]

@@ -1,0 +1,176 @@
+"""What others may ask of the store: short questions on read-only connections of their own.
+
+A connection is opened for each question and closed after it: a reader that stayed would
+hold the WAL back, and would go on reading a file that was set aside.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
+
+from agent.store.database import DATABASE_FILE, database_bytes
+from agent.store.facts import DeliveryState, Receipt
+from agent.store.numbering import read_numbering
+from agent.store.set_aside import list_set_aside
+from agent.store.statements import compiled, constant
+from agent.store.tables import (
+    DeadLetter,
+    Delivery,
+    Destination,
+    EmailAnswer,
+    Event,
+    Session,
+    Settled,
+    table_of,
+)
+from agent.store.troubles import free_bytes
+
+CENTRAL = "central"
+_event = table_of(Event)
+_session = table_of(Session)
+_answer = table_of(EmailAnswer)
+_destination = table_of(Destination)
+_delivery = table_of(Delivery)
+_settled = table_of(Settled)
+_dead = table_of(DeadLetter)
+_central = constant(CENTRAL)
+
+_watermark = func.coalesce(
+    select(_destination.c.watermark).where(_destination.c.name == _central).scalar_subquery(),
+    constant(0),
+)
+_delivered_at = (
+    select(func.min(_delivery.c.delivered_at_us))
+    .where(_delivery.c.destination == _central, _delivery.c.through_position >= _event.c.position)
+    .scalar_subquery()
+)
+_named = _session.c.correlation_id == bindparam("correlation_id")
+_captures = union_all(
+    select(_session.c.position, null().label("status")).where(_named),
+    select(_answer.c.position, _answer.c.status)
+    .join(_session, _session.c.position == _answer.c.session_position)
+    .where(_named),
+).subquery()
+CAPTURES_OF_SESSION = compiled(
+    select(
+        _event.c.position,
+        _event.c.occurred_at_us,
+        _captures.c.status,
+        _dead.c.position.is_not(None),
+        or_(_event.c.position <= _watermark, _settled.c.position.is_not(None)),
+        func.coalesce(_settled.c.delivered_at_us, _delivered_at),
+    )
+    .join(_captures, _captures.c.position == _event.c.position)
+    .outerjoin(
+        _settled,
+        and_(_settled.c.destination == _central, _settled.c.position == _event.c.position),
+    )
+    .outerjoin(_dead, and_(_dead.c.destination == _central, _dead.c.position == _event.c.position))
+    .order_by(_event.c.position)
+)
+_first_waiting = (
+    select(func.min(_event.c.position)).where(_event.c.position > _watermark).scalar_subquery()
+)
+BACKLOG = compiled(
+    select(
+        _watermark,
+        select(func.count())
+        .select_from(_settled)
+        .where(_settled.c.destination == _central)
+        .scalar_subquery(),
+        select(func.count())
+        .select_from(_dead)
+        .where(_dead.c.destination == _central)
+        .scalar_subquery(),
+        select(_event.c.occurred_at_us)
+        .where(_event.c.position == _first_waiting)
+        .scalar_subquery(),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStatus:
+    """Where one capture stands. Times in microseconds since 1970 UTC; `status` of an answer."""
+
+    receipt: Receipt
+    captured_at_us: int
+    state: DeliveryState
+    delivered_at_us: int | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What the store holds, for a person and for metrics. Bytes; microseconds since 1970 UTC."""
+
+    last: Receipt
+    watermark: int
+    waiting: int
+    oldest_waiting_at_us: int | None
+    dead_letters: int
+    database_bytes: int
+    free_bytes: int
+    set_aside: list[str]
+
+
+class Reader:
+    """Answers questions about the store of a directory. Blocks: call it off the event loop."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def session(self, correlation_id: str) -> list[CaptureStatus]:
+        """Return the session start and its answers, in order; empty when there is none."""
+        with self._connection() as connection:
+            numbering = read_numbering(connection)
+            rows = connection.execute(
+                CAPTURES_OF_SESSION.sql, (correlation_id,) * len(CAPTURES_OF_SESSION.names)
+            ).fetchall()
+        return [
+            CaptureStatus(
+                receipt=numbering.receipt(position),
+                captured_at_us=captured_at_us,
+                state=_state(is_refused=bool(refused), is_settled=bool(settled)),
+                delivered_at_us=delivered_at_us if settled and not refused else None,
+                status=status,
+            )
+            for position, captured_at_us, status, refused, settled, delivered_at_us in rows
+        ]
+
+    def status(self) -> StoreStatus:
+        """Count what waits and measure what it takes; does not depend on the backlog."""
+        with self._connection() as connection:
+            numbering = read_numbering(connection)
+            row = connection.execute(BACKLOG.sql).fetchone()
+        watermark, settled_ahead, dead_letters, oldest_us = row
+        return StoreStatus(
+            last=numbering.last,
+            watermark=numbering.receipt(watermark).sequence if watermark else 0,
+            waiting=numbering.last_position - watermark - settled_ahead,
+            oldest_waiting_at_us=oldest_us,
+            dead_letters=dead_letters,
+            database_bytes=database_bytes(self._directory),
+            free_bytes=free_bytes(self._directory),
+            set_aside=list_set_aside(self._directory),
+        )
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        uri = f"{(self._directory / DATABASE_FILE).absolute().as_uri()}?mode=ro"
+        with contextlib.closing(
+            sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
+        ) as connection:
+            # One snapshot for all statements of a question.
+            connection.execute("BEGIN")
+            yield connection
+
+
+def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:
+    if is_refused:
+        return DeliveryState.REFUSED
+    return DeliveryState.DELIVERED if is_settled else DeliveryState.WAITING

@@ -1,0 +1,54 @@
+"""Brings a database file to the newest schema, forward only, the old file copied aside first."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import StaticPool, create_engine, event
+
+NEWEST_REVISION = "0001"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """Return the schema revision of the file; None for a file without tables."""
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE name = 'alembic_version'")
+    if tables.fetchone() is None:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Migrate the database at `path`, open on `connection`, in one transaction.
+
+    A file from a newer version is left as it is: migrations only add. Raises
+    `sqlite3.Error`; what was there before then still is.
+    """
+    found = revision_of(connection)
+    if found == NEWEST_REVISION or (found is not None and found > NEWEST_REVISION):
+        return
+    if found is not None:
+        _copy_aside(connection, path.with_name(f"{path.name}.before-{NEWEST_REVISION}"))
+    _upgrade(connection)
+
+
+def _copy_aside(connection: sqlite3.Connection, copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+    with closing(sqlite3.connect(copy)) as target:
+        connection.backup(target)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    # Alembic is needed once in a file's life: the usual start does not pay for importing it.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    # The driver's own transaction handling is off, so that this is what begins one.
+    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as migrating:
+        config.attributes["connection"] = migrating
+        command.upgrade(config, "head")

@@ -1,0 +1,118 @@
+"""The open store: one database file and what stands beside it, in the writer's thread alone."""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from agent.store.database import (
+    DATABASE_FILE,
+    Circumstances,
+    connect_for_writing,
+    database_bytes,
+    open_boot,
+    open_numbering,
+    settle_wal,
+    transaction,
+)
+from agent.store.facts import Capture, Moment, Outcome, Receipt
+from agent.store.journal import Journal
+from agent.store.mark import Mark, read_mark
+from agent.store.space import Limits, Space
+from agent.store.troubles import StorageFull, StorageTrouble, trouble_of
+from agent.store.vault import Vault
+
+T = TypeVar("T")
+# A checkpoint copies the WAL's pages into the database. Rows, because SQLite does not tell
+# the pages cheaply: one capture touches a handful of them.
+ROWS_PER_CHECKPOINT = 2_000
+ROWS_BEFORE_FORCED_CHECKPOINT = 16_000
+
+
+class Store:
+    """Records captures durably. Every method raises a `StorageTrouble` where the disk fails it."""
+
+    def __init__(
+        self, directory: Path, vault: Vault, limits: Limits, circumstances: Circumstances
+    ) -> None:
+        self.directory = directory
+        self.space = Space(directory, limits)
+        self.connection = connect_for_writing(directory / DATABASE_FILE)
+        self._files = contextlib.ExitStack()
+        self._files.callback(self.connection.close)
+        try:
+            settle_wal(self.connection)
+            found = read_mark(directory)
+            self._mark = self._files.enter_context(contextlib.closing(Mark(directory)))
+            self.numbering = open_numbering(self.connection, found, circumstances)
+            boot_number = open_boot(self.connection, circumstances)
+        except BaseException:
+            self._files.close()
+            raise
+        self._journal = Journal(self.connection, vault, self.numbering, boot_number)
+        self._note(self.numbering.last)
+        self.rows_since_checkpoint = 0
+
+    def record(self, captures: Sequence[tuple[Capture, Moment]]) -> list[Outcome]:
+        """Record a group in one transaction and one sync: on the disk when this returns.
+
+        What the numbers promise advances only after the commit. Raises what a single bad
+        capture raises, for the whole group, with nothing written.
+        """
+        with self._naming_trouble():
+            self.require_room()
+            with transaction(self.connection):
+                outcomes, last_position = self._journal.record(captures)
+        self.rows_since_checkpoint += last_position - self.numbering.last_position
+        self.numbering.advance_to(last_position)
+        self._note(self.numbering.last)
+        return outcomes
+
+    def run(self, chore: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `chore` in a transaction of its own; allowed on a full disk."""
+        with self._naming_trouble(), transaction(self.connection):
+            return chore(self.connection)
+
+    def checkpoint(self) -> None:
+        """Carry the WAL into the database file, as far as no reader needs it."""
+        with self._naming_trouble():
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self.rows_since_checkpoint = 0
+
+    def keep_up(self) -> None:
+        """Do what is due every few seconds: sync the mark, lay the ballast down."""
+        with self._naming_trouble():
+            self._mark.sync()
+            self.space.keep_ballast()
+
+    def require_room(self) -> None:
+        """Raise `StorageFull` while captures have no room."""
+        self.space.require_room(database_bytes(self.directory))
+
+    def close(self) -> None:
+        """Sync the mark and close the file; SQLite carries the rest of the WAL over."""
+        self._files.close()
+
+    def _note(self, last: Receipt) -> None:
+        # The commit stands whatever becomes of the note; one that is too low only guards less.
+        with contextlib.suppress(OSError):
+            self._mark.note(last.epoch, last.sequence)
+
+    @contextlib.contextmanager
+    def _naming_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
+                raise
+            raise self._trouble_of(error) from error
+        except OSError as error:
+            raise self._trouble_of(error) from error
+
+    def _trouble_of(self, error: sqlite3.Error | OSError) -> StorageTrouble:
+        trouble = trouble_of(error, self.directory)
+        if isinstance(trouble, StorageFull):
+            # Acknowledging and purging need a little space to make more of it.
+            self.space.give_up_ballast()
+        return trouble
