@@ -1,0 +1,1 @@
+"""The till's door: HTTP in, rules asked, captures handed to the store, answers out."""

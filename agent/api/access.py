@@ -1,0 +1,111 @@
+"""Who may talk to the agent: Host and Origin against web pages, a token where one is set.
+
+A web page open in a browser on the POS machine can send requests to localhost. One from
+another origin is told apart by its `Origin`; one whose name was rebound to 127.0.0.1 by its
+`Host`.
+"""
+
+import hmac
+import ipaddress
+from functools import lru_cache
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from agent.api.problems import ErrorCode, Problem
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+_PREFLIGHT_HEADERS = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
+}
+
+
+class Access:
+    """The rules of `[api] allowed_hosts`, `cors_origins` and `token_file`."""
+
+    def __init__(
+        self, allowed_hosts: frozenset[str], cors_origins: frozenset[str], token: str | None
+    ) -> None:
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._cors_origins = cors_origins
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._is_own_host = lru_cache(maxsize=64)(self._names_this_machine)
+
+    def check(self, request: web.BaseRequest) -> None:
+        """Raise a `Problem` unless the request may go on."""
+        headers = request.headers
+        host = headers.get(hdrs.HOST, "")
+        if not self._is_own_host(host):
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                "This Host is not served here: use localhost, or add it to [api] allowed_hosts",
+                ErrorCode.FORBIDDEN,
+            )
+        origin = headers.get(hdrs.ORIGIN)
+        if origin is not None and not self._is_welcome(origin, request.scheme, host):
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                "Pages of this Origin may not use the agent: add it to [api] cors_origins",
+                ErrorCode.FORBIDDEN,
+            )
+        if self._token is not None:
+            self._check_token(request)
+
+    def headers_for(self, request: web.BaseRequest) -> dict[str, str]:
+        """Return what tells a browser that the page may read the answer."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin not in self._cors_origins:
+            return {}
+        headers = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "Loyalty-Receipt, x-amzn-RequestId, Retry-After",
+            "Vary": "Origin",
+        }
+        return headers | (_PREFLIGHT_HEADERS if _is_preflight(request) else {})
+
+    def is_preflight(self, request: web.BaseRequest) -> bool:
+        """Tell whether a browser asks on behalf of a welcome page of another origin."""
+        return _is_preflight(request) and request.headers[hdrs.ORIGIN] in self._cors_origins
+
+    def _is_welcome(self, origin: str, scheme: str, host: str) -> bool:
+        return origin in self._cors_origins or origin.lower() == f"{scheme}://{host}".lower()
+
+    def _names_this_machine(self, host_header: str) -> bool:
+        host = _without_port(host_header)
+        return host == "localhost" or host in self._allowed_hosts or _is_loopback(host)
+
+    def _check_token(self, request: web.BaseRequest) -> None:
+        if request.path in OPEN_PATHS or self.is_preflight(request):
+            return
+        given = request.headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape")
+        if self._token is None or not hmac.compare_digest(given, self._token):
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "This request needs the agent's token",
+                ErrorCode.UNAUTHORIZED,
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+
+def _is_preflight(request: web.BaseRequest) -> bool:
+    return (
+        request.method == hdrs.METH_OPTIONS
+        and hdrs.ORIGIN in request.headers
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    )
+
+
+def _without_port(host_header: str) -> str:
+    host = host_header.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

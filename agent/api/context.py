@@ -1,0 +1,44 @@
+"""What the handlers need of the rest of the agent, put together by the composition root."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from agent.api.access import Access
+from agent.api.metrics import Metrics
+from agent.capture.program import SessionAnswers
+from agent.store.facts import Moment
+from agent.store.reader import Reader
+from agent.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this agent is, for status and metrics."""
+
+    version: str
+    store_id: str
+    till_id: str
+    started_at_us: int
+    storage_directory: str
+    central_url: str
+    central_protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts behind the handlers. `now` and `new_request_id` are the only clock and dice."""
+
+    identity: Identity
+    access: Access
+    writer: Writer
+    reader: Reader
+    answers: SessionAnswers
+    metrics: Metrics
+    now: Callable[[], Moment]
+    new_request_id: Callable[[], str]
+    check_email_syntax: bool
+
+
+CONTEXT = web.AppKey("context", Context)

@@ -1,0 +1,84 @@
+"""What Prometheus is told: counters kept on the way, gauges read when asked."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agent.store.facts import Capture, Recorded, SessionStarted
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_GROUP = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """The agent's metrics in a registry of their own. No label ever holds a till's words."""
+
+    def __init__(self, version: str) -> None:
+        self._registry = CollectorRegistry()
+        captures = Counter(
+            "loyalty_agent_captures",
+            "Captures acknowledged to tills; repeated: recorded by an earlier request",
+            ["type", "outcome"],
+            registry=self._registry,
+        )
+        self._captures = {
+            (kind, repeated): captures.labels(kind, "repeated" if repeated else "recorded")
+            for kind in ("session", "email")
+            for repeated in (False, True)
+        }
+        self._problems = Counter(
+            "loyalty_agent_problems",
+            "Requests answered with an error",
+            ["code"],
+            registry=self._registry,
+        )
+        self._commit_seconds = Histogram(
+            "loyalty_agent_commit_seconds",
+            "Time to record a group of captures, sync included",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._group_captures = Histogram(
+            "loyalty_agent_group_captures",
+            "Captures that shared a transaction and a sync",
+            buckets=_GROUP,
+            registry=self._registry,
+        )
+        info = GaugeMetricFamily("loyalty_agent_info", "This agent", labels=["version"])
+        info.add_metric([version], 1)
+        self._info = info
+
+    def recorded(self, capture: Capture, recorded: Recorded) -> None:
+        """Count a capture that a till was told is on the disk."""
+        kind = "session" if isinstance(capture, SessionStarted) else "email"
+        self._captures[kind, recorded.repeated].inc()
+
+    def refused(self, code: str) -> None:
+        """Count a request answered with the error `code`."""
+        self._problems.labels(code).inc()
+
+    def committed(self, captures: int, seconds: float) -> None:
+        """Note a commit; called in the writer's thread."""
+        self._commit_seconds.observe(seconds)
+        self._group_captures.observe(captures)
+
+    def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
+        """Write all metrics and the `gauges` (name, help, value) in the text format 0.0.4."""
+        registry = CollectorRegistry()
+        registry.register(_Snapshot([self._info, *map(_gauge, gauges)]))
+        return generate_latest(self._registry) + generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _gauge(gauge: tuple[str, str, float]) -> GaugeMetricFamily:
+    name, documentation, value = gauge
+    return GaugeMetricFamily(name, documentation, value=value)

@@ -1,0 +1,320 @@
+"""The OpenAPI 3.1 document of the till API, made from the same tables as the answers."""
+
+from agent.api.bodies import MAX_BODY_BYTES
+from agent.api.problems import ErrorCode
+from agent.capture.locales import Locale
+from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
+from agent.store.facts import DeliveryState, EmailStatus
+
+Schema = dict[str, object]
+_STRING: Schema = {"type": "string"}
+_OPTIONAL_STRING: Schema = {"type": ["string", "null"]}
+_NUMBER: Schema = {"type": "number"}
+_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_OPTIONAL_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
+_EPOCH: Schema = {"type": "string", "format": "uuid"}
+_SEQUENCE: Schema = {"type": "integer", "minimum": 1}
+_CORRELATION_ID: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_CORRELATION_ID_CODE_POINTS,
+    "description": "Recommended: a GUID. Not blank, no control character, not . or ..",
+}
+
+_SAID = {
+    "400": "The request breaks a rule, or is not valid HTTP",
+    "401": "A token is set and was not shown",
+    "403": "The Host or Origin is not one of ours",
+    "404": "There is nothing at this address, or no such session",
+    "405": "The address does not take this method",
+    "408": "The body did not arrive in time",
+    "413": f"The body is larger than {MAX_BODY_BYTES} bytes",
+    "415": "The Content-Encoding is not gzip, deflate or identity",
+    "417": "Only the expectation 100-continue can be met",
+    "500": "A fault of the agent; nothing was recorded",
+    "503": "Nothing can be recorded at the moment; ask again",
+    "507": "The disk is full; nothing was recorded",
+}
+_ALWAYS = ("400", "401", "403", "405", "417", "500")
+_TAKING = (*_ALWAYS, "408", "413", "415", "503", "507")
+
+
+def document(version: str) -> Schema:
+    """Return the document, for `GET /openapi.json`."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Loyalty agent",
+            "version": version,
+            "description": "The loyalty platform's two till calls, served on the POS machine.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": _paths(),
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _paths() -> Schema:
+    return {
+        "/client/users/anonymous/sessions": {"post": _start_session()},
+        "/client/users/{correlation_id}/profile/email": {"put": _set_email()},
+        "/agent/v1/sessions/{correlation_id}": {
+            "get": _operation(
+                "showSession",
+                "Where a session and its e-mail answers stand",
+                _json("SessionState"),
+                parameters=[_path_id()],
+                errors=(*_ALWAYS, "404", "503"),
+            )
+        },
+        "/agent/v1/status": {"get": _operation("showStatus", "The agent's state", _json("Status"))},
+        "/healthz": {"get": _operation("isAlive", "The process serves", _json("Word"), open_=True)},
+        "/readyz": {
+            "get": _operation(
+                "isReady",
+                "Captures can be taken now",
+                _json("Word"),
+                errors=(*_ALWAYS, "503", "507"),
+                open_=True,
+            )
+        },
+        "/metrics": {"get": _operation("showMetrics", "Prometheus metrics", _text("text/plain"))},
+        "/openapi.json": {
+            "get": _operation("showOpenapi", "This document", {"application/json": {"schema": {}}})
+        },
+        "/": {"get": _operation("showPage", "The status page", _text("text/html"))},
+    }
+
+
+def _start_session() -> Schema:
+    return _operation(
+        "startSession",
+        "Start an anonymous session",
+        _json("SessionAnswer"),
+        parameters=[
+            {
+                "name": "locale",
+                "in": "query",
+                "description": "Goes before the body's. Anything but "
+                + ", ".join(Locale)
+                + " counts as not given.",
+                "schema": _STRING,
+            }
+        ],
+        body="SessionStart",
+        errors=_TAKING,
+        receipt=True,
+    )
+
+
+def _set_email() -> Schema:
+    return _operation(
+        "setEmail",
+        "Give the customer's answer to the e-mail prompt",
+        _json("EmailUpdated"),
+        parameters=[_path_id()],
+        body="EmailAnswer",
+        errors=(*_TAKING, "404"),
+        receipt=True,
+    )
+
+
+def _operation(  # noqa: PLR0913 - one keyword for each part of an operation
+    name: str,
+    summary: str,
+    content: Schema,
+    *,
+    parameters: list[Schema] | None = None,
+    body: str | None = None,
+    errors: tuple[str, ...] = _ALWAYS,
+    receipt: bool = False,
+    open_: bool = False,
+) -> Schema:
+    success: Schema = {"description": "Done", "content": content, "headers": _headers(receipt)}
+    operation: Schema = {
+        "operationId": name,
+        "summary": summary,
+        "responses": {"200": success} | {status: _error(status) for status in sorted(errors)},
+    }
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": _json(body)}
+    if open_:
+        operation["security"] = []
+    return operation
+
+
+def _headers(receipt: bool) -> Schema:  # noqa: FBT001 - a part of the operation above
+    headers: Schema = {"x-amzn-RequestId": {"schema": {"type": "string", "format": "uuid"}}}
+    if receipt:
+        headers["Loyalty-Receipt"] = {
+            "description": "<epoch>/<sequence>: the number head office finds the capture under",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^[0-9a-f-]{36}/[1-9][0-9]*$"},
+        }
+    return headers
+
+
+def _error(status: str) -> Schema:
+    error: Schema = {
+        "description": _SAID[status],
+        "content": _json("Error"),
+    }
+    if status == "405":
+        error["headers"] = {"Allow": {"schema": _STRING}}
+    if status == "503":
+        error["headers"] = {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+    return error
+
+
+def _json(schema: str) -> Schema:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _text(media_type: str) -> Schema:
+    return {media_type: {"schema": _STRING}}
+
+
+def _path_id() -> Schema:
+    return {
+        "name": "correlation_id",
+        "in": "path",
+        "required": True,
+        "description": "The session's correlationId, percent-encoded",
+        "schema": _CORRELATION_ID,
+    }
+
+
+def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
+    """Return an object with exactly these members."""
+    return {
+        "type": "object",
+        "properties": required | (optional or {}),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _schemas() -> Schema:
+    return {
+        "SessionStart": _session_start(),
+        "SessionAnswer": _session_answer(),
+        "EmailAnswer": _email_answer(),
+        "EmailUpdated": _object({"message": {"const": "Email option updated."}}),
+        "SessionState": _session_state(),
+        "Status": _status(),
+        "Word": _object({"status": _STRING}),
+        "Error": _object(
+            {
+                "statusCode": {"type": "integer"},
+                "errorMessage": _STRING,
+                "errorCode": {"enum": [code.value for code in ErrorCode]},
+            }
+        ),
+    }
+
+
+def _session_start() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "correlationId": _CORRELATION_ID,
+            "externalIdentifier": _OPTIONAL_STRING,
+            "channel": _OPTIONAL_STRING,
+            "locale": {"description": f"One of {', '.join(Locale)}; anything else is ignored"},
+            "anonymousSessionId": _OPTIONAL_STRING,
+            "userStatus": _OPTIONAL_STRING,
+        },
+        "required": ["correlationId"],
+        "additionalProperties": True,
+    }
+
+
+def _session_answer() -> Schema:
+    rules = ("minRedeem", "maxRedeem", "redeemIncrement")
+    limits = {f"{rule}{unit}": _NUMBER for rule in rules for unit in ("Points", "Amount")}
+    return _object(
+        {
+            "loyaltyId": {"const": "anonymous"},
+            "membershipType": {"const": "N"},
+            "status": _STRING,
+            "prompt": _STRING,
+            "isValid": {"type": "boolean"},
+            "promptMessage": _STRING,
+            "receiptMessage": _STRING,
+            "pointsBalance": _NUMBER,
+            "userMaxRedeemDollars": _NUMBER,
+            "redemptionRules": _object({**limits, "currency": _STRING}),
+            "sessionCorrelationId": _CORRELATION_ID,
+            "receiptPreference": _STRING,
+        }
+    )
+
+
+def _email_answer() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "emailAddress": {
+                **_OPTIONAL_STRING,
+                "description": "Required when accepted, not expected otherwise",
+            },
+            "status": {"enum": [status.value for status in EmailStatus]},
+        },
+        "required": ["status"],
+        "additionalProperties": True,
+    }
+
+
+def _session_state() -> Schema:
+    where: dict[str, Schema] = {
+        "epoch": _EPOCH,
+        "sequence": _SEQUENCE,
+        "capturedAt": _TIME,
+        "state": {"enum": [state.value for state in DeliveryState]},
+        "deliveredAt": _OPTIONAL_TIME,
+    }
+    answer = _object({"status": {"enum": [status.value for status in EmailStatus]}, **where})
+    return _object(
+        {
+            "correlationId": _CORRELATION_ID,
+            **where,
+            "emailAnswers": {"type": "array", "items": answer},
+        }
+    )
+
+
+def _status() -> Schema:
+    storage = _object(
+        {
+            "state": {"enum": ["ready", "full", "down"]},
+            "directory": _STRING,
+            "databaseBytes": _COUNT,
+            "freeBytes": _COUNT,
+            "setAside": {"type": "array", "items": _STRING},
+        },
+        {"reason": _STRING},
+    )
+    return _object(
+        {
+            "version": _STRING,
+            "storeId": _STRING,
+            "tillId": _STRING,
+            "startedAt": _TIME,
+            "epoch": _OPTIONAL_STRING,
+            "lastSequence": _COUNT,
+            "watermark": _COUNT,
+            "waiting": _COUNT,
+            "oldestWaitingAt": _OPTIONAL_TIME,
+            "deadLetters": _COUNT,
+            "storage": storage,
+            "central": {"type": "object", "additionalProperties": _STRING},
+        }
+    )

@@ -1,0 +1,112 @@
+"""The outermost layer: whatever happens to a request, the answer is one of ours.
+
+aiohttp answers in plain text where a request is not valid HTTP, names an expectation it
+cannot meet, or runs into a fault. Here every answer passes one place, which also checks who
+asks, and gives each its headers and its id.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from agent.api.context import CONTEXT, Context
+from agent.api.problems import answer_of, log_problem, problem_of, problem_of_status
+
+_FOR_ALL = {
+    "Server": "loyalty-agent",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "sameorigin",
+    "Referrer-Policy": "no-referrer",
+    "X-XSS-Protection": "1;mode=block",
+}
+_REQUEST_ID = "x-amzn-RequestId"
+_Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class TillConnection(RequestHandler):
+    """A connection whose errors below HTTP are answered in the same three-field shape."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not valid HTTP; then close, as what follows cannot be understood."""
+        answer = answer_of(problem_of_status(status))
+        answer.headers.update(_FOR_ALL)
+        if self.writer_has_started(request):
+            raise ConnectionError("the answer was already begun")
+        answer.force_close()
+        return answer
+
+    @staticmethod
+    def writer_has_started(request: web.BaseRequest) -> bool:
+        """Tell whether a part of an answer is on its way already."""
+        return request.writer.output_size > 0
+
+
+class TillServer(web.Server):
+    """An aiohttp server of `TillConnection`s."""
+
+    def __call__(self) -> RequestHandler:
+        """Make the protocol of a new connection."""
+        return TillConnection(self, loop=self._loop, **self._kwargs)
+
+
+class TillRunner(web.AppRunner):
+    """Runs the till API. Connections stay open between requests; no access log."""
+
+    def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
+        # The access log would cost as much as everything else together. Bodies are decoded
+        # in `bodies.py`, with a bound on their size.
+        super().__init__(
+            app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout
+        )
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return TillServer(
+            always_ours(self.app[CONTEXT], plain.request_handler),  # type: ignore[arg-type] # an app's handler
+            request_factory=plain.request_factory,
+            **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
+        )
+
+
+def always_ours(context: Context, handle: _Answering) -> _Answering:
+    """Wrap the application: access before, errors as answers, headers after."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        request_id = context.new_request_id()
+        try:
+            context.access.check(request)
+            if context.access.is_preflight(request):
+                response: web.StreamResponse = web.Response(status=HTTPStatus.NO_CONTENT)
+            else:
+                response = await handle(request)
+        except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
+            problem = problem_of(error)
+            log_problem(problem, error, _route_of(request), request_id)
+            context.metrics.refused(problem.code.value)
+            response = answer_of(problem)
+        headers = response.headers
+        headers.update(_FOR_ALL)
+        headers[_REQUEST_ID] = request_id
+        if "Origin" in request.headers:
+            headers.update(context.access.headers_for(request))
+        return response
+
+    return answer
+
+
+def _route_of(request: web.BaseRequest) -> str:
+    """Return the pattern that was matched, as the path itself can hold what no log may."""
+    match = getattr(request, "match_info", None)
+    resource = match.route.resource if match is not None else None
+    return f"{request.method} {resource.canonical if resource else '(none)'}"

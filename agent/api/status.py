@@ -1,0 +1,134 @@
+"""What the agent says of itself: to store IT (status), to Prometheus, to a load balancer."""
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NotRequired, TypedDict
+
+from agent.api.context import Context
+from agent.store.reader import StoreStatus
+from agent.store.troubles import StorageFull, StorageTrouble
+
+CHECK_TIMEOUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether captures can be taken (`trouble` is None), and what the store holds if readable."""
+
+    trouble: StorageTrouble | None
+    store: StoreStatus | None
+
+
+class StorageReport(TypedDict):
+    """The storage part of the status."""
+
+    state: str
+    reason: NotRequired[str]
+    directory: str
+    databaseBytes: int | None
+    freeBytes: int | None
+    setAside: list[str]
+
+
+class StatusReport(TypedDict):
+    """The JSON of `GET /agent/v1/status`; what cannot be read now is null."""
+
+    version: str
+    storeId: str
+    tillId: str
+    startedAt: str
+    epoch: str | None
+    lastSequence: int | None
+    watermark: int | None
+    waiting: int | None
+    oldestWaitingAt: str | None
+    deadLetters: int | None
+    storage: StorageReport
+    central: dict[str, str]
+
+
+async def read_health(context: Context) -> Health:
+    """Ask the writer's thread and the database file."""
+    trouble: StorageTrouble | None = None
+    try:
+        await context.writer.check(CHECK_TIMEOUT_SECONDS)
+    except StorageTrouble as found:
+        trouble = found
+    try:
+        store = await asyncio.to_thread(context.reader.status)
+    except (sqlite3.Error, OSError, IndexError):
+        store = None
+    return Health(trouble, store)
+
+
+def write_status(context: Context, health: Health) -> StatusReport:
+    """Put the agent's state into the shape of `GET /agent/v1/status`."""
+    identity, store = context.identity, health.store
+    return {
+        "version": identity.version,
+        "storeId": identity.store_id,
+        "tillId": identity.till_id,
+        "startedAt": iso_time(identity.started_at_us),
+        "epoch": store.last.epoch if store else None,
+        "lastSequence": store.last.sequence if store else None,
+        "watermark": store.watermark if store else None,
+        "waiting": store.waiting if store else None,
+        "oldestWaitingAt": iso_time(store.oldest_waiting_at_us)
+        if store and store.oldest_waiting_at_us is not None
+        else None,
+        "deadLetters": store.dead_letters if store else None,
+        "storage": _storage(context, health),
+        "central": {"url": identity.central_url, "protocol": identity.central_protocol},
+    }
+
+
+def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[str, str, float]]:
+    """Put the agent's state into gauges: name, help, value."""
+    gauges = [
+        ("ready", "1 when captures can be taken", float(health.trouble is None)),
+        ("queue_depth", "Requests that wait for the writer", context.writer.waiting),
+    ]
+    if (store := health.store) is not None:
+        oldest_us = store.oldest_waiting_at_us
+        gauges += [
+            ("last_sequence", "Sequence of the last capture in the epoch", store.last.sequence),
+            ("waiting_events", "Events that central has not settled", store.waiting),
+            (
+                "oldest_waiting_seconds",
+                "Age of the oldest such event; 0 when none waits",
+                0.0 if oldest_us is None else (now_us - oldest_us) / 1e6,
+            ),
+            ("dead_letters", "Events that central refused for good", store.dead_letters),
+            ("database_bytes", "Size of the database and its WAL", store.database_bytes),
+            ("free_bytes", "Free space on the disk of the database", store.free_bytes),
+            ("databases_set_aside", "Damaged databases kept beside", len(store.set_aside)),
+        ]
+    return [(f"loyalty_agent_{name}", text, value) for name, text, value in gauges]
+
+
+def iso_time(time_us: int) -> str:
+    """Write microseconds since 1970 UTC as RFC 3339 with milliseconds."""
+    moment = datetime.fromtimestamp(time_us / 1e6, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _storage(context: Context, health: Health) -> StorageReport:
+    store = health.store
+    report: StorageReport = {
+        "state": _state(health.trouble),
+        "directory": context.identity.storage_directory,
+        "databaseBytes": store.database_bytes if store else None,
+        "freeBytes": store.free_bytes if store else None,
+        "setAside": store.set_aside if store else [],
+    }
+    if health.trouble is not None:
+        report["reason"] = str(health.trouble)
+    return report
+
+
+def _state(trouble: StorageTrouble | None) -> str:
+    if trouble is None:
+        return "ready"
+    return "full" if isinstance(trouble, StorageFull) else "down"

@@ -1,0 +1,192 @@
+"""The composition root: chooses the parts, starts them in order and stops them in order.
+
+The only place that knows clocks, ids and concrete classes.
+"""
+
+import asyncio
+import logging
+import signal
+import ssl
+import time
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from agent.api.access import Access
+from agent.api.context import Context, Identity
+from agent.api.metrics import Metrics
+from agent.api.routes import build_app
+from agent.api.server import TillRunner
+from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
+from agent.config import Settings, read_secret
+from agent.logs import log_event
+from agent.store.database import Circumstances
+from agent.store.facts import Moment
+from agent.store.lock import StoreInUse, StoreLock
+from agent.store.opening import StoreOpener
+from agent.store.reader import Reader
+from agent.store.space import Limits
+from agent.store.writer import Writer
+from agent.upkeep import Upkeep, schedule_upkeep
+from agent.version import agent_version
+
+_log = logging.getLogger(__name__)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
+ANSWER_SECONDS = 3.0
+
+
+def run_agent(settings: Settings) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit code: 0, or 1 for trouble."""
+    try:
+        return uvloop.run(_run(settings))
+    except StoreInUse as in_use:
+        log_event(_log, logging.ERROR, "agent.not_started", reason=str(in_use))
+    except OSError as error:
+        log_event(_log, logging.ERROR, "agent.not_started", reason=_explained(error, settings))
+    return 1
+
+
+async def _run(settings: Settings) -> int:
+    """Start store, scheduler, server; wait; stop them in the opposite order.
+
+    The server goes first when stopping, so that what it has taken still finds a writer; the
+    lock goes last, so that the next agent finds a closed database.
+    """
+    stop = _stop_signal()
+    async with AsyncExitStack() as parts:
+        _make_directory(settings.storage.directory)
+        parts.enter_context(StoreLock(settings.storage.directory))
+        metrics = Metrics(agent_version())
+        writer = Writer(_opener(settings), metrics)
+        writer.start()
+        parts.push_async_callback(writer.close)
+        scheduler = AsyncIOScheduler()
+        schedule_upkeep(scheduler, Upkeep(writer))
+        scheduler.start()
+        parts.callback(scheduler.shutdown, wait=False)
+        await _serve(settings, _context(settings, writer, metrics), parts)
+        await asyncio.wait({stop, writer.died}, return_when=asyncio.FIRST_COMPLETED)
+        log_event(_log, logging.INFO, "agent.stopping")
+    return 1 if writer.died.done() else 0
+
+
+async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> None:
+    runner = TillRunner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
+    await runner.setup()
+    parts.push_async_callback(runner.cleanup)
+    site = web.TCPSite(
+        runner, settings.api.host, settings.api.port, ssl_context=_tls(settings), backlog=1024
+    )
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
+
+
+def _context(settings: Settings, writer: Writer, metrics: Metrics) -> Context:
+    api, storage, central = settings.api, settings.storage, settings.central
+    return Context(
+        identity=Identity(
+            version=agent_version(),
+            store_id=settings.store.store_id,
+            till_id=settings.store.till_id,
+            started_at_us=_now().wall_us,
+            storage_directory=str(storage.directory),
+            central_url=central.url,
+            central_protocol=central.protocol,
+        ),
+        access=Access(
+            allowed_hosts=frozenset(api.allowed_hosts),
+            cors_origins=frozenset(api.cors_origins),
+            token=read_secret(api.token_file) if api.token_file else None,
+        ),
+        writer=writer,
+        reader=Reader(storage.directory),
+        answers=SessionAnswers(_terms(settings)),
+        metrics=metrics,
+        now=_now,
+        new_request_id=_new_id,
+        check_email_syntax=settings.email.check_syntax,
+    )
+
+
+def _opener(settings: Settings) -> StoreOpener:
+    storage = settings.storage
+    return StoreOpener(
+        directory=storage.directory,
+        key_file=storage.encryption_key_file or storage.directory / "encryption.key",
+        limits=Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
+        circumstances=Circumstances(
+            now_us=lambda: _now().wall_us, new_epoch=_new_id, boot_id=_boot_id()
+        ),
+    )
+
+
+def _terms(settings: Settings) -> ProgramTerms:
+    program = settings.program
+    return ProgramTerms(
+        locale=program.locale,
+        currency=program.currency,
+        prompt=program.prompt,
+        rules=RedemptionRules(**program.rules.model_dump()),
+        messages={
+            locale: Messages(**messages.model_dump())
+            for locale, messages in program.messages.by_locale().items()
+        },
+    )
+
+
+def _make_directory(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _stop_signal() -> "asyncio.Future[None]":
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def stop_once() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_once)
+    return stop
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.api.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.api.tls_cert_file, settings.api.tls_key_file)
+    return context
+
+
+def _now() -> Moment:
+    # CLOCK_BOOTTIME goes on while the machine sleeps, CLOCK_MONOTONIC does not.
+    return Moment(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        # Hidden by a sandbox: what this process sees of the monotonic clock still belongs
+        # together, under a name of its own.
+        return _new_id()
+
+
+def _explained(error: OSError, settings: Settings) -> str:
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return (
+        f"cannot listen on {settings.api.host}:{settings.api.port} ({error.strerror}): "
+        "stop what uses the port, or set [api] port"
+    )
