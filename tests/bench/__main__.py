@@ -1,0 +1,149 @@
+"""Changes when the benches' command line changes: `python -m tests.bench capture`."""
+
+import argparse
+import importlib.util
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from tests.bench import report, slow_sync
+from tests.bench.capture import LoadError, Plan, measure
+from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
+from tests.bench.figures import Disk, Turn, ratios, summaries
+from tests.bench.progress import Progress
+from tests.bench.servers import Kind, ServerError
+
+FINE, TROUBLE, WRONG_USE = 0, 1, 2
+NEEDED = {Kind.FASTAPI: ("fastapi", "uvicorn", "httptools")}
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    benches = parser.add_subparsers(dest="bench", required=True)
+    capture = benches.add_parser("capture", help="pairs per second, beside peers")
+    capture.add_argument("--rounds", type=positive, default=5)
+    capture.add_argument("--seconds", type=float, default=2.0, help="of one server's turn")
+    capture.add_argument("--warm-up-seconds", type=float, default=0.3, help="before it, untimed")
+    capture.add_argument("--connections", type=positive, nargs="+", default=[1, 8, 64])
+    capture.add_argument("--servers", type=Kind, nargs="+", default=list(Kind))
+    capture.add_argument("--disks", type=Disk, nargs="+", default=list(Disk))
+    capture.add_argument(
+        "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
+    )
+    capture.add_argument("--json", type=Path, help="write every figure here as well")
+    capture.set_defaults(run=run_capture)
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """Read a number of at least one."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def run_capture(options: argparse.Namespace) -> int:
+    """Measure captures on each disk, print, and say whether an answer was wrong."""
+    plan = Plan(
+        options.rounds,
+        options.seconds,
+        options.warm_up_seconds,
+        tuple(dict.fromkeys(options.connections)),
+        tuple(dict.fromkeys(options.servers)),
+    )
+    if absent := missing_modules(plan):
+        install = "pip install -e '.[bench]'"
+        print(f"{', '.join(absent)} cannot be imported; install with: {install}", file=sys.stderr)
+        return WRONG_USE
+    turns: list[Turn] = []
+    with scratch(options.directory) as directory:
+        describe(directory)
+        failures = [
+            failure
+            for disk in dict.fromkeys(options.disks)
+            if (failure := measure_disk(plan, disk, directory, turns))
+        ]
+    return conclude(turns, failures, options.json)
+
+
+def missing_modules(plan: Plan) -> list[str]:
+    """Return what the chosen servers need and this environment has not."""
+    needed = [module for server in plan.servers for module in NEEDED.get(server, ())]
+    return [module for module in needed if importlib.util.find_spec(module) is None]
+
+
+def describe(directory: Path) -> None:
+    """Say what the figures were taken on."""
+    kind = file_system(directory)
+    if kind in IN_MEMORY:
+        print(f"warning: {directory} is {kind}: syncs cost nothing there", file=sys.stderr)
+    print(
+        f"{directory} on {kind or 'an unknown file system'};"
+        f" a commit there takes {commit_seconds(directory) * 1000:.2f} ms"
+    )
+
+
+def measure_disk(plan: Plan, disk: Disk, directory: Path, turns: list[Turn]) -> str | None:
+    """Add one disk's turns; return why it could not be measured to the end, if so."""
+    progress = Progress(plan.turns)
+    place = directory / disk
+    place.mkdir()
+    try:
+        environment = slow_sync.build(place) if disk is Disk.SLOW else {}
+        turns += measure(plan, disk, place, environment, progress)
+    except (slow_sync.SlowSyncError, ServerError, LoadError) as error:
+        return f"{disk} disk: {error}"
+    finally:
+        progress.done()
+    return None
+
+
+def conclude(turns: list[Turn], failures: list[str], json: Path | None) -> int:
+    """Print the report and write the file; 1 if anything but speed was wrong."""
+    report.print_report(turns)
+    troubles = failures + report.troubles(turns)
+    for trouble in troubles:
+        print(f"trouble: {trouble}", file=sys.stderr)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(everything(turns, troubles))))
+    return TROUBLE if troubles else FINE
+
+
+def everything(turns: list[Turn], troubles: list[str]) -> dict[str, list[object]]:
+    """Return the report as JSON has it."""
+    return {
+        "summaries": [summary._asdict() for summary in summaries(turns)],
+        "ratios": [
+            ratio.contest._asdict()
+            | {
+                "of_medians": ratio.of_medians,
+                "median_of_rounds": ratio.median_of_rounds,
+                "target": ratio.target,
+                "verdict": ratio.verdict,
+            }
+            for ratio in ratios(turns)
+        ],
+        "turns": [turn._asdict() for turn in turns],
+        "troubles": list(troubles),
+    }
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """End by way of every `finally`, so that no server is left behind."""
+    sys.exit(128 + number)
+
+
+def main() -> int:
+    """Run the bench that was asked for."""
+    signal.signal(signal.SIGTERM, leave)
+    options = arguments()
+    return int(options.run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

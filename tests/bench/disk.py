@@ -1,0 +1,69 @@
+"""Changes when the choice of the disk to measure on changes: a real one, not memory."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+TIMED_COMMITS = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode=WAL")
+connection.execute("PRAGMA synchronous=FULL")
+connection.execute("CREATE TABLE IF NOT EXISTS t (n)")
+took = []
+for n in range(10):
+    start = time.monotonic()
+    connection.execute("INSERT INTO t VALUES (?)", (n,))
+    took.append(time.monotonic() - start)
+print(sorted(took)[5])
+"""
+
+
+@contextmanager
+def scratch(parent: Path | None) -> Iterator[Path]:
+    """Make a fresh directory under `parent`, or the user's cache; remove it afterwards."""
+    parent = parent or user_cache() / "loyalty-agent-bench"
+    parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def user_cache() -> Path:
+    """Return the user's cache directory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def file_system(path: Path) -> str | None:
+    """Return the type of the file system that holds `path`; None where /proc does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return None
+    held: tuple[str, str] | None = None
+    for _, point, kind, *_ in map(str.split, mounts):
+        # Of two mounts on one point the later one is seen, hence not ">".
+        if path.resolve().is_relative_to(point) and len(point) >= len(held[0] if held else ""):
+            held = point, kind
+    return held[1] if held else None
+
+
+def commit_seconds(directory: Path, environment: Mapping[str, str] | None = None) -> float:
+    """Return the median time of a durable commit in `directory`, in a process of its own."""
+    # sys.executable and not "python": a version manager's shim would be slowed in its stead.
+    finished = subprocess.run(
+        [sys.executable, "-c", TIMED_COMMITS, str(directory / "check.db")],
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(finished.stdout)

@@ -1,0 +1,143 @@
+"""Changes when what the capture bench promises or sums up changes: targets, medians, ratios."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from statistics import median
+from typing import NamedTuple
+
+from tests.bench.servers import Kind
+from tests.till.tally import Load
+
+
+class Disk(StrEnum):
+    """The disk under the databases: the machine's own, or one whose syncs take 4 ms."""
+
+    OWN = "own"
+    SLOW = "slow"
+
+
+class Turn(NamedTuple):
+    """One server under load once."""
+
+    disk: Disk
+    round_number: int
+    connections: int
+    server: Kind
+    load: Load
+    server_cpu_seconds: float | None
+    idle_cpu_share: float
+    """The processor share of the busiest server that was not asked anything meanwhile."""
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Return the turn's rate."""
+        return self.load.pairs / self.load.seconds
+
+    @property
+    def server_cpu_us_per_pair(self) -> float:
+        """Return what a pair costs the server, warm-up included as in the measured time."""
+        return 1e6 * (self.server_cpu_seconds or 0.0) / max(1, self.load.pairs_with_warm_up)
+
+
+class Contest(NamedTuple):
+    """Two servers side by side at so many connections on one disk."""
+
+    disk: Disk
+    connections: int
+    server: Kind
+    beside: Kind
+
+
+class Ratio(NamedTuple):
+    """How many times the pairs of the other a server takes; NaN if the other took none."""
+
+    contest: Contest
+    of_medians: float
+    median_of_rounds: float
+    target: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Say whether the target is met; nothing where none is set."""
+        if self.target is None:
+            return ""
+        return "met" if self.of_medians >= self.target else "missed"
+
+
+class Summary(NamedTuple):
+    """The medians of one server's turns at so many connections on one disk."""
+
+    disk: Disk
+    connections: int
+    server: Kind
+    pairs_per_second: float
+    p50_ms: float
+    p99_ms: float
+    server_cpu_us_per_pair: float
+    till_cpu_us_per_request: float
+
+
+TARGETS = {
+    Contest(Disk.OWN, 64, Kind.AGENT, Kind.BARE): 0.60,
+    Contest(Disk.OWN, 64, Kind.AGENT, Kind.FASTAPI): 12.0,
+    Contest(Disk.OWN, 8, Kind.AGENT, Kind.BARE): 0.35,
+    Contest(Disk.SLOW, 64, Kind.AGENT, Kind.BARE): 0.33,
+    Contest(Disk.SLOW, 64, Kind.AGENT, Kind.FASTAPI): 15.0,
+}
+PAIRINGS = ((Kind.AGENT, Kind.BARE), (Kind.AGENT, Kind.FASTAPI), (Kind.FASTAPI, Kind.BARE))
+
+
+def summaries(turns: list[Turn]) -> list[Summary]:
+    """Sum up each server at each number of connections on each disk."""
+    groups = dict.fromkeys((turn.disk, turn.connections, turn.server) for turn in turns)
+    return [summarise(of(turns, *group)) for group in groups]
+
+
+def summarise(turns: list[Turn]) -> Summary:
+    """Take the medians of turns of one kind."""
+    first = turns[0]
+    return Summary(
+        first.disk,
+        first.connections,
+        first.server,
+        median(turn.pairs_per_second for turn in turns),
+        median(turn.load.p50_ms for turn in turns),
+        median(turn.load.p99_ms for turn in turns),
+        median(turn.server_cpu_us_per_pair for turn in turns),
+        median(1e6 * turn.load.cpu_seconds / max(1, turn.load.requests) for turn in turns),
+    )
+
+
+def ratios(turns: list[Turn]) -> list[Ratio]:
+    """Compare each two servers that met."""
+    fields = dict.fromkeys((turn.disk, turn.connections) for turn in turns)
+    servers = {turn.server for turn in turns}
+    met = [pairing for pairing in PAIRINGS if servers.issuperset(pairing)]
+    return [compare(turns, Contest(*field, *pairing)) for field in fields for pairing in met]
+
+
+def compare(turns: list[Turn], contest: Contest) -> Ratio:
+    """Compare two servers by their medians, and round by round."""
+    disk, connections, server, beside = contest
+    own = rates(of(turns, disk, connections, server))
+    other = rates(of(turns, disk, connections, beside))
+    rounds = (quotient(a, b) for a, b in zip(own, other, strict=True))
+    return Ratio(
+        contest, quotient(median(own), median(other)), median(rounds), TARGETS.get(contest)
+    )
+
+
+def of(turns: Iterable[Turn], disk: Disk, connections: int, server: Kind) -> list[Turn]:
+    """Pick turns of one kind, by round."""
+    wanted = (disk, connections, server)
+    return [turn for turn in turns if (turn.disk, turn.connections, turn.server) == wanted]
+
+
+def rates(turns: list[Turn]) -> list[float]:
+    """Return the rates of turns."""
+    return [turn.pairs_per_second for turn in turns]
+
+
+def quotient(a: float, b: float) -> float:
+    """Divide; NaN by zero, which meets no target."""
+    return a / b if b else float("nan")

@@ -1,0 +1,1 @@
+"""The servers that the agent is measured beside."""

@@ -1,0 +1,142 @@
+"""Changes when starting or stopping the measured servers changes: child processes on free ports."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+AGENT_CONFIG = """\
+[api]
+port = {port}
+[storage]
+directory = "{directory}"
+[log]
+level = "warning"
+"""
+
+
+class Kind(StrEnum):
+    """The servers that can be measured."""
+
+    BARE = "bare"
+    AGENT = "agent"
+    FASTAPI = "fastapi"
+
+
+class Server(NamedTuple):
+    """A running server, alone in `directory`."""
+
+    kind: Kind
+    port: int
+    process: subprocess.Popen[bytes]
+    directory: Path
+
+    def cpu_seconds(self) -> float | None:
+        """Return what the server has used of the processors; None where /proc does not tell."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def last_words(self) -> str:
+        """Return the end of what the server printed."""
+        return (self.directory / "output").read_text(errors="replace")[-2000:]
+
+
+class ServerError(RuntimeError):
+    """A server did not start, or ended before its time."""
+
+
+@contextmanager
+def running(
+    kind: Kind, directory: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run a server with a fresh database until the block ends. Raises ServerError."""
+    directory.mkdir(parents=True)
+    port = free_port()
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command(kind, port, directory),
+            cwd=ROOT,
+            env={**clean_environment(), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for the bench alone: it stops the servers itself, in order.
+            start_new_session=True,
+        )
+    server = Server(kind, port, process, directory)
+    try:
+        wait_until_ready(server)
+        yield server
+    finally:
+        stop(process)
+
+
+def command(kind: Kind, port: int, directory: Path) -> list[str]:
+    """Return how the server is started; the agent exactly as its user starts it."""
+    if kind is Kind.AGENT:
+        config = directory / "config.toml"
+        config.write_text(AGENT_CONFIG.format(port=port, directory=directory / "state"))
+        return [sys.executable, "-m", "agent", "--config", str(config), "run"]
+    if kind is Kind.BARE:
+        return [sys.executable, "-m", "tests.bench.peers.bare", "--port", str(port)]
+    peer = [sys.executable, "-m", "tests.bench.peers.fastapi_sqlmodel", "--port", str(port)]
+    return [*peer, "--directory", str(directory)]
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without settings that would configure the agent otherwise."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("LOYALTY_AGENT__")
+    }
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_ready(server: Server) -> None:
+    """Poll /readyz until it says 200. Raises ServerError when it will not."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not is_ready(server.port):
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise ServerError(f"{server.kind} did not become ready:\n{server.last_words()}")
+        time.sleep(0.05)
+
+
+def is_ready(port: int) -> bool:
+    """Ask once."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End this process: asked first, killed if it does not listen."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,37 @@
+"""Changes when the benches' own tools change: the tills, on the bare peer."""
+
+from collections import Counter
+
+from aiohttp import web
+
+from tests.bench.peers.bare import build_app
+from tests.till.load import Answer, Crowd
+from tests.till.wire import EMAIL_BODY_BYTES, Kind, fresh_pair
+
+PAIRS = 25
+
+
+async def test_every_pair_of_a_crowd_is_acknowledged_by_the_bare_peer() -> None:
+    """A bounded number of customers, shared by four tills: each one whole, none twice."""
+    customers = [fresh_pair() for _ in range(PAIRS)]
+    acknowledged: list[Answer] = []
+    runner = web.AppRunner(build_app())
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        crowd = Crowd(
+            *runner.addresses[0], pairs=iter(customers), on_acknowledged=acknowledged.append
+        )
+        await crowd.open(4)
+        assert await crowd.finished(timeout_seconds=10)
+    finally:
+        await runner.cleanup()
+
+    expected = {(customer.correlation_id, kind) for customer in customers for kind in Kind}
+    got = Counter((answer.correlation_id, answer.kind) for answer in acknowledged)
+    assert got == Counter(expected)
+    assert not crowd.in_doubt
+    assert not crowd.failures
+    emails = {answer.body_bytes for answer in acknowledged if answer.kind is Kind.EMAIL}
+    assert emails == {EMAIL_BODY_BYTES}

@@ -1,0 +1,109 @@
+"""Changes when what a till process is told and reports changes: a crowd in its own process.
+
+`python -m tests.till --port N --connections 64 --seconds 2` keeps a server busy and prints one
+JSON line (`Load`). Without --seconds and --pairs it goes on until SIGTERM or SIGINT. With --log
+every acknowledged capture is appended as a JSON line (`Answer`) before the till goes on.
+"""
+
+import argparse
+import asyncio
+import resource
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from tests.till.load import Answer, Crowd, Hook
+from tests.till.tally import Load, Tally
+from tests.till.wire import fresh_pairs
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.till", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--connections", type=int, default=1)
+    parser.add_argument("--seconds", type=float, help="how long to measure (default: no end)")
+    parser.add_argument("--warm-up-seconds", type=float, default=0.0, help="before that, untimed")
+    parser.add_argument("--pairs", type=int, help="how many customers (default: no end)")
+    parser.add_argument("--receipts", action="store_true", help="a 200 must carry its receipt")
+    parser.add_argument("--log", type=Path, help="append every acknowledged capture here")
+    return parser.parse_args()
+
+
+def logging_to(path: Path | None, tally: Tally, stack: ExitStack) -> Hook:
+    """Count an acknowledgement, and append it to the log if there is one."""
+    if path is None:
+        return tally.acknowledged
+    # Unbuffered: what this process read before it is killed is in the log.
+    log = stack.enter_context(path.open("ab", buffering=0))
+
+    def acknowledged(answer: Answer) -> None:
+        log.write(msgspec.json.encode(answer) + b"\n")
+        tally.acknowledged(answer)
+
+    return acknowledged
+
+
+async def run(options: argparse.Namespace) -> Load:
+    """Keep the server busy as told and count."""
+    tally = Tally(receipts=options.receipts)
+    with ExitStack() as stack:
+        crowd = Crowd(
+            options.host,
+            options.port,
+            pairs=fresh_pairs(options.pairs),
+            on_acknowledged=logging_to(options.log, tally, stack),
+            on_refused=tally.refused,
+        )
+        load = await measure(crowd, tally, options)
+        await crowd.close()
+    lost = [f"no answer to {question}" for question in crowd.in_doubt]
+    return msgspec.structs.replace(
+        load, troubles=[*tally.troubles, *lost, *map(repr, crowd.failures)]
+    )
+
+
+async def measure(crowd: Crowd, tally: Tally, options: argparse.Namespace) -> Load:
+    """Let the crowd work for the time given, or until stopped or out of customers."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    started, cpu = time.monotonic(), cpu_seconds()
+    await crowd.open(options.connections)
+    if options.warm_up_seconds:
+        await until(stopped, crowd, options.warm_up_seconds)
+        tally.clear()
+        started, cpu = time.monotonic(), cpu_seconds()
+    await until(stopped, crowd, options.seconds)
+    return tally.load(time.monotonic() - started, cpu_seconds() - cpu)
+
+
+async def until(stopped: asyncio.Event, crowd: Crowd, seconds: float | None) -> None:
+    """Wait for the end of the time, a stop, or the crowd's own end, whichever comes first."""
+    waits = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(crowd.finished())]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def cpu_seconds() -> float:
+    """Return what this process has used of the processors, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> int:
+    """Run as told; 1 if anything but good answers came."""
+    load = uvloop.run(run(arguments()))
+    print(msgspec.json.encode(load).decode())
+    return 1 if load.troubles else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Changes when the way tills keep a server busy changes: what they make of a server's answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.till.load import Answer, Crowd
+from tests.till.tally import Tally
+from tests.till.wire import (
+    Kind,
+    MalformedResponseError,
+    Response,
+    fresh_pair,
+    fresh_pairs,
+    parse_response,
+)
+
+SAID = b"HTTP/1.1 200 OK\r\nCONTENT-length: 2\r\nloyalty-Receipt: e/7\r\n\r\n{}"
+
+
+@asynccontextmanager
+async def server_that_says(said: bytes) -> AsyncIterator[int]:
+    """Serve on a free port: each thing heard is answered with the same bytes, or hung up on."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said and await reader.read(65536):
+            writer.write(said)
+        if not said:
+            await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_an_answer_in_pieces_is_read_once_it_is_whole() -> None:
+    """Every cut through the bytes leaves them incomplete; header names in any case."""
+    assert {parse_response(SAID[:cut]) for cut in range(len(SAID))} == {None}
+    assert parse_response(SAID) == Response(200, b"{}", "e/7")
+
+
+@pytest.mark.parametrize(
+    "said", [SAID + b"more", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"\r\n\r\n"]
+)
+def test_what_is_not_one_answer_with_its_length_is_malformed(said: bytes) -> None:
+    """A till must not take such a thing for an acknowledgement."""
+    with pytest.raises(MalformedResponseError):
+        parse_response(said)
+
+
+async def test_a_refused_session_ends_its_pair_and_the_till_goes_on() -> None:
+    """Two customers, two refusals, no e-mail asked."""
+    refused: list[Answer] = []
+    said = b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n"
+    async with server_that_says(said) as port:
+        crowd = Crowd("127.0.0.1", port, pairs=fresh_pairs(2), on_refused=refused.append)
+        await crowd.open(1)
+        assert await crowd.finished(timeout_seconds=5)
+    assert [(answer.kind, answer.status) for answer in refused] == [(Kind.SESSION, 507)] * 2
+
+
+async def test_a_question_without_an_answer_is_in_doubt() -> None:
+    """The server hangs up: the capture may be recorded or not."""
+    pair = fresh_pair()
+    async with server_that_says(b"") as port:
+        crowd = Crowd("127.0.0.1", port, pairs=iter([pair]))
+        await crowd.open(1)
+        assert await crowd.finished(timeout_seconds=5)
+    assert [question.pair for question in crowd.in_doubt] == [pair]
+
+
+async def test_a_crowd_without_end_stops_when_told() -> None:
+    """The questions under way are answered first."""
+    acknowledged: list[Answer] = []
+    seen = asyncio.Event()
+
+    def note(answer: Answer) -> None:
+        acknowledged.append(answer)
+        seen.set()
+
+    async with server_that_says(SAID) as port:
+        crowd = Crowd("127.0.0.1", port, on_acknowledged=note)
+        await crowd.open(2)
+        await seen.wait()
+        await crowd.close(timeout_seconds=5)
+    assert not crowd.in_doubt
+    assert {answer.receipt for answer in acknowledged} == {"e/7"}
+
+
+def test_a_wrong_length_and_a_missing_receipt_are_troubles() -> None:
+    """What the capture bench fails on."""
+    tally = Tally(receipts=True)
+    tally.acknowledged(Answer(Kind.EMAIL, "c", 200, 34, None, 0.0, 0.0))
+    assert len(tally.troubles) == 2

@@ -1,0 +1,114 @@
+"""Changes when what a till and the loyalty API say to each other in bytes changes."""
+
+import uuid
+from collections.abc import Iterator
+from enum import StrEnum
+
+import msgspec
+
+EMAIL_BODY_BYTES = 35
+"""Length of the only body that acknowledges an e-mail answer (see reference/README)."""
+
+
+class Kind(StrEnum):
+    """What a till asked for."""
+
+    SESSION = "session"
+    EMAIL = "email"
+
+
+class Pair(msgspec.Struct, frozen=True, gc=False):
+    """One customer: a session start, then the e-mail address given in it."""
+
+    correlation_id: str
+    email_address: str
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """What a till reads of an HTTP answer."""
+
+    status: int
+    body: bytes
+    receipt: str | None
+
+
+class MalformedResponseError(ValueError):
+    """The server's bytes are not one HTTP/1.1 response with a Content-Length."""
+
+
+def fresh_pair() -> Pair:
+    """Make a customer whom no server has seen."""
+    name = uuid.uuid4()
+    return Pair(str(name), f"guest.{name.hex[:16]}@example.com")
+
+
+def fresh_pairs(count: int | None = None) -> Iterator[Pair]:
+    """Make customers whom no server has seen: so many, or without end."""
+    made = 0
+    while count is None or made < count:
+        yield fresh_pair()
+        made += 1
+
+
+class Requests:
+    """The request bytes of one server's tills, built once but for what differs."""
+
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+        lines = [f"Host: {host}:{port}", "Content-Type: application/json"]
+        if token is not None:
+            lines.append(f"Authorization: Bearer {token}")
+        common = "\r\n".join(lines).encode()
+        self._session = (
+            b"POST /client/users/anonymous/sessions HTTP/1.1\r\n"
+            + common
+            + b"\r\nContent-Length: %d\r\n\r\n%b"
+        )
+        self._email = (
+            b"PUT /client/users/%b/profile/email HTTP/1.1\r\n"
+            + common
+            + b"\r\nContent-Length: %d\r\n\r\n%b"
+        )
+
+    def session(self, pair: Pair) -> bytes:
+        """POST a session start."""
+        body = (
+            b'{"correlationId":"%b","externalIdentifier":"POS-0007-0001234567",'
+            b'"channel":"STORE","locale":"en-CA"}' % pair.correlation_id.encode()
+        )
+        return self._session % (len(body), body)
+
+    def email(self, pair: Pair) -> bytes:
+        """PUT the customer's address, status accepted."""
+        body = b'{"emailAddress":"%b","status":"accepted"}' % pair.email_address.encode()
+        return self._email % (pair.correlation_id.encode(), len(body), body)
+
+
+def parse_response(received: bytes) -> Response | None:
+    """Read the one response in `received`; None while it is incomplete.
+
+    Raises MalformedResponseError, also when anything follows the body: nothing else was asked.
+    """
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    lines = received[: end + 2]
+    lowered = lines.lower()
+    length = _header(lines, lowered, b"\r\ncontent-length:")
+    if not received.startswith(b"HTTP/1.1 ") or length is None:
+        raise MalformedResponseError(f"Not a response with a Content-Length: {lines!r}")
+    whole = end + 4 + int(length)
+    if len(received) < whole:
+        return None
+    if len(received) > whole:
+        raise MalformedResponseError(f"More than one answer to one question: {received!r}")
+    receipt = _header(lines, lowered, b"\r\nloyalty-receipt:")
+    return Response(int(received[9:12]), received[end + 4 :], receipt.decode() if receipt else None)
+
+
+def _header(lines: bytes, lowered: bytes, prefix: bytes) -> bytes | None:
+    """Return the value of the header whose lower-case line begins so."""
+    at = lowered.find(prefix)
+    if at < 0:
+        return None
+    start = at + len(prefix)
+    return lines[start : lines.index(b"\r\n", start)].strip()
