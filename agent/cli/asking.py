@@ -1,0 +1,107 @@
+"""Asking the agent that runs on this machine, over its own API."""
+
+import http.client
+import json
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import ConfigurationError, Mistake, read_secret
+
+if TYPE_CHECKING:
+    from agent.config import Settings
+
+_STATUS = "/agent/v1/status"
+_TIMEOUT_SECONDS = 5.0
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# An address that means "every one of this machine" is listened on, but not called.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+
+
+class AgentNotReachedError(Exception):
+    """The agent gave no usable answer; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAnswer:
+    """What the agent said: the JSON as it came, and its values."""
+
+    text: str
+    values: dict[str, object]
+
+
+def ask_status(settings: "Settings") -> StatusAnswer:
+    """Return the status of the agent that runs with `settings`; waits 5 seconds at most.
+
+    Raises `AgentNotReachedError`, and `ConfigurationError` when the token or the
+    certificate cannot be read.
+    """
+    where = f"{settings.api.host} port {settings.api.port}"
+    if settings.api.port == 0:
+        raise AgentNotReachedError(
+            "api.port is 0, so the agent listens on any free port; set a port to ask it"
+        )
+    try:
+        code, text = _get(settings, _STATUS)
+    except (OSError, http.client.HTTPException) as error:
+        raise AgentNotReachedError(
+            f"no agent answers on {where} ({error or type(error).__name__}); check that it runs"
+            ' ("systemctl status loyalty-agent") and that this is its configuration'
+        ) from None
+    return _understand(code, text, where)
+
+
+def _get(settings: "Settings", path: str) -> tuple[int, str]:
+    headers = {"Accept": "application/json", "Connection": "close"}
+    if settings.api.token_file:
+        token = read_secret(settings.api.token_file, "api.token_file")
+        headers["Authorization"] = f"Bearer {token}"
+    connection = _connection(settings)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(_MAX_ANSWER_BYTES).decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def _connection(settings: "Settings") -> http.client.HTTPConnection:
+    api = settings.api
+    host = _LOOPBACK.get(api.host, api.host)
+    if api.tls_cert_file is None:
+        return http.client.HTTPConnection(host, api.port, timeout=_TIMEOUT_SECONDS)
+    context = _trust_in(api.tls_cert_file)
+    return http.client.HTTPSConnection(host, api.port, timeout=_TIMEOUT_SECONDS, context=context)
+
+
+def _trust_in(certificate: Path) -> ssl.SSLContext:
+    """Trust exactly the agent's own certificate, whoever signed it and whatever name it bears."""
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+    except OSError as error:
+        wrong = f"the file cannot be read as a certificate ({error.strerror or 'not PEM'})"
+        mistake = Mistake(str(certificate), "api.tls_cert_file", wrong)
+        raise ConfigurationError([mistake]) from None
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # The name in it is the tills' name for this machine; we ask by an address.
+    context.check_hostname = False
+    return context
+
+
+def _understand(code: int, text: str, where: str) -> StatusAnswer:
+    if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+        raise AgentNotReachedError(
+            f"the agent on {where} refuses to answer ({code}); check that api.token_file is the"
+            " one it was started with, and restart it after a change"
+        )
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if code != http.client.OK or not isinstance(values, dict):
+        raise AgentNotReachedError(
+            f"what answers on {where} is not the agent, or in trouble (HTTP {code}); look at its"
+            " log, and at which program has the port"
+        )
+    return StatusAnswer(text.strip(), values)

@@ -1,0 +1,20 @@
+"""The configuration: what an operator can set, read from TOML and the environment, and checked.
+
+Nothing here touches the disk beyond reading the configuration file, and the secret
+files when asked to.
+"""
+
+from agent.config.load import changed_settings, load_settings
+from agent.config.mistakes import ConfigurationError, Mistake
+from agent.config.secret_files import check_files, read_secret
+from agent.config.settings import Settings
+
+__all__ = [
+    "ConfigurationError",
+    "Mistake",
+    "Settings",
+    "changed_settings",
+    "check_files",
+    "load_settings",
+    "read_secret",
+]

@@ -1,0 +1,120 @@
+"""The settings of the way to head office: where to, how to prove who we are, how often."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from agent.config.kinds import (
+    FieldName,
+    Hours,
+    Number,
+    OptionalFile,
+    ProxyUrl,
+    SecureUrl,
+    Text,
+    WholeNumber,
+)
+from agent.config.section import Section, contradiction
+
+
+class Protocol(StrEnum):
+    """What central understands: our receiver's batches, or the loyalty API itself."""
+
+    BATCH = "batch"
+    REPLAY = "replay"
+
+
+class AuthKind(StrEnum):
+    """How the agent proves to central who it is."""
+
+    NONE = "none"
+    BEARER = "bearer"
+    HEADER = "header"
+    OAUTH2 = "oauth2"
+
+
+_NEEDED = {
+    AuthKind.NONE: (),
+    AuthKind.BEARER: ("token_file",),
+    AuthKind.HEADER: ("header_name", "header_value_file"),
+    AuthKind.OAUTH2: ("token_url", "client_id", "client_secret_file"),
+}
+
+
+class AuthSettings(Section):
+    """Proof of identity at central; which settings count depends on `kind`."""
+
+    kind: AuthKind = Field(AuthKind.NONE, description="none, bearer, header or oauth2")
+    token_file: OptionalFile = Field(None, description="bearer: file with the token")
+    header_name: FieldName = Field("", description="header: name of the HTTP header")
+    header_value_file: OptionalFile = Field(None, description="header: file with its value")
+    token_url: SecureUrl = Field("", description="oauth2: where tokens are had")
+    client_id: Text = Field("", description="oauth2: the client's name")
+    client_secret_file: OptionalFile = Field(None, description="oauth2: file with its secret")
+    scope: Text = Field("", description="oauth2: scope to ask for; empty: none")
+
+    @model_validator(mode="after")
+    def _kind_has_what_it_needs(self) -> Self:
+        missing = [name for name in _NEEDED[self.kind] if not getattr(self, name)]
+        if missing:
+            needs = f'"{self.kind}" also needs {", ".join(missing)} in the same section'
+            raise contradiction({"kind": needs})
+        return self
+
+
+class CentralSettings(Section):
+    """Where captures are delivered to."""
+
+    url: SecureUrl = Field("", description="empty: capture only; http only to this machine")
+    protocol: Protocol = Field(Protocol.BATCH, description="batch or replay")
+    ca_file: OptionalFile = Field(None, description="CA that signed central's certificate")
+    client_cert_file: OptionalFile = Field(None, description="our certificate for mutual TLS")
+    client_key_file: OptionalFile = Field(None, description="its private key")
+    proxy: ProxyUrl = Field("", description="HTTP proxy on the way to central; empty: none")
+    public_key_file: OptionalFile = Field(
+        None, description="head office's public key, for exports carried by hand"
+    )
+    auth: AuthSettings = AuthSettings()
+
+    @model_validator(mode="after")
+    def _certificate_and_key_go_together(self) -> Self:
+        if self.client_cert_file and not self.client_key_file:
+            raise contradiction({"client_cert_file": "also needs client_key_file"})
+        if self.client_key_file and not self.client_cert_file:
+            raise contradiction({"client_key_file": "also needs client_cert_file"})
+        return self
+
+
+class SyncSettings(Section):
+    """How often and in what portions captures are delivered."""
+
+    interval_seconds: Number = Field(30, ge=1, le=86_400, description="seconds between passes")
+    batch_events: WholeNumber = Field(500, ge=1, le=5_000, description="events in one batch")
+    max_batch_bytes: WholeNumber = Field(
+        1_048_576, ge=1_024, le=67_108_864, description="bytes in one batch"
+    )
+    timeout_seconds: Number = Field(30, ge=1, le=600, description="seconds for one request")
+    max_in_flight: WholeNumber = Field(8, ge=1, le=100, description="requests at one time")
+    backoff_base_seconds: Number = Field(
+        1, ge=0.1, le=3_600, description="seconds of the first wait after a failure"
+    )
+    backoff_cap_seconds: Number = Field(
+        60, ge=0.1, le=3_600, description="seconds of the longest wait after failures"
+    )
+    bandwidth_bytes_per_second: WholeNumber = Field(
+        0, ge=0, le=1_000_000_000, description="bytes in a second; 0: no limit"
+    )
+    quiet_hours: Hours = Field("", description="local time without delivery; empty: none")
+
+    @model_validator(mode="after")
+    def _backoff_grows(self) -> Self:
+        base, cap = self.backoff_base_seconds, self.backoff_cap_seconds
+        if base > cap:
+            name = next(n for n in _BACKOFF if n in self.model_fields_set)
+            wrong = f"backoff_base_seconds ({base}) is more than backoff_cap_seconds ({cap})"
+            raise contradiction({name: wrong})
+        return self
+
+
+_BACKOFF = ("backoff_base_seconds", "backoff_cap_seconds")

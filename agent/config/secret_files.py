@@ -1,0 +1,114 @@
+"""Reading secrets from the files that the settings name, and checking that it can be done."""
+
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.config.kinds import is_path
+from agent.config.lines import SettingPath
+from agent.config.mistakes import ConfigurationError, Mistake
+from agent.config.names import dotted, known_settings, value_of
+from agent.config.settings import Settings
+
+_MAX_SECRET_BYTES = 65_536
+_ONE_LINE_SECRETS = frozenset({"token_file", "header_value_file", "client_secret_file"})
+_MADE_IF_ABSENT = ("storage", "encryption_key_file")
+_PAIRS = (
+    (("api", "tls_cert_file"), ("api", "tls_key_file")),
+    (("central", "client_cert_file"), ("central", "client_key_file")),
+)
+
+
+def read_secret(path: Path, setting: str = "") -> str:
+    """Return the secret in the file at `path`, without the newline at its end.
+
+    A secret is one line of printable ASCII, as HTTP headers (RFC 9110) and OAuth 2.0 (RFC
+    6749) have it. Raises `ConfigurationError`, which names the file and,
+    where given, the `setting`, and never the content.
+    """
+    content = _content(path, setting)
+    if len(content) > _MAX_SECRET_BYTES:
+        raise _wrong(path, setting, f"the file has more than {_MAX_SECRET_BYTES} bytes")
+    secret = content.removesuffix(b"\n").removesuffix(b"\r").decode("latin-1")
+    if not secret.strip():
+        raise _wrong(path, setting, "the file is empty; put the secret in it")
+    if not secret.isascii() or not secret.isprintable():
+        wrong = "the file holds more than one line, or more than printable ASCII"
+        raise _wrong(path, setting, wrong)
+    return secret
+
+
+def check_files(settings: Settings) -> None:
+    """Check that the files that `settings` name are there, readable and not empty.
+
+    The key file that the agent makes for itself may be absent. Nothing is changed. Raises
+    `ConfigurationError` with all mistakes found.
+    """
+    found = list(_checked_one_by_one(settings))
+    found += [*_unpaired(settings, found), *_unusable_directory(settings)]
+    if found:
+        raise ConfigurationError(found)
+
+
+def _checked_one_by_one(settings: Settings) -> Iterator[Mistake]:
+    for path, field in known_settings().items():
+        file = value_of(settings, path)
+        if not is_path(field) or not path[-1].endswith("_file") or not isinstance(file, Path):
+            continue
+        if path == _MADE_IF_ABSENT and not file.exists():
+            continue
+        try:
+            _check(file, path)
+        except ConfigurationError as error:
+            yield from error.mistakes
+
+
+def _check(file: Path, path: SettingPath) -> None:
+    if path[-1] in _ONE_LINE_SECRETS:
+        read_secret(file, dotted(path))
+    elif not _content(file, dotted(path)):
+        raise _wrong(file, dotted(path), "the file is empty")
+
+
+def _unpaired(settings: Settings, found: list[Mistake]) -> Iterator[Mistake]:
+    """Check that each certificate belongs to its key, where both can be read."""
+    troubled = {mistake.setting for mistake in found}
+    for pair in _PAIRS:
+        certificate, key = (value_of(settings, path) for path in pair)
+        if not isinstance(certificate, Path) or not isinstance(key, Path):
+            continue
+        if troubled.isdisjoint(dotted(path) for path in pair):
+            yield from _checked_pair(certificate, key, dotted(pair[0]))
+
+
+def _checked_pair(certificate: Path, key: Path, setting: str) -> Iterator[Mistake]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # An empty password: a protected key must fail here and not ask on the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except OSError:
+        wrong = f"this certificate cannot be used with the key {key}: not PEM, or not a pair"
+        yield Mistake(str(certificate), setting, wrong)
+
+
+def _unusable_directory(settings: Settings) -> Iterator[Mistake]:
+    directory = settings.storage.directory
+    if not directory.exists():
+        return
+    if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+        wrong = "this is not a directory that this user may write to"
+        yield Mistake(str(directory), "storage.directory", wrong)
+
+
+def _content(path: Path, setting: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_SECRET_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a usable path"
+        raise _wrong(path, setting, f"the file cannot be read ({reason})") from None
+
+
+def _wrong(path: Path, setting: str, message: str) -> ConfigurationError:
+    return ConfigurationError([Mistake(str(path), setting, message)])

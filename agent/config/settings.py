@@ -1,0 +1,163 @@
+"""The settings of the agent: every name, its default, its range and its unit."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent.config.delivery import CentralSettings, SyncSettings
+from agent.config.kinds import (
+    Directory,
+    HostNames,
+    ListeningHost,
+    Name,
+    OptionalFile,
+    Origins,
+    Truth,
+    WholeNumber,
+    is_loopback,
+)
+from agent.config.program import ProgramSettings
+from agent.config.section import Section, contradiction
+
+_MIB = 1024 * 1024
+_EXABYTE = 1024**6
+_CENTURY_DAYS = 36_500
+
+
+class StoreSettings(Section):
+    """What this machine is called at head office."""
+
+    store_id: Name = Field("unnamed-store", description="the store's name at head office")
+    till_id: Name = Field("unnamed-till", description="this POS machine's name in the store")
+
+
+class ApiSettings(Section):
+    """Where tills reach the agent, and who else may."""
+
+    host: ListeningHost = Field("127.0.0.1", description="address to listen on")
+    port: WholeNumber = Field(8480, ge=0, le=65_535, description="TCP port; 0: any free one")
+    allowed_hosts: HostNames = Field((), description="host names allowed beside loopback's")
+    cors_origins: Origins = Field((), description="web origins whose pages may call the agent")
+    token_file: OptionalFile = Field(None, description="file with the token callers must show")
+    tls_cert_file: OptionalFile = Field(None, description="certificate, with its chain, in PEM")
+    tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
+
+    @model_validator(mode="after")
+    def _open_only_when_guarded(self) -> Self:
+        wrong = self._unpaired_tls()
+        guards = ("token_file", "tls_cert_file", "tls_key_file")
+        missing = [f"api.{name}" for name in guards if getattr(self, name) is None]
+        if missing and not is_loopback(self.host):
+            wrong["host"] = (
+                f"listening on {self.host} is refused without both a token and TLS: anyone on"
+                f" the network could send captures; set {', '.join(missing)}, or listen on"
+                " 127.0.0.1"
+            )
+        if wrong:
+            raise contradiction(wrong)
+        return self
+
+    def _unpaired_tls(self) -> dict[str, str]:
+        if self.tls_cert_file and not self.tls_key_file:
+            return {"tls_cert_file": "also needs api.tls_key_file"}
+        if self.tls_key_file and not self.tls_cert_file:
+            return {"tls_key_file": "also needs api.tls_cert_file"}
+        return {}
+
+
+class StorageSettings(Section):
+    """Where captures are kept, and how much of the disk they may take."""
+
+    directory: Directory = Field(description="directory of the database; made if absent")
+    max_bytes: WholeNumber = Field(
+        4096 * _MIB, ge=16 * _MIB, le=_EXABYTE, description="bytes the database may grow to"
+    )
+    min_free_bytes: WholeNumber = Field(
+        64 * _MIB, ge=0, le=_EXABYTE, description="bytes always left free on the disk"
+    )
+    ballast_bytes: WholeNumber = Field(
+        16 * _MIB, ge=0, le=_EXABYTE, description="bytes held back for a full disk; 0: none"
+    )
+    encryption_key_file: OptionalFile = Field(
+        None, description="key for e-mail addresses; made if absent"
+    )
+
+    @property
+    def encryption_key_path(self) -> Path:
+        """The key file in use: the one that is set, else `encryption.key` in the directory."""
+        return self.encryption_key_file or self.directory / "encryption.key"
+
+
+class EmailSettings(Section):
+    """What is asked of an e-mail address at the till."""
+
+    check_syntax: Truth = Field(default=True, description="refuse what cannot be an address")
+
+
+class RetentionSettings(Section):
+    """How long what is delivered stays on this machine; the rest stays until it is delivered."""
+
+    delivered_days: WholeNumber = Field(
+        30, ge=0, le=_CENTURY_DAYS, description="days a delivered capture is kept"
+    )
+    email_days_after_delivery: WholeNumber = Field(
+        0, ge=0, le=_CENTURY_DAYS, description="days its address is kept; 0: erased at once"
+    )
+
+
+class LogLevel(StrEnum):
+    """The least that is worth a line in the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogSettings(Section):
+    """What the log holds and looks like."""
+
+    level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+    format: LogFormat = Field(LogFormat.TEXT, description="text or json")
+
+
+class Settings(BaseSettings):
+    """All settings of the agent, checked; `load_settings` makes it.
+
+    Built by hand it takes exactly what it is given and looks at no environment;
+    `storage` then needs its `directory`.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
+
+    store: StoreSettings = StoreSettings()
+    api: ApiSettings = ApiSettings()
+    storage: StorageSettings
+    program: ProgramSettings = ProgramSettings()
+    email: EmailSettings = EmailSettings()
+    central: CentralSettings = CentralSettings()
+    sync: SyncSettings = SyncSettings()
+    retention: RetentionSettings = RetentionSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given and nothing from the process's own environment."""
+        return (init_settings,)

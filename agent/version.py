@@ -1,0 +1,16 @@
+"""Which version of the agent this is."""
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+
+_DISTRIBUTION = "loyalty-agent"
+
+
+def agent_version() -> str:
+    """Return the version of the installed package, or of the source tree it runs from."""
+    try:
+        return importlib.metadata.version(_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        project = Path(__file__).parent.parent / "pyproject.toml"
+        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])

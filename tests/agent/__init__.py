@@ -1,0 +1,1 @@
+"""Tests of the agent, in the same folders as its code."""

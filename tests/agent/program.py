@@ -1,0 +1,22 @@
+"""The agent as a program of its own, for tests of what it prints and how it ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE_TREE = Path(__file__).parents[2]
+
+
+def agent(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the real program, in this environment without any of its own variables."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("LOYALTY_AGENT__")}
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *arguments],
+        cwd=SOURCE_TREE,
+        env=kept | variables,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )

@@ -1,0 +1,192 @@
+"""`loyalty-agent status` against a real server with canned answers."""
+
+import json
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.agent.program import agent
+
+STATUS = {
+    "version": "0.1.0",
+    "storeId": "0042",
+    "waiting": 3,
+    "oldestWaitingAt": None,
+    "storage": {"state": "ready", "directory": "/data", "setAside": []},
+    "central": {"url": "", "protocol": "batch", "state": "off"},
+}
+
+
+@contextmanager
+def answering(
+    body: bytes, code: int = 200, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """Serve one canned answer on loopback; give the port and what each caller sent."""
+    asked: list[str] = []
+
+    class Canned(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers.get('Authorization', '-')}")
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Canned)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_address[1], asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def status_of(body: object, *arguments: str, code: int = 200) -> subprocess.CompletedProcess[str]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with answering(raw, code) as (port, _):
+        return agent("status", *arguments, LOYALTY_AGENT__API__PORT=str(port))
+
+
+def test_status_is_printed_as_lines_in_a_pipe() -> None:
+    result = status_of(STATUS)
+
+    assert result.returncode == 0
+    assert result.stdout.splitlines() == [
+        "version: 0.1.0",
+        "storeId: 0042",
+        "waiting: 3",
+        "oldestWaitingAt: -",
+        "storage.state: ready",
+        "storage.directory: /data",
+        "storage.setAside: none",
+        "central.url: ",
+        "central.protocol: batch",
+        "central.state: off",
+    ]
+
+
+def test_status_json_comes_as_the_agent_wrote_it() -> None:
+    result = status_of(b'{"storage":  {"state":"ready"},"later":[1]}', "--json")
+
+    assert (result.returncode, result.stdout) == (
+        0,
+        '{"storage":  {"state":"ready"},"later":[1]}\n',
+    )
+
+
+@pytest.mark.parametrize("state", [{"storage": {"state": "full"}}, {}])
+def test_storage_that_is_not_ready_ends_with_1(state: dict[str, object]) -> None:
+    assert status_of(STATUS | {"storage": None} | state).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "told"),
+    [
+        (401, b"{}", "check that api.token_file is the one it was started with"),
+        (200, b"<html>", "is not the agent"),
+        (200, b"[1]", "is not the agent"),
+        (200, b"[" * 100_000, "is not the agent"),
+        (500, b"{}", "in trouble (HTTP 500)"),
+    ],
+)
+def test_answer_that_is_none_ends_with_1(code: int, body: bytes, told: str) -> None:
+    result = status_of(body, code=code)
+
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert result.stdout == ""
+
+
+def test_agent_that_does_not_run_ends_with_1_and_says_what_to_do() -> None:
+    with answering(b"") as (port, _):
+        pass
+
+    result = agent("status", LOYALTY_AGENT__API__PORT=str(port))
+
+    assert result.returncode == 1
+    assert f"no agent answers on 127.0.0.1 port {port}" in result.stderr
+    assert "systemctl status loyalty-agent" in result.stderr
+
+
+def test_any_free_port_cannot_be_asked() -> None:
+    result = agent("status", LOYALTY_AGENT__API__PORT="0")
+
+    assert result.returncode == 1
+    assert "api.port is 0" in result.stderr
+
+
+def test_status_over_tls_trusts_the_configured_certificate_and_shows_the_token(
+    tmp_path: Path,
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    (tmp_path / "token").write_text("s3cret\n")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+
+    with answering(json.dumps(STATUS).encode(), tls=tls) as (port, asked):
+        result = agent(
+            "status",
+            LOYALTY_AGENT__API__HOST="0.0.0.0",  # noqa: S104 - the case of the test
+            LOYALTY_AGENT__API__PORT=str(port),
+            LOYALTY_AGENT__API__TOKEN_FILE=str(tmp_path / "token"),
+            LOYALTY_AGENT__API__TLS_CERT_FILE=str(certificate),
+            LOYALTY_AGENT__API__TLS_KEY_FILE=str(key),
+        )
+
+    assert result.returncode == 0, result.stderr
+    assert asked == ["/agent/v1/status Bearer s3cret"]
+
+
+def test_status_with_a_certificate_that_is_none_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "crt").write_text("not PEM")
+
+    result = agent(
+        "status",
+        LOYALTY_AGENT__API__TLS_CERT_FILE=str(tmp_path / "crt"),
+        LOYALTY_AGENT__API__TLS_KEY_FILE=str(tmp_path / "key"),
+    )
+
+    assert result.returncode == 2
+    assert "api.tls_cert_file: the file cannot be read as a certificate" in result.stderr
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate for a name that the agent is not asked by, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pos.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("10.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "tls.crt", directory / "tls.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths

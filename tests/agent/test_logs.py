@@ -1,0 +1,240 @@
+"""The log: one line for one event, whatever is in it, and no address in any of them."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.logs import JsonFormatter, LineFormatter, TextFormatter, configure_logging, log_event
+
+OURS = logging.getLogger("agent.test")
+THEIRS = logging.getLogger("somebody.else")
+FORMATTERS = pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers), OURS.parent, warnings.showwarning)
+    yield
+    logging.captureWarnings(capture=False)
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+    for name in ("agent", "sync"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def record_of(message: str, **fields: object) -> logging.LogRecord:
+    extra = {"fields": fields} if fields else None
+    record = OURS.makeRecord("agent.test", logging.INFO, "x.py", 1, message, (), None, extra=extra)
+    record.created = datetime(2026, 11, 22, 14, 0, 0, 123_000, UTC).timestamp()
+    return record
+
+
+def written(level: str, format_name: str) -> io.StringIO:
+    stream = io.StringIO()
+    configure_logging(level, format_name, stream)
+    return stream
+
+
+def test_text_line_has_time_level_event_and_fields() -> None:
+    line = TextFormatter().format(record_of("store.opened", epoch="a-b", sequence=41))
+
+    assert line == "2026-11-22T14:00:00.123Z INFO store.opened epoch=a-b sequence=41"
+
+
+def test_json_line_has_time_level_event_and_fields() -> None:
+    line = JsonFormatter().format(record_of("store.opened", epoch="a-b", sequence=41, late=None))
+
+    assert json.loads(line) == {
+        "time": "2026-11-22T14:00:00.123Z",
+        "level": "INFO",
+        "event": "store.opened",
+        "epoch": "a-b",
+        "sequence": 41,
+        "late": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("two words", '"two words"'),
+        ("", '""'),
+        ("a=b", '"a=b"'),
+        ('say "x"', '"say \\"x\\""'),
+        ("a\nb", '"a\\nb"'),
+        ("a\u2028b", '"a\\u2028b"'),
+        ("\x1b[2J", '"\\u001b[2J"'),
+        ("\udce9", '"\\udce9"'),
+        (True, "true"),
+        (None, "null"),
+        (1.5, "1.5"),
+        (float("nan"), "nan"),
+        (datetime(2026, 11, 22, tzinfo=UTC), "2026-11-22T00:00:00+00:00"),
+        (ValueError("no room"), '"no room"'),
+    ],
+)
+def test_value_is_quoted_where_it_needs_to_be(value: object, shown: str) -> None:
+    line = TextFormatter().format(record_of("x.y", value=value))
+
+    assert line.endswith(f" x.y value={shown}")
+
+
+def test_field_cannot_pass_for_time_level_or_event() -> None:
+    line = JsonFormatter().format(record_of("store.opened", event="forged", level="DEBUG"))
+
+    assert json.loads(line)["event"] == "store.opened"
+    assert json.loads(line)["event_"] == "forged"
+
+
+@FORMATTERS
+@given(message=st.text(), name=st.text(), value=st.text())
+def test_any_event_is_one_printable_line(
+    formatter: LineFormatter, message: str, name: str, value: str
+) -> None:
+    line = formatter.format(record_of(message, **{name: value}))
+
+    assert line.isascii()
+    assert line.isprintable()
+
+
+@given(value=st.text(st.characters(exclude_characters="@%")))
+def test_any_value_comes_out_of_a_json_line_as_it_was(value: str) -> None:
+    line = JsonFormatter().format(record_of("x.y", value=value))
+
+    assert json.loads(line)["value"] == value
+
+
+@FORMATTERS
+@pytest.mark.parametrize(
+    "text",
+    [
+        "marie@example.ca",
+        "no such customer: <marie@example.ca>, sorry",
+        "GET /x?address=marie%40example.ca",
+        "first\nmarie@example.ca\nlast",
+        "mailto:marie.roy+till@sub.example.ca",
+        "{'emailAddress': 'marie@example.ca'}",
+        "érable.marie@exämple.ca",
+    ],
+)
+def test_address_is_masked_wherever_it_stands(formatter: LineFormatter, text: str) -> None:
+    error = ValueError(text)
+    record = record_of(text, value=text, error=error, **{text: 1})
+    record.exc_info = (ValueError, error, None)
+
+    line = formatter.format(record)
+
+    assert "marie" not in line
+    assert "[address]" in line
+
+
+@FORMATTERS
+@given(
+    address=st.from_regex(
+        r"[a-zA-Z0-9._+-]{1,20}@([a-z0-9-]{1,10}\.){1,3}[a-z]{2,6}", fullmatch=True
+    ),
+    before=st.sampled_from(["", " ", "\n", '"', "(", "address=", "é "]),
+    after=st.sampled_from(["", " ", "\n", '"', ")", ","]),
+)
+def test_no_usual_address_gets_through(
+    formatter: LineFormatter, address: str, before: str, after: str
+) -> None:
+    line = formatter.format(record_of("x.y", value=before + address + after))
+
+    assert address.split("@", maxsplit=1)[0] + "@" not in line
+    assert "@" + address.split("@")[1] not in line
+
+
+def test_address_on_the_edge_of_the_cut_is_masked() -> None:
+    line = TextFormatter().format(record_of("x.y", value="x" * 8_185 + " marie@example.ca"))
+
+    assert "marie" not in line
+
+
+def test_long_value_is_cut() -> None:
+    line = TextFormatter().format(record_of("x.y", value="x" * 1_000_000))
+
+    assert len(line) < 10_000
+    assert line.endswith('[cut]"')
+
+
+def test_exception_stays_on_the_line() -> None:
+    stream = written("info", "text")
+
+    try:
+        int("first\nsecond")
+    except ValueError:
+        OURS.exception("store.failed")
+
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    assert " ERROR store.failed exception=" in lines[0]
+    assert "Traceback (most recent call last):\\n" in lines[0]
+
+
+def test_sentence_of_a_library_becomes_a_field() -> None:
+    stream = written("info", "json")
+
+    THEIRS.warning("lost %s of %d", "two", 3)
+
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["message"]) == ("somebody.else", "lost two of 3")
+
+
+def test_message_whose_arguments_do_not_fit_is_logged_all_the_same() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "%d of %d", ("a",), None)
+
+    assert TextFormatter().format(record).endswith('ERROR x message="%d of %d"')
+
+
+def test_level_counts_for_our_events_and_libraries_are_heard_from_warning_up() -> None:
+    stream = written("debug", "text")
+
+    log_event(OURS, logging.DEBUG, "till.asked")
+    THEIRS.info("chatter")
+    THEIRS.warning("trouble")
+
+    assert [line.split()[2] for line in stream.getvalue().splitlines()] == [
+        "till.asked",
+        "somebody.else",
+    ]
+
+
+def test_below_the_level_nothing_is_written() -> None:
+    stream = written("error", "text")
+
+    log_event(OURS, logging.WARNING, "line.lost")
+    THEIRS.warning("trouble")
+
+    assert stream.getvalue() == ""
+
+
+def test_configuring_again_replaces_what_was_before() -> None:
+    first = written("info", "text")
+    second = written("info", "text")
+
+    log_event(OURS, logging.INFO, "store.opened")
+
+    assert first.getvalue() == ""
+    assert second.getvalue().count("store.opened") == 1
+
+
+def test_warning_of_python_is_one_line_in_the_log() -> None:
+    stream = written("info", "text")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old\nways", UserWarning, stacklevel=1)
+
+    assert stream.getvalue().count("\n") == 1
+    assert "py.warnings" in stream.getvalue()
