@@ -5,16 +5,19 @@ The only place that knows clocks, ids and concrete classes.
 
 import asyncio
 import logging
+import os
+import random
 import signal
 import ssl
 import time
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 from aiohttp import web
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent.api.access import Access
 from agent.api.context import Context, Identity
@@ -31,8 +34,9 @@ from agent.store.opening import StoreOpener
 from agent.store.reader import Reader
 from agent.store.space import Limits
 from agent.store.writer import Writer
-from agent.upkeep import Upkeep, schedule_upkeep
+from agent.upkeep import UPKEEP_SECONDS, Upkeep
 from agent.version import agent_version
+from sync.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -42,6 +46,8 @@ ANSWER_SECONDS = 3.0
 
 def run_agent(settings: Settings) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code: 0, or 1 for trouble."""
+    # What the agent writes is its own: the database, the key, the lock.
+    os.umask(0o077)
     try:
         return uvloop.run(_run(settings))
     except StoreInUse as in_use:
@@ -52,30 +58,51 @@ def run_agent(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    """Start store, scheduler, server; wait; stop them in the opposite order.
+    """Start the agent; wait for a signal, or for its writer to die; stop it."""
+    stop = _stop_signal()
+    async with running_agent(settings) as agent:
+        await asyncio.wait({stop, agent.died}, return_when=asyncio.FIRST_COMPLETED)
+        log_event(_log, logging.INFO, "agent.stopping")
+    return 1 if agent.died.done() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAgent:
+    """Where an agent serves, and what is done when it cannot go on."""
+
+    host: str
+    port: int
+    died: "asyncio.Future[None]"
+
+
+@asynccontextmanager
+async def running_agent(
+    settings: Settings, *, now: Callable[[], Moment] | None = None
+) -> AsyncIterator[RunningAgent]:
+    """Start store, scheduler, server; stop them in the opposite order.
 
     The server goes first when stopping, so that what it has taken still finds a writer; the
-    lock goes last, so that the next agent finds a closed database.
+    lock goes last, so that the next agent finds a closed database. Without `now` the machine's
+    own clocks count.
     """
-    stop = _stop_signal()
+    now = now or _now
     async with AsyncExitStack() as parts:
         _make_directory(settings.storage.directory)
         parts.enter_context(StoreLock(settings.storage.directory))
         metrics = Metrics(agent_version())
-        writer = Writer(_opener(settings), metrics)
+        writer = Writer(_opener(settings, now), metrics)
         writer.start()
         parts.push_async_callback(writer.close)
-        scheduler = AsyncIOScheduler()
-        schedule_upkeep(scheduler, Upkeep(writer))
-        scheduler.start()
-        parts.callback(scheduler.shutdown, wait=False)
-        await _serve(settings, _context(settings, writer, metrics), parts)
-        await asyncio.wait({stop, writer.died}, return_when=asyncio.FIRST_COMPLETED)
-        log_event(_log, logging.INFO, "agent.stopping")
-    return 1 if writer.died.done() else 0
+        schedule = Schedule()
+        schedule.every(UPKEEP_SECONDS, Upkeep(writer).keep_up_once)
+        schedule.start()
+        parts.callback(schedule.stop)
+        host, port = await _serve(settings, _context(settings, writer, metrics, now), parts)
+        yield RunningAgent(host, port, writer.died)
 
 
-async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> None:
+async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
+    """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
     runner = TillRunner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
@@ -85,16 +112,19 @@ async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) ->
     await site.start()
     host, port = runner.addresses[0][:2]
     log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
+    return host, port
 
 
-def _context(settings: Settings, writer: Writer, metrics: Metrics) -> Context:
+def _context(
+    settings: Settings, writer: Writer, metrics: Metrics, now: Callable[[], Moment]
+) -> Context:
     api, storage, central = settings.api, settings.storage, settings.central
     return Context(
         identity=Identity(
             version=agent_version(),
             store_id=settings.store.store_id,
             till_id=settings.store.till_id,
-            started_at_us=_now().wall_us,
+            started_at_us=now().wall_us,
             storage_directory=str(storage.directory),
             central_url=central.url,
             central_protocol=central.protocol,
@@ -108,20 +138,20 @@ def _context(settings: Settings, writer: Writer, metrics: Metrics) -> Context:
         reader=Reader(storage.directory),
         answers=SessionAnswers(_terms(settings)),
         metrics=metrics,
-        now=_now,
-        new_request_id=_new_id,
+        now=now,
+        new_request_id=_new_request_id,
         check_email_syntax=settings.email.check_syntax,
     )
 
 
-def _opener(settings: Settings) -> StoreOpener:
+def _opener(settings: Settings, now: Callable[[], Moment]) -> StoreOpener:
     storage = settings.storage
     return StoreOpener(
         directory=storage.directory,
         key_file=storage.encryption_key_file or storage.directory / "encryption.key",
         limits=Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
         circumstances=Circumstances(
-            now_us=lambda: _now().wall_us, new_epoch=_new_id, boot_id=_boot_id()
+            now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=_boot_id()
         ),
     )
 
@@ -172,6 +202,12 @@ def _now() -> Moment:
 
 def _new_id() -> str:
     return str(uuid.uuid4())
+
+
+def _new_request_id() -> str:
+    """Return a UUID of version 4 for the log; nothing depends on its being unguessable."""
+    digits = f"{random.getrandbits(128):032x}"  # four times as quick as uuid4
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def _boot_id() -> str:

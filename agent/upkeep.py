@@ -2,8 +2,6 @@
 
 import logging
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-
 from agent.logs import log_event
 from agent.store.store import Store
 from agent.store.troubles import StorageTrouble
@@ -14,7 +12,7 @@ UPKEEP_SECONDS = 5
 
 
 class Upkeep:
-    """Keeps the store in order every few seconds, and says when its state changes."""
+    """Keeps the store in order, and says when its state changes."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -25,33 +23,19 @@ class Upkeep:
         try:
             await self._writer.run(_keep_up)
         except StorageTrouble as trouble:
-            self._note(str(trouble))
+            self._note(trouble)
         else:
             self._note(None)
 
-    def _note(self, trouble: str | None) -> None:
-        if trouble == self._trouble:
+    def _note(self, trouble: StorageTrouble | None) -> None:
+        kind = None if trouble is None else type(trouble).__name__
+        if kind == self._trouble:
             return
-        self._trouble = trouble
+        self._trouble = kind
         if trouble is None:
             log_event(_log, logging.INFO, "storage.recovered")
         else:
-            log_event(_log, logging.ERROR, "storage.trouble", reason=trouble)
-
-
-def schedule_upkeep(scheduler: AsyncIOScheduler, upkeep: Upkeep) -> None:
-    """Have it run every `UPKEEP_SECONDS`.
-
-    A run that comes late (the machine slept, the clock was set) is made up for once.
-    """
-    scheduler.add_job(
-        upkeep.keep_up_once,
-        "interval",
-        seconds=UPKEEP_SECONDS,
-        misfire_grace_time=None,
-        coalesce=True,
-        max_instances=1,
-    )
+            log_event(_log, logging.ERROR, "storage.trouble", reason=str(trouble))
 
 
 def _keep_up(store: Store) -> None:
