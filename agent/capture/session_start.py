@@ -10,7 +10,8 @@ from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
 from agent.store.facts import SessionStarted
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
-_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
+# A surrogate is no character: it stands for a byte of a path that is no UTF-8.
+_NOT_IN_AN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _STRING_FIELDS = tuple(RefusedField)
 
 
@@ -57,7 +58,7 @@ def is_correlation_id(value: object) -> bool:
         and 0 < len(value) <= MAX_CORRELATION_ID_CODE_POINTS
         and not value.isspace()
         and value not in {".", ".."}
-        and _CONTROL_CHARACTER.search(value) is None
+        and _NOT_IN_AN_ID.search(value) is None
     )
 
 

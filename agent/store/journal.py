@@ -25,7 +25,7 @@ from agent.store.facts import (
 )
 from agent.store.numbering import Numbering
 from agent.store.sameness import same_content
-from agent.store.statements import compiled
+from agent.store.statements import Insert, compiled
 from agent.store.tables import EmailAnswer, Event, Session, table_of
 from agent.store.vault import Vault
 from sync.wire import EventType
@@ -40,16 +40,21 @@ _last_answer = (
     .scalar_subquery()
 )
 
-ADD_EVENT = compiled(insert(_event))
-ADD_SESSION = compiled(insert(_session))
-ADD_ANSWER = compiled(insert(_answer))
+ADD_EVENTS = Insert(compiled(insert(_event)))
+ADD_SESSIONS = Insert(compiled(insert(_session)))
+ADD_ANSWERS = Insert(compiled(insert(_answer)))
+# All rows in one, as JSON: one call of SQLite for a group, see `Insert`.
 SESSIONS_BY_ID = compiled(
     select(
-        _session.c.correlation_id,
-        _session.c.position,
-        _session.c.closed,
-        _session.c.query_locale,
-        _last_answer,
+        func.json_group_array(
+            func.json_array(
+                _session.c.correlation_id,
+                _session.c.position,
+                _session.c.closed,
+                _session.c.query_locale,
+                _last_answer,
+            )
+        )
     ).where(_session.c.correlation_id.in_(select(_ids.c.value)))
 )
 BODY_AT = compiled(select(_event.c.body).where(_event.c.position == bindparam("position")))
@@ -58,6 +63,9 @@ ANSWER_AT = compiled(
         _answer.c.position == bindparam("position"), _event.c.position == _answer.c.position
     )
 )
+
+
+_found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]])
 
 
 @dataclass(slots=True)
@@ -82,13 +90,13 @@ class _Session:
 
 @dataclass(slots=True)
 class _Group:
-    """The rows that one group adds, and the sessions it has looked at."""
+    """The values of the rows that one group adds, and the sessions it has looked at."""
 
     last_position: int
     sessions: dict[str, _Session]
-    event_rows: list[tuple[object, ...]] = field(default_factory=list)
-    session_rows: list[tuple[object, ...]] = field(default_factory=list)
-    answer_rows: list[tuple[object, ...]] = field(default_factory=list)
+    event_values: list[object] = field(default_factory=list)
+    session_values: list[object] = field(default_factory=list)
+    answer_values: list[object] = field(default_factory=list)
 
 
 class Journal:
@@ -119,10 +127,10 @@ class Journal:
 
     def _look_up(self, captures: Iterable[tuple[Capture, Moment]]) -> dict[str, _Session]:
         ids = msgspec.json.encode([capture.correlation_id for capture, _ in captures])
-        rows = self._connection.execute(SESSIONS_BY_ID.sql, (ids.decode(),)).fetchall()
+        (rows,) = self._connection.execute(SESSIONS_BY_ID.sql, (ids.decode(),)).fetchone()
         return {
             correlation_id: _Session(position, bool(closed), locale, None, last_answer)
-            for correlation_id, position, closed, locale, last_answer in rows
+            for correlation_id, position, closed, locale, last_answer in _found.decode(rows)
         }
 
     def _decide(self, group: _Group, capture: Capture, moment: Moment) -> Outcome:
@@ -140,7 +148,7 @@ class Journal:
             return self._repeat_of_session(known, started)
         position = self._add_event(group, EventType.SESSION_STARTED, None, moment, started.body)
         row = (position, started.correlation_id, started.query_locale, int(started.closed))
-        group.session_rows.append(row)
+        group.session_values.extend(row)
         group.sessions[started.correlation_id] = _Session(
             position, started.closed, started.query_locale, started.body
         )
@@ -179,7 +187,9 @@ class Journal:
         position = self._add_event(
             group, EventType.EMAIL_ANSWERED, session.position, moment, answered.body
         )
-        group.answer_rows.append((position, session.position, answered.status.value, sealed, mark))
+        group.answer_values.extend(
+            (position, session.position, answered.status.value, sealed, mark)
+        )
         session.last_answer = _Answer(position, answered.status, mark, answered.body)
         return Recorded(self._numbering.receipt(position), repeated=False)
 
@@ -199,7 +209,7 @@ class Journal:
         body: bytes,
     ) -> int:
         position = group.last_position = group.last_position + 1
-        group.event_rows.append(
+        group.event_values.extend(
             (
                 position,
                 kind.value,
@@ -213,9 +223,9 @@ class Journal:
         return position
 
     def _write(self, group: _Group) -> None:
-        self._connection.executemany(ADD_EVENT.sql, group.event_rows)
-        self._connection.executemany(ADD_SESSION.sql, group.session_rows)
-        self._connection.executemany(ADD_ANSWER.sql, group.answer_rows)
+        ADD_EVENTS.run(self._connection, group.event_values)
+        ADD_SESSIONS.run(self._connection, group.session_values)
+        ADD_ANSWERS.run(self._connection, group.answer_values)
 
 
 def _repeats(last: _Answer, answered: EmailAnswered, mark: bytes | None) -> bool:

@@ -1,7 +1,7 @@
 """Whether two request bodies say the same: how a repeat is told from other content."""
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 _Exact: TypeAlias = "bool | Decimal | str | list[_Exact] | dict[str, _Exact] | None"
@@ -16,8 +16,9 @@ def same_content(one: bytes, other: bytes) -> bool:
         return True
     try:
         return _equal(_exactly(one), _exactly(other))
-    except RecursionError:
-        # Too deeply nested to compare: the safe answer is that it is something else.
+    except (RecursionError, InvalidOperation):
+        # Too deeply nested, or a number written with an exponent beyond any use (1E-9999999999
+        # passes for zero): the safe answer is that it is something else.
         return False
 
 
@@ -27,9 +28,21 @@ def _exactly(body: bytes) -> _Exact:
 
 
 def _equal(one: _Exact, other: _Exact) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    # Python takes True for 1; JSON does not.
-    return type(one) is type(other) and one == other
+    """Compare without recursion: a till's body may nest as deeply as the parser goes."""
+    pairs: list[tuple[_Exact, _Exact]] = [(one, other)]
+    while pairs:
+        left, right = pairs.pop()
+        # Python takes True for 1; JSON does not.
+        if type(left) is not type(right):
+            return False
+        if isinstance(left, dict) and isinstance(right, dict):
+            if left.keys() != right.keys():
+                return False
+            pairs += [(left[name], right[name]) for name in left]
+        elif isinstance(left, list) and isinstance(right, list):
+            if len(left) != len(right):
+                return False
+            pairs += zip(left, right, strict=True)
+        elif left != right:
+            return False
+    return True

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 NEWEST_REVISION = "0001"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -49,6 +50,10 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as migrating:
-        config.attributes["connection"] = migrating
-        command.upgrade(config, "head")
+    try:
+        with engine.begin() as migrating:
+            config.attributes["connection"] = migrating
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        # Whoever opens the store tells a full disk from a damaged file by the driver's own error.
+        raise error.orig or error from error

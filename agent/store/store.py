@@ -28,6 +28,12 @@ T = TypeVar("T")
 # the pages cheaply: one capture touches a handful of them.
 ROWS_PER_CHECKPOINT = 2_000
 ROWS_BEFORE_FORCED_CHECKPOINT = 16_000
+# Looking at the disk for each commit would cost as much as the statements; what this many
+# captures take is far below the space that is kept free.
+ROWS_PER_ROOM_CHECK = 256
+
+# Not the disk's fault but that of what was to be written, or of this program.
+_FAULTS_OF_A_CAPTURE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
 
 class Store:
@@ -53,6 +59,7 @@ class Store:
         self._journal = Journal(self.connection, vault, self.numbering, boot_number)
         self._note(self.numbering.last)
         self.rows_since_checkpoint = 0
+        self._rows_to_room_check = 0
 
     def record(self, captures: Sequence[tuple[Capture, Moment]]) -> list[Outcome]:
         """Record a group in one transaction and one sync: on the disk when this returns.
@@ -61,7 +68,9 @@ class Store:
         capture raises, for the whole group, with nothing written.
         """
         with self._naming_trouble():
-            self.require_room()
+            self._rows_to_room_check -= len(captures)
+            if self._rows_to_room_check < 0:
+                self.require_room()
             with transaction(self.connection):
                 outcomes, last_position = self._journal.record(captures)
         self.rows_since_checkpoint += last_position - self.numbering.last_position
@@ -88,7 +97,9 @@ class Store:
 
     def require_room(self) -> None:
         """Raise `StorageFull` while captures have no room."""
+        self._rows_to_room_check = 0
         self.space.require_room(database_bytes(self.directory))
+        self._rows_to_room_check = ROWS_PER_ROOM_CHECK
 
     def close(self) -> None:
         """Sync the mark and close the file; SQLite carries the rest of the WAL over."""
@@ -104,7 +115,7 @@ class Store:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
+            if isinstance(error, _FAULTS_OF_A_CAPTURE):
                 raise
             raise self._trouble_of(error) from error
         except OSError as error:

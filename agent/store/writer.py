@@ -101,8 +101,9 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._closing = False
-        # The writer's thread alone uses these two.
+        # The writer's thread alone uses what follows.
         self._store: Store | None = None
+        self._reopen_at = 0.0
         self._trouble: StorageTrouble = StorageDown("the store is not open yet")
 
     def start(self) -> None:
@@ -190,7 +191,7 @@ class Writer:
             items = [self._queue.get(timeout=None if self._store else self._reopen_seconds)]
         except queue.Empty:
             items = []
-        if self._store is None:
+        if self._store is None and perf_counter() >= self._reopen_at:
             self._reopen()
         with contextlib.suppress(queue.Empty):
             while len(items) < MAX_GROUP:
@@ -245,10 +246,13 @@ class Writer:
             return
         self._close_store()
         if isinstance(trouble, StorageDamaged):
-            self._opener.set_aside(str(trouble))
+            # Where it cannot be moved now, opening finds the damage again and tries again.
+            with contextlib.suppress(OSError):
+                self._opener.set_aside(str(trouble))
         self._reopen()
 
     def _reopen(self) -> None:
+        self._reopen_at = perf_counter() + self._reopen_seconds
         try:
             self._store = self._opener.open()
         except StorageTrouble as trouble:
