@@ -130,7 +130,7 @@ def _context(
             central_protocol=central.protocol,
         ),
         access=Access(
-            allowed_hosts=frozenset(api.allowed_hosts),
+            allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
             cors_origins=frozenset(api.cors_origins),
             token=read_secret(api.token_file) if api.token_file else None,
         ),

@@ -55,7 +55,7 @@ class Schedule:
         lead = self._lead()
         if abs(lead - self._lead_seconds) > _STEP_SECONDS:
             for job in self._scheduler.get_jobs():
-                job.modify(next_run_time=datetime.now(UTC))
+                job.modify(next_run_time=datetime.fromtimestamp(self._wall_seconds(), UTC))
         self._lead_seconds = lead
 
     def _look_later(self) -> None:
