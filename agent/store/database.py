@@ -1,5 +1,6 @@
 """Opens the agent's database file: rights, pragmas, schema, numbering."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +9,16 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, func, insert, select
 
+from agent.logs import log_event
 from agent.store.mark import Marked
-from agent.store.numbering import Numbering, begin_epoch, read_numbering
-from agent.store.schema import bring_up_to_date
+from agent.store.numbering import Numbering, begin_epoch, read_numbering, sensible
+from agent.store.schema import bring_up_to_date, revision_of
+from agent.store.set_aside import keep_wal
 from agent.store.statements import compiled, constant
 from agent.store.tables import Boot, table_of
+from agent.store.troubles import StorageDamaged, trouble_of
 
+_log = logging.getLogger(__name__)
 DATABASE_FILE = "agent.db"
 _boot = table_of(Boot)
 ADD_BOOT = compiled(insert(_boot))
@@ -45,21 +50,48 @@ class Circumstances:
     boot_id: str
 
 
-def connect_for_writing(path: Path) -> sqlite3.Connection:
-    """Open the one connection that writes. Raises `sqlite3.Error`.
+def connect_for_writing(
+    path: Path, mark: Marked | None, circumstances: Circumstances
+) -> sqlite3.Connection:
+    """Open the one connection that writes, on a file of the newest schema.
 
     The driver's own transaction handling is off: a deferred BEGIN that then writes can fail
-    at once, whatever the busy timeout.
+    at once, whatever the busy timeout. Raises `sqlite3.Error`, or `OSError` where a WAL in
+    doubt cannot be kept.
     """
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
+        if is_in_doubt(connection, path, mark):
+            note_kept(keep_wal(path, circumstances.now_us()))
         for pragma in _PRAGMAS:
             connection.execute(pragma).fetchall()
+        settle_wal(connection)
         bring_up_to_date(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def is_in_doubt(connection: sqlite3.Connection, path: Path, mark: Marked | None) -> bool:
+    """Tell whether the WAL may hold more than SQLite will read of it: it is to be kept then.
+
+    The first write, a checkpoint, and closing a damaged database all put an end to it.
+    """
+    try:
+        if mark is None or revision_of(connection) is None:
+            return mark is not None
+        extent = read_numbering(connection).extent_of(mark.epoch)
+    except sqlite3.DatabaseError as error:
+        return isinstance(trouble_of(error, path.parent), StorageDamaged)
+    return extent is None or extent < mark.sequence
+
+
+def note_kept(copy: Path | None) -> None:
+    """Log that a WAL was kept; nothing where there was none."""
+    if copy is not None:
+        reason = "SQLite does not read all of the WAL"
+        log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(copy))
 
 
 def settle_wal(connection: sqlite3.Connection) -> None:
@@ -128,9 +160,8 @@ def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | Non
 
 def open_boot(connection: sqlite3.Connection, circumstances: Circumstances) -> int:
     """Return the number of this start of the machine, noting one not seen before."""
-    known = connection.execute(BOOT_NUMBER.sql, (circumstances.boot_id,)).fetchone()
-    if known is not None:
-        return int(known[0])
+    for (number,) in sensible(connection.execute(BOOT_NUMBER.sql, (circumstances.boot_id,))):
+        return int(number)
     with transaction(connection):
         number = int(connection.execute(LAST_BOOT_NUMBER.sql).fetchone()[0]) + 1
         values = {

@@ -8,7 +8,7 @@ between the look and the deed. Captures of one group see each other in their ord
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Any, assert_never
 
 import msgspec
 from sqlalchemy import bindparam, func, insert, select
@@ -25,8 +25,9 @@ from agent.store.facts import (
 )
 from agent.store.numbering import Numbering
 from agent.store.sameness import same_content
-from agent.store.statements import Insert, compiled
+from agent.store.statements import Insert, Statement, compiled
 from agent.store.tables import EmailAnswer, Event, Session, table_of
+from agent.store.troubles import SenselessRow
 from agent.store.vault import Vault
 from sync.wire import EventType
 
@@ -156,7 +157,7 @@ class Journal:
 
     def _repeat_of_session(self, known: _Session, started: SessionStarted) -> Outcome:
         if known.body is None:
-            known.body = self._connection.execute(BODY_AT.sql, (known.position,)).fetchone()[0]
+            (known.body,) = self._row_at(BODY_AT, known.position)
         if known.query_locale != started.query_locale or not same_content(known.body, started.body):
             return IdTaken()
         return Recorded(self._numbering.receipt(known.position), repeated=True)
@@ -196,9 +197,18 @@ class Journal:
     def _last_answer(self, session: _Session) -> _Answer | None:
         if session.last_answer is None and session.last_answer_position is not None:
             position = session.last_answer_position
-            row = self._connection.execute(ANSWER_AT.sql, (position,)).fetchone()
-            session.last_answer = _Answer(position, *row)
+            session.last_answer = _Answer(position, *self._row_at(ANSWER_AT, position))
         return session.last_answer
+
+    def _row_at(self, statement: Statement, position: int) -> tuple[Any, ...]:
+        """Return the one row, whose last column is a body.
+
+        Raises `SenselessRow` where there is none: a damaged page can lose a row in silence.
+        """
+        row = self._connection.execute(statement.sql, (position,)).fetchone()
+        if row is None or row[-1] is None:
+            raise SenselessRow(f"the event at position {position} is not there any more")
+        return tuple(row)
 
     def _add_event(
         self,

@@ -9,7 +9,6 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 MARK_FILE = "agent.mark"
 _MARK_BYTES = 80
@@ -52,12 +51,10 @@ class Mark:
 
     def close(self) -> None:
         """Sync and close."""
-        self.sync()
-        os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        """Return the open mark."""
-        return self
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)
 
 
 def _checksum(epoch: str, sequence: int) -> int:

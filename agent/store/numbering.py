@@ -1,22 +1,38 @@
 """Epochs and sequences: the name under which head office knows an event."""
 
 import sqlite3
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import func, insert, select
 
 from agent.store.facts import Receipt
 from agent.store.statements import compiled, constant
-from agent.store.tables import Epoch, Event, table_of
+from agent.store.tables import Destination, Epoch, Event, Settled, table_of
+from agent.store.troubles import SenselessRow
 
 _epoch = table_of(Epoch)
 _event = table_of(Event)
+_destination = table_of(Destination)
+_settled = table_of(Settled)
+Row = TypeVar("Row", bound=tuple[object, ...])
 
 ADD_EPOCH = compiled(insert(_epoch))
 ALL_EPOCHS = compiled(
     select(_epoch.c.number, _epoch.c.epoch, _epoch.c.base_position).order_by(_epoch.c.number)
 )
-LAST_POSITION = compiled(select(func.coalesce(func.max(_event.c.position), constant(0))))
+# Purged events leave their numbers used: they were settled, and what is settled is remembered.
+LAST_POSITION = compiled(
+    select(
+        func.max(
+            *(
+                func.coalesce(select(func.max(column)).scalar_subquery(), constant(0))
+                for column in (_event.c.position, _destination.c.watermark, _settled.c.position)
+            )
+        )
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,10 @@ class Numbering:
                 return Receipt(epoch.epoch, position - epoch.base_position)
         raise LookupError(f"no epoch holds position {position}")
 
+    def sequence_in_current(self, position: int) -> int:
+        """Return the sequence at `position` in the current epoch; 0 where it lies before that."""
+        return max(0, position - self._epochs[-1].base_position)
+
     def extent_of(self, epoch: str) -> int | None:
         """Return the last sequence of `epoch` in this file; None if the file does not know it."""
         ends = [later.base_position for later in self._epochs[1:]] + [self.last_position]
@@ -66,12 +86,19 @@ class Numbering:
         self.last_position = position
 
 
+def sensible(rows: Iterable[Row]) -> Iterator[Row]:
+    """Pass on rows none of whose columns can be null. Raises `SenselessRow` where one is."""
+    for row in rows:
+        if None in row:
+            raise SenselessRow("a column is null that never is")
+        yield row
+
+
 def read_numbering(connection: sqlite3.Connection) -> Numbering:
     """Read the epochs and the last position from the file."""
-    epochs = [EpochBase(*row) for row in connection.execute(ALL_EPOCHS.sql)]
+    epochs = [EpochBase(*row) for row in sensible(connection.execute(ALL_EPOCHS.sql))]
     highest_base = max((epoch.base_position for epoch in epochs), default=0)
-    (last_position,) = connection.execute(LAST_POSITION.sql).fetchone()
-    # Purged events leave their numbers used: the base of the epoch remembers.
+    ((last_position,),) = sensible(connection.execute(LAST_POSITION.sql))
     return Numbering(epochs, max(last_position, highest_base))
 
 

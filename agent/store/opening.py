@@ -4,16 +4,21 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.logs import log_event
 from agent.store.database import DATABASE_FILE, Circumstances
 from agent.store.durable import sync_directory
 from agent.store.set_aside import has_strays, set_aside
-from agent.store.space import Limits
+from agent.store.space import Limits, Space
 from agent.store.store import Store
-from agent.store.troubles import StorageDamaged, StorageDown, StorageTrouble, trouble_of
+from agent.store.troubles import (
+    StorageDamaged,
+    StorageDown,
+    StorageFull,
+    StorageTrouble,
+    trouble_of,
+)
 from agent.store.vault import UnusableKey, open_vault
 
 _log = logging.getLogger(__name__)
@@ -41,20 +46,26 @@ class StoreOpener:
             store = self._open_or_replace()
             sync_directory(self.directory)
         except (sqlite3.Error, OSError) as error:
-            raise trouble_of(error, self.directory) from error
+            trouble = trouble_of(error, self.directory)
+            if isinstance(trouble, StorageFull) and self._give_up_ballast():
+                return self.open()
+            raise trouble from error
         last = store.numbering.last
         log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
         return store
 
     def set_aside(self, reason: str) -> None:
         """Move the database out of the way. Raises `OSError`."""
-        now = datetime.fromtimestamp(self.circumstances.now_us() / 1e6, UTC)
-        place = set_aside(self._database, f"{now:%Y%m%dT%H%M%SZ}")
+        place = set_aside(self._database, self.circumstances.now_us())
         log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(place))
 
     @property
     def _database(self) -> Path:
         return self.directory / DATABASE_FILE
+
+    def _give_up_ballast(self) -> bool:
+        """Make room to open the store in: what it holds can then be delivered and purged."""
+        return Space(self.directory, self.limits).give_up_ballast()
 
     def _open_or_replace(self) -> Store:
         try:

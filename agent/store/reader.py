@@ -44,8 +44,11 @@ _watermark = func.coalesce(
     constant(0),
 )
 _delivered_at = (
-    select(func.min(_delivery.c.delivered_at_us))
+    select(_delivery.c.delivered_at_us)
     .where(_delivery.c.destination == _central, _delivery.c.through_position >= _event.c.position)
+    .order_by(_delivery.c.through_position)
+    .limit(constant(1))
+    .offset(constant(0))
     .scalar_subquery()
 )
 _named = _session.c.correlation_id == bindparam("correlation_id")
@@ -150,7 +153,7 @@ class Reader:
         watermark, settled_ahead, dead_letters, oldest_us = row
         return StoreStatus(
             last=numbering.last,
-            watermark=numbering.receipt(watermark).sequence if watermark else 0,
+            watermark=numbering.sequence_in_current(watermark),
             waiting=numbering.last_position - watermark - settled_ahead,
             oldest_waiting_at_us=oldest_us,
             dead_letters=dead_letters,

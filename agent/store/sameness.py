@@ -16,9 +16,10 @@ def same_content(one: bytes, other: bytes) -> bool:
         return True
     try:
         return _equal(_exactly(one), _exactly(other))
-    except (RecursionError, InvalidOperation):
-        # Too deeply nested, or a number written with an exponent beyond any use (1E-9999999999
-        # passes for zero): the safe answer is that it is something else.
+    except (RecursionError, InvalidOperation, ValueError):
+        # Too deeply nested, kept on a page that was damaged since, or a number written with an
+        # exponent beyond any use (1E-9999999999 passes for zero): the safe answer is that it
+        # is something else.
         return False
 
 

@@ -36,8 +36,13 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 def _copy_aside(connection: sqlite3.Connection, copy: Path) -> None:
     copy.unlink(missing_ok=True)
-    with closing(sqlite3.connect(copy)) as target:
-        connection.backup(target)
+    try:
+        with closing(sqlite3.connect(copy)) as target:
+            connection.backup(target)
+    except BaseException:
+        # Half a copy helps nobody and holds the space that its other half did not find.
+        copy.unlink(missing_ok=True)
+        raise
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:

@@ -37,11 +37,12 @@ class Space:
                 f"the store holds {database_bytes} bytes, [storage] max_bytes is "
                 f"{self._limits.max_bytes}: raise it, or let captures be delivered"
             )
-        free = free_bytes(self._directory)
-        if free < self._limits.min_free_bytes:
+        free, needed = free_bytes(self._directory), self._bytes_to_leave()
+        if free < needed:
             raise StorageFull(
-                f"{free} bytes are free on the disk of {self._directory}, [storage] "
-                f"min_free_bytes is {self._limits.min_free_bytes}: free some space on it"
+                f"{free} bytes are free on the disk of {self._directory}, {needed} are to be "
+                "left ([storage] min_free_bytes, and ballast_bytes twice while the ballast is "
+                "given up): free some space on it"
             )
 
     def keep_ballast(self) -> None:
@@ -49,7 +50,7 @@ class Space:
         wanted = self._limits.ballast_bytes
         if wanted == 0 or self._has_ballast():
             return
-        if free_bytes(self._directory) < self._limits.min_free_bytes + 2 * wanted:
+        if free_bytes(self._directory) < self._bytes_to_leave():
             return
         descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -63,6 +64,15 @@ class Space:
         had = self._has_ballast()
         self._ballast.unlink(missing_ok=True)
         return had
+
+    def _bytes_to_leave(self) -> int:
+        """Return what captures must not touch.
+
+        While the ballast is given up its space is there for acknowledging and purging:
+        captures that ate it would leave nothing to empty the store with.
+        """
+        reserve = 0 if self._has_ballast() else 2 * self._limits.ballast_bytes
+        return self._limits.min_free_bytes + reserve
 
     def _has_ballast(self) -> bool:
         try:

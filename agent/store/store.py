@@ -13,7 +13,6 @@ from agent.store.database import (
     database_bytes,
     open_boot,
     open_numbering,
-    settle_wal,
     transaction,
 )
 from agent.store.facts import Capture, Moment, Outcome, Receipt
@@ -44,12 +43,11 @@ class Store:
     ) -> None:
         self.directory = directory
         self.space = Space(directory, limits)
-        self.connection = connect_for_writing(directory / DATABASE_FILE)
+        found = read_mark(directory)
+        self.connection = connect_for_writing(directory / DATABASE_FILE, found, circumstances)
         self._files = contextlib.ExitStack()
         self._files.callback(self.connection.close)
         try:
-            settle_wal(self.connection)
-            found = read_mark(directory)
             self._mark = self._files.enter_context(contextlib.closing(Mark(directory)))
             self.numbering = open_numbering(self.connection, found, circumstances)
             boot_number = open_boot(self.connection, circumstances)
@@ -98,7 +96,8 @@ class Store:
     def require_room(self) -> None:
         """Raise `StorageFull` while captures have no room."""
         self._rows_to_room_check = 0
-        self.space.require_room(database_bytes(self.directory))
+        with self._naming_trouble():
+            self.space.require_room(database_bytes(self.directory))
         self._rows_to_room_check = ROWS_PER_ROOM_CHECK
 
     def close(self) -> None:
@@ -126,4 +125,5 @@ class Store:
         if isinstance(trouble, StorageFull):
             # Acknowledging and purging need a little space to make more of it.
             self.space.give_up_ballast()
+            self._rows_to_room_check = 0
         return trouble

@@ -29,12 +29,16 @@ class StorageDamaged(StorageTrouble):
     """The database file is not readable as one: it is set aside, and a fresh one begun."""
 
 
+class SenselessRow(sqlite3.DatabaseError):  # noqa: N818 - names what was found
+    """SQLite read from a damaged page, without noticing, what was never written."""
+
+
 def trouble_of(error: sqlite3.Error | OSError, directory: Path) -> StorageTrouble:
     """Name the trouble behind an error that SQLite or the system reported on `directory`."""
     if isinstance(error, OSError):
         return _trouble_of_system(error, directory)
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
-    if code in _DAMAGE:
+    if code in _DAMAGE or isinstance(error, SenselessRow):
         return StorageDamaged(f"the database in {directory} is damaged ({error})")
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):
         return _full(directory)

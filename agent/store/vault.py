@@ -56,7 +56,7 @@ class Vault:
         nonce = sealed[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
         try:
             address = self._cipher.decrypt(nonce, sealed[_HEADER_BYTES:], correlation_id.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Unreadable("the sealed address is damaged or belongs elsewhere") from None
         return address.decode()
 

@@ -103,6 +103,7 @@ class Writer:
         self._closing = False
         # The writer's thread alone uses what follows.
         self._store: Store | None = None
+        self._in_hand: list[_Item] = []
         self._reopen_at = 0.0
         self._trouble: StorageTrouble = StorageDown("the store is not open yet")
 
@@ -168,8 +169,16 @@ class Writer:
             self._close_store()
         except BaseException:  # noqa: BLE001 - a fault of this program: no till is left unanswered
             _log.critical("writer.died", exc_info=True)
-            self._answer([(item.reply, self._stopped()) for item in self._drain()])
-            self._loop.call_soon_threadsafe(self.died.set_result, None)
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        """Answer what was in the dead thread's hands and what waits; nothing more is taken.
+
+        In the loop's thread: nothing can be put between the look at the queue and the end.
+        """
+        self.died.set_result(None)
+        left = [item for item in (*self._in_hand, *self._drain()) if not isinstance(item, _Stop)]
+        _settle([(item.reply, self._stopped()) for item in left])
 
     def _serve_once(self) -> bool:
         items = self._take()
@@ -191,6 +200,7 @@ class Writer:
             items = [self._queue.get(timeout=None if self._store else self._reopen_seconds)]
         except queue.Empty:
             items = []
+        self._in_hand = items
         if self._store is None and perf_counter() >= self._reopen_at:
             self._reopen()
         with contextlib.suppress(queue.Empty):
@@ -271,13 +281,11 @@ class Writer:
         """Hand all answers to the loop in one step: waking it costs more than they do."""
         self._loop.call_soon_threadsafe(_settle, answers)
 
-    def _drain(self) -> list[_Recording | _Chore]:
+    def _drain(self) -> list[_Item]:
         items = []
         with contextlib.suppress(queue.Empty):
             while True:
-                item = self._queue.get_nowait()
-                if not isinstance(item, _Stop):
-                    items.append(item)
+                items.append(self._queue.get_nowait())
         return items
 
     @staticmethod
