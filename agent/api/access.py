@@ -30,7 +30,7 @@ class Access:
     ) -> None:
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._cors_origins = cors_origins
-        self._token = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
         self._is_own_host = lru_cache(maxsize=64)(self._names_this_machine)
 
     def check(self, request: web.BaseRequest) -> None:
@@ -79,8 +79,11 @@ class Access:
     def _check_token(self, request: web.BaseRequest) -> None:
         if request.path in OPEN_PATHS or self.is_preflight(request):
             return
-        given = request.headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape")
-        if self._token is None or not hmac.compare_digest(given, self._token):
+        scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        shown = given.encode("utf-8", "surrogateescape")
+        is_right = self._token is not None and hmac.compare_digest(shown, self._token)
+        # The scheme's letter case makes no difference (RFC 9110), the token's does.
+        if not is_right or scheme.lower() != "bearer":
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "This request needs the agent's token",

@@ -9,6 +9,7 @@ from agent.store.facts import DeliveryState, EmailStatus
 Schema = dict[str, object]
 _STRING: Schema = {"type": "string"}
 _OPTIONAL_STRING: Schema = {"type": ["string", "null"]}
+_TEXT: Schema = {"type": ["string", "null"], "pattern": r"^[^\u0000]*$"}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}
@@ -19,6 +20,7 @@ _CORRELATION_ID: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_CORRELATION_ID_CODE_POINTS,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
     "description": "Recommended: a GUID. Not blank, no control character, not . or ..",
 }
 
@@ -35,6 +37,41 @@ _SAID = {
     "500": "A fault of the agent; nothing was recorded",
     "503": "Nothing can be recorded at the moment; ask again",
     "507": "The disk is full; nothing was recorded",
+}
+_ON_EVERY_ANSWER: Schema = {
+    "x-amzn-RequestId": {
+        "description": "Fresh for each answer; the agent's log names it",
+        "required": True,
+        "schema": {"type": "string", "format": "uuid"},
+    }
+}
+_ON_ERROR: dict[str, Schema] = {
+    "401": {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    "405": {"Allow": {"required": True, "schema": _STRING}},
+    "415": {"Accept-Encoding": {"required": True, "schema": _STRING}},
+    "503": {
+        "Retry-After": {
+            "description": "Seconds",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^[0-9]+$"},
+        }
+    },
+}
+_EXAMPLES: dict[str, Schema] = {
+    "SessionStart": {
+        "till": {
+            "value": {
+                "correlationId": "92a892ab-6caa-45a7-8774-65fbfb39d516",
+                "externalIdentifier": "0042-7-118",
+                "channel": "STORE",
+                "locale": "fr-CA",
+            }
+        }
+    },
+    "EmailAnswer": {
+        "accepted": {"value": {"emailAddress": "guest@example.com", "status": "accepted"}},
+        "deferred": {"value": {"status": "deferred"}},
+    },
 }
 _ALWAYS = ("400", "401", "403", "405", "417", "500")
 _TAKING = (*_ALWAYS, "408", "413", "415", "503", "507")
@@ -80,7 +117,7 @@ def _paths() -> Schema:
                 "isReady",
                 "Captures can be taken now",
                 _json("Word"),
-                errors=(*_ALWAYS, "503", "507"),
+                errors=(*_ALWAYS, "503"),
                 open_=True,
             )
         },
@@ -110,7 +147,15 @@ def _start_session() -> Schema:
         body="SessionStart",
         errors=_TAKING,
         receipt=True,
+        links={name: _link(name) for name in ("setEmail", "showSession")},
     )
+
+
+def _link(operation: str) -> Schema:
+    return {
+        "operationId": operation,
+        "parameters": {"correlation_id": "$response.body#/sessionCorrelationId"},
+    }
 
 
 def _set_email() -> Schema:
@@ -135,8 +180,11 @@ def _operation(  # noqa: PLR0913 - one keyword for each part of an operation
     errors: tuple[str, ...] = _ALWAYS,
     receipt: bool = False,
     open_: bool = False,
+    links: Schema | None = None,
 ) -> Schema:
     success: Schema = {"description": "Done", "content": content, "headers": _headers(receipt)}
+    if links:
+        success["links"] = links
     operation: Schema = {
         "operationId": name,
         "summary": summary,
@@ -145,14 +193,15 @@ def _operation(  # noqa: PLR0913 - one keyword for each part of an operation
     if parameters:
         operation["parameters"] = parameters
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": _json(body)}
+        content = {"schema": _ref(body), "examples": _EXAMPLES[body]}
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     if open_:
         operation["security"] = []
     return operation
 
 
 def _headers(receipt: bool) -> Schema:  # noqa: FBT001 - a part of the operation above
-    headers: Schema = {"x-amzn-RequestId": {"schema": {"type": "string", "format": "uuid"}}}
+    headers: Schema = dict(_ON_EVERY_ANSWER)
     if receipt:
         headers["Loyalty-Receipt"] = {
             "description": "<epoch>/<sequence>: the number head office finds the capture under",
@@ -163,19 +212,19 @@ def _headers(receipt: bool) -> Schema:  # noqa: FBT001 - a part of the operation
 
 
 def _error(status: str) -> Schema:
-    error: Schema = {
+    return {
         "description": _SAID[status],
         "content": _json("Error"),
+        "headers": _ON_EVERY_ANSWER | _ON_ERROR.get(status, {}),
     }
-    if status == "405":
-        error["headers"] = {"Allow": {"schema": _STRING}}
-    if status == "503":
-        error["headers"] = {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}}}
-    return error
 
 
 def _json(schema: str) -> Schema:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"application/json": {"schema": _ref(schema)}}
+
+
+def _ref(schema: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 def _text(media_type: str) -> Schema:
@@ -226,11 +275,11 @@ def _session_start() -> Schema:
         "type": "object",
         "properties": {
             "correlationId": _CORRELATION_ID,
-            "externalIdentifier": _OPTIONAL_STRING,
-            "channel": _OPTIONAL_STRING,
+            "externalIdentifier": _TEXT,
+            "channel": _TEXT,
             "locale": {"description": f"One of {', '.join(Locale)}; anything else is ignored"},
-            "anonymousSessionId": _OPTIONAL_STRING,
-            "userStatus": _OPTIONAL_STRING,
+            "anonymousSessionId": _TEXT,
+            "userStatus": _TEXT,
         },
         "required": ["correlationId"],
         "additionalProperties": True,
@@ -259,18 +308,29 @@ def _session_answer() -> Schema:
 
 
 def _email_answer() -> Schema:
-    return {
+    accepted = {
         "type": "object",
         "properties": {
+            "status": {"const": EmailStatus.ACCEPTED.value},
             "emailAddress": {
-                **_OPTIONAL_STRING,
-                "description": "Required when accepted, not expected otherwise",
+                "type": "string",
+                "pattern": r"\S",
+                "description": "Checked for what an address can be; blanks around it are trimmed",
             },
-            "status": {"enum": [status.value for status in EmailStatus]},
+        },
+        "required": ["status", "emailAddress"],
+        "additionalProperties": True,
+    }
+    without_address = {
+        "type": "object",
+        "properties": {
+            "status": {"enum": [EmailStatus.DECLINED.value, EmailStatus.DEFERRED.value]},
+            "emailAddress": {"type": ["string", "null"], "pattern": r"^\s*$"},
         },
         "required": ["status"],
         "additionalProperties": True,
     }
+    return {"oneOf": [accepted, without_address]}
 
 
 def _session_state() -> Schema:

@@ -11,9 +11,11 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:44rem;padding:0 1rem;
 color:#1a1a1a;background:#fff}
 h1{font-size:1.4rem}p.state{font-size:1.2rem;padding:.6rem 1rem;border-left:.5rem solid}
-p.ready{border-color:#1b7a3d;background:#eaf6ee}p.full,p.down{border-color:#b3261e;background:#fdecea}
+p.ready{border-color:#1b7a3d;background:#eaf6ee}
+p.full,p.down{border-color:#b3261e;background:#fdecea}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .8rem .35rem 0;
-border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:anywhere}th{font-weight:600;width:16rem}
+border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:anywhere}
+th{font-weight:600;width:16rem}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#161616}th,td{border-color:#444}
 p.ready{background:#12301d}p.full,p.down{background:#3a1512}}
 """

@@ -119,7 +119,7 @@ def answer_of(problem: Problem) -> web.Response:
     )
 
 
-def log_problem(problem: Problem, error: Exception, route: str, request_id: str) -> None:
+def log_problem(problem: Problem, error: Exception | None, route: str, request_id: str) -> None:
     """Write one line about a request answered with an error.
 
     Never the message or the path: a till's own words stand in them, and an address can.

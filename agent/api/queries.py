@@ -18,8 +18,9 @@ from agent.api.status import (
     write_gauges,
     write_status,
 )
+from agent.capture.session_start import is_correlation_id
 from agent.store.reader import CaptureStatus
-from agent.store.troubles import StorageDown
+from agent.store.troubles import StorageDown, StorageFull
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -28,12 +29,12 @@ async def show_session(request: web.Request) -> web.Response:
     """Tell where a session and its e-mail answers stand; never an address."""
     reader = request.app[CONTEXT].reader
     correlation_id = correlation_id_in(request.rel_url.raw_path, segment=4)
+    if not is_correlation_id(correlation_id):
+        raise problem_of_status(404)
     try:
         captures = await asyncio.to_thread(reader.session, correlation_id)
     except (sqlite3.Error, OSError) as error:
         raise StorageDown(f"the database cannot be read ({error})") from error
-    except UnicodeEncodeError:
-        captures = []
     if not captures:
         raise problem_of_status(404)
     start, answers = captures[0], captures[1:]
@@ -70,14 +71,18 @@ async def show_openapi(request: web.Request) -> web.Response:
     return _json(document(request.app[CONTEXT].identity.version))
 
 
-async def is_alive(request: web.Request) -> web.Response:
+async def is_alive(_: web.Request) -> web.Response:
     """Answer that the process serves requests."""
     return _json({"status": "alive"})
 
 
 async def is_ready(request: web.Request) -> web.Response:
-    """Answer 200 when captures can be taken now; nothing about the line to central."""
-    await request.app[CONTEXT].writer.check(CHECK_TIMEOUT_SECONDS)
+    """Answer 200 when captures can be taken now, else 503; nothing about the line to central."""
+    try:
+        await request.app[CONTEXT].writer.check(CHECK_TIMEOUT_SECONDS)
+    except StorageFull as full:
+        # 507 is for the capture that had no room; who asks for readiness knows 503.
+        raise StorageDown(str(full)) from full
     return _json({"status": "ready"})
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from agent.api.context import CONTEXT, Context
-from agent.api.problems import answer_of, log_problem, problem_of, problem_of_status
+from agent.api.problems import Problem, answer_of, log_problem, problem_of, problem_of_status
 
 _FOR_ALL = {
     "Server": "loyalty-agent",
@@ -29,20 +29,27 @@ _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class TillConnection(RequestHandler):
     """A connection whose errors below HTTP are answered in the same three-field shape."""
 
-    __slots__ = ()
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Context, server: web.Server, **options: object) -> None:
+        super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
+        self._context = context
 
     def handle_error(
         self,
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - the signature is the library's
     ) -> web.StreamResponse:
         """Answer what is not valid HTTP; then close, as what follows cannot be understood."""
-        answer = answer_of(problem_of_status(status))
-        answer.headers.update(_FOR_ALL)
         if self.writer_has_started(request):
             raise ConnectionError("the answer was already begun")
+        error = exc if isinstance(exc, Exception) else None
+        request_id = self._context.new_request_id()
+        answer = _refused(self._context, problem_of_status(status), error, "(none)", request_id)
+        answer.headers.update(_FOR_ALL)
+        answer.headers[_REQUEST_ID] = request_id
         answer.force_close()
         return answer
 
@@ -55,9 +62,17 @@ class TillConnection(RequestHandler):
 class TillServer(web.Server):
     """An aiohttp server of `TillConnection`s."""
 
+    def __init__(self, context: Context, plain: web.Server) -> None:
+        super().__init__(
+            always_ours(context, plain.request_handler),
+            request_factory=plain.request_factory,
+            **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
+        )
+        self._context = context
+
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
-        return TillConnection(self, loop=self._loop, **self._kwargs)
+        return TillConnection(self._context, self, loop=self._loop, **self._kwargs)
 
 
 class TillRunner(web.AppRunner):
@@ -71,12 +86,7 @@ class TillRunner(web.AppRunner):
         )
 
     async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
-        return TillServer(
-            always_ours(self.app[CONTEXT], plain.request_handler),  # type: ignore[arg-type] # an app's handler
-            request_factory=plain.request_factory,
-            **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
-        )
+        return TillServer(self.app[CONTEXT], await super()._make_server())
 
 
 def always_ours(context: Context, handle: _Answering) -> _Answering:
@@ -91,10 +101,7 @@ def always_ours(context: Context, handle: _Answering) -> _Answering:
             else:
                 response = await handle(request)
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
-            problem = problem_of(error)
-            log_problem(problem, error, _route_of(request), request_id)
-            context.metrics.refused(problem.code.value)
-            response = answer_of(problem)
+            response = _refused(context, problem_of(error), error, _route_of(request), request_id)
         headers = response.headers
         headers.update(_FOR_ALL)
         headers[_REQUEST_ID] = request_id
@@ -105,8 +112,17 @@ def always_ours(context: Context, handle: _Answering) -> _Answering:
     return answer
 
 
+def _refused(
+    context: Context, problem: Problem, error: Exception | None, route: str, request_id: str
+) -> web.Response:
+    log_problem(problem, error, route, request_id)
+    context.metrics.refused(problem.code.value)
+    return answer_of(problem)
+
+
 def _route_of(request: web.BaseRequest) -> str:
     """Return the pattern that was matched, as the path itself can hold what no log may."""
-    match = getattr(request, "match_info", None)
+    # The public `match_info` fails for a request that was refused before it was routed.
+    match = getattr(request, "_match_info", None)
     resource = match.route.resource if match is not None else None
     return f"{request.method} {resource.canonical if resource else '(none)'}"

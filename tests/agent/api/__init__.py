@@ -1,0 +1,1 @@
+"""The till API on real sockets and real files."""

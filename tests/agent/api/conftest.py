@@ -1,0 +1,50 @@
+"""Agents for the tests of the till API."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.agent.agent_under_test import (
+    Agent,
+    Clock,
+    agent_in_a_thread,
+    agent_under_test,
+    settings_in,
+)
+
+StartAgent = Callable[..., Awaitable[Agent]]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a storage directory as a first start leaves it; most of a start goes into that."""
+    directory = tmp_path_factory.mktemp("new") / "state"
+    with agent_in_a_thread(settings_in(directory)):
+        pass
+    return directory
+
+
+@pytest.fixture
+async def start_agent(new_state: Path, tmp_path: Path, clock: Clock) -> AsyncIterator[StartAgent]:
+    """Start an agent with these sections of settings; it is stopped after the test."""
+    shutil.copytree(new_state, tmp_path / "state")
+    async with AsyncExitStack() as running:
+
+        async def start(**sections: object) -> Agent:
+            settings = settings_in(tmp_path / "state", **sections)
+            return await running.enter_async_context(agent_under_test(settings, clock))
+
+        yield start
+
+
+@pytest.fixture
+async def agent(start_agent: StartAgent) -> Agent:
+    return await start_agent()

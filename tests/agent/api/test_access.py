@@ -1,0 +1,251 @@
+"""Who may talk to the agent: Host, Origin, token. Promises for pages open in a browser."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agent.config.settings import ApiSettings
+from tests.agent.agent_under_test import SESSIONS, Agent, email_path
+from tests.agent.api.conftest import StartAgent
+
+POS = "https://pos.example"
+EVERY_PATH = [
+    ("POST", SESSIONS),
+    ("PUT", email_path("x")),
+    ("GET", "/agent/v1/sessions/x"),
+    ("GET", "/agent/v1/status"),
+    ("GET", "/"),
+    ("GET", "/openapi.json"),
+    ("GET", "/metrics"),
+    ("GET", "/nothing"),
+    ("DELETE", "/"),
+]
+
+
+async def errors_everywhere(agent: Agent, headers: Mapping[str, str]) -> set[tuple[int, object]]:
+    """Ask for every path with these headers; return the statuses and error codes that come."""
+    body = b'{"correlationId":"x","status":"declined"}'
+    answers = [await agent.request(method, path, body, headers) for method, path in EVERY_PATH]
+    return {(answer.status, answer.members()["errorCode"]) for answer in answers}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8480",
+        "LocalHost:1",
+        "127.0.0.1",
+        "127.0.0.1:8480",
+        "127.9.9.9",
+        "[::1]",
+        "[::1]:8480",
+        "[0:0:0:0:0:0:0:1]:8480",
+    ],
+)
+async def test_loopback_names_are_served_on_any_port(agent: Agent, host: str) -> None:
+    [answer] = await agent.ask(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+
+    assert answer.status == 200
+
+
+FOREIGN_HOSTS = [
+    b"evil.test",
+    b"evil.test:8480",
+    b"localhost.evil.test",
+    b"127.0.0.1.evil.test",
+    b"evil.test:localhost",
+    b"user@localhost",
+    b"notlocalhost",
+    b"192.0.2.1",
+    b"0.0.0.0",
+    b"[2001:db8::1]:8480",
+    b"[::]",
+    b"",
+    b":8480",
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+async def test_any_other_name_is_not_served(agent: Agent, host: bytes) -> None:
+    [answer] = await agent.ask(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+
+    assert (answer.status, answer.members()["errorCode"]) == (403, "FORBIDDEN")
+
+
+async def test_name_rebound_to_this_machine_reaches_nothing(agent: Agent) -> None:
+    assert await errors_everywhere(agent, {"Host": "evil.test"}) == {(403, "FORBIDDEN")}
+    assert agent.bodies() == []
+
+
+@pytest.mark.parametrize("host", ["till-7.store.example", "TILL-7.Store.Example:8480", "192.0.2.7"])
+async def test_allowed_hosts_are_served_whatever_letter_case_and_port(
+    start_agent: StartAgent, host: str
+) -> None:
+    agent = await start_agent(
+        api=ApiSettings(port=0, allowed_hosts=("till-7.Store.example", "192.0.2.7"))
+    )
+
+    allowed = await agent.get("/healthz", {"Host": host})
+    other = await agent.get("/healthz", {"Host": "till-8.store.example"})
+
+    assert (allowed.status, other.status) == (200, 403)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.test", "null", "http://localhost", "http://localhost:1", "file://", "", "*"],
+)
+async def test_page_of_another_origin_reaches_nothing(agent: Agent, origin: str) -> None:
+    assert await errors_everywhere(agent, {"Origin": origin}) == {(403, "FORBIDDEN")}
+    assert agent.bodies() == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
+async def test_agents_own_pages_may_use_it(agent: Agent, host: str) -> None:
+    own = f"{host}:{agent.address.port}"
+
+    answer = await agent.get("/healthz", {"Host": own, "Origin": f"http://{own.lower()}"})
+
+    assert answer.status == 200
+    assert answer.header("Access-Control-Allow-Origin") is None
+
+
+async def test_origin_of_another_scheme_is_not_its_own(agent: Agent) -> None:
+    own = f"localhost:{agent.address.port}"
+
+    answer = await agent.get("/healthz", {"Host": own, "Origin": f"https://{own}"})
+
+    assert answer.status == 403
+
+
+@pytest.fixture
+async def open_agent(start_agent: StartAgent) -> Agent:
+    """An agent that pages of `POS` may use."""
+    return await start_agent(api=ApiSettings(port=0, cors_origins=(POS,)))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", SESSIONS, 200), ("GET", "/nothing", 404), ("PUT", email_path("unknown"), 400)],
+)
+async def test_configured_origin_may_read_answers_and_errors(
+    open_agent: Agent, method: str, path: str, status: int
+) -> None:
+    answer = await open_agent.request(method, path, b'{"correlationId":"x"}', {"Origin": POS})
+
+    assert answer.status == status
+    assert answer.header("Access-Control-Allow-Origin") == POS
+    assert answer.header("Vary") == "Origin"
+    exposed = (answer.header("Access-Control-Expose-Headers") or "").split(", ")
+    assert {"Loyalty-Receipt", "x-amzn-RequestId"} <= set(exposed)
+
+
+async def test_preflight_of_a_configured_origin_is_allowed(open_agent: Agent) -> None:
+    answer = await open_agent.request(
+        "OPTIONS",
+        SESSIONS,
+        headers={
+            "Origin": POS,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        },
+    )
+
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.header("Access-Control-Allow-Origin") == POS
+    assert {"GET", "POST", "PUT"} <= set(
+        (answer.header("Access-Control-Allow-Methods") or "").split(", ")
+    )
+    allowed = (answer.header("Access-Control-Allow-Headers") or "").lower().split(", ")
+    assert {"content-type", "authorization"} <= set(allowed)
+    assert answer.header("x-amzn-RequestId")
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.test", f"{POS}.evil.test", "https://pos.example:8"]
+)
+async def test_preflight_of_any_other_origin_is_refused(open_agent: Agent, origin: str) -> None:
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+
+    answer = await open_agent.request("OPTIONS", SESSIONS, headers=headers)
+
+    assert answer.status == 403
+    assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
+
+
+async def test_options_without_a_preflight_is_a_method_like_any_other(open_agent: Agent) -> None:
+    answer = await open_agent.request("OPTIONS", SESSIONS, headers={"Origin": POS})
+
+    assert answer.status == 405
+
+
+async def test_configured_origin_opens_nothing_to_requests_without_one(open_agent: Agent) -> None:
+    answer = await open_agent.start_session({"correlationId": "x"})
+
+    assert answer.status == 200
+    assert answer.header("Access-Control-Allow-Origin") is None
+
+
+@pytest.fixture
+async def guarded(start_agent: StartAgent, tmp_path: Path) -> Agent:
+    """An agent that asks for a token, with an origin that may use it."""
+    token_file = tmp_path / "token"
+    token_file.write_text("s3cret~Token\n")
+    return await start_agent(api=ApiSettings(port=0, token_file=token_file, cors_origins=(POS,)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer s3cret~Toke", "s3cret~Token", "\xff"],
+)
+async def test_without_the_token_nothing_is_told_or_taken(
+    guarded: Agent, given: str | None
+) -> None:
+    headers = {} if given is None else {"Authorization": given}
+
+    assert await errors_everywhere(guarded, headers) == {(401, "UNAUTHORIZED")}
+    assert guarded.bodies() == []
+
+
+async def test_401_says_that_a_bearer_token_is_needed(guarded: Agent) -> None:
+    answer = await guarded.get("/agent/v1/status")
+
+    assert answer.header("WWW-Authenticate") == "Bearer"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_with_the_token_the_till_is_served(guarded: Agent, scheme: str) -> None:
+    answer = await guarded.start_session(
+        {"correlationId": "x"}, Authorization=f"{scheme} s3cret~Token"
+    )
+
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_health_is_told_without_a_token(guarded: Agent, path: str) -> None:
+    answer = await guarded.get(path)
+
+    assert answer.status == 200
+
+
+async def test_preflight_needs_no_token_as_a_browser_cannot_send_one(guarded: Agent) -> None:
+    headers = {"Origin": POS, "Access-Control-Request-Method": "POST"}
+
+    welcome = await guarded.request("OPTIONS", SESSIONS, headers=headers)
+    stranger = await guarded.request("OPTIONS", SESSIONS, headers=headers | {"Origin": "null"})
+    plain = await guarded.request("OPTIONS", SESSIONS)
+
+    assert [answer.status for answer in (welcome, stranger, plain)] == [204, 403, 401]
+
+
+async def test_token_does_not_open_the_agent_to_foreign_hosts_or_origins(guarded: Agent) -> None:
+    token = {"Authorization": "Bearer s3cret~Token"}
+
+    host = await guarded.get("/healthz", token | {"Host": "evil.test"})
+    origin = await guarded.get("/healthz", token | {"Origin": "https://evil.test"})
+
+    assert (host.status, origin.status) == (403, 403)

@@ -1,0 +1,134 @@
+"""The OpenAPI document against the running agent: whatever is sent, no answer leaves it."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import schemathesis
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # has no stubs
+from schemathesis import GenerationMode
+from schemathesis.config import (
+    ChecksConfig,
+    CoveragePhaseConfig,
+    ExamplesPhaseConfig,
+    FuzzingPhaseConfig,
+    GenerationConfig,
+    PhasesConfig,
+    PositiveDataAcceptanceConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+    StatefulPhaseConfig,
+)
+from schemathesis.engine import events, from_schema
+from schemathesis.engine.recorder import ScenarioRecorder
+
+from agent.api.openapi import document
+from agent.api.routes import build_app
+from agent.capture.refusals import ADDRESS_NOT_VALID, INVALID_CORRELATION_ID, NO_OPEN_SESSION
+from tests.agent.agent_under_test import agent_in_a_thread, settings_in
+
+if TYPE_CHECKING:
+    from agent.api.context import Context
+
+SEED = 20260101
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with agent_in_a_thread(settings_in(tmp_path_factory.mktemp("document"))) as agent:
+        yield f"http://{agent.host}:{agent.port}"
+
+
+@dataclass(slots=True)
+class Exploration:
+    """What came of one way of exploring the API."""
+
+    failures: list[str] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    refusals_of_valid_requests: set[str] = field(default_factory=set)
+
+    def add(self, scenario: ScenarioRecorder) -> None:
+        for name, interaction in scenario.interactions.items():
+            response = interaction.response
+            assert response is not None, f"no answer to {interaction.request}"
+            self.statuses[response.status_code] += 1
+            meta = scenario.cases[name].value.meta
+            if meta and meta.generation.mode is GenerationMode.POSITIVE:
+                self._note_refusal(response.status_code, response.content)
+        for checks in scenario.checks.values():
+            found = [check.failure_info for check in checks if check.failure_info]
+            self.failures += [f"{info.failure}\n{info.code_sample}" for info in found]
+
+    def _note_refusal(self, status: int, content: bytes) -> None:
+        if status == 400:
+            self.refusals_of_valid_requests.add(json.loads(content)["errorMessage"])
+
+
+def explore(address: str, phase: str, max_examples: int) -> Exploration:
+    """Send what the document makes think of; the same requests every time."""
+    # That a valid request can be refused for the session's sake no schema can say.
+    checks = ChecksConfig(positive_data_acceptance=PositiveDataAcceptanceConfig(enabled=False))
+    generation = GenerationConfig(deterministic=True, database="none", max_examples=max_examples)
+    phases = PhasesConfig(
+        examples=ExamplesPhaseConfig(enabled=phase == "examples"),
+        coverage=CoveragePhaseConfig(enabled=phase == "coverage"),
+        fuzzing=FuzzingPhaseConfig(enabled=phase == "fuzzing"),
+        stateful=StatefulPhaseConfig(enabled=phase == "stateful"),
+    )
+    project = ProjectConfig(checks=checks, generation=generation, phases=phases)
+    config = SchemathesisConfig(seed=SEED, projects=ProjectsConfig(default=project))
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json", config=config)
+    exploration = Exploration()
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.ScenarioFinished):
+            exploration.add(event.recorder)
+        elif isinstance(event, events.FatalError | events.NonFatalError):
+            exploration.failures.append(str(event))
+    return exploration
+
+
+@pytest.mark.parametrize(
+    ("phase", "max_examples", "answers_at_least"),
+    [("examples", 1, 3), ("coverage", 1, 100), ("fuzzing", 200, 300), ("stateful", 50, 100)],
+)
+def test_every_answer_is_one_that_the_document_knows(
+    address: str, phase: str, max_examples: int, answers_at_least: int
+) -> None:
+    exploration = explore(address, phase, max_examples)
+
+    assert exploration.failures == []
+    assert exploration.statuses.total() >= answers_at_least
+    assert exploration.statuses[200] > 0
+    assert max(exploration.statuses) < 500
+    assert exploration.refusals_of_valid_requests <= {
+        INVALID_CORRELATION_ID,  # used before, with other content
+        NO_OPEN_SESSION,
+        ADDRESS_NOT_VALID,
+    }
+
+
+def test_document_keeps_the_rules_of_openapi_3_1() -> None:
+    schemathesis.openapi.from_dict(document("1.2.3")).validate()
+
+
+def test_schemas_keep_the_rules_of_json_schema() -> None:
+    components = cast("dict[str, dict[str, dict[str, object]]]", document("1.2.3"))["components"]
+
+    for schema in components["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_document_and_routes_name_the_same_addresses_and_methods() -> None:
+    app = build_app(cast("Context", None))
+    routed = {
+        (route.resource.canonical, route.method.lower())
+        for route in app.router.routes()
+        if route.resource and route.method != "HEAD"
+    }
+
+    paths = cast("dict[str, dict[str, object]]", document("1.2.3")["paths"])
+    assert {(path, method) for path, methods in paths.items() for method in methods} == routed

@@ -1,0 +1,308 @@
+"""What the agent says of itself: health, readiness, metrics, status, the page, the document."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.api.pages import status_page
+from agent.config.delivery import CentralSettings
+from agent.config.settings import StorageSettings, StoreSettings
+from tests.agent.agent_under_test import Agent, Clock, agent_under_test, insert_in, settings_in
+from tests.agent.api.conftest import StartAgent
+
+if TYPE_CHECKING:
+    from agent.api.status import StatusReport
+
+EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
+
+
+async def metrics(agent: Agent) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    answer = await agent.get("/metrics")
+    families = text_string_to_metric_families(answer.body.decode())
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+async def gauge(agent: Agent, name: str, **labels: str) -> float | None:
+    return (await metrics(agent)).get((f"loyalty_agent_{name}", frozenset(labels.items())))
+
+
+def full_storage(directory: Path) -> StorageSettings:
+    """Return settings under which there is always less free space than has to be left."""
+    return StorageSettings(directory=directory, min_free_bytes=2**60, ballast_bytes=0)
+
+
+def down_storage(directory: Path) -> StorageSettings:
+    """Return settings with a key file that does not hold a key."""
+    key_file = directory.parent / "wrong.key"
+    key_file.write_text("this is no key\n")
+    return StorageSettings(directory=directory, min_free_bytes=0, encryption_key_file=key_file)
+
+
+@pytest.fixture
+async def full(start_agent: StartAgent, tmp_path: Path) -> Agent:
+    return await start_agent(storage=full_storage(tmp_path / "state"))
+
+
+@pytest.fixture
+async def down(start_agent: StartAgent, tmp_path: Path) -> Agent:
+    return await start_agent(storage=down_storage(tmp_path / "state"))
+
+
+@pytest.fixture(params=["full", "down"])
+async def troubled(
+    start_agent: StartAgent, tmp_path: Path, request: pytest.FixtureRequest
+) -> tuple[Agent, str]:
+    """An agent that cannot take captures, and the state it is in."""
+    storage = {"full": full_storage, "down": down_storage}[request.param]
+    return await start_agent(storage=storage(tmp_path / "state")), request.param
+
+
+async def test_agent_that_can_capture_is_alive_and_ready(agent: Agent) -> None:
+    alive, ready = await agent.get("/healthz"), await agent.get("/readyz")
+
+    assert (alive.status, alive.body) == (200, b'{"status":"alive"}')
+    assert (ready.status, ready.body) == (200, b'{"status":"ready"}')
+
+
+async def test_agent_without_a_line_is_ready(start_agent: StartAgent) -> None:
+    agent = await start_agent(central=CentralSettings(url="https://hq.invalid/base"))
+
+    ready = await agent.get("/readyz")
+
+    assert ready.status == 200
+
+
+async def test_full_disk_refuses_captures_with_507_and_is_not_ready(full: Agent) -> None:
+    session = await full.start_session({"correlationId": "x"})
+    email = await full.set_email("x", EMAIL)
+    ready = await full.get("/readyz")
+    alive = await full.get("/healthz")
+
+    for answer in (session, email):
+        assert (answer.status, answer.members()["errorCode"]) == (507, "STORAGE_FULL")
+    assert (ready.status, ready.members()["errorCode"]) == (503, "UNAVAILABLE")
+    assert alive.status == 200
+
+
+async def test_storage_that_does_not_work_refuses_captures_with_503(down: Agent) -> None:
+    session = await down.start_session({"correlationId": "x"})
+    email = await down.set_email("x", EMAIL)
+    ready = await down.get("/readyz")
+    alive = await down.get("/healthz")
+
+    for answer in (session, email, ready):
+        assert (answer.status, answer.members()["errorCode"]) == (503, "UNAVAILABLE")
+        assert int(answer.header("Retry-After") or 0) > 0
+    assert alive.status == 200
+
+
+async def test_rules_are_asked_before_the_storage(troubled: tuple[Agent, str]) -> None:
+    agent, _ = troubled
+
+    refused = await agent.start_session({"correlationId": ""})
+
+    assert refused.status == 400
+
+
+async def test_session_states_are_told_on_a_full_disk(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    async with agent_under_test(settings_in(tmp_path / "old")) as agent:
+        await agent.start_session({"correlationId": "x"})
+    agent = await start_agent(storage=full_storage(tmp_path / "old"))
+
+    told = await agent.get("/agent/v1/sessions/x")
+
+    assert told.status == 200
+
+
+async def test_session_state_that_cannot_be_read_is_a_503(agent: Agent, tmp_path: Path) -> None:
+    await agent.start_session({"correlationId": "x"})
+    (tmp_path / "state" / "agent.db").rename(tmp_path / "elsewhere")
+
+    told = await agent.get("/agent/v1/sessions/x")
+    status = await agent.get("/agent/v1/status")
+    metered = await gauge(agent, "waiting_events")
+
+    assert (told.status, told.members()["errorCode"]) == (503, "UNAVAILABLE")
+    assert (status.status, status.members()["waiting"]) == (200, None)
+    assert metered is None
+
+
+async def test_metrics_are_prometheus_text(agent: Agent) -> None:
+    answer = await agent.get("/metrics")
+
+    assert (answer.header("Content-Type") or "").startswith("text/plain; version=0.0.4")
+    families = list(text_string_to_metric_families(answer.body.decode()))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+    assert all(name.startswith("loyalty_agent_") for name in names)
+    assert all(family.documentation for family in families)
+
+
+async def test_metrics_count_captures_repeats_and_refusals(agent: Agent) -> None:
+    for body in ({"correlationId": "x"}, {"correlationId": "x"}, {"correlationId": ""}):
+        await agent.start_session(body)
+    for _ in range(2):
+        await agent.set_email("x", EMAIL)
+    await agent.get("/nothing")
+    await agent.ask(b"rubbish\r\n\r\n")
+
+    counted = await metrics(agent)
+
+    captures = {
+        (kind, outcome): counted[
+            ("loyalty_agent_captures_total", frozenset({("type", kind), ("outcome", outcome)}))
+        ]
+        for kind in ("session", "email")
+        for outcome in ("recorded", "repeated")
+    }
+    assert set(captures.values()) == {1.0}
+    problems = "loyalty_agent_problems_total"
+    assert counted[(problems, frozenset({("code", "INVALID_REQUEST")}))] == 2
+    assert counted[(problems, frozenset({("code", "NOT_FOUND")}))] == 1
+
+
+async def test_metrics_tell_what_waits_and_for_how_long(agent: Agent, clock: Clock) -> None:
+    await agent.start_session({"correlationId": "x"})
+    await agent.start_session({"correlationId": "y"})
+    clock.wall_us += 90_000_000
+
+    assert await gauge(agent, "waiting_events") == 2
+    assert await gauge(agent, "last_sequence") == 2
+    assert await gauge(agent, "oldest_waiting_seconds") == 90
+    assert await gauge(agent, "ready") == 1
+
+
+async def test_metrics_tell_that_the_agent_is_not_ready(full: Agent) -> None:
+    assert await gauge(full, "ready") == 0
+
+
+async def test_status_tells_who_what_and_where(start_agent: StartAgent, tmp_path: Path) -> None:
+    agent = await start_agent(
+        store=StoreSettings(store_id="store-7", till_id="till-3"),
+        central=CentralSettings(url="https://hq.example/loyalty", protocol="replay"),
+    )
+    receipt = (await agent.start_session({"correlationId": "x"})).receipt
+
+    status = (await agent.get("/agent/v1/status")).members()
+
+    assert (status["storeId"], status["tillId"]) == ("store-7", "till-3")
+    assert f"{status['epoch']}/{status['lastSequence']}" == receipt
+    assert (status["waiting"], status["watermark"], status["deadLetters"]) == (1, 0, 0)
+    assert status["oldestWaitingAt"] == status["startedAt"] == "2026-01-01T00:00:00.000Z"
+    assert status["central"] == {"url": "https://hq.example/loyalty", "protocol": "replay"}
+    storage = status["storage"]
+    assert isinstance(storage, dict)
+    assert (storage["state"], storage["directory"]) == ("ready", str(tmp_path / "state"))
+    assert storage["setAside"] == []
+    assert "reason" not in storage
+
+
+async def test_status_counts_what_central_settled_and_refused(tmp_path: Path) -> None:
+    async with agent_under_test(settings_in(tmp_path)) as agent:
+        for number in range(5):
+            await agent.start_session({"correlationId": str(number)})
+    insert_in(
+        tmp_path,
+        ("destination", "central", 2),
+        ("delivery", "central", 2, 1),
+        ("settled", "central", 4, 1),
+        ("dead_letter", "central", 1, "CODE", "message", 400, 1, 1),
+    )
+
+    async with agent_under_test(settings_in(tmp_path)) as agent:
+        status = (await agent.get("/agent/v1/status")).members()
+
+    assert (status["watermark"], status["waiting"], status["deadLetters"]) == (2, 2, 1)
+
+
+async def test_status_and_page_say_what_is_wrong(troubled: tuple[Agent, str]) -> None:
+    agent, state = troubled
+
+    storage = (await agent.get("/agent/v1/status")).members()["storage"]
+    page = (await agent.get("/")).body.decode()
+
+    assert isinstance(storage, dict)
+    assert storage["state"] == state
+    assert storage["reason"]
+    assert "Captures are refused" in page
+    assert str(storage["reason"])[:30] in page
+
+
+class Elements(HTMLParser):
+    """Collects the elements of a page with what could load or run something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+async def test_page_runs_and_loads_nothing_and_its_policy_says_so(agent: Agent) -> None:
+    answer = await agent.get("/")
+
+    page, elements = answer.body.decode(), Elements()
+    elements.feed(page)
+    assert (answer.header("Content-Type") or "").startswith("text/html")
+    assert not elements.tags & {"script", "img", "iframe", "object", "form", "link", "a"}
+    assert not elements.attributes & {"src", "href", "style", "onclick", "onload"}
+    policy = answer.header("Content-Security-Policy") or ""
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+
+
+def test_page_escapes_everything_it_shows() -> None:
+    hostile = "<script>alert(1)</script>\"'&$till${state}"
+    report: StatusReport = {
+        "version": hostile,
+        "storeId": hostile,
+        "tillId": hostile,
+        "startedAt": hostile,
+        "epoch": hostile,
+        "lastSequence": 1,
+        "watermark": 1,
+        "waiting": 1,
+        "oldestWaitingAt": hostile,
+        "deadLetters": 1,
+        "storage": {
+            "state": "down",
+            "reason": hostile,
+            "directory": hostile,
+            "databaseBytes": 1,
+            "freeBytes": None,
+            "setAside": [hostile],
+        },
+        "central": {"url": hostile, "protocol": hostile},
+    }
+
+    page, _ = status_page(report)
+
+    elements = Elements()
+    elements.feed(page)
+    assert "script" not in elements.tags
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$till${state}") >= 9
+
+
+async def test_document_is_served_as_json(agent: Agent) -> None:
+    answer = await agent.get("/openapi.json")
+
+    assert answer.header("Content-Type") == "application/json"
+    assert answer.members()["openapi"] == "3.1.0"

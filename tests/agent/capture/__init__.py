@@ -1,0 +1,1 @@
+"""The capture rules, mostly by properties."""

@@ -1,0 +1,80 @@
+"""Two bodies say the same: an equivalence that spelling does not touch."""
+
+import json
+from decimal import Decimal
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent.store.sameness import same_content
+from tests.agent.capture.strategies import objects, shuffled, spelled, values
+
+
+@given(st.data())
+def test_spelling_and_order_of_members_make_no_difference(data: st.DataObject) -> None:
+    members = data.draw(objects)
+    one = data.draw(spelled(members))
+    other = data.draw(shuffled(members).flatmap(spelled))
+
+    assert same_content(one, other)
+    assert same_content(other, one)
+
+
+def tagged(value: object) -> object:
+    """Return something that Python compares as JSON does: true is not 1, 1 is 1.0."""
+    if isinstance(value, dict):
+        return ("object", frozenset((name, tagged(member)) for name, member in value.items()))
+    if isinstance(value, list):
+        return ("list", tuple(map(tagged, value)))
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return (type(value).__name__, value)
+    return ("number", Decimal(repr(value)))
+
+
+pairs = st.tuples(values, values) | values.flatmap(lambda value: st.tuples(st.just(value), values))
+
+
+@given(pairs)
+@example((True, 1))
+@example((False, 0))
+@example((None, False))
+@example((1, 1.0))
+@example((0, -0.0))
+@example(([1], [True]))
+@example(({"a": 1}, {"a": 1, "b": None}))
+@example(([], {}))
+@example(("1", 1))
+@example((2**63, float(2**63)))
+@example((2**53 + 1, float(2**53)))
+def test_content_is_the_same_exactly_when_the_json_values_are(pair: tuple[object, object]) -> None:
+    one, other = (json.dumps({"": value}).encode() for value in pair)
+
+    assert same_content(one, other) == (tagged(pair[0]) == tagged(pair[1]))
+
+
+small = st.sampled_from(
+    [b"1", b"1.0", b"10e-1", b"true", b'"1"', b"[1]", b"[1.0]", b"[true]", b"0"]
+)
+
+
+@given(small, small, small)
+def test_sameness_is_an_equivalence(one: bytes, two: bytes, three: bytes) -> None:
+    assert same_content(one, one)
+    assert same_content(one, two) == same_content(two, one)
+    if same_content(one, two) and same_content(two, three):
+        assert same_content(one, three)
+
+
+@given(st.integers(0, 2000), st.integers(0, 2000))
+def test_depth_never_fails(one: int, other: int) -> None:
+    nested = [b"[" * depth + b"]" * depth for depth in (one + 1, other + 1)]
+
+    assert same_content(*nested) in {True, False}
+    assert same_content(nested[0], nested[0])
+
+
+@given(st.sampled_from(["0e{}", "1e-{}", "1.0e-{}", "0.0E+{}"]), st.integers(0, 10**30))
+def test_no_exponent_is_too_much(number: str, exponent: int) -> None:
+    body = number.format(exponent).encode()
+
+    assert same_content(body, b" " + body) in {True, False}

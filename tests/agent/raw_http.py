@@ -1,0 +1,53 @@
+"""HTTP byte for byte: what no well-behaved client library would send, or would show."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer as it came."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return the header's value, letter case of the name ignored; None where absent."""
+        values = [value for known, value in self.headers if known.lower() == name.lower()]
+        assert len(values) < 2, f"{name} came {len(values)} times"
+        return values[0] if values else None
+
+    @property
+    def receipt(self) -> str | None:
+        """The receipt of a capture."""
+        return self.header("Loyalty-Receipt")
+
+    def members(self) -> dict[str, object]:
+        """Read the body as a JSON object."""
+        document = json.loads(self.body)
+        assert isinstance(document, dict)
+        return document
+
+
+async def ask(host: str, port: int, request: bytes, answers: int) -> list[Answer]:
+    """Send bytes on one connection and read so many answers to them."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(request)
+        with_body = not request.startswith(b"HEAD ")
+        return [await _read_answer(reader, with_body=with_body) for _ in range(answers)]
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def _read_answer(reader: asyncio.StreamReader, *, with_body: bool) -> Answer:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    status_line, *lines = head.rstrip("\r\n").split("\r\n")
+    pairs = [line.split(":", 1) for line in lines]
+    headers = tuple((name, value.strip()) for name, value in pairs)
+    answer = Answer(int(status_line.split(" ")[1]), headers, b"")
+    length = int(answer.header("Content-Length") or 0) if with_body else 0
+    return Answer(answer.status, headers, await reader.readexactly(length))
