@@ -1,6 +1,7 @@
 """Opens the agent's database file: rights, pragmas, schema, numbering."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def connect_for_writing(
             note_kept(keep_wal(path, circumstances.now_us()))
         for pragma in _PRAGMAS:
             connection.execute(pragma).fetchall()
-        settle_wal(connection)
+        settle_wal(connection, path.with_name(f"{path.name}-wal"))
         bring_up_to_date(connection, path)
     except BaseException:
         connection.close()
@@ -94,15 +95,19 @@ def note_kept(copy: Path | None) -> None:
         log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(copy))
 
 
-def settle_wal(connection: sqlite3.Connection) -> None:
+def settle_wal(connection: sqlite3.Connection, wal: Path) -> None:
     """Put on the disk what a WAL left behind holds, before anything is answered from it.
 
     A process killed between writing a commit and syncing it, or a sync that failed, leaves
     frames that SQLite takes over at the next start though they were never synced. A till
     that asks again would be told "already recorded", without a write and so without a
-    sync. The checkpoint syncs the WAL, copies it into the database and syncs that.
+    sync. The checkpoint syncs the WAL, copies it into the database and syncs that; where
+    somebody else's reader stands in its way, the WAL alone is synced.
     """
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if is_busy:
+        with wal.open("rb") as file:
+            os.fdatasync(file.fileno())
 
 
 @contextmanager

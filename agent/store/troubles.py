@@ -29,7 +29,7 @@ class StorageDamaged(StorageTrouble):
     """The database file is not readable as one: it is set aside, and a fresh one begun."""
 
 
-class SenselessRow(sqlite3.DatabaseError):  # noqa: N818 - names what was found
+class SenselessRow(sqlite3.DatabaseError):
     """SQLite read from a damaged page, without noticing, what was never written."""
 
 

@@ -98,6 +98,8 @@ class Writer:
         self._watch = watch
         self._reopen_seconds = reopen_seconds
         self._max_waiting = max_waiting
+        self._gathered: list[_Item] = []
+        self._waiting = 0
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._closing = False
@@ -116,7 +118,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many captures and chores wait for the writer."""
-        return self._queue.qsize()
+        return self._waiting
 
     def record(self, capture: Capture, moment: Moment) -> "asyncio.Future[Outcome]":
         """Return what becomes the outcome once the capture is on the disk.
@@ -149,15 +151,40 @@ class Writer:
         """Commit and answer all that was taken, then end the thread; twice is harmless."""
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._queue.put(_Stop())
         await asyncio.to_thread(self._thread.join)
 
     def _put(self, item: _Recording | _Chore) -> None:
         if self._closing or self.died.done():
             raise StorageDown("the agent is stopping")
-        if self._queue.qsize() >= self._max_waiting:
+        if self._waiting >= self._max_waiting:
             raise Overloaded("too many captures wait for the disk")
-        self._queue.put(item)
+        self._waiting += 1
+        self._gathered.append(item)
+        if len(self._gathered) == 1:
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the writer what this turn of the loop gathered: one wake-up for all of it.
+
+        That is no delay: woken earlier, the thread would only wait for the interpreter's
+        lock until the turn is over.
+        """
+        for item in self._gathered:
+            self._queue.put(item)
+        self._gathered.clear()
+
+    def _settle(self, answers: Sequence[_Answer]) -> None:
+        """Answer those who wait, in the loop's thread."""
+        self._waiting -= len(answers)
+        for reply, answer in answers:
+            if reply.done():  # its request was given up; the capture stands all the same
+                continue
+            if isinstance(answer, BaseException):
+                reply.set_exception(answer)
+            else:
+                reply.set_result(answer)  # type: ignore[arg-type] # paired when it was taken
 
     # From here on: the writer's thread.
 
@@ -177,8 +204,9 @@ class Writer:
         In the loop's thread: nothing can be put between the look at the queue and the end.
         """
         self.died.set_result(None)
+        self._hand_over()
         left = [item for item in (*self._in_hand, *self._drain()) if not isinstance(item, _Stop)]
-        _settle([(item.reply, self._stopped()) for item in left])
+        self._settle([(item.reply, self._stopped()) for item in left if not item.reply.done()])
 
     def _serve_once(self) -> bool:
         items = self._take()
@@ -279,10 +307,10 @@ class Writer:
 
     def _answer(self, answers: Sequence[_Answer]) -> None:
         """Hand all answers to the loop in one step: waking it costs more than they do."""
-        self._loop.call_soon_threadsafe(_settle, answers)
+        self._loop.call_soon_threadsafe(self._settle, answers)
 
     def _drain(self) -> list[_Item]:
-        items = []
+        items: list[_Item] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 items.append(self._queue.get_nowait())
@@ -291,13 +319,3 @@ class Writer:
     @staticmethod
     def _stopped() -> StorageDown:
         return StorageDown("the writer has stopped on a fault of this program")
-
-
-def _settle(answers: Sequence[_Answer]) -> None:
-    for reply, answer in answers:
-        if reply.done():  # its request was given up; the capture stands all the same
-            continue
-        if isinstance(answer, BaseException):
-            reply.set_exception(answer)
-        else:
-            reply.set_result(answer)  # type: ignore[arg-type] # paired when it was taken
