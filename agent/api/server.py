@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from agent.api.context import CONTEXT, Context
 from agent.api.problems import Problem, answer_of, log_problem, problem_of, problem_of_status
+from agent.api.routes import ROUTES, StraightRoutes
 
 _FOR_ALL = {
     "Server": "loyalty-agent",
@@ -62,13 +63,13 @@ class TillConnection(RequestHandler):
 class TillServer(web.Server):
     """An aiohttp server of `TillConnection`s."""
 
-    def __init__(self, context: Context, plain: web.Server) -> None:
+    def __init__(self, app: web.Application, plain: web.Server) -> None:
+        self._context = app[CONTEXT]
         super().__init__(
-            always_ours(context, plain.request_handler),
+            always_ours(self._context, app[ROUTES], plain.request_handler),
             request_factory=plain.request_factory,
             **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
         )
-        self._context = context
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
@@ -86,22 +87,27 @@ class TillRunner(web.AppRunner):
         )
 
     async def _make_server(self) -> web.Server:
-        return TillServer(self.app[CONTEXT], await super()._make_server())
+        return TillServer(self.app, await super()._make_server())
 
 
-def always_ours(context: Context, handle: _Answering) -> _Answering:
+def always_ours(context: Context, routes: StraightRoutes, route: _Answering) -> _Answering:
     """Wrap the application: access before, errors as answers, headers after."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         request_id = context.new_request_id()
+        straight = routes.find(request)
         try:
             context.access.check(request)
-            if context.access.is_preflight(request):
-                response: web.StreamResponse = web.Response(status=HTTPStatus.NO_CONTENT)
+            if straight is not None and isinstance(request, web.Request):
+                response = await straight.handler(request)
+            elif context.access.is_preflight(request):
+                response = web.Response(status=HTTPStatus.NO_CONTENT)
             else:
-                response = await handle(request)
+                response = await route(request)
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
-            response = _refused(context, problem_of(error), error, _route_of(request), request_id)
+            pattern = straight.pattern if straight is not None else _pattern_of(request)
+            named = f"{request.method} {pattern}"
+            response = _refused(context, problem_of(error), error, named, request_id)
         headers = response.headers
         headers.update(_FOR_ALL)
         headers[_REQUEST_ID] = request_id
@@ -120,9 +126,9 @@ def _refused(
     return answer_of(problem)
 
 
-def _route_of(request: web.BaseRequest) -> str:
-    """Return the pattern that was matched, as the path itself can hold what no log may."""
+def _pattern_of(request: web.BaseRequest) -> str:
+    """Return the address that was matched; the path itself can hold what no log may."""
     # The public `match_info` fails for a request that was refused before it was routed.
     match = getattr(request, "_match_info", None)
     resource = match.route.resource if match is not None else None
-    return f"{request.method} {resource.canonical if resource else '(none)'}"
+    return resource.canonical if resource else "(none)"
