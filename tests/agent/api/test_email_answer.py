@@ -135,6 +135,7 @@ async def test_address_is_not_expected_when_declined_or_deferred(
         "guest@bücher.example",
         "guest@xn--bcher-kva.example",
         "guest@shop.test",
+        "o'hara@shop.test",
         "guest@till.local",
         "guest@mail.localhost",
         "guest@nowhere.invalid",

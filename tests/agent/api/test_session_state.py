@@ -81,9 +81,7 @@ async def test_receipt_names_the_capture_that_is_told(agent: Agent) -> None:
         assert started.receipt == f"{state['epoch']}/{state['sequence']}"
 
 
-@pytest.mark.parametrize(
-    "correlation_id", ["unknown", "X", *IMPOSSIBLE_IDS.values()], ids=str.encode
-)
+@pytest.mark.parametrize("correlation_id", ["unknown", "X", *IMPOSSIBLE_IDS.values()], ids=ascii)
 async def test_session_that_is_not_there_is_404(agent: Agent, correlation_id: str) -> None:
     await agent.start_session({"correlationId": "x"})
 
