@@ -3,8 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,12 @@ from agent.store.schema import bring_up_to_date, revision_of
 from agent.store.set_aside import keep_wal
 from agent.store.statements import compiled, constant
 from agent.store.tables import Boot, table_of
+from agent.store.transactions import transaction
 from agent.store.troubles import StorageDamaged, trouble_of
 
 _log = logging.getLogger(__name__)
 DATABASE_FILE = "agent.db"
+WAL_BYTES = 9 * 1024 * 1024
 _boot = table_of(Boot)
 ADD_BOOT = compiled(insert(_boot))
 BOOT_NUMBER = compiled(select(_boot.c.number).where(_boot.c.boot_id == bindparam("boot_id")))
@@ -110,21 +111,17 @@ def settle_wal(connection: sqlite3.Connection, wal: Path) -> None:
             os.fdatasync(file.fileno())
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the body in one transaction: committed and synced when this returns.
+def grow_wal(directory: Path) -> None:
+    """Give the WAL beforehand the size it comes to between two checkpoints.
 
-    After a full disk or an I/O error SQLite has rolled back already; a second ROLLBACK
-    would only hide the error.
+    Syncing a file that grows takes the file system's journal as well, and twice as long. What
+    is added are zeros: SQLite reads a WAL only as far as its checksums go. Real blocks, as
+    unwritten ones would cost the journal too.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    with (directory / f"{DATABASE_FILE}-wal").open("ab") as wal:
+        wal.write(bytes(max(0, WAL_BYTES - wal.tell())))
+        wal.flush()
+        os.fsync(wal.fileno())
 
 
 def open_numbering(

@@ -1,17 +1,17 @@
-"""Keeps captures with their events: the rows of a group, inside the writer's transaction.
+"""Keeps captures with their events: decides over a group, and writes its rows together.
 
-What decides over a repeated or refused capture is read in the same transaction in which it
-would be written, and the writer's connection is the only one that writes: nothing can come
-between the look and the deed. Captures of one group see each other in their order.
+The writer's connection is the only one that writes, and it is used by one thread: nothing
+can come between the look at what is there and the deed. Captures of one group see each
+other in their order.
+
+A till's new session is taken at its word: that its id is new is left to the file's unique
+index, and only a group that the index refuses is decided again, with a look at each id.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, assert_never
-
-import msgspec
-from sqlalchemy import bindparam, func, insert, select
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from agent.store.facts import (
     Capture,
@@ -23,85 +23,30 @@ from agent.store.facts import (
     Recorded,
     SessionStarted,
 )
+from agent.store.intake import Intake
 from agent.store.numbering import Numbering
 from agent.store.sameness import same_content
-from agent.store.statements import Insert, Statement, compiled
-from agent.store.tables import EmailAnswer, Event, Session, table_of
-from agent.store.troubles import SenselessRow
+from agent.store.sessions import KnownSession, LastAnswer, Sessions
 from agent.store.vault import Vault
 from sync.wire import EventType
-
-_event = table_of(Event)
-_session = table_of(Session)
-_answer = table_of(EmailAnswer)
-_ids = func.json_each(bindparam("correlation_ids")).table_valued("value")
-_last_answer = (
-    select(func.max(_answer.c.position))
-    .where(_answer.c.session_position == _session.c.position)
-    .scalar_subquery()
-)
-
-ADD_EVENTS = Insert(compiled(insert(_event)))
-ADD_SESSIONS = Insert(compiled(insert(_session)))
-ADD_ANSWERS = Insert(compiled(insert(_answer)))
-# All rows in one, as JSON: one call of SQLite for a group, see `Insert`.
-SESSIONS_BY_ID = compiled(
-    select(
-        func.json_group_array(
-            func.json_array(
-                _session.c.correlation_id,
-                _session.c.position,
-                _session.c.closed,
-                _session.c.query_locale,
-                _last_answer,
-            )
-        )
-    ).where(_session.c.correlation_id.in_(select(_ids.c.value)))
-)
-BODY_AT = compiled(select(_event.c.body).where(_event.c.position == bindparam("position")))
-ANSWER_AT = compiled(
-    select(_answer.c.status, _answer.c.address_mark, _event.c.body).where(
-        _answer.c.position == bindparam("position"), _event.c.position == _answer.c.position
-    )
-)
-
-
-_found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]])
-
-
-@dataclass(slots=True)
-class _Answer:
-    position: int
-    status: str
-    mark: bytes | None
-    body: bytes
-
-
-@dataclass(slots=True)
-class _Session:
-    """A session as it stands after the captures before; what is None is still on the disk."""
-
-    position: int
-    closed: bool
-    query_locale: str | None
-    body: bytes | None
-    last_answer_position: int | None = None
-    last_answer: _Answer | None = None
 
 
 @dataclass(slots=True)
 class _Group:
-    """The values of the rows that one group adds, and the sessions it has looked at."""
+    """What a group has decided so far: its rows, and the sessions as they will then be.
+
+    `bodies` and `answers` are those that are not in the file yet, by position.
+    """
 
     last_position: int
-    sessions: dict[str, _Session]
-    event_values: list[object] = field(default_factory=list)
-    session_values: list[object] = field(default_factory=list)
-    answer_values: list[object] = field(default_factory=list)
+    sessions: dict[str, KnownSession]
+    values: list[object] = field(default_factory=list)
+    bodies: dict[int, bytes] = field(default_factory=dict)
+    answers: dict[int, LastAnswer] = field(default_factory=dict)
 
 
 class Journal:
-    """Decides over captures and writes them, on the writer's connection and in its thread."""
+    """Records captures on the writer's connection, in its thread."""
 
     def __init__(
         self,
@@ -110,29 +55,38 @@ class Journal:
         numbering: Numbering,
         boot_number: int,
     ) -> None:
-        self._connection = connection
+        self._intake = Intake(connection)
+        self._sessions = Sessions(connection)
         self._vault = vault
         self._numbering = numbering
         self._boot_number = boot_number
 
-    def record(self, captures: Sequence[tuple[Capture, Moment]]) -> tuple[list[Outcome], int]:
-        """Write the rows of `captures` in the open transaction, without committing it.
+    def record(self, captures: Sequence[tuple[Capture, Moment]]) -> list[Outcome]:
+        """Record `captures` in one transaction: on the disk when this returns.
 
-        Returns an outcome for each, in their order, and the last position used: the
-        numbering is to advance there once the transaction is committed, and not before.
+        Returns an outcome for each, in their order. Raises `sqlite3.Error`, or what a single
+        bad capture raises; nothing is written then, and the numbering stays.
         """
-        group = _Group(self._numbering.last_position, self._look_up(captures))
-        outcomes = [self._decide(group, capture, moment) for capture, moment in captures]
-        self._write(group)
-        return outcomes, group.last_position
+        names = {capture.correlation_id for capture, _ in captures}
+        known = self._sessions.recent(names)
+        answered = {c.correlation_id for c, _ in captures if isinstance(c, EmailAnswered)}
+        if unknown := answered - known.keys():
+            known |= self._sessions.read(unknown)
+        try:
+            return self._decide_and_write(captures, known)
+        except sqlite3.IntegrityError:
+            return self._decide_and_write(captures, self._sessions.read(names))
 
-    def _look_up(self, captures: Iterable[tuple[Capture, Moment]]) -> dict[str, _Session]:
-        ids = msgspec.json.encode([capture.correlation_id for capture, _ in captures])
-        (rows,) = self._connection.execute(SESSIONS_BY_ID.sql, (ids.decode(),)).fetchone()
-        return {
-            correlation_id: _Session(position, bool(closed), locale, None, last_answer)
-            for correlation_id, position, closed, locale, last_answer in _found.decode(rows)
-        }
+    def _decide_and_write(
+        self, captures: Sequence[tuple[Capture, Moment]], known: dict[str, KnownSession]
+    ) -> list[Outcome]:
+        group = _Group(self._numbering.last_position, known)
+        outcomes = [self._decide(group, capture, moment) for capture, moment in captures]
+        self._intake.write(group.values)
+        # Committed: only now may anything be built on it.
+        self._numbering.advance_to(group.last_position)
+        self._sessions.remember(group.sessions)
+        return outcomes
 
     def _decide(self, group: _Group, capture: Capture, moment: Moment) -> Outcome:
         match capture:
@@ -146,19 +100,23 @@ class Journal:
     def _decide_session(self, group: _Group, started: SessionStarted, moment: Moment) -> Outcome:
         known = group.sessions.get(started.correlation_id)
         if known is not None:
-            return self._repeat_of_session(known, started)
-        position = self._add_event(group, EventType.SESSION_STARTED, None, moment, started.body)
-        row = (position, started.correlation_id, started.query_locale, int(started.closed))
-        group.session_values.extend(row)
-        group.sessions[started.correlation_id] = _Session(
-            position, started.closed, started.query_locale, started.body
+            return self._repeat_of_session(group, known, started)
+        position = group.last_position = group.last_position + 1
+        event = self._event(position, EventType.SESSION_STARTED, position, moment, started.body)
+        closed = int(started.closed)
+        group.values += event
+        group.values += (started.correlation_id, started.query_locale, closed, None, None, None)
+        group.bodies[position] = started.body
+        group.sessions[started.correlation_id] = KnownSession(
+            position, started.closed, started.query_locale, None
         )
         return Recorded(self._numbering.receipt(position), repeated=False)
 
-    def _repeat_of_session(self, known: _Session, started: SessionStarted) -> Outcome:
-        if known.body is None:
-            (known.body,) = self._row_at(BODY_AT, known.position)
-        if known.query_locale != started.query_locale or not same_content(known.body, started.body):
+    def _repeat_of_session(
+        self, group: _Group, known: KnownSession, started: SessionStarted
+    ) -> Outcome:
+        body = group.bodies.get(known.position) or self._sessions.body_at(known.position)
+        if known.query_locale != started.query_locale or not same_content(body, started.body):
             return IdTaken()
         return Recorded(self._numbering.receipt(known.position), repeated=True)
 
@@ -169,76 +127,53 @@ class Journal:
         mark = None
         if answered.address is not None:
             mark = self._vault.mark(answered.address, answered.correlation_id)
-        last = self._last_answer(session)
+        last = self._last_answer(group, session)
         if last is not None and _repeats(last, answered, mark):
             return Recorded(self._numbering.receipt(last.position), repeated=True)
-        return self._add_answer(group, session, answered, mark, moment)
+        position = self._add_answer(group, session, answered, mark, moment)
+        return Recorded(self._numbering.receipt(position), repeated=False)
 
     def _add_answer(
         self,
         group: _Group,
-        session: _Session,
+        session: KnownSession,
         answered: EmailAnswered,
         mark: bytes | None,
         moment: Moment,
-    ) -> Outcome:
-        sealed = None
+    ) -> int:
+        status, body, sealed = answered.status.value, answered.body, None
         if answered.address is not None:
             sealed = self._vault.seal(answered.address, answered.correlation_id)
-        position = self._add_event(
-            group, EventType.EMAIL_ANSWERED, session.position, moment, answered.body
-        )
-        group.answer_values.extend(
-            (position, session.position, answered.status.value, sealed, mark)
-        )
-        session.last_answer = _Answer(position, answered.status, mark, answered.body)
-        return Recorded(self._numbering.receipt(position), repeated=False)
-
-    def _last_answer(self, session: _Session) -> _Answer | None:
-        if session.last_answer is None and session.last_answer_position is not None:
-            position = session.last_answer_position
-            session.last_answer = _Answer(position, *self._row_at(ANSWER_AT, position))
-        return session.last_answer
-
-    def _row_at(self, statement: Statement, position: int) -> tuple[Any, ...]:
-        """Return the one row, whose last column is a body.
-
-        Raises `SenselessRow` where there is none: a damaged page can lose a row in silence.
-        """
-        row = self._connection.execute(statement.sql, (position,)).fetchone()
-        if row is None or row[-1] is None:
-            raise SenselessRow(f"the event at position {position} is not there any more")
-        return tuple(row)
-
-    def _add_event(
-        self,
-        group: _Group,
-        kind: EventType,
-        session_position: int | None,
-        moment: Moment,
-        body: bytes,
-    ) -> int:
         position = group.last_position = group.last_position + 1
-        group.event_values.extend(
-            (
-                position,
-                kind.value,
-                position if session_position is None else session_position,
-                moment.wall_us,
-                moment.monotonic_us,
-                self._boot_number,
-                body,
-            )
+        group.values += self._event(
+            position, EventType.EMAIL_ANSWERED, session.position, moment, body
         )
+        group.values += (None, None, None, status, sealed, mark)
+        group.answers[position] = LastAnswer(position, status, mark, body)
+        group.sessions[answered.correlation_id] = replace(session, last_answer_position=position)
         return position
 
-    def _write(self, group: _Group) -> None:
-        ADD_EVENTS.run(self._connection, group.event_values)
-        ADD_SESSIONS.run(self._connection, group.session_values)
-        ADD_ANSWERS.run(self._connection, group.answer_values)
+    def _last_answer(self, group: _Group, session: KnownSession) -> LastAnswer | None:
+        position = session.last_answer_position
+        if position is None:
+            return None
+        return group.answers.get(position) or self._sessions.answer_at(position)
+
+    def _event(
+        self, position: int, kind: EventType, session_position: int, moment: Moment, body: bytes
+    ) -> tuple[object, ...]:
+        return (
+            position,
+            kind.value,
+            session_position,
+            moment.wall_us,
+            moment.monotonic_us,
+            self._boot_number,
+            body,
+        )
 
 
-def _repeats(last: _Answer, answered: EmailAnswered, mark: bytes | None) -> bool:
+def _repeats(last: LastAnswer, answered: EmailAnswered, mark: bytes | None) -> bool:
     return (
         last.status == answered.status
         and last.mark == mark

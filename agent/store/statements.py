@@ -5,7 +5,6 @@ tables stay the one place where columns are named; the hot way runs the compiled
 the driver's connection.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,39 +30,6 @@ def compiled(clause: ClauseElement) -> Statement:
     if strays := [name for name, value in text.params.items() if value is not None]:
         raise ValueError(f"bound without a name, use constant(): {strays}")
     return Statement(str(text), tuple(getattr(text, "positiontup", None) or ()))
-
-
-class Insert:
-    """Inserts many rows by few statements.
-
-    Each time SQLite is called the interpreter's lock is given away and has to be waited for
-    while the event loop works; a row at a time, that costs more than SQLite itself. So up to
-    `MOST_ROWS` rows go into one statement, of sizes that the driver keeps prepared.
-    """
-
-    MOST_ROWS = 64
-
-    def __init__(self, statement: Statement) -> None:
-        self.names = statement.names
-        self._width = len(statement.names)
-        head, _, row = statement.sql.rpartition(" VALUES ")
-        self._sql = {
-            size: f"{head} VALUES {', '.join([row] * size)}"
-            for size in _powers_of_two(self.MOST_ROWS)
-        }
-
-    def run(self, connection: sqlite3.Connection, values: list[object]) -> None:
-        """Insert the rows whose values stand one after another in `values`."""
-        start, rows = 0, len(values) // self._width
-        for size, sql in self._sql.items():
-            while rows >= size:
-                end = start + size * self._width
-                connection.execute(sql, values[start:end])
-                start, rows = end, rows - size
-
-
-def _powers_of_two(most: int) -> list[int]:
-    return [1 << exponent for exponent in reversed(range(most.bit_length()))]
 
 
 def constant(value: int | str) -> ColumnElement[int | str]:

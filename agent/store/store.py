@@ -8,25 +8,29 @@ from typing import TypeVar
 
 from agent.store.database import (
     DATABASE_FILE,
+    WAL_BYTES,
     Circumstances,
     connect_for_writing,
     database_bytes,
+    grow_wal,
     open_boot,
     open_numbering,
-    transaction,
 )
 from agent.store.facts import Capture, Moment, Outcome, Receipt
 from agent.store.journal import Journal
 from agent.store.mark import Mark, read_mark
 from agent.store.space import Limits, Space
-from agent.store.troubles import StorageFull, StorageTrouble, trouble_of
+from agent.store.transactions import transaction
+from agent.store.troubles import StorageFull, StorageTrouble, free_bytes, trouble_of
 from agent.store.vault import Vault
 
 T = TypeVar("T")
-# A checkpoint copies the WAL's pages into the database. Rows, because SQLite does not tell
-# the pages cheaply: one capture touches a handful of them.
-ROWS_PER_CHECKPOINT = 2_000
-ROWS_BEFORE_FORCED_CHECKPOINT = 16_000
+# A checkpoint copies the WAL's pages into the database. SQLite does not tell their number
+# cheaply, so it is reckoned from above: some for each commit, one more for each capture
+# (its place in the index of correlation ids).
+PAGES_PER_COMMIT = 4
+PAGES_PER_CHECKPOINT = 2_000
+PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
 # Looking at the disk for each commit would cost as much as the statements; what this many
 # captures take is far below the space that is kept free.
 ROWS_PER_ROOM_CHECK = 256
@@ -51,12 +55,14 @@ class Store:
             self._mark = self._files.enter_context(contextlib.closing(Mark(directory)))
             self.numbering = open_numbering(self.connection, found, circumstances)
             boot_number = open_boot(self.connection, circumstances)
+            if free_bytes(directory) > limits.min_free_bytes + 2 * limits.ballast_bytes + WAL_BYTES:
+                grow_wal(directory)
         except BaseException:
             self._files.close()
             raise
         self._journal = Journal(self.connection, vault, self.numbering, boot_number)
         self._note(self.numbering.last)
-        self.rows_since_checkpoint = 0
+        self.pages_since_checkpoint = 0
         self._rows_to_room_check = 0
 
     def record(self, captures: Sequence[tuple[Capture, Moment]]) -> list[Outcome]:
@@ -69,10 +75,10 @@ class Store:
             self._rows_to_room_check -= len(captures)
             if self._rows_to_room_check < 0:
                 self.require_room()
-            with transaction(self.connection):
-                outcomes, last_position = self._journal.record(captures)
-        self.rows_since_checkpoint += last_position - self.numbering.last_position
-        self.numbering.advance_to(last_position)
+            before = self.numbering.last_position
+            outcomes = self._journal.record(captures)
+        if rows := self.numbering.last_position - before:
+            self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
         self._note(self.numbering.last)
         return outcomes
 
@@ -85,7 +91,7 @@ class Store:
         """Carry the WAL into the database file, as far as no reader needs it."""
         with self._naming_trouble():
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        self.rows_since_checkpoint = 0
+        self.pages_since_checkpoint = 0
 
     def keep_up(self) -> None:
         """Do what is due every few seconds: sync the mark, lay the ballast down."""

@@ -24,8 +24,8 @@ from typing import Protocol, TypeVar
 from agent.logs import log_event
 from agent.store.facts import Capture, Moment, Outcome
 from agent.store.store import (
-    ROWS_BEFORE_FORCED_CHECKPOINT,
-    ROWS_PER_CHECKPOINT,
+    PAGES_BEFORE_FORCED_CHECKPOINT,
+    PAGES_PER_CHECKPOINT,
     Store,
 )
 from agent.store.troubles import StorageDamaged, StorageDown, StorageFull, StorageTrouble
@@ -270,9 +270,9 @@ class Writer:
     def _checkpoint_if_due(self) -> None:
         if self._store is None:
             return
-        rows = self._store.rows_since_checkpoint
-        idle = rows >= ROWS_PER_CHECKPOINT and self._queue.empty()
-        if idle or rows >= ROWS_BEFORE_FORCED_CHECKPOINT:
+        pages = self._store.pages_since_checkpoint
+        idle = pages >= PAGES_PER_CHECKPOINT and self._queue.empty()
+        if idle or pages >= PAGES_BEFORE_FORCED_CHECKPOINT:
             try:
                 self._store.checkpoint()
             except StorageTrouble as trouble:
