@@ -9,7 +9,7 @@ View and trigger are temporary: they belong to the connection and not to the fil
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.store.tables import EmailAnswer, Event, Session, table_of
 from agent.store.transactions import transaction
@@ -54,11 +54,13 @@ class Intake:
         connection.executescript(_VIEW)
         self._connection = connection
 
-    def write(self, values: list[object]) -> None:
+    def write(self, values: list[object], meanwhile: Callable[[], None]) -> None:
         """Write the rows whose values stand one after another: on the disk when this returns.
 
-        All of them or, where this raises, none. Raises `sqlite3.Error`.
+        All of them or, where this raises, none. `meanwhile` starts, without waiting for it,
+        what others can do in this time. Raises `sqlite3.Error`.
         """
+        meanwhile()
         most = MOST_ROWS * len(COLUMNS)
         if len(values) <= most:
             self._write_some(values)

@@ -9,7 +9,7 @@ index, and only a group that the index refuses is decided again, with a look at 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -61,10 +61,13 @@ class Journal:
         self._numbering = numbering
         self._boot_number = boot_number
 
-    def record(self, captures: Sequence[tuple[Capture, Moment]]) -> list[Outcome]:
+    def record(
+        self, captures: Sequence[tuple[Capture, Moment]], meanwhile: Callable[[], None]
+    ) -> list[Outcome]:
         """Record `captures` in one transaction: on the disk when this returns.
 
-        Returns an outcome for each, in their order. Raises `sqlite3.Error`, or what a single
+        Returns an outcome for each, in their order. `meanwhile` is called when all is decided,
+        before the wait for the disk. Raises `sqlite3.Error`, or what a single
         bad capture raises; nothing is written then, and the numbering stays.
         """
         names = {capture.correlation_id for capture, _ in captures}
@@ -73,16 +76,19 @@ class Journal:
         if unknown := answered - known.keys():
             known |= self._sessions.read(unknown)
         try:
-            return self._decide_and_write(captures, known)
+            return self._decide_and_write(captures, known, meanwhile)
         except sqlite3.IntegrityError:
-            return self._decide_and_write(captures, self._sessions.read(names))
+            return self._decide_and_write(captures, self._sessions.read(names), meanwhile)
 
     def _decide_and_write(
-        self, captures: Sequence[tuple[Capture, Moment]], known: dict[str, KnownSession]
+        self,
+        captures: Sequence[tuple[Capture, Moment]],
+        known: dict[str, KnownSession],
+        meanwhile: Callable[[], None],
     ) -> list[Outcome]:
         group = _Group(self._numbering.last_position, known)
         outcomes = [self._decide(group, capture, moment) for capture, moment in captures]
-        self._intake.write(group.values)
+        self._intake.write(group.values, meanwhile)
         # Committed: only now may anything be built on it.
         self._numbering.advance_to(group.last_position)
         self._sessions.remember(group.sessions)

@@ -65,9 +65,14 @@ class Store:
         self.pages_since_checkpoint = 0
         self._rows_to_room_check = 0
 
-    def record(self, captures: Sequence[tuple[Capture, Moment]]) -> list[Outcome]:
+    def record(
+        self,
+        captures: Sequence[tuple[Capture, Moment]],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> list[Outcome]:
         """Record a group in one transaction and one sync: on the disk when this returns.
 
+        `meanwhile` starts, without waiting for it, what others can do while the disk works.
         What the numbers promise advances only after the commit. Raises what a single bad
         capture raises, for the whole group, with nothing written.
         """
@@ -76,7 +81,7 @@ class Store:
             if self._rows_to_room_check < 0:
                 self.require_room()
             before = self.numbering.last_position
-            outcomes = self._journal.record(captures)
+            outcomes = self._journal.record(captures, meanwhile)
         if rows := self.numbering.last_position - before:
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
         self._note(self.numbering.last)
