@@ -1,0 +1,175 @@
+"""Damage done to the files of a store that was killed, and what must be true afterwards."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.store.database import DATABASE_FILE
+from agent.store.facts import Outcome, Recorded
+from agent.store.set_aside import list_set_aside
+from agent.store.store import Store
+from agent.store.writer import Writer
+from tests.agent.store.parts import AT, Epochs, crashed_copy, opened, opener, record, session
+
+CAPTURES = 400
+IN_THE_WAL = 200
+PAGE = 4096
+GROUP = 20
+NAMES = [f"guest-{n:05d}-session" for n in range(CAPTURES)]
+
+
+class Unwatched:
+    """A commit watch that does not look."""
+
+    def committed(self, captures: int, seconds: float) -> None:
+        """Do nothing."""
+
+
+def killed_store(place: Path) -> Path:
+    """Make the files of a killed agent: half of the captures in the database, half in the WAL."""
+    with opened(place / "live", Epochs()) as store:
+        for number, group in enumerate(groups(NAMES), 1):
+            record(store, *[session(name) for name in group])
+            if number * GROUP == CAPTURES - IN_THE_WAL:
+                store.checkpoint()
+                store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return crashed_copy(place / "live", place / "killed")
+
+
+def groups(names: list[str]) -> Iterator[list[str]]:
+    """Cut the names into groups."""
+    for start in range(0, len(names), GROUP):
+        yield names[start : start + GROUP]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the store, to do damage to."""
+
+    path: Path
+    dice: random.Random
+
+    @property
+    def length(self) -> int:
+        """How long it is."""
+        return self.path.stat().st_size
+
+    def garble(self, start: int, length: int) -> None:
+        """Put garbage over a part of it."""
+        self.overwrite(start, self.dice.randbytes(length))
+
+    def overwrite(self, start: int, content: bytes) -> None:
+        """Replace a part of it."""
+        with self.path.open("r+b") as target:
+            target.seek(start)
+            target.write(content)
+
+    def cut(self, length: int) -> None:
+        """Keep so many bytes."""
+        with self.path.open("r+b") as target:
+            target.truncate(length)
+
+    def remove(self) -> None:
+        """Delete it."""
+        self.path.unlink()
+
+
+Deed = Callable[[File], object]
+Damage = Sequence[tuple[str, Deed]]
+DB, WAL, SHM = DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm"
+
+DAMAGES: dict[str, Damage] = {
+    "a database cut in half": [(DB, lambda file: file.cut(file.length // 2 // PAGE * PAGE))],
+    "a database cut in the middle of a page": [(DB, lambda file: file.cut(5000))],
+    "a database of one page": [(DB, lambda file: file.cut(PAGE))],
+    "an empty database": [(DB, lambda file: file.cut(0))],
+    "an empty database without a WAL": [(DB, lambda file: file.cut(0)), (WAL, File.remove)],
+    "a garbage header": [(DB, lambda file: file.garble(0, 100))],
+    "a garbage header without a WAL": [
+        (DB, lambda file: file.garble(0, 100)),
+        (WAL, File.remove),
+    ],
+    "garbage all through": [(DB, lambda file: file.garble(0, file.length))],
+    "zeros all through": [(DB, lambda file: file.overwrite(0, bytes(file.length)))],
+    "zeros from the second page on": [
+        (DB, lambda file: file.overwrite(PAGE, bytes(file.length - PAGE)))
+    ],
+    "zeroed pages in the middle": [(DB, lambda file: file.overwrite(12 * PAGE, bytes(8 * PAGE)))],
+    "something else of that name": [(DB, lambda file: file.path.write_text("not a database\n"))],
+    "no database": [(DB, File.remove)],
+    "a garbage WAL header": [(WAL, lambda file: file.garble(0, 32))],
+    "garbage in the first frame": [(WAL, lambda file: file.garble(100, 64))],
+    "garbage in the middle of the WAL": [(WAL, lambda file: file.garble(file.length // 2, 64))],
+    "a WAL of garbage": [(WAL, lambda file: file.garble(0, file.length))],
+    "a WAL cut in half": [(WAL, lambda file: file.cut(file.length // 2))],
+    "no WAL": [(WAL, File.remove)],
+    "a garbage WAL index": [(SHM, lambda file: file.garble(0, file.length))],
+    "a garbage database and a WAL with a hole": [
+        (DB, lambda file: file.garble(0, file.length)),
+        (WAL, lambda file: file.garble(file.length // 2, 64)),
+    ],
+}
+
+
+def do(damage: Damage, directory: Path) -> None:
+    """Do the damage to the files of a store; the same each time."""
+    dice = random.Random(1)
+    for name, deed in damage:
+        deed(File(directory / name, dice))
+
+
+def damage_somewhere(directory: Path, dice: random.Random) -> None:
+    """Overwrite a few places of the database or its WAL, as a dying disk does."""
+    file = File(directory / dice.choice([DB, WAL]), dice)
+    for _ in range(dice.choice([1, 1, 3])):
+        start = dice.randrange(file.length)
+        content = dice.choice([dice.randbytes(dice.choice([1, 16, 512])), bytes(PAGE)])
+        file.overwrite(start, content[: file.length - start])
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """What an agent made of damaged files: `seen` before anything was asked again, `live` after."""
+
+    new: Outcome
+    seen: set[str]
+    again: list[Outcome]
+    live: set[str]
+    set_aside: list[str]
+
+    @property
+    def new_receipt(self) -> str:
+        """The number of the new session; empty where it was not recorded."""
+        return str(self.new.receipt) if isinstance(self.new, Recorded) else ""
+
+
+async def serve_on(directory: Path, again: Iterable[str]) -> Aftermath:
+    """Start a writer on the files; have a till start a new session and repeat old ones."""
+    writer = Writer(opener(directory, epochs=Epochs(iter(range(2, 100)))), Unwatched())
+    writer.start()
+    try:
+        new = await writer.record(session("new"), AT)
+        seen = await writer.run(sessions_in)
+        repeated = [await writer.record(session(name), AT) for name in again]
+        live = await writer.run(sessions_in)
+    finally:
+        await writer.close()
+    return Aftermath(new, seen, repeated, live, list_set_aside(directory))
+
+
+def sessions_in(store: Store) -> set[str]:
+    """Return the sessions that the store knows."""
+    rows = store.connection.execute("SELECT correlation_id FROM session")
+    return {row[0] for row in rows}
+
+
+def on_the_disk(directory: Path) -> set[str]:
+    """Return the captures whose bytes stand in any file of the directory."""
+    content = b"".join(file.read_bytes() for file in directory.rglob("*") if file.is_file())
+    return {name for name in NAMES if name.encode() in content}
+
+
+def is_served(outcome: Outcome) -> bool:
+    """Tell whether a till was told that its capture is recorded."""
+    return isinstance(outcome, Recorded)

@@ -1,0 +1,98 @@
+"""Stores, captures and clocks for tests: everything fixed but what a test is about."""
+
+import itertools
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.store.database import DATABASE_FILE, Circumstances
+from agent.store.facts import Capture, EmailAnswered, EmailStatus, Moment, Outcome, SessionStarted
+from agent.store.opening import StoreOpener
+from agent.store.space import Limits
+from agent.store.store import Store
+
+ADDRESS = "guest.one@example.com"
+AT = Moment(wall_us=1_700_000_000_000_000, monotonic_us=5_000_000)
+LIMITS = Limits(max_bytes=2**40, min_free_bytes=0, ballast_bytes=0)
+KEY_FILE = "encryption.key"
+
+
+@dataclass
+class Epochs:
+    """Gives out epoch names that a person can read: epoch-1, epoch-2, ..."""
+
+    count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __call__(self) -> str:
+        """Return the next one."""
+        return f"epoch-{next(self.count)}"
+
+
+def circumstances(epochs: Epochs | None = None, boot_id: str = "boot-1") -> Circumstances:
+    """Return a standing clock and readable names."""
+    return Circumstances(now_us=lambda: AT.wall_us, new_epoch=epochs or Epochs(), boot_id=boot_id)
+
+
+def opener(
+    directory: Path,
+    *,
+    limits: Limits = LIMITS,
+    epochs: Epochs | None = None,
+    boot_id: str = "boot-1",
+) -> StoreOpener:
+    """Return what opens the store of `directory`."""
+    return StoreOpener(directory, directory / KEY_FILE, limits, circumstances(epochs, boot_id))
+
+
+@contextmanager
+def opened(directory: Path, epochs: Epochs | None = None) -> Iterator[Store]:
+    """Open the store of `directory` until the block ends."""
+    with closing(opener(directory, epochs=epochs).open()) as store:
+        yield store
+
+
+def session(
+    name: str = "one", *, locale: str | None = None, closed: bool = False
+) -> SessionStarted:
+    """Return the start of the session `name`."""
+    body = b'{"correlationId":"%b"}' % name.encode()
+    return SessionStarted(name, locale, closed, body)
+
+
+def answer(
+    name: str = "one", address: str | None = ADDRESS, status: EmailStatus = EmailStatus.ACCEPTED
+) -> EmailAnswered:
+    """Return an e-mail answer of the session `name`; without an address unless accepted."""
+    body = b'{"status":"%b"}' % status.value.encode()
+    given = address if status is EmailStatus.ACCEPTED else None
+    return EmailAnswered(name, status, given, body)
+
+
+def record(store: Store, *captures: Capture) -> list[Outcome]:
+    """Record `captures` as one group."""
+    return store.record([(capture, AT) for capture in captures])
+
+
+def query(directory: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
+    """Ask the database file by itself."""
+    uri = f"file:{directory / DATABASE_FILE}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def change(directory: Path, *statements: str) -> None:
+    """Change the database file of a closed store by hand."""
+    with closing(sqlite3.connect(directory / DATABASE_FILE, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def crashed_copy(directory: Path, place: Path, names: Sequence[str] = ()) -> Path:
+    """Copy the files of an open store, as a process killed now would leave them."""
+    place.mkdir()
+    for file in directory.iterdir():
+        if file.is_file() and (not names or file.name in names):
+            (place / file.name).write_bytes(file.read_bytes())
+    return place

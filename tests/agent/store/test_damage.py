@@ -1,0 +1,180 @@
+"""Damaged files: tills are served all the same, nothing is deleted, and the status says so."""
+
+import asyncio
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent.store.database import DATABASE_FILE
+from agent.store.facts import Recorded
+from agent.store.reader import Reader
+from agent.store.set_aside import SET_ASIDE, has_strays, set_aside
+from tests.agent.store.damage import (
+    DAMAGES,
+    NAMES,
+    Aftermath,
+    damage_somewhere,
+    do,
+    is_served,
+    killed_store,
+    on_the_disk,
+    serve_on,
+)
+from tests.agent.store.parts import AT, Epochs, opened, record, session
+
+SOME, MANY = NAMES[::40], NAMES[::5]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the files of a killed agent, to be copied before they are touched."""
+    return killed_store(tmp_path_factory.mktemp("killed"))
+
+
+@pytest.fixture
+def directory(killed: Path, tmp_path: Path) -> Path:
+    """Return a copy of these files."""
+    return Path(shutil.copytree(killed, tmp_path / "state"))
+
+
+async def test_undamaged_files_go_on_as_they_were(directory: Path) -> None:
+    """The control of all that follows."""
+    aftermath = await serve_on(directory, SOME)
+    assert aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
+    assert all(isinstance(old, Recorded) and old.repeated for old in aftermath.again)
+    assert aftermath.live == {*NAMES, "new"}
+    assert aftermath.set_aside == []
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Damaged files, an agent started on them, a new session and repeats of old ones."""
+
+    before: set[str]
+    aftermath: Aftermath
+    after: set[str]
+
+
+@pytest.fixture(scope="module", params=list(DAMAGES.values()), ids=list(DAMAGES))
+def story(
+    request: pytest.FixtureRequest, killed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Story:
+    """Tell the story of one kind of damage."""
+    directory = Path(shutil.copytree(killed, tmp_path_factory.mktemp("damaged") / "state"))
+    do(request.param, directory)
+    before = on_the_disk(directory)
+    aftermath = asyncio.run(serve_on(directory, MANY))
+    return Story(before, aftermath, on_the_disk(directory))
+
+
+def test_a_till_is_served_from_damaged_files(story: Story) -> None:
+    assert is_served(story.aftermath.new)
+
+
+def test_nothing_is_deleted_of_damaged_files(story: Story) -> None:
+    """What a reader of raw bytes could still salvage, it can still salvage afterwards."""
+    assert story.before <= story.after
+
+
+def test_captures_that_the_agent_lost_sight_of_mean_a_new_epoch(story: Story) -> None:
+    """Their numbers may be known at head office."""
+    if set(NAMES) - story.aftermath.seen:
+        assert story.aftermath.new_receipt == "epoch-2/1"
+    else:
+        assert story.aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
+
+
+def test_captures_that_lie_aside_are_named_in_the_status(story: Story) -> None:
+    if (set(NAMES) - story.aftermath.seen) & story.before:
+        assert story.aftermath.set_aside
+
+
+def test_captures_asked_again_after_damage_are_recorded_or_recognised(story: Story) -> None:
+    assert [outcome for outcome in story.aftermath.again if not is_served(outcome)] == []
+    assert story.aftermath.live >= set(MANY)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_random_damage_stops_no_till(directory: Path, seed: int) -> None:
+    damage_somewhere(directory, random.Random(seed))
+    before = on_the_disk(directory)
+    aftermath = await serve_on(directory, SOME)
+    assert is_served(aftermath.new)
+    assert before <= on_the_disk(directory)
+
+
+@pytest.mark.campaign
+def test_a_thousand_random_damages_stop_no_till(killed: Path, tmp_path: Path) -> None:
+    for seed in range(1000, 2000):
+        directory = Path(shutil.copytree(killed, tmp_path / str(seed)))
+        damage_somewhere(directory, random.Random(seed))
+        before = on_the_disk(directory)
+        aftermath = asyncio.run(serve_on(directory, SOME))
+        assert is_served(aftermath.new), seed
+        assert before <= on_the_disk(directory), seed
+        shutil.rmtree(directory)
+
+
+def test_what_is_set_aside_lies_whole_in_a_place_named_for_the_time(tmp_path: Path) -> None:
+    database = tmp_path / DATABASE_FILE
+    for suffix in ("", "-wal", "-journal", "-shm"):
+        database.with_name(database.name + suffix).write_text(suffix)
+    kept_at = set_aside(database, AT.wall_us)
+    assert kept_at == tmp_path / SET_ASIDE / "20231114T221320Z" / DATABASE_FILE
+    assert {file.name for file in kept_at.parent.iterdir()} == {
+        DATABASE_FILE,
+        f"{DATABASE_FILE}-wal",
+        f"{DATABASE_FILE}-journal",
+    }
+    assert [file.name for file in tmp_path.iterdir()] == [SET_ASIDE]
+
+
+def test_two_set_aside_in_one_second_lie_apart(tmp_path: Path) -> None:
+    database = tmp_path / DATABASE_FILE
+    for content in ("one", "two", "three"):
+        database.write_text(content)
+        set_aside(database, AT.wall_us)
+    kept = sorted((tmp_path / SET_ASIDE).iterdir())
+    assert [place.name.removeprefix("20231114T221320Z") for place in kept] == ["", "-2", "-3"]
+    assert [(place / DATABASE_FILE).read_text() for place in kept] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, False),
+        ({"": "content"}, False),
+        ({"": "content", "-wal": "content"}, False),
+        ({"-wal": "content"}, True),
+        ({"-journal": "content"}, True),
+        ({"": "", "-wal": "content"}, True),
+        ({"": "", "-wal": ""}, False),
+        ({"": "", "-journal": "content"}, False),
+    ],
+)
+def test_a_wal_without_its_database_is_a_stray(
+    tmp_path: Path,
+    files: dict[str, str],
+    expected: bool,  # noqa: FBT001 - a case
+) -> None:
+    """An empty file with a journal is a database whose very first write was cut off."""
+    for suffix, content in files.items():
+        (tmp_path / f"{DATABASE_FILE}{suffix}").write_text(content)
+    assert has_strays(tmp_path / DATABASE_FILE) is expected
+
+
+def test_a_store_set_aside_can_be_put_back(tmp_path: Path) -> None:
+    """By hand, with the agent stopped: the files are as they were."""
+    epochs = Epochs()
+    with opened(tmp_path, epochs) as store:
+        record(store, session("one"))
+    kept_at = set_aside(tmp_path / DATABASE_FILE, AT.wall_us)
+    with opened(tmp_path, epochs):
+        assert Reader(tmp_path).session("one") == []
+    for file in kept_at.parent.iterdir():
+        file.replace(tmp_path / file.name)
+    with opened(tmp_path, epochs):
+        assert len(Reader(tmp_path).session("one")) == 1

@@ -1,0 +1,235 @@
+"""The journal: what is new, what is a repeat, what is refused; the same however it is grouped."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agent.store.facts import (
+    Capture,
+    EmailAnswered,
+    EmailStatus,
+    IdTaken,
+    NoOpenSession,
+    Outcome,
+    Receipt,
+    Recorded,
+    SessionStarted,
+)
+from agent.store.intake import COLUMNS
+from agent.store.troubles import StorageDamaged
+from tests.agent.store.parts import ADDRESS, answer, opened, query, record, session
+
+OTHER = SessionStarted("one", None, closed=False, body=b'{"correlationId":"one","channel":"WEB"}')
+ACCEPTED, DECLINED = answer("one"), answer("one", status=EmailStatus.DECLINED)
+
+
+def new(sequence: int) -> Recorded:
+    """Return what a capture that was recorded under this number gets."""
+    return Recorded(Receipt("epoch-1", sequence), repeated=False)
+
+
+def repeat(sequence: int) -> Recorded:
+    """Return what the repeat of that capture gets."""
+    return Recorded(Receipt("epoch-1", sequence), repeated=True)
+
+
+CASES: dict[str, list[tuple[Capture, Outcome]]] = {
+    "a session said twice": [(session(), new(1)), (session(), repeat(1))],
+    "an id said with other content": [(session(), new(1)), (OTHER, IdTaken())],
+    "an id said with another locale": [
+        (session(locale="en-CA"), new(1)),
+        (session(locale="fr-CA"), IdTaken()),
+        (session(), IdTaken()),
+    ],
+    "content in another order and spacing": [
+        (OTHER, new(1)),
+        (
+            SessionStarted(
+                "one", None, closed=False, body=b'{ "channel": "WEB", "correlationId": "one" }'
+            ),
+            repeat(1),
+        ),
+    ],
+    "an answer to nobody": [(answer("nobody"), NoOpenSession())],
+    "an answer before its session": [
+        (ACCEPTED, NoOpenSession()),
+        (session(), new(1)),
+        (ACCEPTED, new(2)),
+    ],
+    "an answer to a closed session": [
+        (session(closed=True), new(1)),
+        (ACCEPTED, NoOpenSession()),
+        (DECLINED, NoOpenSession()),
+    ],
+    "an answer said twice": [(session(), new(1)), (ACCEPTED, new(2)), (ACCEPTED, repeat(2))],
+    "another address": [
+        (session(), new(1)),
+        (ACCEPTED, new(2)),
+        (answer("one", "guest.two@example.com"), new(3)),
+        (answer("one", "guest.two@example.com"), repeat(3)),
+    ],
+    "back to the first answer": [
+        (session(), new(1)),
+        (ACCEPTED, new(2)),
+        (DECLINED, new(3)),
+        (ACCEPTED, new(4)),
+    ],
+    "the same address in two sessions": [
+        (session("one"), new(1)),
+        (session("two"), new(2)),
+        (answer("one"), new(3)),
+        (answer("two"), new(4)),
+    ],
+    "the same answer with more in it": [
+        (session(), new(1)),
+        (DECLINED, new(2)),
+        (EmailAnswered("one", EmailStatus.DECLINED, None, b'{"status":"declined","x":1}'), new(3)),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("group", [1, 2, 100])
+def test_each_capture_gets_its_answer_however_they_are_grouped(
+    tmp_path: Path, case: Sequence[tuple[Capture, Outcome]], group: int
+) -> None:
+    captures = [capture for capture, _ in case]
+    with opened(tmp_path) as store:
+        answers = list(
+            itertools.chain.from_iterable(
+                record(store, *captures[start : start + group])
+                for start in range(0, len(captures), group)
+            )
+        )
+    assert answers == [outcome for _, outcome in case]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_each_capture_gets_its_answer_also_from_a_store_opened_anew(
+    tmp_path: Path, case: Sequence[tuple[Capture, Outcome]]
+) -> None:
+    for capture, outcome in case:
+        with opened(tmp_path) as store:
+            assert record(store, capture) == [outcome]
+
+
+def test_an_answer_erased_after_delivery_is_still_recognised(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(), ACCEPTED)
+        store.run(lambda connection: connection.execute("UPDATE email_answer SET address = NULL"))
+        assert record(store, ACCEPTED) == [repeat(2)]
+
+
+def test_a_capture_is_an_event_and_its_own_row_under_one_position(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(locale="fr-CA"), ACCEPTED, DECLINED)
+    assert query(tmp_path, "SELECT position, type, session_position, body FROM event") == [
+        (1, "session.started", 1, b'{"correlationId":"one"}'),
+        (2, "email.answered", 1, b'{"status":"accepted"}'),
+        (3, "email.answered", 1, b'{"status":"declined"}'),
+    ]
+    assert query(tmp_path, "SELECT * FROM session") == [(1, "one", "fr-CA", 0)]
+    assert query(
+        tmp_path,
+        "SELECT position, session_position, status, address IS NULL, address_mark IS NULL"
+        " FROM email_answer",
+    ) == [(2, 1, "accepted", 0, 0), (3, 1, "declined", 1, 1)]
+
+
+def test_the_moment_is_kept_by_both_clocks_and_the_boot(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session())
+    assert query(tmp_path, "SELECT occurred_at_us, monotonic_us, boot_number FROM event") == [
+        (1_700_000_000_000_000, 5_000_000, 1)
+    ]
+
+
+def test_a_group_that_fails_leaves_nothing_and_uses_no_number(tmp_path: Path) -> None:
+    poison = SessionStarted("half a pair \ud800", None, closed=False, body=b"{}")
+    with opened(tmp_path) as store:
+        with pytest.raises(UnicodeEncodeError):
+            record(store, session("one"), poison)
+        assert record(store, session("two")) == [new(1)]
+    assert query(tmp_path, "SELECT correlation_id FROM session") == [("two",)]
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 127, 512])
+def test_a_group_of_any_size_is_written_whole(tmp_path: Path, size: int) -> None:
+    """Rows are inserted many at a time, in sizes of powers of two."""
+    captures = [session(f"s{n}") for n in range(size)]
+    answers = [answer(f"s{n}", f"guest{n}@example.com") for n in range(size)]
+    with opened(tmp_path) as store:
+        record(store, *captures, *answers)
+    assert query(tmp_path, "SELECT position FROM event ORDER BY 1") == [
+        (n,) for n in range(1, 2 * size + 1)
+    ]
+    assert query(tmp_path, "SELECT position, correlation_id FROM session ORDER BY 1") == [
+        (n + 1, f"s{n}") for n in range(size)
+    ]
+    assert query(tmp_path, "SELECT position, session_position FROM email_answer ORDER BY 1") == [
+        (size + n, n) for n in range(1, size + 1)
+    ]
+
+
+def test_values_are_given_in_the_order_of_the_columns() -> None:
+    """The journal writes its rows by hand, in this order."""
+    event = ["position", "type", "session_position", "occurred_at_us", "monotonic_us"]
+    session_or_answer = ["correlation_id", "query_locale", "closed", "status", "address"]
+    assert [*event, "boot_number", "body", *session_or_answer, "address_mark"] == COLUMNS
+
+
+def test_a_session_that_is_not_known_by_heart_is_found_in_the_file(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session("one"), answer("one"))
+    with opened(tmp_path) as store:
+        assert record(store, session("two"), session("one")) == [new(3), repeat(1)]
+    with opened(tmp_path) as store:
+        assert record(store, answer("one"), OTHER, ACCEPTED) == [repeat(2), IdTaken(), repeat(2)]
+    with opened(tmp_path) as store:
+        assert record(store, DECLINED) == [new(4)]
+
+
+def test_an_id_taken_long_ago_does_not_hurt_its_neighbours(tmp_path: Path) -> None:
+    """Only the file knows it: the whole group is decided again, and nothing is written twice."""
+    with opened(tmp_path) as store:
+        record(store, session("one"))
+    with opened(tmp_path) as store:
+        assert record(store, session("two"), OTHER, session("three"), answer("three")) == [
+            new(2),
+            IdTaken(),
+            new(3),
+            new(4),
+        ]
+    assert len(query(tmp_path, "SELECT 1 FROM event")) == 4
+
+
+@pytest.mark.parametrize("name", ["päron-日本-🛒", "with'quote\"and\\", "1", "null", "a/b c%20"])
+def test_an_id_of_any_characters_names_its_session(tmp_path: Path, name: str) -> None:
+    started = SessionStarted(name, None, closed=False, body=b"{}")
+    with opened(tmp_path) as store:
+        assert record(store, started, started, answer(name)) == [new(1), repeat(1), new(2)]
+        assert record(store, started, answer(name)) == [repeat(1), repeat(2)]
+
+
+@pytest.mark.parametrize("repeated", [session(), ACCEPTED])
+def test_a_row_lost_on_a_damaged_page_is_damage_not_a_fault(
+    tmp_path: Path, repeated: Capture
+) -> None:
+    """What was acknowledged is not there any more; SQLite itself does not always notice."""
+    with opened(tmp_path) as store:
+        record(store, session(), ACCEPTED)
+        store.run(lambda connection: connection.execute("DELETE FROM event"))
+        with pytest.raises(StorageDamaged):
+            record(store, repeated)
+
+
+def test_no_address_stands_in_any_file(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(), ACCEPTED)
+        names = {file.name for file in tmp_path.iterdir()}
+        assert {"agent.db", "agent.db-wal"} <= names
+        for file in tmp_path.iterdir():
+            assert ADDRESS.encode() not in file.read_bytes(), file
+            assert b"guest.one" not in file.read_bytes(), file

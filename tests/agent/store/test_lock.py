@@ -1,0 +1,66 @@
+"""The lock: one process owns the directory, and the next one is told which."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.store.lock import LOCK_FILE, StoreInUse, StoreLock
+
+HOLD = (
+    "import sys; from pathlib import Path; from agent.store.lock import StoreLock\n"
+    "with StoreLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+)
+
+
+@contextmanager
+def held_by_a_child(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Have another process hold the lock until the block ends."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"held\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def test_a_second_process_is_told_who_holds_the_directory_and_what_to_do(tmp_path: Path) -> None:
+    with held_by_a_child(tmp_path) as child, pytest.raises(StoreInUse) as raised:
+        StoreLock(tmp_path).acquire()
+    assert f"process {child.pid}" in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
+    assert "[storage] directory" in str(raised.value)
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    with held_by_a_child(tmp_path) as child:
+        child.kill()
+        child.wait()
+        with StoreLock(tmp_path):
+            assert (tmp_path / LOCK_FILE).read_text() != f"process {child.pid}\n"
+
+
+def test_a_lock_given_back_can_be_taken_again(tmp_path: Path) -> None:
+    lock = StoreLock(tmp_path)
+    for _ in range(2):
+        lock.acquire()
+        lock.release()
+    lock.release()
+
+
+def test_two_locks_in_one_process_exclude_each_other(tmp_path: Path) -> None:
+    with StoreLock(tmp_path), pytest.raises(StoreInUse):
+        StoreLock(tmp_path).acquire()
+
+
+def test_the_lock_holds_without_room_for_the_holders_name(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).mkdir()
+    with StoreLock(tmp_path), pytest.raises(StoreInUse, match="another process"):
+        StoreLock(tmp_path).acquire()

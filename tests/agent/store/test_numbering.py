@@ -1,0 +1,189 @@
+"""Epochs and sequences: a number is given once, and a file in doubt gets a new epoch."""
+
+import itertools
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.store.facts import Receipt, Recorded
+from agent.store.intake import Intake
+from agent.store.mark import MARK_FILE, Marked, read_mark
+from agent.store.numbering import EpochBase, Numbering
+from agent.store.troubles import StorageDown
+from tests.agent.store.parts import Epochs, change, crashed_copy, opened, query, record, session
+
+
+def receipts(directory: Path, epochs: Epochs, *names: str) -> list[Receipt]:
+    """Open the store, record sessions, close it; return their receipts."""
+    with opened(directory, epochs) as store:
+        outcomes = record(store, *[session(name) for name in names])
+    return [outcome.receipt for outcome in outcomes if isinstance(outcome, Recorded)]
+
+
+def reasons(directory: Path) -> list[object]:
+    """Return why each epoch began."""
+    return [row[0] for row in query(directory, "SELECT reason FROM epoch ORDER BY number")]
+
+
+def test_a_new_file_begins_an_epoch_at_one(tmp_path: Path) -> None:
+    assert receipts(tmp_path, Epochs(), "a", "b") == [Receipt("epoch-1", 1), Receipt("epoch-1", 2)]
+    assert reasons(tmp_path) == ["new file"]
+
+
+def test_a_start_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    epochs = Epochs()
+    receipts(tmp_path, epochs, "a", "b")
+    assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-1", 3)]
+
+
+def test_a_start_after_a_crash_goes_on_as_well(tmp_path: Path) -> None:
+    epochs = Epochs()
+    with opened(tmp_path / "live", epochs) as store:
+        record(store, session("a"), session("b"))
+        crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
+    assert receipts(crashed, epochs, "c") == [Receipt("epoch-1", 3)]
+
+
+def test_a_file_that_stepped_back_below_the_mark_begins_a_new_epoch(tmp_path: Path) -> None:
+    """A lost WAL: SQLite opens what is left without a word."""
+    epochs = Epochs()
+    receipts(tmp_path / "live", epochs, "a", "b")
+    with opened(tmp_path / "live", epochs) as store:
+        record(store, session("c"))
+        crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
+    (crashed / "agent.db-wal").unlink()
+    assert receipts(crashed, epochs, "d") == [Receipt("epoch-2", 1)]
+    assert reasons(crashed)[1] == "file stepped back from sequence 3 to 2"
+
+
+def test_a_restored_older_copy_begins_a_new_epoch(tmp_path: Path) -> None:
+    epochs = Epochs()
+    receipts(tmp_path / "live", epochs, "a", "b")
+    shutil.copytree(tmp_path / "live", tmp_path / "backup")
+    receipts(tmp_path / "live", epochs, "c")
+    shutil.copy(tmp_path / "backup" / "agent.db", tmp_path / "live" / "agent.db")
+    assert receipts(tmp_path / "live", epochs, "d", "e") == [
+        Receipt("epoch-2", 1),
+        Receipt("epoch-2", 2),
+    ]
+    assert receipts(tmp_path / "live", epochs, "f") == [Receipt("epoch-2", 3)]
+
+
+def test_a_copy_from_before_the_present_epoch_begins_a_new_one(tmp_path: Path) -> None:
+    """The mark names an epoch that the copy never heard of."""
+    epochs = Epochs()
+    receipts(tmp_path / "live", epochs, "a", "b")
+    shutil.copytree(tmp_path / "live", tmp_path / "backup")
+    receipts(tmp_path / "live", epochs, "c")
+    for _ in range(2):
+        shutil.copy(tmp_path / "backup" / "agent.db", tmp_path / "live" / "agent.db")
+        (receipt,) = receipts(tmp_path / "live", epochs, "d")
+    assert receipt == Receipt("epoch-3", 1)
+    assert reasons(tmp_path / "live")[1] == (
+        "file restored from a copy: it does not know the epoch last used here"
+    )
+
+
+def test_a_file_without_a_mark_goes_on(tmp_path: Path) -> None:
+    """The mark guards; its absence proves nothing."""
+    epochs = Epochs()
+    receipts(tmp_path, epochs, "a")
+    (tmp_path / MARK_FILE).unlink()
+    assert receipts(tmp_path, epochs, "b") == [Receipt("epoch-1", 2)]
+
+
+def test_a_mark_that_lags_behind_the_file_is_no_reason(tmp_path: Path) -> None:
+    """After a power cut: the WAL was synced with each commit, the mark only now and then."""
+    epochs = Epochs()
+    receipts(tmp_path, epochs, "a")
+    old = (tmp_path / MARK_FILE).read_bytes()
+    receipts(tmp_path, epochs, "b", "c")
+    (tmp_path / MARK_FILE).write_bytes(old)
+    assert receipts(tmp_path, epochs, "d") == [Receipt("epoch-1", 4)]
+
+
+def test_a_crash_before_the_new_epoch_is_noted_begins_one_more(tmp_path: Path) -> None:
+    epochs = Epochs()
+    receipts(tmp_path, epochs, "a", "b")
+    mark = (tmp_path / MARK_FILE).read_bytes()
+    change(
+        tmp_path, "DELETE FROM event WHERE position = 2", "DELETE FROM session WHERE position = 2"
+    )
+    with opened(tmp_path, epochs) as store:
+        assert store.numbering.last == Receipt("epoch-2", 0)
+    (tmp_path / MARK_FILE).write_bytes(mark)
+    assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-3", 1)]
+
+
+@pytest.mark.parametrize("with_mark", [True, False])
+def test_the_numbers_of_a_purged_tail_are_not_given_again(tmp_path: Path, with_mark: bool) -> None:  # noqa: FBT001 - a case
+    """A store closed for a month: all is delivered and purged, the watermark remembers."""
+    epochs = Epochs()
+    receipts(tmp_path, epochs, "a", "b", "c")
+    change(
+        tmp_path,
+        "INSERT INTO destination VALUES ('central', 3)",
+        "DELETE FROM event",
+        "DELETE FROM session",
+    )
+    if not with_mark:
+        (tmp_path / MARK_FILE).unlink()
+    assert receipts(tmp_path, epochs, "d") == [Receipt("epoch-1", 4)]
+    assert query(tmp_path, "SELECT position FROM event") == [(4,)]
+
+
+def test_a_purged_event_settled_ahead_of_the_watermark_keeps_its_number(tmp_path: Path) -> None:
+    epochs = Epochs()
+    receipts(tmp_path, epochs, "a", "b")
+    change(
+        tmp_path,
+        "INSERT INTO settled VALUES ('central', 2, 0)",
+        "DELETE FROM event WHERE position = 2",
+        "DELETE FROM session WHERE position = 2",
+    )
+    assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-1", 3)]
+
+
+def test_a_commit_that_fails_uses_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in memory nor in the mark: the next capture gets the number that was not used."""
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with opened(tmp_path) as store:
+        record(store, session("a"))
+        with monkeypatch.context() as fault:
+            fault.setattr(Intake, "write", fail)
+            with pytest.raises(StorageDown):
+                record(store, session("b"))
+        assert read_mark(tmp_path) == Marked("epoch-1", 1)
+        assert record(store, session("c")) == [Recorded(Receipt("epoch-1", 2), repeated=False)]
+    assert query(tmp_path, "SELECT correlation_id FROM session") == [("a",), ("c",)]
+
+
+def test_a_receipt_translates_back_through_every_epoch() -> None:
+    numbering = Numbering(
+        [EpochBase(1, "first", 0), EpochBase(2, "empty", 5), EpochBase(3, "third", 5)], 7
+    )
+    assert [str(numbering.receipt(position)) for position in range(1, 8)] == [
+        *(f"first/{n}" for n in range(1, 6)),
+        "third/1",
+        "third/2",
+    ]
+    assert {name: numbering.extent_of(name) for name in ("first", "empty", "third", "none")} == {
+        "first": 5,
+        "empty": 0,
+        "third": 2,
+        "none": None,
+    }
+    assert [numbering.sequence_in_current(position) for position in (0, 3, 5, 6, 7)] == [
+        *itertools.repeat(0, 3),
+        1,
+        2,
+    ]
+    with pytest.raises(LookupError):
+        numbering.receipt(0)

@@ -1,0 +1,186 @@
+"""The reader: where a capture stands, how much waits; by look-ups that never go through it all."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agent.store import numbering, reader, sessions
+from agent.store.database import DATABASE_FILE
+from agent.store.facts import DeliveryState, EmailStatus, Receipt
+from agent.store.numbering import LAST_POSITION
+from agent.store.reader import Reader
+from agent.store.set_aside import set_aside
+from agent.store.statements import Statement
+from tests.agent.store.parts import AT, Epochs, answer, change, opened, record, session
+
+WAITING, DELIVERED, REFUSED = DeliveryState
+STATEMENTS = {
+    name: statement
+    for module in (numbering, reader, sessions)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Statement)
+}
+LARGE_TABLES = ("event", "session", "email_answer")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Return a closed store: session one (1), its answers (2, 3), session two (4)."""
+    with opened(tmp_path) as store:
+        record(store, session("one"), answer("one", status=EmailStatus.DEFERRED))
+        record(store, answer("one"), session("two"))
+    return tmp_path
+
+
+def states(directory: Path, name: str = "one") -> list[tuple[int, DeliveryState, int | None]]:
+    """Return sequence, state and time of delivery of each capture of a session."""
+    return [
+        (capture.receipt.sequence, capture.state, capture.delivered_at_us)
+        for capture in Reader(directory).session(name)
+    ]
+
+
+def test_captures_wait_where_nothing_was_delivered(directory: Path) -> None:
+    assert states(directory) == [(n, WAITING, None) for n in (1, 2, 3)]
+    assert states(directory, "two") == [(4, WAITING, None)]
+
+
+def test_a_session_comes_first_and_its_answers_in_order(directory: Path) -> None:
+    captures = Reader(directory).session("one")
+    assert [capture.status for capture in captures] == [None, "deferred", "accepted"]
+    assert {capture.captured_at_us for capture in captures} == {AT.wall_us}
+
+
+def test_an_unknown_session_has_no_captures(directory: Path) -> None:
+    assert Reader(directory).session("nobody") == []
+
+
+def test_what_the_watermark_passed_is_delivered_when_it_passed(directory: Path) -> None:
+    change(
+        directory,
+        "INSERT INTO destination VALUES ('central', 2)",
+        "INSERT INTO delivery VALUES ('central', 1, 111), ('central', 2, 222)",
+    )
+    assert states(directory) == [(1, DELIVERED, 111), (2, DELIVERED, 222), (3, WAITING, None)]
+
+
+def test_a_clock_set_back_between_deliveries_does_not_mix_up_their_times(directory: Path) -> None:
+    """The first acknowledgement that covers an event counts, not the smallest time."""
+    change(
+        directory,
+        "INSERT INTO destination VALUES ('central', 4)",
+        "INSERT INTO delivery VALUES ('central', 2, 999), ('central', 4, 5)",
+    )
+    assert states(directory) == [(1, DELIVERED, 999), (2, DELIVERED, 999), (3, DELIVERED, 5)]
+
+
+def test_what_is_settled_ahead_of_the_watermark_is_delivered(directory: Path) -> None:
+    change(directory, "INSERT INTO settled VALUES ('central', 3, 333)")
+    assert states(directory) == [(1, WAITING, None), (2, WAITING, None), (3, DELIVERED, 333)]
+
+
+def test_a_dead_letter_is_refused_and_not_delivered(directory: Path) -> None:
+    change(
+        directory,
+        "INSERT INTO destination VALUES ('central', 4)",
+        "INSERT INTO delivery VALUES ('central', 4, 444)",
+        "INSERT INTO dead_letter VALUES ('central', 2, 'CODE', 'message', 400, 1, 1)",
+    )
+    assert states(directory) == [(1, DELIVERED, 444), (2, REFUSED, None), (3, DELIVERED, 444)]
+
+
+def test_another_destination_says_nothing_of_central(directory: Path) -> None:
+    change(
+        directory,
+        "INSERT INTO destination VALUES ('elsewhere', 4)",
+        "INSERT INTO delivery VALUES ('elsewhere', 4, 444)",
+        "INSERT INTO settled VALUES ('elsewhere', 3, 333)",
+        "INSERT INTO dead_letter VALUES ('elsewhere', 2, 'CODE', 'message', 400, 1, 1)",
+    )
+    assert states(directory) == [(n, WAITING, None) for n in (1, 2, 3)]
+    assert Reader(directory).status().waiting == 4
+
+
+def test_the_status_counts_what_waits(directory: Path) -> None:
+    change(
+        directory,
+        "INSERT INTO destination VALUES ('central', 1)",
+        "INSERT INTO settled VALUES ('central', 3, 333)",
+        "UPDATE event SET occurred_at_us = 10 * position",
+    )
+    status = Reader(directory).status()
+    assert (status.last, status.watermark) == (Receipt("epoch-1", 4), 1)
+    assert (status.waiting, status.oldest_waiting_at_us, status.dead_letters) == (2, 20, 0)
+    assert status.database_bytes == (directory / DATABASE_FILE).stat().st_size
+    assert status.free_bytes > 0
+    assert status.set_aside == []
+
+
+def test_a_watermark_in_an_earlier_epoch_is_none_in_the_present_one(directory: Path) -> None:
+    """Shown beside the present epoch's last sequence, 3 would say that all of 1 is delivered."""
+    change(
+        directory,
+        "INSERT INTO destination VALUES ('central', 3)",
+        "INSERT INTO epoch VALUES (2, 'epoch-2', 4, 0, 'a test')",
+    )
+    with opened(directory, Epochs()) as store:
+        record(store, session("three"))
+    status = Reader(directory).status()
+    assert (status.last, status.watermark, status.waiting) == (Receipt("epoch-2", 1), 0, 2)
+
+
+def test_the_status_of_an_empty_store_says_that_nothing_waits(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        status = Reader(tmp_path).status()
+    assert (status.last, status.waiting) == (Receipt("epoch-1", 0), 0)
+    assert (status.watermark, status.oldest_waiting_at_us) == (0, None)
+
+
+def test_the_status_names_what_was_set_aside_oldest_first(directory: Path) -> None:
+    for _ in range(2):
+        set_aside(directory / DATABASE_FILE, AT.wall_us)
+        with opened(directory):
+            pass
+    assert Reader(directory).status().set_aside == ["20231114T221320Z", "20231114T221320Z-2"]
+
+
+def test_a_reader_sees_what_is_committed_and_holds_nothing_back(tmp_path: Path) -> None:
+    """Its connection is closed again: a checkpoint can carry everything over at once."""
+    with opened(tmp_path) as store:
+        record(store, session("one"))
+        assert states(tmp_path) == [(1, WAITING, None)]
+        ((busy, in_wal, carried),) = store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert (busy, in_wal, carried) == (0, 0, 0)
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    with (
+        opened(tmp_path),
+        Reader(tmp_path)._connection() as connection,  # noqa: SLF001 - that it is read-only is the promise
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        connection.execute("DELETE FROM epoch")
+
+
+def test_a_missing_database_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        Reader(tmp_path).status()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+def test_no_statement_goes_through_a_table_that_grows(
+    directory: Path, statement: Statement
+) -> None:
+    with closing(sqlite3.connect(directory / DATABASE_FILE)) as connection:
+        values = ["[]"] * len(statement.names)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", values).fetchall()
+    scanned = [row[3] for row in plan if row[3].startswith("SCAN")]
+    assert [scan for scan in scanned if scan.split()[1] in LARGE_TABLES] == []
+
+
+def test_the_plans_are_of_all_statements_in_use() -> None:
+    assert LAST_POSITION in STATEMENTS.values()
+    assert len(STATEMENTS) >= 8

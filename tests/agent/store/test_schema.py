@@ -1,0 +1,175 @@
+"""The schema: migrations and tables say the same, forward only, the old file copied first."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Table, create_engine
+from sqlmodel import SQLModel
+
+from agent.store import schema, tables
+from agent.store.database import DATABASE_FILE
+from agent.store.schema import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
+from agent.store.tables import table_of
+from tests.agent.store.parts import Epochs, change, opened, query, record, session
+
+COPY = f"{DATABASE_FILE}.before-0002"
+NEXT = '''"""The next schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("session", sa.Column("more", sa.Text))
+    {more}
+'''
+
+
+def our_tables() -> list[Table]:
+    """Return the tables of the agent alone: others may share the library's registry."""
+    models = [
+        model
+        for model in vars(tables).values()
+        if isinstance(model, type) and issubclass(model, SQLModel) and model is not SQLModel
+    ]
+    return [table_of(model) for model in models]
+
+
+def described(file: Path) -> dict[str, object]:
+    """Say of every table what its columns and indexes are, and whether it is strict."""
+    with closing(sqlite3.connect(file)) as connection:
+        strict = {row[1]: row[5] for row in connection.execute("PRAGMA table_list")}
+        names = [
+            name
+            for name, strictly in strict.items()
+            if not name.startswith(("sqlite_", "alembic_")) and strictly is not None
+        ]
+        return {
+            name: (
+                strict[name],
+                connection.execute(f"PRAGMA table_info({name})").fetchall(),
+                sorted(indexes_of(connection, name)),
+            )
+            for name in names
+        }
+
+
+def indexes_of(connection: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
+    """Say of every index what it is for, and over which columns it goes."""
+    for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({table})").fetchall():
+        columns = [row[2] for row in connection.execute(f"PRAGMA index_info({name})")]
+        shown = "" if name.startswith("sqlite_autoindex") else name
+        yield shown, unique, origin, tuple(columns)
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Turn the program into its next version, with one more revision; return that one's file."""
+    migrations = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "MIGRATIONS", migrations)
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0002")
+    file = migrations / "versions" / "r0002_next.py"
+    file.write_text(NEXT.format(more=""))
+    return file
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    """Return the directory of a store as the present version leaves it, with a capture."""
+    directory = tmp_path / "state"
+    with opened(directory) as store:
+        record(store, session("old"))
+    return directory
+
+
+def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
+
+
+def test_a_migrated_file_is_what_the_tables_say(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    engine = create_engine(f"sqlite:///{tmp_path / 'said.db'}")
+    SQLModel.metadata.create_all(engine, tables=our_tables())
+    engine.dispose()
+    assert described(tmp_path / DATABASE_FILE) == described(tmp_path / "said.db")
+
+
+def test_a_file_from_a_newer_version_is_left_as_it_is_and_serves(tmp_path: Path) -> None:
+    """After a rollback of the program; migrations only add."""
+    epochs = Epochs()
+    with opened(tmp_path, epochs) as store:
+        record(store, session("one"))
+    change(
+        tmp_path,
+        "UPDATE alembic_version SET version_num = '9999'",
+        "ALTER TABLE session ADD COLUMN more TEXT",
+        "CREATE TABLE more (position INTEGER PRIMARY KEY) STRICT",
+    )
+    with opened(tmp_path, epochs) as store:
+        record(store, session("one"), session("two"))
+    assert query(tmp_path, "SELECT correlation_id, more FROM session") == [
+        ("one", None),
+        ("two", None),
+    ]
+    assert query(tmp_path, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+def test_an_older_file_is_copied_aside_and_migrated(old_file: Path, next_version: Path) -> None:
+    with opened(old_file) as store:
+        record(store, session("new"))
+    assert query(old_file, "SELECT correlation_id, more FROM session") == [
+        ("old", None),
+        ("new", None),
+    ]
+    with closing(sqlite3.connect(old_file / COPY)) as copy:
+        assert copy.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
+        assert revision_of(copy) == "0001"
+
+
+def test_an_up_to_date_file_is_not_copied(old_file: Path) -> None:
+    with opened(old_file):
+        pass
+    assert not list(old_file.glob("*.before-*"))
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    old_file: Path, next_version: Path
+) -> None:
+    next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
+    with closing(sqlite3.connect(old_file / DATABASE_FILE, isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="nothing"):
+            bring_up_to_date(connection, old_file / DATABASE_FILE)
+        assert not connection.in_transaction
+        assert revision_of(connection) == "0001"
+        assert connection.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
+
+
+def test_a_copy_that_finds_no_room_leaves_no_half_of_itself(
+    old_file: Path, next_version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again every second: it must not hold the last of the space meanwhile."""
+
+    class Full(sqlite3.Connection):
+        def backup(self, target: sqlite3.Connection, **_options: object) -> None:
+            target.execute("CREATE TABLE half (copy)")
+            raise sqlite3.OperationalError("database or disk is full")
+
+    file = old_file / DATABASE_FILE
+    with closing(sqlite3.connect(file, isolation_level=None, factory=Full)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            bring_up_to_date(connection, file)
+        assert revision_of(connection) == "0001"
+    assert not (old_file / COPY).exists()

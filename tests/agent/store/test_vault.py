@@ -1,0 +1,109 @@
+"""The vault: addresses nobody reads without the key, and marks that say nothing without it."""
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.store.troubles import StorageDown
+from agent.store.vault import KEY_BYTES, Unreadable, UnusableKey, Vault, open_vault
+from tests.agent.store.parts import ADDRESS, KEY_FILE, opener
+
+VAULT = Vault(bytes(range(KEY_BYTES)))
+OTHER = Vault(bytes(KEY_BYTES))
+
+
+@given(address=st.text(max_size=300), correlation_id=st.text(min_size=1, max_size=128))
+def test_what_is_sealed_opens_in_its_session(address: str, correlation_id: str) -> None:
+    assert VAULT.open(VAULT.seal(address, correlation_id), correlation_id) == address
+
+
+def test_a_sealed_address_moved_to_another_session_does_not_open() -> None:
+    with pytest.raises(Unreadable):
+        VAULT.open(VAULT.seal(ADDRESS, "one"), "two")
+
+
+def test_another_key_is_named_as_the_reason() -> None:
+    with pytest.raises(Unreadable, match="another key"):
+        OTHER.open(VAULT.seal(ADDRESS, "one"), "one")
+
+
+def test_any_flipped_bit_is_noticed() -> None:
+    sealed = VAULT.seal(ADDRESS, "one")
+    for bit in range(8 * len(sealed)):
+        flipped = bytearray(sealed)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(Unreadable):
+            VAULT.open(bytes(flipped), "one")
+
+
+def test_any_cut_is_noticed() -> None:
+    sealed = VAULT.seal(ADDRESS, "one")
+    for length in range(len(sealed)):
+        with pytest.raises(Unreadable):
+            VAULT.open(sealed[:length], "one")
+
+
+def test_the_same_address_is_never_sealed_the_same_way_twice() -> None:
+    assert len({VAULT.seal(ADDRESS, "one") for _ in range(100)}) == 100
+
+
+def test_a_mark_recognises_an_address_in_its_session_with_its_key_alone() -> None:
+    mark = VAULT.mark(ADDRESS, "one")
+    assert mark == VAULT.mark(ADDRESS, "one")
+    assert mark != VAULT.mark("guest.two@example.com", "one")
+    assert mark != VAULT.mark(ADDRESS, "two")
+    assert mark != OTHER.mark(ADDRESS, "one")
+
+
+def test_a_mark_does_not_confuse_where_the_id_ends() -> None:
+    assert VAULT.mark("bc", "a") != VAULT.mark("c", "ab")
+
+
+def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    usual = os.umask(0)
+    try:
+        sealed = open_vault(tmp_path / KEY_FILE).seal(ADDRESS, "one")
+    finally:
+        os.umask(usual)
+    assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
+    assert len(base64.b64decode((tmp_path / KEY_FILE).read_bytes())) == KEY_BYTES
+    assert open_vault(tmp_path / KEY_FILE).open(sealed, "one") == ADDRESS
+
+
+def test_a_key_is_on_the_disk_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address sealed with a key that a power cut took away could never be read."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", note)
+    open_vault(tmp_path / KEY_FILE)
+    assert synced == [f"{KEY_FILE}.new", tmp_path.name]
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"too short", b"=" * 44, base64.b64encode(bytes(31)), b"\xff" * 44]
+)
+def test_a_malformed_key_is_named_with_what_to_do(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / KEY_FILE).write_bytes(text)
+    with pytest.raises(UnusableKey, match=KEY_FILE) as raised:
+        open_vault(tmp_path / KEY_FILE)
+    assert "Restore the key from your backup" in str(raised.value)
+    assert (tmp_path / KEY_FILE).read_bytes() == text
+
+
+def test_a_store_with_a_malformed_key_waits_for_a_good_one(tmp_path: Path) -> None:
+    (tmp_path / KEY_FILE).write_bytes(b"nonsense")
+    with pytest.raises(StorageDown, match=KEY_FILE):
+        opener(tmp_path).open()
+    (tmp_path / KEY_FILE).unlink()
+    opener(tmp_path).open().close()

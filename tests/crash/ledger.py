@@ -1,0 +1,162 @@
+"""What tills were promised, held against what the database then holds.
+
+Reads the tables by plain SQL of its own: the agent's own reading must not judge itself.
+"""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.store.vault import Unreadable, open_vault
+from tests.till.load import Answer
+from tests.till.wire import Kind, Pair, Requests, fresh_pair
+
+_TYPES = {"session.started": Kind.SESSION, "email.answered": Kind.EMAIL}
+_ALL = """
+SELECT event.position, event.type, session.correlation_id, event.body, email_answer.status,
+       email_answer.address
+FROM event
+LEFT JOIN session ON session.position = event.session_position
+LEFT JOIN email_answer ON email_answer.position = event.position
+ORDER BY event.position
+"""
+_EPOCHS = "SELECT base_position, epoch FROM epoch ORDER BY number DESC"
+CaptureName = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One event as the database holds it, with its address opened."""
+
+    receipt: str
+    body: bytes
+    status: str | None
+    address: str | None
+
+
+@dataclass(slots=True)
+class Findings:
+    """What does not agree; all empty where every promise was kept."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self.lost or self.doubled or self.changed or self.gaps)
+
+
+class Ledger:
+    """Keeps every customer that tills had and every capture that was acknowledged to them."""
+
+    def __init__(self) -> None:
+        self.acknowledged: dict[CaptureName, str] = {}
+        self.refused: list[Answer] = []
+        self.contradictions: list[str] = []
+        self.any_acknowledged = asyncio.Event()
+        self.any_refused = asyncio.Event()
+        self._pairs: dict[str, Pair] = {}
+        self._again: list[Pair] = []
+
+    def ask_again(self, pairs: list[Pair]) -> None:
+        """Have the next tills begin with `pairs`, whose answers did not come."""
+        self._again += pairs
+
+    def customers(self, count: int | None = None) -> Iterator[Pair]:
+        """Give out those to be asked again, then `count` new ones, or new ones without end."""
+        while self._again:
+            yield self._again.pop()
+        made = 0
+        while count is None or made < count:
+            made += 1
+            pair = fresh_pair()
+            self._pairs[pair.correlation_id] = pair
+            yield pair
+
+    def acknowledge(self, answer: Answer) -> None:
+        """Note a 200; the receipt of a repeat must be the first one's."""
+        name = (answer.kind, answer.correlation_id)
+        first = self.acknowledged.setdefault(name, str(answer.receipt))
+        if first != answer.receipt:
+            self.contradictions.append(f"{name}: first {first}, then {answer.receipt}")
+        self.any_acknowledged.set()
+
+    def refuse(self, answer: Answer) -> None:
+        """Note any other answer."""
+        self.refused.append(answer)
+        self.any_refused.set()
+
+    def compare(self, directory: Path) -> Findings:
+        """Hold every promise against the database of `directory`."""
+        findings = Findings(changed=list(self.contradictions))
+        kept = read_kept(directory, findings)
+        for name, receipt in self.acknowledged.items():
+            self._compare_one(name, receipt, kept, findings)
+        findings.changed += [
+            f"{name}: no till asked it" for name in kept if name[1] not in self._pairs
+        ]
+        return findings
+
+    def unanswered(self, directory: Path) -> list[CaptureName]:
+        """Return what is recorded though no till was told."""
+        return [name for name in read_kept(directory, Findings()) if name not in self.acknowledged]
+
+    def _compare_one(
+        self, name: CaptureName, receipt: str, kept: dict[CaptureName, Kept], findings: Findings
+    ) -> None:
+        found = kept.get(name)
+        if found is None:
+            findings.lost.append(f"{name}: {receipt}")
+        elif found != expected(name[0], self._pairs[name[1]], receipt):
+            findings.changed.append(f"{name}: {receipt}, but {found}")
+
+
+def expected(kind: Kind, pair: Pair, receipt: str) -> Kept:
+    """Return what must be kept of a till's question (`tests/till/wire.py`)."""
+    if kind is Kind.SESSION:
+        body = Requests("127.0.0.1", 0).session(pair).partition(b"\r\n\r\n")[2]
+        return Kept(receipt, body, None, None)
+    return Kept(receipt, b'{"status":"accepted"}', "accepted", pair.email_address)
+
+
+def read_kept(directory: Path, findings: Findings) -> dict[CaptureName, Kept]:
+    """Read every event; doubled ones and gaps go to `findings`."""
+    vault = open_vault(directory / "encryption.key")
+    with closing(sqlite3.connect(f"file:{directory / 'agent.db'}?mode=ro", uri=True)) as database:
+        epochs = database.execute(_EPOCHS).fetchall()
+        rows = database.execute(_ALL).fetchall()
+    findings.gaps += gaps([row[0] for row in rows])
+    names: Counter[CaptureName] = Counter()
+    kept = {}
+    for position, event_type, correlation_id, body, status, sealed in rows:
+        name = (_TYPES[event_type], correlation_id)
+        names[name] += 1
+        try:
+            address = None if sealed is None else vault.open(sealed, correlation_id)
+        except Unreadable as error:
+            address = str(error)
+        kept[name] = Kept(receipt_of(position, epochs), body, status, address)
+    findings.doubled += [f"{name}: {count} times" for name, count in names.items() if count > 1]
+    return kept
+
+
+def receipt_of(position: int, epochs: list[tuple[int, str]]) -> str:
+    """Return epoch/sequence of a position; `epochs` newest first."""
+    base, epoch = next(entry for entry in epochs if entry[0] < position)
+    return f"{epoch}/{position - base}"
+
+
+def gaps(positions: list[int]) -> list[str]:
+    """Name what is missing between 1 and the last."""
+    expected_positions = range(1, len(positions) + 1)
+    return [
+        f"position {have} where {want} belongs"
+        for have, want in zip(positions, expected_positions, strict=True)
+        if have != want
+    ][:3]

@@ -1,0 +1,49 @@
+"""One round of a crash campaign: start, load, kill; the next one asks again what is in doubt."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.crash.child import AGENT, agent_on
+from tests.crash.ledger import Findings, Ledger
+from tests.till.load import Crowd
+
+TILLS = 8
+
+
+async def crash_once(
+    directory: Path, ledger: Ledger, dice: random.Random, program: Sequence[str] = AGENT
+) -> None:
+    """Kill an agent under load, 50 to 400 ms after the first answer of this round."""
+    ledger.any_acknowledged.clear()
+    async with agent_on(directory, program=program) as child:
+        crowd = Crowd(
+            "127.0.0.1",
+            await child.ready(),
+            pairs=ledger.customers(),
+            on_acknowledged=ledger.acknowledge,
+            on_refused=ledger.refuse,
+        )
+        await crowd.open(TILLS)
+        await ledger.any_acknowledged.wait()
+        assert await child.outlives(dice.uniform(0.05, 0.4)), child.last_words()
+        child.kill()
+        await child.ended()
+        assert await crowd.finished(timeout_seconds=10)
+    assert not crowd.failures
+    ledger.ask_again([question.pair for question in crowd.in_doubt])
+
+
+async def judge(directory: Path, ledger: Ledger) -> Findings:
+    """Start the agent once more, have the last questions asked again, and compare."""
+    async with agent_on(directory) as child:
+        crowd = Crowd(
+            "127.0.0.1",
+            await child.ready(),
+            pairs=ledger.customers(0),
+            on_acknowledged=ledger.acknowledge,
+            on_refused=ledger.refuse,
+        )
+        await crowd.open(TILLS)
+        assert await crowd.finished(timeout_seconds=10)
+        return ledger.compare(directory)

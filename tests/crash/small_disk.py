@@ -1,0 +1,91 @@
+"""A disk of a few megabytes, really full when it is: a tmpfs in a mount namespace of its own."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.crash.child import AGENT, ROOT, WAIT_SECONDS
+
+_MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && echo mounted && exec cat'
+_ENTER = 'cd "$0" && exec "$@"'
+FILLER = "filler"
+
+
+@dataclass(frozen=True, slots=True)
+class SmallDisk:
+    """The disk stands at `inside` for the programs run on it, at `outside` for everybody else."""
+
+    holder: int
+    inside: Path
+
+    @property
+    def outside(self) -> Path:
+        """The same directory as seen from here."""
+        return Path(f"/proc/{self.holder}/root{self.inside}")
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """What to start instead of the agent so that it runs on this disk."""
+        enter = ("nsenter", "-t", str(self.holder), "-U", "-m", "--preserve-credentials")
+        return (*enter, "sh", "-c", _ENTER, str(ROOT), *AGENT)
+
+    def fill(self, leaving_bytes: int = 0) -> None:
+        """Take all the space but so much."""
+        filler = self.outside / FILLER
+        with filler.open("ab", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        if leaving_bytes:
+            with filler.open("ab") as file:
+                file.truncate(filler.stat().st_size - leaving_bytes)
+
+    def free(self) -> None:
+        """Give the space back."""
+        (self.outside / FILLER).unlink()
+
+    def free_bytes(self) -> int:
+        """Return how much room there is."""
+        disk = os.statvfs(self.outside)
+        return disk.f_bavail * disk.f_frsize
+
+    def copy_to(self, place: Path) -> None:
+        """Copy what is on it."""
+        shutil.copytree(self.outside, place, ignore=shutil.ignore_patterns(FILLER, "*.ballast"))
+
+
+@asynccontextmanager
+async def small_disk(mount_point: Path, size: str) -> AsyncIterator[SmallDisk]:
+    """Mount a disk of `size` (in tmpfs' words) until the block ends; skip where that cannot be."""
+    mount_point.mkdir()  # noqa: ASYNC240 - a test's own loop may wait for it
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        pytest.skip("no full disk was tested: unshare and nsenter (util-linux) are missing")
+    holder = await asyncio.create_subprocess_exec(
+        *("unshare", "-rm", "sh", "-c", _MOUNT, "sh", size, str(mount_point)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert holder.stderr is not None
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            mounted = await holder.stdout.readline()
+        if not mounted:
+            reason = (await holder.stderr.read()).decode().strip()
+            pytest.skip(
+                f"no full disk was tested: mount namespaces are not allowed here ({reason})"
+            )
+        yield SmallDisk(holder.pid, mount_point)
+    finally:
+        # The namespace ends with the one that holds it.
+        holder.stdin.close()
+        await holder.stdout.read()
+        await holder.stderr.read()
+        await holder.wait()

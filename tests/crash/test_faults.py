@@ -1,0 +1,127 @@
+"""What a disk that fails, hangs or fills does to captures: refused perhaps, never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.crash.child import AGENT, Child, ChildEndedError, agent_on, ask, get
+from tests.crash.faults import injected, strace
+from tests.crash.ledger import Ledger
+from tests.crash.rounds import judge
+from tests.till.load import Crowd
+from tests.till.wire import Pair, Requests, fresh_pair
+
+pytestmark = pytest.mark.campaign
+REQUESTS = Requests("127.0.0.1", 0)
+
+
+def crowd_at(port: int, ledger: Ledger, pairs: Iterator[Pair]) -> Crowd:
+    """Make tills that tell the ledger."""
+    return Crowd(
+        "127.0.0.1",
+        port,
+        pairs=pairs,
+        on_acknowledged=ledger.acknowledge,
+        on_refused=ledger.refuse,
+    )
+
+
+@asynccontextmanager
+async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[Child, int]]:
+    """Run an agent that is ready and from then on has the fault; give it and its port."""
+    async with agent_on(directory) as child:
+        port = await child.ready()
+        async with injected(child, fault):
+            yield child, port
+
+
+@pytest.mark.parametrize("number", range(1, 13))
+async def test_a_crash_at_the_nth_sync_loses_nothing(tmp_path: Path, number: int) -> None:
+    ledger = Ledger()
+    async with faulty(tmp_path / "state", f"fdatasync:signal=SIGKILL:when={number}") as (
+        child,
+        port,
+    ):
+        crowd = crowd_at(port, ledger, ledger.customers())
+        await crowd.open(4)
+        assert await child.ended() == -9
+        assert await crowd.finished(timeout_seconds=10)
+    ledger.ask_again([question.pair for question in crowd.in_doubt])
+    findings = await judge(tmp_path / "state", ledger)
+    assert not findings, findings
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+async def test_a_crash_at_the_nth_sync_of_the_first_start_is_survived(
+    tmp_path: Path, number: int
+) -> None:
+    """Schema, epoch, key: half of it on the disk is no obstacle to the next start."""
+    tracing = (strace(), "-f", "-qq", "-o", "/dev/null")
+    fault = ("-e", f"inject=fdatasync,fsync:signal=SIGKILL:when={number}")
+    async with agent_on(tmp_path / "state", program=(*tracing, *fault, *AGENT)) as child:
+        with suppress(ChildEndedError):
+            await child.ready()
+    async with agent_on(tmp_path / "state") as child:
+        assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+    assert not (tmp_path / "state" / "set-aside").exists()
+
+
+@pytest.mark.parametrize("fault", ["fdatasync:error=EIO:when=5", "fdatasync:error=EIO:when=3+7"])
+async def test_a_sync_that_fails_is_refused_and_the_agent_goes_on(
+    tmp_path: Path, fault: str
+) -> None:
+    """The till gets 200 (the writer opened the file anew) or 503, never a false 200."""
+    ledger = Ledger()
+    async with faulty(tmp_path / "state", fault) as (_, port):
+        crowd = crowd_at(port, ledger, ledger.customers(300))
+        await crowd.open(8)
+        assert await crowd.finished(timeout_seconds=60)
+    assert {answer.status for answer in ledger.refused} <= {503}
+    assert not crowd.in_doubt
+    assert ledger.acknowledged
+    findings = await judge(tmp_path / "state", ledger)
+    assert not findings, findings
+
+
+async def test_after_a_failed_sync_the_same_agent_serves_as_before(tmp_path: Path) -> None:
+    async with agent_on(tmp_path / "state") as child:
+        port = await child.ready()
+        async with injected(child, "fdatasync:error=EIO"):
+            assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 503
+            assert (await get(port, "/healthz")).status == 200
+        async with asyncio.timeout(10):
+            while (await get(port, "/readyz")).status != 200:
+                """Opening is tried again once a second."""
+        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+
+
+async def test_a_full_disk_in_the_middle_is_answered_507(tmp_path: Path) -> None:
+    ledger = Ledger()
+    async with faulty(tmp_path / "state", "pwrite64:error=ENOSPC:when=200+") as (_, port):
+        crowd = crowd_at(port, ledger, ledger.customers(100))
+        await crowd.open(4)
+        assert await crowd.finished(timeout_seconds=60)
+        assert (await get(port, "/healthz")).status == 200
+    assert ledger.acknowledged
+    assert {answer.status for answer in ledger.refused} == {507}
+    findings = await judge(tmp_path / "state", ledger)
+    assert not findings, findings
+
+
+async def test_a_slow_disk_is_waited_for_also_when_stopping(tmp_path: Path) -> None:
+    """A sync takes 200 ms: a stop in the middle of one answers what it records."""
+    ledger = Ledger()
+    async with faulty(tmp_path / "state", "fdatasync:delay_enter=200000") as (child, port):
+        crowd = crowd_at(port, ledger, ledger.customers())
+        await crowd.open(16)
+        await ledger.any_acknowledged.wait()
+        child.terminate()
+        assert await child.ended(5.0) == 0
+        assert await crowd.finished(timeout_seconds=10)
+    assert not ledger.refused
+    assert ledger.unanswered(tmp_path / "state") == []
+    findings = ledger.compare(tmp_path / "state")
+    assert not findings, findings

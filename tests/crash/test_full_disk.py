@@ -1,0 +1,111 @@
+"""A disk that is really full: refused with 507, served again by itself, nothing lost."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.store.space import BALLAST_FILE
+from tests.crash.child import Child, agent_on, ask, get
+from tests.crash.ledger import Ledger
+from tests.crash.small_disk import SmallDisk, small_disk
+from tests.till.load import Crowd
+from tests.till.wire import Requests, fresh_pair
+
+REQUESTS = Requests("127.0.0.1", 0)
+MIB = 1024 * 1024
+SETTINGS = {
+    "LOYALTY_AGENT__STORAGE__MIN_FREE_BYTES": "0",
+    "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": str(MIB),
+}
+
+
+@pytest.mark.parametrize("leaving_bytes", [0, 24 * 1024, 64 * 1024, 160 * 1024])
+async def test_the_agent_starts_on_a_full_disk_and_serves_once_there_is_room(
+    tmp_path: Path, leaving_bytes: int
+) -> None:
+    """Also where there is room for the key, or for a part of the empty database, but no more."""
+    async with small_disk(tmp_path / "state", "3m") as disk:
+        disk.fill(leaving_bytes)
+        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+            port = await child.port()
+            refused = await ask(port, REQUESTS.session(fresh_pair()))
+            assert (refused.status, b"STORAGE_FULL" in refused.body) == (507, True)
+            assert (await get(port, "/readyz")).status == 503
+            assert (await get(port, "/healthz")).status == 200
+            disk.free()
+            await child.logged("store.opened")
+            assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+            assert (await get(port, "/readyz")).status == 200
+
+
+async def test_what_was_acknowledged_on_a_filling_disk_outlives_a_kill(tmp_path: Path) -> None:
+    ledger, no_ballast = Ledger(), {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
+    async with small_disk(tmp_path / "state", "3m") as disk:
+        disk.fill(leaving_bytes=MIB)
+        async with agent_on(disk.inside, program=disk.program, settings=no_ballast) as child:
+            await fill_with_captures(child, ledger)
+            child.kill()
+            await child.ended()
+        disk.free()
+        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+            assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+            child.terminate()
+            assert await child.ended() == 0
+        disk.copy_to(tmp_path / "copy")
+    findings = ledger.compare(tmp_path / "copy")
+    assert ledger.acknowledged
+    assert not findings.lost
+
+
+async def test_a_full_disk_costs_the_ballast_and_captures_do_not_eat_it(tmp_path: Path) -> None:
+    """What it gives back is what acknowledging and purging then work with."""
+    async with small_disk(tmp_path / "state", "3m") as disk:
+        lay_ballast(disk)
+        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+            await fill_with_captures(child, Ledger())
+            await refused_customers(await child.port(), 200)
+        assert not (disk.outside / BALLAST_FILE).exists()
+        assert disk.free_bytes() > MIB // 2
+
+
+async def test_a_start_on_a_full_disk_gives_the_ballast_up_and_opens_the_store(
+    tmp_path: Path,
+) -> None:
+    """Captures are refused, but what is kept can be read, delivered and purged."""
+    async with small_disk(tmp_path / "state", "3m") as disk:
+        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+            assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+            child.terminate()
+            await child.ended()
+        lay_ballast(disk)
+        disk.fill()
+        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+            assert (await child.logged("store.opened"))["sequence"] == 1
+            await refused_customers(await child.port(), 3)
+        assert not (disk.outside / BALLAST_FILE).exists()
+
+
+async def fill_with_captures(child: Child, ledger: Ledger) -> None:
+    """Have tills ask until nothing more is taken."""
+    crowd = Crowd(
+        "127.0.0.1",
+        await child.ready(),
+        pairs=ledger.customers(),
+        on_acknowledged=ledger.acknowledge,
+        on_refused=ledger.refuse,
+    )
+    await crowd.open(8)
+    await ledger.any_refused.wait()
+    await crowd.close()
+    assert {answer.status for answer in ledger.refused} == {507}
+
+
+async def refused_customers(port: int, count: int) -> None:
+    """Have so many more customers come, all of them refused."""
+    for _ in range(count):
+        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 507
+
+
+def lay_ballast(disk: SmallDisk) -> None:
+    """Lay it as the agent would have, some time ago."""
+    (disk.outside / BALLAST_FILE).write_bytes(bytes(MIB))

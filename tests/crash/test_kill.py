@@ -1,0 +1,41 @@
+"""SIGKILL at any moment: whatever a till was answered 200 is there afterwards, once and whole."""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.crash.ledger import Ledger
+from tests.crash.rounds import crash_once, judge
+
+SEED = int(os.environ.get("CRASH_SEED", "20250109"))
+KILLS = 20
+SABOTAGED = (sys.executable, "-m", "tests.crash.answering_early")
+SABOTAGE_ROUNDS = 6
+
+
+async def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    print(f"CRASH_SEED={SEED}")
+    dice, ledger = random.Random(SEED), Ledger()
+    for _ in range(KILLS):
+        await crash_once(tmp_path / "state", ledger, dice)
+    findings = await judge(tmp_path / "state", ledger)
+    print(f"{KILLS} kills, {len(ledger.acknowledged)} captures acknowledged")
+    assert not findings, findings
+    assert not ledger.refused
+
+
+async def test_an_agent_that_answers_before_the_commit_is_caught(tmp_path: Path) -> None:
+    """The control: the same rounds find the planted fault."""
+    print(f"CRASH_SEED={SEED}")
+    dice = random.Random(SEED)
+    for number in range(SABOTAGE_ROUNDS):
+        directory, ledger = tmp_path / f"state-{number}", Ledger()
+        await crash_once(directory, ledger, dice, SABOTAGED)
+        findings = ledger.compare(directory)
+        if findings.lost:
+            print(f"{len(findings.lost)} of {len(ledger.acknowledged)} lost in round {number + 1}")
+            return
+    pytest.fail("the crash tests would not notice an answer before the commit")

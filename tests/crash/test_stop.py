@@ -1,0 +1,111 @@
+"""SIGTERM, and starts that cannot be: what is in hand is answered, and the exit code tells."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+from tests.crash.child import agent_on, ask, read_answer
+from tests.crash.ledger import Ledger
+from tests.till.load import Crowd
+from tests.till.wire import Requests, fresh_pair
+
+STOP_SECONDS = 5.0
+TILLS = 16
+REQUESTS = Requests("127.0.0.1", 0)
+
+
+async def test_a_stop_under_load_answers_all_that_it_records(tmp_path: Path) -> None:
+    """Recorded and answered are the same set: nothing in hand is dropped on the way out."""
+    ledger = Ledger()
+    async with agent_on(tmp_path / "state") as child:
+        crowd = Crowd(
+            "127.0.0.1",
+            await child.ready(),
+            pairs=ledger.customers(),
+            on_acknowledged=ledger.acknowledge,
+            on_refused=ledger.refuse,
+        )
+        await crowd.open(TILLS)
+        await ledger.any_acknowledged.wait()
+        assert await child.outlives(0.2)
+        child.terminate()
+        assert await child.ended(STOP_SECONDS) == 0
+        assert await crowd.finished(timeout_seconds=5)
+    findings = ledger.compare(tmp_path / "state")
+    assert not findings, findings
+    assert ledger.unanswered(tmp_path / "state") == []
+    assert not ledger.refused
+    assert not crowd.failures
+
+
+async def test_an_idle_connection_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+    async with agent_on(tmp_path / "state") as child:
+        reader, writer = await asyncio.open_connection("127.0.0.1", await child.ready())
+        writer.write(REQUESTS.session(fresh_pair()))
+        assert (await read_answer(reader)).status == 200
+        child.terminate()
+        assert await child.ended(STOP_SECONDS) == 0
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_half_a_body_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+    async with agent_on(tmp_path / "state") as child:
+        port = await child.ready()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUESTS.session(fresh_pair())[:-10])
+        # A second request through the same loop: the first one has been read by then.
+        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+        child.terminate()
+        assert await child.ended(STOP_SECONDS) == 0
+        writer.close()
+        await reader.read()
+
+
+async def test_a_stopped_agent_leaves_no_wal_behind(tmp_path: Path) -> None:
+    async with agent_on(tmp_path / "state") as child:
+        assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+        child.terminate()
+        await child.ended(STOP_SECONDS)
+    assert not (tmp_path / "state" / "agent.db-wal").exists()
+
+
+async def test_a_second_agent_refuses_and_names_the_first(tmp_path: Path) -> None:
+    async with agent_on(tmp_path / "state") as first:
+        port = await first.ready()
+        async with agent_on(tmp_path / "state") as second:
+            assert await second.ended() == 1
+        reason = str((await second.logged("agent.not_started"))["reason"])
+        assert f"process {first.pid}" in reason
+        assert str(tmp_path / "state") in reason
+        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+
+
+async def test_the_next_agent_starts_after_a_kill(tmp_path: Path) -> None:
+    """The lock goes with the process, whatever its file says."""
+    async with agent_on(tmp_path / "state") as first:
+        await first.ready()
+        first.kill()
+        await first.ended()
+    async with agent_on(tmp_path / "state") as second:
+        assert (await ask(await second.ready(), REQUESTS.session(fresh_pair()))).status == 200
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"LOYALTY_AGENT__API__PORT": str(port)}
+        async with agent_on(tmp_path / "state", settings=settings) as child:
+            assert await child.ended() == 1
+    reason = str((await child.logged("agent.not_started"))["reason"])
+    assert f"127.0.0.1:{port}" in reason
+    assert "port" in reason
+
+
+async def test_sigint_stops_it_as_well(tmp_path: Path) -> None:
+    async with agent_on(tmp_path / "state") as child:
+        await child.ready()
+        os.kill(child.pid, signal.SIGINT)
+        assert await child.ended(STOP_SECONDS) == 0

@@ -1,0 +1,178 @@
+"""How long a start takes and how much memory it needs, with and without a backlog.
+
+`python -m tests.measure_start` prints figures and judges none of them: start-up from the spawn
+to the first 200 of a session start, on an empty database and on one with 1,000,000 undelivered
+events, and the agent's resident memory at idle and while 100,000 captures come in.
+"""
+
+import argparse
+import asyncio
+import sqlite3
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import insert
+
+from agent.store.database import Circumstances
+from agent.store.opening import StoreOpener
+from agent.store.space import Limits
+from agent.store.statements import compiled
+from agent.store.tables import EmailAnswer, Event, Session, table_of
+from agent.store.transactions import transaction
+from agent.store.vault import Vault, open_vault
+from sync.wire import EventType
+from tests.crash.child import Child, agent_on, ask
+from tests.till.load import Answer, Crowd
+from tests.till.wire import Requests, fresh_pair, fresh_pairs
+
+STARTS = 7
+BACKLOG = 1_000_000
+CAPTURES = 100_000
+CAPTURES_PER_LOOK = 20_000
+TILLS = 32
+REQUESTS = Requests("127.0.0.1", 0)
+ADD_EVENT = compiled(insert(table_of(Event)))
+ADD_SESSION = compiled(insert(table_of(Session)))
+ADD_ANSWER = compiled(insert(table_of(EmailAnswer)))
+_ROWS_AT_ONCE = 10_000
+_SESSION_BODY = (
+    b'{"correlationId":"%b","externalIdentifier":"POS-0007-0001234567",'
+    b'"channel":"STORE","locale":"en-CA"}'
+)
+
+
+def fill(directory: Path, events: int) -> None:
+    """Make a store with so many undelivered events: sessions, each with an accepted address."""
+    now_us = time.time_ns() // 1000
+    circumstances = Circumstances(lambda: now_us, lambda: str(uuid.uuid4()), str(uuid.uuid4()))
+    key_file = directory / "encryption.key"
+    opener = StoreOpener(directory, key_file, Limits(2**60, 0, 0), circumstances)
+    with closing(opener.open()) as store:
+        pairs = rows_of(open_vault(key_file), events // 2, now_us)
+        with transaction(store.connection):
+            while chunk := list(islice(pairs, _ROWS_AT_ONCE)):
+                insert_pairs(store.connection, chunk)
+
+
+Pair = tuple[tuple[object, ...], ...]
+
+
+def rows_of(vault: Vault, pairs: int, now_us: int) -> Iterator[Pair]:
+    """Make two events, a session and an answer for each customer, a minute apart."""
+    for number in range(pairs):
+        name, session, answer = str(uuid.uuid4()), 2 * number + 1, 2 * number + 2
+        address = f"guest.{name[:16]}@example.com"
+        at_us = now_us - (pairs - number) * 60_000_000
+        yield (
+            (session, EventType.SESSION_STARTED, session, at_us, at_us, 1, body_of(name)),
+            (answer, EventType.EMAIL_ANSWERED, session, at_us, at_us, 1, b'{"status":"accepted"}'),
+            (session, name, None, 0),
+            (answer, session, "accepted", vault.seal(address, name), vault.mark(address, name)),
+        )
+
+
+def body_of(name: str) -> bytes:
+    """Return what a till says to start the session."""
+    return _SESSION_BODY % name.encode()
+
+
+def insert_pairs(connection: sqlite3.Connection, chunk: list[Pair]) -> None:
+    """Insert the rows of some customers."""
+    connection.executemany(ADD_EVENT.sql, (row for pair in chunk for row in pair[:2]))
+    connection.executemany(ADD_SESSION.sql, (pair[2] for pair in chunk))
+    connection.executemany(ADD_ANSWER.sql, (pair[3] for pair in chunk))
+
+
+async def seconds_to_first_answer(directory: Path) -> float:
+    """Start the agent, have it record a session, stop it."""
+    started = time.monotonic()
+    async with agent_on(directory) as child:
+        answer = await ask(await child.port(), REQUESTS.session(fresh_pair()))
+        seconds = time.monotonic() - started
+        if answer.status != 200:
+            raise RuntimeError(f"the first answer was {answer}")
+        child.terminate()
+        await child.ended()
+    return seconds
+
+
+async def measure_starts(title: str, directory: Path) -> None:
+    """Print the median of some starts, after one that nobody counts, and the memory at idle."""
+    await seconds_to_first_answer(directory)
+    times = [await seconds_to_first_answer(directory) for _ in range(STARTS)]
+    async with agent_on(directory) as child:
+        await ask(await child.port(), REQUESTS.session(fresh_pair()))
+        idle = resident_kib(child)
+    print(
+        f"{title}: start to first answer {statistics.median(times) * 1000:.0f} ms"
+        f" (median of {STARTS}, {min(times) * 1000:.0f} to {max(times) * 1000:.0f}),"
+        f" resident at idle {idle / 1024:.1f} MiB"
+    )
+
+
+async def measure_memory(directory: Path) -> None:
+    """Print the resident memory while captures come in."""
+    async with agent_on(directory) as child:
+        looks = Looks(child)
+        crowd = Crowd(
+            "127.0.0.1",
+            await child.ready(),
+            pairs=fresh_pairs(CAPTURES // 2),
+            on_acknowledged=looks.acknowledged,
+        )
+        print(f"before captures: resident {resident_kib(child) / 1024:.1f} MiB")
+        await crowd.open(TILLS)
+        await crowd.finished()
+
+
+class Looks:
+    """Looks at the agent's memory every so many captures."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._captures = 0
+
+    def acknowledged(self, answer: Answer) -> None:
+        """Count one capture."""
+        del answer
+        self._captures += 1
+        if self._captures % CAPTURES_PER_LOOK == 0:
+            resident = resident_kib(self._child) / 1024
+            print(f"after {self._captures} captures: resident {resident:.1f} MiB", flush=True)
+
+
+def resident_kib(child: Child) -> int:
+    """Return what the agent holds in memory (VmRSS)."""
+    for line in Path(f"/proc/{child.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise RuntimeError("/proc does not tell VmRSS")
+
+
+async def measure(directory: Path, backlog: int) -> None:
+    """Print all figures; databases are made in `directory`."""
+    await measure_starts("empty database", directory / "empty")
+    began = time.monotonic()
+    await asyncio.to_thread(fill, directory / "full", backlog)
+    print(f"a backlog of {backlog} events was made in {time.monotonic() - began:.0f} s")
+    await measure_starts(f"{backlog} undelivered events", directory / "full")
+    await measure_memory(directory / "memory")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.measure_start", description=__doc__)
+    parser.add_argument("--backlog", type=int, default=BACKLOG, help="undelivered events")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(measure(Path(name), options.backlog))
+
+
+if __name__ == "__main__":
+    main()
