@@ -80,6 +80,10 @@ class Journal:
         except sqlite3.IntegrityError:
             return self._decide_and_write(captures, self._sessions.read(names), meanwhile)
 
+    def forget(self) -> None:
+        """Ask the file again for what is known of sessions: somebody else has changed it."""
+        self._sessions.forget()
+
     def _decide_and_write(
         self,
         captures: Sequence[tuple[Capture, Moment]],

@@ -97,6 +97,10 @@ class Sessions:
         while len(self._recent) > MOST_RECENT:
             self._recent.popitem(last=False)
 
+    def forget(self) -> None:
+        """Know none by heart: somebody else has changed the file."""
+        self._recent.clear()
+
     def body_at(self, position: int) -> bytes:
         """Return the body of the event at `position`."""
         (body,) = self._row_at(BODY_AT, position)

@@ -89,6 +89,8 @@ class Store:
 
     def run(self, chore: Callable[[sqlite3.Connection], T]) -> T:
         """Run `chore` in a transaction of its own; allowed on a full disk."""
+        # Nothing that it erases, purges or renumbers may be answered for from memory.
+        self._journal.forget()
         with self._naming_trouble(), transaction(self.connection):
             return chore(self.connection)
 

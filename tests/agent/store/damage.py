@@ -52,8 +52,8 @@ class File:
 
     @property
     def length(self) -> int:
-        """How long it is."""
-        return self.path.stat().st_size
+        """How long it is without the zeros at its end: a WAL is made longer beforehand."""
+        return len(self.path.read_bytes().rstrip(b"\0"))
 
     def garble(self, start: int, length: int) -> None:
         """Put garbage over a part of it."""

@@ -17,7 +17,7 @@ from agent.store.facts import (
     Recorded,
     SessionStarted,
 )
-from agent.store.intake import COLUMNS
+from agent.store.intake import COLUMNS, MOST_ROWS
 from agent.store.troubles import StorageDamaged
 from tests.agent.store.parts import ADDRESS, answer, opened, query, record, session
 
@@ -211,6 +211,30 @@ def test_an_id_of_any_characters_names_its_session(tmp_path: Path, name: str) ->
     with opened(tmp_path) as store:
         assert record(store, started, started, answer(name)) == [new(1), repeat(1), new(2)]
         assert record(store, started, answer(name)) == [repeat(1), repeat(2)]
+
+
+def test_a_group_of_more_than_one_statement_is_written_whole_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    many = [session(f"s{n}") for n in range(MOST_ROWS)]
+    poison = SessionStarted("half a pair \ud800", None, closed=False, body=b"{}")
+    with opened(tmp_path) as store:
+        record(store, session("one"))
+        with pytest.raises(UnicodeEncodeError):
+            record(store, *many, poison)
+    with opened(tmp_path) as store:
+        outcomes = record(store, *many, OTHER)
+    assert outcomes == [*(new(n + 2) for n in range(MOST_ROWS)), IdTaken()]
+    assert len(query(tmp_path, "SELECT 1 FROM event")) == MOST_ROWS + 1
+
+
+def test_a_session_that_a_chore_purged_is_not_known_by_heart_any_more(tmp_path: Path) -> None:
+    """Its id is free again, and its customer's late answer finds no session."""
+    with opened(tmp_path) as store:
+        record(store, session("one"), session("two"))
+        store.run(lambda connection: connection.execute("DELETE FROM event WHERE position = 1"))
+        store.run(lambda connection: connection.execute("DELETE FROM session WHERE position = 1"))
+        assert record(store, answer("one"), session("one")) == [NoOpenSession(), new(3)]
 
 
 @pytest.mark.parametrize("repeated", [session(), ACCEPTED])

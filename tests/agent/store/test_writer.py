@@ -24,6 +24,7 @@ from agent.store.troubles import StorageDamaged, StorageDown, StorageFull, Stora
 from agent.store.writer import MAX_GROUP, Overloaded, Writer
 from tests.agent.store.parts import AT, answer, opener, query, session
 
+UNANSWERED_SECONDS = 30
 POISON = SessionStarted("poison \ud800", None, closed=False, body=b"{}")
 
 
@@ -73,7 +74,8 @@ async def writing(directory: Path, *, max_waiting: int = 10_000) -> AsyncIterato
     writer = Writer(opener(directory), commits, max_waiting=max_waiting)
     writer.start()
     try:
-        yield Rig(writer, commits, directory)
+        async with asyncio.timeout(UNANSWERED_SECONDS):
+            yield Rig(writer, commits, directory)
     finally:
         await writer.close()
 
@@ -243,7 +245,7 @@ async def test_captures_asked_before_the_store_is_open_are_recorded(tmp_path: Pa
 class BreakingOpener:
     """Opens real stores whose `record` raises, a time each, what the test wants."""
 
-    def __init__(self, directory: Path, troubles: Sequence[BaseException]) -> None:
+    def __init__(self, directory: Path, troubles: Sequence[BaseException | None]) -> None:
         self.opened = 0
         self.reasons: list[str] = []
         self.set_aside_error: OSError | None = None
@@ -259,8 +261,8 @@ class BreakingOpener:
         def record_or_raise(
             captures: Sequence[tuple[Capture, Moment]], meanwhile: Callable[[], None]
         ) -> list[Outcome]:
-            if self._troubles:
-                raise self._troubles.pop(0)
+            if self._troubles and (trouble := self._troubles.pop(0)):
+                raise trouble
             return usual(captures, meanwhile)
 
         store.record = record_or_raise  # type: ignore[method-assign, assignment] # the planted fault
@@ -279,7 +281,8 @@ async def writing_with(breaking: BreakingOpener) -> AsyncIterator[Writer]:
     writer = Writer(breaking, Commits(), reopen_seconds=0.01)
     writer.start()
     try:
-        yield writer
+        async with asyncio.timeout(UNANSWERED_SECONDS):
+            yield writer
     finally:
         await writer.close()
 
@@ -323,10 +326,10 @@ async def test_damage_that_cannot_be_set_aside_yet_does_not_end_the_writer(tmp_p
     breaking.set_aside_error = OSError(28, "No space left on device")
     async with writing_with(breaking) as writer:
         with pytest.raises(StorageTrouble):
-            await asyncio.wait_for(writer.record(session(), AT), 5)
+            await writer.record(session(), AT)
         assert not writer.died.done()
         breaking.set_aside_error = None
-        await asyncio.wait_for(writer.record(session(), AT), 5)
+        await writer.record(session(), AT)
 
 
 async def test_a_writer_that_dies_says_so_and_leaves_no_till_unanswered(tmp_path: Path) -> None:
@@ -334,11 +337,25 @@ async def test_a_writer_that_dies_says_so_and_leaves_no_till_unanswered(tmp_path
     breaking = BreakingOpener(tmp_path, [SystemExit("a fault of this program")])
     async with writing_with(breaking) as writer:
         replies = [writer.record(session(f"s{n}"), AT) for n in range(MAX_GROUP + 10)]
-        answers = await asyncio.wait_for(asyncio.gather(*replies, return_exceptions=True), 5)
+        answers = await asyncio.gather(*replies, return_exceptions=True)
         assert {type(answer) for answer in answers} == {StorageDown}
-        await asyncio.wait_for(writer.died, 5)
+        await writer.died
         with pytest.raises(StorageDown):
             writer.record(session(), AT)
+
+
+async def test_what_was_committed_before_the_writer_died_is_answered_as_recorded(
+    tmp_path: Path,
+) -> None:
+    """Answers are held until the next group is on its way; here that one is the end."""
+    breaking = BreakingOpener(tmp_path, [None, SystemExit("a fault of this program")])
+    async with writing_with(breaking) as writer:
+        replies = [writer.record(session(f"s{n}"), AT) for n in range(2 * MAX_GROUP)]
+        answers = await asyncio.gather(*replies, return_exceptions=True)
+    recorded = [outcome for outcome in answers if isinstance(outcome, Recorded)]
+    assert recorded
+    assert {type(outcome) for outcome in answers} == {Recorded, StorageDown}
+    assert len(query(tmp_path, "SELECT 1 FROM event")) == len(recorded)
 
 
 async def test_a_directory_that_went_away_is_trouble_with_the_storage(tmp_path: Path) -> None:
