@@ -118,8 +118,12 @@ def grow_wal(directory: Path) -> None:
     is added are zeros: SQLite reads a WAL only as far as its checksums go. Real blocks, as
     unwritten ones would cost the journal too.
     """
-    with (directory / f"{DATABASE_FILE}-wal").open("ab") as wal:
-        wal.write(bytes(max(0, WAL_BYTES - wal.tell())))
+    path = directory / f"{DATABASE_FILE}-wal"
+    missing_bytes = WAL_BYTES - path.stat().st_size
+    if missing_bytes <= 0:
+        return
+    with path.open("ab") as wal:
+        wal.write(bytes(missing_bytes))
         wal.flush()
         os.fsync(wal.fileno())
 

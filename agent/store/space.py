@@ -65,6 +65,10 @@ class Space:
         self._ballast.unlink(missing_ok=True)
         return had
 
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Tell whether so much could be taken and the reserve still be left."""
+        return free_bytes(self._directory) > self._bytes_to_leave() + size_bytes
+
     def _bytes_to_leave(self) -> int:
         """Return what captures must not touch.
 

@@ -21,7 +21,7 @@ from agent.store.journal import Journal
 from agent.store.mark import Mark, read_mark
 from agent.store.space import Limits, Space
 from agent.store.transactions import transaction
-from agent.store.troubles import StorageFull, StorageTrouble, free_bytes, trouble_of
+from agent.store.troubles import StorageFull, StorageTrouble, trouble_of
 from agent.store.vault import Vault
 
 T = TypeVar("T")
@@ -55,8 +55,6 @@ class Store:
             self._mark = self._files.enter_context(contextlib.closing(Mark(directory)))
             self.numbering = open_numbering(self.connection, found, circumstances)
             boot_number = open_boot(self.connection, circumstances)
-            if free_bytes(directory) > limits.min_free_bytes + 2 * limits.ballast_bytes + WAL_BYTES:
-                grow_wal(directory)
         except BaseException:
             self._files.close()
             raise
@@ -101,10 +99,12 @@ class Store:
         self.pages_since_checkpoint = 0
 
     def keep_up(self) -> None:
-        """Do what is due every few seconds: sync the mark, lay the ballast down."""
+        """Do what is due every few seconds: sync the mark, lay ballast and WAL down."""
         with self._naming_trouble():
             self._mark.sync()
             self.space.keep_ballast()
+            if self.space.has_room_for(WAL_BYTES):
+                grow_wal(self.directory)
 
     def require_room(self) -> None:
         """Raise `StorageFull` while captures have no room."""
