@@ -38,15 +38,27 @@ class Child:
         return self._process.pid
 
     async def logged(self, event: str, after: int = 0) -> LogLine:
-        """Wait until the log, from line `after` on, has a line of `event`; return the first."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while True:
-                for line in self.lines[after:]:
-                    if line.get("event") == event:
-                        return line
-                if self._listening.done():
-                    raise ChildEndedError(f"no {event} before the end:\n{self.last_words()}")
-                await self._news.wait()
+        """Wait until the log, from line `after` on, has a line of `event`; return the first.
+
+        Raises ChildEndedError, also after having ended an agent that hangs, which then says
+        where each of its threads stands.
+        """
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await self._logged(event, after)
+        except TimeoutError:
+            self._process.send_signal(signal.SIGABRT)
+            await self.ended()
+            raise ChildEndedError(f"no {event} in time:\n{self.last_words()}") from None
+
+    async def _logged(self, event: str, after: int) -> LogLine:
+        while True:
+            for line in self.lines[after:]:
+                if line.get("event") == event:
+                    return line
+            if self._listening.done():
+                raise ChildEndedError(f"no {event} before the end:\n{self.last_words()}")
+            await self._news.wait()
 
     async def port(self) -> int:
         """Wait until it serves; return where."""
@@ -81,7 +93,7 @@ class Child:
 
     def last_words(self) -> str:
         """Return the end of its log."""
-        return "\n".join(json.dumps(line) for line in self.lines[-20:])
+        return "\n".join(json.dumps(line) for line in self.lines[-60:])
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None
@@ -113,7 +125,7 @@ async def agent_on(
         str(config),
         "run",
         cwd=ROOT,
-        env={**clean_environment(), **(settings or {})},
+        env={**clean_environment(), "PYTHONFAULTHANDLER": "1", **(settings or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
