@@ -1,0 +1,229 @@
+"""One pass: what waits is sent, window after window, and what central said is kept.
+
+While one window is under way, the next one is read, and what became of the one before is
+written. Nothing of that can lose or double an event: only what central confirmed is settled,
+and a window whose settling was cut off is sent again, which central recognises.
+
+After a failure the pass begins with a single event, the probe; the flood follows when it
+got through.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from sync.outbox import Judged, Outbox, OutboxEvent, Portion, Window
+from sync.outcomes import (
+    Delivered,
+    GoBack,
+    Hold,
+    Refused,
+    Renumber,
+    Stop,
+    Trouble,
+    TryLater,
+)
+
+PROBE = Portion(events=1, max_bytes=1)
+# What central says about the numbers is followed this often in a pass. More would be a
+# disagreement that no pass can end.
+MOST_CORRECTIONS = 3
+_DISAGREEMENT = TryLater(
+    Trouble.NO_PROGRESS, "central and this agent do not agree on the next number"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a window.
+
+    `judged` are the events that central has decided on, `doubtful` those that were sent and
+    whose outcome is unknown; all others were not tried. `left` is why some stay though the
+    pass may go on, `stop` why it may not.
+    """
+
+    judged: Sequence[Judged]
+    doubtful: Sequence[OutboxEvent] = ()
+    left: TryLater | None = None
+    stop: Stop | None = None
+
+
+class Transport(Protocol):
+    """Carries windows to central in one of the protocols."""
+
+    @property
+    def portion(self) -> Portion:
+        """The most that a window should hold."""
+
+    @property
+    def leaves_doubt(self) -> bool:
+        """Whether central may take a repeat for an error, so that attempts are to be noted."""
+
+    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+        """Carry `window` to central; a probe is tried once. Trouble is a value, never raised."""
+
+
+@dataclass(slots=True)
+class PassReport:
+    """What a pass did. `stop` is None when nothing was left to do."""
+
+    delivered: int = 0
+    assumed: int = 0
+    refused: int = 0
+    corrections: int = 0
+    stop: Hold | TryLater | None = None
+
+    @property
+    def got_through(self) -> bool:
+        """Whether central took or judged anything."""
+        return bool(self.delivered or self.refused)
+
+
+# Waits between two windows, given the bytes that were sent; at full speed it does not.
+Pace = Callable[[int], Awaitable[None]]
+Progress = Callable[[PassReport], None]
+
+
+async def push_once(
+    outbox: Outbox,
+    transport: Transport,
+    pace: Pace,
+    *,
+    probing: bool = False,
+    progress: Progress = lambda _: None,
+) -> PassReport:
+    """Deliver what waits, as far as central takes it; return what was done.
+
+    Raises `OutboxUnavailable`; then, and when it is cancelled, nothing unconfirmed is settled.
+    """
+    return await _Pass(outbox, transport, pace, progress, probing=probing).run()
+
+
+@dataclass(slots=True)
+class _Pass:
+    outbox: Outbox
+    transport: Transport
+    pace: Pace
+    progress: Progress
+    probing: bool
+    report: PassReport = field(default_factory=PassReport)
+    settling: "asyncio.Task[None] | None" = None
+
+    async def run(self) -> PassReport:
+        try:
+            # Dead letters first: they are few, and answers may wait for their session.
+            if await self._flow(self.outbox.read_retries):
+                await self._flow(self.outbox.read)
+            await self._settled()
+        finally:
+            if self.settling is not None:
+                self.settling.cancel()
+        return self.report
+
+    async def _flow(self, read: "_Read") -> bool:
+        """Send what `read` gives until there is no more; return whether that came to its end."""
+        window = await read(self._portion())
+        while window.events:
+            following, delivery = await self._deliver_reading_ahead(read, window)
+            if delivery.left is not None:
+                self.report.stop = delivery.left
+            if delivery.stop is not None or following is None:
+                after = await self._after(window, delivery)
+                if after is None:
+                    return False
+                following = await read(self._portion(), after=after)
+            await self.pace(_size(window))
+            window = following
+        return True
+
+    async def _deliver_reading_ahead(
+        self, read: "_Read", window: Window
+    ) -> tuple[Window | None, Delivery]:
+        """Deliver `window`; meanwhile read the next one, where it cannot depend on this one."""
+        if self.probing or self.transport.leaves_doubt:
+            return None, await self._deliver(window)
+        ahead = asyncio.ensure_future(read(self._portion(), after=_last(window)))
+        try:
+            delivery = await self._deliver(window)
+            return await ahead, delivery
+        finally:
+            ahead.cancel()
+
+    async def _deliver(self, window: Window) -> Delivery:
+        if self.transport.leaves_doubt:
+            await self.outbox.note_attempt(window)
+        delivery = await self.transport.deliver(window, probing=self.probing)
+        await self._settled()
+        self.settling = asyncio.ensure_future(
+            self.outbox.settle(delivery.judged, delivery.doubtful)
+        )
+        self._count(delivery.judged)
+        return delivery
+
+    async def _after(self, window: Window, delivery: Delivery) -> int | None:
+        """Do what was asked for instead of the next window; return after what to go on, or None."""
+        await self._settled()
+        match delivery.stop:
+            case None:
+                self.probing = False
+                return _last(window)
+            case GoBack(expected_sequence):
+                return await self._go_back(window.epoch, expected_sequence)
+            case Renumber(after_sequence):
+                return await self._renumber(window.epoch, after_sequence)
+            case Hold() | TryLater():
+                self.report.stop = delivery.stop
+                return None
+            case _:
+                assert_never(delivery.stop)
+
+    async def _go_back(self, epoch: str, expected_sequence: int) -> int | None:
+        if self._may_correct() and await self.outbox.rewind(epoch, expected_sequence):
+            return 0
+        self.report.stop = _DISAGREEMENT
+        return None
+
+    async def _renumber(self, epoch: str, after_sequence: int) -> int | None:
+        if not self._may_correct():
+            self.report.stop = _DISAGREEMENT
+            return None
+        await self.outbox.renumber(epoch, after_sequence)
+        return 0
+
+    def _may_correct(self) -> bool:
+        self.report.corrections += 1
+        return self.report.corrections <= MOST_CORRECTIONS
+
+    async def _settled(self) -> None:
+        """Wait until what became of the window before is on the disk."""
+        settling, self.settling = self.settling, None
+        if settling is not None:
+            await settling
+
+    def _portion(self) -> Portion:
+        return PROBE if self.probing else self.transport.portion
+
+    def _count(self, judged: Sequence[Judged]) -> None:
+        for one in judged:
+            match one.verdict:
+                case Delivered(assumed):
+                    self.report.delivered += 1
+                    self.report.assumed += assumed
+                case Refused():
+                    self.report.refused += 1
+                case _:
+                    assert_never(one.verdict)
+        self.progress(self.report)
+
+
+class _Read(Protocol):
+    async def __call__(self, portion: Portion, *, after: int = 0) -> Window: ...
+
+
+def _last(window: Window) -> int:
+    return window.events[-1].position
+
+
+def _size(window: Window) -> int:
+    return sum(len(event.body) for event in window.events)
