@@ -5,19 +5,23 @@ import hashlib
 from html import escape
 from string import Template
 
-from agent.api.status import StatusReport
+from agent.api.status import StatusReport, StorageReport
 
 _STYLE = """
+:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:44rem;padding:0 1rem;
-color:#1a1a1a;background:#fff}
-h1{font-size:1.4rem}p.state{font-size:1.2rem;padding:.6rem 1rem;border-left:.5rem solid}
+color:#1a1a1a;background:#fff;overflow-wrap:anywhere}
+h1{font-size:1.4rem;line-height:1.3}
+p.state{font-size:1.2rem;padding:.6rem 1rem;border-left:.5rem solid}
 p.ready{border-color:#1b7a3d;background:#eaf6ee}
 p.full,p.down{border-color:#b3261e;background:#fdecea}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .8rem .35rem 0;
-border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:anywhere}
-th{font-weight:600;width:16rem}
-@media(prefers-color-scheme:dark){body{color:#eee;background:#161616}th,td{border-color:#444}
-p.ready{background:#12301d}p.full,p.down{background:#3a1512}}
+dl{margin:0}dl div{display:flex;gap:1rem;padding:.35rem 0;border-bottom:1px solid #ddd}
+dt{flex:0 0 15rem;font-weight:600}dd{margin:0}
+p.note{color:#595959}
+@media(max-width:36rem){body{margin:1rem auto}dl div{display:block}}
+@media(prefers-color-scheme:dark){body{color:#eee;background:#161616}dl div{border-color:#444}
+p.ready{border-color:#4caf73;background:#12301d}
+p.full,p.down{border-color:#f2786f;background:#3a1512}p.note{color:#aaa}}
 """
 _POLICY = (
     "default-src 'none'; style-src 'sha256-"
@@ -31,7 +35,8 @@ _PAGE = Template(
 <meta http-equiv="refresh" content="10"><style>$style</style></head>
 <body><main><h1>Loyalty agent of $till in $store</h1>
 <p class="state $state" role="status">$verdict</p>
-<table><caption hidden>State in figures</caption>$rows</table></main></body></html>
+<dl>$rows</dl>
+<p class="note">This page asks again every 10 seconds.</p></main></body></html>
 """
 )
 _VERDICTS = {
@@ -39,6 +44,8 @@ _VERDICTS = {
     "full": "Captures are refused: there is no room for them.",
     "down": "Captures are refused: the storage does not work.",
 }
+_NOT_KNOWN = "not known now"
+_GIB = 1024**3
 
 
 def status_page(report: StatusReport) -> tuple[str, str]:
@@ -55,32 +62,56 @@ def status_page(report: StatusReport) -> tuple[str, str]:
     return page, _POLICY
 
 
-def _figures(report: StatusReport) -> list[tuple[str, object]]:
+def _figures(report: StatusReport) -> list[tuple[str, str]]:
     storage = report["storage"]
     return [
         *([("What is wrong", storage["reason"])] if "reason" in storage else []),
-        ("Waiting for head office", report["waiting"]),
-        ("Oldest of them", report["oldestWaitingAt"]),
-        ("Refused by head office", report["deadLetters"]),
-        ("Last capture", report["lastSequence"]),
+        ("Waiting for head office", _count(report["waiting"])),
+        ("Oldest of them", _oldest(report)),
+        ("Refused by head office", _count(report["deadLetters"])),
+        ("Last capture number", _count(report["lastSequence"])),
         ("Head office", report["central"]["url"] or "not set: captures are kept here"),
         ("Database", _size(storage["databaseBytes"])),
         ("Free disk space", _size(storage["freeBytes"])),
         ("Kept in", storage["directory"]),
-        ("Damaged databases set aside", ", ".join(storage["setAside"]) or "none"),
-        ("Running since", report["startedAt"]),
+        ("Databases set aside", _set_aside(storage)),
+        ("Running since", _moment(report["startedAt"])),
         ("Version", report["version"]),
-        ("Epoch", report["epoch"]),
+        ("Epoch", report["epoch"] or _NOT_KNOWN),
     ]
 
 
-def _row(name: str, value: object) -> str:
-    return f'<tr><th scope="row">{escape(name)}</th><td>{escape(_shown(value))}</td></tr>'
+def _row(name: str, text: str) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>"
 
 
-def _shown(value: object) -> str:
-    return "\N{EM DASH}" if value is None else str(value)
+def _count(count: int | None) -> str:
+    if count is None:
+        return _NOT_KNOWN
+    return f"{count:,}" if count else "none"
 
 
-def _size(size_bytes: int | None) -> str | None:
-    return None if size_bytes is None else f"{size_bytes / 1024**2:,.1f} MiB"
+def _oldest(report: StatusReport) -> str:
+    if report["oldestWaitingAt"] is not None:
+        return _moment(report["oldestWaitingAt"])
+    return _NOT_KNOWN if report["waiting"] is None else "none"
+
+
+def _set_aside(storage: StorageReport) -> str:
+    if storage["setAside"]:
+        return ", ".join(storage["setAside"])
+    return _NOT_KNOWN if storage["databaseBytes"] is None else "none"
+
+
+def _moment(iso_time: str) -> str:
+    """Write `2026-01-01T00:00:00.000Z` as a person does."""
+    date, _, time = iso_time.partition("T")
+    return f"{date} {time[:8]} UTC"
+
+
+def _size(size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return _NOT_KNOWN
+    if size_bytes < _GIB:
+        return f"{size_bytes / 1024**2:.1f} MiB"
+    return f"{size_bytes / _GIB:,.1f} GiB"

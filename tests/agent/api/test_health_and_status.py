@@ -302,6 +302,38 @@ def test_page_escapes_everything_it_shows() -> None:
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$till${state}") >= 9
 
 
+def test_page_tells_none_from_what_cannot_be_read() -> None:
+    report: StatusReport = {
+        "version": "1",
+        "storeId": "store-7",
+        "tillId": "till-3",
+        "startedAt": "2026-01-02T03:04:05.678Z",
+        "epoch": "e",
+        "lastSequence": 1_234_567,
+        "watermark": 0,
+        "waiting": 0,
+        "oldestWaitingAt": None,
+        "deadLetters": None,
+        "storage": {
+            "state": "ready",
+            "directory": "/data",
+            "databaseBytes": 3 * 1024**2,
+            "freeBytes": 80 * 1024**3,
+            "setAside": [],
+        },
+        "central": {"url": "", "protocol": "batch"},
+    }
+
+    page, _ = status_page(report)
+
+    shown = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert shown["Waiting for head office"] == shown["Oldest of them"] == "none"
+    assert shown["Refused by head office"] == "not known now"
+    assert shown["Last capture number"] == "1,234,567"
+    assert shown["Running since"] == "2026-01-02 03:04:05 UTC"
+    assert (shown["Database"], shown["Free disk space"]) == ("3.0 MiB", "80.0 GiB")
+
+
 async def test_document_is_served_as_json(agent: Agent) -> None:
     answer = await agent.get("/openapi.json")
 
