@@ -222,7 +222,9 @@ def _boot_id() -> str:
 def _explained(error: OSError, settings: Settings) -> str:
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    # asyncio puts the address into its own words once more: the bare reason is enough.
+    reason = os.strerror(error.errno) if error.errno else error
     return (
-        f"cannot listen on {settings.api.host}:{settings.api.port} ({error.strerror}): "
+        f"cannot listen on {settings.api.host}:{settings.api.port} ({reason}): "
         "stop what uses the port, or set [api] port"
     )

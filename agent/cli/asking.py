@@ -45,8 +45,9 @@ def ask_status(settings: "Settings") -> StatusAnswer:
     try:
         code, text = _get(settings, _STATUS)
     except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or error or type(error).__name__
         raise AgentNotReachedError(
-            f"no agent answers on {where} ({error or type(error).__name__}); check that it runs"
+            f"no agent answers on {where} ({reason}); check that it runs"
             ' ("systemctl status loyalty-agent") and that this is its configuration'
         ) from None
     return _understand(code, text, where)

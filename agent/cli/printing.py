@@ -33,10 +33,14 @@ def _print_table(title: str, values: Mapping[str, str]) -> None:
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_header=False, box=None
+    )
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, text in values.items():
         # As Text: a value with square brackets is no markup.
-        table.add_row(Text(name), Text(text, overflow="fold"))
+        table.add_row(Text(name), Text(text))
     if values:
         Console().print(table)
 

@@ -122,7 +122,7 @@ def test_agent_that_does_not_run_ends_with_1_and_says_what_to_do() -> None:
     result = agent("status", LOYALTY_AGENT__API__PORT=str(port))
 
     assert result.returncode == 1
-    assert f"no agent answers on 127.0.0.1 port {port}" in result.stderr
+    assert f"no agent answers on 127.0.0.1 port {port} (Connection refused)" in result.stderr
     assert "systemctl status loyalty-agent" in result.stderr
 
 
