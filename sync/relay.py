@@ -149,7 +149,7 @@ class Relay:
             await self._tidy()
         except OutboxUnavailable as unavailable:
             self._stumbled("storage", str(unavailable))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - such a fault must not end delivery
             _log.exception("relay.failed")
             self._stumbled("a fault of this program", type(error).__name__)
         finally:

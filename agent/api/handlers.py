@@ -25,9 +25,7 @@ class TillCalls:
         """Take a session start (`reference/start-anonymous-session.txt`)."""
         start = read_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
-        answer = self._context.answers.answer(
-            start.started.correlation_id, start.locale, anonymous=start.anonymous
-        )
+        answer = self._context.answers.answer(start.started.correlation_id, start.asked)
         return _success(answer, receipt)
 
     async def set_email(self, request: web.Request) -> web.Response:

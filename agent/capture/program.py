@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from agent.capture.central_answer import CentralAnswer
 from agent.capture.locales import Locale
+
+# Stands in a frame where the correlation id goes; no text that is configured or learned has it.
+_MARK = "\x00"
+# The channel is the till's own word: what is learned by it has a bound.
+MOST_LEARNED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +46,66 @@ class ProgramTerms:
     messages: Mapping[Locale, Messages]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a session start its answer depends on; `locale` is None where none was named."""
+
+    channel: str | None
+    locale: Locale | None
+    anonymous: bool
+
+
+Frame = tuple[bytes, bytes]
+
+
 class SessionAnswers:
     """Writes the answer to a session start; only the correlation id differs from one to the next.
 
-    So the JSON before and after it is made once for each locale and kind of prompt.
+    So the JSON before and after it is made once for each locale and kind of prompt. What
+    central itself answered to such a session goes before the terms.
     """
 
     def __init__(self, terms: ProgramTerms) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._learned: dict[Asked, Frame] = {}
+        self.adopt(terms)
+
+    def answer(self, correlation_id: str, asked: Asked) -> bytes:
+        """Return the compact JSON of `reference/start-anonymous-session.txt`.
+
+        Without a locale the program's own is taken; an anonymous one is told about the
+        points the customer would have earned.
+        """
+        before, after = self._frame_for(asked)
+        return before + self._encode(correlation_id) + after
+
+    def adopt(self, terms: ProgramTerms) -> None:
+        """Answer by `terms` from now on."""
         self._default_locale = terms.locale
         self._frames = {
-            (locale, anonymous): _frame(terms, locale, anonymous=anonymous)
+            (locale, anonymous): _frame(_answer(terms, locale, anonymous=anonymous))
             for locale in Locale
             for anonymous in (False, True)
         }
-        self._encode = msgspec.json.Encoder().encode
 
-    def answer(self, correlation_id: str, locale: Locale | None, *, anonymous: bool) -> bytes:
-        """Return the compact JSON of `reference/start-anonymous-session.txt`.
+    def learn(self, asked: Asked, answer: CentralAnswer) -> None:
+        """Answer such a session from now on as central did."""
+        if asked in self._learned or len(self._learned) < MOST_LEARNED:
+            members = msgspec.to_builtins(answer)
+            self._learned[asked] = _frame(members | {"sessionCorrelationId": _MARK})
 
-        Without a `locale` the program's own is taken; `anonymous` chooses the message
-        about the points the customer would have earned.
-        """
-        before, after = self._frames[locale or self._default_locale, anonymous]
-        return before + self._encode(correlation_id) + after
+    def _frame_for(self, asked: Asked) -> Frame:
+        if self._learned and (learned := self._learned.get(asked)):
+            return learned
+        return self._frames[asked.locale or self._default_locale, asked.anonymous]
 
 
-def _frame(terms: ProgramTerms, locale: Locale, *, anonymous: bool) -> tuple[bytes, bytes]:
-    mark = "\x00"
-    whole = msgspec.json.encode(_answer(terms, locale, anonymous=anonymous, correlation_id=mark))
-    before, _, after = whole.rpartition(msgspec.json.encode(mark))
+def _frame(answer: dict[str, object]) -> Frame:
+    before, _, after = msgspec.json.encode(answer).rpartition(msgspec.json.encode(_MARK))
     return before, after
 
 
-def _answer(
-    terms: ProgramTerms, locale: Locale, *, anonymous: bool, correlation_id: str
-) -> dict[str, object]:
+def _answer(terms: ProgramTerms, locale: Locale, *, anonymous: bool) -> dict[str, object]:
     messages = terms.messages[locale]
     rules = terms.rules
     return {
@@ -96,6 +127,6 @@ def _answer(
             "redeemIncrementAmount": rules.redeem_increment_amount,
             "currency": terms.currency,
         },
-        "sessionCorrelationId": correlation_id,
+        "sessionCorrelationId": _MARK,
         "receiptPreference": "UNKNOWN",
     }

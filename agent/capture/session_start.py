@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.capture.documents import Json, read_object
-from agent.capture.locales import Locale, first_valid_locale
+from agent.capture.locales import first_valid_locale
+from agent.capture.program import Asked
 from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
 from agent.store.facts import SessionStarted
 
@@ -17,14 +18,10 @@ _STRING_FIELDS = tuple(RefusedField)
 
 @dataclass(frozen=True, slots=True)
 class SessionStart:
-    """A session start that the rules allow: the fact to keep, and how to answer it.
-
-    `locale` is None where neither query nor body names a valid one.
-    """
+    """A session start that the rules allow: the fact to keep, and what its answer depends on."""
 
     started: SessionStarted
-    locale: Locale | None
-    anonymous: bool
+    asked: Asked
 
 
 def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
@@ -33,7 +30,7 @@ def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStar
     Raises `Refusal` with the page's message.
     """
     members = read_object(body)
-    correlation_id = members.get("correlationId")
+    correlation_id, channel = members.get("correlationId"), members.get("channel")
     if not is_correlation_id(correlation_id):
         raise Refusal(INVALID_CORRELATION_ID)
     for field in _STRING_FIELDS:
@@ -46,8 +43,11 @@ def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStar
             closed=_is_closed(members.get("userStatus")),
             body=body,
         ),
-        locale=query_locale or first_valid_locale([members.get("locale")]),
-        anonymous=bool(members.get("anonymousSessionId")),
+        asked=Asked(
+            channel=str(channel) if channel else None,
+            locale=query_locale or first_valid_locale([members.get("locale")]),
+            anonymous=bool(members.get("anonymousSessionId")),
+        ),
     )
 
 

@@ -2,11 +2,20 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.capture.central_answer import read_central_answer
 from agent.capture.locales import Locale
-from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
+from agent.capture.program import (
+    MOST_LEARNED,
+    Asked,
+    Messages,
+    ProgramTerms,
+    RedemptionRules,
+    SessionAnswers,
+)
 from tests.agent.capture.strategies import texts
 
 amounts = st.integers(0, 10**15) | st.floats(0, 1e15)
@@ -43,6 +52,28 @@ RULES = [
     "currency",
 ]
 
+CENTRAL_SAID: dict[str, object] = {
+    "loyaltyId": "anonymous",
+    "membershipType": "N",
+    "status": "NO_CARD",
+    "prompt": "REQUEST_EMAIL",
+    "isValid": True,
+    "promptMessage": "Hello?",
+    "receiptMessage": "Join us",
+    "pointsBalance": 0,
+    "userMaxRedeemDollars": 0,
+    "redemptionRules": dict.fromkeys(RULES, 25) | {"currency": "CAD"},
+    "sessionCorrelationId": "central's",
+    "receiptPreference": "UNKNOWN",
+}
+TERMS = ProgramTerms(
+    Locale.EN_CA,
+    "CAD",
+    "",
+    RedemptionRules(*[1.0] * 6),
+    dict.fromkeys(Locale, Messages("", "", "")),
+)
+
 
 @given(terms_, texts, st.sampled_from(Locale) | st.none(), st.data())
 def test_answer_is_always_the_references_json_with_the_id_in_it(
@@ -50,7 +81,9 @@ def test_answer_is_always_the_references_json_with_the_id_in_it(
 ) -> None:
     anonymous = data.draw(st.booleans())
 
-    answer = json.loads(SessionAnswers(terms).answer(correlation_id, locale, anonymous=anonymous))
+    answer = json.loads(
+        SessionAnswers(terms).answer(correlation_id, Asked(None, locale, anonymous))
+    )
 
     spoken = terms.messages[locale or terms.locale]
     assert list(answer) == MEMBERS
@@ -66,13 +99,60 @@ def test_answer_is_always_the_references_json_with_the_id_in_it(
 
 @given(terms_, texts)
 def test_answer_is_compact_utf8_with_json_numbers(terms: ProgramTerms, correlation_id: str) -> None:
-    body = SessionAnswers(terms).answer(correlation_id, None, anonymous=False)
+    body = SessionAnswers(terms).answer(correlation_id, Asked(None, None, anonymous=False))
 
     rules = json.loads(body)["redemptionRules"]
     limits = [rules[name] for name in RULES[:-1]]
     assert limits == [getattr(terms.rules, name) for name in RedemptionRules.__slots__]
     assert all(isinstance(limit, int | float) for limit in limits)
     assert body == _recompacted(body)
+
+
+@given(terms_, texts)
+def test_session_is_answered_as_central_last_answered_one_of_its_kind(
+    terms: ProgramTerms, correlation_id: str
+) -> None:
+    answers = SessionAnswers(terms)
+    asked = Asked("STORE", Locale.FR_CA, anonymous=False)
+    said = CENTRAL_SAID | {"sessionCorrelationId": "another", "promptMessage": "Bonjour?"}
+    learned = read_central_answer(json.dumps(said | {"unknown": 1}).encode())
+    assert learned is not None
+
+    answers.learn(asked, learned)
+
+    assert json.loads(answers.answer(correlation_id, asked)) == said | {
+        "sessionCorrelationId": correlation_id
+    }
+    others = [Asked("WEB", Locale.FR_CA, anonymous=False), Asked("STORE", None, anonymous=True)]
+    unlearned = SessionAnswers(terms)
+    for other in others:
+        assert answers.answer(correlation_id, other) == unlearned.answer(correlation_id, other)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>Sign in to the hotel</html>",
+        b"{}",
+        json.dumps(CENTRAL_SAID | {"isValid": "yes"}).encode(),
+        json.dumps(CENTRAL_SAID | {"receiptPreference": "\0"}).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_nothing_is_learned_from_what_is_no_answer_to_a_session(body: bytes) -> None:
+    assert read_central_answer(body) is None
+
+
+def test_channels_that_tills_make_up_do_not_fill_the_memory() -> None:
+    answers = SessionAnswers(TERMS)
+    learned = read_central_answer(json.dumps(CENTRAL_SAID).encode())
+    assert learned is not None
+
+    for number in range(MOST_LEARNED + 1):
+        answers.learn(Asked(str(number), None, anonymous=False), learned)
+
+    beyond = Asked(str(MOST_LEARNED), None, anonymous=False)
+    assert answers.answer("id", beyond) == SessionAnswers(TERMS).answer("id", beyond)
 
 
 def _recompacted(body: bytes) -> bytes:

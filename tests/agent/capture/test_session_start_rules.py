@@ -133,8 +133,8 @@ def test_locale_of_the_query_goes_before_the_bodys(
     with_query = read_session_start(body, [in_query[1]])
     without = read_session_start(body, [])
 
-    assert (with_query.locale, with_query.started.query_locale) == (in_query[0], in_query[0])
-    assert (without.locale, without.started.query_locale) == (in_body[0], None)
+    assert (with_query.asked.locale, with_query.started.query_locale) == (in_query[0], in_query[0])
+    assert (without.asked.locale, without.started.query_locale) == (in_body[0], None)
 
 
 @given(
@@ -171,4 +171,4 @@ def test_anonymous_session_id_counts_when_it_is_not_empty(given_: str | None) ->
     plain = None if given_ is None else given_.replace("\0", "")
     body = json.dumps({"correlationId": "x", "anonymousSessionId": plain}).encode()
 
-    assert read_session_start(body, []).anonymous is bool(plain)
+    assert read_session_start(body, []).asked.anonymous is bool(plain)
