@@ -1,6 +1,7 @@
-"""Changes when the benches' command line changes: `python -m tests.bench capture`."""
+"""Changes when the benches' command line changes: `python -m tests.bench capture|start`."""
 
 import argparse
+import asyncio
 import importlib.util
 import signal
 import sys
@@ -15,6 +16,7 @@ from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.figures import Disk, Turn, ratios, summaries
 from tests.bench.progress import Progress
 from tests.bench.servers import Kind, ServerError
+from tests.bench.start import BACKLOG, measure_start
 
 FINE, TROUBLE, WRONG_USE = 0, 1, 2
 NEEDED = {Kind.FASTAPI: ("fastapi", "uvicorn", "httptools")}
@@ -31,11 +33,15 @@ def arguments() -> argparse.Namespace:
     capture.add_argument("--connections", type=positive, nargs="+", default=[1, 8, 64])
     capture.add_argument("--servers", type=Kind, nargs="+", default=list(Kind))
     capture.add_argument("--disks", type=Disk, nargs="+", default=list(Disk))
-    capture.add_argument(
-        "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
-    )
     capture.add_argument("--json", type=Path, help="write every figure here as well")
     capture.set_defaults(run=run_capture)
+    start = benches.add_parser("start", help="time and memory of a start, with a backlog too")
+    start.add_argument("--backlog", type=positive, default=BACKLOG, help="undelivered events")
+    start.set_defaults(run=run_start)
+    for bench in (capture, start):
+        bench.add_argument(
+            "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
+        )
     return parser.parse_args()
 
 
@@ -69,6 +75,14 @@ def run_capture(options: argparse.Namespace) -> int:
             if (failure := measure_disk(plan, disk, directory, turns))
         ]
     return conclude(turns, failures, options.json)
+
+
+def run_start(options: argparse.Namespace) -> int:
+    """Measure starts and memory, and print."""
+    with scratch(options.directory) as directory:
+        describe(directory)
+        asyncio.run(measure_start(directory, options.backlog))
+    return FINE
 
 
 def missing_modules(plan: Plan) -> list[str]:

@@ -1,15 +1,14 @@
-"""How long a start takes and how much memory it needs, with and without a backlog.
+"""Changes when what is measured of a start changes.
 
-`python -m tests.measure_start` prints figures and judges none of them: start-up from the spawn
-to the first 200 of a session start, on an empty database and on one with 1,000,000 undelivered
-events, and the agent's resident memory at idle and while 100,000 captures come in.
+Figures are printed and none is judged: start-up from the spawn to the first 200 of a session
+start, on an empty database and on one with a backlog of undelivered events, and the agent's
+resident memory at idle and while 100,000 captures come in.
 """
 
-import argparse
 import asyncio
+import compileall
 import sqlite3
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from agent.store.tables import EmailAnswer, Event, Session, table_of
 from agent.store.transactions import transaction
 from agent.store.vault import Vault, open_vault
 from sync.wire import EventType
-from tests.crash.child import Child, agent_on, ask
+from tests.crash.child import ROOT, Child, agent_on, ask
 from tests.till.load import Answer, Crowd
 from tests.till.wire import Requests, fresh_pair, fresh_pairs
 
@@ -155,24 +154,15 @@ def resident_kib(child: Child) -> int:
     raise RuntimeError("/proc does not tell VmRSS")
 
 
-async def measure(directory: Path, backlog: int) -> None:
+async def measure_start(directory: Path, backlog: int) -> None:
     """Print all figures; databases are made in `directory`."""
+    # As installed: a start that has to compile takes much longer, and PYTHONDONTWRITEBYTECODE
+    # would have each of them compile again.
+    for package in ("agent", "sync"):
+        compileall.compile_dir(ROOT / package, quiet=1)
     await measure_starts("empty database", directory / "empty")
     began = time.monotonic()
     await asyncio.to_thread(fill, directory / "full", backlog)
     print(f"a backlog of {backlog} events was made in {time.monotonic() - began:.0f} s")
     await measure_starts(f"{backlog} undelivered events", directory / "full")
     await measure_memory(directory / "memory")
-
-
-def main() -> None:
-    """Read the command line and measure."""
-    parser = argparse.ArgumentParser(prog="python -m tests.measure_start", description=__doc__)
-    parser.add_argument("--backlog", type=int, default=BACKLOG, help="undelivered events")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        asyncio.run(measure(Path(name), options.backlog))
-
-
-if __name__ == "__main__":
-    main()
