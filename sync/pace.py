@@ -1,6 +1,7 @@
 """How fast a backlog goes out: beside the tills and the card payments, not before them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 # Between two windows of a backlog. A till's answer waits behind a window's work; with this
 # pause it hardly notices, and a month's backlog of a busy store still takes half a minute.
@@ -10,8 +11,13 @@ PAUSE_SECONDS = 0.05
 class Pacer:
     """Pauses between windows; keeps to a bandwidth where one is set (bytes a second, 0: none)."""
 
-    def __init__(self, bandwidth_bytes_per_second: int = 0) -> None:
+    def __init__(
+        self,
+        bandwidth_bytes_per_second: int = 0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._bandwidth = bandwidth_bytes_per_second
+        self._sleep = sleep
         self._hurries = False
 
     def hurry(self) -> None:
@@ -27,4 +33,4 @@ class Pacer:
         seconds = 0.0 if self._hurries else PAUSE_SECONDS
         if self._bandwidth:
             seconds = max(seconds, sent_bytes / self._bandwidth)
-        await asyncio.sleep(seconds)
+        await self._sleep(seconds)

@@ -1,0 +1,252 @@
+"""When passes run, and what is said of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sync.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.outcomes import Delivered, Hold, HoldReason, Stop, Trouble, TryLater
+from sync.pace import Pacer
+from sync.push import Delivery
+from sync.relay import Relay, RelayRules, RelayState, RelayStatus
+from sync.retry import RetryRules
+from sync.wire import EventType
+
+LONG = 3_600.0
+DOWN = TryLater(Trouble.NO_ANSWER, "silence")
+HELD = Hold(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
+
+
+def event(position: int) -> OutboxEvent:
+    kind = EventType.SESSION_STARTED
+    return OutboxEvent(position, position, kind, position, str(position), 0, 0, "", None, b"{}")
+
+
+class Queue:
+    """An outbox of numbered events, in memory."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.waiting = [event(position) for position in range(1, count + 1)]
+        self.trouble: OutboxUnavailable | None = None
+
+    def add(self) -> None:
+        self.waiting.append(event(max([e.position for e in self.waiting], default=0) + 1))
+
+    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+        if self.trouble:
+            raise self.trouble
+        events = [one for one in self.waiting if one.position > after]
+        return Window("epoch", 1, events[: portion.events])
+
+    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+        return Window("epoch", 1, [])
+
+    async def note_attempt(self, window: Window) -> None: ...
+
+    async def settle(self, judged: Sequence[Judged], doubtful: object = ()) -> None:
+        done = {one.event.position for one in judged}
+        self.waiting = [one for one in self.waiting if one.position not in done]
+
+    async def rewind(self, epoch: str, expected_sequence: int) -> bool:
+        return False
+
+    async def renumber(self, epoch: str, after_sequence: int) -> None: ...
+
+
+class Central:
+    """Takes everything, or stops with `says`; tells of each try."""
+
+    portion = Portion(10, 1_000)
+    leaves_doubt = False
+
+    def __init__(self) -> None:
+        self.says: Stop | None = None
+        self.fault: Exception | None = None
+        self.windows: list[int] = []
+        self.tried = asyncio.Event()
+
+    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+        self.windows.append(len(window.events))
+        self.tried.set()
+        if self.fault:
+            raise self.fault
+        if self.says is not None:
+            return Delivery([], stop=self.says)
+        return Delivery([Judged(one, Delivered()) for one in window.events])
+
+    async def is_tried(self) -> None:
+        async with asyncio.timeout(5):
+            await self.tried.wait()
+        self.tried.clear()
+
+
+class Watch:
+    """Waits for a state."""
+
+    def __init__(self) -> None:
+        self.seen: list[RelayStatus] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, status: RelayStatus) -> None:
+        self.seen.append(status)
+        self._news.set()
+
+    async def sees(self, state: RelayState) -> RelayStatus:
+        async with asyncio.timeout(5):
+            while True:
+                for status in self.seen:
+                    if status.state is state:
+                        return status
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def relaying(
+    queue: Queue, central: Central, watch: Watch, *, wait_seconds: float = LONG, quiet: bool = False
+) -> AsyncIterator[Relay]:
+    async def tidy() -> None: ...
+
+    rules = RelayRules(
+        RetryRules(wait_seconds, wait_seconds, slot=0.0),
+        dice=lambda: 1.0,
+        is_quiet=lambda: quiet,
+        debounce_seconds=0,
+    )
+    relay = Relay(queue, central, Pacer(), rules, tidy=tidy, watch=watch)
+    task = asyncio.ensure_future(relay.run())
+    try:
+        yield relay
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def is_empty(queue: Queue, central: Central) -> None:
+    while queue.waiting:
+        await central.is_tried()
+        await asyncio.sleep(0)
+
+
+async def test_what_waits_at_the_start_is_delivered_without_being_asked() -> None:
+    queue, central = Queue(25), Central()
+    async with relaying(queue, central, Watch()):
+        await is_empty(queue, central)
+    assert central.windows == [10, 10, 5]
+
+
+async def test_capture_is_sent_when_it_wakes_the_relay() -> None:
+    queue, central = Queue(), Central()
+    async with relaying(queue, central, Watch()) as relay:
+        queue.add()
+        relay.wake()
+        await is_empty(queue, central)
+
+
+async def test_capture_that_comes_during_a_pass_does_not_sit_until_the_next_one() -> None:
+    queue, central = Queue(1), Central()
+    async with relaying(queue, central, Watch()) as relay:
+        await central.is_tried()
+        queue.add()
+        relay.wake()
+        await is_empty(queue, central)
+
+
+async def test_captures_do_not_hammer_a_central_that_is_down() -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    central.says = DOWN
+    async with relaying(queue, central, watch) as relay:
+        status = await watch.sees(RelayState.RETRYING)
+        for _ in range(100):
+            relay.wake()
+            await asyncio.sleep(0)
+        assert len(central.windows) == 1
+    assert (status.trouble, status.failures) == ("no answer", 1)
+    assert status.next_try_at is not None
+
+
+async def test_after_a_failure_one_event_goes_first_and_then_the_flood() -> None:
+    queue, central, watch = Queue(12), Central(), Watch()
+    central.says = DOWN
+    async with relaying(queue, central, watch, wait_seconds=0.001):
+        await watch.sees(RelayState.RETRYING)
+        central.says = None
+        await is_empty(queue, central)
+    begun = central.windows.index(1)
+    assert central.windows[0] == 10
+    assert central.windows[begun:][-3:] == [1, 10, 1]
+
+
+async def test_refused_caller_holds_the_queue_and_is_tried_again_by_itself() -> None:
+    queue, central, watch = Queue(3), Central(), Watch()
+    central.says = HELD
+    async with relaying(queue, central, watch, wait_seconds=0.001):
+        status = await watch.sees(RelayState.HOLDING)
+        assert len(queue.waiting) == 3
+        central.says = None
+        await is_empty(queue, central)
+    assert (status.trouble, status.http_status) == ("unauthorized", 401)
+
+
+async def test_somebody_who_asks_for_it_does_not_wait_for_the_end_of_a_wait() -> None:
+    queue, central, watch = Queue(3), Central(), Watch()
+    central.says = DOWN
+    async with relaying(queue, central, watch) as relay:
+        await watch.sees(RelayState.RETRYING)
+        central.says = None
+        relay.try_now()
+        await is_empty(queue, central)
+
+
+async def test_state_stays_the_trouble_until_something_got_through() -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    central.says = DOWN
+    async with relaying(queue, central, watch, wait_seconds=0.001):
+        for _ in range(5):
+            await central.is_tried()
+    assert [status.state for status in watch.seen] == [RelayState.RETRYING]
+
+
+@pytest.mark.parametrize("break_it", ["storage", "fault"])
+async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    if break_it == "storage":
+        queue.trouble = OutboxUnavailable("the disk is gone")
+    else:
+        central.fault = ZeroDivisionError()
+    async with relaying(queue, central, watch) as relay:
+        status = await watch.sees(RelayState.RETRYING)
+        assert (status.trouble, status.failures) == (
+            ("storage", 0) if break_it == "storage" else ("a fault of this program", 0)
+        )
+        queue.trouble, central.fault = None, None
+        relay.try_now()
+        await is_empty(queue, central)
+
+
+async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    async with relaying(queue, central, watch, quiet=True) as relay:
+        await watch.sees(RelayState.QUIET)
+        assert not central.windows
+        relay.try_now()
+        await is_empty(queue, central)
+
+
+async def test_full_speed_is_for_the_pass_that_was_asked_for() -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    pacer = Pacer(bandwidth_bytes_per_second=1_000, sleep=sleep)
+    await pacer.pause(10)
+    pacer.hurry()
+    await pacer.pause(10)
+    await pacer.pause(500)
+    pacer.calm_down()
+    await pacer.pause(0)
+
+    assert pauses == [0.05, 0.01, 0.5, 0.05]
