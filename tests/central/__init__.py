@@ -1,0 +1,7 @@
+"""A scripted head office: speaks both protocols as it should, and fails as it is told to."""
+
+from tests.central.central import Request, ScriptedCentral
+from tests.central.faults import Answer, Fault
+from tests.central.ledger import Record
+
+__all__ = ["Answer", "Fault", "Record", "Request", "ScriptedCentral"]

@@ -1,0 +1,97 @@
+"""What the scripted central has taken, by either protocol, and how it judges what comes."""
+
+import json
+from dataclasses import dataclass, field
+
+from sync.wire import ErrorCode, EventType
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A capture as central has it. The numbers and the time came with `batch` alone."""
+
+    type: EventType
+    correlation_id: str
+    body: bytes
+    query_locale: str | None = None
+    epoch: str | None = None
+    sequence: int | None = None
+    occurred_at: str | None = None
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The body, read."""
+        document = json.loads(self.body)
+        assert isinstance(document, dict)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a record is refused."""
+
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class EpochLedger:
+    """An epoch: how far it is here, what was rejected of it, and what nobody holds any more."""
+
+    through: int = 0
+    taken: dict[int, Record] = field(default_factory=dict)
+    rejected: dict[int, Refusal] = field(default_factory=dict)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All that central has. `records` in the order of arrival, each effect once."""
+
+    records: list[Record] = field(default_factory=list)
+    sessions: dict[str, Record] = field(default_factory=dict)
+    answers: dict[str, list[Record]] = field(default_factory=dict)
+    epochs: dict[str, EpochLedger] = field(default_factory=dict)
+    repeats: int = 0
+
+    def judge(self, record: Record) -> Refusal | None:
+        """Take `record`, once, or say why not, by the rules that both protocols share."""
+        if record.type is EventType.SESSION_STARTED:
+            return self._judge_session(record)
+        return self._judge_answer(record)
+
+    def has(self, record: Record) -> bool:
+        """Whether it would be a repeat: the same content again."""
+        if record.type is EventType.SESSION_STARTED:
+            known = self.sessions.get(record.correlation_id)
+            return known is not None and _is_same(known, record)
+        return any(_is_same(known, record) for known in self.answers.get(record.correlation_id, ()))
+
+    def _judge_session(self, record: Record) -> Refusal | None:
+        known = self.sessions.get(record.correlation_id)
+        if known is None:
+            self.sessions[record.correlation_id] = record
+            self.records.append(record)
+            return None
+        if _is_same(known, record):
+            self.repeats += 1
+            return None
+        return Refusal(ErrorCode.INVALID_REQUEST, "Invalid Correlation ID")
+
+    def _judge_answer(self, record: Record) -> Refusal | None:
+        if record.correlation_id not in self.sessions:
+            return Refusal(
+                ErrorCode.INVALID_REQUEST,
+                "The document path provided in the update expression is invalid for update",
+            )
+        answers = self.answers.setdefault(record.correlation_id, [])
+        if answers and _is_same(answers[-1], record):
+            self.repeats += 1
+            return None
+        answers.append(record)
+        self.records.append(record)
+        return None
+
+
+def _is_same(one: Record, other: Record) -> bool:
+    return one.document == other.document and one.query_locale == other.query_locale

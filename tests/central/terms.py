@@ -1,0 +1,24 @@
+"""Program terms for tests."""
+
+from sync.wire import Program, Rules, Texts
+
+PROGRAM = Program(
+    locale="en-CA",
+    currency="CAD",
+    prompt="REQUEST_EMAIL",
+    rules=Rules(
+        min_redeem_points=10_000,
+        min_redeem_amount=10,
+        max_redeem_points=500_000,
+        max_redeem_amount=500,
+        redeem_increment_points=10_000,
+        redeem_increment_amount=10,
+    ),
+    messages={
+        "en-CA": Texts(
+            prompt="Would you like to join?",
+            anonymous_prompt="You would have earned points.",
+            receipt="Join to claim your points.",
+        )
+    },
+)
