@@ -26,7 +26,7 @@ from agent.api.routes import build_app
 from agent.api.server import TillRunner
 from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
 from agent.config import Settings, read_secret
-from agent.logs import log_event
+from sync.logs import log_event
 from agent.store.database import Circumstances
 from agent.store.facts import Moment
 from agent.store.lock import StoreInUse, StoreLock
@@ -35,7 +35,7 @@ from agent.store.reader import Reader
 from agent.store.space import Limits
 from agent.store.writer import Writer
 from agent.upkeep import UPKEEP_SECONDS, Upkeep
-from agent.version import agent_version
+from sync.version import installed_version
 from sync.schedule import Schedule
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ async def running_agent(
     async with AsyncExitStack() as parts:
         _make_directory(settings.storage.directory)
         parts.enter_context(StoreLock(settings.storage.directory))
-        metrics = Metrics(agent_version())
+        metrics = Metrics(installed_version())
         writer = Writer(_opener(settings, now), metrics)
         writer.start()
         parts.push_async_callback(writer.close)
@@ -121,7 +121,7 @@ def _context(
     api, storage, central = settings.api, settings.storage, settings.central
     return Context(
         identity=Identity(
-            version=agent_version(),
+            version=installed_version(),
             store_id=settings.store.store_id,
             till_id=settings.store.till_id,
             started_at_us=now().wall_us,

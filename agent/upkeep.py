@@ -2,7 +2,7 @@
 
 import logging
 
-from agent.logs import log_event
+from sync.logs import log_event
 from agent.store.store import Store
 from agent.store.troubles import StorageTrouble
 from agent.store.writer import Writer

@@ -2,7 +2,7 @@
 
 from agent.api.bodies import MAX_BODY_BYTES
 from agent.api.problems import ErrorCode
-from agent.capture.locales import Locale
+from sync.locales import Locale
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.store.facts import DeliveryState, EmailStatus
 

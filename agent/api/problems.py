@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from agent.capture.refusals import Refusal
-from agent.logs import log_event
+from sync.logs import log_event
 from agent.store.troubles import StorageFull, StorageTrouble
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.capture.central_answer import CentralAnswer
-from agent.capture.locales import Locale
+from sync.locales import Locale
 
 # Stands in a frame where the correlation id goes; no text that is configured or learned has it.
 _MARK = "\x00"

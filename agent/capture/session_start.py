@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.capture.documents import Json, read_object
-from agent.capture.locales import first_valid_locale
+from sync.locales import first_valid_locale
 from agent.capture.program import Asked
 from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
 from agent.store.facts import SessionStarted

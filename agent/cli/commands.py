@@ -48,9 +48,9 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value alone
     if wanted:
-        from agent.version import agent_version  # noqa: PLC0415 - needed by this option only
+        from sync.version import installed_version  # noqa: PLC0415 - needed by this option only
 
-        typer.echo(f"{_NAME} {agent_version()}")
+        typer.echo(f"{_NAME} {installed_version()}")
         raise typer.Exit
 
 
@@ -72,7 +72,7 @@ def options(
 def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Serve the tills until told to stop."""
     settings = _settings(context, config)
-    from agent.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
+    from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
 
     configure_logging(settings.log.level, settings.log.format)
     # What is loaded stays: looking through it for garbage costs a tenth of the start.

@@ -4,10 +4,11 @@ Nothing here touches the disk beyond reading the configuration file, and the sec
 files when asked to.
 """
 
-from agent.config.load import changed_settings, load_settings
-from agent.config.mistakes import ConfigurationError, Mistake
-from agent.config.secret_files import check_files, read_secret
+from agent.config.load import load_settings
 from agent.config.settings import Settings
+from sync.settings.load import changed_settings
+from sync.settings.mistakes import ConfigurationError, Mistake
+from sync.settings.secret_files import check_files, read_secret
 
 __all__ = [
     "ConfigurationError",

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from agent.config.kinds import (
+from sync.settings.kinds import (
     FieldName,
     Hours,
     Number,
@@ -15,7 +15,7 @@ from agent.config.kinds import (
     Text,
     WholeNumber,
 )
-from agent.config.section import Section, contradiction
+from sync.settings.section import Section, contradiction
 
 
 class Protocol(StrEnum):

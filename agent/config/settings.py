@@ -1,14 +1,12 @@
 """The settings of the agent: every name, its default, its range and its unit."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.config.delivery import CentralSettings, SyncSettings
-from agent.config.kinds import (
+from sync.settings.kinds import (
     Directory,
     HostNames,
     ListeningHost,
@@ -19,8 +17,10 @@ from agent.config.kinds import (
     WholeNumber,
     is_loopback,
 )
-from agent.config.program import ProgramSettings
-from agent.config.section import Section, contradiction
+from sync.settings.log import LogSettings
+from sync.settings.program import ProgramSettings
+from sync.settings.section import Section, contradiction
+from sync.settings.tree import SettingsTree
 
 _MIB = 1024 * 1024
 _EXABYTE = 1024**6
@@ -108,37 +108,10 @@ class RetentionSettings(Section):
     )
 
 
-class LogLevel(StrEnum):
-    """The least that is worth a line in the log."""
+class Settings(SettingsTree):
+    """All settings of the agent, checked; `load_settings` makes it."""
 
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """How a line of the log is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class LogSettings(Section):
-    """What the log holds and looks like."""
-
-    level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
-    format: LogFormat = Field(LogFormat.TEXT, description="text or json")
-
-
-class Settings(BaseSettings):
-    """All settings of the agent, checked; `load_settings` makes it.
-
-    Built by hand it takes exactly what it is given and looks at no environment;
-    `storage` then needs its `directory`.
-    """
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
+    program_name = "loyalty-agent"
 
     store: StoreSettings = StoreSettings()
     api: ApiSettings = ApiSettings()
@@ -149,15 +122,3 @@ class Settings(BaseSettings):
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is given and nothing from the process's own environment."""
-        return (init_settings,)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, func, insert, select
 
-from agent.logs import log_event
+from sync.logs import log_event
 from agent.store.mark import Marked
 from agent.store.numbering import Numbering, begin_epoch, read_numbering, sensible
 from agent.store.schema import bring_up_to_date, revision_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.logs import log_event
+from sync.logs import log_event
 from agent.store.database import DATABASE_FILE, Circumstances
 from agent.store.durable import sync_directory
 from agent.store.set_aside import has_strays, set_aside

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from agent.logs import log_event
+from sync.logs import log_event
 from agent.store.facts import Capture, Moment, Outcome
 from agent.store.store import (
     PAGES_BEFORE_FORCED_CHECKPOINT,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.capture.locales import Locale
 from agent.config import ConfigurationError, Settings, load_settings
-from agent.config.lines import SettingPath
-from agent.config.mistakes import expectation
-from agent.config.names import dotted, known_settings, value_of, variable
 from agent.config.settings import StorageSettings
+from sync.locales import Locale
+from sync.settings.lines import SettingPath
+from sync.settings.mistakes import expectation
+from sync.settings.names import dotted, known_settings, value_of, variable
 
 HOME = {"HOME": "/home/clerk"}
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -174,7 +174,8 @@ def test_example_shows_every_setting_and_no_other() -> None:
 
     shown = tomllib.loads(re.sub(r"(?m)^# (?=[a-z_]+ = )", "", text))
 
-    assert {".".join(path) for path in leaves(shown)} == {dotted(p) for p in known_settings()}
+    known = {dotted(path) for path in known_settings(Settings)}
+    assert {".".join(path) for path in leaves(shown)} == known
 
 
 def test_example_says_something_about_every_setting() -> None:
@@ -190,7 +191,7 @@ def test_example_says_something_about_every_setting() -> None:
 
 
 def test_every_setting_says_what_it_is_and_what_it_must_be() -> None:
-    for path, field in known_settings().items():
+    for path, field in known_settings(Settings).items():
         assert field.description, path
         assert expectation(field), path
 
@@ -233,7 +234,7 @@ def as_toml(value: str | float | bool) -> str:  # noqa: FBT001 - one value of ma
 def test_any_right_settings_come_out_of_variables_as_they_were(
     tree: dict[SettingPath, str | float | bool],
 ) -> None:
-    environ = {variable(path): as_text(value) for path, value in tree.items()}
+    environ = {variable(Settings, path): as_text(value) for path, value in tree.items()}
 
     settings = load_settings(None, environ | HOME)
 

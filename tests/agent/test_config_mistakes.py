@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.config import ConfigurationError, load_settings
-from agent.config.lines import SettingPath
-from agent.config.names import dotted, known_settings, variable
+from agent.config import ConfigurationError, Settings, load_settings
+from sync.settings.lines import SettingPath
+from sync.settings.names import dotted, known_settings, variable
 
 HOME = {"HOME": "/home/clerk"}
 
@@ -250,7 +250,7 @@ def test_other_variables_are_none_of_the_agents_business() -> None:
     load_settings(None, {"LOYALTY_AGENT_CONFIG": "x", "LOYALTY_HQ__SERVER__PORT": "1", **HOME})
 
 
-SETTINGS = sorted(known_settings())
+SETTINGS = sorted(known_settings(Settings))
 
 
 @given(path=st.sampled_from(SETTINGS), data=st.data())
@@ -262,13 +262,13 @@ def test_any_slip_of_the_finger_is_named_with_the_setting_that_was_meant(
     at = data.draw(st.integers(1, len(name) - 2))
     slip = data.draw(st.sampled_from([name[:at] + name[at + 1 :], name[:at] + "x" + name[at:]]))
     wrong = (*path[:-1], slip)
-    assume(wrong not in known_settings())
+    assume(wrong not in known_settings(Settings))
 
     with pytest.raises(ConfigurationError) as raised:
-        load_settings(None, {variable(wrong): "1", **HOME})
+        load_settings(None, {variable(Settings, wrong): "1", **HOME})
 
     assert dotted(wrong) in str(raised.value)
-    assert variable(path) in str(raised.value)
+    assert variable(Settings, path) in str(raised.value)
 
 
 @given(name=st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.program import (
+from sync.settings.program import (
     FrenchMessageSettings,
     LocaleSettings,
     MessageSettings,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.capture.central_answer import read_central_answer
-from agent.capture.locales import Locale
+from sync.locales import Locale
 from agent.capture.program import (
     MOST_LEARNED,
     Asked,

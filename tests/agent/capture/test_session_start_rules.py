@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.capture.locales import Locale, first_valid_locale
+from sync.locales import Locale, first_valid_locale
 from agent.capture.refusals import INVALID_CORRELATION_ID, NOT_AN_OBJECT, Refusal, RefusedField
 from agent.capture.session_start import (
     MAX_CORRELATION_ID_CODE_POINTS,

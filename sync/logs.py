@@ -1,4 +1,4 @@
-"""How the agent writes its log: one line for one thing that happened, as text or JSON.
+"""How both programs write their log: one line for one thing that happened, as text or JSON.
 
 Addresses and tokens never belong in a log call. Should an address get into one all the
 same (in the message of a library's exception, say), it is masked. That is a net and not

@@ -5,19 +5,18 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.config.kinds import is_path
-from agent.config.lines import SettingPath
-from agent.config.mistakes import ConfigurationError, Mistake
-from agent.config.names import dotted, known_settings, value_of
-from agent.config.settings import Settings
+from sync.settings.kinds import is_path
+from sync.settings.lines import SettingPath
+from sync.settings.mistakes import ConfigurationError, Mistake
+from sync.settings.names import dotted, known_settings, value_of
+from sync.settings.tree import SettingsTree
 
 _MAX_SECRET_BYTES = 65_536
-_ONE_LINE_SECRETS = frozenset({"token_file", "header_value_file", "client_secret_file"})
-_MADE_IF_ABSENT = ("storage", "encryption_key_file")
-_PAIRS = (
-    (("api", "tls_cert_file"), ("api", "tls_key_file")),
-    (("central", "client_cert_file"), ("central", "client_key_file")),
+_ONE_LINE_SECRETS = frozenset(
+    {"token_file", "header_value_file", "client_secret_file", "admin_token_file"}
 )
+_MADE_IF_ABSENT = ("storage", "encryption_key_file")
+_CERTIFICATE, _KEY = "_cert_file", "_key_file"
 
 
 def read_secret(path: Path, setting: str = "") -> str:
@@ -39,10 +38,10 @@ def read_secret(path: Path, setting: str = "") -> str:
     return secret
 
 
-def check_files(settings: Settings) -> None:
+def check_files(settings: SettingsTree) -> None:
     """Check that the files that `settings` name are there, readable and not empty.
 
-    The key file that the agent makes for itself may be absent. Nothing is changed. Raises
+    The key file that a program makes for itself may be absent. Nothing is changed. Raises
     `ConfigurationError` with all mistakes found.
     """
     found = list(_checked_one_by_one(settings))
@@ -51,8 +50,8 @@ def check_files(settings: Settings) -> None:
         raise ConfigurationError(found)
 
 
-def _checked_one_by_one(settings: Settings) -> Iterator[Mistake]:
-    for path, field in known_settings().items():
+def _checked_one_by_one(settings: SettingsTree) -> Iterator[Mistake]:
+    for path, field in known_settings(type(settings)).items():
         file = value_of(settings, path)
         if not is_path(field) or not path[-1].endswith("_file") or not isinstance(file, Path):
             continue
@@ -71,15 +70,22 @@ def _check(file: Path, path: SettingPath) -> None:
         raise _wrong(file, dotted(path), "the file is empty")
 
 
-def _unpaired(settings: Settings, found: list[Mistake]) -> Iterator[Mistake]:
+def _unpaired(settings: SettingsTree, found: list[Mistake]) -> Iterator[Mistake]:
     """Check that each certificate belongs to its key, where both can be read."""
     troubled = {mistake.setting for mistake in found}
-    for pair in _PAIRS:
+    for pair in _pairs(settings):
         certificate, key = (value_of(settings, path) for path in pair)
         if not isinstance(certificate, Path) or not isinstance(key, Path):
             continue
         if troubled.isdisjoint(dotted(path) for path in pair):
             yield from _checked_pair(certificate, key, dotted(pair[0]))
+
+
+def _pairs(settings: SettingsTree) -> Iterator[tuple[SettingPath, SettingPath]]:
+    """Return each certificate and its key, as their names have it."""
+    for path in known_settings(type(settings)):
+        if path[-1].endswith(_CERTIFICATE):
+            yield path, (*path[:-1], path[-1].removesuffix(_CERTIFICATE) + _KEY)
 
 
 def _checked_pair(certificate: Path, key: Path, setting: str) -> Iterator[Mistake]:
@@ -92,9 +98,9 @@ def _checked_pair(certificate: Path, key: Path, setting: str) -> Iterator[Mistak
         yield Mistake(str(certificate), setting, wrong)
 
 
-def _unusable_directory(settings: Settings) -> Iterator[Mistake]:
-    directory = settings.storage.directory
-    if not directory.exists():
+def _unusable_directory(settings: SettingsTree) -> Iterator[Mistake]:
+    directory = value_of(settings, ("storage", "directory"))
+    if not isinstance(directory, Path) or not directory.exists():
         return
     if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
         wrong = "this is not a directory that this user may write to"

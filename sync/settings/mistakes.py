@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from agent.config.kinds import Expected
-from agent.config.lines import SettingPath
-from agent.config.names import dotted, known_sections, known_settings, nearest, variable
-from agent.config.section import CONTRADICTION
+from sync.settings.kinds import Expected
+from sync.settings.lines import SettingPath
+from sync.settings.names import dotted, known_sections, known_settings, nearest, variable
+from sync.settings.section import CONTRADICTION
+from sync.settings.tree import SettingsTree
 
 _SECRET = re.compile("token|secret|password|key|header_value", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"//[^/\s]*@")
@@ -64,6 +65,7 @@ class Layer:
     `place` is empty for the environment, where every setting has a variable of its own.
     """
 
+    model: type[SettingsTree]
     tree: dict[str, object]
     place: str
     lines: Mapping[SettingPath, int] = field(default_factory=dict)
@@ -82,24 +84,24 @@ class Layer:
         if self.place:
             line = next((self.lines[p] for p in _inside_out(path) if p in self.lines), 0)
             return Mistake(self.place, dotted(path), message, line)
-        return Mistake(variable(path), dotted(path), message)
+        return Mistake(variable(self.model, path), dotted(path), message)
 
 
 def unknown_setting(layer: Layer, path: SettingPath, *, table: bool) -> Mistake:
     """Return the mistake of a name that no setting has, with the nearest that one has."""
-    spelled = dotted if layer.place else variable
-    meant = [spelled(name) for name in nearest(path, table=table)[:3]]
+    near = nearest(layer.model, path, table=table)[:3]
+    meant = [dotted(name) if layer.place else variable(layer.model, name) for name in near]
     kind = "section" if table else "setting"
     if meant:
         return layer.mistake(path, f"there is no such {kind}; did you mean {' or '.join(meant)}?")
-    near = _names_beside(path, table=table)
-    return layer.mistake(path, f"there is no such {kind}; there are: {', '.join(near)}")
+    beside = _names_beside(layer.model, path, table=table)
+    return layer.mistake(path, f"there is no such {kind}; there are: {', '.join(beside)}")
 
 
-def _names_beside(path: SettingPath, *, table: bool) -> list[str]:
-    names = known_sections() if table else known_settings()
+def _names_beside(model: type[SettingsTree], path: SettingPath, *, table: bool) -> list[str]:
+    names = known_sections(model) if table else known_settings(model)
     beside = [dotted(name) for name in names if name[:-1] == path[:-1]]
-    return beside or [dotted(name) for name in known_sections() if len(name) == 1]
+    return beside or [dotted(name) for name in known_sections(model) if len(name) == 1]
 
 
 def mistakes_of(error: ValidationError, layers: Iterable[Layer]) -> list[Mistake]:
@@ -119,7 +121,7 @@ def _translate(details: ErrorDetails, layers: list[Layer]) -> list[Mistake]:
         # Only the storage directory has no default of its own, and only where nobody lives.
         wrong = "must be set: this user has no home directory to put it in"
         return [layer.mistake(("storage", "directory"), wrong)]
-    return [layer.mistake(path, _wrong_value(path, details))]
+    return [layer.mistake(path, _wrong_value(layer.model, path, details))]
 
 
 def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> Mistake:
@@ -140,13 +142,13 @@ def _inside_out(path: SettingPath) -> list[SettingPath]:
     return [path[:length] for length in range(len(path), 0, -1)]
 
 
-def _wrong_value(path: SettingPath, details: ErrorDetails) -> str:
+def _wrong_value(model: type[SettingsTree], path: SettingPath, details: ErrorDetails) -> str:
     if details["type"] == "value_error" and not isinstance(details["input"], bool):
         wrong = str(details["ctx"]["error"])
     else:
-        known = known_settings().get(path)
+        known = known_settings(model).get(path)
         wrong = f"expected {expectation(known) if known else f'a section [{dotted(path)}]'}"
-    return f"{wrong}; found {_shown(path, details['input'])}"
+    return f"{wrong}; found {_shown(model, path, details['input'])}"
 
 
 def expectation(setting: FieldInfo) -> str:
@@ -159,13 +161,13 @@ def expectation(setting: FieldInfo) -> str:
     return f"{told} from {least[0]} to {most[0]}" if least and most else told
 
 
-def _shown(path: SettingPath, value: object) -> str:
+def _shown(model: type[SettingsTree], path: SettingPath, value: object) -> str:
     """Return a value for a message; never one that could be a secret."""
     if any(_SECRET.search(part) for part in path):
         return "a value that is not shown here"
     if isinstance(value, dict):
         return "a table"
-    if path in known_sections():
+    if path in known_sections(model):
         return "a single value"
     text = _USER_IN_URL.sub("//...@", json.dumps(value, default=str))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.config.kinds import is_path
-from agent.config.lines import SettingPath
-from agent.config.mistakes import Layer, Mistake
-from agent.config.names import known_settings
+from sync.settings.kinds import is_path
+from sync.settings.lines import SettingPath
+from sync.settings.mistakes import Layer, Mistake
+from sync.settings.names import known_settings
 
 STATE_VARIABLES = ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
 _CREDENTIAL = "credential:"
 
 
-def state_directory(environ: Mapping[str, str]) -> Path:
-    """Return where the database lies when nothing is set.
+def state_directory(program_name: str, environ: Mapping[str, str]) -> Path:
+    """Return where the database of a program lies when nothing is set.
 
     `$STATE_DIRECTORY` as systemd gives it (the first, where there are several), else the
     XDG state directory. Raises `RuntimeError` when the user has no home directory.
@@ -26,7 +26,7 @@ def state_directory(environ: Mapping[str, str]) -> Path:
     if not state_home.is_absolute():
         home = environ.get("HOME")
         state_home = (Path(home) if home else Path.home()) / ".local" / "state"
-    return state_home / "loyalty-agent"
+    return state_home / program_name
 
 
 def place_files(
@@ -37,7 +37,7 @@ def place_files(
     Such a name means a file in `$CREDENTIALS_DIRECTORY`, where systemd puts a service's
     credentials. Values that are no text are left to the check of the settings' types.
     """
-    for path, field in known_settings().items():
+    for path, field in known_settings(layer.model).items():
         if not is_path(field) or not (text := _text_at(layer.tree, path)):
             continue
         if text.startswith(_CREDENTIAL):
@@ -58,7 +58,7 @@ def _credential(
         return layer.mistake(
             path,
             f'"{_CREDENTIAL}..." needs $CREDENTIALS_DIRECTORY, which systemd sets for a service'
-            " with LoadCredential=; name a file instead, or start the agent as that service",
+            " with LoadCredential=; name a file instead, or start it as that service",
         )
     if not name or "/" in name or name in {".", ".."}:
         return layer.mistake(path, f'expected "{_CREDENTIAL}" and the name of one credential')

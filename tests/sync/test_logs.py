@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.logs import JsonFormatter, LineFormatter, TextFormatter, configure_logging, log_event
+from sync.logs import JsonFormatter, LineFormatter, TextFormatter, configure_logging, log_event
 
 OURS = logging.getLogger("agent.test")
 THEIRS = logging.getLogger("somebody.else")

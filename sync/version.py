@@ -1,4 +1,4 @@
-"""Which version of the agent this is."""
+"""Which version of the package this is; the agent and the receiver come in one."""
 
 import importlib.metadata
 import tomllib
@@ -7,7 +7,7 @@ from pathlib import Path
 _DISTRIBUTION = "loyalty-agent"
 
 
-def agent_version() -> str:
+def installed_version() -> str:
     """Return the version of the installed package, or of the source tree it runs from."""
     try:
         return importlib.metadata.version(_DISTRIBUTION)

@@ -5,26 +5,32 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.config.lines import find_lines
-from agent.config.mistakes import ConfigurationError, Layer, Mistake
-from agent.config.names import MESSAGES, canonical
-from agent.config.paths import place_files
+from sync.settings.lines import find_lines
+from sync.settings.mistakes import ConfigurationError, Layer, Mistake
+from sync.settings.names import MESSAGES, canonical
+from sync.settings.paths import place_files
+from sync.settings.tree import SettingsTree
 
 _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-def read_document(path: Path | None, environ: Mapping[str, str], mistakes: list[Mistake]) -> Layer:
+def read_document(
+    model: type[SettingsTree],
+    path: Path | None,
+    environ: Mapping[str, str],
+    mistakes: list[Mistake],
+) -> Layer:
     """Return what the file at `path` says; without a path, nothing.
 
     Appends what is wrong in it to `mistakes`; raises `ConfigurationError` when it cannot be
     read at all or is not TOML, since then nothing in it can be told.
     """
     if path is None:
-        return Layer({}, "default")
+        return Layer(model, {}, "default")
     text = _read_text(path)
     tree = _parse(path, text)
     lines = {canonical(name): line for name, line in reversed(find_lines(text).items())}
-    layer = Layer(tree, str(path), lines)
+    layer = Layer(model, tree, str(path), lines)
     _spell_locales(layer, mistakes)
     place_files(layer, path.absolute().parent, environ, mistakes)
     return layer

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-from agent.capture.locales import Locale, first_valid_locale
+from sync.locales import Locale, first_valid_locale
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,25 +3,29 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.config.kinds import is_list
-from agent.config.lines import SettingPath
-from agent.config.mistakes import Layer, Mistake, unknown_setting
-from agent.config.names import ENVIRONMENT_PREFIX, canonical, known_sections, known_settings
-from agent.config.paths import place_files
+from sync.settings.kinds import is_list
+from sync.settings.lines import SettingPath
+from sync.settings.mistakes import Layer, Mistake, unknown_setting
+from sync.settings.names import canonical, known_sections, known_settings
+from sync.settings.paths import place_files
+from sync.settings.tree import SettingsTree
 
 
-def read_variables(environ: Mapping[str, str], mistakes: list[Mistake]) -> Layer:
-    """Return what the variables `LOYALTY_AGENT__SECTION__KEY` in `environ` say.
+def read_variables(
+    model: type[SettingsTree], environ: Mapping[str, str], mistakes: list[Mistake]
+) -> Layer:
+    """Return what the variables `PROGRAM__SECTION__KEY` in `environ` say.
 
     A list is written with commas. A variable that names no setting is appended to
     `mistakes`. Letter case makes no difference in a name.
     """
-    layer = Layer({}, "")
+    layer = Layer(model, {}, "")
+    prefix = model.environment_prefix()
     for name in sorted(environ):
-        if name.upper().startswith(ENVIRONMENT_PREFIX):
-            path = canonical(tuple(name[len(ENVIRONMENT_PREFIX) :].lower().split("__")))
-            if path in known_settings():
-                _put(layer.tree, path, _value(path, environ[name]))
+        if name.upper().startswith(prefix):
+            path = canonical(tuple(name[len(prefix) :].lower().split("__")))
+            if path in known_settings(model):
+                _put(layer.tree, path, _value(model, path, environ[name]))
             else:
                 mistakes.append(_unknown(layer, path))
     place_files(layer, Path(), environ, mistakes)
@@ -29,13 +33,13 @@ def read_variables(environ: Mapping[str, str], mistakes: list[Mistake]) -> Layer
 
 
 def _unknown(layer: Layer, path: SettingPath) -> Mistake:
-    if path in known_sections():
+    if path in known_sections(layer.model):
         return layer.mistake(path, "this is a section; a variable sets one setting in it")
     return unknown_setting(layer, path, table=False)
 
 
-def _value(path: SettingPath, text: str) -> object:
-    if is_list(known_settings()[path]):
+def _value(model: type[SettingsTree], path: SettingPath, text: str) -> object:
+    if is_list(known_settings(model)[path]):
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
 

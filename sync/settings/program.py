@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from agent.capture.locales import Locale
-from agent.config.kinds import Currency, Number, SpokenLocale, Text
-from agent.config.section import Section
+from sync.locales import Locale
+from sync.settings.kinds import Currency, Number, SpokenLocale, Text
+from sync.settings.section import Section
 
 _MOST = 1e15  # whole numbers up to here are exact in the doubles that JSON readers use
 

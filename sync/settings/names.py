@@ -7,11 +7,10 @@ from functools import cache
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agent.capture.locales import Locale
-from agent.config.lines import SettingPath
-from agent.config.settings import Settings
+from sync.locales import Locale
+from sync.settings.lines import SettingPath
+from sync.settings.tree import SettingsTree
 
-ENVIRONMENT_PREFIX = "LOYALTY_AGENT__"
 _LEAST_LIKENESS = 0.6  # below it a suggestion misleads more often than it helps
 _AS_GOOD_AS = 0.05
 MESSAGES = ("program", "messages")
@@ -19,15 +18,15 @@ _LOCALES = {locale.lower().replace("-", "_"): locale.value for locale in Locale}
 
 
 @cache
-def known_settings() -> Mapping[SettingPath, FieldInfo]:
-    """Return every setting of the agent, sections left out, in the order of the file."""
-    return {path: field for path, field in _walk(Settings, ()) if not _is_section(field)}
+def known_settings(tree: type[SettingsTree]) -> Mapping[SettingPath, FieldInfo]:
+    """Return every setting of `tree`, sections left out, in the order of the file."""
+    return {path: field for path, field in _walk(tree, ()) if not _is_section(field)}
 
 
 @cache
-def known_sections() -> tuple[SettingPath, ...]:
+def known_sections(tree: type[SettingsTree]) -> tuple[SettingPath, ...]:
     """Return the path of every section, those within others included."""
-    return tuple(path for path, field in _walk(Settings, ()) if _is_section(field))
+    return tuple(path for path, field in _walk(tree, ()) if _is_section(field))
 
 
 def _walk(model: type[BaseModel], within: SettingPath) -> Iterator[tuple[SettingPath, FieldInfo]]:
@@ -60,18 +59,18 @@ def dotted(path: SettingPath) -> str:
     return ".".join(part if part.isprintable() else ascii(part) for part in path)
 
 
-def variable(path: SettingPath) -> str:
+def variable(tree: type[SettingsTree], path: SettingPath) -> str:
     """Return the name of the environment variable that overrides the setting."""
-    return ENVIRONMENT_PREFIX + "__".join(path).upper()
+    return tree.environment_prefix() + "__".join(path).upper()
 
 
-def nearest(path: SettingPath, *, table: bool) -> tuple[SettingPath, ...]:
+def nearest(tree: type[SettingsTree], path: SettingPath, *, table: bool) -> tuple[SettingPath, ...]:
     """Return the settings (or, for a `table`, sections) that `path` was probably meant to be.
 
     First the same name in another section, then a similar one in the same section, then
     a similar one anywhere; empty when nothing is close.
     """
-    names = known_sections() if table else tuple(known_settings())
+    names = known_sections(tree) if table else tuple(known_settings(tree))
     elsewhere = [name for name in names if path and name[-1] == path[-1]]
     if elsewhere:
         return _closest(path, elsewhere)
@@ -102,7 +101,7 @@ def _closest(path: SettingPath, names: list[SettingPath]) -> tuple[SettingPath, 
     return tuple(name for name in names if likeness[name] == most)
 
 
-def value_of(settings: Settings, path: SettingPath) -> object:
+def value_of(settings: SettingsTree, path: SettingPath) -> object:
     """Return the value of one setting."""
     value: object = settings
     for name in path:
