@@ -3,17 +3,21 @@
 A capture is one row of `event` and one of `session` or `email_answer`, all three under the
 same `position`: a number that only this file knows and that is never given twice. What
 head office sees is the epoch and the sequence, and `epoch.base_position` ties the two:
-sequence = position - base_position, for the latest epoch whose base is below the position.
+sequence = position - base_position, for the epoch with the highest base below the position
+(of two with the same base, the one that began later).
 """
 
-from sqlalchemy import Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import Index, Integer, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
 STRICT = {"sqlite_strict": True}
+# Columns that came later: the version before writes rows without them.
+ZERO = {"server_default": text("0")}
+NOTHING = {"server_default": text("''")}
 
 
 class Epoch(SQLModel, table=True):
-    """An unbroken run of sequence numbers; the one with the highest `number` is current."""
+    """An unbroken run of sequence numbers; `number` says in which order they began."""
 
     __tablename__ = "epoch"
     __table_args__ = STRICT
@@ -76,12 +80,22 @@ class EmailAnswer(SQLModel, table=True):
 
 
 class Destination(SQLModel, table=True):
-    """Where events go. Everything up to `watermark`, a position, is settled there."""
+    """Where events go. Everything up to `watermark`, a position, is settled there.
+
+    What waits between `attempting_from` and `attempting_through` is being tried, or was when
+    the process ended. Addresses up to `erased_through` are erased but for dead letters', and
+    up to `purged_through` events may be held no more; neither is ever above the watermark's
+    highest place.
+    """
 
     __tablename__ = "destination"
     __table_args__ = STRICT
     name: str = Field(sa_type=Text, primary_key=True)
     watermark: int
+    attempting_from: int = Field(default=0, sa_column_kwargs=ZERO)
+    attempting_through: int = Field(default=0, sa_column_kwargs=ZERO)
+    erased_through: int = Field(default=0, sa_column_kwargs=ZERO)
+    purged_through: int = Field(default=0, sa_column_kwargs=ZERO)
 
 
 class Delivery(SQLModel, table=True):
@@ -95,7 +109,7 @@ class Delivery(SQLModel, table=True):
 
 
 class Settled(SQLModel, table=True):
-    """The few events settled ahead of the watermark."""
+    """The few events settled by themselves: ahead of the watermark, or a dead letter below it."""
 
     __tablename__ = "settled"
     __table_args__ = STRICT
@@ -104,11 +118,31 @@ class Settled(SQLModel, table=True):
     delivered_at_us: int
 
 
+class Doubt(SQLModel, table=True):
+    """An event that was tried and whose outcome is unknown: it may have arrived."""
+
+    __tablename__ = "doubt"
+    __table_args__ = STRICT
+    destination: str = Field(sa_type=Text, primary_key=True)
+    position: int = Field(primary_key=True)
+
+
 class DeadLetter(SQLModel, table=True):
-    """An event that a destination refused for good, kept until somebody decides."""
+    """An event that a destination refused for good, kept until somebody decides.
+
+    `agent_version` is the one that was refused: another one may know better.
+    """
 
     __tablename__ = "dead_letter"
-    __table_args__ = STRICT
+    __table_args__ = (
+        Index(
+            "dead_letter_to_retry",
+            "destination",
+            "position",
+            sqlite_where=text("retry_wanted = 1"),
+        ),
+        STRICT,
+    )
     destination: str = Field(sa_type=Text, primary_key=True)
     position: int = Field(primary_key=True)
     error_code: str = Field(sa_type=Text)
@@ -116,6 +150,20 @@ class DeadLetter(SQLModel, table=True):
     http_status: int | None
     refused_at_us: int
     attempts: int
+    discarded_at_us: int | None
+    retry_wanted: int = Field(default=0, sa_column_kwargs=ZERO)
+    agent_version: str = Field(default="", sa_type=Text, sa_column_kwargs=NOTHING)
+
+
+class ProgramTerms(SQLModel, table=True):
+    """The program terms last learned from `source`, which serve while central is away."""
+
+    __tablename__ = "program_terms"
+    __table_args__ = STRICT
+    source: str = Field(sa_type=Text, primary_key=True)
+    etag: str | None = Field(sa_type=Text)
+    terms: str = Field(sa_type=Text)
+    learned_at_us: int
 
 
 def table_of(model: type[SQLModel]) -> Table:

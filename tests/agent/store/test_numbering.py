@@ -124,7 +124,7 @@ def test_the_numbers_of_a_purged_tail_are_not_given_again(tmp_path: Path, with_m
     receipts(tmp_path, epochs, "a", "b", "c")
     change(
         tmp_path,
-        "INSERT INTO destination VALUES ('central', 3)",
+        "INSERT INTO destination (name, watermark) VALUES ('central', 3)",
         "DELETE FROM event",
         "DELETE FROM session",
     )

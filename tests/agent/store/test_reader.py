@@ -34,6 +34,13 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def dead_letter(destination: str, position: int) -> str:
+    """Return the statement that makes the event at `position` a dead letter."""
+    values = f"'{destination}', {position}, 'CODE', 'message', 1, 1"
+    columns = "destination, position, error_code, error_message, refused_at_us, attempts"
+    return f"INSERT INTO dead_letter ({columns}) VALUES ({values})"  # noqa: S608 - a test's own
+
+
 def states(directory: Path, name: str = "one") -> list[tuple[int, DeliveryState, int | None]]:
     """Return sequence, state and time of delivery of each capture of a session."""
     return [
@@ -60,7 +67,7 @@ def test_an_unknown_session_has_no_captures(directory: Path) -> None:
 def test_what_the_watermark_passed_is_delivered_when_it_passed(directory: Path) -> None:
     change(
         directory,
-        "INSERT INTO destination VALUES ('central', 2)",
+        "INSERT INTO destination (name, watermark) VALUES ('central', 2)",
         "INSERT INTO delivery VALUES ('central', 1, 111), ('central', 2, 222)",
     )
     assert states(directory) == [(1, DELIVERED, 111), (2, DELIVERED, 222), (3, WAITING, None)]
@@ -70,7 +77,7 @@ def test_a_clock_set_back_between_deliveries_does_not_mix_up_their_times(directo
     """The first acknowledgement that covers an event counts, not the smallest time."""
     change(
         directory,
-        "INSERT INTO destination VALUES ('central', 4)",
+        "INSERT INTO destination (name, watermark) VALUES ('central', 4)",
         "INSERT INTO delivery VALUES ('central', 2, 999), ('central', 4, 5)",
     )
     assert states(directory) == [(1, DELIVERED, 999), (2, DELIVERED, 999), (3, DELIVERED, 5)]
@@ -84,9 +91,9 @@ def test_what_is_settled_ahead_of_the_watermark_is_delivered(directory: Path) ->
 def test_a_dead_letter_is_refused_and_not_delivered(directory: Path) -> None:
     change(
         directory,
-        "INSERT INTO destination VALUES ('central', 4)",
+        "INSERT INTO destination (name, watermark) VALUES ('central', 4)",
         "INSERT INTO delivery VALUES ('central', 4, 444)",
-        "INSERT INTO dead_letter VALUES ('central', 2, 'CODE', 'message', 400, 1, 1)",
+        dead_letter("central", 2),
     )
     assert states(directory) == [(1, DELIVERED, 444), (2, REFUSED, None), (3, DELIVERED, 444)]
 
@@ -94,10 +101,10 @@ def test_a_dead_letter_is_refused_and_not_delivered(directory: Path) -> None:
 def test_another_destination_says_nothing_of_central(directory: Path) -> None:
     change(
         directory,
-        "INSERT INTO destination VALUES ('elsewhere', 4)",
+        "INSERT INTO destination (name, watermark) VALUES ('elsewhere', 4)",
         "INSERT INTO delivery VALUES ('elsewhere', 4, 444)",
         "INSERT INTO settled VALUES ('elsewhere', 3, 333)",
-        "INSERT INTO dead_letter VALUES ('elsewhere', 2, 'CODE', 'message', 400, 1, 1)",
+        dead_letter("elsewhere", 2),
     )
     assert states(directory) == [(n, WAITING, None) for n in (1, 2, 3)]
     assert Reader(directory).status().waiting == 4
@@ -106,7 +113,7 @@ def test_another_destination_says_nothing_of_central(directory: Path) -> None:
 def test_the_status_counts_what_waits(directory: Path) -> None:
     change(
         directory,
-        "INSERT INTO destination VALUES ('central', 1)",
+        "INSERT INTO destination (name, watermark) VALUES ('central', 1)",
         "INSERT INTO settled VALUES ('central', 3, 333)",
         "UPDATE event SET occurred_at_us = 10 * position",
     )
@@ -122,7 +129,7 @@ def test_a_watermark_in_an_earlier_epoch_is_none_in_the_present_one(directory: P
     """Shown beside the present epoch's last sequence, 3 would say that all of 1 is delivered."""
     change(
         directory,
-        "INSERT INTO destination VALUES ('central', 3)",
+        "INSERT INTO destination (name, watermark) VALUES ('central', 3)",
         "INSERT INTO epoch VALUES (2, 'epoch-2', 4, 0, 'a test')",
     )
     with opened(directory, Epochs()) as store:

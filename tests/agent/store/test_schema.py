@@ -18,14 +18,14 @@ from agent.store.schema import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, re
 from agent.store.tables import table_of
 from tests.agent.store.parts import Epochs, change, opened, query, record, session
 
-COPY = f"{DATABASE_FILE}.before-0002"
+COPY = f"{DATABASE_FILE}.before-0003"
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -77,8 +77,8 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "NEWEST_REVISION", "0002")
-    file = migrations / "versions" / "r0002_next.py"
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0003")
+    file = migrations / "versions" / "r0003_next.py"
     file.write_text(NEXT.format(more=""))
     return file
 
@@ -136,7 +136,7 @@ def test_an_older_file_is_copied_aside_and_migrated(old_file: Path, next_version
     ]
     with closing(sqlite3.connect(old_file / COPY)) as copy:
         assert copy.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
-        assert revision_of(copy) == "0001"
+        assert revision_of(copy) == "0002"
 
 
 def test_an_up_to_date_file_is_not_copied(old_file: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
         with pytest.raises(sqlite3.OperationalError, match="nothing"):
             bring_up_to_date(connection, old_file / DATABASE_FILE)
         assert not connection.in_transaction
-        assert revision_of(connection) == "0001"
+        assert revision_of(connection) == "0002"
         assert connection.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
 
 
@@ -171,5 +171,5 @@ def test_a_copy_that_finds_no_room_leaves_no_half_of_itself(
     with closing(sqlite3.connect(file, isolation_level=None, factory=Full)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="full"):
             bring_up_to_date(connection, file)
-        assert revision_of(connection) == "0001"
+        assert revision_of(connection) == "0002"
     assert not (old_file / COPY).exists()
