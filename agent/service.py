@@ -26,7 +26,6 @@ from agent.api.routes import build_app
 from agent.api.server import TillRunner
 from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
 from agent.config import Settings, read_secret
-from sync.logs import log_event
 from agent.store.database import Circumstances
 from agent.store.facts import Moment
 from agent.store.lock import StoreInUse, StoreLock
@@ -35,8 +34,9 @@ from agent.store.reader import Reader
 from agent.store.space import Limits
 from agent.store.writer import Writer
 from agent.upkeep import UPKEEP_SECONDS, Upkeep
-from sync.version import installed_version
+from sync.logs import log_event
 from sync.schedule import Schedule
+from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -141,6 +141,7 @@ def _context(
         now=now,
         new_request_id=_new_request_id,
         check_email_syntax=settings.email.check_syntax,
+        relay=None,
     )
 
 

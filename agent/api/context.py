@@ -11,6 +11,7 @@ from agent.capture.program import SessionAnswers
 from agent.store.facts import Moment
 from agent.store.reader import Reader
 from agent.store.writer import Writer
+from sync.relay import Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts behind the handlers. `now` and `new_request_id` are the only clock and dice."""
+    """The parts behind the handlers. `now` and `new_request_id` are the only clock and dice.
+
+    `relay` is None where captures are only kept.
+    """
 
     identity: Identity
     access: Access
@@ -39,6 +43,7 @@ class Context:
     now: Callable[[], Moment]
     new_request_id: Callable[[], str]
     check_email_syntax: bool
+    relay: Relay | None
 
 
 CONTEXT = web.AppKey("context", Context)

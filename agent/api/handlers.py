@@ -44,6 +44,8 @@ class TillCalls:
         match outcome:
             case Recorded():
                 self._context.metrics.recorded(capture, outcome)
+                if self._context.relay is not None:
+                    self._context.relay.wake()
                 return outcome.receipt
             case IdTaken():
                 raise Refusal(INVALID_CORRELATION_ID)

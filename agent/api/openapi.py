@@ -1,10 +1,11 @@
 """The OpenAPI 3.1 document of the till API, made from the same tables as the answers."""
 
 from agent.api.bodies import MAX_BODY_BYTES
+from agent.api.delivery import STATES
 from agent.api.problems import ErrorCode
-from sync.locales import Locale
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.store.facts import DeliveryState, EmailStatus
+from sync.locales import Locale
 
 Schema = dict[str, object]
 _STRING: Schema = {"type": "string"}
@@ -30,6 +31,7 @@ _SAID = {
     "403": "The Host or Origin is not one of ours",
     "404": "There is nothing at this address, or no such session",
     "405": "The address does not take this method",
+    "409": "There is nothing to do it with",
     "408": "The body did not arrive in time",
     "413": f"The body is larger than {MAX_BODY_BYTES} bytes",
     "415": "The Content-Encoding is not gzip, deflate or identity",
@@ -111,6 +113,16 @@ def _paths() -> Schema:
             )
         },
         "/agent/v1/status": {"get": _operation("showStatus", "The agent's state", _json("Status"))},
+        "/agent/v1/sync": {
+            "post": _operation(
+                "tryNow",
+                "Deliver what waits now",
+                _json("Sync"),
+                parameters=[_pace()],
+                errors=(*_ALWAYS, "409"),
+                success="202",
+            )
+        },
         "/healthz": {"get": _operation("isAlive", "The process serves", _json("Word"), open_=True)},
         "/readyz": {
             "get": _operation(
@@ -181,14 +193,15 @@ def _operation(  # noqa: PLR0913 - one keyword for each part of an operation
     receipt: bool = False,
     open_: bool = False,
     links: Schema | None = None,
+    success: str = "200",
 ) -> Schema:
-    success: Schema = {"description": "Done", "content": content, "headers": _headers(receipt)}
+    done: Schema = {"description": "Done", "content": content, "headers": _headers(receipt)}
     if links:
-        success["links"] = links
+        done["links"] = links
     operation: Schema = {
         "operationId": name,
         "summary": summary,
-        "responses": {"200": success} | {status: _error(status) for status in sorted(errors)},
+        "responses": {success: done} | {status: _error(status) for status in sorted(errors)},
     }
     if parameters:
         operation["parameters"] = parameters
@@ -241,6 +254,15 @@ def _path_id() -> Schema:
     }
 
 
+def _pace() -> Schema:
+    return {
+        "name": "pace",
+        "in": "query",
+        "description": "full: without the pauses that spare the tills",
+        "schema": _STRING,
+    }
+
+
 def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
     """Return an object with exactly these members."""
     return {
@@ -259,6 +281,7 @@ def _schemas() -> Schema:
         "EmailUpdated": _object({"message": {"const": "Email option updated."}}),
         "SessionState": _session_state(),
         "Status": _status(),
+        "Sync": _sync(),
         "Word": _object({"status": _STRING}),
         "Error": _object(
             {
@@ -351,6 +374,23 @@ def _session_state() -> Schema:
     )
 
 
+def _sync() -> Schema:
+    return _object(
+        {
+            "state": {"enum": list(STATES)},
+            "trouble": _OPTIONAL_STRING,
+            "detail": _OPTIONAL_STRING,
+            "httpStatus": _COUNT,
+            "failures": _COUNT,
+            "nextTryInSeconds": {"type": ["number", "null"]},
+            "lastDeliveryAt": _OPTIONAL_TIME,
+            "passes": _COUNT,
+            "delivered": _COUNT,
+            "refused": _COUNT,
+        }
+    )
+
+
 def _status() -> Schema:
     storage = _object(
         {
@@ -376,5 +416,6 @@ def _status() -> Schema:
             "deadLetters": _COUNT,
             "storage": storage,
             "central": {"type": "object", "additionalProperties": _STRING},
+            "sync": _ref("Sync"),
         }
     )

@@ -5,7 +5,9 @@ import hashlib
 from html import escape
 from string import Template
 
+from agent.api.delivery import CAPTURE_ONLY, SyncReport
 from agent.api.status import StatusReport, StorageReport
+from sync.relay import RelayState
 
 _STYLE = """
 :root{color-scheme:light dark}
@@ -44,6 +46,14 @@ _VERDICTS = {
     "full": "Captures are refused: there is no room for them.",
     "down": "Captures are refused: the storage does not work.",
 }
+_DELIVERY = {
+    CAPTURE_ONLY: "captures are kept here and sent nowhere",
+    RelayState.IDLE: "the way to head office is open",
+    RelayState.DELIVERING: "on the way to head office",
+    RelayState.QUIET: "waits for the end of the quiet hours",
+    RelayState.RETRYING: "head office is not reached",
+    RelayState.HOLDING: "HEAD OFFICE REFUSES THIS MACHINE, somebody has to mend it",
+}
 _NOT_KNOWN = "not known now"
 _GIB = 1024**3
 
@@ -66,6 +76,7 @@ def _figures(report: StatusReport) -> list[tuple[str, str]]:
     storage = report["storage"]
     return [
         *([("What is wrong", storage["reason"])] if "reason" in storage else []),
+        ("Delivery", _delivery(report["sync"])),
         ("Waiting for head office", _count(report["waiting"])),
         ("Oldest of them", _oldest(report)),
         ("Refused by head office", _count(report["deadLetters"])),
@@ -79,6 +90,18 @@ def _figures(report: StatusReport) -> list[tuple[str, str]]:
         ("Version", report["version"]),
         ("Epoch", report["epoch"] or _NOT_KNOWN),
     ]
+
+
+def _delivery(sync: SyncReport) -> str:
+    """Say in one line whether captures get to head office, and if not, why."""
+    text = _DELIVERY[sync["state"]]
+    if sync["trouble"] is not None:
+        text += f": {sync['trouble']}"
+    if sync["detail"]:
+        text += f" ({sync['detail']})"
+    if sync["nextTryInSeconds"] is not None:
+        text += f"; next try in {sync['nextTryInSeconds']:.0f} s"
+    return text
 
 
 def _row(name: str, text: str) -> str:

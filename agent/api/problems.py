@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from agent.capture.refusals import Refusal
-from sync.logs import log_event
 from agent.store.troubles import StorageFull, StorageTrouble
+from sync.logs import log_event
 
 _log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
     UNAVAILABLE = "UNAVAILABLE"
     STORAGE_FULL = "STORAGE_FULL"
+    NOT_CONFIGURED = "NOT_CONFIGURED"
 
 
 class Problem(Exception):  # noqa: N818 - an answer to a till, not a fault

@@ -13,11 +13,11 @@ from agent.api.pages import status_page
 from agent.api.problems import problem_of_status
 from agent.api.status import (
     CHECK_TIMEOUT_SECONDS,
-    iso_time,
     read_health,
     write_gauges,
     write_status,
 )
+from agent.api.times import iso_time
 from agent.capture.session_start import is_correlation_id
 from agent.store.reader import CaptureStatus
 from agent.store.troubles import StorageDown, StorageFull

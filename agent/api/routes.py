@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from agent.api import queries
+from agent.api import delivery, queries
 from agent.api.bodies import MAX_BODY_BYTES
 from agent.api.context import CONTEXT, Context
 from agent.api.handlers import TillCalls
@@ -64,6 +64,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_put(_EMAIL, calls.set_email)
     app.router.add_get(f"/agent/v1/sessions/{_ANY_SEGMENT}", queries.show_session)
     app.router.add_get("/agent/v1/status", queries.show_status)
+    app.router.add_post("/agent/v1/sync", delivery.try_now)
     app.router.add_get("/", queries.show_page)
     app.router.add_get("/openapi.json", queries.show_openapi)
     app.router.add_get("/healthz", queries.is_alive)

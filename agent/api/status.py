@@ -3,10 +3,11 @@
 import asyncio
 import sqlite3
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NotRequired, TypedDict
 
 from agent.api.context import Context
+from agent.api.delivery import SyncReport, sync_gauges, write_sync
+from agent.api.times import iso_time
 from agent.store.reader import StoreStatus
 from agent.store.troubles import StorageFull, StorageTrouble
 
@@ -47,6 +48,7 @@ class StatusReport(TypedDict):
     deadLetters: int | None
     storage: StorageReport
     central: dict[str, str]
+    sync: SyncReport
 
 
 async def read_health(context: Context) -> Health:
@@ -81,6 +83,7 @@ def write_status(context: Context, health: Health) -> StatusReport:
         "deadLetters": store.dead_letters if store else None,
         "storage": _storage(context, health),
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
+        "sync": write_sync(context),
     }
 
 
@@ -105,13 +108,8 @@ def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[st
             ("free_bytes", "Free space on the disk of the database", store.free_bytes),
             ("databases_set_aside", "Damaged databases kept beside", len(store.set_aside)),
         ]
+    gauges += sync_gauges(context.relay)
     return [(f"loyalty_agent_{name}", text, value) for name, text, value in gauges]
-
-
-def iso_time(time_us: int) -> str:
-    """Write microseconds since 1970 UTC as RFC 3339 with milliseconds."""
-    moment = datetime.fromtimestamp(time_us / 1e6, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _storage(context: Context, health: Health) -> StorageReport:

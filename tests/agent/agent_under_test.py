@@ -123,11 +123,17 @@ def rows_in(directory: Path, query: str) -> list[tuple[object, ...]]:
 
 
 def insert_in(directory: Path, *rows: Row) -> None:
-    """Add rows to the database of a storage directory whose agent is stopped."""
+    """Add rows to the database of a storage directory whose agent is stopped.
+
+    A row gives the values of its table's first columns; the others have a default.
+    """
     with closing(sqlite3.connect(directory / DATABASE_FILE)) as connection, connection:
         for table, *values in rows:
+            known = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            columns = ", ".join(known[: len(values)])
             places = ", ".join("?" * len(values))
-            connection.execute(f"INSERT INTO {table} VALUES ({places})", values)  # noqa: S608 - the test's own tables
+            insert = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - the test's own tables
+            connection.execute(insert, values)
 
 
 @asynccontextmanager

@@ -5,11 +5,12 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.api.delivery import SyncReport
 from agent.api.pages import status_page
 from agent.config.delivery import CentralSettings
 from agent.config.settings import StorageSettings, StoreSettings
@@ -270,6 +271,22 @@ async def test_page_runs_and_loads_nothing_and_its_policy_says_so(agent: Agent) 
     assert f"style-src 'sha256-{digest}'" in policy
 
 
+def sync_report(**changes: object) -> SyncReport:
+    report = {
+        "state": "capture only",
+        "trouble": None,
+        "detail": None,
+        "httpStatus": None,
+        "failures": 0,
+        "nextTryInSeconds": None,
+        "lastDeliveryAt": None,
+        "passes": 0,
+        "delivered": 0,
+        "refused": 0,
+    }
+    return cast("SyncReport", report | changes)
+
+
 def test_page_escapes_everything_it_shows() -> None:
     hostile = "<script>alert(1)</script>\"'&$till${state}"
     report: StatusReport = {
@@ -292,6 +309,9 @@ def test_page_escapes_everything_it_shows() -> None:
             "setAside": [hostile],
         },
         "central": {"url": hostile, "protocol": hostile},
+        "sync": sync_report(
+            state="retrying", trouble=hostile, detail=hostile, nextTryInSeconds=1.0
+        ),
     }
 
     page, _ = status_page(report)
@@ -322,6 +342,7 @@ def test_page_tells_none_from_what_cannot_be_read() -> None:
             "setAside": [],
         },
         "central": {"url": "", "protocol": "batch"},
+        "sync": sync_report(),
     }
 
     page, _ = status_page(report)
@@ -331,6 +352,7 @@ def test_page_tells_none_from_what_cannot_be_read() -> None:
     assert shown["Refused by head office"] == "not known now"
     assert shown["Last capture number"] == "1,234,567"
     assert shown["Running since"] == "2026-01-02 03:04:05 UTC"
+    assert shown["Delivery"] == "captures are kept here and sent nowhere"
     assert (shown["Database"], shown["Free disk space"]) == ("3.0 MiB", "80.0 GiB")
 
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.capture.central_answer import read_central_answer
-from sync.locales import Locale
 from agent.capture.program import (
     MOST_LEARNED,
     Asked,
@@ -16,6 +15,7 @@ from agent.capture.program import (
     RedemptionRules,
     SessionAnswers,
 )
+from sync.locales import Locale
 from tests.agent.capture.strategies import texts
 
 amounts = st.integers(0, 10**15) | st.floats(0, 1e15)

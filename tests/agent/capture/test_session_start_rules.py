@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sync.locales import Locale, first_valid_locale
 from agent.capture.refusals import INVALID_CORRELATION_ID, NOT_AN_OBJECT, Refusal, RefusedField
 from agent.capture.session_start import (
     MAX_CORRELATION_ID_CODE_POINTS,
@@ -15,6 +14,7 @@ from agent.capture.session_start import (
     is_correlation_id,
     read_session_start,
 )
+from sync.locales import Locale, first_valid_locale
 from tests.agent.capture.strategies import almost_json, objects, spelled, texts, values
 
 locales = st.lists(st.sampled_from(["", "fr-CA", "EN-us", "FR", "de-DE"]) | texts, max_size=3)

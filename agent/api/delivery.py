@@ -1,0 +1,113 @@
+"""What the agent says of the way to central, and `POST /agent/v1/sync`, which makes it try now."""
+
+import asyncio
+from http import HTTPStatus
+from typing import TypedDict
+
+import msgspec
+from aiohttp import web
+
+from agent.api.context import CONTEXT, Context
+from agent.api.problems import ErrorCode, Problem
+from agent.api.times import iso_time
+from sync.relay import Relay, RelayState
+
+CAPTURE_ONLY = "capture only"
+STATES = (CAPTURE_ONLY, *(state.value for state in RelayState))
+
+
+class SyncReport(TypedDict):
+    """The way to central: `trouble` and what follows say why it is not open."""
+
+    state: str
+    trouble: str | None
+    detail: str | None
+    httpStatus: int | None
+    failures: int
+    nextTryInSeconds: float | None
+    lastDeliveryAt: str | None
+    passes: int
+    delivered: int
+    refused: int
+
+
+def write_sync(context: Context) -> SyncReport:
+    """Say where the way to central stands; totals count since the start of the agent."""
+    if (relay := context.relay) is None:
+        return _CAPTURE_ONLY
+    status, totals = relay.status, relay.totals
+    return {
+        "state": status.state.value,
+        "trouble": status.trouble,
+        "detail": status.detail,
+        "httpStatus": status.http_status,
+        "failures": status.failures,
+        "nextTryInSeconds": _seconds_until(status.next_try_at),
+        "lastDeliveryAt": _wall_time(context, status.got_through_at),
+        "passes": totals.passes,
+        "delivered": totals.delivered,
+        "refused": totals.refused,
+    }
+
+
+def sync_gauges(relay: Relay | None) -> list[tuple[str, str, float]]:
+    """Return gauges for alerts: name without prefix, help, value; none where nothing is sent."""
+    if relay is None:
+        return []
+    status, totals = relay.status, relay.totals
+    holding = status.state is RelayState.HOLDING
+    return [
+        ("sync_holding", "1 while central refuses this agent as a caller", float(holding)),
+        ("sync_failures", "Passes in a row that central did not take", status.failures),
+        ("sync_passes", "Passes since the start", totals.passes),
+        ("sync_failed_passes", "Passes that did not come to their end", totals.failed_passes),
+        ("sync_delivered_events", "Events that central took since the start", totals.delivered),
+        ("sync_assumed_events", "Of these, those it said to have already", totals.assumed),
+        ("sync_refused_events", "Events that central refused since the start", totals.refused),
+    ]
+
+
+async def try_now(request: web.Request) -> web.Response:
+    """Begin a pass at once, whatever was waited for; `?pace=full` leaves the pauses out."""
+    context = request.app[CONTEXT]
+    if context.relay is None:
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "central.url is not set: captures are kept here and sent nowhere",
+            ErrorCode.NOT_CONFIGURED,
+        )
+    before = write_sync(context)
+    context.relay.try_now(at_full_speed=request.query.get("pace") == "full")
+    return web.Response(
+        status=HTTPStatus.ACCEPTED,
+        body=msgspec.json.encode(before),
+        headers={"Content-Type": "application/json"},
+    )
+
+
+def _seconds_until(at: float | None) -> float | None:
+    if at is None:
+        return None
+    return round(max(0.0, at - asyncio.get_running_loop().time()), 1)
+
+
+def _wall_time(context: Context, at: float | None) -> str | None:
+    """Put a moment of the loop's clock on the wall clock as it is now."""
+    if at is None:
+        return None
+    ago_seconds = asyncio.get_running_loop().time() - at
+    return iso_time(context.now().wall_us - round(ago_seconds * 1e6))
+
+
+_CAPTURE_ONLY: SyncReport = {
+    "state": CAPTURE_ONLY,
+    "trouble": None,
+    "detail": None,
+    "httpStatus": None,
+    "failures": 0,
+    "nextTryInSeconds": None,
+    "lastDeliveryAt": None,
+    "passes": 0,
+    "delivered": 0,
+    "refused": 0,
+}
