@@ -2,10 +2,10 @@
 
 import logging
 
-from sync.logs import log_event
 from agent.store.store import Store
 from agent.store.troubles import StorageTrouble
 from agent.store.writer import Writer
+from sync.logs import log_event
 
 _log = logging.getLogger(__name__)
 UPKEEP_SECONDS = 5

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync.logs import log_event
 from agent.store.database import DATABASE_FILE, Circumstances
 from agent.store.durable import sync_directory
 from agent.store.set_aside import has_strays, set_aside
@@ -20,6 +19,7 @@ from agent.store.troubles import (
     trouble_of,
 )
 from agent.store.vault import UnusableKey, open_vault
+from sync.logs import log_event
 
 _log = logging.getLogger(__name__)
 

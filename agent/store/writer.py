@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from sync.logs import log_event
 from agent.store.facts import Capture, Moment, Outcome
 from agent.store.store import (
     PAGES_BEFORE_FORCED_CHECKPOINT,
@@ -29,6 +28,7 @@ from agent.store.store import (
     Store,
 )
 from agent.store.troubles import StorageDamaged, StorageDown, StorageFull, StorageTrouble
+from sync.logs import log_event
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
