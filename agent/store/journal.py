@@ -25,9 +25,9 @@ from agent.store.facts import (
 )
 from agent.store.intake import Intake
 from agent.store.numbering import Numbering
-from agent.store.sameness import same_content
 from agent.store.sessions import KnownSession, LastAnswer, Sessions
 from agent.store.vault import Vault
+from sync.sameness import same_content
 from sync.wire import EventType
 
 
