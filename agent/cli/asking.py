@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 _STATUS = "/agent/v1/status"
 _TIMEOUT_SECONDS = 5.0
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_YES = (http.client.OK, http.client.ACCEPTED)
+_NO = (http.client.BAD_REQUEST, http.client.NOT_FOUND, http.client.CONFLICT)
 # An address that means "every one of this machine" is listened on, but not called.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+
+
+class RequestRefusedError(Exception):
+    """The agent says no; the text is its reason."""
 
 
 class AgentNotReachedError(Exception):
@@ -24,26 +30,41 @@ class AgentNotReachedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StatusAnswer:
-    """What the agent said: the JSON as it came, and its values."""
+class AgentAnswer:
+    """What the agent said: the HTTP status, the JSON as it came, and its value."""
 
+    status: int
     text: str
-    values: dict[str, object]
+    value: object
+
+    @property
+    def members(self) -> dict[str, object]:
+        """The members of a JSON object; empty for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
 
 
-def ask_status(settings: "Settings") -> StatusAnswer:
-    """Return the status of the agent that runs with `settings`; waits 5 seconds at most.
+def ask_status(settings: "Settings") -> AgentAnswer:
+    """Return the status of the agent that runs with `settings`; raises as `ask` does."""
+    answer = ask(settings, "GET", _STATUS)
+    if not isinstance(answer.value, dict):
+        raise _not_the_agent(_where(settings), answer.status)
+    return answer
 
-    Raises `AgentNotReachedError`, and `ConfigurationError` when the token or the
-    certificate cannot be read.
+
+def ask(settings: "Settings", method: str, path: str) -> AgentAnswer:
+    """Ask the agent that runs with `settings`; waits 5 seconds at most.
+
+    Raises `RequestRefusedError` where the agent says no with its three fields,
+    `AgentNotReachedError`, and `ConfigurationError` when the token or the certificate cannot
+    be read.
     """
-    where = f"{settings.api.host} port {settings.api.port}"
+    where = _where(settings)
     if settings.api.port == 0:
         raise AgentNotReachedError(
             "api.port is 0, so the agent listens on any free port; set a port to ask it"
         )
     try:
-        code, text = _get(settings, _STATUS)
+        code, text = _call(settings, method, path)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or error or type(error).__name__
         raise AgentNotReachedError(
@@ -53,14 +74,14 @@ def ask_status(settings: "Settings") -> StatusAnswer:
     return _understand(code, text, where)
 
 
-def _get(settings: "Settings", path: str) -> tuple[int, str]:
+def _call(settings: "Settings", method: str, path: str) -> tuple[int, str]:
     headers = {"Accept": "application/json", "Connection": "close"}
     if settings.api.token_file:
         token = read_secret(settings.api.token_file, "api.token_file")
         headers["Authorization"] = f"Bearer {token}"
     connection = _connection(settings)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read(_MAX_ANSWER_BYTES).decode("utf-8", "replace")
     finally:
@@ -90,19 +111,29 @@ def _trust_in(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def _understand(code: int, text: str, where: str) -> StatusAnswer:
+def _understand(code: int, text: str, where: str) -> AgentAnswer:
     if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
         raise AgentNotReachedError(
             f"the agent on {where} refuses to answer ({code}); check that api.token_file is the"
             " one it was started with, and restart it after a change"
         )
     try:
-        values = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
-        values = None
-    if code != http.client.OK or not isinstance(values, dict):
-        raise AgentNotReachedError(
-            f"what answers on {where} is not the agent, or in trouble (HTTP {code}); look at its"
-            " log, and at which program has the port"
-        )
-    return StatusAnswer(text.strip(), values)
+        value = None
+    if code in _NO and isinstance(value, dict) and isinstance(value.get("errorMessage"), str):
+        raise RequestRefusedError(value["errorMessage"])
+    if code not in _YES or not isinstance(value, dict | list):
+        raise _not_the_agent(where, code)
+    return AgentAnswer(code, text.strip(), value)
+
+
+def _not_the_agent(where: str, code: int) -> AgentNotReachedError:
+    return AgentNotReachedError(
+        f"what answers on {where} is not the agent, or in trouble (HTTP {code}); look at its"
+        " log, and at which program has the port"
+    )
+
+
+def _where(settings: "Settings") -> str:
+    return f"{settings.api.host} port {settings.api.port}"

@@ -2,35 +2,22 @@
 
 import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import IntEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from agent.config import Settings
-
-_NAME = "loyalty-agent"
-
-
-class ExitCode(IntEnum):
-    """What the agent's commands tell a script."""
-
-    FINE = 0
-    TROUBLE = 1
-    WRONG_USE = 2
-
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="The configuration file (TOML)."),
-]
+from agent.cli import delivery
+from agent.cli.arguments import (
+    NAME,
+    ConfigFile,
+    ExitCode,
+    settings_of,
+    unreached_agent_ends_it,
+    wrong_configuration_ends_it,
+)
 
 app = typer.Typer(
-    name=_NAME,
+    name=NAME,
     add_completion=False,
     no_args_is_help=True,
     # The library's own decoration costs a third of the start-up time, and its tracebacks show
@@ -43,14 +30,14 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command given on the command line and end the process with its exit code."""
-    app(prog_name=_NAME)
+    app(prog_name=NAME)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value alone
     if wanted:
         from sync.version import installed_version  # noqa: PLC0415 - needed by this option only
 
-        typer.echo(f"{_NAME} {installed_version()}")
+        typer.echo(f"{NAME} {installed_version()}")
         raise typer.Exit
 
 
@@ -71,7 +58,7 @@ def options(
 @app.command()
 def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Serve the tills until told to stop."""
-    settings = _settings(context, config)
+    settings = settings_of(context, config)
     from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
 
     configure_logging(settings.log.level, settings.log.format)
@@ -81,7 +68,7 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
 
     gc.freeze()
     gc.enable()
-    with _wrong_configuration_ends_it():
+    with wrong_configuration_ends_it():
         raise SystemExit(run_agent(settings))
 
 
@@ -92,11 +79,11 @@ def check_config(context: typer.Context, config: ConfigFile = None) -> None:
     The files that it names are looked at as well; then the settings that differ from the
     default are shown. Nothing is changed.
     """
-    settings = _settings(context, config)
+    settings = settings_of(context, config)
     from agent.cli.printing import print_values  # noqa: PLC0415 - keeps --help quick
     from agent.config import changed_settings, check_files  # noqa: PLC0415 - as above
 
-    with _wrong_configuration_ends_it():
+    with wrong_configuration_ends_it():
         check_files(settings)
     path = config or context.obj
     typer.echo(f"The configuration is fine: {path or 'no file, only defaults and environment'}.")
@@ -114,17 +101,13 @@ def status(
 
     The exit code is 1 when the agent is not reached, or its storage is not ready.
     """
-    settings = _settings(context, config)
-    from agent.cli.asking import AgentNotReachedError, ask_status  # noqa: PLC0415 - as above
+    settings = settings_of(context, config)
+    from agent.cli.asking import ask_status  # noqa: PLC0415 - as above
     from agent.cli.printing import flatten, print_values  # noqa: PLC0415 - as above
 
-    try:
-        with _wrong_configuration_ends_it():
-            answer = ask_status(settings)
-    except AgentNotReachedError as trouble:
-        typer.echo(f"{_NAME}: {trouble}", err=True)
-        raise typer.Exit(ExitCode.TROUBLE) from None
-    values = flatten(answer.values)
+    with unreached_agent_ends_it():
+        answer = ask_status(settings)
+    values = flatten(answer.members)
     if as_json:
         typer.echo(answer.text)
     else:
@@ -132,20 +115,5 @@ def status(
     raise typer.Exit(ExitCode.FINE if values.get("storage.state") == "ready" else ExitCode.TROUBLE)
 
 
-def _settings(context: typer.Context, config: Path | None) -> "Settings":
-    """Return the settings; `--config` counts before the command and after it."""
-    from agent.config import load_settings  # noqa: PLC0415 - keeps --help quick
-
-    with _wrong_configuration_ends_it():
-        return load_settings(config or context.obj, os.environ)
-
-
-@contextmanager
-def _wrong_configuration_ends_it() -> Iterator[None]:
-    from agent.config import ConfigurationError  # noqa: PLC0415 - keeps --help quick
-
-    try:
-        yield
-    except ConfigurationError as error:
-        typer.echo(f"{_NAME}: {error}", err=True)
-        raise typer.Exit(ExitCode.WRONG_USE) from None
+app.command("sync")(delivery.sync)
+app.add_typer(delivery.dead_letters, name="dead-letters")

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import typer
 
@@ -26,6 +27,63 @@ def print_values(title: str, values: Mapping[str, object]) -> None:
         return
     for name, text in shown.items():
         typer.echo(f"{name}: {text}")
+
+
+def print_rows(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows of the same names: a table on a terminal, else a line each, parted by tabs."""
+    texts = [{name: _text(value) for name, value in row.items()} for row in rows]
+    if not sys.stdout.isatty():
+        for row in texts:
+            typer.echo("\t".join(row.values()))
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow to load, needed on a terminal only
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    for name in texts[0]:
+        table.add_column(name, overflow="fold")
+    for row in texts:
+        table.add_row(*map(Text, row.values()))
+    Console().print(table)
+
+
+class Countdown:
+    """Shows on a terminal how a number of things to do gets less; nothing in a pipe."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._most = 0
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        from rich.progress import (  # noqa: PLC0415 - as above
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            disable=not sys.stdout.isatty(),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state on the screen."""
+        self._bar.stop()
+
+    def show(self, left: int) -> None:
+        """Take note that `left` are still to do; more may have come."""
+        self._most = max(self._most, left)
+        self._bar.update(self._task, total=self._most, completed=self._most - left)
 
 
 def _print_table(title: str, values: Mapping[str, str]) -> None:
