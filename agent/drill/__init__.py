@@ -1,0 +1,10 @@
+"""A rehearsal of a day with real parts in a scratch directory: `loyalty-agent drill`.
+
+Three tills, an agent and a receiver in processes of their own, and a line between them that
+can be cut. What the tills were promised is held against what head office then has.
+"""
+
+from agent.drill.day import Length, rehearse
+from agent.drill.verdict import Verdict
+
+__all__ = ["Length", "Verdict", "rehearse"]

@@ -1,0 +1,69 @@
+"""The line to head office: carries bytes both ways until it is cut."""
+
+import asyncio
+import contextlib
+
+
+class Line:
+    """A line from a free port of this machine to the receiver's port."""
+
+    def __init__(self, receiver_port: int) -> None:
+        self._receiver_port = receiver_port
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._is_up = True
+
+    async def open(self) -> int:
+        """Begin to carry; return the port."""
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        """End every call that is under way and let none through."""
+        self._is_up = False
+        for end in list(self._ends):
+            end.transport.abort()
+
+    def mend(self) -> None:
+        """Carry again."""
+        self._is_up = True
+
+    async def close(self) -> None:
+        """Take the line down."""
+        self.cut()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
+        try:
+            if self._is_up:
+                await self._connect(reader, writer)
+        except OSError:
+            pass  # an end hung up: so does the other
+        finally:
+            self._ends.discard(writer)
+            writer.transport.abort()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._receiver_port)
+        self._ends.add(back)
+        ways = [
+            asyncio.ensure_future(_pump(reader, back)),
+            asyncio.ensure_future(_pump(there, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            self._ends.discard(back)
+            back.transport.abort()
+
+
+async def _pump(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65_536):
+            drain.write(data)
+            await drain.drain()

@@ -1,0 +1,163 @@
+"""Agent and receiver as processes of their own, on a scratch directory."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+_STORE, _TILL = "drill-store", "drill-till"
+_AGENT = ("-m", "agent")
+_RECEIVER = ("-m", "sync.receiver")
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+
+
+class PartFailed(Exception):  # noqa: N818 - names what happened
+    """A part of the drill did not start; the text is the end of what it said."""
+
+
+class Part:
+    """A program with its configuration; its log goes to a file beside it."""
+
+    def __init__(self, program: tuple[str, ...], directory: Path, settings: str) -> None:
+        self._arguments = (*program, "--config", str(directory.with_suffix(".toml")))
+        self._log = directory.with_suffix(".log")
+        directory.with_suffix(".toml").write_text(settings)
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self, command: str, event: str) -> dict[str, object]:
+        """Run `command`; return the fields of its first log line of `event`."""
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *self._arguments,
+            command,
+            env=_environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.ensure_future(self._read(process, event, said))
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                return await said
+        except TimeoutError:
+            raise PartFailed(f"{command} said nothing of {event}: {self._log}") from None
+
+    async def ask(self, *command: str) -> str:
+        """Run `command` to its end; return what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *self._arguments,
+            *command,
+            env=_environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        printed, wrong = await process.communicate()
+        if process.returncode:
+            raise PartFailed(wrong.decode(errors="replace"))
+        return printed.decode().strip()
+
+    async def crash(self) -> None:
+        """End it in the middle of what it does."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._gone()
+
+    async def stop(self) -> None:
+        """Ask it to end; end it where it does not. Twice is harmless."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+        await self._gone()
+
+    async def _gone(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and self._reading is not None:
+            await process.wait()
+            await self._reading
+
+    async def _read(
+        self,
+        process: asyncio.subprocess.Process,
+        event: str,
+        said: "asyncio.Future[dict[str, object]]",
+    ) -> None:
+        with self._log.open("ab") as log:
+            while process.stderr and (line := await process.stderr.readline()):
+                log.write(line)
+                fields = _fields(line)
+                if fields.get("event") == event and not said.done():
+                    said.set_result(fields)
+        if not said.done():
+            said.set_exception(PartFailed(f"it ended: {_last_lines(self._log)}"))
+
+
+def receiver_in(directory: Path) -> Part:
+    """Return a receiver on a free port with its database in `directory`."""
+    return Part(
+        _RECEIVER,
+        directory,
+        f"[server]\nport = 0\n[storage]\ndirectory = {_quoted(directory)}\n"
+        '[log]\nformat = "json"\n',
+    )
+
+
+async def enrolled(receiver: Part) -> str:
+    """Return a token for the drill's agent."""
+    return await receiver.ask("enroll", _STORE, _TILL)
+
+
+def agent_in(directory: Path, port: int, central_url: str, token_file: Path) -> Part:
+    """Return an agent on `port` that delivers to `central_url`."""
+    return Part(
+        _AGENT,
+        directory,
+        f'[store]\nstore_id = "{_STORE}"\ntill_id = "{_TILL}"\n'
+        f"[api]\nport = {port}\n[storage]\ndirectory = {_quoted(directory)}\n"
+        f'[central]\nurl = "{central_url}"\n'
+        f'[central.auth]\nkind = "bearer"\ntoken_file = {_quoted(token_file)}\n'
+        "[sync]\ninterval_seconds = 1\ntimeout_seconds = 5\nbackoff_base_seconds = 0.2\n"
+        'backoff_cap_seconds = 1\n[log]\nformat = "json"\n',
+    )
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _environment() -> dict[str, str]:
+    """Leave out what would configure the parts otherwise."""
+    ours = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path))
+
+
+def _fields(line: bytes) -> dict[str, object]:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _last_lines(log: Path) -> str:
+    return " / ".join(log.read_text(errors="replace").splitlines()[-3:])
