@@ -1,0 +1,69 @@
+"""What an exception on the network means. No text here repeats an address, an id or a URL."""
+
+import os
+import ssl
+
+import aiohttp
+
+from sync.outcomes import Trouble, TryLater
+
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
+_WRONG_TIME = {9: "not yet valid", 10: "expired"}
+
+
+class AnswerLost(aiohttp.ClientError):
+    """The connection ended after the request was begun: what became of it is unknown."""
+
+
+# The first that fits counts: what is narrower stands above what is wider.
+_MEANINGS: tuple[tuple[type[Exception], Trouble, str], ...] = (
+    (aiohttp.ClientHttpProxyError, Trouble.NO_LINE, "the proxy refuses the connection"),
+    (aiohttp.ClientProxyConnectionError, Trouble.NO_LINE, "the proxy cannot be reached"),
+    (aiohttp.ClientConnectorDNSError, Trouble.NO_LINE, "central's name cannot be resolved"),
+    (aiohttp.ClientConnectorError, Trouble.NO_LINE, "no connection to central"),
+    (aiohttp.ConnectionTimeoutError, Trouble.NO_LINE, "no connection to central in time"),
+    (TimeoutError, Trouble.NO_ANSWER, "no answer in time"),
+    (aiohttp.ClientPayloadError, Trouble.NO_ANSWER, "the answer broke off"),
+    (aiohttp.ClientResponseError, Trouble.NOT_CENTRAL, "the answer is not HTTP"),
+)
+
+
+def trouble_of(error: Exception) -> TryLater:
+    """Return what `error`, raised by the client, says of the way to central."""
+    distrust = _distrust(error)
+    if distrust is not None:
+        return distrust
+    for kind, trouble, detail in _MEANINGS:
+        if isinstance(error, kind):
+            return TryLater(trouble, detail + _reason(error))
+    return TryLater(Trouble.NO_ANSWER, "the connection ended before the answer")
+
+
+def _distrust(error: Exception) -> TryLater | None:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _wrong_time(error.verify_code) or TryLater(
+            Trouble.TLS, f"central's certificate is not trusted: {error.verify_message}"
+        )
+    if isinstance(error, ssl.SSLError):
+        return TryLater(Trouble.TLS, f"no secure connection: {error.reason or 'it broke off'}")
+    return None
+
+
+def _wrong_time(verify_code: int) -> TryLater | None:
+    if verify_code not in _WRONG_TIME:
+        return None
+    return TryLater(
+        Trouble.CLOCK,
+        f"central's certificate is {_WRONG_TIME[verify_code]} by this machine's clock, which may"
+        " be wrong: set the clock, or have the certificate renewed",
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f" ({error.status})"
+    # Where several addresses were tried, asyncio puts them into the text and gives no number.
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    return f": {os.strerror(number)}" if number and number > 0 else ""

@@ -1,0 +1,32 @@
+"""A scripted central, and a way to it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sync.transports.batch import BatchTransport
+from sync.transports.caller import Caller
+from tests.central import ScriptedCentral
+from tests.sync.transports.parts import Naps, batch_transport, caller_to
+
+
+@pytest.fixture
+async def central() -> AsyncIterator[ScriptedCentral]:
+    async with ScriptedCentral() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def caller(central: ScriptedCentral) -> AsyncIterator[Caller]:
+    async with caller_to(central.url) as one:
+        yield one
+
+
+@pytest.fixture
+def naps() -> Naps:
+    return Naps()
+
+
+@pytest.fixture
+def batch(caller: Caller, naps: Naps) -> BatchTransport:
+    return batch_transport(caller, naps)

@@ -1,0 +1,115 @@
+"""What the tests of the transports are made of: events, windows, and transports to a fake."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from sync.outbox import OutboxEvent, Portion, Window
+from sync.outcomes import Verdict
+from sync.push import Delivery
+from sync.transports.attempts import Attempts
+from sync.transports.auth import Credentials, NoCredentials
+from sync.transports.batch import BatchTransport
+from sync.transports.caller import Caller
+from sync.transports.http import Line, LineRules
+from sync.transports.sender import Sender
+from sync.wire import EventType
+
+EPOCH = "6ec0bd7f-11c0-43da-975e-2a8ad9ebae0b"
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+NOW_US = 1_772_600_767_000_000
+BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """Clocks that stand."""
+
+    wall_us: int = NOW_US
+    monotonic_us: int = 123_000_000
+
+
+def sender() -> Sender:
+    return Sender("store-1", "till-1", BOOT, "0.1.0", Stands)
+
+
+def session(number: int, correlation_id: str | None = None, **fields: str) -> OutboxEvent:
+    """A session start; position and sequence are `number`."""
+    name = correlation_id or f"session-{number}"
+    body = json.dumps({"correlationId": name, **fields}, separators=(",", ":")).encode()
+    return OutboxEvent(
+        position=number,
+        sequence=number,
+        type=EventType.SESSION_STARTED,
+        session=number,
+        correlation_id=name,
+        occurred_at_us=NOW_US + number,
+        monotonic_us=number,
+        boot_id=BOOT,
+        query_locale=None,
+        body=body,
+    )
+
+
+def answer(
+    number: int, of: OutboxEvent, status: str = "accepted", address: str = "a@example.com"
+) -> OutboxEvent:
+    """An answer to the e-mail prompt of the session `of`."""
+    members = {"emailAddress": address, "status": status}
+    if status != "accepted":
+        del members["emailAddress"]
+    return replace(
+        of,
+        position=number,
+        sequence=number,
+        type=EventType.EMAIL_ANSWERED,
+        occurred_at_us=NOW_US + number,
+        query_locale=None,
+        body=json.dumps(members).encode(),
+    )
+
+
+def sessions(first: int, last: int) -> list[OutboxEvent]:
+    return [session(number) for number in range(first, last + 1)]
+
+
+def window(*events: OutboxEvent, base_sequence: int = 1) -> Window:
+    return Window(EPOCH, base_sequence, events)
+
+
+def verdicts(delivery: Delivery) -> dict[int, Verdict]:
+    """What was judged, by sequence; each event at most once."""
+    found = {judged.event.sequence: judged.verdict for judged in delivery.judged}
+    assert len(found) == len(delivery.judged)
+    return found
+
+
+class Naps:
+    """Sleeps that take no time, and what they would have taken."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+@asynccontextmanager
+async def caller_to(
+    url: str, credentials: Credentials | None = None, **rules: object
+) -> AsyncIterator[Caller]:
+    """A caller with a line of its own, closed at the end."""
+    line = Line(replace(LineRules(timeout_seconds=10), **rules))  # type: ignore[arg-type]
+    try:
+        yield Caller(line, url, credentials or NoCredentials(), lambda: NOW)
+    finally:
+        await line.close()
+
+
+def batch_transport(
+    caller: Caller, naps: Naps | None = None, portion: Portion | None = None
+) -> BatchTransport:
+    attempts = Attempts(lambda: 0.5, naps or Naps())
+    return BatchTransport(caller, sender(), attempts, portion or Portion(500, 1_048_576))
