@@ -20,7 +20,9 @@ Row = TypeVar("Row", bound=tuple[object, ...])
 
 ADD_EPOCH = compiled(insert(_epoch))
 ALL_EPOCHS = compiled(
-    select(_epoch.c.number, _epoch.c.epoch, _epoch.c.base_position).order_by(_epoch.c.number)
+    select(_epoch.c.number, _epoch.c.epoch, _epoch.c.base_position).order_by(
+        _epoch.c.base_position, _epoch.c.number
+    )
 )
 # Purged events leave their numbers used: they were settled, and what is settled is remembered.
 LAST_POSITION = compiled(
@@ -44,8 +46,26 @@ class EpochBase:
     base_position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The positions of an epoch: above `base_position`, up to `last_position`."""
+
+    epoch: str
+    base_position: int
+    last_position: int
+
+    @property
+    def last_sequence(self) -> int:
+        """The last sequence of the epoch; 0: it has none."""
+        return self.last_position - self.base_position
+
+
 class Numbering:
-    """Gives out positions and translates them; holds every epoch of the file (a few)."""
+    """Gives out positions and translates them; holds every epoch of the file (a few).
+
+    They stand in the order of their bases: the last one is current. One that began late to
+    take over the end of an older one stands where its positions are.
+    """
 
     def __init__(self, epochs: list[EpochBase], last_position: int) -> None:
         self._epochs = epochs
@@ -55,6 +75,11 @@ class Numbering:
     def current(self) -> EpochBase | None:
         """The epoch that new captures belong to; None in a fresh file."""
         return self._epochs[-1] if self._epochs else None
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next epoch to begin."""
+        return 1 + max((epoch.number for epoch in self._epochs), default=0)
 
     @property
     def last(self) -> Receipt:
@@ -73,17 +98,43 @@ class Numbering:
         """Return the sequence at `position` in the current epoch; 0 where it lies before that."""
         return max(0, position - self._epochs[-1].base_position)
 
+    @property
+    def extents(self) -> list[Extent]:
+        """Where each epoch lies, the current one last."""
+        ends = [later.base_position for later in self._epochs[1:]] + [self.last_position]
+        return [
+            Extent(known.epoch, known.base_position, end)
+            for known, end in zip(self._epochs, ends, strict=True)
+        ]
+
     def extent_of(self, epoch: str) -> int | None:
         """Return the last sequence of `epoch` in this file; None if the file does not know it."""
-        ends = [later.base_position for later in self._epochs[1:]] + [self.last_position]
-        for known, end in zip(self._epochs, ends, strict=True):
-            if known.epoch == epoch:
-                return end - known.base_position
-        return None
+        extent = self.find(epoch)
+        return None if extent is None else extent.last_sequence
+
+    def find(self, epoch: str) -> Extent | None:
+        """Return where `epoch` lies; None if the file does not know it."""
+        return next((extent for extent in self.extents if extent.epoch == epoch), None)
+
+    def extent_at(self, position: int) -> Extent:
+        """Return where the epoch of the event at `position` lies."""
+        return next(extent for extent in reversed(self.extents) if extent.base_position < position)
+
+    def position_of(self, epoch: str, sequence: int) -> int | None:
+        """Return the position behind a receipt; None where this file never gave it."""
+        extent = self.find(epoch)
+        if extent is None or not 1 <= sequence <= extent.last_sequence:
+            return None
+        return extent.base_position + sequence
 
     def advance_to(self, position: int) -> None:
         """Note that everything up to `position` is committed."""
         self.last_position = position
+
+    def take_over(self, other: "Numbering") -> None:
+        """Go on as `other`, for all who hold this one: a new epoch is committed."""
+        self._epochs = other._epochs  # noqa: SLF001 - one of its own kind
+        self.last_position = other.last_position
 
 
 def sensible(rows: Iterable[Row]) -> Iterator[Row]:
@@ -103,14 +154,22 @@ def read_numbering(connection: sqlite3.Connection) -> Numbering:
 
 
 def begin_epoch(
-    connection: sqlite3.Connection, numbering: Numbering, *, epoch: str, at_us: int, reason: str
+    connection: sqlite3.Connection,
+    numbering: Numbering,
+    *,
+    epoch: str,
+    at_us: int,
+    reason: str,
+    base_position: int | None = None,
 ) -> Numbering:
-    """Begin `epoch` after the last position, in a transaction of its own."""
-    number = 1 + (numbering.current.number if numbering.current else 0)
+    """Begin `epoch` after `base_position` (None: the last one), in the caller's transaction.
+
+    Events above, up to the next epoch's base, belong to it from now on.
+    """
     values = {
-        "number": number,
+        "number": numbering.next_number,
         "epoch": epoch,
-        "base_position": numbering.last_position,
+        "base_position": numbering.last_position if base_position is None else base_position,
         "began_at_us": at_us,
         "reason": reason,
     }

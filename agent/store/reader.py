@@ -1,26 +1,20 @@
-"""What others may ask of the store: short questions on read-only connections of their own.
+"""What others may ask of the store: short questions on read-only connections of their own."""
 
-A connection is opened for each question and closed after it: a reader that stayed would
-hold the WAL back, and would go on reading a file that was set aside.
-"""
-
-import contextlib
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
 
-from agent.store.database import DATABASE_FILE, database_bytes
+from agent.store.database import database_bytes
 from agent.store.facts import DeliveryState, Receipt
 from agent.store.numbering import read_numbering
+from agent.store.read_only import read_only
 from agent.store.set_aside import list_set_aside
+from agent.store.standing import is_central, number_of_central
 from agent.store.statements import compiled, constant
 from agent.store.tables import (
     DeadLetter,
     Delivery,
-    Destination,
     EmailAnswer,
     Event,
     Session,
@@ -29,23 +23,17 @@ from agent.store.tables import (
 )
 from agent.store.troubles import free_bytes
 
-CENTRAL = "central"
 _event = table_of(Event)
 _session = table_of(Session)
 _answer = table_of(EmailAnswer)
-_destination = table_of(Destination)
 _delivery = table_of(Delivery)
 _settled = table_of(Settled)
 _dead = table_of(DeadLetter)
-_central = constant(CENTRAL)
 
-_watermark = func.coalesce(
-    select(_destination.c.watermark).where(_destination.c.name == _central).scalar_subquery(),
-    constant(0),
-)
+_watermark = number_of_central("watermark")
 _delivered_at = (
     select(_delivery.c.delivered_at_us)
-    .where(_delivery.c.destination == _central, _delivery.c.through_position >= _event.c.position)
+    .where(_delivery.c.destination == is_central, _delivery.c.through_position >= _event.c.position)
     .order_by(_delivery.c.through_position)
     .limit(constant(1))
     .offset(constant(0))
@@ -70,9 +58,11 @@ CAPTURES_OF_SESSION = compiled(
     .join(_captures, _captures.c.position == _event.c.position)
     .outerjoin(
         _settled,
-        and_(_settled.c.destination == _central, _settled.c.position == _event.c.position),
+        and_(_settled.c.destination == is_central, _settled.c.position == _event.c.position),
     )
-    .outerjoin(_dead, and_(_dead.c.destination == _central, _dead.c.position == _event.c.position))
+    .outerjoin(
+        _dead, and_(_dead.c.destination == is_central, _dead.c.position == _event.c.position)
+    )
     .order_by(_event.c.position)
 )
 _first_waiting = (
@@ -83,11 +73,11 @@ BACKLOG = compiled(
         _watermark,
         select(func.count())
         .select_from(_settled)
-        .where(_settled.c.destination == _central)
+        .where(_settled.c.destination == is_central, _settled.c.position > _watermark)
         .scalar_subquery(),
         select(func.count())
         .select_from(_dead)
-        .where(_dead.c.destination == _central)
+        .where(_dead.c.destination == is_central, _dead.c.discarded_at_us.is_(None))
         .scalar_subquery(),
         select(_event.c.occurred_at_us)
         .where(_event.c.position == _first_waiting)
@@ -129,7 +119,7 @@ class Reader:
 
     def session(self, correlation_id: str) -> list[CaptureStatus]:
         """Return the session start and its answers, in order; empty when there is none."""
-        with self._connection() as connection:
+        with read_only(self._directory) as connection:
             numbering = read_numbering(connection)
             rows = connection.execute(
                 CAPTURES_OF_SESSION.sql, (correlation_id,) * len(CAPTURES_OF_SESSION.names)
@@ -147,7 +137,7 @@ class Reader:
 
     def status(self) -> StoreStatus:
         """Count what waits and measure what it takes; does not depend on the backlog."""
-        with self._connection() as connection:
+        with read_only(self._directory) as connection:
             numbering = read_numbering(connection)
             row = connection.execute(BACKLOG.sql).fetchone()
         watermark, settled_ahead, dead_letters, oldest_us = row
@@ -161,16 +151,6 @@ class Reader:
             free_bytes=free_bytes(self._directory),
             set_aside=list_set_aside(self._directory),
         )
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        uri = f"{(self._directory / DATABASE_FILE).absolute().as_uri()}?mode=ro"
-        with contextlib.closing(
-            sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
-        ) as connection:
-            # One snapshot for all statements of a question.
-            connection.execute("BEGIN")
-            yield connection
 
 
 def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:

@@ -5,10 +5,11 @@ tables stay the one place where columns are named; the hot way runs the compiled
 the driver's connection.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ClauseElement, ColumnElement, literal_column
+import msgspec
+from sqlalchemy import ClauseElement, ColumnElement, Select, bindparam, func, literal_column, select
 from sqlalchemy.dialects import sqlite
 
 
@@ -35,3 +36,13 @@ def compiled(clause: ClauseElement) -> Statement:
 def constant(value: int | str) -> ColumnElement[int | str]:
     """Write `value`, a constant of this program, into the statement's text."""
     return literal_column(repr(value))
+
+
+def listed(name: str) -> Select[tuple[int]]:
+    """Select the numbers of the parameter `name`, given by `as_list`."""
+    return select(func.json_each(bindparam(name)).table_valued("value").c.value)
+
+
+def as_list(numbers: Iterable[int]) -> str:
+    """Write numbers as one value, for a statement with `listed`."""
+    return msgspec.json.encode(list(numbers)).decode()

@@ -19,6 +19,7 @@ from agent.store.database import (
 from agent.store.facts import Capture, Moment, Outcome, Receipt
 from agent.store.journal import Journal
 from agent.store.mark import Mark, read_mark
+from agent.store.numbering import Numbering, begin_epoch
 from agent.store.space import Limits, Space
 from agent.store.transactions import transaction
 from agent.store.troubles import StorageFull, StorageTrouble, trouble_of
@@ -46,6 +47,7 @@ class Store:
         self, directory: Path, vault: Vault, limits: Limits, circumstances: Circumstances
     ) -> None:
         self.directory = directory
+        self._circumstances = circumstances
         self.space = Space(directory, limits)
         found = read_mark(directory)
         self.connection = connect_for_writing(directory / DATABASE_FILE, found, circumstances)
@@ -85,12 +87,55 @@ class Store:
         self._note(self.numbering.last)
         return outcomes
 
-    def run(self, chore: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `chore` in a transaction of its own; allowed on a full disk."""
-        # Nothing that it erases, purges or renumbers may be answered for from memory.
-        self._journal.forget()
+    def run(self, chore: Callable[[sqlite3.Connection], T], *, touches_captures: bool = True) -> T:
+        """Run `chore` in a transaction of its own; allowed on a full disk.
+
+        One that does not touch captures leaves sessions and answers as the journal knows them.
+        """
+        if touches_captures:
+            # Nothing that it purges may be answered for from memory.
+            self._journal.forget()
+        before = self.connection.total_changes
         with self._naming_trouble(), transaction(self.connection):
-            return chore(self.connection)
+            result = chore(self.connection)
+        if rows := self.connection.total_changes - before:
+            self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
+        return result
+
+    def renumber(self, receipt: Receipt, also: Callable[[sqlite3.Connection, int], object]) -> None:
+        """Begin a new epoch with what follows `receipt` in its epoch.
+
+        `also` does, in the same transaction, what else is due, given the new epoch's base.
+        Where nothing follows, only the current epoch ends: new captures go to the next one.
+        """
+        extent = self.numbering.find(receipt.epoch)
+        if extent is None:
+            return
+        is_current = receipt.epoch == self.numbering.last.epoch
+        sequence = min(receipt.sequence, extent.last_sequence)
+        if is_current:
+            self._note_less(Receipt(receipt.epoch, sequence))
+        elif sequence == extent.last_sequence:
+            return
+        base = extent.base_position + sequence
+        self.numbering.take_over(self.run(lambda connection: self._begin(connection, base, also)))
+        self._note(self.numbering.last)
+
+    def _begin(
+        self,
+        connection: sqlite3.Connection,
+        base: int,
+        also: Callable[[sqlite3.Connection, int], object],
+    ) -> Numbering:
+        also(connection, base)
+        return begin_epoch(
+            connection,
+            self.numbering,
+            epoch=self._circumstances.new_epoch(),
+            at_us=self._circumstances.now_us(),
+            reason="central knows other events under these numbers",
+            base_position=base,
+        )
 
     def checkpoint(self) -> None:
         """Carry the WAL into the database file, as far as no reader needs it."""
@@ -116,6 +161,12 @@ class Store:
     def close(self) -> None:
         """Sync the mark and close the file; SQLite carries the rest of the WAL over."""
         self._files.close()
+
+    def _note_less(self, receipt: Receipt) -> None:
+        """Lower the mark before an epoch becomes shorter: a crash is no step back of the file."""
+        with self._naming_trouble():
+            self._mark.note(receipt.epoch, receipt.sequence)
+            self._mark.sync()
 
     def _note(self, last: Receipt) -> None:
         # The commit stands whatever becomes of the note; one that is too low only guards less.

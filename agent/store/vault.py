@@ -80,6 +80,11 @@ def open_vault(key_file: Path) -> Vault:
     return Vault(_read_key(text, key_file))
 
 
+def read_vault(key_file: Path) -> Vault:
+    """Open the vault with the key that is there. Raises `UnusableKey` or `OSError`."""
+    return Vault(_read_key(key_file.read_bytes(), key_file))
+
+
 def _read_key(text: bytes, key_file: Path) -> bytes:
     try:
         secret = base64.b64decode(text.strip(), validate=True)

@@ -10,6 +10,7 @@ from agent.store import numbering, reader, sessions
 from agent.store.database import DATABASE_FILE
 from agent.store.facts import DeliveryState, EmailStatus, Receipt
 from agent.store.numbering import LAST_POSITION
+from agent.store.read_only import read_only
 from agent.store.reader import Reader
 from agent.store.set_aside import set_aside
 from agent.store.statements import Statement
@@ -165,7 +166,7 @@ def test_a_reader_sees_what_is_committed_and_holds_nothing_back(tmp_path: Path) 
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     with (
         opened(tmp_path),
-        Reader(tmp_path)._connection() as connection,  # noqa: SLF001 - that it is read-only is the promise
+        read_only(tmp_path) as connection,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
         connection.execute("DELETE FROM epoch")

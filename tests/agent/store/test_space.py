@@ -95,7 +95,9 @@ def test_a_full_store_refuses_captures_and_still_runs_chores(tmp_path: Path) -> 
         with pytest.raises(StorageFull):
             record(store, session())
         store.run(
-            lambda connection: connection.execute("INSERT INTO destination (name, watermark) VALUES ('central', 1)")
+            lambda connection: connection.execute(
+                "INSERT INTO destination (name, watermark) VALUES ('central', 1)"
+            )
         )
 
 

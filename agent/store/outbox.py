@@ -1,0 +1,92 @@
+"""The outbox on the agent's store: what waits for central, and what became of it there.
+
+Questions go over read-only connections of their own, in a thread; what changes goes through
+the writer, in transactions so short that a till does not notice them.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from agent.store.attempts import end_attempt, note_attempt
+from agent.store.facts import Receipt
+from agent.store.outbox_reading import WindowReader
+from agent.store.outbox_storage import OutboxStorage
+from agent.store.readdressing import Readdressing
+from agent.store.rewinding import rewind, rewind_to
+from agent.store.settling import Judgement, settle
+from agent.store.writer import Writer
+from sync.outbox import Judged, OutboxEvent, Portion, Window
+
+MOST_IN_A_TRANSACTION = 500
+
+
+class StoreOutbox:
+    """The events of this machine, until central has them: `sync.outbox.Outbox`.
+
+    Of the event loop's thread. Every method raises `OutboxUnavailable` where the storage
+    fails it.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        directory: Path,
+        key_file: Path,
+        *,
+        now_us: Callable[[], int],
+        agent_version: str,
+    ) -> None:
+        self._storage = OutboxStorage(directory, writer)
+        self._windows = WindowReader(Readdressing(key_file))
+        self._now_us = now_us
+        self._agent_version = agent_version
+
+    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+        """Return the lowest events that are not settled, of one epoch, from above `after`."""
+        return await self._storage.ask(lambda c: self._windows.waiting(c, portion, after))
+
+    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+        """Return the dead letters that are to be tried again, of one epoch, above `after`."""
+        return await self._storage.ask(lambda c: self._windows.to_retry(c, portion, after))
+
+    async def note_attempt(self, window: Window) -> None:
+        """Note durably, before anything is sent, that `window` is about to be tried."""
+        positions = [event.position for event in window.events]
+        await self._storage.change(lambda c: note_attempt(c, positions))
+
+    async def settle(self, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()) -> None:
+        """Keep durably what became of a window, and which of it may have arrived unnoticed."""
+        judgement = Judgement(self._now_us(), self._agent_version)
+        rest, in_doubt = list(judged), [event.position for event in doubtful]
+        while len(rest) > MOST_IN_A_TRANSACTION:
+            some, rest = rest[:MOST_IN_A_TRANSACTION], rest[MOST_IN_A_TRANSACTION:]
+            await self._storage.change(partial(settle, judged=some, judgement=judgement))
+        await self._storage.change(lambda c: _settle_and_end(c, rest, in_doubt, judgement))
+
+    async def rewind(self, epoch: str, expected_sequence: int) -> bool:
+        """Let all from `expected_sequence` on, or from the lowest held, wait again.
+
+        Returns whether anything now waits that did not before.
+        """
+        return await self._storage.change(lambda c: rewind(c, epoch, expected_sequence))
+
+    async def renumber(self, epoch: str, after_sequence: int) -> None:
+        """Begin a new epoch; what follows `after_sequence` of `epoch` moves into it.
+
+        All that moved waits again, as central has nothing of a new epoch. Later epochs keep
+        their numbers: where `epoch` is not the current one, only its own end moves.
+        """
+        receipt = Receipt(epoch, max(after_sequence, 0))
+        await self._storage.run(lambda store: store.renumber(receipt, rewind_to))
+
+
+def _settle_and_end(
+    connection: sqlite3.Connection,
+    judged: Sequence[Judged],
+    doubtful: Sequence[int],
+    judgement: Judgement,
+) -> None:
+    settle(connection, judged, judgement)
+    end_attempt(connection, [one.event.position for one in judged], doubtful)

@@ -1,0 +1,110 @@
+"""Sets aside what central refuses, and takes off again what it accepts after all."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import bindparam, delete, null, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from agent.store.standing import is_central
+from agent.store.statements import as_list, compiled, constant, listed
+from agent.store.tables import DeadLetter, EmailAnswer, table_of
+from sync.outcomes import Refused
+from sync.wire import ErrorCode
+
+_dead = table_of(DeadLetter)
+_answer = table_of(EmailAnswer)
+_listed = listed("positions")
+_SAID = ("error_code", "error_message", "http_status", "refused_at_us", "agent_version")
+_refused = insert(_dead).values(
+    {name: bindparam(name) for name in ("position", *_SAID)}
+    | {
+        "destination": is_central,
+        "attempts": constant(1),
+        "retry_wanted": constant(0),
+        "discarded_at_us": null(),
+    }
+)
+
+KEEP_REFUSED = compiled(
+    _refused.on_conflict_do_update(
+        index_elements=["destination", "position"],
+        set_={name: _refused.excluded[name] for name in (*_SAID, "retry_wanted")}
+        | {"attempts": _dead.c.attempts + constant(1)},
+    ).inline()
+)
+TAKE_OFF = compiled(
+    delete(_dead)
+    .where(_dead.c.destination == is_central, _dead.c.position.in_(_listed))
+    .returning(_dead.c.position)
+)
+WANT_ANSWERS = compiled(
+    update(_dead)
+    .where(
+        _dead.c.destination == is_central,
+        _dead.c.error_code == constant(ErrorCode.SESSION_REFUSED.value),
+        _dead.c.discarded_at_us.is_(None),
+        _dead.c.position.in_(
+            select(_answer.c.position).where(_answer.c.session_position.in_(_listed))
+        ),
+    )
+    .values(retry_wanted=constant(1))
+)
+ERASE = compiled(
+    update(_answer)
+    .where(
+        _answer.c.position.in_(_listed),
+        _answer.c.position <= bindparam("through"),
+        _answer.c.address.is_not(None),
+    )
+    .values(address=null())
+)
+
+
+def keep_refused(
+    connection: sqlite3.Connection,
+    refused: Mapping[int, Refused],
+    at_us: int,
+    agent_version: str,
+) -> None:
+    """Keep by position why each was refused; one refused before has one attempt more."""
+    rows = [
+        KEEP_REFUSED.row(
+            {
+                "position": position,
+                "error_code": verdict.error_code,
+                "error_message": verdict.error_message,
+                "http_status": verdict.http_status,
+                "refused_at_us": at_us,
+                "agent_version": agent_version,
+            }
+        )
+        for position, verdict in refused.items()
+    ]
+    connection.executemany(KEEP_REFUSED.sql, rows)
+
+
+def take_off_delivered(
+    connection: sqlite3.Connection, delivered: Sequence[int], erased_through: int
+) -> list[int]:
+    """Return which of `delivered` were dead letters; they are none any more.
+
+    Their addresses go where those around them have gone. Answers that were refused because
+    of their session are to be tried again.
+    """
+    rows = connection.execute(TAKE_OFF.sql, (as_list(delivered),)).fetchall()
+    late = [position for (position,) in rows]
+    if late:
+        erase_at(connection, late, erased_through)
+        want_answers(connection, late)
+    return late
+
+
+def want_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> None:
+    """Have the answers tried again that were refused because `sessions` were."""
+    connection.execute(WANT_ANSWERS.sql, (as_list(sessions),))
+
+
+def erase_at(connection: sqlite3.Connection, positions: Sequence[int], through: int) -> None:
+    """Erase the addresses of the answers at `positions`, none of them above `through`."""
+    connection.execute(ERASE.sql, ERASE.row({"positions": as_list(positions), "through": through}))

@@ -1,0 +1,111 @@
+"""A running outbox for tests: a real file, the real writer, a clock that a test sets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.store.facts import Capture, Outcome, Recorded
+from agent.store.outbox import StoreOutbox
+from agent.store.space import Limits
+from agent.store.writer import Writer
+from sync.outbox import Judged, OutboxEvent, Portion, Window
+from sync.outcomes import Delivered, Refused
+from tests.agent.store.parts import AT, KEY_FILE, LIMITS, Epochs, opener
+
+UNANSWERED_SECONDS = 60
+PLENTY = Portion(events=1000, max_bytes=2**30)
+REFUSED = Refused("CODE", "a reason", 400)
+DELIVERED = Delivered()
+
+
+class Unwatched:
+    """A commit watch that does not look."""
+
+    def committed(self, captures: int, seconds: float) -> None:
+        """Note nothing."""
+
+
+@dataclass
+class Clock:
+    """Stands still until a test moves it. Microseconds since 1970 UTC."""
+
+    now_us: int = AT.wall_us
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.now_us
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Move on."""
+        self.now_us += round(seconds * 1_000_000)
+
+
+@dataclass
+class OutboxRig:
+    """An outbox, its writer, and short ways to use them."""
+
+    directory: Path
+    writer: Writer
+    outbox: StoreOutbox
+    clock: Clock
+
+    async def capture(self, *captures: Capture) -> list[str]:
+        """Record `captures`, one after another; return their receipts."""
+        return [receipt_of(await self.writer.record(one, AT)) for one in captures]
+
+    async def window(self, events: int = 1000, after: int = 0) -> Window:
+        """Read what waits."""
+        return await self.outbox.read(Portion(events, 2**30), after=after)
+
+    async def positions(self) -> list[int]:
+        """Return where the events stand that wait."""
+        return [event.position for event in (await self.window()).events]
+
+    async def deliver(self, *events: OutboxEvent) -> None:
+        """Settle `events` as delivered."""
+        await self.outbox.settle(judged(events))
+
+    async def refuse(self, *events: OutboxEvent, verdict: Refused = REFUSED) -> None:
+        """Settle `events` as refused."""
+        await self.outbox.settle([Judged(event, verdict) for event in events])
+
+    async def deliver_all(self) -> None:
+        """Settle all that waits as delivered."""
+        while events := (await self.window()).events:
+            await self.deliver(*events)
+
+
+def judged(events: Sequence[OutboxEvent]) -> list[Judged]:
+    """Say of all `events` that they were delivered."""
+    return [Judged(event, DELIVERED) for event in events]
+
+
+def receipt_of(outcome: Outcome) -> str:
+    """Return the receipt of a capture that was kept."""
+    assert isinstance(outcome, Recorded)
+    return str(outcome.receipt)
+
+
+@asynccontextmanager
+async def outbox_on(
+    directory: Path,
+    *,
+    epochs: Epochs | None = None,
+    clock: Clock | None = None,
+    limits: Limits = LIMITS,
+    version: str = "1.0",
+) -> AsyncIterator[OutboxRig]:
+    """Run writer and outbox on `directory` until the block ends."""
+    clock = clock or Clock()
+    writer = Writer(opener(directory, epochs=epochs, limits=limits), Unwatched())
+    writer.start()
+    outbox = StoreOutbox(
+        writer, directory, directory / KEY_FILE, now_us=clock, agent_version=version
+    )
+    try:
+        async with asyncio.timeout(UNANSWERED_SECONDS):
+            yield OutboxRig(directory, writer, outbox, clock)
+    finally:
+        await writer.close()

@@ -1,0 +1,262 @@
+"""The outbox: what waits is read in order, what central judged is kept, nothing waits twice."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.store.facts import EmailStatus
+from sync.outbox import Judged, Outbox, Portion
+from sync.wire import EventType
+from tests.agent.store.outbox_rig import (
+    DELIVERED,
+    PLENTY,
+    REFUSED,
+    OutboxRig,
+    judged,
+    outbox_on,
+)
+from tests.agent.store.parts import ADDRESS, AT, Epochs, answer, query, session
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
+    """Run an outbox with session one (1), its answer (2), sessions two (3) and three (4)."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one", locale="en-CA"), answer("one"))
+        await rig.capture(session("two"), session("three"))
+        yield rig
+
+
+def standing(rig: OutboxRig) -> tuple[object, list[object]]:
+    """Return the watermark, and what is settled by itself."""
+    watermark = query(rig.directory, "SELECT watermark FROM destination")
+    settled = query(rig.directory, "SELECT position FROM settled ORDER BY position")
+    return watermark[0][0] if watermark else 0, [row[0] for row in settled]
+
+
+async def test_it_is_what_a_pass_needs(rig: OutboxRig) -> None:
+    """The type checker says so; a pass that finds nothing shows it."""
+    outbox: Outbox = rig.outbox
+    assert (await outbox.read_retries(PLENTY)).events == ()
+
+
+async def test_an_empty_outbox_gives_an_empty_window(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture()
+        await rig.writer.check(10)
+        window = await rig.outbox.read(PLENTY)
+        assert (window.epoch, window.events) == ("epoch-1", ())
+        assert not (await rig.outbox.read_retries(PLENTY)).events
+
+
+async def test_an_event_says_what_was_captured(rig: OutboxRig) -> None:
+    window = await rig.window()
+    started, answered = window.events[:2]
+    assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
+    assert (started.position, started.sequence, started.type) == (1, 1, EventType.SESSION_STARTED)
+    assert (started.session, started.correlation_id, started.query_locale) == (1, "one", "en-CA")
+    assert started.body == b'{"correlationId":"one"}'
+    assert (started.occurred_at_us, started.monotonic_us) == (AT.wall_us, AT.monotonic_us)
+    assert started.boot_id == "boot-1"
+    assert (answered.position, answered.session, answered.query_locale) == (2, 1, None)
+    assert (answered.type, answered.correlation_id) == (EventType.EMAIL_ANSWERED, "one")
+    assert not any(e.is_doubtful or e.is_erased or e.session_refused for e in window.events)
+
+
+async def test_an_answer_has_its_address_back_as_its_first_member(rig: OutboxRig) -> None:
+    event = (await rig.window()).events[1]
+    assert event.body == b'{"emailAddress":"%b","status":"accepted"}' % ADDRESS.encode()
+
+
+async def test_an_answer_without_an_address_is_sent_as_it_came(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one", status=EmailStatus.DECLINED))
+        event = (await rig.window()).events[1]
+        assert (event.body, event.is_erased) == (b'{"status":"declined"}', False)
+
+
+async def test_a_window_holds_no_more_events_than_asked_for(rig: OutboxRig) -> None:
+    assert [e.position for e in (await rig.window(events=2)).events] == [1, 2]
+
+
+async def test_a_window_goes_on_after_a_position(rig: OutboxRig) -> None:
+    assert [e.position for e in (await rig.window(events=2, after=2)).events] == [3, 4]
+
+
+async def test_a_window_holds_no_more_bytes_than_asked_for_but_one_event(rig: OutboxRig) -> None:
+    sizes = [len(event.body) for event in (await rig.window()).events]
+    for bytes_, count in ((1, 1), (sizes[0] + sizes[1], 2), (sum(sizes) - 1, 3), (sum(sizes), 4)):
+        assert len((await rig.outbox.read(Portion(10, bytes_))).events) == count
+
+
+async def test_what_is_delivered_in_a_row_moves_the_watermark_alone(rig: OutboxRig) -> None:
+    await rig.deliver(*(await rig.window(events=3)).events)
+    assert standing(rig) == (3, [])
+    assert await rig.positions() == [4]
+
+
+async def test_what_is_delivered_ahead_waits_no_more_and_is_swallowed_later(
+    rig: OutboxRig,
+) -> None:
+    one, two, three, four = (await rig.window()).events
+    await rig.deliver(four, two)
+    assert standing(rig) == (0, [2, 4])
+    assert await rig.positions() == [1, 3]
+    await rig.deliver(one)
+    assert standing(rig) == (2, [4])
+    await rig.deliver(three)
+    assert standing(rig) == (4, [])
+
+
+async def test_a_refused_event_is_set_aside_and_the_rest_goes_on(rig: OutboxRig) -> None:
+    one, two, *_ = (await rig.window()).events
+    await rig.outbox.settle([Judged(one, DELIVERED), Judged(two, REFUSED)])
+    assert standing(rig) == (2, [])
+    assert await rig.positions() == [3, 4]
+    said = "SELECT position, error_code, error_message, http_status FROM dead_letter"
+    assert query(rig.directory, said) == [(2, "CODE", "a reason", 400)]
+    noted = "SELECT refused_at_us, attempts, agent_version FROM dead_letter"
+    assert query(rig.directory, noted) == [(AT.wall_us, 1, "1.0")]
+
+
+async def test_an_answer_knows_that_its_session_was_refused(rig: OutboxRig) -> None:
+    await rig.refuse((await rig.window()).events[0])
+    refused = {e.position: e.session_refused for e in (await rig.window()).events}
+    assert refused == {2: True, 3: False, 4: False}
+
+
+async def test_a_repeated_settlement_changes_nothing(rig: OutboxRig) -> None:
+    """A pass whose answer from the disk was cut off settles again what it had settled."""
+    events = (await rig.window(events=2)).events
+    await rig.deliver(*events)
+    await rig.deliver(*events)
+    assert standing(rig) == (2, [])
+    assert len(query(rig.directory, "SELECT * FROM delivery")) == 1
+
+
+async def test_acknowledgements_within_a_second_share_a_row(rig: OutboxRig) -> None:
+    for _ in range(2):
+        await rig.deliver((await rig.window(events=1)).events[0])
+    rig.clock.pass_seconds(2)
+    await rig.deliver(*(await rig.window()).events)
+    deliveries = query(rig.directory, "SELECT through_position, delivered_at_us FROM delivery")
+    assert deliveries == [(2, AT.wall_us), (4, AT.wall_us + 2_000_000)]
+
+
+async def test_a_window_ends_with_its_epoch(tmp_path: Path) -> None:
+    epochs = Epochs()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.outbox.renumber("epoch-1", 1)
+        await rig.capture(session("three"))
+        window = await rig.window()
+        assert (window.epoch, [e.sequence for e in window.events]) == ("epoch-1", [1])
+        window = await rig.window(after=1)
+        assert (window.epoch, [e.sequence for e in window.events]) == ("epoch-2", [1, 2])
+
+
+async def test_a_try_that_was_cut_off_leaves_its_events_in_doubt(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(*(session(f"s{n}") for n in range(1, 6)))
+        await rig.deliver((await rig.window()).events[2])
+        await rig.outbox.note_attempt(await rig.window(events=3))
+    async with outbox_on(tmp_path) as rig:
+        doubt = {e.position: e.is_doubtful for e in (await rig.window()).events}
+        assert doubt == {1: True, 2: True, 4: True, 5: False}
+
+
+async def test_doubt_stays_until_each_event_is_judged_whatever_else_is_tried(
+    tmp_path: Path,
+) -> None:
+    """After a crash a single probe comes first: what it learns says nothing of the others."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(*(session(f"s{n}") for n in range(1, 5)))
+        await rig.outbox.note_attempt(await rig.window(events=3))
+    async with outbox_on(tmp_path) as rig:
+        probe = await rig.window(events=1)
+        await rig.outbox.note_attempt(probe)
+        await rig.deliver(*probe.events)
+    async with outbox_on(tmp_path) as rig:
+        doubt = {e.position: e.is_doubtful for e in (await rig.window()).events}
+        assert doubt == {2: True, 3: True, 4: False}
+        assert query(tmp_path, "SELECT position FROM doubt") == [(2,), (3,)]
+
+
+async def test_what_was_sent_without_an_answer_stays_in_doubt(rig: OutboxRig) -> None:
+    window = await rig.window()
+    await rig.outbox.note_attempt(window)
+    one, two, three, _ = window.events
+    await rig.outbox.settle(judged([one]), [two, three])
+    assert {e.position: e.is_doubtful for e in (await rig.window()).events} == {
+        2: True,
+        3: True,
+        4: False,
+    }
+
+
+async def test_a_rewind_lets_all_from_there_on_wait_again(rig: OutboxRig) -> None:
+    await rig.deliver_all()
+    assert await rig.outbox.rewind("epoch-1", 3)
+    assert await rig.positions() == [3, 4]
+    assert standing(rig) == (2, [])
+    assert query(rig.directory, "SELECT through_position FROM delivery") == [(2,)]
+
+
+async def test_a_rewind_unsettles_what_was_ahead(rig: OutboxRig) -> None:
+    await rig.deliver((await rig.window()).events[2])
+    assert await rig.outbox.rewind("epoch-1", 1)
+    assert await rig.positions() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [("unknown", 1), ("epoch-1", 5), ("epoch-1", 9)])
+async def test_a_rewind_to_what_is_not_held_changes_nothing(
+    rig: OutboxRig, epoch: str, expected: int
+) -> None:
+    await rig.deliver(*(await rig.window(events=2)).events)
+    assert not await rig.outbox.rewind(epoch, expected)
+    assert standing(rig) == (2, [])
+
+
+async def test_renumbering_moves_what_follows_into_a_new_epoch(rig: OutboxRig) -> None:
+    await rig.deliver(*(await rig.window(events=2)).events)
+    await rig.outbox.renumber("epoch-1", 2)
+    window = await rig.window()
+    assert (window.epoch, [e.sequence for e in window.events]) == ("epoch-2", [1, 2])
+    assert await rig.capture(session("four"), session("two")) == ["epoch-2/3", "epoch-2/1"]
+
+
+async def test_renumbering_lets_what_moved_wait_again(rig: OutboxRig) -> None:
+    """Central has nothing of the new epoch."""
+    await rig.deliver_all()
+    await rig.outbox.renumber("epoch-1", 2)
+    assert await rig.positions() == [3, 4]
+
+
+async def test_renumbering_where_nothing_follows_gives_new_captures_a_new_epoch(
+    rig: OutboxRig,
+) -> None:
+    await rig.outbox.renumber("epoch-1", 9)
+    assert await rig.capture(session("four")) == ["epoch-2/1"]
+
+
+async def test_renumbering_an_older_epoch_leaves_the_later_ones_alone(rig: OutboxRig) -> None:
+    await rig.outbox.renumber("epoch-1", 3)
+    await rig.capture(session("four"))
+    await rig.outbox.renumber("epoch-1", 1)
+    windows = [await rig.window(after=after) for after in (0, 1, 3)]
+    assert [(w.epoch, [e.sequence for e in w.events]) for w in windows] == [
+        ("epoch-1", [1]),
+        ("epoch-3", [1, 2]),
+        ("epoch-2", [1, 2]),
+    ]
+    assert await rig.capture(session("five")) == ["epoch-2/3"]
+
+
+async def test_a_renumbered_file_goes_on_in_its_epoch_after_a_start(tmp_path: Path) -> None:
+    epochs = Epochs()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.outbox.renumber("epoch-1", 1)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        assert await rig.capture(session("three")) == ["epoch-2/2"]
