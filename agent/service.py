@@ -26,6 +26,7 @@ from agent.api.routes import build_app
 from agent.api.server import TillRunner
 from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
 from agent.config import Settings, read_secret
+from agent.delivery import Surroundings, delivering
 from agent.store.database import Circumstances
 from agent.store.facts import Moment
 from agent.store.lock import StoreInUse, StoreLock
@@ -35,6 +36,7 @@ from agent.store.space import Limits
 from agent.store.writer import Writer
 from agent.upkeep import UPKEEP_SECONDS, Upkeep
 from sync.logs import log_event
+from sync.relay import Relay
 from sync.schedule import Schedule
 from sync.version import installed_version
 
@@ -90,14 +92,18 @@ async def running_agent(
         _make_directory(settings.storage.directory)
         parts.enter_context(StoreLock(settings.storage.directory))
         metrics = Metrics(installed_version())
-        writer = Writer(_opener(settings, now), metrics)
+        boot_id = _boot_id()
+        writer = Writer(_opener(settings, now, boot_id), metrics)
         writer.start()
         parts.push_async_callback(writer.close)
         schedule = Schedule()
         schedule.every(UPKEEP_SECONDS, Upkeep(writer).keep_up_once)
         schedule.start()
         parts.callback(schedule.stop)
-        host, port = await _serve(settings, _context(settings, writer, metrics, now), parts)
+        around = Surroundings(settings, writer, schedule, now, boot_id)
+        relay = await parts.enter_async_context(delivering(around))
+        context = _context(settings, writer, metrics, now, relay)
+        host, port = await _serve(settings, context, parts)
         yield RunningAgent(host, port, writer.died)
 
 
@@ -116,7 +122,11 @@ async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) ->
 
 
 def _context(
-    settings: Settings, writer: Writer, metrics: Metrics, now: Callable[[], Moment]
+    settings: Settings,
+    writer: Writer,
+    metrics: Metrics,
+    now: Callable[[], Moment],
+    relay: Relay | None,
 ) -> Context:
     api, storage, central = settings.api, settings.storage, settings.central
     return Context(
@@ -141,18 +151,18 @@ def _context(
         now=now,
         new_request_id=_new_request_id,
         check_email_syntax=settings.email.check_syntax,
-        relay=None,
+        relay=relay,
     )
 
 
-def _opener(settings: Settings, now: Callable[[], Moment]) -> StoreOpener:
+def _opener(settings: Settings, now: Callable[[], Moment], boot_id: str) -> StoreOpener:
     storage = settings.storage
     return StoreOpener(
         directory=storage.directory,
         key_file=storage.encryption_key_file or storage.directory / "encryption.key",
         limits=Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
         circumstances=Circumstances(
-            now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=_boot_id()
+            now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=boot_id
         ),
     )
 

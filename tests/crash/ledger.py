@@ -79,6 +79,14 @@ class Ledger:
             self._pairs[pair.correlation_id] = pair
             yield pair
 
+    def knows(self, correlation_id: str) -> bool:
+        """Tell whether a customer of ours has this id."""
+        return correlation_id in self._pairs
+
+    def pair(self, correlation_id: str) -> Pair:
+        """Return the customer with this id."""
+        return self._pairs[correlation_id]
+
     def acknowledge(self, answer: Answer) -> None:
         """Note a 200; the receipt of a repeat must be the first one's."""
         name = (answer.kind, answer.correlation_id)

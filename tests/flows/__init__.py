@@ -1,0 +1,1 @@
+"""A capture's whole way: tills, agent, the line and what goes wrong on it, head office."""

@@ -1,0 +1,49 @@
+"""What a head office has, read from the scripted one and from the receiver's tables."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sync.wire import EventType
+from tests.central import Record, ScriptedCentral
+from tests.flows.verdict import AtCentral
+from tests.till.wire import Kind
+
+_KINDS = {EventType.SESSION_STARTED: Kind.SESSION, EventType.EMAIL_ANSWERED: Kind.EMAIL}
+_RECEIVED = """
+SELECT 'session.started', correlation_id, body, NULL, NULL, epoch, sequence FROM sessions
+UNION ALL
+SELECT 'email.answered', correlation_id, NULL, status, email_address, epoch, sequence
+FROM email_answers
+ORDER BY epoch, sequence
+"""
+
+
+def records_of(central: ScriptedCentral) -> list[AtCentral]:
+    """Return what the scripted head office has taken, in the order of arrival."""
+    return [_scripted(record) for record in central.ledger.records]
+
+
+def records_in(database: Path) -> list[AtCentral]:
+    """Return what the receiver's SQLite database holds, in the order of epoch and sequence."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(_RECEIVED).fetchall()
+    return [
+        AtCentral(
+            _KINDS[EventType(kind)],
+            correlation_id,
+            body.encode() if status is None else (status, address),
+            f"{epoch}/{sequence}",
+        )
+        for kind, correlation_id, body, status, address, epoch, sequence in rows
+    ]
+
+
+def _scripted(record: Record) -> AtCentral:
+    content: object = record.body
+    if record.type is EventType.EMAIL_ANSWERED:
+        document = json.loads(record.body)
+        content = (document["status"], document["emailAddress"])
+    receipt = f"{record.epoch}/{record.sequence}" if record.epoch else None
+    return AtCentral(_KINDS[record.type], record.correlation_id, content, receipt)
