@@ -45,6 +45,7 @@ class Trouble(StrEnum):
     NO_LINE = "no line"
     CLOCK = "clock wrong"
     TLS = "no trust in the certificate"
+    NO_TOKEN = "no token from the token endpoint"  # noqa: S105 - says that there is none
     NO_ANSWER = "no answer"
     BUSY = "head office is busy"
     FAILED = "head office failed"
@@ -52,14 +53,22 @@ class Trouble(StrEnum):
     NO_PROGRESS = "no progress"
 
 
+_NOTHING_SENT = frozenset({Trouble.NO_LINE, Trouble.CLOCK, Trouble.TLS, Trouble.NO_TOKEN})
+
+
 @dataclass(frozen=True, slots=True)
 class TryLater:
-    """Neither yes nor no. After `NO_LINE` nothing has reached central; else the outcome is open."""
+    """Neither yes nor no."""
 
     trouble: Trouble
     detail: str
     retry_after_seconds: float | None = None
     http_status: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether central may have taken what was sent; else it cannot have reached it."""
+        return self.trouble not in _NOTHING_SENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from sync.outcomes import (
     TryLater,
     Verdict,
 )
+from sync.transports.answers import no_such_endpoint, not_central
 from sync.transports.batches import accepted_in
-from sync.transports.caller import no_such_endpoint, not_central
 from sync.transports.http import Answer
 from sync.transports.refusals import fit, fit_code, problem_in
 from sync.wire import BatchAccepted, ErrorCode, Problem, Rejection

@@ -46,8 +46,9 @@ def _distrust(error: Exception) -> TryLater | None:
         return _wrong_time(error.verify_code) or TryLater(
             Trouble.TLS, f"central's certificate is not trusted: {error.verify_message}"
         )
-    if isinstance(error, ssl.SSLError):
-        return TryLater(Trouble.TLS, f"no secure connection: {error.reason or 'it broke off'}")
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        why = getattr(error.os_error, "reason", None) or "it broke off"
+        return TryLater(Trouble.TLS, f"no secure connection: {why}")
     return None
 
 
