@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-_STORE, _TILL = "drill-store", "drill-till"
+STORE, TILL = "drill-store", "drill-till"
 _AGENT = ("-m", "agent")
 _RECEIVER = ("-m", "sync.receiver")
 _START_SECONDS = 30.0
@@ -114,9 +114,9 @@ def receiver_in(directory: Path) -> Part:
     )
 
 
-async def enrolled(receiver: Part) -> str:
-    """Return a token for the drill's agent."""
-    return await receiver.ask("enroll", _STORE, _TILL)
+async def enrolled(receiver: Part, store: str = STORE, till: str = TILL) -> str:
+    """Return a token for an agent."""
+    return await receiver.ask("enroll", store, till)
 
 
 def agent_in(directory: Path, port: int, central_url: str, token_file: Path) -> Part:
@@ -124,7 +124,7 @@ def agent_in(directory: Path, port: int, central_url: str, token_file: Path) -> 
     return Part(
         _AGENT,
         directory,
-        f'[store]\nstore_id = "{_STORE}"\ntill_id = "{_TILL}"\n'
+        f'[store]\nstore_id = "{STORE}"\ntill_id = "{TILL}"\n'
         f"[api]\nport = {port}\n[storage]\ndirectory = {_quoted(directory)}\n"
         f'[central]\nurl = "{central_url}"\n'
         f'[central.auth]\nkind = "bearer"\ntoken_file = {_quoted(token_file)}\n'

@@ -1,4 +1,4 @@
-"""Changes when the benches' command line changes: `python -m tests.bench capture|start`."""
+"""Changes when the benches' command line changes: `python -m tests.bench capture|start|drain`."""
 
 import argparse
 import asyncio
@@ -13,6 +13,8 @@ import msgspec
 from tests.bench import report, slow_sync
 from tests.bench.capture import LoadError, Plan, measure
 from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
+from tests.bench.drain import Plan as DrainPlan
+from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
 from tests.bench.progress import Progress
 from tests.bench.servers import Kind, ServerError
@@ -38,7 +40,12 @@ def arguments() -> argparse.Namespace:
     start = benches.add_parser("start", help="time and memory of a start, with a backlog too")
     start.add_argument("--backlog", type=positive, default=BACKLOG, help="undelivered events")
     start.set_defaults(run=run_start)
-    for bench in (capture, start):
+    drain = benches.add_parser("drain", help="a backlog's way to head office")
+    drain.add_argument("--events", type=positive, default=100_000, help="in batches")
+    drain.add_argument("--replayed", type=positive, default=20_000, help="one by one")
+    drain.add_argument("--rounds", type=positive, default=3)
+    drain.set_defaults(run=run_drain)
+    for bench in (capture, start, drain):
         bench.add_argument(
             "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
         )
@@ -82,6 +89,15 @@ def run_start(options: argparse.Namespace) -> int:
     with scratch(options.directory) as directory:
         describe(directory)
         asyncio.run(measure_start(directory, options.backlog))
+    return FINE
+
+
+def run_drain(options: argparse.Namespace) -> int:
+    """Measure delivery, and print."""
+    with scratch(options.directory) as directory:
+        describe(directory)
+        plan = DrainPlan(options.events, options.replayed, options.rounds)
+        asyncio.run(measure_drain(directory, plan))
     return FINE
 
 

@@ -1,0 +1,251 @@
+"""Changes when what is measured of delivery changes: a backlog's way to head office.
+
+Each way beside its own limit in the same round: batches beside the same bytes posted with no
+outbox and no ledger, replay beside sessions in flight divided by the latency, and the tills'
+p99 while a backlog goes out beside their p99 while nothing does.
+"""
+
+import asyncio
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import msgspec
+
+from agent.drill.parts import enrolled, receiver_in
+from sync.wire import BATCHES_PATH
+from tests.bench.servers import ROOT, free_port, is_ready, stop
+from tests.bench.start import fill
+from tests.crash.child import Child, agent_on
+from tests.till.tally import Load
+
+IN_FLIGHT = 32
+LATENCY_SECONDS = 0.02
+TILLS = 8
+TILL_SECONDS = 2.0
+STORE = {"LOYALTY_AGENT__STORE__STORE_ID": "bench", "LOYALTY_AGENT__STORE__TILL_ID": "bench"}
+# Nothing goes out until it is asked for.
+QUIET = {"LOYALTY_AGENT__SYNC__QUIET_HOURS": "00:00-23:59"}
+_HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
+
+
+class Plan(NamedTuple):
+    """What is measured: a backlog of so many events, so often."""
+
+    events: int
+    replayed: int
+    rounds: int
+
+
+class Rates(NamedTuple):
+    """Events a second of one way, and of its limit, by round."""
+
+    name: str
+    target: float
+    rates: list[float]
+    limits: list[float]
+
+
+class Latencies(NamedTuple):
+    """The tills' p99 in ms by round: with nothing going out, at the default pace, at full speed."""
+
+    idle: list[float]
+    paced: list[float]
+    hurried: list[float]
+
+
+async def measure_drain(directory: Path, plan: Plan) -> None:
+    """Measure and print all of it; databases are made in `directory`."""
+    backlog, replayed = directory / "backlog", directory / "replayed"
+    await asyncio.to_thread(fill, backlog, plan.events)
+    await asyncio.to_thread(fill, replayed, plan.replayed)
+    print_rates(await batch_rates(directory, backlog, plan))
+    print_rates(await replay_rates(directory, replayed, plan))
+    print_latencies(await till_latencies(directory, backlog, plan))
+
+
+async def batch_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
+    """Drain into the receiver on SQLite, and post the same bytes to a sink."""
+    bodies = await recorded_bodies(directory, backlog)
+    rates, limits = [], []
+    for number in range(plan.rounds):
+        with sink() as port:
+            limits.append(plan.events / await seconds_to_post(port, bodies))
+        async with receiving(directory / f"receiver-{number}") as central:
+            rates.append(plan.events / await seconds_to_drain(directory, backlog, central))
+    return Rates("batch to the receiver on SQLite / the same bytes", 0.5, rates, limits)
+
+
+async def replay_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
+    """Replay against an endpoint with latency."""
+    settings = {
+        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "replay",
+        "LOYALTY_AGENT__SYNC__MAX_IN_FLIGHT": str(IN_FLIGHT),
+    }
+    with sink("--latency", str(LATENCY_SECONDS)) as port:
+        central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"} | settings
+        rates = [
+            plan.replayed / await seconds_to_drain(directory, backlog, central)
+            for _ in range(plan.rounds)
+        ]
+    limit = IN_FLIGHT / LATENCY_SECONDS
+    return Rates("replay, 32 in flight / 20 ms of latency", 0.8, rates, [limit] * plan.rounds)
+
+
+async def till_latencies(directory: Path, backlog: Path, plan: Plan) -> Latencies:
+    """Have tills ask while nothing goes out, and while the backlog does at either pace."""
+    found = Latencies([], [], [])
+    for number in range(plan.rounds):
+        for latencies, query in (
+            (found.idle, None),
+            (found.paced, ""),
+            (found.hurried, "?pace=full"),
+        ):
+            place = directory / f"tills-{number}-{query is None}-{query == ''}"
+            async with receiving(place) as central, draining(directory, backlog, central) as child:
+                port = await child.ready()
+                if query is not None:
+                    await begin(port, query)
+                load = await asyncio.to_thread(ask_as_tills, port)
+                latencies.append(load.p99_ms)
+    return found
+
+
+async def recorded_bodies(directory: Path, backlog: Path) -> list[bytes]:
+    """Have the agent deliver to a sink that keeps the bodies."""
+    kept = directory / "bodies"
+    kept.mkdir()
+    with sink("--record", str(kept)) as port:
+        central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"}
+        await seconds_to_drain(directory, backlog, central)
+    return [file.read_bytes() for file in sorted(kept.iterdir())]
+
+
+async def seconds_to_post(port: int, bodies: list[bytes]) -> float:
+    """Post each body when the one before is answered."""
+    url = f"http://127.0.0.1:{port}{BATCHES_PATH}"
+    async with aiohttp.ClientSession() as session:
+        started = time.monotonic()
+        for body in bodies:
+            async with session.post(url, data=body, headers=_HEADERS) as answer:
+                await answer.read()
+        return time.monotonic() - started
+
+
+async def seconds_to_drain(directory: Path, backlog: Path, central: dict[str, str]) -> float:
+    """Deliver a copy of the backlog at full speed, from the asking to the end."""
+    async with draining(directory, backlog, central) as child:
+        port = await child.ready()
+        await child.logged("delivery.quiet_hours")
+        started = time.monotonic()
+        await begin(port, "?pace=full")
+        await child.logged("delivery.idle")
+        return time.monotonic() - started
+
+
+@asynccontextmanager
+async def draining(directory: Path, backlog: Path, central: dict[str, str]) -> AsyncIterator[Child]:
+    """Run an agent on a copy of the backlog."""
+    state = directory / "state"
+    shutil.copytree(backlog, state)
+    try:
+        async with agent_on(state, settings=STORE | QUIET | central) as child:
+            yield child
+    finally:
+        shutil.rmtree(state)
+
+
+@asynccontextmanager
+async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
+    """Run a receiver; give the settings of an agent that delivers to it."""
+    receiver = receiver_in(directory)
+    token_file = directory.with_suffix(".token")
+    token_file.touch(mode=0o600)
+    token_file.write_text(await enrolled(receiver, "bench", "bench"))
+    serving = await receiver.start("serve", "hq.serving")
+    try:
+        yield {
+            "LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{serving['port']}",
+            "LOYALTY_AGENT__CENTRAL__AUTH__KIND": "bearer",
+            "LOYALTY_AGENT__CENTRAL__AUTH__TOKEN_FILE": str(token_file),
+        }
+    finally:
+        await receiver.stop()
+
+
+@contextmanager
+def sink(*arguments: str) -> Iterator[int]:
+    """Run a head office that keeps nothing; give its port."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.peers.sink", "--port", str(port), *arguments],
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not is_ready(port):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the sink did not become ready")
+            time.sleep(0.05)
+        yield port
+    finally:
+        stop(process)
+
+
+async def begin(port: int, query: str) -> None:
+    """Ask the agent to deliver now."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"http://127.0.0.1:{port}/agent/v1/sync{query}") as answer,
+    ):
+        answer.raise_for_status()
+
+
+def ask_as_tills(port: int) -> Load:
+    """Keep the agent busy with tills in a process of their own."""
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.till", "--port", str(port), "--receipts"),
+            *("--connections", str(TILLS), "--seconds", str(TILL_SECONDS)),
+            *("--warm-up-seconds", "0.3"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    return msgspec.json.decode(finished.stdout, type=Load)
+
+
+def print_rates(rates: Rates) -> None:
+    """Print medians, and the median of the rounds' ratios."""
+    ratios = [rate / limit for rate, limit in zip(rates.rates, rates.limits, strict=True)]
+    print(
+        f"{rates.name}: {statistics.median(rates.rates):,.0f} / "
+        f"{statistics.median(rates.limits):,.0f} events/s = {statistics.median(ratios):.2f}"
+        f" (rounds {', '.join(f'{ratio:.2f}' for ratio in ratios)}; target {rates.target})",
+        flush=True,
+    )
+
+
+def print_latencies(found: Latencies) -> None:
+    """Print p99 beside p99 with nothing going out."""
+    idle = statistics.median(found.idle)
+    print(f"tills' p99, {TILLS} of them, nothing going out: {idle:.2f} ms")
+    for name, target, p99s in (
+        ("at the default pace", 1.5, found.paced),
+        ("at full speed", 2.5, found.hurried),
+    ):
+        ratios = [p99 / before for p99, before in zip(p99s, found.idle, strict=True)]
+        print(
+            f"  a backlog {name}: {statistics.median(p99s):.2f} ms, "
+            f"{statistics.median(ratios):.2f} times"
+            f" (rounds {', '.join(f'{ratio:.2f}' for ratio in ratios)}; target {target})"
+        )

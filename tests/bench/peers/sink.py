@@ -1,0 +1,94 @@
+"""Changes when the upper bounds of delivery change: head offices that keep nothing.
+
+Batches are unpacked and read as the receiver does it, and answered; the loyalty API's calls are
+answered after a latency. `python -m tests.bench.peers.sink --port N [--latency S] [--record DIR]`.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import msgspec
+import uvloop
+import zstandard
+from aiohttp import web
+
+from sync.wire import BATCHES_PATH, HEARTBEATS_PATH, Batch, BatchAccepted, HeartbeatAnswer
+from tests.bench.peers.terms import EMAIL_ANSWER, SESSION_ANSWER
+
+MOST_BYTES = 100_000_000
+_JSON = {"Content-Type": "application/json"}
+
+
+class Sink:
+    """Takes everything and keeps nothing, but for the bodies of batches where asked."""
+
+    def __init__(self, latency_seconds: float, record: Path | None) -> None:
+        self._latency_seconds = latency_seconds
+        self._record = record
+        self._recorded = 0
+        self._batch = msgspec.json.Decoder(Batch)
+
+    async def take_batch(self, request: web.Request) -> web.Response:
+        """Answer a batch as if all of it were committed."""
+        body = await request.read()
+        if self._record is not None:
+            (self._record / f"{self._recorded:06}").write_bytes(body)
+            self._recorded += 1
+        batch = self._batch.decode(zstandard.decompress(body, max_output_size=MOST_BYTES))
+        accepted = BatchAccepted(accepted_through=batch.events[-1].sequence, rejected=[])
+        return web.Response(body=msgspec.json.encode(accepted), headers=_JSON)
+
+    async def take_heartbeat(self, _request: web.Request) -> web.Response:
+        """Answer a heartbeat."""
+        return web.Response(body=msgspec.json.encode(HeartbeatAnswer(epochs=[])), headers=_JSON)
+
+    async def start_session(self, request: web.Request) -> web.Response:
+        """Answer a session start after the latency."""
+        start = msgspec.json.decode(await request.read())
+        await asyncio.sleep(self._latency_seconds)
+        answer = SESSION_ANSWER | {"sessionCorrelationId": start["correlationId"]}
+        return web.Response(body=msgspec.json.encode(answer), headers=_JSON)
+
+    async def answer_email(self, request: web.Request) -> web.Response:
+        """Answer an e-mail answer after the latency."""
+        await request.read()
+        await asyncio.sleep(self._latency_seconds)
+        return web.Response(body=msgspec.json.encode(EMAIL_ANSWER), headers=_JSON)
+
+
+async def ready(_request: web.Request) -> web.Response:
+    """Say that the server takes requests."""
+    return web.Response(text="ready")
+
+
+def build_app(sink: Sink) -> web.Application:
+    """Make the app; what is compressed is unpacked by the sink itself."""
+    app = web.Application(client_max_size=MOST_BYTES, handler_args={"auto_decompress": False})
+    app.router.add_get("/readyz", ready)
+    app.router.add_post(BATCHES_PATH, sink.take_batch)
+    app.router.add_post(HEARTBEATS_PATH, sink.take_heartbeat)
+    app.router.add_post("/client/users/anonymous/sessions", sink.start_session)
+    app.router.add_put("/client/users/{correlation_id}/profile/email", sink.answer_email)
+    return app
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--record", type=Path)
+    options = parser.parse_args()
+    web.run_app(
+        build_app(Sink(options.latency, options.record)),
+        host="127.0.0.1",
+        port=options.port,
+        loop=uvloop.new_event_loop(),
+        access_log=None,
+        print=None,
+    )
+
+
+if __name__ == "__main__":
+    main()
