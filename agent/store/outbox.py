@@ -6,13 +6,17 @@ the writer, in transactions so short that a till does not notice them.
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from agent.store.attempts import end_attempt, note_attempt
+from agent.store.dead_letters import DeadLetters
+from agent.store.erasing import erase_slice
 from agent.store.facts import Receipt
 from agent.store.outbox_reading import WindowReader
 from agent.store.outbox_storage import OutboxStorage
+from agent.store.purging import find_old, purge
 from agent.store.readdressing import Readdressing
 from agent.store.rewinding import rewind, rewind_to
 from agent.store.settling import Judgement, settle
@@ -20,6 +24,15 @@ from agent.store.writer import Writer
 from sync.outbox import Judged, OutboxEvent, Portion, Window
 
 MOST_IN_A_TRANSACTION = 500
+_DAY_US = 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """For how many days after delivery captures and, with `email_days`, addresses are kept."""
+
+    delivered_days: float
+    email_days: float
 
 
 class StoreOutbox:
@@ -34,14 +47,17 @@ class StoreOutbox:
         writer: Writer,
         directory: Path,
         key_file: Path,
+        retention: Retention,
         *,
         now_us: Callable[[], int],
         agent_version: str,
     ) -> None:
         self._storage = OutboxStorage(directory, writer)
         self._windows = WindowReader(Readdressing(key_file))
+        self._retention = retention
         self._now_us = now_us
         self._agent_version = agent_version
+        self.dead_letters = DeadLetters(self._storage, now_us)
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
         """Return the lowest events that are not settled, of one epoch, from above `after`."""
@@ -80,6 +96,24 @@ class StoreOutbox:
         """
         receipt = Receipt(epoch, max(after_sequence, 0))
         await self._storage.run(lambda store: store.renumber(receipt, rewind_to))
+
+    async def erase_once(self) -> bool:
+        """Erase some of the addresses that are not needed any more; say whether more are due."""
+        kept_us = round(self._retention.email_days * _DAY_US)
+        cutoff_us = self._now_us() - kept_us if kept_us else None
+        return await self._storage.change(lambda c: erase_slice(c, cutoff_us))
+
+    async def purge_once(self) -> bool:
+        """Remove some of what was delivered long ago; say whether more may be due."""
+        cutoff_us = self._now_us() - round(self._retention.delivered_days * _DAY_US)
+        old = await self._storage.ask(lambda c: find_old(c, cutoff_us))
+        if not old.events and not old.deliveries:
+            return False
+        return await self._storage.change(lambda c: purge(c, old, cutoff_us), touches_captures=True)
+
+    async def retry_due(self) -> int:
+        """Have refused events tried again: after an upgrade and once a day. Returns how many."""
+        return await self.dead_letters.retry_due(self._agent_version)
 
 
 def _settle_and_end(

@@ -65,6 +65,7 @@ CAPTURES_OF_SESSION = compiled(
     )
     .order_by(_event.c.position)
 )
+_newest = select(func.max(_event.c.position)).scalar_subquery()
 _first_waiting = (
     select(func.min(_event.c.position)).where(_event.c.position > _watermark).scalar_subquery()
 )
@@ -82,6 +83,7 @@ BACKLOG = compiled(
         select(_event.c.occurred_at_us)
         .where(_event.c.position == _first_waiting)
         .scalar_subquery(),
+        select(_event.c.occurred_at_us).where(_event.c.position == _newest).scalar_subquery(),
     )
 )
 
@@ -99,12 +101,18 @@ class CaptureStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What the store holds, for a person and for metrics. Bytes; microseconds since 1970 UTC."""
+    """What the store holds, for a person, metrics and head office.
+
+    Bytes; microseconds since 1970 UTC. `last` and `watermark` are of the current epoch,
+    `older_epochs` say how far those before go; `waiting` counts the events of all.
+    """
 
     last: Receipt
     watermark: int
     waiting: int
     oldest_waiting_at_us: int | None
+    last_activity_at_us: int | None
+    older_epochs: list[Receipt]
     dead_letters: int
     database_bytes: int
     free_bytes: int
@@ -140,12 +148,14 @@ class Reader:
         with read_only(self._directory) as connection:
             numbering = read_numbering(connection)
             row = connection.execute(BACKLOG.sql).fetchone()
-        watermark, settled_ahead, dead_letters, oldest_us = row
+        watermark, settled_ahead, dead_letters, oldest_us, newest_us = row
         return StoreStatus(
             last=numbering.last,
             watermark=numbering.sequence_in_current(watermark),
             waiting=numbering.last_position - watermark - settled_ahead,
             oldest_waiting_at_us=oldest_us,
+            last_activity_at_us=newest_us,
+            older_epochs=[Receipt(e.epoch, e.last_sequence) for e in numbering.extents[:-1]],
             dead_letters=dead_letters,
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.facts import Capture, Outcome, Recorded
-from agent.store.outbox import StoreOutbox
+from agent.store.outbox import Retention, StoreOutbox
 from agent.store.space import Limits
 from agent.store.writer import Writer
 from sync.outbox import Judged, OutboxEvent, Portion, Window
@@ -15,6 +15,7 @@ from sync.outcomes import Delivered, Refused
 from tests.agent.store.parts import AT, KEY_FILE, LIMITS, Epochs, opener
 
 UNANSWERED_SECONDS = 60
+RETENTION = Retention(delivered_days=30, email_days=0)
 PLENTY = Portion(events=1000, max_bytes=2**30)
 REFUSED = Refused("CODE", "a reason", 400)
 DELIVERED = Delivered()
@@ -96,13 +97,19 @@ async def outbox_on(
     clock: Clock | None = None,
     limits: Limits = LIMITS,
     version: str = "1.0",
+    retention: Retention = RETENTION,
 ) -> AsyncIterator[OutboxRig]:
     """Run writer and outbox on `directory` until the block ends."""
     clock = clock or Clock()
     writer = Writer(opener(directory, epochs=epochs, limits=limits), Unwatched())
     writer.start()
     outbox = StoreOutbox(
-        writer, directory, directory / KEY_FILE, now_us=clock, agent_version=version
+        writer,
+        directory,
+        directory / KEY_FILE,
+        retention,
+        now_us=clock,
+        agent_version=version,
     )
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):

@@ -1,0 +1,61 @@
+"""Erases the addresses of what is delivered, a few at a time, so that no till has to wait.
+
+What was in their place is overwritten with zeros (`secure_delete`).
+"""
+
+import sqlite3
+
+from sqlalchemy import bindparam, exists, null, select, update
+
+from agent.store.delivered import delivered_before
+from agent.store.standing import Standing, is_central, read_standing, setting
+from agent.store.statements import compiled, constant
+from agent.store.tables import DeadLetter, EmailAnswer, table_of
+
+MOST_ROWS = 200
+_answer = table_of(EmailAnswer)
+_dead = table_of(DeadLetter)
+_in_slice = (
+    _answer.c.position > bindparam("above"),
+    _answer.c.position <= bindparam("through"),
+)
+_is_dead_letter = exists().where(
+    _dead.c.destination == is_central, _dead.c.position == _answer.c.position
+)
+
+NEXT_ANSWERS = compiled(
+    select(_answer.c.position)
+    .where(*_in_slice)
+    .order_by(_answer.c.position)
+    .limit(constant(MOST_ROWS))
+    .offset(constant(0))
+)
+ERASE_SLICE = compiled(
+    update(_answer)
+    .where(*_in_slice, _answer.c.address.is_not(None), ~_is_dead_letter)
+    .values(address=null())
+)
+SET_ERASED = setting("erased_through")
+
+
+def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
+    """Erase some of the addresses delivered before `cutoff_us` (None: whenever that was).
+
+    A dead letter keeps its own until it is delivered or discarded. Returns whether more is
+    due.
+    """
+    standing = read_standing(connection)
+    above, bound = standing.erased_through, _bound(connection, standing, cutoff_us)
+    if bound <= above:
+        return False
+    answers = connection.execute(NEXT_ANSWERS.sql, (above, bound)).fetchall()
+    through = answers[-1][0] if len(answers) == MOST_ROWS else bound
+    connection.execute(ERASE_SLICE.sql, (above, through))
+    connection.execute(SET_ERASED.sql, (through,))
+    return bool(through < bound)
+
+
+def _bound(connection: sqlite3.Connection, standing: Standing, cutoff_us: int | None) -> int:
+    if cutoff_us is None:
+        return standing.watermark
+    return delivered_before(connection, standing, cutoff_us, above=standing.erased_through)

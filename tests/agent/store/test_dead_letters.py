@@ -1,0 +1,213 @@
+"""Dead letters: shown with their reason, tried again or given up, and never in the way."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.store.dead_letters import DeadLetter
+from agent.store.facts import DeliveryState, Receipt
+from agent.store.reader import Reader
+from sync.outbox import OutboxEvent
+from sync.outcomes import Refused
+from sync.wire import ErrorCode, EventType
+from tests.agent.store.outbox_rig import PLENTY, REFUSED, Clock, OutboxRig, outbox_on
+from tests.agent.store.parts import ADDRESS, AT, Epochs, answer, query, session
+
+DAY_SECONDS = 24 * 3600
+WITH_ITS_SESSION = Refused(ErrorCode.SESSION_REFUSED, "its session was refused", None)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
+    """Run an outbox whose session one (1) and its answer (2) were refused, two (3) was not."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        one, two, three = (await rig.window()).events
+        await rig.refuse(one)
+        await rig.refuse(two, verdict=WITH_ITS_SESSION)
+        await rig.deliver(three)
+        yield rig
+
+
+async def retries(rig: OutboxRig) -> list[OutboxEvent]:
+    """Return what is to be tried again."""
+    return list((await rig.outbox.read_retries(PLENTY)).events)
+
+
+async def shown(rig: OutboxRig) -> list[int]:
+    """Return the sequences of the dead letters."""
+    return [letter.receipt.sequence for letter in await rig.outbox.dead_letters.page(10)]
+
+
+async def addresses(rig: OutboxRig) -> list[object]:
+    """Return where addresses are kept."""
+    rows = query(rig.directory, "SELECT position FROM email_answer WHERE address IS NOT NULL")
+    return [row[0] for row in rows]
+
+
+async def test_a_dead_letter_shows_what_was_refused_and_why(rig: OutboxRig) -> None:
+    first, _ = await rig.outbox.dead_letters.page(10)
+    assert first == DeadLetter(
+        receipt=Receipt("epoch-1", 1),
+        type=EventType.SESSION_STARTED,
+        correlation_id="one",
+        error_code="CODE",
+        error_message="a reason",
+        http_status=400,
+        refused_at_us=AT.wall_us,
+        attempts=1,
+        retry_wanted=False,
+        discarded_at_us=None,
+    )
+    assert await rig.outbox.dead_letters.find("epoch-1", 1) == first
+
+
+async def test_a_page_goes_on_after_the_last_receipt_of_the_one_before(rig: OutboxRig) -> None:
+    (first,) = await rig.outbox.dead_letters.page(1)
+    (second,) = await rig.outbox.dead_letters.page(1, first.receipt)
+    assert [first.receipt.sequence, second.receipt.sequence] == [1, 2]
+    assert await rig.outbox.dead_letters.page(1, second.receipt) == []
+
+
+@pytest.mark.parametrize(("epoch", "sequence"), [("epoch-1", 3), ("epoch-1", 99), ("none", 1)])
+async def test_what_is_no_dead_letter_is_neither_found_nor_decided_on(
+    rig: OutboxRig, epoch: str, sequence: int
+) -> None:
+    letters = rig.outbox.dead_letters
+    assert await letters.find(epoch, sequence) is None
+    assert not await letters.retry(epoch, sequence)
+    assert not await letters.discard(epoch, sequence)
+
+
+async def test_nothing_is_tried_again_unasked(rig: OutboxRig) -> None:
+    assert await retries(rig) == []
+
+
+async def test_a_session_takes_along_the_answers_refused_because_of_it(rig: OutboxRig) -> None:
+    assert await rig.outbox.dead_letters.retry("epoch-1", 1)
+    events = await retries(rig)
+    assert [(e.position, e.sequence, e.session_refused) for e in events] == [
+        (1, 1, False),
+        (2, 2, False),
+    ]
+    assert ADDRESS.encode() in events[1].body
+
+
+async def test_an_answer_alone_learns_that_its_session_still_is_refused(rig: OutboxRig) -> None:
+    assert await rig.outbox.dead_letters.retry("epoch-1", 2)
+    assert [(e.position, e.session_refused) for e in await retries(rig)] == [(2, True)]
+
+
+async def test_refused_again_it_waits_for_the_next_decision(rig: OutboxRig) -> None:
+    await rig.outbox.dead_letters.retry("epoch-1", 1)
+    rig.clock.pass_seconds(60)
+    await rig.refuse((await retries(rig))[0], verdict=Refused("OTHER", "another reason", 409))
+    found = await rig.outbox.dead_letters.find("epoch-1", 1)
+    assert found is not None
+    assert (found.attempts, found.error_code, found.retry_wanted) == (2, "OTHER", False)
+    assert found.refused_at_us == AT.wall_us + 60_000_000
+    assert [e.position for e in await retries(rig)] == [2]
+
+
+async def test_delivered_after_all_it_is_none_any_more_and_its_time_is_its_own(
+    rig: OutboxRig,
+) -> None:
+    await rig.outbox.dead_letters.retry("epoch-1", 1)
+    rig.clock.pass_seconds(60)
+    await rig.deliver(*await retries(rig))
+    assert await shown(rig) == []
+    later = AT.wall_us + 60_000_000
+    states = [(c.state, c.delivered_at_us) for c in Reader(rig.directory).session("one")]
+    assert states == [(DeliveryState.DELIVERED, later)] * 2
+    (other,) = Reader(rig.directory).session("two")
+    assert other.delivered_at_us == AT.wall_us
+    assert Reader(rig.directory).status().waiting == 0
+
+
+async def test_a_session_delivered_after_all_has_its_answers_tried_again(rig: OutboxRig) -> None:
+    """Also those that were refused while it was under way."""
+    await rig.outbox.dead_letters.retry("epoch-1", 1)
+    session_, answer_ = await retries(rig)
+    await rig.refuse(answer_, verdict=WITH_ITS_SESSION)
+    await rig.deliver(session_)
+    assert [(e.position, e.session_refused) for e in await retries(rig)] == [(2, False)]
+
+
+async def test_a_dead_letter_in_doubt_is_so_by_its_own_tries_alone(rig: OutboxRig) -> None:
+    """To take another's "already there" for its own would lose it in silence."""
+    await rig.capture(session("three"))
+    await rig.outbox.dead_letters.retry("epoch-1", 1)
+    await rig.outbox.note_attempt(await rig.window())
+    assert [e.is_doubtful for e in await retries(rig)] == [False, False]
+    await rig.outbox.note_attempt(await rig.outbox.read_retries(PLENTY))
+    assert [e.is_doubtful for e in await retries(rig)] == [True, True]
+
+
+async def test_a_discarded_one_is_neither_shown_nor_tried_nor_counted(rig: OutboxRig) -> None:
+    assert await rig.outbox.dead_letters.discard("epoch-1", 2)
+    assert await shown(rig) == [1]
+    assert Reader(rig.directory).status().dead_letters == 1
+    assert not await rig.outbox.dead_letters.retry("epoch-1", 2)
+    assert await rig.outbox.retry_due() == 0
+    found = await rig.outbox.dead_letters.find("epoch-1", 2)
+    assert found is not None
+    assert found.discarded_at_us == AT.wall_us
+
+
+async def test_discarding_erases_the_address_at_once(rig: OutboxRig) -> None:
+    assert await addresses(rig) == [2]
+    await rig.outbox.dead_letters.discard("epoch-1", 2)
+    assert await addresses(rig) == []
+
+
+async def test_an_answer_of_a_discarded_session_knows_that_it_was_refused(rig: OutboxRig) -> None:
+    await rig.outbox.dead_letters.discard("epoch-1", 1)
+    await rig.capture(answer("one", "guest.two@example.com"))
+    assert [e.session_refused for e in (await rig.window()).events] == [True]
+
+
+async def test_refused_events_are_tried_again_after_a_day(rig: OutboxRig) -> None:
+    rig.clock.pass_seconds(DAY_SECONDS - 1)
+    assert await rig.outbox.retry_due() == 0
+    rig.clock.pass_seconds(1)
+    assert await rig.outbox.retry_due() == 2
+    assert [e.position for e in await retries(rig)] == [1, 2]
+
+
+async def test_refused_events_are_tried_again_when_the_clock_was_set_back(rig: OutboxRig) -> None:
+    rig.clock.pass_seconds(-10)
+    assert await rig.outbox.retry_due() == 2
+
+
+async def test_refused_events_are_tried_again_by_another_version_once(tmp_path: Path) -> None:
+    epochs, clock = Epochs(), Clock()
+    async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.0") as rig:
+        await rig.capture(session("one"))
+        await rig.refuse(*(await rig.window()).events)
+        assert await rig.outbox.retry_due() == 0
+    async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.1") as rig:
+        assert await rig.outbox.retry_due() == 1
+        await rig.refuse(*await retries(rig), verdict=REFUSED)
+        assert await rig.outbox.retry_due() == 0
+
+
+async def test_more_dead_letters_than_one_transaction_takes_are_all_tried_again(
+    tmp_path: Path,
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(*(session(f"s{n}") for n in range(1100)))
+        events = (await rig.window(events=1100)).events
+        await rig.refuse(*events)
+        assert await rig.positions() == []
+        rig.clock.pass_seconds(DAY_SECONDS)
+        assert await rig.outbox.retry_due() == 1100
+        assert len(await retries(rig)) == PLENTY.events
+
+
+async def test_a_rewind_sends_dead_letters_again_and_leaves_them_dead(rig: OutboxRig) -> None:
+    assert await rig.outbox.rewind("epoch-1", 1)
+    assert await rig.positions() == [1, 2, 3]
+    assert await shown(rig) == [1, 2]
+    await rig.deliver_all()
+    assert await shown(rig) == []

@@ -1,0 +1,175 @@
+"""Erasing: a delivered address leaves the machine, a few at a time; others stay readable."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agent.store.erasing import MOST_ROWS
+from agent.store.facts import EmailStatus
+from agent.store.outbox import Retention
+from sync.outbox import OutboxUnavailable
+from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+from tests.agent.store.parts import (
+    ADDRESS,
+    AT,
+    KEY_FILE,
+    Epochs,
+    answer,
+    change,
+    crashed_copy,
+    query,
+    session,
+)
+
+DAY_SECONDS = 24 * 3600
+SEALED = "SELECT position FROM email_answer WHERE address IS NOT NULL ORDER BY position"
+
+
+def sealed(directory: Path) -> list[object]:
+    """Return the positions whose address is kept."""
+    return [row[0] for row in query(directory, SEALED)]
+
+
+async def answered(rig: OutboxRig, *names: str) -> None:
+    """Record sessions with an answer each."""
+    for name in names:
+        await rig.capture(session(name), answer(name))
+
+
+async def erase_all(rig: OutboxRig) -> int:
+    """Erase what is due; return in how many steps."""
+    steps = 1
+    while await rig.outbox.erase_once():
+        steps += 1
+    return steps
+
+
+async def test_only_what_is_delivered_is_erased(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one", "two")
+        await rig.deliver(*(await rig.window(events=2)).events)
+        assert not await rig.outbox.erase_once()
+        assert sealed(tmp_path) == [4]
+
+
+async def test_what_is_erased_is_not_in_the_file_any_more(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one")
+        (ciphertext,) = query(tmp_path, "SELECT address FROM email_answer")[0]
+        await rig.deliver_all()
+        await erase_all(rig)
+    assert isinstance(ciphertext, bytes)
+    assert ciphertext not in (tmp_path / "agent.db").read_bytes()
+
+
+async def test_many_are_erased_in_slices(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        names = [f"s{n}" for n in range(2 * MOST_ROWS + 1)]
+        recorded = [rig.writer.record(session(name), AT) for name in names]
+        recorded += [rig.writer.record(answer(name), AT) for name in names]
+        await asyncio.gather(*recorded)
+        await rig.deliver_all()
+        assert await rig.outbox.erase_once()
+        assert len(sealed(tmp_path)) == MOST_ROWS + 1
+        assert await erase_all(rig) == 2
+        assert sealed(tmp_path) == []
+
+
+async def test_nothing_due_writes_nothing(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one")
+        await rig.deliver_all()
+        await erase_all(rig)
+        before = await rig.writer.run(lambda store: store.connection.total_changes)
+        await erase_all(rig)
+        assert await rig.writer.run(lambda store: store.connection.total_changes) == before
+
+
+async def test_a_dead_letter_keeps_its_address_until_it_is_delivered(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one", "two")
+        events = (await rig.window()).events
+        await rig.refuse(events[1])
+        await rig.deliver_all()
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2]
+        await rig.deliver(events[1])
+        assert sealed(tmp_path) == []
+
+
+async def test_addresses_are_kept_for_days_where_that_is_wanted(tmp_path: Path) -> None:
+    kept = Retention(delivered_days=30, email_days=2)
+    async with outbox_on(tmp_path, retention=kept) as rig:
+        await answered(rig, "one")
+        await rig.deliver_all()
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await answered(rig, "two")
+        await rig.deliver_all()
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2, 4]
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await erase_all(rig)
+        assert sealed(tmp_path) == [4]
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await erase_all(rig)
+        assert sealed(tmp_path) == []
+
+
+async def test_an_erased_address_is_said_to_be_erased_when_it_is_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one")
+        await rig.deliver_all()
+        await erase_all(rig)
+        await rig.outbox.rewind("epoch-1", 1)
+        event = (await rig.window()).events[1]
+        assert event.is_erased
+        assert event.body == b'{"emailAddress":null,"erased":true,"status":"accepted"}'
+
+
+async def test_an_answer_that_has_no_address_is_not_called_erased(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one", status=EmailStatus.DEFERRED))
+        await rig.deliver_all()
+        await erase_all(rig)
+        await rig.outbox.rewind("epoch-1", 1)
+        assert (await rig.window()).events[1].body == b'{"status":"deferred"}'
+
+
+async def test_an_address_that_does_not_open_is_sent_as_erased_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one", "two")
+        moved = "UPDATE email_answer SET address = zeroblob(60)"
+        change(tmp_path, moved)
+        for _ in range(2):
+            assert [e.is_erased for e in (await rig.window()).events] == [False, True, False, True]
+    complaints = [r.message for r in caplog.records if "unreadable" in r.message]
+    assert complaints == ["outbox.address_unreadable"]
+
+
+async def test_without_the_key_nothing_is_sent_and_nothing_is_given_up(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "one")
+        key = (tmp_path / KEY_FILE).read_bytes()
+        (tmp_path / KEY_FILE).unlink()
+        with pytest.raises(OutboxUnavailable):
+            await rig.window()
+        (tmp_path / KEY_FILE).write_bytes(key)
+        assert ADDRESS.encode() in (await rig.window()).events[1].body
+
+
+async def test_an_agent_killed_before_it_erased_erases_after_the_start(tmp_path: Path) -> None:
+    epochs = Epochs()
+    async with outbox_on(tmp_path / "live", epochs=epochs) as rig:
+        await answered(rig, "one")
+        await rig.deliver_all()
+        crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
+    assert sealed(crashed) == [2]
+    async with outbox_on(crashed, epochs=epochs) as rig:
+        assert await rig.positions() == []
+        await erase_all(rig)
+        assert sealed(crashed) == []

@@ -1,0 +1,183 @@
+"""Purging: what was delivered long ago goes, a few rows at a time; what is needed stays."""
+
+from pathlib import Path
+
+from agent.store.facts import EmailStatus
+from agent.store.outbox import Retention
+from agent.store.purging import MOST_EVENTS
+from agent.store.reader import Reader
+from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
+from tests.agent.store.parts import Epochs, answer, query, session
+
+DAY_SECONDS = 24 * 3600
+TABLES = ("event", "session", "email_answer", "delivery", "dead_letter", "settled", "doubt")
+EVENTS = "SELECT position FROM event ORDER BY position"
+
+
+async def purge_all(rig: OutboxRig) -> int:
+    """Purge what is due; return in how many steps."""
+    steps = 1
+    while await rig.outbox.purge_once():
+        steps += 1
+    return steps
+
+
+def held(directory: Path) -> list[object]:
+    """Return the positions that are held."""
+    return [row[0] for row in query(directory, EVENTS)]
+
+
+def rows(directory: Path) -> dict[str, object]:
+    """Count the rows of each table that has any."""
+    counts = {name: query(directory, f"SELECT count(*) FROM {name}")[0][0] for name in TABLES}  # noqa: S608 - names of this test
+    return {name: count for name, count in counts.items() if count}
+
+
+async def test_only_what_was_delivered_long_ago_goes(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("old"), answer("old"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(29 * DAY_SECONDS)
+        await rig.capture(session("young"))
+        await rig.deliver_all()
+        await rig.capture(session("waiting"))
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 2, 3, 4]
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [3, 4]
+        rig.clock.pass_seconds(365 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [4]
+
+
+async def test_nothing_is_left_of_what_went(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        await rig.deliver(*(await rig.window()).events[1:])
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        assert rows(tmp_path) == {}
+        assert Reader(tmp_path).session("one") == []
+
+
+async def test_a_step_removes_a_few_at_a_time(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(*(session(f"s{n}") for n in range(2 * MOST_EVENTS + 1)))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        assert await rig.outbox.purge_once()
+        assert len(held(tmp_path)) == MOST_EVENTS + 1
+        await purge_all(rig)
+        assert held(tmp_path) == []
+
+
+async def test_a_session_stays_while_an_answer_to_it_does(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(20 * DAY_SECONDS)
+        await rig.capture(answer("one", status=EmailStatus.DEFERRED))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(20 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 3]
+        assert len(Reader(tmp_path).session("one")) == 2
+        rig.clock.pass_seconds(20 * DAY_SECONDS)
+        await purge_all(rig)
+        assert rows(tmp_path) == {}
+
+
+async def test_a_dead_letter_stays_whole_until_it_was_discarded_as_long_ago(
+    tmp_path: Path,
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        await rig.refuse((await rig.window()).events[1])
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 2]
+        await rig.outbox.dead_letters.retry("epoch-1", 2)
+        await rig.outbox.dead_letters.discard("epoch-1", 2)
+        rig.clock.pass_seconds(29 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 2]
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await purge_all(rig)
+        assert rows(tmp_path) == {}
+
+
+async def test_a_purged_number_is_not_given_again(tmp_path: Path) -> None:
+    epochs, clock = Epochs(), Clock()
+    async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.deliver_all()
+        clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+    async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
+        assert await rig.capture(session("three"), session("one")) == ["epoch-1/3", "epoch-1/4"]
+
+
+async def test_a_purged_session_is_not_answered_for_from_memory(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        assert await rig.capture(session("one")) == ["epoch-1/2"]
+
+
+async def test_a_window_says_from_where_on_all_are_held(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"), session("three"), session("four"))
+        await rig.refuse((await rig.window()).events[0])
+        await rig.deliver(*(await rig.window(events=1)).events)
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 3, 4]
+        assert (await rig.window()).base_sequence == 3
+
+
+async def test_a_rewind_goes_back_to_the_lowest_from_where_on_all_are_held(
+    tmp_path: Path,
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        assert not await rig.outbox.rewind("epoch-1", 1)
+        await rig.capture(session("three"), session("four"))
+        await rig.deliver_all()
+        assert await rig.outbox.rewind("epoch-1", 1)
+        assert await rig.positions() == [3, 4]
+
+
+async def test_a_wrong_clock_for_a_while_makes_nothing_look_old(tmp_path: Path) -> None:
+    """A machine without a clock battery delivers in 1970 until it learns the time."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        await rig.deliver_all()
+        right, rig.clock.now_us = rig.clock.now_us, 60_000_000
+        await rig.capture(session("two"))
+        await rig.deliver_all()
+        await purge_all(rig)
+        rig.clock.now_us = right
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 2]
+
+
+async def test_the_space_of_what_went_is_used_again(tmp_path: Path) -> None:
+    kept = Retention(delivered_days=1, email_days=0)
+    sizes = []
+    async with outbox_on(tmp_path, retention=kept) as rig:
+        for day in range(4):
+            await rig.capture(*(session(f"{day}/{n}") for n in range(300)))
+            await rig.deliver_all()
+            rig.clock.pass_seconds(2 * DAY_SECONDS)
+            await purge_all(rig)
+            await rig.writer.run(lambda store: store.checkpoint())
+            sizes.append((tmp_path / "agent.db").stat().st_size)
+    assert sizes[3] == sizes[1]
