@@ -69,7 +69,8 @@ def _shortest(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _name(text: str) -> str:
+def check_name(text: str) -> str:
+    """Return `text` if it can name a store or a till; raises `ValueError`."""
     if not _NAME.fullmatch(text) or text in {".", ".."}:
         raise ValueError("expected 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return text
@@ -178,7 +179,7 @@ Number = Annotated[
     Expected("a number"),
 ]
 Text = Annotated[str, Expected("text in quotes")]
-Name = Annotated[Text, AfterValidator(_name)]
+Name = Annotated[Text, AfterValidator(check_name)]
 ListeningHost = Annotated[Text, AfterValidator(_listening_host)]
 HostName = Annotated[Text, AfterValidator(_host_name)]
 HostNames = Annotated[tuple[HostName, ...], Expected("a list of host names in quotes")]

@@ -1,0 +1,6 @@
+"""Running the receiver with `python -m sync.receiver`."""
+
+from sync.receiver.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The rules of the ledger: what becomes of a batch, given what the ledger knows. No I/O.
+
+    numbers of a batch > place > what the ledger has to look up > judge > what it has to write
+
+Each number of an epoch is accounted for once: by the event that stands under it, by a
+rejection, as the double of an event that stands under another number, or as a gap. All up to
+`accepted_through` are. A number that comes again changes nothing, unless it was rejected, lies
+in a gap, or brings back an address that was missing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeAlias, assert_never
+
+from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.gaps import Gap, Gaps
+from sync.sameness import same_content
+from sync.wire import ErrorCode, EventType, Rejection
+
+NO_LONGER_HELD = "no longer held"
+ADDRESS_ERASED = "address erased before it could be sent again"
+
+Fact: TypeAlias = SessionFact | AnswerFact
+
+
+class MalformedBatch(Exception):  # noqa: N818 - names what the agent sent
+    """The batch as a whole cannot be understood; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceGap:
+    """What comes before is missing: the agent is to go back to `expected_sequence`."""
+
+    expected_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the numbers of a batch lie: a noted gap before them, repeats among them."""
+
+    missing: Gap | None
+    repeats: tuple[int, int] | None
+    accepted_through: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger has, as far as it concerns a batch.
+
+    Under the batch's numbers: `standing`, `rejected`, `doubles`, `gaps`. Under its correlation
+    ids in this store: `sessions` and `answers`. `own_sessions` are the ids whose session stands
+    under this till; `refused_here` and `refused_before` the ids whose session was rejected, in
+    this epoch and in others of this till.
+    """
+
+    standing: Mapping[int, Fact] = field(default_factory=dict)
+    rejected: frozenset[int] = frozenset()
+    doubles: frozenset[int] = frozenset()
+    gaps: Sequence[Gap] = ()
+    sessions: Mapping[str, SessionFact] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[AnswerFact]] = field(default_factory=dict)
+    own_sessions: frozenset[str] = frozenset()
+    refused_here: frozenset[str] = frozenset()
+    refused_before: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Taken:
+    """What is to be written. `rejected` is the answer; `refused` and `altered` are parts of it.
+
+    `readmitted` are the numbers whose rejection is over, `restored` the answers whose address
+    has come after all.
+    """
+
+    accepted_through: int
+    rejected: list[Rejection] = field(default_factory=list)
+    sessions: list[SessionFact] = field(default_factory=list)
+    answers: list[AnswerFact] = field(default_factory=list)
+    refused: list[Unfit] = field(default_factory=list)
+    altered: list[int] = field(default_factory=list)
+    readmitted: list[int] = field(default_factory=list)
+    doubles: list[Fact] = field(default_factory=list)
+    restored: list[AnswerFact] = field(default_factory=list)
+    gaps_gone: list[Gap] = field(default_factory=list)
+    gaps_noted: list[Gap] = field(default_factory=list)
+
+
+def place(
+    sequences: Sequence[int], base_sequence: int, accepted_through: int
+) -> Placed | SequenceGap:
+    """Compare the numbers of a batch with what is accounted for.
+
+    Raises `MalformedBatch` where they are not ascending.
+    """
+    if any(later <= earlier for earlier, later in pairwise(sequences)):
+        raise MalformedBatch("the events must be in ascending order of their sequence")
+    new = [number for number in sequences if number > accepted_through]
+    repeats = None
+    if len(new) < len(sequences):
+        repeats = (sequences[0], sequences[-1 - len(new)])
+    if not new:
+        return Placed(None, repeats, accepted_through)
+    expected = accepted_through + 1
+    missing = None
+    if expected < new[0] and expected < base_sequence:
+        after = min(base_sequence, new[0])
+        missing, expected = Gap(expected, after - 1, NO_LONGER_HELD), after
+    for number in new:
+        if number != expected:
+            return SequenceGap(expected)
+        expected += 1
+    return Placed(missing, repeats, new[-1])
+
+
+def judge(events: Iterable[Event], placed: Placed, known: Known) -> Taken:
+    """Decide on each event of a batch that was placed, in its order."""
+    judging = _Judging(placed, known)
+    for event in events:
+        judging.judge(event)
+    return judging.end()
+
+
+class _Judging:
+    """One batch on its way; what is taken counts as known for what follows."""
+
+    def __init__(self, placed: Placed, known: Known) -> None:
+        self._known = known
+        self._taken = Taken(placed.accepted_through)
+        self._gaps = Gaps(known.gaps)
+        if placed.missing is not None:
+            self._gaps.note(placed.missing)
+        self._sessions = dict(known.sessions)
+        self._answers = {name: list(answers) for name, answers in known.answers.items()}
+        self._own_sessions = set(known.own_sessions)
+        self._refused_here = set(known.refused_here)
+
+    def end(self) -> Taken:
+        self._taken.gaps_gone, self._taken.gaps_noted = self._gaps.gone, self._gaps.noted
+        return self._taken
+
+    def judge(self, event: Event) -> None:
+        standing = self._known.standing.get(event.sequence)
+        if standing is not None:
+            self._compare(event, standing)
+        elif event.sequence in self._known.doubles:
+            if isinstance(event, Unfit) or not self._stands_elsewhere(event):
+                self._altered(event)
+        else:
+            self._take(event)
+
+    def _compare(self, event: Event, standing: Fact) -> None:
+        if not is_same(event, standing):
+            self._altered(event)
+        elif isinstance(event, AnswerFact) and not event.erased and self._lacks_address(standing):
+            self._taken.restored.append(event)
+            self._gaps.take(event.sequence)
+
+    def _lacks_address(self, standing: Fact) -> bool:
+        """Tell whether an address is missing, and not because it was forgotten on purpose."""
+        is_erased = isinstance(standing, AnswerFact) and standing.erased
+        return is_erased and self._gaps.hold(standing.sequence)
+
+    def _take(self, event: Event) -> None:
+        """Take an event whose number nothing stands under."""
+        self._gaps.take(event.sequence)
+        match event:
+            case Unfit():
+                self._refuse(event)
+            case SessionFact():
+                self._take_session(event)
+            case AnswerFact():
+                self._take_answer(event)
+            case _:
+                assert_never(event)
+
+    def _take_session(self, session: SessionFact) -> None:
+        other = self._sessions.get(session.correlation_id)
+        if other is None:
+            self._taken.sessions.append(session)
+            self._sessions[session.correlation_id] = session
+        elif is_same(session, other):
+            self._taken.doubles.append(session)
+        else:
+            self._refuse(_refused(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
+            return
+        self._own_sessions.add(session.correlation_id)
+        self._refused_here.discard(session.correlation_id)
+        self._readmit(session.sequence)
+
+    def _take_answer(self, answer: AnswerFact) -> None:
+        if self._is_session_refused(answer.correlation_id):
+            self._refuse(_refused(answer, ErrorCode.SESSION_REFUSED, "Its session was refused"))
+            return
+        if self._stands_elsewhere(answer):
+            self._taken.doubles.append(answer)
+        else:
+            self._taken.answers.append(answer)
+            self._answers.setdefault(answer.correlation_id, []).append(answer)
+            if answer.erased:
+                self._gaps.note(Gap(answer.sequence, answer.sequence, ADDRESS_ERASED))
+        self._readmit(answer.sequence)
+
+    def _is_session_refused(self, correlation_id: str) -> bool:
+        if correlation_id in self._refused_here:
+            return True
+        before = correlation_id in self._known.refused_before
+        return before and correlation_id not in self._own_sessions
+
+    def _stands_elsewhere(self, fact: Fact) -> bool:
+        if isinstance(fact, SessionFact):
+            other = self._sessions.get(fact.correlation_id)
+            return other is not None and is_same(fact, other)
+        answers = self._answers.get(fact.correlation_id, ())
+        return any(_is_same_answer(fact, other) for other in answers)
+
+    def _readmit(self, sequence: int) -> None:
+        if sequence in self._known.rejected:
+            self._taken.readmitted.append(sequence)
+
+    def _refuse(self, unfit: Unfit) -> None:
+        if unfit.type == EventType.SESSION_STARTED:
+            self._refused_here.add(unfit.correlation_id)
+        self._readmit(unfit.sequence)
+        self._taken.refused.append(unfit)
+        self._reject(unfit.sequence, unfit.error_code, unfit.error_message)
+
+    def _altered(self, event: Event) -> None:
+        self._taken.altered.append(event.sequence)
+        message = "Another event is known under this number"
+        self._reject(event.sequence, ErrorCode.ALTERED, message)
+
+    def _reject(self, sequence: int, code: str, message: str) -> None:
+        rejection = Rejection(sequence=sequence, error_code=code, error_message=message)
+        self._taken.rejected.append(rejection)
+
+
+def is_same(event: Event, other: Fact) -> bool:
+    """Tell whether two events have the same content; an address that was erased is not asked for.
+
+    Bodies are compared as JSON values.
+    """
+    match event, other:
+        case SessionFact(), SessionFact():
+            return (
+                event.correlation_id == other.correlation_id
+                and event.occurred_at == other.occurred_at
+                and event.query_locale == other.query_locale
+                and same_content(event.body.encode(), other.body.encode())
+            )
+        case AnswerFact(), AnswerFact():
+            return _is_same_answer(event, other) and same_content(
+                event.body.encode(), other.body.encode()
+            )
+        case _:
+            return False
+
+
+def _is_same_answer(answer: AnswerFact, other: AnswerFact) -> bool:
+    return (
+        answer.correlation_id == other.correlation_id
+        and answer.occurred_at == other.occurred_at
+        and answer.status == other.status
+        and (answer.address == other.address or answer.erased or other.erased)
+    )
+
+
+def _refused(fact: Fact, code: ErrorCode, message: str) -> Unfit:
+    is_session = isinstance(fact, SessionFact)
+    return Unfit(
+        sequence=fact.sequence,
+        type=EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED,
+        correlation_id=fact.correlation_id,
+        error_code=code.value,
+        error_message=message,
+    )

@@ -1,0 +1,193 @@
+"""Which address of head office is answered by what."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from sync.logs import log_event
+from sync.receiver.accept import SequenceGap, Taken
+from sync.receiver.access import AgentAccess, ReaderAccess, check_name
+from sync.receiver.arrivals import BatchArrival, Caller
+from sync.receiver.bodies import MAX_BODY_BYTES, read_body
+from sync.receiver.intake import Intake
+from sync.receiver.ledger import Ledger
+from sync.receiver.problems import Problem, answer_of, log_problem, problem_of
+from sync.receiver.reading import read_batch, read_heartbeat
+from sync.receiver.views import Views
+from sync.wire import (
+    BATCHES_PATH,
+    HEARTBEATS_PATH,
+    PROGRAM_PATH,
+    BatchAccepted,
+    ErrorCode,
+)
+
+_log = logging.getLogger(__name__)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_FOR_ALL = {
+    "Server": "loyalty-hq",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the handlers need of the rest of the receiver. `program` is its JSON and ETag."""
+
+    ledger: Ledger
+    views: Views
+    agents: AgentAccess
+    readers: ReaderAccess
+    intake: Intake
+    program: tuple[bytes, str]
+    now: Callable[[], datetime]
+
+
+class AgentCalls:
+    """What agents ask."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def take_batch(self, request: web.Request) -> web.Response:
+        """Take a batch; answer once it is committed."""
+        received_at = self._context.now()
+        caller = await self._context.agents.caller(request, received_at)
+        with self._context.intake.one_batch():
+            batch, events = read_batch(await read_body(request))
+            check_name(caller, batch.store_id, batch.till_id)
+            self._context.intake.admit(len(events))
+            taken = await self._context.ledger.take(
+                BatchArrival(caller, batch, events, received_at)
+            )
+        match taken:
+            case SequenceGap(expected_sequence):
+                raise _sequence_gap(expected_sequence)
+            case Taken():
+                _log_taken(caller, batch.epoch, taken)
+                return _json(_accepted(taken))
+
+    async def hear_heartbeat(self, request: web.Request) -> web.Response:
+        """Keep how an agent is; answer how far its epochs are accounted for."""
+        received_at = self._context.now()
+        caller = await self._context.agents.caller(request, received_at)
+        arrival = read_heartbeat(await read_body(request), caller, received_at)
+        check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
+        return _json(await self._context.ledger.hear(arrival))
+
+    async def show_program(self, request: web.Request) -> web.Response:
+        """Answer the terms of the program, or 304 where the agent has them."""
+        await self._context.agents.caller(request, self._context.now())
+        body, etag = self._context.program
+        headers = {"ETag": f'"{etag}"', "Content-Type": "application/json"}
+        if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": f'"{etag}"'})
+        return web.Response(body=body, headers=headers)
+
+
+class Reads:
+    """What people and their programs ask."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def show_stores(self, request: web.Request) -> web.Response:
+        """Answer how far each agent is accounted for."""
+        self._context.readers.check(request)
+        return _json({"stores": await self._context.views.stores()})
+
+    async def show_session(self, request: web.Request) -> web.Response:
+        """Answer what is known under a correlation id, in every store; 404 if nothing."""
+        self._context.readers.check(request)
+        found = await self._context.views.sessions(request.match_info["correlation_id"])
+        if not found:
+            raise web.HTTPNotFound
+        return _json({"sessions": found})
+
+    async def is_alive(self, _: web.Request) -> web.Response:
+        """Answer that the process serves requests."""
+        return _json({"status": "alive"})
+
+    async def is_ready(self, _: web.Request) -> web.Response:
+        """Answer 200 when the ledger can be used, else 503."""
+        await self._context.views.check()
+        return _json({"status": "ready"})
+
+
+def build_app(context: Context) -> web.Application:
+    """Put the API together."""
+    app = web.Application(middlewares=[_always_ours], client_max_size=MAX_BODY_BYTES)
+    calls, reads = AgentCalls(context), Reads(context)
+    app.router.add_post(BATCHES_PATH, calls.take_batch)
+    app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)
+    app.router.add_get(PROGRAM_PATH, calls.show_program)
+    app.router.add_get("/v1/stores", reads.show_stores)
+    app.router.add_get("/v1/sessions/{correlation_id:.+}", reads.show_session)
+    app.router.add_get("/healthz", reads.is_alive)
+    app.router.add_get("/readyz", reads.is_ready)
+    return app
+
+
+@web.middleware
+async def _always_ours(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Answer every error in the three-field shape."""
+    try:
+        response = await handler(request)
+    except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
+        problem = problem_of(error)
+        log_problem(problem, error, f"{request.method} {_pattern_of(request)}")
+        response = answer_of(problem)
+    response.headers.update(_FOR_ALL)
+    return response
+
+
+def _pattern_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "(none)"
+
+
+def _accepted(taken: Taken) -> BatchAccepted:
+    return BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
+
+
+def _sequence_gap(expected_sequence: int) -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "Events that come before are missing",
+        ErrorCode.SEQUENCE_GAP,
+        expected_sequence=expected_sequence,
+    )
+
+
+def _log_taken(caller: Caller, epoch: str, taken: Taken) -> None:
+    named = {"store": caller.name.store_id, "till": caller.name.till_id, "epoch": epoch}
+    log_event(
+        _log,
+        logging.DEBUG,
+        "batch.taken",
+        **named,
+        accepted_through=taken.accepted_through,
+        sessions=len(taken.sessions),
+        answers=len(taken.answers),
+    )
+    for unfit in taken.refused:
+        fields = {"sequence": unfit.sequence, "code": unfit.error_code}
+        log_event(_log, logging.WARNING, "event.refused", **named, **fields)
+    for sequence in taken.altered:
+        log_event(_log, logging.WARNING, "event.altered", **named, sequence=sequence)
+    for gap in taken.gaps_noted:
+        fields = {"first": gap.first, "last": gap.last, "reason": gap.reason}
+        log_event(_log, logging.WARNING, "gap.noted", **named, **fields)
+
+
+def _json(content: object) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(content), headers={"Content-Type": "application/json"}
+    )

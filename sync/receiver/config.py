@@ -1,0 +1,105 @@
+"""The settings of the receiver: every name, its default, its range and its unit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from sync.settings.kinds import (
+    Directory,
+    FieldName,
+    ListeningHost,
+    OptionalFile,
+    Text,
+    WholeNumber,
+)
+from sync.settings.load import load
+from sync.settings.log import LogSettings
+from sync.settings.program import ProgramSettings
+from sync.settings.section import Section, contradiction
+from sync.settings.tree import SettingsTree
+
+DATABASE_FILE = "hq.db"
+SQLITE = "sqlite+aiosqlite:///"
+
+
+class ServerSettings(Section):
+    """Where agents and readers reach the receiver."""
+
+    host: ListeningHost = Field("127.0.0.1", description="address to listen on")
+    port: WholeNumber = Field(8580, ge=0, le=65_535, description="TCP port; 0: any free one")
+    tls_cert_file: OptionalFile = Field(None, description="certificate, with its chain, in PEM")
+    tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
+
+    @model_validator(mode="after")
+    def _certificate_and_key_go_together(self) -> Self:
+        if self.tls_cert_file and not self.tls_key_file:
+            raise contradiction({"tls_cert_file": "also needs server.tls_key_file"})
+        if self.tls_key_file and not self.tls_cert_file:
+            raise contradiction({"tls_key_file": "also needs server.tls_cert_file"})
+        return self
+
+
+class DatabaseSettings(Section):
+    """Which database the ledger is kept in."""
+
+    url: Text = Field("", description="empty: SQLite in the storage directory")
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.url and not self.url.startswith(SQLITE):
+            raise contradiction({"url": f'expected a URL such as {SQLITE}/srv/hq.db, or ""'})
+        return self
+
+
+class StorageSettings(Section):
+    """Where the receiver keeps what is its own."""
+
+    directory: Directory = Field(description="directory of the database; made if absent")
+
+
+class AccessSettings(Section):
+    """Who may read; with neither, readers on this machine alone."""
+
+    admin_token_file: OptionalFile = Field(None, description="file with the readers' token")
+    trusted_proxy_header: FieldName = Field(
+        "", description="header by which a proxy in front says who reads; empty: none"
+    )
+
+
+class IntakeSettings(Section):
+    """How much is taken at one time; beyond it an agent is asked to come again later."""
+
+    max_in_flight: WholeNumber = Field(
+        16, ge=1, le=10_000, description="batches in hand at one time"
+    )
+    events_per_second: WholeNumber = Field(
+        0, ge=0, le=10_000_000, description="events taken in a second; 0: no limit"
+    )
+
+
+class Settings(SettingsTree):
+    """All settings of the receiver, checked; `load_settings` makes it."""
+
+    program_name = "loyalty-hq"
+
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    storage: StorageSettings
+    access: AccessSettings = AccessSettings()
+    intake: IntakeSettings = IntakeSettings()
+    program: ProgramSettings = ProgramSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def database_path(self) -> Path:
+        """The file of the database."""
+        if self.database.url:
+            return Path(self.database.url.removeprefix(SQLITE))
+        return self.storage.directory / DATABASE_FILE
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Return the receiver's settings from the file at `path` and the environment (`load`)."""
+    return load(Settings, path, environ)

@@ -1,0 +1,169 @@
+"""The ledger: takes batches and heartbeats, each in one transaction.
+
+the agent's row (locked) > place > look up > judge > write > commit > answer
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import RowMapping, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import Insert
+
+from sync.receiver import statements
+from sync.receiver.accept import SequenceGap, Taken, judge, place
+from sync.receiver.arrivals import BatchArrival, Caller, HeartbeatArrival
+from sync.receiver.clock import Corrector, zero_of_boot
+from sync.receiver.database import Database
+from sync.receiver.looking_up import look_up
+from sync.receiver.rows import Row, Rows, Times
+from sync.wire import AcceptedThrough, EpochExtent, HeartbeatAnswer
+
+_Part = TypeVar("_Part")
+
+
+class Ledger:
+    """Everything that head office has, in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
+        """Take a batch; what is returned is committed and on the disk.
+
+        Raises `MalformedBatch`; then, and after a `SequenceGap`, nothing was taken.
+        """
+        async with self._database.writing() as connection:
+            return await _Writing(connection, arrival.caller, arrival.received_at).take(arrival)
+
+    async def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
+        """Keep what a heartbeat says; return how far the epochs that it names are accounted for."""
+        async with self._database.writing() as connection:
+            return await _Writing(connection, arrival.caller, arrival.received_at).hear(arrival)
+
+
+class _Writing:
+    """One transaction for one agent."""
+
+    def __init__(self, connection: AsyncConnection, caller: Caller, at: datetime) -> None:
+        self._connection = connection
+        self._caller = caller
+        self._name = caller.name
+        self._at = at
+
+    async def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
+        batch = arrival.batch
+        agent = await self._agent(batch.epoch)
+        numbers = [event.sequence for event in arrival.events]
+        placed = place(numbers, batch.base_sequence, agent["accepted_through"])
+        if isinstance(placed, SequenceGap):
+            return placed
+        known = await look_up(self._connection, arrival, placed.repeats)
+        taken = judge(arrival.events, placed, known)
+        corrector = await self._corrector(arrival, agent["newest_trusted_at"])
+        rows = Rows(arrival, Times.of(arrival, taken, corrector))
+        await self._write(batch.epoch, taken, rows)
+        await self._update_agent(
+            batch.epoch,
+            accepted_through=taken.accepted_through,
+            last_sequence=max(agent["last_sequence"], taken.accepted_through),
+            last_seen_at=self._at,
+            agent_version=batch.agent_version,
+            newest_trusted_at=corrector.newest_trusted_at,
+        )
+        return taken
+
+    async def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
+        heartbeat = arrival.heartbeat
+        await self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
+        current = EpochExtent(epoch=heartbeat.epoch, last_sequence=heartbeat.last_sequence)
+        extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
+        accepted = [await self._note_extent(extent) for extent in extents.values()]
+        await self._update_agent(
+            heartbeat.epoch,
+            last_seen_at=self._at,
+            agent_version=heartbeat.agent_version,
+            heartbeat_at=self._at,
+            agent_sent_at=arrival.sent_at,
+            watermark=heartbeat.watermark,
+            outstanding=heartbeat.outstanding,
+            dead_letters=heartbeat.dead_letters,
+            oldest_undelivered_at=arrival.oldest_undelivered_at,
+            last_activity_at=arrival.last_activity_at,
+            database_bytes=heartbeat.database_bytes,
+            free_bytes=heartbeat.free_bytes,
+        )
+        return HeartbeatAnswer(epochs=accepted)
+
+    async def _agent(self, epoch: str) -> RowMapping:
+        """Return the epoch's row, made if absent; nobody else changes it until we are done."""
+        statement = statements.agent_row(self._name, epoch)
+        found = (await self._connection.execute(statement)).mappings().first()
+        if found is not None:
+            return found
+        row: Row = {
+            "store_id": self._name.store_id,
+            "till_id": self._name.till_id,
+            "epoch": epoch,
+            "accepted_through": 0,
+            "last_sequence": 0,
+            "enrolled_at": self._caller.enrolled_at,
+        }
+        adding = statements.add_unless_there(self._connection.dialect, statements.agents)
+        await self._connection.execute(adding, row)
+        return (await self._connection.execute(statement)).mappings().one()
+
+    async def _note_extent(self, extent: EpochExtent) -> AcceptedThrough:
+        agent = await self._agent(extent.epoch)
+        if extent.last_sequence > agent["last_sequence"]:
+            await self._update_agent(extent.epoch, last_sequence=extent.last_sequence)
+        return AcceptedThrough(epoch=extent.epoch, accepted_through=agent["accepted_through"])
+
+    async def _update_agent(self, epoch: str, **values: object) -> None:
+        agents = statements.agents
+        changed = update(agents).where(statements.of_epoch(agents, self._name, epoch))
+        await self._connection.execute(changed.values(values))
+
+    async def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
+        batch = arrival.batch
+        if batch.sent_monotonic_us is not None:
+            await self._anchor(batch.boot_id, batch.sent_monotonic_us)
+        boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)}
+        found = await self._connection.execute(statements.boots_of(self._name, boot_ids))
+        zeros = {row["boot_id"]: row["zero_at"] for row in found.mappings()}
+        return Corrector(self._at, zeros, newest)
+
+    async def _anchor(self, boot_id: str, sent_monotonic_us: int) -> None:
+        """Note when the steady clock of a boot read zero, as told by a message just sent."""
+        zero_at = zero_of_boot(self._at, sent_monotonic_us)
+        if zero_at is None:
+            return
+        row: Row = {
+            "store_id": self._name.store_id,
+            "till_id": self._name.till_id,
+            "boot_id": boot_id,
+            "zero_at": zero_at,
+        }
+        await self._connection.execute(statements.put_boot(self._connection.dialect), row)
+
+    async def _write(self, epoch: str, taken: Taken, rows: Rows) -> None:
+        if taken.readmitted:
+            dropping = statements.drop_rejections(self._name, epoch, taken.readmitted)
+            await self._connection.execute(dropping)
+        if taken.gaps_gone:
+            firsts = [gap.first for gap in taken.gaps_gone]
+            await self._connection.execute(statements.drop_gaps(self._name, epoch, firsts))
+        await self._add(statements.ADD_SESSIONS, rows.session, taken.sessions)
+        await self._add(statements.ADD_ANSWERS, rows.answer, taken.answers)
+        await self._add(statements.ADD_REJECTIONS, rows.rejection, taken.refused)
+        await self._add(statements.ADD_DOUBLES, rows.double, taken.doubles)
+        await self._add(statements.ADD_GAPS, rows.gap, taken.gaps_noted)
+        for answer in taken.restored:
+            await self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))
+
+    async def _add(
+        self, statement: Insert, row: Callable[[_Part], Row], parts: Sequence[_Part]
+    ) -> None:
+        if parts:
+            await self._connection.execute(statement, [row(part) for part in parts])

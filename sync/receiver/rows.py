@@ -1,0 +1,129 @@
+"""What is decided about a batch, as rows of the ledger's tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from sync.receiver.accept import Fact, Taken
+from sync.receiver.arrivals import BatchArrival
+from sync.receiver.clock import Corrector
+from sync.receiver.events import AnswerFact, SessionFact, Unfit
+from sync.receiver.gaps import Gap
+from sync.wire import EventType
+
+Row: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the events of a batch happened, by sequence, with the clock corrected."""
+
+    corrected: Mapping[int, datetime | None]
+
+    @classmethod
+    def of(cls, arrival: BatchArrival, taken: Taken, corrector: Corrector) -> "Times":
+        """Correct the events that are taken, in the order of their numbers."""
+        corrected: dict[int, datetime | None] = {}
+        kept: dict[int, Fact] = {session.sequence: session for session in taken.sessions}
+        kept |= {answer.sequence: answer for answer in taken.answers}
+        own_boot = arrival.batch.boot_id
+        for sent in arrival.batch.events:
+            event = kept.get(sent.sequence)
+            if event is not None:
+                corrected[sent.sequence] = corrector.correct(
+                    event.occurred_at, sent.boot_id or own_boot, sent.monotonic_us
+                )
+        return cls(corrected)
+
+
+class Rows:
+    """Writes rows of one batch: each has the name of its agent and the time of its arrival."""
+
+    def __init__(self, arrival: BatchArrival, times: Times) -> None:
+        name = arrival.caller.name
+        self._key: Row = {
+            "store_id": name.store_id,
+            "till_id": name.till_id,
+            "epoch": arrival.batch.epoch,
+        }
+        self._received_at = arrival.received_at
+        self._corrected = times.corrected
+
+    def session(self, session: SessionFact) -> Row:
+        """Return a row of `sessions`."""
+        return {
+            **self._event(session),
+            "external_identifier": session.external_identifier,
+            "channel": session.channel,
+            "locale": session.locale,
+            "anonymous_session_id": session.anonymous_session_id,
+            "user_status": session.user_status,
+            "query_locale": session.query_locale,
+        }
+
+    def answer(self, answer: AnswerFact) -> Row:
+        """Return a row of `email_answers`."""
+        return {
+            **self._event(answer),
+            "status": answer.status,
+            "email_address": answer.address,
+            "address_erased": answer.erased,
+        }
+
+    def rejection(self, unfit: Unfit) -> Row:
+        """Return a row of `rejections`."""
+        return {
+            **self._key,
+            "sequence": unfit.sequence,
+            "type": unfit.type,
+            "correlation_id": unfit.correlation_id,
+            "error_code": unfit.error_code,
+            "error_message": unfit.error_message,
+            "received_at": self._received_at,
+        }
+
+    def double(self, fact: Fact) -> Row:
+        """Return a row of `doubles`."""
+        is_session = isinstance(fact, SessionFact)
+        kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
+        return {
+            **self._key,
+            "sequence": fact.sequence,
+            "type": kind.value,
+            "correlation_id": fact.correlation_id,
+            "received_at": self._received_at,
+        }
+
+    def gap(self, gap: Gap) -> Row:
+        """Return a row of `gaps`."""
+        return {
+            **self._key,
+            "first_sequence": gap.first,
+            "last_sequence": gap.last,
+            "reason": gap.reason,
+            "noted_at": self._received_at,
+        }
+
+    def restored(self, answer: AnswerFact) -> Row:
+        """Return the values by which an address comes back."""
+        return {
+            "of_store": self._key["store_id"],
+            "of_till": self._key["till_id"],
+            "of_epoch": self._key["epoch"],
+            "of_sequence": answer.sequence,
+            "address": answer.address,
+        }
+
+    def _event(self, fact: Fact) -> Row:
+        corrected_at = self._corrected[fact.sequence]
+        return {
+            **self._key,
+            "sequence": fact.sequence,
+            "correlation_id": fact.correlation_id,
+            "body": fact.body,
+            "occurred_at": fact.occurred_at,
+            "received_at": self._received_at,
+            "corrected_at": corrected_at,
+            "clock_trusted": corrected_at is not None,
+        }

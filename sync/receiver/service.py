@@ -1,0 +1,183 @@
+"""The composition root: chooses the parts, starts them in order and stops them in order.
+
+The only place that knows clocks, chance and concrete classes.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import uvloop
+from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync.logs import log_event
+from sync.receiver.access import AgentAccess, ReaderAccess
+from sync.receiver.api import Context, build_app
+from sync.receiver.config import Settings
+from sync.receiver.database import Database
+from sync.receiver.enrolment import Enrolment
+from sync.receiver.intake import Intake
+from sync.receiver.ledger import Ledger
+from sync.receiver.program import write_program
+from sync.receiver.tokens import AgentName
+from sync.receiver.views import Views
+from sync.settings.kinds import is_loopback
+from sync.settings.secret_files import read_secret
+
+_log = logging.getLogger(__name__)
+# SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
+ANSWER_SECONDS = 3.0
+_SECRET_BYTES = 32
+
+
+def run_receiver(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 for trouble."""
+    # What the receiver writes is its own: addresses stand in its database.
+    os.umask(0o077)
+    try:
+        uvloop.run(_run(settings))
+    except (OSError, SQLAlchemyError) as error:
+        log_event(_log, logging.ERROR, "hq.not_started", reason=_explained(error, settings))
+        return 1
+    return 0
+
+
+def enroll(settings: Settings, name: AgentName) -> str:
+    """Return a new token for an agent. Raises `OSError` or `SQLAlchemyError`."""
+    os.umask(0o077)
+    return asyncio.run(_enroll(settings, name))
+
+
+async def _enroll(settings: Settings, name: AgentName) -> str:
+    async with _open_database(settings) as database:
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        return await Enrolment(database).enroll(name, secret, _now())
+
+
+async def _run(settings: Settings) -> None:
+    stop = _stop_signal()
+    async with running_receiver(settings):
+        await stop
+        log_event(_log, logging.INFO, "hq.stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningReceiver:
+    """Where a receiver serves, and who it lets in."""
+
+    host: str
+    port: int
+    enrolment: Enrolment
+
+
+@asynccontextmanager
+async def running_receiver(
+    settings: Settings, *, now: Callable[[], datetime] | None = None
+) -> AsyncIterator[RunningReceiver]:
+    """Start database and server; stop them in the opposite order.
+
+    What the server has taken is committed before the database closes. Without `now` the
+    machine's own clock counts.
+    """
+    async with AsyncExitStack() as parts:
+        database = await parts.enter_async_context(_open_database(settings))
+        enrolment = Enrolment(database)
+        context = _context(settings, database, enrolment, now or _now)
+        host, port = await _serve(settings, context, parts)
+        yield RunningReceiver(host, port, enrolment)
+
+
+@asynccontextmanager
+async def _open_database(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(settings.database_path)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
+def _context(
+    settings: Settings, database: Database, enrolment: Enrolment, now: Callable[[], datetime]
+) -> Context:
+    access, intake = settings.access, settings.intake
+    token_file = access.admin_token_file
+    return Context(
+        ledger=Ledger(database),
+        views=Views(database),
+        agents=AgentAccess(enrolment),
+        readers=ReaderAccess(
+            read_secret(token_file, "access.admin_token_file") if token_file else None,
+            access.trusted_proxy_header,
+        ),
+        intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
+        program=write_program(settings.program),
+        now=now,
+    )
+
+
+async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
+    """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
+    # Bodies are decoded in `bodies.py`, with a bound on their size.
+    runner = web.AppRunner(
+        build_app(context),
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=ANSWER_SECONDS,
+    )
+    await runner.setup()
+    parts.push_async_callback(runner.cleanup)
+    server, tls = settings.server, _tls(settings)
+    site = web.TCPSite(runner, server.host, server.port, ssl_context=tls, backlog=1024)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
+    if tls is None and not is_loopback(server.host):
+        log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
+    return host, port
+
+
+def _stop_signal() -> "asyncio.Future[None]":
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def stop_once() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_once)
+    return stop
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.server.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.server.tls_cert_file, settings.server.tls_key_file)
+    return context
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _explained(error: Exception, settings: Settings) -> str:
+    if isinstance(error, SQLAlchemyError):
+        reason = getattr(error, "orig", None) or error
+        return f"{settings.database_path}: the database cannot be used ({reason})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return (
+        f"cannot listen on {settings.server.host}:{settings.server.port} ({error}): "
+        "stop what uses the port, or set [server] port"
+    )

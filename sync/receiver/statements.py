@@ -1,0 +1,147 @@
+"""The statements of the ledger. Each carries `store_id`, and runs on SQLite and PostgreSQL."""
+
+from collections.abc import Collection
+from typing import TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Dialect,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import Insert
+
+from sync.receiver.tables import (
+    Agent,
+    Boot,
+    Double,
+    EmailAnswer,
+    NotedGap,
+    Rejected,
+    Session,
+    table_of,
+)
+from sync.receiver.tokens import AgentName
+from sync.wire import EventType
+
+Names: TypeAlias = Collection[str]
+
+agents, boots = table_of(Agent), table_of(Boot)
+sessions, answers = table_of(Session), table_of(EmailAnswer)
+rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
+
+ADD_AGENT = insert(agents)
+ADD_SESSIONS, ADD_ANSWERS = insert(sessions), insert(answers)
+ADD_REJECTIONS, ADD_DOUBLES, ADD_GAPS = insert(rejections), insert(doubles), insert(gaps)
+
+
+def of_agent(table: Table, name: AgentName) -> ColumnElement[bool]:
+    """Return the condition for the rows of one agent."""
+    return and_(table.c.store_id == name.store_id, table.c.till_id == name.till_id)
+
+
+def of_epoch(table: Table, name: AgentName, epoch: str) -> ColumnElement[bool]:
+    """Return the condition for the rows of one epoch."""
+    return and_(of_agent(table, name), table.c.epoch == epoch)
+
+
+def agent_row(name: AgentName, epoch: str) -> Select[tuple[object, ...]]:
+    """Return the epoch's row; on PostgreSQL it is locked until the end of the transaction."""
+    return select(agents).where(of_epoch(agents, name, epoch)).with_for_update()
+
+
+def boots_of(name: AgentName, boot_ids: Names) -> Select[tuple[object, ...]]:
+    """Return the anchors of these boots."""
+    return select(boots.c.boot_id, boots.c.zero_at).where(
+        of_agent(boots, name), boots.c.boot_id.in_(boot_ids)
+    )
+
+
+def under_numbers(
+    table: Table, name: AgentName, epoch: str, numbers: tuple[int, int]
+) -> Select[tuple[object, ...]]:
+    """Return the rows that stand under these numbers, first and last included."""
+    return select(table).where(
+        of_epoch(table, name, epoch), table.c.sequence.between(numbers[0], numbers[1])
+    )
+
+
+def gaps_around(
+    name: AgentName, epoch: str, numbers: tuple[int, int]
+) -> Select[tuple[object, ...]]:
+    """Return the gaps that hold any of these numbers."""
+    return select(gaps).where(
+        of_epoch(gaps, name, epoch),
+        gaps.c.first_sequence <= numbers[1],
+        gaps.c.last_sequence >= numbers[0],
+    )
+
+
+def under_ids(table: Table, name: AgentName, ids: Names) -> Select[tuple[object, ...]]:
+    """Return the rows of the store under these correlation ids."""
+    return select(table).where(table.c.store_id == name.store_id, table.c.correlation_id.in_(ids))
+
+
+def refused_sessions(name: AgentName, ids: Names) -> Select[tuple[object, ...]]:
+    """Return the epoch and correlation id of the agent's sessions that stand rejected."""
+    return select(rejections.c.epoch, rejections.c.correlation_id).where(
+        of_agent(rejections, name),
+        rejections.c.correlation_id.in_(ids),
+        rejections.c.type == EventType.SESSION_STARTED.value,
+    )
+
+
+def drop_rejections(name: AgentName, epoch: str, numbers: Collection[int]) -> Delete:
+    """End the rejections of these numbers."""
+    return delete(rejections).where(
+        of_epoch(rejections, name, epoch), rejections.c.sequence.in_(numbers)
+    )
+
+
+def drop_gaps(name: AgentName, epoch: str, firsts: Collection[int]) -> Delete:
+    """Drop the gaps that begin with these numbers."""
+    return delete(gaps).where(of_epoch(gaps, name, epoch), gaps.c.first_sequence.in_(firsts))
+
+
+RESTORE_ADDRESS = (
+    update(answers)
+    .where(
+        answers.c.store_id == bindparam("of_store"),
+        answers.c.till_id == bindparam("of_till"),
+        answers.c.epoch == bindparam("of_epoch"),
+        answers.c.sequence == bindparam("of_sequence"),
+    )
+    .values(email_address=bindparam("address"), address_erased=False)
+)
+
+
+def add_unless_there(dialect: Dialect, table: Table) -> Insert:
+    """Return an insert that leaves a row that is there as it is."""
+    match dialect.name:
+        case "postgresql":
+            return postgresql.insert(table).on_conflict_do_nothing()
+        case _:
+            return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def put_boot(dialect: Dialect) -> Insert:
+    """Return an insert of a boot's anchor that replaces the one before."""
+    match dialect.name:
+        case "postgresql":
+            adding = postgresql.insert(boots)
+            return adding.on_conflict_do_update(
+                index_elements=boots.primary_key, set_={"zero_at": adding.excluded.zero_at}
+            )
+        case _:
+            lite = sqlite.insert(boots)
+            return lite.on_conflict_do_update(
+                index_elements=boots.primary_key, set_={"zero_at": lite.excluded.zero_at}
+            )

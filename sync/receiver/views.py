@@ -1,0 +1,108 @@
+"""What readers see of the ledger. Never an e-mail address."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sync.receiver.database import Database
+from sync.receiver.tables import Agent, EmailAnswer, Session, Token, table_of
+
+_agents, _tokens = table_of(Agent), table_of(Token)
+_sessions, _answers = table_of(Session), table_of(EmailAnswer)
+_EPOCH = (
+    "accepted_through",
+    "last_sequence",
+    "last_seen_at",
+    "agent_version",
+    "watermark",
+    "outstanding",
+    "dead_letters",
+    "oldest_undelivered_at",
+    "last_activity_at",
+)
+_EVENT = (
+    "store_id",
+    "till_id",
+    "epoch",
+    "sequence",
+    "occurred_at",
+    "received_at",
+    "corrected_at",
+    "clock_trusted",
+)
+
+
+class Views:
+    """Short reads, each of one state of the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def check(self) -> None:
+        """Raise what the database raises when it cannot be read."""
+        async with self._database.reading() as connection:
+            await connection.execute(select(_tokens.c.store_id).limit(1))
+
+    async def stores(self) -> list[dict[str, object]]:
+        """Return every enrolled till and its epochs, by store and till."""
+        async with self._database.reading() as connection:
+            enrolled = await connection.execute(
+                select(_tokens.c.store_id, _tokens.c.till_id).distinct()
+            )
+            tills = {(row.store_id, row.till_id) for row in enrolled}
+            epochs = (await connection.execute(select(_agents))).mappings().all()
+        found: dict[tuple[str, str], list[dict[str, object]]] = {till: [] for till in tills}
+        for row in epochs:
+            shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
+            found.setdefault((row["store_id"], row["till_id"]), []).append(shown)
+        return [
+            {"storeId": store_id, "tillId": till_id, "epochs": found[store_id, till_id]}
+            for store_id, till_id in sorted(found)
+        ]
+
+    async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
+        """Return the sessions under an id, each with its e-mail answers in order."""
+        under_id = _sessions.c.correlation_id == correlation_id
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(_sessions).where(under_id))).mappings().all()
+            return [
+                {
+                    "correlationId": correlation_id,
+                    **_shown(row, (*_EVENT, "channel", "locale", "user_status")),
+                    "emailAnswers": [
+                        _shown(answer, (*_EVENT, "status"))
+                        for answer in await _answers_of(connection, row)
+                    ],
+                }
+                for row in rows
+            ]
+
+
+async def _answers_of(connection: AsyncConnection, session: RowMapping) -> Sequence[RowMapping]:
+    statement = (
+        select(_answers)
+        .where(
+            _answers.c.store_id == session["store_id"],
+            _answers.c.correlation_id == session["correlation_id"],
+        )
+        .order_by(_answers.c.received_at, _answers.c.epoch, _answers.c.sequence)
+    )
+    return (await connection.execute(statement)).mappings().all()
+
+
+def _shown(row: RowMapping, columns: Sequence[str]) -> dict[str, object]:
+    """Return columns as members of a JSON object."""
+    return {_camel(name): _plain(row[name]) for name in columns}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return f"{value.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return value
