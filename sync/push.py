@@ -166,7 +166,8 @@ class _Pass:
         await self._settled()
         match delivery.stop:
             case None:
-                self.probing = False
+                # A probe that is left without a verdict says nothing: the next one has to.
+                self.probing = self.probing and not delivery.judged
                 return _last(window)
             case GoBack(expected_sequence):
                 return await self._go_back(window.epoch, expected_sequence)

@@ -6,8 +6,9 @@ import pytest
 
 from sync.transports.batch import BatchTransport
 from sync.transports.caller import Caller
+from sync.transports.replay import ReplayTransport
 from tests.central import ScriptedCentral
-from tests.sync.transports.parts import Naps, batch_transport, caller_to
+from tests.sync.transports.parts import Naps, batch_transport, caller_to, replay_transport
 
 
 @pytest.fixture
@@ -30,3 +31,8 @@ def naps() -> Naps:
 @pytest.fixture
 def batch(caller: Caller, naps: Naps) -> BatchTransport:
     return batch_transport(caller, naps)
+
+
+@pytest.fixture
+def replay(caller: Caller, naps: Naps) -> ReplayTransport:
+    return replay_transport(caller, naps)

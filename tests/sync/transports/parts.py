@@ -14,6 +14,8 @@ from sync.transports.auth import Credentials, NoCredentials
 from sync.transports.batch import BatchTransport
 from sync.transports.caller import Caller
 from sync.transports.http import Line, LineRules
+from sync.transports.learning import Learned
+from sync.transports.replay import ReplayTransport
 from sync.transports.sender import Sender
 from sync.wire import EventType
 
@@ -113,3 +115,19 @@ def batch_transport(
 ) -> BatchTransport:
     attempts = Attempts(lambda: 0.5, naps or Naps())
     return BatchTransport(caller, sender(), attempts, portion or Portion(500, 1_048_576))
+
+
+def replay_transport(
+    caller: Caller,
+    naps: Naps | None = None,
+    *,
+    max_in_flight: int = 8,
+    learned: Learned = lambda _kind, _terms: None,
+) -> ReplayTransport:
+    return ReplayTransport(
+        caller,
+        Attempts(lambda: 0.5, naps or Naps()),
+        Portion(500, 1_048_576),
+        max_in_flight=max_in_flight,
+        learned=learned,
+    )

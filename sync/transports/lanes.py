@@ -1,0 +1,62 @@
+"""Which sessions' lanes are stopped, and by which event; kept from window to window."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sync.outbox import OutboxEvent
+from sync.outcomes import TryLater
+
+
+@dataclass(slots=True)
+class _Stopped:
+    by_position: float
+    trouble: TryLater
+    is_sick: bool = False
+
+
+class StoppedLanes:
+    """The lanes in which an event came to no verdict: those after it must not overtake it.
+
+    A lane is sick when others got through beside it. Then its event is at fault and not the
+    line, and what becomes of it says nothing about central.
+    """
+
+    def __init__(self) -> None:
+        self._stopped: dict[int, _Stopped] = {}
+        self._last_position = 0
+
+    def begin(self, events: Sequence[OutboxEvent]) -> None:
+        """Note that a window begins; where it goes back, all that waits comes in order anew."""
+        if events[0].position <= self._last_position:
+            self._stopped = {name: one for name, one in self._stopped.items() if one.is_sick}
+            for stopped in self._stopped.values():
+                stopped.by_position = math.inf
+        self._last_position = events[-1].position
+
+    def why_not(self, event: OutboxEvent) -> TryLater | None:
+        """Return why `event` must wait for one before it; None where it may be tried."""
+        stopped = self._stopped.get(event.session)
+        if stopped is None or event.position <= stopped.by_position:
+            return None
+        return stopped.trouble
+
+    def is_sick(self, event: OutboxEvent) -> bool:
+        """Whether the event's lane had stopped while others got through."""
+        stopped = self._stopped.get(event.session)
+        return stopped is not None and stopped.is_sick
+
+    def stop(self, event: OutboxEvent, trouble: TryLater) -> None:
+        """Note that `event` came to no verdict."""
+        is_sick = self.is_sick(event)
+        self._stopped[event.session] = _Stopped(event.position, trouble, is_sick)
+
+    def go_on(self, event: OutboxEvent) -> None:
+        """Note that `event` came to a verdict."""
+        self._stopped.pop(event.session, None)
+
+    def others_got_through(self, events: Sequence[OutboxEvent]) -> None:
+        """Note that something came to a verdict beside the stopped lanes of `events`."""
+        for event in events:
+            if event.session in self._stopped:
+                self._stopped[event.session].is_sick = True

@@ -1,0 +1,108 @@
+"""The loyalty API as a client meets it: the two requests, and what its answers mean. Pure.
+
+After `reference/`: start-anonymous-session, set-email, and the README's part on the central
+backend. Only the API's own shapes are believed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeAlias, assert_never
+from urllib.parse import quote
+
+import msgspec
+
+from sync.outbox import OutboxEvent
+from sync.outcomes import Delivered, Hold, Refused, TryLater, Verdict
+from sync.transports.answers import no_such_endpoint, not_central
+from sync.transports.http import Answer
+from sync.transports.refusals import problem_in
+from sync.wire import ErrorCode, EventType, Problem
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+SESSIONS_PATH = "/client/users/anonymous/sessions"
+_TAKEN = {
+    EventType.SESSION_STARTED: {HTTPStatus.OK, HTTPStatus.CREATED},
+    EventType.EMAIL_ANSWERED: {HTTPStatus.OK},
+}
+_FINAL = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_TOO_LARGE = Refused(
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    "too large for central, or for something on the way to it",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+)
+_document: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One of the API's calls; `path` percent-encoded, with its query."""
+
+    method: str
+    path: str
+    body: bytes
+
+
+def request_of(event: OutboxEvent) -> Request:
+    """Return the call that reports `event`, with the till's own body."""
+    match event.type:
+        case EventType.SESSION_STARTED:
+            locale = event.query_locale
+            query = "" if locale is None else f"?locale={quote(locale, safe='')}"
+            return Request("POST", SESSIONS_PATH + query, event.body)
+        case EventType.EMAIL_ANSWERED:
+            name = quote(event.correlation_id, safe="")
+            return Request("PUT", f"/client/users/{name}/profile/email", event.body)
+        case _:
+            assert_never(event.type)
+
+
+def document_in(body: bytes) -> Mapping[str, Json] | None:
+    """Return the JSON object in `body`; None where there is none."""
+    try:
+        return _document.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def meaning(
+    event: OutboxEvent, answer: Answer, document: Mapping[str, Json] | None, *, in_doubt: bool
+) -> Verdict | Hold | TryLater:
+    """Return what `answer`, with `document` in it, says of `event`.
+
+    `in_doubt`: a try before this one may have been taken. Then "already" is what central
+    says of its own record.
+    """
+    if answer.status in _TAKEN[event.type] and document is not None and _echoes(event, document):
+        return Delivered()
+    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _TOO_LARGE
+    problem = problem_in(answer) if answer.status in _FINAL else None
+    if problem is not None:
+        return _refusal(problem, answer.status, in_doubt=in_doubt)
+    if answer.status in _NO_ENDPOINT:
+        return no_such_endpoint(answer)
+    return not_central(answer, "not the loyalty API's answer")
+
+
+def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
+    if event.type is EventType.SESSION_STARTED:
+        return document.get("sessionCorrelationId") == event.correlation_id
+    return isinstance(document.get("message"), str)
+
+
+def _refusal(problem: Problem, status: int, *, in_doubt: bool) -> Verdict:
+    if in_doubt and (status == HTTPStatus.CONFLICT or _says_already(problem)):
+        return Delivered(assumed=True)
+    return Refused(problem.error_code, problem.error_message, status)
+
+
+def _says_already(problem: Problem) -> bool:
+    return "already" in f"{problem.error_code} {problem.error_message}".lower()
