@@ -1,24 +1,24 @@
-"""Puts the way to central together: outbox, transport, relay, and what runs beside them."""
+"""Puts the way to central together: transport, relay, and what runs beside them."""
 
 import asyncio
 import contextlib
 import hashlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import assert_never
 
 from agent.config import Settings
-from agent.config.delivery import AuthKind, AuthSettings, Protocol
+from agent.config.delivery import AuthKind, Protocol
+from agent.program import ProgramNews
 from agent.store.facts import Moment
 from agent.store.outbox import StoreOutbox
-from agent.store.store import Store
-from agent.store.troubles import StorageTrouble
-from agent.store.writer import Writer
 from sync.logs import log_event
-from sync.outbox import Portion
+from sync.outbox import OutboxUnavailable, Portion
 from sync.pace import Pacer
 from sync.push import Transport
 from sync.quiet_hours import quiet_hours
@@ -30,10 +30,15 @@ from sync.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.transports.batch import BatchTransport
 from sync.transports.caller import Caller
 from sync.transports.http import Line, LineRules
+from sync.transports.oauth import Client, ClientCredentials
+from sync.transports.replay import ReplayTransport
 from sync.transports.sender import Sender
 from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
+# Of each window the last lanes end one by one; the more there are, the less that weighs.
+_EVENTS_PER_LANE = 16
+_HOUR_SECONDS = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Surroundings:
     """What the way to central needs of the rest of the agent."""
 
     settings: Settings
-    writer: Writer
+    outbox: StoreOutbox
+    news: ProgramNews
     schedule: Schedule
     now: Callable[[], Moment]
     boot_id: str
@@ -53,30 +59,23 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
 
     What is under way at the end is cut off: it is sent again at the next start.
     """
-    if not around.settings.central.url:
+    settings = around.settings
+    if not settings.central.url:
         yield None
         return
-    line = Line(_line_rules(around.settings))
-    outbox = _outbox(around)
-
-    async def tidy() -> None:
-        while await outbox.erase_once():
-            pass
-
-    async def wake() -> None:
-        relay.wake()
-
+    line = Line(_line_rules(settings))
+    caller = Caller(line, settings.central.url, _credentials(settings, line), _utc_now)
     relay = Relay(
-        outbox,
-        _transport(around, line),
-        Pacer(around.settings.sync.bandwidth_bytes_per_second),
-        _relay_rules(around.settings),
-        tidy=tidy,
+        around.outbox,
+        _transport(around, caller),
+        Pacer(settings.sync.bandwidth_bytes_per_second),
+        _relay_rules(settings),
+        tidy=lambda: _to_the_end(around.outbox.erase_once),
         watch=_note_state,
     )
-
-    around.schedule.every(around.settings.sync.interval_seconds, wake)
-    running = asyncio.ensure_future(_run(relay, around.writer))
+    around.schedule.every(settings.sync.interval_seconds, _waking(relay))
+    around.schedule.every(_HOUR_SECONDS, _hourly(around.outbox, relay))
+    running = asyncio.ensure_future(_run(around, relay))
     try:
         yield relay
     finally:
@@ -85,46 +84,65 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         await line.close()
 
 
-async def _run(relay: Relay, writer: Writer) -> None:
-    """Run the relay once the store was opened, or could not be, which the relay then says."""
-    with contextlib.suppress(StorageTrouble):
-        await writer.run(_nothing)
+async def _run(around: Surroundings, relay: Relay) -> None:
+    """Take up what was known when the agent stopped, as soon as the storage gives it; then run."""
+    await around.news.restore_when_open()
+    with contextlib.suppress(OutboxUnavailable):
+        await around.outbox.retry_due()
     await relay.run()
 
 
-def _nothing(_: Store) -> None:
-    """Do nothing, after all that was asked for before."""
+def _waking(relay: Relay) -> Callable[[], Awaitable[None]]:
+    async def wake() -> None:
+        relay.wake()
+
+    return wake
 
 
-def _outbox(around: Surroundings) -> StoreOutbox:
-    storage = around.settings.storage
-    return StoreOutbox(
-        around.writer,
-        storage.directory,
-        storage.encryption_key_path,
-        now_us=lambda: around.now().wall_us,
-        agent_version=installed_version(),
-    )
+def _hourly(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
+    async def keep_house() -> None:
+        """Try again what was refused long ago; remove what was delivered long ago."""
+        with contextlib.suppress(OutboxUnavailable):
+            if await outbox.retry_due():
+                relay.wake()
+            await _to_the_end(outbox.purge_once)
+
+    return keep_house
 
 
-def _transport(around: Surroundings, line: Line) -> Transport:
+async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
+    """Repeat a small step until no more is due; tills come between two of them."""
+    while await step():
+        pass
+
+
+def _transport(around: Surroundings, caller: Caller) -> Transport:
     settings = around.settings
-    caller = Caller(line, settings.central.url, _credentials(settings.central.auth), _utc_now)
     attempts = Attempts(random.random)
     match settings.central.protocol:
         case Protocol.BATCH:
             portion = Portion(settings.sync.batch_events, settings.sync.max_batch_bytes)
             return BatchTransport(caller, _sender(around), attempts, portion)
         case Protocol.REPLAY:
-            raise NotImplementedError
+            in_flight = settings.sync.max_in_flight
+            portion = Portion(in_flight * _EVENTS_PER_LANE, settings.sync.max_batch_bytes)
+            return ReplayTransport(
+                caller, attempts, portion, max_in_flight=in_flight, learned=around.news.heed
+            )
+        case _:
+            assert_never(settings.central.protocol)
 
 
-def _credentials(auth: AuthSettings) -> Credentials:
+def _credentials(settings: Settings, line: Line) -> Credentials:
+    auth = settings.central.auth
     match auth.kind:
         case AuthKind.BEARER if auth.token_file:
             return bearer(auth.token_file)
         case AuthKind.HEADER if auth.header_value_file:
             return FixedHeader(auth.header_name, auth.header_value_file)
+        case AuthKind.OAUTH2 if auth.client_secret_file:
+            client = Client(auth.token_url, auth.client_id, auth.client_secret_file, auth.scope)
+            return ClientCredentials(line, client, time.monotonic, _utc_now)
         case _:
             return NoCredentials()
 

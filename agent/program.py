@@ -20,6 +20,7 @@ from sync.transports.learning import SessionKind
 _log = logging.getLogger(__name__)
 PROGRAM = "program"
 _ANSWER = "answer:"
+_AGAIN_SECONDS = 1.0
 
 
 class ProgramNews:
@@ -38,9 +39,17 @@ class ProgramNews:
         self._now_us = now_us
         self._keeping: set[asyncio.Task[None]] = set()
 
-    async def restore(self) -> None:
-        """Answer by what was last learned. Raises `OutboxUnavailable`."""
-        for learned in await self._storage.ask(read_terms):
+    async def restore_when_open(self) -> None:
+        """Answer by what was last learned, as soon as the storage gives it."""
+        while True:
+            try:
+                return await self._restore()
+            except OutboxUnavailable:
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _restore(self) -> None:
+        # By way of the writer, which opens the file first.
+        for learned in await self._storage.change(read_terms):
             if learned.source == PROGRAM:
                 self._adopt(learned.terms.encode())
             elif learned.source.startswith(_ANSWER):

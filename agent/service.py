@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 from aiohttp import web
@@ -27,10 +28,13 @@ from agent.api.server import TillRunner
 from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
 from agent.config import Settings, read_secret
 from agent.delivery import Surroundings, delivering
+from agent.program import ProgramNews
 from agent.store.database import Circumstances
+from agent.store.dead_letters import DeadLetters
 from agent.store.facts import Moment
 from agent.store.lock import StoreInUse, StoreLock
 from agent.store.opening import StoreOpener
+from agent.store.outbox import Retention, StoreOutbox
 from agent.store.reader import Reader
 from agent.store.space import Limits
 from agent.store.writer import Writer
@@ -100,9 +104,13 @@ async def running_agent(
         schedule.every(UPKEEP_SECONDS, Upkeep(writer).keep_up_once)
         schedule.start()
         parts.callback(schedule.stop)
-        around = Surroundings(settings, writer, schedule, now, boot_id)
-        relay = await parts.enter_async_context(delivering(around))
-        context = _context(settings, writer, metrics, now, relay)
+        outbox = _outbox(settings, writer, now)
+        terms = _terms(settings)
+        answers = SessionAnswers(terms)
+        news = ProgramNews(answers, terms, outbox.storage, lambda: now().wall_us)
+        around = Surroundings(settings, outbox, news, schedule, now, boot_id)
+        way = Way(answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters)
+        context = _context(settings, writer, metrics, now, way)
         host, port = await _serve(settings, context, parts)
         yield RunningAgent(host, port, writer.died)
 
@@ -121,12 +129,20 @@ async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) ->
     return host, port
 
 
+class Way(NamedTuple):
+    """What the API has to do with the way to central."""
+
+    answers: SessionAnswers
+    relay: Relay | None
+    dead_letters: DeadLetters
+
+
 def _context(
     settings: Settings,
     writer: Writer,
     metrics: Metrics,
     now: Callable[[], Moment],
-    relay: Relay | None,
+    way: Way,
 ) -> Context:
     api, storage, central = settings.api, settings.storage, settings.central
     return Context(
@@ -146,12 +162,13 @@ def _context(
         ),
         writer=writer,
         reader=Reader(storage.directory),
-        answers=SessionAnswers(_terms(settings)),
+        answers=way.answers,
         metrics=metrics,
         now=now,
         new_request_id=_new_request_id,
         check_email_syntax=settings.email.check_syntax,
-        relay=relay,
+        relay=way.relay,
+        dead_letters=way.dead_letters,
     )
 
 
@@ -159,11 +176,23 @@ def _opener(settings: Settings, now: Callable[[], Moment], boot_id: str) -> Stor
     storage = settings.storage
     return StoreOpener(
         directory=storage.directory,
-        key_file=storage.encryption_key_file or storage.directory / "encryption.key",
+        key_file=storage.encryption_key_path,
         limits=Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
         circumstances=Circumstances(
             now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=boot_id
         ),
+    )
+
+
+def _outbox(settings: Settings, writer: Writer, now: Callable[[], Moment]) -> StoreOutbox:
+    retention = settings.retention
+    return StoreOutbox(
+        writer,
+        settings.storage.directory,
+        settings.storage.encryption_key_path,
+        Retention(retention.delivered_days, retention.email_days_after_delivery),
+        now_us=lambda: now().wall_us,
+        agent_version=installed_version(),
     )
 
 

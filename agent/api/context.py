@@ -8,6 +8,7 @@ from aiohttp import web
 from agent.api.access import Access
 from agent.api.metrics import Metrics
 from agent.capture.program import SessionAnswers
+from agent.store.dead_letters import DeadLetters
 from agent.store.facts import Moment
 from agent.store.reader import Reader
 from agent.store.writer import Writer
@@ -44,6 +45,7 @@ class Context:
     new_request_id: Callable[[], str]
     check_email_syntax: bool
     relay: Relay | None
+    dead_letters: DeadLetters
 
 
 CONTEXT = web.AppKey("context", Context)

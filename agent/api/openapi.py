@@ -6,6 +6,7 @@ from agent.api.problems import ErrorCode
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.store.facts import DeliveryState, EmailStatus
 from sync.locales import Locale
+from sync.wire import EventType
 
 Schema = dict[str, object]
 _STRING: Schema = {"type": "string"}
@@ -122,6 +123,24 @@ def _paths() -> Schema:
                 errors=(*_ALWAYS, "409"),
                 success="202",
             )
+        },
+        "/agent/v1/dead-letters": {
+            "get": _operation(
+                "listDeadLetters",
+                "What central refused for good, the lowest numbers first",
+                {"application/json": {"schema": {"type": "array", "items": _ref("DeadLetter")}}},
+                parameters=[_after()],
+                errors=(*_ALWAYS, "503"),
+            )
+        },
+        "/agent/v1/dead-letters/{epoch}/{sequence}": {
+            "get": _of_letter("showDeadLetter", "One of them")
+        },
+        "/agent/v1/dead-letters/{epoch}/{sequence}/retry": {
+            "post": _of_letter("retryDeadLetter", "Send it again")
+        },
+        "/agent/v1/dead-letters/{epoch}/{sequence}/discard": {
+            "post": _of_letter("discardDeadLetter", "Give it up for good")
         },
         "/healthz": {"get": _operation("isAlive", "The process serves", _json("Word"), open_=True)},
         "/readyz": {
@@ -254,6 +273,29 @@ def _path_id() -> Schema:
     }
 
 
+def _of_letter(name: str, summary: str) -> Schema:
+    return _operation(
+        name,
+        summary,
+        _json("DeadLetter"),
+        parameters=[_place("epoch", _STRING), _place("sequence", _SEQUENCE)],
+        errors=(*_ALWAYS, "404", "503", "507"),
+    )
+
+
+def _place(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _after() -> Schema:
+    return {
+        "name": "after",
+        "in": "query",
+        "description": "EPOCH/SEQUENCE: only what comes after it",
+        "schema": _STRING,
+    }
+
+
 def _pace() -> Schema:
     return {
         "name": "pace",
@@ -282,6 +324,7 @@ def _schemas() -> Schema:
         "SessionState": _session_state(),
         "Status": _status(),
         "Sync": _sync(),
+        "DeadLetter": _dead_letter(),
         "Word": _object({"status": _STRING}),
         "Error": _object(
             {
@@ -370,6 +413,22 @@ def _session_state() -> Schema:
             "correlationId": _CORRELATION_ID,
             **where,
             "emailAnswers": {"type": "array", "items": answer},
+        }
+    )
+
+
+def _dead_letter() -> Schema:
+    return _object(
+        {
+            "epoch": _EPOCH,
+            "sequence": _SEQUENCE,
+            "type": {"enum": [kind.value for kind in EventType]},
+            "correlationId": _CORRELATION_ID,
+            "errorCode": _STRING,
+            "errorMessage": _STRING,
+            "httpStatus": _COUNT,
+            "refusedAt": _TIME,
+            "attempts": _COUNT,
         }
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from agent.api import delivery, queries
+from agent.api import dead_letters, delivery, queries
 from agent.api.bodies import MAX_BODY_BYTES
 from agent.api.context import CONTEXT, Context
 from agent.api.handlers import TillCalls
@@ -15,6 +15,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # A segment may be empty, and may hold braces, which aiohttp's own pattern excludes: an
 # impossible id is answered by the rules and not by the router.
 _ANY_SEGMENT = "{correlation_id:[^/]*}"
+_ANY_PLACE = "{epoch}/{sequence}"
+_LETTERS = "/agent/v1/dead-letters"
 _SESSIONS = "/client/users/anonymous/sessions"
 _EMAIL = f"/client/users/{_ANY_SEGMENT}/profile/email"
 _EMAIL_PATH = re.compile("/client/users/[^/]*/profile/email")
@@ -65,6 +67,10 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get(f"/agent/v1/sessions/{_ANY_SEGMENT}", queries.show_session)
     app.router.add_get("/agent/v1/status", queries.show_status)
     app.router.add_post("/agent/v1/sync", delivery.try_now)
+    app.router.add_get(_LETTERS, dead_letters.list_letters)
+    app.router.add_get(f"{_LETTERS}/{_ANY_PLACE}", dead_letters.show_letter)
+    app.router.add_post(f"{_LETTERS}/{_ANY_PLACE}/retry", dead_letters.retry_letter)
+    app.router.add_post(f"{_LETTERS}/{_ANY_PLACE}/discard", dead_letters.discard_letter)
     app.router.add_get("/", queries.show_page)
     app.router.add_get("/openapi.json", queries.show_openapi)
     app.router.add_get("/healthz", queries.is_alive)

@@ -8,11 +8,12 @@ from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.standing import Standing, is_central, open_standing, setting
 from agent.store.statements import as_list, compiled, listed
-from agent.store.tables import Doubt, Event, Settled, table_of
+from agent.store.tables import DeadLetter, Doubt, Event, Settled, table_of
 
 _doubt = table_of(Doubt)
 _event = table_of(Event)
 _settled = table_of(Settled)
+_dead = table_of(DeadLetter)
 _listed = listed("positions")
 _is_settled = exists().where(
     _settled.c.destination == is_central, _settled.c.position == _event.c.position
@@ -42,9 +43,9 @@ KEEP_DOUBT = compiled(
 END_DOUBT = compiled(
     delete(_doubt).where(_doubt.c.destination == is_central, _doubt.c.position.in_(_listed))
 )
-SETTLED_OF = compiled(
-    select(_settled.c.position).where(
-        _settled.c.destination == is_central, _settled.c.position.in_(_listed)
+DEAD_OF = compiled(
+    select(_dead.c.position).where(
+        _dead.c.destination == is_central, _dead.c.position.in_(_listed)
     )
 )
 SET_ATTEMPT = setting("attempting_from", "attempting_through")
@@ -58,7 +59,8 @@ def note_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> No
     """
     standing = open_standing(connection)
     keep_unsettled_attempt(connection, standing)
-    again = _tried_again(connection, standing, positions)
+    rows = connection.execute(DEAD_OF.sql, (as_list(positions),)).fetchall()
+    again = {position for (position,) in rows}
     add_doubt(connection, again)
     waiting = [position for position in positions if position not in again]
     _set_attempt(connection, *((waiting[0], waiting[-1]) if waiting else (0, 0)))
@@ -96,11 +98,3 @@ def add_doubt(connection: sqlite3.Connection, positions: Iterable[int]) -> None:
 def _set_attempt(connection: sqlite3.Connection, first: int, last: int) -> None:
     values = {"new_attempting_from": first, "new_attempting_through": last}
     connection.execute(SET_ATTEMPT.sql, SET_ATTEMPT.row(values))
-
-
-def _tried_again(
-    connection: sqlite3.Connection, standing: Standing, positions: Sequence[int]
-) -> set[int]:
-    rows = connection.execute(SETTLED_OF.sql, (as_list(positions),))
-    below = {position for position in positions if position <= standing.watermark}
-    return below.union(position for (position,) in rows)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, func, insert, select
 
-from sync.logs import log_event
 from agent.store.mark import Marked
 from agent.store.numbering import Numbering, begin_epoch, read_numbering, sensible
 from agent.store.schema import bring_up_to_date, revision_of
@@ -18,6 +17,7 @@ from agent.store.statements import compiled, constant
 from agent.store.tables import Boot, table_of
 from agent.store.transactions import transaction
 from agent.store.troubles import StorageDamaged, trouble_of
+from sync.logs import log_event
 
 _log = logging.getLogger(__name__)
 DATABASE_FILE = "agent.db"

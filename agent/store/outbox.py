@@ -52,25 +52,25 @@ class StoreOutbox:
         now_us: Callable[[], int],
         agent_version: str,
     ) -> None:
-        self._storage = OutboxStorage(directory, writer)
+        self.storage = OutboxStorage(directory, writer)
         self._windows = WindowReader(Readdressing(key_file))
         self._retention = retention
         self._now_us = now_us
         self._agent_version = agent_version
-        self.dead_letters = DeadLetters(self._storage, now_us)
+        self.dead_letters = DeadLetters(self.storage, now_us)
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
         """Return the lowest events that are not settled, of one epoch, from above `after`."""
-        return await self._storage.ask(lambda c: self._windows.waiting(c, portion, after))
+        return await self.storage.ask(lambda c: self._windows.waiting(c, portion, after))
 
     async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
         """Return the dead letters that are to be tried again, of one epoch, above `after`."""
-        return await self._storage.ask(lambda c: self._windows.to_retry(c, portion, after))
+        return await self.storage.ask(lambda c: self._windows.to_retry(c, portion, after))
 
     async def note_attempt(self, window: Window) -> None:
         """Note durably, before anything is sent, that `window` is about to be tried."""
         positions = [event.position for event in window.events]
-        await self._storage.change(lambda c: note_attempt(c, positions))
+        await self.storage.change(lambda c: note_attempt(c, positions))
 
     async def settle(self, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()) -> None:
         """Keep durably what became of a window, and which of it may have arrived unnoticed."""
@@ -78,15 +78,15 @@ class StoreOutbox:
         rest, in_doubt = list(judged), [event.position for event in doubtful]
         while len(rest) > MOST_IN_A_TRANSACTION:
             some, rest = rest[:MOST_IN_A_TRANSACTION], rest[MOST_IN_A_TRANSACTION:]
-            await self._storage.change(partial(settle, judged=some, judgement=judgement))
-        await self._storage.change(lambda c: _settle_and_end(c, rest, in_doubt, judgement))
+            await self.storage.change(partial(settle, judged=some, judgement=judgement))
+        await self.storage.change(lambda c: _settle_and_end(c, rest, in_doubt, judgement))
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Let all from `expected_sequence` on, or from the lowest held, wait again.
 
         Returns whether anything now waits that did not before.
         """
-        return await self._storage.change(lambda c: rewind(c, epoch, expected_sequence))
+        return await self.storage.change(lambda c: rewind(c, epoch, expected_sequence))
 
     async def renumber(self, epoch: str, after_sequence: int) -> None:
         """Begin a new epoch; what follows `after_sequence` of `epoch` moves into it.
@@ -95,21 +95,21 @@ class StoreOutbox:
         their numbers: where `epoch` is not the current one, only its own end moves.
         """
         receipt = Receipt(epoch, max(after_sequence, 0))
-        await self._storage.run(lambda store: store.renumber(receipt, rewind_to))
+        await self.storage.run(lambda store: store.renumber(receipt, rewind_to))
 
     async def erase_once(self) -> bool:
         """Erase some of the addresses that are not needed any more; say whether more are due."""
         kept_us = round(self._retention.email_days * _DAY_US)
         cutoff_us = self._now_us() - kept_us if kept_us else None
-        return await self._storage.change(lambda c: erase_slice(c, cutoff_us))
+        return await self.storage.change(lambda c: erase_slice(c, cutoff_us))
 
     async def purge_once(self) -> bool:
         """Remove some of what was delivered long ago; say whether more may be due."""
         cutoff_us = self._now_us() - round(self._retention.delivered_days * _DAY_US)
-        old = await self._storage.ask(lambda c: find_old(c, cutoff_us))
+        old = await self.storage.ask(lambda c: find_old(c, cutoff_us))
         if not old.events and not old.deliveries:
             return False
-        return await self._storage.change(lambda c: purge(c, old, cutoff_us), touches_captures=True)
+        return await self.storage.change(lambda c: purge(c, old, cutoff_us), touches_captures=True)
 
     async def retry_due(self) -> int:
         """Have refused events tried again: after an upgrade and once a day. Returns how many."""

@@ -1,0 +1,117 @@
+"""What central refused for good: shown, tried again, or given up, as somebody decides."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TypedDict, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from agent.api.context import CONTEXT
+from agent.api.problems import ErrorCode, Problem, problem_of_status
+from agent.api.times import iso_time
+from agent.store.dead_letters import DeadLetter, DeadLetters
+from agent.store.facts import Receipt
+from agent.store.troubles import StorageDown
+from sync.outbox import OutboxUnavailable
+
+_T = TypeVar("_T")
+MOST_SHOWN = 1_000
+_MOST_DIGITS = 18
+
+
+class DeadLetterReport(TypedDict):
+    """A dead letter as `/agent/v1/dead-letters` shows it; never the address."""
+
+    epoch: str
+    sequence: int
+    type: str
+    correlationId: str
+    errorCode: str
+    errorMessage: str
+    httpStatus: int | None
+    refusedAt: str
+    attempts: int
+
+
+async def list_letters(request: web.Request) -> web.Response:
+    """Answer with the lowest ones, or those above `?after=EPOCH/SEQUENCE`."""
+    after = request.query.get("after")
+    place = _receipt(*after.rpartition("/")[::2]) if after else None
+    letters = await _of(_letters(request).page(MOST_SHOWN, place))
+    return _json([_report(letter) for letter in letters])
+
+
+async def show_letter(request: web.Request) -> web.Response:
+    """Answer with one."""
+    return _json(_report(await _found(request)))
+
+
+async def retry_letter(request: web.Request) -> web.Response:
+    """Have one sent again, with the answers that were refused with it, and do so now."""
+    letter = await _found(request)
+    await _decide(letter, _letters(request).retry)
+    if (relay := request.app[CONTEXT].relay) is not None:
+        relay.try_now()
+    return _json(_report(letter))
+
+
+async def discard_letter(request: web.Request) -> web.Response:
+    """Give one up for good; its address is erased."""
+    letter = await _found(request)
+    await _decide(letter, _letters(request).discard)
+    return _json(_report(letter))
+
+
+async def _decide(letter: DeadLetter, decision: Callable[[str, int], Awaitable[bool]]) -> None:
+    if not await _of(decision(letter.receipt.epoch, letter.receipt.sequence)):
+        raise problem_of_status(HTTPStatus.NOT_FOUND)
+
+
+async def _found(request: web.Request) -> DeadLetter:
+    receipt = _receipt(request.match_info["epoch"], request.match_info["sequence"])
+    letter = await _of(_letters(request).find(receipt.epoch, receipt.sequence))
+    if letter is None or letter.discarded_at_us is not None:
+        raise problem_of_status(HTTPStatus.NOT_FOUND)
+    return letter
+
+
+def _receipt(epoch: str, sequence: str) -> Receipt:
+    if not (epoch and sequence.isascii() and sequence.isdigit() and len(sequence) < _MOST_DIGITS):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "a dead letter is named EPOCH/SEQUENCE",
+            ErrorCode.INVALID_REQUEST,
+        )
+    return Receipt(epoch, int(sequence))
+
+
+def _letters(request: web.Request) -> DeadLetters:
+    return request.app[CONTEXT].dead_letters
+
+
+async def _of(answer: Awaitable[_T]) -> _T:
+    try:
+        return await answer
+    except OutboxUnavailable as unavailable:
+        raise StorageDown(str(unavailable)) from unavailable
+
+
+def _report(letter: DeadLetter) -> DeadLetterReport:
+    return {
+        "epoch": letter.receipt.epoch,
+        "sequence": letter.receipt.sequence,
+        "type": letter.type.value,
+        "correlationId": letter.correlation_id,
+        "errorCode": letter.error_code,
+        "errorMessage": letter.error_message,
+        "httpStatus": letter.http_status,
+        "refusedAt": iso_time(letter.refused_at_us),
+        "attempts": letter.attempts,
+    }
+
+
+def _json(content: object) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(content), headers={"Content-Type": "application/json"}
+    )
