@@ -1,0 +1,258 @@
+"""Proof of identity at central."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sync.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
+from sync.transports.http import Line, LineRules
+from sync.transports.oauth import Client, ClientCredentials
+from tests.central import Answer, Fault, ScriptedCentral, faults
+from tests.central.central import TOKEN_PATH
+from tests.sync.transports.parts import (
+    NOW,
+    batch_transport,
+    caller_to,
+    replay_transport,
+    session,
+    verdicts,
+    window,
+)
+
+SECRET = "s3cret:/+ &"  # noqa: S105 - a made-up one
+
+
+class Clock:
+    """A monotonic clock that stands."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def granted(token: str, kind: str) -> Fault:
+    """A token endpoint's answer that does not say how long the token lives."""
+    return faults.says(Answer.of(200, {"access_token": token, "token_type": kind}))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text(SECRET + "\n")
+    return path
+
+
+@pytest.fixture
+async def oauth(
+    central: ScriptedCentral, secret_file: Path, clock: Clock
+) -> AsyncIterator[ClientCredentials]:
+    central.credentials = set()
+    line = Line(LineRules(timeout_seconds=10))
+    client = Client(f"{central.url}{TOKEN_PATH}", "an id", secret_file, "write all")
+    yield ClientCredentials(line, client, clock, lambda: NOW)
+    await line.close()
+
+
+async def outcome(central: ScriptedCentral, credentials: Credentials) -> Answer | Hold | TryLater:
+    """What a call with the credentials comes to."""
+    async with caller_to(central.url, credentials) as caller:
+        answer = await caller.ask("GET", "/sync/v1/program")
+    return Answer(answer.status) if not isinstance(answer, (Hold, TryLater)) else answer
+
+
+async def test_a_bearer_token_goes_along_and_a_rotated_file_is_taken_up(
+    central: ScriptedCentral, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    central.credentials = {"Bearer one"}
+    assert await outcome(central, bearer(file)) == Answer(200)
+    file.write_text("two\n")
+    central.credentials = {"Bearer two"}
+    assert await outcome(central, bearer(file)) == Answer(200)
+
+
+async def test_a_token_rotated_between_the_reading_and_the_answer_is_taken_up_at_once(
+    central: ScriptedCentral, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    central.credentials = {"Bearer two"}
+    stalled = faults.Stalled()
+    central.then(stalled)
+    asking = asyncio.ensure_future(outcome(central, bearer(file)))
+    await stalled.reached.wait()
+    file.write_text("two\n")
+    stalled.release.set()
+    assert await asking == Answer(200)
+
+
+async def test_a_fixed_header_goes_along(central: ScriptedCentral, secret_file: Path) -> None:
+    await outcome(central, FixedHeader("X-Api-Key", secret_file))
+    assert central.requests[0].headers["X-Api-Key"] == SECRET
+
+
+@pytest.mark.parametrize("kind", ["none", "bearer"])
+async def test_a_token_that_stays_refused_holds_the_queue_after_one_request(
+    central: ScriptedCentral, secret_file: Path, kind: str
+) -> None:
+    central.credentials = set()
+    found = await outcome(central, NoCredentials() if kind == "none" else bearer(secret_file))
+    assert isinstance(found, Hold)
+    assert (found.reason, found.http_status) == (HoldReason.UNAUTHORIZED, 401)
+    assert len(central.requests) == 1
+
+
+async def test_a_secret_file_that_cannot_be_read_is_named(
+    central: ScriptedCentral, tmp_path: Path
+) -> None:
+    found = await outcome(central, bearer(tmp_path / "absent"))
+    assert isinstance(found, Hold)
+    assert found.reason is HoldReason.CREDENTIALS
+    assert str(tmp_path / "absent") in found.detail
+    assert central.requests == []
+
+
+class TestClientCredentials:
+    """OAuth 2.0 client credentials (RFC 6749, 4.4)."""
+
+    async def test_a_token_is_asked_for_as_the_standard_says(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        assert await outcome(central, oauth) == Answer(200)
+        request = central.requests[0]
+        encoded = base64.b64encode(b"an+id:s3cret%3A%2F%2B+%26").decode()
+        assert request.headers["Authorization"] == f"Basic {encoded}"
+        assert request.body == b"grant_type=client_credentials&scope=write+all"
+
+    async def test_a_token_is_kept_until_four_fifths_of_its_life_are_over(
+        self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
+    ) -> None:
+        central.token_seconds = 100
+        await outcome(central, oauth)
+        clock.seconds += 79
+        await outcome(central, oauth)
+        assert central.tokens_granted == 1
+        clock.seconds += 2
+        await outcome(central, oauth)
+        assert central.tokens_granted == 2
+
+    async def test_a_token_that_central_no_longer_takes_is_renewed_and_the_call_goes_through(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        await outcome(central, oauth)
+        central.credentials = set()
+        assert await outcome(central, oauth) == Answer(200)
+        assert central.tokens_granted == 2
+
+    async def test_a_new_token_that_is_refused_as_well_holds_the_queue(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        await outcome(central, oauth)
+        central.then(faults.gateway(401), faults.gateway(401), on="/sync")
+        found = await outcome(central, oauth)
+        assert isinstance(found, Hold)
+        assert found.reason is HoldReason.UNAUTHORIZED
+        assert central.tokens_granted == 2
+
+    async def test_however_many_need_a_token_one_is_asked_for(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        first = {"Authorization": "Bearer token-1"}
+        found = await asyncio.gather(*(oauth.headers() for _ in range(20)))
+        assert all(one == first for one in found)
+        renewed = await asyncio.gather(*(oauth.headers(refused=first) for _ in range(20)))
+        assert all(one == {"Authorization": "Bearer token-2"} for one in renewed)
+        assert len(central.requests) == 2
+
+    async def test_trouble_is_shared_by_those_who_waited_and_tried_again_by_the_next(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        central.then(faults.html(500))
+        found = await asyncio.gather(*(oauth.headers() for _ in range(20)))
+        assert all(isinstance(one, TryLater) for one in found)
+        assert len(central.requests) == 1
+        assert await oauth.headers() == {"Authorization": "Bearer token-1"}
+
+    @pytest.mark.parametrize("status", [400, 401])
+    async def test_a_refused_client_holds_the_queue_and_no_secret_is_told(
+        self, central: ScriptedCentral, oauth: ClientCredentials, status: int
+    ) -> None:
+        refused = {"error": "invalid_client", "error_description": SECRET}
+        central.then(faults.says(Answer.of(status, refused)))
+        found = await outcome(central, oauth)
+        assert isinstance(found, Hold)
+        assert (found.reason, found.http_status) == (HoldReason.CREDENTIALS, status)
+        assert "invalid_client" in found.detail
+        assert SECRET not in found.detail
+
+    @pytest.mark.parametrize(
+        ("fault", "trouble"),
+        [
+            (faults.captive_portal, Trouble.NO_TOKEN),
+            (faults.html(403), Trouble.NO_TOKEN),
+            (faults.gateway(503, Retry_After="7"), Trouble.NO_TOKEN),
+            (faults.answer_lost, Trouble.NO_TOKEN),
+            (
+                faults.says(Answer.of(200, {"access_token": "x", "token_type": "mac"})),
+                Trouble.NO_TOKEN,
+            ),
+            (
+                faults.says(Answer.of(200, {"access_token": "a\nb", "token_type": "bearer"})),
+                Trouble.NO_TOKEN,
+            ),
+        ],
+    )
+    async def test_other_trouble_is_tried_later_and_central_was_not_reached(
+        self, central: ScriptedCentral, oauth: ClientCredentials, fault: Fault, trouble: Trouble
+    ) -> None:
+        central.then(fault)
+        found = await outcome(central, oauth)
+        assert isinstance(found, TryLater)
+        assert (found.trouble, found.is_open) == (trouble, False)
+        assert [request.path for request in central.requests] == [TOKEN_PATH]
+
+    async def test_a_busy_token_endpoint_is_given_the_time_that_it_asks_for(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        central.then(faults.busy("7", 503))
+        found = await outcome(central, oauth)
+        assert isinstance(found, TryLater)
+        assert found.retry_after_seconds == 7
+
+    async def test_a_token_without_a_length_of_life_is_kept_for_a_while(
+        self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
+    ) -> None:
+        central.then(granted("x", "bearer"))
+        assert await oauth.headers() == {"Authorization": "Bearer x"}
+        clock.seconds += 2_000
+        await oauth.headers()
+        assert len(central.requests) == 1
+
+    async def test_a_secret_that_cannot_be_read_holds_the_queue(
+        self, central: ScriptedCentral, oauth: ClientCredentials, secret_file: Path
+    ) -> None:
+        await asyncio.to_thread(secret_file.unlink)
+        found = await outcome(central, oauth)
+        assert isinstance(found, Hold)
+        assert str(secret_file) in found.detail
+
+    async def test_both_protocols_go_through_a_renewal(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        async with caller_to(central.url, oauth) as caller:
+            for deliver in (batch_transport(caller).deliver, replay_transport(caller).deliver):
+                assert central.credentials is not None
+                central.credentials.clear()
+                assert 1 in verdicts(await deliver(window(session(1)), probing=False))

@@ -1,0 +1,100 @@
+"""Heartbeats, and program terms by ETag."""
+
+import dataclasses
+
+import msgspec
+import pytest
+
+from sync.outcomes import Hold, Trouble, TryLater
+from sync.transports.caller import Caller
+from sync.transports.heartbeat import beat_once
+from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
+from sync.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
+from tests.central import Answer, Fault, ScriptedCentral, faults
+from tests.central.terms import PROGRAM
+from tests.sync.transports.parts import BOOT, EPOCH, batch_transport, sessions, window
+
+HEARTBEAT = Heartbeat(
+    store_id="store-1",
+    till_id="till-1",
+    epoch=EPOCH,
+    boot_id=BOOT,
+    agent_version="0.1.0",
+    sent_at="2026-03-04T05:06:07.000000Z",
+    sent_monotonic_us=1,
+    last_sequence=3,
+    watermark=3,
+    outstanding=0,
+    dead_letters=0,
+    oldest_undelivered_at=None,
+    last_activity_at=None,
+    database_bytes=1,
+    free_bytes=1,
+    epochs=[EpochExtent(epoch="older", last_sequence=9)],
+)
+NOT_THE_PROTOCOLS = [
+    faults.captive_portal,
+    faults.gateway(500),
+    faults.answer_lost,
+    faults.says(Answer.of(200, {"epochs": [{"epoch": EPOCH, "acceptedThrough": -1}]})),
+    faults.says(Answer.of(200, ["not an object"])),
+    faults.says(Answer.of(201, {})),
+]
+
+
+async def test_a_heartbeat_is_answered_with_what_head_office_has(
+    central: ScriptedCentral, caller: Caller
+) -> None:
+    await batch_transport(caller).deliver(window(*sessions(1, 3)), probing=False)
+    assert await beat_once(caller, HEARTBEAT) == HeartbeatAnswer(
+        epochs=[
+            AcceptedThrough(epoch=EPOCH, accepted_through=3),
+            AcceptedThrough(epoch="older", accepted_through=0),
+        ]
+    )
+    assert central.heartbeats == [HEARTBEAT]
+
+
+@pytest.mark.parametrize("fault", [*NOT_THE_PROTOCOLS, faults.gateway(401)])
+async def test_a_heartbeat_without_an_answer_is_no_trouble(
+    central: ScriptedCentral, caller: Caller, fault: Fault
+) -> None:
+    central.then(fault)
+    assert await beat_once(caller, HEARTBEAT) is None
+
+
+async def test_terms_come_once_and_again_when_they_have_changed(
+    central: ScriptedCentral, caller: Caller
+) -> None:
+    first = await fetch_program(caller, None)
+    assert isinstance(first, NewProgram)
+    assert first.program == PROGRAM
+    assert await fetch_program(caller, first.etag) == UnchangedProgram()
+    central.program = msgspec.structs.replace(PROGRAM, currency="USD")
+    second = await fetch_program(caller, first.etag)
+    assert isinstance(second, NewProgram)
+    assert (second.program.currency, second.etag != first.etag) == ("USD", True)
+
+
+async def test_a_304_to_an_unconditional_request_is_not_believed(
+    central: ScriptedCentral, caller: Caller
+) -> None:
+    central.then(faults.says(Answer(304)))
+    assert isinstance(await fetch_program(caller, None), TryLater)
+
+
+@pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
+async def test_what_is_not_head_offices_changes_no_terms(
+    central: ScriptedCentral, caller: Caller, fault: Fault
+) -> None:
+    central.then(fault)
+    found = await fetch_program(caller, None)
+    assert isinstance(found, TryLater)
+    assert found.trouble in set(Trouble)
+
+
+async def test_a_receiver_without_the_endpoint_is_named(
+    central: ScriptedCentral, caller: Caller
+) -> None:
+    elsewhere = dataclasses.replace(caller, url=f"{central.url}/elsewhere")
+    assert isinstance(await fetch_program(elsewhere, None), Hold)
