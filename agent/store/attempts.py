@@ -44,9 +44,7 @@ END_DOUBT = compiled(
     delete(_doubt).where(_doubt.c.destination == is_central, _doubt.c.position.in_(_listed))
 )
 DEAD_OF = compiled(
-    select(_dead.c.position).where(
-        _dead.c.destination == is_central, _dead.c.position.in_(_listed)
-    )
+    select(_dead.c.position).where(_dead.c.destination == is_central, _dead.c.position.in_(_listed))
 )
 SET_ATTEMPT = setting("attempting_from", "attempting_through")
 

@@ -10,7 +10,6 @@ from agent.store.standing import is_central
 from agent.store.statements import as_list, compiled, constant, listed
 from agent.store.tables import DeadLetter, EmailAnswer, table_of
 from sync.outcomes import Refused
-from sync.wire import ErrorCode
 
 _dead = table_of(DeadLetter)
 _answer = table_of(EmailAnswer)
@@ -42,7 +41,6 @@ WANT_ANSWERS = compiled(
     update(_dead)
     .where(
         _dead.c.destination == is_central,
-        _dead.c.error_code == constant(ErrorCode.SESSION_REFUSED.value),
         _dead.c.discarded_at_us.is_(None),
         _dead.c.position.in_(
             select(_answer.c.position).where(_answer.c.session_position.in_(_listed))
@@ -89,8 +87,8 @@ def take_off_delivered(
 ) -> list[int]:
     """Return which of `delivered` were dead letters; they are none any more.
 
-    Their addresses go where those around them have gone. Answers that were refused because
-    of their session are to be tried again.
+    Their addresses go where those around them have gone. Where it was a session, its refused
+    answers are to be tried again.
     """
     rows = connection.execute(TAKE_OFF.sql, (as_list(delivered),)).fetchall()
     late = [position for (position,) in rows]
@@ -101,7 +99,11 @@ def take_off_delivered(
 
 
 def want_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> None:
-    """Have the answers tried again that were refused because `sessions` were."""
+    """Have the refused answers of `sessions` tried again.
+
+    Whatever the reason was: a loyalty API refuses the answer of an unknown session in words of
+    its own.
+    """
     connection.execute(WANT_ANSWERS.sql, (as_list(sessions),))
 
 

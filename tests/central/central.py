@@ -43,13 +43,14 @@ TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came; `path` percent-encoded, without the query."""
+    """A request as it came; `path` percent-encoded, `connection` the client's port."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    connection: int = 0
 
     @property
     def encoding(self) -> str:
@@ -152,6 +153,7 @@ class ScriptedCentral:
             dict(raw.query),
             raw.headers,
             await raw.content.read(),
+            _client_port(raw),
         )
         self.requests.append(request)
         async with self._came:
@@ -231,6 +233,11 @@ class ScriptedCentral:
             200,
             {"access_token": token, "token_type": "Bearer", "expires_in": self.token_seconds},
         )
+
+
+def _client_port(raw: web.BaseRequest) -> int:
+    name = raw.transport.get_extra_info("peername") if raw.transport else None
+    return int(name[1]) if name else 0
 
 
 async def _cut(raw: web.BaseRequest, answer: Answer) -> web.StreamResponse:

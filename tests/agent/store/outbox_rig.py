@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.store.facts import Capture, Outcome, Recorded
 from agent.store.outbox import Retention, StoreOutbox
 from agent.store.space import Limits
-from agent.store.writer import Writer
+from agent.store.writer import Opener, Writer
 from sync.outbox import Judged, OutboxEvent, Portion, Window
 from sync.outcomes import Delivered, Refused
 from tests.agent.store.parts import AT, KEY_FILE, LIMITS, Epochs, opener
@@ -89,6 +89,27 @@ def receipt_of(outcome: Outcome) -> str:
     return str(outcome.receipt)
 
 
+def start_outbox(
+    directory: Path,
+    opener: Opener,
+    clock: Clock,
+    retention: Retention = RETENTION,
+    version: str = "1.0",
+) -> OutboxRig:
+    """Start a writer and an outbox on `directory`; close the writer when done."""
+    writer = Writer(opener, Unwatched())
+    writer.start()
+    outbox = StoreOutbox(
+        writer,
+        directory,
+        directory / KEY_FILE,
+        retention,
+        now_us=clock,
+        agent_version=version,
+    )
+    return OutboxRig(directory, writer, outbox, clock)
+
+
 @asynccontextmanager
 async def outbox_on(
     directory: Path,
@@ -100,19 +121,10 @@ async def outbox_on(
     retention: Retention = RETENTION,
 ) -> AsyncIterator[OutboxRig]:
     """Run writer and outbox on `directory` until the block ends."""
-    clock = clock or Clock()
-    writer = Writer(opener(directory, epochs=epochs, limits=limits), Unwatched())
-    writer.start()
-    outbox = StoreOutbox(
-        writer,
-        directory,
-        directory / KEY_FILE,
-        retention,
-        now_us=clock,
-        agent_version=version,
-    )
+    opening = opener(directory, epochs=epochs, limits=limits)
+    rig = start_outbox(directory, opening, clock or Clock(), retention, version)
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):
-            yield OutboxRig(directory, writer, outbox, clock)
+            yield rig
     finally:
-        await writer.close()
+        await rig.writer.close()

@@ -1,0 +1,258 @@
+"""Random histories of the outbox, beside a model of a few lines: nothing lost, nothing twice."""
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from agent.store.facts import EmailAnswered, EmailStatus, Receipt
+from agent.store.outbox import Retention
+from agent.store.reader import Reader
+from sync.outbox import Judged, OutboxEvent, Portion, Window
+from sync.outcomes import Delivered, Refused, Verdict
+from sync.wire import ErrorCode
+from tests.agent.store.outbox_model import Kept, Model
+from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
+from tests.agent.store.parts import Epochs, crashed_copy, opener, query, session
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+AT_ONCE = Retention(delivered_days=0, email_days=0)
+DOUBTFUL, NOT_TRIED = "doubtful", "not tried"
+VERDICTS = st.sampled_from(
+    [
+        Delivered(),
+        Delivered(assumed=True),
+        Refused("CODE", "a reason", 400),
+        Refused(ErrorCode.SESSION_REFUSED, "its session was refused", None),
+        DOUBTFUL,
+        NOT_TRIED,
+    ]
+)
+SIZES = st.integers(1, 6)
+CHOICES = st.integers(0, 10**6)
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Does the same to the outbox and to the model, and compares the two after each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.place = Path(tempfile.mkdtemp(prefix="outbox-model-"))
+        self.epochs, self.clock, self.model = Epochs(), Clock(), Model()
+        self.names, self.starts, self.renumberings = 0, 0, 1
+        self.positions_of: dict[Receipt, int] = {}
+        self.directory = self.place / "start"
+        self.rig = self.run(self.start())
+
+    async def start(self) -> OutboxRig:
+        """Start the agent's outbox on the directory as it lies there."""
+        opening = opener(self.directory, epochs=self.epochs)
+        rig = start_outbox(self.directory, opening, self.clock, AT_ONCE)
+        await rig.writer.check(30)
+        return rig
+
+    def run(self, work: "Coroutine[None, None, T]") -> T:
+        """Run `work` to its end."""
+        return self.runner.run(work)
+
+    def teardown(self) -> None:
+        """Leave nothing behind."""
+        self.run(self.rig.writer.close())
+        self.runner.close()
+        shutil.rmtree(self.place)
+
+    @initialize(pairs=st.integers(0, 3))
+    def begin_with_captures(self, pairs: int) -> None:
+        for _ in range(pairs):
+            self.capture_session()
+            self.capture_answer(which=0)
+
+    # What tills do.
+
+    @rule()
+    def capture_session(self) -> None:
+        self.names += 1
+        name = f"s{self.names}"
+        expected = self.model.capture(name, None, None)
+        assert self.run(self.rig.capture(session(name))) == [str(expected)]
+
+    @precondition(lambda self: self.model.held)
+    @rule(which=CHOICES)
+    def capture_answer(self, which: int) -> None:
+        self.names += 1
+        started = self.model.held[self.pick(which).session]
+        address = f"guest{self.names}@example.com"
+        answered = EmailAnswered(
+            started.name, EmailStatus.ACCEPTED, address, b'{"status":"accepted"}'
+        )
+        expected = self.model.capture(started.name, started.position, address)
+        assert self.run(self.rig.capture(answered)) == [str(expected)]
+
+    # What passes do.
+
+    @rule(size=SIZES, after=st.one_of(st.just(0), CHOICES), again=st.booleans())
+    def try_and_be_cut_off(self, size: int, after: int, again: bool) -> None:  # noqa: FBT001 - drawn
+        window = self.window(size, after, again=again)
+        if window.events:
+            self.run(self.rig.outbox.note_attempt(window))
+            self.model.attempt([self.model.held[event.position] for event in window.events])
+
+    @rule(
+        size=SIZES,
+        after=st.one_of(st.just(0), CHOICES),
+        again=st.booleans(),
+        noted=st.booleans(),
+        data=st.data(),
+    )
+    def try_and_settle(
+        self,
+        size: int,
+        after: int,
+        again: bool,  # noqa: FBT001 - drawn
+        noted: bool,  # noqa: FBT001 - drawn
+        data: st.DataObject,
+    ) -> None:
+        window = self.window(size, after, again=again)
+        if noted and window.events:
+            self.run(self.rig.outbox.note_attempt(window))
+            self.model.attempt([self.model.held[event.position] for event in window.events])
+        outcomes = [(event, data.draw(VERDICTS)) for event in window.events]
+        judged = [Judged(event, said) for event, said in outcomes if isinstance(said, Verdict)]
+        doubtful = [event for event, said in outcomes if said == DOUBTFUL]
+        self.run(self.rig.outbox.settle(judged, doubtful))
+        verdicts = {one.event.position: one.verdict for one in judged}
+        self.model.settle(verdicts, [event.position for event in doubtful])
+
+    @rule(which=CHOICES, expected=st.integers(0, 12))
+    def rewind(self, which: int, expected: int) -> None:
+        epoch = list(self.model.bases)[which % len(self.model.bases)]
+        assert self.run(self.rig.outbox.rewind(epoch, expected)) == self.model.rewind(
+            epoch, expected
+        )
+
+    @precondition(lambda self: self.renumberings < 5)
+    @rule(which=CHOICES, after=st.integers(0, 12))
+    def renumber(self, which: int, after: int) -> None:
+        epoch = list(self.model.bases)[which % len(self.model.bases)]
+        self.run(self.rig.outbox.renumber(epoch, after))
+        before = len(self.model.bases)
+        self.model.renumber(epoch, after, f"epoch-{self.renumberings + 1}")
+        self.renumberings += len(self.model.bases) - before
+
+    # What store IT and upkeep do.
+
+    @precondition(lambda self: self.model.held)
+    @rule(which=CHOICES, discarding=st.booleans())
+    def decide(self, which: int, discarding: bool) -> None:  # noqa: FBT001 - drawn
+        dead = [kept for kept in self.model.held.values() if kept.dead is not None]
+        kept = dead[which % len(dead)] if dead else self.pick(which)
+        receipt, letters = self.model.receipts[kept.position], self.rig.outbox.dead_letters
+        decide = letters.discard if discarding else letters.retry
+        expected = self.model.discard(kept) if discarding else self.model.retry(kept)
+        assert self.run(decide(receipt.epoch, receipt.sequence)) == expected
+
+    @rule()
+    def erase(self) -> None:
+        while self.run(self.rig.outbox.erase_once()):
+            pass
+        self.model.erase()
+
+    @rule()
+    def purge(self) -> None:
+        while self.run(self.rig.outbox.purge_once()):
+            pass
+        self.model.purge()
+
+    @rule(crashing=st.booleans())
+    def start_anew(self, crashing: bool) -> None:  # noqa: FBT001 - drawn
+        if crashing:
+            self.starts += 1
+            self.directory = crashed_copy(self.directory, self.place / str(self.starts))
+        self.run(self.rig.writer.close())
+        self.rig = self.run(self.start())
+
+    # What must hold after each step.
+
+    @invariant()
+    def what_waits_is_read_in_order_and_nothing_else(self) -> None:
+        self.compare(self.all_events(again=False), self.model.waiting(), again=False)
+        self.compare(self.all_events(again=True), self.model.to_retry(), again=True)
+
+    @invariant()
+    def a_receipt_names_one_event_for_ever(self) -> None:
+        for position, receipt in self.model.receipts.items():
+            assert self.positions_of.setdefault(receipt, position) == position
+
+    @invariant()
+    def the_numbers_are_right(self) -> None:
+        rows = query(self.directory, "SELECT watermark, purged_through FROM destination")
+        watermark, purged_through = rows[0] if rows else (0, 0)
+        assert (watermark, purged_through) == (self.model.watermark, self.model.purged_through)
+        status = Reader(self.directory).status()
+        assert status.waiting == len(self.model.waiting())
+        dead = [kept for kept in self.model.held.values() if kept.dead == "open"]
+        assert status.dead_letters == len(dead)
+
+    @invariant()
+    def the_tills_are_told_the_truth(self) -> None:
+        reader, held = Reader(self.directory), self.model.held
+        for kept in [kept for kept in held.values() if not kept.is_answer][-3:]:
+            of_session = [k for _, k in sorted(held.items()) if k.session == kept.position]
+            assert [(c.receipt, c.state) for c in reader.session(kept.name)] == [
+                (self.model.receipts[k.position], k.state) for k in of_session
+            ]
+
+    @invariant()
+    def dead_letters_count_their_attempts(self) -> None:
+        rows = query(self.directory, "SELECT position, attempts FROM dead_letter ORDER BY position")
+        held = sorted(self.model.held.items())
+        assert rows == [(p, k.attempts) for p, k in held if k.dead is not None]
+
+    # Ways to look.
+
+    def pick(self, which: int) -> Kept:
+        """Return one of the events that are held."""
+        return list(self.model.held.values())[which % len(self.model.held)]
+
+    def window(self, size: int, after: int, *, again: bool) -> Window:
+        """Read a window from anywhere in what is held."""
+        outbox = self.rig.outbox
+        read = outbox.read_retries if again else outbox.read
+        above = after % (self.model.last_position + 1)
+        return self.run(read(Portion(size, 2**30), after=above))
+
+    def all_events(self, *, again: bool) -> list[tuple[Receipt, OutboxEvent]]:
+        """Read window after window until there is none."""
+        found: list[tuple[Receipt, OutboxEvent]] = []
+        read = self.rig.outbox.read_retries if again else self.rig.outbox.read
+        while True:
+            after = found[-1][1].position if found else 0
+            window = self.run(read(Portion(1000, 2**30), after=after))
+            if not window.events:
+                return found
+            found += [(Receipt(window.epoch, e.sequence), e) for e in window.events]
+
+    def compare(
+        self, found: list[tuple[Receipt, OutboxEvent]], expected: list[Kept], *, again: bool
+    ) -> None:
+        """Hold each event that was read against the model's."""
+        assert [event.position for _, event in found] == [kept.position for kept in expected]
+        for (receipt, event), kept in zip(found, expected, strict=True):
+            assert receipt == self.model.receipts[kept.position]
+            assert (event.session, event.correlation_id) == (kept.session, kept.name)
+            assert (event.body, event.is_erased) == (kept.body, b"erased" in kept.body)
+            assert event.is_doubtful == self.model.is_doubtful(kept, again=again)
+            assert event.session_refused == self.model.session_refused(kept, again=again)
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOutbox = OutboxMachine.TestCase

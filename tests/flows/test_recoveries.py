@@ -1,0 +1,109 @@
+"""What one end has lost is made whole by the other, by itself, and what cannot be is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.agent.agent_under_test import rows_in
+from tests.central import ScriptedCentral
+from tests.flows.head_offices import records_of
+from tests.flows.shop import shop_at
+from tests.flows.verdict import AtCentral, judge
+
+PROTOCOLS = ["batch", "replay"]
+
+
+def without_receipt(record: AtCentral) -> AtCentral:
+    return replace(record, receipt=None)
+
+
+async def test_head_office_restored_from_an_old_backup_gets_what_it_lacks(tmp_path: Path) -> None:
+    async with (
+        ScriptedCentral() as central,
+        shop_at(tmp_path / "state", central.url, "batch", keeps_addresses=True) as shop,
+    ):
+        await shop.trade(20)
+        await shop.delivered()
+        old = central.backup()
+        await shop.trade(20)
+        await shop.delivered()
+
+        central.ledger = old
+        await shop.trade(1)
+        await shop.until_at(central, 2 * 41)
+
+        verdict = judge(shop.ledger, records_of(central))
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * 41
+
+
+async def test_database_that_is_gone_starts_cleanly_under_a_new_epoch(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central:
+        async with shop_at(tmp_path / "state", central.url, "batch") as shop:
+            await shop.trade(5)
+            await shop.delivered()
+        for file in (tmp_path / "state").glob("agent.*"):
+            file.unlink()
+
+        async with shop_at(tmp_path / "state", central.url, "batch", shop.ledger) as shop:
+            await shop.trade(5)
+            status = await shop.delivered()
+        verdict = judge(shop.ledger, records_of(central))
+
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * 10
+    assert status["watermark"] == 10
+    assert [epoch.through for epoch in central.ledger.epochs.values()] == [10, 10]
+
+
+async def test_agent_restored_from_a_copy_does_not_reuse_numbers(tmp_path: Path) -> None:
+    """The mark is gone with the disk: only head office knows that the numbers were used."""
+    state, copy = tmp_path / "state", tmp_path / "copy"
+    async with ScriptedCentral() as central:
+        async with shop_at(state, central.url, "batch") as shop:
+            await shop.trade(5)
+            await shop.delivered()
+        copy.mkdir()
+        for name in ("agent.db", "encryption.key"):
+            (copy / name).write_bytes((state / name).read_bytes())
+        async with shop_at(state, central.url, "batch", shop.ledger) as shop:
+            await shop.trade(5)
+            await shop.delivered()
+
+        async with shop_at(copy, central.url, "batch", shop.ledger) as shop:
+            await shop.trade(5)
+            await shop.until_at(central, 2 * 15)
+            await shop.delivered()
+        records = records_of(central)
+
+    # Their receipts were in doubt: the captures are there, under the numbers of a new epoch.
+    verdict = judge(shop.ledger, [*map(without_receipt, records)])
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * 15
+    assert len(rows_in(copy, "SELECT epoch FROM epoch")) == 2
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_refused_session_and_its_answer_are_delivered_once_central_relents(
+    tmp_path: Path, protocol: str
+) -> None:
+    async with (
+        ScriptedCentral() as central,
+        shop_at(tmp_path / "state", central.url, protocol) as shop,
+    ):
+        customer = next(shop.ledger.customers(1))
+        central.refuse(customer.correlation_id)
+        shop.ledger.ask_again([customer])
+        await shop.trade(4)
+        await shop.until(waiting=0, deadLetters=2)
+        letters = await shop.dead_letters()
+        central.relent()
+
+        await shop.retry(next(one for one in letters if one["type"] == "session.started"))
+        status = await shop.until(waiting=0, deadLetters=0)
+
+        verdict = judge(shop.ledger, records_of(central))
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * 5
+    assert status["waiting"] == 0
