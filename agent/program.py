@@ -50,11 +50,18 @@ class ProgramNews:
     async def _restore(self) -> None:
         # By way of the writer, which opens the file first.
         for learned in await self._storage.change(read_terms):
-            if learned.source == PROGRAM:
-                self._adopt(learned.terms.encode())
-            elif learned.source.startswith(_ANSWER):
-                kind = msgspec.json.decode(learned.source.removeprefix(_ANSWER), type=SessionKind)
-                self._learn(kind, json.loads(learned.terms))
+            try:
+                self._take_up(learned)
+            except (msgspec.MsgspecError, ValueError):
+                # Kept by another version: what is configured serves until central is heard.
+                log_event(_log, logging.WARNING, "program.not_understood", source=learned.source)
+
+    def _take_up(self, learned: LearnedTerms) -> None:
+        if learned.source == PROGRAM:
+            self._adopt(learned.terms.encode())
+        elif learned.source.startswith(_ANSWER):
+            kind = msgspec.json.decode(learned.source.removeprefix(_ANSWER), type=SessionKind)
+            self._learn(kind, json.loads(learned.terms))
 
     async def known_etag(self) -> str | None:
         """Return the ETag of the program last adopted. Raises `OutboxUnavailable`."""
@@ -84,7 +91,7 @@ class ProgramNews:
         return terms is not None
 
     def _learn(self, kind: SessionKind, terms: Mapping[str, object]) -> bool:
-        answer = read_central_answer(json.dumps({**terms, "sessionCorrelationId": ""}).encode())
+        answer = read_central_answer(json.dumps(terms).encode())
         if answer is None:
             return False
         locale = first_valid_locale([kind.locale])

@@ -91,8 +91,7 @@ class SessionAnswers:
     def learn(self, asked: Asked, answer: CentralAnswer) -> None:
         """Answer such a session from now on as central did."""
         if asked in self._learned or len(self._learned) < MOST_LEARNED:
-            members = msgspec.to_builtins(answer)
-            self._learned[asked] = _frame(members | {"sessionCorrelationId": _MARK})
+            self._learned[asked] = _frame({**_ALWAYS_THE_SAME, **msgspec.to_builtins(answer)})
 
     def _frame_for(self, asked: Asked) -> Frame:
         if self._learned and (learned := self._learned.get(asked)):
@@ -105,19 +104,31 @@ def _frame(answer: dict[str, object]) -> Frame:
     return before, after
 
 
+# In the page's order; the terms of the program take the place of None.
+_ALWAYS_THE_SAME: Mapping[str, object] = {
+    "loyaltyId": "anonymous",
+    "membershipType": "N",
+    "status": "NO_CARD",
+    "prompt": None,
+    "isValid": True,
+    "promptMessage": None,
+    "receiptMessage": None,
+    "pointsBalance": 0,
+    "userMaxRedeemDollars": 0,
+    "redemptionRules": None,
+    "sessionCorrelationId": _MARK,
+    "receiptPreference": "UNKNOWN",
+}
+
+
 def _answer(terms: ProgramTerms, locale: Locale, *, anonymous: bool) -> dict[str, object]:
     messages = terms.messages[locale]
     rules = terms.rules
     return {
-        "loyaltyId": "anonymous",
-        "membershipType": "N",
-        "status": "NO_CARD",
+        **_ALWAYS_THE_SAME,
         "prompt": terms.prompt,
-        "isValid": True,
         "promptMessage": messages.anonymous_prompt if anonymous else messages.prompt,
         "receiptMessage": messages.receipt,
-        "pointsBalance": 0,
-        "userMaxRedeemDollars": 0,
         "redemptionRules": {
             "minRedeemPoints": rules.min_redeem_points,
             "minRedeemAmount": rules.min_redeem_amount,
@@ -127,6 +138,4 @@ def _answer(terms: ProgramTerms, locale: Locale, *, anonymous: bool) -> dict[str
             "redeemIncrementAmount": rules.redeem_increment_amount,
             "currency": terms.currency,
         },
-        "sessionCorrelationId": _MARK,
-        "receiptPreference": "UNKNOWN",
     }

@@ -8,6 +8,8 @@ from sync.transports.loyalty import Json, document_in
 
 # Tills choose the channel: a till gone wild must not fill the memory.
 _MOST_KINDS = 64
+# All else in an answer is that one session's own (`reference/start-anonymous-session.txt`).
+_TERMS = ("prompt", "promptMessage", "receiptMessage", "redemptionRules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,9 @@ class Lessons:
         self._last: dict[SessionKind, Mapping[str, Json]] = {}
 
     def heed(self, session: OutboxEvent, document: Mapping[str, Json]) -> None:
-        """Learn from `document`, central's answer to `session`."""
+        """Learn the program's terms from `document`, central's answer to `session`."""
         kind = _kind(session)
-        terms = {name: v for name, v in document.items() if name != "sessionCorrelationId"}
+        terms = {name: document[name] for name in _TERMS if name in document}
         if self._last.get(kind) == terms:
             return
         if len(self._last) >= _MOST_KINDS:

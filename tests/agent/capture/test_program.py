@@ -115,7 +115,8 @@ def test_session_is_answered_as_central_last_answered_one_of_its_kind(
     answers = SessionAnswers(terms)
     asked = Asked("STORE", Locale.FR_CA, anonymous=False)
     said = CENTRAL_SAID | {"sessionCorrelationId": "another", "promptMessage": "Bonjour?"}
-    learned = read_central_answer(json.dumps(said | {"unknown": 1}).encode())
+    a_session_s_own = {"unknown": 1, "pointsBalance": 70, "userMaxRedeemDollars": 7}
+    learned = read_central_answer(json.dumps(said | a_session_s_own).encode())
     assert learned is not None
 
     answers.learn(asked, learned)
@@ -134,8 +135,8 @@ def test_session_is_answered_as_central_last_answered_one_of_its_kind(
     [
         b"<html>Sign in to the hotel</html>",
         b"{}",
-        json.dumps(CENTRAL_SAID | {"isValid": "yes"}).encode(),
-        json.dumps(CENTRAL_SAID | {"receiptPreference": "\0"}).encode(),
+        json.dumps(CENTRAL_SAID | {"promptMessage": 7}).encode(),
+        json.dumps(CENTRAL_SAID | {"receiptMessage": "\0"}).encode(),
         b"[" * 100_000,
     ],
 )
