@@ -35,7 +35,7 @@ def trouble_of(error: Exception) -> TryLater:
         return distrust
     for kind, trouble, detail in _MEANINGS:
         if isinstance(error, kind):
-            return TryLater(trouble, detail + _reason(error))
+            return TryLater(trouble, detail + _reason(error), http_status=_proxy_status(error))
     return TryLater(Trouble.NO_ANSWER, "the connection ended before the answer")
 
 
@@ -62,9 +62,11 @@ def _wrong_time(verify_code: int) -> TryLater | None:
     )
 
 
+def _proxy_status(error: Exception) -> int | None:
+    return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f" ({error.status})"
     # Where several addresses were tried, asyncio puts them into the text and gives no number.
     number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
     return f": {os.strerror(number)}" if number and number > 0 else ""

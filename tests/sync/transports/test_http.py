@@ -1,0 +1,227 @@
+"""The line to central: one request and its answer, or what became of it."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from sync.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRules
+from tests.central import Answer as Told
+from tests.central import ScriptedCentral, faults
+from tests.central.faults import Fault
+from tests.sync.transports.certificates import Certificate, make_certificate
+
+PATH = "/sync/v1/program"
+
+
+async def ask(url: str, **rules: object) -> Answer | Hold | TryLater:
+    """Send one request over a line of its own."""
+    line = Line(LineRules(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
+    try:
+        return await line.ask("GET", URL(url + PATH, encoded=True), headers={})
+    finally:
+        await line.close()
+        await line.close()
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[Line]:
+    one = Line(LineRules(timeout_seconds=10))
+    yield one
+    await one.close()
+
+
+async def test_an_answer_is_given_as_it_came(central: ScriptedCentral) -> None:
+    found = await ask(central.url)
+    assert isinstance(found, Answer)
+    assert (found.status, found.is_json) == (200, True)
+    assert found.headers["etag"] == found.headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "is_json"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/problem+json", True),
+        ("text/html", False),
+        ("text/json-ish", False),
+        ("", False),
+    ],
+)
+def test_json_is_what_says_so(media_type: str, *, is_json: bool) -> None:
+    assert Answer(200, {"Content-Type": media_type}, b"{}").is_json is is_json
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("fault", [faults.answer_lost, faults.reset_before])
+async def test_nothing_is_sent_twice_in_silence_on_a_connection_that_died(
+    central: ScriptedCentral, line: Line, method: str, fault: Fault
+) -> None:
+    url = URL(central.url + PATH)
+    await line.ask("GET", url, headers={})
+    central.then(fault)
+    found = await line.ask(method, url, headers={}, body=b"{}" if method != "GET" else None)
+    assert isinstance(found, TryLater)
+    assert (found.trouble, found.is_open) == (Trouble.NO_ANSWER, True)
+    assert len(central.requests) == 2
+
+
+async def test_no_redirect_is_followed(central: ScriptedCentral) -> None:
+    central.then(faults.redirected)
+    found = await ask(central.url)
+    assert isinstance(found, Answer)
+    assert (found.status, len(central.requests)) == (302, 1)
+
+
+async def test_no_cookie_is_kept(central: ScriptedCentral, line: Line) -> None:
+    url = URL(central.url + PATH)
+    central.then(faults.says(Told(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
+    await line.ask("GET", url, headers={})
+    await line.ask("GET", url, headers={})
+    assert "Cookie" not in central.requests[1].headers
+
+
+async def test_a_connection_is_used_again(central: ScriptedCentral, line: Line) -> None:
+    for _ in range(3):
+        await line.ask("GET", URL(central.url + PATH), headers={})
+    assert len({request.connection for request in central.requests}) == 1
+
+
+async def test_an_answer_that_unpacks_without_end_is_not_unpacked_to_the_end(
+    central: ScriptedCentral,
+) -> None:
+    bomb = gzip.compress(b" " * (50 * MAX_ANSWER_BYTES))
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    central.then(faults.says(Told(200, bomb, packed)))
+    found = await ask(central.url)
+    assert isinstance(found, TryLater)
+    assert found.trouble is Trouble.NOT_CENTRAL
+
+
+async def test_an_answer_that_cannot_be_unpacked_is_trouble(central: ScriptedCentral) -> None:
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    central.then(faults.says(Told(200, b"not gzip at all", packed)))
+    assert isinstance(await ask(central.url), TryLater)
+
+
+async def test_what_is_not_http_is_not_central() -> None:
+    async def chat(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(chat, "127.0.0.1", 0)
+    async with server:
+        found = await ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert isinstance(found, TryLater)
+    assert found.trouble is Trouble.NOT_CENTRAL
+
+
+async def test_no_answer_in_time_leaves_the_outcome_open(central: ScriptedCentral) -> None:
+    stalled = faults.Stalled()
+    central.then(stalled)
+    found = await ask(central.url, timeout_seconds=0.05)
+    stalled.release.set()
+    assert isinstance(found, TryLater)
+    assert (found.trouble, found.is_open) == (Trouble.NO_ANSWER, True)
+
+
+async def test_a_refused_connection_is_no_line(central: ScriptedCentral) -> None:
+    await central.stop()
+    found = await ask(central.url)
+    assert found == TryLater(Trouble.NO_LINE, "no connection to central: Connection refused")
+
+
+async def test_a_name_that_nobody_knows_is_no_line() -> None:
+    found = await ask("http://no-such-host.invalid")
+    assert found == TryLater(Trouble.NO_LINE, "central's name cannot be resolved")
+
+
+async def test_a_proxy_that_is_away_is_no_line_and_named(central: ScriptedCentral) -> None:
+    proxy = central.url
+    await central.stop()
+    found = await ask("http://127.0.0.1:9", proxy=proxy)
+    assert isinstance(found, TryLater)
+    assert found.trouble is Trouble.NO_LINE
+    assert "proxy" in found.detail
+
+
+async def test_a_proxy_that_refuses_a_tunnel_is_no_line_and_named(
+    central: ScriptedCentral,
+) -> None:
+    central.then(faults.html(407))
+    found = await ask("https://127.0.0.1:9", proxy=central.url)
+    assert isinstance(found, TryLater)
+    assert (found.trouble, found.is_open, found.http_status) == (Trouble.NO_LINE, False, 407)
+
+
+class TestTls:
+    """Trust in central's certificate, and what its absence may mean."""
+
+    async def served(self, certificate: Certificate, **rules: object) -> Answer | Hold | TryLater:
+        async with ScriptedCentral(certificate.served()) as central:
+            return await ask(central.url, **rules)
+
+    async def test_a_certificate_of_the_given_authority_is_trusted(self, tmp_path: Path) -> None:
+        certificate = make_certificate(tmp_path)
+        found = await self.served(certificate, ca_file=certificate.cert_file)
+        assert isinstance(found, Answer)
+
+    async def test_a_token_endpoint_may_have_either_authority(self, tmp_path: Path) -> None:
+        certificate = make_certificate(tmp_path)
+        ca_file = certificate.cert_file
+        found = await self.served(certificate, ca_file=ca_file, trusts_system=True)
+        assert isinstance(found, Answer)
+
+    async def test_an_unknown_authority_is_not_trusted(self, tmp_path: Path) -> None:
+        found = await self.served(make_certificate(tmp_path))
+        assert isinstance(found, TryLater)
+        assert (found.trouble, found.is_open) == (Trouble.TLS, False)
+
+    async def test_a_certificate_for_another_host_is_not_trusted(self, tmp_path: Path) -> None:
+        certificate = make_certificate(tmp_path, address="127.0.0.2")
+        found = await self.served(certificate, ca_file=certificate.cert_file)
+        assert isinstance(found, TryLater)
+        assert found.trouble is Trouble.TLS
+
+    @pytest.mark.parametrize(("days", "words"), [((5, 9), "not yet valid"), ((-9, -5), "expired")])
+    async def test_a_certificate_out_of_its_time_names_the_clock(
+        self, tmp_path: Path, days: tuple[int, int], words: str
+    ) -> None:
+        certificate = make_certificate(tmp_path, starts_in_days=days[0], ends_in_days=days[1])
+        found = await self.served(certificate, ca_file=certificate.cert_file)
+        assert isinstance(found, TryLater)
+        assert (found.trouble, found.is_open) == (Trouble.CLOCK, False)
+        assert words in found.detail
+        assert "clock" in found.detail
+
+    async def test_a_certificate_file_that_cannot_be_used_holds_the_queue_and_is_named(
+        self, tmp_path: Path
+    ) -> None:
+        found = await self.served(make_certificate(tmp_path), ca_file=tmp_path / "absent.pem")
+        assert isinstance(found, Hold)
+        assert found.reason is HoldReason.CREDENTIALS
+        assert "absent.pem" in found.detail
+
+    async def test_a_renewed_authority_file_is_taken_up(self, tmp_path: Path) -> None:
+        (tmp_path / "old").mkdir()
+        (tmp_path / "new").mkdir()
+        ca_file = make_certificate(tmp_path / "old").cert_file
+        certificate = make_certificate(tmp_path / "new")
+        line = Line(LineRules(timeout_seconds=10, ca_file=ca_file))
+        async with ScriptedCentral(certificate.served()) as central:
+            url = URL(central.url + PATH)
+            assert isinstance(await line.ask("GET", url, headers={}), TryLater)
+            content = await asyncio.to_thread(certificate.cert_file.read_bytes)
+            await asyncio.to_thread(ca_file.write_bytes, content)
+            assert isinstance(await line.ask("GET", url, headers={}), Answer)
+        await line.close()
+
+    async def test_plain_http_on_a_tls_line_is_no_trust(self, central: ScriptedCentral) -> None:
+        found = await ask(central.url.replace("http:", "https:"))
+        assert isinstance(found, TryLater)
+        assert (found.trouble, found.is_open) == (Trouble.TLS, False)
