@@ -1,5 +1,6 @@
 """What central refused for good: shown, tried again, or given up, as somebody decides."""
 
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TypedDict, TypeVar
@@ -17,7 +18,7 @@ from sync.outbox import OutboxUnavailable
 
 _T = TypeVar("_T")
 MOST_SHOWN = 1_000
-_MOST_DIGITS = 18
+_PLACE = re.compile("([0-9a-f-]{36})/([0-9]{1,16})")
 
 
 class DeadLetterReport(TypedDict):
@@ -37,7 +38,7 @@ class DeadLetterReport(TypedDict):
 async def list_letters(request: web.Request) -> web.Response:
     """Answer with the lowest ones, or those above `?after=EPOCH/SEQUENCE`."""
     after = request.query.get("after")
-    place = _receipt(*after.rpartition("/")[::2]) if after else None
+    place = None if after is None else _receipt(after)
     letters = await _of(_letters(request).page(MOST_SHOWN, place))
     return _json([_report(letter) for letter in letters])
 
@@ -69,21 +70,22 @@ async def _decide(letter: DeadLetter, decision: Callable[[str, int], Awaitable[b
 
 
 async def _found(request: web.Request) -> DeadLetter:
-    receipt = _receipt(request.match_info["epoch"], request.match_info["sequence"])
+    receipt = _receipt("{epoch}/{sequence}".format_map(request.match_info))
     letter = await _of(_letters(request).find(receipt.epoch, receipt.sequence))
     if letter is None or letter.discarded_at_us is not None:
         raise problem_of_status(HTTPStatus.NOT_FOUND)
     return letter
 
 
-def _receipt(epoch: str, sequence: str) -> Receipt:
-    if not (epoch and sequence.isascii() and sequence.isdigit() and len(sequence) < _MOST_DIGITS):
+def _receipt(place: str) -> Receipt:
+    found = _PLACE.fullmatch(place)
+    if found is None:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            "a dead letter is named EPOCH/SEQUENCE",
+            "A dead letter is named EPOCH/SEQUENCE",
             ErrorCode.INVALID_REQUEST,
         )
-    return Receipt(epoch, int(sequence))
+    return Receipt(found[1], int(found[2]))
 
 
 def _letters(request: web.Request) -> DeadLetters:

@@ -17,7 +17,7 @@ _COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _OPTIONAL_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 _EPOCH: Schema = {"type": "string", "format": "uuid"}
-_SEQUENCE: Schema = {"type": "integer", "minimum": 1}
+_SEQUENCE: Schema = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
 _CORRELATION_ID: Schema = {
     "type": "string",
     "minLength": 1,
@@ -278,7 +278,7 @@ def _of_letter(name: str, summary: str) -> Schema:
         name,
         summary,
         _json("DeadLetter"),
-        parameters=[_place("epoch", _STRING), _place("sequence", _SEQUENCE)],
+        parameters=[_place("epoch", _EPOCH), _place("sequence", _SEQUENCE)],
         errors=(*_ALWAYS, "404", "503", "507"),
     )
 
@@ -292,7 +292,7 @@ def _after() -> Schema:
         "name": "after",
         "in": "query",
         "description": "EPOCH/SEQUENCE: only what comes after it",
-        "schema": _STRING,
+        "schema": {"type": "string", "pattern": "^[0-9a-f-]{36}/[0-9]{1,16}$"},
     }
 
 

@@ -1,6 +1,5 @@
 """The command that rehearses a day, and how it is shown."""
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,7 +37,9 @@ def drill(
     An agent, a receiver, three tills; the line is cut, the agent crashes, the line comes back.
     Nothing of this machine's own agent is touched. The exit code is 1 when a promise is broken.
     """
-    from agent.drill.day import DAY, FAST, rehearse  # noqa: PLC0415 - keeps --help quick
+    import asyncio  # noqa: PLC0415 - keeps --help quick
+
+    from agent.drill.day import DAY, FAST, rehearse  # noqa: PLC0415 - as above
     from agent.drill.parts import PartFailed  # noqa: PLC0415 - as above
 
     try:
