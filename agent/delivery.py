@@ -14,9 +14,11 @@ from typing import assert_never
 
 from agent.config import Settings
 from agent.config.delivery import AuthKind, Protocol
+from agent.contact import CONTACT_SECONDS, Contact
 from agent.program import ProgramNews
 from agent.store.facts import Moment
 from agent.store.outbox import StoreOutbox
+from agent.store.reader import Reader
 from sync.logs import log_event
 from sync.outbox import OutboxUnavailable, Portion
 from sync.pace import Pacer
@@ -65,9 +67,10 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         return
     line = Line(_line_rules(settings))
     caller = Caller(line, settings.central.url, _credentials(settings, line), _utc_now)
+    sender = _sender(around)
     relay = Relay(
         around.outbox,
-        _transport(around, caller),
+        _transport(around, caller, sender),
         Pacer(settings.sync.bandwidth_bytes_per_second),
         _relay_rules(settings),
         tidy=lambda: _to_the_end(around.outbox.erase_once),
@@ -75,7 +78,9 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     )
     around.schedule.every(settings.sync.interval_seconds, _waking(relay))
     around.schedule.every(_HOUR_SECONDS, _hourly(around.outbox, relay))
-    running = asyncio.ensure_future(_run(around, relay))
+    contact = _contact(around, caller, sender, relay)
+    around.schedule.every(CONTACT_SECONDS, contact.make_due)
+    running = asyncio.ensure_future(_run(around, relay, contact))
     try:
         yield relay
     finally:
@@ -84,12 +89,15 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         await line.close()
 
 
-async def _run(around: Surroundings, relay: Relay) -> None:
+async def _run(around: Surroundings, relay: Relay, contact: Contact) -> None:
     """Take up what was known when the agent stopped, as soon as the storage gives it; then run."""
     await around.news.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):
         await around.outbox.retry_due()
-    await relay.run()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(relay.run())
+        if around.settings.central.protocol is Protocol.BATCH:
+            group.create_task(contact.run())
 
 
 def _waking(relay: Relay) -> Callable[[], Awaitable[None]]:
@@ -116,13 +124,18 @@ async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
         pass
 
 
-def _transport(around: Surroundings, caller: Caller) -> Transport:
+def _contact(around: Surroundings, caller: Caller, sender: Sender, relay: Relay) -> Contact:
+    reader = Reader(around.settings.storage.directory)
+    return Contact(caller, sender, reader, around.outbox, around.news, rewound=relay.wake)
+
+
+def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transport:
     settings = around.settings
     attempts = Attempts(random.random)
     match settings.central.protocol:
         case Protocol.BATCH:
             portion = Portion(settings.sync.batch_events, settings.sync.max_batch_bytes)
-            return BatchTransport(caller, _sender(around), attempts, portion)
+            return BatchTransport(caller, sender, attempts, portion)
         case Protocol.REPLAY:
             in_flight = settings.sync.max_in_flight
             portion = Portion(in_flight * _EVENTS_PER_LANE, settings.sync.max_batch_bytes)

@@ -42,6 +42,7 @@ from agent.upkeep import UPKEEP_SECONDS, Upkeep
 from sync.logs import log_event
 from sync.relay import Relay
 from sync.schedule import Schedule
+from sync.settings.program import ProgramSettings
 from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ async def running_agent(
         schedule.start()
         parts.callback(schedule.stop)
         outbox = _outbox(settings, writer, now)
-        terms = _terms(settings)
+        terms = program_terms(settings.program)
         answers = SessionAnswers(terms)
         news = ProgramNews(answers, terms, outbox.storage, lambda: now().wall_us)
         around = Surroundings(settings, outbox, news, schedule, now, boot_id)
@@ -196,8 +197,8 @@ def _outbox(settings: Settings, writer: Writer, now: Callable[[], Moment]) -> St
     )
 
 
-def _terms(settings: Settings) -> ProgramTerms:
-    program = settings.program
+def program_terms(program: ProgramSettings) -> ProgramTerms:
+    """Return the terms of the configuration, which count until central has said otherwise."""
     return ProgramTerms(
         locale=program.locale,
         currency=program.currency,

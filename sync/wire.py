@@ -150,14 +150,14 @@ class HeartbeatAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
 
 
 class Rules(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The limits of redeeming points, as in a session's answer."""
+    """The limits of redeeming points, as in a session's answer; a whole number stays one."""
 
-    min_redeem_points: float
-    min_redeem_amount: float
-    max_redeem_points: float
-    max_redeem_amount: float
-    redeem_increment_points: float
-    redeem_increment_amount: float
+    min_redeem_points: int | float
+    min_redeem_amount: int | float
+    max_redeem_points: int | float
+    max_redeem_amount: int | float
+    redeem_increment_points: int | float
+    redeem_increment_amount: int | float
 
 
 class Texts(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

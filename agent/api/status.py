@@ -73,9 +73,9 @@ def write_status(context: Context, health: Health) -> StatusReport:
         "storeId": identity.store_id,
         "tillId": identity.till_id,
         "startedAt": iso_time(identity.started_at_us),
-        "epoch": store.last.epoch if store else None,
-        "lastSequence": store.last.sequence if store else None,
-        "watermark": store.watermark if store else None,
+        "epoch": store.current.epoch if store else None,
+        "lastSequence": store.current.last_sequence if store else None,
+        "watermark": store.current.settled_through if store else None,
         "waiting": store.waiting if store else None,
         "oldestWaitingAt": iso_time(store.oldest_waiting_at_us)
         if store and store.oldest_waiting_at_us is not None
@@ -96,7 +96,11 @@ def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[st
     if (store := health.store) is not None:
         oldest_us = store.oldest_waiting_at_us
         gauges += [
-            ("last_sequence", "Sequence of the last capture in the epoch", store.last.sequence),
+            (
+                "last_sequence",
+                "Sequence of the last capture in the epoch",
+                store.current.last_sequence,
+            ),
             ("waiting_events", "Events that central has not settled", store.waiting),
             (
                 "oldest_waiting_seconds",

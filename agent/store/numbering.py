@@ -94,10 +94,6 @@ class Numbering:
                 return Receipt(epoch.epoch, position - epoch.base_position)
         raise LookupError(f"no epoch holds position {position}")
 
-    def sequence_in_current(self, position: int) -> int:
-        """Return the sequence at `position` in the current epoch; 0 where it lies before that."""
-        return max(0, position - self._epochs[-1].base_position)
-
     @property
     def extents(self) -> list[Extent]:
         """Where each epoch lies, the current one last."""

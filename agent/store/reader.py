@@ -7,7 +7,7 @@ from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
 
 from agent.store.database import database_bytes
 from agent.store.facts import DeliveryState, Receipt
-from agent.store.numbering import read_numbering
+from agent.store.numbering import Extent, read_numbering
 from agent.store.read_only import read_only
 from agent.store.set_aside import list_set_aside
 from agent.store.standing import is_central, number_of_central
@@ -100,23 +100,35 @@ class CaptureStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochStanding:
+    """How far an epoch goes, and how far central has settled it without a gap."""
+
+    epoch: str
+    last_sequence: int
+    settled_through: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatus:
     """What the store holds, for a person, metrics and head office.
 
-    Bytes; microseconds since 1970 UTC. `last` and `watermark` are of the current epoch,
-    `older_epochs` say how far those before go; `waiting` counts the events of all.
+    Bytes; microseconds since 1970 UTC. `epochs` with the current one last; `waiting` counts
+    the events of all.
     """
 
-    last: Receipt
-    watermark: int
+    epochs: list[EpochStanding]
     waiting: int
     oldest_waiting_at_us: int | None
     last_activity_at_us: int | None
-    older_epochs: list[Receipt]
     dead_letters: int
     database_bytes: int
     free_bytes: int
     set_aside: list[str]
+
+    @property
+    def current(self) -> EpochStanding:
+        """The epoch that new captures go to."""
+        return self.epochs[-1]
 
 
 class Reader:
@@ -150,17 +162,20 @@ class Reader:
             row = connection.execute(BACKLOG.sql).fetchone()
         watermark, settled_ahead, dead_letters, oldest_us, newest_us = row
         return StoreStatus(
-            last=numbering.last,
-            watermark=numbering.sequence_in_current(watermark),
+            epochs=[_standing(extent, watermark) for extent in numbering.extents],
             waiting=numbering.last_position - watermark - settled_ahead,
             oldest_waiting_at_us=oldest_us,
             last_activity_at_us=newest_us,
-            older_epochs=[Receipt(e.epoch, e.last_sequence) for e in numbering.extents[:-1]],
             dead_letters=dead_letters,
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
             set_aside=list_set_aside(self._directory),
         )
+
+
+def _standing(extent: Extent, watermark: int) -> EpochStanding:
+    settled = min(max(0, watermark - extent.base_position), extent.last_sequence)
+    return EpochStanding(extent.epoch, extent.last_sequence, settled)
 
 
 def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:

@@ -1,6 +1,5 @@
 """Epochs and sequences: a number is given once, and a file in doubt gets a new epoch."""
 
-import itertools
 import shutil
 import sqlite3
 from pathlib import Path
@@ -180,10 +179,5 @@ def test_a_receipt_translates_back_through_every_epoch() -> None:
         "third": 2,
         "none": None,
     }
-    assert [numbering.sequence_in_current(position) for position in (0, 3, 5, 6, 7)] == [
-        *itertools.repeat(0, 3),
-        1,
-        2,
-    ]
     with pytest.raises(LookupError):
         numbering.receipt(0)

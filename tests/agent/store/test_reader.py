@@ -8,10 +8,10 @@ import pytest
 
 from agent.store import numbering, reader, sessions
 from agent.store.database import DATABASE_FILE
-from agent.store.facts import DeliveryState, EmailStatus, Receipt
+from agent.store.facts import DeliveryState, EmailStatus
 from agent.store.numbering import LAST_POSITION
 from agent.store.read_only import read_only
-from agent.store.reader import Reader
+from agent.store.reader import EpochStanding, Reader
 from agent.store.set_aside import set_aside
 from agent.store.statements import Statement
 from tests.agent.store.parts import AT, Epochs, answer, change, opened, record, session
@@ -119,7 +119,7 @@ def test_the_status_counts_what_waits(directory: Path) -> None:
         "UPDATE event SET occurred_at_us = 10 * position",
     )
     status = Reader(directory).status()
-    assert (status.last, status.watermark) == (Receipt("epoch-1", 4), 1)
+    assert status.epochs == [EpochStanding("epoch-1", 4, 1)]
     assert (status.waiting, status.oldest_waiting_at_us, status.dead_letters) == (2, 20, 0)
     assert status.database_bytes == (directory / DATABASE_FILE).stat().st_size
     assert status.free_bytes > 0
@@ -136,14 +136,15 @@ def test_a_watermark_in_an_earlier_epoch_is_none_in_the_present_one(directory: P
     with opened(directory, Epochs()) as store:
         record(store, session("three"))
     status = Reader(directory).status()
-    assert (status.last, status.watermark, status.waiting) == (Receipt("epoch-2", 1), 0, 2)
+    assert status.epochs == [EpochStanding("epoch-1", 4, 3), EpochStanding("epoch-2", 1, 0)]
+    assert status.waiting == 2
 
 
 def test_the_status_of_an_empty_store_says_that_nothing_waits(tmp_path: Path) -> None:
     with opened(tmp_path):
         status = Reader(tmp_path).status()
-    assert (status.last, status.waiting) == (Receipt("epoch-1", 0), 0)
-    assert (status.watermark, status.oldest_waiting_at_us) == (0, None)
+    assert (status.current, status.waiting) == (EpochStanding("epoch-1", 0, 0), 0)
+    assert status.oldest_waiting_at_us is None
 
 
 def test_the_status_names_what_was_set_aside_oldest_first(directory: Path) -> None:

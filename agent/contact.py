@@ -1,0 +1,137 @@
+"""Keeps in contact with head office, captures or not: heartbeats, and the program's terms."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import NoReturn
+
+import msgspec
+
+from agent.program import ProgramNews
+from agent.store.outbox import StoreOutbox
+from agent.store.reader import Reader, StoreStatus
+from sync.logs import log_event
+from sync.outbox import OutboxUnavailable
+from sync.transports.caller import Caller
+from sync.transports.heartbeat import beat_once
+from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
+from sync.transports.sender import Sender, rfc3339
+from sync.wire import EpochExtent, Heartbeat, HeartbeatAnswer
+
+_log = logging.getLogger(__name__)
+CONTACT_SECONDS = 60
+_ASKS_FOR_TERMS = 10  # at every tenth contact, and at each one until there is an answer
+
+
+class Contact:
+    """Protocol `batch`: says how this machine is, and hears what head office has and wants.
+
+    Of the event loop's thread. `rewound` is called after events were made to wait again.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        sender: Sender,
+        reader: Reader,
+        outbox: StoreOutbox,
+        news: ProgramNews,
+        *,
+        rewound: Callable[[], None],
+    ) -> None:
+        self._caller = caller
+        self._sender = sender
+        self._reader = reader
+        self._outbox = outbox
+        self._news = news
+        self._rewound = rewound
+        self._due = asyncio.Event()
+        self._until_terms = 0
+
+    async def make_due(self) -> None:
+        """Have contact made soon; what is under way ends first."""
+        self._due.set()
+
+    async def run(self) -> NoReturn:
+        """Make contact at once, and whenever it is due, until cancelled."""
+        self._due.set()
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self._contact_once()
+
+    async def _contact_once(self) -> None:
+        try:
+            await self._beat()
+            await self._ask_for_terms()
+        except (sqlite3.Error, OSError, OutboxUnavailable) as error:
+            # What the storage cannot give now it gives the next time.
+            log_event(_log, logging.WARNING, "contact.not_made", reason=type(error).__name__)
+        except Exception:  # noqa: BLE001 - see below
+            # Such a fault must not end the contact, nor the delivery that runs beside it.
+            _log.exception("contact.failed")
+
+    async def _beat(self) -> None:
+        status = await asyncio.to_thread(self._reader.status)
+        answer = await beat_once(self._caller, _heartbeat(status, self._sender))
+        if answer is not None:
+            await self._go_back_to(answer, status)
+
+    async def _go_back_to(self, answer: HeartbeatAnswer, told: StoreStatus) -> None:
+        """Send again what head office once had and has no more.
+
+        Compared with what was settled before it was asked: the rest may be on its way.
+        """
+        settled = {known.epoch: known.settled_through for known in told.epochs}
+        for there in answer.epochs:
+            lacks = there.accepted_through < settled.get(there.epoch, 0)
+            if lacks and await self._outbox.rewind(there.epoch, there.accepted_through + 1):
+                log_event(
+                    _log,
+                    logging.WARNING,
+                    "delivery.rewound",
+                    epoch=there.epoch,
+                    settled_through=settled[there.epoch],
+                    accepted_through=there.accepted_through,
+                )
+                self._rewound()
+
+    async def _ask_for_terms(self) -> None:
+        if self._until_terms > 0:
+            self._until_terms -= 1
+            return
+        found = await fetch_program(self._caller, await self._news.known_etag())
+        if isinstance(found, NewProgram):
+            await self._news.adopt(msgspec.json.encode(found.program), found.etag)
+        if isinstance(found, (NewProgram, UnchangedProgram)):
+            self._until_terms = _ASKS_FOR_TERMS - 1
+
+
+def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
+    now, current = sender.clock(), status.current
+    return Heartbeat(
+        store_id=sender.store_id,
+        till_id=sender.till_id,
+        epoch=current.epoch,
+        boot_id=sender.boot_id,
+        agent_version=sender.agent_version,
+        sent_at=rfc3339(now.wall_us),
+        sent_monotonic_us=now.monotonic_us,
+        last_sequence=current.last_sequence,
+        watermark=current.settled_through,
+        outstanding=status.waiting,
+        dead_letters=status.dead_letters,
+        oldest_undelivered_at=_time(status.oldest_waiting_at_us),
+        last_activity_at=_time(status.last_activity_at_us),
+        database_bytes=status.database_bytes,
+        free_bytes=status.free_bytes,
+        epochs=[
+            EpochExtent(epoch=older.epoch, last_sequence=older.last_sequence)
+            for older in status.epochs[:-1]
+        ],
+    )
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else rfc3339(time_us)

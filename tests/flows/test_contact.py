@@ -1,0 +1,175 @@
+"""Heartbeats and program terms: head office knows the machine, and the machine its program."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from agent.capture.program import SessionAnswers
+from agent.contact import Contact
+from agent.program import ProgramNews
+from agent.service import program_terms
+from agent.store.reader import Reader
+from sync.settings.program import ProgramSettings
+from sync.transports.auth import NoCredentials
+from sync.transports.caller import Caller
+from sync.transports.http import Line, LineRules
+from sync.transports.sender import Sender
+from sync.wire import PROGRAM_PATH
+from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+from tests.agent.store.parts import AT, session
+from tests.central import ScriptedCentral, faults
+from tests.central.terms import PROGRAM
+from tests.flows.shop import PATIENCE_SECONDS, Shop, shop_at
+
+OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")
+
+
+@asynccontextmanager
+async def contact_of(
+    rig: OutboxRig, central: ScriptedCentral, rewound: asyncio.Event | None = None
+) -> AsyncIterator[Contact]:
+    """Keep in contact from a store without an agent around it; it is due when the test says."""
+    line = Line(LineRules(timeout_seconds=5))
+    configured = program_terms(ProgramSettings())
+    news = ProgramNews(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+    contact = Contact(
+        Caller(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
+        Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),
+        Reader(rig.directory),
+        rig.outbox,
+        news,
+        rewound=(rewound or asyncio.Event()).set,
+    )
+    await rig.outbox.retry_due()  # by way of the writer: the store is open then
+    running = asyncio.ensure_future(contact.run())
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield contact
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await line.close()
+
+
+async def beats(central: ScriptedCentral, contact: Contact, count: int) -> None:
+    """Make contact until head office has heard so many heartbeats."""
+    while len(central.heartbeats) < count:
+        await contact.make_due()
+        await central.came(len(central.requests) + 1)
+
+
+async def currency_of(shop: Shop) -> object:
+    """Return the currency that a session is answered with."""
+    return (await rules_of(shop))["currency"]
+
+
+async def rules_of(shop: Shop) -> dict[str, object]:
+    """Return the redemption rules that a session is answered with."""
+    answer = await shop.agent.start_session({"correlationId": str(uuid4())})
+    rules = json.loads(answer.body)["redemptionRules"]
+    assert isinstance(rules, dict)
+    return rules
+
+
+async def until_currency_is(shop: Shop, currency: str) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await currency_of(shop) != currency:  # noqa: ASYNC110 - asked over HTTP
+            await asyncio.sleep(0.02)
+
+
+async def test_a_heartbeat_is_sent_at_the_start_and_says_how_the_machine_is(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch"):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await central.came(1)
+            while not central.heartbeats:
+                await central.came(len(central.requests) + 1)
+    beat = central.heartbeats[0]
+    assert (beat.last_sequence, beat.watermark, beat.outstanding, beat.dead_letters) == (0, 0, 0, 0)
+    assert beat.free_bytes > 0
+
+
+async def test_no_heartbeat_goes_to_a_backend_with_the_loyalty_api(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "replay") as shop:
+        await shop.trade(3)
+        await shop.delivered()
+    assert not [one for one in central.requests if one.path.startswith("/sync/")]
+
+
+async def test_a_heartbeat_counts_what_waits_in_all_epochs(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"), session("three"))
+        await rig.deliver((await rig.window()).events[0])
+        async with contact_of(rig, central) as contact:
+            await beats(central, contact, 1)
+    beat = central.heartbeats[0]
+    assert (beat.epoch, beat.last_sequence, beat.watermark) == ("epoch-1", 3, 1)
+    assert (beat.outstanding, beat.epochs) == (2, [])
+    assert beat.oldest_undelivered_at is not None
+
+
+async def test_head_office_that_fell_back_is_noticed_without_any_capture(tmp_path: Path) -> None:
+    rewound = asyncio.Event()
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.deliver_all()
+        async with contact_of(rig, central, rewound):
+            await rewound.wait()
+        assert await rig.positions() == [1, 2]
+
+
+async def test_what_is_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
+    rewound = asyncio.Event()
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        async with contact_of(rig, central, rewound) as contact:
+            await beats(central, contact, 2)
+    assert not rewound.is_set()
+
+
+async def test_contact_goes_on_when_head_office_cannot_be_understood(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        central.then(faults.captive_portal, faults.captive_portal, faults.answer_lost)
+        async with contact_of(rig, central) as contact:
+            await beats(central, contact, 3)
+    assert len(central.heartbeats) == 3
+
+
+async def test_sessions_are_answered_by_head_office_s_terms(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central:
+        central.program = OTHER
+        async with shop_at(tmp_path, central.url, "batch") as shop:
+            await until_currency_is(shop, "USD")
+            rules = await rules_of(shop)
+    assert rules["minRedeemPoints"] == PROGRAM.rules.min_redeem_points
+    assert isinstance(rules["minRedeemPoints"], int)
+
+
+async def test_the_last_known_terms_serve_while_the_line_is_down(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central:
+        central.program = OTHER
+        async with shop_at(tmp_path, central.url, "batch") as shop:
+            await until_currency_is(shop, "USD")
+    async with shop_at(tmp_path, central.url, "batch") as shop:
+        await until_currency_is(shop, "USD")
+
+
+async def test_terms_are_asked_for_by_their_etag_at_every_tenth_contact(tmp_path: Path) -> None:
+    async with (
+        ScriptedCentral() as central,
+        outbox_on(tmp_path) as rig,
+        contact_of(rig, central) as contact,
+    ):
+        await beats(central, contact, 12)
+    asked = [one for one in central.requests if one.path == PROGRAM_PATH]
+    tags = [one.headers.get("If-None-Match") for one in asked]
+    assert len(tags) == 2
+    assert (tags[0], tags[1]) != (None, None)
+    assert tags[0] is None
