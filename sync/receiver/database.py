@@ -1,26 +1,22 @@
-"""The connections to the ledger: one that writes, in turn, and some that read.
-
-SQLite before 3.51.3 can damage a WAL database when two connections write or checkpoint at
-once, and `enroll` is a process of its own. So a write takes its turn twice: a lock among the
-tasks of this process, and a lock on a file among the processes.
-"""
+"""The connections to the ledger: one that writes, in turn, and some that read."""
 
 import asyncio
-import fcntl
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, event
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from sync.receiver.schema import bring_up_to_date
+from sync.receiver.schema import bring_up_to_date, copy_aside, is_older
+from sync.receiver.turns import Turns
 
-_TURN_SECONDS = 0.002
 _READERS = 4
+_CLOSING_SECONDS = 0.5
+# For a lock that somebody else's tool holds; a stop within 5 s has to wait it out.
+_PATIENCE = "PRAGMA busy_timeout=1000"
 # synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
 _WRITING = (
     "PRAGMA journal_mode=WAL",
@@ -31,9 +27,9 @@ _WRITING = (
     "PRAGMA cache_size=-65536",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA trusted_schema=OFF",
-    "PRAGMA busy_timeout=10000",
+    _PATIENCE,
 )
-_READING = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", "PRAGMA busy_timeout=10000")
+_READING = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", _PATIENCE)
 
 
 class Database:
@@ -41,38 +37,44 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = asyncio.Lock()
-        self._lock_file = -1
+        self._turns = Turns(path)
         self._writer = _engine(path, _WRITING, readers=0)
         self._readers = _engine(path, _READING, readers=_READERS)
 
     async def open(self) -> None:
         """Open the file, made if absent, and bring its schema up to date.
 
-        What a process left in the WAL may never have been synced: it is put on the disk
-        before anything is answered from it.
+        A file of an older schema is copied aside first. What a process left in the WAL may
+        never have been synced: it is put on the disk before anything is answered from it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock_path = self._path.with_name(f"{self._path.name}.lock")
-        self._lock_file = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        async with self.writing() as connection:
-            await connection.run_sync(bring_up_to_date)
-        async with self._own_turn(), self._writer.connect() as connection:
-            await connection.run_sync(_settle_wal)
+        self._turns.open()
+        async with self._turns.own():
+            async with self._writer.connect() as connection:
+                older = await connection.run_sync(is_older)
+            if older:
+                await asyncio.to_thread(copy_aside, self._path)
+            async with self._writer.begin() as connection:
+                await connection.run_sync(bring_up_to_date)
+            async with self._writer.connect() as connection:
+                await connection.run_sync(_settle_wal)
 
     async def close(self) -> None:
         """Close all connections; twice is harmless."""
         await self._readers.dispose()
-        if self._lock_file >= 0:
-            async with self._own_turn():
+        if self._turns.is_open:
+            try:
+                async with self._turns.own(_CLOSING_SECONDS):
+                    await self._writer.dispose()
+            except TimeoutError:
+                # Whoever holds the turn has the file open: closing ours then writes nothing.
                 await self._writer.dispose()
-            os.close(self._lock_file)
-            self._lock_file = -1
+            self._turns.close()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Run the body in one transaction: committed and synced when this returns."""
-        async with self._own_turn(), self._writer.begin() as connection:
+        async with self._turns.own(), self._writer.begin() as connection:
             yield connection
 
     @asynccontextmanager
@@ -80,16 +82,6 @@ class Database:
         """Let the body read one state of the database; keep it short."""
         async with self._readers.connect() as connection:
             yield connection
-
-    @asynccontextmanager
-    async def _own_turn(self) -> AsyncIterator[None]:
-        async with self._turn:
-            while not _locked(self._lock_file):  # noqa: ASYNC110 - no event crosses processes
-                await asyncio.sleep(_TURN_SECONDS)
-            try:
-                yield
-            finally:
-                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
 
 def _settle_wal(connection: Connection) -> None:
@@ -99,17 +91,10 @@ def _settle_wal(connection: Connection) -> None:
     cursor.close()
 
 
-def _locked(lock_file: int) -> bool:
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _engine(path: Path, pragmas: tuple[str, ...], *, readers: int) -> AsyncEngine:
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
+        # Not as text: a path may hold what means something else in a URL.
+        URL.create("sqlite+aiosqlite", database=str(path)),
         # The driver's own transaction handling is off: a deferred BEGIN that then writes can
         # fail at once, whatever the busy timeout.
         connect_args={"isolation_level": None},
