@@ -1,7 +1,7 @@
 """Which address of head office is answered by what."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
-from sync.receiver.problems import Problem, answer_of, log_problem, problem_of
+from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.views import Views
 from sync.wire import (
@@ -28,13 +28,6 @@ from sync.wire import (
 )
 
 _log = logging.getLogger(__name__)
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_FOR_ALL = {
-    "Server": "loyalty-hq",
-    "Cache-Control": "no-cache, no-store, must-revalidate",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,7 @@ class Reads:
 
 def build_app(context: Context) -> web.Application:
     """Put the API together."""
-    app = web.Application(middlewares=[_always_ours], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
     calls, reads = AgentCalls(context), Reads(context)
     app.router.add_post(BATCHES_PATH, calls.take_batch)
     app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)
@@ -133,24 +126,6 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/healthz", reads.is_alive)
     app.router.add_get("/readyz", reads.is_ready)
     return app
-
-
-@web.middleware
-async def _always_ours(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Answer every error in the three-field shape."""
-    try:
-        response = await handler(request)
-    except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
-        problem = problem_of(error)
-        log_problem(problem, error, f"{request.method} {_pattern_of(request)}")
-        response = answer_of(problem)
-    response.headers.update(_FOR_ALL)
-    return response
-
-
-def _pattern_of(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return resource.canonical if resource else "(none)"
 
 
 def _accepted(taken: Taken) -> BatchAccepted:

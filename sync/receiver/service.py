@@ -28,6 +28,7 @@ from sync.receiver.enrolment import Enrolment
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.program import write_program
+from sync.receiver.server import Runner
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
@@ -127,13 +128,7 @@ def _context(
 
 async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
-    # Bodies are decoded in `bodies.py`, with a bound on their size.
-    runner = web.AppRunner(
-        build_app(context),
-        access_log=None,
-        auto_decompress=False,
-        shutdown_timeout=ANSWER_SECONDS,
-    )
+    runner = Runner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
     server, tls = settings.server, _tls(settings)
@@ -171,13 +166,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _explained(error: Exception, settings: Settings) -> str:
+def _explained(error: OSError | SQLAlchemyError, settings: Settings) -> str:
     if isinstance(error, SQLAlchemyError):
         reason = getattr(error, "orig", None) or error
         return f"{settings.database_path}: the database cannot be used ({reason})"
-    if isinstance(error, OSError) and error.filename is not None:
+    if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    # asyncio puts the address into its own words once more: the bare reason is enough.
+    reason = os.strerror(error.errno) if error.errno else error
     return (
-        f"cannot listen on {settings.server.host}:{settings.server.port} ({error}): "
+        f"cannot listen on {settings.server.host}:{settings.server.port} ({reason}): "
         "stop what uses the port, or set [server] port"
     )

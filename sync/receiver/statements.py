@@ -38,7 +38,6 @@ agents, boots = table_of(Agent), table_of(Boot)
 sessions, answers = table_of(Session), table_of(EmailAnswer)
 rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
 
-ADD_AGENT = insert(agents)
 ADD_SESSIONS, ADD_ANSWERS = insert(sessions), insert(answers)
 ADD_REJECTIONS, ADD_DOUBLES, ADD_GAPS = insert(rejections), insert(doubles), insert(gaps)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sync.receiver.database import Database
@@ -11,6 +11,13 @@ from sync.receiver.tables import Agent, EmailAnswer, Session, Token, table_of
 
 _agents, _tokens = table_of(Agent), table_of(Token)
 _sessions, _answers = table_of(Session), table_of(EmailAnswer)
+# By their numbers; epochs by which one was heard of first.
+_IN_ORDER = (
+    func.min(_answers.c.received_at).over(partition_by=(_answers.c.till_id, _answers.c.epoch)),
+    _answers.c.till_id,
+    _answers.c.epoch,
+    _answers.c.sequence,
+)
 _EPOCH = (
     "accepted_through",
     "last_sequence",
@@ -52,7 +59,8 @@ class Views:
                 select(_tokens.c.store_id, _tokens.c.till_id).distinct()
             )
             tills = {(row.store_id, row.till_id) for row in enrolled}
-            epochs = (await connection.execute(select(_agents))).mappings().all()
+            by_key = select(_agents).order_by(*_agents.primary_key)
+            epochs = (await connection.execute(by_key)).mappings().all()
         found: dict[tuple[str, str], list[dict[str, object]]] = {till: [] for till in tills}
         for row in epochs:
             shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
@@ -64,9 +72,17 @@ class Views:
 
     async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
         """Return the sessions under an id, each with its e-mail answers in order."""
-        under_id = _sessions.c.correlation_id == correlation_id
+        # With the stores named there is an index to look into.
+        statement = (
+            select(_sessions)
+            .where(
+                _sessions.c.store_id.in_(select(_agents.c.store_id)),
+                _sessions.c.correlation_id == correlation_id,
+            )
+            .order_by(_sessions.c.store_id)
+        )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(select(_sessions).where(under_id))).mappings().all()
+            rows = (await connection.execute(statement)).mappings().all()
             return [
                 {
                     "correlationId": correlation_id,
@@ -87,7 +103,7 @@ async def _answers_of(connection: AsyncConnection, session: RowMapping) -> Seque
             _answers.c.store_id == session["store_id"],
             _answers.c.correlation_id == session["correlation_id"],
         )
-        .order_by(_answers.c.received_at, _answers.c.epoch, _answers.c.sequence)
+        .order_by(*_IN_ORDER)
     )
     return (await connection.execute(statement)).mappings().all()
 
