@@ -29,10 +29,12 @@ def configured(directory: Path) -> Path:
     return config
 
 
-def hq(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def hq(
+    *arguments: str, program: Sequence[str] = HQ, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [*HQ, *arguments],
+        [*program, *arguments],
         cwd=ROOT,
         env=clean_environment() | variables,
         capture_output=True,
