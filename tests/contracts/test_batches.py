@@ -175,6 +175,17 @@ async def test_the_answers_of_a_refused_session_are_refused_until_it_is_taken(
     assert await office.rows(EmailAnswer, "sequence") == [(2,)]
 
 
+async def test_an_answer_does_not_go_to_the_session_of_another_till(office: Office) -> None:
+    """Its own session was refused in the epoch before, as the id was another till's already."""
+    await office.take(OTHER_TILL, session(1, "one"))
+    await office.take(TILL, session(1, "one", body={"channel": "kiosk"}))
+
+    taken = await office.take(Sender(epoch="epoch-2"), answer(1, "one"))
+
+    assert [one.error_code for one in taken.rejected] == [ErrorCode.SESSION_REFUSED]
+    assert await office.rows(EmailAnswer, "sequence") == []
+
+
 async def test_a_correlation_id_in_two_stores_is_two_sessions(office: Office) -> None:
     await office.take(TILL, session(1, "one"))
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver.database import Database
+from sync.receiver.turns import Turns
 
 ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :boot, '')")
 SLOW = text(
@@ -46,6 +47,21 @@ async def test_a_commit_is_on_the_disk_and_what_is_deleted_is_gone(
 ) -> None:
     async with database.writing() as connection:
         assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == value
+
+
+async def test_writing_waits_for_the_turn_of_another_process(
+    database: Database, tmp_path: Path
+) -> None:
+    """Before it goes to SQLite: there, two that wait for each other can damage the file."""
+    with closing(Turns(tmp_path / "hq.db")) as another:
+        another.open()
+        async with another.own():
+            task = asyncio.ensure_future(add(database, "one"))
+            await asyncio.wait([task], timeout=0.05)
+            assert await boots(database) == []
+        await task
+
+    assert await boots(database) == ["one"]
 
 
 async def test_writing_takes_the_lock_at_once(database: Database, tmp_path: Path) -> None:
