@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync.logs import log_event
 from sync.receiver.accept import SequenceGap, Taken
@@ -16,6 +17,7 @@ from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
+from sync.receiver.metrics import Metrics
 from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.views import Views
@@ -39,6 +41,7 @@ class Context:
     agents: AgentAccess
     readers: ReaderAccess
     intake: Intake
+    metrics: Metrics
     program: tuple[bytes, str]
     now: Callable[[], datetime]
 
@@ -64,6 +67,7 @@ class AgentCalls:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case Taken():
+                self._context.metrics.taken(taken)
                 _log_taken(caller, batch.epoch, taken)
                 return _json(_accepted(taken))
 
@@ -73,7 +77,9 @@ class AgentCalls:
         caller = await self._context.agents.caller(request, received_at)
         arrival = read_heartbeat(await read_body(request), caller, received_at)
         check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
-        return _json(await self._context.ledger.hear(arrival))
+        answer = await self._context.ledger.hear(arrival)
+        self._context.metrics.heard()
+        return _json(answer)
 
     async def show_program(self, request: web.Request) -> web.Response:
         """Answer the terms of the program, or 304 where the agent has them."""
@@ -104,6 +110,12 @@ class Reads:
             raise web.HTTPNotFound
         return _json({"sessions": found})
 
+    async def show_metrics(self, request: web.Request) -> web.Response:
+        """Answer what Prometheus asks."""
+        self._context.readers.check(request)
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        return web.Response(body=self._context.metrics.render(), headers=headers)
+
     async def is_alive(self, _: web.Request) -> web.Response:
         """Answer that the process serves requests."""
         return _json({"status": "alive"})
@@ -123,6 +135,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get(PROGRAM_PATH, calls.show_program)
     app.router.add_get("/v1/stores", reads.show_stores)
     app.router.add_get("/v1/sessions/{correlation_id:.+}", reads.show_session)
+    app.router.add_get("/metrics", reads.show_metrics)
     app.router.add_get("/healthz", reads.is_alive)
     app.router.add_get("/readyz", reads.is_ready)
     return app

@@ -18,13 +18,18 @@ _FOR_ALL = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+Refused = Callable[[str], None]
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connection(RequestHandler):
     """A connection whose errors below HTTP are answered in the same three-field shape."""
 
-    __slots__ = ()
+    __slots__ = ("_refused",)
+
+    def __init__(self, refused: Refused, server: web.Server, **options: object) -> None:
+        super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
+        self._refused = refused
 
     def handle_error(
         self,
@@ -38,7 +43,7 @@ class Connection(RequestHandler):
             raise ConnectionError("the answer was already begun")
         is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         error = exc if is_ours and isinstance(exc, Exception) else web.HTTPBadRequest()
-        answer = _refused(error, "(none)")
+        answer = _answer_of(error, "(none)", self._refused)
         answer.headers.update(_FOR_ALL)
         answer.force_close()
         return answer
@@ -47,47 +52,54 @@ class Connection(RequestHandler):
 class Server(web.Server):
     """An aiohttp server of `Connection`s."""
 
-    def __init__(self, plain: web.Server) -> None:
+    def __init__(self, plain: web.Server, refused: Refused) -> None:
+        self._refused = refused
         super().__init__(
-            always_ours(plain.request_handler),
+            always_ours(plain.request_handler, refused),
             request_factory=plain.request_factory,
             **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
         )
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self._refused, self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound."""
+    """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound.
 
-    def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
+    `refused` is told the code of every error.
+    """
+
+    def __init__(self, app: web.Application, refused: Refused, *, shutdown_timeout: float) -> None:
+        self._refused = refused
         super().__init__(
             app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout
         )
 
     async def _make_server(self) -> web.Server:
-        return Server(await super()._make_server())
+        return Server(await super()._make_server(), self._refused)
 
 
-def always_ours(route: _Answering) -> _Answering:
+def always_ours(route: _Answering, refused: Refused) -> _Answering:
     """Wrap the application: errors as answers, headers after."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         try:
             response = await route(request)
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
-            response = _refused(error, f"{request.method} {_pattern_of(request)}")
+            named = f"{request.method} {_pattern_of(request)}"
+            response = _answer_of(error, named, refused)
         response.headers.update(_FOR_ALL)
         return response
 
     return answer
 
 
-def _refused(error: Exception, route: str) -> web.Response:
+def _answer_of(error: Exception, route: str, refused: Refused) -> web.Response:
     problem = problem_of(error)
     log_problem(problem, error, route)
+    refused(problem.code.value)
     return answer_of(problem)
 
 

@@ -27,12 +27,14 @@ from sync.receiver.database import Database
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
+from sync.receiver.metrics import Metrics
 from sync.receiver.program import write_program
 from sync.receiver.server import Runner
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
 from sync.settings.secret_files import read_secret
+from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
 # SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
@@ -121,6 +123,7 @@ def _context(
             access.trusted_proxy_header,
         ),
         intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
+        metrics=Metrics(installed_version()),
         program=write_program(settings.program),
         now=now,
     )
@@ -128,7 +131,8 @@ def _context(
 
 async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
-    runner = Runner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
+    refused = context.metrics.refused
+    runner = Runner(build_app(context), refused, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
     server, tls = settings.server, _tls(settings)
