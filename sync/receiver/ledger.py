@@ -79,7 +79,7 @@ class _Writing:
         await self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         current = EpochExtent(epoch=heartbeat.epoch, last_sequence=heartbeat.last_sequence)
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
-        accepted = [await self._note_extent(extent) for extent in extents.values()]
+        accepted = await self._note_extents(list(extents.values()))
         await self._update_agent(
             heartbeat.epoch,
             last_seen_at=self._at,
@@ -98,11 +98,24 @@ class _Writing:
 
     async def _agent(self, epoch: str) -> RowMapping:
         """Return the epoch's row, made if absent; nobody else changes it until we are done."""
-        statement = statements.agent_row(self._name, epoch)
-        found = (await self._connection.execute(statement)).mappings().first()
-        if found is not None:
+        return (await self._agents([epoch]))[epoch]
+
+    async def _agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
+        """Return the epochs' rows as `_agent` does, by epoch."""
+        found = await self._find_agents(epochs)
+        absent = [self._new_agent(epoch) for epoch in epochs if epoch not in found]
+        if not absent:
             return found
-        row: Row = {
+        adding = statements.add_unless_there(self._connection.dialect, statements.agents)
+        await self._connection.execute(adding, absent)
+        return await self._find_agents(epochs)
+
+    async def _find_agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
+        found = await self._connection.execute(statements.agent_rows(self._name, epochs))
+        return {row["epoch"]: row for row in found.mappings()}
+
+    def _new_agent(self, epoch: str) -> Row:
+        return {
             "store_id": self._name.store_id,
             "till_id": self._name.till_id,
             "epoch": epoch,
@@ -110,15 +123,19 @@ class _Writing:
             "last_sequence": 0,
             "enrolled_at": self._caller.enrolled_at,
         }
-        adding = statements.add_unless_there(self._connection.dialect, statements.agents)
-        await self._connection.execute(adding, row)
-        return (await self._connection.execute(statement)).mappings().one()
 
-    async def _note_extent(self, extent: EpochExtent) -> AcceptedThrough:
-        agent = await self._agent(extent.epoch)
-        if extent.last_sequence > agent["last_sequence"]:
-            await self._update_agent(extent.epoch, last_sequence=extent.last_sequence)
-        return AcceptedThrough(epoch=extent.epoch, accepted_through=agent["accepted_through"])
+    async def _note_extents(self, extents: Sequence[EpochExtent]) -> list[AcceptedThrough]:
+        """Keep how far epochs go; return how far they are accounted for."""
+        agents = await self._agents([extent.epoch for extent in extents])
+        for extent in extents:
+            if extent.last_sequence > agents[extent.epoch]["last_sequence"]:
+                await self._update_agent(extent.epoch, last_sequence=extent.last_sequence)
+        return [
+            AcceptedThrough(
+                epoch=extent.epoch, accepted_through=agents[extent.epoch]["accepted_through"]
+            )
+            for extent in extents
+        ]
 
     async def _update_agent(self, epoch: str, **values: object) -> None:
         agents = statements.agents

@@ -52,9 +52,17 @@ def of_epoch(table: Table, name: AgentName, epoch: str) -> ColumnElement[bool]:
     return and_(of_agent(table, name), table.c.epoch == epoch)
 
 
-def agent_row(name: AgentName, epoch: str) -> Select[tuple[object, ...]]:
-    """Return the epoch's row; on PostgreSQL it is locked until the end of the transaction."""
-    return select(agents).where(of_epoch(agents, name, epoch)).with_for_update()
+def agent_rows(name: AgentName, epochs: Names) -> Select[tuple[object, ...]]:
+    """Return the epochs' rows; on PostgreSQL they are locked until the end of the transaction.
+
+    In the order of their names: whoever locks several does it in the same order.
+    """
+    return (
+        select(agents)
+        .where(of_agent(agents, name), agents.c.epoch.in_(epochs))
+        .order_by(agents.c.epoch)
+        .with_for_update()
+    )
 
 
 def boots_of(name: AgentName, boot_ids: Names) -> Select[tuple[object, ...]]:

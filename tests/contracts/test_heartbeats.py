@@ -1,8 +1,10 @@
 """Heartbeats: how an agent is, and how far head office has what it holds."""
 
+from collections.abc import Awaitable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine, event
 
 from sync.receiver.tables import Agent
 from tests.contracts.office import Office
@@ -76,6 +78,19 @@ async def test_a_heartbeat_of_an_unknown_epoch_is_answered_with_nothing_of_it(
     assert await office.hear(TILL, lastSequence=40, watermark=40) == {EPOCH: 0}
 
 
+async def test_a_heartbeat_of_many_epochs_takes_no_more_statements_than_of_a_few(
+    office: Office,
+) -> None:
+    """While it is taken, every other store waits."""
+    many = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1000)]
+
+    few, all_of_them = [
+        await statements_of(office.hear(TILL, epochs=epochs)) for epochs in (many[:2], many)
+    ]
+
+    assert all_of_them == few
+
+
 async def test_an_older_epoch_is_kept_with_how_far_it_goes(office: Office) -> None:
     await office.hear(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
 
@@ -103,3 +118,19 @@ async def test_a_batch_leaves_what_the_heartbeat_said(office: Office) -> None:
     assert await office.rows(Agent, "outstanding", "last_sequence", "last_seen_at") == [
         (3, 9, AT + timedelta(seconds=1))
     ]
+
+
+async def statements_of(hearing: Awaitable[object]) -> int:
+    """Return how many statements the database was given meanwhile."""
+    given = 0
+
+    def count(*_: object) -> None:
+        nonlocal given
+        given += 1
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        await hearing
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    return given

@@ -110,6 +110,12 @@ async def test_too_many_events_are_413(receiver: Receiver, till: Sender) -> None
     assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
 
 
+async def test_too_many_epochs_in_a_heartbeat_are_413(receiver: Receiver, till: Sender) -> None:
+    epochs = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1001)]
+
+    assert_refused(await receiver.beat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
+
+
 @pytest.mark.parametrize("path", [BATCHES_PATH, HEARTBEATS_PATH])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"storeId": "0042"}', b"\xff"])
 async def test_a_body_that_does_not_fit_is_400(
