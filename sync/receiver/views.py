@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import RowMapping, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, select
 
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, EmailAnswer, Session, Token, table_of
@@ -49,54 +48,59 @@ class Views:
 
     async def check(self) -> None:
         """Raise what the database raises when it cannot be read."""
-        async with self._database.reading() as connection:
-            await connection.execute(select(_tokens.c.store_id).limit(1))
+        await self._database.read(_look)
 
     async def stores(self) -> list[dict[str, object]]:
         """Return every enrolled till and its epochs, by store and till."""
-        async with self._database.reading() as connection:
-            enrolled = await connection.execute(
-                select(_tokens.c.store_id, _tokens.c.till_id).distinct()
-            )
-            tills = {(row.store_id, row.till_id) for row in enrolled}
-            by_key = select(_agents).order_by(*_agents.primary_key)
-            epochs = (await connection.execute(by_key)).mappings().all()
-        found: dict[tuple[str, str], list[dict[str, object]]] = {till: [] for till in tills}
-        for row in epochs:
-            shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
-            found.setdefault((row["store_id"], row["till_id"]), []).append(shown)
-        return [
-            {"storeId": store_id, "tillId": till_id, "epochs": found[store_id, till_id]}
-            for store_id, till_id in sorted(found)
-        ]
+        return await self._database.read(_stores)
 
     async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
         """Return the sessions under an id, each with its e-mail answers in order."""
-        # With the stores named there is an index to look into.
-        statement = (
-            select(_sessions)
-            .where(
-                _sessions.c.store_id.in_(select(_agents.c.store_id)),
-                _sessions.c.correlation_id == correlation_id,
-            )
-            .order_by(_sessions.c.store_id)
+        return await self._database.read(lambda connection: _under(connection, correlation_id))
+
+
+def _look(connection: Connection) -> None:
+    connection.execute(select(_tokens.c.store_id).limit(1))
+
+
+def _stores(connection: Connection) -> list[dict[str, object]]:
+    enrolled = connection.execute(select(_tokens.c.store_id, _tokens.c.till_id).distinct())
+    found: dict[tuple[str, str], list[dict[str, object]]] = {
+        (row.store_id, row.till_id): [] for row in enrolled
+    }
+    by_key = select(_agents).order_by(*_agents.primary_key)
+    for row in connection.execute(by_key).mappings():
+        shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
+        found.setdefault((row["store_id"], row["till_id"]), []).append(shown)
+    return [
+        {"storeId": store_id, "tillId": till_id, "epochs": found[store_id, till_id]}
+        for store_id, till_id in sorted(found)
+    ]
+
+
+def _under(connection: Connection, correlation_id: str) -> list[dict[str, object]]:
+    # With the stores named there is an index to look into.
+    under_id = (
+        select(_sessions)
+        .where(
+            _sessions.c.store_id.in_(select(_agents.c.store_id)),
+            _sessions.c.correlation_id == correlation_id,
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-            return [
-                {
-                    "correlationId": correlation_id,
-                    **_shown(row, (*_EVENT, "channel", "locale", "user_status")),
-                    "emailAnswers": [
-                        _shown(answer, (*_EVENT, "status"))
-                        for answer in await _answers_of(connection, row)
-                    ],
-                }
-                for row in rows
-            ]
+        .order_by(_sessions.c.store_id)
+    )
+    return [
+        {
+            "correlationId": correlation_id,
+            **_shown(row, (*_EVENT, "channel", "locale", "user_status")),
+            "emailAnswers": [
+                _shown(answer, (*_EVENT, "status")) for answer in _answers_of(connection, row)
+            ],
+        }
+        for row in connection.execute(under_id).mappings().all()
+    ]
 
 
-async def _answers_of(connection: AsyncConnection, session: RowMapping) -> Sequence[RowMapping]:
+def _answers_of(connection: Connection, session: RowMapping) -> Sequence[RowMapping]:
     statement = (
         select(_answers)
         .where(
@@ -105,7 +109,7 @@ async def _answers_of(connection: AsyncConnection, session: RowMapping) -> Seque
         )
         .order_by(*_IN_ORDER)
     )
-    return (await connection.execute(statement)).mappings().all()
+    return connection.execute(statement).mappings().all()
 
 
 def _shown(row: RowMapping, columns: Sequence[str]) -> dict[str, object]:

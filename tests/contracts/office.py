@@ -59,9 +59,10 @@ class Office:
     async def all_rows(self, model: type[LedgerTable]) -> list[Row]:
         """Return a table, in the order of its key."""
         table = table_of(model)
-        async with self.database.reading() as connection:
-            found = await connection.execute(select(table).order_by(*table.primary_key))
-            return [dict(row) for row in found.mappings()]
+        found = select(table).order_by(*table.primary_key)
+        return await self.database.read(
+            lambda connection: [dict(row) for row in connection.execute(found).mappings()]
+        )
 
     def _caller(self, sender: Sender) -> Caller:
         return Caller(sender.name, AT)
