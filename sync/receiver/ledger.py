@@ -3,23 +3,19 @@
 the agent's row (locked) > place > look up > judge > write > commit > answer
 """
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, update
-from sqlalchemy.sql.dml import Insert
 
 from sync.receiver import statements
 from sync.receiver.accept import SequenceGap, Taken, judge, place
+from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import BatchArrival, Caller, HeartbeatArrival
 from sync.receiver.clock import Corrector, zero_of_boot
 from sync.receiver.database import Database
 from sync.receiver.looking_up import look_up
 from sync.receiver.rows import Row, Rows, Times
 from sync.wire import AcceptedThrough, EpochExtent, HeartbeatAnswer
-
-_Part = TypeVar("_Part")
 
 
 class Ledger:
@@ -176,14 +172,10 @@ class _Writing:
         if taken.gaps_gone:
             firsts = [gap.first for gap in taken.gaps_gone]
             self._connection.execute(statements.drop_gaps(self._name, epoch, firsts))
-        self._add(statements.ADD_SESSIONS, rows.session, taken.sessions)
-        self._add(statements.ADD_ANSWERS, rows.answer, taken.answers)
-        self._add(statements.ADD_REJECTIONS, rows.rejection, taken.refused)
-        self._add(statements.ADD_DOUBLES, rows.double, taken.doubles)
-        self._add(statements.ADD_GAPS, rows.gap, taken.gaps_noted)
+        add_rows(self._connection, statements.sessions, [*map(rows.session, taken.sessions)])
+        add_rows(self._connection, statements.answers, [*map(rows.answer, taken.answers)])
+        add_rows(self._connection, statements.rejections, [*map(rows.rejection, taken.refused)])
+        add_rows(self._connection, statements.doubles, [*map(rows.double, taken.doubles)])
+        add_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
         for answer in taken.restored:
             self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))
-
-    def _add(self, statement: Insert, row: Callable[[_Part], Row], parts: Sequence[_Part]) -> None:
-        if parts:
-            self._connection.execute(statement, [row(part) for part in parts])

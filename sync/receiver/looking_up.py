@@ -23,6 +23,7 @@ def look_up(
 class _LookingUp:
     def __init__(self, connection: Connection, arrival: BatchArrival) -> None:
         self._connection = connection
+        self._dialect = connection.dialect
         self._name = arrival.caller.name
         self._epoch = arrival.batch.epoch
 
@@ -70,13 +71,17 @@ class _LookingUp:
     def _refused(self, ids: Collection[str]) -> list[tuple[str, str]]:
         if not ids:
             return []
-        found = self._connection.execute(statements.refused_sessions(self._name, ids))
+        found = self._connection.execute(
+            statements.refused_sessions(self._dialect, self._name, ids)
+        )
         return [(row["epoch"], row["correlation_id"]) for row in found.mappings()]
 
     def _under_ids(self, table: Table, ids: Collection[str]) -> list[RowMapping]:
         if not ids:
             return []
-        found = self._connection.execute(statements.under_ids(table, self._name, ids))
+        found = self._connection.execute(
+            statements.under_ids(self._dialect, table, self._name, ids)
+        )
         return list(found.mappings())
 
     def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> list[RowMapping]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, EmailAnswer, Session, Token, table_of
