@@ -3,6 +3,7 @@
 the agent's row (locked) > place > look up > judge > write > commit > answer
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, update
@@ -99,7 +100,7 @@ class _Writing:
 
     def _agent(self, epoch: str) -> RowMapping:
         """Return the epoch's row, made if absent; nobody else changes it until we are done."""
-        return (self._agents([epoch]))[epoch]
+        return self._agents([epoch])[epoch]
 
     def _agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
         """Return the epochs' rows as `_agent` does, by epoch."""

@@ -5,32 +5,30 @@ as `python -m tests.crash.head_office_answering_early --config FILE serve`.
 """
 
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from sync.receiver.cli import main
 from sync.receiver.database import Database
 
 BATCHES_PER_COMMIT = 8
+T = TypeVar("T")
 _batches = itertools.count(1)
-_open: list[AsyncConnection] = []
+_open: list[Connection] = []
 
 
-@asynccontextmanager
-async def _late(database: Database) -> AsyncIterator[AsyncConnection]:
+def _late(database: Database, work: Callable[[Connection], T]) -> T:
     """Leave the transaction open: a later batch commits it, after this one was answered."""
-    async with database._turns.own():  # noqa: SLF001 - a saboteur's way in
-        if not _open:
-            _open.append(await database._writer.connect())  # noqa: SLF001 - as above
-            await _open[0].execute(text("SELECT 1"))
-        yield _open[0]
-        if next(_batches) % BATCHES_PER_COMMIT == 0:
-            await _open[0].commit()
+    if not _open:
+        _open.append(database._writer.connect())  # noqa: SLF001 - a saboteur's way in
+    result = work(_open[0])
+    if next(_batches) % BATCHES_PER_COMMIT == 0:
+        _open[0].commit()
+    return result
 
 
 if __name__ == "__main__":
-    setattr(Database, "writing", _late)  # noqa: B010 - the planted fault: not what types allow
+    setattr(Database, "_written", _late)  # noqa: B010 - the planted fault: not what types allow
     main()
