@@ -1,13 +1,14 @@
 """Which address of head office is answered by what."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync.logs import log_event
 from sync.receiver.accept import SequenceGap, Taken
@@ -16,7 +17,8 @@ from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
-from sync.receiver.problems import Problem, answer_of, log_problem, problem_of
+from sync.receiver.metrics import Metrics
+from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.views import Views
 from sync.wire import (
@@ -28,13 +30,6 @@ from sync.wire import (
 )
 
 _log = logging.getLogger(__name__)
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_FOR_ALL = {
-    "Server": "loyalty-hq",
-    "Cache-Control": "no-cache, no-store, must-revalidate",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +41,7 @@ class Context:
     agents: AgentAccess
     readers: ReaderAccess
     intake: Intake
+    metrics: Metrics
     program: tuple[bytes, str]
     now: Callable[[], datetime]
 
@@ -71,6 +67,7 @@ class AgentCalls:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case Taken():
+                self._context.metrics.taken(taken)
                 _log_taken(caller, batch.epoch, taken)
                 return _json(_accepted(taken))
 
@@ -80,7 +77,9 @@ class AgentCalls:
         caller = await self._context.agents.caller(request, received_at)
         arrival = read_heartbeat(await read_body(request), caller, received_at)
         check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
-        return _json(await self._context.ledger.hear(arrival))
+        answer = await self._context.ledger.hear(arrival)
+        self._context.metrics.heard()
+        return _json(answer)
 
     async def show_program(self, request: web.Request) -> web.Response:
         """Answer the terms of the program, or 304 where the agent has them."""
@@ -111,6 +110,12 @@ class Reads:
             raise web.HTTPNotFound
         return _json({"sessions": found})
 
+    async def show_metrics(self, request: web.Request) -> web.Response:
+        """Answer what Prometheus asks."""
+        self._context.readers.check(request)
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        return web.Response(body=self._context.metrics.render(), headers=headers)
+
     async def is_alive(self, _: web.Request) -> web.Response:
         """Answer that the process serves requests."""
         return _json({"status": "alive"})
@@ -123,34 +128,17 @@ class Reads:
 
 def build_app(context: Context) -> web.Application:
     """Put the API together."""
-    app = web.Application(middlewares=[_always_ours], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
     calls, reads = AgentCalls(context), Reads(context)
     app.router.add_post(BATCHES_PATH, calls.take_batch)
     app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)
     app.router.add_get(PROGRAM_PATH, calls.show_program)
     app.router.add_get("/v1/stores", reads.show_stores)
     app.router.add_get("/v1/sessions/{correlation_id:.+}", reads.show_session)
+    app.router.add_get("/metrics", reads.show_metrics)
     app.router.add_get("/healthz", reads.is_alive)
     app.router.add_get("/readyz", reads.is_ready)
     return app
-
-
-@web.middleware
-async def _always_ours(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Answer every error in the three-field shape."""
-    try:
-        response = await handler(request)
-    except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
-        problem = problem_of(error)
-        log_problem(problem, error, f"{request.method} {_pattern_of(request)}")
-        response = answer_of(problem)
-    response.headers.update(_FOR_ALL)
-    return response
-
-
-def _pattern_of(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return resource.canonical if resource else "(none)"
 
 
 def _accepted(taken: Taken) -> BatchAccepted:

@@ -73,9 +73,11 @@ def serve(context: typer.Context, config: ConfigFile = None) -> None:
     settings = _settings(context, config)
     from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - as above
+    from sync.settings.secret_files import check_files  # noqa: PLC0415 - as above
 
-    configure_logging(settings.log.level, settings.log.format)
     with _wrong_configuration_ends_it():
+        check_files(settings)
+        configure_logging(settings.log.level, settings.log.format)
         raise SystemExit(run_receiver(settings))
 
 

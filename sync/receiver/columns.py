@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from sqlalchemy import DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+_WITHOUT_OFFSET = len("2026-01-01T00:00:00.000000")
+
 
 class Moment(TypeDecorator[datetime]):
     """A moment in UTC: `timestamptz`; in SQLite, which has none, ISO text that sorts by time."""
@@ -22,13 +24,18 @@ class Moment(TypeDecorator[datetime]):
         """Write a moment as the database has it."""
         if value is None or not _is_sqlite(dialect):
             return value
-        return f"{value.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+        return text_of(value)
 
     def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is the library's
         """Read a moment as Python has it."""
         if isinstance(value, str):
             return datetime.fromisoformat(value)
         return value.astimezone(UTC) if isinstance(value, datetime) else None
+
+
+def text_of(moment: datetime) -> str:
+    """Write a moment in UTC as SQLite keeps it: with microseconds, so that texts sort by time."""
+    return f"{moment.isoformat(timespec='microseconds')[:_WITHOUT_OFFSET]}Z"
 
 
 def _is_sqlite(dialect: Dialect) -> bool:

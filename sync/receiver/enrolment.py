@@ -2,8 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from sync.receiver.arrivals import Caller
 from sync.receiver.database import Database
@@ -22,17 +31,7 @@ class Enrolment:
     async def enroll(self, name: AgentName, secret: bytes, at: datetime) -> str:
         """Return a new token of an agent; the ones before end when it is first used."""
         token = make_token(name, secret)
-        async with self._database.writing() as connection:
-            latest = select(func.max(_tokens.c.generation)).where(_of(name))
-            generation = (await connection.execute(latest)).scalar() or 0
-            row = {
-                "store_id": name.store_id,
-                "till_id": name.till_id,
-                "token_hash": hash_of(token),
-                "generation": generation + 1,
-                "enrolled_at": at,
-            }
-            await connection.execute(insert(_tokens), row)
+        await self._database.write(lambda connection: _add(connection, name, token, at))
         return token
 
     async def find(self, token: str, at: datetime) -> Caller | None:
@@ -43,28 +42,42 @@ class Enrolment:
         name = name_in(token)
         if name is None:
             return None
-        async with self._database.reading() as connection:
-            row = await _find(connection, name, token)
+        row = await self._database.read(lambda connection: _find(connection, name, token))
         if row is not None and row["first_used_at"] is None:
-            async with self._database.writing() as connection:
-                row = await _find(connection, name, token)
-                if row is not None:
-                    await _begin_to_use(connection, name, row, at)
+            row = await self._database.write(
+                lambda connection: _begin_to_use(connection, name, token, at)
+            )
         return None if row is None else Caller(name, row["enrolled_at"])
 
 
-async def _find(connection: AsyncConnection, name: AgentName, token: str) -> RowMapping | None:
+def _add(connection: Connection, name: AgentName, token: str, at: datetime) -> None:
+    latest = select(func.max(_tokens.c.generation)).where(_of(name))
+    row = {
+        "store_id": name.store_id,
+        "till_id": name.till_id,
+        "token_hash": hash_of(token),
+        "generation": (connection.execute(latest).scalar() or 0) + 1,
+        "enrolled_at": at,
+    }
+    connection.execute(insert(_tokens), row)
+
+
+def _find(connection: Connection, name: AgentName, token: str) -> RowMapping | None:
     statement = select(_tokens).where(_of(name), _tokens.c.token_hash == hash_of(token))
-    return (await connection.execute(statement)).mappings().first()
+    return connection.execute(statement).mappings().first()
 
 
-async def _begin_to_use(
-    connection: AsyncConnection, name: AgentName, row: RowMapping, at: datetime
-) -> None:
+def _begin_to_use(
+    connection: Connection, name: AgentName, token: str, at: datetime
+) -> RowMapping | None:
+    row = _find(connection, name, token)
+    if row is None:
+        return None
     this_one = _tokens.c.token_hash == row["token_hash"]
     older = _tokens.c.generation < row["generation"]
-    await connection.execute(delete(_tokens).where(_of(name), older))
-    await connection.execute(update(_tokens).where(_of(name), this_one).values(first_used_at=at))
+    connection.execute(delete(_tokens).where(_of(name), older))
+    connection.execute(update(_tokens).where(_of(name), this_one).values(first_used_at=at))
+    return row
 
 
 def _of(name: AgentName) -> ColumnElement[bool]:

@@ -3,24 +3,20 @@
 the agent's row (locked) > place > look up > judge > write > commit > answer
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
-from sqlalchemy import RowMapping, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy import Connection, RowMapping, update
 
 from sync.receiver import statements
 from sync.receiver.accept import SequenceGap, Taken, judge, place
+from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import BatchArrival, Caller, HeartbeatArrival
 from sync.receiver.clock import Corrector, zero_of_boot
 from sync.receiver.database import Database
 from sync.receiver.looking_up import look_up
 from sync.receiver.rows import Row, Rows, Times
 from sync.wire import AcceptedThrough, EpochExtent, HeartbeatAnswer
-
-_Part = TypeVar("_Part")
 
 
 class Ledger:
@@ -34,37 +30,43 @@ class Ledger:
 
         Raises `MalformedBatch`; then, and after a `SequenceGap`, nothing was taken.
         """
-        async with self._database.writing() as connection:
-            return await _Writing(connection, arrival.caller, arrival.received_at).take(arrival)
+        return await self._database.write(
+            lambda connection: _Writing(connection, arrival.caller, arrival.received_at).take(
+                arrival
+            )
+        )
 
     async def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
         """Keep what a heartbeat says; return how far the epochs that it names are accounted for."""
-        async with self._database.writing() as connection:
-            return await _Writing(connection, arrival.caller, arrival.received_at).hear(arrival)
+        return await self._database.write(
+            lambda connection: _Writing(connection, arrival.caller, arrival.received_at).hear(
+                arrival
+            )
+        )
 
 
 class _Writing:
     """One transaction for one agent."""
 
-    def __init__(self, connection: AsyncConnection, caller: Caller, at: datetime) -> None:
+    def __init__(self, connection: Connection, caller: Caller, at: datetime) -> None:
         self._connection = connection
         self._caller = caller
         self._name = caller.name
         self._at = at
 
-    async def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
+    def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
         batch = arrival.batch
-        agent = await self._agent(batch.epoch)
+        agent = self._agent(batch.epoch)
         numbers = [event.sequence for event in arrival.events]
         placed = place(numbers, batch.base_sequence, agent["accepted_through"])
         if isinstance(placed, SequenceGap):
             return placed
-        known = await look_up(self._connection, arrival, placed.repeats)
+        known = look_up(self._connection, arrival, placed.repeats)
         taken = judge(arrival.events, placed, known)
-        corrector = await self._corrector(arrival, agent["newest_trusted_at"])
+        corrector = self._corrector(arrival, agent["newest_trusted_at"])
         rows = Rows(arrival, Times.of(arrival, taken, corrector))
-        await self._write(batch.epoch, taken, rows)
-        await self._update_agent(
+        self._write(batch.epoch, taken, rows)
+        self._update_agent(
             batch.epoch,
             accepted_through=taken.accepted_through,
             last_sequence=max(agent["last_sequence"], taken.accepted_through),
@@ -74,13 +76,13 @@ class _Writing:
         )
         return taken
 
-    async def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
+    def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
         heartbeat = arrival.heartbeat
-        await self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
+        self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         current = EpochExtent(epoch=heartbeat.epoch, last_sequence=heartbeat.last_sequence)
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
-        accepted = [await self._note_extent(extent) for extent in extents.values()]
-        await self._update_agent(
+        accepted = self._note_extents(list(extents.values()))
+        self._update_agent(
             heartbeat.epoch,
             last_seen_at=self._at,
             agent_version=heartbeat.agent_version,
@@ -96,13 +98,26 @@ class _Writing:
         )
         return HeartbeatAnswer(epochs=accepted)
 
-    async def _agent(self, epoch: str) -> RowMapping:
+    def _agent(self, epoch: str) -> RowMapping:
         """Return the epoch's row, made if absent; nobody else changes it until we are done."""
-        statement = statements.agent_row(self._name, epoch)
-        found = (await self._connection.execute(statement)).mappings().first()
-        if found is not None:
+        return self._agents([epoch])[epoch]
+
+    def _agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
+        """Return the epochs' rows as `_agent` does, by epoch."""
+        found = self._find_agents(epochs)
+        absent = [self._new_agent(epoch) for epoch in epochs if epoch not in found]
+        if not absent:
             return found
-        row: Row = {
+        adding = statements.add_unless_there(self._connection.dialect, statements.agents)
+        self._connection.execute(adding, absent)
+        return self._find_agents(epochs)
+
+    def _find_agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
+        found = self._connection.execute(statements.agent_rows(self._name, epochs))
+        return {row["epoch"]: row for row in found.mappings()}
+
+    def _new_agent(self, epoch: str) -> Row:
+        return {
             "store_id": self._name.store_id,
             "till_id": self._name.till_id,
             "epoch": epoch,
@@ -110,31 +125,35 @@ class _Writing:
             "last_sequence": 0,
             "enrolled_at": self._caller.enrolled_at,
         }
-        adding = statements.add_unless_there(self._connection.dialect, statements.agents)
-        await self._connection.execute(adding, row)
-        return (await self._connection.execute(statement)).mappings().one()
 
-    async def _note_extent(self, extent: EpochExtent) -> AcceptedThrough:
-        agent = await self._agent(extent.epoch)
-        if extent.last_sequence > agent["last_sequence"]:
-            await self._update_agent(extent.epoch, last_sequence=extent.last_sequence)
-        return AcceptedThrough(epoch=extent.epoch, accepted_through=agent["accepted_through"])
+    def _note_extents(self, extents: Sequence[EpochExtent]) -> list[AcceptedThrough]:
+        """Keep how far epochs go; return how far they are accounted for."""
+        agents = self._agents([extent.epoch for extent in extents])
+        for extent in extents:
+            if extent.last_sequence > agents[extent.epoch]["last_sequence"]:
+                self._update_agent(extent.epoch, last_sequence=extent.last_sequence)
+        return [
+            AcceptedThrough(
+                epoch=extent.epoch, accepted_through=agents[extent.epoch]["accepted_through"]
+            )
+            for extent in extents
+        ]
 
-    async def _update_agent(self, epoch: str, **values: object) -> None:
+    def _update_agent(self, epoch: str, **values: object) -> None:
         agents = statements.agents
         changed = update(agents).where(statements.of_epoch(agents, self._name, epoch))
-        await self._connection.execute(changed.values(values))
+        self._connection.execute(changed.values(values))
 
-    async def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
+    def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
         batch = arrival.batch
         if batch.sent_monotonic_us is not None:
-            await self._anchor(batch.boot_id, batch.sent_monotonic_us)
+            self._anchor(batch.boot_id, batch.sent_monotonic_us)
         boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)}
-        found = await self._connection.execute(statements.boots_of(self._name, boot_ids))
+        found = self._connection.execute(statements.boots_of(self._name, boot_ids))
         zeros = {row["boot_id"]: row["zero_at"] for row in found.mappings()}
         return Corrector(self._at, zeros, newest)
 
-    async def _anchor(self, boot_id: str, sent_monotonic_us: int) -> None:
+    def _anchor(self, boot_id: str, sent_monotonic_us: int) -> None:
         """Note when the steady clock of a boot read zero, as told by a message just sent."""
         zero_at = zero_of_boot(self._at, sent_monotonic_us)
         if zero_at is None:
@@ -145,25 +164,19 @@ class _Writing:
             "boot_id": boot_id,
             "zero_at": zero_at,
         }
-        await self._connection.execute(statements.put_boot(self._connection.dialect), row)
+        self._connection.execute(statements.put_boot(self._connection.dialect), row)
 
-    async def _write(self, epoch: str, taken: Taken, rows: Rows) -> None:
+    def _write(self, epoch: str, taken: Taken, rows: Rows) -> None:
         if taken.readmitted:
             dropping = statements.drop_rejections(self._name, epoch, taken.readmitted)
-            await self._connection.execute(dropping)
+            self._connection.execute(dropping)
         if taken.gaps_gone:
             firsts = [gap.first for gap in taken.gaps_gone]
-            await self._connection.execute(statements.drop_gaps(self._name, epoch, firsts))
-        await self._add(statements.ADD_SESSIONS, rows.session, taken.sessions)
-        await self._add(statements.ADD_ANSWERS, rows.answer, taken.answers)
-        await self._add(statements.ADD_REJECTIONS, rows.rejection, taken.refused)
-        await self._add(statements.ADD_DOUBLES, rows.double, taken.doubles)
-        await self._add(statements.ADD_GAPS, rows.gap, taken.gaps_noted)
+            self._connection.execute(statements.drop_gaps(self._name, epoch, firsts))
+        add_rows(self._connection, statements.sessions, [*map(rows.session, taken.sessions)])
+        add_rows(self._connection, statements.answers, [*map(rows.answer, taken.answers)])
+        add_rows(self._connection, statements.rejections, [*map(rows.rejection, taken.refused)])
+        add_rows(self._connection, statements.doubles, [*map(rows.double, taken.doubles)])
+        add_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
         for answer in taken.restored:
-            await self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))
-
-    async def _add(
-        self, statement: Insert, row: Callable[[_Part], Row], parts: Sequence[_Part]
-    ) -> None:
-        if parts:
-            await self._connection.execute(statement, [row(part) for part in parts])
+            self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))

@@ -2,8 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import RowMapping, Table
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, Table
 
 from sync.receiver import statements
 from sync.receiver.accept import Fact, Known
@@ -12,49 +11,50 @@ from sync.receiver.events import AnswerFact, Event, SessionFact
 from sync.receiver.gaps import Gap
 
 
-async def look_up(
-    connection: AsyncConnection, arrival: BatchArrival, repeats: tuple[int, int] | None
+def look_up(
+    connection: Connection, arrival: BatchArrival, repeats: tuple[int, int] | None
 ) -> Known:
     """Return what stands under the batch's correlation ids, and under its numbers `repeats`."""
     looking = _LookingUp(connection, arrival)
-    ids = await looking.ids(arrival.events)
-    return ids if repeats is None else await looking.numbers(ids, repeats)
+    ids = looking.ids(arrival.events)
+    return ids if repeats is None else looking.numbers(ids, repeats)
 
 
 class _LookingUp:
-    def __init__(self, connection: AsyncConnection, arrival: BatchArrival) -> None:
+    def __init__(self, connection: Connection, arrival: BatchArrival) -> None:
         self._connection = connection
+        self._dialect = connection.dialect
         self._name = arrival.caller.name
         self._epoch = arrival.batch.epoch
 
-    async def ids(self, events: Iterable[Event]) -> Known:
+    def ids(self, events: Iterable[Event]) -> Known:
         answered = {e.correlation_id for e in events if isinstance(e, AnswerFact)}
         started = {e.correlation_id for e in events if isinstance(e, SessionFact)}
-        rows = await self._under_ids(statements.sessions, answered | started)
-        refused = await self._refused(answered)
+        rows = self._under_ids(statements.sessions, answered | started)
+        refused = self._refused(answered)
         return Known(
             sessions={str(row["correlation_id"]): session_of(row) for row in rows},
             own_sessions=frozenset(
                 str(row["correlation_id"]) for row in rows if row["till_id"] == self._name.till_id
             ),
-            answers=await self._answers(answered),
+            answers=self._answers(answered),
             refused_here=frozenset(name for epoch, name in refused if epoch == self._epoch),
             refused_before=frozenset(name for epoch, name in refused if epoch != self._epoch),
         )
 
-    async def numbers(self, known: Known, repeats: tuple[int, int]) -> Known:
+    def numbers(self, known: Known, repeats: tuple[int, int]) -> Known:
         standing: dict[int, Fact] = {}
-        for row in await self._under_numbers(statements.sessions, repeats):
+        for row in self._under_numbers(statements.sessions, repeats):
             session = session_of(row)
             standing[session.sequence] = session
-        for row in await self._under_numbers(statements.answers, repeats):
+        for row in self._under_numbers(statements.answers, repeats):
             answer = answer_of(row)
             standing[answer.sequence] = answer
         return Known(
             standing=standing,
-            rejected=await self._sequences(statements.rejections, repeats),
-            doubles=await self._sequences(statements.doubles, repeats),
-            gaps=await self._gaps(repeats),
+            rejected=self._sequences(statements.rejections, repeats),
+            doubles=self._sequences(statements.doubles, repeats),
+            gaps=self._gaps(repeats),
             sessions=known.sessions,
             own_sessions=known.own_sessions,
             answers=known.answers,
@@ -62,34 +62,38 @@ class _LookingUp:
             refused_before=known.refused_before,
         )
 
-    async def _answers(self, ids: Collection[str]) -> dict[str, list[AnswerFact]]:
+    def _answers(self, ids: Collection[str]) -> dict[str, list[AnswerFact]]:
         found: dict[str, list[AnswerFact]] = {}
-        for row in await self._under_ids(statements.answers, ids):
+        for row in self._under_ids(statements.answers, ids):
             found.setdefault(str(row["correlation_id"]), []).append(answer_of(row))
         return found
 
-    async def _refused(self, ids: Collection[str]) -> list[tuple[str, str]]:
+    def _refused(self, ids: Collection[str]) -> list[tuple[str, str]]:
         if not ids:
             return []
-        found = await self._connection.execute(statements.refused_sessions(self._name, ids))
+        found = self._connection.execute(
+            statements.refused_sessions(self._dialect, self._name, ids)
+        )
         return [(row["epoch"], row["correlation_id"]) for row in found.mappings()]
 
-    async def _under_ids(self, table: Table, ids: Collection[str]) -> list[RowMapping]:
+    def _under_ids(self, table: Table, ids: Collection[str]) -> list[RowMapping]:
         if not ids:
             return []
-        found = await self._connection.execute(statements.under_ids(table, self._name, ids))
+        found = self._connection.execute(
+            statements.under_ids(self._dialect, table, self._name, ids)
+        )
         return list(found.mappings())
 
-    async def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> list[RowMapping]:
+    def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> list[RowMapping]:
         statement = statements.under_numbers(table, self._name, self._epoch, numbers)
-        return list((await self._connection.execute(statement)).mappings())
+        return list((self._connection.execute(statement)).mappings())
 
-    async def _sequences(self, table: Table, numbers: tuple[int, int]) -> frozenset[int]:
-        return frozenset(row["sequence"] for row in await self._under_numbers(table, numbers))
+    def _sequences(self, table: Table, numbers: tuple[int, int]) -> frozenset[int]:
+        return frozenset(row["sequence"] for row in self._under_numbers(table, numbers))
 
-    async def _gaps(self, numbers: tuple[int, int]) -> list[Gap]:
+    def _gaps(self, numbers: tuple[int, int]) -> list[Gap]:
         statement = statements.gaps_around(self._name, self._epoch, numbers)
-        found = (await self._connection.execute(statement)).mappings()
+        found = (self._connection.execute(statement)).mappings()
         return [Gap(row["first_sequence"], row["last_sequence"], row["reason"]) for row in found]
 
 

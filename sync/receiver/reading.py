@@ -12,6 +12,7 @@ from sync.receiver.problems import Problem, invalid, too_large
 from sync.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 
 MAX_EVENTS = 10_000
+MAX_EPOCHS = 1_000
 _MOST = 2**63 - 1
 _ID = re.compile(r"[!-~]{1,128}")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -65,6 +66,8 @@ def read_heartbeat(body: bytes, caller: Caller, received_at: datetime) -> Heartb
         heartbeat = _heartbeat.decode(body)
     except _UNREADABLE as wrong:
         raise _not_readable(wrong) from None
+    if len(heartbeat.epochs) > MAX_EPOCHS:
+        raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
     _check_ids(heartbeat.epoch, heartbeat.boot_id, *(e.epoch for e in heartbeat.epochs))
     _check_numbers(
         heartbeat.last_sequence,

@@ -1,5 +1,8 @@
-"""Brings a database to the newest schema, forward only."""
+"""Brings a database to the newest schema, forward only, a SQLite file copied aside before."""
 
+import errno
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
@@ -14,6 +17,33 @@ def revision_of(connection: Connection) -> str | None:
         return None
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
     return None if row is None else str(row[0])
+
+
+def is_older(connection: Connection) -> bool:
+    """Tell whether the database has a schema, and not the newest."""
+    found = revision_of(connection)
+    return found is not None and found < NEWEST_REVISION
+
+
+def copy_aside(path: Path) -> None:
+    """Copy a SQLite file beside itself, what stands in its WAL included.
+
+    Raises `OSError`; then there is no copy.
+    """
+    copy = path.with_name(f"{path.name}.before-{NEWEST_REVISION}")
+    copy.unlink(missing_ok=True)
+    try:
+        with closing(_read_only(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        # Half a copy helps nobody and holds the space that its other half did not find.
+        copy.unlink(missing_ok=True)
+        reason = f"the database cannot be copied before its schema changes ({error})"
+        raise OSError(errno.EIO, reason, str(copy)) from error
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def bring_up_to_date(connection: Connection) -> None:

@@ -27,11 +27,14 @@ from sync.receiver.database import Database
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
+from sync.receiver.metrics import Metrics
 from sync.receiver.program import write_program
+from sync.receiver.server import Runner
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
 from sync.settings.secret_files import read_secret
+from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
 # SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
@@ -120,6 +123,7 @@ def _context(
             access.trusted_proxy_header,
         ),
         intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
+        metrics=Metrics(installed_version()),
         program=write_program(settings.program),
         now=now,
     )
@@ -127,13 +131,8 @@ def _context(
 
 async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
-    # Bodies are decoded in `bodies.py`, with a bound on their size.
-    runner = web.AppRunner(
-        build_app(context),
-        access_log=None,
-        auto_decompress=False,
-        shutdown_timeout=ANSWER_SECONDS,
-    )
+    refused = context.metrics.refused
+    runner = Runner(build_app(context), refused, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
     server, tls = settings.server, _tls(settings)
@@ -171,13 +170,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _explained(error: Exception, settings: Settings) -> str:
+def _explained(error: OSError | SQLAlchemyError, settings: Settings) -> str:
     if isinstance(error, SQLAlchemyError):
         reason = getattr(error, "orig", None) or error
         return f"{settings.database_path}: the database cannot be used ({reason})"
-    if isinstance(error, OSError) and error.filename is not None:
+    if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    # asyncio puts the address into its own words once more: the bare reason is enough.
+    reason = os.strerror(error.errno) if error.errno else error
     return (
-        f"cannot listen on {settings.server.host}:{settings.server.port} ({error}): "
+        f"cannot listen on {settings.server.host}:{settings.server.port} ({reason}): "
         "stop what uses the port, or set [server] port"
     )

@@ -1,18 +1,22 @@
 """The statements of the ledger. Each carries `store_id`, and runs on SQLite and PostgreSQL."""
 
+import json
 from collections.abc import Collection
 from typing import TypeAlias
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Delete,
     Dialect,
     Select,
     Table,
+    Text,
     and_,
+    any_,
     bindparam,
     delete,
-    insert,
+    func,
     select,
     update,
 )
@@ -38,9 +42,18 @@ agents, boots = table_of(Agent), table_of(Boot)
 sessions, answers = table_of(Session), table_of(EmailAnswer)
 rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
 
-ADD_AGENT = insert(agents)
-ADD_SESSIONS, ADD_ANSWERS = insert(sessions), insert(answers)
-ADD_REJECTIONS, ADD_DOUBLES, ADD_GAPS = insert(rejections), insert(doubles), insert(gaps)
+
+def among(dialect: Dialect, column: ColumnElement[str], texts: Names) -> ColumnElement[bool]:
+    """Return the condition that `column` is one of `texts`, given to the database as one value.
+
+    With a parameter for each, the statement would be another one for every batch.
+    """
+    match dialect.name:
+        case "postgresql":
+            return column == any_(bindparam(None, list(texts), type_=ARRAY(Text)))
+        case _:
+            listed = func.json_each(json.dumps(list(texts))).table_valued("value")
+            return column.in_(select(listed.c.value))
 
 
 def of_agent(table: Table, name: AgentName) -> ColumnElement[bool]:
@@ -53,9 +66,17 @@ def of_epoch(table: Table, name: AgentName, epoch: str) -> ColumnElement[bool]:
     return and_(of_agent(table, name), table.c.epoch == epoch)
 
 
-def agent_row(name: AgentName, epoch: str) -> Select[tuple[object, ...]]:
-    """Return the epoch's row; on PostgreSQL it is locked until the end of the transaction."""
-    return select(agents).where(of_epoch(agents, name, epoch)).with_for_update()
+def agent_rows(name: AgentName, epochs: Names) -> Select[tuple[object, ...]]:
+    """Return the epochs' rows; on PostgreSQL they are locked until the end of the transaction.
+
+    In the order of their names: whoever locks several does it in the same order.
+    """
+    return (
+        select(agents)
+        .where(of_agent(agents, name), agents.c.epoch.in_(epochs))
+        .order_by(agents.c.epoch)
+        .with_for_update()
+    )
 
 
 def boots_of(name: AgentName, boot_ids: Names) -> Select[tuple[object, ...]]:
@@ -85,16 +106,20 @@ def gaps_around(
     )
 
 
-def under_ids(table: Table, name: AgentName, ids: Names) -> Select[tuple[object, ...]]:
+def under_ids(
+    dialect: Dialect, table: Table, name: AgentName, ids: Names
+) -> Select[tuple[object, ...]]:
     """Return the rows of the store under these correlation ids."""
-    return select(table).where(table.c.store_id == name.store_id, table.c.correlation_id.in_(ids))
+    return select(table).where(
+        table.c.store_id == name.store_id, among(dialect, table.c.correlation_id, ids)
+    )
 
 
-def refused_sessions(name: AgentName, ids: Names) -> Select[tuple[object, ...]]:
+def refused_sessions(dialect: Dialect, name: AgentName, ids: Names) -> Select[tuple[object, ...]]:
     """Return the epoch and correlation id of the agent's sessions that stand rejected."""
     return select(rejections.c.epoch, rejections.c.correlation_id).where(
         of_agent(rejections, name),
-        rejections.c.correlation_id.in_(ids),
+        among(dialect, rejections.c.correlation_id, ids),
         rejections.c.type == EventType.SESSION_STARTED.value,
     )
 

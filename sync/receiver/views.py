@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import RowMapping, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, func, select
 
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, EmailAnswer, Session, Token, table_of
 
 _agents, _tokens = table_of(Agent), table_of(Token)
 _sessions, _answers = table_of(Session), table_of(EmailAnswer)
+# By their numbers; epochs by which one was heard of first.
+_IN_ORDER = (
+    func.min(_answers.c.received_at).over(partition_by=(_answers.c.till_id, _answers.c.epoch)),
+    _answers.c.till_id,
+    _answers.c.epoch,
+    _answers.c.sequence,
+)
 _EPOCH = (
     "accepted_through",
     "last_sequence",
@@ -42,54 +48,68 @@ class Views:
 
     async def check(self) -> None:
         """Raise what the database raises when it cannot be read."""
-        async with self._database.reading() as connection:
-            await connection.execute(select(_tokens.c.store_id).limit(1))
+        await self._database.read(_look)
 
     async def stores(self) -> list[dict[str, object]]:
         """Return every enrolled till and its epochs, by store and till."""
-        async with self._database.reading() as connection:
-            enrolled = await connection.execute(
-                select(_tokens.c.store_id, _tokens.c.till_id).distinct()
-            )
-            tills = {(row.store_id, row.till_id) for row in enrolled}
-            epochs = (await connection.execute(select(_agents))).mappings().all()
-        found: dict[tuple[str, str], list[dict[str, object]]] = {till: [] for till in tills}
-        for row in epochs:
-            shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
-            found.setdefault((row["store_id"], row["till_id"]), []).append(shown)
-        return [
-            {"storeId": store_id, "tillId": till_id, "epochs": found[store_id, till_id]}
-            for store_id, till_id in sorted(found)
-        ]
+        return await self._database.read(_stores)
 
     async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
         """Return the sessions under an id, each with its e-mail answers in order."""
-        under_id = _sessions.c.correlation_id == correlation_id
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(select(_sessions).where(under_id))).mappings().all()
-            return [
-                {
-                    "correlationId": correlation_id,
-                    **_shown(row, (*_EVENT, "channel", "locale", "user_status")),
-                    "emailAnswers": [
-                        _shown(answer, (*_EVENT, "status"))
-                        for answer in await _answers_of(connection, row)
-                    ],
-                }
-                for row in rows
-            ]
+        return await self._database.read(lambda connection: _under(connection, correlation_id))
 
 
-async def _answers_of(connection: AsyncConnection, session: RowMapping) -> Sequence[RowMapping]:
+def _look(connection: Connection) -> None:
+    connection.execute(select(_tokens.c.store_id).limit(1))
+
+
+def _stores(connection: Connection) -> list[dict[str, object]]:
+    enrolled = connection.execute(select(_tokens.c.store_id, _tokens.c.till_id).distinct())
+    found: dict[tuple[str, str], list[dict[str, object]]] = {
+        (row.store_id, row.till_id): [] for row in enrolled
+    }
+    by_key = select(_agents).order_by(*_agents.primary_key)
+    for row in connection.execute(by_key).mappings():
+        shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
+        found.setdefault((row["store_id"], row["till_id"]), []).append(shown)
+    return [
+        {"storeId": store_id, "tillId": till_id, "epochs": found[store_id, till_id]}
+        for store_id, till_id in sorted(found)
+    ]
+
+
+def _under(connection: Connection, correlation_id: str) -> list[dict[str, object]]:
+    # With the stores named there is an index to look into.
+    under_id = (
+        select(_sessions)
+        .where(
+            _sessions.c.store_id.in_(select(_agents.c.store_id)),
+            _sessions.c.correlation_id == correlation_id,
+        )
+        .order_by(_sessions.c.store_id)
+    )
+    return [
+        {
+            "correlationId": correlation_id,
+            **_shown(row, (*_EVENT, "channel", "locale", "user_status")),
+            "emailAnswers": [
+                _shown(answer, (*_EVENT, "status")) for answer in _answers_of(connection, row)
+            ],
+        }
+        for row in connection.execute(under_id).mappings().all()
+    ]
+
+
+def _answers_of(connection: Connection, session: RowMapping) -> Sequence[RowMapping]:
     statement = (
         select(_answers)
         .where(
             _answers.c.store_id == session["store_id"],
             _answers.c.correlation_id == session["correlation_id"],
         )
-        .order_by(_answers.c.received_at, _answers.c.epoch, _answers.c.sequence)
+        .order_by(*_IN_ORDER)
     )
-    return (await connection.execute(statement)).mappings().all()
+    return connection.execute(statement).mappings().all()
 
 
 def _shown(row: RowMapping, columns: Sequence[str]) -> dict[str, object]:

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOWEST_US, _HIGHEST_US = (
-    (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-    for moment in (datetime.min, datetime.max)  # noqa: DTZ901 - made aware here
-)
+_WHOLE_SECONDS = len("2026-01-01T00:00:00")
+_LOWEST_US, _HIGHEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 and 9999
 
 
 class Moment(Protocol):
@@ -37,5 +34,9 @@ class Sender:
 
 def rfc3339(wall_us: int) -> str:
     """Return microseconds since 1970 as RFC 3339 in UTC; a clock far out stops at the ends."""
-    moment = _EPOCH + timedelta(microseconds=min(max(wall_us, _LOWEST_US), _HIGHEST_US))
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if not _LOWEST_US <= wall_us <= _HIGHEST_US:
+        wall_us = min(max(wall_us, _LOWEST_US), _HIGHEST_US)
+    seconds, microseconds = divmod(wall_us, 1_000_000)
+    # In two parts: a float of seconds would lose microseconds.
+    whole = datetime.fromtimestamp(seconds, UTC).isoformat()[:_WHOLE_SECONDS]
+    return f"{whole}.{microseconds:06}Z"

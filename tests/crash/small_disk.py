@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,12 @@ class SmallDisk:
     @property
     def program(self) -> tuple[str, ...]:
         """What to start instead of the agent so that it runs on this disk."""
+        return self.running(AGENT)
+
+    def running(self, program: Sequence[str]) -> tuple[str, ...]:
+        """Return what to start instead of `program` so that it runs on this disk."""
         enter = ("nsenter", "-t", str(self.holder), "-U", "-m", "--preserve-credentials")
-        return (*enter, "sh", "-c", _ENTER, str(ROOT), *AGENT)
+        return (*enter, "sh", "-c", _ENTER, str(ROOT), *program)
 
     def fill(self, leaving_bytes: int = 0) -> None:
         """Take all the space but so much."""

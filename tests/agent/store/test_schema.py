@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from agent.store.database import DATABASE_FILE
 from agent.store.schema import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
 from agent.store.tables import table_of
 from tests.agent.store.parts import Epochs, change, opened, query, record, session
+from tests.schemas import described
 
 COPY = f"{DATABASE_FILE}.before-0003"
 NEXT = '''"""The next schema."""
@@ -42,33 +42,6 @@ def our_tables() -> list[Table]:
         if isinstance(model, type) and issubclass(model, SQLModel) and model is not SQLModel
     ]
     return [table_of(model) for model in models]
-
-
-def described(file: Path) -> dict[str, object]:
-    """Say of every table what its columns and indexes are, and whether it is strict."""
-    with closing(sqlite3.connect(file)) as connection:
-        strict = {row[1]: row[5] for row in connection.execute("PRAGMA table_list")}
-        names = [
-            name
-            for name, strictly in strict.items()
-            if not name.startswith(("sqlite_", "alembic_")) and strictly is not None
-        ]
-        return {
-            name: (
-                strict[name],
-                connection.execute(f"PRAGMA table_info({name})").fetchall(),
-                sorted(indexes_of(connection, name)),
-            )
-            for name in names
-        }
-
-
-def indexes_of(connection: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
-    """Say of every index what it is for, and over which columns it goes."""
-    for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({table})").fetchall():
-        columns = [row[2] for row in connection.execute(f"PRAGMA index_info({name})")]
-        shown = "" if name.startswith("sqlite_autoindex") else name
-        yield shown, unique, origin, tuple(columns)
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""The outermost layer: whatever happens to a request, the answer is one of ours.
+
+aiohttp answers in plain text where a request is not valid HTTP, names an expectation it cannot
+meet, or runs into a fault. Here every answer passes one place.
+"""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from sync.receiver.problems import answer_of, log_problem, problem_of
+
+_FOR_ALL = {
+    "Server": "loyalty-hq",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+Refused = Callable[[str], None]
+_Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connection(RequestHandler):
+    """A connection whose errors below HTTP are answered in the same three-field shape."""
+
+    __slots__ = ("_refused",)
+
+    def __init__(self, refused: Refused, server: web.Server, **options: object) -> None:
+        super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
+        self._refused = refused
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the signature is the library's
+    ) -> web.StreamResponse:
+        """Answer what is not valid HTTP; then close, as what follows cannot be understood."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer was already begun")
+        is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        error = exc if is_ours and isinstance(exc, Exception) else web.HTTPBadRequest()
+        answer = _answer_of(error, "(none)", self._refused)
+        answer.headers.update(_FOR_ALL)
+        answer.force_close()
+        return answer
+
+
+class Server(web.Server):
+    """An aiohttp server of `Connection`s."""
+
+    def __init__(self, plain: web.Server, refused: Refused) -> None:
+        self._refused = refused
+        super().__init__(
+            always_ours(plain.request_handler, refused),
+            request_factory=plain.request_factory,
+            **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
+        )
+
+    def __call__(self) -> RequestHandler:
+        """Make the protocol of a new connection."""
+        return Connection(self._refused, self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound.
+
+    `refused` is told the code of every error.
+    """
+
+    def __init__(self, app: web.Application, refused: Refused, *, shutdown_timeout: float) -> None:
+        self._refused = refused
+        super().__init__(
+            app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout
+        )
+
+    async def _make_server(self) -> web.Server:
+        return Server(await super()._make_server(), self._refused)
+
+
+def always_ours(route: _Answering, refused: Refused) -> _Answering:
+    """Wrap the application: errors as answers, headers after."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            response = await route(request)
+        except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
+            named = f"{request.method} {_pattern_of(request)}"
+            response = _answer_of(error, named, refused)
+        response.headers.update(_FOR_ALL)
+        return response
+
+    return answer
+
+
+def _answer_of(error: Exception, route: str, refused: Refused) -> web.Response:
+    problem = problem_of(error)
+    log_problem(problem, error, route)
+    refused(problem.code.value)
+    return answer_of(problem)
+
+
+def _pattern_of(request: web.BaseRequest) -> str:
+    """Return the address that was matched; the path itself can hold what no log may."""
+    # The public `match_info` fails for a request that was refused before it was routed.
+    match = getattr(request, "_match_info", None)
+    resource = match.route.resource if match is not None else None
+    return resource.canonical if resource else "(none)"

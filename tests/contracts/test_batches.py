@@ -1,0 +1,310 @@
+"""Batches: taken once, in order, complete; what comes again changes nothing."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from sync.receiver.accept import MalformedBatch, SequenceGap
+from sync.receiver.tables import (
+    Agent,
+    Double,
+    EmailAnswer,
+    NotedGap,
+    Rejected,
+    Session,
+    table_of,
+)
+from sync.receiver.tables import Ledger as LedgerTable
+from sync.wire import ErrorCode
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, EPOCH, Sender, answer, session, sessions
+
+TILL = Sender()
+OTHER_TILL = Sender(till_id="till-2")
+OTHER_STORE = Sender(store_id="0043")
+LATER = timedelta(hours=1)
+_FACTS = (Session, EmailAnswer, Rejected, Double, NotedGap)
+
+
+async def whole(office: Office) -> dict[str, object]:
+    """Return all facts; who was seen when is no fact about a capture."""
+    return {table_of(model).name: await office.all_rows(model) for model in _FACTS}
+
+
+async def accounted(office: Office) -> list[tuple[object, ...]]:
+    return await office.rows(Agent, "store_id", "till_id", "epoch", "accepted_through")
+
+
+async def test_a_batch_is_taken_with_every_column_that_head_office_reads(office: Office) -> None:
+    body = (
+        '{"correlationId": "one", "externalIdentifier": "x-1", "channel": "pos",'
+        ' "locale": "fr-CA", "anonymousSessionId": "a-1", "userStatus": "ACTIVE", "more": 1e2}'
+    )
+    raw = TILL.batch(session(1, "one")).replace(
+        b'{"correlationId": "one", "channel": "pos"}', body.encode()
+    )
+
+    await office.offer_raw(TILL, raw)
+
+    assert await office.all_rows(Session) == [
+        {
+            "store_id": "0042",
+            "till_id": "till-1",
+            "epoch": EPOCH,
+            "sequence": 1,
+            "correlation_id": "one",
+            "external_identifier": "x-1",
+            "channel": "pos",
+            "locale": "fr-CA",
+            "anonymous_session_id": "a-1",
+            "user_status": "ACTIVE",
+            "query_locale": None,
+            "body": body,
+            "occurred_at": AT - timedelta(seconds=999),
+            "received_at": AT,
+            "corrected_at": AT - timedelta(seconds=999),
+            "clock_trusted": True,
+        }
+    ]
+
+
+async def test_an_answer_is_kept_with_its_address_beside_the_body(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
+
+    assert await office.rows(
+        EmailAnswer, "sequence", "correlation_id", "status", "email_address", "body"
+    ) == [(2, "one", "accepted", "guest@example.com", '{"status":"accepted"}')]
+
+
+async def test_the_answers_of_a_session_stand_in_the_order_they_were_given(
+    office: Office,
+) -> None:
+    await office.take(
+        TILL,
+        session(1, "one"),
+        answer(2, "one", None, "deferred"),
+        answer(3, "one", "first@example.com"),
+        answer(4, "one", "second@example.com"),
+    )
+
+    assert await office.rows(EmailAnswer, "sequence", "status", "email_address") == [
+        (2, "deferred", None),
+        (3, "accepted", "first@example.com"),
+        (4, "accepted", "second@example.com"),
+    ]
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+async def test_a_repeat_is_accepted_and_changes_nothing(office: Office, first: int) -> None:
+    """The answer was lost; what is sent again may begin anywhere."""
+    events = [session(1, "one"), answer(2, "one"), session(3, "three")]
+    await office.take(TILL, *events)
+    before = await whole(office)
+    office.at += LATER
+
+    taken = await office.take(TILL, *events[first - 1 :])
+
+    assert (taken.accepted_through, taken.rejected) == (3, [])
+    assert await whole(office) == before
+
+
+async def test_a_repeat_with_new_ones_behind_it_takes_only_those(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 3))
+    office.at += LATER
+
+    taken = await office.take(TILL, *sessions(2, 5))
+
+    assert taken.accepted_through == 5
+    assert await office.rows(Session, "sequence", "received_at") == [
+        (number, AT if number < 4 else AT + LATER) for number in range(1, 6)
+    ]
+
+
+async def test_an_altered_event_is_rejected_and_the_first_one_stands(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), session(2, "two"))
+    before = await whole(office)
+
+    taken = await office.take(TILL, session(1, "another"), session(2, "two"))
+
+    assert taken.accepted_through == 2
+    assert [(one.sequence, one.error_code) for one in taken.rejected] == [(1, ErrorCode.ALTERED)]
+    assert await whole(office) == before
+
+
+async def test_an_unknown_type_is_rejected_on_record_and_the_rest_stands(office: Office) -> None:
+    taken = await office.take(TILL, session(1), session(2, type="points.burned"), session(3))
+
+    assert taken.accepted_through == 3
+    assert await office.rows(Session, "sequence") == [(1,), (3,)]
+    assert await office.rows(Rejected, "sequence", "type", "error_code", "received_at") == [
+        (2, "points.burned", "UNKNOWN_TYPE", AT)
+    ]
+
+
+async def test_a_rejected_event_is_rejected_again_and_noted_once(office: Office) -> None:
+    events = [session(1), session(2, type="points.burned")]
+    await office.take(TILL, *events)
+
+    taken = await office.take(TILL, *events)
+
+    assert [one.sequence for one in taken.rejected] == [2]
+    assert await office.rows(Rejected, "sequence") == [(2,)]
+
+
+async def test_a_rejected_event_that_comes_again_and_fits_is_taken(office: Office) -> None:
+    await office.take(TILL, session(1), session(2, occurredAt="yesterday"), session(3))
+
+    taken = await office.take(TILL, session(2))
+
+    assert (taken.accepted_through, taken.rejected) == (3, [])
+    assert await office.rows(Session, "sequence") == [(1,), (2,), (3,)]
+    assert await office.rows(Rejected, "sequence") == []
+
+
+async def test_the_answers_of_a_refused_session_are_refused_until_it_is_taken(
+    office: Office,
+) -> None:
+    await office.take(TILL, session(1, "one", occurredAt="yesterday"), answer(2, "one"))
+    refused = await office.rows(Rejected, "sequence", "error_code")
+
+    taken = await office.take(TILL, session(1, "one"), answer(2, "one"))
+
+    assert refused == [(1, "INVALID_REQUEST"), (2, "SESSION_REFUSED")]
+    assert taken.rejected == []
+    assert await office.rows(EmailAnswer, "sequence") == [(2,)]
+
+
+async def test_an_answer_does_not_go_to_the_session_of_another_till(office: Office) -> None:
+    """Its own session was refused in the epoch before, as the id was another till's already."""
+    await office.take(OTHER_TILL, session(1, "one"))
+    await office.take(TILL, session(1, "one", body={"channel": "kiosk"}))
+
+    taken = await office.take(Sender(epoch="epoch-2"), answer(1, "one"))
+
+    assert [one.error_code for one in taken.rejected] == [ErrorCode.SESSION_REFUSED]
+    assert await office.rows(EmailAnswer, "sequence") == []
+
+
+async def test_a_correlation_id_in_two_stores_is_two_sessions(office: Office) -> None:
+    await office.take(TILL, session(1, "one"))
+
+    taken = await office.take(OTHER_STORE, session(1, "one", body={"channel": "kiosk"}))
+
+    assert taken.rejected == []
+    assert await office.rows(Session, "store_id", "correlation_id", "channel") == [
+        ("0042", "one", "pos"),
+        ("0043", "one", "kiosk"),
+    ]
+
+
+async def test_a_used_correlation_id_of_the_same_store_is_refused(office: Office) -> None:
+    await office.take(TILL, session(1, "one"))
+
+    taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
+
+    assert [one.error_message for one in taken.rejected] == ["Invalid Correlation ID"]
+    assert await office.rows(Session, "till_id", "correlation_id") == [("till-1", "one")]
+
+
+async def test_an_event_under_a_second_number_takes_effect_once(office: Office) -> None:
+    """Events in doubt go into a new epoch; their ids keep their effect single."""
+    await office.take(TILL, session(1, "one"), answer(2, "one"))
+    renumbered = Sender(epoch="epoch-2")
+    again = (session(1, "one"), answer(2, "one"))
+    for event, old in zip(again, (session(1), answer(2, "")), strict=True):
+        event["occurredAt"] = old["occurredAt"]
+
+    taken = await office.take(renumbered, *again)
+
+    assert (taken.accepted_through, taken.rejected) == (2, [])
+    assert await office.rows(Session, "epoch", "sequence") == [(EPOCH, 1)]
+    assert await office.rows(EmailAnswer, "epoch", "sequence") == [(EPOCH, 2)]
+    assert await office.rows(Double, "epoch", "sequence", "type", "correlation_id") == [
+        ("epoch-2", 1, "session.started", "one"),
+        ("epoch-2", 2, "email.answered", "one"),
+    ]
+
+
+async def test_the_tills_of_a_store_are_numbered_each_for_itself(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+    await office.take(OTHER_TILL, session(1, "other"))
+    await office.take(OTHER_STORE, *sessions(1, 3))
+
+    assert await accounted(office) == [
+        ("0042", "till-1", EPOCH, 2),
+        ("0042", "till-2", EPOCH, 1),
+        ("0043", "till-1", EPOCH, 3),
+    ]
+
+
+async def test_a_new_epoch_begins_with_one(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+
+    taken = await office.take(Sender(epoch="epoch-2"), session(1, "after"))
+
+    assert taken.accepted_through == 1
+    assert len(await accounted(office)) == 2
+
+
+async def test_of_a_batch_that_does_not_fit_nothing_is_kept(office: Office) -> None:
+    with pytest.raises(MalformedBatch):
+        await office.offer(TILL, session(2), session(1))
+
+    assert await accounted(office) == []
+    assert await office.rows(Session, "sequence") == []
+
+
+async def test_of_a_batch_after_a_gap_nothing_is_taken(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+    before = await whole(office)
+
+    offered = await office.offer(TILL, *sessions(5, 6))
+
+    assert offered == SequenceGap(3)
+    assert await whole(office) == before
+
+
+async def test_an_empty_batch_tells_how_far_the_epoch_is(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+
+    assert (await office.take(TILL)).accepted_through == 2
+
+
+async def test_the_largest_batch_is_taken_and_taken_again(office: Office) -> None:
+    """Ten thousand ids and numbers to look up at one time."""
+    events = sessions(1, 10_000)
+    await office.take(TILL, *events)
+
+    taken = await office.take(TILL, *events)
+
+    assert (taken.accepted_through, taken.rejected) == (10_000, [])
+    assert len(await office.rows(Session, "sequence")) == 10_000
+
+
+async def test_the_same_batch_many_times_at_once_is_taken_once(office: Office) -> None:
+    events = [session(1, "one"), answer(2, "one"), session(3)]
+
+    taken = await asyncio.gather(*(office.take(TILL, *events) for _ in range(8)))
+
+    assert {one.accepted_through for one in taken} == {3}
+    assert await office.rows(Session, "sequence") == [(1,), (3,)]
+    assert await office.rows(EmailAnswer, "sequence") == [(2,)]
+
+
+@pytest.mark.parametrize("text", ["\x00", "'); DROP TABLE sessions; --", "\u202eé😀"])
+async def test_odd_text_in_a_body_stands_as_it_came(office: Office, text: str) -> None:
+    await office.take(TILL, session(1, "one", body={"more": text}))
+
+    ((body,),) = await office.rows(Session, "body")
+    assert isinstance(body, str)
+    assert "more" in body
+
+
+@pytest.mark.parametrize("model", [*_FACTS, Agent])
+def test_every_key_begins_with_the_store(model: type[LedgerTable]) -> None:
+    """So that the tables can be spread over machines by it."""
+    table = table_of(model)
+
+    assert next(iter(table.primary_key)).name == "store_id"
+    assert all(next(iter(index.columns)).name == "store_id" for index in table.indexes)

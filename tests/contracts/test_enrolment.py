@@ -1,0 +1,102 @@
+"""Tokens: hashed, each of one till; a new one ends the old ones when it is first used."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from sync.receiver.arrivals import Caller
+from sync.receiver.database import Database
+from sync.receiver.enrolment import Enrolment
+from sync.receiver.tables import Token
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Sender
+
+TILL = Sender()
+LATER = AT + timedelta(days=1)
+
+
+@pytest.fixture
+def enrolment(database: Database) -> Enrolment:
+    return Enrolment(database)
+
+
+async def test_a_token_names_its_agent_and_since_when(enrolment: Enrolment) -> None:
+    token = await enrolment.enroll(TILL.name, b"secret", AT)
+
+    assert await enrolment.find(token, LATER) == Caller(TILL.name, AT)
+
+
+async def test_nothing_of_a_token_can_be_read_in_the_database(
+    enrolment: Enrolment, office: Office
+) -> None:
+    token = await enrolment.enroll(TILL.name, b"a long secret", AT)
+    await enrolment.find(token, AT)
+
+    kept = str(await office.all_rows(Token))
+    assert token not in kept
+    assert token.partition(".")[2] not in kept
+
+
+async def test_the_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -> None:
+    old = await enrolment.enroll(TILL.name, b"first", AT)
+    await enrolment.enroll(TILL.name, b"second", AT)
+
+    assert await enrolment.find(old, AT) is not None
+
+
+async def test_the_old_tokens_end_when_the_new_one_is_first_used(
+    enrolment: Enrolment, office: Office
+) -> None:
+    older = await enrolment.enroll(TILL.name, b"first", AT)
+    old = await enrolment.enroll(TILL.name, b"second", AT)
+    new = await enrolment.enroll(TILL.name, b"third", AT)
+    await enrolment.find(old, AT)
+
+    assert await enrolment.find(new, LATER) is not None
+
+    assert [await enrolment.find(token, LATER) for token in (older, old)] == [None, None]
+    assert await office.rows(Token, "generation", "first_used_at") == [(3, LATER)]
+
+
+async def test_an_old_token_in_use_does_not_end_a_newer_one(enrolment: Enrolment) -> None:
+    old = await enrolment.enroll(TILL.name, b"first", AT)
+    new = await enrolment.enroll(TILL.name, b"second", AT)
+
+    await enrolment.find(old, AT)
+
+    assert await enrolment.find(new, AT) is not None
+
+
+async def test_a_token_that_is_used_often_is_used_first_once(
+    enrolment: Enrolment, office: Office
+) -> None:
+    token = await enrolment.enroll(TILL.name, b"secret", AT)
+    await enrolment.find(token, AT)
+
+    await asyncio.gather(*(enrolment.find(token, LATER) for _ in range(8)))
+
+    assert await office.rows(Token, "first_used_at") == [(AT,)]
+
+
+@pytest.mark.parametrize("other", [Sender(till_id="till-2"), Sender(store_id="0043")])
+async def test_other_tills_keep_their_tokens(enrolment: Enrolment, other: Sender) -> None:
+    theirs = await enrolment.enroll(other.name, b"theirs", AT)
+    await enrolment.enroll(TILL.name, b"first", AT)
+
+    await enrolment.find(await enrolment.enroll(TILL.name, b"second", AT), AT)
+
+    assert await enrolment.find(theirs, AT) == Caller(other.name, AT)
+
+
+@pytest.mark.parametrize("made_up", ["", ".", "a.b", "é.x", "MDA0Mi90aWxsLTE.", "MDA0Mg.x"])
+async def test_what_is_no_token_is_nobodys(enrolment: Enrolment, made_up: str) -> None:
+    await enrolment.enroll(TILL.name, b"secret", AT)
+
+    assert await enrolment.find(made_up, AT) is None
+
+
+async def test_a_token_with_another_secret_is_nobodys(enrolment: Enrolment) -> None:
+    token = await enrolment.enroll(TILL.name, b"secret", AT)
+
+    assert await enrolment.find(f"{token}x", AT) is None

@@ -1,0 +1,133 @@
+"""What no longer exists is recorded for good; a head office that fell back is filled again."""
+
+from datetime import timedelta
+
+from sync.receiver.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
+from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Session
+from tests.contracts.office import Office
+from tests.head_office.sender import (
+    AT,
+    EPOCH,
+    Sender,
+    answer,
+    erased,
+    session,
+    sessions,
+)
+
+TILL = Sender()
+
+
+async def noted(office: Office) -> list[tuple[object, ...]]:
+    return await office.rows(NotedGap, "first_sequence", "last_sequence", "reason")
+
+
+async def test_what_the_agent_no_longer_holds_is_noted_with_its_reason(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+
+    taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
+
+    assert taken.accepted_through == 7
+    assert await office.all_rows(NotedGap) == [
+        {
+            "store_id": "0042",
+            "till_id": "till-1",
+            "epoch": EPOCH,
+            "first_sequence": 3,
+            "last_sequence": 5,
+            "reason": NO_LONGER_HELD,
+            "noted_at": AT,
+        }
+    ]
+
+
+async def test_a_gap_stays_noted_when_what_follows_is_sent_again(office: Office) -> None:
+    await office.take(TILL, *sessions(3, 4), baseSequence=3)
+    before = await office.all_rows(NotedGap)
+    office.at += timedelta(days=1)
+
+    await office.take(TILL, *sessions(3, 5), baseSequence=3)
+
+    assert await office.all_rows(NotedGap) == before
+
+
+async def test_what_turns_up_after_all_makes_its_gap_smaller(office: Office) -> None:
+    await office.take(TILL, session(6), baseSequence=6)
+
+    await office.take(TILL, session(3))
+
+    assert await noted(office) == [(1, 2, NO_LONGER_HELD), (4, 5, NO_LONGER_HELD)]
+    assert await office.rows(Session, "sequence") == [(3,), (6,)]
+
+
+async def test_a_gap_that_fills_up_is_gone(office: Office) -> None:
+    await office.take(TILL, session(4), baseSequence=4)
+
+    await office.take(TILL, *sessions(1, 3))
+
+    assert await noted(office) == []
+    assert await office.rows(Agent, "accepted_through") == [(4,)]
+
+
+async def test_what_the_agent_still_holds_is_asked_for_and_no_gap(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+
+    offered = await office.offer(TILL, session(9), baseSequence=2)
+
+    assert offered == SequenceGap(3)
+    assert await noted(office) == []
+
+
+async def test_an_address_that_was_erased_leaves_its_answer_and_a_gap(office: Office) -> None:
+    """Head office fell back, and the agent no longer has the address."""
+    await office.take(TILL, session(1, "one"), erased(2, "one"))
+
+    assert await office.rows(
+        EmailAnswer, "sequence", "status", "email_address", "address_erased"
+    ) == [(2, "accepted", None, True)]
+    assert await noted(office) == [(2, 2, ADDRESS_ERASED)]
+
+
+async def test_an_erased_repeat_leaves_the_address_that_is_here(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
+
+    taken = await office.take(TILL, session(1, "one"), erased(2, "one"))
+
+    assert taken.rejected == []
+    assert await office.rows(EmailAnswer, "email_address", "address_erased") == [
+        ("guest@example.com", False)
+    ]
+    assert await noted(office) == []
+
+
+async def test_an_address_that_comes_after_all_fills_its_answer(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), erased(2, "one"))
+
+    await office.take(TILL, answer(2, "one", "guest@example.com"))
+
+    assert await office.rows(EmailAnswer, "email_address", "address_erased") == [
+        ("guest@example.com", False)
+    ]
+    assert await noted(office) == []
+
+
+async def test_an_address_fills_only_the_answer_of_its_own_agent(office: Office) -> None:
+    others = [Sender(till_id="till-2"), Sender(store_id="0043"), Sender(epoch="epoch-2")]
+    for number, other in enumerate([TILL, *others]):
+        await office.take(other, session(1, f"s-{number}"), erased(2, f"s-{number}"))
+
+    await office.take(TILL, answer(2, "s-0", "guest@example.com"))
+
+    filled = await office.rows(EmailAnswer, "store_id", "till_id", "epoch", "email_address")
+    assert [row[:3] for row in filled if row[3] is not None] == [("0042", "till-1", EPOCH)]
+
+
+async def test_a_gap_is_noted_for_its_own_epoch_alone(office: Office) -> None:
+    await office.take(TILL, session(3), baseSequence=3)
+    await office.take(Sender(epoch="epoch-2"), session(5, "five"), baseSequence=5)
+
+    await office.take(TILL, *sessions(1, 2))
+
+    assert await office.rows(NotedGap, "epoch", "first_sequence", "last_sequence") == [
+        ("epoch-2", 1, 4)
+    ]

@@ -1,0 +1,136 @@
+"""Heartbeats: how an agent is, and how far head office has what it holds."""
+
+from collections.abc import Awaitable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, event
+
+from sync.receiver.tables import Agent
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, EPOCH, Sender, moment, sessions
+
+TILL = Sender()
+
+
+async def test_a_heartbeat_says_how_the_agent_is(office: Office) -> None:
+    await office.hear(
+        TILL,
+        lastSequence=12,
+        watermark=9,
+        outstanding=3,
+        deadLetters=1,
+        oldestUndeliveredAt=moment(-600),
+        lastActivityAt=moment(-5),
+        databaseBytes=8192,
+        freeBytes=1000,
+        sentAt=moment(2),
+    )
+
+    assert await office.all_rows(Agent) == [
+        {
+            "store_id": "0042",
+            "till_id": "till-1",
+            "epoch": EPOCH,
+            "accepted_through": 0,
+            "last_sequence": 12,
+            "last_seen_at": AT,
+            "agent_version": "0.1.0",
+            "enrolled_at": AT,
+            "newest_trusted_at": None,
+            "heartbeat_at": AT,
+            "agent_sent_at": AT + timedelta(seconds=2),
+            "watermark": 9,
+            "outstanding": 3,
+            "dead_letters": 1,
+            "oldest_undelivered_at": AT - timedelta(seconds=600),
+            "last_activity_at": AT - timedelta(seconds=5),
+            "database_bytes": 8192,
+            "free_bytes": 1000,
+        }
+    ]
+
+
+async def test_the_next_heartbeat_replaces_what_the_one_before_said(office: Office) -> None:
+    await office.hear(TILL, outstanding=3, oldestUndeliveredAt=moment(-600))
+    office.at += timedelta(minutes=1)
+
+    await office.hear(TILL, outstanding=0)
+
+    assert await office.rows(Agent, "outstanding", "oldest_undelivered_at", "heartbeat_at") == [
+        (0, None, AT + timedelta(minutes=1))
+    ]
+
+
+async def test_a_heartbeat_is_answered_how_far_each_epoch_is(office: Office) -> None:
+    await office.take(Sender(epoch="epoch-0"), *sessions(1, 2))
+    await office.take(TILL, *sessions(11, 13), baseSequence=11)
+
+    epochs = [{"epoch": "epoch-0", "lastSequence": 4}]
+
+    assert await office.hear(TILL, lastSequence=13, epochs=epochs) == {EPOCH: 13, "epoch-0": 2}
+
+
+async def test_a_heartbeat_of_an_unknown_epoch_is_answered_with_nothing_of_it(
+    office: Office,
+) -> None:
+    """So an agent learns that head office was replaced by an empty one."""
+    assert await office.hear(TILL, lastSequence=40, watermark=40) == {EPOCH: 0}
+
+
+async def test_a_heartbeat_of_many_epochs_takes_no_more_statements_than_of_a_few(
+    office: Office,
+) -> None:
+    """While it is taken, every other store waits."""
+    many = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1000)]
+
+    few, all_of_them = [
+        await statements_of(office.hear(TILL, epochs=epochs)) for epochs in (many[:2], many)
+    ]
+
+    assert all_of_them == few
+
+
+async def test_an_older_epoch_is_kept_with_how_far_it_goes(office: Office) -> None:
+    await office.hear(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
+
+    assert await office.rows(Agent, "epoch", "last_sequence", "heartbeat_at") == [
+        (EPOCH, 0, AT),
+        ("epoch-0", 4, None),
+    ]
+
+
+@pytest.mark.parametrize("said", [2, 0])
+async def test_an_epoch_never_gets_shorter(office: Office, said: int) -> None:
+    await office.take(TILL, *sessions(1, 5))
+
+    await office.hear(TILL, lastSequence=said)
+
+    assert await office.rows(Agent, "last_sequence", "accepted_through") == [(5, 5)]
+
+
+async def test_a_batch_leaves_what_the_heartbeat_said(office: Office) -> None:
+    await office.hear(TILL, outstanding=3, lastSequence=9)
+    office.at += timedelta(seconds=1)
+
+    await office.take(TILL, *sessions(1, 2))
+
+    assert await office.rows(Agent, "outstanding", "last_sequence", "last_seen_at") == [
+        (3, 9, AT + timedelta(seconds=1))
+    ]
+
+
+async def statements_of(hearing: Awaitable[object]) -> int:
+    """Return how many statements the database was given meanwhile."""
+    given = 0
+
+    def count(*_: object) -> None:
+        nonlocal given
+        given += 1
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        await hearing
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    return given

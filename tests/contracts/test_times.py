@@ -1,0 +1,94 @@
+"""Times in the rows: of the capture, of its arrival, and with a wrong clock taken out."""
+
+from datetime import UTC, datetime, timedelta
+
+from sync.receiver.tables import Boot, EmailAnswer, Session
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, BOOT, Sender, answer, moment, session
+
+TILL = Sender()
+SECOND_US = 1_000_000
+IN_1970 = "1970-01-01T00:02:00Z"
+
+
+async def times(office: Office) -> list[tuple[object, ...]]:
+    return await office.rows(Session, "occurred_at", "corrected_at", "clock_trusted")
+
+
+async def test_a_capture_under_a_wrong_clock_is_corrected_by_the_steady_one(
+    office: Office,
+) -> None:
+    """Taken 30 s after the boot and sent 90 s after it: a minute before it came."""
+    wrong = session(1, occurredAt=IN_1970, monotonicUs=30 * SECOND_US)
+
+    await office.take(TILL, wrong, sentMonotonicUs=90 * SECOND_US)
+
+    assert await times(office) == [
+        (datetime(1970, 1, 1, 0, 2, tzinfo=UTC), AT - timedelta(seconds=60), True)
+    ]
+
+
+async def test_a_time_that_cannot_be_corrected_is_marked(office: Office) -> None:
+    await office.take(TILL, session(1, occurredAt=IN_1970))
+
+    assert await times(office) == [(datetime(1970, 1, 1, 0, 2, tzinfo=UTC), None, False)]
+
+
+async def test_a_capture_of_an_earlier_boot_is_corrected_by_what_that_boot_once_told(
+    office: Office,
+) -> None:
+    await office.hear(TILL, bootId="earlier", sentMonotonicUs=100 * SECOND_US)
+    office.at += timedelta(hours=1)
+    wrong = session(1, occurredAt=IN_1970, bootId="earlier", monotonicUs=40 * SECOND_US)
+
+    await office.take(TILL, wrong)
+
+    assert [row[1:] for row in await times(office)] == [(AT - timedelta(seconds=60), True)]
+
+
+async def test_a_boot_is_known_by_its_last_message(office: Office) -> None:
+    await office.hear(TILL, sentMonotonicUs=10 * SECOND_US)
+    office.at += timedelta(seconds=100)
+
+    await office.hear(TILL, sentMonotonicUs=109 * SECOND_US)
+
+    assert await office.rows(Boot, "boot_id", "zero_at") == [(BOOT, AT - timedelta(seconds=9))]
+
+
+async def test_the_boots_of_other_tills_say_nothing(office: Office) -> None:
+    await office.hear(Sender(till_id="till-2"), sentMonotonicUs=10 * SECOND_US)
+
+    await office.take(TILL, session(1, occurredAt=IN_1970, monotonicUs=5 * SECOND_US))
+
+    assert [row[1:] for row in await times(office)] == [(None, False)]
+
+
+async def test_a_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: Office) -> None:
+    await office.take(TILL, session(1, occurredAt=moment(-60)))
+
+    await office.take(TILL, session(2, occurredAt=moment(-86_400)))
+
+    assert [row[1:] for row in await times(office)] == [
+        (AT - timedelta(seconds=60), True),
+        (None, False),
+    ]
+
+
+async def test_an_answer_has_its_own_times(office: Office) -> None:
+    await office.take(
+        TILL,
+        session(1, "one", occurredAt=moment(-60)),
+        answer(2, "one", occurredAt=moment(-30.25)),
+    )
+
+    assert await office.rows(
+        EmailAnswer, "occurred_at", "received_at", "corrected_at", "clock_trusted"
+    ) == [(AT - timedelta(seconds=30.25), AT, AT - timedelta(seconds=30.25), True)]
+
+
+async def test_a_moment_keeps_its_microseconds_and_is_in_utc(office: Office) -> None:
+    await office.take(TILL, session(1, occurredAt="2026-03-04T01:02:03.456789-04:00"))
+
+    assert await office.rows(Session, "occurred_at") == [
+        (datetime(2026, 3, 4, 5, 2, 3, 456_789, tzinfo=UTC),)
+    ]

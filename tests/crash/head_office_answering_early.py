@@ -1,0 +1,34 @@
+"""A planted fault: the receiver, but it answers before the commit.
+
+The crash tests are worth something only if they find this one, started instead of the receiver
+as `python -m tests.crash.head_office_answering_early --config FILE serve`.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from sync.receiver.cli import main
+from sync.receiver.database import Database
+
+BATCHES_PER_COMMIT = 8
+T = TypeVar("T")
+_batches = itertools.count(1)
+_open: list[Connection] = []
+
+
+def _late(database: Database, work: Callable[[Connection], T]) -> T:
+    """Leave the transaction open: a later batch commits it, after this one was answered."""
+    if not _open:
+        _open.append(database._writer.connect())  # noqa: SLF001 - a saboteur's way in
+    result = work(_open[0])
+    if next(_batches) % BATCHES_PER_COMMIT == 0:
+        _open[0].commit()
+    return result
+
+
+if __name__ == "__main__":
+    setattr(Database, "_written", _late)  # noqa: B010 - the planted fault: not what types allow
+    main()

@@ -1,0 +1,72 @@
+"""The receiver in a process of its own: its commands, and `serve` until it is ended."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+
+from tests.crash.child import ROOT, Child
+
+HQ = (sys.executable, "-m", "sync.receiver")
+_OURS = ("LOYALTY_HQ__", "STATE_DIRECTORY")
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what would configure the receiver otherwise."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+
+
+def configured(directory: Path) -> Path:
+    """Write the configuration beside `directory`; return the file."""
+    config = directory.with_name(f"{directory.name}.toml")
+    config.write_text(
+        f'[server]\nport = 0\n[storage]\ndirectory = "{directory}"\n[log]\nformat = "json"\n'
+    )
+    return config
+
+
+def hq(
+    *arguments: str, program: Sequence[str] = HQ, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*program, *arguments],
+        cwd=ROOT,
+        env=clean_environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+class HeadOffice(Child):
+    """A running receiver."""
+
+    async def port(self) -> int:
+        """Wait until it serves; return where."""
+        return int(str((await self.logged("hq.serving"))["port"]))
+
+
+@asynccontextmanager
+async def head_office_on(directory: Path, program: Sequence[str] = HQ) -> AsyncIterator[HeadOffice]:
+    """Serve on a free port with `directory` as its storage; kill it when the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        *(*program, "--config", str(configured(directory)), "serve"),
+        cwd=ROOT,
+        env={**clean_environment(), "PYTHONFAULTHANDLER": "1"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    child = HeadOffice(process)
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, SIGKILL)
+        await child.ended()

@@ -1,0 +1,314 @@
+"""What agents are answered: on real sockets, from a real database file."""
+
+import gzip
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+
+import pytest
+import zstandard
+
+from sync.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
+from tests.agent.raw_http import Answer
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import EPOCH, Sender, answer, session, sessions
+from tests.sync.receiver.conftest import StartReceiver
+
+SENT = "SELECT sequence FROM sessions ORDER BY sequence"
+
+
+def assert_refused(answered: Answer, status: int, code: str) -> None:
+    """Check the three fields, in their order, and that nothing is to be kept or guessed."""
+    assert answered.status == status
+    members = answered.members()
+    assert list(members)[:3] == ["statusCode", "errorMessage", "errorCode"]
+    assert (members["statusCode"], members["errorCode"]) == (status, code)
+    assert members["errorMessage"]
+    assert answered.header("Content-Type") == "application/json"
+    assert answered.header("Cache-Control") == "no-cache, no-store, must-revalidate"
+    assert answered.header("Server") == "loyalty-hq"
+
+
+async def test_a_batch_is_answered_how_far_it_is_and_what_was_rejected(
+    receiver: Receiver, till: Sender
+) -> None:
+    answered = await receiver.send(till, session(1), session(2, type="points.burned"))
+
+    assert answered.status == 200
+    assert answered.members() == {
+        "acceptedThrough": 2,
+        "rejected": [
+            {
+                "sequence": 2,
+                "errorCode": "UNKNOWN_TYPE",
+                "errorMessage": "This type of event is not known here",
+            }
+        ],
+    }
+
+
+async def test_what_is_answered_is_committed(receiver: Receiver, till: Sender) -> None:
+    assert (await receiver.send(till, *sessions(1, 3))).status == 200
+
+    assert receiver.rows(SENT) == [(1,), (2,), (3,)]
+
+
+async def test_a_gap_is_answered_with_where_to_begin(receiver: Receiver, till: Sender) -> None:
+    await receiver.send(till, *sessions(1, 2))
+
+    answered = await receiver.send(till, session(9))
+
+    assert_refused(answered, 409, "SEQUENCE_GAP")
+    assert answered.members()["expectedSequence"] == 3
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [
+        ("zstd", zstandard.compress),
+        ("gzip", gzip.compress),
+        ("identity", bytes),
+        ("ZSTD", zstandard.compress),
+    ],
+)
+async def test_a_body_comes_in_any_of_its_encodings(
+    receiver: Receiver, till: Sender, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    body = encode(till.batch(*sessions(1, 200)))
+
+    answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding=encoding)
+
+    assert answered.members() == {"acceptedThrough": 200, "rejected": []}
+
+
+async def test_an_encoding_that_is_not_known_is_415(receiver: Receiver, till: Sender) -> None:
+    body = till.batch(session(1))
+
+    answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="br")
+
+    assert_refused(answered, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "zstd" in str(answered.header("Accept-Encoding"))
+
+
+async def test_a_bomb_is_413(receiver: Receiver, till: Sender) -> None:
+    """Small as it comes, and more than the bound once decoded."""
+    bomb = gzip.compress(bytes(64 * 1024 * 1024 + 1), 1)
+
+    answered = await receiver.post(BATCHES_PATH, bomb, till, Content_Encoding="gzip")
+
+    assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_too_many_events_are_413(receiver: Receiver, till: Sender) -> None:
+    """The agent halves its batch."""
+    body = zstandard.compress(till.batch(*sessions(1, 10_001)))
+
+    answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="zstd")
+
+    assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_too_many_epochs_in_a_heartbeat_are_413(receiver: Receiver, till: Sender) -> None:
+    epochs = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1001)]
+
+    assert_refused(await receiver.beat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize("path", [BATCHES_PATH, HEARTBEATS_PATH])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"storeId": "0042"}', b"\xff"])
+async def test_a_body_that_does_not_fit_is_400(
+    receiver: Receiver, till: Sender, path: str, body: bytes
+) -> None:
+    assert_refused(await receiver.post(path, body, till), 400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer no.token", "Basic dDp0", "Bearer \xe9.x"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", BATCHES_PATH), ("POST", HEARTBEATS_PATH), ("GET", PROGRAM_PATH)]
+)
+async def test_without_a_token_of_an_agent_it_is_401(
+    receiver: Receiver, till: Sender, method: str, path: str, shown: str
+) -> None:
+    answered = await receiver.request(method, path, till.batch(), Authorization=shown)
+
+    assert_refused(answered, 401, "UNAUTHORIZED")
+    assert answered.header("WWW-Authenticate") == "Bearer"
+
+
+@pytest.mark.parametrize("other", [Sender(store_id="0043"), Sender(till_id="till-2")])
+async def test_in_the_name_of_another_it_is_403_and_nothing_is_taken(
+    receiver: Receiver, till: Sender, other: Sender
+) -> None:
+    batch = await receiver.post(BATCHES_PATH, other.batch(session(1)), till)
+    heartbeat = await receiver.post(HEARTBEATS_PATH, other.heartbeat(), till)
+
+    assert_refused(batch, 403, "FORBIDDEN")
+    assert_refused(heartbeat, 403, "FORBIDDEN")
+    assert receiver.rows("SELECT * FROM agents") == []
+
+
+async def test_nowhere_is_404(receiver: Receiver) -> None:
+    assert_refused(await receiver.get("/nowhere"), 404, "NOT_FOUND")
+
+
+async def test_the_wrong_method_is_405_and_tells_the_right_one(receiver: Receiver) -> None:
+    answered = await receiver.request("PUT", BATCHES_PATH)
+
+    assert_refused(answered, 405, "METHOD_NOT_ALLOWED")
+    assert answered.header("Allow") == "POST"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\x16\x03\x01 TLS\r\n\r\n", b"GET / HTTP/1.1\r\nbroken header\r\n\r\n"],
+)
+async def test_what_is_not_http_is_answered_in_the_same_shape(
+    receiver: Receiver, request_bytes: bytes
+) -> None:
+    assert_refused(await receiver.ask(request_bytes), 400, "INVALID_REQUEST")
+
+
+async def test_an_expectation_that_cannot_be_met_is_417(receiver: Receiver) -> None:
+    answered = await receiver.request("POST", BATCHES_PATH, b"{}", Expect="miracles")
+
+    assert_refused(answered, 417, "INVALID_REQUEST")
+
+
+async def test_too_many_events_in_a_second_are_429_with_a_time_to_come_again(
+    start_receiver: StartReceiver, till: Sender
+) -> None:
+    receiver = await start_receiver(intake={"events_per_second": 1})
+    await receiver.enroll(till)
+    await receiver.send(till, *sessions(1, 50))
+
+    answered = await receiver.send(till, session(51))
+
+    assert_refused(answered, 429, "UNAVAILABLE")
+    assert int(str(answered.header("Retry-After"))) > 1
+    assert receiver.rows("SELECT max(sequence) FROM sessions") == [(50,)]
+
+
+async def test_a_database_that_somebody_locks_is_503_and_takes_nothing(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.send(till, session(1))
+    with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
+        tool.execute("BEGIN IMMEDIATE")
+
+        answered = await receiver.send(till, session(2))
+
+    assert_refused(answered, 503, "UNAVAILABLE")
+    assert int(str(answered.header("Retry-After"))) > 0
+    assert receiver.rows(SENT) == [(1,)]
+
+
+async def test_after_a_lock_it_takes_what_it_could_not(receiver: Receiver, till: Sender) -> None:
+    with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
+        tool.execute("BEGIN IMMEDIATE")
+        await receiver.send(till, session(1))
+
+    assert (await receiver.send(till, session(1))).status == 200
+
+
+async def test_a_fault_of_its_own_is_500_and_takes_nothing(
+    receiver: Receiver, till: Sender
+) -> None:
+    """A table that somebody dropped is no fault of the agent's."""
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.execute("DROP TABLE email_answers")
+
+    answered = await receiver.send(till, session(1, "one"), answer(2, "one"))
+
+    assert answered.status in {500, 503}
+    assert receiver.rows(SENT) == []
+
+
+async def test_a_heartbeat_is_answered_how_far_its_epochs_are(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.send(till, *sessions(1, 4))
+
+    answered = await receiver.beat(till, epochs=[{"epoch": "older", "lastSequence": 7}])
+
+    assert answered.status == 200
+    assert answered.members() == {
+        "epochs": [
+            {"epoch": "older", "acceptedThrough": 0},
+            {"epoch": EPOCH, "acceptedThrough": 4},
+        ]
+    }
+
+
+async def test_head_office_restored_from_a_backup_is_filled_again(
+    receiver: Receiver, start_receiver: StartReceiver, till: Sender
+) -> None:
+    """An old copy of the file takes its place; the agent learns of it, and goes back."""
+    await receiver.send(till, *sessions(1, 2))
+    with closing(sqlite3.connect(receiver.directory / "backup.db")) as backup:
+        with closing(sqlite3.connect(receiver.database)) as present:
+            present.backup(backup)
+        await receiver.send(till, *sessions(3, 5))
+        restored = await start_receiver(
+            database={"url": f"sqlite+aiosqlite:///{receiver.directory / 'backup.db'}"}
+        )
+    restored.tokens = receiver.tokens
+
+    told = await restored.beat(till, lastSequence=5, watermark=5)
+    refused = await restored.send(till, session(6))
+    taken = await restored.send(till, *sessions(3, 6))
+
+    assert told.members() == {"epochs": [{"epoch": EPOCH, "acceptedThrough": 2}]}
+    assert refused.members()["expectedSequence"] == 3
+    assert taken.members()["acceptedThrough"] == 6
+
+
+async def test_the_program_is_answered_once_for_each_of_its_tags(
+    receiver: Receiver, till: Sender
+) -> None:
+    token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
+    first = await receiver.get(PROGRAM_PATH, Authorization=token)
+
+    again = await receiver.get(
+        PROGRAM_PATH, Authorization=token, If_None_Match=str(first.header("ETag"))
+    )
+
+    assert (first.status, first.members()["currency"]) == (200, "CAD")
+    assert (again.status, again.body) == (304, b"")
+    assert again.header("ETag") == first.header("ETag")
+
+
+async def test_other_terms_are_answered_under_another_tag(
+    receiver: Receiver, start_receiver: StartReceiver, till: Sender
+) -> None:
+    token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
+    first = await receiver.get(PROGRAM_PATH, Authorization=token)
+    changed = await start_receiver(program={"currency": "USD"})
+
+    second = await changed.get(
+        PROGRAM_PATH, Authorization=token, If_None_Match=str(first.header("ETag"))
+    )
+
+    assert (second.status, second.members()["currency"]) == (200, "USD")
+
+
+async def test_the_old_token_works_until_the_new_one_is_first_used(
+    receiver: Receiver, till: Sender
+) -> None:
+    old = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
+    new = f"Bearer {await receiver.enroll(till)}"
+
+    statuses = [
+        (await receiver.get(PROGRAM_PATH, Authorization=shown)).status
+        for shown in (old, new, old, new)
+    ]
+
+    assert statuses == [200, 200, 401, 200]
+
+
+async def test_every_answer_is_dated(receiver: Receiver) -> None:
+    """An agent with a wrong clock can tell."""
+    answered = await receiver.get("/healthz")
+
+    assert parsedate_to_datetime(str(answered.header("Date"))).utcoffset() == timedelta(0)

@@ -1,0 +1,128 @@
+"""The commands of head office as its people meet them: what they print and their exit codes."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sync.receiver.cli import app
+from sync.receiver.tokens import AgentName, hash_of, name_in
+from tests.head_office.process import configured, hq
+from tests.head_office.receiver import Receiver, rows_in
+from tests.head_office.sender import Sender, session
+
+
+def test_version_is_told() -> None:
+    result = hq("--version")
+
+    assert (result.returncode, result.stdout) == (0, "loyalty-hq 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["dance"], ["enroll"], ["enroll", "0042"], ["enroll", "a b", "till"], ["serve", "--loud"]],
+)
+def test_wrong_use_ends_with_2(arguments: list[str], tmp_path: Path) -> None:
+    environment = {"LOYALTY_HQ__STORAGE__DIRECTORY": str(tmp_path)}
+
+    assert CliRunner().invoke(app, arguments, env=environment).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def enrolled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Enroll an agent at a new head office; return its directory and what was printed."""
+    directory = tmp_path_factory.mktemp("enrolled") / "state"
+    result = hq("--config", str(configured(directory)), "enroll", "0042", "till-1")
+    assert (result.returncode, result.stderr) == (0, "")
+    return directory, result.stdout
+
+
+def test_enroll_prints_the_token_alone(enrolled: tuple[Path, str]) -> None:
+    directory, printed = enrolled
+
+    token = printed.removesuffix("\n")
+
+    assert name_in(token) == AgentName("0042", "till-1")
+    assert rows_in(directory / "hq.db", "SELECT token_hash FROM tokens") == [(hash_of(token),)]
+
+
+def test_what_is_made_on_the_disk_is_for_its_user_alone(enrolled: tuple[Path, str]) -> None:
+    """Addresses stand in it."""
+    directory, _ = enrolled
+
+    modes = {place.stat().st_mode & 0o077 for place in (directory, directory / "hq.db")}
+
+    assert modes == {0}
+
+
+@pytest.mark.parametrize("command", [["serve"], ["enroll", "0042", "till-1"]])
+def test_wrong_configuration_is_named_and_touches_nothing(
+    tmp_path: Path, command: list[str]
+) -> None:
+    file = tmp_path / "hq.toml"
+    file.write_text("[storage]\ndirectory = 'data'\n[intake]\nmax_in_fligt = 1\n")
+
+    result = CliRunner().invoke(app, ["--config", str(file), *command])
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{file}, line 4: intake.max_in_fligt: there is no such setting" in result.stderr
+    assert "max_in_flight" in result.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "[access]\nadmin_token_file = 'absent'\n",
+        "[server]\ntls_cert_file = 'absent'\ntls_key_file = 'absent'\n",
+    ],
+)
+def test_a_file_that_is_not_there_is_named_and_nothing_is_touched(
+    tmp_path: Path, settings: str
+) -> None:
+    file = tmp_path / "hq.toml"
+    file.write_text(f"[storage]\ndirectory = 'data'\n{settings}")
+
+    result = CliRunner().invoke(app, ["serve", "--config", str(file)])
+
+    assert result.exit_code == 2
+    assert str(tmp_path / "absent") in result.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_ledger_that_cannot_be_opened_is_trouble(tmp_path: Path) -> None:
+    config = configured(tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "hq.db").write_bytes(b"no database" * 1000)
+
+    result = hq("--config", str(config), "enroll", "0042", "till-1")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"{tmp_path}/state/hq.db" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = configured(tmp_path / "state")
+        port = taken.getsockname()[1]
+
+        result = hq("--config", str(config), "serve", LOYALTY_HQ__SERVER__PORT=str(port))
+
+    assert result.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in result.stderr
+
+
+async def test_an_agent_is_enrolled_while_head_office_serves(
+    receiver: Receiver, till: Sender
+) -> None:
+    enroll = ("--config", str(configured(receiver.directory)), "enroll", "0042", "till-2")
+    other = Sender(till_id="till-2")
+
+    enrolled = await asyncio.to_thread(hq, *enroll)
+
+    receiver.tokens[other.store_id, other.till_id] = enrolled.stdout.strip()
+    assert (await receiver.send(other, session(1))).status == 200

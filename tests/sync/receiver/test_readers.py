@@ -1,0 +1,222 @@
+"""What readers are answered, and who may read."""
+
+import json
+import socket
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.head_office.sender import AT, EPOCH, Sender, answer, session
+from tests.sync.receiver.conftest import StartReceiver
+
+READ = ["/v1/stores", "/v1/sessions/one", "/metrics"]
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "admin"
+    file.write_text("s3cret\n")
+    return file
+
+
+async def test_it_says_that_it_is_alive_and_ready(receiver: Receiver) -> None:
+    alive, ready = await receiver.get("/healthz"), await receiver.get("/readyz")
+
+    assert (alive.status, ready.status) == (200, 200)
+
+
+async def test_it_is_alive_but_not_ready_without_its_ledger(receiver: Receiver) -> None:
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.execute("ALTER TABLE tokens RENAME TO gone")
+
+    alive, ready = await receiver.get("/healthz"), await receiver.get("/readyz")
+
+    assert (alive.status, ready.status) == (200, 503)
+    assert ready.header("Retry-After") is not None
+
+
+async def test_enrolled_tills_are_listed_before_they_send_anything(receiver: Receiver) -> None:
+    answered = await receiver.get("/v1/stores")
+
+    assert answered.members() == {"stores": [{"storeId": "0042", "tillId": "till-1", "epochs": []}]}
+
+
+async def test_a_store_is_shown_with_how_far_each_epoch_is(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.send(till, session(1))
+    await receiver.beat(till, lastSequence=3, watermark=1, outstanding=2)
+
+    (store,) = json.loads((await receiver.get("/v1/stores")).body)["stores"]
+
+    (epoch,) = store["epochs"]
+    assert epoch["epoch"] == EPOCH
+    assert (epoch["acceptedThrough"], epoch["lastSequence"], epoch["outstanding"]) == (1, 3, 2)
+    assert epoch["lastSeenAt"] == "2026-03-04T05:06:07.000Z"
+
+
+async def test_a_session_is_shown_in_every_store_and_without_addresses(
+    receiver: Receiver, till: Sender
+) -> None:
+    other = Sender(store_id="0043")
+    await receiver.enroll(other)
+    await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
+    await receiver.send(other, session(1, "one"))
+
+    answered = await receiver.get("/v1/sessions/one")
+
+    shown = json.loads(answered.body)["sessions"]
+    assert [one["storeId"] for one in shown] == ["0042", "0043"]
+    assert [one["status"] for one in shown[0]["emailAnswers"]] == ["accepted"]
+    assert b"example.com" not in answered.body
+
+
+async def test_answers_are_shown_in_the_order_of_their_numbers(
+    tmp_path: Path, till: Sender
+) -> None:
+    """The last one counts, also where one before it was refused at first and taken later."""
+    times = iter(AT + timedelta(minutes=number) for number in range(100))
+    async with receiver_under_test(settings_in(tmp_path / "own"), lambda: next(times)) as receiver:
+        await receiver.enroll(till)
+        await receiver.send(
+            till,
+            session(1, "one"),
+            answer(2, "one", occurredAt="yesterday"),
+            answer(3, "one", None, "declined"),
+        )
+        await receiver.send(till, answer(2, "one"))
+
+        answered = await receiver.get("/v1/sessions/one")
+
+    (shown,) = json.loads(answered.body)["sessions"]
+    assert [one["sequence"] for one in shown["emailAnswers"]] == [2, 3]
+
+
+async def test_answers_of_a_later_epoch_are_shown_after_those_of_an_earlier_one(
+    tmp_path: Path, till: Sender
+) -> None:
+    times = iter(AT + timedelta(minutes=number) for number in range(100))
+    async with receiver_under_test(settings_in(tmp_path / "own"), lambda: next(times)) as receiver:
+        await receiver.enroll(till)
+        await receiver.send(till, session(1, "one"), session(2), answer(3, "one", None, "deferred"))
+        await receiver.send(Sender(epoch="0-later"), answer(1, "one"))
+
+        answered = await receiver.get("/v1/sessions/one")
+
+    (shown,) = json.loads(answered.body)["sessions"]
+    assert [one["status"] for one in shown["emailAnswers"]] == ["deferred", "accepted"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "ä ?#%", "..a"])
+async def test_a_session_is_found_by_any_id_percent_encoded(
+    receiver: Receiver, till: Sender, name: str
+) -> None:
+    await receiver.send(till, session(1, name))
+    encoded = "".join(f"%{byte:02X}" for byte in name.encode())
+
+    answered = await receiver.get(f"/v1/sessions/{encoded}")
+
+    assert answered.status == 200
+    assert json.loads(answered.body)["sessions"][0]["correlationId"] == name
+
+
+async def test_an_unknown_session_is_404(receiver: Receiver) -> None:
+    assert (await receiver.get("/v1/sessions/none")).members()["errorCode"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_without_anything_set_only_this_machine_reads(
+    start_receiver: StartReceiver, path: str
+) -> None:
+    host = own_address()
+    receiver = await start_receiver(server={"port": 0, "host": "0.0.0.0"})  # noqa: S104 - that is the case
+
+    near = await receiver.get(path)
+    receiver.address = replace(receiver.address, host=host)
+    far = await receiver.get(path)
+
+    assert near.status in {200, 404}
+    assert (far.status, far.members()["errorCode"]) == (401, "UNAUTHORIZED")
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_with_a_token_set_nobody_reads_without_it(
+    start_receiver: StartReceiver, token_file: Path, path: str
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    without = await receiver.get(path)
+    wrong = await receiver.get(path, Authorization="Bearer other")
+    right = await receiver.get(path, Authorization="Bearer s3cret")
+
+    assert (without.status, wrong.status) == (401, 401)
+    assert right.status in {200, 404}
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_an_agents_token_does_not_read(
+    start_receiver: StartReceiver, token_file: Path, till: Sender, path: str
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+    token = await receiver.enroll(till)
+
+    assert (await receiver.get(path, Authorization=f"Bearer {token}")).status == 401
+
+
+async def test_behind_a_trusted_proxy_its_header_reads(start_receiver: StartReceiver) -> None:
+    receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
+
+    without = await receiver.get("/v1/stores")
+    with_it = await receiver.get("/v1/stores", X_User="ann")
+
+    assert (without.status, with_it.status) == (401, 200)
+
+
+async def test_metrics_count_what_was_taken_and_what_was_not(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.send(
+        till, session(3, "one"), answer(4, "one"), session(5, type="x"), baseSequence=3
+    )
+    await receiver.send(till, session(3, "one"))
+    await receiver.send(till, session(3, "altered"))
+    await receiver.send(till, session(9))
+    await receiver.beat(till)
+    await receiver.ask(b"no HTTP\r\n\r\n")
+
+    lines = (await receiver.get("/metrics")).body.decode().splitlines()
+
+    assert {
+        'loyalty_hq_info{version="0.1.0"} 1.0',
+        "loyalty_hq_batches_total 3.0",
+        'loyalty_hq_events_total{outcome="taken"} 2.0',
+        'loyalty_hq_events_total{outcome="refused"} 1.0',
+        'loyalty_hq_events_total{outcome="altered"} 1.0',
+        "loyalty_hq_gaps_total 1.0",
+        "loyalty_hq_heartbeats_total 1.0",
+        'loyalty_hq_problems_total{code="SEQUENCE_GAP"} 1.0',
+        'loyalty_hq_problems_total{code="INVALID_REQUEST"} 1.0',
+    } <= set(lines)
+
+
+async def test_health_needs_no_token(start_receiver: StartReceiver, token_file: Path) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    assert (await receiver.get("/healthz")).status == 200
+    assert (await receiver.get("/readyz")).status == 200
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        host: str = probe.getsockname()[0]
+    return host

@@ -1,0 +1,162 @@
+"""The ledger's schema: migrations and tables say the same, forward only, the old file kept."""
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
+
+from sync.receiver import schema
+from sync.receiver.database import Database
+from sync.receiver.schema import MIGRATIONS, NEWEST_REVISION
+from sync.receiver.tables import Ledger
+from tests.schemas import described
+
+FILE = "hq.db"
+COPY = f"{FILE}.before-0002"
+NEXT = '''"""The next schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("tokens", sa.Column("more", sa.Text))
+    {more}
+'''
+
+
+async def opened_once(file: Path) -> None:
+    """Start a receiver's database, and stop it."""
+    database = Database(file)
+    try:
+        await database.open()
+    finally:
+        await database.close()
+
+
+def query(file: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    """Return a file as the present version leaves it after a crash: with rows in its WAL."""
+    asyncio.run(opened_once(tmp_path / "made" / FILE))
+    (tmp_path / "old").mkdir()
+    made, old = tmp_path / "made" / FILE, tmp_path / "old" / FILE
+    with closing(sqlite3.connect(made)) as connection, connection:
+        connection.execute("INSERT INTO tokens VALUES ('0042', 'till-1', 'hash', 1, '', NULL)")
+        connection.commit()
+        for part in tmp_path.glob(f"made/{FILE}*"):
+            shutil.copy(part, old.parent)
+    assert old.with_name(f"{FILE}-wal").stat().st_size > 0
+    return old
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Turn the program into its next version, with one more revision; return that one's file."""
+    migrations = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(schema, "MIGRATIONS", migrations)
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0002")
+    file = migrations / "versions" / "r0002_next.py"
+    file.write_text(NEXT.format(more=""))
+    return file
+
+
+def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
+
+
+async def test_a_fresh_file_is_what_the_tables_say(tmp_path: Path) -> None:
+    await opened_once(tmp_path / FILE)
+    said = create_engine(f"sqlite:///{tmp_path / 'said.db'}")
+    Ledger.metadata.create_all(said)
+    said.dispose()
+
+    assert described(tmp_path / FILE) == described(tmp_path / "said.db")
+
+
+def test_a_fresh_file_leaves_no_copy(tmp_path: Path) -> None:
+    asyncio.run(opened_once(tmp_path / FILE))
+
+    assert not list(tmp_path.glob("*.before-*"))
+
+
+def test_an_older_file_is_migrated_with_what_it_holds(old_file: Path, next_version: Path) -> None:
+    asyncio.run(opened_once(old_file))
+
+    assert query(old_file, "SELECT store_id, more FROM tokens") == [("0042", None)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0002",)]
+
+
+def test_an_older_file_is_copied_aside_before_it_changes(
+    old_file: Path, next_version: Path
+) -> None:
+    """With what stood in its WAL alone."""
+    before = described(old_file)
+
+    asyncio.run(opened_once(old_file))
+
+    copy = old_file.with_name(COPY)
+    assert described(copy) == before
+    assert query(copy, "SELECT store_id FROM tokens") == [("0042",)]
+    assert query(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+def test_an_up_to_date_file_is_not_copied(old_file: Path) -> None:
+    asyncio.run(opened_once(old_file))
+
+    assert not list(old_file.parent.glob("*.before-*"))
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    old_file: Path, next_version: Path
+) -> None:
+    next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
+    before = described(old_file)
+
+    with pytest.raises(OperationalError, match="nothing"):
+        asyncio.run(opened_once(old_file))
+
+    assert described(old_file) == before
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+def test_a_copy_that_cannot_be_made_stops_the_change(old_file: Path, next_version: Path) -> None:
+    old_file.with_name(COPY).mkdir()
+
+    with pytest.raises(OSError, match="before-0002"):
+        asyncio.run(opened_once(old_file))
+
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+def test_a_file_from_a_newer_version_is_left_as_it_is(old_file: Path) -> None:
+    """After a rollback of the program; migrations only add."""
+    query(old_file, "UPDATE alembic_version SET version_num = '9999'")
+
+    asyncio.run(opened_once(old_file))
+
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+async def test_a_path_that_would_mean_something_in_a_url_is_just_a_path(tmp_path: Path) -> None:
+    await opened_once(tmp_path / "100% sure? #1" / FILE)
+
+    assert (tmp_path / "100% sure? #1" / FILE).is_file()

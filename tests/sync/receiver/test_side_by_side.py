@@ -1,0 +1,117 @@
+"""Receivers side by side on one file, and a receiver that is stopped."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from random import Random
+
+from tests.agent.raw_http import Answer
+from tests.head_office.load import event
+from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.head_office.sender import EPOCH, Sender, session
+from tests.sync.receiver.conftest import StartReceiver
+
+STOP_SECONDS = 5.0
+ROWS = """
+SELECT sequence, correlation_id FROM sessions UNION ALL
+SELECT sequence, correlation_id FROM email_answers ORDER BY sequence
+"""
+
+
+async def test_two_receivers_take_the_batches_of_one_agent_at_the_same_time(
+    start_receiver: StartReceiver, till: Sender
+) -> None:
+    """An answer was slow, and the agent asked the other one too."""
+    first, second = await start_receiver(), await start_receiver()
+    await first.enroll(till)
+    second.tokens = first.tokens
+    dice = Random(1)
+
+    async def send_all(receiver: Receiver) -> list[Answer]:
+        through, answers = 0, []
+        while through < 120:
+            numbers = range(max(1, through - 3), through + dice.randint(1, 20))
+            answers.append(await receiver.send(till, *(event(till, number) for number in numbers)))
+            told = answers[-1].members().get("acceptedThrough")
+            assert isinstance(told, int)
+            through = told
+        return answers
+
+    answered = [
+        answer
+        for answers in await asyncio.gather(send_all(first), send_all(second))
+        for answer in answers
+    ]
+
+    ((accepted,),) = first.rows("SELECT accepted_through FROM agents")
+    assert isinstance(accepted, int)
+    assert {(answer.status, str(answer.members()["rejected"])) for answer in answered} == {
+        (200, "[]")
+    }
+    assert first.rows(ROWS) == [
+        (number, event(till, number)["correlationId"]) for number in range(1, accepted + 1)
+    ]
+
+
+async def test_a_token_used_first_at_one_receiver_ends_the_old_one_at_the_other(
+    start_receiver: StartReceiver, till: Sender
+) -> None:
+    first, second = await start_receiver(), await start_receiver()
+    second.tokens = {(till.store_id, till.till_id): await first.enroll(till)}
+    await first.enroll(till)
+    before = await second.beat(till)
+
+    await first.beat(till)
+
+    assert (before.status, (await second.beat(till)).status) == (200, 401)
+
+
+async def test_two_receivers_have_one_answer_for_an_epoch(
+    start_receiver: StartReceiver, till: Sender
+) -> None:
+    first, second = await start_receiver(), await start_receiver()
+    await first.enroll(till)
+    second.tokens = first.tokens
+    await first.send(till, session(1))
+
+    assert (await second.beat(till)).members() == {
+        "epochs": [{"epoch": EPOCH, "acceptedThrough": 1}]
+    }
+
+
+async def test_half_a_body_and_an_idle_connection_do_not_hold_a_stop_up(
+    receiver: Receiver, till: Sender
+) -> None:
+    token = receiver.tokens[till.store_id, till.till_id]
+    head = f"POST /sync/v1/batches HTTP/1.1\r\nHost: hq\r\nAuthorization: Bearer {token}\r\n"
+    async with receiver_under_test(settings_in(receiver.directory)) as stopping:
+        where = stopping.address.host, stopping.address.port
+        _, idle = await asyncio.open_connection(*where)
+        _, half = await asyncio.open_connection(*where)
+        half.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        # A request through the same loop: the half one is in hand by then.
+        await stopping.get("/readyz")
+        began = asyncio.get_running_loop().time()
+
+    assert asyncio.get_running_loop().time() - began < STOP_SECONDS
+    idle.close()
+    half.close()
+
+
+async def test_a_database_that_somebody_locks_does_not_hold_a_stop_up(
+    receiver: Receiver, till: Sender
+) -> None:
+    """With batches waiting one behind the other."""
+    loop = asyncio.get_running_loop()
+    with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
+        async with receiver_under_test(settings_in(receiver.directory)) as stopping:
+            stopping.tokens = receiver.tokens
+            await stopping.beat(till)
+            tool.execute("BEGIN IMMEDIATE")
+            waiting = [asyncio.ensure_future(stopping.beat(till)) for _ in range(8)]
+            refused = await waiting[0]
+            began = loop.time()
+
+        assert loop.time() - began < STOP_SECONDS
+        assert refused.status == 503
+        await asyncio.wait(waiting)

@@ -1,0 +1,96 @@
+"""Turns at the ledger's file: one writer at a time, and every process gets its turn."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sync.receiver.turns import Turns
+
+HELD_SECONDS = 0.004
+ROUNDS = 40
+
+
+@pytest.fixture
+async def both(tmp_path: Path) -> AsyncIterator[tuple[Turns, Turns]]:
+    """Two processes at one file: the locks are of open files, not of processes."""
+    first, second = Turns(tmp_path / "hq.db"), Turns(tmp_path / "hq.db")
+    with closing(first), closing(second):
+        first.open()
+        second.open()
+        yield first, second
+
+
+async def test_only_one_holds_the_turn(both: tuple[Turns, Turns]) -> None:
+    inside, most = 0, 0
+
+    async def write(place: Turns) -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            async with place.own():
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+    await asyncio.gather(*(write(place) for place in both for _ in range(4)))
+
+    assert most == 1
+
+
+async def test_a_process_with_work_without_end_lets_another_have_its_turn(
+    both: tuple[Turns, Turns],
+) -> None:
+    """`enroll` beside a receiver under load."""
+    busy, other = both
+    waited: list[int] = []
+    done = 0
+
+    async def work() -> None:
+        nonlocal done
+        while len(waited) < ROUNDS:
+            async with busy.own():
+                await asyncio.sleep(HELD_SECONDS)
+                done += 1
+
+    async def ask() -> None:
+        for _ in range(ROUNDS):
+            before = done
+            async with other.own():
+                waited.append(done - before)
+            await asyncio.sleep(HELD_SECONDS)
+
+    await asyncio.gather(ask(), *(work() for _ in range(4)))
+
+    assert max(waited) <= 3
+
+
+async def test_a_turn_that_does_not_come_is_trouble_with_a_name(
+    both: tuple[Turns, Turns],
+) -> None:
+    async with both[0].own():
+        with pytest.raises(TimeoutError, match=r"hq\.db"):
+            async with both[1].own(patience_seconds=0.02):
+                pytest.fail("two hold the turn")
+
+
+async def test_who_gives_up_holds_nobody_up(both: tuple[Turns, Turns]) -> None:
+    async with both[0].own():
+        with pytest.raises(TimeoutError):
+            await both[1].own(patience_seconds=0.02).__aenter__()
+
+    for place in both:
+        async with place.own():
+            pass
+
+
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    place = Turns(tmp_path / "hq.db")
+    place.open()
+
+    place.close()
+    place.close()
+
+    assert not place.is_open
