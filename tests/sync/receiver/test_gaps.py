@@ -1,6 +1,7 @@
 """The gaps of an epoch, beside a model: a dictionary of numbers, each with its reason."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ REASONS = st.sampled_from(["no longer held", "address erased"])
 def gaps_apart(draw: st.DrawFn) -> list[Gap]:
     """Draw gaps that do not overlap, in any order; neighbours may touch."""
     edges = sorted(draw(st.sets(st.integers(1, HIGHEST + 1), max_size=12)))
-    spans = zip(edges, edges[1:], strict=False)
+    spans = pairwise(edges)
     gaps = [Gap(first, after - 1, draw(REASONS)) for first, after in spans if draw(st.booleans())]
     return draw(st.permutations(gaps))
 
