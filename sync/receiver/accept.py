@@ -69,11 +69,12 @@ class Known:
 class Taken:
     """What is to be written. `rejected` is the answer; `refused` and `altered` are parts of it.
 
-    `readmitted` are the numbers whose rejection is over, `restored` the answers whose address
-    has come after all.
+    Numbers up to `repeated_through` have been here before. `readmitted` are the numbers whose
+    rejection is over, `restored` the answers whose address has come after all.
     """
 
     accepted_through: int
+    repeated_through: int = 0
     rejected: list[Rejection] = field(default_factory=list)
     sessions: list[SessionFact] = field(default_factory=list)
     answers: list[AnswerFact] = field(default_factory=list)
@@ -126,7 +127,8 @@ class _Judging:
 
     def __init__(self, placed: Placed, known: Known) -> None:
         self._known = known
-        self._taken = Taken(placed.accepted_through)
+        repeated_through = placed.repeats[1] if placed.repeats is not None else 0
+        self._taken = Taken(placed.accepted_through, repeated_through)
         self._gaps = Gaps(known.gaps)
         if placed.missing is not None:
             self._gaps.note(placed.missing)
@@ -212,7 +214,7 @@ class _Judging:
             other = self._sessions.get(fact.correlation_id)
             return other is not None and is_same(fact, other)
         answers = self._answers.get(fact.correlation_id, ())
-        return any(_is_same_answer(fact, other) for other in answers)
+        return any(is_same(fact, other) for other in answers)
 
     def _readmit(self, sequence: int) -> None:
         if sequence in self._known.rejected:
@@ -249,20 +251,15 @@ def is_same(event: Event, other: Fact) -> bool:
                 and same_content(event.body.encode(), other.body.encode())
             )
         case AnswerFact(), AnswerFact():
-            return _is_same_answer(event, other) and same_content(
-                event.body.encode(), other.body.encode()
+            return (
+                event.correlation_id == other.correlation_id
+                and event.occurred_at == other.occurred_at
+                and event.status == other.status
+                and (event.address == other.address or event.erased or other.erased)
+                and same_content(event.body.encode(), other.body.encode())
             )
         case _:
             return False
-
-
-def _is_same_answer(answer: AnswerFact, other: AnswerFact) -> bool:
-    return (
-        answer.correlation_id == other.correlation_id
-        and answer.occurred_at == other.occurred_at
-        and answer.status == other.status
-        and (answer.address == other.address or answer.erased or other.erased)
-    )
 
 
 def _refused(fact: Fact, code: ErrorCode, message: str) -> Unfit:

@@ -33,30 +33,39 @@ class Corrector:
         self.newest_trusted_at = newest_trusted_at
 
     def correct(
-        self, occurred_at: datetime, boot_id: str, monotonic_us: int | None
+        self,
+        occurred_at: datetime,
+        boot_id: str,
+        monotonic_us: int | None,
+        *,
+        in_order: bool = True,
     ) -> datetime | None:
         """Return when an event happened by our clock; None where that cannot be told.
 
         By the steady clock where its boot is known; else by the wall clock, if what it says
-        is possible: after 2020, not in the future, not well before an earlier event.
+        is possible: after 2020, not in the future, not well before an earlier event. What is
+        not `in_order` comes after events that are later than it.
         """
-        zero_at = self._zero_by_boot.get(boot_id)
-        if zero_at is not None and monotonic_us is not None:
-            at = _moment_after(zero_at, monotonic_us)
-        else:
-            at = occurred_at if self._is_possible(occurred_at) else None
-        if at is not None and (self.newest_trusted_at is None or at > self.newest_trusted_at):
-            self.newest_trusted_at = at
+        at = self._by_steady_clock(boot_id, monotonic_us)
+        if at is None and self._is_possible(occurred_at, in_order=in_order):
+            at = occurred_at
+        if in_order and at is not None:
+            self.newest_trusted_at = max(at, self.newest_trusted_at or at)
         return at
 
-    def _is_possible(self, at: datetime) -> bool:
+    def _by_steady_clock(self, boot_id: str, monotonic_us: int | None) -> datetime | None:
+        zero_at = self._zero_by_boot.get(boot_id)
+        if zero_at is None or monotonic_us is None or monotonic_us < 0:
+            return None
+        try:
+            at = zero_at + timedelta(microseconds=monotonic_us)
+        except OverflowError:
+            return None
+        # Nothing arrives before it happens: such a reading is broken.
+        return at if at <= self._latest else None
+
+    def _is_possible(self, at: datetime, *, in_order: bool) -> bool:
         if not EARLIEST <= at <= self._latest:
             return False
-        return self.newest_trusted_at is None or at >= self.newest_trusted_at - TOLERANCE
-
-
-def _moment_after(zero_at: datetime, monotonic_us: int) -> datetime | None:
-    try:
-        return zero_at + timedelta(microseconds=monotonic_us)
-    except OverflowError:
-        return None
+        newest = self.newest_trusted_at if in_order else None
+        return newest is None or at >= newest - TOLERANCE

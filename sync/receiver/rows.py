@@ -32,7 +32,10 @@ class Times:
             event = kept.get(sent.sequence)
             if event is not None:
                 corrected[sent.sequence] = corrector.correct(
-                    event.occurred_at, sent.boot_id or own_boot, sent.monotonic_us
+                    event.occurred_at,
+                    sent.boot_id or own_boot,
+                    sent.monotonic_us,
+                    in_order=sent.sequence > taken.repeated_through,
                 )
         return cls(corrected)
 

@@ -1,0 +1,148 @@
+"""A ledger in dictionaries: it writes what `judge` decides, and minds that nothing stands twice.
+
+What the database's keys refuse is an assertion here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from sync.receiver.accept import Fact, Known, Placed, SequenceGap, Taken, judge, place
+from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.gaps import Gap
+from sync.wire import EventType
+
+Key: TypeAlias = tuple[str, str]
+"""Till and epoch."""
+_Row = TypeVar("_Row", Fact, Unfit)
+
+
+@dataclass
+class Epoch:
+    """What the ledger has of an epoch."""
+
+    accepted_through: int = 0
+    standing: dict[int, Fact] = field(default_factory=dict)
+    rejected: dict[int, Unfit] = field(default_factory=dict)
+    doubles: dict[int, Fact] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def times_accounted(self, number: int) -> int:
+        """Return in how many places a number stands; an address that is missing apart."""
+        found = sum(number in place for place in (self.standing, self.rejected, self.doubles))
+        gaps = [gap for gap in self.gaps if gap.first <= number <= gap.last]
+        return found + len(gaps) - (number in self.standing and bool(gaps))
+
+
+@dataclass
+class PlainLedger:
+    """One store at head office."""
+
+    epochs: dict[Key, Epoch] = field(default_factory=dict)
+
+    def take(self, key: Key, events: Sequence[Event], base: int = 1) -> Taken | SequenceGap:
+        """Take a batch."""
+        epoch = self.epochs.setdefault(key, Epoch())
+        placed = place([e.sequence for e in events], base, epoch.accepted_through)
+        if isinstance(placed, SequenceGap):
+            return placed
+        taken = judge(events, placed, self._known(key, events, placed))
+        _write(epoch, taken)
+        return taken
+
+    def facts(self) -> list[tuple[Key, Fact]]:
+        """Return all that stands."""
+        return [(key, fact) for key, e in self.epochs.items() for fact in e.standing.values()]
+
+    def forget(self, address: str) -> None:
+        """Take an address out for good, on purpose."""
+        for epoch in self.epochs.values():
+            for number, fact in epoch.standing.items():
+                if isinstance(fact, AnswerFact) and fact.address == address:
+                    epoch.standing[number] = msgspec.structs.replace(
+                        fact, address=None, erased=True
+                    )
+
+    def copy(self) -> "PlainLedger":
+        """Return the ledger as a backup keeps it."""
+        return PlainLedger(
+            {
+                key: replace(
+                    epoch,
+                    standing=dict(epoch.standing),
+                    rejected=dict(epoch.rejected),
+                    doubles=dict(epoch.doubles),
+                    gaps=list(epoch.gaps),
+                )
+                for key, epoch in self.epochs.items()
+            }
+        )
+
+    def _known(self, key: Key, events: Iterable[Event], placed: Placed) -> Known:
+        first, last = placed.repeats or (1, 0)
+        epoch = self.epochs[key]
+        ids = {e.correlation_id for e in events}
+        facts = [(at, fact) for at, fact in self.facts() if fact.correlation_id in ids]
+        answers: dict[str, list[AnswerFact]] = {}
+        for _, fact in facts:
+            if isinstance(fact, AnswerFact):
+                answers.setdefault(fact.correlation_id, []).append(fact)
+        sessions = [(at, fact) for at, fact in facts if isinstance(fact, SessionFact)]
+        return Known(
+            standing={n: f for n, f in epoch.standing.items() if first <= n <= last},
+            rejected=frozenset(n for n in epoch.rejected if first <= n <= last),
+            doubles=frozenset(n for n in epoch.doubles if first <= n <= last),
+            gaps=[gap for gap in epoch.gaps if gap.first <= last and gap.last >= first],
+            sessions={fact.correlation_id: fact for _, fact in sessions},
+            answers=answers,
+            own_sessions=frozenset(f.correlation_id for (till, _), f in sessions if till == key[0]),
+            refused_here=frozenset(_refused_sessions([epoch])),
+            refused_before=frozenset(
+                _refused_sessions(
+                    e for other, e in self.epochs.items() if other != key and other[0] == key[0]
+                )
+            ),
+        )
+
+
+def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:
+    return (
+        unfit.correlation_id
+        for epoch in epochs
+        for unfit in epoch.rejected.values()
+        if unfit.type == EventType.SESSION_STARTED
+    )
+
+
+def _write(epoch: Epoch, taken: Taken) -> None:
+    """Do what the real ledger does, in its order."""
+    for number in taken.readmitted:
+        del epoch.rejected[number]
+    for gap in taken.gaps_gone:
+        epoch.gaps.remove(gap)
+    for session in taken.sessions:
+        _put(epoch.standing, session)
+    for answer in taken.answers:
+        _put(epoch.standing, answer)
+    for unfit in taken.refused:
+        _put(epoch.rejected, unfit)
+    for fact in taken.doubles:
+        # A double that comes again would be written twice, and the database refuses that.
+        _put(epoch.doubles, fact)
+    for gap in taken.gaps_noted:
+        assert gap.first not in {other.first for other in epoch.gaps}
+        epoch.gaps.append(gap)
+    for answer in taken.restored:
+        standing = epoch.standing[answer.sequence]
+        assert isinstance(standing, AnswerFact)
+        epoch.standing[answer.sequence] = msgspec.structs.replace(
+            standing, address=answer.address, erased=False
+        )
+    epoch.accepted_through = taken.accepted_through
+
+
+def _put(rows: dict[int, _Row], row: _Row) -> None:
+    assert row.sequence not in rows
+    rows[row.sequence] = row

@@ -1,0 +1,292 @@
+"""Random histories of two tills and head office: each number is accounted for exactly once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sync.receiver.accept import ADDRESS_ERASED, SequenceGap, Taken, is_same
+from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
+from sync.wire import ErrorCode, EventType
+from tests.sync.receiver.parts import AT, answer, bad_session, codes, session, unknown
+from tests.sync.receiver.plain_ledger import Epoch, Key, PlainLedger
+
+CHOICES = st.integers(0, 10**6)
+TILLS = st.sampled_from(["till-1", "till-2"])
+NAMES = st.sampled_from("abcdefgh")
+
+
+@dataclass
+class Captured:
+    """A capture on a POS machine. While it `is_unfit` head office cannot read it."""
+
+    fact: SessionFact | AnswerFact
+    unfit: Unfit
+    is_unfit: bool
+    is_erased: bool = False
+
+    def event(self, sequence: int) -> Event:
+        """Return how it is sent under a number."""
+        if self.is_unfit:
+            return msgspec.structs.replace(self.unfit, sequence=sequence)
+        if self.is_erased and isinstance(self.fact, AnswerFact):
+            return msgspec.structs.replace(self.fact, sequence=sequence, address=None, erased=True)
+        return msgspec.structs.replace(self.fact, sequence=sequence)
+
+
+class AcceptMachine(RuleBasedStateMachine):
+    """Tills capture, agents send whatever they have got, head office takes it or says why not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = PlainLedger()
+        self.backup = self.ledger.copy()
+        self.captured: dict[Key, list[Captured]] = {}
+        self.current = {till: self.begin_epoch(till) for till in ("till-1", "till-2")}
+        self.count = 0
+
+    def begin_epoch(self, till: str, captures: Sequence[Captured] = ()) -> Key:
+        """Begin to number anew."""
+        key = (till, f"epoch-{len(self.captured) + 1}")
+        self.captured[key] = list(captures)
+        return key
+
+    # What happens at the tills.
+
+    @rule(till=TILLS, name=NAMES, unfit=st.booleans(), moving=st.booleans())
+    def start_session(self, till: str, name: str, unfit: bool, moving: bool) -> None:  # noqa: FBT001 - drawn
+        mine = [c.fact for key, list_ in self.captured.items() if key[0] == till for c in list_]
+        if any(fact.correlation_id == name for fact in mine):
+            return
+        at = AT + timedelta(seconds=self.next() if moving else 0)
+        fact = session(0, name, at=at, channel=till)
+        self.captured[self.current[till]].append(Captured(fact, bad_session(0, name), unfit))
+
+    @rule(till=TILLS, which=CHOICES, unfit=st.booleans())
+    def give_answer(self, till: str, which: int, unfit: bool) -> None:  # noqa: FBT001 - drawn
+        here = self.captured[self.current[till]]
+        names = [c.fact.correlation_id for c in here if isinstance(c.fact, SessionFact)]
+        if names:
+            name = names[which % len(names)]
+            note = str(self.next())
+            fact = answer(0, name, f"{note if which % 2 else 'guest'}@example.com", note=note)
+            here.append(Captured(fact, unknown(0, name), unfit))
+
+    # What happens to the machines.
+
+    @rule(till=TILLS, which=CHOICES)
+    def upgrade_head_office(self, till: str, which: int) -> None:
+        """Let an event be understood that was not."""
+        unfit = [captured for captured in self.captured[self.current[till]] if captured.is_unfit]
+        if unfit:
+            unfit[which % len(unfit)].is_unfit = False
+
+    @rule(till=TILLS, which=CHOICES)
+    def erase_address(self, till: str, which: int) -> None:
+        key = self.current[till]
+        accepted = self.captured[key][: self.epoch(key).accepted_through]
+        if accepted:
+            accepted[which % len(accepted)].is_erased = True
+
+    @precondition(lambda self: len(self.captured) < 6)
+    @rule(till=TILLS, after=CHOICES)
+    def number_anew(self, till: str, after: int) -> None:
+        """Let a new epoch begin, to which some of the captures move, settled ones among them."""
+        here = self.captured[self.current[till]]
+        self.current[till] = self.begin_epoch(till, here[after % (len(here) + 1) :])
+
+    @rule()
+    def back_up_head_office(self) -> None:
+        self.backup = self.ledger.copy()
+
+    @rule()
+    def restore_head_office(self) -> None:
+        self.ledger = self.backup.copy()
+
+    # What agents send.
+
+    @rule(which=CHOICES, first=CHOICES, count=st.integers(0, 8), base=CHOICES, altered=CHOICES)
+    def send(self, which: int, first: int, count: int, base: int, altered: int) -> None:
+        key = list(self.captured)[which % len(self.captured)]
+        events = self.events(key)
+        begin = first % (len(events) + 1)
+        batch = self.altering(key, events[begin : begin + count], altered)
+        lowest = 1 + base % (begin + 1) if base % 3 == 0 else 1
+        self.deliver(key, batch, lowest)
+
+    @rule(till=TILLS)
+    def send_all_that_is_new(self, till: str) -> None:
+        key = self.current[till]
+        self.deliver(key, self.events(key)[self.epoch(key).accepted_through :], 1)
+
+    @rule(till=TILLS)
+    def send_everything_again(self, till: str) -> None:
+        self.deliver(self.current[till], self.events(self.current[till]), 1)
+
+    def deliver(self, key: Key, batch: Sequence[Event], base: int) -> None:
+        """Send a batch, and hold the answer against what can be said of it beforehand."""
+        before, through = self.ledger.copy(), self.epoch(key).accepted_through
+        known = set(self.epoch(key).standing) | set(self.epoch(key).doubles)
+        altered = {event.sequence for event in batch if self.is_altered(key, event)}
+        taken = self.ledger.take(key, batch, base)
+
+        new = [event.sequence for event in batch if event.sequence > through]
+        if new and new[0] > through + 1 and base <= new[0] - 1:
+            assert taken == SequenceGap(max(base, through + 1))
+            assert self.ledger.epochs[key] == before.epochs.get(key, Epoch())
+            return
+        assert isinstance(taken, Taken)
+        assert taken.accepted_through == max([through, *new])
+        assert codes(taken) == {
+            event.sequence: code
+            for event in batch
+            if (code := self.code_of(key, event, known, altered)) is not None
+        }
+        self.look_at_each(key, batch, altered)
+        self.send_again(key, batch, base, taken)
+        self.send_in_parts(key, batch, base, before)
+
+    def look_at_each(self, key: Key, batch: Sequence[Event], altered: set[int]) -> None:
+        """Whatever its neighbours were, an event is where it belongs, with its content."""
+        epoch = self.epoch(key)
+        for event in batch:
+            number = event.sequence
+            if number in altered:
+                assert number not in epoch.rejected
+            elif isinstance(event, Unfit):
+                assert number in epoch.rejected or number in epoch.standing
+            elif number in epoch.standing:
+                assert is_same(event, epoch.standing[number])
+                self.look_at_address(event, epoch)
+            elif number in epoch.doubles:
+                assert any(is_same(event, fact) for _, fact in self.ledger.facts())
+            else:
+                assert number in epoch.rejected
+
+    def look_at_address(self, event: Event, epoch: Epoch) -> None:
+        """An address that came is there; one that never came is noted."""
+        standing = epoch.standing[event.sequence]
+        if isinstance(event, AnswerFact) and isinstance(standing, AnswerFact):
+            noted = [gap for gap in epoch.gaps if gap.first <= event.sequence <= gap.last]
+            assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (standing.address is None)
+            assert event.erased or standing.address == event.address
+
+    def send_again(self, key: Key, batch: Sequence[Event], base: int, taken: Taken) -> None:
+        """The same once more: the same answer, and nothing changes."""
+        ledger = self.ledger.copy()
+        again = ledger.take(key, batch, base)
+        assert codes(again) == codes(taken)
+        assert ledger.epochs == self.ledger.epochs
+
+    def send_in_parts(
+        self, key: Key, batch: Sequence[Event], base: int, ledger: PlainLedger
+    ) -> None:
+        """In two batches it comes to the same as in one."""
+        middle = len(batch) // 2
+        for part in (batch[:middle], batch[middle:]):
+            assert isinstance(ledger.take(key, part, base), Taken)
+        assert ledger.epochs == self.ledger.epochs
+
+    # What must hold after each step.
+
+    @invariant()
+    def each_number_is_accounted_for_exactly_once(self) -> None:
+        for epoch in self.ledger.epochs.values():
+            numbers = range(1, epoch.accepted_through + 1)
+            assert [epoch.times_accounted(number) for number in numbers] == [1] * len(numbers)
+            beyond = [
+                *epoch.standing,
+                *epoch.rejected,
+                *epoch.doubles,
+                *(g.last for g in epoch.gaps),
+            ]
+            assert max(beyond, default=0) <= epoch.accepted_through
+
+    @invariant()
+    def nothing_takes_effect_twice(self) -> None:
+        facts = [fact for _, fact in self.ledger.facts()]
+        sessions = [fact.correlation_id for fact in facts if isinstance(fact, SessionFact)]
+        answers = [fact.body for fact in facts if isinstance(fact, AnswerFact)]
+        assert len(sessions) == len(set(sessions))
+        assert len(answers) == len(set(answers))
+
+    # Ways to look.
+
+    def next(self) -> int:
+        """Return a number that was not there before."""
+        self.count += 1
+        return self.count
+
+    def epoch(self, key: Key) -> Epoch:
+        """Return what head office has of an epoch."""
+        return self.ledger.epochs.get(key, Epoch())
+
+    def events(self, key: Key) -> list[Event]:
+        """Return all that an agent has of an epoch."""
+        return [captured.event(n) for n, captured in enumerate(self.captured[key], start=1)]
+
+    def altering(self, key: Key, batch: list[Event], which: int) -> list[Event]:
+        """Put other content under a number that is known, one time in four."""
+        known = self.epoch(key).standing.keys() | self.epoch(key).doubles.keys()
+        places = [place for place, event in enumerate(batch) if event.sequence in known]
+        if which % 4 or not places:
+            return batch
+        place = places[which % len(places)]
+        return [*batch[:place], session(batch[place].sequence, "altered"), *batch[place + 1 :]]
+
+    def is_altered(self, key: Key, event: Event) -> bool:
+        """Tell whether an event is not what stands under its number."""
+        epoch = self.epoch(key)
+        if event.sequence in epoch.doubles:
+            facts = [fact for _, fact in self.ledger.facts()]
+            return isinstance(event, Unfit) or not any(is_same(event, fact) for fact in facts)
+        standing = epoch.standing.get(event.sequence)
+        return standing is not None and not is_same(event, standing)
+
+    def code_of(
+        self, key: Key, event: Event, known: set[int], altered: set[int]
+    ) -> ErrorCode | None:
+        """Return how an event must have been refused, now that its batch is in the ledger."""
+        if event.sequence in altered:
+            return ErrorCode.ALTERED
+        if event.sequence in known:
+            return None
+        match event:
+            case Unfit():
+                return ErrorCode(event.error_code)
+            case SessionFact():
+                is_free = all(is_same(event, other) for other in self.sessions(event))
+                return None if is_free else ErrorCode.INVALID_REQUEST
+            case AnswerFact():
+                return ErrorCode.SESSION_REFUSED if self.has_no_session(key, event) else None
+
+    def sessions(self, event: Event) -> list[SessionFact]:
+        """Return what stands under the id of an event."""
+        facts = [fact for _, fact in self.ledger.facts() if isinstance(fact, SessionFact)]
+        return [fact for fact in facts if fact.correlation_id == event.correlation_id]
+
+    def has_no_session(self, key: Key, event: AnswerFact) -> bool:
+        """Tell whether the till's session under the answer's id was refused."""
+        refused = {
+            of: any(
+                unfit.type == EventType.SESSION_STARTED
+                and unfit.correlation_id == event.correlation_id
+                for unfit in epoch.rejected.values()
+            )
+            for of, epoch in self.ledger.epochs.items()
+            if of[0] == key[0]
+        }
+        stands = any(
+            of[0] == key[0]
+            for of, fact in self.ledger.facts()
+            if isinstance(fact, SessionFact) and fact.correlation_id == event.correlation_id
+        )
+        return refused.get(key, False) or (any(refused.values()) and not stands)
+
+
+AcceptMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAccept = AcceptMachine.TestCase
