@@ -156,7 +156,7 @@ class _Pass:
         delivery = await self.transport.deliver(window, probing=self.probing)
         await self._settled()
         self.settling = asyncio.ensure_future(
-            self.outbox.settle(delivery.judged, delivery.doubtful)
+            self.outbox.settle(window, delivery.judged, delivery.doubtful)
         )
         self._count(delivery.judged)
         return delivery
