@@ -45,9 +45,7 @@ class Queue:
 
     async def note_attempt(self, window: Window) -> None: ...
 
-    async def settle(
-        self, window: Window, judged: Sequence[Judged], doubtful: object = ()
-    ) -> None:
+    async def settle(self, window: Window, judged: Sequence[Judged], doubtful: object = ()) -> None:
         done = {one.event.position for one in judged}
         self.waiting = [one for one in self.waiting if one.position not in done]
 

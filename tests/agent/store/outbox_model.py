@@ -81,7 +81,9 @@ class Model:
 
     def to_retry(self) -> list[Kept]:
         """Return what a pass must try again, in order."""
-        return [kept for _, kept in sorted(self.held.items()) if kept.retry_wanted]
+        return [
+            kept for _, kept in sorted(self.held.items()) if kept.retry_wanted and kept.is_settled
+        ]
 
     def is_doubtful(self, kept: Kept, *, again: bool) -> bool:
         """Tell whether central may have it already."""
