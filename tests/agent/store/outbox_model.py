@@ -132,7 +132,8 @@ class Model:
 
     def rewind(self, epoch: str, expected: int) -> bool:
         """Let events wait again; say whether any did not."""
-        if expected > len([r for r in self.receipts.values() if r.epoch == epoch]):
+        count = len([r for r in self.receipts.values() if r.epoch == epoch])
+        if expected > count or self.bases[epoch] + count <= self.purged_through:
             return False
         return self._rewind_to(self.bases[epoch] + max(expected, 1) - 1)
 
