@@ -77,6 +77,7 @@ class Contact:
         answer = await beat_once(self._caller, _heartbeat(status, self._sender))
         if answer is not None:
             await self._go_back_to(answer, status)
+            await self._make_way_for(answer)
 
     async def _go_back_to(self, answer: HeartbeatAnswer, told: StoreStatus) -> None:
         """Send again what head office once had and has no more.
@@ -96,6 +97,25 @@ class Contact:
                     accepted_through=there.accepted_through,
                 )
                 self._rewound()
+
+    async def _make_way_for(self, answer: HeartbeatAnswer) -> None:
+        """Begin a new epoch where head office has more of this one than is held here.
+
+        Compared with what is held after it was asked: nothing arrives before it is held.
+        """
+        held = (await asyncio.to_thread(self._reader.status)).current
+        for there in answer.epochs:
+            if there.epoch != held.epoch or there.accepted_through <= held.last_sequence:
+                continue
+            await self._outbox.renumber(held.epoch, held.settled_through)
+            log_event(
+                _log,
+                logging.WARNING,
+                "delivery.renumbered",
+                epoch=held.epoch,
+                last_sequence=held.last_sequence,
+                accepted_through=there.accepted_through,
+            )
 
     async def _ask_for_terms(self) -> None:
         if self._until_terms > 0:

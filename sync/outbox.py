@@ -76,8 +76,13 @@ class Outbox(Protocol):
     async def note_attempt(self, window: Window) -> None:
         """Note durably, before anything is sent, that `window` is about to be tried."""
 
-    async def settle(self, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()) -> None:
-        """Keep durably what became of a window, and which of it may have arrived unnoticed."""
+    async def settle(
+        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+    ) -> None:
+        """Keep durably what became of a window, and which of it may have arrived unnoticed.
+
+        Not where another outbox has taken this one's place since `window` was read.
+        """
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Let all from `expected_sequence` on, or from the lowest held, wait again.

@@ -113,13 +113,21 @@ class _Pass:
     async def run(self) -> PassReport:
         try:
             # Dead letters first: they are few, and answers may wait for their session.
-            if await self._flow(self.outbox.read_retries):
+            if await self._flow(self.outbox.read_retries) or self._may_pass_retries_by():
                 await self._flow(self.outbox.read)
             await self._settled()
         finally:
             if self.settling is not None:
                 self.settling.cancel()
         return self.report
+
+    def _may_pass_retries_by(self) -> bool:
+        """Tell whether what waits may go where dead letters stumbled again: a probe of it first.
+
+        Had they not been tried again, it would have gone, too.
+        """
+        self.probing = isinstance(self.report.stop, TryLater) and self.report.stop.is_open
+        return self.probing
 
     async def _flow(self, read: "_Read") -> bool:
         """Send what `read` gives until there is no more; return whether that came to its end."""
@@ -156,7 +164,7 @@ class _Pass:
         delivery = await self.transport.deliver(window, probing=self.probing)
         await self._settled()
         self.settling = asyncio.ensure_future(
-            self.outbox.settle(delivery.judged, delivery.doubtful)
+            self.outbox.settle(window, delivery.judged, delivery.doubtful)
         )
         self._count(delivery.judged)
         return delivery
@@ -170,7 +178,7 @@ class _Pass:
                 self.probing = self.probing and not delivery.judged
                 return _last(window)
             case GoBack(expected_sequence):
-                return await self._go_back(window.epoch, expected_sequence)
+                return await self._go_back(window, expected_sequence)
             case Renumber(after_sequence):
                 return await self._renumber(window.epoch, after_sequence)
             case Hold() | TryLater():
@@ -179,9 +187,12 @@ class _Pass:
             case _:
                 assert_never(delivery.stop)
 
-    async def _go_back(self, epoch: str, expected_sequence: int) -> int | None:
-        if self._may_correct() and await self.outbox.rewind(epoch, expected_sequence):
-            return 0
+    async def _go_back(self, window: Window, expected_sequence: int) -> int | None:
+        if self._may_correct():
+            waits_anew = await self.outbox.rewind(window.epoch, expected_sequence)
+            # A heartbeat may have had it wait again since the window was read.
+            if waits_anew or expected_sequence < window.events[0].sequence:
+                return 0
         self.report.stop = _DISAGREEMENT
         return None
 

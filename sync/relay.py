@@ -153,7 +153,8 @@ class Relay:
             _log.exception("relay.failed")
             self._stumbled("a fault of this program", type(error).__name__)
         finally:
-            self._pacer.calm_down()
+            if not self._urged:
+                self._pacer.calm_down()
 
     def _after(self, report: PassReport) -> None:
         self.totals.add(report)
@@ -198,6 +199,10 @@ class Relay:
             self.status = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
 
     def _try_after(self, seconds: float) -> None:
+        """Wait, whatever woke the relay meanwhile; only who asked for a pass still gets it."""
+        if self._urged:
+            return
+        self._due.clear()
         self._not_before = self._loop.time() + seconds
         if self._timer is not None:
             self._timer.cancel()

@@ -12,6 +12,7 @@ MAX_RETRY_AFTER_SECONDS = 3_600.0
 # While nothing gets through to central, trying costs nobody else anything, and the line that
 # comes back is to be noticed within seconds.
 LINE_CAP_SECONDS = 5.0
+_MOST_DOUBLINGS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,40 @@ class Backoff:
     def wait_seconds(
         self, outcome: Hold | TryLater, rules: RetryRules, dice: Callable[[], float]
     ) -> float:
-        """Return how long to wait after `outcome`, which `failed` has counted already.
+        """Return how long to wait after `outcome`, which `failed` has counted; `dice`: 0 to 1.
 
-        Doubles up to the cap; the jitter comes after the cap (`dice` gives 0 to 1), where it
-        cannot vanish. A wait that central asked for is kept to, and spread by the slot.
+        A wait that central asked for is kept to, and spread by the slot; one that is shorter
+        than the first wait says only that central is to be left alone, so it grows like ours.
         """
+        own_seconds = self._own_wait_seconds(_cap_seconds(outcome, rules), rules, dice)
         match outcome:
+            case TryLater(retry_after_seconds=float(asked)) if asked < rules.base_seconds:
+                return max(asked, own_seconds)
             case TryLater(retry_after_seconds=float(asked)):
                 return spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
-            case TryLater(trouble=Trouble.NO_LINE | Trouble.CLOCK):
-                cap = min(LINE_CAP_SECONDS, rules.cap_seconds)
             case TryLater() | Hold():
-                cap = rules.cap_seconds
+                return own_seconds
             case _:
                 assert_never(outcome)
-        exponent = min(self.failures - 1, 32)
-        longest = min(cap, rules.base_seconds * 2.0**exponent)
-        return max(rules.base_seconds / 2, longest * dice())
+
+    def _own_wait_seconds(
+        self, cap_seconds: float, rules: RetryRules, dice: Callable[[], float]
+    ) -> float:
+        """Double up to the cap; the jitter comes after the cap, where it cannot vanish."""
+        exponent = min(self.failures - 1, _MOST_DOUBLINGS)
+        longest = min(cap_seconds, rules.base_seconds * 2.0**exponent)
+        shortest = min(cap_seconds, rules.base_seconds) / 2
+        return shortest + (longest - shortest) * dice()
+
+
+def _cap_seconds(outcome: Hold | TryLater, rules: RetryRules) -> float:
+    match outcome:
+        case TryLater(trouble=Trouble.NO_LINE | Trouble.CLOCK):
+            return min(LINE_CAP_SECONDS, rules.cap_seconds)
+        case TryLater() | Hold():
+            return rules.cap_seconds
+        case _:
+            assert_never(outcome)
 
 
 def spread(asked_seconds: float, rules: RetryRules) -> float:

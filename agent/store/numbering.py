@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from agent.store.facts import Receipt
 from agent.store.statements import compiled, constant
@@ -24,6 +24,7 @@ ALL_EPOCHS = compiled(
         _epoch.c.base_position, _epoch.c.number
     )
 )
+KNOWS_EPOCH = compiled(select(_epoch.c.number).where(_epoch.c.epoch == bindparam("epoch")))
 # Purged events leave their numbers used: they were settled, and what is settled is remembered.
 LAST_POSITION = compiled(
     select(
@@ -139,6 +140,11 @@ def sensible(rows: Iterable[Row]) -> Iterator[Row]:
         if None in row:
             raise SenselessRow("a column is null that never is")
         yield row
+
+
+def knows_epoch(connection: sqlite3.Connection, epoch: str) -> bool:
+    """Tell whether `epoch` is one of the file's."""
+    return connection.execute(KNOWS_EPOCH.sql, (epoch,)).fetchone() is not None
 
 
 def read_numbering(connection: sqlite3.Connection) -> Numbering:

@@ -14,6 +14,7 @@ from agent.store.attempts import end_attempt, note_attempt
 from agent.store.dead_letters import DeadLetters
 from agent.store.erasing import erase_slice
 from agent.store.facts import Receipt
+from agent.store.numbering import knows_epoch
 from agent.store.outbox_reading import WindowReader
 from agent.store.outbox_storage import OutboxStorage
 from agent.store.purging import find_old, purge
@@ -21,7 +22,7 @@ from agent.store.readdressing import Readdressing
 from agent.store.rewinding import rewind, rewind_to
 from agent.store.settling import Judgement, settle
 from agent.store.writer import Writer
-from sync.outbox import Judged, OutboxEvent, Portion, Window
+from sync.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
 
 MOST_IN_A_TRANSACTION = 500
 _DAY_US = 24 * 3600 * 1_000_000
@@ -70,16 +71,18 @@ class StoreOutbox:
     async def note_attempt(self, window: Window) -> None:
         """Note durably, before anything is sent, that `window` is about to be tried."""
         positions = [event.position for event in window.events]
-        await self.storage.change(lambda c: note_attempt(c, positions))
+        await self._change_in(window, lambda c: note_attempt(c, positions))
 
-    async def settle(self, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()) -> None:
+    async def settle(
+        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+    ) -> None:
         """Keep durably what became of a window, and which of it may have arrived unnoticed."""
         judgement = Judgement(self._now_us(), self._agent_version)
         rest, in_doubt = list(judged), [event.position for event in doubtful]
         while len(rest) > MOST_IN_A_TRANSACTION:
             some, rest = rest[:MOST_IN_A_TRANSACTION], rest[MOST_IN_A_TRANSACTION:]
-            await self.storage.change(partial(settle, judged=some, judgement=judgement))
-        await self.storage.change(lambda c: _settle_and_end(c, rest, in_doubt, judgement))
+            await self._change_in(window, partial(settle, judged=some, judgement=judgement))
+        await self._change_in(window, lambda c: _settle_and_end(c, rest, in_doubt, judgement))
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Let all from `expected_sequence` on, or from the lowest held, wait again.
@@ -114,6 +117,21 @@ class StoreOutbox:
     async def retry_due(self) -> int:
         """Have refused events tried again: after an upgrade and once a day. Returns how many."""
         return await self.dead_letters.retry_due(self._agent_version)
+
+    async def _change_in(
+        self, window: Window, chore: Callable[[sqlite3.Connection], object]
+    ) -> None:
+        """Run `chore`, unless the file that `window` was read from was set aside since.
+
+        The positions in the window would be those of other events in the fresh one.
+        """
+
+        def change(connection: sqlite3.Connection) -> None:
+            if not knows_epoch(connection, window.epoch):
+                raise OutboxUnavailable("the database was replaced while a window was under way")
+            chore(connection)
+
+        await self.storage.change(change)
 
 
 def _settle_and_end(

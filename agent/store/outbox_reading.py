@@ -106,14 +106,20 @@ WAITING = compiled(
     .order_by(_event.c.position)
 )
 # What a dead letter waits for: only its own tries leave it in doubt, and its session is no
-# reason to refuse it while that one is tried again, too.
+# reason to refuse it while that one is tried again, too. One that waits again since a rewind
+# goes in its turn, after what central lacks before it.
 TO_RETRY = compiled(
     _rows(
         _doubt.c.position.is_not(None),
         and_(_is_answer_of_refused, _dead_session.c.retry_wanted == constant(0)),
     )
     .join(_dead, _at(_dead, _event.c.position))
+    .outerjoin(_settled, _at(_settled, _event.c.position))
     .where(
+        or_(
+            _dead.c.position <= number_of_central("watermark"),
+            _settled.c.position.is_not(None),
+        ),
         _dead.c.position > bindparam("after"),
         _dead.c.retry_wanted == constant(1),
         _dead.c.discarded_at_us.is_(None),

@@ -44,11 +44,14 @@ FORGET_DELIVERIES = compiled(
 def rewind(connection: sqlite3.Connection, epoch: str, expected_sequence: int) -> bool:
     """Let all from `expected_sequence` of `epoch` on wait again, as far as it is held.
 
-    Returns whether anything waits now that did not; never for an epoch not known here, or a
-    number not given yet.
+    Returns whether anything waits now that did not; never for an epoch not known here, one of
+    which nothing is held any more, or a number not given yet.
     """
     extent = read_numbering(connection).find(epoch)
     if extent is None or expected_sequence > extent.last_sequence:
+        return False
+    if extent.last_position <= open_standing(connection).purged_through:
+        # Later epochs would be sent again for nothing, and at the next heartbeat once more.
         return False
     return rewind_to(connection, extent.base_position + max(expected_sequence, 1) - 1)
 

@@ -1,1 +1,1 @@
-"""What every database behind the receiver has to do: one suite, run on each of them."""
+"""What has to hold whoever does it: each suite is run on every one that claims to."""

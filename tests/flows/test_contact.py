@@ -20,10 +20,11 @@ from sync.transports.auth import NoCredentials
 from sync.transports.caller import Caller
 from sync.transports.http import Line, LineRules
 from sync.transports.sender import Sender
-from sync.wire import PROGRAM_PATH
+from sync.wire import HEARTBEATS_PATH, PROGRAM_PATH
 from tests.agent.store.outbox_rig import OutboxRig, outbox_on
 from tests.agent.store.parts import AT, session
 from tests.central import ScriptedCentral, faults
+from tests.central.ledger import EpochLedger
 from tests.central.terms import PROGRAM
 from tests.flows.shop import PATIENCE_SECONDS, Shop, shop_at
 
@@ -132,6 +133,59 @@ async def test_what_is_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
         async with contact_of(rig, central, rewound) as contact:
             await beats(central, contact, 2)
     assert not rewound.is_set()
+
+
+async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
+    tmp_path: Path,
+) -> None:
+    """Head office is a new one, say: the same lack is told at every heartbeat."""
+    rewound = asyncio.Event()
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * 24 * 3600)
+        await rig.outbox.renumber("epoch-1", 1)
+        await rig.capture(session("two"))
+        await rig.deliver_all()
+        while await rig.outbox.purge_once():
+            pass
+        central.ledger.epochs["epoch-2"] = EpochLedger(through=1)
+        async with contact_of(rig, central, rewound) as contact:
+            await beats(central, contact, 2)
+        assert await rig.positions() == []
+    assert not rewound.is_set()
+
+
+async def test_captures_get_a_new_epoch_where_head_office_has_more_than_is_held(
+    tmp_path: Path,
+) -> None:
+    """The file was restored from a copy, and the mark beside it is gone."""
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        await rig.deliver_all()
+        await rig.capture(session("two"))
+        central.ledger.epochs["epoch-1"] = EpochLedger(through=9)
+        async with contact_of(rig, central) as contact:
+            await beats(central, contact, 2)
+        assert await rig.capture(session("three")) == ["epoch-2/2"]
+        assert await rig.positions() == [2, 3]
+
+
+async def test_what_arrived_since_a_heartbeat_was_written_is_no_reason_for_a_new_epoch(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+
+        async def meanwhile(serve: faults.Serve) -> faults.Answer | faults.Lost:
+            await rig.capture(session("two"))
+            central.ledger.epochs["epoch-1"] = EpochLedger(through=2)
+            return await serve()
+
+        central.then(meanwhile, on=HEARTBEATS_PATH)
+        async with contact_of(rig, central) as contact:
+            await beats(central, contact, 2)
+        assert await rig.capture(session("three")) == ["epoch-1/3"]
 
 
 async def test_contact_goes_on_when_head_office_cannot_be_understood(tmp_path: Path) -> None:

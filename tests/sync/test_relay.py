@@ -1,7 +1,7 @@
 """When passes run, and what is said of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -45,7 +45,7 @@ class Queue:
 
     async def note_attempt(self, window: Window) -> None: ...
 
-    async def settle(self, judged: Sequence[Judged], doubtful: object = ()) -> None:
+    async def settle(self, window: Window, judged: Sequence[Judged], doubtful: object = ()) -> None:
         done = {one.event.position for one in judged}
         self.waiting = [one for one in self.waiting if one.position not in done]
 
@@ -64,12 +64,14 @@ class Central:
     def __init__(self) -> None:
         self.says: Stop | None = None
         self.fault: Exception | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
         self.windows: list[int] = []
         self.tried = asyncio.Event()
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
         self.windows.append(len(window.events))
         self.tried.set()
+        self.meanwhile()
         if self.fault:
             raise self.fault
         if self.says is not None:
@@ -165,6 +167,48 @@ async def test_captures_do_not_hammer_a_central_that_is_down() -> None:
         assert len(central.windows) == 1
     assert (status.trouble, status.failures) == ("no answer", 1)
     assert status.next_try_at is not None
+
+
+@pytest.mark.parametrize("fault", [None, ZeroDivisionError()])
+async def test_captures_during_a_pass_that_fails_do_not_begin_the_next_one(
+    fault: Exception | None,
+) -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    central.says, central.fault = DOWN, fault
+    async with relaying(queue, central, watch) as relay:
+        central.meanwhile = relay.wake
+        await watch.sees(RelayState.RETRYING)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(central.windows) == 1
+
+
+async def test_who_asks_during_a_pass_that_fails_gets_another_one_at_once() -> None:
+    queue, central = Queue(1), Central()
+    central.says = DOWN
+    async with relaying(queue, central, Watch()) as relay:
+
+        def relent() -> None:
+            central.says = None
+
+        def ask() -> None:
+            central.meanwhile = relent
+            relay.try_now()
+
+        central.meanwhile = ask
+        await is_empty(queue, central)
+
+
+async def test_failures_are_counted_from_pass_to_pass_until_something_gets_through() -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    central.says = DOWN
+    async with relaying(queue, central, watch, wait_seconds=0.001) as relay:
+        while relay.status.failures < 3:
+            await central.is_tried()
+        central.says = None
+        await is_empty(queue, central)
+        await watch.sees(RelayState.IDLE)
+        assert relay.status.failures == 0
 
 
 async def test_after_a_failure_one_event_goes_first_and_then_the_flood() -> None:

@@ -81,7 +81,9 @@ class Model:
 
     def to_retry(self) -> list[Kept]:
         """Return what a pass must try again, in order."""
-        return [kept for _, kept in sorted(self.held.items()) if kept.retry_wanted]
+        return [
+            kept for _, kept in sorted(self.held.items()) if kept.retry_wanted and kept.is_settled
+        ]
 
     def is_doubtful(self, kept: Kept, *, again: bool) -> bool:
         """Tell whether central may have it already."""
@@ -130,7 +132,8 @@ class Model:
 
     def rewind(self, epoch: str, expected: int) -> bool:
         """Let events wait again; say whether any did not."""
-        if expected > len([r for r in self.receipts.values() if r.epoch == epoch]):
+        count = len([r for r in self.receipts.values() if r.epoch == epoch])
+        if expected > count or self.bases[epoch] + count <= self.purged_through:
             return False
         return self._rewind_to(self.bases[epoch] + max(expected, 1) - 1)
 

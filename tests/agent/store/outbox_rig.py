@@ -66,11 +66,16 @@ class OutboxRig:
 
     async def deliver(self, *events: OutboxEvent) -> None:
         """Settle `events` as delivered."""
-        await self.outbox.settle(judged(events))
+        await self._settle(judged(events))
 
     async def refuse(self, *events: OutboxEvent, verdict: Refused = REFUSED) -> None:
         """Settle `events` as refused."""
-        await self.outbox.settle([Judged(event, verdict) for event in events])
+        await self._settle([Judged(event, verdict) for event in events])
+
+    async def _settle(self, judged: Sequence[Judged]) -> None:
+        current = await self.outbox.read(Portion(1, 1))
+        events = [one.event for one in judged]
+        await self.outbox.settle(Window(current.epoch, 1, events), judged)
 
     async def deliver_all(self) -> None:
         """Settle all that waits as delivered."""

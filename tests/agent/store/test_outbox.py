@@ -110,8 +110,9 @@ async def test_what_is_delivered_ahead_waits_no_more_and_is_swallowed_later(
 
 
 async def test_a_refused_event_is_set_aside_and_the_rest_goes_on(rig: OutboxRig) -> None:
-    one, two, *_ = (await rig.window()).events
-    await rig.outbox.settle([Judged(one, DELIVERED), Judged(two, REFUSED)])
+    window = await rig.window()
+    one, two, *_ = window.events
+    await rig.outbox.settle(window, [Judged(one, DELIVERED), Judged(two, REFUSED)])
     assert standing(rig) == (2, [])
     assert await rig.positions() == [3, 4]
     said = "SELECT position, error_code, error_message, http_status FROM dead_letter"
@@ -187,7 +188,7 @@ async def test_what_was_sent_without_an_answer_stays_in_doubt(rig: OutboxRig) ->
     window = await rig.window()
     await rig.outbox.note_attempt(window)
     one, two, three, _ = window.events
-    await rig.outbox.settle(judged([one]), [two, three])
+    await rig.outbox.settle(window, judged([one]), [two, three])
     assert {e.position: e.is_doubtful for e in (await rig.window()).events} == {
         2: True,
         3: True,

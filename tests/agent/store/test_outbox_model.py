@@ -128,7 +128,7 @@ class OutboxMachine(RuleBasedStateMachine):
         outcomes = [(event, data.draw(VERDICTS)) for event in window.events]
         judged = [Judged(event, said) for event, said in outcomes if isinstance(said, Verdict)]
         doubtful = [event for event, said in outcomes if said == DOUBTFUL]
-        self.run(self.rig.outbox.settle(judged, doubtful))
+        self.run(self.rig.outbox.settle(window, judged, doubtful))
         verdicts = {one.event.position: one.verdict for one in judged}
         self.model.settle(verdicts, [event.position for event in doubtful])
 

@@ -1,0 +1,64 @@
+"""A database set aside while a window is under way: the fresh one has other events."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.store.store import Store
+from agent.store.troubles import StorageDamaged
+from sync.outbox import OutboxUnavailable, Window
+from tests.agent.store.outbox_rig import OutboxRig, judged, outbox_on
+from tests.agent.store.parts import query, session
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
+    """Run an outbox with three sessions."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"), session("three"))
+        yield rig
+
+
+async def replaced(rig: OutboxRig) -> Window:
+    """Return a window of the file of before, which was set aside meanwhile."""
+    window = await rig.window()
+
+    def find_damage(_store: Store) -> None:
+        raise StorageDamaged("a page is damaged")
+
+    with pytest.raises(StorageDamaged):
+        await rig.writer.run(find_damage)
+    return window
+
+
+async def test_what_central_took_of_the_old_file_settles_nothing_in_the_fresh_one(
+    rig: OutboxRig,
+) -> None:
+    window = await replaced(rig)
+    await rig.capture(session("four"))
+    with pytest.raises(OutboxUnavailable):
+        await rig.outbox.settle(window, judged(window.events), window.events)
+    assert await rig.capture(session("five")) == ["epoch-2/2"]
+    assert await rig.positions() == [1, 2]
+
+
+async def test_what_is_tried_of_the_old_file_leaves_nothing_in_doubt_in_the_fresh_one(
+    rig: OutboxRig,
+) -> None:
+    window = await replaced(rig)
+    await rig.capture(session("four"))
+    with pytest.raises(OutboxUnavailable):
+        await rig.outbox.note_attempt(window)
+    assert not any(event.is_doubtful for event in (await rig.window()).events)
+    assert query(rig.directory, "SELECT * FROM doubt") == []
+
+
+async def test_a_window_of_an_epoch_that_was_cut_short_is_settled_all_the_same(
+    rig: OutboxRig,
+) -> None:
+    """The positions are the file's own, whatever head office calls them now."""
+    window = await rig.window()
+    await rig.outbox.renumber(window.epoch, 0)
+    await rig.outbox.settle(window, judged(window.events))
+    assert await rig.positions() == []

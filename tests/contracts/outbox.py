@@ -1,0 +1,176 @@
+"""What every outbox does for a pass: `sync.outbox.Outbox`, told by what a pass relies on.
+
+A test class of each implementation inherits `OutboxContract` and has a fixture `shelf`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pytest
+
+from sync.outbox import Judged, Outbox, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.outcomes import Refused
+from tests.agent.store.outbox_rig import judged
+
+PLENTY = Portion(events=100, max_bytes=2**30)
+REFUSED = Refused("CODE", "a reason", 400)
+UNKNOWN = Window("an epoch of another file", 1, ())
+
+
+class Shelf(Protocol):
+    """An outbox, and what others than a pass do to it."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outbox itself."""
+
+    async def capture_sessions(self, count: int) -> None:
+        """Add so many sessions; the first one is at position 1."""
+
+    async def want_retry(self, sequence: int) -> None:
+        """Have the dead letter under this number of the current epoch tried again."""
+
+
+async def waiting(shelf: Shelf) -> list[int]:
+    return positions(await shelf.outbox.read(PLENTY))
+
+
+async def retries(shelf: Shelf) -> list[int]:
+    return positions(await shelf.outbox.read_retries(PLENTY))
+
+
+def positions(window: Window) -> list[int]:
+    return [event.position for event in window.events]
+
+
+async def settle(shelf: Shelf, window: Window, *delivered: OutboxEvent) -> None:
+    await shelf.outbox.settle(window, judged(delivered))
+
+
+async def refuse(shelf: Shelf, window: Window, events: Sequence[OutboxEvent]) -> None:
+    await shelf.outbox.settle(window, [Judged(event, REFUSED) for event in events])
+
+
+class OutboxContract:
+    """Each test begins with five sessions that wait, at the positions 1 to 5."""
+
+    @pytest.fixture(autouse=True)
+    async def five_sessions(self, shelf: Shelf) -> None:
+        await shelf.capture_sessions(5)
+
+    async def test_what_waits_is_read_lowest_first_and_as_much_as_asked_for(
+        self, shelf: Shelf
+    ) -> None:
+        assert positions(await shelf.outbox.read(Portion(3, 2**30))) == [1, 2, 3]
+        assert positions(await shelf.outbox.read(Portion(3, 2**30), after=3)) == [4, 5]
+
+    async def test_one_event_is_read_however_large_it_is(self, shelf: Shelf) -> None:
+        assert positions(await shelf.outbox.read(Portion(3, 1))) == [1]
+
+    async def test_window_names_its_epoch_and_the_numbers_in_it(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
+        assert [event.sequence for event in window.events] == [1, 2, 3, 4, 5]
+
+    async def test_end_of_what_waits_is_a_window_without_events(self, shelf: Shelf) -> None:
+        assert not (await shelf.outbox.read(PLENTY, after=5)).events
+
+    async def test_reading_changes_nothing(self, shelf: Shelf) -> None:
+        assert await waiting(shelf) == await waiting(shelf) == [1, 2, 3, 4, 5]
+
+    async def test_what_was_judged_waits_no_more_and_all_else_does(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await settle(shelf, window, window.events[1], window.events[3])
+        assert await waiting(shelf) == [1, 3, 5]
+
+    async def test_settling_twice_changes_nothing(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await settle(shelf, window, *window.events[:2])
+        await settle(shelf, window, *window.events[:2])
+        assert await waiting(shelf) == [3, 4, 5]
+
+    async def test_refused_event_is_tried_again_only_when_somebody_wants_it(
+        self, shelf: Shelf
+    ) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await refuse(shelf, window, window.events[1:3])
+        assert await retries(shelf) == []
+        await shelf.want_retry(3)
+        assert (await waiting(shelf), await retries(shelf)) == ([1, 4, 5], [3])
+
+    async def test_retry_ends_with_the_verdict_on_it(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await refuse(shelf, window, window.events[:2])
+        for sequence in (1, 2):
+            await shelf.want_retry(sequence)
+        one, two = (await shelf.outbox.read_retries(PLENTY)).events
+        await settle(shelf, window, one)
+        await refuse(shelf, window, [two])
+        assert await retries(shelf) == []
+
+    async def test_what_was_sent_without_an_answer_is_in_doubt(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await shelf.outbox.note_attempt(window)
+        one, two, *_ = window.events
+        await shelf.outbox.settle(window, judged([one]), [two])
+        doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
+        assert doubts == [True, False, False, False]
+
+    async def test_window_whose_outcome_was_never_settled_is_in_doubt_as_a_whole(
+        self, shelf: Shelf
+    ) -> None:
+        await shelf.outbox.note_attempt(await shelf.outbox.read(Portion(2, 2**30)))
+        doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
+        assert doubts == [True, True, False, False, False]
+
+    async def test_rewind_lets_all_from_there_on_wait_again(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await settle(shelf, window, *window.events)
+        assert await shelf.outbox.rewind("epoch-1", 3)
+        assert await waiting(shelf) == [3, 4, 5]
+
+    @pytest.mark.parametrize(
+        ("epoch", "expected"), [("epoch-1", 3), ("epoch-1", 6), (UNKNOWN.epoch, 1)]
+    )
+    async def test_rewind_says_where_nothing_waits_that_did_not_before(
+        self, shelf: Shelf, epoch: str, expected: int
+    ) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await settle(shelf, window, *window.events[:2])
+        assert not await shelf.outbox.rewind(epoch, expected)
+        assert await waiting(shelf) == [3, 4, 5]
+
+    async def test_dead_letter_that_waits_again_after_a_rewind_goes_in_its_turn(
+        self, shelf: Shelf
+    ) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await settle(shelf, window, *window.events[:3])
+        await refuse(shelf, window, window.events[3:])
+        await shelf.want_retry(4)
+        await shelf.outbox.rewind("epoch-1", 2)
+        assert (await waiting(shelf), await retries(shelf)) == ([2, 3, 4, 5], [])
+
+    async def test_renumbering_moves_what_follows_into_an_epoch_that_begins_at_one(
+        self, shelf: Shelf
+    ) -> None:
+        await shelf.outbox.renumber("epoch-1", 3)
+        first = await shelf.outbox.read(PLENTY)
+        second = await shelf.outbox.read(PLENTY, after=3)
+        assert (first.epoch, positions(first)) == ("epoch-1", [1, 2, 3])
+        assert (second.epoch, [e.sequence for e in second.events]) == ("epoch-2", [1, 2])
+
+    async def test_renumbering_lets_what_moved_wait_again(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await settle(shelf, window, *window.events)
+        await shelf.outbox.renumber("epoch-1", 3)
+        assert await waiting(shelf) == [4, 5]
+
+    async def test_window_of_another_outbox_is_neither_noted_nor_settled(
+        self, shelf: Shelf
+    ) -> None:
+        events = (await shelf.outbox.read(PLENTY)).events
+        with pytest.raises(OutboxUnavailable):
+            await shelf.outbox.note_attempt(Window(UNKNOWN.epoch, 1, events))
+        with pytest.raises(OutboxUnavailable):
+            await settle(shelf, UNKNOWN, *events)
+        assert await waiting(shelf) == [1, 2, 3, 4, 5]

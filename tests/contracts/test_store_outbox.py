@@ -1,0 +1,36 @@
+"""The agent's outbox, on a real file, does what a pass relies on."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sync.outbox import Outbox
+from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+from tests.agent.store.parts import session
+from tests.contracts.outbox import OutboxContract
+
+
+@dataclass
+class StoreShelf:
+    """The rig, as the contract knows it."""
+
+    rig: OutboxRig
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.rig.outbox
+
+    async def capture_sessions(self, count: int) -> None:
+        await self.rig.capture(*(session(f"s{number}") for number in range(1, count + 1)))
+
+    async def want_retry(self, sequence: int) -> None:
+        assert await self.rig.outbox.dead_letters.retry("epoch-1", sequence)
+
+
+class TestStoreOutbox(OutboxContract):
+    @pytest.fixture
+    async def shelf(self, tmp_path: Path) -> AsyncIterator[StoreShelf]:
+        async with outbox_on(tmp_path) as rig:
+            yield StoreShelf(rig)

@@ -1,0 +1,131 @@
+"""An outbox in memory: the model that the real one is held against, behind the pass's port."""
+
+import asyncio
+from collections.abc import Sequence
+
+from agent.store.facts import Receipt
+from sync.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.wire import EventType
+from tests.agent.store.outbox_model import Kept, Model
+
+
+class FakeOutbox:
+    """Passes `tests.contracts.outbox` as the real one does.
+
+    `unavailable` makes every call fail until it is taken back; `settling` holds back what is
+    settled until it is set; `calls` are the names of the calls, in order.
+    """
+
+    def __init__(self) -> None:
+        self.model = Model()
+        self.unavailable: str | None = None
+        self.settling = asyncio.Event()
+        self.settling.set()
+        self.calls: list[str] = []
+        self._names = 0
+
+    async def capture_sessions(self, count: int) -> None:
+        """Add so many sessions."""
+        for _ in range(count):
+            self.capture_session()
+
+    def capture_session(self) -> int:
+        """Add a session; return its position."""
+        self._names += 1
+        self.model.capture(f"s{self._names}", None, None)
+        return self.model.last_position
+
+    def capture_answer(self, session: int) -> int:
+        """Add an answer to the session at this position; return its own."""
+        kept = self.model.held[session]
+        self.model.capture(kept.name, session, "guest@example.com")
+        return self.model.last_position
+
+    async def want_retry(self, sequence: int) -> None:
+        """Have a dead letter of the current epoch tried again."""
+        wanted = Receipt(self.model.current, sequence)
+        (position,) = (at for at, receipt in self.model.receipts.items() if receipt == wanted)
+        assert self.model.retry(self.model.held[position])
+
+    @property
+    def outbox(self) -> "FakeOutbox":
+        """It is its own shelf."""
+        return self
+
+    @property
+    def waiting(self) -> list[int]:
+        """Where the events stand that wait."""
+        return [kept.position for kept in self.model.waiting()]
+
+    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+        """Return the lowest events that are not settled, of one epoch, from above `after`."""
+        self._call("read")
+        return self._window(self.model.waiting(), portion, after, again=False)
+
+    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+        """Return the dead letters that are to be tried again, of one epoch, above `after`."""
+        self._call("read_retries")
+        return self._window(self.model.to_retry(), portion, after, again=True)
+
+    async def note_attempt(self, window: Window) -> None:
+        """Note what is about to be tried."""
+        self._call("note_attempt", window)
+        self.model.attempt([self.model.held[event.position] for event in window.events])
+
+    async def settle(
+        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+    ) -> None:
+        """Keep what became of a window."""
+        await self.settling.wait()
+        self._call("settle", window)
+        verdicts = {one.event.position: one.verdict for one in judged}
+        self.model.settle(verdicts, [event.position for event in doubtful])
+
+    async def rewind(self, epoch: str, expected_sequence: int) -> bool:
+        """Let all from there on wait again."""
+        self._call("rewind")
+        return epoch in self.model.bases and self.model.rewind(epoch, expected_sequence)
+
+    async def renumber(self, epoch: str, after_sequence: int) -> None:
+        """Begin a new epoch."""
+        self._call("renumber")
+        self.model.renumber(epoch, after_sequence, f"epoch-{len(self.model.bases) + 1}")
+
+    def _call(self, name: str, window: Window | None = None) -> None:
+        self.calls.append(name)
+        if self.unavailable is not None:
+            raise OutboxUnavailable(self.unavailable)
+        if window is not None and window.epoch not in self.model.bases:
+            raise OutboxUnavailable("another outbox")
+
+    def _window(self, found: list[Kept], portion: Portion, after: int, *, again: bool) -> Window:
+        above = [kept for kept in found if kept.position > after][: portion.events]
+        if not above:
+            return Window(self.model.current, 1, ())
+        epoch, size = self.model.receipts[above[0].position].epoch, 0
+        events: list[OutboxEvent] = []
+        for kept in above:
+            size += len(kept.body)
+            is_over = bool(events) and size > portion.max_bytes
+            if is_over or self.model.receipts[kept.position].epoch != epoch:
+                break
+            events.append(self._event(kept, again=again))
+        base = max(self.model.purged_through - self.model.bases[epoch], 0) + 1
+        return Window(epoch, base, events)
+
+    def _event(self, kept: Kept, *, again: bool) -> OutboxEvent:
+        return OutboxEvent(
+            position=kept.position,
+            sequence=self.model.receipts[kept.position].sequence,
+            type=EventType.EMAIL_ANSWERED if kept.is_answer else EventType.SESSION_STARTED,
+            session=kept.session,
+            correlation_id=kept.name,
+            occurred_at_us=0,
+            monotonic_us=0,
+            boot_id="boot-1",
+            query_locale=None,
+            body=kept.body,
+            is_erased=kept.is_erased,
+            is_doubtful=self.model.is_doubtful(kept, again=again),
+            session_refused=self.model.session_refused(kept, again=again),
+        )
