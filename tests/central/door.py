@@ -102,7 +102,8 @@ class Door:
         async with self._came:
             self._came.notify_all()
         answer = await self._met(request)
-        assert raw.transport is not None
+        if raw.transport is None:  # its client has not waited for it
+            return web.Response()
         if isinstance(answer, Lost):
             end(raw.transport, reset=answer.reset)
             return web.Response()

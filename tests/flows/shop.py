@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.config.delivery import CentralSettings, SyncSettings
-from agent.config.settings import RetentionSettings
-from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
+from agent.config.settings import RetentionSettings, StoreSettings
+from tests.agent.agent_under_test import Agent, Clock, agent_under_test, settings_in
 from tests.central import ScriptedCentral
 from tests.crash.ledger import Ledger
-from tests.till.load import Crowd
+from tests.flows.receivers import STORE, TILL
+from tests.flows.ways import Way
 
 PATIENCE_SECONDS = 30.0
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.05
 # Waits as short as the settings allow: a test is about what happens and not about how long.
 QUICK = SyncSettings(
     interval_seconds=1,
@@ -36,17 +37,7 @@ class Shop:
 
     async def trade(self, customers: int, tills: int = 4) -> None:
         """Have so many customers served, each with a session and an address."""
-        crowd = Crowd(
-            self.agent.address.host,
-            self.agent.address.port,
-            pairs=self.ledger.customers(customers),
-            on_acknowledged=self.ledger.acknowledge,
-            on_refused=self.ledger.refuse,
-        )
-        await crowd.open(tills)
-        assert await crowd.finished(PATIENCE_SECONDS)
-        assert not crowd.in_doubt
-        assert not self.ledger.refused
+        await trade_at(self.agent.address.port, self.ledger, customers, tills)
 
     async def status(self) -> dict[str, object]:
         """Return the agent's status."""
@@ -90,6 +81,14 @@ class Shop:
             raise AssertionError(f"not {wanted} in time: {status}") from None
 
 
+async def trade_at(port: int, ledger: Ledger, customers: int, tills: int = 4) -> None:
+    """Have so many customers served by the agent at a port, and every one of them."""
+    crowd = await ledger.open_tills(port, tills, customers)
+    assert await crowd.finished(PATIENCE_SECONDS)
+    assert not crowd.in_doubt
+    assert not ledger.refused
+
+
 @asynccontextmanager
 async def shop_at(
     directory: Path,
@@ -99,16 +98,44 @@ async def shop_at(
     *,
     sync: SyncSettings = QUICK,
     keeps_addresses: bool = False,
+    token_file: Path | None = None,
+    till_id: str = TILL,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Shop]:
     """Open a shop whose agent delivers to `url`; its data stays in `directory`.
 
-    A `ledger` goes on; `keeps_addresses` for a day after their delivery.
+    A `ledger` goes on; `keeps_addresses` for a day after their delivery. With a `token_file`
+    the agent proves that it is this store's `till_id`.
     """
-    central = CentralSettings.model_validate({"url": url, "protocol": protocol})
-    retention = RetentionSettings(email_days_after_delivery=int(keeps_addresses))
-    settings = settings_in(directory, central=central, sync=sync, retention=retention)
-    async with agent_under_test(settings) as agent:
+    auth = {"kind": "bearer", "token_file": token_file} if token_file else {}
+    central = {"url": url, "protocol": protocol, "auth": auth}
+    settings = settings_in(
+        directory,
+        store=StoreSettings(store_id=STORE, till_id=till_id),
+        central=CentralSettings.model_validate(central),
+        sync=sync,
+        retention=RetentionSettings(email_days_after_delivery=int(keeps_addresses)),
+    )
+    async with agent_under_test(settings, clock) as agent:
         yield Shop(agent, ledger or Ledger())
+
+
+@asynccontextmanager
+async def capturing_in(directory: Path, ledger: Ledger) -> AsyncIterator[Shop]:
+    """Open a shop whose agent knows of no head office."""
+    async with agent_under_test(settings_in(directory)) as agent:
+        yield Shop(agent, ledger)
+
+
+@asynccontextmanager
+async def shop_on(
+    way: Way, directory: Path, ledger: Ledger | None = None, *, sync: SyncSettings = QUICK
+) -> AsyncIterator[Shop]:
+    """Open a shop whose agent delivers over `way`."""
+    async with shop_at(
+        directory, way.door.url, way.protocol, ledger, sync=sync, token_file=way.token_file
+    ) as shop:
+        yield shop
 
 
 def _says(status: dict[str, object], wanted: dict[str, object]) -> bool:
