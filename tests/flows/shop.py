@@ -2,21 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from agent.config.delivery import CentralSettings, SyncSettings
 from agent.config.settings import RetentionSettings, StoreSettings
-from tests.agent.agent_under_test import Agent, Clock, agent_under_test, settings_in
-from tests.central import ScriptedCentral
+from agent.store.facts import Moment
+from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
 from tests.crash.ledger import Ledger
 from tests.flows.receivers import STORE, TILL
 from tests.flows.ways import Way
 
 PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
+_T = TypeVar("_T")
 # Waits as short as the settings allow: a test is about what happens and not about how long.
 QUICK = SyncSettings(
     interval_seconds=1,
@@ -47,14 +49,6 @@ class Shop:
         """Wait until nothing waits for head office; return the status then."""
         return await self.until(waiting=0)
 
-    async def until_at(self, central: ScriptedCentral, records: int) -> None:
-        """Wait until head office has so many records."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                if len(central.ledger.records) >= records:
-                    return
-                await asyncio.sleep(_LOOK_SECONDS)
-
     async def dead_letters(self) -> list[dict[str, object]]:
         """Return what head office refused."""
         answer = await self.agent.get("/agent/v1/dead-letters")
@@ -81,6 +75,15 @@ class Shop:
             raise AssertionError(f"not {wanted} in time: {status}") from None
 
 
+async def until_there(records: Callable[[], list[_T]], count: int) -> list[_T]:
+    """Wait until head office has so many records; return them."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            if len(there := records()) >= count:
+                return there
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
 async def trade_at(port: int, ledger: Ledger, customers: int, tills: int = 4) -> None:
     """Have so many customers served by the agent at a port, and every one of them."""
     crowd = await ledger.open_tills(port, tills, customers)
@@ -100,7 +103,7 @@ async def shop_at(
     keeps_addresses: bool = False,
     token_file: Path | None = None,
     till_id: str = TILL,
-    clock: Clock | None = None,
+    clock: Callable[[], Moment] | None = None,
 ) -> AsyncIterator[Shop]:
     """Open a shop whose agent delivers to `url`; its data stays in `directory`.
 
@@ -121,9 +124,11 @@ async def shop_at(
 
 
 @asynccontextmanager
-async def capturing_in(directory: Path, ledger: Ledger) -> AsyncIterator[Shop]:
+async def capturing_in(
+    directory: Path, ledger: Ledger, *, clock: Callable[[], Moment] | None = None
+) -> AsyncIterator[Shop]:
     """Open a shop whose agent knows of no head office."""
-    async with agent_under_test(settings_in(directory)) as agent:
+    async with agent_under_test(settings_in(directory), clock) as agent:
         yield Shop(agent, ledger)
 
 
