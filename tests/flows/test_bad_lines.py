@@ -12,7 +12,7 @@ from tests.flows.shop import QUICK, shop_on
 from tests.flows.verdict import judge
 from tests.flows.ways import WAYS, Every, way_to
 
-CUSTOMERS = 40
+CUSTOMERS = 25
 # Small enough that there are many requests for faults to meet.
 IN_SMALL_BATCHES = QUICK.model_copy(update={"batch_events": 10})
 BRIEF: dict[str, Fault] = {
@@ -41,7 +41,7 @@ LASTING: dict[str, Fault] = {
     "slower than the timeout": faults.slow(1.2),
 }
 WEATHER = [
-    *(pytest.param(Every(2, fault, at_most=4), id=name) for name, fault in BRIEF.items()),
+    *(pytest.param(Every(2, fault, at_most=3), id=name) for name, fault in BRIEF.items()),
     *(pytest.param(Every(3, fault, at_most=1), id=name) for name, fault in LASTING.items()),
 ]
 

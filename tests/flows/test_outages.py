@@ -20,7 +20,7 @@ from tests.flows.shop import PATIENCE_SECONDS, shop_at, shop_on, trade_at
 from tests.flows.verdict import judge
 from tests.flows.ways import WAYS, Way, way_to
 
-CUSTOMERS = 60
+CUSTOMERS = 30
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 _LOOK_SECONDS = 0.01
 _WAITING = """
