@@ -22,6 +22,7 @@ _WORDS = {
     "changed": "changed",
     "out_of_order": "out of order",
 }
+_GOOD = {"captured", "acknowledged", "at_head_office"}
 _KEPT = "Every promise was kept."
 _BROKEN = "A PROMISE WAS BROKEN"
 
@@ -66,6 +67,3 @@ def _wrong(verdict: "Verdict") -> str:
     if verdict.acknowledged < verdict.captured:
         parts.insert(0, f"{verdict.captured - verdict.acknowledged:,} not acknowledged")
     return ", ".join(parts) or "no till was served"
-
-
-_GOOD = {"captured", "acknowledged", "at_head_office"}
