@@ -182,6 +182,8 @@ class Relay:
 
     def _stumbled(self, trouble: str, detail: str) -> None:
         """Try again soon after what is not central's fault: no wait grows from it."""
+        self.totals.passes += 1
+        self.totals.failed_passes += 1
         self._try_after(_OWN_TROUBLE_SECONDS)
         self._note(
             RelayStatus(

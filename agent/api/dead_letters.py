@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.problems import ErrorCode, Problem, problem_of_status
+from agent.api.problems import ErrorCode, Problem
 from agent.api.times import iso_time
 from agent.store.dead_letters import DeadLetter, DeadLetters
 from agent.store.facts import Receipt
@@ -66,14 +66,14 @@ async def discard_letter(request: web.Request) -> web.Response:
 
 async def _decide(letter: DeadLetter, decision: Callable[[str, int], Awaitable[bool]]) -> None:
     if not await _of(decision(letter.receipt.epoch, letter.receipt.sequence)):
-        raise problem_of_status(HTTPStatus.NOT_FOUND)
+        raise _not_there()
 
 
 async def _found(request: web.Request) -> DeadLetter:
     receipt = _receipt("{epoch}/{sequence}".format_map(request.match_info))
     letter = await _of(_letters(request).find(receipt.epoch, receipt.sequence))
     if letter is None or letter.discarded_at_us is not None:
-        raise problem_of_status(HTTPStatus.NOT_FOUND)
+        raise _not_there()
     return letter
 
 
@@ -86,6 +86,14 @@ def _receipt(place: str) -> Receipt:
             ErrorCode.INVALID_REQUEST,
         )
     return Receipt(found[1], int(found[2]))
+
+
+def _not_there() -> Problem:
+    return Problem(
+        HTTPStatus.NOT_FOUND,
+        "No dead letter has this number: it was delivered or given up, or never refused",
+        ErrorCode.NOT_FOUND,
+    )
 
 
 def _letters(request: web.Request) -> DeadLetters:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import delivery, drill
+from agent.cli import dead_letters, drill, sync
 from agent.cli.arguments import (
     NAME,
     ConfigFile,
@@ -116,5 +116,5 @@ def status(
 
 
 app.command("drill")(drill.drill)
-app.command("sync")(delivery.sync)
-app.add_typer(delivery.dead_letters, name="dead-letters")
+app.command("sync")(sync.sync)
+app.add_typer(dead_letters.dead_letters, name="dead-letters")

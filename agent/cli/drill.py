@@ -1,9 +1,6 @@
-"""The command that rehearses a day, and how it is shown."""
+"""The command that rehearses a day with real parts, and says how it went."""
 
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +10,7 @@ import typer
 from agent.cli.arguments import NAME, ExitCode
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from agent.drill.day import Scene, Watch
-    from agent.drill.verdict import Verdict
+    from agent.drill import Verdict
 
 _WORDS = {
     "captured": "asked for by the tills",
@@ -24,9 +18,13 @@ _WORDS = {
     "at_head_office": "at head office",
     "lost": "lost",
     "doubled": "doubled",
+    "foreign": "asked for by no till",
     "changed": "changed",
     "out_of_order": "out of order",
 }
+_GOOD = {"captured", "acknowledged", "at_head_office"}
+_KEPT = "Every promise was kept."
+_BROKEN = "A PROMISE WAS BROKEN"
 
 
 def drill(
@@ -39,11 +37,11 @@ def drill(
     """
     import asyncio  # noqa: PLC0415 - keeps --help quick
 
-    from agent.drill.day import DAY, FAST, rehearse  # noqa: PLC0415 - as above
-    from agent.drill.parts import PartFailed  # noqa: PLC0415 - as above
+    from agent.cli.stage import stage  # noqa: PLC0415 - as above
+    from agent.drill import DAY, FAST, PartFailed, rehearse  # noqa: PLC0415 - as above
 
     try:
-        with tempfile.TemporaryDirectory(prefix="loyalty-drill-") as scratch, _stage() as watch:
+        with tempfile.TemporaryDirectory(prefix="loyalty-drill-") as scratch, stage() as watch:
             verdict = asyncio.run(rehearse(Path(scratch), FAST if fast else DAY, watch))
     except PartFailed as failed:
         typer.echo(f"{NAME}: the drill could not be held: {failed}", err=True)
@@ -52,47 +50,20 @@ def drill(
     raise typer.Exit(ExitCode.FINE if verdict.is_good else ExitCode.TROUBLE)
 
 
-@contextmanager
-def _stage() -> Iterator["Watch"]:
-    """Give what shows a scene: live on a terminal, one line an act in a pipe."""
-    if not sys.stdout.isatty():
-        yield _Lines().show
-        return
-    from rich.live import Live  # noqa: PLC0415 - slow to load, needed on a terminal only
-
-    with Live(refresh_per_second=8) as live:
-        yield lambda scene: live.update(_picture(scene))
-
-
-class _Lines:
-    """Prints each act once."""
-
-    def __init__(self) -> None:
-        self._printed = 0
-
-    def show(self, scene: "Scene") -> None:
-        for act in scene.acts[self._printed :]:
-            typer.echo(act)
-        self._printed = len(scene.acts)
-
-
-def _picture(scene: "Scene") -> "RenderableType":
-    from rich.console import Group  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    acts = [Text(f"  {act}", style="dim") for act in scene.acts[:-1]]
-    now = [Text(f"> {act}", style="bold") for act in scene.acts[-1:]]
-    waiting = max(0, scene.acknowledged - scene.at_head_office)
-    numbers = Text(
-        f"\n  acknowledged {scene.acknowledged:>6,}   at head office {scene.at_head_office:>6,}"
-        f"   on the way {waiting:>6,}\n"
-    )
-    return Group(*acts, *now, numbers)
-
-
 def _print(verdict: "Verdict") -> None:
-    from agent.cli.printing import print_values  # noqa: PLC0415 - as above
+    from agent.cli.printing import print_values  # noqa: PLC0415 - keeps --help quick
 
-    values = {_WORDS[name]: value for name, value in asdict(verdict).items()}
-    values["verdict"] = "every promise was kept" if verdict.is_good else "A PROMISE WAS BROKEN"
-    print_values("Verdict", values)
+    print_values("\nVerdict", {_WORDS[name]: value for name, value in asdict(verdict).items()})
+    if verdict.is_good:
+        typer.secho(f"\n{_KEPT}", bold=True, fg="green")
+    else:
+        typer.secho(f"\n{_BROKEN}: {_wrong(verdict)}.", bold=True, fg="red")
+
+
+def _wrong(verdict: "Verdict") -> str:
+    """Name what should be 0 and is not."""
+    counts = {name: count for name, count in asdict(verdict).items() if count}
+    parts = [f"{counts[name]:,} {_WORDS[name]}" for name in counts if name not in _GOOD]
+    if verdict.acknowledged < verdict.captured:
+        parts.insert(0, f"{verdict.captured - verdict.acknowledged:,} not acknowledged")
+    return ", ".join(parts) or "no till was served"

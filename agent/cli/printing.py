@@ -29,23 +29,28 @@ def print_values(title: str, values: Mapping[str, object]) -> None:
         typer.echo(f"{name}: {text}")
 
 
-def print_rows(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows of the same names: a table on a terminal, else a line each, parted by tabs."""
-    texts = [{name: _text(value) for name, value in row.items()} for row in rows]
+def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
+    """Print entries of the same names: in a pipe a line each, parted by tabs.
+
+    On a terminal the first two values stand on a line by themselves, short enough for any
+    width, and the others below.
+    """
+    texts = [[_text(value) for value in entry.values()] for entry in entries]
     if not sys.stdout.isatty():
-        for row in texts:
-            typer.echo("\t".join(row.values()))
+        for text in texts:
+            typer.echo("\t".join(text))
         return
     from rich.console import Console  # noqa: PLC0415 - slow to load, needed on a terminal only
-    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.padding import Padding  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    for name in texts[0]:
-        table.add_column(name, overflow="fold")
-    for row in texts:
-        table.add_row(*map(Text, row.values()))
-    Console().print(table)
+    console = Console()
+    console.print(Text(title, style="bold"))
+    for entry, (first, second, *others) in zip(entries, texts, strict=True):
+        named = zip(list(entry)[2:], others, strict=True)
+        below = ", ".join(f"{name}: {text}" for name, text in named)
+        console.print(Text.assemble((first, "bold"), f"  {second}"), soft_wrap=True)
+        console.print(Padding(Text(below), (0, 0, 0, 4)))
 
 
 class Countdown:

@@ -4,7 +4,8 @@ Three tills, an agent and a receiver in processes of their own, and a line betwe
 can be cut. What the tills were promised is held against what head office then has.
 """
 
-from agent.drill.day import Length, rehearse
+from agent.drill.day import DAY, FAST, Length, rehearse
+from agent.drill.parts import PartFailed
 from agent.drill.verdict import Verdict
 
-__all__ = ["Length", "Verdict", "rehearse"]
+__all__ = ["DAY", "FAST", "Length", "PartFailed", "Verdict", "rehearse"]

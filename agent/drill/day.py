@@ -1,6 +1,8 @@
 """The day that is rehearsed, act after act."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,7 +10,7 @@ from pathlib import Path
 
 from agent.drill.line import Line
 from agent.drill.parts import Part, agent_in, enrolled, free_port, receiver_in
-from agent.drill.tills import Tills
+from agent.drill.tills import Receipts, Tills
 from agent.drill.verdict import Verdict, count_at_head_office, judge
 
 _LOOK_SECONDS = 0.2
@@ -29,12 +31,14 @@ FAST = Length(act_seconds=0.5, pause_seconds=0.01, delivery_seconds=30.0)
 
 @dataclass(slots=True)
 class Scene:
-    """What a watcher sees: the acts so far, and the numbers."""
+    """What a watcher sees: the acts so far, the questions asked again, and how it stands.
+
+    What the verdict so far counts as lost is on its way.
+    """
 
     acts: list[str] = field(default_factory=list)
-    captured: int = 0
-    acknowledged: int = 0
-    at_head_office: int = 0
+    repeats: int = 0
+    so_far: Verdict = field(default_factory=Verdict)
 
 
 Watch = Callable[[Scene], None]
@@ -67,11 +71,12 @@ class _Day:
         await self._start(agent)
         tills = Tills(port, self.length.pause_seconds)
         tills.open()
-        async with self._watching(tills):
+        self.parts.push_async_callback(tills.close, 0.0)
+        async with self._watching(tills.receipts):
             await self._trade(agent, line)
             self._act("the tills close, the rest is delivered")
-            await tills.close()
-            await self._delivered(tills)
+            await tills.close(self.length.delivery_seconds)
+            await self._delivered(tills.receipts)
         return judge(tills.receipts, self.database)
 
     async def _open_head_office(self) -> tuple[Line, str, Path]:
@@ -104,13 +109,12 @@ class _Day:
         self._act(name)
         await asyncio.sleep(self.length.act_seconds)
 
-    async def _delivered(self, tills: Tills) -> None:
+    async def _delivered(self, receipts: Receipts) -> None:
         """Wait until head office has as many as were promised, or for as long as that may take."""
         try:
             async with asyncio.timeout(self.length.delivery_seconds):
-                promised = len(tills.receipts.promised)
                 while True:
-                    if count_at_head_office(self.database) >= promised:
+                    if count_at_head_office(self.database) >= len(receipts.promised):
                         return
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
@@ -121,20 +125,26 @@ class _Day:
         self.watch(self.scene)
 
     @asynccontextmanager
-    async def _watching(self, tills: Tills) -> AsyncIterator[None]:
-        looking = asyncio.ensure_future(self._look(tills))
+    async def _watching(self, receipts: Receipts) -> AsyncIterator[None]:
+        """Show how it stands, until the block ends, and once more then."""
+        looking = asyncio.ensure_future(self._look(receipts))
         try:
             yield
         finally:
             looking.cancel()
+            await asyncio.wait([looking])
+            self._look_once(receipts)
 
-    async def _look(self, tills: Tills) -> None:
+    async def _look(self, receipts: Receipts) -> None:
         while True:
-            self.scene.captured = tills.receipts.captured
-            self.scene.acknowledged = len(tills.receipts.promised)
-            self.scene.at_head_office = count_at_head_office(self.database)
-            self.watch(self.scene)
+            self._look_once(receipts)
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _look_once(self, receipts: Receipts) -> None:
+        self.scene.repeats = receipts.repeats
+        with contextlib.suppress(sqlite3.Error):  # head office writes there just now
+            self.scene.so_far = judge(receipts, self.database)
+        self.watch(self.scene)
 
 
 def _keep_secret(file: Path, secret: str) -> None:

@@ -10,11 +10,12 @@ class Line:
     def __init__(self, receiver_port: int) -> None:
         self._receiver_port = receiver_port
         self._ends: set[asyncio.StreamWriter] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._is_up = True
 
     async def open(self) -> int:
         """Begin to carry; return the port."""
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._take_up, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -29,10 +30,16 @@ class Line:
         self._is_up = True
 
     async def close(self) -> None:
-        """Take the line down."""
+        """Take the line down; no call is under way afterwards."""
         self.cut()
         self._server.close()
         await self._server.wait_closed()
+        await asyncio.gather(*self._calls)
+
+    def _take_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.ensure_future(self._carry(reader, writer))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._ends.add(writer)
@@ -49,8 +56,8 @@ class Line:
         there, back = await asyncio.open_connection("127.0.0.1", self._receiver_port)
         self._ends.add(back)
         ways = [
-            asyncio.ensure_future(_pump(reader, back)),
-            asyncio.ensure_future(_pump(there, writer)),
+            asyncio.ensure_future(self._pump(reader, back)),
+            asyncio.ensure_future(self._pump(there, writer)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -61,9 +68,8 @@ class Line:
             self._ends.discard(back)
             back.transport.abort()
 
-
-async def _pump(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(65_536):
-            drain.write(data)
-            await drain.drain()
+    async def _pump(self, source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                drain.write(data)
+                await drain.drain()

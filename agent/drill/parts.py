@@ -104,12 +104,12 @@ class Part:
             said.set_exception(PartFailed(f"it ended: {_last_lines(self._log)}"))
 
 
-def receiver_in(directory: Path) -> Part:
-    """Return a receiver on a free port with its database in `directory`."""
+def receiver_in(directory: Path, port: int = 0) -> Part:
+    """Return a receiver on `port` (0: any free one) with its database in `directory`."""
     return Part(
         _RECEIVER,
         directory,
-        f"[server]\nport = 0\n[storage]\ndirectory = {_quoted(directory)}\n"
+        f"[server]\nport = {port}\n[storage]\ndirectory = {_quoted(directory)}\n"
         '[log]\nformat = "json"\n',
     )
 

@@ -1,26 +1,38 @@
 """Three tills that serve customers and keep every receipt they were given."""
 
 import asyncio
+import json
 import uuid
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import aiohttp
 
 TILLS = 3
+SESSION, EMAIL = "session", "email"
+# What was asked for, and in which session.
+Name: TypeAlias = tuple[str, str]
 _ASK_AGAIN_SECONDS = 0.05
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
+_HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass(slots=True)
 class Receipts:
-    """What the tills asked for, and what they were promised: receipts by kind and session.
+    """What the tills asked for, with its content, and the receipts that they were promised.
 
-    `addresses` are what customers gave, by session.
+    The content of a session is its body, that of an e-mail answer its address. `repeats` are
+    the questions that had no good answer and were asked again.
     """
 
-    captured: int = 0
-    promised: dict[tuple[str, str], str] = field(default_factory=dict)
-    addresses: dict[str, str] = field(default_factory=dict)
+    asked: dict[Name, str] = field(default_factory=dict)
+    promised: dict[Name, str] = field(default_factory=dict)
+    repeats: int = 0
+
+    @property
+    def captured(self) -> int:
+        """How many captures were asked for."""
+        return len(self.asked)
 
 
 class Tills:
@@ -37,49 +49,52 @@ class Tills:
         """Begin to serve customers."""
         self._tills = [asyncio.ensure_future(self._serve()) for _ in range(TILLS)]
 
-    async def close(self) -> None:
-        """Serve the customers at the tills to the end, and take no more."""
+    async def close(self, timeout_seconds: float) -> None:
+        """Serve the customers at the tills to the end, and take no more.
+
+        Who is not served within `timeout_seconds` goes without. Twice is harmless.
+        """
         self._closing = True
-        await asyncio.gather(*self._tills)
+        if not self._tills:
+            return
+        served, unserved = await asyncio.wait(self._tills, timeout=timeout_seconds)
+        self._tills = []
+        for till in unserved:
+            till.cancel()
+        await asyncio.gather(*unserved, return_exceptions=True)
+        await asyncio.gather(*served)
 
     async def _serve(self) -> None:
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as line:
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=_HEADERS) as line:
             while not self._closing:
                 await self._serve_customer(line)
                 await asyncio.sleep(self._pause_seconds)
 
     async def _serve_customer(self, line: aiohttp.ClientSession) -> None:
         session = str(uuid.uuid4())
+        start = json.dumps({"correlationId": session, "channel": "STORE", "locale": "en-CA"})
+        self.receipts.asked[SESSION, session] = start
+        await self._capture(line, "POST", "/anonymous/sessions", start, (SESSION, session))
         address = f"guest-{session[:8]}@example.com"
-        self.receipts.addresses[session] = address
-        start = {"correlationId": session, "channel": "STORE", "locale": "en-CA"}
-        await self._capture(line, "POST", "/anonymous/sessions", start, ("session", session))
-        answer = {"status": "accepted", "emailAddress": address}
-        await self._capture(line, "PUT", f"/{session}/profile/email", answer, ("email", session))
+        answer = json.dumps({"status": "accepted", "emailAddress": address})
+        self.receipts.asked[EMAIL, session] = address
+        await self._capture(line, "PUT", f"/{session}/profile/email", answer, (EMAIL, session))
 
     async def _capture(
-        self,
-        line: aiohttp.ClientSession,
-        method: str,
-        path: str,
-        body: dict[str, str],
-        name: tuple[str, str],
+        self, line: aiohttp.ClientSession, method: str, path: str, body: str, name: Name
     ) -> None:
-        self.receipts.captured += 1
-        while True:
-            receipt = await self._ask(line, method, path, body)
-            if receipt is not None:
-                self.receipts.promised[name] = receipt
-                return
+        while (receipt := await self._ask(line, method, path, body)) is None:
+            self.receipts.repeats += 1
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        self.receipts.promised[name] = receipt
 
     async def _ask(
-        self, line: aiohttp.ClientSession, method: str, path: str, body: dict[str, str]
+        self, line: aiohttp.ClientSession, method: str, path: str, body: str
     ) -> str | None:
         """Return the receipt; None where there was no answer, or not yet a good one."""
         try:
-            async with line.request(method, self._url + path, json=body) as answer:
+            async with line.request(method, self._url + path, data=body) as answer:
                 await answer.read()
-                return answer.headers["Loyalty-Receipt"] if answer.ok else None
+                return answer.headers.get("Loyalty-Receipt") if answer.ok else None
         except (aiohttp.ClientError, TimeoutError):
             return None

@@ -1,72 +1,103 @@
 """What the tills were promised, held against the tables of head office."""
 
 import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.drill.tills import Receipts
+from agent.drill.tills import EMAIL, SESSION, Name, Receipts
 
-_RECORDS = """
-SELECT 'session', correlation_id, NULL, epoch, sequence FROM sessions
+_RECORDS = f"""
+SELECT '{SESSION}', correlation_id, body, epoch, sequence FROM sessions
 UNION ALL
-SELECT 'email', correlation_id, email_address, epoch, sequence FROM email_answers
+SELECT '{EMAIL}', correlation_id, email_address, epoch, sequence FROM email_answers
 ORDER BY epoch, sequence
-"""
-_Record = tuple[str, str, str | None, str, int]
+"""  # noqa: S608 - two words of our own
+_COUNT = "SELECT (SELECT COUNT(*) FROM sessions) + (SELECT COUNT(*) FROM email_answers)"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of a drill; all after `at_head_office` are to be 0."""
+    """The result of a drill. All after `at_head_office` are to be 0.
 
-    captured: int
-    acknowledged: int
-    at_head_office: int
-    lost: int
-    doubled: int
-    changed: int
-    out_of_order: int
+    `foreign` are records that no till asked for, `changed` those with another content, or
+    another number than the tills were told.
+    """
+
+    captured: int = 0
+    acknowledged: int = 0
+    at_head_office: int = 0
+    lost: int = 0
+    doubled: int = 0
+    foreign: int = 0
+    changed: int = 0
+    out_of_order: int = 0
 
     @property
     def is_good(self) -> bool:
-        """Whether every promise was kept, and there were some."""
-        wrong = self.lost + self.doubled + self.changed + self.out_of_order
-        return not wrong and self.acknowledged > 0
+        """Whether every till was answered and every promise kept, and there were some."""
+        wrong = self.lost + self.doubled + self.foreign + self.changed + self.out_of_order
+        return not wrong and self.captured == self.acknowledged > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    name: Name
+    content: str | None
+    receipt: str
 
 
 def judge(receipts: Receipts, database: Path) -> Verdict:
-    """Compare receipt by receipt."""
-    rows = _read(database)
-    records = [(kind, session) for kind, session, *_ in rows]
-    places = {name: place for place, name in reversed(list(enumerate(records)))}
-    numbers = {(kind, session): f"{epoch}/{sequence}" for kind, session, _, epoch, sequence in rows}
+    """Compare receipt by receipt. Raises `sqlite3.Error`."""
+    records = list(_read(database))
+    times = Counter(record.name for record in records)
     return Verdict(
         captured=receipts.captured,
         acknowledged=len(receipts.promised),
         at_head_office=len(records),
-        lost=len(receipts.promised.keys() - places.keys()),
-        doubled=len(records) - len(places),
-        changed=sum(
-            address is not None and receipts.addresses.get(session) != address
-            for _, session, address, *_ in rows
-        )
-        + sum(numbers.get(name, number) != number for name, number in receipts.promised.items()),
-        out_of_order=sum(
-            kind == "email" and place < places.get(("session", session), len(records))
-            for place, (kind, session) in enumerate(records)
-        ),
+        lost=len(receipts.promised.keys() - times.keys()),
+        doubled=len(records) - len(times),
+        foreign=len(times.keys() - receipts.asked.keys()),
+        changed=sum(_is_changed(record, receipts) for record in records),
+        out_of_order=_early(record.name for record in records),
     )
 
 
 def count_at_head_office(database: Path) -> int:
     """Return how many records head office has now; 0 while it has no tables."""
     try:
-        return len(_read(database))
+        with _opened(database) as connection:
+            ((count,),) = connection.execute(_COUNT)
     except sqlite3.Error:
         return 0
+    return int(count)
 
 
-def _read(database: Path) -> list[_Record]:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(_RECORDS).fetchall()
+def _is_changed(record: _Record, receipts: Receipts) -> bool:
+    content = receipts.asked.get(record.name, record.content)
+    receipt = receipts.promised.get(record.name, record.receipt)
+    return (record.content, record.receipt) != (content, receipt)
+
+
+def _early(names: Iterable[Name]) -> int:
+    """Return how many answers stand before their session."""
+    started: set[str] = set()
+    early = 0
+    for kind, session in names:
+        if kind == SESSION:
+            started.add(session)
+        elif session not in started:
+            early += 1
+    return early
+
+
+def _read(database: Path) -> Iterator[_Record]:
+    with _opened(database) as connection:
+        for kind, session, content, epoch, sequence in connection.execute(_RECORDS):
+            yield _Record((kind, session), content, f"{epoch}/{sequence}")
+
+
+def _opened(database: Path) -> "closing[sqlite3.Connection]":
+    return closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True))

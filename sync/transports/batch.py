@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from sync.outbox import Judged, OutboxEvent, Portion, Window
+from sync.outcomes import Trouble, TryLater
 from sync.push import Delivery
 from sync.transports.attempts import Attempts
 from sync.transports.batches import batch_of, compressed
@@ -103,6 +104,7 @@ class BatchTransport:
         match outcome:
             case BatchAccepted():
                 self._size.took(len(part))
-            case RefusedWhole(is_too_large=True):
+            case RefusedWhole(is_too_large=True) | TryLater(trouble=Trouble.NO_ANSWER):
+                # A line may be too slow for so many, too.
                 self._size.was_too_large(len(part))
         return outcome

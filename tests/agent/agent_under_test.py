@@ -137,7 +137,9 @@ def insert_in(directory: Path, *rows: Row) -> None:
 
 
 @asynccontextmanager
-async def agent_under_test(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Agent]:
+async def agent_under_test(
+    settings: Settings, clock: Callable[[], Moment] | None = None
+) -> AsyncIterator[Agent]:
     """Run an agent until it has looked at its disk, and a till beside it."""
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
     async with (

@@ -1,7 +1,8 @@
 """A scripted head office: speaks both protocols as it should, and fails as it is told to."""
 
-from tests.central.central import Request, ScriptedCentral
+from tests.central.central import ScriptedCentral
+from tests.central.door import Door, Request
 from tests.central.faults import Answer, Fault
 from tests.central.ledger import Record
 
-__all__ = ["Answer", "Fault", "Record", "Request", "ScriptedCentral"]
+__all__ = ["Answer", "Door", "Fault", "Record", "Request", "ScriptedCentral"]

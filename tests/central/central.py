@@ -13,16 +13,10 @@ It speaks `batch` (batches, heartbeats, program), the loyalty API, and OAuth 2.0
 credentials at `/oauth/token`, all under one `url`, and does what it should by default.
 """
 
-import asyncio
 import copy
 import ssl
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Self
 
 import msgspec
-from aiohttp import web
 
 from sync.wire import (
     BATCHES_PATH,
@@ -34,42 +28,26 @@ from sync.wire import (
     Program,
 )
 from tests.central import batches, loyalty
-from tests.central.faults import Answer, Fault, Lost, end, error
+from tests.central.door import Door, Request
+from tests.central.faults import Answer, error
 from tests.central.ledger import Ledger, Refusal
 from tests.central.terms import PROGRAM
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it came; `path` percent-encoded, `connection` the client's port."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-    connection: int = 0
-
-    @property
-    def encoding(self) -> str:
-        """How the body is compressed; empty for not at all."""
-        return self.headers.get("Content-Encoding", "")
-
-
-class ScriptedCentral:
+class ScriptedCentral(Door):
     """The scripted head office. All attributes may be set at any time.
 
     `max_body_bytes`: a larger body is a 413. `credentials`: the values of `Authorization`
     that it takes, None for any; tokens it grants are added. `conflicts`: the loyalty API
     answers a repeat with 409. `refuses_whole_batches`: a batch with a refused record is
-    refused as a whole (422). `requests` are all that came, faulty or not.
+    refused as a whole (422).
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls)
         self.ledger = Ledger()
-        self.weather: Callable[[Request], Fault | None] = lambda _: None
         self.max_body_bytes: int | None = None
         self.credentials: set[str] | None = None
         self.conflicts = False
@@ -77,51 +55,8 @@ class ScriptedCentral:
         self.program: Program = PROGRAM
         self.token_seconds = 3_600
         self.tokens_granted = 0
-        self.requests: list[Request] = []
         self.heartbeats: list[Heartbeat] = []
         self._refusals: dict[tuple[EventType | None, str], Refusal] = {}
-        self._script: deque[tuple[str, Fault]] = deque()
-        self._came = asyncio.Condition()
-        self._tls = tls
-        self._port = 0
-        self._runner: web.ServerRunner | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it listens, or listened."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
-
-    async def start(self) -> None:
-        """Listen; after a stop on the port of before."""
-        # What is compressed is read here and by no library: zstd depends on the Python.
-        server = web.Server(self._handle, access_log=None, auto_decompress=False)
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.01)
-        await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True
-        )
-        await site.start()
-        self._port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        """Cut the line, requests under way included. Twice is harmless."""
-        runner, self._runner = self._runner, None
-        if runner is None or runner.server is None:
-            return
-        for connection in list(runner.server.connections):
-            connection.force_close()
-        await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    def then(self, *faults: Fault, on: str = "") -> None:
-        """Let the next requests, of a path that begins with `on`, meet these faults in turn."""
-        self._script.extend((on, fault) for fault in faults)
 
     def refuse(
         self,
@@ -141,47 +76,8 @@ class ScriptedCentral:
         """Return a copy of all it has; assign it to `ledger` to restore it."""
         return copy.deepcopy(self.ledger)
 
-    async def came(self, count: int) -> None:
-        """Wait until so many requests have come since it was made."""
-        async with self._came:
-            await self._came.wait_for(lambda: len(self.requests) >= count)
-
-    async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
-        request = Request(
-            raw.method,
-            raw.rel_url.raw_path,
-            dict(raw.query),
-            raw.headers,
-            await raw.content.read(),
-            _client_port(raw),
-        )
-        self.requests.append(request)
-        async with self._came:
-            self._came.notify_all()
-        answer = await self._met(request)
-        assert raw.transport is not None
-        if isinstance(answer, Lost):
-            end(raw.transport, reset=answer.reset)
-            return web.Response()
-        if answer.cut_after is not None:
-            return await _cut(raw, answer)
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-
-    async def _met(self, request: Request) -> Answer | Lost:
-        async def serve() -> Answer:
-            return self._serve(request)
-
-        fault = self._scripted(request) or self.weather(request)
-        return await (fault(serve) if fault else serve())
-
-    def _scripted(self, request: Request) -> Fault | None:
-        for index, (prefix, fault) in enumerate(self._script):
-            if request.path.startswith(prefix):
-                del self._script[index]
-                return fault
-        return None
-
-    def _serve(self, request: Request) -> Answer:
+    async def serve(self, request: Request) -> Answer:
+        """Answer as head office should."""
         if request.path == TOKEN_PATH:
             return self._grant()
         known = request.headers.get("Authorization", "")
@@ -233,18 +129,3 @@ class ScriptedCentral:
             200,
             {"access_token": token, "token_type": "Bearer", "expires_in": self.token_seconds},
         )
-
-
-def _client_port(raw: web.BaseRequest) -> int:
-    name = raw.transport.get_extra_info("peername") if raw.transport else None
-    return int(name[1]) if name else 0
-
-
-async def _cut(raw: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    response.content_length = len(answer.body)
-    await response.prepare(raw)
-    await response.write(answer.body[: answer.cut_after])
-    assert raw.transport is not None
-    raw.transport.close()
-    return response

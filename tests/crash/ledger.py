@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.store.vault import Unreadable, open_vault
-from tests.till.load import Answer
+from tests.till.load import Answer, Crowd
 from tests.till.wire import Kind, Pair, Requests, fresh_pair
 
 _TYPES = {"session.started": Kind.SESSION, "email.answered": Kind.EMAIL}
@@ -78,6 +78,18 @@ class Ledger:
             pair = fresh_pair()
             self._pairs[pair.correlation_id] = pair
             yield pair
+
+    async def open_tills(self, port: int, tills: int, customers: int | None = None) -> Crowd:
+        """Have tills at a port serve our customers and tell us of every answer."""
+        crowd = Crowd(
+            "127.0.0.1",
+            port,
+            pairs=self.customers(customers),
+            on_acknowledged=self.acknowledge,
+            on_refused=self.refuse,
+        )
+        await crowd.open(tills)
+        return crowd
 
     def knows(self, correlation_id: str) -> bool:
         """Tell whether a customer of ours has this id."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tests.crash.child import AGENT, agent_on
 from tests.crash.ledger import Findings, Ledger
-from tests.till.load import Crowd
 
 TILLS = 8
 
@@ -17,14 +16,7 @@ async def crash_once(
     """Kill an agent under load, 50 to 400 ms after the first answer of this round."""
     ledger.any_acknowledged.clear()
     async with agent_on(directory, program=program) as child:
-        crowd = Crowd(
-            "127.0.0.1",
-            await child.ready(),
-            pairs=ledger.customers(),
-            on_acknowledged=ledger.acknowledge,
-            on_refused=ledger.refuse,
-        )
-        await crowd.open(TILLS)
+        crowd = await ledger.open_tills(await child.ready(), TILLS)
         await ledger.any_acknowledged.wait()
         assert await child.outlives(dice.uniform(0.05, 0.4)), child.last_words()
         child.kill()
@@ -37,13 +29,6 @@ async def crash_once(
 async def judge(directory: Path, ledger: Ledger) -> Findings:
     """Start the agent once more, have the last questions asked again, and compare."""
     async with agent_on(directory) as child:
-        crowd = Crowd(
-            "127.0.0.1",
-            await child.ready(),
-            pairs=ledger.customers(0),
-            on_acknowledged=ledger.acknowledge,
-            on_refused=ledger.refuse,
-        )
-        await crowd.open(TILLS)
+        crowd = await ledger.open_tills(await child.ready(), TILLS, customers=0)
         assert await crowd.finished(timeout_seconds=10)
         return ledger.compare(directory)

@@ -8,7 +8,7 @@ import pytest
 from tests.agent.agent_under_test import rows_in
 from tests.central import ScriptedCentral
 from tests.flows.head_offices import records_of
-from tests.flows.shop import shop_at
+from tests.flows.shop import shop_at, until_there
 from tests.flows.verdict import AtCentral, judge
 
 PROTOCOLS = ["batch", "replay"]
@@ -31,9 +31,9 @@ async def test_head_office_restored_from_an_old_backup_gets_what_it_lacks(tmp_pa
 
         central.ledger = old
         await shop.trade(1)
-        await shop.until_at(central, 2 * 41)
+        records = await until_there(lambda: records_of(central), 2 * 41)
 
-        verdict = judge(shop.ledger, records_of(central))
+        verdict = judge(shop.ledger, records)
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * 41
 
@@ -73,9 +73,8 @@ async def test_agent_restored_from_a_copy_does_not_reuse_numbers(tmp_path: Path)
 
         async with shop_at(copy, central.url, "batch", shop.ledger) as shop:
             await shop.trade(5)
-            await shop.until_at(central, 2 * 15)
+            records = await until_there(lambda: records_of(central), 2 * 15)
             await shop.delivered()
-        records = records_of(central)
 
     # Their receipts were in doubt: the captures are there, under the numbers of a new epoch.
     verdict = judge(shop.ledger, [*map(without_receipt, records)])

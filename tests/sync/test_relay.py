@@ -265,6 +265,7 @@ async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
         assert (status.trouble, status.failures) == (
             ("storage", 0) if break_it == "storage" else ("a fault of this program", 0)
         )
+        assert (relay.totals.passes, relay.totals.failed_passes) == (1, 1)
         queue.trouble, central.fault = None, None
         relay.try_now()
         await is_empty(queue, central)

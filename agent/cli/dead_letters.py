@@ -1,0 +1,120 @@
+"""The commands about what central refused: see it, and decide about it."""
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.arguments import (
+    NAME,
+    ConfigFile,
+    ExitCode,
+    settings_of,
+    unreached_agent_ends_it,
+)
+
+if TYPE_CHECKING:
+    from agent.cli.asking import AgentAnswer
+    from agent.config import Settings
+
+_LETTERS = "/agent/v1/dead-letters"
+_NUMBER = re.compile("[0-9a-f-]{36}/[0-9]{1,16}")
+
+Letter = Annotated[
+    str, typer.Argument(metavar="EPOCH/SEQUENCE", help="Its number, as `list` shows it.")
+]
+
+dead_letters = typer.Typer(
+    help="See what central refused, and decide about it.", no_args_is_help=True
+)
+
+
+@dead_letters.command("list")
+def list_letters(
+    context: typer.Context,
+    config: ConfigFile = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+) -> None:
+    """List what central refused for good; never an address. The exit code is 1 for any."""
+    settings = settings_of(context, config)
+    with unreached_agent_ends_it():
+        letters = _all_letters(settings)
+    from agent.cli.printing import print_entries  # noqa: PLC0415 - keeps --help quick
+
+    if as_json:
+        import json  # noqa: PLC0415 - as above
+
+        typer.echo(json.dumps(letters, ensure_ascii=False, separators=(",", ":")))
+    elif letters:
+        print_entries(f"Refused by central: {len(letters)}", [_entry(one) for one in letters])
+    else:
+        typer.echo("Nothing was refused.")
+    raise typer.Exit(ExitCode.TROUBLE if letters else ExitCode.FINE)
+
+
+@dead_letters.command()
+def show(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
+    """Show all that is known about one."""
+    from agent.cli.printing import print_values  # noqa: PLC0415 - as above
+
+    answer = _ask(context, config, "GET", letter)
+    print_values("Refused by central", answer.members)
+
+
+@dead_letters.command()
+def retry(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
+    """Send one again; a session takes its answers along."""
+    _ask(context, config, "POST", letter, "/retry")
+    typer.echo(f"{letter} is sent again.")
+
+
+@dead_letters.command()
+def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
+    """Give one up: its address is erased."""
+    _ask(context, config, "POST", letter, "/discard")
+    typer.echo(f"{letter} is given up.")
+
+
+def _ask(
+    context: typer.Context, config: ConfigFile, method: str, letter: str, decision: str = ""
+) -> "AgentAnswer":
+    """Ask about a letter; a number that cannot be one ends the command with exit code 2."""
+    settings = settings_of(context, config)
+    if _NUMBER.fullmatch(letter) is None:
+        wrong = f"{letter!r} is not EPOCH/SEQUENCE: see {NAME} dead-letters list"
+        typer.echo(f"{NAME}: {wrong}", err=True)
+        raise typer.Exit(ExitCode.WRONG_USE)
+    from agent.cli.asking import ask  # noqa: PLC0415 - as above
+
+    with unreached_agent_ends_it():
+        return ask(settings, method, f"{_LETTERS}/{letter}{decision}")
+
+
+def _all_letters(settings: "Settings") -> list[dict[str, object]]:
+    """Ask for page after page until one is empty."""
+    from agent.cli.asking import ask  # noqa: PLC0415 - as above
+
+    letters: list[dict[str, object]] = []
+    while True:
+        after = f"?after={_number_of(letters[-1])}" if letters else ""
+        page = ask(settings, "GET", _LETTERS + after).value
+        if not isinstance(page, list) or not page:
+            return letters
+        letters += page
+
+
+def _number_of(letter: dict[str, object]) -> str:
+    return f"{letter['epoch']}/{letter['sequence']}"
+
+
+def _entry(letter: dict[str, object]) -> dict[str, object]:
+    """Return what the list shows of one."""
+    return {
+        "number": _number_of(letter),
+        "type": letter.get("type"),
+        "code": letter.get("errorCode"),
+        "message": letter.get("errorMessage"),
+        "refused": letter.get("refusedAt"),
+        "attempts": letter.get("attempts"),
+    }

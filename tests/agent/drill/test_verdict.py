@@ -1,0 +1,87 @@
+"""A drill's verdict finds each way in which a promise can be broken."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from agent.drill.tills import EMAIL, SESSION, Receipts
+from agent.drill.verdict import Verdict, count_at_head_office, judge
+
+# As head office has them, but for the rules by which it would not let the wrong ones in.
+TABLES = """
+CREATE TABLE sessions (correlation_id, body, epoch, sequence);
+CREATE TABLE email_answers (correlation_id, email_address, epoch, sequence);
+INSERT INTO sessions VALUES ('one', 'body-one', 'epoch', 1), ('two', 'body-two', 'epoch', 3);
+INSERT INTO email_answers
+VALUES ('one', 'one@example.com', 'epoch', 2), ('two', 'two@example.com', 'epoch', 4);
+"""
+CLEAN = Verdict(captured=4, acknowledged=4, at_head_office=4)
+FAULTS = {
+    "DELETE FROM sessions WHERE sequence = 3": {"lost": 1, "out_of_order": 1},
+    "DELETE FROM email_answers": {"lost": 2},
+    "INSERT INTO sessions VALUES ('one', 'body-one', 'epoch', 5)": {"doubled": 1, "changed": 1},
+    "INSERT INTO sessions VALUES ('three', 'body', 'epoch', 5)": {"foreign": 1},
+    "UPDATE sessions SET body = 'other' WHERE sequence = 1": {"changed": 1},
+    "UPDATE email_answers SET email_address = 'b@example.com' WHERE sequence = 2": {"changed": 1},
+    "UPDATE email_answers SET email_address = NULL WHERE sequence = 2": {"changed": 1},
+    "UPDATE sessions SET sequence = 9 WHERE sequence = 3": {"changed": 1, "out_of_order": 1},
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "hq.db", isolation_level=None)) as connection:
+        connection.executescript(TABLES)
+        yield connection
+
+
+@pytest.fixture
+def receipts() -> Receipts:
+    asked = {}
+    for name in ("one", "two"):
+        asked[SESSION, name] = f"body-{name}"
+        asked[EMAIL, name] = f"{name}@example.com"
+    promised = {name: f"epoch/{number}" for number, name in enumerate(asked, 1)}
+    return Receipts(asked, promised)
+
+
+def test_what_is_there_once_in_order_and_unchanged_is_good(
+    database: sqlite3.Connection, receipts: Receipts, tmp_path: Path
+) -> None:
+    verdict = judge(receipts, tmp_path / "hq.db")
+    assert verdict == CLEAN
+    assert verdict.is_good
+
+
+@pytest.mark.parametrize(("fault", "found"), FAULTS.items())
+def test_each_fault_is_found_and_is_not_good(
+    database: sqlite3.Connection,
+    receipts: Receipts,
+    tmp_path: Path,
+    fault: str,
+    found: dict[str, int],
+) -> None:
+    database.execute(fault)
+    verdict = judge(receipts, tmp_path / "hq.db")
+    wrong = asdict(verdict).items() - asdict(CLEAN).items()
+    assert {name: count for name, count in wrong if name != "at_head_office"} == found
+    assert not verdict.is_good
+
+
+def test_till_that_was_never_answered_is_not_good(
+    database: sqlite3.Connection, receipts: Receipts, tmp_path: Path
+) -> None:
+    receipts.asked[SESSION, "three"] = "body-three"
+    assert not judge(receipts, tmp_path / "hq.db").is_good
+
+
+def test_day_without_captures_is_not_good() -> None:
+    assert not Verdict().is_good
+
+
+def test_head_office_without_tables_has_nothing_yet(tmp_path: Path) -> None:
+    assert count_at_head_office(tmp_path / "hq.db") == 0

@@ -1,0 +1,87 @@
+"""A bad record among a thousand: set aside with its reason, in the pass that delivers the rest."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from sync.wire import EventType
+from tests.central import ScriptedCentral
+from tests.crash.ledger import Ledger
+from tests.flows.head_offices import records_in, records_of
+from tests.flows.receivers import Receiver
+from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
+from tests.flows.verdict import judge
+
+PROTOCOLS = ["batch", "replay"]
+# One pass at the start, and no other: what it left would be left for good.
+ONE_PASS = QUICK.model_copy(update={"interval_seconds": 86_400})
+
+
+def in_one_pass(status: dict[str, object]) -> tuple[object, object, object]:
+    """Return what the one pass did: how many there were, delivered, refused."""
+    sync = status["sync"]
+    assert isinstance(sync, dict)
+    return sync["passes"], sync["delivered"], sync["refused"]
+
+
+async def the_letter(shop: Shop) -> dict[str, object]:
+    """Return the one dead letter."""
+    (letter,) = await shop.dead_letters()
+    return letter
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_one_refused_of_a_thousand_leaves_999_in_the_same_pass(
+    tmp_path: Path, protocol: str
+) -> None:
+    ledger = Ledger()
+    async with capturing_in(tmp_path / "state", ledger) as shop:
+        await shop.trade(500)
+    bad = next(name for kind, name in list(ledger.acknowledged)[500:] if kind == "email")
+    async with ScriptedCentral() as central:
+        central.refuse(
+            bad, EventType.EMAIL_ANSWERED, "EMAIL_IN_USE", "Email address is already in use"
+        )
+        async with shop_at(
+            tmp_path / "state", central.url, protocol, ledger, sync=ONE_PASS
+        ) as shop:
+            status = await shop.until(waiting=0, passes=1)
+            letter = await the_letter(shop)
+        records = records_of(central)
+    assert in_one_pass(status) == (1, 999, 1)
+    assert len(records) == 999
+    assert judge(ledger, records, refused=frozenset({bad})).is_clean
+    assert (letter["correlationId"], letter["type"]) == (bad, "email.answered")
+    assert letter["errorCode"] == "EMAIL_IN_USE"
+    assert letter["errorMessage"] == "Email address is already in use"
+
+
+async def test_one_refused_by_the_receiver_leaves_999_in_the_same_pass(tmp_path: Path) -> None:
+    """Its correlation id is taken by another till's session with another content."""
+    ledger, taken = Ledger(), str(uuid4())
+    async with capturing_in(tmp_path / "till-1", ledger) as shop:
+        await shop.trade(300)
+        await shop.agent.start_session({"correlationId": taken, "channel": "STORE"})
+        await shop.trade(199)
+        await shop.agent.start_session({"correlationId": str(uuid4())})
+    async with Receiver(tmp_path / "receiver") as receiver:
+        token_file = await receiver.enroll("till-2")
+        async with shop_at(
+            tmp_path / "till-2", receiver.url, "batch", token_file=token_file, till_id="till-2"
+        ) as other:
+            await other.agent.start_session({"correlationId": taken, "channel": "WEB"})
+            await other.delivered()
+        token_file = await receiver.enroll()
+        async with shop_at(
+            tmp_path / "till-1", receiver.url, "batch", sync=ONE_PASS, token_file=token_file
+        ) as shop:
+            status = await shop.until(waiting=0, passes=1)
+            letter = await the_letter(shop)
+        rejections = receiver.rows("SELECT correlation_id, type, error_code FROM rejections")
+        records = records_in(receiver.database)
+    assert in_one_pass(status) == (1, 999, 1)
+    assert len(records) == 1 + 999
+    assert letter["correlationId"] == taken
+    assert letter["errorMessage"] == "Invalid Correlation ID"
+    assert rejections == [(taken, "session.started", letter["errorCode"])]

@@ -1,0 +1,146 @@
+"""A till's clock is wrong: head office knows when a capture was, or knows that it does not."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.store.facts import Moment
+from tests.crash.ledger import Ledger
+from tests.flows.receivers import TILL, FaultyLine, Receiver
+from tests.flows.shop import Shop, capturing_in, shop_at, until_there
+
+WHEN = "SELECT occurred_at, corrected_at, clock_trusted FROM sessions ORDER BY epoch, sequence"
+# What lies between a capture and a message on this machine is far less.
+NEAR = timedelta(seconds=10)
+Times = tuple[datetime, datetime | None, bool]
+
+
+class TillClock:
+    """A machine's clocks since its boot a minute ago; the wall's is wrong by what a test says."""
+
+    def __init__(self) -> None:
+        self.wrong_by_us = 0
+        self._booted_us = time.time_ns() // 1000 - 60_000_000
+
+    def fall_to_1970(self) -> None:
+        """Begin where a clock without a battery begins."""
+        self.wrong_by_us = -(time.time_ns() // 1000)
+
+    def __call__(self) -> Moment:
+        """Return what both say now."""
+        now_us = time.time_ns() // 1000
+        return Moment(now_us + self.wrong_by_us, now_us - self._booted_us)
+
+
+class Machine:
+    """A POS machine before a line to the receiver; it can be booted again."""
+
+    def __init__(
+        self, directory: Path, boot_file: Path, receiver: Receiver, line: FaultyLine
+    ) -> None:
+        self.state = directory
+        self.receiver = receiver
+        self.line = line
+        self._boot_file = boot_file
+
+    def boot(self, boot_id: str) -> TillClock:
+        """Start it anew; return its clock."""
+        self._boot_file.write_text(boot_id)
+        return TillClock()
+
+    def times(self) -> list[Times]:
+        """Return what the receiver knows of when sessions began."""
+        return [
+            (_moment(occurred), _moment(corrected) if corrected else None, bool(trusted))
+            for occurred, corrected, trusted in self.receiver.rows(WHEN)
+        ]
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
+    boot_file = tmp_path / "boot_id"
+    monkeypatch.setattr("agent.service._BOOT_ID", boot_file)
+    async with Receiver(tmp_path / "receiver") as receiver, FaultyLine(receiver.url) as line:
+        await receiver.enroll()
+        yield Machine(tmp_path / "state", boot_file, receiver, line)
+
+
+def shop_of(
+    machine: Machine, ledger: Ledger, clock: TillClock
+) -> AbstractAsyncContextManager[Shop]:
+    """Open the machine's shop, delivering to the receiver."""
+    token_file = machine.receiver.directory / f"{TILL}.token"
+    return shop_at(
+        machine.state, machine.line.url, "batch", ledger, token_file=token_file, clock=clock
+    )
+
+
+async def test_captures_of_1970_are_dated_right_once_the_clock_is(machine: Machine) -> None:
+    clock, began = machine.boot("boot-1"), datetime.now(UTC)
+    await machine.line.stop()
+    async with shop_of(machine, Ledger(), clock) as shop:
+        clock.fall_to_1970()
+        await shop.trade(3, tills=1)
+        clock.wrong_by_us = 0
+        await shop.trade(3, tills=1)
+        await machine.line.start()
+        await shop.delivered()
+    times = machine.times()
+    assert [occurred.year == 1970 for occurred, _, _ in times] == [True] * 3 + [False] * 3
+    assert all(trusted for _, _, trusted in times)
+    corrected = [at for _, at, _ in times if at]
+    assert corrected == sorted(corrected)
+    assert all(began - NEAR < at < began + NEAR for at in corrected)
+
+
+async def test_captures_of_1970_are_dated_right_though_the_clock_never_is(
+    machine: Machine,
+) -> None:
+    clock, began = machine.boot("boot-1"), datetime.now(UTC)
+    clock.fall_to_1970()
+    async with shop_of(machine, Ledger(), clock) as shop:
+        await shop.trade(3)
+        await shop.delivered()
+    times = machine.times()
+    assert len(times) == 3
+    assert all(at and began - NEAR < at < began + NEAR for _, at, _ in times)
+
+
+async def test_a_boot_that_head_office_has_heard_of_is_corrected_after_the_next_one(
+    machine: Machine,
+) -> None:
+    clock, ledger, began = machine.boot("boot-1"), Ledger(), datetime.now(UTC)
+    clock.fall_to_1970()
+    async with shop_of(machine, ledger, clock) as shop:
+        await until_there(lambda: machine.receiver.rows("SELECT boot_id FROM boots"), 1)
+        await machine.line.stop()
+        await shop.trade(3)
+    await machine.line.start()
+    async with shop_of(machine, ledger, machine.boot("boot-2")) as shop:
+        await shop.delivered()
+    times = machine.times()
+    assert len(times) == 3
+    assert all(at and began - NEAR < at < began + NEAR for _, at, _ in times)
+
+
+async def test_what_an_unknown_boot_captured_in_1970_is_marked_as_not_datable(
+    machine: Machine,
+) -> None:
+    clock, ledger = machine.boot("boot-1"), Ledger()
+    clock.fall_to_1970()
+    async with capturing_in(machine.state, ledger, clock=clock) as shop:
+        await shop.trade(2)
+    async with shop_of(machine, ledger, machine.boot("boot-2")) as shop:
+        await shop.trade(2)
+        await shop.delivered()
+    found = [(at is not None, trusted) for _, at, trusted in machine.times()]
+    assert found == [(False, False)] * 2 + [(True, True)] * 2
+
+
+def _moment(text: object) -> datetime:
+    assert isinstance(text, str)
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

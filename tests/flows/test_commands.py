@@ -1,0 +1,253 @@
+"""`sync` and `dead-letters` as programs of their own, beside an agent that runs."""
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.cli.commands import app
+from agent.drill.parts import free_port
+from sync.wire import EventType
+from tests.agent.program import SOURCE_TREE, agent
+from tests.central import ScriptedCentral
+from tests.central.faults import Stalled
+from tests.crash.ledger import Ledger
+from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
+
+# Nothing is sent but what a command asks for; a failure is waited out for long.
+PATIENT = QUICK.model_copy(
+    update={"interval_seconds": 86_400, "backoff_base_seconds": 60, "backoff_cap_seconds": 60}
+)
+UNKNOWN = "00000000-0000-0000-0000-000000000000/7"
+Result = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+async def central() -> AsyncIterator[ScriptedCentral]:
+    async with ScriptedCentral() as central:
+        yield central
+
+
+def shop_of(directory: Path, central: ScriptedCentral) -> AbstractAsyncContextManager[Shop]:
+    """Open a shop that sends on its own what it can, and once it could not, only when told."""
+    return shop_at(directory, central.url, "batch", sync=PATIENT)
+
+
+async def command(shop: Shop, *arguments: str) -> Result:
+    """Run a command beside the shop's agent."""
+    port = str(shop.agent.address.port)
+    return await asyncio.to_thread(agent, *arguments, LOYALTY_AGENT__API__PORT=port)
+
+
+@asynccontextmanager
+async def shop_where_captures_wait(
+    directory: Path, central: ScriptedCentral, customers: int
+) -> AsyncIterator[Shop]:
+    """Open a shop whose line was down, and is back, which nobody has noticed yet."""
+    ledger = Ledger()
+    async with capturing_in(directory, ledger) as shop:
+        await shop.trade(customers)
+    await central.stop()
+    async with shop_of(directory, central) as shop:
+        await shop.until(state="retrying")
+        await central.start()
+        yield shop
+
+
+async def refuse_one_answer(shop: Shop, central: ScriptedCentral) -> str:
+    """Have the address of the only customer refused; return the letter's number."""
+    customer = next(shop.ledger.customers(1))
+    central.refuse(customer.correlation_id, EventType.EMAIL_ANSWERED, "EMAIL_IN_USE", "in use")
+    shop.ledger.ask_again([customer])
+    await shop.trade(0)
+    await shop.until(waiting=0, deadLetters=1)
+    (letter,) = await shop.dead_letters()
+    return f"{letter['epoch']}/{letter['sequence']}"
+
+
+async def test_sync_makes_the_agent_try_at_once(tmp_path: Path, central: ScriptedCentral) -> None:
+    async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
+        result = await command(shop, "sync")
+        await shop.delivered()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "The agent tries to deliver now.\n"
+
+
+async def test_sync_wait_ends_when_nothing_waits_and_is_quiet_in_a_pipe(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_where_captures_wait(tmp_path / "state", central, 100) as shop:
+        result = await command(shop, "sync", "--wait")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "Nothing waits.\n", "")
+    assert len(central.ledger.records) == 200
+
+
+async def test_sync_wait_shows_its_progress_on_a_terminal(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_where_captures_wait(tmp_path / "state", central, 5) as shop:
+        shown = await asyncio.to_thread(shown_on_a_terminal, shop, "sync", "--wait")
+    assert "Delivering" in shown
+    assert "10/10" in shown
+    assert "Nothing waits." in shown
+
+
+@pytest.mark.parametrize("trouble", ["no line", "unauthorized"])
+async def test_sync_wait_that_cannot_go_on_says_why_and_ends_with_1(
+    tmp_path: Path, central: ScriptedCentral, trouble: str
+) -> None:
+    async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
+        if trouble == "unauthorized":
+            central.credentials = set()
+        else:
+            await central.stop()
+        result = await command(shop, "sync", "--wait")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"4 captures still wait: {trouble} (" in result.stderr
+
+
+async def test_sync_wait_ends_with_1_when_something_was_refused(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        await refuse_one_answer(shop, central)
+        result = await command(shop, "sync", "--wait")
+    assert (result.returncode, result.stdout) == (1, "Nothing waits.\n")
+    assert "central refused 1: see loyalty-agent dead-letters list" in result.stderr
+
+
+async def test_sync_wait_ends_with_1_when_the_agent_is_stopped(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    stalled = Stalled()
+    async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
+        central.then(stalled, on="/sync/v1/batches")
+        waiting = asyncio.ensure_future(command(shop, "sync", "--wait"))
+        await stalled.reached.wait()
+    stalled.release.set()
+    result = await waiting
+    assert result.returncode == 1
+    assert "no agent answers on 127.0.0.1" in result.stderr
+
+
+async def test_sync_where_central_is_not_configured_ends_with_1(tmp_path: Path) -> None:
+    async with capturing_in(tmp_path / "state", Ledger()) as shop:
+        result = await command(shop, "sync", "--wait")
+    assert result.returncode == 1
+    assert "central.url is not set" in result.stderr
+
+
+def test_commands_end_with_1_where_no_agent_runs() -> None:
+    port = free_port()
+    result = agent("dead-letters", "list", LOYALTY_AGENT__API__PORT=str(port))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"no agent answers on 127.0.0.1 port {port}" in result.stderr
+
+
+async def test_list_of_no_dead_letters_is_fine(tmp_path: Path, central: ScriptedCentral) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        result = await command(shop, "dead-letters", "list")
+    assert (result.returncode, result.stdout) == (0, "Nothing was refused.\n")
+
+
+async def test_dead_letter_is_listed_and_shown_without_its_address(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        number = await refuse_one_answer(shop, central)
+        listed = await command(shop, "dead-letters", "list")
+        shown = await command(shop, "dead-letters", "show", number)
+    assert listed.returncode == 1
+    assert listed.stdout.split("\t")[:4] == [number, "email.answered", "EMAIL_IN_USE", "in use"]
+    assert shown.returncode == 0
+    assert "errorCode: EMAIL_IN_USE" in shown.stdout.splitlines()
+    assert "@" not in listed.stdout + shown.stdout
+
+
+async def test_all_dead_letters_are_listed_however_many_fit_a_page(
+    tmp_path: Path, central: ScriptedCentral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.api.dead_letters.MOST_SHOWN", 2)
+    async with shop_of(tmp_path / "state", central) as shop:
+        customers = list(shop.ledger.customers(5))
+        for customer in customers:
+            central.refuse(customer.correlation_id, EventType.EMAIL_ANSWERED)
+        shop.ledger.ask_again(customers)
+        await shop.trade(0)
+        await shop.until(waiting=0, deadLetters=5)
+        result = await command(shop, "dead-letters", "list", "--json")
+    assert result.returncode == 1
+    assert len({letter["sequence"] for letter in json.loads(result.stdout)}) == 5
+
+
+async def test_dead_letter_that_is_tried_again_is_delivered(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        number = await refuse_one_answer(shop, central)
+        central.relent()
+        result = await command(shop, "dead-letters", "retry", number)
+        await shop.until(waiting=0, deadLetters=0)
+    assert (result.returncode, result.stdout) == (0, f"{number} is sent again.\n")
+    assert len(central.ledger.records) == 2
+
+
+async def test_dead_letter_that_is_given_up_is_gone(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        number = await refuse_one_answer(shop, central)
+        result = await command(shop, "dead-letters", "discard", number)
+        again = await command(shop, "dead-letters", "show", number)
+    assert (result.returncode, result.stdout) == (0, f"{number} is given up.\n")
+    assert again.returncode == 1
+    assert "No dead letter has this number" in again.stderr
+
+
+async def test_number_that_no_dead_letter_has_ends_with_1(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        result = await command(shop, "dead-letters", "retry", UNKNOWN)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "No dead letter has this number" in result.stderr
+
+
+@pytest.mark.parametrize("wrong", ["7", "epoch/7", "../../sync"])
+def test_what_is_no_number_ends_with_2_and_asks_nobody(wrong: str) -> None:
+    result = CliRunner().invoke(app, ["dead-letters", "discard", wrong])
+    assert result.exit_code == 2
+    assert f"{wrong!r} is not EPOCH/SEQUENCE: see loyalty-agent dead-letters list" in result.stderr
+
+
+def shown_on_a_terminal(shop: Shop, *arguments: str) -> str:
+    """Run a command on a terminal of its own; return all that it wrote there."""
+    mine, its = pty.openpty()
+    port = {"LOYALTY_AGENT__API__PORT": str(shop.agent.address.port)}
+    terminal = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    program = [sys.executable, "-m", "agent", *arguments]
+    with subprocess.Popen(
+        program,
+        cwd=SOURCE_TREE,
+        env=os.environ | port | terminal,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    ):
+        os.close(its)
+        shown = b""
+        try:
+            while more := os.read(mine, 65_536):
+                shown += more
+        except OSError:  # how Linux tells that nobody has the other end any more
+            pass
+    os.close(mine)
+    return shown.decode()

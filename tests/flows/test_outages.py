@@ -1,0 +1,166 @@
+"""Head office or the agent is gone for a while, or killed at work: nothing depends on when."""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from agent.drill.parts import Part
+from agent.drill.verdict import count_at_head_office
+from sync.receiver.config import DATABASE_FILE
+from tests.agent.agent_under_test import rows_in
+from tests.central.faults import Stalled
+from tests.crash.child import Child, agent_on
+from tests.crash.ledger import Ledger
+from tests.flows.head_offices import records_in
+from tests.flows.receivers import STORE, TILL, receiver_process
+from tests.flows.shop import PATIENCE_SECONDS, shop_at, shop_on, trade_at
+from tests.flows.verdict import judge
+from tests.flows.ways import WAYS, Way, way_to
+
+CUSTOMERS = 30
+SEED = int(os.environ.get("CRASH_SEED", "20250109"))
+_LOOK_SECONDS = 0.01
+_WAITING = """
+SELECT COALESCE(MAX(position), 0) - COALESCE((SELECT watermark FROM destination), 0) FROM event
+"""
+
+
+def delivering_to(url: str, protocol: str, token_file: Path | None) -> dict[str, str]:
+    """Return the settings of an agent in a process of its own, as environment variables."""
+    settings = {
+        "STORE__STORE_ID": STORE,
+        "STORE__TILL_ID": TILL,
+        "CENTRAL__URL": url,
+        "CENTRAL__PROTOCOL": protocol,
+        "SYNC__INTERVAL_SECONDS": "1",
+        "SYNC__TIMEOUT_SECONDS": "2",
+        "SYNC__BACKOFF_BASE_SECONDS": "0.1",
+        "SYNC__BACKOFF_CAP_SECONDS": "0.1",
+        "SYNC__BATCH_EVENTS": "10",
+    }
+    if token_file is not None:
+        settings |= {"CENTRAL__AUTH__KIND": "bearer", "CENTRAL__AUTH__TOKEN_FILE": str(token_file)}
+    return {f"LOYALTY_AGENT__{name}": value for name, value in settings.items()}
+
+
+def over(way: Way) -> dict[str, str]:
+    """Return the settings of an agent that delivers over `way`."""
+    return delivering_to(way.door.url, way.protocol, way.token_file)
+
+
+def waiting_in(directory: Path) -> int:
+    """Return how many events of an agent's database are above its watermark."""
+    ((waiting,),) = rows_in(directory, _WAITING)
+    assert isinstance(waiting, int)
+    return waiting
+
+
+async def until_it_has(database: Path, more_than: int) -> None:
+    """Wait until head office has more records than so many."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while count_at_head_office(database) <= more_than:  # noqa: ASYNC110 - another process's file
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_tills_do_not_notice_that_head_office_is_down(tmp_path: Path, name: str) -> None:
+    async with way_to(name, tmp_path) as way, shop_on(way, tmp_path / "state") as shop:
+        await shop.trade(10)
+        await shop.delivered()
+        await way.door.stop()
+        await shop.trade(CUSTOMERS)
+        status = await shop.until(state="retrying", trouble="no line")
+        await way.door.start()
+        await shop.delivered()
+
+        verdict = judge(shop.ledger, way.records())
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * (10 + CUSTOMERS)
+    assert status["waiting"]
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_agent_killed_in_mid_pass_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
+    """What central committed and the agent never heard of is sent again, and has no effect."""
+    state, ledger = tmp_path / "state", Ledger()
+    async with way_to(name, tmp_path) as way:
+        stalled = Stalled()
+        for path in ("/sync/v1/batches", "/client"):
+            way.door.then(stalled, on=path)
+        async with agent_on(state, settings=over(way)) as child:
+            await trade_at(await child.ready(), ledger, CUSTOMERS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await stalled.reached.wait()
+            child.kill()
+            await child.ended()
+        stalled.release.set()
+        left = waiting_in(state)
+        async with shop_on(way, state, ledger) as shop:
+            await shop.delivered()
+
+        verdict = judge(ledger, way.records())
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == verdict.acknowledged == 2 * CUSTOMERS
+    assert left
+
+
+async def test_both_ends_killed_in_mid_batch_lose_and_double_nothing(tmp_path: Path) -> None:
+    state, ledger = tmp_path / "state", Ledger()
+    async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
+        settings = delivering_to(url, "batch", token_file)
+        database = tmp_path / "receiver" / DATABASE_FILE
+        async with agent_on(state, settings=settings) as child:
+            await trade_at(await child.ready(), ledger, 300)
+            await kill_at_work(receiver, database)
+            left = [waiting_in(state)]
+            await kill_at_work(receiver, database, child)
+            left.append(waiting_in(state))
+        await receiver.start("serve", "hq.serving")
+        async with shop_at(state, url, "batch", ledger, token_file=token_file) as shop:
+            await shop.delivered()
+    verdict = judge(ledger, records_in(database))
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == verdict.acknowledged == 600
+    assert all(left)
+
+
+async def kill_at_work(receiver: Part, database: Path, child: Child | None = None) -> None:
+    """Start head office, and kill it while batches are under way; kill `child` with it."""
+    had = count_at_head_office(database)
+    await receiver.start("serve", "hq.serving")
+    await until_it_has(database, had + 20)
+    await receiver.crash()
+    if child is not None:
+        child.kill()
+        await child.ended()
+
+
+@pytest.mark.campaign
+async def test_twenty_kills_at_either_end_while_tills_trade(tmp_path: Path) -> None:
+    print(f"CRASH_SEED={SEED}")
+    dice, state, ledger = random.Random(SEED), tmp_path / "state", Ledger()
+    async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
+        settings = delivering_to(url, "batch", token_file)
+        for _ in range(20):
+            await receiver.start("serve", "hq.serving")
+            async with agent_on(state, settings=settings) as child:
+                crowd = await ledger.open_tills(await child.ready(), tills=4)
+                assert await child.outlives(dice.uniform(0.05, 0.8)), child.last_words()
+                if dice.random() < 0.5:
+                    await receiver.crash()
+                    assert await child.outlives(dice.uniform(0.0, 0.3)), child.last_words()
+                child.kill()
+                await child.ended()
+                assert await crowd.finished(PATIENCE_SECONDS)
+            ledger.ask_again([question.pair for question in crowd.in_doubt])
+            await receiver.crash()
+        await receiver.start("serve", "hq.serving")
+        async with shop_at(state, url, "batch", ledger, token_file=token_file) as shop:
+            await shop.trade(1)
+            await shop.delivered()
+    verdict = judge(ledger, records_in(tmp_path / "receiver" / DATABASE_FILE))
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == verdict.acknowledged

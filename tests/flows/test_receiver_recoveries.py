@@ -1,0 +1,174 @@
+"""The real receiver falls back, or the agent does: made whole, or what is missing is known."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.store.outbox import Retention
+from sync.receiver.accept import ADDRESS_ERASED, NO_LONGER_HELD
+from tests.agent.store.outbox_rig import Clock, outbox_on
+from tests.crash.ledger import Ledger
+from tests.flows.head_offices import records_in
+from tests.flows.receivers import Receiver
+from tests.flows.shop import Shop, shop_at, until_there
+from tests.flows.verdict import AtCentral, judge
+
+FAR_FUTURE_US = 2**53
+GAPS = "SELECT first_sequence, last_sequence, reason FROM gaps ORDER BY first_sequence"
+
+
+class HeadOffice:
+    """A receiver, and shops of the one agent that is enrolled there."""
+
+    def __init__(self, receiver: Receiver, token_file: Path) -> None:
+        self.receiver = receiver
+        self._token_file = token_file
+
+    def shop(
+        self, directory: Path, ledger: Ledger | None = None, *, keeps_addresses: bool = False
+    ) -> AbstractAsyncContextManager[Shop]:
+        """Open a shop with this storage directory."""
+        return shop_at(
+            directory,
+            self.receiver.url,
+            "batch",
+            ledger,
+            keeps_addresses=keeps_addresses,
+            token_file=self._token_file,
+        )
+
+    def records(self) -> list[AtCentral]:
+        """Return what it has."""
+        return records_in(self.receiver.database)
+
+
+@pytest.fixture
+async def head_office(tmp_path: Path) -> AsyncIterator[HeadOffice]:
+    async with Receiver(tmp_path / "receiver") as receiver:
+        yield HeadOffice(receiver, await receiver.enroll())
+
+
+async def purge_all(directory: Path) -> None:
+    """Remove what an agent that is stopped has delivered."""
+    clock, nothing = Clock(FAR_FUTURE_US), Retention(delivered_days=0, email_days=0)
+    async with outbox_on(directory, clock=clock, retention=nothing) as rig:
+        while await rig.outbox.purge_once():
+            pass
+
+
+async def test_restored_from_an_old_copy_it_gets_what_it_lacks(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    async with head_office.shop(tmp_path / "state", keeps_addresses=True) as shop:
+        await shop.trade(20)
+        await shop.delivered()
+        copy = await head_office.receiver.back_up()
+        await shop.trade(20)
+        await shop.delivered()
+        await head_office.receiver.restore(copy)
+        await shop.trade(1)
+        records = await until_there(head_office.records, 2 * 41)
+    verdict = judge(shop.ledger, records)
+    assert verdict.is_clean, verdict
+    assert head_office.receiver.rows(GAPS) == []
+
+
+async def test_restored_from_an_old_copy_it_is_made_whole_though_no_till_captures(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """An agent that starts hears of it with its first heartbeat."""
+    copy = await head_office.receiver.back_up()
+    async with head_office.shop(tmp_path / "state", keeps_addresses=True) as shop:
+        await shop.trade(20)
+        await shop.delivered()
+    await head_office.receiver.restore(copy)
+    async with head_office.shop(tmp_path / "state", shop.ledger, keeps_addresses=True):
+        records = await until_there(head_office.records, 2 * 20)
+    verdict = judge(shop.ledger, records)
+    assert verdict.is_clean, verdict
+
+
+async def test_addresses_that_were_erased_before_are_noted_as_missing(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    copy = await head_office.receiver.back_up()
+    async with head_office.shop(tmp_path / "state") as shop:
+        await shop.trade(2, tills=1)
+        await shop.delivered()
+    await head_office.receiver.restore(copy)
+    async with head_office.shop(tmp_path / "state", shop.ledger):
+        await until_there(head_office.records, 4)
+    answers = "SELECT sequence, status, email_address, address_erased FROM email_answers"
+    assert head_office.receiver.rows(answers) == [
+        (2, "accepted", None, 1),
+        (4, "accepted", None, 1),
+    ]
+    assert head_office.receiver.rows(GAPS) == [(2, 2, ADDRESS_ERASED), (4, 4, ADDRESS_ERASED)]
+
+
+async def test_what_nobody_holds_any_more_is_noted_for_good(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    async with head_office.shop(tmp_path / "state") as shop:
+        await shop.trade(5)
+        await shop.delivered()
+        copy = await head_office.receiver.back_up()
+        await shop.trade(5)
+        await shop.delivered()
+    await purge_all(tmp_path / "state")
+    await head_office.receiver.restore(copy)
+    async with head_office.shop(tmp_path / "state", Ledger()) as later:
+        await later.trade(5)
+        await until_there(head_office.records, 2 * 10)
+        await later.delivered()
+    await head_office.receiver.stop()
+    await head_office.receiver.start()
+    async with head_office.shop(tmp_path / "state", later.ledger) as later:
+        await later.trade(1)
+        records = await until_there(head_office.records, 2 * 11)
+    assert head_office.receiver.rows(GAPS) == [(11, 20, NO_LONGER_HELD)]
+    assert len(judge(shop.ledger, records).lost) == 10
+    assert not judge(later.ledger, records).lost
+
+
+async def test_agent_s_database_that_is_gone_begins_a_new_epoch(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    async with head_office.shop(tmp_path / "state") as shop:
+        await shop.trade(5)
+        await shop.delivered()
+    for file in (tmp_path / "state").glob("agent.*"):
+        file.unlink()
+    async with head_office.shop(tmp_path / "state", shop.ledger) as shop:
+        await shop.trade(5)
+        await shop.delivered()
+    verdict = judge(shop.ledger, head_office.records())
+    assert verdict.is_clean, verdict
+    assert head_office.receiver.rows("SELECT accepted_through FROM agents") == [(10,), (10,)]
+
+
+async def test_agent_restored_from_a_copy_does_not_reuse_numbers(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """The mark is gone with the disk: only head office knows that the numbers were used."""
+    state, copy = tmp_path / "state", tmp_path / "copy"
+    async with head_office.shop(state) as shop:
+        await shop.trade(5)
+        await shop.delivered()
+    copy.mkdir()
+    for name in ("agent.db", "encryption.key"):
+        (copy / name).write_bytes((state / name).read_bytes())
+    async with head_office.shop(state, shop.ledger) as shop:
+        await shop.trade(5)
+        await shop.delivered()
+    async with head_office.shop(copy, shop.ledger) as shop:
+        await shop.trade(5)
+        records = await until_there(head_office.records, 2 * 15)
+        await shop.delivered()
+    # Their receipts were in doubt: the captures are there, under the numbers of a new epoch.
+    verdict = judge(shop.ledger, [replace(record, receipt=None) for record in records])
+    assert verdict.is_clean, verdict
+    assert head_office.receiver.rows(GAPS) == []

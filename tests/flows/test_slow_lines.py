@@ -1,0 +1,46 @@
+"""A slow line delays what is captured; it keeps nothing back, and no till waits for it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flows.shop import QUICK, shop_at
+from tests.flows.slow_lines import slow_line_to
+from tests.flows.verdict import judge
+from tests.flows.ways import WAYS, way_to
+
+BYTES_PER_SECOND = 20_000
+CUSTOMERS = 20
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_slow_line_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
+    async with (
+        way_to(name, tmp_path) as way,
+        slow_line_to(way.door.url, BYTES_PER_SECOND) as url,
+        shop_at(tmp_path / "state", url, way.protocol, token_file=way.token_file) as shop,
+    ):
+        await shop.trade(CUSTOMERS)
+        await shop.delivered()
+
+        verdict = judge(shop.ledger, way.records())
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * CUSTOMERS
+
+
+async def test_batch_that_a_line_cannot_carry_in_time_is_sent_in_smaller_ones(
+    tmp_path: Path,
+) -> None:
+    """Else a backlog would leave by one probe a pass, for ever."""
+    whole = QUICK.model_copy(update={"batch_events": 1_000})
+    async with (
+        way_to("batch", tmp_path) as way,
+        slow_line_to(way.door.url, BYTES_PER_SECOND // 3) as url,
+        shop_at(tmp_path / "state", url, way.protocol, sync=whole) as shop,
+    ):
+        await shop.trade(100)
+        await shop.delivered()
+
+        verdict = judge(shop.ledger, way.records())
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 200

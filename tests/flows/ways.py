@@ -1,0 +1,55 @@
+"""The ways that flows are run over: each protocol, to a head office that a test can spoil."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync.wire import HEARTBEATS_PATH, PROGRAM_PATH
+from tests.central import Door, Fault, Request, ScriptedCentral
+from tests.flows.head_offices import records_in, records_of
+from tests.flows.receivers import FaultyLine, Receiver
+from tests.flows.verdict import AtCentral
+
+WAYS = ["batch", "replay", "batch to the receiver"]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where an agent delivers to, what can be spoiled on the way, and what head office has."""
+
+    door: Door
+    protocol: str
+    records: Callable[[], list[AtCentral]]
+    token_file: Path | None = None
+
+
+@asynccontextmanager
+async def way_to(name: str, directory: Path) -> AsyncIterator[Way]:
+    """Open the way of this name; what head office needs lies in `directory`."""
+    if name != "batch to the receiver":
+        async with ScriptedCentral() as central:
+            yield Way(central, name, lambda: records_of(central))
+        return
+    async with Receiver(directory / "receiver") as receiver, FaultyLine(receiver.url) as line:
+        token_file = await receiver.enroll()
+        yield Way(line, "batch", lambda: records_in(receiver.database), token_file)
+
+
+class Every:
+    """Weather: every nth request with captures meets `fault`, `at_most` so many of them."""
+
+    def __init__(self, nth: int, fault: Fault, at_most: int) -> None:
+        self.met = 0
+        self._nth, self._fault, self._at_most = nth, fault, at_most
+        self._came = 0
+
+    def __call__(self, request: Request) -> Fault | None:
+        """Give the fault where it is this request's turn."""
+        if request.path in {HEARTBEATS_PATH, PROGRAM_PATH} or self.met >= self._at_most:
+            return None
+        self._came += 1
+        if self._came % self._nth:
+            return None
+        self.met += 1
+        return self._fault
