@@ -32,6 +32,7 @@ from agent.delivery import Surroundings, delivering
 from agent.program import ProgramNews
 from agent.store.database import Circumstances
 from agent.store.dead_letters import DeadLetters
+from agent.store.durable import make_directory
 from agent.store.facts import Moment
 from agent.store.lock import StoreInUse, StoreLock
 from agent.store.opening import StoreOpener
@@ -97,7 +98,7 @@ async def running_agent(
     now = now or _now
     guards = _read_guards(settings.api)
     async with AsyncExitStack() as parts:
-        _make_directory(settings.storage.directory)
+        make_directory(settings.storage.directory)
         parts.enter_context(StoreLock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = _boot_id()
@@ -228,10 +229,6 @@ def program_terms(program: ProgramSettings) -> ProgramTerms:
             for locale, messages in program.messages.by_locale().items()
         },
     )
-
-
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _stop_signal() -> "asyncio.Future[None]":
