@@ -1,13 +1,21 @@
 """What the agent says of itself: health, readiness, metrics, status, the document."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.config.delivery import CentralSettings
-from agent.config.settings import StorageSettings, StoreSettings
-from tests.agent.agent_under_test import Agent, Clock, agent_under_test, insert_in, settings_in
+from agent.config.settings import ApiSettings, StorageSettings, StoreSettings
+from tests.agent.agent_under_test import (
+    SESSIONS,
+    Agent,
+    Clock,
+    agent_under_test,
+    insert_in,
+    settings_in,
+)
 from tests.agent.api.conftest import StartAgent
 
 EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
@@ -95,6 +103,27 @@ async def test_storage_that_does_not_work_refuses_captures_with_503(down: Agent)
         assert (answer.status, answer.members()["errorCode"]) == (503, "UNAVAILABLE")
         assert int(answer.header("Retry-After") or 0) > 0
     assert alive.status == 200
+
+
+@pytest.mark.parametrize("storage", [full_storage, down_storage])
+async def test_page_that_may_use_the_agent_reads_that_the_storage_has_trouble(
+    start_agent: StartAgent, tmp_path: Path, storage: Callable[[Path], StorageSettings]
+) -> None:
+    """A browser shows a page nothing of an answer whose preflight failed, not even its status."""
+    pos = {"Origin": "https://pos.example"}
+    api = ApiSettings(port=0, cors_origins=(pos["Origin"],))
+    agent = await start_agent(storage=storage(tmp_path / "state"), api=api)
+
+    preflight = await agent.request(
+        "OPTIONS", SESSIONS, headers=pos | {"Access-Control-Request-Method": "POST"}
+    )
+    answer = await agent.start_session({"correlationId": "x"}, **pos)
+
+    assert preflight.status == 204
+    assert answer.status in {503, 507}
+    for told in (preflight, answer):
+        assert told.header("Access-Control-Allow-Origin") == pos["Origin"]
+    assert "Retry-After" in (answer.header("Access-Control-Expose-Headers") or "")
 
 
 async def test_rules_are_asked_before_the_storage(troubled: tuple[Agent, str]) -> None:
