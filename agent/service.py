@@ -26,11 +26,13 @@ from agent.api.metrics import Metrics
 from agent.api.routes import build_app
 from agent.api.server import TillRunner
 from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
-from agent.config import Settings, read_secret
+from agent.config import Settings, read_secret, serving_tls
+from agent.config.settings import ApiSettings
 from agent.delivery import Surroundings, delivering
 from agent.program import ProgramNews
 from agent.store.database import Circumstances
 from agent.store.dead_letters import DeadLetters
+from agent.store.durable import make_directory
 from agent.store.facts import Moment
 from agent.store.lock import StoreInUse, StoreLock
 from agent.store.opening import StoreOpener
@@ -90,11 +92,13 @@ async def running_agent(
 
     The server goes first when stopping, so that what it has taken still finds a writer; the
     lock goes last, so that the next agent finds a closed database. Without `now` the machine's
-    own clocks count.
+    own clocks count. Raises `ConfigurationError` where a file that guards the API cannot be
+    used, before anything is touched.
     """
     now = now or _now
+    guards = _read_guards(settings.api)
     async with AsyncExitStack() as parts:
-        _make_directory(settings.storage.directory)
+        make_directory(settings.storage.directory)
         parts.enter_context(StoreLock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = _boot_id()
@@ -111,19 +115,34 @@ async def running_agent(
         news = ProgramNews(answers, terms, outbox.storage, lambda: now().wall_us)
         around = Surroundings(settings, outbox, news, schedule, now, boot_id)
         way = Way(answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters)
-        context = _context(settings, writer, metrics, now, way)
-        host, port = await _serve(settings, context, parts)
+        context = _context(settings, writer, metrics, now, way, guards)
+        host, port = await _serve(settings.api, guards, context, parts)
         yield RunningAgent(host, port, writer.died)
 
 
-async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
+class Guards(NamedTuple):
+    """What a caller of the API must show, and what keeps others from listening."""
+
+    token: str | None
+    tls: ssl.SSLContext | None
+
+
+def _read_guards(api: ApiSettings) -> Guards:
+    token = read_secret(api.token_file, "api.token_file") if api.token_file else None
+    tls = None
+    if api.tls_cert_file and api.tls_key_file:
+        tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
+    return Guards(token, tls)
+
+
+async def _serve(
+    api: ApiSettings, guards: Guards, context: Context, parts: AsyncExitStack
+) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
     runner = TillRunner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
-    site = web.TCPSite(
-        runner, settings.api.host, settings.api.port, ssl_context=_tls(settings), backlog=1024
-    )
+    site = web.TCPSite(runner, api.host, api.port, ssl_context=guards.tls, backlog=1024)
     await site.start()
     host, port = runner.addresses[0][:2]
     log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
@@ -144,6 +163,7 @@ def _context(
     metrics: Metrics,
     now: Callable[[], Moment],
     way: Way,
+    guards: Guards,
 ) -> Context:
     api, storage, central = settings.api, settings.storage, settings.central
     return Context(
@@ -159,7 +179,7 @@ def _context(
         access=Access(
             allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
             cors_origins=frozenset(api.cors_origins),
-            token=read_secret(api.token_file) if api.token_file else None,
+            token=guards.token,
         ),
         writer=writer,
         reader=Reader(storage.directory),
@@ -211,10 +231,6 @@ def program_terms(program: ProgramSettings) -> ProgramTerms:
     )
 
 
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
 def _stop_signal() -> "asyncio.Future[None]":
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
@@ -226,14 +242,6 @@ def _stop_signal() -> "asyncio.Future[None]":
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_once)
     return stop
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.api.tls_cert_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.api.tls_cert_file, settings.api.tls_key_file)
-    return context
 
 
 def _now() -> Moment:

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import math
+from collections.abc import Iterator
 from html import escape
 from string import Template
 
@@ -16,14 +18,16 @@ color:#1a1a1a;background:#fff;overflow-wrap:anywhere}
 h1{font-size:1.4rem;line-height:1.3}
 p.state{font-size:1.2rem;padding:.6rem 1rem;border-left:.5rem solid}
 p.ready{border-color:#1b7a3d;background:#eaf6ee}
-p.full,p.down{border-color:#b3261e;background:#fdecea}
+p.alarm{border-color:#b3261e;background:#fdecea}
+p.note{border-color:#a86400;background:#fff4e0}
 dl{margin:0}dl div{display:flex;gap:1rem;padding:.35rem 0;border-bottom:1px solid #ddd}
 dt{flex:0 0 15rem;font-weight:600}dd{margin:0}
-p.note{color:#595959}
+p.foot{color:#595959}
 @media(max-width:36rem){body{margin:1rem auto}dl div{display:block}}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#161616}dl div{border-color:#444}
 p.ready{border-color:#4caf73;background:#12301d}
-p.full,p.down{border-color:#f2786f;background:#3a1512}p.note{color:#aaa}}
+p.alarm{border-color:#f2786f;background:#3a1512}
+p.note{border-color:#e0a030;background:#33270f}p.foot{color:#aaa}}
 """
 _POLICY = (
     "default-src 'none'; style-src 'sha256-"
@@ -36,23 +40,35 @@ _PAGE = Template(
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="refresh" content="10"><style>$style</style></head>
 <body><main><h1>Loyalty agent of $till in $store</h1>
-<p class="state $state" role="status">$verdict</p>
+$notices
 <dl>$rows</dl>
-<p class="note">This page asks again every 10 seconds.</p></main></body></html>
+<p class="foot">This page asks again every 10 seconds.</p></main></body></html>
 """
 )
-_VERDICTS = {
-    "ready": "Captures are taken and kept on this machine.",
-    "full": "Captures are refused: there is no room for them.",
-    "down": "Captures are refused: the storage does not work.",
+_CAPTURES = {
+    "ready": ("ready", "Captures are taken and kept on this machine."),
+    "full": ("alarm", "Captures are refused: there is no room for them."),
+    "down": ("alarm", "Captures are refused: the storage does not work."),
 }
+_REFUSED = (
+    "Head office refuses this machine: nothing is delivered until somebody mends that, see "
+    "Delivery below. No capture is lost, they wait here."
+)
+_DEAD_LETTERS = (
+    "Captures that head office refused for good: {:,}. What it said of each, and a way to send "
+    "it again: loyalty-agent dead-letters list"
+)
+_SET_ASIDE = (
+    "Damaged databases that were set aside: {}. What they hold and was not delivered yet is in "
+    "them alone: keep them."
+)
 _DELIVERY = {
     CAPTURE_ONLY: "captures are kept here and sent nowhere",
-    RelayState.IDLE: "the way to head office is open",
+    RelayState.IDLE: "nothing stands in the way",
     RelayState.DELIVERING: "on the way to head office",
     RelayState.QUIET: "waits for the end of the quiet hours",
     RelayState.RETRYING: "head office is not reached",
-    RelayState.HOLDING: "HEAD OFFICE REFUSES THIS MACHINE, somebody has to mend it",
+    RelayState.HOLDING: "head office refuses this machine",
 }
 _NOT_KNOWN = "not known now"
 _GIB = 1024**3
@@ -60,16 +76,31 @@ _GIB = 1024**3
 
 def status_page(report: StatusReport) -> tuple[str, str]:
     """Return the page and the `Content-Security-Policy` that goes with it."""
-    storage = report["storage"]
     page = _PAGE.substitute(
         style=_STYLE,
         till=escape(report["tillId"]),
         store=escape(report["storeId"]),
-        state=storage["state"],
-        verdict=escape(_VERDICTS[storage["state"]]),
+        notices="\n".join(_notice(kind, text) for kind, text in _notices(report)),
         rows="".join(_row(name, value) for name, value in _figures(report)),
     )
     return page, _POLICY
+
+
+def _notices(report: StatusReport) -> Iterator[tuple[str, str]]:
+    """Say what is to be seen at a glance, and who has to do what about it."""
+    yield _CAPTURES[report["storage"]["state"]]
+    if report["sync"]["state"] == RelayState.HOLDING:
+        yield "alarm", _REFUSED
+    if report["sync"]["state"] == RelayState.RETRYING:
+        yield "note", "Head office is not reached: captures wait here, and are sent by themselves."
+    if letters := report["deadLetters"]:
+        yield "note", _DEAD_LETTERS.format(letters)
+    if aside := report["storage"]["setAside"]:
+        yield "note", _SET_ASIDE.format(len(aside))
+
+
+def _notice(kind: str, text: str) -> str:
+    return f'<p class="state {kind}" role="status">{escape(text)}</p>'
 
 
 def _figures(report: StatusReport) -> list[tuple[str, str]]:
@@ -77,6 +108,7 @@ def _figures(report: StatusReport) -> list[tuple[str, str]]:
     return [
         *([("What is wrong", storage["reason"])] if "reason" in storage else []),
         ("Delivery", _delivery(report["sync"])),
+        ("Last delivery", _last_delivery(report["sync"])),
         ("Waiting for head office", _count(report["waiting"])),
         ("Oldest of them", _oldest(report)),
         ("Refused by head office", _count(report["deadLetters"])),
@@ -100,8 +132,13 @@ def _delivery(sync: SyncReport) -> str:
     if sync["detail"]:
         text += f" ({sync['detail']})"
     if sync["nextTryInSeconds"] is not None:
-        text += f"; next try in {sync['nextTryInSeconds']:.0f} s"
+        text += f"; next try in {math.ceil(sync['nextTryInSeconds'])} s"
     return text
+
+
+def _last_delivery(sync: SyncReport) -> str:
+    at = sync["lastDeliveryAt"]
+    return "none since the start" if at is None else _moment(at)
 
 
 def _row(name: str, text: str) -> str:

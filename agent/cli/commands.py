@@ -99,7 +99,8 @@ def status(
 ) -> None:
     """Ask the running agent how it is.
 
-    The exit code is 1 when the agent is not reached, or its storage is not ready.
+    The exit code is 1 when it is not reached, when it cannot take captures, or when head office
+    refuses this machine.
     """
     settings = settings_of(context, config)
     from agent.cli.asking import ask_status  # noqa: PLC0415 - as above
@@ -112,7 +113,8 @@ def status(
         typer.echo(answer.text)
     else:
         print_values("Status of the agent", values)
-    raise typer.Exit(ExitCode.FINE if values.get("storage.state") == "ready" else ExitCode.TROUBLE)
+    is_fine = values.get("storage.state") == "ready" and values.get("sync.state") != "holding"
+    raise typer.Exit(ExitCode.FINE if is_fine else ExitCode.TROUBLE)
 
 
 app.command("drill")(drill.drill)

@@ -8,7 +8,7 @@ from agent.config.load import load_settings
 from agent.config.settings import Settings
 from sync.settings.load import changed_settings
 from sync.settings.mistakes import ConfigurationError, Mistake
-from sync.settings.secret_files import check_files, read_secret
+from sync.settings.secret_files import check_files, read_secret, serving_tls
 
 __all__ = [
     "ConfigurationError",
@@ -18,4 +18,5 @@ __all__ = [
     "check_files",
     "load_settings",
     "read_secret",
+    "serving_tls",
 ]

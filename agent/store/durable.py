@@ -1,5 +1,6 @@
-"""Small files that a power cut leaves whole: the old content or the new, never a part."""
+"""Names and small files that a power cut leaves whole: the old or the new, never a part."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,6 +24,20 @@ def write_durably(path: Path, content: bytes, *, mode: int) -> None:
         scratch.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def make_directory(directory: Path) -> None:
+    """Make `directory` and what is missing above it, for this user alone. Raises `OSError`.
+
+    The names are on the disk before this returns: whatever is synced within could not be found
+    again without them.
+    """
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in missing:
+        # Where one may make names and not read them there is no syncing either.
+        with contextlib.suppress(PermissionError):
+            sync_directory(place.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -24,9 +24,10 @@ from agent.store.facts import (
     SessionStarted,
 )
 from agent.store.intake import Intake
+from agent.store.kept_bodies import as_it_came, to_keep
 from agent.store.numbering import Numbering
 from agent.store.sessions import KnownSession, LastAnswer, Sessions
-from agent.store.vault import Vault
+from agent.store.vault import Unreadable, Vault
 from sync.sameness import same_content
 from sync.wire import EventType
 
@@ -112,7 +113,8 @@ class Journal:
         if known is not None:
             return self._repeat_of_session(group, known, started)
         position = group.last_position = group.last_position + 1
-        event = self._event(position, EventType.SESSION_STARTED, position, moment, started.body)
+        body = to_keep(started.body, started.correlation_id, self._vault)
+        event = self._event(position, EventType.SESSION_STARTED, position, moment, body)
         closed = int(started.closed)
         group.values += event
         group.values += (started.correlation_id, started.query_locale, closed, None, None, None)
@@ -125,7 +127,9 @@ class Journal:
     def _repeat_of_session(
         self, group: _Group, known: KnownSession, started: SessionStarted
     ) -> Outcome:
-        body = group.bodies.get(known.position) or self._sessions.body_at(known.position)
+        body = group.bodies.get(known.position) or self._opened(
+            self._sessions.body_at(known.position), started.correlation_id
+        )
         if known.query_locale != started.query_locale or not same_content(body, started.body):
             return IdTaken()
         return Recorded(self._numbering.receipt(known.position), repeated=True)
@@ -137,7 +141,7 @@ class Journal:
         mark = None
         if answered.address is not None:
             mark = self._vault.mark(answered.address, answered.correlation_id)
-        last = self._last_answer(group, session)
+        last = self._last_answer(group, session, answered.correlation_id)
         if last is not None and _repeats(last, answered, mark):
             return Recorded(self._numbering.receipt(last.position), repeated=True)
         position = self._add_answer(group, session, answered, mark, moment)
@@ -155,19 +159,32 @@ class Journal:
         if answered.address is not None:
             sealed = self._vault.seal(answered.address, answered.correlation_id)
         position = group.last_position = group.last_position + 1
+        kept = to_keep(body, answered.correlation_id, self._vault)
         group.values += self._event(
-            position, EventType.EMAIL_ANSWERED, session.position, moment, body
+            position, EventType.EMAIL_ANSWERED, session.position, moment, kept
         )
         group.values += (None, None, None, status, sealed, mark)
         group.answers[position] = LastAnswer(position, status, mark, body)
         group.sessions[answered.correlation_id] = replace(session, last_answer_position=position)
         return position
 
-    def _last_answer(self, group: _Group, session: KnownSession) -> LastAnswer | None:
+    def _last_answer(
+        self, group: _Group, session: KnownSession, correlation_id: str
+    ) -> LastAnswer | None:
         position = session.last_answer_position
         if position is None:
             return None
-        return group.answers.get(position) or self._sessions.answer_at(position)
+        if position in group.answers:
+            return group.answers[position]
+        last = self._sessions.answer_at(position)
+        return replace(last, body=self._opened(last.body, correlation_id))
+
+    def _opened(self, kept: bytes, correlation_id: str) -> bytes:
+        """Return the body as it came; nothing, which is like no body, where the key is another."""
+        try:
+            return as_it_came(kept, correlation_id, lambda: self._vault)
+        except Unreadable:
+            return b""
 
     def _event(
         self, position: int, kind: EventType, session_position: int, moment: Moment, body: bytes

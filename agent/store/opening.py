@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.database import DATABASE_FILE, Circumstances
-from agent.store.durable import sync_directory
+from agent.store.durable import make_directory, sync_directory
 from agent.store.set_aside import has_strays, set_aside
 from agent.store.space import Limits, Space
 from agent.store.store import Store
@@ -18,7 +18,7 @@ from agent.store.troubles import (
     StorageTrouble,
     trouble_of,
 )
-from agent.store.vault import UnusableKey, open_vault
+from agent.store.vault import UnusableKey, Vault, open_vault
 from sync.logs import log_event
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class StoreOpener:
     def open(self) -> Store:
         """Open the store. Raises a `StorageTrouble` where that has to wait."""
         try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_directory(self.directory)
             if has_strays(self._database):
                 self.set_aside("a WAL without its database")
             store = self._open_or_replace()
@@ -78,11 +78,19 @@ class StoreOpener:
         return self._open_once()
 
     def _open_once(self) -> Store:
+        return Store(self.directory, self._vault(), self.limits, self.circumstances)
+
+    def _vault(self) -> Vault:
+        has_key = self.key_file.exists()
         try:
             vault = open_vault(self.key_file)
         except UnusableKey as error:
             raise StorageDown(str(error)) from error
-        return Store(self.directory, vault, self.limits, self.circumstances)
+        if not has_key and self._database.exists():
+            # Tills are served all the same; only the addresses captured until now are at stake.
+            reason = "the encryption key was gone: addresses kept under it cannot be read"
+            log_event(_log, logging.ERROR, "store.key_made", reason=reason, key=str(self.key_file))
+        return vault
 
 
 OpenStore = Callable[[], Store]

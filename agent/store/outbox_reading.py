@@ -172,7 +172,8 @@ class WindowReader:
             yield event
 
     def _event(self, row: _Row, base_position: int, vault: Callable[[], Vault]) -> OutboxEvent:
-        body, is_erased = row.body, False
+        body = self._readdressing.body(row.body, row.correlation_id, row.status, vault)
+        is_erased = False
         if row.status == EmailStatus.ACCEPTED:
             address = self._readdressing.address(row.address, row.correlation_id, vault)
             body, is_erased = with_address(body, address), address is None

@@ -1,4 +1,4 @@
-"""Puts the e-mail address back into the body that is kept without it."""
+"""Makes a body for sending out of what is kept: opened, the e-mail address put back."""
 
 import logging
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.store.kept_bodies import as_it_came
 from agent.store.vault import Unreadable, Vault, read_vault
 from sync.logs import log_event
 
@@ -14,7 +15,7 @@ _ERASED = b'"emailAddress":null,"erased":true'
 
 
 class Readdressing:
-    """Opens sealed addresses for sending; says once that one does not open."""
+    """Opens what is sealed for sending; says once that something does not open."""
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
@@ -35,6 +36,22 @@ class Readdressing:
         except Unreadable as error:
             self._complain(error)
             return None
+
+    def body(
+        self, kept: bytes, correlation_id: str, status: str | None, vault: Callable[[], Vault]
+    ) -> bytes:
+        """Return the body without the address.
+
+        One that, for good, does not open is made anew of what is known beside it: the session's
+        name, or the `status` of an answer.
+        """
+        try:
+            return as_it_came(kept, correlation_id, vault)
+        except Unreadable as error:
+            self._complain(error)
+            return msgspec.json.encode(
+                {"correlationId": correlation_id} if status is None else {"status": status}
+            )
 
     def _complain(self, error: Unreadable) -> None:
         if not self._has_complained:

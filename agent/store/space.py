@@ -34,15 +34,15 @@ class Space:
         """Raise `StorageFull` when a store of `database_bytes` may take no more captures."""
         if database_bytes >= self._limits.max_bytes:
             raise StorageFull(
-                f"the store holds {database_bytes} bytes, [storage] max_bytes is "
-                f"{self._limits.max_bytes}: raise it, or let captures be delivered"
+                f"the store holds {_mib(database_bytes)}, [storage] max_bytes is "
+                f"{_mib(self._limits.max_bytes)}: raise it, or let captures be delivered"
             )
         free, needed = free_bytes(self._directory), self._bytes_to_leave()
         if free < needed:
             raise StorageFull(
-                f"{free} bytes are free on the disk of {self._directory}, {needed} are to be "
-                "left ([storage] min_free_bytes, and ballast_bytes twice while the ballast is "
-                "given up): free some space on it"
+                f"{_mib(free)} are free on the disk of {self._directory}, {_mib(needed)} are to "
+                "be left ([storage] min_free_bytes, and ballast_bytes twice while the ballast "
+                "is given up): free some space on it"
             )
 
     def keep_ballast(self) -> None:
@@ -83,3 +83,7 @@ class Space:
             return self._ballast.stat().st_size >= self._limits.ballast_bytes
         except FileNotFoundError:
             return False
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**2:,.1f} MiB"

@@ -39,7 +39,7 @@ class Boot(SQLModel, table=True):
 
 
 class Event(SQLModel, table=True):
-    """The outbox: append only, one row a capture. `body` holds no e-mail address."""
+    """The outbox: append only, one row a capture. `body`: see `kept_bodies.py`."""
 
     __tablename__ = "event"
     __table_args__ = STRICT

@@ -62,9 +62,11 @@ def free_bytes(directory: Path) -> int:
 
 
 def _trouble_of_system(error: OSError, directory: Path) -> StorageTrouble:
+    # Not all that is needed lies in the directory: the key can be elsewhere.
+    named = error.filename if isinstance(error.filename, str) else None
     if error.errno in _FULL_ERRNOS:
-        return _full(directory)
-    return StorageDown(f"the storage directory {directory} does not work ({error.strerror})")
+        return _full(Path(named).parent if named else directory)
+    return StorageDown(f"{named or directory} cannot be used ({error.strerror})")
 
 
 def _full(directory: Path) -> StorageFull:

@@ -35,6 +35,11 @@ class Unreadable(Exception):  # noqa: N818 - names the thing that is wrong
     """A sealed address does not open: made with another key, moved, or damaged."""
 
 
+def is_sealed(kept: bytes) -> bool:
+    """Tell what a vault sealed from JSON, which never begins so."""
+    return kept.startswith(_VERSION)
+
+
 class Vault:
     """Seals and opens addresses with the keys derived from one secret of 32 bytes."""
 

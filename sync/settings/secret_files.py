@@ -38,6 +38,23 @@ def read_secret(path: Path, setting: str = "") -> str:
     return secret
 
 
+def serving_tls(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
+    """Return what serves TLS with `certificate` and its `key`, both PEM.
+
+    Raises `ConfigurationError`; `setting` is the name of the certificate's.
+    """
+    _content(certificate, setting)
+    _content(key, setting.removesuffix(_CERTIFICATE) + _KEY)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # An empty password: a protected key must fail here and not ask on the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except OSError:
+        wrong = f"this certificate cannot be used with the key {key}: not PEM, or not a pair"
+        raise _wrong(certificate, setting, wrong) from None
+    return context
+
+
 def check_files(settings: SettingsTree) -> None:
     """Check that the files that `settings` name are there, readable and not empty.
 
@@ -89,13 +106,10 @@ def _pairs(settings: SettingsTree) -> Iterator[tuple[SettingPath, SettingPath]]:
 
 
 def _checked_pair(certificate: Path, key: Path, setting: str) -> Iterator[Mistake]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # An empty password: a protected key must fail here and not ask on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except OSError:
-        wrong = f"this certificate cannot be used with the key {key}: not PEM, or not a pair"
-        yield Mistake(str(certificate), setting, wrong)
+        serving_tls(certificate, key, setting)
+    except ConfigurationError as error:
+        yield from error.mistakes
 
 
 def _unusable_directory(settings: SettingsTree) -> Iterator[Mistake]:

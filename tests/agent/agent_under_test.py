@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -63,11 +64,14 @@ class Agent:
     address: RunningAgent
     directory: Path
     client: aiohttp.ClientSession
+    scheme: str = "http"
 
     @property
     def origin(self) -> str:
         """Scheme, host and port."""
-        return f"http://{self.address.host}:{self.address.port}"
+        # Where every address is listened on, a till on this machine calls by the loopback one.
+        host = "127.0.0.1" if self.address.host == "0.0.0.0" else self.address.host  # noqa: S104 - compared
+        return f"{self.scheme}://{host}:{self.address.port}"
 
     async def request(
         self,
@@ -140,18 +144,24 @@ def insert_in(directory: Path, *rows: Row) -> None:
 async def agent_under_test(
     settings: Settings, clock: Callable[[], Moment] | None = None
 ) -> AsyncIterator[Agent]:
-    """Run an agent until it has looked at its disk, and a till beside it."""
+    """Run an agent until it has looked at its disk, and a till beside it.
+
+    A till of an agent with TLS trusts its certificate and no other.
+    """
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+    certificate = settings.api.tls_cert_file
+    trust = ssl.create_default_context(cafile=certificate) if certificate else True
     async with (
         running_agent(settings, now=clock) as address,
         # Nothing between test and agent is to add a header or wait for a free connection.
         aiohttp.ClientSession(
             timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=trust),
             skip_auto_headers=["Content-Type", "User-Agent"],
         ) as client,
     ):
-        agent = Agent(address, settings.storage.directory, client)
+        scheme = "https" if certificate else "http"
+        agent = Agent(address, settings.storage.directory, client, scheme)
         await agent.get("/readyz")
         yield agent
 

@@ -97,6 +97,13 @@ def test_storage_that_is_not_ready_ends_with_1(state: dict[str, object]) -> None
     assert status_of(STATUS | {"storage": None} | state).returncode == 1
 
 
+@pytest.mark.parametrize(("state", "code"), [("holding", 1), ("retrying", 0), ("idle", 0)])
+def test_head_office_that_refuses_this_machine_ends_with_1_and_a_line_down_does_not(
+    state: str, code: int
+) -> None:
+    assert status_of(STATUS | {"sync": {"state": state}}).returncode == code
+
+
 @pytest.mark.parametrize(
     ("code", "body", "told"),
     [

@@ -88,11 +88,23 @@ def all_files(directory: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
 
 
-async def test_disk_holds_no_readable_address(agent: Agent, tmp_path: Path) -> None:
-    await agent.start_session({"correlationId": "x"})
-    accepted = {"status": "accepted", "emailAddress": ADDRESS}
+@pytest.mark.parametrize(
+    ("session", "email"),
+    [
+        ({}, {"status": "accepted", "emailAddress": ADDRESS}),
+        ({}, {"status": "accepted", "emailAddress": ADDRESS, "email": ADDRESS}),
+        ({}, {"status": "accepted", "emailAddress": ADDRESS, "more": [{ADDRESS.upper(): 1}]}),
+        ({}, {"status": "declined", "email": ADDRESS}),
+        ({"externalIdentifier": ADDRESS}, {"status": "deferred"}),
+        ({"customer": {"mail": ADDRESS}}, {"status": "deferred"}),
+    ],
+)
+async def test_disk_holds_no_readable_address_wherever_a_till_puts_it(
+    agent: Agent, tmp_path: Path, session: dict[str, object], email: dict[str, object]
+) -> None:
+    await agent.start_session({"correlationId": "x"} | session)
 
-    answer = await agent.set_email("x", accepted)
+    answer = await agent.set_email("x", email)
 
     assert answer.status == 200
     files = all_files(tmp_path)

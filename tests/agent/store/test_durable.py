@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.durable import write_durably
+from agent.store.durable import make_directory, write_durably
 
 
 def test_the_new_content_replaces_the_old_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -54,3 +54,15 @@ def test_a_write_that_fails_leaves_the_old_content(
         write_durably(tmp_path / "file", b"new", mode=0o600)
     assert (tmp_path / "file").read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_directory_that_is_made_is_on_the_disk_with_all_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt is worth nothing in a directory that a power cut takes away."""
+    synced: list[Path] = []
+    monkeypatch.setattr("agent.store.durable.sync_directory", synced.append)
+    make_directory(tmp_path / "a" / "b")
+    make_directory(tmp_path / "a" / "b")
+    assert sorted(synced) == [tmp_path, tmp_path / "a"]
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700

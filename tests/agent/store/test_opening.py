@@ -2,16 +2,30 @@
 
 import functools
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.store.database import DATABASE_FILE
 from agent.store.facts import Receipt, Recorded
-from tests.agent.store.parts import AT, Epochs, crashed_copy, opened, opener, query, record, session
+from agent.store.troubles import StorageDown
+from tests.agent.store.parts import (
+    AT,
+    KEY_FILE,
+    Epochs,
+    answer,
+    crashed_copy,
+    opened,
+    opener,
+    query,
+    record,
+    session,
+)
 
 WAL_FILE = f"{DATABASE_FILE}-wal"
 
@@ -109,3 +123,24 @@ def test_a_checkpoint_carries_the_wal_over_while_the_store_is_open(tmp_path: Pat
         assert store.pages_since_checkpoint == 0
         alone = without_wal(tmp_path / "state", tmp_path / "alone")
     assert query(alone, "SELECT correlation_id FROM session") == [("one",)]
+
+
+def test_a_key_that_cannot_be_made_is_named_and_not_the_storage_directory(tmp_path: Path) -> None:
+    """The key may be a credential, or lie on a disk of its own."""
+    key_file = tmp_path / "elsewhere" / KEY_FILE
+    opening = replace(opener(tmp_path / "state"), key_file=key_file)
+    with pytest.raises(StorageDown, match=re.escape(f"{key_file}.new cannot be used (No such")):
+        opening.open()
+
+
+def test_a_key_made_beside_an_older_database_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody restored the database and forgot the key: what is lost must be said."""
+    with opened(tmp_path) as store:
+        record(store, session("one"), answer("one"))
+    assert "store.key_made" not in caplog.messages
+    (tmp_path / KEY_FILE).unlink()
+    with opened(tmp_path) as store:
+        record(store, session("two"))
+    assert caplog.messages.count("store.key_made") == 1

@@ -30,10 +30,10 @@ def limited(
 
 
 def test_captures_are_refused_from_max_bytes_on(tmp_path: Path) -> None:
-    room = limited(tmp_path, max_bytes=1000)
-    room.require_room(999)
-    with pytest.raises(StorageFull, match="max_bytes is 1000"):
-        room.require_room(1000)
+    room = limited(tmp_path, max_bytes=20 * MIB)
+    room.require_room(20 * MIB - 1)
+    with pytest.raises(StorageFull, match=r"holds 20\.0 MiB, \[storage\] max_bytes is 20\.0 MiB"):
+        room.require_room(20 * MIB)
 
 
 def test_captures_are_refused_below_min_free_bytes(tmp_path: Path, free: list[int]) -> None:

@@ -1,0 +1,96 @@
+"""An agent that other machines reach: TLS and a token, on a real socket."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.config import ConfigurationError
+from agent.config.settings import ApiSettings
+from agent.service import running_agent
+from tests.agent.agent_under_test import PATIENCE_SECONDS, Agent, settings_in
+from tests.agent.api.conftest import StartAgent
+from tests.sync.transports.certificates import make_certificate
+
+TOKEN = {"Authorization": "Bearer s3cret"}
+ACCEPTED = {"status": "accepted", "emailAddress": "guest@example.com"}
+
+
+def open_to_the_network(directory: Path) -> ApiSettings:
+    """Make token and certificate in `directory`; return settings that listen everywhere."""
+    certificate = make_certificate(directory)
+    (directory / "token").write_text("s3cret\n")
+    return ApiSettings(
+        host="0.0.0.0",  # noqa: S104 - the case of these tests
+        port=0,
+        token_file=directory / "token",
+        tls_cert_file=certificate.cert_file,
+        tls_key_file=certificate.key_file,
+    )
+
+
+@pytest.fixture
+async def agent(start_agent: StartAgent, tmp_path: Path) -> Agent:
+    return await start_agent(api=open_to_the_network(tmp_path))
+
+
+async def test_till_with_the_token_is_served_over_tls(agent: Agent) -> None:
+    session = await agent.start_session({"correlationId": "x"}, **TOKEN)
+    email = await agent.set_email("x", ACCEPTED, **TOKEN)
+
+    assert (session.status, email.status) == (200, 200)
+    assert agent.bodies() == [b'{"correlationId": "x"}', b'{"status":"accepted"}']
+
+
+async def test_till_without_the_token_is_refused_over_tls(agent: Agent) -> None:
+    answer = await agent.start_session({"correlationId": "x"})
+
+    assert (answer.status, answer.members()["errorCode"]) == (401, "UNAUTHORIZED")
+    assert agent.bodies() == []
+
+
+async def test_till_that_speaks_no_tls_is_told_nothing_and_leaves_no_record(agent: Agent) -> None:
+    body = json.dumps({"correlationId": "x"})
+    head = "POST /client/users/anonymous/sessions HTTP/1.1\r\nHost: localhost\r\n"
+    request = f"{head}Authorization: Bearer s3cret\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", agent.address.port)
+        writer.write(request.encode())
+        told = await reader.read()
+        writer.close()
+
+    assert b"HTTP" not in told
+    assert agent.bodies() == []
+
+
+@pytest.mark.parametrize(("scheme", "status"), [("https", 200), ("http", 403)])
+async def test_own_page_is_one_that_came_over_tls(agent: Agent, scheme: str, status: int) -> None:
+    own = f"{scheme}://127.0.0.1:{agent.address.port}"
+
+    answer = await agent.get("/agent/v1/status", TOKEN | {"Origin": own})
+
+    assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("unusable", "setting"),
+    [("token", "api.token_file"), ("cert.pem", "api.tls_cert_file"), ("key.pem", "api.tls_")],
+)
+@pytest.mark.parametrize("content", [None, "", "not what it should be\n\n"])
+async def test_guard_that_cannot_be_used_is_named_and_nothing_is_touched(
+    tmp_path: Path, unusable: str, setting: str, content: str | None
+) -> None:
+    api = open_to_the_network(tmp_path)
+    (tmp_path / unusable).unlink()
+    if content is not None:
+        (tmp_path / unusable).write_text(content)
+
+    with pytest.raises(ConfigurationError) as raised:
+        async with running_agent(settings_in(tmp_path / "state", api=api)):
+            pass
+
+    assert str(tmp_path / unusable) in str(raised.value)
+    assert f": {setting}" in str(raised.value)
+    assert not (tmp_path / "state").exists()

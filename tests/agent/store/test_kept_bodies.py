@@ -1,0 +1,129 @@
+"""Bodies on the disk: one that may hold an address is sealed, and comes back as it was."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.store.facts import EmailAnswered, EmailStatus, SessionStarted
+from agent.store.kept_bodies import as_it_came, to_keep
+from agent.store.vault import KEY_BYTES, Unreadable, Vault
+from sync.outbox import OutboxEvent
+from tests.agent.store.outbox_rig import outbox_on
+from tests.agent.store.parts import ADDRESS, KEY_FILE, answer, opened, query, record, session
+from tests.agent.store.test_journal import new, repeat
+
+VAULT = Vault(bytes(range(KEY_BYTES)))
+NAMED = SessionStarted(
+    "one", None, closed=False, body=b'{"correlationId":"one","mail":"guest.one@example.com"}'
+)
+TWICE = replace(answer(), body=b'{"status":"accepted","email":"guest.one\\u0040example.com"}')
+DECLINED = EmailAnswered(
+    "one", EmailStatus.DECLINED, None, b'{"status":"declined","link":"?m=guest.one%40example.com"}'
+)
+
+
+@given(text=st.text(max_size=300), name=st.text(min_size=1, max_size=128))
+def test_any_body_comes_back_as_it_came(text: str, name: str) -> None:
+    body = text.encode()
+
+    assert as_it_came(to_keep(b"{" + body, name, VAULT), name, lambda: VAULT) == b"{" + body
+
+
+@given(local=st.text(max_size=30), domain=st.text(max_size=30))
+def test_a_body_with_an_at_sign_is_not_kept_readable(local: str, domain: str) -> None:
+    for sign in ("@", "\\u0040", "%40"):
+        body = f'{{"x":"{local}{sign}{domain}"}}'.encode()
+
+        assert body not in to_keep(body, "one", VAULT)
+
+
+def test_a_body_without_an_at_sign_is_kept_as_it_is() -> None:
+    body = b'{"correlationId":"one","channel":"STORE"}'
+
+    assert to_keep(body, "one", VAULT) == body
+
+
+def test_a_sealed_body_is_neither_an_address_nor_another_sessions() -> None:
+    kept = to_keep(NAMED.body, "one", VAULT)
+
+    with pytest.raises(Unreadable):
+        VAULT.open(kept, "one")
+    with pytest.raises(Unreadable):
+        as_it_came(kept, "two", lambda: VAULT)
+
+
+def test_what_a_till_repeats_of_an_address_is_not_readable_on_the_disk(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, NAMED, TWICE, DECLINED)
+
+        files = [file.read_bytes() for file in tmp_path.iterdir() if file.is_file()]
+        assert not [content for content in files if b"guest.one" in content]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_repeat_of_what_is_sealed_is_recognised_and_other_content_is_not(
+    tmp_path: Path,
+    restarted: bool,  # noqa: FBT001 - a case
+) -> None:
+    with opened(tmp_path) as store:
+        assert record(store, NAMED, TWICE) == [new(1), new(2)]
+        if not restarted:
+            assert record(store, NAMED, TWICE) == [repeat(1), repeat(2)]
+    with opened(tmp_path) as store:
+        assert record(store, NAMED, TWICE) == [repeat(1), repeat(2)]
+        assert record(store, answer(), DECLINED, DECLINED) == [new(3), new(4), repeat(4)]
+        assert repeat(1) not in record(store, session())
+
+
+async def test_what_is_sealed_goes_out_as_it_came_also_when_its_address_is_erased(
+    tmp_path: Path,
+) -> None:
+    def sent(events: list[OutboxEvent]) -> list[bytes]:
+        return [event.body for event in events]
+
+    rest = TWICE.body[1:]
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(NAMED, TWICE, DECLINED)
+        assert sent(list((await rig.window()).events)) == [
+            NAMED.body,
+            b'{"emailAddress":"%b",%b' % (ADDRESS.encode(), rest),
+            DECLINED.body,
+        ]
+        await rig.deliver_all()
+        await rig.outbox.erase_once()
+        await rig.outbox.rewind("epoch-1", 1)
+        assert sent(list((await rig.window()).events)) == [
+            NAMED.body,
+            b'{"emailAddress":null,"erased":true,%b' % rest,
+            DECLINED.body,
+        ]
+
+
+async def test_what_does_not_open_any_more_holds_nothing_up(tmp_path: Path) -> None:
+    """The key was lost and a new one made: the session and the answers still count."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(NAMED, TWICE, DECLINED, session("two"))
+    (tmp_path / KEY_FILE).unlink()
+    async with outbox_on(tmp_path) as rig:
+        await rig.writer.check(10)
+        events = (await rig.window()).events
+    assert [event.body for event in events] == [
+        b'{"correlationId":"one"}',
+        b'{"emailAddress":null,"erased":true,"status":"accepted"}',
+        b'{"status":"declined"}',
+        b'{"correlationId":"two"}',
+    ]
+
+
+def test_the_files_own_copy_of_a_plain_capture_stays_readable(tmp_path: Path) -> None:
+    """Salvage and support can read what is no secret."""
+    with opened(tmp_path) as store:
+        record(store, session(), answer())
+
+    assert query(tmp_path, "SELECT body FROM event ORDER BY position") == [
+        (session().body,),
+        (answer().body,),
+    ]
