@@ -2,8 +2,10 @@
 
 import os
 import random
+import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -111,6 +113,23 @@ async def test_a_stop_under_load_answers_what_is_in_hand(tmp_path: Path) -> None
     # Before anybody else opens the file.
     assert not (directory / "hq.db-wal").exists()
     assert findings(feeders, directory / "hq.db") == []
+
+
+async def test_a_database_that_somebody_locks_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+    """With batches waiting one behind the other."""
+    directory = tmp_path / "state"
+    feeders = await feeders_at(directory, SENDERS, random.Random(SEED))
+    async with head_office_on(directory) as office:
+        load = rush(feeders, await office.port())
+        await load.any_acknowledged.wait()
+        with closing(sqlite3.connect(directory / "hq.db", isolation_level=None)) as tool:
+            tool.execute("BEGIN IMMEDIATE")
+            assert (await office.logged("request.refused"))["status"] == 503
+
+            office.terminate()
+
+            assert await office.ended(STOP_SECONDS) == 0
+        await load.over()
 
 
 async def test_a_full_disk_is_answered_503_and_served_again_once_there_is_room(

@@ -1,8 +1,6 @@
 """Receivers side by side on one file, and a receiver that is stopped."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from random import Random
 
 from tests.agent.raw_http import Answer
@@ -96,22 +94,3 @@ async def test_half_a_body_and_an_idle_connection_do_not_hold_a_stop_up(
     assert asyncio.get_running_loop().time() - began < STOP_SECONDS
     idle.close()
     half.close()
-
-
-async def test_a_database_that_somebody_locks_does_not_hold_a_stop_up(
-    receiver: Receiver, till: Sender
-) -> None:
-    """With batches waiting one behind the other."""
-    loop = asyncio.get_running_loop()
-    with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
-        async with receiver_under_test(settings_in(receiver.directory)) as stopping:
-            stopping.tokens = receiver.tokens
-            await stopping.beat(till)
-            tool.execute("BEGIN IMMEDIATE")
-            waiting = [asyncio.ensure_future(stopping.beat(till)) for _ in range(8)]
-            refused = await waiting[0]
-            began = loop.time()
-
-        assert loop.time() - began < STOP_SECONDS
-        assert refused.status == 503
-        await asyncio.wait(waiting)
