@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sync.receiver.accept import ADDRESS_ERASED, SequenceGap, Taken, is_same
 from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
@@ -18,6 +18,8 @@ from tests.sync.receiver.plain_ledger import Epoch, Key, PlainLedger
 CHOICES = st.integers(0, 10**6)
 TILLS = st.sampled_from(["till-1", "till-2"])
 NAMES = st.sampled_from("abcdefgh")
+# Whether the session is fit to be read, and then each of its answers: mostly.
+VISITS = st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_size=4)
 
 
 @dataclass
@@ -47,6 +49,7 @@ class AcceptMachine(RuleBasedStateMachine):
         self.backup = self.ledger.copy()
         self.captured: dict[Key, list[Captured]] = {}
         self.current = {till: self.begin_epoch(till) for till in ("till-1", "till-2")}
+        self.names: dict[str, set[str]] = {"till-1": set(), "till-2": set()}
         self.count = 0
 
     def begin_epoch(self, till: str, captures: Sequence[Captured] = ()) -> Key:
@@ -57,47 +60,48 @@ class AcceptMachine(RuleBasedStateMachine):
 
     # What happens at the tills.
 
-    @rule(till=TILLS, name=NAMES, unfit=st.booleans(), moving=st.booleans())
-    def start_session(self, till: str, name: str, unfit: bool, moving: bool) -> None:  # noqa: FBT001 - drawn
-        mine = [c.fact for key, list_ in self.captured.items() if key[0] == till for c in list_]
-        if any(fact.correlation_id == name for fact in mine):
-            return
-        at = AT + timedelta(seconds=self.next() if moving else 0)
-        fact = session(0, name, at=at, channel=till)
-        self.captured[self.current[till]].append(Captured(fact, bad_session(0, name), unfit))
+    @initialize(visits=st.lists(st.tuples(TILLS, NAMES, VISITS), min_size=4, max_size=8))
+    def open_the_shop(self, visits: list[tuple[str, str, list[bool]]]) -> None:
+        for till, name, fits in visits:
+            self.visit(till, name, fits)
 
-    @rule(till=TILLS, which=CHOICES, unfit=st.booleans())
-    def give_answer(self, till: str, which: int, unfit: bool) -> None:  # noqa: FBT001 - drawn
+    @rule(till=TILLS, name=NAMES, fits=VISITS)
+    def visit(self, till: str, name: str, fits: list[bool]) -> None:
+        """Serve a customer: a session and some answers, of which not all are fit to be read."""
         here = self.captured[self.current[till]]
-        names = [c.fact.correlation_id for c in here if isinstance(c.fact, SessionFact)]
-        if names:
-            name = names[which % len(names)]
+        if name in self.names[till]:
+            return
+        self.names[till].add(name)
+        at = AT + timedelta(seconds=len(self.names[till]))
+        fact = session(0, name, at=at, channel=till)
+        here.append(Captured(fact, bad_session(0, name), is_unfit=not fits[0]))
+        for is_fit in fits[1:]:
             note = str(self.next())
-            fact = answer(0, name, f"{note if which % 2 else 'guest'}@example.com", note=note)
-            here.append(Captured(fact, unknown(0, name), unfit))
+            fact_ = answer(0, name, note=note)
+            here.append(Captured(fact_, unknown(0, name), is_unfit=not is_fit))
 
     # What happens to the machines.
 
-    @rule(till=TILLS, which=CHOICES)
-    def upgrade_head_office(self, till: str, which: int) -> None:
+    @rule(which=CHOICES)
+    def upgrade_head_office(self, which: int) -> None:
         """Let an event be understood that was not."""
-        unfit = [captured for captured in self.captured[self.current[till]] if captured.is_unfit]
+        captured = [captured for here in self.captured.values() for captured in here]
+        unfit = [one for one in captured if one.is_unfit]
         if unfit:
             unfit[which % len(unfit)].is_unfit = False
 
-    @rule(till=TILLS, which=CHOICES)
-    def erase_address(self, till: str, which: int) -> None:
+    @rule(till=TILLS)
+    def erase_addresses(self, till: str) -> None:
         key = self.current[till]
-        accepted = self.captured[key][: self.epoch(key).accepted_through]
-        if accepted:
-            accepted[which % len(accepted)].is_erased = True
+        for captured in self.captured[key][: self.epoch(key).accepted_through]:
+            captured.is_erased = True
 
     @precondition(lambda self: len(self.captured) < 6)
-    @rule(till=TILLS, after=CHOICES)
+    @rule(till=TILLS, after=st.integers(0, 4))
     def number_anew(self, till: str, after: int) -> None:
         """Let a new epoch begin, to which some of the captures move, settled ones among them."""
         here = self.captured[self.current[till]]
-        self.current[till] = self.begin_epoch(till, here[after % (len(here) + 1) :])
+        self.current[till] = self.begin_epoch(till, here[after:])
 
     @rule()
     def back_up_head_office(self) -> None:
@@ -109,23 +113,26 @@ class AcceptMachine(RuleBasedStateMachine):
 
     # What agents send.
 
-    @rule(which=CHOICES, first=CHOICES, count=st.integers(0, 8), base=CHOICES, altered=CHOICES)
-    def send(self, which: int, first: int, count: int, base: int, altered: int) -> None:
-        key = list(self.captured)[which % len(self.captured)]
+    @rule(which=CHOICES, first=CHOICES, count=st.integers(1, 8), altered=CHOICES)
+    def send_some(self, which: int, first: int, count: int, altered: int) -> None:
+        """Send any part of any epoch: what head office has, what it lacks, what it asked for."""
+        key = [*self.captured, *self.current.values()][which % (len(self.captured) + 2)]
         events = self.events(key)
-        begin = first % (len(events) + 1)
-        batch = self.altering(key, events[begin : begin + count], altered)
-        lowest = 1 + base % (begin + 1) if base % 3 == 0 else 1
-        self.deliver(key, batch, lowest)
+        begin = first % (self.epoch(key).accepted_through + 2)
+        self.deliver(key, self.altering(key, events[begin : begin + count], altered), 1)
 
-    @rule(till=TILLS)
-    def send_all_that_is_new(self, till: str) -> None:
+    @rule(till=TILLS, lost=st.integers(1, 4))
+    def send_what_is_left(self, till: str, lost: int) -> None:
+        """Send what comes after captures that the machine no longer holds."""
         key = self.current[till]
-        self.deliver(key, self.events(key)[self.epoch(key).accepted_through :], 1)
+        base = self.epoch(key).accepted_through + 1 + lost
+        self.deliver(key, self.events(key)[base - 1 :], base)
 
-    @rule(till=TILLS)
-    def send_everything_again(self, till: str) -> None:
-        self.deliver(self.current[till], self.events(self.current[till]), 1)
+    @rule(till=TILLS, from_the_start=st.booleans())
+    def send_all(self, till: str, from_the_start: bool) -> None:  # noqa: FBT001 - drawn
+        key = self.current[till]
+        sent = 0 if from_the_start else self.epoch(key).accepted_through
+        self.deliver(key, self.events(key)[sent:] or self.events(key), 1)
 
     def deliver(self, key: Key, batch: Sequence[Event], base: int) -> None:
         """Send a batch, and hold the answer against what can be said of it beforehand."""
@@ -288,5 +295,5 @@ class AcceptMachine(RuleBasedStateMachine):
         return refused.get(key, False) or (any(refused.values()) and not stands)
 
 
-AcceptMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AcceptMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestAccept = AcceptMachine.TestCase

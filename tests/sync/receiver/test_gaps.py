@@ -1,6 +1,6 @@
 """The gaps of an epoch, beside a model: a dictionary of numbers, each with its reason."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 
 from hypothesis import given
@@ -22,8 +22,9 @@ def gaps_apart(draw: st.DrawFn) -> list[Gap]:
     return draw(st.permutations(gaps))
 
 
-def numbers_of(gaps: Iterable[Gap]) -> dict[int, str]:
+def numbers_of(gaps: Sequence[Gap]) -> dict[int, str]:
     """Return each number that lies in a gap, with the reason."""
+    assert all(gap.first <= gap.last for gap in gaps)
     spelled = [(number, gap.reason) for gap in gaps for number in range(gap.first, gap.last + 1)]
     assert len(spelled) == len(dict(spelled)), "gaps overlap"
     return dict(spelled)
