@@ -237,7 +237,7 @@ async def test_deeply_nested_repeat_in_another_spelling_is_still_a_repeat(
     assert (first.status, again.status, again.receipt) == (200, 200, first.receipt)
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [500, 975, 1000])
 async def test_nested_body_that_was_taken_is_a_repeat_when_it_comes_again(
     agent: Agent, depth: int
 ) -> None:
