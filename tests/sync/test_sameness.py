@@ -78,9 +78,3 @@ def test_no_exponent_is_too_much(number: str, exponent: int) -> None:
     body = number.format(exponent).encode()
 
     assert same_content(body, b" " + body) in {True, False}
-
-
-def test_the_same_bytes_are_the_same_however_deep() -> None:
-    """Deeper than any comparison can go: a till that asks again must not be refused for that."""
-    deep = b"[" * 100_000 + b"]" * 100_000
-    assert same_content(deep, bytes(bytearray(deep)))
