@@ -30,10 +30,11 @@ _BROKEN = "A PROMISE WAS BROKEN"
 def drill(
     *, fast: Annotated[bool, typer.Option("--fast", help="Take seconds, not a minute.")] = False
 ) -> None:
-    """Rehearse a day with real parts in a scratch directory, and judge it.
+    """Rehearse a day with real parts, and judge it.
 
-    An agent, a receiver, three tills; the line is cut, the agent crashes, the line comes back.
-    Nothing of this machine's own agent is touched. The exit code is 1 when a promise is broken.
+    In a scratch directory: an agent, a receiver, three tills; the line is cut, the agent
+    crashes, the line comes back. Nothing of this machine's own agent is touched. The exit code
+    is 1 when a promise is broken.
     """
     import asyncio  # noqa: PLC0415 - keeps --help quick
 

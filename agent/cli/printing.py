@@ -23,7 +23,8 @@ def print_values(title: str, values: Mapping[str, object]) -> None:
     """Print `values`: on a terminal as a table under `title`, else as `name: value` lines."""
     shown = {_one_line(name): _text(value) for name, value in values.items()}
     if sys.stdout.isatty():
-        _print_table(title, shown)
+        if shown:
+            _print_table(title, shown)
         return
     for name, text in shown.items():
         typer.echo(f"{name}: {text}")
@@ -96,16 +97,15 @@ def _print_table(title: str, values: Mapping[str, str]) -> None:
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    table = Table(
-        title=title, title_justify="left", title_style="bold", show_header=False, box=None
-    )
+    # The library would break a table's own title at the table's width.
+    typer.secho(title, bold=True)
+    table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in values.items():
         # As Text: a value with square brackets is no markup.
         table.add_row(Text(name), Text(text))
-    if values:
-        Console().print(table)
+    Console().print(table)
 
 
 def _text(value: object) -> str:

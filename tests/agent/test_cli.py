@@ -149,6 +149,17 @@ def test_table_is_for_a_person_and_shows_odd_values_plainly(
     assert "yes" in shown
 
 
+def test_title_stands_in_one_line_above_a_narrow_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    title = "Settings that differ from the default"
+
+    print_values(title, {"api.port": 8481})
+
+    assert title in capsys.readouterr().out
+
+
 def test_nested_values_get_dotted_names() -> None:
     values = {"a": {"b": {"c": 1}, "d": []}, "e": {}, "f": None}
 

@@ -237,6 +237,23 @@ async def test_deeply_nested_repeat_in_another_spelling_is_still_a_repeat(
     assert (first.status, again.status, again.receipt) == (200, 200, first.receipt)
 
 
+@pytest.mark.parametrize("depth", [500, 975, 1000])
+async def test_nested_body_that_was_taken_is_a_repeat_when_it_comes_again(
+    agent: Agent, depth: int
+) -> None:
+    """A comparison that cannot go as deep must not turn a lost answer into a refusal."""
+    deep = b',"deep":' + b"[" * depth + b"]" * depth + b"}"
+    session = b'{"correlationId":"x"' + deep
+    email = b'{"status":"accepted","emailAddress":"a@example.com"' + deep
+
+    sessions = [await agent.start_session(session) for _ in range(2)]
+    await agent.start_session({"correlationId": "x"})
+    emails = [await agent.set_email("x", email) for _ in range(2)]
+
+    for first, again in (sessions, emails):
+        assert (again.status, again.receipt) == (first.status, first.receipt)
+
+
 async def test_huge_numbers_are_taken_or_refused_but_never_a_fault(agent: Agent) -> None:
     numbers = [
         "0e99999999999999999999",
