@@ -117,3 +117,13 @@ def test_batch_larger_than_a_second_holds_is_let_in_and_the_next_one_waits_for_i
     intake = Intake(1, 100, Clock())
 
     assert [wait_told(intake, 1000), wait_told(intake, 1)] == [0, 10]
+
+
+def test_quiet_hour_is_not_saved_up_for_a_flood() -> None:
+    clock = Clock()
+    intake = Intake(1, 100, clock)
+    clock.seconds += 3600
+
+    waits = [wait_told(intake, 100) for _ in range(4)]
+
+    assert waits == [0, 0, 2, 2]
