@@ -5,6 +5,7 @@ office and the other way round. JSON, names in camelCase, times in RFC 3339 UTC.
 """
 
 from enum import StrEnum
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -40,6 +41,10 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
+# Names a start of a machine; its times are looked up by it, so it has to be what it says.
+BootId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,128}\Z")]
+
+
 class BatchEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """One event. `body` is the till's own JSON object, verbatim, with the e-mail address put back.
 
@@ -54,7 +59,7 @@ class BatchEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit
     occurred_at: str
     body: msgspec.Raw
     query_locale: str | None = None
-    boot_id: str | None = None
+    boot_id: BootId | None = None
     monotonic_us: int | None = None
 
 

@@ -1,9 +1,9 @@
 """Who asks: an agent by its token, a reader by the admin's token or a trusted proxy."""
 
 import hmac
-import ipaddress
 from datetime import datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -11,6 +11,7 @@ from sync.receiver.arrivals import Caller
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.problems import Problem
 from sync.receiver.tokens import AgentName
+from sync.settings.kinds import is_loopback
 from sync.wire import ErrorCode
 
 
@@ -40,7 +41,11 @@ def check_name(caller: Caller, store_id: str, till_id: str) -> None:
 
 
 class ReaderAccess:
-    """The rules of `[access]`; where nothing is set, whoever reads on this machine may."""
+    """The rules of `[access]`; where nothing is set, whoever reads on this machine may.
+
+    On this machine: from a loopback address, and by a loopback name. A page open in a browser
+    here can be led to our port by a name of its own, and a proxy calls by the outer name.
+    """
 
     def __init__(self, admin_token: str | None, trusted_proxy_header: str) -> None:
         self._admin_token = None if admin_token is None else admin_token.encode()
@@ -54,7 +59,7 @@ class ReaderAccess:
             shown = _bearer(request).encode("utf-8", "surrogateescape")
             if hmac.compare_digest(shown, self._admin_token):
                 return
-        elif not self._proxy_header and _is_loopback(request.remote):
+        elif not self._proxy_header and _is_of_this_machine(request):
             return
         raise _unauthorized("Reading needs the token of [access] admin_token_file")
 
@@ -73,8 +78,9 @@ def _unauthorized(message: str) -> Problem:
     )
 
 
-def _is_loopback(host: str | None) -> bool:
+def _is_of_this_machine(request: web.Request) -> bool:
     try:
-        return ipaddress.ip_address(host or "").is_loopback
+        name = urlsplit(f"//{request.host}").hostname
     except ValueError:
         return False
+    return is_loopback(request.remote or "") and is_loopback(name or "")

@@ -8,6 +8,7 @@ import zstandard
 from aiohttp import hdrs, web
 
 from sync.receiver.problems import OwnCode, Problem, invalid, too_large
+from sync.wire import ErrorCode
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 # Between two pieces: a slow line is fine, a silent one is not.
@@ -15,6 +16,8 @@ SILENCE_SECONDS = 30.0
 # What takes longer than a few milliseconds to decode is not done in the event loop.
 _LARGE_BYTES = 1024 * 1024
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 8878: what every decoder should support
+# So much of a zstd frame becomes 32 MiB at the very most: four bytes can stand for 128 KiB.
+_PIECE_BYTES = 1024
 _GZIP_WINDOW_BITS = 31
 _TOO_LARGE = f"The request is larger than {MAX_BODY_BYTES} bytes"
 _NOT_DECODABLE = "The request body is not what its Content-Encoding says"
@@ -53,11 +56,11 @@ async def _read(request: web.Request) -> bytes:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT,
             "The request body did not arrive in time",
-            OwnCode.INTERNAL_ERROR,
+            ErrorCode.INVALID_REQUEST,
             {"Connection": "close"},
         ) from None
-    except web.RequestPayloadError:
-        raise invalid("The request body is not valid HTTP") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise invalid("The request body is broken or incomplete") from None
     return bytes(body)
 
 
@@ -79,15 +82,20 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _unzstd(body: bytes) -> bytes:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
+    # Not the library's stream reader: it takes a frame that was cut short for a whole one.
+    inflater = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+    pieces, size = [], 0
     try:
-        with decompressor.stream_reader(body, read_across_frames=True) as reader:
-            decoded = reader.read(MAX_BODY_BYTES + 1)
+        for start in range(0, len(body), _PIECE_BYTES):
+            pieces.append(inflater.decompress(body[start : start + _PIECE_BYTES]))
+            size += len(pieces[-1])
+            if size > MAX_BODY_BYTES:
+                raise too_large(_TOO_LARGE)
     except zstandard.ZstdError:
         raise invalid(_NOT_DECODABLE) from None
-    if len(decoded) > MAX_BODY_BYTES:
-        raise too_large(_TOO_LARGE)
-    return decoded
+    if not inflater.eof or inflater.unused_data:
+        raise invalid(_NOT_DECODABLE)
+    return b"".join(pieces)
 
 
 _DECODERS = {

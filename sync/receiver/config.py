@@ -13,6 +13,7 @@ from sync.settings.kinds import (
     OptionalFile,
     Text,
     WholeNumber,
+    is_loopback,
 )
 from sync.settings.load import load
 from sync.settings.log import LogSettings
@@ -22,6 +23,7 @@ from sync.settings.tree import SettingsTree
 
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
+_TLS = ("tls_cert_file", "tls_key_file")
 
 
 class ServerSettings(Section):
@@ -33,12 +35,25 @@ class ServerSettings(Section):
     tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
 
     @model_validator(mode="after")
-    def _certificate_and_key_go_together(self) -> Self:
-        if self.tls_cert_file and not self.tls_key_file:
-            raise contradiction({"tls_cert_file": "also needs server.tls_key_file"})
-        if self.tls_key_file and not self.tls_cert_file:
-            raise contradiction({"tls_key_file": "also needs server.tls_cert_file"})
+    def _open_only_with_tls(self) -> Self:
+        wrong = self._unpaired_tls()
+        missing = [f"server.{name}" for name in _TLS if getattr(self, name) is None]
+        if missing and not is_loopback(self.host):
+            wrong["host"] = (
+                f"listening on {self.host} is refused without TLS: tokens and e-mail addresses"
+                f" would cross the network in the clear; set {', '.join(missing)}, or listen on"
+                " 127.0.0.1 behind a proxy that has it"
+            )
+        if wrong:
+            raise contradiction(wrong)
         return self
+
+    def _unpaired_tls(self) -> dict[str, str]:
+        if self.tls_cert_file and not self.tls_key_file:
+            return {"tls_cert_file": "also needs server.tls_key_file"}
+        if self.tls_key_file and not self.tls_cert_file:
+            return {"tls_key_file": "also needs server.tls_cert_file"}
+        return {}
 
 
 class DatabaseSettings(Section):
@@ -48,8 +63,9 @@ class DatabaseSettings(Section):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        if self.url and not self.url.startswith(SQLITE):
-            raise contradiction({"url": f'expected a URL such as {SQLITE}/srv/hq.db, or ""'})
+        if self.url and not self.url.startswith(f"{SQLITE}/"):
+            expected = f'expected a URL with a whole path, such as {SQLITE}/srv/hq.db, or ""'
+            raise contradiction({"url": expected})
         return self
 
 
@@ -64,7 +80,9 @@ class AccessSettings(Section):
 
     admin_token_file: OptionalFile = Field(None, description="file with the readers' token")
     trusted_proxy_header: FieldName = Field(
-        "", description="header by which a proxy in front says who reads; empty: none"
+        "",
+        description="header by which a proxy in front says who reads, and which it takes off what"
+        " comes from outside; empty: none",
     )
 
 

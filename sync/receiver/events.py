@@ -126,7 +126,10 @@ def shown(text: str, most: int = _MAX_SHOWN) -> str:
 
 
 def read_moment(text: str) -> datetime | None:
-    """Return the moment of an RFC 3339 text, in UTC; None for anything else."""
+    """Return the moment of an RFC 3339 text, in UTC; None for what names no moment.
+
+    Other spellings of ISO 8601 that have an offset count as well.
+    """
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo is not None else None

@@ -68,7 +68,12 @@ def read_heartbeat(body: bytes, caller: Caller, received_at: datetime) -> Heartb
         raise _not_readable(wrong) from None
     if len(heartbeat.epochs) > MAX_EPOCHS:
         raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
-    _check_ids(heartbeat.epoch, heartbeat.boot_id, *(e.epoch for e in heartbeat.epochs))
+    _check_ids(
+        heartbeat.epoch,
+        heartbeat.boot_id,
+        heartbeat.agent_version,
+        *(extent.epoch for extent in heartbeat.epochs),
+    )
     _check_numbers(
         heartbeat.last_sequence,
         heartbeat.watermark,
@@ -124,7 +129,7 @@ def _read_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
 def _check(batch: Batch, events: Sequence[Event]) -> None:
     if len(events) > MAX_EVENTS:
         raise too_large(f"The batch has more than {MAX_EVENTS} events")
-    _check_ids(batch.epoch, batch.boot_id)
+    _check_ids(batch.epoch, batch.boot_id, batch.agent_version)
     if events:
         # The events are ascending, or refused for that: the ends stand for all.
         _check_numbers(batch.base_sequence, events[0].sequence - 1, events[-1].sequence)
@@ -132,7 +137,9 @@ def _check(batch: Batch, events: Sequence[Event]) -> None:
 
 def _check_ids(*ids: str) -> None:
     if not all(_ID.fullmatch(one) for one in ids):
-        raise invalid("epoch and bootId must be 1 to 128 printable characters without blanks")
+        raise invalid(
+            "epoch, bootId and agentVersion must be 1 to 128 printable characters without blanks"
+        )
 
 
 def _check_numbers(*numbers: int) -> None:

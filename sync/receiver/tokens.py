@@ -1,11 +1,10 @@
 """The tokens by which agents prove who they are: their form, and the hash that is stored."""
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 
-_NOT_A_TOKEN = (binascii.Error, UnicodeDecodeError, ValueError)
+from sync.settings.kinds import check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,9 @@ def name_in(token: str) -> AgentName | None:
     try:
         padded = named + "=" * (-len(named) % 4)
         store_id, till_id = base64.urlsafe_b64decode(padded).decode().split("/")
-    except _NOT_A_TOKEN:
+        return AgentName(check_name(store_id), check_name(till_id))
+    except ValueError:
         return None
-    return AgentName(store_id, till_id)
 
 
 def hash_of(token: str) -> str:

@@ -1,0 +1,79 @@
+"""What a caller is told when something is wrong, and what is told to nobody."""
+
+import logging
+
+import msgspec
+import pytest
+from aiohttp import web
+from sqlalchemy.exc import OperationalError
+
+from sync.receiver.accept import MalformedBatch
+from sync.receiver.problems import answer_of, invalid, log_problem, problem_of, too_busy, too_large
+
+ADDRESS = "guest@example.com"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (invalid("x"), 400, "INVALID_REQUEST"),
+        (MalformedBatch("x"), 400, "INVALID_REQUEST"),
+        (too_large("x"), 413, "PAYLOAD_TOO_LARGE"),
+        (too_busy(7), 429, "UNAVAILABLE"),
+        (OperationalError("x", {}, Exception("locked")), 503, "UNAVAILABLE"),
+        (OSError("no space left"), 503, "UNAVAILABLE"),
+        (web.HTTPNotFound(), 404, "NOT_FOUND"),
+        (web.HTTPMethodNotAllowed("PUT", ["GET"]), 405, "METHOD_NOT_ALLOWED"),
+        (web.HTTPRequestEntityTooLarge(1, 2), 413, "PAYLOAD_TOO_LARGE"),
+        (web.HTTPExpectationFailed(), 417, "INVALID_REQUEST"),
+        (web.HTTPGone(), 500, "INTERNAL_ERROR"),
+        (KeyError("x"), 500, "INTERNAL_ERROR"),
+    ],
+)
+def test_every_error_is_answered_in_the_three_fields(
+    error: Exception, status: int, code: str
+) -> None:
+    answer = answer_of(problem_of(error))
+
+    assert isinstance(answer.body, bytes)
+    members = msgspec.json.decode(answer.body)
+    assert list(members) == ["statusCode", "errorMessage", "errorCode"]
+    assert (answer.status, members["statusCode"], members["errorCode"]) == (status, status, code)
+
+
+@pytest.mark.parametrize("error", [too_busy(7), OSError("no space left")])
+def test_who_is_to_come_again_is_told_when(error: Exception) -> None:
+    assert int(answer_of(problem_of(error)).headers["Retry-After"]) > 0
+
+
+def test_wrong_method_is_told_the_right_ones() -> None:
+    answer = answer_of(problem_of(web.HTTPMethodNotAllowed("PUT", ["GET"])))
+
+    assert answer.headers["Allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        invalid(ADDRESS),
+        MalformedBatch(ADDRESS),
+        OperationalError(f"INSERT {ADDRESS}", {"address": ADDRESS}, Exception("locked")),
+        OSError(f"{ADDRESS} is no file"),
+    ],
+)
+def test_log_line_of_a_problem_holds_nothing_that_a_caller_said(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    log_problem(problem_of(error), error, "POST /sync/v1/batches")
+
+    [record] = caplog.records
+    assert ADDRESS not in str(record.__dict__)
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError(ADDRESS, {}, Exception(ADDRESS)), OSError(ADDRESS)]
+)
+def test_answer_of_a_database_in_trouble_does_not_quote_it(error: Exception) -> None:
+    assert ADDRESS not in problem_of(error).message

@@ -1,0 +1,307 @@
+"""Batches and heartbeats as they come: one bad event is one bad event, a bad batch is a Problem."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.receiver.arrivals import Caller
+from sync.receiver.events import Event, SessionFact, Unfit
+from sync.receiver.problems import Problem
+from sync.receiver.reading import MAX_EVENTS, read_batch, read_heartbeat
+from sync.receiver.tokens import AgentName
+from sync.wire import ErrorCode
+from tests.agent.capture.strategies import almost_json, texts, values
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+CALLER = Caller(AgentName("store", "till"), NOW)
+HEAD: dict[str, object] = {
+    "storeId": "store",
+    "tillId": "till",
+    "epoch": "epoch",
+    "bootId": "boot",
+    "agentVersion": "1.0",
+    "sentAt": "2026-01-01T00:00:00Z",
+}
+BEATS: dict[str, object] = {
+    **HEAD,
+    "sentMonotonicUs": 1,
+    "lastSequence": 2,
+    "watermark": 1,
+    "outstanding": 1,
+    "deadLetters": 0,
+    "oldestUndeliveredAt": None,
+    "lastActivityAt": "2026-01-01T00:00:00Z",
+    "databaseBytes": 1,
+    "freeBytes": 1,
+}
+
+
+def fine(sequence: int) -> dict[str, object]:
+    """Return the members of an event that fits."""
+    return {
+        "sequence": sequence,
+        "type": "session.started",
+        "correlationId": f"id-{sequence}",
+        "occurredAt": "2026-01-01T00:00:00Z",
+        "body": {},
+    }
+
+
+def batch(events: Sequence[object], **head: object) -> bytes:
+    """Return a batch as JSON; an event that is bytes stands in it as it is."""
+    written = [e if isinstance(e, bytes) else json.dumps(e).encode() for e in events]
+    members = json.dumps({**HEAD, "baseSequence": 1, **head}).encode()
+    return members[:-1] + b',"events":[' + b",".join(written) + b"]}"
+
+
+def read(body: bytes) -> list[Event]:
+    """Return what the events of a batch say."""
+    return read_batch(body)[1]
+
+
+def refusal(body: bytes) -> Problem:
+    """Return how a batch is refused as a whole."""
+    with pytest.raises(Problem) as raised:
+        read_batch(body)
+    return raised.value
+
+
+def beat_refusal(body: object) -> Problem:
+    """Return how a heartbeat is refused."""
+    written = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(Problem) as raised:
+        read_heartbeat(written, CALLER, NOW)
+    return raised.value
+
+
+# One bad event.
+
+UNFIT = [
+    pytest.param({"sequence": 2}, id="nothing but a number"),
+    pytest.param({**fine(2), "type": None}, id="no type"),
+    pytest.param({**fine(2), "type": 7}, id="a type that is no text"),
+    pytest.param({**fine(2), "correlationId": ["x"]}, id="an id that is no text"),
+    pytest.param({**fine(2), "occurredAt": 7}, id="a time that is no text"),
+    pytest.param({**fine(2), "occurredAt": "yesterday"}, id="no time"),
+    pytest.param({**fine(2), "body": []}, id="a body that is no object"),
+    pytest.param({**fine(2), "monotonicUs": "x"}, id="a clock that is no number"),
+    pytest.param({**fine(2), "bootId": ""}, id="a boot without a name"),
+    pytest.param({**fine(2), "bootId": "a\0"}, id="a boot with NUL"),
+    pytest.param({**fine(2), "bootId": "x" * 129}, id="a boot with a long name"),
+    pytest.param({**fine(2), "type": "points.spent"}, id="an unknown type"),
+    pytest.param(
+        json.dumps(fine(2)).encode().replace(b'"body": {}', b'"body": {"a": "\xff"}'),
+        id="a body that is not UTF-8",
+    ),
+]
+
+
+@pytest.mark.parametrize("bad", UNFIT)
+def test_event_that_does_not_fit_is_alone_in_that(bad: object) -> None:
+    first, second, third = read(batch([fine(1), bad, fine(3)]))
+
+    assert isinstance(second, Unfit)
+    assert second.sequence == 2
+    assert (type(first), type(third)) == (SessionFact, SessionFact)
+
+
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["type", "correlationId", "occurredAt", "body", "bootId", "monotonicUs"]),
+        values,
+    )
+)
+def test_event_with_anything_in_its_fields_leaves_its_neighbours_alone(
+    fields: dict[str, object],
+) -> None:
+    first, _, third = read(batch([fine(1), {**fine(2), **fields}, fine(3)]))
+
+    assert (type(first), type(third)) == (SessionFact, SessionFact)
+
+
+def test_what_is_sent_of_an_event_that_does_not_fit_is_not_looked_at_again() -> None:
+    sent, events = read_batch(batch([fine(1), {"sequence": 2}, fine(3)]))
+
+    assert [event.sequence for event in sent.events] == [1, 3]
+    assert [event.sequence for event in events] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1" + "0" * 5000, "1e999", "-1e-999", "0.1"])
+def test_number_of_any_size_in_a_body_is_kept_letter_for_letter(number: str) -> None:
+    event = json.dumps(fine(1)).replace('"body": {}', f'"body": {{"a": {number}}}').encode()
+
+    [session] = read(batch([event]))
+
+    assert isinstance(session, SessionFact)
+    assert session.body == f'{{"a": {number}}}'
+
+
+# A batch that cannot be understood.
+
+
+@given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
+def test_whatever_comes_is_a_batch_or_a_problem_of_the_callers(body: bytes) -> None:
+    with pytest.raises(Problem) as raised:
+        read_batch(body)
+
+    assert raised.value.status == HTTPStatus.BAD_REQUEST
+
+
+@given(cut=st.integers(0, 400))
+def test_batch_that_is_cut_short_is_refused_whole(cut: int) -> None:
+    whole = batch([fine(1), fine(2)])
+
+    assert refusal(whole[: min(cut, len(whole) - 1)]).code == ErrorCode.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b'{"a":"\\ud800"}',
+        b'{"a":"\\udc00\\ud800"}',
+        b'{"a":"\x00"}',
+        b'{"a":"\x01"}',
+        b'{"a":"\\q"}',
+        b'{"a":NaN}',
+        b'{"a":01}',
+        b'{"a":1e}',
+        b"{'a':1}",
+        b'{"a":1,}',
+    ],
+)
+def test_what_is_not_json_is_refused_whole(broken: bytes) -> None:
+    """Where one value ends cannot be known then, and so not where the next event begins."""
+    event = json.dumps(fine(2)).encode().replace(b'"body": {}', b'"body": ' + broken)
+
+    assert refusal(batch([fine(1), event])).message == "The body is not JSON"
+
+
+@pytest.mark.parametrize("depth", [2000, 200_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_nesting_bomb_is_refused_and_harms_nobody(
+    depth: int, opening: bytes, closing: bytes
+) -> None:
+    bomb = b'{"a":' + opening * depth + b"1" + closing * depth + b"}"
+    event = json.dumps(fine(1)).encode().replace(b'"body": {}', b'"body": ' + bomb)
+
+    assert refusal(batch([event])).status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("trailing", [b"x", b"{}", b"\x00"])
+def test_batch_with_something_after_it_is_refused(trailing: bytes) -> None:
+    assert refusal(batch([fine(1)]) + trailing).message == "The body is not JSON"
+
+
+@pytest.mark.parametrize("name", [*HEAD, "baseSequence"])
+def test_member_that_is_missing_is_named(name: str) -> None:
+    members = {**HEAD, "baseSequence": 1, "events": []}
+    del members[name]
+
+    assert f"`{name}`" in refusal(json.dumps(members).encode()).message
+
+
+@pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
+@pytest.mark.parametrize("value", ["", " ", "a b", "é", "a\0", "a\n", "x" * 129])
+def test_name_that_no_database_should_hold_is_refused(name: str, value: str) -> None:
+    told = refusal(batch([fine(1)], **{name: value})).message
+
+    assert told.startswith("epoch, bootId and agentVersion must be")
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63, 10**30])
+def test_sequence_out_of_range_is_refused(number: int) -> None:
+    assert refusal(batch([fine(number)])).message == "A number is out of range"
+
+
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_base_out_of_range_is_refused(number: int) -> None:
+    problem = refusal(batch([fine(1)], baseSequence=number))
+
+    assert problem.message == "A number is out of range"
+
+
+@pytest.mark.parametrize("number", ["1.0", "1e0", '"1"', "true", "null", "9" * 5000])
+def test_event_without_a_whole_number_refuses_the_batch(number: str) -> None:
+    event = json.dumps(fine(1)).replace('"sequence": 1', f'"sequence": {number}').encode()
+
+    assert refusal(batch([event])).status == HTTPStatus.BAD_REQUEST
+
+
+def test_highest_number_of_all_is_fine() -> None:
+    assert len(read(batch([fine(2**63 - 1)]))) == 1
+
+
+def test_batch_with_too_many_events_is_told_to_be_halved() -> None:
+    many = [{"sequence": number} for number in range(1, MAX_EVENTS + 2)]
+
+    assert refusal(batch(many)).status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert len(read(batch(many[:-1]))) == MAX_EVENTS
+
+
+def test_empty_batch_is_a_batch() -> None:
+    assert read(batch([])) == []
+
+
+@given(name=texts.filter(lambda name: name not in {*HEAD, "baseSequence", "events"}), value=values)
+def test_member_of_a_newer_agent_is_passed_over(name: str, value: object) -> None:
+    if name != "sentMonotonicUs":
+        assert len(read(batch([{**fine(1), "aNewOne": value}], **{name: value}))) == 1
+
+
+# Heartbeats.
+
+
+def test_heartbeat_says_how_its_agent_is() -> None:
+    arrival = read_heartbeat(json.dumps(BEATS).encode(), CALLER, NOW)
+
+    assert (arrival.sent_at, arrival.oldest_undelivered_at) == (
+        datetime(2026, 1, 1, tzinfo=UTC),
+        None,
+    )
+    assert arrival.heartbeat.outstanding == 1
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "1970"])
+def test_heartbeat_with_a_time_that_is_none_is_heard_all_the_same(text: str) -> None:
+    body = json.dumps({**BEATS, "sentAt": text, "lastActivityAt": text}).encode()
+
+    assert read_heartbeat(body, CALLER, NOW).sent_at is None
+
+
+@given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
+def test_whatever_comes_is_a_heartbeat_or_a_problem_of_the_callers(body: bytes) -> None:
+    assert beat_refusal(body).status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lastSequence", "watermark", "outstanding", "deadLetters", "databaseBytes", "freeBytes"],
+)
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_number_that_no_column_holds_is_refused(name: str, number: int) -> None:
+    assert beat_refusal({**BEATS, name: number}).message == "A number is out of range"
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        [{"epoch": "a b", "lastSequence": 1}],
+        [{"epoch": "a\0", "lastSequence": 1}],
+        [{"epoch": "old", "lastSequence": -1}],
+        [{"epoch": "old"}],
+        {},
+    ],
+)
+def test_older_epoch_that_cannot_be_is_refused(epochs: object) -> None:
+    assert beat_refusal({**BEATS, "epochs": epochs}).status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
+@pytest.mark.parametrize("value", ["", "a b", "a\0"])
+def test_name_in_a_heartbeat_has_to_be_one(name: str, value: str) -> None:
+    assert beat_refusal({**BEATS, name: value}).status == HTTPStatus.BAD_REQUEST

@@ -1,0 +1,189 @@
+"""What an operator is told about a wrong configuration of the receiver, and what a right one is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sync.receiver.config import Settings, load_settings
+from sync.settings.lines import SettingPath
+from sync.settings.mistakes import ConfigurationError, expectation
+from sync.settings.names import dotted, known_settings, variable
+
+HOME = {"HOME": "/home/clerk"}
+SETTINGS = sorted(known_settings(Settings))
+
+
+def from_text(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> Settings:
+    file = directory / "hq.toml"
+    file.write_text(text, "utf-8")
+    return load_settings(file, environ)
+
+
+def refusal(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> str:
+    """Return what loading `text` is answered, without the file's directory."""
+    with pytest.raises(ConfigurationError) as raised:
+        from_text(directory, text, environ)
+    return str(raised.value).replace(f"{directory}/", "")
+
+
+def test_without_file_the_receiver_serves_this_machine_alone() -> None:
+    settings = load_settings(None, HOME)
+
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8580)
+    assert settings.access.admin_token_file is None
+    assert settings.access.trusted_proxy_header == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[server]\n\nprot = 1",
+            "hq.toml, line 3: server.prot: there is no such setting; did you mean server.port?",
+        ),
+        ("port = 1", "line 1: port: there is no such setting; did you mean server.port?"),
+        ("#\n[intak]\nx = 1", "line 2: intak: there is no such section; did you mean intake?"),
+        (
+            "[access]\nadmin_token = 'x'",
+            "access.admin_token: there is no such setting; did you mean access.admin_token_file?",
+        ),
+    ],
+)
+def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    assert told in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("server.port = 65536", "line 1: server.port: expected a whole number from 0 to 65535"),
+        ("server.host = 'hq.example'", "expected an IP address of this machine, or"),
+        ("intake.max_in_flight = 0", "expected a whole number from 1 to 10000; found 0"),
+        ("intake.events_per_second = -1", "expected a whole number from 0 to 10000000; found -1"),
+        ("intake.events_per_second = true", "expected a whole number from 0 to 10000000"),
+        ("access.trusted_proxy_header = 'a b'", "expected the name of an HTTP header"),
+        ("storage.directory = ''", "expected a path in quotes"),
+        ("program.currency = 'dollars'", "expected an ISO 4217 code of three capitals"),
+        ("database.url = 'mysql://hq'", "database.url: expected a URL with a whole path, such as"),
+        ("database.url = 'sqlite+aiosqlite:///'", "expected a URL with a whole path, such as"),
+        ("database.url = 'sqlite+aiosqlite:///hq.db'", "such as sqlite+aiosqlite:////srv/hq.db"),
+        ("database.url = '/srv/hq.db'", "expected a URL with a whole path, such as"),
+    ],
+)
+def test_wrong_value_is_told_with_what_was_expected(tmp_path: Path, text: str, told: str) -> None:
+    assert told in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1"])  # noqa: S104 - the case of the test
+def test_listening_on_the_network_without_tls_is_refused(tmp_path: Path, host: str) -> None:
+    told = refusal(tmp_path, f"[server]\n\nhost = '{host}'")
+
+    assert f"line 3: server.host: listening on {host} is refused without TLS" in told
+    assert "set server.tls_cert_file, server.tls_key_file, or listen on 127.0.0.1" in told
+
+
+def test_listening_on_the_network_with_tls_is_fine(tmp_path: Path) -> None:
+    text = "[server]\nhost = '0.0.0.0'\ntls_cert_file = 'c'\ntls_key_file = 'k'\n"
+
+    assert from_text(tmp_path, text).server.host == "0.0.0.0"  # noqa: S104 - the case of the test
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
+def test_this_machine_needs_no_tls(tmp_path: Path, host: str) -> None:
+    assert from_text(tmp_path, f"server.host = '{host}'").server.tls_cert_file is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[server]\n\ntls_cert_file = 'c'",
+            "line 3: server.tls_cert_file: also needs server.tls_key_file",
+        ),
+        ("server.tls_key_file = 'k'", "server.tls_key_file: also needs server.tls_cert_file"),
+    ],
+)
+def test_half_a_pair_of_tls_files_is_told(tmp_path: Path, text: str, told: str) -> None:
+    assert told in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[access]\nadmin_token = 's3cret'",
+        "[access]\nadmin_token_file = ['s3cret']",
+        "[server]\ntls_key_file = ['s3cret']",
+        "[database]\nurl = 'postgresql://clerk:s3cret@db.example/hq'",
+        "[database]\nurl = ['postgresql://clerk:s3cret@db.example/hq']",
+        "[database]\npassword = 's3cret'",
+    ],
+)
+def test_what_could_be_a_secret_is_never_repeated(tmp_path: Path, text: str) -> None:
+    assert "s3cret" not in refusal(tmp_path, text)
+
+
+def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
+    text = "[server]\nport = -1\nhost = 'x'\n[intake]\nmax = 1\n"
+
+    told = refusal(tmp_path, text, {"LOYALTY_HQ__LOG__LEVEL": "loud", **HOME})
+
+    head, *lines = told.splitlines()
+    assert head == "4 mistakes in the configuration:"
+    assert [line.split(": ")[1] for line in lines] == [
+        "server.port",
+        "server.host",
+        "intake.max",
+        "log.level",
+    ]
+
+
+def test_variables_of_the_agent_are_none_of_the_receivers_business() -> None:
+    load_settings(None, {"LOYALTY_AGENT__API__PORT": "1", **HOME})
+
+
+def test_variable_goes_before_the_file(tmp_path: Path) -> None:
+    settings = from_text(tmp_path, "server.port = 1", {"LOYALTY_HQ__SERVER__PORT": "2", **HOME})
+
+    assert settings.server.port == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", "/home/clerk/.local/state/loyalty-hq/hq.db"),
+        ("storage.directory = '/srv/hq'", "/srv/hq/hq.db"),
+        ("database.url = 'sqlite+aiosqlite:////srv/other.db'", "/srv/other.db"),
+    ],
+)
+def test_database_lies_in_the_storage_directory_unless_it_is_said_where(
+    tmp_path: Path, text: str, path: str
+) -> None:
+    assert from_text(tmp_path, text).database_path == Path(path)
+
+
+def test_every_setting_says_what_it_is_and_what_it_must_be() -> None:
+    for path, field in known_settings(Settings).items():
+        assert field.description, path
+        assert expectation(field), path
+
+
+@given(path=st.sampled_from(SETTINGS), data=st.data())
+def test_any_slip_of_the_finger_is_named_with_the_setting_that_was_meant(
+    path: SettingPath, data: st.DataObject
+) -> None:
+    name = path[-1]
+    assume(len(name) > 4)
+    at = data.draw(st.integers(1, len(name) - 2))
+    wrong = (*path[:-1], name[:at] + name[at + 1 :])
+    assume(wrong not in known_settings(Settings))
+
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(None, {variable(Settings, wrong): "1", **HOME})
+
+    assert dotted(wrong) in str(raised.value)
+    assert variable(Settings, path) in str(raised.value)

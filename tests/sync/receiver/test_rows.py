@@ -1,0 +1,118 @@
+"""What is decided about a batch, as rows: each with its agent's name, its arrival and its time."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from sync.receiver.accept import Taken
+from sync.receiver.arrivals import BatchArrival, Caller
+from sync.receiver.clock import Corrector
+from sync.receiver.gaps import Gap
+from sync.receiver.rows import Rows, Times
+from sync.receiver.tokens import AgentName
+from sync.wire import Batch, BatchEvent
+from tests.sync.receiver.parts import answer, session, unknown
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+IN_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+KEY = {"store_id": "store", "till_id": "till", "epoch": "epoch"}
+DAY_US = 86_400_000_000
+
+
+def sent(sequence: int, *, boot_id: str | None = None) -> BatchEvent:
+    """Return an event on the wire, taken a day after its boot."""
+    return BatchEvent(
+        sequence=sequence,
+        type="",
+        correlation_id="",
+        occurred_at="",
+        body=msgspec.Raw(b"{}"),
+        boot_id=boot_id,
+        monotonic_us=DAY_US,
+    )
+
+
+def arrival(*events: BatchEvent) -> BatchArrival:
+    """Return a batch of boot `now` that has just come."""
+    batch = Batch(
+        store_id="store",
+        till_id="till",
+        epoch="epoch",
+        boot_id="now",
+        agent_version="1.0",
+        sent_at="",
+        base_sequence=1,
+        events=list(events),
+    )
+    return BatchArrival(Caller(AgentName("store", "till"), NOW), batch, (), NOW)
+
+
+def rows_of(came: BatchArrival, taken: Taken, corrector: Corrector | None = None) -> Rows:
+    """Return what writes the rows of a batch."""
+    return Rows(came, Times.of(came, taken, corrector or Corrector(NOW, {}, None)))
+
+
+def test_event_is_corrected_by_the_boot_it_was_taken_in_and_not_by_the_batchs() -> None:
+    first, second = session(1, "a", at=IN_1970), session(2, "b", at=IN_1970)
+    came = arrival(sent(1, boot_id="before"), sent(2))
+    corrector = Corrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
+
+    rows = rows_of(came, Taken(2, sessions=[first, second]), corrector)
+
+    assert rows.session(first)["corrected_at"] == NOW - 8 * DAY
+    assert rows.session(second)["corrected_at"] == NOW - DAY
+
+
+def test_time_that_cannot_be_told_is_marked_and_what_the_till_said_stays() -> None:
+    lost = session(1, "a", at=IN_1970)
+
+    row = rows_of(arrival(sent(1)), Taken(1, sessions=[lost])).session(lost)
+
+    assert (row["occurred_at"], row["corrected_at"]) == (IN_1970, None)
+    assert row["clock_trusted"] is False
+
+
+def test_session_readmitted_after_later_ones_is_as_old_as_it_says() -> None:
+    late = session(1, "a", at=NOW - 30 * DAY)
+    taken = Taken(9, repeated_through=9, sessions=[late])
+
+    row = rows_of(arrival(sent(1)), taken, Corrector(NOW, {}, NOW)).session(late)
+
+    assert (row["corrected_at"], row["clock_trusted"]) == (NOW - 30 * DAY, True)
+
+
+def test_every_row_has_its_agents_name_and_when_it_came() -> None:
+    a_session, an_answer, refused = session(1, "a"), answer(2, "a"), unknown(3)
+    came = arrival(sent(1), sent(2), sent(3))
+    rows = rows_of(came, Taken(3, sessions=[a_session], answers=[an_answer]))
+
+    written = [
+        rows.session(a_session),
+        rows.answer(an_answer),
+        rows.rejection(refused),
+        rows.double(an_answer),
+    ]
+
+    assert [row["sequence"] for row in written] == [1, 2, 3, 2]
+    assert all(KEY.items() <= row.items() and row["received_at"] == NOW for row in written)
+
+
+def test_answer_without_its_address_says_that_it_had_one() -> None:
+    erased = answer(1, "a", None)
+
+    row = rows_of(arrival(sent(1)), Taken(1, answers=[erased])).answer(erased)
+
+    assert (row["email_address"], row["address_erased"]) == (None, True)
+
+
+def test_gap_says_from_where_to_where_and_why() -> None:
+    row = rows_of(arrival(), Taken(9)).gap(Gap(1, 9, "no longer held"))
+
+    assert row == {
+        **KEY,
+        "first_sequence": 1,
+        "last_sequence": 9,
+        "reason": "no longer held",
+        "noted_at": NOW,
+    }
