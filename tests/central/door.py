@@ -86,6 +86,10 @@ class Door:
         """Let the next requests, of a path that begins with `on`, meet these faults in turn."""
         self._script.extend((on, fault) for fault in faults)
 
+    def forget_script(self) -> None:
+        """Let no request meet a fault that none has met yet."""
+        self._script.clear()
+
     async def came(self, count: int) -> None:
         """Wait until so many requests have come since it was made."""
         async with self._came:
@@ -98,10 +102,7 @@ class Door:
             return web.Response()
         path, query = raw.rel_url.raw_path, dict(raw.query)
         request = Request(raw.method, path, query, raw.headers, body, _client_port(raw))
-        self.requests.append(request)
-        async with self._came:
-            self._came.notify_all()
-        answer = await self._met(request)
+        answer = await self.answer(request)
         if raw.transport is None:  # its client has not waited for it
             return web.Response()
         if isinstance(answer, Lost):
@@ -111,7 +112,12 @@ class Door:
             return await _cut(raw, answer)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
-    async def _met(self, request: Request) -> Answer | Lost:
+    async def answer(self, request: Request) -> Answer | Lost:
+        """Answer a request, or not, by whatever way it came."""
+        self.requests.append(request)
+        async with self._came:
+            self._came.notify_all()
+
         async def serve() -> Answer:
             return await self.serve(request)
 
