@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 # Between two windows of a backlog. A till's answer waits behind a window's work; with this
-# pause it hardly notices, and a month's backlog of a busy store still takes half a minute.
+# pause it hardly notices, and a month's backlog of a busy store still takes about a minute.
 PAUSE_SECONDS = 0.05
 
 

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from agent.api.bodies import read_body
 from agent.api.context import Context
+from agent.api.successes import Success
 from agent.capture.email_answer import read_email_answer
 from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
 from agent.capture.session_start import is_correlation_id, read_session_start
@@ -21,14 +22,14 @@ class TillCalls:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def start_session(self, request: web.Request) -> web.Response:
+    async def start_session(self, request: web.Request) -> Success:
         """Take a session start (`reference/start-anonymous-session.txt`)."""
         start = read_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
         answer = self._context.answers.answer(start.started.correlation_id, start.asked)
-        return _success(answer, receipt)
+        return Success(answer, receipt)
 
-    async def set_email(self, request: web.Request) -> web.Response:
+    async def set_email(self, request: web.Request) -> Success:
         """Take an e-mail answer (`reference/set-email.txt`): the body first, then the session."""
         body = await read_body(request)
         correlation_id = correlation_id_in(request.rel_url.raw_path, segment=3)
@@ -37,7 +38,7 @@ class TillCalls:
         )
         if not is_correlation_id(correlation_id):
             raise Refusal(NO_OPEN_SESSION)
-        return _success(EMAIL_UPDATED, await self._record(answered))
+        return Success(EMAIL_UPDATED, await self._record(answered))
 
     async def _record(self, capture: Capture) -> Receipt:
         outcome = await self._context.writer.record(capture, self._context.now())
@@ -68,9 +69,3 @@ def _query_locales(request: web.Request) -> list[str]:
     if not request.rel_url.raw_query_string:
         return []
     return request.query.getall("locale", [])
-
-
-def _success(body: bytes, receipt: Receipt) -> web.Response:
-    return web.Response(
-        body=body, headers={"Content-Type": "application/json", "Loyalty-Receipt": str(receipt)}
-    )

@@ -10,8 +10,9 @@ from agent.api import dead_letters, delivery, queries
 from agent.api.bodies import MAX_BODY_BYTES
 from agent.api.context import CONTEXT, Context
 from agent.api.handlers import TillCalls
+from agent.api.successes import Success
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+TillCall = Callable[[web.Request], Awaitable[Success]]
 # A segment may be empty, and may hold braces, which aiohttp's own pattern excludes: an
 # impossible id is answered by the rules and not by the router.
 _ANY_SEGMENT = "{correlation_id:[^/]*}"
@@ -26,7 +27,7 @@ _EMAIL_PATH = re.compile("/client/users/[^/]*/profile/email")
 class Route:
     """A handler and the pattern of its address, which a log may name."""
 
-    handler: Handler
+    handler: TillCall
     pattern: str
 
 
@@ -62,8 +63,8 @@ def build_app(context: Context) -> web.Application:
     calls = TillCalls(context)
     app[CONTEXT] = context
     app[ROUTES] = StraightRoutes(calls)
-    app.router.add_post(_SESSIONS, calls.start_session)
-    app.router.add_put(_EMAIL, calls.set_email)
+    app.router.add_post(_SESSIONS, _by_the_router(calls.start_session))
+    app.router.add_put(_EMAIL, _by_the_router(calls.set_email))
     app.router.add_get(f"/agent/v1/sessions/{_ANY_SEGMENT}", queries.show_session)
     app.router.add_get("/agent/v1/status", queries.show_status)
     app.router.add_post("/agent/v1/sync", delivery.try_now)
@@ -77,3 +78,10 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/readyz", queries.is_ready)
     app.router.add_get("/metrics", queries.show_metrics)
     return app
+
+
+def _by_the_router(call: TillCall) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return (await call(request)).response()
+
+    return handler

@@ -14,16 +14,8 @@ from aiohttp.web_protocol import RequestHandler
 from agent.api.context import CONTEXT, Context
 from agent.api.problems import Problem, answer_of, log_problem, problem_of, problem_of_status
 from agent.api.routes import ROUTES, StraightRoutes
+from agent.api.successes import FOR_ALL, REQUEST_ID
 
-_FOR_ALL = {
-    "Server": "loyalty-agent",
-    "Cache-Control": "no-cache, no-store, must-revalidate",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "sameorigin",
-    "Referrer-Policy": "no-referrer",
-    "X-XSS-Protection": "1;mode=block",
-}
-_REQUEST_ID = "x-amzn-RequestId"
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -49,8 +41,8 @@ class TillConnection(RequestHandler):
         error = exc if isinstance(exc, Exception) else None
         request_id = self._context.new_request_id()
         answer = _refused(self._context, problem_of_status(status), error, "(none)", request_id)
-        answer.headers.update(_FOR_ALL)
-        answer.headers[_REQUEST_ID] = request_id
+        answer.headers.update(FOR_ALL)
+        answer.headers[REQUEST_ID] = request_id
         answer.force_close()
         return answer
 
@@ -99,7 +91,11 @@ def always_ours(context: Context, routes: StraightRoutes, route: _Answering) -> 
         try:
             context.access.check(request)
             if straight is not None and isinstance(request, web.Request):
-                response = await straight.handler(request)
+                success = await straight.handler(request)
+                whole = success.whole(request, request_id)
+                if whole is not None:
+                    return whole
+                response: web.StreamResponse = success.response()
             elif context.access.is_preflight(request):
                 response = web.Response(status=HTTPStatus.NO_CONTENT)
             else:
@@ -109,8 +105,8 @@ def always_ours(context: Context, routes: StraightRoutes, route: _Answering) -> 
             named = f"{request.method} {pattern}"
             response = _refused(context, problem_of(error), error, named, request_id)
         headers = response.headers
-        headers.update(_FOR_ALL)
-        headers[_REQUEST_ID] = request_id
+        headers.update(FOR_ALL)
+        headers[REQUEST_ID] = request_id
         if "Origin" in request.headers:
             headers.update(context.access.headers_for(request))
         return response

@@ -90,7 +90,7 @@ class SyncSettings(Section):
     """How often and in what portions captures are delivered."""
 
     interval_seconds: Number = Field(30, ge=1, le=86_400, description="seconds between passes")
-    batch_events: WholeNumber = Field(500, ge=1, le=5_000, description="events in one batch")
+    batch_events: WholeNumber = Field(100, ge=1, le=5_000, description="events in one batch")
     max_batch_bytes: WholeNumber = Field(
         1_048_576, ge=1_024, le=67_108_864, description="bytes in one batch"
     )

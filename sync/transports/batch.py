@@ -15,7 +15,7 @@ from sync.outbox import Judged, OutboxEvent, Portion, Window
 from sync.outcomes import Trouble, TryLater
 from sync.push import Delivery
 from sync.transports.attempts import Attempts
-from sync.transports.batches import batch_of, compressed
+from sync.transports.batches import packed
 from sync.transports.caller import Caller
 from sync.transports.http import Answer
 from sync.transports.judging import (
@@ -94,7 +94,7 @@ class BatchTransport:
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
     ) -> Outcome:
-        body = await compressed(batch_of(window, part, self._sender, withheld=withheld))
+        body = await packed(window, part, self._sender, withheld=withheld)
 
         async def ask() -> Outcome:
             answer = await self._caller.ask("POST", BATCHES_PATH, body=body, headers=_HEADERS)

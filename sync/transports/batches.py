@@ -11,8 +11,8 @@ from sync.transports.http import Answer
 from sync.transports.sender import Sender, rfc3339
 from sync.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
 
-# Above this, compressing would keep the tills waiting: it is done beside the event loop.
-_COMPRESSED_INLINE_BYTES = 16_384
+# Writing out more events than these would keep the tills waiting: it is done beside the loop.
+_FEW_EVENTS = 16
 _HIGHEST = 2**63 - 1
 _encoder = msgspec.json.Encoder()
 _accepted = msgspec.json.Decoder(BatchAccepted)
@@ -44,11 +44,15 @@ def batch_of(
     )
 
 
-async def compressed(body: bytes) -> bytes:
-    """Return `body` as a zstd frame (RFC 8878)."""
-    if len(body) <= _COMPRESSED_INLINE_BYTES:
-        return zstandard.compress(body)
-    return await asyncio.to_thread(zstandard.compress, body)
+async def packed(
+    window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
+) -> bytes:
+    """Return a batch as it goes out, a zstd frame (RFC 8878); see `batch_of`."""
+
+    def pack() -> bytes:
+        return zstandard.compress(batch_of(window, events, sender, withheld=withheld))
+
+    return pack() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(pack)
 
 
 def accepted_in(answer: Answer, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
