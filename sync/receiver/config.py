@@ -13,7 +13,6 @@ from sync.settings.kinds import (
     OptionalFile,
     Text,
     WholeNumber,
-    is_loopback,
 )
 from sync.settings.load import load
 from sync.settings.log import LogSettings
@@ -23,7 +22,6 @@ from sync.settings.tree import SettingsTree
 
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
-_TLS = ("tls_cert_file", "tls_key_file")
 
 
 class ServerSettings(Section):
@@ -35,25 +33,12 @@ class ServerSettings(Section):
     tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
 
     @model_validator(mode="after")
-    def _open_only_with_tls(self) -> Self:
-        wrong = self._unpaired_tls()
-        missing = [f"server.{name}" for name in _TLS if getattr(self, name) is None]
-        if missing and not is_loopback(self.host):
-            wrong["host"] = (
-                f"listening on {self.host} is refused without TLS: tokens and e-mail addresses"
-                f" would cross the network in the clear; set {', '.join(missing)}, or listen on"
-                " 127.0.0.1 behind a proxy that has it"
-            )
-        if wrong:
-            raise contradiction(wrong)
-        return self
-
-    def _unpaired_tls(self) -> dict[str, str]:
+    def _certificate_and_key_go_together(self) -> Self:
         if self.tls_cert_file and not self.tls_key_file:
-            return {"tls_cert_file": "also needs server.tls_key_file"}
+            raise contradiction({"tls_cert_file": "also needs server.tls_key_file"})
         if self.tls_key_file and not self.tls_cert_file:
-            return {"tls_key_file": "also needs server.tls_cert_file"}
-        return {}
+            raise contradiction({"tls_key_file": "also needs server.tls_cert_file"})
+        return self
 
 
 class DatabaseSettings(Section):

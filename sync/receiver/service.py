@@ -32,6 +32,7 @@ from sync.receiver.program import write_program
 from sync.receiver.server import Runner
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
+from sync.settings.kinds import is_loopback
 from sync.settings.secret_files import read_secret
 from sync.version import installed_version
 
@@ -139,6 +140,8 @@ async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) ->
     await site.start()
     host, port = runner.addresses[0][:2]
     log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
+    if tls is None and not is_loopback(server.host):
+        log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
     return host, port
 
 

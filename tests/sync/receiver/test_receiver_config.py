@@ -79,12 +79,9 @@ def test_wrong_value_is_told_with_what_was_expected(tmp_path: Path, text: str, t
     assert told in refusal(tmp_path, text)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1"])  # noqa: S104 - the case of the test
-def test_listening_on_the_network_without_tls_is_refused(tmp_path: Path, host: str) -> None:
-    told = refusal(tmp_path, f"[server]\n\nhost = '{host}'")
-
-    assert f"line 3: server.host: listening on {host} is refused without TLS" in told
-    assert "set server.tls_cert_file, server.tls_key_file, or listen on 127.0.0.1" in told
+def test_a_proxy_on_another_machine_may_have_the_tls(tmp_path: Path) -> None:
+    """The receiver warns at its start; agents send to it by https only."""
+    assert from_text(tmp_path, "server.host = '0.0.0.0'").server.tls_cert_file is None
 
 
 def test_listening_on_the_network_with_tls_is_fine(tmp_path: Path) -> None:
