@@ -59,9 +59,10 @@ class Contact:
         while True:
             await self._due.wait()
             self._due.clear()
-            await self._contact_once()
+            await self.contact_once()
 
-    async def _contact_once(self) -> None:
+    async def contact_once(self) -> None:
+        """Make contact now; trouble is logged and waits for the next time."""
         try:
             await self._beat()
             await self._ask_for_terms()

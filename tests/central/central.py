@@ -123,6 +123,10 @@ class ScriptedCentral:
         """Let the next requests, of a path that begins with `on`, meet these faults in turn."""
         self._script.extend((on, fault) for fault in faults)
 
+    def forget_script(self) -> None:
+        """Let no request meet a fault that none has met yet."""
+        self._script.clear()
+
     def refuse(
         self,
         correlation_id: str,
@@ -155,10 +159,7 @@ class ScriptedCentral:
             await raw.content.read(),
             _client_port(raw),
         )
-        self.requests.append(request)
-        async with self._came:
-            self._came.notify_all()
-        answer = await self._met(request)
+        answer = await self.answer(request)
         assert raw.transport is not None
         if isinstance(answer, Lost):
             end(raw.transport, reset=answer.reset)
@@ -167,7 +168,12 @@ class ScriptedCentral:
             return await _cut(raw, answer)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
-    async def _met(self, request: Request) -> Answer | Lost:
+    async def answer(self, request: Request) -> Answer | Lost:
+        """Answer a request, or not, by whatever way it came."""
+        self.requests.append(request)
+        async with self._came:
+            self._came.notify_all()
+
         async def serve() -> Answer:
             return self._serve(request)
 

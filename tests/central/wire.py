@@ -1,0 +1,32 @@
+"""The scripted head office without a socket: for histories too many to go over the line."""
+
+from collections.abc import Mapping
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from sync.outcomes import Hold, Trouble, TryLater
+from sync.transports.http import Answer, Line, LineRules
+from tests.central.central import Request, ScriptedCentral
+from tests.central.faults import Lost
+
+
+class MemoryLine(Line):
+    """Gives each request to `central` itself; while `is_cut`, none arrives."""
+
+    def __init__(self, central: ScriptedCentral) -> None:
+        super().__init__(LineRules(timeout_seconds=1))
+        self.central = central
+        self.is_cut = False
+
+    async def ask(
+        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer | Hold | TryLater:
+        """Return what central answers."""
+        if self.is_cut:
+            return TryLater(Trouble.NO_LINE, "the line is cut")
+        request = Request(method, url.raw_path, dict(url.query), CIMultiDict(headers), body or b"")
+        answer = await self.central.answer(request)
+        if isinstance(answer, Lost) or answer.cut_after is not None:
+            return TryLater(Trouble.NO_ANSWER, "the answer was lost")
+        return Answer(answer.status, CIMultiDict(answer.headers), answer.body)

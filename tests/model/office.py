@@ -1,0 +1,257 @@
+"""A machine on its way to head office, whole but for tills, clocks and sockets.
+
+The real outbox on a real file, the real pass and transports, the real contact, and the
+scripted head office at the other end of a line in memory.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from agent.capture.program import SessionAnswers
+from agent.contact import Contact
+from agent.program import ProgramNews
+from agent.service import program_terms
+from agent.store.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
+from agent.store.outbox import Retention
+from agent.store.reader import Reader
+from sync.outbox import Portion
+from sync.push import PassReport, Transport, push_once
+from sync.settings.program import ProgramSettings
+from sync.transports.attempts import Attempts
+from sync.transports.auth import NoCredentials
+from sync.transports.batch import BatchTransport
+from sync.transports.caller import Caller
+from sync.transports.replay import ReplayTransport
+from sync.transports.sender import Sender
+from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
+from tests.agent.store.parts import AT, Epochs, crashed_copy, opener, query
+from tests.central import Answer, ScriptedCentral
+from tests.central.faults import Lost, Serve
+from tests.central.wire import MemoryLine
+
+T = TypeVar("T")
+AT_ONCE = Retention(delivered_days=0, email_days=0)
+PORTION = Portion(events=3, max_bytes=2**20)
+UNANSWERED_SECONDS = 60
+# What waits and what does not, by the number that a test wrote into each capture.
+_HELD = """
+SELECT json_extract(CAST(event.body AS TEXT), '$.n'),
+       event.position > destination.watermark AND settled.position IS NULL,
+       dead_letter.position IS NOT NULL,
+       email_answer.address IS NOT NULL
+FROM event
+LEFT JOIN destination ON destination.name = 'central'
+LEFT JOIN settled ON settled.position = event.position
+LEFT JOIN dead_letter ON dead_letter.position = event.position
+LEFT JOIN email_answer ON email_answer.position = event.position
+"""
+
+
+def numbered_session(name: str, number: int) -> SessionStarted:
+    """Return a session whose body says which capture it is."""
+    return SessionStarted(
+        name, None, False, b'{"correlationId":"%b","n":%d}' % (name.encode(), number)
+    )
+
+
+def numbered_answer(name: str, number: int) -> EmailAnswered:
+    """Return an answer, with an address of its own, whose body says which capture it is."""
+    address = f"guest{number}@example.com"
+    return EmailAnswered(
+        name, EmailStatus.ACCEPTED, address, b'{"status":"accepted","n":%d}' % number
+    )
+
+
+class Office:
+    """`batch` or `replay`; runs in an event loop of its own, from call to call."""
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        self.runner = asyncio.Runner()
+        self._place = tempfile.TemporaryDirectory(prefix="delivery-model-")
+        self.epochs, self.clock = Epochs(), Clock()
+        self.central = self.runner.run(_made(ScriptedCentral))
+        self.line = MemoryLine(self.central)
+        self.directory = Path(self._place.name) / "0"
+        self._starts = 0
+        self._start()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.runner.run(self.rig.writer.close())
+        self.runner.close()
+        self._place.cleanup()
+
+    def capture(self, capture: Capture) -> None:
+        """Have a till's capture acknowledged."""
+        self.runner.run(self.rig.capture(capture))
+
+    def push(self, *, probing: bool = False) -> PassReport:
+        """Run a pass to its end."""
+        return self.runner.run(self._push(probing=probing))
+
+    def push_and_cancel(self, request: int, *, served: bool) -> None:
+        """Run a pass and cut it off at its request of this number, before or after it is served."""
+        self.runner.run(self._cut_off(request, served=served))
+
+    def crash_while_pushing(self, request: int, *, served: bool) -> None:
+        """Run a pass and kill the process at its request of this number; start it again."""
+        self._starts += 1
+        place = Path(self._place.name) / str(self._starts)
+
+        async def copy() -> None:
+            await self.rig.writer.run(lambda store: crashed_copy(store.directory, place))
+
+        self.runner.run(self._cut_off(request, served=served, then=copy))
+        self._restart(place)
+
+    def start_anew(self) -> None:
+        """Stop in good order and start again."""
+        self._restart(self.directory)
+
+    def push_with_contact(self) -> None:
+        """Run a pass during which a heartbeat is sent and heard."""
+        self.runner.run(self._push_with_contact())
+
+    def make_contact(self) -> None:
+        """Send a heartbeat and do what its answer asks for."""
+        self.runner.run(self.contact.contact_once())
+
+    def erase(self) -> None:
+        """Erase what is due."""
+        self._to_the_end(lambda: self.rig.outbox.erase_once())  # noqa: PLW0108 - of the rig as it then is
+
+    def purge(self) -> None:
+        """Purge what is due."""
+        self._to_the_end(lambda: self.rig.outbox.purge_once())  # noqa: PLW0108 - of the rig as it then is
+
+    def retry_all(self) -> None:
+        """Have all dead letters tried again, some days later: more than clocks step back."""
+        self.clock.pass_seconds(3 * 24 * 3600)
+        self.runner.run(self.rig.outbox.retry_due())
+
+    def decide(self, which: int, *, discarding: bool) -> int | None:
+        """Have one dead letter tried again, or given up; return its sequence."""
+        letters = self.rig.outbox.dead_letters
+        shown = self.runner.run(letters.page(100))
+        if not shown:
+            return None
+        receipt = shown[which % len(shown)].receipt
+        decided = letters.discard if discarding else letters.retry
+        assert self.runner.run(decided(receipt.epoch, receipt.sequence))
+        return receipt.sequence
+
+    def held(self) -> dict[int, tuple[bool, bool, bool]]:
+        """Return by number whether it waits, is a dead letter, and has an address."""
+        rows = query(self.directory, _HELD)
+        return {
+            int(str(n)): (bool(waits or waits is None), bool(dead), bool(addressed))
+            for n, waits, dead, addressed in rows
+        }
+
+    def _start(self) -> None:
+        self.rig: OutboxRig = self.runner.run(self._started())
+        caller = Caller(
+            self.line, "http://central.example", NoCredentials(), lambda: datetime.now(UTC)
+        )
+        sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
+        self.transport = self._transport(caller, sender)
+        configured = program_terms(ProgramSettings())
+        news = ProgramNews(
+            SessionAnswers(configured), configured, self.rig.outbox.storage, self.clock
+        )
+        self.contact = self.runner.run(
+            _made(
+                lambda: Contact(
+                    caller,
+                    sender,
+                    Reader(self.directory),
+                    self.rig.outbox,
+                    news,
+                    rewound=lambda: None,
+                )
+            )
+        )
+
+    async def _started(self) -> OutboxRig:
+        rig = start_outbox(
+            self.directory, opener(self.directory, epochs=self.epochs), self.clock, AT_ONCE
+        )
+        await rig.writer.check(30)
+        return rig
+
+    def _transport(self, caller: Caller, sender: Sender) -> Transport:
+        async def nap(_seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        attempts = Attempts(lambda: 0.5, nap)
+        if self.protocol == "batch":
+            return BatchTransport(caller, sender, attempts, PORTION)
+        return ReplayTransport(
+            caller, attempts, PORTION, max_in_flight=2, learned=lambda _kind, _terms: None
+        )
+
+    def _restart(self, directory: Path) -> None:
+        self.runner.run(self.rig.writer.close())
+        self.directory = directory
+        self._start()
+
+    async def _push(self, *, probing: bool = False) -> PassReport:
+        async with asyncio.timeout(UNANSWERED_SECONDS):
+            return await push_once(self.rig.outbox, self.transport, _no_pause, probing=probing)
+
+    async def _cut_off(
+        self, request: int, *, served: bool, then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        reached = asyncio.Event()
+
+        async def hang(serve: Serve) -> Answer | Lost:
+            if served:
+                await serve()
+            reached.set()
+            await asyncio.Event().wait()
+            raise AssertionError("the pass was not cut off")
+
+        self.central.then(*[_honest] * request, hang)
+        running = asyncio.ensure_future(self._push())
+        reaching = asyncio.ensure_future(reached.wait())
+        await asyncio.wait({running, reaching}, return_when=asyncio.FIRST_COMPLETED)
+        if then is not None:
+            await then()
+        for task in (running, reaching):
+            task.cancel()
+        await asyncio.wait({running, reaching})
+        self.central.forget_script()
+        # What was on its way to the disk when the pass ended is there now.
+        await self.rig.writer.check(30)
+
+    async def _push_with_contact(self) -> None:
+        async def beat(serve: Serve) -> Answer | Lost:
+            await self.contact.contact_once()
+            return await serve()
+
+        self.central.then(beat, on="/sync/v1/batches")
+        await self._push()
+        self.central.forget_script()
+
+    def _to_the_end(self, step: Callable[[], Awaitable[bool]]) -> None:
+        async def repeat() -> None:
+            while await step():
+                pass
+
+        self.runner.run(repeat())
+
+
+async def _made(make: Callable[[], T]) -> T:
+    return make()
+
+
+async def _honest(serve: Serve) -> Answer | Lost:
+    return await serve()
+
+
+async def _no_pause(_sent_bytes: int) -> None: ...
