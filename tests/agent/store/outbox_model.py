@@ -176,7 +176,8 @@ class Model:
         """Erase all addresses that are due."""
         for kept in self.held.values():
             is_due = self.erased_through < kept.position <= self.watermark
-            kept.is_erased |= is_due and kept.dead is None
+            is_ahead = kept.is_settled and kept.position > self.watermark
+            kept.is_erased |= (is_due or is_ahead) and kept.dead is None
         self.erased_through = max(self.erased_through, self.watermark)
 
     def purge(self) -> None:
