@@ -20,7 +20,7 @@ async def test_delivered_addresses_are_erased_in_the_middle_of_a_pass(tmp_path: 
         await shop.trade(50)
         await central.start()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while rows_in(tmp_path, ERASED) == [(0,)]:
+            while rows_in(tmp_path, ERASED) == [(0,)]:  # noqa: ASYNC110 - asked of a file
                 await asyncio.sleep(_LOOK_SECONDS)
         status = await shop.status()
         await central.stop()
