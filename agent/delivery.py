@@ -77,6 +77,7 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         watch=_note_state,
     )
     around.schedule.every(settings.sync.interval_seconds, _waking(relay))
+    around.schedule.every(settings.sync.interval_seconds, _erasing(around.outbox))
     around.schedule.every(_HOUR_SECONDS, _hourly(around.outbox, relay))
     contact = _contact(around, caller, sender, relay)
     around.schedule.every(CONTACT_SECONDS, contact.make_due)
@@ -105,6 +106,15 @@ def _waking(relay: Relay) -> Callable[[], Awaitable[None]]:
         relay.wake()
 
     return wake
+
+
+def _erasing(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
+    async def erase() -> None:
+        """Erase what is due in the middle of a pass, too: on a slow line it may last for hours."""
+        with contextlib.suppress(OutboxUnavailable):
+            await _to_the_end(outbox.erase_once)
+
+    return erase
 
 
 def _hourly(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:

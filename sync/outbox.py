@@ -14,7 +14,8 @@ class OutboxEvent:
 
     `session` is the position of the session that it belongs to. `body` is the JSON to send,
     the address put back; `is_erased` where it is held no more. `is_doubtful`: an earlier try
-    may have reached central. `session_refused`: its session is a dead letter.
+    may have reached central. `session_refused`: its session is a dead letter. `is_overtaken`: a
+    later answer of its session has been delivered.
     """
 
     position: int
@@ -30,6 +31,7 @@ class OutboxEvent:
     is_erased: bool = False
     is_doubtful: bool = False
     session_refused: bool = False
+    is_overtaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

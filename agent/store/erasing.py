@@ -8,13 +8,15 @@ import sqlite3
 from sqlalchemy import bindparam, exists, null, select, update
 
 from agent.store.delivered import delivered_before
-from agent.store.standing import Standing, is_central, read_standing, setting
-from agent.store.statements import compiled, constant
-from agent.store.tables import DeadLetter, EmailAnswer, table_of
+from agent.store.standing import Standing, is_central, number_of_central, read_standing, setting
+from agent.store.statements import as_list, compiled, constant, listed
+from agent.store.tables import DeadLetter, EmailAnswer, Settled, table_of
 
 MOST_ROWS = 200
 _answer = table_of(EmailAnswer)
 _dead = table_of(DeadLetter)
+_settled = table_of(Settled)
+_ANY_TIME_US = 2**63 - 1
 _in_slice = (
     _answer.c.position > bindparam("above"),
     _answer.c.position <= bindparam("through"),
@@ -36,6 +38,28 @@ ERASE_SLICE = compiled(
     .values(address=null())
 )
 SET_ERASED = setting("erased_through")
+_is_settled = exists().where(
+    _settled.c.destination == is_central, _settled.c.position == _answer.c.position
+)
+AHEAD = compiled(
+    select(_answer.c.position)
+    .select_from(_settled.join(_answer, _answer.c.position == _settled.c.position))
+    .where(
+        _settled.c.destination == is_central,
+        _settled.c.position > number_of_central("watermark"),
+        _settled.c.delivered_at_us <= bindparam("cutoff_us"),
+        _answer.c.address.is_not(None),
+        ~_is_dead_letter,
+    )
+    .order_by(_answer.c.position)
+    .limit(constant(MOST_ROWS))
+    .offset(constant(0))
+)
+ERASE_AHEAD = compiled(
+    update(_answer)
+    .where(_answer.c.position.in_(listed("positions")), _is_settled, ~_is_dead_letter)
+    .values(address=null())
+)
 
 
 def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
@@ -53,6 +77,22 @@ def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
     connection.execute(ERASE_SLICE.sql, (above, through))
     connection.execute(SET_ERASED.sql, (through,))
     return bool(through < bound)
+
+
+def find_ahead(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
+    """Return where some addresses stand that were delivered ahead of the watermark; only reads.
+
+    One event that central cannot make up its mind about holds the watermark back, for days
+    perhaps; what was delivered after it is erased all the same.
+    """
+    cutoff_us = _ANY_TIME_US if cutoff_us is None else cutoff_us
+    return [position for (position,) in connection.execute(AHEAD.sql, (cutoff_us,))]
+
+
+def erase_ahead(connection: sqlite3.Connection, positions: list[int]) -> bool:
+    """Erase the addresses at `positions`, where they are still settled; say if more may be due."""
+    connection.execute(ERASE_AHEAD.sql, (as_list(positions),))
+    return len(positions) == MOST_ROWS
 
 
 def _bound(connection: sqlite3.Connection, standing: Standing, cutoff_us: int | None) -> int:

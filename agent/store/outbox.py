@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.store.attempts import end_attempt, note_attempt
 from agent.store.dead_letters import DeadLetters
-from agent.store.erasing import erase_slice
+from agent.store.erasing import erase_ahead, erase_slice, find_ahead
 from agent.store.facts import Receipt
 from agent.store.numbering import knows_epoch
 from agent.store.outbox_reading import WindowReader
@@ -104,7 +104,10 @@ class StoreOutbox:
         """Erase some of the addresses that are not needed any more; say whether more are due."""
         kept_us = round(self._retention.email_days * _DAY_US)
         cutoff_us = self._now_us() - kept_us if kept_us else None
-        return await self.storage.change(lambda c: erase_slice(c, cutoff_us))
+        if await self.storage.change(lambda c: erase_slice(c, cutoff_us)):
+            return True
+        ahead = await self.storage.ask(lambda c: find_ahead(c, cutoff_us))
+        return bool(ahead) and await self.storage.change(lambda c: erase_ahead(c, ahead))
 
     async def purge_once(self) -> bool:
         """Remove some of what was delivered long ago; say whether more may be due."""

@@ -9,7 +9,17 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, bindparam, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    false,
+    or_,
+    select,
+)
 
 from agent.store.facts import EmailStatus
 from agent.store.numbering import Extent, read_numbering
@@ -39,6 +49,11 @@ _settled = table_of(Settled)
 _doubt = table_of(Doubt)
 _dead = table_of(DeadLetter)
 _dead_session = _dead.alias("dead_session")
+_later, _later_settled, _later_dead = (
+    _answer.alias("later"),
+    _settled.alias("later_settled"),
+    _dead.alias("later_dead"),
+)
 
 _is_tried_now = and_(
     _event.c.position >= number_of_central("attempting_from"),
@@ -63,6 +78,7 @@ class _Row(NamedTuple):
     address: bytes | None
     is_doubtful: int
     session_refused: int
+    is_overtaken: int
 
 
 def _at(table: FromClause, position: ColumnElement[int]) -> ColumnElement[bool]:
@@ -70,7 +86,9 @@ def _at(table: FromClause, position: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _rows(
-    is_doubtful: ColumnElement[bool], session_refused: ColumnElement[bool]
+    is_doubtful: ColumnElement[bool],
+    session_refused: ColumnElement[bool],
+    is_overtaken: ColumnElement[bool],
 ) -> Select[tuple[object, ...]]:
     """Select what a `_Row` has, in ascending order."""
     return (
@@ -88,6 +106,7 @@ def _rows(
             _answer.c.address,
             is_doubtful,
             session_refused,
+            is_overtaken,
         )
         .outerjoin(_session, _session.c.position == _event.c.session_position)
         .outerjoin(_boot, _boot.c.number == _event.c.boot_number)
@@ -99,8 +118,23 @@ def _rows(
     )
 
 
+_is_overtaken = (
+    exists()
+    .where(
+        _later.c.session_position == _event.c.session_position,
+        _later.c.position > _event.c.position,
+        _event.c.session_position != _event.c.position,
+        or_(
+            _later.c.position <= number_of_central("watermark"),
+            exists().where(_at(_later_settled, _later.c.position)),
+        ),
+        ~exists().where(_at(_later_dead, _later.c.position)),
+    )
+    .correlate(_event)
+)
+
 WAITING = compiled(
-    _rows(or_(_doubt.c.position.is_not(None), _is_tried_now), _is_answer_of_refused)
+    _rows(or_(_doubt.c.position.is_not(None), _is_tried_now), _is_answer_of_refused, false())
     .outerjoin(_settled, _at(_settled, _event.c.position))
     .where(_event.c.position > bindparam("after"), _settled.c.position.is_(None))
     .order_by(_event.c.position)
@@ -112,6 +146,7 @@ TO_RETRY = compiled(
     _rows(
         _doubt.c.position.is_not(None),
         and_(_is_answer_of_refused, _dead_session.c.retry_wanted == constant(0)),
+        _is_overtaken,
     )
     .join(_dead, _at(_dead, _event.c.position))
     .outerjoin(_settled, _at(_settled, _event.c.position))
@@ -191,6 +226,7 @@ class WindowReader:
             is_erased=is_erased,
             is_doubtful=bool(row.is_doubtful),
             session_refused=bool(row.session_refused),
+            is_overtaken=bool(row.is_overtaken),
         )
 
 

@@ -38,6 +38,16 @@ _is_kept_dead_letter = exists().where(
     _dead.c.position == _event.c.position,
     or_(_dead.c.discarded_at_us.is_(None), _dead.c.discarded_at_us > bindparam("cutoff_us")),
 )
+_dead_answer = _answer.alias("dead_answer")
+# Tried again, that one has to learn that it was overtaken.
+_overtook_dead_letter = exists().where(
+    _dead.c.destination == is_central,
+    _dead.c.discarded_at_us.is_(None),
+    _dead.c.position == _dead_answer.c.position,
+    _dead_answer.c.session_position == _event.c.session_position,
+    _dead_answer.c.position < _event.c.position,
+)
+_is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter)
 _before = func.coalesce(
     select(func.max(_earlier.c.through_position))
     .where(
@@ -54,7 +64,7 @@ _holds_events = exists().where(
 
 OLD_EVENTS = compiled(
     select(_event.c.position)
-    .where(_event.c.position <= bindparam("bound"), ~_has_answers, ~_is_kept_dead_letter)
+    .where(_event.c.position <= bindparam("bound"), ~_is_needed)
     .order_by(_event.c.position)
     .limit(constant(MOST_EVENTS))
     .offset(constant(0))
@@ -75,8 +85,7 @@ REMOVE_EVENTS = compiled(
     .where(
         _event.c.position.in_(listed("positions")),
         _event.c.position <= number_of_central("watermark"),
-        ~_has_answers,
-        ~_is_kept_dead_letter,
+        ~_is_needed,
     )
     .returning(_event.c.position)
 )
@@ -113,8 +122,8 @@ class Old:
 def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
     """Return some of what was delivered before `cutoff_us`, lowest first; only reads.
 
-    A session stays while an answer to it does, and a dead letter until it was discarded as
-    long ago.
+    A session stays while an answer to it does, a dead letter until it was discarded as long
+    ago, and with it the later answers of its session.
     """
     standing = read_standing(connection)
     bound = delivered_before(connection, standing, cutoff_us, above=standing.purged_through)

@@ -32,6 +32,9 @@ _SESSION_REFUSED = Refused(
 _ADDRESS_ERASED = Refused(
     "ADDRESS_ERASED", "the address was erased after its delivery and cannot be sent again", None
 )
+_OVERTAKEN = Refused(
+    "OVERTAKEN", "a later answer of the customer was delivered, and this one would undo it", None
+)
 
 
 class ReplayTransport:
@@ -173,6 +176,8 @@ class _Run:
             return None
         if event.session_refused or isinstance(self.judged.get(event.session), Refused):
             return _SESSION_REFUSED
+        if event.is_overtaken:
+            return _OVERTAKEN
         return _ADDRESS_ERASED if event.is_erased else None
 
     def is_in_doubt(self, event: OutboxEvent) -> bool:

@@ -153,6 +153,11 @@ class Office:
             for n, waits, dead, addressed in rows
         }
 
+    def dead_letters(self, error_code: str) -> set[int]:
+        """Return the numbers of the dead letters with this code."""
+        named = "SELECT position FROM dead_letter WHERE error_code = ?"
+        return {int(str(position)) for (position,) in query(self.directory, named, error_code)}
+
     def _start(self) -> None:
         self.rig: OutboxRig = self.runner.run(self._started())
         caller = Caller(

@@ -128,4 +128,5 @@ class FakeOutbox:
             is_erased=kept.is_erased,
             is_doubtful=self.model.is_doubtful(kept, again=again),
             session_refused=self.model.session_refused(kept, again=again),
+            is_overtaken=self.model.is_overtaken(kept, again=again),
         )

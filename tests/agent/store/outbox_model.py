@@ -96,6 +96,14 @@ class Model:
             return False
         return not (again and session.retry_wanted)
 
+    def is_overtaken(self, kept: Kept, *, again: bool) -> bool:
+        """Tell whether it is an answer after which a later one was delivered."""
+        return again and any(
+            later.position > kept.position and later.is_settled and later.dead is None
+            for later in self.held.values()
+            if kept.is_answer and later.session == kept.session
+        )
+
     def attempt(self, window: Sequence[Kept]) -> None:
         """Begin to try `window`; what an earlier try left open stays in doubt."""
         for kept in self.waiting():
@@ -176,7 +184,8 @@ class Model:
         """Erase all addresses that are due."""
         for kept in self.held.values():
             is_due = self.erased_through < kept.position <= self.watermark
-            kept.is_erased |= is_due and kept.dead is None
+            is_ahead = kept.is_settled and kept.position > self.watermark
+            kept.is_erased |= (is_due or is_ahead) and kept.dead is None
         self.erased_through = max(self.erased_through, self.watermark)
 
     def purge(self) -> None:
@@ -191,5 +200,13 @@ class Model:
     def _purgeable(self) -> Iterator[Kept]:
         answered = {kept.session for kept in self.held.values() if kept.is_answer}
         for kept in self.held.values():
-            if kept.dead != "open" and (kept.is_answer or kept.position not in answered):
+            is_free = kept.is_answer or kept.position not in answered
+            if kept.dead != "open" and is_free and not self._overtook(kept):
                 yield kept
+
+    def _overtook(self, kept: Kept) -> bool:
+        return any(
+            earlier.dead == "open" and earlier.position < kept.position
+            for earlier in self.held.values()
+            if earlier.is_answer and earlier.session == kept.session
+        )

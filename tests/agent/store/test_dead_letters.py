@@ -205,6 +205,40 @@ async def test_more_dead_letters_than_one_transaction_takes_are_all_tried_again(
         assert len(await retries(rig)) == PLENTY.events
 
 
+async def overtaken(rig: OutboxRig) -> list[bool]:
+    """Refuse an answer of session two (4), deliver the next one (5); say if 4 knows of it."""
+    await rig.capture(answer("two"), answer("two", "guest.two@example.com"))
+    refused, later = (await rig.window()).events
+    await rig.refuse(refused)
+    await rig.deliver(later)
+    await rig.outbox.dead_letters.retry("epoch-1", 4)
+    return [event.is_overtaken for event in await retries(rig)]
+
+
+async def test_an_answer_knows_that_a_later_one_of_its_session_was_delivered(
+    rig: OutboxRig,
+) -> None:
+    """Sent now to who takes the last one for what counts, it would undo what the customer said."""
+    assert await overtaken(rig) == [True]
+
+
+async def test_a_later_answer_is_kept_for_as_long_as_a_dead_letter_before_it(
+    rig: OutboxRig,
+) -> None:
+    await overtaken(rig)
+    rig.clock.pass_seconds(365 * DAY_SECONDS)
+    while await rig.outbox.purge_once():
+        pass
+    assert [event.is_overtaken for event in await retries(rig)] == [True]
+
+
+async def test_a_later_answer_that_was_refused_as_well_overtakes_nothing(rig: OutboxRig) -> None:
+    await rig.capture(answer("two"), answer("two", "guest.two@example.com"))
+    await rig.refuse(*(await rig.window()).events)
+    await rig.outbox.dead_letters.retry("epoch-1", 4)
+    assert [event.is_overtaken for event in await retries(rig)] == [False]
+
+
 async def test_a_rewind_sends_dead_letters_again_and_leaves_them_dead(rig: OutboxRig) -> None:
     assert await rig.outbox.rewind("epoch-1", 1)
     assert await rig.positions() == [1, 2, 3]

@@ -53,6 +53,37 @@ async def test_only_what_is_delivered_is_erased(tmp_path: Path) -> None:
         assert sealed(tmp_path) == [4]
 
 
+async def test_what_is_delivered_ahead_of_one_that_is_stuck_is_erased(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "stuck", "one", "two")
+        events = (await rig.window()).events
+        await rig.deliver(*events[3:5])
+        await rig.refuse(events[5])
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2, 6]
+
+
+async def test_what_is_delivered_ahead_is_kept_as_long_as_all_else(tmp_path: Path) -> None:
+    a_day = Retention(delivered_days=30, email_days=1)
+    async with outbox_on(tmp_path, retention=a_day) as rig:
+        await answered(rig, "stuck", "one")
+        await rig.deliver(*(await rig.window()).events[2:])
+        rig.clock.pass_seconds(DAY_SECONDS - 1)
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2, 4]
+        rig.clock.pass_seconds(1)
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2]
+
+
+async def test_more_ahead_than_one_step_takes_is_erased_to_the_end(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await answered(rig, "stuck", *(f"s{number}" for number in range(MOST_ROWS + 1)))
+        await rig.deliver(*(await rig.window()).events[2:])
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2]
+
+
 async def test_what_is_erased_is_not_in_the_file_any_more(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one")

@@ -251,6 +251,7 @@ class OutboxMachine(RuleBasedStateMachine):
             assert (event.session, event.correlation_id) == (kept.session, kept.name)
             assert (event.body, event.is_erased) == (kept.body, b"erased" in kept.body)
             assert event.is_doubtful == self.model.is_doubtful(kept, again=again)
+            assert event.is_overtaken == self.model.is_overtaken(kept, again=again)
             assert event.session_refused == self.model.session_refused(kept, again=again)
 
 

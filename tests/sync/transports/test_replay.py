@@ -123,6 +123,15 @@ async def test_a_session_taken_on_a_second_try_takes_its_answers_along(
     assert found == {1: Delivered(), 2: Delivered()}
 
 
+async def test_an_answer_after_which_a_later_one_was_delivered_is_not_replayed(
+    central: ScriptedCentral, replay: ReplayTransport
+) -> None:
+    told = replace(answer(2, session(1)), is_overtaken=True)
+    found = verdicts(await replay.deliver(window(told), probing=False))[2]
+    assert isinstance(found, Refused)
+    assert (found.error_code, len(central.requests)) == ("OVERTAKEN", 0)
+
+
 async def test_an_answer_whose_address_is_erased_cannot_be_replayed(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:

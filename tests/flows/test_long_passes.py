@@ -1,0 +1,27 @@
+"""A line so slow that one pass lasts for hours: what it has delivered does not wait for its end."""
+
+import asyncio
+from pathlib import Path
+
+from tests.agent.agent_under_test import rows_in
+from tests.central import ScriptedCentral
+from tests.flows.shop import PATIENCE_SECONDS, QUICK, shop_at
+
+ERASED = "SELECT count(*) FROM email_answer WHERE address IS NULL"
+_LOOK_SECONDS = 0.05
+
+
+async def test_delivered_addresses_are_erased_in_the_middle_of_a_pass(tmp_path: Path) -> None:
+    slow = QUICK.model_copy(update={"bandwidth_bytes_per_second": 200, "batch_events": 10})
+    central = ScriptedCentral()
+    await central.start()
+    await central.stop()
+    async with shop_at(tmp_path, central.url, "batch", sync=slow) as shop:
+        await shop.trade(50)
+        await central.start()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while rows_in(tmp_path, ERASED) == [(0,)]:  # noqa: ASYNC110 - asked of a file
+                await asyncio.sleep(_LOOK_SECONDS)
+        status = await shop.status()
+        await central.stop()
+    assert status["waiting"] != 0
