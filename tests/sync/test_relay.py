@@ -278,20 +278,3 @@ async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
         assert not central.windows
         relay.try_now()
         await is_empty(queue, central)
-
-
-async def test_full_speed_is_for_the_pass_that_was_asked_for() -> None:
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    pacer = Pacer(bandwidth_bytes_per_second=1_000, sleep=sleep)
-    await pacer.pause(10)
-    pacer.hurry()
-    await pacer.pause(10)
-    await pacer.pause(500)
-    pacer.calm_down()
-    await pacer.pause(0)
-
-    assert pauses == [0.05, 0.01, 0.5, 0.05]

@@ -1,0 +1,172 @@
+"""An hour of trouble, told in virtual time: all waits, nobody is hammered, it ends by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from sync.outbox import Portion
+from sync.pace import Pacer
+from sync.push import Transport
+from sync.relay import Relay, RelayRules, RelayState, RelayStatus
+from sync.retry import LINE_CAP_SECONDS, RetryRules
+from sync.transports.attempts import Attempts
+from sync.transports.auth import NoCredentials
+from sync.transports.batch import BatchTransport
+from sync.transports.caller import Caller
+from sync.transports.replay import MOST_TROUBLES_IN_A_ROW, ReplayTransport
+from tests.central import ScriptedCentral, faults
+from tests.central.wire import MemoryLine
+from tests.sync.fake_outbox import FakeOutbox
+from tests.sync.transports.parts import sender
+from tests.sync.virtual_time import run_in_virtual_time
+
+HOUR_SECONDS, CAPTURE_SECONDS = 3_600, 10
+CAP_SECONDS = 60.0
+CAPTURES = HOUR_SECONDS // CAPTURE_SECONDS
+PORTION = Portion(events=50, max_bytes=2**20)
+BOTH = pytest.mark.parametrize("protocol", ["batch", "replay"])
+
+
+class Trade:
+    """A till that goes on capturing, and a relay that goes on trying."""
+
+    def __init__(self, protocol: str) -> None:
+        self.central = ScriptedCentral()
+        self.line = MemoryLine(self.central)
+        self.outbox = FakeOutbox()
+        self.seen: list[RelayStatus] = []
+        self.relay = Relay(
+            self.outbox,
+            self._transport(protocol),
+            Pacer(),
+            RelayRules(RetryRules(1.0, CAP_SECONDS, slot=0.5), dice=lambda: 0.5),
+            tidy=self._tidy,
+            watch=self.seen.append,
+        )
+
+    async def capture_for_an_hour(self) -> None:
+        """Capture a session every few seconds."""
+        for _ in range(CAPTURES):
+            self.outbox.capture_session()
+            self.relay.wake()
+            await asyncio.sleep(CAPTURE_SECONDS)
+
+    @property
+    def at_central(self) -> list[str]:
+        """What arrived, in order."""
+        return [record.correlation_id for record in self.central.ledger.records]
+
+    def _transport(self, protocol: str) -> Transport:
+        caller = Caller(self.line, "http://central.example", NoCredentials(), _now)
+        attempts = Attempts(lambda: 0.5)
+        if protocol == "batch":
+            return BatchTransport(caller, sender(), attempts, PORTION)
+        return ReplayTransport(
+            caller, attempts, PORTION, max_in_flight=8, learned=lambda _kind, _terms: None
+        )
+
+    async def _tidy(self) -> None: ...
+
+
+def _now() -> datetime:
+    return datetime(2026, 3, 4, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def trading(protocol: str) -> AsyncIterator[Trade]:
+    trade = Trade(protocol)
+    running = asyncio.ensure_future(trade.relay.run())
+    try:
+        yield trade
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+ALL = [f"s{number}" for number in range(1, CAPTURES + 1)]
+
+
+@BOTH
+def test_token_that_is_refused_for_an_hour_loses_and_drops_nothing(protocol: str) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.central.credentials = set()
+            await trade.capture_for_an_hour()
+            assert (trade.at_central, len(trade.outbox.waiting)) == ([], CAPTURES)
+            assert not trade.outbox.model.to_retry()
+            assert trade.relay.status.state is RelayState.HOLDING
+            assert trade.relay.status.http_status == 401
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+def test_delivery_resumes_by_itself_once_the_token_is_accepted(protocol: str) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.central.credentials = set()
+            await trade.capture_for_an_hour()
+            trade.central.credentials = None
+            await asyncio.sleep(CAP_SECONDS + 10)
+            assert sorted(trade.at_central) == sorted(ALL)
+            assert (trade.outbox.waiting, trade.relay.status.state) == ([], RelayState.IDLE)
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+def test_alarm_is_raised_once_and_ends_once(protocol: str) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.central.credentials = set()
+            await trade.capture_for_an_hour()
+            trade.central.credentials = None
+            await asyncio.sleep(CAP_SECONDS + 10)
+            states = [status.state for status in trade.seen]
+            assert states == [RelayState.HOLDING, RelayState.IDLE]
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+def test_central_that_refuses_the_caller_is_asked_now_and_then_and_with_one_event(
+    protocol: str,
+) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.central.credentials = set()
+            await trade.capture_for_an_hour()
+            assert HOUR_SECONDS / CAP_SECONDS <= len(trade.central.requests) <= 150
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+def test_line_that_comes_back_after_an_hour_is_noticed_within_seconds(protocol: str) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.line.is_cut = True
+            await trade.capture_for_an_hour()
+            trade.line.is_cut = False
+            await asyncio.sleep(2 * LINE_CAP_SECONDS)
+            assert sorted(trade.at_central) == sorted(ALL)
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+def test_central_that_names_a_moment_is_not_asked_before_it(protocol: str) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.central.weather = lambda _request: faults.busy("1800", 503)
+            await trade.capture_for_an_hour()
+            assert len(trade.central.requests) <= 3 * MOST_TROUBLES_IN_A_ROW
+
+            trade.central.weather = lambda _request: None
+            await asyncio.sleep(2_000)
+            assert sorted(trade.at_central) == sorted(ALL)
+
+    run_in_virtual_time(story())

@@ -1,0 +1,74 @@
+"""How fast a backlog goes out: with pauses, unless somebody waits; never above the bandwidth."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.pace import PAUSE_SECONDS, Pacer
+
+sizes = st.lists(st.integers(0, 10_000_000), max_size=20)
+bandwidths = st.integers(1, 10**9)
+
+
+class Sleeps:
+    """Takes no time, and keeps what it would have taken."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+def pauses(
+    sent: list[int], bandwidth_bytes_per_second: int = 0, *, hurries: bool = False
+) -> list[float]:
+    """Return how long is waited after each window of these sizes."""
+    sleeps = Sleeps()
+    pacer = Pacer(bandwidth_bytes_per_second, sleeps)
+    if hurries:
+        pacer.hurry()
+
+    async def pass_by() -> None:
+        for size in sent:
+            await pacer.pause(size)
+
+    asyncio.run(pass_by())
+    return sleeps.seconds
+
+
+@given(sent=sizes)
+def test_tills_come_between_two_windows(sent: list[int]) -> None:
+    assert pauses(sent) == [PAUSE_SECONDS] * len(sent)
+
+
+@given(sent=sizes)
+def test_who_waits_for_the_end_of_it_has_no_pauses(sent: list[int]) -> None:
+    assert pauses(sent, hurries=True) == [0.0] * len(sent)
+
+
+@given(sent=sizes, bandwidth=bandwidths, hurries=st.booleans())
+def test_bandwidth_is_kept_in_a_hurry_too(
+    sent: list[int],
+    bandwidth: int,
+    hurries: bool,  # noqa: FBT001 - drawn
+) -> None:
+    seconds = pauses(sent, bandwidth, hurries=hurries)
+    assert sum(seconds) >= sum(sent) / bandwidth - 1e-6
+    assert len(seconds) == len(sent)
+
+
+@given(sent=sizes, bandwidth=bandwidths)
+def test_bandwidth_makes_no_pause_shorter(sent: list[int], bandwidth: int) -> None:
+    assert all(seconds >= PAUSE_SECONDS for seconds in pauses(sent, bandwidth))
+
+
+async def test_hurry_ends_when_the_pass_does() -> None:
+    sleeps = Sleeps()
+    pacer = Pacer(sleep=sleeps)
+    pacer.hurry()
+    await pacer.pause(1)
+    pacer.calm_down()
+    await pacer.pause(1)
+    assert sleeps.seconds == [0.0, PAUSE_SECONDS]
