@@ -16,7 +16,7 @@ from sync.receiver.problems import Problem, answer_of, problem_of
 from tests.agent.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100
-ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT)
+ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT, mtime=0)
 BIG = b"\0" * (MAX_BODY_BYTES + 1)
 
 
