@@ -123,6 +123,7 @@ def _hourly(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
         with contextlib.suppress(OutboxUnavailable):
             if await outbox.retry_due():
                 relay.wake()
+            await outbox.mend_times()
             await _to_the_end(outbox.purge_once)
 
     return keep_house

@@ -14,6 +14,7 @@ from agent.store.attempts import end_attempt, note_attempt
 from agent.store.dead_letters import DeadLetters
 from agent.store.erasing import erase_ahead, erase_slice, find_ahead
 from agent.store.facts import Receipt
+from agent.store.mending import mend_times, needs_mending
 from agent.store.numbering import knows_epoch
 from agent.store.outbox_reading import WindowReader
 from agent.store.outbox_storage import OutboxStorage
@@ -116,6 +117,12 @@ class StoreOutbox:
         if not old.events and not old.deliveries:
             return False
         return await self.storage.change(lambda c: purge(c, old, cutoff_us), touches_captures=True)
+
+    async def mend_times(self) -> None:
+        """Let what a wrong clock noted count from now on: it goes neither early nor never."""
+        now_us = self._now_us()
+        if await self.storage.ask(lambda c: needs_mending(c, now_us)):
+            await self.storage.change(lambda c: mend_times(c, now_us))
 
     async def retry_due(self) -> int:
         """Have refused events tried again: after an upgrade and once a day. Returns how many."""

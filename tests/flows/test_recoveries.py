@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.agent_under_test import rows_in
+from tests.agent.store.parts import change
 from tests.central import ScriptedCentral
 from tests.flows.head_offices import records_of
 from tests.flows.shop import shop_at, until_there
@@ -106,3 +107,24 @@ async def test_refused_session_and_its_answer_are_delivered_once_central_relents
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * 5
     assert status["waiting"] == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_what_another_version_was_refused_is_tried_again_at_the_start(
+    tmp_path: Path, protocol: str
+) -> None:
+    async with ScriptedCentral() as central:
+        async with shop_at(tmp_path, central.url, protocol) as shop:
+            customer = next(shop.ledger.customers(1))
+            central.refuse(customer.correlation_id)
+            shop.ledger.ask_again([customer])
+            await shop.trade(1)
+            await shop.until(waiting=0, deadLetters=2)
+        central.relent()
+        change(tmp_path, "UPDATE dead_letter SET agent_version = '0.0.1'")
+
+        async with shop_at(tmp_path, central.url, protocol, shop.ledger) as shop:
+            await shop.until(waiting=0, deadLetters=0)
+        verdict = judge(shop.ledger, records_of(central))
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * 2

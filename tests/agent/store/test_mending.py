@@ -1,0 +1,77 @@
+"""Times noted by a wrong clock: what was delivered goes neither early nor never because of it."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.store.mending import EARLIEST_US
+from agent.store.outbox import Retention
+from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
+from tests.agent.store.parts import answer, query, session
+
+DAY_US = 24 * 3600 * 1_000_000
+RIGHT_US = EARLIEST_US + 365 * DAY_US
+IN_2099_US = 4_070_908_800_000_000
+KEPT = Retention(delivered_days=30, email_days=7)
+
+
+async def delivered_at(rig: OutboxRig, wall_us: int) -> None:
+    """Deliver a session and its answer by a clock that says this, then set it right."""
+    await rig.capture(session("one"), answer("one"))
+    rig.clock.now_us = wall_us
+    await rig.deliver_all()
+    rig.clock.now_us = RIGHT_US
+
+
+async def keep_house(rig: OutboxRig) -> tuple[int, int]:
+    """Do what is done each hour; return how many events and how many addresses are left."""
+    await rig.outbox.mend_times()
+    while await rig.outbox.erase_once() or await rig.outbox.purge_once():
+        pass
+    ((events,),) = query(rig.directory, "SELECT count(*) FROM event")
+    ((addresses,),) = query(rig.directory, "SELECT count(address) FROM email_answer")
+    assert isinstance(events, int)
+    assert isinstance(addresses, int)
+    return events, addresses
+
+
+@pytest.mark.parametrize("wrong_us", [0, IN_2099_US])
+async def test_what_a_wrong_clock_delivered_is_kept_from_when_it_is_right_again(
+    tmp_path: Path, wrong_us: int
+) -> None:
+    async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
+        await delivered_at(rig, wrong_us)
+        left = [await keep_house(rig)]
+        for days in (6, 2, 23):
+            rig.clock.now_us += days * DAY_US
+            left.append(await keep_house(rig))
+    assert left == [(2, 1), (2, 1), (2, 0), (0, 0)]
+
+
+async def test_a_dead_letter_discarded_in_2099_is_purged_in_time(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path, clock=Clock(RIGHT_US), retention=KEPT) as rig:
+        await rig.capture(session("one"))
+        await rig.refuse(*(await rig.window()).events)
+        rig.clock.now_us = IN_2099_US
+        await rig.outbox.dead_letters.discard("epoch-1", 1)
+        rig.clock.now_us = RIGHT_US
+        await keep_house(rig)
+        rig.clock.now_us += 31 * DAY_US
+        assert await keep_house(rig) == (0, 0)
+
+
+async def test_a_clock_that_is_wrong_itself_mends_nothing(tmp_path: Path) -> None:
+    """Booted in 1970, all that was delivered yesterday would look impossible, and then old."""
+    async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
+        await delivered_at(rig, RIGHT_US - DAY_US)
+        rig.clock.now_us = 0
+        await keep_house(rig)
+        rig.clock.now_us = RIGHT_US
+        assert await keep_house(rig) == (2, 1)
+
+
+async def test_times_that_can_be_stay_as_they_are(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
+        await delivered_at(rig, RIGHT_US - DAY_US)
+        await rig.outbox.mend_times()
+    assert query(tmp_path, "SELECT delivered_at_us FROM delivery") == [(RIGHT_US - DAY_US,)]
