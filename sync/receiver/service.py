@@ -37,8 +37,9 @@ from sync.settings.secret_files import read_secret
 from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
-# SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
-ANSWER_SECONDS = 3.0
+# SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off. A write
+# under way goes on to its end, and a database that somebody locks holds it up for a second.
+ANSWER_SECONDS = 2.0
 _SECRET_BYTES = 32
 
 
