@@ -76,13 +76,13 @@ def keep_unsettled_attempt(connection: sqlite3.Connection, standing: Standing) -
 
 
 def end_attempt(
-    connection: sqlite3.Connection, judged: Iterable[int], doubtful: Iterable[int]
+    connection: sqlite3.Connection, sure: Iterable[int], doubtful: Iterable[int]
 ) -> None:
-    """Note that what is `judged` is in no doubt any more, and what is `doubtful` is.
+    """Note that what is `doubtful` may have arrived, and of all else that is `sure` that not.
 
-    The window was tried as a whole: what is in neither was not, and stays as it was before.
+    What was in doubt before the attempt, and was then not tried, is in neither: it stays so.
     """
-    connection.execute(END_DOUBT.sql, (as_list(judged),))
+    connection.execute(END_DOUBT.sql, (as_list(sure),))
     add_doubt(connection, doubtful)
     if open_standing(connection).attempting_through:
         _set_attempt(connection, 0, 0)

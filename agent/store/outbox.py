@@ -83,7 +83,9 @@ class StoreOutbox:
         while len(rest) > MOST_IN_A_TRANSACTION:
             some, rest = rest[:MOST_IN_A_TRANSACTION], rest[MOST_IN_A_TRANSACTION:]
             await self._change_in(window, partial(settle, judged=some, judgement=judgement))
-        await self._change_in(window, lambda c: _settle_and_end(c, rest, in_doubt, judgement))
+        sure = [one.event.position for one in judged]
+        sure += [event.position for event in window.events if not event.is_doubtful]
+        await self._change_in(window, lambda c: _settle_and_end(c, rest, judgement, sure, in_doubt))
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Let all from `expected_sequence` on, or from the lowest held, wait again.
@@ -147,8 +149,9 @@ class StoreOutbox:
 def _settle_and_end(
     connection: sqlite3.Connection,
     judged: Sequence[Judged],
-    doubtful: Sequence[int],
     judgement: Judgement,
+    sure: Sequence[int],
+    doubtful: Sequence[int],
 ) -> None:
     settle(connection, judged, judgement)
-    end_attempt(connection, [one.event.position for one in judged], doubtful)
+    end_attempt(connection, sure, doubtful)

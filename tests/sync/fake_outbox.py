@@ -79,7 +79,7 @@ class FakeOutbox:
         await self.settling.wait()
         self._call("settle", window)
         verdicts = {one.event.position: one.verdict for one in judged}
-        self.model.settle(verdicts, [event.position for event in doubtful])
+        self.model.settle(window, verdicts, [event.position for event in doubtful])
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Let all from there on wait again."""

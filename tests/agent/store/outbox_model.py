@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.store.facts import DeliveryState, Receipt
+from sync.outbox import Window
 from sync.outcomes import Delivered, Refused, Verdict
 
 
@@ -113,8 +114,12 @@ class Model:
         first_time = [kept.position for kept in window if kept.dead is None]
         self.trying = range(first_time[0], first_time[-1] + 1) if first_time else range(0)
 
-    def settle(self, verdicts: Mapping[int, Verdict], doubtful: Iterable[int]) -> None:
-        """Keep what central said."""
+    def settle(
+        self, window: Window, verdicts: Mapping[int, Verdict], doubtful: Iterable[int]
+    ) -> None:
+        """Keep what central said; what of `window` was not tried is in no more doubt for it."""
+        for event in window.events:
+            self.held[event.position].in_doubt &= event.is_doubtful
         for position, verdict in verdicts.items():
             kept = self.held[position]
             kept.is_settled, kept.in_doubt = True, False

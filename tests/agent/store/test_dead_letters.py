@@ -144,6 +144,15 @@ async def test_a_dead_letter_in_doubt_is_so_by_its_own_tries_alone(rig: OutboxRi
     assert [e.is_doubtful for e in await retries(rig)] == [True, True]
 
 
+async def test_a_dead_letter_whose_retry_was_never_sent_is_in_no_doubt(rig: OutboxRig) -> None:
+    """A line that is down says nothing: "already in use" is then about somebody else's record."""
+    await rig.outbox.dead_letters.retry("epoch-1", 1)
+    window = await rig.outbox.read_retries(PLENTY)
+    await rig.outbox.note_attempt(window)
+    await rig.outbox.settle(window, [])
+    assert [e.is_doubtful for e in await retries(rig)] == [False, False]
+
+
 async def test_a_discarded_one_is_neither_shown_nor_tried_nor_counted(rig: OutboxRig) -> None:
     assert await rig.outbox.dead_letters.discard("epoch-1", 2)
     assert await shown(rig) == [1]

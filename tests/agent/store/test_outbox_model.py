@@ -130,7 +130,7 @@ class OutboxMachine(RuleBasedStateMachine):
         doubtful = [event for event, said in outcomes if said == DOUBTFUL]
         self.run(self.rig.outbox.settle(window, judged, doubtful))
         verdicts = {one.event.position: one.verdict for one in judged}
-        self.model.settle(verdicts, [event.position for event in doubtful])
+        self.model.settle(window, verdicts, [event.position for event in doubtful])
 
     @rule(which=CHOICES, expected=st.integers(0, 12))
     def rewind(self, which: int, expected: int) -> None:
