@@ -21,6 +21,7 @@ from sync.wire import ErrorCode, EventType, Problem
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+_EMAIL_UPDATED = "Email option updated."
 SESSIONS_PATH = "/client/users/anonymous/sessions"
 _TAKEN = {
     EventType.SESSION_STARTED: {HTTPStatus.OK, HTTPStatus.CREATED},
@@ -95,7 +96,7 @@ def meaning(
 def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
     if event.type is EventType.SESSION_STARTED:
         return document.get("sessionCorrelationId") == event.correlation_id
-    return isinstance(document.get("message"), str)
+    return document.get("message") == _EMAIL_UPDATED
 
 
 def _refusal(problem: Problem, status: int, *, in_doubt: bool) -> Verdict:

@@ -215,12 +215,13 @@ async def test_whatever_else_comes_settles_nothing_and_leaves_doubt(
     assert delivery.left.trouble is trouble
 
 
-async def test_an_e_mail_answer_that_is_no_message_settles_nothing(
-    central: ScriptedCentral, replay: ReplayTransport
+@pytest.mark.parametrize("message", [None, "Please log in to go on-line"])
+async def test_an_e_mail_answer_of_other_words_settles_nothing(
+    central: ScriptedCentral, replay: ReplayTransport, message: str | None
 ) -> None:
     one = session(1)
     await replay.deliver(window(one), probing=False)
-    central.weather = lambda _: faults.says(Answer.of(200, {"message": None}))
+    central.weather = lambda _: faults.says(Answer.of(200, {"message": message}))
     delivery = await replay.deliver(window(answer(2, one)), probing=False)
     assert (delivery.judged, len(delivery.doubtful)) == ([], 1)
 
