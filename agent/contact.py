@@ -117,6 +117,7 @@ class Contact:
                 last_sequence=held.last_sequence,
                 accepted_through=there.accepted_through,
             )
+            self._rewound()
 
     async def _ask_for_terms(self) -> None:
         if self._until_terms > 0:
