@@ -54,7 +54,9 @@ class ProgramNews:
                 self._take_up(learned)
             except (msgspec.MsgspecError, ValueError):
                 # Kept by another version: what is configured serves until central is heard.
-                log_event(_log, logging.WARNING, "program.not_understood", source=learned.source)
+                # Not the whole source: the channel in it is a till's own word.
+                source = learned.source.partition(":")[0]
+                log_event(_log, logging.WARNING, "program.not_understood", source=source)
 
     def _take_up(self, learned: LearnedTerms) -> None:
         if learned.source == PROGRAM:
