@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from sync.outbox import OutboxEvent
 from sync.outcomes import TryLater
 
+# Each costs the pass that passes it by a look at the outbox.
+MOST_PASSED_BY = 100
+_PASSED_BY = -math.inf
+
 
 @dataclass(slots=True)
 class _Stopped:
@@ -20,19 +24,29 @@ class StoppedLanes:
 
     A lane is sick when others got through beside it. Then its event is at fault and not the
     line, and what becomes of it says nothing about central.
+
+    Lanes that ended a pass are passed by in the next one, which begins behind them: a few
+    records that central can never answer must not hold up all others.
     """
 
     def __init__(self) -> None:
         self._stopped: dict[int, _Stopped] = {}
         self._last_position = 0
+        self._passes_by = False
 
     def begin(self, events: Sequence[OutboxEvent]) -> None:
         """Note that a window begins; where it goes back, all that waits comes in order anew."""
         if events[0].position <= self._last_position:
-            self._stopped = {name: one for name, one in self._stopped.items() if one.is_sick}
+            if not self._passes_by or len(self._stopped) > MOST_PASSED_BY:
+                self._stopped = {name: one for name, one in self._stopped.items() if one.is_sick}
             for stopped in self._stopped.values():
-                stopped.by_position = math.inf
+                stopped.by_position = math.inf if stopped.is_sick else _PASSED_BY
+            self._passes_by = False
         self._last_position = events[-1].position
+
+    def pass_by(self) -> None:
+        """Note that the stopped lanes end a pass: the next one is to begin behind them."""
+        self._passes_by = True
 
     def why_not(self, event: OutboxEvent) -> TryLater | None:
         """Return why `event` must wait for one before it; None where it may be tried."""
@@ -57,6 +71,7 @@ class StoppedLanes:
 
     def others_got_through(self, events: Sequence[OutboxEvent]) -> None:
         """Note that something came to a verdict beside the stopped lanes of `events`."""
-        for event in events:
-            if event.session in self._stopped:
-                self._stopped[event.session].is_sick = True
+        beside = {event.session for event in events}
+        for name, stopped in self._stopped.items():
+            if name in beside or stopped.by_position == _PASSED_BY:
+                stopped.is_sick = True

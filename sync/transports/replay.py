@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from sync.outbox import Judged, OutboxEvent, Portion, Window
-from sync.outcomes import Delivered, Hold, Refused, TryLater, Verdict
+from sync.outcomes import Delivered, Hold, Refused, Trouble, TryLater, Verdict
 from sync.push import Delivery
 from sync.transports.attempts import Attempts
 from sync.transports.caller import Caller
@@ -79,6 +79,8 @@ class ReplayTransport:
             self._stopped.others_got_through(window.events)
         if run.stop is not None:
             self._troubles_in_a_row = 0
+            if _may_be_the_records(run.stop):
+                self._stopped.pass_by()
         judged = [
             Judged(e, run.judged[e.position]) for e in window.events if e.position in run.judged
         ]
@@ -187,6 +189,11 @@ class _Run:
     def doubtful(self, events: Sequence[OutboxEvent]) -> list[OutboxEvent]:
         """Return those of `events` that central may have, without a verdict on them."""
         return [e for e in events if e.position not in self.judged and self.is_in_doubt(e)]
+
+
+def _may_be_the_records(stop: Hold | TryLater) -> bool:
+    """Tell whether central was there, and the trouble may be with what it was sent."""
+    return isinstance(stop, TryLater) and stop.is_open and stop.trouble is not Trouble.BUSY
 
 
 def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:

@@ -1,6 +1,7 @@
 """An hour of trouble, told in virtual time: all waits, nobody is hammered, it ends by itself."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from sync.transports.auth import NoCredentials
 from sync.transports.batch import BatchTransport
 from sync.transports.caller import Caller
 from sync.transports.replay import MOST_TROUBLES_IN_A_ROW, ReplayTransport
-from tests.central import ScriptedCentral, faults
+from tests.central import Fault, Request, ScriptedCentral, faults
 from tests.central.wire import MemoryLine
 from tests.sync.fake_outbox import FakeOutbox
 from tests.sync.transports.parts import sender
@@ -168,6 +169,30 @@ def test_central_that_names_a_moment_is_not_asked_before_it(protocol: str) -> No
 
             trade.central.weather = lambda _request: None
             await asyncio.sleep(2_000)
+            assert sorted(trade.at_central) == sorted(ALL)
+
+    run_in_virtual_time(story())
+
+
+@pytest.mark.parametrize("stuck", [3, 10])
+def test_records_that_central_can_never_answer_hold_up_no_others(stuck: int) -> None:
+    """Standing first, each would end a pass, and the next one would begin with it again."""
+    bad = set(ALL[:stuck])
+
+    def weather(request: Request) -> Fault | None:
+        is_bad = json.loads(request.body)["correlationId"] in bad
+        return faults.problem(500, "INTERNAL_ERROR") if is_bad else None
+
+    async def story() -> None:
+        async with trading("replay") as trade:
+            trade.central.weather = weather
+            await trade.capture_for_an_hour()
+            await asyncio.sleep(2 * CAP_SECONDS)
+            assert set(trade.at_central) == set(ALL) - bad
+            assert len(trade.outbox.waiting) == stuck
+
+            trade.central.weather = lambda _request: None
+            await asyncio.sleep(2 * CAP_SECONDS)
             assert sorted(trade.at_central) == sorted(ALL)
 
     run_in_virtual_time(story())
