@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 from agent.config import Settings
 from agent.config.delivery import AuthKind, Protocol
@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 # Of each window the last lanes end one by one; the more there are, the less that weighs.
 _EVENTS_PER_LANE = 16
 _HOUR_SECONDS = 3_600
+_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,17 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         await line.close()
 
 
-async def _run(around: Surroundings, relay: Relay, contact: Contact) -> None:
+async def _run(around: Surroundings, relay: Relay, contact: Contact) -> NoReturn:
+    """Deliver until cancelled: a fault of this program must not end it in silence."""
+    while True:
+        try:
+            await _take_up_and_run(around, relay, contact)
+        except Exception:  # noqa: BLE001 - see above
+            _log.exception("delivery.failed")
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _take_up_and_run(around: Surroundings, relay: Relay, contact: Contact) -> None:
     """Take up what was known when the agent stopped, as soon as the storage gives it; then run."""
     await around.news.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):

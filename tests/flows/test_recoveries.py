@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.store.outbox import StoreOutbox
 from tests.agent.agent_under_test import rows_in
 from tests.agent.store.parts import change
 from tests.central import ScriptedCentral
@@ -128,3 +129,28 @@ async def test_what_another_version_was_refused_is_tried_again_at_the_start(
         verdict = judge(shop.ledger, records_of(central))
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * 2
+
+
+async def test_a_fault_of_the_program_does_not_end_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = StoreOutbox.retry_due
+    faults_left = [RuntimeError("planted")]
+
+    async def faulty(outbox: StoreOutbox) -> int:
+        if faults_left:
+            raise faults_left.pop()
+        return await honest(outbox)
+
+    monkeypatch.setattr(StoreOutbox, "retry_due", faulty)
+    monkeypatch.setattr("agent.delivery._AGAIN_SECONDS", 0.01)
+    async with (
+        ScriptedCentral() as central,
+        shop_at(tmp_path, central.url, "batch") as shop,
+    ):
+        await shop.trade(3)
+        await shop.delivered()
+
+        verdict = judge(shop.ledger, records_of(central))
+    assert verdict.is_clean, verdict
+    assert not faults_left
