@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
-from sync.receiver.config import Settings
+from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.database import Database
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.intake import Intake
@@ -33,7 +33,7 @@ from sync.receiver.server import Runner
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
-from sync.settings.secret_files import read_secret
+from sync.settings.secret_files import read_secret, serving_tls
 from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -90,13 +90,15 @@ async def running_receiver(
     """Start database and server; stop them in the opposite order.
 
     What the server has taken is committed before the database closes. Without `now` the
-    machine's own clock counts.
+    machine's own clock counts. Raises `ConfigurationError` where the certificate cannot be used,
+    before anything is touched.
     """
+    tls = _tls(settings.server)
     async with AsyncExitStack() as parts:
         database = await parts.enter_async_context(_open_database(settings))
         enrolment = Enrolment(database)
         context = _context(settings, database, enrolment, now or _now)
-        host, port = await _serve(settings, context, parts)
+        host, port = await _serve(settings.server, tls, context, parts)
         yield RunningReceiver(host, port, enrolment)
 
 
@@ -130,13 +132,14 @@ def _context(
     )
 
 
-async def _serve(settings: Settings, context: Context, parts: AsyncExitStack) -> tuple[str, int]:
+async def _serve(
+    server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
+) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
     refused = context.metrics.refused
     runner = Runner(build_app(context), refused, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
-    server, tls = settings.server, _tls(settings)
     site = web.TCPSite(runner, server.host, server.port, ssl_context=tls, backlog=1024)
     await site.start()
     host, port = runner.addresses[0][:2]
@@ -159,12 +162,10 @@ def _stop_signal() -> "asyncio.Future[None]":
     return stop
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.server.tls_cert_file is None:
+def _tls(server: ServerSettings) -> ssl.SSLContext | None:
+    if server.tls_cert_file is None or server.tls_key_file is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.server.tls_cert_file, settings.server.tls_key_file)
-    return context
+    return serving_tls(server.tls_cert_file, server.tls_key_file, "server.tls_cert_file")
 
 
 def _now() -> datetime:
