@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from agent.api.headers import RECEIPT, REQUEST_ID
 from agent.api.problems import ErrorCode, Problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -60,7 +61,7 @@ class Access:
             return {}
         headers = {
             "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": "Loyalty-Receipt, x-amzn-RequestId, Retry-After",
+            "Access-Control-Expose-Headers": f"{RECEIPT}, {REQUEST_ID}, Retry-After",
             "Vary": "Origin",
         }
         return headers | (_PREFLIGHT_HEADERS if _is_preflight(request) else {})

@@ -1,6 +1,5 @@
 """What central refused for good: shown, tried again, or given up, as somebody decides."""
 
-import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TypedDict, TypeVar
@@ -18,7 +17,6 @@ from sync.outbox import OutboxUnavailable
 
 _T = TypeVar("_T")
 MOST_SHOWN = 1_000
-_PLACE = re.compile("([0-9a-f-]{36})/([0-9]{1,16})")
 
 
 class DeadLetterReport(TypedDict):
@@ -78,14 +76,14 @@ async def _found(request: web.Request) -> DeadLetter:
 
 
 def _receipt(place: str) -> Receipt:
-    found = _PLACE.fullmatch(place)
-    if found is None:
+    receipt = Receipt.read(place)
+    if receipt is None:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "A dead letter is named EPOCH/SEQUENCE",
             ErrorCode.INVALID_REQUEST,
         )
-    return Receipt(found[1], int(found[2]))
+    return receipt
 
 
 def _not_there() -> Problem:

@@ -4,7 +4,7 @@ from agent.api.bodies import MAX_BODY_BYTES
 from agent.api.delivery import STATES
 from agent.api.problems import ErrorCode
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
-from agent.store.facts import DeliveryState, EmailStatus
+from agent.store.facts import RECEIPT_PATTERN, DeliveryState, EmailStatus
 from sync.locales import Locale
 from sync.wire import EventType
 
@@ -292,7 +292,7 @@ def _after() -> Schema:
         "name": "after",
         "in": "query",
         "description": "EPOCH/SEQUENCE: only what comes after it",
-        "schema": {"type": "string", "pattern": "^[0-9a-f-]{36}/[0-9]{1,16}$"},
+        "schema": {"type": "string", "pattern": f"^{RECEIPT_PATTERN}$"},
     }
 
 

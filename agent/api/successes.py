@@ -11,18 +11,9 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
+from agent.api.headers import FOR_ALL, RECEIPT, REQUEST_ID
 from agent.store.facts import Receipt
 
-REQUEST_ID = "x-amzn-RequestId"
-RECEIPT = "Loyalty-Receipt"
-FOR_ALL = {
-    "Server": "loyalty-agent",
-    "Cache-Control": "no-cache, no-store, must-revalidate",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "sameorigin",
-    "Referrer-Policy": "no-referrer",
-    "X-XSS-Protection": "1;mode=block",
-}
 _JSON = {"Content-Type": "application/json"}
 _HEAD = "HTTP/1.1 200 OK\r\n" + "".join(
     f"{name}: {value}\r\n" for name, value in (_JSON | FOR_ALL).items()

@@ -1,6 +1,5 @@
 """The commands about what central refused: see it, and decide about it."""
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from agent.config import Settings
 
 _LETTERS = "/agent/v1/dead-letters"
-_NUMBER = re.compile("[0-9a-f-]{36}/[0-9]{1,16}")
 
 Letter = Annotated[
     str, typer.Argument(metavar="EPOCH/SEQUENCE", help="Its number, as `list` shows it.")
@@ -81,7 +79,9 @@ def _ask(
 ) -> "AgentAnswer":
     """Ask about a letter; a number that cannot be one ends the command with exit code 2."""
     settings = settings_of(context, config)
-    if _NUMBER.fullmatch(letter) is None:
+    from agent.store.facts import Receipt  # noqa: PLC0415 - as above
+
+    if Receipt.read(letter) is None:
         wrong = f"{letter!r} is not EPOCH/SEQUENCE: see {NAME} dead-letters list"
         typer.echo(f"{NAME}: {wrong}", err=True)
         raise typer.Exit(ExitCode.WRONG_USE)

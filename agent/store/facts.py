@@ -1,5 +1,6 @@
 """What the store keeps and what it says of it: plain values, no I/O."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,6 +60,10 @@ class EmailAnswered:
 Capture = SessionStarted | EmailAnswered
 
 
+# EPOCH/SEQUENCE; numbers of 16 digits are beyond any epoch.
+RECEIPT_PATTERN = "([0-9a-f-]{36})/([0-9]{1,16})"
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The number under which head office will find a capture."""
@@ -69,6 +74,12 @@ class Receipt:
     def __str__(self) -> str:
         """Write it as the `Loyalty-Receipt` header does."""
         return f"{self.epoch}/{self.sequence}"
+
+    @classmethod
+    def read(cls, text: str) -> "Receipt | None":
+        """Return the receipt that is written in `text`; None for anything else."""
+        found = re.fullmatch(RECEIPT_PATTERN, text)
+        return None if found is None else cls(found[1], int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)
