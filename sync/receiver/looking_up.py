@@ -86,14 +86,14 @@ class _LookingUp:
 
     def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> list[RowMapping]:
         statement = statements.under_numbers(table, self._name, self._epoch, numbers)
-        return list((self._connection.execute(statement)).mappings())
+        return list(self._connection.execute(statement).mappings())
 
     def _sequences(self, table: Table, numbers: tuple[int, int]) -> frozenset[int]:
         return frozenset(row["sequence"] for row in self._under_numbers(table, numbers))
 
     def _gaps(self, numbers: tuple[int, int]) -> list[Gap]:
         statement = statements.gaps_around(self._name, self._epoch, numbers)
-        found = (self._connection.execute(statement)).mappings()
+        found = self._connection.execute(statement).mappings()
         return [Gap(row["first_sequence"], row["last_sequence"], row["reason"]) for row in found]
 
 

@@ -22,7 +22,7 @@ class Credentials(Protocol):
 class NoCredentials:
     """Central asks for none."""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - nobody refuses what is not shown
         """Return no header."""
         return {}
 
@@ -38,7 +38,7 @@ class FixedHeader:
     file: Path
     prefix: str = ""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - the file is read at each use
         """Return the header, or `Hold` naming the file that cannot be used."""
         secret = secret_of(self.file)
         return secret if isinstance(secret, Hold) else {self.name: self.prefix + secret}
