@@ -60,8 +60,10 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Serve the tills until told to stop."""
     settings = settings_of(context, config)
     from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
+    from sync.uncaught import log_what_nobody_catches  # noqa: PLC0415 - as above
 
     configure_logging(settings.log.level, settings.log.format)
+    log_what_nobody_catches()
     # What is loaded stays: looking through it for garbage costs a tenth of the start.
     gc.disable()
     from agent.service import run_agent  # noqa: PLC0415 - loads the whole agent

@@ -73,8 +73,10 @@ def serve(context: typer.Context, config: ConfigFile = None) -> None:
     settings = _settings(context, config)
     from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - as above
+    from sync.uncaught import log_what_nobody_catches  # noqa: PLC0415 - as above
 
     configure_logging(settings.log.level, settings.log.format)
+    log_what_nobody_catches()
     with _wrong_configuration_ends_it():
         raise SystemExit(run_receiver(settings))
 
