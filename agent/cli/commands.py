@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import delivery, drill
+from agent.cli import delivery, doctor, drill
 from agent.cli.arguments import (
     NAME,
     ConfigFile,
@@ -117,6 +117,7 @@ def status(
     raise typer.Exit(ExitCode.FINE if values.get("storage.state") == "ready" else ExitCode.TROUBLE)
 
 
+app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
 app.command("sync")(delivery.sync)
 app.add_typer(delivery.dead_letters, name="dead-letters")
