@@ -156,7 +156,7 @@ def _advice_on(reason: HoldReason, kind: AuthKind) -> str:
 
 def _rounded(length: timedelta) -> str:
     if length >= _LARGE:
-        return f"{length.days} days"
+        return "1 day" if length.days == 1 else f"{length.days} days"
     return f"{length.total_seconds():.0f} s"
 
 
