@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.database import DATABASE_FILE
 from agent.store.inspecting import inspecting, is_interrupted
+from agent.store.read_only import StrayWal, require_no_strays
 from agent.store.set_aside import list_set_aside
 
 _VERSION, _INTEGRITY, _ASIDE = "SQLite", "integrity", "set aside"
@@ -40,6 +41,7 @@ class Integrity:
 def look_at_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -> Integrity:
     """Have SQLite look through the whole file, for so long."""
     try:
+        require_no_strays(directory / DATABASE_FILE)
         if not (directory / DATABASE_FILE).exists():
             return Integrity(State.ABSENT)
         with inspecting(directory, within_seconds=within_seconds, is_owned=is_owned) as connection:
@@ -104,5 +106,8 @@ def _state_of(error: sqlite3.Error) -> State:
     if is_interrupted(error):
         return State.UNFINISHED
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
-    is_damage = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    is_damage = isinstance(error, StrayWal) or code in {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
     return State.DAMAGED if is_damage else State.UNREADABLE

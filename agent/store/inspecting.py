@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agent.store.database import DATABASE_FILE
+from agent.store.read_only import require_no_strays
 
 # SQLite asks after so many of its steps, about ten thousand times a second, whether to go on.
 _STEPS = 10_000
@@ -18,11 +19,12 @@ def inspecting(
 ) -> Iterator[sqlite3.Connection]:
     """Open the database of `directory` read-only; what takes too long is interrupted.
 
-    Raises `sqlite3.Error`, with `SQLITE_INTERRUPT` at the end of the time. A database in WAL
+    Raises as `read_only` does, with `SQLITE_INTERRUPT` at the end of the time. A database in WAL
     mode that no process owns (`is_owned` false) and whose WAL is empty is read as if it
     could not change: else SQLite would lay files beside it.
     """
     path = (directory / DATABASE_FILE).absolute()
+    require_no_strays(path)
     is_still = not is_owned and not _has_content(path.with_name(f"{path.name}-wal"))
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds

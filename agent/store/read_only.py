@@ -1,7 +1,8 @@
 """Connections for questions: read-only, and closed again after each.
 
 A reader that stayed would hold the WAL back, and would go on reading a file that was set
-aside.
+aside. SQLite deletes a WAL that it finds beside an empty database even for a reader: there
+none is opened.
 """
 
 import contextlib
@@ -10,11 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.store.database import DATABASE_FILE
+from agent.store.set_aside import has_strays
+
+
+class StrayWal(sqlite3.DatabaseError):
+    """A WAL lies there without its database; it may hold captures and must be set aside first."""
 
 
 @contextlib.contextmanager
 def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
     """Open the database of `directory` for one question. Raises `sqlite3.Error`."""
+    require_no_strays(directory / DATABASE_FILE)
     uri = f"{(directory / DATABASE_FILE).absolute().as_uri()}?mode=ro"
     with contextlib.closing(
         sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
@@ -22,3 +29,9 @@ def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
         # One snapshot for all statements of a question.
         connection.execute("BEGIN")
         yield connection
+
+
+def require_no_strays(database: Path) -> None:
+    """Raise `StrayWal` where opening `database` would put an end to a WAL."""
+    if has_strays(database):
+        raise StrayWal(f"a WAL lies beside {database.name}, which is empty or gone")

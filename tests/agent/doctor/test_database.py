@@ -78,6 +78,21 @@ def test_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
     assert state_of(tmp_path) is State.DAMAGED
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_wal_without_its_database_is_damage_and_outlives_the_look(
+    tmp_path: Path, *, is_gone: bool
+) -> None:
+    directory = killed_store(tmp_path)
+    wal = directory / f"{DATABASE_FILE}-wal"
+    (directory / DATABASE_FILE).write_bytes(b"")
+    if is_gone:
+        (directory / DATABASE_FILE).unlink()
+    before = wal.read_bytes()
+
+    assert state_of(directory) is State.DAMAGED
+    assert wal.read_bytes() == before
+
+
 def test_directory_in_the_database_s_place_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).mkdir()
 

@@ -1,0 +1,24 @@
+"""A reader's connection changes nothing, on whatever files it is opened."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.store.database import DATABASE_FILE
+from agent.store.read_only import StrayWal
+from agent.store.reader import Reader
+from tests.agent.store.damage import killed_store
+
+
+def test_reader_does_not_have_the_wal_deleted_that_lies_beside_an_empty_database(
+    tmp_path: Path,
+) -> None:
+    directory = killed_store(tmp_path)
+    (directory / DATABASE_FILE).write_bytes(b"")
+    wal = directory / f"{DATABASE_FILE}-wal"
+    before = wal.read_bytes()
+
+    with pytest.raises(StrayWal, match="which is empty or gone"):
+        Reader(directory).status()
+
+    assert wal.read_bytes() == before
