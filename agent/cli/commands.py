@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import delivery, doctor, drill
+from agent.cli import bundle, delivery, doctor, drill
 from agent.cli.arguments import (
     NAME,
     ConfigFile,
@@ -119,5 +119,6 @@ def status(
 
 app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
+app.command("support-bundle")(bundle.support_bundle)
 app.command("sync")(delivery.sync)
 app.add_typer(delivery.dead_letters, name="dead-letters")

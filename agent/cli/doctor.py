@@ -1,15 +1,16 @@
 """The command that looks at what the agent needs, and says what to do."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli.arguments import ConfigFile, ExitCode, settings_of
+from agent.cli.watching import watching
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.config import Settings
     from agent.doctor import Check
     from agent.doctor.examination import Show
@@ -33,7 +34,7 @@ def doctor(
     or a fault, 2 when the configuration is wrong.
     """
     settings = settings_of(context, config)
-    with _watching() as show:
+    with watching("the settings") as show:
         checks = examined(settings, show, thorough=thorough)
     if as_json:
         typer.echo(findings_json(checks))
@@ -67,18 +68,6 @@ def findings_json(checks: "Sequence[Check]") -> str:
 
     found = {"verdict": worst(checks), "checks": [asdict(check) for check in checks]}
     return json.dumps(found, ensure_ascii=False, indent=2)
-
-
-@contextmanager
-def _watching() -> Iterator["Show"]:
-    """Give what shows, on a terminal, what is looked at; nothing is shown in a pipe."""
-    if not sys.stdout.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - slow to load, needed on a terminal only
-
-    with Console().status("Looking at the settings") as status:
-        yield lambda step: status.update(f"Looking at {step}")
 
 
 def _print(checks: "Sequence[Check]") -> None:

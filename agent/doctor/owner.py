@@ -8,7 +8,7 @@ from agent.store.lock import LOCK_FILE
 _NAMED = re.compile(r"process ([0-9]{1,10})\n?")
 
 
-def find_owner(directory: Path, proc: Path) -> int | None:
+def find_owner(directory: Path, proc: Path = Path("/proc")) -> int | None:
     """Return the id of the process that holds `directory`; None where none does.
 
     The lock file names the one that held it last; the kernel says whether it still does.
