@@ -6,13 +6,11 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import bundle, delivery, doctor, drill
+from agent.cli import bundle, delivery, doctor, drill, status
 from agent.cli.arguments import (
     NAME,
     ConfigFile,
-    ExitCode,
     settings_of,
-    unreached_agent_ends_it,
     wrong_configuration_ends_it,
 )
 
@@ -92,31 +90,7 @@ def check_config(context: typer.Context, config: ConfigFile = None) -> None:
     print_values("Settings that differ from the default", changed_settings(settings, os.environ))
 
 
-@app.command()
-def status(
-    context: typer.Context,
-    config: ConfigFile = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the agent's own JSON.")] = False,
-) -> None:
-    """Ask the running agent how it is.
-
-    The exit code is 1 when the agent is not reached, or its storage is not ready.
-    """
-    settings = settings_of(context, config)
-    from agent.cli.asking import ask_status  # noqa: PLC0415 - as above
-    from agent.cli.printing import flatten, print_values  # noqa: PLC0415 - as above
-
-    with unreached_agent_ends_it():
-        answer = ask_status(settings)
-    values = flatten(answer.members)
-    if as_json:
-        typer.echo(answer.text)
-    else:
-        print_values("Status of the agent", values)
-    raise typer.Exit(ExitCode.FINE if values.get("storage.state") == "ready" else ExitCode.TROUBLE)
-
-
+app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
 app.command("support-bundle")(bundle.support_bundle)
