@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import typer
-
 from agent.cli.printing import in_one_line, print_values
 
 _GIB = 1024**3
@@ -67,9 +65,13 @@ class Status:
 
 def show_status(members: Mapping[str, object]) -> None:
     """Print it on a terminal."""
-    status = Status(members)
+    from rich.console import Console  # noqa: PLC0415 - slow to load, needed on a terminal only
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    status, console = Status(members), Console()
     for headline in headlines(status):
-        typer.secho(in_one_line(headline.text), fg=headline.colour, bold=True)
+        # Not by typer: a terminal would break the line within a word.
+        console.print(Text(in_one_line(headline.text), style=f"bold {headline.colour}"))
     for title, values in _figures(status).items():
         print_values(f"\n{title}", values)
 
@@ -100,7 +102,7 @@ def _serving(status: Status) -> Headline:
 def _delivering(status: Status) -> Headline:
     state = str(status.sync.get("state"))
     if state in _GOING_OUT and status.waiting == 0:
-        return Headline("green", "Head office has everything.")
+        return Headline("green", "Nothing waits for head office.")
     colour, words = _WAYS.get(state, _OTHER_WAY)
     return Headline(
         colour,
