@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,25 @@ def test_median_of_the_syncs_is_measured_and_nothing_is_left_behind(tmp_path: Pa
     median = measure_syncing(tmp_path, lambda: float(next(ticks)))
 
     assert median == 13
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_system_has_no_nameless_files_a_named_one_is_removed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open, used = os.open, []
+
+    def without_nameless_files(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        used.append(path)
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr("os.open", without_nameless_files)
+
+    measure_syncing(tmp_path, lambda: 0.0)
+
+    assert len(used) == 1
     assert list(tmp_path.iterdir()) == []
 
 
