@@ -40,7 +40,7 @@ def logging_as_it_was() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def record_of(message: str, **fields: object) -> logging.LogRecord:
+def record_of(message: str, /, **fields: object) -> logging.LogRecord:
     extra = {"fields": fields} if fields else None
     record = OURS.makeRecord("agent.test", logging.INFO, "x.py", 1, message, (), None, extra=extra)
     record.created = datetime(2026, 11, 22, 14, 0, 0, 123_000, UTC).timestamp()
