@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -66,8 +67,8 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     if not settings.central.url:
         yield None
         return
-    line = Line(_line_rules(settings))
-    caller = Caller(line, settings.central.url, _credentials(settings, line), _utc_now)
+    line = Line(line_rules(settings))
+    caller = Caller(line, settings.central.url, credentials_of(settings, line), _utc_now)
     sender = _sender(around)
     relay = Relay(
         around.outbox,
@@ -168,7 +169,8 @@ def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transpor
             assert_never(settings.central.protocol)
 
 
-def _credentials(settings: Settings, line: Line) -> Credentials:
+def credentials_of(settings: Settings, line: Line) -> Credentials:
+    """Return how the settings have this machine prove who it is."""
     auth = settings.central.auth
     match auth.kind:
         case AuthKind.BEARER if auth.token_file:
@@ -187,10 +189,11 @@ def _sender(around: Surroundings) -> Sender:
     return Sender(store.store_id, store.till_id, around.boot_id, installed_version(), around.now)
 
 
-def _line_rules(settings: Settings) -> LineRules:
+def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRules:
+    """Return how the settings have requests to central go out, in `most_seconds` each."""
     central = settings.central
     return LineRules(
-        timeout_seconds=settings.sync.timeout_seconds,
+        timeout_seconds=min(settings.sync.timeout_seconds, most_seconds),
         connections=settings.sync.max_in_flight,
         ca_file=central.ca_file,
         client_cert_file=central.client_cert_file,

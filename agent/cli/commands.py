@@ -6,13 +6,11 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import dead_letters, drill, sync
+from agent.cli import bundle, dead_letters, doctor, drill, status, sync
 from agent.cli.arguments import (
     NAME,
     ConfigFile,
-    ExitCode,
     settings_of,
-    unreached_agent_ends_it,
     wrong_configuration_ends_it,
 )
 
@@ -60,8 +58,10 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Serve the tills until told to stop."""
     settings = settings_of(context, config)
     from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
+    from sync.uncaught import log_what_nobody_catches  # noqa: PLC0415 - as above
 
     configure_logging(settings.log.level, settings.log.format)
+    log_what_nobody_catches()
     # What is loaded stays: looking through it for garbage costs a tenth of the start.
     gc.disable()
     from agent.service import run_agent  # noqa: PLC0415 - loads the whole agent
@@ -90,33 +90,9 @@ def check_config(context: typer.Context, config: ConfigFile = None) -> None:
     print_values("Settings that differ from the default", changed_settings(settings, os.environ))
 
 
-@app.command()
-def status(
-    context: typer.Context,
-    config: ConfigFile = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the agent's own JSON.")] = False,
-) -> None:
-    """Ask the running agent how it is.
-
-    The exit code is 1 when it is not reached, when it cannot take captures, or when head office
-    refuses this machine.
-    """
-    settings = settings_of(context, config)
-    from agent.cli.asking import ask_status  # noqa: PLC0415 - as above
-    from agent.cli.printing import flatten, print_values  # noqa: PLC0415 - as above
-
-    with unreached_agent_ends_it():
-        answer = ask_status(settings)
-    values = flatten(answer.members)
-    if as_json:
-        typer.echo(answer.text)
-    else:
-        print_values("Status of the agent", values)
-    is_fine = values.get("storage.state") == "ready" and values.get("sync.state") != "holding"
-    raise typer.Exit(ExitCode.FINE if is_fine else ExitCode.TROUBLE)
-
-
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
+app.command("support-bundle")(bundle.support_bundle)
 app.command("sync")(sync.sync)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")

@@ -108,6 +108,11 @@ def _print_table(title: str, values: Mapping[str, str]) -> None:
     Console().print(table)
 
 
+def in_one_line(value: object) -> str:
+    """Return `value` as all of these print it: without line ends or what moves a cursor."""
+    return _text(value)
+
+
 def _text(value: object) -> str:
     if value is None:
         return "-"

@@ -74,10 +74,12 @@ def serve(context: typer.Context, config: ConfigFile = None) -> None:
     from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - as above
     from sync.settings.secret_files import check_files  # noqa: PLC0415 - as above
+    from sync.uncaught import log_what_nobody_catches  # noqa: PLC0415 - as above
 
     with _wrong_configuration_ends_it():
         check_files(settings)
         configure_logging(settings.log.level, settings.log.format)
+        log_what_nobody_catches()
         raise SystemExit(run_receiver(settings))
 
 

@@ -91,7 +91,7 @@ class Line:
     async def _trusted(self) -> ssl.SSLContext | Hold:
         if self._tls is None:
             try:
-                self._tls = await asyncio.to_thread(_tls_context, self._rules)
+                self._tls = await asyncio.to_thread(tls_context, self._rules)
             except (OSError, ValueError) as error:
                 return Hold(HoldReason.CREDENTIALS, _unusable(self._rules, error))
         return self._tls
@@ -147,7 +147,8 @@ def _kept_alive(address: AddrInfoType) -> socket.socket:
     return sock
 
 
-def _tls_context(rules: LineRules) -> ssl.SSLContext:
+def tls_context(rules: LineRules) -> ssl.SSLContext:
+    """Return whom the rules have us trust, and show. Raises `OSError` or `ValueError`."""
     context = ssl.create_default_context(cafile=rules.ca_file)
     if rules.ca_file is not None and rules.trusts_system:
         context.load_default_certs()

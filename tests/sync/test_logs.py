@@ -3,15 +3,25 @@
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.logs import JsonFormatter, LineFormatter, TextFormatter, configure_logging, log_event
+from sync.logs import (
+    LONGEST_LINE_BYTES,
+    JsonFormatter,
+    LineFormatter,
+    TextFormatter,
+    configure_logging,
+    is_journal,
+    log_event,
+)
 
 OURS = logging.getLogger("agent.test")
 THEIRS = logging.getLogger("somebody.else")
@@ -238,3 +248,84 @@ def test_warning_of_python_is_one_line_in_the_log() -> None:
 
     assert stream.getvalue().count("\n") == 1
     assert "py.warnings" in stream.getvalue()
+
+
+@FORMATTERS
+@given(
+    fields=st.dictionaries(
+        st.text(min_size=1), st.sampled_from(["x", "é", "\U0001f600", "\\", '"']), max_size=60
+    ),
+    repeats=st.integers(1, 20_000),
+)
+def test_any_line_is_short_enough_for_journald_to_keep_it_whole(
+    formatter: LineFormatter, fields: dict[str, str], repeats: int
+) -> None:
+    long = {name: value * repeats for name, value in fields.items()}
+
+    line = formatter.format(record_of("x.y", **long))
+
+    assert len(line) <= LONGEST_LINE_BYTES
+    assert isinstance(formatter, TextFormatter) or json.loads(line)["event"] == "x.y"
+
+
+@FORMATTERS
+@given(
+    token=st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=8, max_size=40),
+    before=st.sampled_from(["Bearer ", "bearer  ", "Authorization: Bearer ", "Basic ", "'Bearer "]),
+)
+def test_token_is_masked_wherever_it_stands_as_in_a_header(
+    formatter: LineFormatter, token: str, before: str
+) -> None:
+    line = formatter.format(record_of("x.y", value=before + token))
+
+    assert token not in line
+    assert "[token]" in line
+
+
+@FORMATTERS
+@pytest.mark.parametrize("name", ["token", "Authorization", "secret", "PASSWORD"])
+def test_field_that_is_called_a_secret_is_not_written(formatter: LineFormatter, name: str) -> None:
+    assert "s3cret" not in formatter.format(record_of("x.y", **{name: "s3cret"}))
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [
+        (logging.DEBUG, "<7>"),
+        (logging.INFO, "<6>"),
+        (logging.WARNING, "<4>"),
+        (logging.ERROR, "<3>"),
+        (logging.CRITICAL, "<2>"),
+    ],
+)
+def test_line_for_the_journal_begins_with_its_priority(level: int, priority: str) -> None:
+    record = record_of("store.opened")
+    record.levelno = level
+
+    assert TextFormatter(with_priority=True).format(record).startswith(f"{priority}2026-")
+
+
+def test_stream_that_goes_to_the_journal_is_known_by_its_device_and_inode(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w") as journal, (tmp_path / "file").open("w") as file:
+        status = os.fstat(journal.fileno())
+        environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+
+        assert is_journal(journal, environ)
+        assert not is_journal(file, environ)
+        assert not is_journal(journal, {})
+        assert not is_journal(io.StringIO(), environ)
+
+
+def test_log_into_the_journal_has_priorities_and_elsewhere_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+    with (tmp_path / "journal").open("w") as journal:
+        status = os.fstat(journal.fileno())
+        for stream in ("", f"{status.st_dev}:{status.st_ino}"):
+            monkeypatch.setenv("JOURNAL_STREAM", stream)
+            configure_logging("info", "json", journal)
+            log_event(OURS, logging.WARNING, "line.lost")
+        lines = (tmp_path / "journal").read_text().splitlines()
+
+    assert [line[:3] for line in lines] == ['{"t', "<4>"]

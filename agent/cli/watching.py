@@ -1,0 +1,17 @@
+"""Showing what a longer command is at: on a terminal only."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def watching(first: str) -> Iterator[Callable[[str], None]]:
+    """Give what shows, on a terminal, what is looked at, `first` to begin with; else nothing."""
+    if not sys.stdout.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow to load, needed on a terminal only
+
+    with Console().status(f"Looking at {first}") as status:
+        yield lambda step: status.update(f"Looking at {step}")

@@ -1,0 +1,163 @@
+"""Checks of what central answers: its clock, whether it takes our credentials, the protocol.
+
+What is asked makes no record. `batch` has a question of that kind, the program's terms. In
+`replay` it is an e-mail answer that cannot be taken, for two reasons at once: its status is
+none that there is, and its session was never started (`reference/set-email.txt`).
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TypeAlias, assert_never
+
+import msgspec
+from yarl import URL
+
+from agent.config.delivery import AuthKind, Protocol
+from agent.doctor.check import Check, fault, passed, warning
+from sync.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.transports.answers import no_such_endpoint, not_central
+from sync.transports.caller import Caller
+from sync.transports.http import Answer, Line
+from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
+from sync.transports.refusals import problem_in
+
+_CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
+_SMALL = timedelta(minutes=1)
+_LARGE = timedelta(days=1)
+_IMPOSSIBLE_ANSWER = msgspec.json.encode({"status": "loyalty-agent doctor"})
+_JSON = {"Content-Type": "application/json"}
+# A 404 is none of them: a wrong address is answered with it, in the same shape.
+_REFUSES_A_RECORD = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+_ABOUT_CREDENTIALS = {HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN, HoldReason.CREDENTIALS}
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Central answered as the protocol has it."""
+
+
+Heard: TypeAlias = Spoken | Hold | TryLater
+
+
+async def look_at_clock(line: Line, url: URL, now: Callable[[], datetime]) -> timedelta | None:
+    """Return by how much this machine's clock is ahead of central's; None where it is not told.
+
+    Whatever central answers, nobody having said who asks: its `Date` counts (RFC 9110, 6.6.1).
+    """
+    before = now()
+    answer = await line.ask("GET", url, headers={})
+    after = now()
+    there = _date_in(answer) if isinstance(answer, Answer) else None
+    # It was cut to a second, at a moment between the two.
+    return None if there is None else before + (after - before) / 2 - there - _HALF_A_SECOND
+
+
+def judge_clock(ahead: timedelta | None) -> Check:
+    """Say whether this machine's clock can be relied on."""
+    if ahead is None:
+        advice = "see to the connection first"
+        return warning(_CLOCK, "central's time is not known", advice)
+    word = "ahead of" if ahead > timedelta(0) else "behind"
+    found = f"{_rounded(abs(ahead))} {word} central's"
+    advice = "set the clock, and have it kept (timedatectl set-ntp true)"
+    if abs(ahead) >= _LARGE:
+        return fault(_CLOCK, f"{found}: certificates can count as expired or not yet valid", advice)
+    if abs(ahead) >= _SMALL:
+        return warning(_CLOCK, f"{found}; the order of captures does not depend on it", advice)
+    return passed(_CLOCK, f"within {_SMALL.seconds} s of central's")
+
+
+async def ask_central(caller: Caller, protocol: Protocol) -> Heard:
+    """Ask what makes no record."""
+    match protocol:
+        case Protocol.BATCH:
+            found = await fetch_program(caller, None)
+            return Spoken() if isinstance(found, (NewProgram, UnchangedProgram)) else found
+        case Protocol.REPLAY:
+            return await _ask_loyalty_api(caller)
+        case _:
+            assert_never(protocol)
+
+
+def judge_credentials(heard: Heard, kind: AuthKind) -> Check:
+    """Say whether central knows this machine."""
+    if isinstance(heard, Spoken):
+        none = kind is AuthKind.NONE
+        return passed(_CREDENTIALS, "none are asked for" if none else f"{kind}: accepted")
+    if isinstance(heard, Hold) and heard.reason in _ABOUT_CREDENTIALS:
+        return fault(_CREDENTIALS, f"{kind}: {_said(heard)}", _advice_on(heard.reason, kind))
+    if isinstance(heard, TryLater) and heard.trouble is Trouble.NO_TOKEN:
+        advice = "see to the token endpoint, or to the way to it (central.auth.token_url)"
+        return fault(_CREDENTIALS, f"{kind}: {heard.detail}", advice)
+    advice = "see to the connection and the protocol first"
+    return warning(_CREDENTIALS, "not known whether they are accepted", advice)
+
+
+def judge_protocol(heard: Heard, protocol: Protocol) -> Check:
+    """Say whether central speaks the protocol that is set."""
+    match heard:
+        case Spoken():
+            return passed(_PROTOCOL, f"{protocol}: answered as it should be")
+        case Hold() if heard.reason in _ABOUT_CREDENTIALS:
+            return warning(_PROTOCOL, f"{protocol}: not known", "see to the credentials first")
+        case Hold():
+            advice = "compare central.url and central.protocol with what head office says"
+            return fault(_PROTOCOL, f"{protocol}: {_said(heard)}", advice)
+        case TryLater() if heard.trouble is Trouble.NOT_CENTRAL:
+            advice = "something in between answers (a portal, a proxy), or central.url is wrong"
+            return fault(_PROTOCOL, f"{protocol}: {heard.detail}", advice)
+        case TryLater() if heard.trouble in {Trouble.BUSY, Trouble.FAILED}:
+            advice = "head office has trouble of its own: captures wait here and are sent later"
+            return fault(_PROTOCOL, f"{protocol}: {heard.trouble} ({heard.detail})", advice)
+        case TryLater():
+            return warning(_PROTOCOL, f"{protocol}: not known", "see to the connection first")
+        case _:
+            assert_never(heard)
+
+
+async def _ask_loyalty_api(caller: Caller) -> Heard:
+    path = f"/client/users/{uuid.uuid4()}/profile/email"
+    answer = await caller.ask("PUT", path, body=_IMPOSSIBLE_ANSWER, headers=_JSON)
+    if not isinstance(answer, Answer):
+        return answer
+    if answer.status in _REFUSES_A_RECORD and problem_in(answer) is not None:
+        return Spoken()
+    if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        return no_such_endpoint(answer)
+    return not_central(answer, "not the loyalty API's answer")
+
+
+def _date_in(answer: Answer) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _said(hold: Hold) -> str:
+    status = f" (HTTP {hold.http_status})" if hold.http_status else ""
+    return hold.detail + status
+
+
+def _advice_on(reason: HoldReason, kind: AuthKind) -> str:
+    if kind is AuthKind.NONE:
+        return "set [central.auth] as head office says"
+    if kind is AuthKind.BEARER and reason is HoldReason.UNAUTHORIZED:
+        return "have a new token made (loyalty-hq enroll STORE_ID TILL_ID) and put into token_file"
+    if reason is HoldReason.FORBIDDEN:
+        return "compare store_id and till_id with those that the credentials were given out for"
+    return "put into the files of [central.auth] what head office gave for this machine"
+
+
+def _rounded(length: timedelta) -> str:
+    if length >= _LARGE:
+        return "1 day" if length.days == 1 else f"{length.days} days"
+    return f"{length.total_seconds():.0f} s"
+
+
+_HALF_A_SECOND = timedelta(seconds=0.5)

@@ -1,0 +1,52 @@
+"""Checks of the settings: the files that they name, and what nobody has set yet."""
+
+from agent.config import ConfigurationError, Settings, check_files
+from agent.config.settings import StoreSettings
+from agent.doctor.check import Check, fault, passed, warning
+
+CONFIGURATION = "configuration"
+_NAMES = "store and till"
+_DESTINATION = "head office"
+_DIRECTORY = "storage.directory"
+
+
+def check_configuration(settings: Settings) -> Check:
+    """Look at the files that the settings name; the storage directory has a check of its own."""
+    try:
+        check_files(settings)
+    except ConfigurationError as error:
+        mistakes = [str(one) for one in error.mistakes if one.setting != _DIRECTORY]
+        if mistakes:
+            return fault(
+                CONFIGURATION,
+                "; ".join(mistakes),
+                "mend that, and see that the agent's own user can read the files",
+            )
+    return passed(CONFIGURATION, "every setting is known, and its files can be read")
+
+
+def judge_names(store: StoreSettings, *, delivers: bool) -> Check:
+    """Say whether this machine has been given its name at head office."""
+    unset = [
+        f"store.{name}"
+        for name, field in StoreSettings.model_fields.items()
+        if getattr(store, name) == field.default
+    ]
+    if not unset:
+        return passed(_NAMES, f"{store.till_id} in {store.store_id}")
+    found = f"{' and '.join(unset)}: not set"
+    if delivers:
+        advice = "set what this machine is called at head office: it takes deliveries by name"
+        return fault(_NAMES, found, advice)
+    return warning(_NAMES, found, "set both before central.url is set")
+
+
+def judge_destination(url: str) -> Check:
+    """Say whether captures are sent anywhere."""
+    if url:
+        return passed(_DESTINATION, url)
+    return warning(
+        _DESTINATION,
+        "central.url is not set: captures are kept here and sent nowhere",
+        "set central.url when head office is to have them",
+    )

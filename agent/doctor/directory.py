@@ -1,0 +1,131 @@
+"""Checks of the storage directory: whose it is, and who may look into it."""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from agent.doctor.check import Check, fault, passed, warning
+
+_NAME = "storage directory"
+_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Place(Enum):
+    """What is found where the directory should be."""
+
+    THERE = auto()
+    YET_TO_BE_MADE = auto()
+    NOT_TO_BE_MADE = auto()
+    SOMETHING_ELSE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    """What was found. `foreign` files belong to another user than the directory.
+
+    `is_usable`: whoever looks may write there. `open_key`: others may read the key.
+    """
+
+    path: Path
+    place: Place
+    owner: str = ""
+    mode: int = 0
+    is_usable: bool = False
+    foreign: tuple[str, ...] = ()
+    open_key: Path | None = None
+
+
+def look_at_directory(directory: Path, key_file: Path) -> DirectoryFacts:
+    """Read rights and owners of `directory` and what lies in it."""
+    try:
+        found = directory.stat()
+    except OSError:
+        parent = nearest_existing(directory)
+        may_make = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+        place = Place.YET_TO_BE_MADE if may_make else Place.NOT_TO_BE_MADE
+        return DirectoryFacts(directory, place)
+    if not stat.S_ISDIR(found.st_mode):
+        return DirectoryFacts(directory, Place.SOMETHING_ELSE)
+    return DirectoryFacts(
+        directory,
+        Place.THERE,
+        owner=_user(found.st_uid),
+        mode=stat.S_IMODE(found.st_mode),
+        is_usable=os.access(directory, os.R_OK | os.W_OK | os.X_OK),
+        foreign=tuple(sorted(_foreign(directory, found.st_uid))),
+        open_key=key_file if _is_open(key_file) else None,
+    )
+
+
+def judge_directory(facts: DirectoryFacts) -> Check:
+    """Say whether the agent can work there, and others cannot."""
+    path = facts.path
+    match facts.place:
+        case Place.THERE:
+            return _judge_rights(facts)
+        case Place.YET_TO_BE_MADE:
+            return passed(_NAME, f"{path} is made at the first start")
+        case Place.NOT_TO_BE_MADE:
+            advice = "make it, and give it to the agent's user (chown, mode 0700)"
+            return fault(_NAME, f"{path} is not there, and this user may not make it", advice)
+        case Place.SOMETHING_ELSE:
+            advice = "set [storage] directory to a directory"
+            return fault(_NAME, f"{path} is not a directory", advice)
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return `path`, or what comes nearest to it of all that is there above it."""
+    return next((place for place in (path, *path.parents) if _is_seen(place)), Path("/"))
+
+
+def _judge_rights(facts: DirectoryFacts) -> Check:
+    path, owner = facts.path, facts.owner
+    if not facts.is_usable:
+        advice = f"run this as that user: sudo -u {owner} loyalty-agent doctor"
+        return fault(_NAME, f"{path} belongs to {owner}; this user may not work in it", advice)
+    if facts.foreign:
+        found = f"in {path}, which belongs to {owner}, others own {', '.join(facts.foreign)}"
+        return fault(_NAME, found, f"give them back: chown -R {owner}: {path}")
+    if facts.open_key is not None:
+        key = facts.open_key
+        return fault(_NAME, f"other users may read the key {key}", f"chmod 600 {key}")
+    if facts.mode & stat.S_IWOTH:
+        return fault(_NAME, f"every user may write in {path}", f"chmod 700 {path}")
+    if facts.mode & _OF_OTHERS:
+        found = f"other users may look into {path} (mode {facts.mode:04o})"
+        return warning(_NAME, found, f"chmod 700 {path}")
+    return passed(_NAME, f"{path} belongs to {owner} alone")
+
+
+def _is_seen(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
+def _foreign(directory: Path, owner: int) -> Iterator[str]:
+    try:
+        for entry in os.scandir(directory):
+            if entry.stat(follow_symlinks=False).st_uid != owner:
+                yield entry.name
+    except OSError:
+        return
+
+
+def _is_open(key_file: Path) -> bool:
+    try:
+        return bool(key_file.stat().st_mode & _OF_OTHERS)
+    except OSError:
+        return False
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

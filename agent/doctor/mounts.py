@@ -1,0 +1,98 @@
+"""Checks of the file system that the storage directory lies on, from `/proc/self/mountinfo`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.doctor.check import Check, fault, passed, warning
+
+_NAME = "file system"
+# Where another machine can change the file, or a lock or a shared memory map means nothing.
+_NETWORK = frozenset(
+    {
+        *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs"),
+        *("lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "smb3", "smbfs", "virtiofs"),
+        *("fuse.glusterfs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.davfs", "vboxsf"),
+    }
+)
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "zfs", "bcachefs"})
+# With these, a sync returns before the disk has written what it still holds in its cache.
+_WITHOUT_SYNC = frozenset({"nobarrier", "barrier=0", "volatile"})
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system: where, of what type, from which device, with which options."""
+
+    point: Path
+    type: str
+    source: str
+    options: frozenset[str]
+
+
+def look_at_mount(path: Path, proc: Path) -> Mount | None:
+    """Return the file system that `path` lies on; None where the system does not tell."""
+    try:
+        text = (proc / "self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    return mount_of(path.resolve(), parse_mounts(text))
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """Return the mounts in `text` (proc_pid_mountinfo(5)), in their order."""
+    mounts = []
+    for line in text.splitlines():
+        before, separator, after = line.partition(" - ")
+        left, right = before.split(" "), after.split(" ")
+        if separator and len(left) > _OPTIONS and len(right) > _SUPER_OPTIONS:
+            options = {*left[_OPTIONS].split(","), *right[_SUPER_OPTIONS].split(",")}
+            point = Path(_unescaped(left[_POINT]))
+            mounts.append(Mount(point, right[0], _unescaped(right[1]), frozenset(options)))
+    return mounts
+
+
+def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
+    """Return the mount that `path`, absolute and without links, lies on.
+
+    Of several at one point the last one hides the others.
+    """
+    over = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    deepest = max((len(mount.point.parts) for mount in over), default=0)
+    return next((m for m in reversed(over) if len(m.point.parts) == deepest), None)
+
+
+def judge_file_system(mount: Mount | None) -> Check:
+    """Say whether a database can be trusted to this file system."""
+    if mount is None:
+        return warning(_NAME, "not known", "see that the directory is on a local disk")
+    found = f"{mount.type} on {mount.source}"
+    unsynced = mount.options & _WITHOUT_SYNC
+    if mount.type in _NETWORK:
+        advice = "set [storage] directory to a local disk: over the network the database breaks"
+        return fault(_NAME, f"{found}: a network file system", advice)
+    if mount.type in _IN_MEMORY:
+        advice = "set [storage] directory to a disk: a power cut takes every capture"
+        return fault(_NAME, f"{found}: in memory", advice)
+    if unsynced:
+        advice = "mount it without that option: a power cut takes captures that were answered"
+        return fault(_NAME, f"{found}, mounted with {', '.join(sorted(unsynced))}", advice)
+    return passed(_NAME, found) if mount.type in _LOCAL else _judge_uncommon(mount.type, found)
+
+
+def _judge_uncommon(kind: str, found: str) -> Check:
+    if kind == "overlay":
+        advice = "set [storage] directory to a volume: a container's own layer goes with it"
+        return warning(_NAME, found, advice)
+    advice = "prefer ext4, xfs or btrfs on a local disk"
+    return warning(_NAME, f"{found}: not tried with the agent", advice)
+
+
+_POINT, _OPTIONS, _SUPER_OPTIONS = 4, 5, 2
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)

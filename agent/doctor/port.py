@@ -1,0 +1,143 @@
+"""Checks of the port that tills call: whether it is free, and who has it if not."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+from agent.doctor.check import Check, fault, passed, warning
+
+_NAME = "port"
+_LISTENING = "0A"
+_TABLES = ("net/tcp", "net/tcp6")
+_SOCKET = re.compile(r"socket:\[([0-9]+)\]")
+_SYSTEMD = 1
+_LOCAL, _STATE, _INODE = 1, 3, 9
+_V4_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has the port."""
+
+    process: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """What was found. `holders` is empty where the kernel does not tell who listens.
+
+    `agent`: the process that owns the storage directory; None where none does.
+    """
+
+    host: str
+    port: int
+    is_taken: bool
+    holders: tuple[Holder, ...]
+    agent: int | None
+
+
+def look_at_port(host: str, port: int, agent: int | None, proc: Path) -> PortFacts:
+    """Find who listens where the agent would."""
+    sockets = set(_listening(host, port, proc))
+    holders = tuple(_holders(sockets, proc)) if sockets else ()
+    return PortFacts(host, port, bool(sockets), holders, agent)
+
+
+def judge_port(facts: PortFacts) -> Check:
+    """Say whether tills find the agent behind the port."""
+    where = f"{facts.host} port {facts.port}"
+    if facts.port == 0:
+        return passed(_NAME, "0: any free one is taken, which the log names at the start")
+    if not facts.is_taken:
+        return _judge_free(where, facts.agent)
+    if any(holder.process == facts.agent for holder in facts.holders):
+        return passed(_NAME, f"the agent (process {facts.agent}) has {where}")
+    if any(holder.process == _SYSTEMD for holder in facts.holders):
+        return passed(_NAME, f"systemd keeps {where} for the agent")
+    if not facts.holders:
+        return _judge_unseen(where, facts.agent)
+    by = ", ".join(f"{holder.name} (process {holder.process})" for holder in facts.holders)
+    advice = "stop that program, or set [api] port and tell the tills"
+    return fault(_NAME, f"{where} is held by {by}, not by the agent", advice)
+
+
+def _judge_free(where: str, agent: int | None) -> Check:
+    if agent is None:
+        return passed(_NAME, f"{where} is free")
+    found = f"an agent runs (process {agent}), and nobody listens on {where}"
+    advice = "see that it was started with this configuration; restart it after a change"
+    return warning(_NAME, found, advice)
+
+
+def _judge_unseen(where: str, agent: int | None) -> Check:
+    advice = "run this as root to see who"
+    if agent is None:
+        return warning(_NAME, f"{where} is held by a process of another user", advice)
+    found = f"{where} is held, and this user may not see whether by the agent"
+    return warning(_NAME, found, advice)
+
+
+def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
+    """Give the inode of each listening socket at which such a call would arrive."""
+    wanted = ip_address(host)
+    for table in _TABLES:
+        try:
+            lines = (proc / table).read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if len(fields) <= _INODE or fields[_STATE] != _LISTENING:
+                continue
+            address, _, number = fields[_LOCAL].partition(":")
+            if int(number, 16) == port and _is_in_the_way(_address(address), wanted):
+                yield fields[_INODE]
+
+
+def _is_in_the_way(found: IPv4Address | IPv6Address, wanted: IPv4Address | IPv6Address) -> bool:
+    if found.is_unspecified or wanted.is_unspecified:
+        # The address of all takes IPv4 calls as well, unless that was switched off.
+        return found.version == wanted.version or _any_v6(found) or _any_v6(wanted)
+    return found == wanted
+
+
+def _any_v6(address: IPv4Address | IPv6Address) -> bool:
+    return address == IPv6Address("::")
+
+
+def _address(digits: str) -> IPv4Address | IPv6Address:
+    """Read an address of proc_net_tcp: words of four bytes, each in the machine's order."""
+    words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
+    packed = b"".join(words)
+    if len(packed) == _V4_BYTES:
+        return IPv4Address(packed)
+    address = IPv6Address(packed)
+    return address.ipv4_mapped or address
+
+
+def _holders(sockets: set[str], proc: Path) -> Iterator[Holder]:
+    for directory in sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)):
+        if _has_one_of(sockets, directory / "fd"):
+            yield Holder(int(directory.name), _name(directory))
+
+
+def _has_one_of(sockets: set[str], descriptors: Path) -> bool:
+    try:
+        for descriptor in descriptors.iterdir():
+            found = _SOCKET.fullmatch(str(descriptor.readlink()))
+            if found is not None and found[1] in sockets:
+                return True
+    except OSError:
+        # It has ended, or belongs to another user.
+        return False
+    return False
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text("utf-8", "replace").strip()
+    except OSError:
+        return "a process that has ended"

@@ -1,0 +1,117 @@
+"""Checks that a sync reaches the disk: one that returns too fast has only been promised."""
+
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from agent.doctor.check import Check, fault, passed, warning
+from agent.doctor.mounts import Mount
+
+_NAME = "syncing"
+_SYNCS = 25
+_PAGE = b"\xa5" * 4096
+# Once round at 15,000 a minute takes 4 ms: on average a head waits half of that.
+_FASTEST_ROTATING_SECONDS = 0.001
+# What a good solid state disk with a cache that outlives a power cut takes, and the way there.
+_FASTEST_SECONDS = 0.000_05
+_SLOW_SECONDS = 0.1
+
+
+class Medium(StrEnum):
+    """What the file system is on, as far as the kernel tells."""
+
+    ROTATING = "rotating disk"
+    SOLID_STATE = "solid state disk"
+    VIRTUAL = "virtual disk"
+    UNKNOWN = "unknown medium"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFacts:
+    """How long one page took to be synced, in the median of many."""
+
+    median_seconds: float
+    medium: Medium
+
+
+def measure_syncing(directory: Path, seconds: Callable[[], float]) -> float:
+    """Sync a page again and again in a scratch file; return the median. Raises `OSError`."""
+    with _scratch_file(directory) as file:
+        os.posix_fallocate(file, 0, len(_PAGE))
+        os.fsync(file)
+        taken = []
+        for _ in range(_SYNCS):
+            os.pwrite(file, _PAGE, 0)
+            began = seconds()
+            os.fdatasync(file)
+            taken.append(seconds() - began)
+    return statistics.median(taken)
+
+
+def look_at_medium(mount: Mount | None, sys: Path) -> Medium:
+    """Ask the kernel what a mount's device is; in a virtual machine its word counts for little."""
+    if mount is None or not mount.source.startswith("/dev/"):
+        return Medium.UNKNOWN
+    if Path(mount.source).name.startswith(("vd", "xvd", "nbd")):
+        return Medium.VIRTUAL
+    try:
+        number = os.stat(mount.source).st_rdev  # noqa: PTH116 - of a device, not of a path
+        device = (sys / f"dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+    except OSError:
+        return Medium.UNKNOWN
+    return _medium_of(device)
+
+
+def judge_syncing(facts: SyncFacts) -> Check:
+    """Say whether what is synced can have reached the medium."""
+    found = f"{facts.median_seconds * 1000:.2f} ms a sync, {facts.medium}"
+    least = _FASTEST_ROTATING_SECONDS if facts.medium is Medium.ROTATING else _FASTEST_SECONDS
+    if facts.median_seconds < least:
+        return warning(
+            _NAME,
+            f"{found}: suspiciously fast",
+            "see that disk or controller has a cache that outlives a power cut, else switch its"
+            " write cache off (hdparm -W0), or captures that were answered can be lost",
+        )
+    if facts.median_seconds > _SLOW_SECONDS:
+        return warning(_NAME, f"{found}: slow", "each till waits so long: look for a failing disk")
+    return passed(_NAME, found)
+
+
+def could_not_sync(error: OSError) -> Check:
+    """Return the finding where nothing could be written to be synced."""
+    reason = error.strerror or type(error).__name__
+    advice = "see to the storage directory and the free disk first"
+    return fault(_NAME, f"no scratch file could be written and synced ({reason})", advice)
+
+
+@contextmanager
+def _scratch_file(directory: Path) -> Iterator[int]:
+    """Open a file that nobody sees and that ends with the process, where the system has such."""
+    try:
+        file = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+        name = None
+    except OSError:
+        file, name = tempfile.mkstemp(prefix=".doctor-", dir=directory)
+    try:
+        yield file
+    finally:
+        os.close(file)
+        if name is not None:
+            Path(name).unlink()
+
+
+def _medium_of(device: Path) -> Medium:
+    # A partition has no queue of its own; the disk that it is on has.
+    for place in (device, device.parent):
+        try:
+            rotational = (place / "queue/rotational").read_text("ascii").strip()
+        except OSError:
+            continue
+        return Medium.ROTATING if rotational == "1" else Medium.SOLID_STATE
+    return Medium.UNKNOWN

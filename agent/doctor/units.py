@@ -1,0 +1,114 @@
+"""Checks of the service's units: whether the agent runs, and starts again by itself."""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.doctor.check import Check, fault, passed, warning
+
+SERVICE, SOCKET = "loyalty-agent.service", "loyalty-agent.socket"
+_NAME = "service"
+_ANSWER_SECONDS = 5.0
+_BOOTED = Path("/run/systemd/system")
+_STARTS = frozenset({"enabled", "enabled-runtime", "static", "indirect", "alias", "generated"})
+_ABSENT = "not-found"
+_LOG = "journalctl -u loyalty-agent"
+
+# Runs a command and returns what it printed; None where it cannot be run.
+Run = Callable[[Sequence[str]], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit as systemctl tells of it: whether it starts by itself, and whether it is active."""
+
+    enabled: str
+    active: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the unit is installed."""
+        return self.enabled not in {"", _ABSENT}
+
+    @property
+    def starts(self) -> bool:
+        """Whether it starts with the machine, or with something that does."""
+        return self.enabled in _STARTS
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """The agent's units, on a machine that systemd runs."""
+
+    service: UnitState
+    socket: UnitState
+
+
+def look_at_units(run: Run, booted: Path = _BOOTED) -> UnitFacts | None:
+    """Ask systemd; None where it does not run this machine."""
+    if not booted.is_dir():
+        return None
+    return UnitFacts(_state(run, SERVICE), _state(run, SOCKET))
+
+
+def judge_units(facts: UnitFacts | None) -> Check:
+    """Say whether the agent runs as a service and comes back after a power cut."""
+    if facts is None:
+        return passed(_NAME, "systemd does not run this machine: nothing to look at")
+    if not facts.service.is_there:
+        advice = "install the package, or see that something starts the agent after a power cut"
+        return warning(_NAME, f"{SERVICE} is not installed", advice)
+    if (trouble := _trouble(facts)) is not None:
+        found, advice = trouble
+        return fault(_NAME, f"{_said(facts)}: {found}", advice)
+    if facts.socket.is_there and not (facts.socket.starts and facts.socket.active == "active"):
+        advice = f"systemctl enable --now {SOCKET}: with it a restart refuses no till"
+        return warning(_NAME, _said(facts), advice)
+    return passed(_NAME, _said(facts))
+
+
+def _trouble(facts: UnitFacts) -> tuple[str, str] | None:
+    """Return why tills are not served, now or after the next start, and what helps."""
+    service, socket = facts.service, facts.socket
+    if service.enabled == "masked":
+        return "it can never start", f"systemctl unmask {SERVICE}"
+    if "failed" in {service.active, socket.active}:
+        return "it failed", f"see why: {_LOG}; then systemctl restart loyalty-agent"
+    if not service.starts:
+        return "it does not start by itself", f"systemctl enable --now {_all_of(facts)}"
+    if service.active == "inactive" and socket.active != "active":
+        return "it does not run", f"systemctl start {_all_of(facts)}"
+    return None
+
+
+def run_command(command: Sequence[str]) -> str | None:
+    """Run a command of the system and return what it printed; None where it cannot be run."""
+    try:
+        ended = subprocess.run(  # noqa: S603 - our own words, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.decode("utf-8", "replace")
+
+
+def _state(run: Run, unit: str) -> UnitState:
+    words = [run(["systemctl", verb, unit]) for verb in ("is-enabled", "is-active")]
+    enabled, active = ((word or "").strip() for word in words)
+    return UnitState(enabled, active or "unknown")
+
+
+def _said(facts: UnitFacts) -> str:
+    units = {SERVICE: facts.service, SOCKET: facts.socket}
+    there = {name: unit for name, unit in units.items() if unit.is_there}
+    return "; ".join(f"{name}: {unit.enabled}, {unit.active}" for name, unit in there.items())
+
+
+def _all_of(facts: UnitFacts) -> str:
+    return f"{SOCKET} {SERVICE}" if facts.socket.is_there else SERVICE

@@ -1,0 +1,1 @@
+"""The support bundle: what is in it, and what never is."""

@@ -1,0 +1,241 @@
+"""What is in a bundle, and that no address, token or key is, wherever one was planted."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.bundle import Known, Moment, contents, write_bundle
+from agent.config import Settings
+from agent.config.delivery import AuthSettings, CentralSettings
+from agent.doctor.check import fault
+from agent.doctor.units import Run
+from agent.store.facts import SessionStarted
+from sync.outcomes import Refused
+from tests.agent.agent_under_test import settings_in
+from tests.agent.bundle.planting import ADDRESSES, TOKENS, Planted
+from tests.agent.bundle.unpacking import layers_of, members_of
+from tests.agent.store.outbox_rig import outbox_on
+from tests.agent.store.parts import answer, change, session
+
+MOMENT = Moment(datetime(2026, 6, 1, tzinfo=UTC), "UTC +0000")
+WELL = Known([fault("disk", "full", "free some space")], {"version": "0.1.0", "waiting": 3})
+
+
+def no_journal(_: Sequence[str]) -> str | None:
+    return None
+
+
+def made(configured: Settings, known: Known = WELL, run: Run = no_journal) -> dict[str, bytes]:
+    return contents(configured, known, MOMENT, version="0.1.0", run=run)
+
+
+def read(members: Mapping[str, bytes], name: str) -> object:
+    return json.loads(members[name])
+
+
+def member(members: Mapping[str, bytes], name: str, *path: str) -> object:
+    value = read(members, name)
+    for part in path:
+        assert isinstance(value, dict)
+        value = value[part]
+    return value
+
+
+async def store_with_a_refusal(directory: Path, verdict: Refused, address: str) -> None:
+    """Two captures, of which the answer was refused."""
+    async with outbox_on(directory) as rig:
+        await rig.capture(session("one"), answer("one", address))
+        started, answered = (await rig.window()).events
+        await rig.deliver(started)
+        await rig.refuse(answered, verdict=verdict)
+
+
+def test_numbers_of_the_database_are_told(tmp_path: Path) -> None:
+    refused = Refused("EMAIL_IN_USE", "somebody has it", 400)
+    asyncio.run(store_with_a_refusal(tmp_path, refused, "guest@example.com"))
+
+    members = made(settings_in(tmp_path))
+
+    assert member(members, "database.json", "schemaRevision") == "0002"
+    assert member(members, "database.json", "epochs") == [{"epoch": "epoch-1", "lastSequence": 2}]
+    assert member(members, "database.json", "rows", "event") == 2
+    letters = member(members, "database.json", "deadLetters")
+    assert isinstance(letters, list)
+    (letter,) = letters
+    assert (letter["number"], letter["type"], letter["errorCode"], letter["httpStatus"]) == (
+        "epoch-1/2",
+        "email.answered",
+        "EMAIL_IN_USE",
+        400,
+    )
+
+
+def test_what_central_said_of_a_refusal_is_left_out(tmp_path: Path) -> None:
+    refused = Refused("of Marie Roy", "Marie Roy is known already", 400)
+    asyncio.run(store_with_a_refusal(tmp_path, refused, "guest@example.com"))
+
+    members = made(settings_in(tmp_path))
+
+    assert b"Marie" not in b"".join(members.values())
+    assert b'"errorCode": "(not shown)"' in members["database.json"]
+
+
+def test_machine_without_a_database_gets_a_bundle_all_the_same(tmp_path: Path) -> None:
+    members = made(settings_in(tmp_path / "absent"))
+
+    assert member(members, "database.json", "rows", "notKnown") == "OperationalError"
+    assert member(members, "files.json", "notKnown") == "No such file or directory"
+    assert not (tmp_path / "absent").exists()
+
+
+def test_status_holds_only_what_a_status_has(tmp_path: Path) -> None:
+    status = {"version": "0.1.0", "waiting": 3, "later": "x", "storage": {"state": "ready", "y": 1}}
+
+    members = made(settings_in(tmp_path), Known([], status))
+
+    assert member(members, "status.json", "waiting") == 3
+    assert member(members, "status.json", "storage", "state") == "ready"
+    assert b"later" not in members["status.json"]
+    assert b'"y"' not in members["status.json"]
+
+
+def test_agent_that_was_not_reached_is_told_as_such(tmp_path: Path) -> None:
+    members = made(settings_in(tmp_path), Known([], {}, unreached="no agent answers"))
+
+    assert read(members, "status.json") == {"unreached": "no agent answers"}
+
+
+def test_files_of_the_agent_are_named_and_others_only_counted(tmp_path: Path) -> None:
+    for name in ("agent.db", "agent.mark", "encryption.key", "Marie Roy.txt"):
+        (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
+    (tmp_path / "set-aside" / "Marie Roy").mkdir()
+
+    members = made(settings_in(tmp_path))
+
+    files = member(members, "files.json", "files")
+    assert isinstance(files, list)
+    assert [(file["name"], file["bytes"]) for file in files] == [
+        ("agent.db", 5),
+        ("agent.mark", 5),
+        ("encryption.key", 5),
+    ]
+    assert member(members, "files.json", "others") == 1
+    assert member(members, "files.json", "setAside") == ["20260101T000000Z"]
+    assert b"Marie" not in members["files.json"]
+
+
+def test_customers_texts_are_no_part_of_the_settings_shown(tmp_path: Path) -> None:
+    members = made(settings_in(tmp_path))
+
+    assert b"storage.directory" in members["settings.json"]
+    assert b"program.messages" not in members["settings.json"]
+
+
+def test_last_lines_of_the_journal_are_whole_ones(tmp_path: Path) -> None:
+    line = f"{'x' * 60} guest@example.com\n"
+
+    members = made(settings_in(tmp_path), run=lambda _: line * 30_000)
+
+    assert b"example" not in members["journal.txt"]
+    assert set(members["journal.txt"].splitlines()) == {b"x" * 60 + b" [address]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """Where each address and token goes."""
+
+    addresses: list[Planted]
+    token: str
+
+    @property
+    def text(self) -> str:
+        """All addresses, and the token, in one text."""
+        return " ".join([*(planted.whole for planted in self.addresses), self.token])
+
+    def is_in(self, content: bytes) -> bool:
+        """Tell whether anything of them stands in `content`."""
+        text = content.decode("utf-8", "replace")
+        return self.token in text or any(planted.is_in(text) for planted in self.addresses)
+
+
+PLANTS = st.builds(Plant, st.lists(ADDRESSES, min_size=1, max_size=3), TOKENS)
+
+
+async def plant_in_the_store(directory: Path, plant: Plant) -> None:
+    """A till's bodies, the fields that nobody knows, an address, and central's words."""
+    body = json.dumps({"correlationId": "one", "note": plant.text}).encode()
+    started = SessionStarted("one", None, closed=False, body=body)
+    async with outbox_on(directory) as rig:
+        await rig.capture(started, answer("one", plant.addresses[0].whole))
+        for event in (await rig.window()).events:
+            await rig.refuse(event, verdict=Refused(plant.text, plant.text, 400))
+    change(directory, "CREATE TABLE other (x TEXT)")
+
+
+def plant_in_the_settings(place: Path, plant: Plant) -> Settings:
+    """Names and contents of files, and what somebody wrote into the wrong setting."""
+    folder = place / f"of {plant.text}".replace("/", "_")
+    folder.mkdir()
+    for name in ("token", "secret", "key"):
+        (folder / name).write_text(f"{plant.token}\n")
+    auth = {
+        "kind": "oauth2",
+        "token_url": f"https://hq.example/{plant.token}",
+        "client_id": plant.text,
+        "client_secret_file": folder / "secret",
+        "token_file": folder / "token",
+        "header_name": "X-Api-Key",
+        "scope": plant.text,
+    }
+    central = CentralSettings(
+        url=f"https://hq.example/{plant.token}",
+        ca_file=folder / "key",
+        auth=AuthSettings.model_validate(auth),
+    )
+    return settings_in(place / "state", central=central)
+
+
+@given(PLANTS)
+@settings(max_examples=12, deadline=None)
+def test_nothing_that_was_planted_anywhere_is_in_the_bundle(plant: Plant) -> None:
+    with TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        configured = plant_in_the_settings(place, plant)
+        asyncio.run(plant_in_the_store(configured.storage.directory, plant))
+        (configured.storage.directory / "of guest@example.com.txt").write_text(plant.text)
+        status = {
+            "version": plant.text,
+            plant.text: 1,
+            "sync": {"detail": plant.text, "trouble": f"Bearer {plant.token}"},
+            "storage": {"setAside": [plant.text], "reason": plant.text},
+        }
+        known = Known([fault("port", plant.text, plant.text)], status, unreached="")
+        journal = "\n".join(["store.opened", plant.text, json.dumps({"message": plant.text})])
+
+        members = made(configured, known, run=lambda _: journal)
+        write_bundle(place / "b.tar.gz", members, at_seconds=0)
+
+        assert set(members_of(place / "b.tar.gz")) == set(members)
+        layers = list(layers_of((place / "b.tar.gz").read_bytes()))
+        assert len(layers) > 2 * len(members)
+        assert [layer for layer in layers if plant.is_in(layer)] == []
+        key = (configured.storage.directory / "encryption.key").read_bytes().strip()
+        assert not any(key in layer for layer in layers)
+
+
+@given(PLANTS)
+@settings(max_examples=5, deadline=None)
+def test_what_was_planted_would_be_found_were_it_there(plant: Plant) -> None:
+    with TemporaryDirectory() as scratch:
+        bundle = Path(scratch) / "b.tar.gz"
+        write_bundle(bundle, {"one.txt": plant.text.encode()}, at_seconds=0)
+
+        assert any(plant.is_in(layer) for layer in layers_of(bundle.read_bytes()))

@@ -1,0 +1,193 @@
+"""What central answers to the doctor, who leaves no record there."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from agent.config.delivery import AuthKind, Protocol
+from agent.doctor.central import (
+    Heard,
+    Spoken,
+    ask_central,
+    judge_clock,
+    judge_credentials,
+    judge_protocol,
+    look_at_clock,
+)
+from agent.doctor.check import Verdict
+from sync.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.transports.auth import NoCredentials, bearer
+from sync.transports.http import Line, LineRules
+from tests.central import ScriptedCentral
+from tests.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
+from tests.sync.transports.parts import caller_to
+
+NOW = datetime(2026, 6, 1, 12, 0, 0, 500_000, UTC)
+BOTH = pytest.mark.parametrize("protocol", Protocol)
+
+
+@pytest.fixture
+async def central() -> AsyncIterator[ScriptedCentral]:
+    async with ScriptedCentral() as scripted:
+        yield scripted
+
+
+async def heard_from(
+    central: ScriptedCentral, protocol: Protocol, token_file: Path | None = None
+) -> Heard:
+    credentials = bearer(token_file) if token_file else NoCredentials()
+    async with caller_to(central.url, credentials) as caller:
+        return await ask_central(caller, protocol)
+
+
+def verdicts(heard: Heard, protocol: Protocol = Protocol.BATCH) -> tuple[Verdict, Verdict]:
+    return (
+        judge_credentials(heard, AuthKind.BEARER).verdict,
+        judge_protocol(heard, protocol).verdict,
+    )
+
+
+@BOTH
+async def test_central_that_answers_is_fine_and_has_no_record_of_it(
+    central: ScriptedCentral, protocol: Protocol
+) -> None:
+    heard = await heard_from(central, protocol)
+
+    assert verdicts(heard, protocol) == (Verdict.PASS, Verdict.PASS)
+    assert central.requests
+    assert central.ledger.records == []
+
+
+@BOTH
+async def test_wrong_token_is_a_fault_of_the_credentials_and_of_nothing_else(
+    central: ScriptedCentral, protocol: Protocol, tmp_path: Path
+) -> None:
+    central.credentials = {"Bearer right"}
+    (tmp_path / "token").write_text("wrong\n")
+
+    heard = await heard_from(central, protocol, tmp_path / "token")
+
+    assert verdicts(heard, protocol) == (Verdict.FAULT, Verdict.WARNING)
+    assert "(HTTP 401)" in judge_credentials(heard, AuthKind.BEARER).found
+    assert "loyalty-hq enroll" in judge_credentials(heard, AuthKind.BEARER).advice
+
+
+@BOTH
+async def test_right_token_is_accepted(
+    central: ScriptedCentral, protocol: Protocol, tmp_path: Path
+) -> None:
+    central.credentials = {"Bearer right"}
+    (tmp_path / "token").write_text("right\n")
+
+    assert await heard_from(central, protocol, tmp_path / "token") == Spoken()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "fault",
+    [
+        captive_portal,
+        html(502),
+        gateway(504),
+        html(404),
+        problem(404, "NOT_FOUND"),
+        problem(503, "UNAVAILABLE"),
+        html(400),
+    ],
+)
+async def test_answer_that_is_not_the_protocol_s_is_a_fault_of_the_protocol(
+    central: ScriptedCentral, protocol: Protocol, fault: Fault
+) -> None:
+    central.then(fault)
+
+    heard = await heard_from(central, protocol)
+
+    assert verdicts(heard, protocol) == (Verdict.WARNING, Verdict.FAULT)
+
+
+@pytest.mark.parametrize(
+    ("heard", "kind", "advice"),
+    [
+        (Hold(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.NONE, "set [central.auth]"),
+        (Hold(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.HEADER, "what head office gave"),
+        (Hold(HoldReason.FORBIDDEN, "no", 403), AuthKind.BEARER, "compare store_id and till_id"),
+        (Hold(HoldReason.CREDENTIALS, "no file"), AuthKind.BEARER, "put into the files"),
+        (TryLater(Trouble.NO_TOKEN, "endpoint"), AuthKind.OAUTH2, "central.auth.token_url"),
+    ],
+)
+def test_refusal_of_the_credentials_says_where_to_mend_them(
+    heard: Heard, kind: AuthKind, advice: str
+) -> None:
+    check = judge_credentials(heard, kind)
+
+    assert check.verdict is Verdict.FAULT
+    assert advice in check.advice
+
+
+def test_line_that_is_down_leaves_both_open() -> None:
+    heard = TryLater(Trouble.NO_LINE, "no connection to central")
+
+    assert verdicts(heard) == (Verdict.WARNING, Verdict.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict", "words"),
+    [
+        (timedelta(seconds=59), Verdict.PASS, "within 60 s"),
+        (timedelta(seconds=-59), Verdict.PASS, "within 60 s"),
+        (timedelta(seconds=60), Verdict.WARNING, "60 s ahead of"),
+        (timedelta(hours=-2), Verdict.WARNING, "7200 s behind"),
+        (timedelta(days=1), Verdict.FAULT, "1 day ahead of"),
+        (timedelta(days=-20_000), Verdict.FAULT, "20000 days behind"),
+        (None, Verdict.WARNING, "not known"),
+    ],
+)
+def test_clock_is_judged_by_its_distance_from_central_s(
+    ahead: timedelta | None, verdict: Verdict, words: str
+) -> None:
+    check = judge_clock(ahead)
+
+    assert check.verdict is verdict
+    assert words in check.found
+
+
+@pytest.mark.parametrize("status", [200, 401, 404])
+async def test_clock_is_compared_with_the_date_of_any_answer(
+    central: ScriptedCentral, status: int
+) -> None:
+    there = (NOW - timedelta(hours=3)).replace(microsecond=0)
+    central.then(says(Answer(status, headers={"Date": format_datetime(there, usegmt=True)})))
+
+    assert await asked_for_its_clock(central) == timedelta(hours=3)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2026"])
+async def test_date_that_is_none_tells_nothing(central: ScriptedCentral, date: str) -> None:
+    central.then(says(Answer(200, headers={"Date": date})))
+
+    assert await asked_for_its_clock(central) is None
+
+
+async def test_clock_is_asked_for_without_saying_who_asks(central: ScriptedCentral) -> None:
+    await asked_for_its_clock(central)
+
+    (request,) = central.requests
+    assert (request.method, request.headers.get("Authorization")) == ("GET", None)
+
+
+async def test_central_that_is_not_reached_tells_no_time(central: ScriptedCentral) -> None:
+    await central.stop()
+
+    assert await asked_for_its_clock(central) is None
+
+
+async def asked_for_its_clock(central: ScriptedCentral) -> timedelta | None:
+    line = Line(LineRules(timeout_seconds=10))
+    try:
+        return await look_at_clock(line, URL(central.url), lambda: NOW)
+    finally:
+        await line.close()

@@ -1,0 +1,19 @@
+"""The worst finding counts."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.doctor.check import Check, Verdict, worst
+
+CHECKS = st.builds(Check, st.text(), st.sampled_from(Verdict), st.text())
+
+
+def test_no_finding_is_a_good_one() -> None:
+    assert worst([]) is Verdict.PASS
+
+
+@given(st.lists(CHECKS, min_size=1))
+def test_worst_is_one_of_them_and_none_is_worse(checks: list[Check]) -> None:
+    severity = [Verdict.PASS, Verdict.WARNING, Verdict.FAULT]
+    found = [severity.index(check.verdict) for check in checks]
+    assert severity.index(worst(checks)) == max(found)

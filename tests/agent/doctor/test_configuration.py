@@ -1,0 +1,51 @@
+"""What nobody has set, and files that cannot be used, are found."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config.delivery import AuthSettings, CentralSettings
+from agent.config.settings import StoreSettings
+from agent.doctor.check import Verdict
+from agent.doctor.configuration import check_configuration, judge_destination, judge_names
+from tests.agent.agent_under_test import settings_in
+
+
+def test_token_file_that_is_not_there_is_a_fault_that_names_the_file(tmp_path: Path) -> None:
+    auth = AuthSettings.model_validate({"kind": "bearer", "token_file": tmp_path / "absent"})
+    central = CentralSettings(url="http://127.0.0.1:1", auth=auth)
+
+    check = check_configuration(settings_in(tmp_path, central=central))
+
+    assert check.verdict is Verdict.FAULT
+    assert f"{tmp_path}/absent" in check.found
+
+
+def test_storage_directory_is_no_matter_of_this_check(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert check_configuration(settings_in(tmp_path / "file")).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("set_", "delivers", "verdict", "unset"),
+    [
+        ({}, False, Verdict.WARNING, "store.store_id and store.till_id: not set"),
+        ({}, True, Verdict.FAULT, "store.store_id and store.till_id: not set"),
+        ({"store_id": "0042"}, True, Verdict.FAULT, "store.till_id: not set"),
+        ({"store_id": "0042", "till_id": "till-1"}, True, Verdict.PASS, "till-1 in 0042"),
+    ],
+)
+def test_machine_without_its_name_at_head_office_is_found(
+    set_: dict[str, str], verdict: Verdict, unset: str, *, delivers: bool
+) -> None:
+    check = judge_names(StoreSettings(**set_), delivers=delivers)
+
+    assert (check.verdict, check.found) == (verdict, unset)
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"), [("", Verdict.WARNING), ("https://hq.example", Verdict.PASS)]
+)
+def test_captures_that_are_sent_nowhere_are_worth_a_warning(url: str, verdict: Verdict) -> None:
+    assert judge_destination(url).verdict is verdict

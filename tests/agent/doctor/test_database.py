@@ -1,0 +1,158 @@
+"""What the database file is like, and that looking leaves it as it was."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agent.doctor.check import Verdict
+from agent.doctor.database import (
+    Integrity,
+    State,
+    judge_integrity,
+    judge_set_aside,
+    judge_sqlite,
+    look_at_integrity,
+    look_at_set_aside,
+)
+from agent.store.database import DATABASE_FILE
+from tests.agent.store.damage import killed_store
+from tests.agent.store.parts import opened, record, session
+
+PLENTY_SECONDS = 60.0
+
+
+def state_of(
+    directory: Path, *, within_seconds: float = PLENTY_SECONDS, is_owned: bool = False
+) -> State:
+    return look_at_integrity(directory, within_seconds=within_seconds, is_owned=is_owned).state
+
+
+def traces_in(directory: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        file.name: (file.stat().st_mtime_ns, file.read_bytes())
+        for file in directory.iterdir()
+        if file.is_file()
+    }
+
+
+def test_directory_without_a_database_is_fine(tmp_path: Path) -> None:
+    assert state_of(tmp_path) is State.ABSENT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_closed_database_is_sound_and_stays_as_it_was(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session())
+    before = traces_in(tmp_path)
+
+    assert state_of(tmp_path) is State.SOUND
+    assert traces_in(tmp_path) == before
+
+
+def test_database_of_a_running_agent_is_sound_and_goes_on_being_written(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session("one"))
+
+        assert state_of(tmp_path, is_owned=True) is State.SOUND
+        record(store, session("two"))
+
+
+def test_what_a_killed_agent_left_is_sound(tmp_path: Path) -> None:
+    assert state_of(killed_store(tmp_path)) is State.SOUND
+
+
+def test_garbled_page_is_found(tmp_path: Path) -> None:
+    directory = killed_store(tmp_path)
+    content = bytearray((directory / DATABASE_FILE).read_bytes())
+    content[2 * 4096 : 3 * 4096] = b"\xff" * 4096
+    (directory / DATABASE_FILE).write_bytes(content)
+
+    assert state_of(directory) is State.DAMAGED
+
+
+def test_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 1000)
+
+    assert state_of(tmp_path) is State.DAMAGED
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_wal_without_its_database_is_damage_and_outlives_the_look(
+    tmp_path: Path, *, is_gone: bool
+) -> None:
+    directory = killed_store(tmp_path)
+    wal = directory / f"{DATABASE_FILE}-wal"
+    (directory / DATABASE_FILE).write_bytes(b"")
+    if is_gone:
+        (directory / DATABASE_FILE).unlink()
+    before = wal.read_bytes()
+
+    assert state_of(directory) is State.DAMAGED
+    assert wal.read_bytes() == before
+
+
+def test_directory_in_the_database_s_place_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_FILE).mkdir()
+
+    assert state_of(tmp_path) is State.UNREADABLE
+
+
+def test_look_that_takes_too_long_is_broken_off(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as large, large:
+        large.execute("CREATE TABLE t (x INTEGER)")
+        large.executemany("INSERT INTO t VALUES (?)", ((number,) for number in range(20_000)))
+
+    assert state_of(tmp_path, within_seconds=0) is State.UNFINISHED
+
+
+@pytest.mark.parametrize(
+    ("integrity", "verdict", "advice"),
+    [
+        (Integrity(State.ABSENT), Verdict.PASS, ""),
+        (Integrity(State.SOUND), Verdict.PASS, ""),
+        (Integrity(State.UNFINISHED), Verdict.WARNING, "--thorough"),
+        (Integrity(State.UNREADABLE, "no rights"), Verdict.FAULT, "rights"),
+        (Integrity(State.DAMAGED, "page 3"), Verdict.FAULT, "start the agent: it sets the file"),
+        (Integrity(State.DAMAGED, "page 3", is_owned=True), Verdict.FAULT, "restart the agent"),
+    ],
+)
+def test_damage_is_a_fault_with_the_way_out(
+    integrity: Integrity, verdict: Verdict, advice: str
+) -> None:
+    check = judge_integrity(integrity, 10)
+
+    assert check.verdict is verdict
+    assert integrity.words in check.found
+    assert advice in check.advice
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict", "is_noted"),
+    [
+        ((3, 36, 9), Verdict.FAULT, False),
+        ((3, 37, 0), Verdict.PASS, True),
+        ((3, 51, 2), Verdict.PASS, True),
+        ((3, 51, 3), Verdict.PASS, False),
+    ],
+)
+def test_old_sqlite_is_a_fault_and_one_with_a_bug_that_cannot_bite_a_note(
+    version: tuple[int, ...], verdict: Verdict, *, is_noted: bool
+) -> None:
+    check = judge_sqlite(version)
+
+    assert (check.verdict, "WAL-reset" in check.found) == (verdict, is_noted)
+
+
+def test_database_set_aside_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
+
+    check = judge_set_aside(look_at_set_aside(tmp_path))
+
+    assert check.verdict is Verdict.WARNING
+    assert "20260101T000000Z" in check.found
+
+
+def test_nothing_set_aside_is_fine(tmp_path: Path) -> None:
+    assert judge_set_aside(look_at_set_aside(tmp_path)).verdict is Verdict.PASS

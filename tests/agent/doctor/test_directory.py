@@ -1,0 +1,77 @@
+"""Rights and owners of the storage directory."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.doctor.check import Verdict
+from agent.doctor.directory import (
+    DirectoryFacts,
+    Place,
+    judge_directory,
+    look_at_directory,
+    nearest_existing,
+)
+
+GOOD = DirectoryFacts(Path("/data"), Place.THERE, owner="pos", mode=0o700, is_usable=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict", "advice"),
+    [
+        (GOOD, Verdict.PASS, ""),
+        (DirectoryFacts(Path("/data"), Place.YET_TO_BE_MADE), Verdict.PASS, ""),
+        (DirectoryFacts(Path("/data"), Place.NOT_TO_BE_MADE), Verdict.FAULT, "make it"),
+        (DirectoryFacts(Path("/data"), Place.SOMETHING_ELSE), Verdict.FAULT, "to a directory"),
+        (replace(GOOD, is_usable=False), Verdict.FAULT, "sudo -u pos loyalty-agent doctor"),
+        (replace(GOOD, foreign=("agent.db",)), Verdict.FAULT, "chown -R pos: /data"),
+        (replace(GOOD, open_key=Path("/k")), Verdict.FAULT, "chmod 600 /k"),
+        (replace(GOOD, mode=0o777), Verdict.FAULT, "chmod 700 /data"),
+        (replace(GOOD, mode=0o750), Verdict.WARNING, "chmod 700 /data"),
+    ],
+)
+def test_finding_says_what_to_do(facts: DirectoryFacts, verdict: Verdict, advice: str) -> None:
+    check = judge_directory(facts)
+
+    assert check.verdict is verdict
+    assert bool(check.advice) == (verdict is not Verdict.PASS)
+    assert advice in check.advice
+
+
+def test_directory_of_this_user_is_seen_with_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    key = tmp_path / "encryption.key"
+    key.touch(mode=0o600)
+
+    facts = look_at_directory(tmp_path, key)
+
+    assert (facts.place, facts.mode, facts.is_usable) == (Place.THERE, 0o700, True)
+    assert (facts.foreign, facts.open_key) == ((), None)
+
+
+def test_key_that_others_may_read_is_seen(tmp_path: Path) -> None:
+    key = tmp_path / "encryption.key"
+    key.touch()
+    key.chmod(0o640)
+
+    assert look_at_directory(tmp_path, key).open_key == key
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_file_of_another_user_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "agent.db").touch()
+    os.chown(tmp_path / "agent.db", 54_321, -1)
+
+    assert look_at_directory(tmp_path, tmp_path / "key").foreign == ("agent.db",)
+
+
+def test_directory_yet_to_be_made_is_told_from_something_else(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    deep = look_at_directory(tmp_path / "a" / "b", tmp_path / "key")
+    file = look_at_directory(tmp_path / "file", tmp_path / "key")
+
+    assert (deep.place, file.place) == (Place.YET_TO_BE_MADE, Place.SOMETHING_ELSE)
+    assert nearest_existing(tmp_path / "a" / "b") == tmp_path

@@ -1,0 +1,128 @@
+"""`loyalty-agent doctor`: how the findings are printed, and how it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.cli.commands import app
+from agent.doctor.check import Check, fault, passed, warning
+from tests.agent.program import agent
+
+PASS = passed("disk", "plenty")
+WARNING = warning("clock", "2 min ahead", "set the clock")
+FAULT = fault("port", "held by \x1b[2J[bold]nginx", "stop it")
+WRONG_FILE = fault("configuration", "no file", "mend it")
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    """What the doctor finds; a test puts it in."""
+    checks: list[Check] = []
+    monkeypatch.setattr("agent.doctor.examine", lambda *_: checks)
+    return checks
+
+
+def ended(*arguments: str) -> object:
+    """Run the command here; return its exit code."""
+    with pytest.raises(SystemExit) as raised:
+        app(["doctor", *arguments])
+    return raised.value.code
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ([PASS], 0),
+        ([PASS, WARNING], 1),
+        ([FAULT, PASS], 1),
+        ([WRONG_FILE, FAULT], 2),
+        ([passed("configuration", "fine"), FAULT], 1),
+    ],
+)
+def test_exit_code_tells_fine_from_trouble_from_a_wrong_configuration(
+    found: list[Check], checks: list[Check], code: int
+) -> None:
+    found += checks
+
+    assert ended() == code
+
+
+def test_in_a_pipe_each_finding_is_a_line_parted_by_tabs(
+    found: list[Check], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found += [PASS, WARNING, FAULT]
+
+    ended()
+
+    assert capsys.readouterr().out.splitlines() == [
+        "pass\tdisk\tplenty\t",
+        "warning\tclock\t2 min ahead\tset the clock",
+        "fault\tport\theld by \\x1b[2J[bold]nginx\tstop it",
+    ]
+
+
+def test_json_has_the_worst_verdict_and_every_finding(
+    found: list[Check], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found += [PASS, WARNING]
+
+    ended("--json")
+
+    assert json.loads(capsys.readouterr().out) == {
+        "verdict": "warning",
+        "checks": [
+            {"name": "disk", "verdict": "pass", "found": "plenty", "advice": ""},
+            {
+                "name": "clock",
+                "verdict": "warning",
+                "found": "2 min ahead",
+                "advice": "set the clock",
+            },
+        ],
+    }
+
+
+def test_on_a_terminal_what_to_do_stands_below_what_was_found(
+    found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    found += [PASS, FAULT, WARNING]
+
+    ended()
+
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    at = next(number for number, line in enumerate(lines) if "held by" in line)
+    assert "\\x1b[2J[bold]nginx" in lines[at]
+    assert "> stop it" in lines[at + 1]
+    assert lines[-1] == "1 fault, 1 warning: what to do stands behind >."
+
+
+def test_on_a_terminal_a_machine_that_is_well_is_told_so(
+    found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    found.append(PASS)
+
+    ended()
+
+    assert capsys.readouterr().out.splitlines()[-1] == "All is well."
+
+
+def test_wrong_setting_ends_with_2_before_anything_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text("[api]\nprot = 1\n")
+
+    result = agent("doctor", "--config", str(tmp_path / "agent.toml"))
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "api.prot: there is no such setting" in result.stderr
+
+
+def test_program_looks_at_a_machine_where_no_agent_has_been(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+
+    result = agent("doctor", "--json", LOYALTY_AGENT__STORAGE__DIRECTORY=state)
+
+    assert (result.returncode, result.stderr) == (1, "")
+    assert json.loads(result.stdout)["verdict"] in {"warning", "fault"}
+    assert list(tmp_path.iterdir()) == []

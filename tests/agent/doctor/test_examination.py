@@ -1,0 +1,117 @@
+"""All checks together, beside a running agent and without one; nothing is changed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent.config import Settings
+from agent.config.delivery import AuthSettings, CentralSettings
+from agent.config.settings import ApiSettings, StoreSettings
+from agent.doctor import Check, Instruments, Verdict, examine
+from agent.doctor.units import Run
+from tests.agent.agent_under_test import agent_under_test, settings_in
+from tests.central import ScriptedCentral
+
+NAMED = StoreSettings(store_id="0042", till_id="till-1")
+OF_THE_MACHINE = [
+    *("configuration", "store and till", "head office", "storage directory", "free disk"),
+    *("database size", "file system", "syncing", "SQLite", "integrity", "set aside", "port"),
+    "service",
+]
+OF_THE_LINE = ["DNS", "connection", "clock", "credentials", "protocol"]
+
+
+@pytest.fixture
+async def central() -> AsyncIterator[ScriptedCentral]:
+    async with ScriptedCentral() as scripted:
+        yield scripted
+
+
+def no_systemd(_: Sequence[str]) -> str | None:
+    return None
+
+
+def tools(run: Run = no_systemd) -> Instruments:
+    return Instruments(lambda: datetime.now(UTC), time.perf_counter, run)
+
+
+async def examined(settings: Settings) -> dict[str, Check]:
+    """Examine off the loop, where the agent and central of a test run."""
+    checks = await asyncio.to_thread(examine, settings, tools(), lambda _: None)
+    assert len({check.name for check in checks}) == len(checks)
+    return {check.name: check for check in checks}
+
+
+def files_in(directory: Path) -> dict[str, bytes]:
+    """Read all files but SQLite's shared memory, in which every reader notes that it reads."""
+    files = [file for file in directory.rglob("*") if file.is_file()]
+    return {file.name: file.read_bytes() for file in files if not file.name.endswith("-shm")}
+
+
+async def test_all_is_looked_at_in_the_order_of_a_capture_s_way(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    settings = settings_in(tmp_path, central=CentralSettings(url=central.url), store=NAMED)
+
+    assert list(await examined(settings)) == OF_THE_MACHINE + OF_THE_LINE
+
+
+async def test_without_central_the_line_is_not_looked_at(tmp_path: Path) -> None:
+    assert list(await examined(settings_in(tmp_path))) == OF_THE_MACHINE
+
+
+async def test_nothing_is_made_where_no_agent_has_been(tmp_path: Path) -> None:
+    await examined(settings_in(tmp_path / "state"))
+
+    assert files_in(tmp_path) == {}
+    assert not (tmp_path / "state").exists()
+
+
+async def test_running_agent_is_found_behind_its_port_and_left_as_it_is(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    settings = settings_in(tmp_path, store=NAMED)
+    async with agent_under_test(settings) as agent:
+        await agent.start_session({"correlationId": "one"})
+        before = files_in(tmp_path)
+        port = ApiSettings(port=agent.address.port)
+        found = await examined(settings.model_copy(update={"api": port}))
+
+        assert files_in(tmp_path) == before
+        assert (await agent.start_session({"correlationId": "two"})).status == 200
+    assert found["port"].verdict is Verdict.PASS
+    assert "the agent (process" in found["port"].found
+    assert found["integrity"].verdict is Verdict.PASS
+
+
+async def test_every_finding_but_a_good_one_says_what_to_do(tmp_path: Path) -> None:
+    auth = AuthSettings.model_validate({"kind": "bearer", "token_file": tmp_path / "absent"})
+    central = CentralSettings(url="http://127.0.0.1:1", auth=auth)
+
+    found = await examined(settings_in(tmp_path / "file", central=central))
+
+    assert found["configuration"].verdict is Verdict.FAULT
+    assert found["connection"].verdict is Verdict.FAULT
+    assert [c.name for c in found.values() if bool(c.advice) == (c.verdict is Verdict.PASS)] == []
+
+
+async def test_central_that_refuses_the_token_is_reached_all_the_same(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    central.credentials = {"Bearer right"}
+    (tmp_path / "token").write_text("wrong\n")
+    auth = AuthSettings.model_validate({"kind": "bearer", "token_file": tmp_path / "token"})
+    settings = settings_in(
+        tmp_path / "state", store=NAMED, central=CentralSettings(url=central.url, auth=auth)
+    )
+
+    found = await examined(settings)
+
+    assert found["connection"].verdict is Verdict.PASS
+    assert found["clock"].verdict is Verdict.PASS
+    assert found["credentials"].verdict is Verdict.FAULT
+    assert not any("wrong" in check.found + check.advice for check in found.values())

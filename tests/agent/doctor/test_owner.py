@@ -1,0 +1,39 @@
+"""Who owns the storage directory, found without taking its lock."""
+
+import os
+from pathlib import Path
+
+from agent.doctor.owner import find_owner
+from agent.store.lock import LOCK_FILE, StoreLock
+
+PROC = Path("/proc")
+
+
+def test_process_that_holds_the_directory_is_found(tmp_path: Path) -> None:
+    with StoreLock(tmp_path):
+        assert find_owner(tmp_path, PROC) == os.getpid()
+
+
+def test_process_that_held_it_is_no_owner(tmp_path: Path) -> None:
+    with StoreLock(tmp_path):
+        pass
+
+    assert (tmp_path / LOCK_FILE).exists()
+    assert find_owner(tmp_path, PROC) is None
+
+
+def test_lock_of_another_directory_is_no_lock_of_this_one(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+
+    with StoreLock(tmp_path / "one"):
+        (tmp_path / "two" / LOCK_FILE).write_text(f"process {os.getpid()}\n")
+
+        assert find_owner(tmp_path / "two", PROC) is None
+
+
+def test_directory_without_a_readable_lock_file_has_no_owner(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_bytes(b"process \xff")
+
+    assert find_owner(tmp_path, PROC) is None
+    assert find_owner(tmp_path / "absent", PROC) is None

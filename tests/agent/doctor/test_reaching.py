@@ -1,0 +1,233 @@
+"""The way to central up to its certificate, on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from agent.doctor.check import Check, Verdict
+from agent.doctor.reaching import (
+    Certificate,
+    Reached,
+    Resolved,
+    judge_connection,
+    judge_name,
+    look_at_connection,
+    look_at_name,
+)
+from sync.transports.http import LineRules
+from tests.bench.servers import free_port
+from tests.central import ScriptedCentral
+from tests.sync.transports.certificates import make_certificate
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+RULES = LineRules(timeout_seconds=10)
+SHOWN = Certificate("a CA", NOW - timedelta(days=10), NOW + timedelta(days=90))
+REACHED = Reached("hq.example port 443", certificate=SHOWN)
+
+
+async def found_at(url: str, rules: LineRules = RULES) -> Check:
+    return judge_connection(await look_at_connection(URL(url), rules), datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict"),
+    [(90, Verdict.PASS), (30, Verdict.PASS), (29, Verdict.WARNING), (0, Verdict.WARNING)],
+)
+def test_certificate_that_ends_soon_is_worth_a_warning(days: int, verdict: Verdict) -> None:
+    ends_soon = replace(SHOWN, ends_at=NOW + timedelta(days=days))
+
+    check = judge_connection(replace(REACHED, certificate=ends_soon), NOW)
+
+    assert check.verdict is verdict
+    assert f"ends in {days} days" in check.found
+
+
+@pytest.mark.parametrize(
+    ("code", "certificate", "advice"),
+    [
+        (18, SHOWN, "set central.ca_file to the certificate of the authority that signed it (a CA"),
+        (20, None, "set central.ca_file"),
+        (62, SHOWN, "set central.url to a name that stands in the certificate"),
+        (10, replace(SHOWN, ends_at=NOW - timedelta(days=1)), "set this machine's clock"),
+        (9, replace(SHOWN, starts_at=NOW + timedelta(days=1)), "it says 2026-06-01 00:00 UTC"),
+        (99, SHOWN, "have head office look"),
+    ],
+)
+def test_distrust_says_what_to_do_by_its_reason(
+    code: int, certificate: Certificate | None, advice: str
+) -> None:
+    distrusted = replace(REACHED, distrust="why", verify_code=code, certificate=certificate)
+
+    check = judge_connection(distrusted, NOW)
+
+    assert check.verdict is Verdict.FAULT
+    assert advice in check.advice
+
+
+async def test_trusted_certificate_is_read_with_its_days_left(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path, ends_in_days=90)
+    async with ScriptedCentral(made.served()) as central:
+        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+
+    assert check.verdict is Verdict.PASS
+    assert "ends in 89 days" in check.found
+
+
+async def test_looking_at_the_certificate_asks_central_nothing(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    async with ScriptedCentral(made.served()) as central:
+        await found_at(central.url)
+        await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+
+    assert central.requests == []
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "words"), [(-9, -2, "expired"), (2, 9, "not yet valid")]
+)
+async def test_certificate_of_another_time_is_a_fault_that_names_both_clock_and_certificate(
+    tmp_path: Path, starts: int, ends: int, words: str
+) -> None:
+    made = make_certificate(tmp_path, starts_in_days=starts, ends_in_days=ends)
+    async with ScriptedCentral(made.served()) as central:
+        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+
+    assert check.verdict is Verdict.FAULT
+    assert words in check.found
+    assert f"to {datetime.now(UTC) + timedelta(days=ends):%Y-%m-%d})" in check.found
+    assert "clock" in check.advice
+
+
+async def test_certificate_of_an_unknown_authority_is_a_fault(tmp_path: Path) -> None:
+    async with ScriptedCentral(make_certificate(tmp_path).served()) as central:
+        check = await found_at(central.url)
+
+    assert check.verdict is Verdict.FAULT
+    assert "central.ca_file" in check.advice
+    assert "a test's own authority" in check.advice
+
+
+async def test_certificate_of_another_host_is_a_fault(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path, address="10.0.0.1")
+    async with ScriptedCentral(made.served()) as central:
+        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+
+    assert check.verdict is Verdict.FAULT
+    assert "a name that stands in the certificate" in check.advice
+
+
+async def test_central_without_tls_is_reached() -> None:
+    async with ScriptedCentral() as central:
+        check = await found_at(central.url)
+
+    assert (check.verdict, check.found.endswith("without TLS")) == (Verdict.PASS, True)
+
+
+async def test_port_where_nobody_listens_is_a_fault_that_says_so() -> None:
+    port = free_port()
+
+    check = await found_at(f"https://127.0.0.1:{port}")
+
+    assert check.verdict is Verdict.FAULT
+    assert f"127.0.0.1 port {port} is not reached: " in check.found
+    assert "Connect" in check.found or "connect" in check.found
+
+
+async def test_what_speaks_no_tls_is_a_fault() -> None:
+    async with ScriptedCentral() as central:
+        check = await found_at(central.url.replace("http:", "https:"))
+
+    assert check.verdict is Verdict.FAULT
+    assert "no secure connection" in check.found
+
+
+@asynccontextmanager
+async def proxy(says: bytes | None = None) -> AsyncIterator[str]:
+    """A proxy that connects to whatever it is told to, or answers with `says` instead."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while content := await reader.read(65_536):
+                writer.write(content)
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if says is not None:
+            writer.write(says)
+            writer.close()
+            return
+        host, port = head.split()[1].decode().split(":")
+        there, to_there = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        for one in (pass_on(reader, to_there), pass_on(there, writer)):
+            tasks.add(asyncio.ensure_future(one))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_certificate_is_read_through_a_proxy(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path, ends_in_days=90)
+    async with ScriptedCentral(made.served()) as central, proxy() as way:
+        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file, proxy=way))
+
+    assert check.verdict is Verdict.PASS
+    assert f"by way of {way}" in check.found
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "it says 407"),
+        (b"nonsense\r\n\r\n", "it says nothing"),
+        (b"", "the proxy broke off"),
+    ],
+)
+async def test_proxy_that_refuses_is_named(says: bytes, words: str) -> None:
+    async with proxy(says) as way:
+        check = await found_at("https://hq.example", replace(RULES, proxy=way))
+
+    assert check.verdict is Verdict.FAULT
+    assert words in check.found
+
+
+async def test_certificate_files_that_cannot_be_used_are_a_fault(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central:
+        rules = replace(RULES, ca_file=tmp_path / "absent")
+        check = await found_at(central.url.replace("http:", "https:"), rules)
+
+    assert check.verdict is Verdict.FAULT
+
+
+async def test_name_of_this_machine_is_resolved() -> None:
+    resolved = await look_at_name(URL("https://localhost:443"))
+
+    assert resolved is not None
+    assert "127.0.0.1" in resolved.addresses
+    assert judge_name(resolved).verdict is Verdict.PASS
+
+
+async def test_address_needs_no_name_server() -> None:
+    assert judge_name(await look_at_name(URL("https://[::1]:443"))).verdict is Verdict.PASS
+
+
+def test_name_that_nobody_knows_is_a_fault() -> None:
+    check = judge_name(Resolved("hq.example", reason="Name or service not known"))
+
+    assert check.verdict is Verdict.FAULT
+    assert "hq.example cannot be resolved (Name or service not known)" in check.found

@@ -1,0 +1,120 @@
+"""Whether a sync can have reached the disk."""
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.doctor.check import Verdict
+from agent.doctor.mounts import Mount
+from agent.doctor.syncing import (
+    Medium,
+    SyncFacts,
+    could_not_sync,
+    judge_syncing,
+    look_at_medium,
+    measure_syncing,
+)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "medium", "words"),
+    [
+        (4.0, Medium.ROTATING, ""),
+        (0.9, Medium.ROTATING, "suspiciously fast"),
+        (0.9, Medium.SOLID_STATE, ""),
+        (0.049, Medium.SOLID_STATE, "suspiciously fast"),
+        (0.049, Medium.VIRTUAL, "suspiciously fast"),
+        (0.051, Medium.UNKNOWN, ""),
+        (101.0, Medium.UNKNOWN, "slow"),
+    ],
+)
+def test_sync_is_judged_by_what_the_medium_can_do(
+    milliseconds: float, medium: Medium, words: str
+) -> None:
+    check = judge_syncing(SyncFacts(milliseconds / 1000, medium))
+
+    assert check.verdict is (Verdict.WARNING if words else Verdict.PASS)
+    assert check.found.endswith(words)
+    assert medium in check.found
+
+
+@given(st.floats(0, 10), st.floats(0, 10), st.sampled_from(Medium))
+def test_what_is_suspicious_is_so_the_more_the_faster_it_is(
+    one: float, other: float, medium: Medium
+) -> None:
+    slower, faster = sorted([one, other], reverse=True)
+    is_suspicious = [
+        "suspiciously" in judge_syncing(SyncFacts(seconds, medium)).found
+        for seconds in (slower, faster)
+    ]
+    assert is_suspicious != [True, False]
+
+
+def test_median_of_the_syncs_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    # Each sync takes one unit more than the one before: 1, 2, ... 25.
+    ticks = itertools.chain.from_iterable((0, length) for length in itertools.count(1))
+
+    median = measure_syncing(tmp_path, lambda: float(next(ticks)))
+
+    assert median == 13
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_system_has_no_nameless_files_a_named_one_is_removed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open, used = os.open, []
+
+    def without_nameless_files(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        used.append(path)
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr("os.open", without_nameless_files)
+
+    measure_syncing(tmp_path, lambda: 0.0)
+
+    assert len(used) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_in_which_nothing_can_be_written_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as raised:
+        measure_syncing(tmp_path / "absent", lambda: 0.0)
+
+    check = could_not_sync(raised.value)
+    assert raised.value.errno == errno.ENOENT
+    assert check.verdict is Verdict.FAULT
+    assert "No such file or directory" in check.found
+
+
+@pytest.mark.parametrize(
+    ("source", "medium"),
+    [
+        ("/dev/vda1", Medium.VIRTUAL),
+        ("/dev/absent", Medium.UNKNOWN),
+        ("tmpfs", Medium.UNKNOWN),
+        ("/dev/null", Medium.SOLID_STATE),
+        ("/dev/zero", Medium.ROTATING),
+    ],
+)
+def test_medium_is_what_the_kernel_says_of_the_device_or_of_its_disk(
+    tmp_path: Path, source: str, medium: Medium
+) -> None:
+    # /dev/null has the number 1:3, /dev/zero 1:5; here they are a disk, and a partition of one.
+    disk, partition = tmp_path / "devices/sdb", tmp_path / "devices/sda/sda1"
+    for place, rotational in ((disk, "0\n"), (partition.parent, "1\n")):
+        (place / "queue").mkdir(parents=True)
+        (place / "queue/rotational").write_text(rotational)
+    partition.mkdir()
+    (tmp_path / "dev/block").mkdir(parents=True)
+    (tmp_path / "dev/block/1:3").symlink_to(disk)
+    (tmp_path / "dev/block/1:5").symlink_to(partition)
+
+    assert look_at_medium(Mount(Path("/"), "ext4", source, frozenset()), tmp_path) is medium

@@ -1,0 +1,71 @@
+"""Whether the agent runs as a service, and starts again by itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agent.doctor.check import Verdict
+from agent.doctor.units import (
+    UnitFacts,
+    UnitState,
+    judge_units,
+    look_at_units,
+    run_command,
+)
+
+ON = UnitState("enabled", "active")
+GONE = UnitState("not-found", "inactive")
+
+
+@pytest.mark.parametrize(
+    ("service", "socket", "verdict", "advice"),
+    [
+        (ON, ON, Verdict.PASS, ""),
+        (ON, GONE, Verdict.PASS, ""),
+        (UnitState("enabled", "activating"), ON, Verdict.PASS, ""),
+        (UnitState("enabled", "inactive"), ON, Verdict.PASS, ""),
+        (GONE, GONE, Verdict.WARNING, "install the package"),
+        (UnitState("", "unknown"), UnitState("", "unknown"), Verdict.WARNING, "install"),
+        (UnitState("masked", "inactive"), ON, Verdict.FAULT, "systemctl unmask"),
+        (UnitState("enabled", "failed"), ON, Verdict.FAULT, "journalctl -u loyalty-agent"),
+        (ON, UnitState("enabled", "failed"), Verdict.FAULT, "journalctl -u loyalty-agent"),
+        (UnitState("disabled", "active"), GONE, Verdict.FAULT, "systemctl enable --now"),
+        (UnitState("enabled", "inactive"), GONE, Verdict.FAULT, "systemctl start"),
+        (ON, UnitState("disabled", "active"), Verdict.WARNING, "loyalty-agent.socket"),
+        (ON, UnitState("enabled", "inactive"), Verdict.WARNING, "loyalty-agent.socket"),
+    ],
+)
+def test_units_are_judged_by_whether_tills_are_served_now_and_after_a_start(
+    service: UnitState, socket: UnitState, verdict: Verdict, advice: str
+) -> None:
+    check = judge_units(UnitFacts(service, socket))
+
+    assert check.verdict is verdict
+    assert advice in check.advice
+
+
+def test_systemd_is_asked_of_both_units(tmp_path: Path) -> None:
+    answers = {"loyalty-agent.service": ON, "loyalty-agent.socket": GONE}
+
+    def run(command: Sequence[str]) -> str | None:
+        program, verb, unit = command
+        assert program == "systemctl"
+        state = answers[unit]
+        return {"is-enabled": state.enabled, "is-active": state.active}[verb] + "\n"
+
+    assert look_at_units(run, booted=tmp_path) == UnitFacts(ON, GONE)
+
+
+def test_machine_without_systemd_has_nothing_to_look_at(tmp_path: Path) -> None:
+    facts = look_at_units(run_command, booted=tmp_path / "absent")
+
+    assert judge_units(facts).verdict is Verdict.PASS
+
+
+def test_command_that_is_not_there_says_nothing() -> None:
+    assert run_command(["no-such-command-of-any-system"]) is None
+
+
+def test_command_says_what_it_prints_whatever_its_exit_code() -> None:
+    assert run_command(["sh", "-c", "echo inactive; exit 3"]) == "inactive\n"
