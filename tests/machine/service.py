@@ -46,9 +46,9 @@ class Service:
         (drop_ins / "test.conf").write_text("\n".join(("[Service]", *lines, "")))
         self.machine.run("systemctl", "daemon-reload")
 
-    def shows(self, name: str) -> str:
-        """Return what systemd says of the unit."""
-        return self.machine.run("systemctl", "show", UNIT, "--property", name, "--value").strip()
+    def shows(self, name: str, unit: str = UNIT) -> str:
+        """Return what systemd says of a unit, the agent's where none is named."""
+        return self.machine.run("systemctl", "show", unit, "--property", name, "--value").strip()
 
     def pid(self) -> int:
         """The main process, as it is called here."""
@@ -80,19 +80,19 @@ class Service:
         except OSError:
             return False  # not even the socket is there yet
 
-    async def is_active(self) -> None:
+    async def is_active(self, unit: str = UNIT) -> None:
         """Wait until systemd has been told that it serves."""
 
         async def active() -> bool:
-            return self.shows("ActiveState") == "active"
+            return self.shows("ActiveState", unit) == "active"
 
         await until(active)
 
-    async def restarts(self, count: int) -> None:
+    async def is_restarted(self, count: int, unit: str = UNIT) -> None:
         """Wait until systemd has started it anew so many times."""
 
         async def restarted() -> bool:
-            return int(self.shows("NRestarts")) >= count
+            return int(self.shows("NRestarts", unit)) >= count
 
         await until(restarted)
 

@@ -3,12 +3,10 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.crash.faults import strace
+from tests.crash.faults import injected
 from tests.crash.ledger import Ledger
 from tests.machine.service import HOST, PORT, UNIT, Service
 from tests.till.passers import Passers
@@ -62,7 +60,7 @@ async def test_a_killed_service_is_started_anew_and_has_what_it_acknowledged(
         passers.come(TILLS)
         await ledger.any_acknowledged.wait()
         os.kill(service.pid(), signal.SIGKILL)
-        await service.restarts(1)
+        await service.is_restarted(1)
         await passers.leave()
     print(f"killed, longest wait {passers.longest_wait_seconds:.2f} s")
     assert passers.turned_away == []
@@ -76,7 +74,7 @@ async def test_a_service_that_is_killed_again_and_again_is_never_given_up(servic
     for number in range(1, 9):
         await service.is_active()
         os.kill(service.pid(), signal.SIGKILL)
-        await service.restarts(number)
+        await service.is_restarted(number)
     assert (await service.start_session()).status == 200
 
 
@@ -86,33 +84,15 @@ async def test_a_service_whose_writer_hangs_is_started_anew(service: Service) ->
     service.machine.run("systemctl", "restart", UNIT)
     await service.is_active()
     # Long enough for systemd to lose patience; a process in a stalled call cannot die before.
-    async with stalled(service.pid(), "fdatasync:delay_enter=8s"):
+    async with injected(service.pid(), "fdatasync:delay_enter=8s"):
         hanging = asyncio.create_task(service.start_session())
-        await service.restarts(1)
+        await service.is_restarted(1)
     with pytest.raises((OSError, RuntimeError)):
         await hanging
     assert (await service.start_session()).status == 200
     said = service.machine.run("journalctl", "--no-pager", "-u", UNIT)
     assert "Watchdog timeout" in said
     assert "Fatal Python error: Aborted" in said, "where its threads hung"
-
-
-@asynccontextmanager
-async def stalled(pid: int, fault: str) -> AsyncIterator[None]:
-    """Inject a fault (strace's own words) into a process until the block ends."""
-    tracer = await asyncio.create_subprocess_exec(
-        *(strace(), "-f", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(pid)),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert tracer.stderr is not None
-    try:
-        assert b"attached" in await tracer.stderr.readline()
-        yield
-    finally:
-        if tracer.returncode is None:
-            tracer.kill()
-        await tracer.stderr.read()
-        await tracer.wait()
 
 
 async def test_a_cold_boot_with_no_network_and_the_clock_at_1970_serves(service: Service) -> None:
