@@ -5,7 +5,7 @@ import pytest
 from tests.crash.ledger import Ledger
 from tests.machine.machine import Machine
 from tests.machine.packages import LATER_REVISION, LATER_VERSION, Packages
-from tests.machine.service import HOST, PORT, Service
+from tests.machine.service import HOST, PORT, UNIT, Service
 from tests.till.load import Crowd
 from tests.till.passers import Passers
 
@@ -48,8 +48,11 @@ async def test_an_installed_package_serves_tills(machine: Machine, packages: Pac
         for line in machine.run("cat", f"/proc/{service.shows('MainPID')}/status").splitlines()
         if line.startswith("VmRSS")
     ]
+    machine.run("systemctl", "stop", UNIT)
+    stopped_for = await service.first_answer()
     print(
-        f"package {packages.this.stat().st_size / 1e6:.1f} MB,"
+        f"stopped to first answer {stopped_for:.2f} s,"
+        f" package {packages.this.stat().st_size / 1e6:.1f} MB,"
         f" start to ready {service.seconds_to_ready():.2f} s, at idle {resident[0]} kB"
     )
 

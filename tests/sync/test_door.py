@@ -67,7 +67,7 @@ async def test_while_leaving_the_answer_under_way_is_the_last_of_its_connection(
         closing = asyncio.create_task(server.door.close())
         await asyncio.sleep(0)
         writer.write(GET)
-        last = await reader.read()
+        last = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
         assert b"\r\nConnection: close\r\n" in last
         assert last.endswith(b"here")
         writer.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.systemd.watching import give_signs, seconds_between_signs, watched
-from tests.sync.systemd.manager import Manager, manager_in
+from tests.sync.systemd.manager import PATIENCE_SECONDS, Manager, manager_in
 
 PID = 41
 QUICK = {"WATCHDOG_USEC": "4000", "WATCHDOG_PID": str(PID)}
@@ -26,6 +26,9 @@ class Writer:
         self.asked.set()
         await self._free.wait()
         return self.can_be_asked
+
+    async def is_asked(self) -> None:
+        await asyncio.wait_for(self.asked.wait(), PATIENCE_SECONDS)
 
     def hang(self) -> None:
         self._free.clear()
@@ -46,7 +49,7 @@ async def test_a_service_is_ready_only_once_its_writer_has_answered(manager: Man
     writer = Writer()
     writer.hang()
     async with watched(writer.pulse, manager.environ | QUICK, PID):
-        await writer.asked.wait()
+        await writer.is_asked()
         assert manager.has_heard_nothing()
         writer.go_on()
         assert "READY=1" in await manager.hears()
@@ -61,9 +64,9 @@ async def test_a_writer_that_answers_is_said_to_be_alive_again_and_again(manager
 async def test_while_the_writer_hangs_no_sign_of_life_is_given() -> None:
     writer, signs = Writer(), asyncio.Queue[str]()
     watch = asyncio.create_task(give_signs(writer.pulse, signs.put_nowait, 0))
-    await signs.get()
+    await asyncio.wait_for(signs.get(), PATIENCE_SECONDS)
     writer.hang()
-    await writer.asked.wait()
+    await writer.is_asked()
     while not signs.empty():
         signs.get_nowait()
     for _ in range(100):
@@ -80,7 +83,7 @@ async def test_a_writer_that_cannot_be_asked_gives_no_sign() -> None:
         await asyncio.sleep(0)
     assert signs.empty()
     writer.can_be_asked = True
-    await signs.get()
+    await asyncio.wait_for(signs.get(), PATIENCE_SECONDS)
     watch.cancel()
 
 
