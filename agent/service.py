@@ -8,18 +8,17 @@ import logging
 import os
 import random
 import signal
+import socket
 import ssl
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
-from aiohttp import web
 
 from agent.api.access import Access
 from agent.api.context import Context, Identity
@@ -42,14 +41,17 @@ from agent.store.reader import Reader
 from agent.store.space import Limits
 from agent.store.writer import Writer
 from agent.upkeep import UPKEEP_SECONDS, Upkeep
+from sync.boot import read_boot_id
+from sync.door import Door
 from sync.logs import log_event
 from sync.relay import Relay
 from sync.schedule import Schedule
 from sync.settings.program import ProgramSettings
+from sync.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
+from sync.systemd.watching import watched
 from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
 ANSWER_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
@@ -64,8 +66,8 @@ def run_agent(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return uvloop.run(_run(settings))
-    except StoreInUse as in_use:
-        log_event(_log, logging.ERROR, "agent.not_started", reason=str(in_use))
+    except (StoreInUse, UnfitSocket) as reason:
+        log_event(_log, logging.ERROR, "agent.not_started", reason=str(reason))
     except OSError as error:
         log_event(_log, logging.ERROR, "agent.not_started", reason=_explained(error, settings))
     return 1
@@ -74,7 +76,12 @@ def run_agent(settings: Settings) -> int:
 async def _run(settings: Settings) -> int:
     """Start the agent; wait for a signal, or for its writer to die; stop it."""
     stop = _stop_signal()
-    async with running_agent(settings) as agent:
+    pid = os.getpid()
+    sockets = inherited_sockets(os.environ, pid)
+    async with (
+        running_agent(settings, sockets=sockets) as agent,
+        watched(agent.pulse, os.environ, pid),
+    ):
         await asyncio.wait({stop, agent.died}, return_when=asyncio.FIRST_COMPLETED)
         log_event(_log, logging.INFO, "agent.stopping")
     return 1 if agent.died.done() else 0
@@ -82,31 +89,37 @@ async def _run(settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RunningAgent:
-    """Where an agent serves, and what is done when it cannot go on."""
+    """Where an agent serves, whether its writer answers, and when it cannot go on."""
 
     host: str
     port: int
+    pulse: Callable[[], Awaitable[bool]]
     died: "asyncio.Future[None]"
 
 
 @asynccontextmanager
 async def running_agent(
-    settings: Settings, *, now: Callable[[], Moment] | None = None
+    settings: Settings,
+    *,
+    now: Callable[[], Moment] | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[RunningAgent]:
     """Start store, scheduler, server; stop them in the opposite order.
 
     The server goes first when stopping, so that what it has taken still finds a writer; the
     lock goes last, so that the next agent finds a closed database. Without `now` the machine's
-    own clocks count. Raises `ConfigurationError` where a file that guards the API cannot be
-    used, before anything is touched.
+    own clocks count; without `sockets` it listens where the settings say. Raises, before
+    anything is touched, `ConfigurationError` where a file that guards the API cannot be used,
+    and `UnfitSocket` where a socket is open to the network and nothing guards it.
     """
     now = now or _now
     guards = _read_guards(settings.api)
+    check_reach(sockets, guarded=guards.token is not None and guards.tls is not None)
     async with AsyncExitStack() as parts:
         make_directory(settings.storage.directory)
         parts.enter_context(StoreLock(settings.storage.directory))
         metrics = Metrics(installed_version())
-        boot_id = _boot_id()
+        boot_id = read_boot_id(os.environ) or _new_id()
         writer = Writer(_opener(settings, now, boot_id), metrics)
         writer.start()
         parts.push_async_callback(writer.close)
@@ -121,8 +134,8 @@ async def running_agent(
         around = Surroundings(settings, outbox, news, schedule, now, boot_id)
         way = Way(answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters)
         context = _context(settings, writer, metrics, now, way, guards)
-        host, port = await _serve(settings.api, guards, context, parts)
-        yield RunningAgent(host, port, writer.died)
+        host, port = await _serve(settings.api, guards, context, sockets, parts)
+        yield RunningAgent(host, port, writer.pulse, writer.died)
 
 
 class Guards(NamedTuple):
@@ -141,16 +154,23 @@ def _read_guards(api: ApiSettings) -> Guards:
 
 
 async def _serve(
-    api: ApiSettings, guards: Guards, context: Context, parts: AsyncExitStack
+    api: ApiSettings,
+    guards: Guards,
+    context: Context,
+    sockets: Sequence[socket.socket],
+    parts: AsyncExitStack,
 ) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
     runner = TillRunner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, api.host, api.port, ssl_context=guards.tls, backlog=1024)
-    await site.start()
-    host, port = runner.addresses[0][:2]
+    door = Door(runner, guards.tls)
+    parts.push_async_callback(door.close)
+    host, port = await door.open(api.host, api.port, sockets)
     log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
+    if sockets and (host, port) != (api.host, api.port):
+        mend = "ListenStream= of the socket unit counts, not [api] host and port"
+        log_event(_log, logging.WARNING, "agent.serving_elsewhere", reason=mend)
     return host, port
 
 
@@ -262,15 +282,6 @@ def _new_request_id() -> str:
     """Return a UUID of version 4 for the log; nothing depends on its being unguessable."""
     digits = f"{random.getrandbits(128):032x}"  # four times as quick as uuid4
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-def _boot_id() -> str:
-    try:
-        return _BOOT_ID.read_text("ascii").strip()
-    except OSError:
-        # Hidden by a sandbox: what this process sees of the monotonic clock still belongs
-        # together, under a name of its own.
-        return _new_id()
 
 
 def _explained(error: OSError, settings: Settings) -> str:

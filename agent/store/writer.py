@@ -148,6 +148,20 @@ class Writer:
         except TimeoutError:
             raise StorageDown("the disk does not answer in time") from None
 
+    async def pulse(self) -> bool:
+        """Return True once the writer's thread has answered, whatever the disk's state is.
+
+        False where it could not be asked: too much waits for it, or it has ended.
+        """
+        reply: asyncio.Future[object] = self._loop.create_future()
+        try:
+            self._put(_Chore(_do_nothing, reply))
+        except StorageTrouble:
+            return False
+        with contextlib.suppress(StorageTrouble):
+            await reply
+        return not self.died.done()
+
     async def close(self) -> None:
         """Commit and answer all that was taken, then end the thread; twice is harmless."""
         if not self._closing:
@@ -336,3 +350,7 @@ class Writer:
     @staticmethod
     def _stopped() -> StorageDown:
         return StorageDown("the writer has stopped on a fault of this program")
+
+
+def _do_nothing(_: Store) -> None:
+    """Be the chore that only shows that chores are done."""

@@ -10,15 +10,15 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import uvloop
-from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
+from sync.door import Door
 from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
@@ -34,6 +34,7 @@ from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
 from sync.settings.secret_files import read_secret, serving_tls
+from sync.systemd.watching import watched
 from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -69,18 +70,22 @@ async def _enroll(settings: Settings, name: AgentName) -> str:
 
 async def _run(settings: Settings) -> None:
     stop = _stop_signal()
-    async with running_receiver(settings):
+    async with (
+        running_receiver(settings) as receiver,
+        watched(receiver.pulse, os.environ, os.getpid()),
+    ):
         await stop
         log_event(_log, logging.INFO, "hq.stopping")
 
 
 @dataclass(frozen=True, slots=True)
 class RunningReceiver:
-    """Where a receiver serves, and who it lets in."""
+    """Where a receiver serves, who it lets in, and whether its database answers."""
 
     host: str
     port: int
     enrolment: Enrolment
+    pulse: Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
@@ -99,7 +104,7 @@ async def running_receiver(
         enrolment = Enrolment(database)
         context = _context(settings, database, enrolment, now or _now)
         host, port = await _serve(settings.server, tls, context, parts)
-        yield RunningReceiver(host, port, enrolment)
+        yield RunningReceiver(host, port, enrolment, context.views.pulse)
 
 
 @asynccontextmanager
@@ -140,9 +145,9 @@ async def _serve(
     runner = Runner(build_app(context), refused, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, server.host, server.port, ssl_context=tls, backlog=1024)
-    await site.start()
-    host, port = runner.addresses[0][:2]
+    door = Door(runner, tls)
+    parts.push_async_callback(door.close)
+    host, port = await door.open(server.host, server.port)
     log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
     if tls is None and not is_loopback(server.host):
         log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)

@@ -1,9 +1,11 @@
 """What readers see of the ledger. Never an e-mail address."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, EmailAnswer, Session, Token, table_of
@@ -49,6 +51,12 @@ class Views:
     async def check(self) -> None:
         """Raise what the database raises when it cannot be read."""
         await self._database.read(_look)
+
+    async def pulse(self) -> bool:
+        """Return True once the database has answered, be it with an error."""
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            await self.check()
+        return True
 
     async def stores(self) -> list[dict[str, object]]:
         """Return every enrolled till and its epochs, by store and till."""

@@ -113,10 +113,12 @@ async def agent_on(
     *,
     settings: Mapping[str, str] | None = None,
     program: Sequence[str] = AGENT,
+    descriptors: Sequence[int] = (),
 ) -> AsyncIterator[Child]:
     """Run an agent on a free port with `directory` as its storage; kill it when the block ends.
 
-    `settings` are more environment variables, `program` is what takes the agent's arguments.
+    `settings` are more environment variables, `program` is what takes the agent's arguments,
+    `descriptors` are open files that it inherits.
     """
     config = configured(directory)
     process = await asyncio.create_subprocess_exec(
@@ -129,6 +131,7 @@ async def agent_on(
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
+        pass_fds=descriptors,
     )
     child = Child(process)
     try:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.crash.child import WAIT_SECONDS, Child
+from tests.crash.child import WAIT_SECONDS
 
 
 def strace() -> str:
@@ -20,10 +20,10 @@ def strace() -> str:
 
 
 @asynccontextmanager
-async def injected(child: Child, fault: str) -> AsyncIterator[None]:
-    """Inject `fault` (strace's own words) into the running agent until the block ends."""
+async def injected(pid: int, fault: str) -> AsyncIterator[None]:
+    """Inject `fault` (strace's own words) into a running process until the block ends."""
     tracer = await asyncio.create_subprocess_exec(
-        *(strace(), "-f", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(child.pid)),
+        *(strace(), "-f", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(pid)),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -34,7 +34,7 @@ async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[Child, int]
     """Run an agent that is ready and from then on has the fault; give it and its port."""
     async with agent_on(directory) as child:
         port = await child.ready()
-        async with injected(child, fault):
+        async with injected(child.pid, fault):
             yield child, port
 
 
@@ -89,7 +89,7 @@ async def test_a_sync_that_fails_is_refused_and_the_agent_goes_on(
 async def test_after_a_failed_sync_the_same_agent_serves_as_before(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as child:
         port = await child.ready()
-        async with injected(child, "fdatasync:error=EIO"):
+        async with injected(child.pid, "fdatasync:error=EIO"):
             assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 503
             assert (await get(port, "/healthz")).status == 200
         async with asyncio.timeout(10):

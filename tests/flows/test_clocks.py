@@ -62,8 +62,9 @@ class Machine:
 
 @pytest.fixture
 async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
-    boot_file = tmp_path / "boot_id"
-    monkeypatch.setattr("agent.service._BOOT_ID", boot_file)
+    # As systemd hands the boot's name to a service whose sandbox hides the kernel's.
+    boot_file = tmp_path / "boot-id"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     async with Receiver(tmp_path / "receiver") as receiver, FaultyLine(receiver.url) as line:
         await receiver.enroll()
         yield Machine(tmp_path / "state", boot_file, receiver, line)

@@ -365,3 +365,30 @@ async def test_a_directory_that_went_away_is_trouble_with_the_storage(tmp_path: 
         (tmp_path / "state").rename(tmp_path / "elsewhere")
         with pytest.raises(StorageTrouble):
             await rig.writer.check(5)
+
+
+async def test_a_writer_that_is_held_up_has_no_pulse_until_it_goes_on(tmp_path: Path) -> None:
+    async with writing(tmp_path) as rig:
+        async with rig.held():
+            pulse = asyncio.create_task(rig.writer.pulse())
+            await next_turn()
+            assert not pulse.done()
+        assert await pulse
+
+
+async def test_a_writer_whose_disk_is_gone_has_a_pulse(tmp_path: Path) -> None:
+    """A new start would not bring the disk back."""
+    (tmp_path / "file").touch()
+    async with writing(tmp_path / "file" / "state") as rig:
+        assert await rig.writer.pulse()
+
+
+async def test_a_writer_for_which_too_much_waits_has_no_pulse(tmp_path: Path) -> None:
+    async with writing(tmp_path, max_waiting=1) as rig, rig.held():
+        assert not await rig.writer.pulse()
+
+
+async def test_a_writer_that_has_ended_has_no_pulse(tmp_path: Path) -> None:
+    async with writing(tmp_path) as rig:
+        await rig.writer.close()
+        assert not await rig.writer.pulse()

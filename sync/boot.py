@@ -1,0 +1,24 @@
+"""Which boot of the machine this is: what one boot's monotonic clock says belongs together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_KERNEL_FILE = Path("/proc/sys/kernel/random/boot_id")
+_CREDENTIAL = "boot-id"
+
+
+def read_boot_id(environ: Mapping[str, str], kernel_file: Path = _KERNEL_FILE) -> str | None:
+    """Return the kernel's name for this boot; None where a sandbox hides it.
+
+    A sandboxed service has it as the credential `boot-id` (LoadCredential=, systemd.exec(5)).
+    """
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    places = [Path(directory) / _CREDENTIAL] if directory else []
+    for place in (*places, kernel_file):
+        try:
+            boot_id = place.read_text("ascii").strip()
+        except (OSError, UnicodeError):
+            continue
+        if boot_id:
+            return boot_id
+    return None

@@ -1,0 +1,111 @@
+"""The agent as systemd starts it: on a socket that outlives it, and saying how it is."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.crash.child import AGENT, Child, agent_on, ask
+from tests.crash.ledger import Ledger
+from tests.sync.systemd.manager import Manager, manager_in
+from tests.till.passers import Passers
+from tests.till.wire import Requests, fresh_pair
+
+STOP_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
+TILLS = 8
+RESTARTS = 3
+REQUESTS = Requests("127.0.0.1", 0)
+# What systemd does between fork and exec: the sockets from 3 on, and whom they are for.
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def tills_socket() -> Iterator[socket.socket]:
+    """Listen as systemd does, for as long as the test lasts."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield listening
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """Listen for what a service says of itself."""
+    with manager_in(tmp_path) as listening:
+        yield listening
+
+
+@asynccontextmanager
+async def handed(directory: Path, listening: socket.socket) -> AsyncIterator[Child]:
+    """Run an agent that is handed the socket."""
+    descriptor = listening.fileno()
+    async with agent_on(
+        directory,
+        program=(sys.executable, "-c", _HAND_OVER, str(descriptor), *AGENT),
+        descriptors=(descriptor,),
+    ) as child:
+        yield child
+
+
+def port_of(listening: socket.socket) -> int:
+    return int(listening.getsockname()[1])
+
+
+async def test_a_till_that_comes_before_the_agent_is_answered_when_it_is_there(
+    tmp_path: Path, tills_socket: socket.socket
+) -> None:
+    waiting = asyncio.create_task(ask(port_of(tills_socket), REQUESTS.session(fresh_pair())))
+    async with handed(tmp_path / "state", tills_socket) as child:
+        assert await child.ready() == port_of(tills_socket)
+        assert (await waiting).status == 200
+
+
+async def test_restarts_under_load_refuse_nobody_and_lose_nothing(
+    tmp_path: Path, tills_socket: socket.socket
+) -> None:
+    ledger = Ledger()
+    passers = Passers(
+        "127.0.0.1",
+        port_of(tills_socket),
+        ledger.customers(),
+        ledger.acknowledge,
+        ledger.refuse,
+    )
+    passers.come(TILLS)
+    for _ in range(RESTARTS):
+        async with handed(tmp_path / "state", tills_socket) as child:
+            await child.ready()
+            ledger.any_acknowledged.clear()
+            await asyncio.wait_for(ledger.any_acknowledged.wait(), PATIENCE_SECONDS)
+            child.terminate()
+            assert await child.ended(STOP_SECONDS) == 0
+    async with handed(tmp_path / "state", tills_socket):
+        await passers.leave()
+    assert passers.turned_away == []
+    assert passers.cut_off == []
+    assert ledger.refused == []
+    findings = ledger.compare(tmp_path / "state")
+    assert not findings, findings
+
+
+async def test_it_says_that_it_is_ready_and_that_it_stops(tmp_path: Path, manager: Manager) -> None:
+    async with agent_on(tmp_path / "state", settings=manager.environ) as child:
+        assert "READY=1" in await manager.hears()
+        child.terminate()
+        await manager.hears_at_last("STOPPING=1")
+        assert await child.ended(STOP_SECONDS) == 0
+
+
+async def test_a_socket_open_to_the_network_is_refused_at_start(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - what must be refused
+        async with handed(tmp_path / "state", wide) as child:
+            assert await child.ended() == 1
+    assert "api.token_file" in str((await child.logged("agent.not_started"))["reason"])

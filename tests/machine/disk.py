@@ -1,0 +1,47 @@
+"""A disk whose power can be cut: ext4 on a loop device, shut down without flushing.
+
+`FS_IOC_SHUTDOWN` ends the file system as a power cut does: what was not synced is gone, and
+nothing more gets through; the next mount replays the journal.
+"""
+
+import fcntl
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+_FS_IOC_SHUTDOWN = 0x8004587D
+_WITHOUT_FLUSHING = 2
+_SIZE = "2G"
+
+
+def do(*command: str | Path) -> None:
+    """Run a command that has to succeed."""
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+class Disk:
+    """An image file, mounted at `mount_point` between `mount` and `unmount`."""
+
+    def __init__(self, image: Path, mount_point: Path) -> None:
+        self.mount_point = mount_point
+        self._image = image
+        mount_point.mkdir()
+        do("truncate", "-s", _SIZE, image)
+        do("mkfs.ext4", "-q", "-F", image)
+
+    def mount(self) -> None:
+        """Mount it; after a cut the file system's journal is replayed."""
+        do("mount", "-o", "loop", self._image, self.mount_point)
+
+    def unmount(self) -> None:
+        """Unmount it."""
+        do("umount", self.mount_point)
+
+    def cut(self) -> None:
+        """Lose all that was not synced, and write nothing more."""
+        descriptor = os.open(self.mount_point, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, _FS_IOC_SHUTDOWN, struct.pack("I", _WITHOUT_FLUSHING))
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,189 @@
+"""A machine of its own: a file system layer on a disk, booted with systemd, switched off or cut."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.machine.disk import Disk, do
+
+BOOT_SECONDS = 30.0
+_LOOK_SECONDS = 0.01
+_NSPAWN = (
+    *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
+    *("--private-network", "--link-journal=no", "--console=pipe"),
+)
+
+
+_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def keep_mounts_private() -> None:
+    """Hide what this thread mounts from now on from everybody else; it ends with the process.
+
+    A machine's lower layer is this machine's own root directory: nobody who clears up after
+    tests must ever come upon it.
+    """
+    _call("unshare", _CLONE_NEWNS)
+    do("mount", "--make-rprivate", "/")
+
+
+class Machine:
+    """A Debian in `place`: off at first, on between `boot` and `switch_off` or `cut_power`.
+
+    `place` is an empty directory of its own. Mounts are to be private (above).
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.root = place / "root"
+        self._lower = place / "lower"
+        self._place = place
+        self._uuid = str(uuid.uuid4())
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._init = 0
+        for folder in (self.root, self._lower):
+            folder.mkdir()
+        do("mount", "--bind", "/", self._lower)
+        do("mount", "-o", "remount,bind,ro", self._lower)
+        self._disk = Disk(place / "disk.img", place / "disk")
+        self._insert_disk()
+        self._make_it_a_tills()
+
+    def boot(self) -> None:
+        """Switch it on; returns once its init runs."""
+        with (self._place / "console").open("ab") as console:
+            self._nspawn = subprocess.Popen(
+                (*_NSPAWN, f"--uuid={self._uuid}", "-D", self.root),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+            )
+        self._init = self._wait_for_init(self._nspawn.pid)
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command in it; return what it printed."""
+        namespaces = ("nsenter", "-t", str(self._init), "-m", "-p", "-n", "-i", "-u", "--")
+        done = subprocess.run((*namespaces, *command), check=False, capture_output=True, text=True)
+        if check and done.returncode:
+            raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def host_pid(self, pid: int) -> int:
+        """Return how a process of the machine is called here."""
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):
+                spaces = _numbers(status, "NSpid")
+                if spaces[1:] == [pid] and self._is_inside(spaces[0]):
+                    return spaces[0]
+        raise LookupError(f"no process {pid} in the machine")
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """Let the sockets that this thread makes be the machine's until the block ends."""
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        its = os.open(f"/proc/{self._init}/ns/net", os.O_RDONLY)
+        try:
+            _enter(its)
+            yield
+        finally:
+            _enter(own)
+            os.close(its)
+            os.close(own)
+
+    def sync(self) -> None:
+        """Have all that was written on the disk: a till that has run for a while has that."""
+        do("sync", "-f", self.root)
+
+    def switch_off(self) -> None:
+        """Shut it down in good order."""
+        if self._nspawn is not None:
+            self.run("systemctl", "poweroff", check=False)
+            self._wait_until_off()
+
+    def cut_power(self) -> None:
+        """Pull the plug and plug it in again: the disk has what was synced, the machine is off."""
+        self._disk.cut()
+        self._kill()
+        do("umount", self.root)
+        self._disk.unmount()
+        self._insert_disk()
+
+    def remove(self) -> None:
+        """Take it apart, whatever state it is in; nothing is deleted but what is its own."""
+        try:
+            if self._nspawn is not None:
+                self._kill()
+        finally:
+            for mount in (self.root, self._disk.mount_point, self._lower):
+                subprocess.run(("umount", "--lazy", mount), check=False, capture_output=True)
+            for file in (self._place / "disk.img", self._place / "console"):
+                file.unlink(missing_ok=True)
+            for folder in (self.root, self._disk.mount_point, self._lower, self._place):
+                folder.rmdir()
+
+    def _insert_disk(self) -> None:
+        self._disk.mount()
+        upper, work = self._disk.mount_point / "upper", self._disk.mount_point / "work"
+        for folder in (upper, work):
+            folder.mkdir(exist_ok=True)
+        layers = f"lowerdir={self._lower},upperdir={upper},workdir={work}"
+        do("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
+
+    def _make_it_a_tills(self) -> None:
+        """Enable nothing of what this machine has enabled; no name, no ban on starting services."""
+        units = self.root / "etc/systemd/system"
+        shutil.rmtree(units)
+        units.mkdir()
+        (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+        (self.root / "etc/machine-id").write_text("")
+        (self.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+
+    def _wait_for_init(self, parent: int) -> int:
+        over = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < over:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+            for child in map(int, children):
+                with suppress(OSError):
+                    if _numbers(Path(f"/proc/{child}/status"), "NSpid")[1:] == [1]:
+                        return child
+            time.sleep(_LOOK_SECONDS)
+        raise TimeoutError((self._place / "console").read_text())
+
+    def _is_inside(self, pid: int) -> bool:
+        its, ours = (Path(f"/proc/{one}/ns/pid").readlink() for one in (pid, self._init))
+        return its == ours
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._init, signal.SIGKILL)
+        self._wait_until_off()
+
+    def _wait_until_off(self) -> None:
+        if self._nspawn is not None:
+            self._nspawn.wait(BOOT_SECONDS)
+        self._nspawn = None
+
+
+def _numbers(status: Path, name: str) -> list[int]:
+    for line in status.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return [int(word) for word in line.split()[1:]]
+    return []
+
+
+def _enter(network: int) -> None:
+    _call("setns", network, _CLONE_NEWNET)
+
+
+def _call(name: str, *arguments: int) -> None:
+    """Call what Python 3.11 has no function for."""
+    if getattr(_LIBC, name)(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")

@@ -1,0 +1,135 @@
+"""The package on a machine with no network: installed, upgraded, taken back, removed."""
+
+import pytest
+
+from tests.crash.ledger import Ledger
+from tests.machine.machine import Machine
+from tests.machine.packages import LATER_REVISION, LATER_VERSION, Packages
+from tests.machine.service import HOST, PORT, UNIT, Service
+from tests.till.load import Crowd
+from tests.till.passers import Passers
+
+pytestmark = pytest.mark.machine
+CUSTOMERS = 5_000
+TILLS = 8
+
+
+async def capture(service: Service, ledger: Ledger, customers: int) -> None:
+    """Have so many customers' sessions and addresses captured."""
+    with service.machine.network():
+        crowd = Crowd(
+            HOST,
+            PORT,
+            pairs=ledger.customers(customers),
+            on_acknowledged=ledger.acknowledge,
+            on_refused=ledger.refuse,
+        )
+        await crowd.open(TILLS)
+    assert await crowd.finished(timeout_seconds=120)
+    assert not ledger.refused
+    assert not crowd.in_doubt
+
+
+def revision(service: Service) -> str:
+    script = (
+        "import sqlite3; print(sqlite3.connect('file:/var/lib/loyalty-agent/agent.db?mode=ro',"
+        " uri=True).execute('SELECT version_num FROM alembic_version').fetchone()[0])"
+    )
+    return service.machine.run("/usr/bin/python3", "-c", script).strip()
+
+
+async def test_an_installed_package_serves_tills(machine: Machine, packages: Packages) -> None:
+    service = Service(machine)
+    service.install(packages.this)
+    assert (await service.start_session()).status == 200
+    await service.is_active()
+    resident = [
+        line.split()[1]
+        for line in machine.run("cat", f"/proc/{service.shows('MainPID')}/status").splitlines()
+        if line.startswith("VmRSS")
+    ]
+    machine.run("systemctl", "stop", UNIT)
+    stopped_for = await service.first_answer()
+    print(
+        f"stopped to first answer {stopped_for:.2f} s,"
+        f" package {packages.this.stat().st_size / 1e6:.1f} MB,"
+        f" start to ready {service.seconds_to_ready():.2f} s, at idle {resident[0]} kB"
+    )
+
+
+async def test_an_installed_service_comes_up_with_the_machine(
+    service: Service, machine: Machine
+) -> None:
+    assert (await service.start_session()).status == 200
+    machine.sync()
+    machine.switch_off()
+    machine.boot()
+    print(f"boot to first answer {await service.first_answer():.2f} s")
+
+
+async def test_an_upgrade_and_the_way_back_keep_a_queue_of_ten_thousand(
+    service: Service, packages: Packages
+) -> None:
+    """The later version has changed the database by then, as later versions may."""
+    ledger = Ledger()
+    await capture(service, ledger, CUSTOMERS)
+    service.install(packages.later)
+    assert (await service.start_session()).status == 200
+    assert service.status()["version"] == LATER_VERSION
+    assert revision(service) == LATER_REVISION
+    service.install(packages.this)
+    await capture(service, ledger, 100)
+    assert service.status()["version"] != LATER_VERSION
+    assert service.status()["waiting"] == 2 * (CUSTOMERS + 100) + 1
+    findings = ledger.compare(service.state)
+    assert not findings.lost
+    assert not findings.doubled
+    assert not findings.gaps
+
+
+async def test_an_upgrade_under_load_turns_nobody_away(
+    service: Service, packages: Packages
+) -> None:
+    ledger = Ledger()
+    await service.is_active()
+    with service.machine.network():
+        passers = Passers(HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse)
+        passers.come(TILLS)
+        await ledger.any_acknowledged.wait()
+        await service.in_background(service.install, packages.later)
+        await service.in_background(service.install, packages.this)
+        await passers.leave()
+    print(
+        f"two upgrades, {len(ledger.acknowledged)} acknowledged,"
+        f" longest wait {passers.longest_wait_seconds:.2f} s"
+    )
+    assert passers.turned_away == []
+    assert passers.cut_off == []
+    assert ledger.refused == []
+    findings = ledger.compare(service.state)
+    assert not findings, findings
+
+
+async def test_a_purge_leaves_the_queue_and_says_where_it_is(
+    service: Service, packages: Packages
+) -> None:
+    ledger = Ledger()
+    await capture(service, ledger, 10)
+    said = service.machine.run("dpkg", "--purge", "loyalty-agent")
+    assert "/var/lib/loyalty-agent was left as it is" in said
+    service.install(packages.this)
+    await capture(service, ledger, 1)
+    findings = ledger.compare(service.state)
+    assert not findings, findings
+
+
+async def test_a_changed_configuration_outlives_an_upgrade(
+    service: Service, packages: Packages
+) -> None:
+    config = service.machine.root / "etc/loyalty-agent/config.toml"
+    changed = config.read_text().replace('store_id = "unnamed-store"', 'store_id = "0042"')
+    config.write_text(changed)
+    service.install(packages.later)
+    assert config.read_text() == changed
+    assert (await service.start_session()).status == 200
+    assert service.status()["storeId"] == "0042"

@@ -1,0 +1,44 @@
+"""A service manager's end of the notification socket."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_SECONDS = 10.0
+
+
+class Manager:
+    """Hears what a service says of itself."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self.environ = {"NOTIFY_SOCKET": str(listening.getsockname())}
+
+    async def hears(self) -> list[str]:
+        """Return the assignments of the next message."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            message = await asyncio.get_running_loop().sock_recv(self._listening, 4096)
+        return message.decode().splitlines()
+
+    async def hears_at_last(self, state: str) -> None:
+        """Wait for a message with `state`."""
+        while state not in await self.hears():
+            """Others may come before it."""
+
+    def has_heard_nothing(self) -> bool:
+        """Tell whether no message waits."""
+        try:
+            self._listening.recv(4096, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@contextmanager
+def manager_in(directory: Path) -> Iterator[Manager]:
+    """Listen on a socket in `directory`, whose path is to be short."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listening:
+        listening.bind(str(directory / "notify"))
+        yield Manager(listening)
