@@ -22,6 +22,7 @@ from sync.settings.tree import SettingsTree
 
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
+POSTGRESQL = "postgresql+asyncpg://"
 
 
 class ServerSettings(Section):
@@ -48,8 +49,9 @@ class DatabaseSettings(Section):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        if self.url and not self.url.startswith(SQLITE):
-            raise contradiction({"url": f'expected a URL such as {SQLITE}/srv/hq.db, or ""'})
+        if self.url and not self.url.startswith((SQLITE, POSTGRESQL)):
+            wanted = f'{SQLITE}/srv/hq.db, {POSTGRESQL}user@host/database, or ""'
+            raise contradiction({"url": f"expected a URL such as {wanted}"})
         return self
 
 
@@ -91,6 +93,20 @@ class Settings(SettingsTree):
     intake: IntakeSettings = IntakeSettings()
     program: ProgramSettings = ProgramSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def is_on_postgresql(self) -> bool:
+        """Whether the ledger is kept on a PostgreSQL server."""
+        return self.database.url.startswith(POSTGRESQL)
+
+    @property
+    def database_name(self) -> str:
+        """What a person is told the database is: its file, or its URL without what is secret."""
+        if not self.is_on_postgresql:
+            return str(self.database_path)
+        # Neither user and password nor options, among which a password can stand as well.
+        where = self.database.url.removeprefix(POSTGRESQL).partition("?")[0]
+        return POSTGRESQL + where.rpartition("@")[2]
 
     @property
     def database_path(self) -> Path:
