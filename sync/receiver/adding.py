@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 
 from sync.receiver.columns import Moment, text_of
 
@@ -22,7 +22,9 @@ def add_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         adding = _adding(table)
         connection.exec_driver_sql(adding.sql, [adding.values(row) for row in rows])
     else:
-        connection.execute(insert(table), list(rows))
+        sql, in_order = _adding_columns(table)
+        columns = tuple(list(column) for column in zip(*map(in_order, rows), strict=True))
+        connection.exec_driver_sql(sql, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +49,14 @@ def _adding(table: Table) -> _Adding:
     names: tuple[str, ...] = tuple(getattr(compiled, "positiontup", None) or ())
     moments = (place for place, name in enumerate(names) if isinstance(table.c[name].type, Moment))
     return _Adding(str(compiled), itemgetter(*names), tuple(moments))
+
+
+@cache
+def _adding_columns(table: Table) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
+    """Return an insert of whole columns, an array each, and what puts a row in their order."""
+    names, dialect = list(table.c.keys()), postgresql.dialect()  # type: ignore[no-untyped-call] # the library's
+    kinds = (column.type.compile(dialect) for column in table.c)
+    arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
+    # Nothing in it comes from outside: the names are those of our own tables.
+    sql = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays})"  # noqa: S608 - see above
+    return sql, itemgetter(*names)

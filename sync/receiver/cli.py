@@ -105,7 +105,7 @@ def enroll(
         typer.echo(enroll_agent(settings, name))
     except (OSError, SQLAlchemyError) as error:
         reason = getattr(error, "orig", None) or error
-        typer.echo(f"{_NAME}: {settings.database_path}: cannot be used ({reason})", err=True)
+        typer.echo(f"{_NAME}: {settings.database_name}: cannot be used ({reason})", err=True)
         raise typer.Exit(ExitCode.TROUBLE) from None
 
 

@@ -22,6 +22,7 @@ from sync.settings.tree import SettingsTree
 
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
+POSTGRESQL = "postgresql+asyncpg://"
 
 
 class ServerSettings(Section):
@@ -48,9 +49,10 @@ class DatabaseSettings(Section):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        if self.url and not self.url.startswith(f"{SQLITE}/"):
-            expected = f'expected a URL with a whole path, such as {SQLITE}/srv/hq.db, or ""'
-            raise contradiction({"url": expected})
+        if self.url and not self.url.startswith((f"{SQLITE}/", POSTGRESQL)):
+            file = f"with a whole path, such as {SQLITE}/srv/hq.db"
+            server = f"of a server, such as {POSTGRESQL}user@host/database"
+            raise contradiction({"url": f'expected a URL {file}, or {server}, or ""'})
         return self
 
 
@@ -94,6 +96,20 @@ class Settings(SettingsTree):
     intake: IntakeSettings = IntakeSettings()
     program: ProgramSettings = ProgramSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def is_on_postgresql(self) -> bool:
+        """Whether the ledger is kept on a PostgreSQL server."""
+        return self.database.url.startswith(POSTGRESQL)
+
+    @property
+    def database_name(self) -> str:
+        """What a person is told the database is: its file, or its URL without what is secret."""
+        if not self.is_on_postgresql:
+            return str(self.database_path)
+        # Neither user and password nor options, among which a password can stand as well.
+        where = self.database.url.removeprefix(POSTGRESQL).partition("?")[0]
+        return POSTGRESQL + where.rpartition("@")[2]
 
     @property
     def database_path(self) -> Path:

@@ -23,13 +23,14 @@ from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
 from sync.receiver.config import ServerSettings, Settings
-from sync.receiver.database import Database
+from sync.receiver.database import Database, DatabaseUnavailableError
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.program import write_program
 from sync.receiver.server import Runner
+from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
@@ -109,12 +110,21 @@ async def running_receiver(
 
 @asynccontextmanager
 async def _open_database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings.database_path)
+    database = _database(settings)
     try:
         await database.open()
         yield database
     finally:
         await database.close()
+
+
+def _database(settings: Settings) -> Database:
+    if not settings.is_on_postgresql:
+        return SqliteFile(settings.database_path)
+    # Its driver is not loaded where nobody needs it.
+    from sync.receiver.postgresql import Postgresql  # noqa: PLC0415 - see above
+
+    return Postgresql(settings.database.url)
 
 
 def _context(
@@ -178,9 +188,9 @@ def _now() -> datetime:
 
 
 def _explained(error: OSError | SQLAlchemyError, settings: Settings) -> str:
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, SQLAlchemyError | DatabaseUnavailableError):
         reason = getattr(error, "orig", None) or error
-        return f"{settings.database_path}: the database cannot be used ({reason})"
+        return f"{settings.database_name}: the database cannot be used ({reason})"
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     # asyncio puts the address into its own words once more: the bare reason is enough.

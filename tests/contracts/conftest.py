@@ -1,32 +1,46 @@
-"""The databases that the receiver can be put on; a new one is one more entry of `_OPENERS`."""
+"""The databases that the receiver can be put on; a file of SQLite, a server of PostgreSQL."""
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from sync.receiver.database import Database
+from sync.receiver.postgresql import Postgresql
+from sync.receiver.sqlite_file import SqliteFile
 from tests.contracts.office import Office
+from tests.head_office.postgresql import PostgresqlServer, started_server
 
 _FILE = "hq.db"
-Open = Callable[[Path, Path], AbstractAsyncContextManager[Database]]
 
 
 @asynccontextmanager
 async def sqlite_in(directory: Path, fresh: Path) -> AsyncIterator[Database]:
     """Open a SQLite file that is as good as new."""
     shutil.copytree(fresh, directory, dirs_exist_ok=True)
-    database = Database(directory / _FILE)
+    database = SqliteFile(directory / _FILE)
     await database.open()
     yield database
     await database.close()
 
 
-_OPENERS: Mapping[str, Open] = {"sqlite": sqlite_in}
+@asynccontextmanager
+async def on_postgresql(server: PostgresqlServer) -> AsyncIterator[Database]:
+    """Open a database of its own on the server."""
+    database = Postgresql(await server.new_database())
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+    with started_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +49,7 @@ def fresh_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("fresh")
 
     async def make() -> None:
-        database = Database(directory / _FILE)
+        database = SqliteFile(directory / _FILE)
         await database.open()
         await database.close()
 
@@ -44,11 +58,14 @@ def fresh_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(params=_OPENERS)
-async def database(
-    request: pytest.FixtureRequest, tmp_path: Path, fresh_sqlite: Path
-) -> AsyncIterator[Database]:
-    async with _OPENERS[request.param](tmp_path, fresh_sqlite) as opened:
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    opening = (
+        sqlite_in(tmp_path, request.getfixturevalue("fresh_sqlite"))
+        if request.param == "sqlite"
+        else on_postgresql(request.getfixturevalue("postgresql_server"))
+    )
+    async with opening as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from sync.receiver.cli import main
-from sync.receiver.database import Database
+from sync.receiver.sqlite_file import SqliteFile
 
 BATCHES_PER_COMMIT = 8
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _batches = itertools.count(1)
 _open: list[Connection] = []
 
 
-def _late(database: Database, work: Callable[[Connection], T]) -> T:
+def _late(database: SqliteFile, work: Callable[[Connection], T]) -> T:
     """Leave the transaction open: a later batch commits it, after this one was answered."""
     if not _open:
         _open.append(database._writer.connect())  # noqa: SLF001 - a saboteur's way in
@@ -30,5 +30,5 @@ def _late(database: Database, work: Callable[[Connection], T]) -> T:
 
 
 if __name__ == "__main__":
-    setattr(Database, "_written", _late)  # noqa: B010 - the planted fault: not what types allow
+    setattr(SqliteFile, "_written", _late)  # noqa: B010 - the planted fault: not what types allow
     main()

@@ -13,8 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from sync.receiver.config import DATABASE_FILE
-from sync.receiver.database import Database
 from sync.receiver.enrolment import Enrolment
+from sync.receiver.sqlite_file import SqliteFile
 from sync.wire import BATCHES_PATH
 from tests.head_office.receiver import rows_in
 from tests.head_office.sender import AT, Members, Sender, answer, session
@@ -98,7 +98,7 @@ async def feeders_at(
     directory: Path, senders: Sequence[Sender], dice: random.Random
 ) -> list[Feeder]:
     """Enroll agents at the head office of `directory`, which need not run."""
-    database = Database(directory / DATABASE_FILE)
+    database = SqliteFile(directory / DATABASE_FILE)
     await database.open()
     enrolment = Enrolment(database)
     tokens = [await enrolment.enroll(sender.name, dice.randbytes(32), AT) for sender in senders]

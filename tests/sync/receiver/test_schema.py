@@ -13,8 +13,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver import schema
-from sync.receiver.database import Database
 from sync.receiver.schema import MIGRATIONS, NEWEST_REVISION
+from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.tables import Ledger
 from tests.schemas import described
 
@@ -37,7 +37,7 @@ def upgrade() -> None:
 
 async def opened_once(file: Path) -> None:
     """Start a receiver's database, and stop it."""
-    database = Database(file)
+    database = SqliteFile(file)
     try:
         await database.open()
     finally:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.database import Database
+from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.turns import Turns
 
 ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :boot, '')")
@@ -20,18 +20,18 @@ PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "hq.db")
+async def database(tmp_path: Path) -> AsyncIterator[SqliteFile]:
+    database = SqliteFile(tmp_path / "hq.db")
     await database.open()
     yield database
     await database.close()
 
 
-async def boots(database: Database) -> list[str]:
+async def boots(database: SqliteFile) -> list[str]:
     return await database.read(lambda connection: list(connection.execute(BOOTS).scalars()))
 
 
-async def add(database: Database, boot: str) -> None:
+async def add(database: SqliteFile, boot: str) -> None:
     await database.write(lambda connection: connection.execute(ADD, {"boot": boot}).close())
 
 
@@ -59,14 +59,14 @@ async def pause() -> Pause:
     ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)]
 )
 async def test_a_commit_is_on_the_disk_and_what_is_deleted_is_gone(
-    database: Database, pragma: str, value: object
+    database: SqliteFile, pragma: str, value: object
 ) -> None:
     asked = text(f"PRAGMA {pragma}")
     assert await database.write(lambda connection: connection.execute(asked).scalar()) == value
 
 
 async def test_writing_waits_for_the_turn_of_another_process(
-    database: Database, tmp_path: Path
+    database: SqliteFile, tmp_path: Path
 ) -> None:
     """Before it goes to SQLite: there, two that wait for each other can damage the file."""
     with closing(Turns(tmp_path / "hq.db")) as another:
@@ -81,7 +81,7 @@ async def test_writing_waits_for_the_turn_of_another_process(
 
 
 async def test_writing_takes_the_lock_at_once(
-    database: Database, tmp_path: Path, pause: Pause
+    database: SqliteFile, tmp_path: Path, pause: Pause
 ) -> None:
     """One that reads first and only then writes can fail, however long it waits."""
     task = asyncio.ensure_future(database.write(lambda _: pause()))
@@ -94,12 +94,12 @@ async def test_writing_takes_the_lock_at_once(
         await task
 
 
-async def test_who_reads_cannot_write(database: Database) -> None:
+async def test_who_reads_cannot_write(database: SqliteFile) -> None:
     with pytest.raises(OperationalError, match="readonly"):
         await database.read(lambda connection: connection.execute(ADD, {"boot": "one"}))
 
 
-async def test_who_reads_sees_one_state(database: Database, pause: Pause) -> None:
+async def test_who_reads_sees_one_state(database: SqliteFile, pause: Pause) -> None:
     def look_twice(connection: Connection) -> tuple[object, object]:
         before = connection.execute(BOOTS).all()
         pause()
@@ -114,7 +114,7 @@ async def test_who_reads_sees_one_state(database: Database, pause: Pause) -> Non
     assert before == after == []
 
 
-async def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
+async def test_what_fails_half_way_leaves_nothing(database: SqliteFile) -> None:
     def write(connection: Connection) -> None:
         connection.execute(ADD, {"boot": "one"})
         connection.execute(text("INSERT INTO nowhere VALUES (1)"))
@@ -126,7 +126,7 @@ async def test_what_fails_half_way_leaves_nothing(database: Database) -> None:
 
 
 async def test_what_is_cancelled_goes_on_to_its_end_before_the_next_one_writes(
-    database: Database, pause: Pause
+    database: SqliteFile, pause: Pause
 ) -> None:
     """A stop that does not wait any longer: its caller was answered nothing, and asks again."""
 
@@ -148,13 +148,13 @@ async def test_what_is_cancelled_goes_on_to_its_end_before_the_next_one_writes(
     assert sorted(await boots(database)) == ["one", "two"]
 
 
-async def test_closing_twice_is_harmless(database: Database) -> None:
+async def test_closing_twice_is_harmless(database: SqliteFile) -> None:
     await database.close()
 
     await database.close()
 
 
-async def test_a_closed_file_leaves_no_wal_behind(database: Database, tmp_path: Path) -> None:
+async def test_a_closed_file_leaves_no_wal_behind(database: SqliteFile, tmp_path: Path) -> None:
     await add(database, "one")
 
     await database.close()

@@ -1,0 +1,123 @@
+"""The ledger on PostgreSQL: any number of receivers side by side on one server.
+
+Writing is READ COMMITTED: each batch first locks its agent's row (`SELECT … FOR UPDATE`), and
+every statement after that sees all that was committed before the lock was had; so the batches
+of one agent come one after the other, wherever they arrive. What the lock does not cover is
+two tills of one store with the same correlation id at the same moment: the unique index lets
+one through, and the work of the other runs again, and then sees it.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from sync.receiver.database import DatabaseUnavailableError
+from sync.receiver.schema import bring_up_to_date
+
+T = TypeVar("T")
+_CONNECTIONS = 8
+_ATTEMPTS = 3
+# Serialization failure, deadlock, unique violation: another transaction was there first.
+_AGAIN = {"40001", "40P01", "23505"}
+# Any number that all receivers share: one of them changes the schema, the others wait.
+_SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
+_DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
+# Milliseconds. A receiver that froze within a transaction must not hold an agent's row for good.
+_LIMITS = {
+    "statement_timeout": "10000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "15000",
+}
+_CONNECTING_SECONDS = 5
+# Above the server's own limit: for a server that says nothing any more.
+_SILENT_SECONDS = 15
+
+
+class Postgresql:
+    """A database on a server, from `open` to `close`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._connections = create_async_engine(
+            self._url,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=_CONNECTING_SECONDS,
+            # The values of a statement can hold an address.
+            hide_parameters=True,
+            connect_args={
+                "async_creator_fn": _connect,
+                "timeout": _CONNECTING_SECONDS,
+                "command_timeout": _SILENT_SECONDS,
+                "server_settings": _DURABLE | _LIMITS,
+            },
+        )
+
+    async def open(self) -> None:
+        """Bring the schema up to date; receivers that start together do it one by one."""
+        engine = self._unlimited()
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(_SCHEMA_LOCK)
+                await connection.run_sync(bring_up_to_date)
+        finally:
+            await engine.dispose()
+
+    async def close(self) -> None:
+        """Close all connections; twice is harmless."""
+        await self._connections.dispose()
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction: committed and on the disk when this returns.
+
+        Where another transaction was there first, it runs again from its start.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._write_once(work)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _AGAIN:
+                    raise
+        return await self._write_once(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Let `work` read one state of the database; keep it short."""
+        async with self._connections.connect() as connection:
+            await connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+            return await connection.run_sync(work)
+
+    async def _write_once(self, work: Callable[[Connection], T]) -> T:
+        async with self._connections.begin() as connection:
+            return await connection.run_sync(work)
+
+    def _unlimited(self) -> AsyncEngine:
+        """Return connections for a change of the schema, which may take its time."""
+        return create_async_engine(
+            self._url,
+            poolclass=NullPool,
+            connect_args={
+                "async_creator_fn": _connect,
+                "timeout": _CONNECTING_SECONDS,
+                "server_settings": _DURABLE,
+            },
+        )
+
+
+async def _connect(
+    *arguments: Any,  # noqa: ANN401 - the driver's own, handed on
+    **named: Any,  # noqa: ANN401 - as above
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """Connect; a server that is away, starting or refusing us is one kind of trouble."""
+    try:
+        return await asyncpg.connect(*arguments, **named)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # The server's words name the user and the database, never the password.
+        raise DatabaseUnavailableError(f"PostgreSQL cannot be reached ({error})") from None
