@@ -6,6 +6,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
+from yarl import URL
 
 from sync.receiver.arrivals import Caller
 from sync.receiver.enrolment import Enrolment
@@ -54,7 +55,7 @@ class ReaderAccess:
             shown = _bearer(request).encode("utf-8", "surrogateescape")
             if hmac.compare_digest(shown, self._admin_token):
                 return
-        elif not self._proxy_header and _is_loopback(request.remote):
+        elif not self._proxy_header and _is_near(request):
             return
         raise _unauthorized("Reading needs the token of [access] admin_token_file")
 
@@ -73,8 +74,27 @@ def _unauthorized(message: str) -> Problem:
     )
 
 
-def _is_loopback(host: str | None) -> bool:
+def _is_near(request: web.Request) -> bool:
+    """Tell whether somebody on this machine asks, and not a page that a browser was lured to.
+
+    Such a page reaches us under a name of its own (DNS rebinding).
+    """
+    return _is_loopback(request.remote) and _is_name_of_loopback(request.host)
+
+
+def _is_name_of_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host or "").is_loopback
+        name = URL(f"http://{host}").host or ""
     except ValueError:
         return False
+    return name == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    # A socket that listens on "::" sees IPv4 callers as ::ffff:127.0.0.1.
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -9,7 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from sync.receiver.access import ReaderAccess
+from sync.receiver.problems import Problem
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.head_office.sender import AT, EPOCH, Sender, answer, session
 from tests.sync.receiver.conftest import StartReceiver
@@ -136,7 +139,7 @@ async def test_without_anything_set_only_this_machine_reads(
     host = own_address()
     receiver = await start_receiver(server={"port": 0, "host": "0.0.0.0"})  # noqa: S104 - that is the case
 
-    near = await receiver.get(path)
+    near = await receiver.get(path, Host="localhost")
     receiver.address = replace(receiver.address, host=host)
     far = await receiver.get(path)
 
@@ -220,3 +223,23 @@ def own_address() -> str:
             pytest.skip("this machine has no address but loopback")
         host: str = probe.getsockname()[0]
     return host
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.example.com", "[::1", ""])
+async def test_a_page_under_a_name_of_its_own_does_not_read(receiver: Receiver, host: str) -> None:
+    """DNS rebinding: the browser on this machine asks, for somebody else."""
+    assert (await receiver.get("/v1/stores", Host=host)).status == 401
+
+
+@pytest.mark.parametrize("host", ["localhost:8580", "127.0.0.1", "[::1]:8580"])
+async def test_this_machine_reads_by_each_of_its_names(receiver: Receiver, host: str) -> None:
+    assert (await receiver.get("/v1/stores", Host=host)).status == 200
+
+
+async def test_this_machine_reads_over_a_socket_of_both_families() -> None:
+    """Such a socket, handed over by systemd, names an IPv4 caller in the way of IPv6."""
+    request = make_mocked_request("GET", "/v1/stores", headers={"Host": "localhost"})
+
+    ReaderAccess(None, "").check(request.clone(remote="::ffff:127.0.0.1"))
+    with pytest.raises(Problem):
+        ReaderAccess(None, "").check(request.clone(remote="::ffff:192.0.2.1"))
