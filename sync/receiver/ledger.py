@@ -14,6 +14,7 @@ from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import BatchArrival, Caller, HeartbeatArrival
 from sync.receiver.clock import Corrector, zero_of_boot
 from sync.receiver.database import Database
+from sync.receiver.events import shown
 from sync.receiver.looking_up import look_up
 from sync.receiver.rows import Row, Rows, Times
 from sync.wire import AcceptedThrough, EpochExtent, HeartbeatAnswer
@@ -71,7 +72,7 @@ class _Writing:
             accepted_through=taken.accepted_through,
             last_sequence=max(agent["last_sequence"], taken.accepted_through),
             last_seen_at=self._at,
-            agent_version=batch.agent_version,
+            agent_version=shown(batch.agent_version),
             newest_trusted_at=corrector.newest_trusted_at,
         )
         return taken
@@ -85,7 +86,7 @@ class _Writing:
         self._update_agent(
             heartbeat.epoch,
             last_seen_at=self._at,
-            agent_version=heartbeat.agent_version,
+            agent_version=shown(heartbeat.agent_version),
             heartbeat_at=self._at,
             agent_sent_at=arrival.sent_at,
             watermark=heartbeat.watermark,

@@ -134,3 +134,14 @@ async def statements_of(hearing: Awaitable[object]) -> int:
     finally:
         event.remove(Engine, "before_cursor_execute", count)
     return given
+
+
+async def test_a_version_that_no_database_could_hold_is_kept_as_far_as_it_fits(
+    office: Office,
+) -> None:
+    await office.hear(TILL, agentVersion="1.0\x00" + "9" * 1000)
+
+    ((version,),) = await office.rows(Agent, "agent_version")
+
+    assert str(version).startswith("1.0\ufffd999")
+    assert len(str(version)) < 1000
