@@ -1,0 +1,106 @@
+"""What is proved from the numbers: exactly what is gone is named."""
+
+from collections.abc import Collection
+
+import pytest
+from sqlalchemy import delete
+
+from sync.receiver.completeness import EpochCompleteness, Range, audit
+from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Session, table_of
+from tests.contracts.office import Office
+from tests.head_office.sender import Sender, answer, erased, session, sessions
+
+TILL = Sender()
+_sessions = table_of(Session)
+
+
+async def audited(office: Office, store_id: str | None = None) -> list[EpochCompleteness]:
+    return [epoch async for epoch in audit(office.database, store_id)]
+
+
+async def remove(office: Office, numbers: Collection[int]) -> None:
+    """Delete sessions of the till behind the receiver's back."""
+    gone = delete(_sessions).where(
+        _sessions.c.store_id == TILL.store_id, _sessions.c.sequence.in_(numbers)
+    )
+    await office.database.write(lambda connection: connection.execute(gone) and None)
+
+
+def numbers_in(ranges: Collection[Range]) -> list[int]:
+    return [number for one in ranges for number in range(one.first, one.last + 1)]
+
+
+async def test_all_that_has_come_is_complete(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 3))
+
+    (epoch,) = await audited(office)
+
+    assert epoch.is_complete
+    assert (epoch.accepted_through, epoch.complete_through) == (3, 3)
+
+
+@pytest.mark.parametrize("gone", [[1], [9], [4, 5, 6], [1, 2, 9], [2, 4, 6, 8], list(range(1, 10))])
+async def test_rows_deleted_behind_its_back_are_named_exactly(
+    office: Office, gone: list[int]
+) -> None:
+    await office.take(TILL, *sessions(1, 9))
+    await office.take(Sender(store_id="0043"), *sessions(1, 9))
+    await remove(office, gone)
+
+    ours, theirs = await audited(office)
+
+    assert numbers_in(ours.missing) == gone
+    assert (ours.complete_through, ours.is_complete) == (gone[0] - 1, False)
+    assert theirs.is_complete
+
+
+async def test_refused_and_repeated_events_and_answers_are_accounted_for(office: Office) -> None:
+    await office.take(
+        TILL, session(1, "one"), answer(2, "one"), session(3, "one", occurredAt="yesterday")
+    )
+
+    (epoch,) = await audited(office)
+
+    assert epoch.is_complete
+    assert epoch.rejected == [Range(3, 3)]
+
+
+async def test_what_a_heartbeat_knows_of_and_has_not_come_is_outstanding(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2))
+    await office.hear(TILL, lastSequence=5)
+
+    (epoch,) = await audited(office)
+
+    assert (epoch.outstanding, epoch.missing) == ([Range(3, 5)], [])
+    assert not epoch.is_complete
+
+
+async def test_what_is_no_longer_held_is_a_gap_for_good_and_not_missing(office: Office) -> None:
+    await office.take(TILL, session(4), baseSequence=4)
+
+    (epoch,) = await audited(office)
+
+    assert (epoch.gaps, epoch.missing) == ([Range(1, 3)], [])
+    assert not epoch.is_complete
+
+
+async def test_an_answer_deleted_is_missing_although_its_lost_address_is_noted(
+    office: Office,
+) -> None:
+    """The gap of an erased address stands beside the row, not for it."""
+    await office.take(TILL, session(1, "one"), erased(2, "one"))
+    assert await office.all_rows(NotedGap)
+    answers = table_of(EmailAnswer)
+    await office.database.write(lambda connection: connection.execute(delete(answers)) and None)
+
+    (epoch,) = await audited(office)
+
+    assert epoch.missing == [Range(2, 2)]
+
+
+async def test_one_store_is_audited_alone(office: Office) -> None:
+    for store in ("0042", "0043"):
+        await office.take(Sender(store_id=store), session(1))
+    assert len(await office.all_rows(Agent)) == 2
+
+    assert [epoch.store_id for epoch in await audited(office, "0043")] == ["0043"]
