@@ -9,11 +9,12 @@ got through.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
-from sync.outbox import Judged, Outbox, OutboxEvent, Portion, Window
+from sync.outbox import Judged, Outbox, OutboxEvent, OutboxUnavailable, Portion, Window
 from sync.outcomes import (
     Delivered,
     GoBack,
@@ -29,6 +30,8 @@ PROBE = Portion(events=1, max_bytes=1)
 # What central says about the numbers is followed this often in a pass. More would be a
 # disagreement that no pass can end.
 MOST_CORRECTIONS = 3
+# A stop waits so long, at each of two places, for the disk to take what central has answered.
+LEAVING_SECONDS = 1.0
 _DISAGREEMENT = TryLater(
     Trouble.NO_PROGRESS, "central and this agent do not agree on the next number"
 )
@@ -49,6 +52,14 @@ class Delivery:
     stop: Stop | None = None
 
 
+class CutOff(asyncio.CancelledError):
+    """Delivering a window was cancelled; `known` is what has become of it by then."""
+
+    def __init__(self, known: Delivery) -> None:
+        super().__init__()
+        self.known = known
+
+
 class Transport(Protocol):
     """Carries windows to central in one of the protocols."""
 
@@ -61,7 +72,10 @@ class Transport(Protocol):
         """Whether central may take a repeat for an error, so that attempts are to be noted."""
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
-        """Carry `window` to central; a probe is tried once. Trouble is a value, never raised."""
+        """Carry `window` to central; a probe is tried once. Trouble is a value, never raised.
+
+        Where central's answers so far must not be forgotten, a cancel ends it with `CutOff`.
+        """
 
 
 @dataclass(slots=True)
@@ -96,6 +110,7 @@ async def push_once(
     """Deliver what waits, as far as central takes it; return what was done.
 
     Raises `OutboxUnavailable`; then, and when it is cancelled, nothing unconfirmed is settled.
+    What central had answered before a cancel is.
     """
     return await _Pass(outbox, transport, pace, progress, probing=probing).run()
 
@@ -117,8 +132,7 @@ class _Pass:
                 await self._flow(self.outbox.read)
             await self._settled()
         finally:
-            if self.settling is not None:
-                self.settling.cancel()
+            await self._leave()
         return self.report
 
     def _may_pass_retries_by(self) -> bool:
@@ -161,11 +175,14 @@ class _Pass:
     async def _deliver(self, window: Window) -> Delivery:
         if self.transport.leaves_doubt:
             await self.outbox.note_attempt(window)
-        delivery = await self.transport.deliver(window, probing=self.probing)
+        try:
+            delivery = await self.transport.deliver(window, probing=self.probing)
+        except CutOff as cut:
+            await self._leave()
+            self._begin_settling(window, cut.known)
+            raise
         await self._settled()
-        self.settling = asyncio.ensure_future(
-            self.outbox.settle(window, delivery.judged, delivery.doubtful)
-        )
+        self._begin_settling(window, delivery)
         self._count(delivery.judged)
         return delivery
 
@@ -207,11 +224,26 @@ class _Pass:
         self.report.corrections += 1
         return self.report.corrections <= MOST_CORRECTIONS
 
-    async def _settled(self) -> None:
-        """Wait until what became of the window before is on the disk."""
+    def _begin_settling(self, window: Window, delivery: Delivery) -> None:
+        self.settling = asyncio.ensure_future(
+            self.outbox.settle(window, delivery.judged, delivery.doubtful)
+        )
+
+    async def _leave(self) -> None:
+        """Have what became of the window before on the disk, unless that fails or takes long."""
         settling, self.settling = self.settling, None
         if settling is not None:
-            await settling
+            with contextlib.suppress(OutboxUnavailable, TimeoutError):
+                await asyncio.wait_for(settling, LEAVING_SECONDS)
+
+    async def _settled(self) -> None:
+        """Wait until what became of the window before is on the disk."""
+        if self.settling is None:
+            return
+        # Unlike a bare await, it lets the settling go on when the pass is cancelled: see `_leave`.
+        await asyncio.wait([self.settling])
+        settling, self.settling = self.settling, None
+        settling.result()
 
     def _portion(self) -> Portion:
         return PROBE if self.probing else self.transport.portion

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from sync.outbox import Judged, OutboxEvent, Portion, Window
 from sync.outcomes import Delivered, Hold, Refused, Trouble, TryLater, Verdict
-from sync.push import Delivery
+from sync.push import CutOff, Delivery
 from sync.transports.attempts import Attempts
 from sync.transports.caller import Caller
 from sync.transports.http import Answer
@@ -72,19 +72,19 @@ class ReplayTransport:
         """Carry `window` to central, each session's events in order, sessions in parallel."""
         self._stopped.begin(window.events)
         run = _Run(_lanes(window.events), once=probing)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._max_in_flight, len(run.lanes))):
-                group.create_task(self._work(run))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._max_in_flight, len(run.lanes))):
+                    group.create_task(self._work(run))
+        except asyncio.CancelledError:
+            raise CutOff(run.delivery(window.events)) from None
         if run.judged and run.stop is None:
             self._stopped.others_got_through(window.events)
         if run.stop is not None:
             self._troubles_in_a_row = 0
             if _may_be_the_records(run.stop):
                 self._stopped.pass_by()
-        judged = [
-            Judged(e, run.judged[e.position]) for e in window.events if e.position in run.judged
-        ]
-        return Delivery(judged, run.doubtful(window.events), run.left, run.stop)
+        return run.delivery(window.events)
 
     async def _work(self, run: "_Run") -> None:
         while run.lanes and run.stop is None:
@@ -138,7 +138,11 @@ class ReplayTransport:
         request = request_of(event)
 
         async def ask() -> Verdict | Hold | TryLater:
-            outcome = await self._ask(event, request, in_doubt=run.is_in_doubt(event))
+            try:
+                outcome = await self._ask(event, request, in_doubt=run.is_in_doubt(event))
+            except asyncio.CancelledError:
+                run.opened.add(event.position)
+                raise
             if isinstance(outcome, TryLater) and outcome.is_open:
                 run.opened.add(event.position)
             return outcome
@@ -186,9 +190,11 @@ class _Run:
         """Whether central may have the event from a try before."""
         return event.is_doubtful or event.position in self.opened
 
-    def doubtful(self, events: Sequence[OutboxEvent]) -> list[OutboxEvent]:
-        """Return those of `events` that central may have, without a verdict on them."""
-        return [e for e in events if e.position not in self.judged and self.is_in_doubt(e)]
+    def delivery(self, events: Sequence[OutboxEvent]) -> Delivery:
+        """Return what has become of `events`; in doubt: central may have it, with no verdict."""
+        judged = [Judged(e, self.judged[e.position]) for e in events if e.position in self.judged]
+        doubtful = [e for e in events if e.position not in self.judged and self.is_in_doubt(e)]
+        return Delivery(judged, doubtful, self.left, self.stop)
 
 
 def _may_be_the_records(stop: Hold | TryLater) -> bool:

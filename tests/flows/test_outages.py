@@ -21,6 +21,7 @@ from tests.flows.verdict import judge
 from tests.flows.ways import WAYS, Way, way_to
 
 CUSTOMERS = 30
+MOST_IN_FLIGHT = 8
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 _LOOK_SECONDS = 0.01
 _WAITING = """
@@ -40,6 +41,7 @@ def delivering_to(url: str, protocol: str, token_file: Path | None) -> dict[str,
         "SYNC__BACKOFF_BASE_SECONDS": "0.1",
         "SYNC__BACKOFF_CAP_SECONDS": "0.1",
         "SYNC__BATCH_EVENTS": "10",
+        "SYNC__MAX_IN_FLIGHT": f"{MOST_IN_FLIGHT}",
     }
     if token_file is not None:
         settings |= {"CENTRAL__AUTH__KIND": "bearer", "CENTRAL__AUTH__TOKEN_FILE": str(token_file)}
@@ -105,6 +107,34 @@ async def test_agent_killed_in_mid_pass_goes_on_where_it_was(tmp_path: Path, nam
     assert verdict.is_clean, verdict
     assert verdict.at_central == verdict.acknowledged == 2 * CUSTOMERS
     assert left
+
+
+async def test_what_central_has_answered_is_not_sent_again_after_a_stop_in_mid_window(
+    tmp_path: Path,
+) -> None:
+    """In `replay` central may answer a repeat with an error: only what was on its way is one."""
+    state, ledger = tmp_path / "state", Ledger()
+    async with way_to("replay", tmp_path) as way:
+        await way.door.stop()
+        patient = over(way) | {"LOYALTY_AGENT__SYNC__TIMEOUT_SECONDS": "30"}
+        async with agent_on(state, settings=patient) as child:
+            await trade_at(await child.ready(), ledger, CUSTOMERS)
+            stalled = Stalled()
+            # After the probe, in the first window.
+            way.door.then(lambda serve: serve(), stalled, on="/client")
+            await way.door.start()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await way.door.came(MOST_IN_FLIGHT + 10)
+            child.terminate()
+            await child.ended()
+        stalled.release.set()
+        async with shop_on(way, state, ledger) as shop:
+            await shop.delivered()
+
+        sent = [(request.method, request.path, request.body) for request in way.door.requests]
+        verdict = judge(ledger, way.records())
+    assert verdict.is_clean, verdict
+    assert 1 <= len(sent) - len(set(sent)) <= MOST_IN_FLIGHT
 
 
 async def test_both_ends_killed_in_mid_batch_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from sync.outbox import OutboxUnavailable, Window
 from sync.outcomes import Delivered, GoBack, Hold, HoldReason, Renumber, Trouble, TryLater
-from sync.push import MOST_CORRECTIONS, Delivery, PassReport, push_once
+from sync.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
 from tests.sync.fake_outbox import FakeOutbox
 from tests.sync.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
+from tests.sync.virtual_time import run_in_virtual_time
 
 DOWN = TryLater(Trouble.NO_ANSWER, "silence")
 CUT = TryLater(Trouble.NO_LINE, "no connection")
@@ -288,7 +289,28 @@ async def test_pass_ends_only_when_what_became_of_it_is_on_the_disk(
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_pass_cut_off_before_its_settling_leaves_the_window_waiting(
+def test_pass_cut_off_does_not_wait_for_a_disk_that_hangs(*, leaves_doubt: bool) -> None:
+    async def story() -> None:
+        outbox = FakeOutbox()
+        await outbox.capture_sessions(7)
+        outbox.settling.clear()
+        running = asyncio.ensure_future(push(outbox, FakeTransport(leaves_doubt=leaves_doubt)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+        outbox.settling.set()
+        await asyncio.sleep(0)
+        assert running.cancelled()
+        assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
+        in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().portion)).events]
+        assert in_doubt == [leaves_doubt] * 3
+
+    run_in_virtual_time(story())
+
+
+@pytest.mark.parametrize("leaves_doubt", [False, True])
+async def test_pass_cut_off_before_its_settling_still_settles_what_was_delivered(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     outbox.settling.clear()
@@ -296,12 +318,25 @@ async def test_pass_cut_off_before_its_settling_leaves_the_window_waiting(
     for _ in range(50):
         await asyncio.sleep(0)
     running.cancel()
-    await asyncio.wait([running])
-    outbox.settling.set()
     await asyncio.sleep(0)
-    assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
+    outbox.settling.set()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert set(outbox.waiting).isdisjoint({1, 2, 3})
+
+
+async def test_pass_cut_off_in_mid_window_settles_what_central_had_answered(
+    outbox: FakeOutbox,
+) -> None:
+    def cut_off(window: Window) -> Delivery:
+        judged = takes(window).judged
+        raise CutOff(Delivery(judged[:1], [judged[1].event]))
+
+    with pytest.raises(asyncio.CancelledError):
+        await push(outbox, FakeTransport(cut_off, leaves_doubt=True))
+    assert outbox.waiting == [2, 3, 4, 5, 6, 7]
     in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().portion)).events]
-    assert in_doubt == [leaves_doubt] * 3
+    assert in_doubt == [True, False, False]
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])

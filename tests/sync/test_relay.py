@@ -30,8 +30,10 @@ class Queue:
     def __init__(self, count: int = 0) -> None:
         self.waiting = [event(position) for position in range(1, count + 1)]
         self.trouble: OutboxUnavailable | None = None
+        self.empty = asyncio.Event()
 
     def add(self) -> None:
+        self.empty.clear()
         self.waiting.append(event(max([e.position for e in self.waiting], default=0) + 1))
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
@@ -48,6 +50,8 @@ class Queue:
     async def settle(self, window: Window, judged: Sequence[Judged], doubtful: object = ()) -> None:
         done = {one.event.position for one in judged}
         self.waiting = [one for one in self.waiting if one.position not in done]
+        if not self.waiting:
+            self.empty.set()
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         return False
@@ -126,16 +130,15 @@ async def relaying(
         await asyncio.wait([task])
 
 
-async def is_empty(queue: Queue, central: Central) -> None:
-    while queue.waiting:
-        await central.is_tried()
-        await asyncio.sleep(0)
+async def is_empty(queue: Queue) -> None:
+    async with asyncio.timeout(5):
+        await queue.empty.wait()
 
 
 async def test_what_waits_at_the_start_is_delivered_without_being_asked() -> None:
     queue, central = Queue(25), Central()
     async with relaying(queue, central, Watch()):
-        await is_empty(queue, central)
+        await is_empty(queue)
     assert central.windows == [10, 10, 5]
 
 
@@ -144,7 +147,7 @@ async def test_capture_is_sent_when_it_wakes_the_relay() -> None:
     async with relaying(queue, central, Watch()) as relay:
         queue.add()
         relay.wake()
-        await is_empty(queue, central)
+        await is_empty(queue)
 
 
 async def test_capture_that_comes_during_a_pass_does_not_sit_until_the_next_one() -> None:
@@ -153,7 +156,7 @@ async def test_capture_that_comes_during_a_pass_does_not_sit_until_the_next_one(
         await central.is_tried()
         queue.add()
         relay.wake()
-        await is_empty(queue, central)
+        await is_empty(queue)
 
 
 async def test_captures_do_not_hammer_a_central_that_is_down() -> None:
@@ -196,7 +199,7 @@ async def test_who_asks_during_a_pass_that_fails_gets_another_one_at_once() -> N
             relay.try_now()
 
         central.meanwhile = ask
-        await is_empty(queue, central)
+        await is_empty(queue)
 
 
 async def test_failures_are_counted_from_pass_to_pass_until_something_gets_through() -> None:
@@ -206,7 +209,7 @@ async def test_failures_are_counted_from_pass_to_pass_until_something_gets_throu
         while relay.status.failures < 3:
             await central.is_tried()
         central.says = None
-        await is_empty(queue, central)
+        await is_empty(queue)
         await watch.sees(RelayState.IDLE)
         assert relay.status.failures == 0
 
@@ -217,7 +220,7 @@ async def test_after_a_failure_one_event_goes_first_and_then_the_flood() -> None
     async with relaying(queue, central, watch, wait_seconds=0.001):
         await watch.sees(RelayState.RETRYING)
         central.says = None
-        await is_empty(queue, central)
+        await is_empty(queue)
     begun = central.windows.index(1)
     assert central.windows[0] == 10
     assert central.windows[begun:][-3:] == [1, 10, 1]
@@ -230,7 +233,7 @@ async def test_refused_caller_holds_the_queue_and_is_tried_again_by_itself() -> 
         status = await watch.sees(RelayState.HOLDING)
         assert len(queue.waiting) == 3
         central.says = None
-        await is_empty(queue, central)
+        await is_empty(queue)
     assert (status.trouble, status.http_status) == ("unauthorized", 401)
 
 
@@ -241,7 +244,7 @@ async def test_somebody_who_asks_for_it_does_not_wait_for_the_end_of_a_wait() ->
         await watch.sees(RelayState.RETRYING)
         central.says = None
         relay.try_now()
-        await is_empty(queue, central)
+        await is_empty(queue)
 
 
 async def test_state_stays_the_trouble_until_something_got_through() -> None:
@@ -268,7 +271,7 @@ async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
         assert (relay.totals.passes, relay.totals.failed_passes) == (1, 1)
         queue.trouble, central.fault = None, None
         relay.try_now()
-        await is_empty(queue, central)
+        await is_empty(queue)
 
 
 async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
@@ -277,4 +280,4 @@ async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
         await watch.sees(RelayState.QUIET)
         assert not central.windows
         relay.try_now()
-        await is_empty(queue, central)
+        await is_empty(queue)

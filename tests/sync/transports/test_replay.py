@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sync.outcomes import Delivered, Hold, HoldReason, Refused, Trouble, TryLater
+from sync.push import CutOff
 from sync.transports.caller import Caller
 from sync.transports.learning import SessionKind
 from sync.transports.replay import ReplayTransport
@@ -409,3 +410,19 @@ async def test_a_window_cut_off_leaves_no_task_behind(
     assert delivering.cancelled()
     assert [task for task in asyncio.all_tasks() if "ReplayTransport" in repr(task)] == []
     stalled.release.set()
+
+
+async def test_a_window_cut_off_tells_what_is_delivered_and_what_may_have_arrived(
+    central: ScriptedCentral, caller: Caller
+) -> None:
+    stalled = faults.Stalled()
+    central.then(lambda serve: serve(), stalled)
+    transport = replay_transport(caller, max_in_flight=1)
+    delivering = asyncio.ensure_future(transport.deliver(window(*sessions(1, 3)), probing=False))
+    await stalled.reached.wait()
+    delivering.cancel()
+    with pytest.raises(CutOff) as cut:
+        await delivering
+    stalled.release.set()
+    assert verdicts(cut.value.known) == {1: Delivered()}
+    assert [event.position for event in cut.value.known.doubtful] == [2]
