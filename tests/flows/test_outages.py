@@ -22,6 +22,7 @@ from tests.flows.ways import WAYS, Way, way_to
 
 CUSTOMERS = 30
 MOST_IN_FLIGHT = 8
+ANSWERED = 12
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 _LOOK_SECONDS = 0.01
 _WAITING = """
@@ -120,13 +121,13 @@ async def test_what_central_has_answered_is_not_sent_again_after_a_stop_in_mid_w
         async with agent_on(state, settings=patient) as child:
             await trade_at(await child.ready(), ledger, CUSTOMERS)
             stalled = Stalled()
-            # After the probe, in the first window.
-            way.door.then(lambda serve: serve(), stalled, on="/client")
+            way.door.weather = lambda _: stalled if len(way.door.requests) > ANSWERED else None
             await way.door.start()
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await way.door.came(MOST_IN_FLIGHT + 10)
+                await way.door.came(ANSWERED + MOST_IN_FLIGHT)
             child.terminate()
             await child.ended()
+        way.door.weather = lambda _: None
         stalled.release.set()
         async with shop_on(way, state, ledger) as shop:
             await shop.delivered()
