@@ -53,6 +53,9 @@ def test_port_is_judged_by_who_has_it(found: PortFacts, verdict: Verdict, words:
         ("::1", "127.0.0.1", False),
         ("127.0.0.1", "::", True),
         ("::", "127.0.0.1", True),
+        ("127.0.0.1", "localhost", True),
+        ("::1", "localhost", True),
+        ("127.0.0.2", "localhost", False),
     ],
 )
 def test_listening_socket_is_found_with_its_process(
