@@ -57,7 +57,7 @@ def judge_port(facts: PortFacts) -> Check:
     if any(holder.process == facts.agent for holder in facts.holders):
         return passed(_NAME, f"the agent (process {facts.agent}) has {where}")
     if any(holder.process == _SYSTEMD for holder in facts.holders):
-        return passed(_NAME, f"systemd keeps {where} for the agent")
+        return _judge_kept_by_systemd(where, facts.agent)
     if not facts.holders:
         return _judge_unseen(where, facts.agent)
     by = ", ".join(f"{holder.name} (process {holder.process})" for holder in facts.holders)
@@ -71,6 +71,14 @@ def _judge_free(where: str, agent: int | None) -> Check:
     found = f"an agent runs (process {agent}), and nobody listens on {where}"
     advice = "see that it was started with this configuration; restart it after a change"
     return warning(_NAME, found, advice)
+
+
+def _judge_kept_by_systemd(where: str, agent: int | None) -> Check:
+    if agent is None:
+        return passed(_NAME, f"systemd keeps {where} for the agent")
+    # Whoever sees into systemd sees into the agent as well: it has another socket, or none.
+    found = f"systemd keeps {where}, and not for the agent (process {agent})"
+    return fault(_NAME, found, "see which unit has the port: systemctl list-sockets")
 
 
 def _judge_unseen(where: str, agent: int | None) -> Check:
