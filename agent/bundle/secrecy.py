@@ -13,10 +13,12 @@ from sync.logs import masked
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-_AT = r"(?:@|\uff20|%40|\\u0040|\\x40|&#64;|&commat;|=40)"
+_AT = r"(?:@|\uff20|\ufe6b|%(?:25)*40|\\u0040|\\x40|&#0*64;|&#x0*40;|&commat;|=40)"
 # A local part in quotes may hold blanks (RFC 5321, 4.1.2); whatever else is around an @ goes too.
 _QUOTED_ADDRESS = re.compile(rf'"[^"\n]*"{_AT}\S*', re.IGNORECASE)
-_ADDRESS = re.compile(rf"\S*{_AT}\S*", re.IGNORECASE)
+_SIGN = re.compile(_AT, re.IGNORECASE)
+# Word by word, so that a long one takes no long time.
+_WORD = re.compile(r"\S+")
 # What is shorter stands in any text by chance.
 _SHORTEST_SECRET = 6
 
@@ -39,7 +41,7 @@ class Secrecy:
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
         text = _QUOTED_ADDRESS.sub("[address]", text)
-        return masked(_ADDRESS.sub("[address]", text))
+        return masked(_WORD.sub(_without_address, text))
 
     def clean_all(self, value: Json) -> Json:
         """Return `value` with every text in it, names included, made clean."""
@@ -50,3 +52,7 @@ class Secrecy:
         if isinstance(value, dict):
             return {self.clean(name): self.clean_all(item) for name, item in value.items()}
         return value
+
+
+def _without_address(word: re.Match[str]) -> str:
+    return "[address]" if _SIGN.search(word[0]) else word[0]

@@ -134,7 +134,7 @@ async def _ask_loyalty_api(caller: Caller) -> Heard:
 def _date_in(answer: Answer) -> datetime | None:
     try:
         found = parsedate_to_datetime(answer.headers.get("Date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

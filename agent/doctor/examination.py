@@ -141,7 +141,8 @@ async def _look_along_the_line(
     central, rules = settings.central, line_rules(settings, most_seconds=_REQUEST_SECONDS)
     url = URL(central.url, encoded=True)
     show("the way to head office")
-    yield judge_name(await look_at_name(URL(rules.proxy) if rules.proxy else url))
+    called = URL(rules.proxy) if rules.proxy else url
+    yield judge_name(await look_at_name(called, rules.timeout_seconds))
     reached = await look_at_connection(url, rules)
     yield judge_connection(reached, tools.now())
     show("head office")

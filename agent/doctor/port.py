@@ -15,6 +15,7 @@ _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _SYSTEMD = 1
 _LOCAL, _STATE, _INODE = 1, 3, 9
 _V4_BYTES = 4
+_LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def judge_port(facts: PortFacts) -> Check:
     if any(holder.process == facts.agent for holder in facts.holders):
         return passed(_NAME, f"the agent (process {facts.agent}) has {where}")
     if any(holder.process == _SYSTEMD for holder in facts.holders):
-        return passed(_NAME, f"systemd keeps {where} for the agent")
+        return _judge_kept_by_systemd(where, facts.agent)
     if not facts.holders:
         return _judge_unseen(where, facts.agent)
     by = ", ".join(f"{holder.name} (process {holder.process})" for holder in facts.holders)
@@ -72,6 +73,14 @@ def _judge_free(where: str, agent: int | None) -> Check:
     return warning(_NAME, found, advice)
 
 
+def _judge_kept_by_systemd(where: str, agent: int | None) -> Check:
+    if agent is None:
+        return passed(_NAME, f"systemd keeps {where} for the agent")
+    # Whoever sees into systemd sees into the agent as well: it has another socket, or none.
+    found = f"systemd keeps {where}, and not for the agent (process {agent})"
+    return fault(_NAME, found, "see which unit has the port: systemctl list-sockets")
+
+
 def _judge_unseen(where: str, agent: int | None) -> Check:
     advice = "run this as root to see who"
     if agent is None:
@@ -82,7 +91,7 @@ def _judge_unseen(where: str, agent: int | None) -> Check:
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
     """Give the inode of each listening socket at which such a call would arrive."""
-    wanted = ip_address(host)
+    wanted = _ways_to(host)
     for table in _TABLES:
         try:
             lines = (proc / table).read_text("ascii").splitlines()[1:]
@@ -93,8 +102,14 @@ def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
             if len(fields) <= _INODE or fields[_STATE] != _LISTENING:
                 continue
             address, _, number = fields[_LOCAL].partition(":")
-            if int(number, 16) == port and _is_in_the_way(_address(address), wanted):
+            found = _address(address)
+            if int(number, 16) == port and any(_is_in_the_way(found, way) for way in wanted):
                 yield fields[_INODE]
+
+
+def _ways_to(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
+    """Return the addresses that `host` means: the one name that a setting may give has two."""
+    return _LOCALHOST if host == "localhost" else (ip_address(host),)
 
 
 def _is_in_the_way(found: IPv4Address | IPv6Address, wanted: IPv4Address | IPv6Address) -> bool:

@@ -56,15 +56,17 @@ class Reached:
     certificate: Certificate | None = None
 
 
-async def look_at_name(url: URL) -> Resolved | None:
+async def look_at_name(url: URL, timeout_seconds: float) -> Resolved | None:
     """Resolve the host of `url`; None where it is an address already."""
     host = url.host or ""
     if _is_address(host):
         return None
+    loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, url.port, type=socket.SOCK_STREAM
-        )
+        async with asyncio.timeout(timeout_seconds):
+            found = await loop.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        return Resolved(host, reason=f"no answer within {timeout_seconds:g} s")
     except OSError as error:
         return Resolved(host, reason=error.strerror or str(error))
     return Resolved(host, tuple(dict.fromkeys(str(one[4][0]) for one in found)))

@@ -62,6 +62,10 @@ def judge_units(facts: UnitFacts | None) -> Check:
     if (trouble := _trouble(facts)) is not None:
         found, advice = trouble
         return fault(_NAME, f"{_said(facts)}: {found}", advice)
+    if facts.service.active == "activating":
+        # A fault that comes back never ends it for good (StartLimitIntervalSec=0).
+        advice = f"look again in a minute; if it still starts then, see why: {_LOG}"
+        return warning(_NAME, f"{_said(facts)}: it is being started", advice)
     if facts.socket.is_there and not (facts.socket.starts and facts.socket.active == "active"):
         advice = f"systemctl enable --now {SOCKET}: with it a restart refuses no till"
         return warning(_NAME, _said(facts), advice)

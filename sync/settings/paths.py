@@ -1,5 +1,6 @@
 """Where files and directories named in the configuration lie."""
 
+import os.path
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,13 +30,32 @@ def state_directory(program_name: str, environ: Mapping[str, str]) -> Path:
     return state_home / program_name
 
 
+def credentials_directory(
+    program_name: str, environ: Mapping[str, str], root: Path = Path("/")
+) -> Path | None:
+    """Return where a program's credentials lie; None where there are none.
+
+    `$CREDENTIALS_DIRECTORY` in a service. A command that somebody runs beside the installed
+    service finds what that one was given (systemd.exec(5) has it in `/run/credentials/UNIT`) or,
+    while it is stopped, the files that it is given at its next start.
+    """
+    if given := environ.get("CREDENTIALS_DIRECTORY"):
+        return Path(given)
+    places = (
+        root / f"run/credentials/{program_name}.service",
+        root / f"etc/{program_name}/credentials",
+    )
+    # Of a place that this user may not see there is nothing to be had either.
+    return next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112 - Path.is_dir raises there
+
+
 def place_files(
     layer: Layer, base: Path, environ: Mapping[str, str], mistakes: list[Mistake]
 ) -> None:
     """Make the paths in `layer` start at `base`, and find those named as `credential:NAME`.
 
-    Such a name means a file in `$CREDENTIALS_DIRECTORY`, where systemd puts a service's
-    credentials. Values that are no text are left to the check of the settings' types.
+    Such a name means a file in `credentials_directory`. Values that are no text are left to
+    the check of the settings' types.
     """
     for path, field in known_settings(layer.model).items():
         if not is_path(field) or not (text := _text_at(layer.tree, path)):
@@ -53,8 +73,8 @@ def place_files(
 def _credential(
     layer: Layer, path: SettingPath, name: str, environ: Mapping[str, str]
 ) -> Path | Mistake:
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    if not directory:
+    directory = credentials_directory(layer.model.program_name, environ)
+    if directory is None:
         return layer.mistake(
             path,
             f'"{_CREDENTIAL}..." needs $CREDENTIALS_DIRECTORY, which systemd sets for a service'
@@ -62,7 +82,7 @@ def _credential(
         )
     if not name or "/" in name or name in {".", ".."}:
         return layer.mistake(path, f'expected "{_CREDENTIAL}" and the name of one credential')
-    return Path(directory) / name
+    return directory / name
 
 
 def _text_at(tree: Mapping[str, object], path: SettingPath) -> str:

@@ -165,7 +165,10 @@ async def test_clock_is_compared_with_the_date_of_any_answer(
     assert await asked_for_its_clock(central) == timedelta(hours=3)
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 2026"])
+@pytest.mark.parametrize(
+    "date",
+    ["", "yesterday", "Mon, 99 Foo 2026", "Sun, 06 Nov 99999999999999999999 08:49:37 GMT"],
+)
 async def test_date_that_is_none_tells_nothing(central: ScriptedCentral, date: str) -> None:
     central.then(says(Answer(200, headers={"Date": date})))
 

@@ -28,6 +28,7 @@ def facts(*holders: Holder, taken: bool, agent: int | None = None, port: int = 8
         (facts(AGENT, taken=True, agent=4711), Verdict.PASS, "the agent (process 4711)"),
         (facts(SYSTEMD, AGENT, taken=True, agent=4711), Verdict.PASS, "the agent"),
         (facts(SYSTEMD, taken=True), Verdict.PASS, "systemd"),
+        (facts(SYSTEMD, taken=True, agent=4711), Verdict.FAULT, "not for the agent"),
         (facts(OTHER, taken=True), Verdict.FAULT, "held by nginx (process 99)"),
         (facts(OTHER, taken=True, agent=4711), Verdict.FAULT, "not by the agent"),
         (facts(taken=True), Verdict.WARNING, "another user"),
@@ -53,6 +54,9 @@ def test_port_is_judged_by_who_has_it(found: PortFacts, verdict: Verdict, words:
         ("::1", "127.0.0.1", False),
         ("127.0.0.1", "::", True),
         ("::", "127.0.0.1", True),
+        ("127.0.0.1", "localhost", True),
+        ("::1", "localhost", True),
+        ("127.0.0.2", "localhost", False),
     ],
 )
 def test_listening_socket_is_found_with_its_process(

@@ -215,7 +215,7 @@ async def test_certificate_files_that_cannot_be_used_are_a_fault(tmp_path: Path)
 
 
 async def test_name_of_this_machine_is_resolved() -> None:
-    resolved = await look_at_name(URL("https://localhost:443"))
+    resolved = await look_at_name(URL("https://localhost:443"), 10)
 
     assert resolved is not None
     assert "127.0.0.1" in resolved.addresses
@@ -223,7 +223,14 @@ async def test_name_of_this_machine_is_resolved() -> None:
 
 
 async def test_address_needs_no_name_server() -> None:
-    assert judge_name(await look_at_name(URL("https://[::1]:443"))).verdict is Verdict.PASS
+    assert judge_name(await look_at_name(URL("https://[::1]:443"), 10)).verdict is Verdict.PASS
+
+
+async def test_name_server_that_does_not_answer_is_not_waited_for() -> None:
+    resolved = await look_at_name(URL("https://localhost:443"), 0)
+
+    assert judge_name(resolved).verdict is Verdict.FAULT
+    assert "no answer within 0 s" in judge_name(resolved).found
 
 
 def test_name_that_nobody_knows_is_a_fault() -> None:

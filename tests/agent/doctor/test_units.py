@@ -23,7 +23,7 @@ GONE = UnitState("not-found", "inactive")
     [
         (ON, ON, Verdict.PASS, ""),
         (ON, GONE, Verdict.PASS, ""),
-        (UnitState("enabled", "activating"), ON, Verdict.PASS, ""),
+        (UnitState("enabled", "activating"), ON, Verdict.WARNING, "journalctl -u loyalty-agent"),
         (UnitState("enabled", "inactive"), ON, Verdict.PASS, ""),
         (GONE, GONE, Verdict.WARNING, "install the package"),
         (UnitState("", "unknown"), UnitState("", "unknown"), Verdict.WARNING, "install"),
