@@ -38,6 +38,19 @@ class PostgresqlServer:
         await connection.close()
         return self.url(name)
 
+    async def owner_with_password(self, url: str, password: str) -> str:
+        """Give the database at `url` an owner who needs a password; return the URL for it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        connection = await asyncpg.connect(self._server.get_uri())
+        await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        await connection.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+        await connection.close()
+        rules = self._server.pgdata / "pg_hba.conf"
+        rules.write_text(f"local all {name} scram-sha-256\n{rules.read_text()}")
+        await self.crash()
+        await self.start()
+        return url.replace("postgres:@", f"{name}@")
+
     async def crash(self) -> None:
         """End it without a checkpoint, and all connections with it."""
         process = self._server.get_postmaster_info().process
