@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from sync.settings.kinds import (
     Directory,
@@ -23,6 +25,7 @@ from sync.settings.tree import SettingsTree
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"
+_HIGHEST_PORT = 65_535
 
 
 class ServerSettings(Section):
@@ -46,6 +49,9 @@ class DatabaseSettings(Section):
     """Which database the ledger is kept in."""
 
     url: Text = Field("", description="empty: SQLite in the storage directory")
+    password_file: OptionalFile = Field(
+        None, description="file with the password of the URL's user, where the server wants one"
+    )
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -53,6 +59,17 @@ class DatabaseSettings(Section):
             file = f"with a whole path, such as {SQLITE}/srv/hq.db"
             server = f"of a server, such as {POSTGRESQL}user@host/database"
             raise contradiction({"url": f'expected a URL {file}, or {server}, or ""'})
+        if self.url.startswith(POSTGRESQL) and not _names_a_server(self.url):
+            wrong = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
+            raise contradiction({"url": wrong})
+        return self
+
+    @model_validator(mode="after")
+    def _password_is_of_a_server(self) -> Self:
+        if self.password_file and not self.url.startswith(POSTGRESQL):
+            raise contradiction({"password_file": "also needs database.url of a server"})
+        if self.password_file and make_url(self.url).password is not None:
+            raise contradiction({"password_file": "leave it out, or the password in database.url"})
         return self
 
 
@@ -117,6 +134,14 @@ class Settings(SettingsTree):
         if self.database.url:
             return Path(self.database.url.removeprefix(SQLITE))
         return self.storage.directory / DATABASE_FILE
+
+
+def _names_a_server(url: str) -> bool:
+    try:
+        port = make_url(url).port
+    except (ValueError, ArgumentError):
+        return False
+    return port is None or 1 <= port <= _HIGHEST_PORT
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -40,10 +40,16 @@ _SILENT_SECONDS = 15
 
 
 class Postgresql:
-    """A database on a server, from `open` to `close`."""
+    """A database on a server, from `open` to `close`.
 
-    def __init__(self, url: str) -> None:
+    With neither a `password` nor one in the URL the driver looks for one as psql does:
+    PGPASSWORD, then the file that PGPASSFILE names, then ~/.pgpass.
+    """
+
+    def __init__(self, url: str, password: str | None = None) -> None:
         self._url = make_url(url)
+        if password is not None:
+            self._url = self._url.set(password=password)
         self._connections = create_async_engine(
             self._url,
             pool_size=_CONNECTIONS,

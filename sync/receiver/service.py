@@ -124,7 +124,10 @@ def _database(settings: Settings) -> Database:
     # Its driver is not loaded where nobody needs it.
     from sync.receiver.postgresql import Postgresql  # noqa: PLC0415 - see above
 
-    return Postgresql(settings.database.url)
+    file = settings.database.password_file
+    return Postgresql(
+        settings.database.url, read_secret(file, "database.password_file") if file else None
+    )
 
 
 def _context(

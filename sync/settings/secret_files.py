@@ -13,7 +13,7 @@ from sync.settings.tree import SettingsTree
 
 _MAX_SECRET_BYTES = 65_536
 _ONE_LINE_SECRETS = frozenset(
-    {"token_file", "header_value_file", "client_secret_file", "admin_token_file"}
+    {"token_file", "header_value_file", "client_secret_file", "admin_token_file", "password_file"}
 )
 _MADE_IF_ABSENT = ("storage", "encryption_key_file")
 _CERTIFICATE, _KEY = "_cert_file", "_key_file"

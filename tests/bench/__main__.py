@@ -1,4 +1,4 @@
-"""Changes when the benches' command line changes: `python -m tests.bench capture|start|drain`."""
+"""Changes when the benches' command line changes: see `--help` of `python -m tests.bench`."""
 
 import argparse
 import asyncio
@@ -17,6 +17,8 @@ from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
 from tests.bench.progress import Progress
+from tests.bench.receiver import Plan as ReceiverPlan
+from tests.bench.receiver import measure_receiver
 from tests.bench.servers import Kind, ServerError
 from tests.bench.start import BACKLOG, measure_start
 
@@ -45,7 +47,11 @@ def arguments() -> argparse.Namespace:
     drain.add_argument("--replayed", type=positive, default=20_000, help="one by one")
     drain.add_argument("--rounds", type=positive, default=3)
     drain.set_defaults(run=run_drain)
-    for bench in (capture, start, drain):
+    receiver = benches.add_parser("receiver", help="batches into PostgreSQL at head office")
+    receiver.add_argument("--batches", type=positive, default=25, help="of each of eight agents")
+    receiver.add_argument("--rounds", type=positive, default=3)
+    receiver.set_defaults(run=run_receiver)
+    for bench in (capture, start, drain, receiver):
         bench.add_argument(
             "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
         )
@@ -98,6 +104,14 @@ def run_drain(options: argparse.Namespace) -> int:
         describe(directory)
         plan = DrainPlan(options.events, options.replayed, options.rounds)
         asyncio.run(measure_drain(directory, plan))
+    return FINE
+
+
+def run_receiver(options: argparse.Namespace) -> int:
+    """Measure head office on PostgreSQL, and print."""
+    with scratch(options.directory) as directory:
+        describe(directory)
+        asyncio.run(measure_receiver(directory, ReceiverPlan(options.batches, options.rounds)))
     return FINE
 
 

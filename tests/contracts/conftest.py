@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ from sync.receiver.database import Database
 from sync.receiver.postgresql import Postgresql
 from sync.receiver.sqlite_file import SqliteFile
 from tests.contracts.office import Office
-from tests.head_office.postgresql import PostgresqlServer, started_server
+from tests.head_office.postgresql import PostgresqlServer
 
 _FILE = "hq.db"
 
@@ -35,12 +35,6 @@ async def on_postgresql(server: PostgresqlServer) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
-
-
-@pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
-    with started_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

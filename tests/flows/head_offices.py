@@ -4,10 +4,12 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from sync.wire import EventType
 from tests.central import Record, ScriptedCentral
 from tests.flows.verdict import AtCentral
+from tests.head_office.postgresql import rows_at
 from tests.till.wire import Kind
 
 _KINDS = {EventType.SESSION_STARTED: Kind.SESSION, EventType.EMAIL_ANSWERED: Kind.EMAIL}
@@ -28,16 +30,26 @@ def records_of(central: ScriptedCentral) -> list[AtCentral]:
 def records_in(database: Path) -> list[AtCentral]:
     """Return what the receiver's SQLite database holds, in the order of epoch and sequence."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(_RECEIVED).fetchall()
-    return [
-        AtCentral(
-            _KINDS[EventType(kind)],
-            correlation_id,
-            body.encode() if status is None else (status, address),
-            f"{epoch}/{sequence}",
-        )
-        for kind, correlation_id, body, status, address, epoch, sequence in rows
-    ]
+        return [_received(*row) for row in connection.execute(_RECEIVED)]
+
+
+async def records_at(url: str) -> list[AtCentral]:
+    """Return what the receiver's PostgreSQL database holds, in the order of epoch and sequence."""
+    rows: list[tuple[Any, ...]] = await rows_at(url, _RECEIVED)
+    return [_received(*row) for row in rows]
+
+
+def _received(
+    kind: str,
+    correlation_id: str,
+    body: str,
+    status: str | None,
+    address: str | None,
+    epoch: str,
+    sequence: int,
+) -> AtCentral:
+    content: object = body.encode() if status is None else (status, address)
+    return AtCentral(_KINDS[EventType(kind)], correlation_id, content, f"{epoch}/{sequence}")
 
 
 def _scripted(record: Record) -> AtCentral:

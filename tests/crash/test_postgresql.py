@@ -1,0 +1,102 @@
+"""Receivers side by side on PostgreSQL: the server goes down under load, a receiver is killed."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from sync.receiver.postgresql import Postgresql
+from tests.head_office.load import Feeder, feeders_on, findings, kept_at, rush
+from tests.head_office.postgresql import PostgresqlServer
+from tests.head_office.process import HeadOffice, head_office_on
+from tests.head_office.sender import Sender
+
+SEED = int(os.environ.get("CRASH_SEED", "20250109"))
+ROUNDS = 10
+STOP_SECONDS = 5.0
+SENDERS = [Sender("0042", "till-1"), Sender("0042", "till-2"), Sender("0043", "till-1")]
+
+
+class Trouble:
+    """Agents that send by two receivers at once, each agent by both; and what is done to these."""
+
+    def __init__(self, server: PostgresqlServer, url: str, feeders: list[Feeder]) -> None:
+        self._server = server
+        self._url = url
+        self._feeders = feeders
+        self._twins = [Feeder(one.sender, one.token, random.Random(SEED)) for one in feeders]
+
+    async def crash_the_server(self, first: HeadOffice, second: HeadOffice) -> list[list[str]]:
+        """Crash the database under load, and start it; return how each agent was put off."""
+        loads = [
+            rush(self._feeders, await first.port()),
+            rush(self._twins, await second.port()),
+        ]
+        for load in loads:
+            await load.any_acknowledged.wait()
+        await self._server.crash()
+        for load in loads:
+            await load.over()
+        await self._server.start()
+        return [one.put_off for one in (*self._feeders, *self._twins)]
+
+    async def kill_one_of(self, first: HeadOffice, second: HeadOffice) -> int:
+        """Kill the first receiver under load and stop the second; return its exit code."""
+        loads = [
+            rush(self._feeders, await first.port()),
+            rush(self._twins, await second.port()),
+        ]
+        for load in loads:
+            await load.any_acknowledged.wait()
+        first.kill()
+        await loads[0].over()
+        second.terminate()
+        exit_code = await second.ended(STOP_SECONDS)
+        await loads[1].over()
+        return exit_code
+
+    async def findings(self) -> list[str]:
+        """Hold what the agents were promised against the tables."""
+        return findings([*self._feeders, *self._twins], await kept_at(self._url))
+
+
+async def trouble_on(server: PostgresqlServer) -> tuple[Trouble, str]:
+    """Enroll the agents in a database of their own; return its URL as well."""
+    print(f"CRASH_SEED={SEED}")
+    url = await server.new_database()
+    feeders = await feeders_on(Postgresql(url), SENDERS, random.Random(SEED))
+    return Trouble(server, url, feeders), url
+
+
+async def test_a_crash_of_the_server_under_load_loses_and_doubles_nothing(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    """Each agent is told when to come again, and then served on connections that are new."""
+    trouble, url = await trouble_on(postgresql_server)
+    async with (
+        head_office_on(tmp_path / "first", database=url) as first,
+        head_office_on(tmp_path / "second", database=url) as second,
+    ):
+        put_off = await trouble.crash_the_server(first, second)
+        exit_code = await trouble.kill_one_of(first, second)
+
+    assert await trouble.findings() == []
+    assert put_off == [["5"]] * 2 * len(SENDERS)
+    assert exit_code == 0
+
+
+@pytest.mark.campaign
+async def test_many_crashes_of_the_server_and_of_receivers_lose_and_double_nothing(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    trouble, url = await trouble_on(postgresql_server)
+    for _ in range(ROUNDS):
+        async with (
+            head_office_on(tmp_path / "first", database=url) as first,
+            head_office_on(tmp_path / "second", database=url) as second,
+        ):
+            await trouble.crash_the_server(first, second)
+            await trouble.kill_one_of(first, second)
+
+    assert await trouble.findings() == []

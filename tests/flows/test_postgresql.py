@@ -1,0 +1,60 @@
+"""From the tills to head office on PostgreSQL, while its database and the receiver go down."""
+
+import asyncio
+import random
+from pathlib import Path
+
+from agent.drill.parts import free_port
+from sync.receiver.postgresql import Postgresql
+from tests.flows.head_offices import records_at
+from tests.flows.receivers import STORE, TILL, keep_token
+from tests.flows.shop import PATIENCE_SECONDS, shop_at
+from tests.flows.verdict import judge
+from tests.head_office.load import feeders_on
+from tests.head_office.postgresql import PostgresqlServer
+from tests.head_office.process import head_office_on
+from tests.head_office.sender import Sender
+
+CUSTOMERS = 300
+_LOOK_SECONDS = 0.02
+
+
+async def token_for_shop(url: str, file: Path) -> Path:
+    """Enroll the shop's agent; return the file with its token."""
+    (feeder,) = await feeders_on(Postgresql(url), [Sender(STORE, TILL)], random.Random(1))
+    return keep_token(file, feeder.token)
+
+
+async def until_more(url: str, than: int) -> int:
+    """Wait until head office has more records than so many; return how many."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            if (count := len(await records_at(url))) > than:
+                return count
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def test_database_restarted_and_receiver_killed_under_load_lose_and_double_nothing(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    url, port = await postgresql_server.new_database(), free_port()
+    token_file = await token_for_shop(url, tmp_path / "token")
+    central = f"http://127.0.0.1:{port}"
+    async with shop_at(tmp_path / "state", central, "batch", token_file=token_file) as shop:
+        async with head_office_on(tmp_path / "hq", database=url, port=port) as office:
+            await office.port()
+            trading = asyncio.ensure_future(shop.trade(CUSTOMERS))
+            await until_more(url, than=0)
+            await postgresql_server.crash()
+            await trading
+            await postgresql_server.start()
+            before = len(await records_at(url))
+            await until_more(url, than=before)
+            office.kill()
+            await shop.trade(1)
+        async with head_office_on(tmp_path / "hq", database=url, port=port):
+            await shop.delivered()
+
+    verdict = judge(shop.ledger, await records_at(url))
+    assert verdict.is_clean, verdict
+    assert verdict.at_central == 2 * (CUSTOMERS + 1)

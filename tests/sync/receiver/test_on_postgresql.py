@@ -1,0 +1,69 @@
+"""Receivers on one PostgreSQL server: a server that goes away, tokens, a password."""
+
+from pathlib import Path
+
+import pytest
+
+from sync.receiver.database import DatabaseUnavailableError
+from tests.agent.raw_http import Answer
+from tests.head_office.postgresql import PostgresqlServer
+from tests.head_office.receiver import receiver_under_test, settings_in
+from tests.head_office.sender import Sender, session
+
+
+def told(answer: Answer) -> tuple[int, str | None]:
+    """Return the status, and when to come again."""
+    return answer.status, dict(answer.headers).get("Retry-After")
+
+
+async def test_while_the_server_is_away_agents_are_put_off_and_then_served_again(
+    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+) -> None:
+    url = await postgresql_server.new_database()
+    async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
+        await receiver.enroll(till)
+        before = await receiver.send(till, session(1))
+        await postgresql_server.crash()
+        away = await receiver.send(till, session(2)), await receiver.get("/readyz")
+        alive = await receiver.get("/healthz")
+        await postgresql_server.start()
+        after = await receiver.send(till, session(2))
+
+    assert [told(answer) for answer in (before, *away, alive, after)] == [
+        (200, None),
+        (503, "5"),
+        (503, "5"),
+        (200, None),
+        (200, None),
+    ]
+
+
+async def test_token_of_another_process_counts_with_the_next_request(
+    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+) -> None:
+    settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
+    async with receiver_under_test(settings) as first, receiver_under_test(settings) as second:
+        second.tokens = {(till.store_id, till.till_id): await first.enroll(till)}
+        new = await second.beat(till)
+        await first.enroll(till)
+        both = await second.beat(till), await first.beat(till)
+        old = await second.beat(till)
+
+    assert [answer.status for answer in (new, *both, old)] == [200, 200, 200, 401]
+
+
+async def test_password_comes_from_its_file(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    database = await postgresql_server.new_database()
+    url = await postgresql_server.owner_with_password(database, "correct horse")
+    file = tmp_path / "password"
+    file.write_text("correct horse\n")
+    database_section = {"url": url, "password_file": str(file)}
+    async with receiver_under_test(settings_in(tmp_path, database=database_section)) as receiver:
+        ready = await receiver.get("/readyz")
+
+    with pytest.raises(DatabaseUnavailableError):
+        async with receiver_under_test(settings_in(tmp_path, database={"url": url})):
+            pass
+    assert ready.status == 200
