@@ -117,6 +117,7 @@ async def test_a_purge_leaves_the_queue_and_says_where_it_is(
     await capture(service, ledger, 10)
     said = service.machine.run("dpkg", "--purge", "loyalty-agent")
     assert "/var/lib/loyalty-agent was left as it is" in said
+    assert not (service.machine.root / "etc/loyalty-agent").exists()
     service.install(packages.this)
     await capture(service, ledger, 1)
     findings = ledger.compare(service.state)
