@@ -30,8 +30,9 @@ PROBE = Portion(events=1, max_bytes=1)
 # What central says about the numbers is followed this often in a pass. More would be a
 # disagreement that no pass can end.
 MOST_CORRECTIONS = 3
-# A stop waits so long, at each of two places, for the disk to take what central has answered.
-LEAVING_SECONDS = 1.0
+# A stop waits so long, at each of two places, for the disk to take what central has answered:
+# with what the server takes before (`Door`, ANSWER_SECONDS) it is over within 5 s.
+LEAVING_SECONDS = 0.5
 _DISAGREEMENT = TryLater(
     Trouble.NO_PROGRESS, "central and this agent do not agree on the next number"
 )
