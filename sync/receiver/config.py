@@ -62,14 +62,14 @@ class DatabaseSettings(Section):
         if self.url.startswith(POSTGRESQL) and not _names_a_server(self.url):
             wrong = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
             raise contradiction({"url": wrong})
+        if self.url.startswith(POSTGRESQL) and _holds_a_password(self.url):
+            raise contradiction({"url": "put its password into a file: database.password_file"})
         return self
 
     @model_validator(mode="after")
     def _password_is_of_a_server(self) -> Self:
         if self.password_file and not self.url.startswith(POSTGRESQL):
             raise contradiction({"password_file": "also needs database.url of a server"})
-        if self.password_file and make_url(self.url).password is not None:
-            raise contradiction({"password_file": "leave it out, or the password in database.url"})
         return self
 
 
@@ -124,7 +124,7 @@ class Settings(SettingsTree):
         """What a person is told the database is: its file, or its URL without what is secret."""
         if not self.is_on_postgresql:
             return str(self.database_path)
-        # Neither user and password nor options, among which a password can stand as well.
+        # Without user and options: what is told goes into the log.
         where = self.database.url.removeprefix(POSTGRESQL).partition("?")[0]
         return POSTGRESQL + where.rpartition("@")[2]
 
@@ -142,6 +142,11 @@ def _names_a_server(url: str) -> bool:
     except (ValueError, ArgumentError):
         return False
     return port is None or 1 <= port <= _HIGHEST_PORT
+
+
+def _holds_a_password(url: str) -> bool:
+    parts = make_url(url)
+    return bool(parts.password) or "password" in parts.query
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -42,8 +42,8 @@ _SILENT_SECONDS = 15
 class Postgresql:
     """A database on a server, from `open` to `close`.
 
-    With neither a `password` nor one in the URL the driver looks for one as psql does:
-    PGPASSWORD, then the file that PGPASSFILE names, then ~/.pgpass.
+    Without a `password` the driver looks for one as psql does: in the file that PGPASSFILE
+    names, or ~/.pgpass.
     """
 
     def __init__(self, url: str, password: str | None = None) -> None:

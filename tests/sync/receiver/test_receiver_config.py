@@ -77,8 +77,12 @@ def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
         ("database.url = 'postgresql+asyncpg://hq:99999/hq'", "and a port from 1 to 65535"),
         ("database.password_file = '/p'", "password_file: also needs database.url of a server"),
         (
-            "database.url = 'postgresql+asyncpg://a:b@hq/hq'\ndatabase.password_file = '/p'",
-            "leave it out, or the password in database.url",
+            "database.url = 'postgresql+asyncpg://a:b@hq/hq'",
+            "database.url: put its password into a file: database.password_file",
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://hq/hq?password=b'",
+            "database.url: put its password into a file: database.password_file",
         ),
     ],
 )
@@ -125,6 +129,8 @@ def test_half_a_pair_of_tls_files_is_told(tmp_path: Path, text: str, told: str) 
         "[database]\nurl = 'postgresql://clerk:s3cret@db.example/hq'",
         "[database]\nurl = ['postgresql://clerk:s3cret@db.example/hq']",
         "[database]\npassword = 's3cret'",
+        "[database]\nurl = 'postgresql+asyncpg://clerk:s3cret@db.example/hq'",
+        "[database]\nurl = 'postgresql+asyncpg://db.example/hq?password=s3cret'",
     ],
 )
 def test_what_could_be_a_secret_is_never_repeated(tmp_path: Path, text: str) -> None:
