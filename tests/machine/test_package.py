@@ -3,15 +3,14 @@
 import pytest
 
 from tests.crash.ledger import Ledger
+from tests.machine.load import TILLS, assert_no_till_noticed, tills_at_work
 from tests.machine.machine import Machine
 from tests.machine.packages import LATER_REVISION, LATER_VERSION, Packages
 from tests.machine.service import HOST, PORT, UNIT, Service
 from tests.till.load import Crowd
-from tests.till.passers import Passers
 
 pytestmark = pytest.mark.machine
 CUSTOMERS = 5_000
-TILLS = 8
 
 
 async def capture(service: Service, ledger: Ledger, customers: int) -> None:
@@ -91,23 +90,14 @@ async def test_an_upgrade_under_load_turns_nobody_away(
     service: Service, packages: Packages
 ) -> None:
     ledger = Ledger()
-    await service.is_active()
-    with service.machine.network():
-        passers = Passers(HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse)
-        passers.come(TILLS)
-        await ledger.any_acknowledged.wait()
+    async with tills_at_work(service, ledger) as passers:
         await service.in_background(service.install, packages.later)
         await service.in_background(service.install, packages.this)
-        await passers.leave()
     print(
         f"two upgrades, {len(ledger.acknowledged)} acknowledged,"
         f" longest wait {passers.longest_wait_seconds:.2f} s"
     )
-    assert passers.turned_away == []
-    assert passers.cut_off == []
-    assert ledger.refused == []
-    findings = ledger.compare(service.state)
-    assert not findings, findings
+    assert_no_till_noticed(service, ledger, passers)
 
 
 async def test_a_purge_leaves_the_queue_and_says_where_it_is(

@@ -8,11 +8,10 @@ import pytest
 
 from tests.crash.faults import injected
 from tests.crash.ledger import Ledger
-from tests.machine.service import HOST, PORT, UNIT, Service
-from tests.till.passers import Passers
+from tests.machine.load import assert_no_till_noticed, tills_at_work
+from tests.machine.service import UNIT, Service
 
 pytestmark = pytest.mark.machine
-TILLS = 8
 RESTARTS = 5
 ACKNOWLEDGED_BETWEEN = 300
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
@@ -30,38 +29,25 @@ async def test_a_restart_under_load_refuses_not_one_connection_and_loses_nothing
     service: Service,
 ) -> None:
     ledger = Ledger()
-    await service.is_active()
-    with service.machine.network():
-        passers = Passers(HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse)
-        passers.come(TILLS)
+    async with tills_at_work(service, ledger) as passers:
         for _ in range(RESTARTS):
             await served_some(ledger)
             await service.in_background(service.machine.run, "systemctl", "restart", UNIT)
         await served_some(ledger)
-        await passers.leave()
     print(
         f"{RESTARTS} restarts, {len(ledger.acknowledged)} acknowledged,"
         f" longest wait {passers.longest_wait_seconds:.2f} s"
     )
-    assert passers.turned_away == []
-    assert passers.cut_off == []
-    assert ledger.refused == []
-    findings = ledger.compare(service.state)
-    assert not findings, findings
+    assert_no_till_noticed(service, ledger, passers)
 
 
 async def test_a_killed_service_is_started_anew_and_has_what_it_acknowledged(
     service: Service,
 ) -> None:
     ledger = Ledger()
-    await service.is_active()
-    with service.machine.network():
-        passers = Passers(HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse)
-        passers.come(TILLS)
-        await ledger.any_acknowledged.wait()
+    async with tills_at_work(service, ledger) as passers:
         os.kill(service.pid(), signal.SIGKILL)
         await service.is_restarted(1)
-        await passers.leave()
     print(f"killed, longest wait {passers.longest_wait_seconds:.2f} s")
     assert passers.turned_away == []
     findings = ledger.compare(service.state)
