@@ -10,7 +10,7 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,16 +58,16 @@ def run_receiver(settings: Settings) -> int:
     return 0
 
 
-def enroll(settings: Settings, name: AgentName) -> str:
-    """Return a new token for an agent. Raises `OSError` or `SQLAlchemyError`."""
+def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+    """Return a new token for each agent, or for none. Raises `OSError` or `SQLAlchemyError`."""
     os.umask(0o077)
-    return asyncio.run(_enroll(settings, name))
+    return asyncio.run(_enroll(settings, names))
 
 
-async def _enroll(settings: Settings, name: AgentName) -> str:
+async def _enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
     async with open_database(settings) as database:
-        secret = secrets.token_bytes(_SECRET_BYTES)
-        return await Enrolment(database).enroll(name, secret, _now())
+        new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
+        return await Enrolment(database).enroll_all(new, _now())
 
 
 async def _run(settings: Settings) -> None:

@@ -4,13 +4,11 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli import completeness
+from sync.receiver.cli import completeness, enrolment
 from sync.receiver.cli.arguments import (
     NAME,
     ConfigFile,
-    checked_name,
     settings_of,
-    unusable_database_ends_it,
     wrong_configuration_ends_it,
 )
 
@@ -69,24 +67,5 @@ def serve(context: typer.Context, config: ConfigFile = None) -> None:
         raise SystemExit(run_receiver(settings))
 
 
-@app.command()
-def enroll(
-    context: typer.Context,
-    store_id: Annotated[str, typer.Argument(help="The store's name.")],
-    till_id: Annotated[str, typer.Argument(help="The POS machine's name in the store.")],
-    config: ConfigFile = None,
-) -> None:
-    """Print a new token for the agent on a POS machine.
-
-    A token that it had before ends when the new one is first used.
-    """
-    settings = settings_of(context, config)
-    from sync.receiver.service import enroll as enroll_agent  # noqa: PLC0415 - keeps --help quick
-    from sync.receiver.tokens import AgentName  # noqa: PLC0415 - as above
-
-    name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
-    with unusable_database_ends_it(settings):
-        typer.echo(enroll_agent(settings, name))
-
-
+app.command("enroll")(enrolment.enroll)
 app.command("completeness")(completeness.completeness)
