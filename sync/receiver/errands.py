@@ -3,13 +3,18 @@
 import asyncio
 import errno
 import os
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from sync.receiver.audit_report import Audits, Sums
 from sync.receiver.completeness import EpochCompleteness, audit
 from sync.receiver.config import Settings
 from sync.receiver.database import Database
+from sync.receiver.forget import Changes, forget
+from sync.receiver.forgotten import Address
 from sync.receiver.service import open_database
 
 
@@ -49,6 +54,29 @@ def audit_as_json(
         return sums
 
     return asyncio.run(run())
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was changed, and the copies of older files that were not looked into."""
+
+    changes: Changes
+    copies: list[Path]
+
+
+def forget_address(settings: Settings, address: Address) -> Forgotten:
+    """Erase an address everywhere. Raises `OSError` or `SQLAlchemyError`; then it may be left."""
+
+    async def run() -> Changes:
+        async with existing_ledger(settings) as database:
+            changes = await forget(database, address, lambda: uuid.uuid4().hex)
+            await database.scrub()
+        return changes
+
+    changes = asyncio.run(run())
+    path = settings.database_path
+    copies = [] if settings.is_on_postgresql else sorted(path.parent.glob(f"{path.name}.before-*"))
+    return Forgotten(changes, copies)
 
 
 @asynccontextmanager
