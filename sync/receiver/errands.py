@@ -13,6 +13,8 @@ from sync.receiver.audit_report import Audits, Sums
 from sync.receiver.completeness import EpochCompleteness, audit
 from sync.receiver.config import Settings
 from sync.receiver.database import Database
+from sync.receiver.export.selection import Selection
+from sync.receiver.export.sink import RowWriter
 from sync.receiver.forget import Changes, forget
 from sync.receiver.forgotten import Address
 from sync.receiver.service import open_database
@@ -77,6 +79,23 @@ def forget_address(settings: Settings, address: Address) -> Forgotten:
     path = settings.database_path
     copies = [] if settings.is_on_postgresql else sorted(path.parent.glob(f"{path.name}.before-*"))
     return Forgotten(changes, copies)
+
+
+def export_table(
+    settings: Settings,
+    selection: Selection,
+    writer: RowWriter,
+    show: Callable[[int, str], object],
+) -> None:
+    """Write the rows of a selection; show how many more there are and of which store."""
+
+    async def run() -> None:
+        async with existing_ledger(settings) as database:
+            async for rows in selection.pages(database):
+                writer.write(rows)
+                show(len(rows), rows[-1]["store_id"])
+
+    asyncio.run(run())
 
 
 @asynccontextmanager

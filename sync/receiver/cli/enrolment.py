@@ -1,10 +1,7 @@
 """The command that gives agents their tokens, to one machine or to a list of them."""
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +13,7 @@ from sync.receiver.cli.arguments import (
     settings_of,
     unusable_database_ends_it,
 )
+from sync.receiver.cli.output import output_to
 
 if TYPE_CHECKING:
     from sync.receiver.config import Settings
@@ -73,10 +71,10 @@ def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> Non
     if output is not None and output.exists():
         _end(f"{output} is there already, and what stands in it may be in use")
     # The file is made before the first token: where it cannot be, none is given out.
-    with _to(output) as file:
+    with output_to(output, "the tokens of before are still good, and it can be done again") as file:
         with unusable_database_ends_it(settings):
             tokens = enroll(settings, names)
-        file.writelines(_encoded(write_tokens(zip(names, tokens, strict=True))))
+        file.write("".join(write_tokens(zip(names, tokens, strict=True))).encode())
     if output is not None:
         typer.echo(f"{len(names)} machines are enrolled: {output}", err=True)
 
@@ -92,26 +90,6 @@ def _read(listed: Path) -> "list[AgentName]":
         _end(f"{listed}: expected text in UTF-8")
     except EnrolmentListError as error:
         _end(f"{listed}: nobody is enrolled:\n  {error}")
-
-
-@contextmanager
-def _to(output: Path | None) -> Iterator[BinaryIO]:
-    from sync.receiver.whole_file import whole_file  # noqa: PLC0415 - as above
-
-    try:
-        with nullcontext(sys.stdout.buffer) if output is None else whole_file(output) as file:
-            yield file
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        where = "standard output" if output is None else output
-        again = "the tokens of before are still good, and it can be done again"
-        typer.echo(f"{NAME}: {where}: {error.strerror}: {again}", err=True)
-        raise typer.Exit(ExitCode.TROUBLE) from None
-
-
-def _encoded(lines: Iterable[str]) -> Iterator[bytes]:
-    return (line.encode() for line in lines)
 
 
 def _end(reason: str) -> NoReturn:
