@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,17 +19,21 @@ class OutputError(Exception):
 class Output:
     """Takes bytes; its trouble is told apart from the database's."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | FileIO) -> None:
         self._file = file
 
     def write(self, data: bytes, /) -> int:
         """Write all of `data`. Raises `OutputError`."""
+        rest = memoryview(data)
         try:
-            return self._file.write(data)
+            # Standard output may take less than it is given.
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except BrokenPipeError:
             raise
         except OSError as error:
             raise OutputError(error.strerror) from None
+        return len(data)
 
 
 @contextmanager
@@ -40,9 +45,8 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
     from sync.receiver.whole_file import whole_file  # noqa: PLC0415 - keeps --help quick
 
     try:
-        with nullcontext(sys.stdout.buffer) if path is None else whole_file(path) as file:
+        with _standard_output() if path is None else whole_file(path) as file:
             yield Output(file)
-            file.flush()
     except BrokenPipeError:
         raise
     except (OSError, OutputError) as error:
@@ -50,3 +54,8 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
         where = "standard output" if path is None else path
         typer.echo(f"{NAME}: {where}: {reason}: {hint}", err=True)
         raise typer.Exit(ExitCode.TROUBLE) from None
+
+
+def _standard_output() -> AbstractContextManager[BinaryIO | FileIO]:
+    # Without a buffer: what the interpreter cannot get rid of at its end changes the exit code.
+    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from sync.receiver.cli.output import Output, OutputError
 from tests.head_office.process import HQ, configured, hq
 from tests.head_office.receiver import Receiver
-from tests.head_office.sender import AT, Sender, answer, session, sessions
+from tests.head_office.sender import AT, Sender, answer, session
 
 GUEST = "guest@example.com"
 
@@ -82,9 +83,7 @@ def test_where_it_does_not_succeed_the_file_of_before_stays(tmp_path: Path) -> N
     assert sorted(place.name for place in tmp_path.iterdir()) == ["sessions.csv", "state.toml"]
 
 
-async def test_a_full_disk_is_named_as_what_it_is(used: Receiver, till: Sender) -> None:
-    """Not as trouble with the database; it is met in the middle of a table."""
-    await used.send(till, *sessions(4, 200))
+async def test_a_full_disk_is_named(used: Receiver) -> None:
     config = str(configured(used.directory))
     command = f'exec "$@" --config {config} export > /dev/full'
 
@@ -92,6 +91,15 @@ async def test_a_full_disk_is_named_as_what_it_is(used: Receiver, till: Sender) 
 
     assert (told.returncode, told.stdout) == (1, "")
     assert "standard output: No space left on device" in told.stderr
+
+
+def test_a_full_disk_is_no_trouble_of_the_database() -> None:
+    """In the midst of a table both are at work."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        output = Output(full)
+
+        with pytest.raises(OutputError, match="No space left"):
+            output.write(b"rows")
 
 
 @pytest.mark.parametrize(
