@@ -97,8 +97,10 @@ async def audited(office: Office, store_id: str) -> dict[str, EpochCompleteness]
     return {epoch.till_id: epoch async for epoch in audit(office.database, store_id)}
 
 
-# Each example has a store of its own in the one database.
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Each example has a store of its own in the one database; a database is as quick as its machine.
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(history=HISTORIES, drawn=st.data())
 async def test_rows_lost_from_any_table_are_named_and_no_others(
     office: Office, history: History, drawn: st.DataObject

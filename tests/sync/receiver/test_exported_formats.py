@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
@@ -140,6 +140,8 @@ def test_json_lines_are_read_back_as_they_were(rows: list[dict[str, object]]) ->
     ]
 
 
+# The first file costs a library's start.
+@settings(deadline=None)
 @given(rows=ROWS)
 def test_parquet_is_read_back_with_its_types(rows: list[dict[str, object]]) -> None:
     sink = Sink()
