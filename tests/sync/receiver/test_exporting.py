@@ -9,7 +9,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from sync.receiver.cli import app
 from sync.receiver.cli.output import Output, OutputError
 from tests.head_office.process import HQ, configured, hq
 from tests.head_office.receiver import Receiver
@@ -113,7 +115,9 @@ def test_a_full_disk_is_no_trouble_of_the_database() -> None:
     ],
 )
 def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
-    told = hq("--config", str(configured(tmp_path / "state")), "export", *arguments)
+    config = str(configured(tmp_path / "state"))
 
-    assert (told.returncode, told.stdout) == (2, "")
+    told = CliRunner().invoke(app, ["--config", config, "export", *arguments])
+
+    assert (told.exit_code, told.stdout) == (2, "")
     assert "Traceback" not in told.stderr
