@@ -1,21 +1,26 @@
 """Whether two request bodies say the same: how a repeat is told from other content."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 _Exact: TypeAlias = "bool | Decimal | str | list[_Exact] | dict[str, _Exact] | None"
 
 
-def same_content(one: bytes, other: bytes) -> bool:
+SameText: TypeAlias = Callable[[str, str], bool]
+
+
+def same_content(one: bytes, other: bytes, *, same_text: SameText | None = None) -> bool:
     """Tell whether two JSON texts have the same value.
 
-    White space, the order of members and the way a number is written make no difference.
+    White space, the order of members and the way a number is written make no difference. With
+    `same_text` strings, names among them, need not be equal where it says that they are the same.
     """
     if one == other:
         return True
     try:
-        return _equal(_exactly(one), _exactly(other))
+        return _equal(_exactly(one), _exactly(other), same_text or str.__eq__)
     except (RecursionError, InvalidOperation, ValueError):
         # Too deeply nested, kept on a page that was damaged since, or a number written with an
         # exponent beyond any use (1E-9999999999 passes for zero): the safe answer is that it
@@ -28,7 +33,7 @@ def _exactly(body: bytes) -> _Exact:
     return document
 
 
-def _equal(one: _Exact, other: _Exact) -> bool:
+def _equal(one: _Exact, other: _Exact, same_text: SameText) -> bool:
     """Compare without recursion: a till's body may nest as deeply as the parser goes."""
     pairs: list[tuple[_Exact, _Exact]] = [(one, other)]
     while pairs:
@@ -37,13 +42,30 @@ def _equal(one: _Exact, other: _Exact) -> bool:
         if type(left) is not type(right):
             return False
         if isinstance(left, dict) and isinstance(right, dict):
-            if left.keys() != right.keys():
+            names = _paired(left, right, same_text)
+            if names is None:
                 return False
-            pairs += [(left[name], right[name]) for name in left]
+            pairs += [(left[one_name], right[other_name]) for one_name, other_name in names]
         elif isinstance(left, list) and isinstance(right, list):
             if len(left) != len(right):
                 return False
             pairs += zip(left, right, strict=True)
+        elif isinstance(left, str) and isinstance(right, str):
+            if not same_text(left, right):
+                return False
         elif left != right:
             return False
     return True
+
+
+def _paired(
+    left: dict[str, _Exact], right: dict[str, _Exact], same_text: SameText
+) -> list[tuple[str, str]] | None:
+    """Return which name goes with which: equal ones, the others in their order; None if none."""
+    equal = [(name, name) for name in left if name in right]
+    ours = [name for name in left if name not in right]
+    theirs = [name for name in right if name not in left]
+    if len(ours) != len(theirs):
+        return None
+    others = list(zip(ours, theirs, strict=True))
+    return equal + others if all(same_text(*names) for names in others) else None

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import TypeAlias, assert_never
 
 from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.forgotten import same_body, same_text
 from sync.receiver.gaps import Gap, Gaps
-from sync.sameness import same_content
 from sync.wire import ErrorCode, EventType, Rejection
 
 NO_LONGER_HELD = "no longer held"
@@ -240,23 +240,23 @@ class _Judging:
 def is_same(event: Event, other: Fact) -> bool:
     """Tell whether two events have the same content; an address that was erased is not asked for.
 
-    Bodies are compared as JSON values.
+    Bodies are compared as JSON values, and what was forgotten of the other counts as the same.
     """
     match event, other:
         case SessionFact(), SessionFact():
             return (
-                event.correlation_id == other.correlation_id
+                same_text(event.correlation_id, other.correlation_id)
                 and event.occurred_at == other.occurred_at
-                and event.query_locale == other.query_locale
-                and same_content(event.body.encode(), other.body.encode())
+                and same_text(event.query_locale, other.query_locale)
+                and same_body(event.body, other.body)
             )
         case AnswerFact(), AnswerFact():
             return (
-                event.correlation_id == other.correlation_id
+                same_text(event.correlation_id, other.correlation_id)
                 and event.occurred_at == other.occurred_at
-                and event.status == other.status
+                and same_text(event.status, other.status)
                 and (event.address == other.address or event.erased or other.erased)
-                and same_content(event.body.encode(), other.body.encode())
+                and same_body(event.body, other.body)
             )
         case _:
             return False

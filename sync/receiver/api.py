@@ -14,12 +14,14 @@ from sync.logs import log_event
 from sync.receiver.accept import SequenceGap, Taken
 from sync.receiver.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.arrivals import BatchArrival, Caller
+from sync.receiver.audit_report import Audits
 from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
+from sync.receiver.streaming import stream_json
 from sync.receiver.views import Views
 from sync.wire import (
     BATCHES_PATH,
@@ -38,6 +40,7 @@ class Context:
 
     ledger: Ledger
     views: Views
+    audits: Audits
     agents: AgentAccess
     readers: ReaderAccess
     intake: Intake
@@ -102,6 +105,14 @@ class Reads:
         self._context.readers.check(request)
         return _json({"stores": await self._context.views.stores()})
 
+    async def show_completeness(self, request: web.Request) -> web.StreamResponse:
+        """Answer what has become of each number, of one store or of all, epoch by epoch."""
+        self._context.readers.check(request)
+        store_id = request.query.get("store")
+        if store_id is not None and not await self._context.audits.knows(store_id):
+            raise web.HTTPNotFound
+        return await stream_json(request, self._context.audits.document(store_id))
+
     async def show_session(self, request: web.Request) -> web.Response:
         """Answer what is known under a correlation id, in every store; 404 if nothing."""
         self._context.readers.check(request)
@@ -134,6 +145,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)
     app.router.add_get(PROGRAM_PATH, calls.show_program)
     app.router.add_get("/v1/stores", reads.show_stores)
+    app.router.add_get("/v1/completeness", reads.show_completeness)
     app.router.add_get("/v1/sessions/{correlation_id:.+}", reads.show_session)
     app.router.add_get("/metrics", reads.show_metrics)
     app.router.add_get("/healthz", reads.is_alive)

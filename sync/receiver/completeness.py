@@ -1,10 +1,12 @@
 """Proves from the numbers of a store what has arrived there, and names what has not.
 
 Each number up to `accepted_through` stands in one of five tables. The database looks for the
-numbers that stand in none, one store at a time; only ranges leave it.
+numbers that stand in none, one store at a time; only ranges leave it. An epoch whose own row in
+`agents` is gone is found by what stands under it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -13,10 +15,16 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
+    CursorResult,
     RowMapping,
     Select,
+    Table,
+    Text,
     and_,
+    bindparam,
+    exists,
     func,
+    or_,
     select,
     union_all,
 )
@@ -24,10 +32,12 @@ from sqlalchemy import (
 from sync.receiver.accept import ADDRESS_ERASED
 from sync.receiver.database import Database
 from sync.receiver.statements import agents, answers, doubles, gaps, rejections, sessions
+from sync.receiver.walking import stores_in
 
-_STORES_AT_ONCE = 500
+_STORE = bindparam("of_store", type_=Text)
 _KEY = ("till_id", "epoch")
 _NUMBERED = (sessions, answers, rejections, doubles)
+_TABLES = (agents, *_NUMBERED, gaps)
 
 
 class Range(msgspec.Struct, frozen=True, order=True):
@@ -44,12 +54,15 @@ class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=Tru
     """What has become of the numbers of an epoch.
 
     All up to `complete_through` are accounted for; `outstanding` are known to exist and have
-    not come; `missing` were here and are gone; `gaps` will never come.
+    not come; `missing` were here and are gone; `gaps` will never come. Where the epoch is not
+    `listed` in `agents` any more, `accepted_through` is the highest number that stands: there
+    may have been more.
     """
 
     store_id: str
     till_id: str
     epoch: str
+    listed: bool
     accepted_through: int
     complete_through: int
     outstanding: list[Range]
@@ -60,81 +73,74 @@ class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=Tru
     @property
     def is_complete(self) -> bool:
         """Tell whether every number that is known to exist is here, taken or refused."""
-        return not (self.outstanding or self.gaps or self.missing)
+        return self.listed and not (self.outstanding or self.gaps or self.missing)
 
 
 async def audit(database: Database, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
     """Yield every epoch of a store, or of all, by store, till and epoch; one read a store."""
-    async for name in _stores(database, store_id):
+    async for name in stores_in(database, _TABLES, store_id):
         for epoch in await database.read(partial(epochs_of, store_id=name)):
             yield epoch
 
 
 def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
     """Return what has become of the numbers of each epoch of a store."""
-    missing = _ranges(connection, _missing(store_id))
-    rejected = _ranges(connection, _rejected(store_id))
-    noted = _ranges(connection, _gaps(store_id))
-    by_key = select(agents).where(agents.c.store_id == store_id).order_by(*agents.primary_key)
-    return [
-        _epoch(row, missing=missing, rejected=rejected, noted=noted)
-        for row in connection.execute(by_key).mappings()
-    ]
-
-
-def _epoch(
-    agent: RowMapping, *, missing: _ByEpoch, rejected: _ByEpoch, noted: _ByEpoch
-) -> EpochCompleteness:
-    key = agent["till_id"], agent["epoch"]
-    accepted_through, last_sequence = agent["accepted_through"], agent["last_sequence"]
-    gone = missing.get(key, [])
-    outstanding = [Range(accepted_through + 1, last_sequence)]
-    return EpochCompleteness(
-        store_id=agent["store_id"],
-        till_id=agent["till_id"],
-        epoch=agent["epoch"],
-        accepted_through=accepted_through,
-        complete_through=gone[0].first - 1 if gone else accepted_through,
-        outstanding=outstanding if last_sequence > accepted_through else [],
-        rejected=rejected.get(key, []),
-        gaps=noted.get(key, []),
-        missing=gone,
+    of_store = {_STORE.key: store_id}
+    found = _Found(
+        missing=_ranges(connection.execute(_MISSING, of_store)),
+        rejected=_ranges(connection.execute(_REJECTED, of_store)),
+        gaps=_ranges(connection.execute(_GAPS, of_store)),
     )
+    rows = [
+        *((True, row) for row in connection.execute(_LISTED, of_store).mappings()),
+        *((False, row) for row in connection.execute(_UNLISTED, of_store).mappings()),
+    ]
+    epochs = (found.epoch(row, listed=listed) for listed, row in rows)
+    return sorted(epochs, key=lambda epoch: (epoch.till_id, epoch.epoch))
 
 
-def _ranges(connection: Connection, statement: Select[tuple[object, ...]]) -> _ByEpoch:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database has found in the numbers of a store."""
+
+    missing: _ByEpoch
+    rejected: _ByEpoch
+    gaps: _ByEpoch
+
+    def epoch(self, agent: RowMapping, *, listed: bool) -> EpochCompleteness:
+        key = agent["till_id"], agent["epoch"]
+        accepted_through, last_sequence = agent["accepted_through"], agent["last_sequence"]
+        missing = self.missing.get(key, [])
+        outstanding = [Range(accepted_through + 1, last_sequence)]
+        return EpochCompleteness(
+            store_id=agent["store_id"],
+            till_id=agent["till_id"],
+            epoch=agent["epoch"],
+            listed=listed,
+            accepted_through=accepted_through,
+            complete_through=missing[0].first - 1 if missing else accepted_through,
+            outstanding=outstanding if last_sequence > accepted_through else [],
+            rejected=self.rejected.get(key, []),
+            gaps=self.gaps.get(key, []),
+            missing=missing,
+        )
+
+
+def _ranges(rows: CursorResult[tuple[object, ...]]) -> _ByEpoch:
     found: _ByEpoch = {}
-    for row in connection.execute(statement).mappings():
+    for row in rows.mappings():
         numbers = Range(row["first"], row["last"])
         found.setdefault((row["till_id"], row["epoch"]), []).append(numbers)
     return found
 
 
-async def _stores(database: Database, store_id: str | None) -> AsyncIterator[str]:
-    if store_id is not None:
-        yield store_id
-        return
-    after = ""
-    while names := await database.read(partial(_page, after=after)):
-        for name in names:
-            yield name
-        after = names[-1]
-
-
-def _page(connection: Connection, after: str) -> Sequence[str]:
-    names = select(agents.c.store_id).where(agents.c.store_id > after).distinct()
-    return (
-        connection.execute(names.order_by(agents.c.store_id).limit(_STORES_AT_ONCE)).scalars().all()
-    )
-
-
-def _missing(store_id: str) -> Select[tuple[object, ...]]:
+def _missing() -> Select[tuple[object, ...]]:
     """Return the numbers up to `accepted_through` that stand nowhere, as ranges in order.
 
     Each row that accounts for numbers is a stretch; where one begins after all before it have
     ended, the numbers between are missing. A stretch after the last number ends the search.
     """
-    stretches = _stretches(store_id).subquery()
+    stretches = _stretches().subquery()
     in_order = (stretches.c.first, stretches.c.last)
     before = func.max(stretches.c.last).over(
         partition_by=[stretches.c[name] for name in _KEY],
@@ -154,42 +160,63 @@ def _missing(store_id: str) -> Select[tuple[object, ...]]:
     )
 
 
-def _stretches(store_id: str) -> CompoundSelect[tuple[object, ...]]:
+def _stretches() -> CompoundSelect[tuple[object, ...]]:
     ends = select(
         agents.c.till_id,
         agents.c.epoch,
         (agents.c.accepted_through + 1).label("first"),
         (agents.c.accepted_through + 1).label("last"),
-    ).where(agents.c.store_id == store_id)
+    ).where(agents.c.store_id == _STORE)
     numbered = (
         select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
-        .join(agents, _same_epoch(table.c.store_id, table.c.till_id, table.c.epoch))
-        .where(table.c.store_id == store_id, table.c.sequence <= agents.c.accepted_through)
+        .outerjoin(agents, _same_epoch(table))
+        .where(table.c.store_id == _STORE, _is_accepted(table.c.sequence))
         for table in _NUMBERED
     )
     noted = (
         select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
-        .join(agents, _same_epoch(gaps.c.store_id, gaps.c.till_id, gaps.c.epoch))
-        .where(gaps.c.store_id == store_id, gaps.c.first_sequence <= agents.c.accepted_through)
+        .outerjoin(agents, _same_epoch(gaps))
+        .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
         # An answer that lost its address stands in both: the gap does not stand for its row.
         .where(gaps.c.reason != ADDRESS_ERASED)
     )
     return union_all(ends, *numbered, noted)
 
 
-def _same_epoch(
-    store_id: ColumnElement[str], till_id: ColumnElement[str], epoch: ColumnElement[str]
-) -> ColumnElement[bool]:
-    return and_(agents.c.store_id == store_id, agents.c.till_id == till_id, agents.c.epoch == epoch)
+def _unlisted() -> Select[tuple[object, ...]]:
+    """Return the epochs that have lost their row in `agents`, in the words of one."""
+    numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
+    standing = union_all(
+        *(
+            select(table.c.store_id, table.c.till_id, table.c.epoch, number.label("number"))
+            .where(table.c.store_id == _STORE)
+            .where(~exists().where(_same_epoch(table)))
+            for table, number in numbers
+        )
+    ).subquery()
+    key = (standing.c.store_id, standing.c.till_id, standing.c.epoch)
+    highest = func.max(standing.c.number)
+    return select(*key, highest.label("accepted_through"), highest.label("last_sequence")).group_by(
+        *key
+    )
 
 
-def _rejected(store_id: str) -> Select[tuple[object, ...]]:
+def _same_epoch(table: Table) -> ColumnElement[bool]:
+    key = ("store_id", *_KEY)
+    return and_(*(agents.c[name] == table.c[name] for name in key))
+
+
+def _is_accepted(number: ColumnElement[int]) -> ColumnElement[bool]:
+    return or_(agents.c.epoch.is_(None), number <= agents.c.accepted_through)
+
+
+def _rejected() -> Select[tuple[object, ...]]:
     """Return the numbers that stand rejected, as ranges in order."""
     key = [rejections.c[name] for name in _KEY]
     place = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
     numbered = (
         select(*key, rejections.c.sequence, (rejections.c.sequence - place).label("island"))
-        .where(rejections.c.store_id == store_id)
+        .where(rejections.c.store_id == _STORE)
         .subquery()
     )
     first, last = func.min(numbered.c.sequence), func.max(numbered.c.sequence)
@@ -201,7 +228,7 @@ def _rejected(store_id: str) -> Select[tuple[object, ...]]:
     )
 
 
-def _gaps(store_id: str) -> Select[tuple[object, ...]]:
+def _gaps() -> Select[tuple[object, ...]]:
     return (
         select(
             gaps.c.till_id,
@@ -209,6 +236,12 @@ def _gaps(store_id: str) -> Select[tuple[object, ...]]:
             gaps.c.first_sequence.label("first"),
             gaps.c.last_sequence.label("last"),
         )
-        .where(gaps.c.store_id == store_id)
+        .where(gaps.c.store_id == _STORE)
         .order_by(*gaps.primary_key)
     )
+
+
+# Put together once: that costs more than asking them of a store with little in it.
+_LISTED = select(agents).where(agents.c.store_id == _STORE)
+_UNLISTED = _unlisted()
+_MISSING, _REJECTED, _GAPS = _missing(), _rejected(), _gaps()

@@ -26,3 +26,6 @@ class Database(Protocol):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Let `work` read one state of the database; keep it short."""
+
+    async def scrub(self) -> None:
+        """Take out of the files what was erased from the tables. Raises `OSError`."""

@@ -1,5 +1,6 @@
 """Who may write: agents by their tokens, of which the database holds only hashes."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import (
@@ -9,17 +10,22 @@ from sqlalchemy import (
     and_,
     delete,
     func,
-    insert,
     select,
+    text,
     update,
 )
 
+from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import Caller
 from sync.receiver.database import Database
+from sync.receiver.statements import among
 from sync.receiver.tables import Token, table_of
 from sync.receiver.tokens import AgentName, hash_of, make_token, name_in
 
 _tokens = table_of(Token)
+# Any number that all receivers share: without it two enrolments of one agent at one moment give
+# both tokens the same generation, and neither would end the other.
+_ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
 
 
 class Enrolment:
@@ -30,9 +36,14 @@ class Enrolment:
 
     async def enroll(self, name: AgentName, secret: bytes, at: datetime) -> str:
         """Return a new token of an agent; the ones before end when it is first used."""
-        token = make_token(name, secret)
-        await self._database.write(lambda connection: _add(connection, name, token, at))
+        (token,) = await self.enroll_all([(name, secret)], at)
         return token
+
+    async def enroll_all(self, new: Sequence[tuple[AgentName, bytes]], at: datetime) -> list[str]:
+        """Return a new token of each agent, as `enroll` does; all are given out, or none."""
+        tokens = {name: make_token(name, secret) for name, secret in new}
+        await self._database.write(lambda connection: _add(connection, tokens, at))
+        return list(tokens.values())
 
     async def find(self, token: str, at: datetime) -> Caller | None:
         """Return whose token it is; None if nobody's. Its first use ends those before it.
@@ -50,16 +61,33 @@ class Enrolment:
         return None if row is None else Caller(name, row["enrolled_at"])
 
 
-def _add(connection: Connection, name: AgentName, token: str, at: datetime) -> None:
-    latest = select(func.max(_tokens.c.generation)).where(_of(name))
-    row = {
-        "store_id": name.store_id,
-        "till_id": name.till_id,
-        "token_hash": hash_of(token),
-        "generation": (connection.execute(latest).scalar() or 0) + 1,
-        "enrolled_at": at,
-    }
-    connection.execute(insert(_tokens), row)
+def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer anyway.
+        connection.execute(_ENROLMENT_LOCK)
+    latest = _latest(connection, {name.store_id for name in tokens})
+    rows = [
+        {
+            "store_id": name.store_id,
+            "till_id": name.till_id,
+            "token_hash": hash_of(token),
+            "generation": latest.get((name.store_id, name.till_id), 0) + 1,
+            "enrolled_at": at,
+            "first_used_at": None,
+        }
+        for name, token in tokens.items()
+    ]
+    add_rows(connection, _tokens, rows)
+
+
+def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, str], int]:
+    key = (_tokens.c.store_id, _tokens.c.till_id)
+    column = _tokens.c.store_id
+    # A statement of one store is asked where that store's rows lie.
+    only = column == next(iter(stores)) if len(stores) == 1 else None
+    of_stores = among(connection.dialect, column, stores) if only is None else only
+    found = select(*key, func.max(_tokens.c.generation)).where(of_stores).group_by(*key)
+    return {(store, till): latest for store, till, latest in connection.execute(found)}
 
 
 def _find(connection: Connection, name: AgentName, token: str) -> RowMapping | None:
@@ -76,7 +104,8 @@ def _begin_to_use(
     this_one = _tokens.c.token_hash == row["token_hash"]
     older = _tokens.c.generation < row["generation"]
     connection.execute(delete(_tokens).where(_of(name), older))
-    connection.execute(update(_tokens).where(_of(name), this_one).values(first_used_at=at))
+    unused = _tokens.c.first_used_at.is_(None)
+    connection.execute(update(_tokens).where(_of(name), this_one, unused).values(first_used_at=at))
     return row
 
 

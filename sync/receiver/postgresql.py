@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from sync.receiver.database import DatabaseUnavailableError
 from sync.receiver.schema import bring_up_to_date
+from sync.receiver.tables import Ledger
 
 T = TypeVar("T")
 _CONNECTIONS = 8
@@ -99,6 +100,20 @@ class Postgresql:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
             return await connection.run_sync(work)
+
+    async def scrub(self) -> None:
+        """Have the server clear away the old versions of rows, while it goes on serving.
+
+        Its own log of changes, and copies of it, hold them until they are recycled.
+        """
+        engine = self._unlimited()
+        try:
+            async with engine.connect() as connection:
+                plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                for table in Ledger.metadata.tables:
+                    await plain.execute(text(f"VACUUM {table}"))
+        finally:
+            await engine.dispose()
 
     async def _write_once(self, work: Callable[[Connection], T]) -> T:
         async with self._connections.begin() as connection:

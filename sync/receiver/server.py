@@ -12,7 +12,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from sync.receiver.problems import answer_of, log_problem, problem_of
 
-_FOR_ALL = {
+# What is streamed is begun before it gets here, and brings them itself (`streaming.py`).
+FOR_ALL = {
     "Server": "loyalty-hq",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "X-Content-Type-Options": "nosniff",
@@ -44,7 +45,7 @@ class Connection(RequestHandler):
         is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         error = exc if is_ours and isinstance(exc, Exception) else web.HTTPBadRequest()
         answer = _answer_of(error, "(none)", self._refused)
-        answer.headers.update(_FOR_ALL)
+        answer.headers.update(FOR_ALL)
         answer.force_close()
         return answer
 
@@ -90,7 +91,7 @@ def always_ours(route: _Answering, refused: Refused) -> _Answering:
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
             named = f"{request.method} {_pattern_of(request)}"
             response = _answer_of(error, named, refused)
-        response.headers.update(_FOR_ALL)
+        response.headers.update(FOR_ALL)
         return response
 
     return answer

@@ -10,7 +10,7 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from sync.door import Door
 from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
+from sync.receiver.audit_report import Audits
 from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.database import Database, DatabaseUnavailableError
 from sync.receiver.enrolment import Enrolment
@@ -57,16 +58,16 @@ def run_receiver(settings: Settings) -> int:
     return 0
 
 
-def enroll(settings: Settings, name: AgentName) -> str:
-    """Return a new token for an agent. Raises `OSError` or `SQLAlchemyError`."""
+def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+    """Return a new token for each agent, or for none. Raises `OSError` or `SQLAlchemyError`."""
     os.umask(0o077)
-    return asyncio.run(_enroll(settings, name))
+    return asyncio.run(_enroll(settings, names))
 
 
-async def _enroll(settings: Settings, name: AgentName) -> str:
-    async with _open_database(settings) as database:
-        secret = secrets.token_bytes(_SECRET_BYTES)
-        return await Enrolment(database).enroll(name, secret, _now())
+async def _enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+    async with open_database(settings) as database:
+        new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
+        return await Enrolment(database).enroll_all(new, _now())
 
 
 async def _run(settings: Settings) -> None:
@@ -101,7 +102,7 @@ async def running_receiver(
     """
     tls = _tls(settings.server)
     async with AsyncExitStack() as parts:
-        database = await parts.enter_async_context(_open_database(settings))
+        database = await parts.enter_async_context(open_database(settings))
         enrolment = Enrolment(database)
         context = _context(settings, database, enrolment, now or _now)
         host, port = await _serve(settings.server, tls, context, parts)
@@ -109,7 +110,8 @@ async def running_receiver(
 
 
 @asynccontextmanager
-async def _open_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database that the settings name, its schema brought up to date; close it after."""
     database = _database(settings)
     try:
         await database.open()
@@ -138,6 +140,7 @@ def _context(
     return Context(
         ledger=Ledger(database),
         views=Views(database),
+        audits=Audits(database),
         agents=AgentAccess(enrolment),
         readers=ReaderAccess(
             read_secret(token_file, "access.admin_token_file") if token_file else None,

@@ -6,6 +6,7 @@ statements nothing is handed from thread to thread, and the event loop goes on m
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,8 @@ from sync.receiver.turns import Turns
 
 T = TypeVar("T")
 _READERS = 4
+# Each waits as long as the busy timeout says.
+_SCRUB_ATTEMPTS = 10
 _CLOSING_SECONDS = 0.5
 # For a lock that somebody else's tool holds; a stop within 5 s has to wait it out.
 _PATIENCE = "PRAGMA busy_timeout=1000"
@@ -85,6 +88,31 @@ class SqliteFile:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Let `work` read one state of the database; keep it short."""
         return await _to_its_end(self._reading_threads, lambda: self._read(work))
+
+    async def scrub(self) -> None:
+        """Write the whole file anew: no byte of what was erased is left in it or in the WAL.
+
+        It needs as much room again as the file takes. Raises `OSError`.
+        """
+        async with self._turns.own():
+            await _to_its_end(self._writing_thread, self._scrub)
+
+    def _scrub(self) -> None:
+        # `secure_delete` overwrites what is deleted, but not what a page kept of a row that had
+        # moved to another page before.
+        with self._writer.connect() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute("PRAGMA temp_store=FILE")
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA temp_store=MEMORY")
+            for _ in range(_SCRUB_ATTEMPTS):
+                (busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    break
+            else:
+                reason = "others have been reading for too long; try again, or stop what reads it"
+                raise TimeoutError(errno.ETIMEDOUT, reason, str(self._path))
+            cursor.close()
 
     def _written(self, work: Callable[[Connection], T]) -> T:
         with self._writer.begin() as connection:

@@ -100,3 +100,34 @@ async def test_a_token_with_another_secret_is_nobodys(enrolment: Enrolment) -> N
     token = await enrolment.enroll(TILL.name, b"secret", AT)
 
     assert await enrolment.find(f"{token}x", AT) is None
+
+
+async def test_a_list_gets_its_tokens_in_its_order(enrolment: Enrolment) -> None:
+    names = [Sender(store_id=f"{number:04}").name for number in (3, 1, 2)]
+
+    tokens = await enrolment.enroll_all([(name, b"secret") for name in names], AT)
+
+    found = [await enrolment.find(token, AT) for token in tokens]
+    assert found == [Caller(name, AT) for name in names]
+
+
+async def test_a_list_renews_and_adds(enrolment: Enrolment, office: Office) -> None:
+    """Each machine counts its own enrolments, whatever else stands in the list."""
+    other = Sender(store_id="0043")
+    await enrolment.enroll(TILL.name, b"first", AT)
+
+    await enrolment.enroll_all([(other.name, b"theirs"), (TILL.name, b"second")], AT)
+
+    rows = await office.rows(Token, "store_id", "generation")
+    assert sorted(rows, key=str) == [("0042", 1), ("0042", 2), ("0043", 1)]
+
+
+async def test_enrolments_at_one_moment_follow_one_another(
+    enrolment: Enrolment, office: Office
+) -> None:
+    """With equal generations neither token would ever end the other."""
+    secrets = [f"secret {number}".encode() for number in range(6)]
+
+    await asyncio.gather(*(enrolment.enroll(TILL.name, secret, AT) for secret in secrets))
+
+    assert sorted(await office.rows(Token, "generation")) == [(n,) for n in range(1, 7)]

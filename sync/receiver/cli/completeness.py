@@ -1,0 +1,97 @@
+"""The command that asks whether everything has arrived."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sync.receiver.cli.arguments import (
+    NAME,
+    ConfigFile,
+    ExitCode,
+    checked_name,
+    settings_of,
+    unusable_database_ends_it,
+)
+
+if TYPE_CHECKING:
+    from sync.receiver.audit_report import Sums
+    from sync.receiver.completeness import EpochCompleteness
+    from sync.receiver.config import Settings
+
+_ROW = "{:<12} {:<12} {:<36} {:>9}  {:<11}  {}"
+
+
+def completeness(
+    context: typer.Context,
+    config: ConfigFile = None,
+    *,
+    store: Annotated[
+        str | None, typer.Option(metavar="ID", help="This store alone, complete or not.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
+) -> None:
+    """Prove from the numbers what has arrived, and name what has not.
+
+    Exit code 0 when all that is known to exist is here, taken or refused; 1 when something is
+    outstanding, missing or gone for good; 2 when that could not be found out.
+    """
+    settings = settings_of(context, config)
+    if store is not None:
+        checked_name("--store", store)
+    from sync.receiver.errands import UnknownStoreError  # noqa: PLC0415 - keeps --help quick
+
+    try:
+        with unusable_database_ends_it(settings, ExitCode.WRONG_USE):
+            sums = _as_json(settings, store) if as_json else _as_table(settings, store)
+    except UnknownStoreError:
+        typer.echo(f"{NAME}: no till of store {store} was ever enrolled or heard of", err=True)
+        raise typer.Exit(ExitCode.WRONG_USE) from None
+    raise typer.Exit(ExitCode.FINE if sums.complete else ExitCode.TROUBLE)
+
+
+def _as_json(settings: "Settings", store: str | None) -> "Sums":
+    from sync.receiver.errands import audit_as_json  # noqa: PLC0415 - as above
+
+    sums = audit_as_json(settings, store, sys.stdout.buffer.write)
+    sys.stdout.buffer.flush()
+    return sums
+
+
+def _as_table(settings: "Settings", store: str | None) -> "Sums":
+    """Show what is not as it should be, and the sums; of a store that is named, everything."""
+    from sync.receiver.errands import audit_each  # noqa: PLC0415 - as above
+
+    typer.echo(_ROW.format("STORE", "TILL", "EPOCH", "COMPLETE", "WHAT", "NUMBERS"))
+    sums = audit_each(settings, store, lambda epoch: _show(epoch, always=store is not None))
+    counted = (
+        f"{sums.missing} missing, {sums.gaps} gone for good, {sums.outstanding} outstanding, "
+        f"{sums.rejected} refused"
+    )
+    lost = f"; {sums.unlisted} epochs have lost their row in agents" if sums.unlisted else ""
+    verdict = "All is here" if sums.complete else f"{sums.incomplete} not complete"
+    typer.echo(f"{verdict}, of {sums.epochs} epochs: {counted}{lost}.")
+    return sums
+
+
+def _show(epoch: "EpochCompleteness", *, always: bool) -> None:
+    from sync.receiver.audit_report import written  # noqa: PLC0415 - as above
+
+    kinds = {
+        "missing": epoch.missing,
+        "gone": epoch.gaps,
+        "outstanding": epoch.outstanding,
+        "refused": epoch.rejected,
+    }
+    lines = [(what, written(numbers)) for what, numbers in kinds.items() if numbers]
+    if not epoch.listed:
+        lines.insert(0, ("not listed", "its row in agents is gone"))
+    if not lines and always:
+        lines.append(("-", ""))
+    for what, numbers in lines:
+        key = (epoch.store_id, epoch.till_id, _printable(epoch.epoch))
+        typer.echo(_ROW.format(*key, epoch.complete_through, what, numbers).rstrip())
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -1,0 +1,81 @@
+"""Rows as text: CSV and JSON lines.
+
+CSV is as PostgreSQL writes it (RFC 4180, UTF-8, a line of names first): a field that is empty has
+quotes, one that is absent has none. Nothing is changed, also not what a spreadsheet would take
+for a formula, unless that is asked for.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import RowMapping
+
+from sync.receiver.columns import text_of
+from sync.receiver.export.sink import Sink
+
+_NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class CsvRows:
+    """Writes rows as CSV. With `for_spreadsheet` an apostrophe goes before any formula."""
+
+    def __init__(self, sink: Sink, names: Sequence[str], *, for_spreadsheet: bool = False) -> None:
+        self._sink = sink
+        self._names = names
+        self._for_spreadsheet = for_spreadsheet
+        self.changed = 0
+        self._write([",".join(names)])
+
+    def write(self, rows: Iterable[RowMapping]) -> None:
+        """Write rows."""
+        self._write(",".join(self._field(row[name]) for name in self._names) for row in rows)
+
+    def close(self) -> None:
+        """End the file."""
+
+    def _write(self, lines: Iterable[str]) -> None:
+        self._sink.write("".join(f"{line}\r\n" for line in lines).encode())
+
+    def _field(self, value: object) -> str:
+        match value:
+            case None:
+                return ""
+            case bool():
+                return "true" if value else "false"
+            case str():
+                return self._quoted(value)
+            case _:
+                return str(_plain(value))
+
+    def _quoted(self, text: str) -> str:
+        if self._for_spreadsheet and text.startswith(_FORMULA):
+            self.changed += 1
+            text = f"'{text}"
+        if _NEEDS_QUOTES.search(text):
+            return '"' + text.replace('"', '""') + '"'
+        return text
+
+
+class JsonRows:
+    """Writes rows as JSON lines: an object each, with all columns."""
+
+    changed = 0
+
+    def __init__(self, sink: Sink, names: Sequence[str]) -> None:
+        self._sink = sink
+        self._names = names
+
+    def write(self, rows: Iterable[RowMapping]) -> None:
+        """Write rows."""
+        lines = ({name: _plain(row[name]) for name in self._names} for row in rows)
+        self._sink.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+    def close(self) -> None:
+        """End the file."""
+
+
+def _plain(value: object) -> object:
+    return text_of(value) if isinstance(value, datetime) else value

@@ -1,0 +1,60 @@
+"""Which rows are exported: a table, of one store or of all, of a stretch of time."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+
+from sqlalchemy import ColumnElement, RowMapping, Table, and_
+
+from sync.receiver.database import Database
+from sync.receiver.events import read_moment
+from sync.receiver.export.names import Exported
+from sync.receiver.tables import Ledger
+from sync.receiver.walking import Pages, stores_in
+
+_ROWS_AT_ONCE = 1000
+
+
+_TIME = {Exported.GAPS: "noted_at", Exported.AGENTS: "last_seen_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Rows whose `received_at` lies from `since` on and before `until`, as far as these are given.
+
+    For `gaps` it is `noted_at`, for `agents` `last_seen_at`.
+    """
+
+    exported: Exported = Exported.SESSIONS
+    store_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return Ledger.metadata.tables[self.exported]
+
+    async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
+        """Yield the rows in the order of the table's key, which begins with the store."""
+        pages = Pages(database, self.table, self._condition(), size=_ROWS_AT_ONCE)
+        async for store_id in stores_in(database, [self.table], self.store_id):
+            async for rows in pages.of_store(store_id):
+                yield rows
+
+    def _condition(self) -> ColumnElement[bool]:
+        column = self.table.c[_TIME.get(self.exported, "received_at")]
+        since = [] if self.since is None else [column >= self.since]
+        until = [] if self.until is None else [column < self.until]
+        return and_(True, *since, *until)
+
+
+def read_time(text: str) -> datetime:
+    """Return a moment, or the beginning of a day in UTC. Raises `ValueError`."""
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        moment = read_moment(text)
+    if moment is None:
+        raise ValueError("expected a day such as 2026-03-01, or a time such as 2026-03-01T08:00Z")
+    return moment

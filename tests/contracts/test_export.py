@@ -1,0 +1,113 @@
+"""Which rows are exported, and in which order."""
+
+import itertools
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sync.receiver.export.names import Exported
+from sync.receiver.export.selection import Selection, read_time
+from sync.receiver.tables import Session
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Sender, session, sessions
+
+OTHER_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
+
+
+# Pages end in the midst of the first epoch of the first till of the first store.
+LARGE = 7
+
+
+async def keys(office: Office, selection: Selection) -> list[tuple[object, ...]]:
+    names = selection.table.primary_key.columns.keys()
+    return [
+        tuple(row[name] for name in names)
+        async for rows in selection.pages(office.database)
+        for row in rows
+    ]
+
+
+def numbers(rows: Iterable[tuple[object, ...]]) -> list[object]:
+    return [row[-1] for row in rows]
+
+
+async def test_every_row_is_given_once_in_the_order_of_its_key(office: Office) -> None:
+    """More than a page of them, of several tills and epochs, that came in another order."""
+    names = itertools.product(("0043", "0042"), ("till-2", "till-1"), ("later", OTHER_EPOCH))
+    for place, (store, till, epoch) in enumerate(names):
+        count = 1500 if place == LARGE else 3
+        events = [session(n, f"{place}-{n}") for n in range(1, count + 1)]
+        await office.take(Sender(store, till, epoch), *events)
+
+    found = await keys(office, Selection())
+
+    key = ("store_id", "till_id", "epoch", "sequence")
+    assert found == await office.rows(Session, *key)
+    assert len(found) == 1500 + 7 * 3
+
+
+async def test_a_store_is_exported_alone(office: Office) -> None:
+    for store in ("0042", "0043"):
+        await office.take(Sender(store), *sessions(1, 2))
+
+    found = await keys(office, Selection(store_id="0043"))
+
+    assert [row[0] for row in found] == ["0043", "0043"]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        (None, None, [1, 2, 3]),
+        (1, None, [2, 3]),
+        (None, 1, [1]),
+        (1, 2, [2]),
+        (2, 1, []),
+    ],
+)
+async def test_a_stretch_of_time_begins_with_its_first_moment_and_ends_before_its_last(
+    office: Office, since: int | None, until: int | None, expected: list[int]
+) -> None:
+    for hour in range(3):
+        office.at = AT + timedelta(hours=hour)
+        await office.take(Sender(), session(hour + 1))
+
+    ends = [None if hour is None else AT + timedelta(hours=hour) for hour in (since, until)]
+    found = await keys(office, Selection(since=ends[0], until=ends[1]))
+
+    assert numbers(found) == expected
+
+
+@pytest.mark.parametrize("exported", list(Exported))
+async def test_every_table_can_be_exported_by_time(office: Office, exported: Exported) -> None:
+    await office.take(
+        Sender(),
+        session(3, "one"),
+        session(4, "two", type="points.spent"),
+        session(5, "one", occurredAt="2026-03-04T04:49:30Z"),
+        baseSequence=3,
+    )
+
+    within = await keys(office, Selection(exported, since=AT, until=AT + timedelta(hours=1)))
+    after = await keys(office, Selection(exported, since=AT + timedelta(hours=1)))
+
+    assert (bool(within), after) == (exported is not Exported.EMAIL_ANSWERS, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01T08:00Z", datetime(2026, 3, 1, 8, tzinfo=UTC)),
+        ("2026-03-01T08:00:30+02:00", datetime(2026, 3, 1, 6, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_times_are_days_or_moments(text: str, moment: datetime) -> None:
+    assert read_time(text) == moment
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-03-01T08:00", "2026-13-01"])
+def test_a_time_that_could_mean_several_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a day"):
+        read_time(text)

@@ -1,0 +1,234 @@
+"""An address is forgotten: in every table, for good, and nothing else changes."""
+
+import json
+from datetime import datetime
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import BigInteger, Boolean, Table, Text, insert
+
+from sync.receiver.completeness import audit
+from sync.receiver.forget import Changes, forget
+from sync.receiver.forgotten import FORGOTTEN, Address
+from sync.receiver.tables import (
+    EmailAnswer,
+    Ledger,
+    NotedGap,
+    Rejected,
+    Session,
+)
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Members, Sender, answer, erased, session, sessions
+
+TILL = Sender()
+GUEST = "guest@example.com"
+# What an address can look like without being the guest's.
+OTHERS = ["my.guest@example.com", "guest@example.com.au", "other@example.com"]
+TEXT_COLUMNS = [
+    (table, column.name)
+    for table in Ledger.metadata.sorted_tables
+    for column in table.columns
+    if type(column.type) is Text and not column.primary_key
+]
+
+
+async def forget_in(office: Office, address: str = GUEST) -> Changes:
+    return await forget(office.database, Address.parse(address), lambda: uuid4().hex)
+
+
+async def everything(office: Office) -> dict[str, list[tuple[object, ...]]]:
+    """Return all that is in the database, as text that hides nothing."""
+    return {
+        model.__name__: [tuple(row.values()) for row in await office.all_rows(model)]
+        for model in Ledger.__subclasses__()
+    }
+
+
+def told(body: Members | None = None, **more: object) -> Members:
+    """Return a body of a session in which the guest's address stands in fields of a till's own."""
+    return {"correlationId": "one", "channel": "pos", "who": {GUEST: [f"<{GUEST}>"]}, **more}
+
+
+async def add(office: Office, table: Table, row: Members) -> None:
+    await office.database.write(lambda connection: connection.execute(insert(table), row) and None)
+
+
+def a_value(kind: object) -> object:
+    match kind:
+        case Text():
+            return "x"
+        case BigInteger():
+            return 1
+        case Boolean():
+            return False
+        case _:
+            return AT
+
+
+async def test_it_is_erased_from_every_column_that_can_hold_a_text(office: Office) -> None:
+    for number, (table, column) in enumerate(TEXT_COLUMNS):
+        text = json.dumps({"note": f"for {GUEST}"}) if column == "body" else f"for {GUEST.upper()}"
+        row = {one.name: a_value(one.type) for one in table.columns}
+        own = {"store_id": f"{number:04}", column: text}
+        await add(office, table, row | own)
+
+    changes = await forget_in(office)
+
+    assert changes == {f"{table.name}.{column}": 1 for table, column in TEXT_COLUMNS}
+    assert GUEST not in str(await everything(office)).lower()
+
+
+async def test_of_an_answer_only_the_address_goes(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), answer(2, "one", GUEST))
+    before = (await office.all_rows(EmailAnswer))[0]
+
+    await forget_in(office)
+
+    after = (await office.all_rows(EmailAnswer))[0]
+    assert after == {**before, "email_address": None, "address_erased": True}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+async def test_addresses_of_others_stay(office: Office, other: str) -> None:
+    await office.take(
+        TILL, session(1, "one", body=told() | {"note": other}), answer(2, "one", other)
+    )
+    before = await office.rows(EmailAnswer, "email_address", "address_erased")
+
+    await forget_in(office)
+
+    assert await office.rows(EmailAnswer, "email_address", "address_erased") == before
+    ((body,),) = await office.rows(Session, "body")
+    assert json.loads(str(body))["note"] == other
+
+
+async def test_what_has_arrived_is_as_complete_as_before(office: Office) -> None:
+    await office.take(
+        TILL,
+        session(3, GUEST, body=told()),
+        answer(4, GUEST, GUEST),
+        session(5, GUEST, occurredAt="yesterday"),
+        answer(6, GUEST, GUEST),
+        baseSequence=3,
+    )
+    before = [epoch async for epoch in audit(office.database, None)]
+
+    assert await forget_in(office)
+
+    assert [epoch async for epoch in audit(office.database, None)] == before
+
+
+async def test_what_is_sent_again_has_no_effect_and_brings_nothing_back(office: Office) -> None:
+    """Neither as altered, after which the agent would send it all under new numbers."""
+    events = [session(1, "one", body=told()), answer(2, "one", GUEST), session(3, f"x {GUEST}")]
+    await office.take(TILL, *events)
+    await forget_in(office)
+    before = await everything(office)
+
+    again = await office.take(TILL, *events)
+
+    assert again.rejected == []
+    after = await everything(office)
+    assert {name: rows for name, rows in after.items() if name not in {"Agent", "Boot"}} == {
+        name: rows for name, rows in before.items() if name not in {"Agent", "Boot"}
+    }
+
+
+async def test_under_a_new_epoch_it_stays_forgotten_too(office: Office) -> None:
+    events = [session(1, "one", body=told()), answer(2, "one", GUEST)]
+    await office.take(TILL, *events)
+    await forget_in(office)
+
+    again = await office.take(Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"), *events)
+
+    assert (again.rejected, len(again.doubles)) == ([], 2)
+    assert GUEST not in str(await everything(office))
+
+
+async def test_an_answer_sent_again_with_other_content_is_still_altered(office: Office) -> None:
+    await office.take(TILL, session(1, "one", body=told()))
+    await forget_in(office)
+
+    again = await office.take(TILL, session(1, "one", body=told(points=7)))
+
+    assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
+
+
+async def test_a_session_and_its_answers_stay_together_under_a_new_id(office: Office) -> None:
+    name = f"till:{GUEST}"
+    await office.take(TILL, session(1, name), answer(2, name, None, "declined"), sessions(3, 3)[0])
+
+    changes = await forget_in(office)
+
+    ((started,), _), ((answered,),) = (
+        await office.rows(Session, "correlation_id"),
+        await office.rows(EmailAnswer, "correlation_id"),
+    )
+    assert started == answered
+    assert str(started).startswith(f"till:{FORGOTTEN[:-1]} ")
+    assert changes["sessions.correlation_id"] == changes["email_answers.correlation_id"] == 1
+
+
+async def test_a_lost_address_that_comes_back_later_can_be_forgotten_then(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), erased(2, "one"))
+    assert not await forget_in(office)
+    await office.take(TILL, answer(2, "one", GUEST))
+
+    assert await forget_in(office) == {"email_answers.email_address": 1}
+
+    assert await office.rows(NotedGap) == []
+
+
+async def test_the_second_time_nothing_is_left_to_do(office: Office) -> None:
+    await office.take(TILL, session(1, GUEST, body=told()), answer(2, GUEST, GUEST))
+    await forget_in(office)
+    before = await everything(office)
+
+    assert not await forget_in(office)
+
+    assert await everything(office) == before
+
+
+async def test_it_is_found_in_every_store_and_on_every_page(office: Office) -> None:
+    for number in range(3):
+        store = Sender(store_id=f"004{number}")
+        events = [
+            answer(n, f"{n}", GUEST if n % 2 else "other@example.com") for n in range(1, 1300)
+        ]
+        await office.take(store, *events)
+
+    changes = await forget_in(office)
+
+    assert changes == {"email_answers.email_address": 3 * 650}
+    assert GUEST not in str(await office.rows(EmailAnswer, "email_address"))
+
+
+async def test_it_is_found_behind_escapes(office: Office) -> None:
+    body = {"correlationId": "one", "mail": "ESCAPED"}
+    sent = TILL.batch(session(1, "one", body=body)).replace(
+        b"ESCAPED", rb"\u0067uest\u0040example.com"
+    )
+    sent = sent.replace(b"example.com", rb"ex\u0061mple.com")
+    await office.offer_raw(TILL, sent)
+
+    assert await forget_in(office) == {"sessions.body": 1}
+
+
+async def test_refused_events_keep_their_reason(office: Office) -> None:
+    await office.take(TILL, session(1, GUEST, type="points.spent"))
+
+    await forget_in(office)
+
+    ((code, received_at),) = await office.rows(Rejected, "error_code", "received_at")
+    assert code == "UNKNOWN_TYPE"
+    assert isinstance(received_at, datetime)
+
+
+async def test_after_the_files_are_scrubbed_everything_else_is_there(office: Office) -> None:
+    await office.take(TILL, session(1, "one"), answer(2, "one", "other@example.com"))
+    await forget_in(office)
+    before = await everything(office)
+
+    await office.database.scrub()
+
+    assert await everything(office) == before

@@ -1,0 +1,167 @@
+"""What is told of completeness: over HTTP to a program, on the command line to a person."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import aiohttp
+import pytest
+
+from tests.head_office.process import configured, hq
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import EPOCH, Sender, session, sessions
+from tests.sync.receiver.conftest import StartReceiver
+
+STORES = 300
+
+
+def lose(receiver: Receiver, sequences: Sequence[int]) -> None:
+    gone = "DELETE FROM sessions WHERE store_id = '0042' AND sequence = ?"
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.executemany(gone, [(number,) for number in sequences])
+
+
+async def completeness(receiver: Receiver, *arguments: str) -> CompletedProcess[str]:
+    config = str(configured(receiver.directory))
+    return await asyncio.to_thread(hq, "--config", config, "completeness", *arguments)
+
+
+@pytest.fixture
+async def other(receiver: Receiver, till: Sender) -> Sender:
+    """A store with all it ever sent, beside one that has sent nine."""
+    other = Sender(store_id="0043")
+    await receiver.enroll(other)
+    await receiver.send(other, *sessions(1, 2))
+    await receiver.send(till, *sessions(1, 9))
+    return other
+
+
+async def test_each_epoch_is_told_with_exact_numbers(receiver: Receiver, other: Sender) -> None:
+    lose(receiver, [3, 4, 7])
+    await receiver.beat(Sender(), lastSequence=11)
+
+    answered = await receiver.get("/v1/completeness")
+
+    told = answered.members()
+    assert told["complete"] is False
+    assert isinstance(told["epochs"], list)
+    assert told["epochs"][0] == {
+        "storeId": "0042",
+        "tillId": "till-1",
+        "epoch": EPOCH,
+        "listed": True,
+        "acceptedThrough": 9,
+        "completeThrough": 2,
+        "outstanding": [{"first": 10, "last": 11}],
+        "rejected": [],
+        "gaps": [],
+        "missing": [{"first": 3, "last": 4}, {"first": 7, "last": 7}],
+    }
+
+
+async def test_one_store_is_told_alone(receiver: Receiver, other: Sender) -> None:
+    lose(receiver, [3])
+
+    theirs = (await receiver.get("/v1/completeness?store=0043")).members()
+    ours = (await receiver.get("/v1/completeness?store=0042")).members()
+
+    assert (theirs["complete"], ours["complete"]) == (True, False)
+
+
+async def test_a_store_that_nobody_knows_is_not_complete_but_unknown(receiver: Receiver) -> None:
+    assert (await receiver.get("/v1/completeness?store=0099")).status == 404
+
+
+async def test_a_head_office_that_knows_nothing_answers_a_whole_document(
+    start_receiver: StartReceiver,
+) -> None:
+    receiver = await start_receiver()
+
+    answered = await receiver.get("/v1/completeness")
+
+    assert answered.members() == {"epochs": [], "complete": True}
+
+
+async def test_a_streamed_answer_has_the_headers_of_every_answer(
+    receiver: Receiver, other: Sender
+) -> None:
+    streamed, whole = await receiver.get("/v1/completeness"), await receiver.get("/v1/stores")
+
+    names = ("Server", "Cache-Control", "X-Content-Type-Options", "Content-Type")
+    assert [streamed.header(name) for name in names] == [whole.header(name) for name in names]
+
+
+async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: Sender) -> None:
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.executemany(
+            "INSERT INTO agents (store_id, till_id, epoch, accepted_through, last_sequence)"
+            " VALUES (?, 'till-1', 'e', 1, 1)",
+            [(f"1{number:05}",) for number in range(STORES)],
+        )
+
+    told = json.loads((await receiver.get("/v1/completeness")).body)
+
+    names = [epoch["storeId"] for epoch in told["epochs"]]
+    assert names == ["0042", "0043", *(f"1{number:05}" for number in range(STORES))]
+
+
+async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(
+    receiver: Receiver, other: Sender
+) -> None:
+    """The second store cannot be read; what came before it was already on its way."""
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.execute("UPDATE agents SET accepted_through = 'many' WHERE store_id = '0043'")
+
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await receiver.get("/v1/completeness")
+
+
+async def test_the_command_names_what_is_missing_and_ends_with_1(
+    receiver: Receiver, other: Sender
+) -> None:
+    lose(receiver, [3, 4, 7])
+
+    told = await completeness(receiver)
+
+    assert told.returncode == 1
+    _, row, verdict = told.stdout.splitlines()
+    assert row.split() == ["0042", "till-1", EPOCH, "2", "missing", "3-4,", "7"]
+    assert verdict.startswith("1 not complete, of 2 epochs: 3 missing,")
+
+
+async def test_the_command_ends_with_0_when_all_is_here(receiver: Receiver, other: Sender) -> None:
+    told = await completeness(receiver)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[1].startswith("All is here, of 2 epochs:")
+
+
+async def test_the_command_says_as_json_what_http_says(receiver: Receiver, other: Sender) -> None:
+    await receiver.send(Sender(), session(10, occurredAt="yesterday"))
+
+    told = await completeness(receiver, "--json", "--store", "0042")
+
+    assert told.returncode == 0
+    over_http = await receiver.get("/v1/completeness?store=0042")
+    assert json.loads(told.stdout) == over_http.members()
+
+
+@pytest.mark.parametrize("store", ["0099", "a b"])
+async def test_the_command_ends_with_2_for_a_store_that_is_none(
+    receiver: Receiver, store: str
+) -> None:
+    told = await completeness(receiver, "--store", store)
+
+    assert (told.returncode, "store" in told.stderr) == (2, True)
+
+
+def test_the_command_takes_no_absent_database_for_a_complete_one(tmp_path: Path) -> None:
+    told = hq("--config", str(configured(tmp_path / "state")), "completeness")
+
+    assert told.returncode == 2
+    assert f"{tmp_path}/state/hq.db" in told.stderr
+    assert not (tmp_path / "state").exists()

@@ -1,0 +1,102 @@
+"""Enrolling a list of machines on the command line: all of it, or none."""
+
+import asyncio
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from typer.testing import CliRunner
+
+from sync.receiver.cli import app
+from sync.receiver.enrolment_list import read_list
+from sync.receiver.tokens import hash_of
+from tests.head_office.process import configured, hq
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import Sender, session
+
+LIST = "store_id,till_id\n0043,till-1\n0043,till-2\n"
+MACHINES = "SELECT store_id, till_id FROM tokens ORDER BY store_id, till_id"
+
+
+def add_line(file: Path, line: str) -> None:
+    file.write_text(f"{file.read_text()}{line}\n")
+
+
+async def enroll(receiver: Receiver, *arguments: str) -> CompletedProcess[str]:
+    config = str(configured(receiver.directory))
+    return await asyncio.to_thread(hq, "--config", config, "enroll", *arguments)
+
+
+def mode_of(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
+def lines_of(file: Path) -> list[str]:
+    return file.read_text().splitlines()
+
+
+@pytest.fixture
+def list_file(tmp_path: Path) -> Path:
+    file = tmp_path / "machines.csv"
+    file.write_text(LIST)
+    (tmp_path / "there").write_text("tokens of before")
+    return file
+
+
+async def test_the_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file: Path) -> None:
+    told = await enroll(receiver, "--csv", str(list_file))
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert read_list(told.stdout) == read_list(LIST)
+    token = told.stdout.splitlines()[1].split(",")[2]
+    kept = receiver.rows("SELECT token_hash FROM tokens WHERE store_id = '0043' ORDER BY till_id")
+    assert kept[0] == (hash_of(token),)
+
+
+async def test_the_tokens_of_a_list_go_to_a_file_for_its_user_alone(
+    receiver: Receiver, list_file: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "tokens.csv"
+
+    told = await enroll(receiver, "--csv", str(list_file), "--output", str(output))
+
+    assert (told.returncode, told.stdout) == (0, "")
+    assert mode_of(output) == 0o600
+    token = lines_of(output)[2].split(",")[2]
+    receiver.tokens["0043", "till-2"] = token
+    assert (await receiver.send(Sender("0043", "till-2"), session(1))).status == 200
+
+
+async def test_one_wrong_line_and_nobody_is_enrolled(receiver: Receiver, list_file: Path) -> None:
+    add_line(list_file, "0043,a b")
+
+    told = await enroll(receiver, "--csv", str(list_file))
+
+    assert (told.returncode, told.stdout) == (2, "")
+    assert f"{list_file}: nobody is enrolled:\n  line 4: till_id:" in told.stderr
+    assert receiver.rows(MACHINES) == [("0042", "till-1")]
+
+
+@pytest.mark.parametrize("output", ["there", "no/such/folder"])
+async def test_where_the_file_cannot_be_made_nobody_is_enrolled(
+    receiver: Receiver, list_file: Path, tmp_path: Path, output: str
+) -> None:
+    """What stands there may hold tokens that are in use."""
+    told = await enroll(receiver, "--csv", str(list_file), "--output", str(tmp_path / output))
+
+    assert told.returncode in {1, 2}
+    assert output in told.stderr
+    assert receiver.rows(MACHINES) == [("0042", "till-1")]
+    assert lines_of(tmp_path / "there") == ["tokens of before"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["0042", "till-1", "--csv", "list"], ["--output", "out"], ["--csv", "absent"]]
+)
+def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
+    config = str(configured(tmp_path / "state"))
+
+    told = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])
+
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert not (tmp_path / "state").exists()

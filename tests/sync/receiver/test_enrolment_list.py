@@ -1,0 +1,58 @@
+"""The list of machines to enroll: what is read, what is refused, and in which words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.receiver.enrolment_list import EnrolmentListError, read_list, write_tokens
+from sync.receiver.tokens import AgentName
+
+WORDS = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True)
+NAMES = st.lists(st.builds(AgentName, WORDS, WORDS), min_size=1, unique=True)
+
+
+@given(names=NAMES, columns=st.permutations(["store_id", "till_id", "city"]))
+def test_a_list_is_read_in_its_order_whatever_the_columns_order(
+    names: list[AgentName], columns: list[str]
+) -> None:
+    rows = [{"store_id": n.store_id, "till_id": n.till_id, "city": "Nîmes"} for n in names]
+    lines = [",".join(row[column] for column in columns) for row in rows]
+
+    assert read_list("\n".join([",".join(columns), *lines])) == names
+
+
+@given(names=NAMES)
+def test_a_result_is_a_list_again(names: list[AgentName]) -> None:
+    result = "".join(write_tokens((name, "token") for name in names))
+
+    assert read_list(result) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "store_id;till_id\r\n0042;till-1\r\n",
+        "\ufeffstore_id,till_id\n0042,till-1\n",
+        'store_id,till_id\n"0042", till-1 \n\n',
+    ],
+)
+def test_what_spreadsheets_write_is_read(text: str) -> None:
+    assert read_list(text) == [AgentName("0042", "till-1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "line 1: expected the names of the columns"),
+        ("0042,till-1\n", "line 1: expected the names of the columns"),
+        ("store_id,till_id\n", "no machine is named"),
+        ("store_id,till_id\n0042\n", "line 2: till_id: expected 1 to 64"),
+        ("store_id,till_id\n0042,a b\n,till\n", "line 3: store_id: expected 1 to 64"),
+        ("store_id,till_id\n0042,a\n0042,b\n0042,a\n", "line 4: this machine stands in line 2"),
+        ('store_id,till_id\n"0042"x,till-1\n', "line 2: "),
+        ("store_id,till_id\n" + ",\n" * 14, "and 4 more"),
+    ],
+)
+def test_what_is_wrong_is_told_line_by_line(text: str, told: str) -> None:
+    with pytest.raises(EnrolmentListError, match=told):
+        read_list(text)

@@ -1,0 +1,171 @@
+"""Rows in the formats of other tools: read back by these tools, they are what they were."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import RowMapping
+
+from sync.receiver.export.parquet import ParquetRows
+from sync.receiver.export.plain import CsvRows, JsonRows
+from sync.receiver.tables import EmailAnswer, table_of
+from tests.head_office.sender import AT
+
+TABLE = table_of(EmailAnswer)
+NAMES = list(TABLE.c.keys())
+TIMES = ("occurred_at", "received_at", "corrected_at")
+# As PostgreSQL and SQLite hold them: no NUL, no lone surrogate.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+MOMENTS = st.datetimes(
+    min_value=datetime(1970, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
+    max_value=datetime(2100, 1, 1),  # noqa: DTZ001 - as above
+    timezones=st.just(UTC),
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "store_id": TEXTS,
+            "till_id": TEXTS,
+            "epoch": TEXTS,
+            "sequence": st.integers(0, 2**63 - 1),
+            "correlation_id": TEXTS,
+            "status": TEXTS,
+            "email_address": st.none() | TEXTS | st.sampled_from(["=1+1", "+49", "-1", "@x"]),
+            "address_erased": st.booleans(),
+            "body": TEXTS,
+            "occurred_at": MOMENTS,
+            "received_at": MOMENTS,
+            "corrected_at": st.none() | MOMENTS,
+            "clock_trusted": st.booleans(),
+        }
+    ),
+    max_size=5,
+)
+
+
+@dataclass
+class Sink:
+    """Keeps what is written to it."""
+
+    data: bytearray = field(default_factory=bytearray)
+
+    def write(self, data: bytes, /) -> int:
+        self.data += data
+        return len(data)
+
+
+def as_rows(rows: Sequence[dict[str, object]]) -> list[RowMapping]:
+    return cast("list[RowMapping]", list(rows))
+
+
+def written(moment: object) -> str:
+    assert isinstance(moment, datetime)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def as_text(value: object) -> str:
+    """Return how a value stands in CSV."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return written(value)
+        case _:
+            return str(value)
+
+
+def csv_of(rows: Sequence[dict[str, object]], *, for_spreadsheet: bool = False) -> tuple[str, int]:
+    sink = Sink()
+    writer = CsvRows(sink, NAMES, for_spreadsheet=for_spreadsheet)
+    writer.write(as_rows(rows))
+    writer.close()
+    return sink.data.decode(), writer.changed
+
+
+@given(rows=ROWS)
+def test_csv_is_read_back_letter_for_letter(rows: list[dict[str, object]]) -> None:
+    text, changed = csv_of(rows)
+
+    names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    assert names == NAMES
+    assert lines == [[as_text(row[name]) for name in NAMES] for row in rows]
+    assert changed == 0
+
+
+def test_an_empty_text_and_none_differ_in_csv() -> None:
+    sink = Sink()
+
+    CsvRows(sink, ["a", "b"]).write(as_rows([{"a": None, "b": ""}]))
+
+    assert sink.data == b'a,b\r\n,""\r\n'
+
+
+@given(rows=ROWS)
+def test_for_a_spreadsheet_no_text_begins_as_a_formula_and_the_changes_are_counted(
+    rows: list[dict[str, object]],
+) -> None:
+    text, changed = csv_of(rows, for_spreadsheet=True)
+
+    _, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    plain = [[as_text(row[name]) for name in NAMES] for row in rows]
+    pairs = [pair for line in zip(lines, plain, strict=True) for pair in zip(*line, strict=True)]
+    assert not any(shown[:1] in {*"=+-@\t\r"} and shown for shown, _ in pairs)
+    assert changed == sum(shown != was for shown, was in pairs)
+    assert all(shown in {was, f"'{was}"} for shown, was in pairs)
+
+
+@given(rows=ROWS)
+def test_json_lines_are_read_back_as_they_were(rows: list[dict[str, object]]) -> None:
+    sink = Sink()
+
+    JsonRows(sink, NAMES).write(as_rows(rows))
+
+    found = [json.loads(line) for line in sink.data.split(b"\n")[:-1]]
+    assert found == [
+        {
+            name: written(value) if name in TIMES and value is not None else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+# The first file costs a library's start.
+@settings(deadline=None)
+@given(rows=ROWS)
+def test_parquet_is_read_back_with_its_types(rows: list[dict[str, object]]) -> None:
+    sink = Sink()
+    writer = ParquetRows(sink, TABLE)
+    writer.write(as_rows(rows))
+    writer.close()
+
+    table: Any = pq.read_table(io.BytesIO(sink.data))
+
+    assert table.to_pylist() == rows
+    assert str(table.schema.field("received_at").type) == "timestamp[us, tz=UTC]"
+
+
+@pytest.mark.parametrize("body", ["x", "x" * 2**20])
+def test_parquet_is_written_in_groups_of_bounded_size(body: str) -> None:
+    """Many rows, or large ones: neither waits in memory until the end."""
+    sink = Sink()
+    writer = ParquetRows(sink, TABLE)
+    row: dict[str, object] = dict.fromkeys(NAMES, "")
+    row |= {"body": body, "sequence": 1, "address_erased": False, "clock_trusted": True}
+    row |= dict.fromkeys(TIMES, AT)
+    rows = as_rows([row] * (140_000 if len(body) == 1 else 70))
+
+    writer.write(rows)
+    writer.close()
+
+    assert pq.ParquetFile(io.BytesIO(sink.data)).num_row_groups == 3

@@ -1,0 +1,123 @@
+"""Exporting on the command line: where it goes, and what is left where it does not succeed."""
+
+import asyncio
+import csv
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from sync.receiver.cli import app
+from sync.receiver.cli.output import Output, OutputError
+from tests.head_office.process import HQ, configured, hq
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import AT, Sender, answer, session
+
+GUEST = "guest@example.com"
+
+
+@pytest.fixture
+async def used(receiver: Receiver, till: Sender) -> Receiver:
+    await receiver.send(till, session(1, "=one"), answer(2, "=one", GUEST), session(3, "two"))
+    return receiver
+
+
+async def export(receiver: Receiver, *arguments: str) -> CompletedProcess[str]:
+    config = str(configured(receiver.directory))
+    return await asyncio.to_thread(hq, "--config", config, "export", *arguments)
+
+
+def parquet_in(file: Path) -> list[dict[str, object]]:
+    table: Any = pq.read_table(file)
+    rows: list[dict[str, object]] = table.to_pylist()
+    return rows
+
+
+async def test_without_more_words_the_sessions_are_printed_as_csv(used: Receiver) -> None:
+    told = await export(used)
+
+    rows = list(csv.DictReader(told.stdout.splitlines()))
+    assert (told.returncode, told.stderr) == (0, "")
+    assert [row["correlation_id"] for row in rows] == ["=one", "two"]
+    assert json.loads(rows[0]["body"]) == {"correlationId": "=one", "channel": "pos"}
+
+
+async def test_for_a_spreadsheet_what_was_changed_is_told(used: Receiver) -> None:
+    told = await export(used, "--for-spreadsheet")
+
+    assert "'=one" in told.stdout
+    assert told.stderr == "loyalty-hq: ' was put before 1 texts\n"
+
+
+async def test_a_file_is_for_its_user_alone(used: Receiver, tmp_path: Path) -> None:
+    """Addresses stand in it."""
+    file = tmp_path / "answers.parquet"
+
+    told = await export(used, "email_answers", "--format", "parquet", "--output", str(file))
+
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    (row,) = parquet_in(file)
+    assert (row["email_address"], row["received_at"]) == (GUEST, AT)
+
+
+async def test_it_is_chosen_by_store_and_time(used: Receiver) -> None:
+    day = ("--format", "jsonl", "--store", "0042", "--since", "2026-03-04", "--until", "2026-03-05")
+
+    told = await export(used, *day)
+
+    assert [json.loads(line)["sequence"] for line in told.stdout.splitlines()] == [1, 3]
+
+
+def test_where_it_does_not_succeed_the_file_of_before_stays(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.csv"
+    file.write_text("of yesterday")
+
+    told = hq("--config", str(configured(tmp_path / "state")), "export", "--output", str(file))
+
+    assert told.returncode == 1
+    assert f"{tmp_path}/state/hq.db" in told.stderr
+    assert file.read_text() == "of yesterday"
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["sessions.csv", "state.toml"]
+
+
+async def test_a_full_disk_is_named(used: Receiver) -> None:
+    config = str(configured(used.directory))
+    command = f'exec "$@" --config {config} export > /dev/full'
+
+    told = await asyncio.to_thread(hq, program=("sh", "-c", command, "sh", *HQ))
+
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "standard output: No space left on device" in told.stderr
+
+
+def test_a_full_disk_is_no_trouble_of_the_database() -> None:
+    """In the midst of a table both are at work."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        output = Output(full)
+
+        with pytest.raises(OutputError, match="No space left"):
+            output.write(b"rows")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tokens"],
+        ["--format", "xlsx"],
+        ["--since", "yesterday"],
+        ["--store", "a b"],
+        ["--for-spreadsheet", "--format", "jsonl"],
+    ],
+)
+def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
+    config = str(configured(tmp_path / "state"))
+
+    told = CliRunner().invoke(app, ["--config", config, "export", *arguments])
+
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert "Traceback" not in told.stderr

@@ -1,0 +1,163 @@
+"""Where an address stands in a text, what stays in its place, and what passes for the same."""
+
+import json
+from typing import TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.receiver.forgotten import FORGOTTEN, Address, new_mark, same_body, same_text
+
+GUEST = "guest.Ä+1@example.com"
+ADDRESS = Address.parse(GUEST)
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+PLAIN = st.text(alphabet='aé\\"/{}[]:, \n\u2028😀', max_size=6)
+TEXTS = st.builds(
+    lambda before, parts: " ".join([before, *parts]),
+    PLAIN,
+    st.lists(st.one_of(PLAIN, st.sampled_from([GUEST, GUEST.upper(), GUEST.lower()])), max_size=3),
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+BODIES = st.builds(
+    lambda value, is_ascii, indent: json.dumps(value, ensure_ascii=is_ascii, indent=indent),
+    st.dictionaries(TEXTS, VALUES, max_size=4),
+    st.booleans(),
+    st.sampled_from([None, 2]),
+)
+
+
+def texts_in(value: Json) -> list[str]:
+    match value:
+        case str():
+            return [value]
+        case list():
+            return [text for item in value for text in texts_in(item)]
+        case dict():
+            return [text for name, item in value.items() for text in [name, *texts_in(item)]]
+        case _:
+            return []
+
+
+@given(body=BODIES)
+def test_no_string_of_a_body_holds_the_address_afterwards(body: str) -> None:
+    clean = ADDRESS.without_in_json(body)
+
+    assert not any(ADDRESS.stands_in(text) for text in texts_in(json.loads(clean)))
+
+
+@given(body=BODIES)
+def test_a_body_without_the_address_stays_letter_for_letter(body: str) -> None:
+    other = Address.parse("somebody@example.org")
+
+    assert other.without_in_json(body) == body
+
+
+@given(body=BODIES)
+def test_a_body_sent_again_passes_for_what_is_kept_of_it(body: str) -> None:
+    assert same_body(body, ADDRESS.without_in_json(body))
+
+
+@given(body=BODIES)
+def test_a_body_that_differs_elsewhere_is_another_one(body: str) -> None:
+    other = json.dumps({**json.loads(body), "new": 1})
+
+    assert not same_body(other, ADDRESS.without_in_json(body))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "guest@example.com",
+        "GUEST@Example.Com",
+        "mailto:guest@example.com?subject=x",
+        "<guest@example.com>",
+        "'guest@example.com'",
+        "to guest@example.com.",
+        "?email=guest%40example.com",
+        "{'mail':'guest@example.com'}",
+    ],
+)
+def test_the_address_is_found_within_other_text(text: str) -> None:
+    assert Address.parse("guest@example.com").stands_in(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my.guest@example.com",
+        "a-guest@example.com",
+        "my+guest@example.com",
+        "éguest@example.com",
+        "guest@example.com.au",
+        "guest@example.company",
+        "guest@example.com-pany.org",
+        "guest@exampleXcom",
+    ],
+)
+def test_addresses_of_others_are_left_alone(text: str) -> None:
+    address = Address.parse("guest@example.com")
+
+    assert not address.stands_in(text)
+    assert address.without(text) == text
+
+
+@pytest.mark.parametrize("spelled", ["é@example.com", "e\u0301@example.com", "É@example.com"])
+def test_one_letter_in_several_spellings_is_one_letter(spelled: str) -> None:
+    assert Address.parse("é@example.com").stands_in(spelled)
+
+
+def test_escapes_in_a_body_hide_nothing() -> None:
+    body = r'{"note": "\u0067uest\u0040example.com", "as it was": 1.50}'
+
+    clean = Address.parse("guest@example.com").without_in_json(body)
+
+    assert clean == f'{{"note": "{FORGOTTEN}", "as it was": 1.50}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "guest", "@example.com", "guest@", "a@b\nc", "x" * 400 + "@b"]
+)
+def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected an e-mail address$"):
+        Address.parse(text)
+
+
+def test_ids_that_differed_still_do() -> None:
+    one, other = new_mark("0" * 32), new_mark("1" * 32)
+
+    assert one != other
+    assert same_text("till-guest@example.com-7", f"till-{one}-7")
+    assert not same_text("till--7", f"till-{one}-7")
+    assert not same_text("till-guest@example.com-8", f"till-{one}-7")
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept", "same"),
+    [
+        ("a", "a", True),
+        (None, None, True),
+        (None, FORGOTTEN, False),
+        ("xbyb", f"{FORGOTTEN}b", True),
+        ("b", f"{FORGOTTEN}b", False),
+        ("xbybz", f"x{FORGOTTEN}y{FORGOTTEN}z", True),
+        ("xyz", f"x{FORGOTTEN}y{FORGOTTEN}z", False),
+        ("1, 2 and 3", f"{FORGOTTEN}, {FORGOTTEN} and {FORGOTTEN}", True),
+    ],
+)
+def test_in_place_of_a_mark_something_stood(sent: str | None, kept: str, *, same: bool) -> None:
+    assert same_text(sent, kept) is same
+
+
+def test_many_marks_are_compared_quickly() -> None:
+    """A till may write the mark itself, as often as it likes."""
+    assert not same_text("a" * 16_000, f"{FORGOTTEN}a" * 500 + "b")

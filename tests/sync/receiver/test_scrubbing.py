@@ -1,0 +1,59 @@
+"""What was erased from the tables of a SQLite file is taken out of its pages."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from sync.receiver.sqlite_file import SqliteFile
+from tests.head_office.files import files_with
+
+ADD = "INSERT INTO boots VALUES ('0042', 'till-1', ?, '')"
+GUEST = "guest@example.com"
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteFile]:
+    database = SqliteFile(tmp_path / "hq.db")
+    await database.open()
+    yield database
+    await database.close()
+
+
+def leave_traces(file: Path) -> None:
+    """Delete rows as a tool does that does not overwrite them."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as tool:
+        tool.execute("PRAGMA secure_delete=OFF")
+        tool.executemany(ADD, [(f"{number} {GUEST}",) for number in range(100)])
+        tool.execute("DELETE FROM boots WHERE boot_id LIKE ?", (f"% {GUEST}",))
+        tool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+async def test_no_trace_of_a_deleted_row_is_left(database: SqliteFile, tmp_path: Path) -> None:
+    leave_traces(tmp_path / "hq.db")
+    before = await files_with(tmp_path, GUEST)
+
+    await database.scrub()
+
+    assert (before, await files_with(tmp_path, GUEST)) == (["hq.db"], [])
+
+
+async def test_what_stands_stays(database: SqliteFile, tmp_path: Path) -> None:
+    await database.write(lambda connection: connection.exec_driver_sql(ADD, ("boot",)).close())
+
+    await database.scrub()
+
+    found = await database.read(
+        lambda connection: connection.execute(text("SELECT boot_id FROM boots")).scalar()
+    )
+    assert found == "boot"
+
+
+async def test_twice_is_harmless_and_writing_goes_on(database: SqliteFile) -> None:
+    await database.scrub()
+    await database.scrub()
+
+    await database.write(lambda connection: connection.exec_driver_sql(ADD, ("boot",)).close())
