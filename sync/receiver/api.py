@@ -18,6 +18,7 @@ from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
+from sync.receiver.pages.site import Pages
 from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.views import Views
@@ -40,6 +41,7 @@ class Context:
     views: Views
     agents: AgentAccess
     readers: ReaderAccess
+    pages: Pages
     intake: Intake
     metrics: Metrics
     program: tuple[bytes, str]
@@ -138,6 +140,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/metrics", reads.show_metrics)
     app.router.add_get("/healthz", reads.is_alive)
     app.router.add_get("/readyz", reads.is_ready)
+    context.pages.add_to(app.router)
     return app
 
 

@@ -1,0 +1,37 @@
+"""What a store can be in need of, from what, and what comes first. No I/O."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+# Agents send a heartbeat each minute, and while they are offered no line, none.
+SILENT_AFTER = timedelta(minutes=5)
+# The oldest event that waits: what is delivered as it comes waits seconds.
+BEHIND_AFTER = timedelta(minutes=5)
+# As far as times are taken for right where the clock is corrected (`clock.TOLERANCE`).
+CLOCK_WRONG_BEYOND = timedelta(minutes=5)
+# A month of a busy till's captures still fits.
+DISK_LOW_BELOW_BYTES = 512 * 1024**2
+
+
+class Condition(StrEnum):
+    """A condition of a store: it holds if it holds for any of its tills. The gravest first.
+
+    `OTHER_VERSION` is a note, not a trouble: a store of which nothing else is true delivers.
+    """
+
+    SILENT = "silent"
+    REFUSED = "refused"
+    DISK_LOW = "disk-low"
+    CLOCK_WRONG = "clock-wrong"
+    BEHIND = "behind"
+    DELIVERING = "delivering"
+    OTHER_VERSION = "other-version"
+
+
+TROUBLES = (
+    Condition.SILENT,
+    Condition.REFUSED,
+    Condition.DISK_LOW,
+    Condition.CLOCK_WRONG,
+    Condition.BEHIND,
+)

@@ -1,0 +1,152 @@
+"""The stores of the fleet: found, sorted, counted and cut into pages by the database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Subquery, case, func, select
+
+from sync.receiver.pages.conditions import TROUBLES, Condition
+from sync.receiver.pages.tills import Moment, tills
+
+STORES_ON_A_PAGE = 50
+
+
+class Sort(StrEnum):
+    """What the stores can be sorted by."""
+
+    STATE = "state"
+    STORE = "store"
+    HEARD = "heard"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    VERSION = "version"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which stores a page shows. `page` counts from 1; one beyond the last shows the last."""
+
+    search: str = ""
+    condition: Condition | None = None
+    sort: Sort = Sort.STATE
+    descending: bool = False
+    page: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store at a glance. `holding` says of how many of its tills a condition is true.
+
+    `heard_at` is the last word of any till, `versions` the first and the last by their letters.
+    """
+
+    store_id: str
+    tills: int
+    holding: Mapping[Condition, int]
+    heard_at: datetime | None
+    waiting: int
+    refused: int
+    versions: tuple[str, ...]
+
+    @property
+    def state(self) -> Condition:
+        """The gravest thing that is true of it."""
+        return next((one for one in TROUBLES if self.holding[one]), Condition.DELIVERING)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A page of stores, out of `found`; of all that the search finds, how many are how."""
+
+    stores: list[Store]
+    found: int
+    page: int
+    pages: int
+    counts: Mapping[Condition, int]
+    searched: int
+
+
+def fleet(connection: Connection, moment: Moment, question: Question) -> Fleet:
+    """Answer a question about the fleet, in two statements."""
+    stores = _stores(tills(moment, search=question.search))
+    counted = connection.execute(_counting(stores)).mappings().one()
+    counts = {one: int(counted[one.name] or 0) for one in Condition}
+    searched = int(counted["searched"])
+    found = searched if question.condition is None else counts[question.condition]
+    pages = max(1, -(-found // STORES_ON_A_PAGE))
+    page = min(question.page, pages)
+    rows = select(stores).order_by(*_order(stores, question))
+    if question.condition is not None:
+        rows = rows.where(_is(stores, question.condition))
+    cut = rows.limit(STORES_ON_A_PAGE).offset((page - 1) * STORES_ON_A_PAGE)
+    shown = [_store(row) for row in connection.execute(cut).mappings()]
+    return Fleet(shown, found, page, pages, counts, searched)
+
+
+def _stores(till: Subquery) -> Subquery:
+    holding = [
+        func.sum(till.c[one.name]).label(one.name) for one in (*TROUBLES, Condition.OTHER_VERSION)
+    ]
+    return (
+        select(
+            till.c.store_id,
+            func.count().label("tills"),
+            func.max(till.c.seen_at).label("heard_at"),
+            func.sum(till.c.outstanding).label("waiting"),
+            func.sum(till.c.dead_letters).label("refused"),
+            func.min(till.c.agent_version).label("first_version"),
+            func.max(till.c.agent_version).label("last_version"),
+            *holding,
+        )
+        .group_by(till.c.store_id)
+        .subquery("stores")
+    )
+
+
+def _counting(stores: Subquery) -> Select[*tuple[int, ...]]:
+    counts = (func.sum(case((_is(stores, one), 1), else_=0)).label(one.name) for one in Condition)
+    return select(func.count().label("searched"), *counts)
+
+
+def _is(stores: Subquery, condition: Condition) -> ColumnElement[bool]:
+    if condition is Condition.DELIVERING:
+        return _gravity(stores) == len(TROUBLES)
+    return stores.c[condition.name] > 0
+
+
+def _gravity(stores: Subquery) -> ColumnElement[int]:
+    """Return the place of the gravest trouble; where there is none, the number after the last."""
+    places = ((stores.c[one.name] > 0, place) for place, one in enumerate(TROUBLES))
+    return case(*places, else_=len(TROUBLES))
+
+
+def _order(stores: Subquery, question: Question) -> tuple[ColumnElement[Any], ...]:
+    by: Mapping[Sort, ColumnElement[Any]] = {
+        Sort.STATE: _gravity(stores),
+        Sort.STORE: stores.c.store_id,
+        Sort.HEARD: stores.c.heard_at,
+        Sort.WAITING: stores.c.waiting,
+        Sort.REFUSED: stores.c.refused,
+        Sort.VERSION: stores.c.first_version,
+    }
+    first = by[question.sort]
+    if question.descending:
+        return first.desc().nulls_last(), stores.c.store_id
+    return first.asc().nulls_first(), stores.c.store_id
+
+
+def _store(row: RowMapping) -> Store:
+    versions = {row["first_version"], row["last_version"]} - {None}
+    holding = {one: int(row[one.name]) for one in (*TROUBLES, Condition.OTHER_VERSION)}
+    return Store(
+        store_id=row["store_id"],
+        tills=row["tills"],
+        holding=holding,
+        heard_at=row["heard_at"],
+        waiting=int(row["waiting"]),
+        refused=int(row["refused"]),
+        versions=tuple(sorted(versions)),
+    )
