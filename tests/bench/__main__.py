@@ -16,6 +16,7 @@ from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
+from tests.bench.page import STORES, measure_page
 from tests.bench.progress import Progress
 from tests.bench.servers import Kind, ServerError
 from tests.bench.start import BACKLOG, measure_start
@@ -45,7 +46,11 @@ def arguments() -> argparse.Namespace:
     drain.add_argument("--replayed", type=positive, default=20_000, help="one by one")
     drain.add_argument("--rounds", type=positive, default=3)
     drain.set_defaults(run=run_drain)
-    for bench in (capture, start, drain):
+    page = benches.add_parser("page", help="head office's fleet page with a whole chain")
+    page.add_argument("--stores", type=positive, default=STORES)
+    page.add_argument("--times", type=positive, default=20, help="each address is asked for")
+    page.set_defaults(run=run_page)
+    for bench in (capture, start, drain, page):
         bench.add_argument(
             "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
         )
@@ -98,6 +103,13 @@ def run_drain(options: argparse.Namespace) -> int:
         describe(directory)
         plan = DrainPlan(options.events, options.replayed, options.rounds)
         asyncio.run(measure_drain(directory, plan))
+    return FINE
+
+
+def run_page(options: argparse.Namespace) -> int:
+    """Measure the fleet page, and print."""
+    with scratch(options.directory) as directory:
+        asyncio.run(measure_page(directory, options.stores, options.times))
     return FINE
 
 

@@ -5,6 +5,7 @@ Enrolled tills that were never heard of are among them.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -12,14 +13,19 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
+    Table,
     and_,
     case,
+    cast,
+    exists,
     extract,
     func,
     literal,
+    null,
     or_,
     select,
-    union,
+    true,
+    union_all,
 )
 
 from sync.receiver.pages.conditions import (
@@ -34,6 +40,18 @@ from sync.receiver.tables import Token, table_of
 
 _tokens = table_of(Token)
 _SECONDS_OF_A_DAY = 86_400
+_TOLD = (
+    "store_id",
+    "till_id",
+    "heartbeat_at",
+    "agent_sent_at",
+    "agent_version",
+    "outstanding",
+    "dead_letters",
+    "oldest_undelivered_at",
+    "last_activity_at",
+    "free_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +65,49 @@ class Moment:
 
 def tills(moment: Moment, store_id: str | None = None, search: str = "") -> Subquery:
     """Return a row a till: of one store, or of those whose name contains `search`."""
-    last = _last_heard(store_id)
-    known = _known(store_id, search)
-    joined = known.outerjoin(
-        last,
-        and_(
-            last.c.store_id == known.c.store_id,
-            last.c.till_id == known.c.till_id,
-            last.c.place == 1,
-        ),
-    )
+    last = union_all(_heard(store_id, search), _never_heard(store_id, search)).subquery("last")
     flags = (_flag(holds).label(name.name) for name, holds in _holding(last, moment).items())
-    return (
-        select(
-            known.c.store_id,
-            known.c.till_id,
-            last.c.seen_at,
-            last.c.heartbeat_at,
-            last.c.agent_sent_at,
-            last.c.agent_version,
-            func.coalesce(last.c.outstanding, 0).label("outstanding"),
-            func.coalesce(last.c.dead_letters, 0).label("dead_letters"),
-            last.c.oldest_undelivered_at,
-            last.c.last_activity_at,
-            last.c.database_bytes,
-            last.c.free_bytes,
-            *flags,
-        )
-        .select_from(joined)
-        .subquery("tills")
-    )
+    return select(last, *flags).subquery("tills")
 
 
-def _known(store_id: str | None, search: str) -> Subquery:
-    """Return the names of all tills that are enrolled, or were ever heard."""
-    enrolled = select(_tokens.c.store_id, _tokens.c.till_id)
-    heard = select(agents.c.store_id, agents.c.till_id)
-    if store_id is not None:
-        enrolled = enrolled.where(_tokens.c.store_id == store_id)
-        heard = heard.where(agents.c.store_id == store_id)
-    if search:
-        enrolled = enrolled.where(_tokens.c.store_id.icontains(search, autoescape=True))
-        heard = heard.where(agents.c.store_id.icontains(search, autoescape=True))
-    return union(enrolled, heard).subquery("known")
-
-
-def _last_heard(store_id: str | None) -> Subquery:
-    """Return the epochs of each till; `place` 1 is the one that spoke for the machine last."""
+def _heard(store_id: str | None, search: str) -> Select[Any]:
+    """Return of each till the epoch that spoke for the machine last, and its last word of all."""
     till = (agents.c.store_id, agents.c.till_id)
     newest = (
         agents.c.heartbeat_at.desc().nulls_last(),
         agents.c.last_seen_at.desc().nulls_last(),
         agents.c.epoch,
     )
-    found: Select[tuple[object, ...]] = select(
-        agents,
-        func.row_number().over(partition_by=till, order_by=newest).label("place"),
-        func.max(agents.c.last_seen_at).over(partition_by=till).label("seen_at"),
+    epochs = (
+        select(
+            *(agents.c[name] for name in _TOLD),
+            func.max(agents.c.last_seen_at).over(partition_by=till).label("seen_at"),
+            func.row_number().over(partition_by=till, order_by=newest).label("place"),
+        )
+        .where(_wanted(agents, store_id, search))
+        .subquery("epochs")
     )
+    told = (epochs.c[name] for name in (*_TOLD, "seen_at"))
+    return select(*told).where(epochs.c.place == 1)
+
+
+def _never_heard(store_id: str | None, search: str) -> Select[Any]:
+    """Return the tills that are enrolled and no more, in the same columns."""
+    named = (_tokens.c.store_id, _tokens.c.till_id)
+    heard = and_(agents.c.store_id == named[0], agents.c.till_id == named[1])
+    untold = (cast(null(), agents.c[name].type).label(name) for name in _TOLD[len(named) :])
+    seen_at = cast(null(), agents.c.last_seen_at.type).label("seen_at")
+    return (
+        select(*named, *untold, seen_at)
+        .distinct()
+        .where(_wanted(_tokens, store_id, search), ~exists().where(heard))
+    )
+
+
+def _wanted(table: Table, store_id: str | None, search: str) -> ColumnElement[bool]:
     if store_id is not None:
-        found = found.where(agents.c.store_id == store_id)
-    return found.subquery("last")
+        return table.c.store_id == store_id
+    return table.c.store_id.icontains(search, autoescape=True) if search else true()
 
 
 def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bool]]:
