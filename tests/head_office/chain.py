@@ -16,7 +16,7 @@ Row = dict[str, object]
 _GIB = 1024**3
 # One in so many stores, by what is the matter with it.
 _KINDS: dict[int, Row] = {
-    97: {"last_seen_at": AT - timedelta(days=3), "heartbeat_at": AT - timedelta(days=3)},
+    97: dict.fromkeys(("last_seen_at", "heartbeat_at", "agent_sent_at"), AT - timedelta(days=3)),
     89: {"dead_letters": 3},
     83: {"free_bytes": _GIB // 5},
     79: {"agent_sent_at": AT - timedelta(hours=7)},
