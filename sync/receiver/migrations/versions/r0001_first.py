@@ -16,6 +16,7 @@ def upgrade() -> None:
     _create_agents()
     _create_captures()
     _create_accounts()
+    _create_hours()
 
 
 def _create_agents() -> None:
@@ -44,6 +45,8 @@ def _create_agents() -> None:
         sa.Column("last_activity_at", Moment),
         sa.Column("database_bytes", sa.BigInteger),
         sa.Column("free_bytes", sa.BigInteger),
+        sa.Column("heartbeat_before_at", Moment),
+        sa.Column("outstanding_before", sa.BigInteger),
     )
     op.create_table(
         "boots",
@@ -110,6 +113,18 @@ def _create_accounts() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("noted_at", Moment, nullable=False),
     )
+
+
+def _create_hours() -> None:
+    sums = ("sessions", "accepted", "deferred", "declined", "other_answers")
+    lags = ("arrived", "lag_seconds", "longest_lag_seconds")
+    op.create_table(
+        "hours",
+        *_key("store_id", "till_id"),
+        sa.Column("hour", Moment, primary_key=True),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in (*sums, *lags)),
+    )
+    op.create_index("hours_by_hour", "hours", ["hour"])
 
 
 def _key(*names: str) -> list[sa.Column[str]]:
