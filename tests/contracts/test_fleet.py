@@ -143,6 +143,54 @@ async def test_a_store_is_as_its_worst_till_is(office: Office) -> None:
     assert (store.waiting, store.refused, store.versions) == (5, 1, ("0.1.0", "0.2.0"))
 
 
+def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
+    """Return what a till says of which an event waits for an hour."""
+    seconds = at.total_seconds()
+    since = {"oldestUndeliveredAt": moment(seconds - 3600), "sentAt": moment(seconds)}
+    return {**WELL, **since, "outstanding": waiting}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "left"),
+    [
+        (300, 200, timedelta(minutes=2)),
+        (300, 299, timedelta(minutes=299)),
+        (300, 300, None),
+        (300, 301, None),
+        (2**40, 2**40 - 1, None),
+    ],
+)
+async def test_the_time_to_finish_is_told_by_how_fast_fewer_wait(
+    office: Office, first: int, then: int, left: timedelta | None
+) -> None:
+    minute = timedelta(minutes=1)
+    await office.hear(Sender(), **behind(first))
+    office.at += minute
+    await office.hear(Sender(), **behind(then, minute))
+
+    (store,) = (await asked(office)).stores
+    shown = await looked_at(office, "0042")
+
+    assert store.left == left
+    assert store.oldest == timedelta(hours=1)
+    assert shown is not None
+    assert [till.left for till in shown.tills] == [left]
+
+
+async def test_a_store_is_done_when_its_slowest_till_is(office: Office) -> None:
+    minute, slow, stuck = timedelta(minutes=1), Sender(till_id="slow"), Sender(till_id="stuck")
+    await office.hear(Sender(), **behind(300))
+    await office.hear(slow, **behind(300))
+    office.at += minute
+    await office.hear(Sender(), **behind(100, minute))
+    await office.hear(slow, **behind(250, minute))
+    (of_two,) = (await asked(office)).stores
+    await office.hear(stuck, **behind(1, minute))
+    (of_three,) = (await asked(office)).stores
+
+    assert (of_two.left, of_three.left) == (timedelta(minutes=5), None)
+
+
 async def test_of_several_troubles_the_gravest_comes_first(office: Office) -> None:
     """And the stores stand in that order: what needs somebody is on top."""
     sayings: dict[str, dict[str, object]] = {

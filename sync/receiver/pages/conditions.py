@@ -28,6 +28,17 @@ class Condition(StrEnum):
     OTHER_VERSION = "other-version"
 
 
+# Nobody can say more of a time that is further away.
+LONGEST_TOLD = timedelta(days=365)
+
+
+def span_of(seconds: float | None) -> timedelta | None:
+    """Return a span that the database has told in seconds; None if it says nothing to a person."""
+    if seconds is None or not 0 <= seconds <= LONGEST_TOLD.total_seconds():
+        return None
+    return timedelta(seconds=seconds)
+
+
 TROUBLES = (
     Condition.SILENT,
     Condition.REFUSED,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -13,13 +13,14 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Subquery,
+    and_,
     case,
     func,
     select,
     true,
 )
 
-from sync.receiver.pages.conditions import TROUBLES, Condition
+from sync.receiver.pages.conditions import TROUBLES, Condition, span_of
 from sync.receiver.pages.tills import Moment, tills
 
 STORES_ON_A_PAGE = 50
@@ -51,7 +52,9 @@ class Question:
 class Store:
     """A store at a glance. `holding` says of how many of its tills a condition is true.
 
-    `heard_at` is the last word of any till, `versions` the first and the last by their letters.
+    `heard_at` is the last word of any till, `versions` the first and the last by their letters,
+    `oldest` how long the oldest event waits, `left` how long until none does, if that is in sight
+    for all tills that are behind.
     """
 
     store_id: str
@@ -61,6 +64,8 @@ class Store:
     waiting: int
     refused: int
     versions: tuple[str, ...]
+    oldest: timedelta | None
+    left: timedelta | None
 
     @property
     def state(self) -> Condition:
@@ -122,6 +127,7 @@ def _stores(till: Subquery) -> CTE:
     holding = [
         func.sum(till.c[one.name]).label(one.name) for one in (*TROUBLES, Condition.OTHER_VERSION)
     ]
+    behind = till.c[Condition.BEHIND.name] > 0
     return (
         select(
             till.c.store_id,
@@ -129,6 +135,11 @@ def _stores(till: Subquery) -> CTE:
             func.max(till.c.seen_at).label("heard_at"),
             func.sum(func.coalesce(till.c.outstanding, 0)).label("waiting"),
             func.sum(func.coalesce(till.c.dead_letters, 0)).label("refused"),
+            func.max(till.c.waited_seconds).label("waited_seconds"),
+            func.max(case((behind, till.c.left_seconds))).label("left_seconds"),
+            func.sum(case((and_(behind, till.c.left_seconds.is_(None)), 1), else_=0)).label(
+                "stuck"
+            ),
             func.min(till.c.agent_version).label("first_version"),
             func.max(till.c.agent_version).label("last_version"),
             *holding,
@@ -176,4 +187,6 @@ def _store(row: RowMapping) -> Store:
         waiting=int(row["waiting"]),
         refused=int(row["refused"]),
         versions=tuple(sorted(versions)),
+        oldest=span_of(row["waited_seconds"]),
+        left=None if row["stuck"] else span_of(row["left_seconds"]),
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping, Select, select
 
-from sync.receiver.pages.conditions import TROUBLES, Condition
+from sync.receiver.pages.conditions import TROUBLES, Condition, span_of
 from sync.receiver.pages.tills import Moment, tills
 from sync.receiver.statements import agents, gaps, rejections
 
@@ -17,7 +17,8 @@ MOST_SHOWN = 100
 class Till:
     """A till, as its newest heartbeat says. `holding`: what is true of it, the gravest first.
 
-    `clock_ahead` is how far its clock is ahead of ours; None: not known.
+    `clock_ahead` is how far its clock is ahead of ours; None: not known. `oldest` and `left`: how
+    long the oldest event waits, and until none does.
     """
 
     till_id: str
@@ -29,6 +30,8 @@ class Till:
     clock_ahead: timedelta | None
     free_bytes: int | None
     version: str | None
+    oldest: timedelta | None
+    left: timedelta | None
 
     @property
     def state(self) -> Condition:
@@ -79,4 +82,6 @@ def _till(row: RowMapping) -> Till:
         clock_ahead=said_at - heard_at if said_at and heard_at else None,
         free_bytes=row["free_bytes"],
         version=row["agent_version"],
+        oldest=span_of(row["waited_seconds"]),
+        left=span_of(row["left_seconds"]),
     )

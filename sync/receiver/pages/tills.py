@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Dialect,
+    Float,
     Integer,
     Select,
     Subquery,
@@ -51,6 +52,8 @@ _TOLD = (
     "oldest_undelivered_at",
     "last_activity_at",
     "free_bytes",
+    "heartbeat_before_at",
+    "outstanding_before",
 )
 
 
@@ -67,7 +70,7 @@ def tills(moment: Moment, store_id: str | None = None, search: str = "") -> Subq
     """Return a row a till: of one store, or of those whose name contains `search`."""
     last = union_all(_heard(store_id, search), _never_heard(store_id, search)).subquery("last")
     flags = (_flag(holds).label(name.name) for name, holds in _holding(last, moment).items())
-    return select(last, *flags).subquery("tills")
+    return select(last, *flags, *_spans(last, moment.dialect)).subquery("tills")
 
 
 def _heard(store_id: str | None, search: str) -> Select[Any]:
@@ -113,9 +116,8 @@ def _wanted(table: Table, store_id: str | None, search: str) -> ColumnElement[bo
 def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bool]]:
     """Return when each condition holds of a till. A till's own clock is compared with itself."""
     dialect = moment.dialect
-    said_at = seconds_of(last.c.agent_sent_at, dialect)
-    ahead = said_at - seconds_of(last.c.heartbeat_at, dialect)
-    waited = said_at - seconds_of(last.c.oldest_undelivered_at, dialect)
+    ahead = _seconds(last.c.heartbeat_at, last.c.agent_sent_at, dialect)
+    waited = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, dialect)
     return {
         Condition.SILENT: or_(last.c.seen_at.is_(None), last.c.seen_at < moment.now - SILENT_AFTER),
         Condition.REFUSED: last.c.dead_letters > 0,
@@ -126,13 +128,33 @@ def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bo
     }
 
 
-def seconds_of(moment: ColumnElement[datetime], dialect: Dialect) -> ColumnElement[float]:
-    """Return a moment as seconds, for differences."""
+def _spans(last: Subquery, dialect: Dialect) -> tuple[ColumnElement[float], ...]:
+    """Return in seconds how long the oldest event waits, and until when nothing does.
+
+    The latter at the pace from the heartbeat before to the last one; none where no fewer wait.
+    """
+    waiting = last.c.outstanding > 0
+    waited = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, dialect)
+    between = _seconds(last.c.heartbeat_before_at, last.c.heartbeat_at, dialect)
+    fewer = last.c.outstanding_before - last.c.outstanding
+    left = cast(last.c.outstanding, Float) * between / fewer
+    return (
+        case((waiting, waited)).label("waited_seconds"),
+        case((and_(waiting, fewer > 0, between > 0), left)).label("left_seconds"),
+    )
+
+
+def _seconds(
+    first: ColumnElement[datetime], last: ColumnElement[datetime], dialect: Dialect
+) -> ColumnElement[float]:
+    """Return the seconds from one moment to another."""
     match dialect.name:
         case "postgresql":
-            return extract("epoch", moment)  # type: ignore[return-value] # a number, with a fraction
+            return cast(extract("epoch", last) - extract("epoch", first), Float)
         case _:
-            return func.julianday(moment) * _SECONDS_OF_A_DAY
+            # A day's number is exact to some 40 microseconds.
+            days = func.julianday(last) - func.julianday(first)
+            return func.round(days * _SECONDS_OF_A_DAY, 3)
 
 
 def _flag(holds: ColumnElement[bool]) -> ColumnElement[int]:
