@@ -8,10 +8,14 @@ import statistics
 import time
 from pathlib import Path
 
+import asyncpg
+
+from sync.receiver.pages.history import HOURS_SHOWN
 from sync.receiver.postgresql import Postgresql
 from tests.head_office.chain import fill
 from tests.head_office.postgresql import PostgresqlServer, started_server
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.head_office.sender import AT
 
 STORES = 10_000
 ASKED = {
@@ -21,7 +25,15 @@ ASKED = {
     "silent stores": "/?state=silent",
     "a search": "/?search=99",
     "a store": "/stores/00097",
+    "the plots' figures": "/history.json",
+    "those of a store": "/history.json?store=00097",
 }
+# Each till trades twelve hours a day.
+_HOURS = """
+INSERT INTO hours
+SELECT store_id, till_id, $1::timestamptz - ago * interval '1 hour', 40, 20, 12, 8, 0, 80, 200, 9
+FROM agents, generate_series(0, $2::int - 1) AS ago WHERE ago % 24 < 12
+"""
 
 
 async def measure_page(directory: Path, stores: int, times: int) -> None:
@@ -43,6 +55,9 @@ async def filled(server: PostgresqlServer, stores: int) -> str:
     await database.open()
     await fill(database, stores)
     await database.close()
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    await connection.execute(_HOURS, AT.replace(minute=0, second=0), HOURS_SHOWN)
+    await connection.close()
     return url
 
 

@@ -68,7 +68,7 @@ async def open_tab(
     scheme: Scheme = "light",
     scripts: bool = True,
 ) -> AsyncIterator[Tab]:
-    """Open a page as somebody with this language, window and taste has it, to its last request."""
+    """Open a page as somebody with this language, window and taste has it, its plots drawn."""
     context = await browser.new_context(
         locale=locale,
         viewport={"width": width, "height": 900},
@@ -80,6 +80,8 @@ async def open_tab(
     page.on("console", lambda message: tab.complaints.append(message.text))
     page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     page.on("requestfailed", lambda request: tab.complaints.append(f"not loaded: {request.url}"))
-    await page.goto(url, wait_until="networkidle")
+    await page.goto(url)
+    if scripts and await page.locator(".plots").count():
+        await page.wait_for_selector(".plots.drawn, .plots.failed", state="attached")
     yield tab
     await context.close()

@@ -57,6 +57,10 @@ class Language:
                 return self(f"span.{name}", count=self.number(int(seconds // in_seconds)))
         raise AssertionError(seconds)
 
+    def seconds(self, seconds: float) -> str:
+        """Write how long something took."""
+        return self.span(timedelta(seconds=seconds))
+
     def ago(self, at: datetime, now: datetime) -> str:
         """Write how long ago something was: 12 min ago."""
         return self("ago", span=self.span(now - at))

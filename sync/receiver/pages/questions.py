@@ -51,6 +51,11 @@ def session_address(correlation_id: str, lang: str) -> str:
     return _with("/sessions", {"id": correlation_id, "lang": lang})
 
 
+def history_address(path: str, store_id: str, lang: str) -> str:
+    """Return the address of the hours of a store, or of all."""
+    return _with(path, {"store": store_id, "lang": lang})
+
+
 def is_own(target: str) -> bool:
     """Tell whether `target` is an address of ours, to go on to after somebody has signed in."""
     # A browser drops tabs and line ends from an address, and takes a backslash for a slash.

@@ -31,6 +31,7 @@ class Templates:
         self._environment.globals.update(
             address=questions.address,
             fleet_address=questions.fleet_address,
+            history_address=questions.history_address,
             session_address=questions.session_address,
             moment=written,
             languages=languages(),

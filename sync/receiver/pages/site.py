@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs
 
+import msgspec
 from aiohttp import hdrs, web
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,6 +18,7 @@ from sync.receiver.access import ReaderAccess
 from sync.receiver.database import Database
 from sync.receiver.pages.conditions import Condition
 from sync.receiver.pages.fleet import Sort, fleet
+from sync.receiver.pages.history import History, history
 from sync.receiver.pages.language import Language, choose, languages
 from sync.receiver.pages.one_store import MOST_SHOWN, one_store
 from sync.receiver.pages.questions import is_own, read_question
@@ -75,6 +77,8 @@ class Pages:
         router.add_get("/stores/{store_id:.+}", self._to_readers(self._show_store))
         router.add_get("/sessions", self._to_readers(self._show_session))
         router.add_get("/sessions/{correlation_id:.+}", self._to_readers(self._show_session))
+        router.add_get("/history", self._to_readers(self._show_history))
+        router.add_get("/history.json", self._tell_history)
         router.add_get("/sign-in", self._to_all(self._show_sign_in))
         router.add_post("/sign-in", self._to_all(self._sign_in))
         router.add_post("/sign-out", self._to_all(self._sign_out))
@@ -107,6 +111,22 @@ class Pages:
         if not found:
             return self._trouble(visit, "session.gone", HTTPStatus.NOT_FOUND)
         return self._page(visit, "session.html", {"session": asked.strip(), "found": found})
+
+    async def _show_history(self, visit: Visit) -> web.Response:
+        store_id = _store_of(visit.request)
+        found = await self._history(store_id, visit.at)
+        return self._page(visit, "history.html", {"store_id": store_id, "history": found})
+
+    async def _tell_history(self, request: web.Request) -> web.Response:
+        """Answer what the plots are drawn from; errors are those of the API."""
+        self._readers.check(request)
+        found = await self._history(_store_of(request), self._now())
+        return web.Response(
+            body=msgspec.json.encode(found.columns()), content_type="application/json"
+        )
+
+    async def _history(self, store_id: str, at: datetime) -> History:
+        return await self._database.read(partial(history, now=at, store_id=store_id or None))
 
     async def _show_sign_in(self, visit: Visit) -> web.Response:
         return self._signing_in(visit, visit.request.query.get("next", "/"))
@@ -204,6 +224,10 @@ class Pages:
         return web.Response(
             text=page, status=status, content_type="text/html", charset="utf-8", headers=headers
         )
+
+
+def _store_of(request: web.Request) -> str:
+    return request.query.get("store", "").replace("\0", "")
 
 
 async def _form(request: web.Request) -> dict[str, str]:

@@ -15,7 +15,7 @@ from sync.receiver.pages.language import choose, languages
 PAGES = Path(sync.receiver.pages.__path__[0])
 ENGLISH, FRENCH = languages().values()
 # Said by a part of their name, with the rest from a value.
-COMPOSED = ("condition", "explained", "sort", "column", "span", "stores", "tills")
+COMPOSED = ("history", "condition", "explained", "sort", "column", "span", "stores", "tills")
 
 
 def places(words: str) -> set[str]:

@@ -4,6 +4,7 @@ The pictures are kept where LOYALTY_PICTURES says, to be looked at; else beside 
 """
 
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from sync.receiver.config import DATABASE_FILE
+from sync.receiver.pages.history import HOURS_SHOWN
 from sync.receiver.sqlite_file import SqliteFile
 from tests.head_office.browser import Scheme, Tab, open_tab, running_browser
-from tests.head_office.chain import fill
+from tests.head_office.chain import fill, fill_hours
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,6 +44,7 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
                 database = SqliteFile(directory / DATABASE_FILE)
                 await database.open()
                 await fill(database, stores)
+                await fill_hours(database, min(stores, 20), HOURS_SHOWN)
                 await database.close()
                 starting = receiver_under_test(settings_in(directory))
                 served[stores] = await running.enter_async_context(starting)
@@ -73,11 +76,12 @@ async def test_the_fleet_is_shown_to_everybody(
 
         assert tab.complaints == []
         assert await tab.page.inner_text("h1") == LANGUAGES[locale]
-        assert await tab.page.locator("tbody tr").count() == min(stores, 50)
+        assert await tab.page.locator(".wide tbody tr").count() == min(stores, 50)
+        assert await tab.page.locator(".plots.drawn canvas").count() == (3 if stores else 0)
         assert await tab.violations() == []
 
 
-@pytest.mark.parametrize("path", ["/", "/stores/00097", "/sign-in", "/stores/none"])
+@pytest.mark.parametrize("path", ["/", "/stores/00082", "/history", "/sign-in", "/stores/none"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_can_be_read_in_the_dark_and_on_a_small_screen(
     browser: Browser, chain: Chain, picture: Path, path: str, scheme: Scheme
@@ -103,6 +107,25 @@ async def test_the_keyboard_leads_past_the_head_and_through_the_fleet(
     assert (first, second) == ("skip", "summary")
 
 
+async def test_a_plot_tells_the_figures_under_the_pointer(browser: Browser, chain: Chain) -> None:
+    async with open_tab(browser, f"{await chain(3)}/stores/00001") as tab:
+        await tab.page.hover(".plot >> nth=1 >> .u-over")
+        told = await tab.page.inner_text(".plot >> nth=1 >> .u-legend")
+
+    assert re.search(r"Accepted\s*\d+\s*Deferred\s*\d+\s*Declined\s*\d+", told)
+
+
+async def test_where_the_figures_cannot_be_had_the_page_says_so(
+    browser: Browser, chain: Chain
+) -> None:
+    async with open_tab(browser, f"{await chain(0)}/sign-in") as tab:
+        await tab.page.route("**/history.json*", lambda route: route.abort())
+        await tab.page.goto(f"{await chain(3)}/")
+        await tab.page.wait_for_selector(".plots.failed", state="attached")
+
+        assert await tab.page.locator(".unplotted").is_visible()
+
+
 async def test_without_scripts_a_reader_searches_sorts_and_turns_pages(
     browser: Browser, chain: Chain
 ) -> None:
@@ -111,7 +134,7 @@ async def test_without_scripts_a_reader_searches_sorts_and_turns_pages(
         await tab.page.press("#search", "Enter")
         found = await tab.page.inner_text("caption")
         await tab.page.click("thead a:has-text('Store')")
-        first = await tab.page.inner_text("tbody th >> nth=0")
+        first = await tab.page.inner_text(".wide tbody th >> nth=0")
         await tab.page.click("nav >> text=Fleet")
         await tab.page.click("text=Next")
         page = await tab.page.inner_text("nav.pages span")

@@ -14,7 +14,7 @@ from tests.sync.receiver.conftest import StartReceiver
 from tests.sync.receiver.pages.reading import Page
 
 HOSTILE = "<script>alert(1)<script>\"'&{{7*7}}"
-READ = ["/", "/stores/0042", "/sessions/one", "/sessions?id=one"]
+READ = ["/", "/history", "/stores/0042", "/sessions/one", "/sessions?id=one"]
 
 
 def page_of(answered: Answer) -> Page:
@@ -217,6 +217,29 @@ async def test_where_there_is_no_token_nobody_is_asked_for_one(
     assert (stranger.status, known.status) == (401, 200)
     assert page_of(stranger).of("input") == [] or "token" not in page_of(stranger).text
     assert "not allowed" in page_of(stranger).text
+
+
+async def test_the_plots_figures_are_for_readers_alone(
+    start_receiver: StartReceiver, token_file: Path
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    stranger = await receiver.get("/history.json")
+    reader = await receiver.get("/history.json", Authorization="Bearer s3cret")
+
+    assert (stranger.status, stranger.members()["errorCode"]) == (401, "UNAUTHORIZED")
+    assert reader.status == 200
+
+
+async def test_the_hours_are_shown_in_a_table_as_well(receiver: Receiver, till: Sender) -> None:
+    await receiver.send(till, session(1, "a", occurredAt=moment()), answer(2, "a"))
+
+    of_all = page_of(await receiver.get("/history"))
+    of_it = page_of(await receiver.get("/history?store=0042"))
+    of_none = page_of(await receiver.get("/history?store=0043%00"))
+
+    assert of_all.text.split().count("1") == of_it.text.split().count("1") == 2
+    assert of_none.text.split().count("1") == 0
 
 
 async def test_a_ledger_that_cannot_be_read_is_said_in_words(receiver: Receiver) -> None:
