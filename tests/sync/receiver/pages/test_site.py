@@ -191,6 +191,18 @@ async def test_nobody_signs_in_with_anything_else(
     assert "This is not the token" in page_of(answered).text
 
 
+async def test_whoever_tries_another_token_stands_in_the_log_without_it(
+    start_receiver: StartReceiver, token_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    with caplog.at_level("WARNING"):
+        await receiver.request("POST", "/sign-in", b"token=other-secret")
+
+    assert [record.message for record in caplog.records] == ["reader.refused"]
+    assert "other-secret" not in caplog.text
+
+
 async def test_signing_in_leads_nowhere_else(
     start_receiver: StartReceiver, token_file: Path
 ) -> None:
