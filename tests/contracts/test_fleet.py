@@ -135,12 +135,12 @@ async def test_an_older_epoch_no_longer_speaks_for_its_till(office: Office) -> N
 async def test_a_store_is_as_its_worst_till_is(office: Office) -> None:
     well, badly = Sender(), Sender(till_id="till-2")
     await office.hear(well, **WELL, outstanding=2)
-    await office.hear(badly, **WELL, outstanding=3, deadLetters=1, agentVersion="0.2.0")
+    await office.hear(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
 
     (store,) = (await asked(office)).stores
 
     assert (store.state, store.tills, store.holding[Condition.REFUSED]) == (Condition.REFUSED, 2, 1)
-    assert (store.waiting, store.refused, store.versions) == (5, 1, ("0.1.0", "0.2.0"))
+    assert (store.waiting, store.refused, store.versions) == (5, 4, ("0.1.0", "0.2.0"))
 
 
 def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:

@@ -4,14 +4,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from sync.receiver.adding import add_rows
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, Hour, Token, table_of
 from tests.head_office.sender import AT, EPOCH
 
 OWN_VERSION = "0.1.0"
-_AT_ONCE = 1000
+_AT_ONCE = 5000
 Row = dict[str, object]
 _GIB = 1024**3
 # One in so many stores, by what is the matter with it.
@@ -72,17 +73,17 @@ def _hour(store_id: str, at: datetime, ago: int) -> Row:
 
 
 def _add_hours(connection: Connection, rows: list[Row]) -> None:
-    connection.execute(insert(table_of(Hour)), rows)
+    add_rows(connection, table_of(Hour), rows)
 
 
 def _add(connection: Connection, rows: list[Row]) -> None:
     tokens = [
         {"store_id": row["store_id"], "till_id": row["till_id"], "token_hash": "x"}
-        | {"generation": 1, "enrolled_at": row["enrolled_at"]}
+        | {"generation": 1, "enrolled_at": row["enrolled_at"], "first_used_at": AT}
         for row in rows
     ]
-    connection.execute(insert(table_of(Token)), tokens)
-    connection.execute(insert(table_of(Agent)), rows)
+    add_rows(connection, table_of(Token), tokens)
+    add_rows(connection, table_of(Agent), rows)
 
 
 def _row(store_id: str, till_id: str, number: int) -> Row:

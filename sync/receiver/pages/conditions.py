@@ -27,6 +27,12 @@ class Condition(StrEnum):
     DELIVERING = "delivering"
     OTHER_VERSION = "other-version"
 
+    @property
+    def column(self) -> str:
+        """The column that says of how many tills it is true; no other has its name."""
+        # In any case of letters: SQLite makes no difference.
+        return f"holds_{self.name.lower()}"
+
 
 # Nobody can say more of a time that is further away.
 LONGEST_TOLD = timedelta(days=365)

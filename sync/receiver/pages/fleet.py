@@ -120,14 +120,15 @@ def _page_and_counts(moment: Moment, question: Question) -> Select[Any]:
 
 
 def _count_of(condition: Condition) -> str:
-    return f"count_{condition.name}"
+    return f"count_{condition.column}"
 
 
 def _stores(till: Subquery) -> CTE:
     holding = [
-        func.sum(till.c[one.name]).label(one.name) for one in (*TROUBLES, Condition.OTHER_VERSION)
+        func.sum(till.c[one.column]).label(one.column)
+        for one in (*TROUBLES, Condition.OTHER_VERSION)
     ]
-    behind = till.c[Condition.BEHIND.name] > 0
+    behind = till.c[Condition.BEHIND.column] > 0
     return (
         select(
             till.c.store_id,
@@ -152,12 +153,12 @@ def _stores(till: Subquery) -> CTE:
 def _is(stores: CTE, condition: Condition) -> ColumnElement[bool]:
     if condition is Condition.DELIVERING:
         return _gravity(stores) == len(TROUBLES)
-    return stores.c[condition.name] > 0
+    return stores.c[condition.column] > 0
 
 
 def _gravity(stores: CTE) -> ColumnElement[int]:
     """Return the place of the gravest trouble; where there is none, the number after the last."""
-    places = ((stores.c[one.name] > 0, place) for place, one in enumerate(TROUBLES))
+    places = ((stores.c[one.column] > 0, place) for place, one in enumerate(TROUBLES))
     return case(*places, else_=len(TROUBLES))
 
 
@@ -178,7 +179,7 @@ def _order(stores: CTE, question: Question) -> tuple[ColumnElement[Any], ...]:
 
 def _store(row: RowMapping) -> Store:
     versions = {row["first_version"], row["last_version"]} - {None}
-    holding = {one: int(row[one.name]) for one in (*TROUBLES, Condition.OTHER_VERSION)}
+    holding = {one: int(row[one.column]) for one in (*TROUBLES, Condition.OTHER_VERSION)}
     return Store(
         store_id=row["store_id"],
         tills=row["tills"],

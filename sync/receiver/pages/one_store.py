@@ -74,7 +74,7 @@ def _till(row: RowMapping) -> Till:
     said_at, heard_at = row["agent_sent_at"], row["heartbeat_at"]
     return Till(
         till_id=row["till_id"],
-        holding=tuple(one for one in (*TROUBLES, Condition.OTHER_VERSION) if row[one.name]),
+        holding=tuple(one for one in (*TROUBLES, Condition.OTHER_VERSION) if row[one.column]),
         heard_at=row["seen_at"],
         waiting=row["outstanding"] or 0,
         refused=row["dead_letters"] or 0,

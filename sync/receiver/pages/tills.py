@@ -69,7 +69,7 @@ class Moment:
 def tills(moment: Moment, store_id: str | None = None, search: str = "") -> Subquery:
     """Return a row a till: of one store, or of those whose name contains `search`."""
     last = union_all(_heard(store_id, search), _never_heard(store_id, search)).subquery("last")
-    flags = (_flag(holds).label(name.name) for name, holds in _holding(last, moment).items())
+    flags = (_flag(holds).label(name.column) for name, holds in _holding(last, moment).items())
     return select(last, *flags, *_spans(last, moment.dialect)).subquery("tills")
 
 
