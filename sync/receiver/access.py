@@ -1,6 +1,7 @@
 """Who asks: an agent by its token, a reader by the admin's token or a trusted proxy."""
 
 import hmac
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from aiohttp import hdrs, web
 from sync.receiver.arrivals import Caller
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.problems import Problem
+from sync.receiver.signing_in import COOKIE, is_good, new_pass
 from sync.receiver.tokens import AgentName
 from sync.settings.kinds import is_loopback
 from sync.wire import ErrorCode
@@ -47,21 +49,43 @@ class ReaderAccess:
     here can be led to our port by a name of its own, and a proxy calls by the outer name.
     """
 
-    def __init__(self, admin_token: str | None, trusted_proxy_header: str) -> None:
+    def __init__(
+        self, admin_token: str | None, trusted_proxy_header: str, now: Callable[[], datetime]
+    ) -> None:
         self._admin_token = None if admin_token is None else admin_token.encode()
         self._proxy_header = trusted_proxy_header
+        self._now = now
+
+    @property
+    def takes_token(self) -> bool:
+        """Whether there is a token by which a reader can sign in."""
+        return self._admin_token is not None
 
     def check(self, request: web.Request) -> None:
         """Raise a `Problem` unless the request may read."""
         if self._proxy_header and request.headers.get(self._proxy_header):
             return
         if self._admin_token is not None:
-            shown = _bearer(request).encode("utf-8", "surrogateescape")
-            if hmac.compare_digest(shown, self._admin_token):
+            if self._is_token(_bearer(request)) or self.has_signed_in(request):
                 return
         elif not self._proxy_header and _is_of_this_machine(request):
             return
         raise _unauthorized("Reading needs the token of [access] admin_token_file")
+
+    def has_signed_in(self, request: web.Request) -> bool:
+        """Tell whether a browser asks in which somebody has signed in."""
+        shown = request.cookies.get(COOKIE, "")
+        return self._admin_token is not None and is_good(shown, self._admin_token, self._now())
+
+    def sign_in(self, shown: str) -> str | None:
+        """Return a pass for the cookie, in exchange for the readers' token; None for another."""
+        if self._admin_token is None or not self._is_token(shown):
+            return None
+        return new_pass(self._admin_token, self._now())
+
+    def _is_token(self, shown: str) -> bool:
+        written = shown.encode("utf-8", "surrogateescape")
+        return self._admin_token is not None and hmac.compare_digest(written, self._admin_token)
 
 
 def _bearer(request: web.Request) -> str:

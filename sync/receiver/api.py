@@ -19,6 +19,7 @@ from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
+from sync.receiver.pages.site import Pages
 from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.streaming import stream_json
@@ -43,6 +44,7 @@ class Context:
     audits: Audits
     agents: AgentAccess
     readers: ReaderAccess
+    pages: Pages
     intake: Intake
     metrics: Metrics
     program: tuple[bytes, str]
@@ -150,6 +152,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/metrics", reads.show_metrics)
     app.router.add_get("/healthz", reads.is_alive)
     app.router.add_get("/readyz", reads.is_ready)
+    context.pages.add_to(app.router)
     return app
 
 

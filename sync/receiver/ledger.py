@@ -87,6 +87,8 @@ class _Writing:
             last_seen_at=self._at,
             agent_version=heartbeat.agent_version,
             heartbeat_at=self._at,
+            heartbeat_before_at=statements.agents.c.heartbeat_at,
+            outstanding_before=statements.agents.c.outstanding,
             agent_sent_at=arrival.sent_at,
             watermark=heartbeat.watermark,
             outstanding=heartbeat.outstanding,
@@ -178,5 +180,7 @@ class _Writing:
         add_rows(self._connection, statements.rejections, [*map(rows.rejection, taken.refused)])
         add_rows(self._connection, statements.doubles, [*map(rows.double, taken.doubles)])
         add_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
+        if counted := rows.hours(taken):
+            self._connection.execute(statements.add_to_hours(self._connection.dialect), counted)
         for answer in taken.restored:
             self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))

@@ -10,6 +10,7 @@ from sync.receiver.arrivals import BatchArrival
 from sync.receiver.clock import Corrector
 from sync.receiver.events import AnswerFact, SessionFact, Unfit
 from sync.receiver.gaps import Gap
+from sync.receiver.hours import hours_of
 from sync.wire import EventType
 
 Row: TypeAlias = dict[str, object]
@@ -107,6 +108,11 @@ class Rows:
             "reason": gap.reason,
             "noted_at": self._received_at,
         }
+
+    def hours(self, taken: Taken) -> list[Row]:
+        """Return what is added to rows of `hours`."""
+        key = {name: self._key[name] for name in ("store_id", "till_id")}
+        return [{**key, **hour} for hour in hours_of(taken, self._corrected, self._received_at)]
 
     def restored(self, answer: AnswerFact) -> Row:
         """Return the values by which an address comes back."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-NEWEST_REVISION = "0001"
+NEWEST_REVISION = "0002"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -29,6 +29,7 @@ from sync.receiver.enrolment import Enrolment
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
+from sync.receiver.pages.site import Pages
 from sync.receiver.program import write_program
 from sync.receiver.server import Runner
 from sync.receiver.sqlite_file import SqliteFile
@@ -137,17 +138,21 @@ def _context(
 ) -> Context:
     access, intake = settings.access, settings.intake
     token_file = access.admin_token_file
+    version = installed_version()
+    readers = ReaderAccess(
+        read_secret(token_file, "access.admin_token_file") if token_file else None,
+        access.trusted_proxy_header,
+        now,
+    )
     return Context(
         ledger=Ledger(database),
         views=Views(database),
         audits=Audits(database),
         agents=AgentAccess(enrolment),
-        readers=ReaderAccess(
-            read_secret(token_file, "access.admin_token_file") if token_file else None,
-            access.trusted_proxy_header,
-        ),
+        readers=readers,
+        pages=Pages(database, readers, now, version),
         intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
-        metrics=Metrics(installed_version()),
+        metrics=Metrics(version),
         program=write_program(settings.program),
         now=now,
     )

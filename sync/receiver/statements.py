@@ -23,11 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
+from sync.receiver.hours import COUNTS, LONGEST
 from sync.receiver.tables import (
     Agent,
     Boot,
     Double,
     EmailAnswer,
+    Hour,
     NotedGap,
     Rejected,
     Session,
@@ -41,6 +43,7 @@ Names: TypeAlias = Collection[str]
 agents, boots = table_of(Agent), table_of(Boot)
 sessions, answers = table_of(Session), table_of(EmailAnswer)
 rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
+hours = table_of(Hour)
 
 
 def among(dialect: Dialect, column: ColumnElement[str], texts: Names) -> ColumnElement[bool]:
@@ -169,4 +172,24 @@ def put_boot(dialect: Dialect) -> Insert:
             lite = sqlite.insert(boots)
             return lite.on_conflict_do_update(
                 index_elements=boots.primary_key, set_={"zero_at": lite.excluded.zero_at}
+            )
+
+
+def add_to_hours(dialect: Dialect) -> Insert:
+    """Return an insert of an hour's sums that adds them to those that are there."""
+    match dialect.name:
+        case "postgresql":
+            adding = postgresql.insert(hours)
+            longer = func.greatest(hours.c[LONGEST], adding.excluded[LONGEST])
+            sums = {name: hours.c[name] + adding.excluded[name] for name in COUNTS}
+            return adding.on_conflict_do_update(
+                index_elements=hours.primary_key, set_={**sums, LONGEST: longer}
+            )
+        case _:
+            lite = sqlite.insert(hours)
+            # With two arguments SQLite's max is the greater of them.
+            longer = func.max(hours.c[LONGEST], lite.excluded[LONGEST])
+            sums = {name: hours.c[name] + lite.excluded[name] for name in COUNTS}
+            return lite.on_conflict_do_update(
+                index_elements=hours.primary_key, set_={**sums, LONGEST: longer}
             )

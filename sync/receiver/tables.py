@@ -37,7 +37,8 @@ class Agent(Ledger, table=True):
     """An epoch of an agent: how far it is accounted for, and what its last heartbeat said.
 
     `agent_sent_at` is the agent's own clock at `last_seen_at`; `newest_trusted_at` the latest
-    time that an event of the epoch is known to have happened at.
+    time that an event of the epoch is known to have happened at; `…_before` what the heartbeat
+    before the last one said.
     """
 
     __tablename__ = "agents"
@@ -59,6 +60,8 @@ class Agent(Ledger, table=True):
     last_activity_at: datetime | None = Field(sa_type=Moment)
     database_bytes: int | None = Field(sa_type=BigInteger)
     free_bytes: int | None = Field(sa_type=BigInteger)
+    heartbeat_before_at: datetime | None = Field(sa_type=Moment)
+    outstanding_before: int | None = Field(sa_type=BigInteger)
 
 
 class Boot(Ledger, table=True):
@@ -160,6 +163,24 @@ class NotedGap(Ledger, table=True):
     last_sequence: int = Field(sa_type=BigInteger)
     reason: str = Field(sa_type=Text)
     noted_at: datetime = Field(sa_type=Moment)
+
+
+class Hour(Ledger, table=True):
+    """Sums of a till's hour, for plots (`hours.py`). Retention and `forget` leave them."""
+
+    __tablename__ = "hours"
+    __table_args__ = (Index("hours_by_hour", "hour"),)
+    store_id: str = Field(sa_type=Text, primary_key=True)
+    till_id: str = Field(sa_type=Text, primary_key=True)
+    hour: datetime = Field(sa_type=Moment, primary_key=True)
+    sessions: int = Field(sa_type=BigInteger)
+    accepted: int = Field(sa_type=BigInteger)
+    deferred: int = Field(sa_type=BigInteger)
+    declined: int = Field(sa_type=BigInteger)
+    other_answers: int = Field(sa_type=BigInteger)
+    arrived: int = Field(sa_type=BigInteger)
+    lag_seconds: int = Field(sa_type=BigInteger)
+    longest_lag_seconds: int = Field(sa_type=BigInteger)
 
 
 def table_of(model: type[Ledger]) -> Table:

@@ -16,6 +16,7 @@ from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
+from tests.bench.page import STORES, measure_page
 from tests.bench.progress import Progress
 from tests.bench.receiver import Plan as ReceiverPlan
 from tests.bench.receiver import measure_receiver
@@ -39,6 +40,10 @@ def arguments() -> argparse.Namespace:
     capture.add_argument("--disks", type=Disk, nargs="+", default=list(Disk))
     capture.add_argument("--json", type=Path, help="write every figure here as well")
     capture.set_defaults(run=run_capture)
+    page = benches.add_parser("page", help="head office's fleet page with a whole chain")
+    page.add_argument("--stores", type=positive, default=STORES)
+    page.add_argument("--times", type=positive, default=20, help="each address is asked for")
+    page.set_defaults(run=run_page)
     start = benches.add_parser("start", help="time and memory of a start, with a backlog too")
     start.add_argument("--backlog", type=positive, default=BACKLOG, help="undelivered events")
     start.set_defaults(run=run_start)
@@ -88,6 +93,13 @@ def run_capture(options: argparse.Namespace) -> int:
             if (failure := measure_disk(plan, disk, directory, turns))
         ]
     return conclude(turns, failures, options.json)
+
+
+def run_page(options: argparse.Namespace) -> int:
+    """Measure the fleet page, and print: reads, for which the disk does not count."""
+    with scratch(None) as directory:
+        asyncio.run(measure_page(directory, options.stores, options.times))
+    return FINE
 
 
 def run_start(options: argparse.Namespace) -> int:

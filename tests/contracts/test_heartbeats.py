@@ -47,6 +47,8 @@ async def test_a_heartbeat_says_how_the_agent_is(office: Office) -> None:
             "last_activity_at": AT - timedelta(seconds=5),
             "database_bytes": 8192,
             "free_bytes": 1000,
+            "heartbeat_before_at": None,
+            "outstanding_before": None,
         }
     ]
 
@@ -60,6 +62,16 @@ async def test_the_next_heartbeat_replaces_what_the_one_before_said(office: Offi
     assert await office.rows(Agent, "outstanding", "oldest_undelivered_at", "heartbeat_at") == [
         (0, None, AT + timedelta(minutes=1))
     ]
+
+
+async def test_how_much_waited_before_is_kept_beside_how_much_waits(office: Office) -> None:
+    await office.hear(TILL, outstanding=30)
+    office.at += timedelta(minutes=1)
+
+    await office.hear(TILL, outstanding=10)
+
+    before = ("outstanding_before", "heartbeat_before_at")
+    assert await office.rows(Agent, "outstanding", *before) == [(10, 30, AT)]
 
 
 async def test_a_heartbeat_is_answered_how_far_each_epoch_is(office: Office) -> None:

@@ -64,7 +64,9 @@ class Receiver:
         """Send a request with exactly this path, body and headers; take the answer."""
         url = URL(f"http://{self.address.host}:{self.address.port}{path}", encoded=True)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.client.request(method, url, data=body, headers=named) as response:
+        async with self.client.request(
+            method, url, data=body, headers=named, allow_redirects=False
+        ) as response:
             content = await response.read()
             return Answer(response.status, tuple(response.headers.items()), content)
 

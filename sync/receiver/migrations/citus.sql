@@ -14,4 +14,5 @@ SELECT create_distributed_table('email_answers', 'store_id', colocate_with => 't
 SELECT create_distributed_table('rejections', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('doubles', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('gaps', 'store_id', colocate_with => 'tokens');
+SELECT create_distributed_table('hours', 'store_id', colocate_with => 'tokens');
 COMMIT;

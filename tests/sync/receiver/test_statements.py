@@ -51,6 +51,11 @@ async def test_whatever_an_agent_asks_concerns_its_store_alone(
 # Read by people, of the chain as a whole, and by a supervisor; each is a read, and a short one.
 READ_OF_ALL_STORES = {
     "/readyz": "whether the database answers: one row of any store",
+    "/": "the fleet page",
+    "/history": "the plots' page",
+    "/history.json": "the plots' figures",
+    "/sessions?id=a": "a correlation id is asked for without its store",
+    "/v1/completeness": "the account of all stores",
     "/v1/stores": "all enrolled tills, and how far each is",
     "/v1/sessions/a": "a correlation id is asked for without its store",
 }

@@ -1,0 +1,102 @@
+// Draws the plots: whatever is said comes from the page, every figure from the server.
+"use strict";
+
+const root = document.documentElement;
+const HEIGHT = 220;
+// Where a lag is told beside its axis, in seconds: what people count by.
+const SPANS = [1, 10, 60, 600, 3600, 86400, 7 * 86400, 30 * 86400];
+
+function colour(name) {
+  return getComputedStyle(root).getPropertyValue(name).trim();
+}
+
+function number(value) {
+  return value === null || value === undefined ? "" : value.toLocaleString(root.lang);
+}
+
+function span(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 120 && seconds !== 60) return `${Math.round(seconds)} s`;
+  if (seconds < 7200 && seconds !== 3600) return `${Math.round(seconds / 60)} min`;
+  return `${number(Math.round(seconds / 3600))} h`;
+}
+
+// Midnights by their date, other hours by their number.
+function hours(plot, splits) {
+  return splits.map((at) => {
+    const moment = new Date(at * 1000);
+    const hour = moment.getUTCHours();
+    return hour === 0
+      ? moment.toLocaleDateString(root.lang, { day: "numeric", month: "short", timeZone: "UTC" })
+      : `${String(hour).padStart(2, "0")}:00`;
+  });
+}
+
+function moment(plot, at) {
+  if (at === null) return "";
+  return new Date(at * 1000).toLocaleString(root.lang, {
+    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: "UTC",
+  });
+}
+
+function series(box, name, place) {
+  const tells = box.dataset.unit === "span" ? span : number;
+  const ink = colour(box.dataset.colours.split(" ")[place]);
+  const isBars = box.dataset.shape === "bars";
+  return {
+    label: box.dataset.labels.split("|")[place],
+    stroke: ink,
+    fill: isBars ? ink : undefined,
+    width: 2,
+    // Told apart by the line as well as by colour.
+    dash: [[], [8, 4], [2, 4]][place],
+    paths: isBars ? uPlot.paths.bars({ size: [0.7, 40] }) : undefined,
+    points: { show: !isBars, size: 5 },
+    value: (plot, value) => tells(value),
+  };
+}
+
+function draw(box, figures) {
+  const names = box.dataset.columns.split(" ");
+  const tells = box.dataset.unit === "span" ? span : number;
+  const isSpan = box.dataset.unit === "span";
+  const columns = names.map((name) =>
+    // On a scale by powers of ten there is no nought: a second is the least that is told.
+    figures[name].map((value) => (isSpan && value !== null ? Math.max(1, value) : value)));
+  const ink = colour("--ink");
+  const axis = { stroke: ink, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+  const plot = new uPlot({
+    width: box.clientWidth,
+    height: HEIGHT,
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
+    cursor: { drag: { x: false, y: false } },
+    scales: {
+      x: { time: true },
+      y: isSpan ? { distr: 3 } : { range: (self, least, most) => [0, Math.max(1, most * 1.05)] },
+    },
+    axes: [
+      { ...axis, values: hours },
+      {
+        ...axis,
+        size: 64,
+        filter: (self, splits) => splits,
+        splits: isSpan ? (self, at, least, most) => SPANS.filter((one) => least <= one && one <= most) : undefined,
+        values: (self, splits) => splits.map((value) => (value % 1 ? "" : tells(value))),
+      },
+    ],
+    series: [{ label: box.dataset.time, value: moment }, ...names.map((name, place) => series(box, name, place))],
+  }, [figures.hour, ...columns], box);
+  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT })).observe(box);
+}
+
+async function drawAll(section) {
+  const answered = await fetch(section.dataset.source);
+  if (!answered.ok) throw new Error(`${section.dataset.source}: ${answered.status}`);
+  const figures = await answered.json();
+  section.classList.add("drawn");
+  section.querySelectorAll(".plot").forEach((box) => draw(box, figures));
+}
+
+document.querySelectorAll(".plots").forEach((section) => {
+  drawAll(section).catch(() => section.classList.add("failed"));
+});

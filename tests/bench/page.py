@@ -1,0 +1,75 @@
+"""Changes when what is measured of the fleet page changes: its answers with a whole chain.
+
+Figures are printed and none is judged. The receiver runs in this process, on a PostgreSQL that
+the bench brings; each address is asked for again and again, one request at a time.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import asyncpg
+
+from sync.receiver.pages.history import HOURS_SHOWN
+from sync.receiver.postgresql import Postgresql
+from tests.head_office.chain import fill
+from tests.head_office.postgresql import PostgresqlServer, started_server
+from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.head_office.sender import AT
+
+STORES = 10_000
+ASKED = {
+    "the fleet, worst first": "/",
+    "its last page": "/?page=200",
+    "by what waits": "/?sort=waiting&order=down",
+    "silent stores": "/?state=silent",
+    "a search": "/?search=99",
+    "a store": "/stores/00097",
+    "the plots' figures": "/history.json",
+    "those of a store": "/history.json?store=00097",
+}
+# Each till trades twelve hours a day.
+_HOURS = """
+INSERT INTO hours
+SELECT store_id, till_id, $1::timestamptz - ago * interval '1 hour', 40, 20, 12, 8, 0, 80, 200, 9
+FROM agents, generate_series(0, $2::int - 1) AS ago WHERE ago % 24 < 12
+"""
+
+
+async def measure_page(directory: Path, stores: int, times: int) -> None:
+    """Measure and print; `directory` is the receiver's and the server's."""
+    with started_server() as server:
+        url = await filled(server, stores)
+        settings = settings_in(directory, database={"url": url})
+        async with receiver_under_test(settings) as receiver:
+            print(f"{stores:,} stores, two tills each, on PostgreSQL; {times} requests each")
+            print(f"{'':<24}{'median ms':>10}{'longest ms':>12}{'KiB':>8}")
+            for name, path in ASKED.items():
+                print(await line(receiver, name, path, times))
+
+
+async def filled(server: PostgresqlServer, stores: int) -> str:
+    """Return the URL of a database with so many stores."""
+    url = await server.new_database()
+    database = Postgresql(url)
+    await database.open()
+    await fill(database, stores)
+    await database.close()
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    await connection.execute(_HOURS, AT.replace(minute=0, second=0), HOURS_SHOWN)
+    await connection.close()
+    return url
+
+
+async def line(receiver: Receiver, name: str, path: str, times: int) -> str:
+    """Ask for one address; return its line."""
+    taken: list[float] = []
+    size = 0
+    for _ in range(times):
+        began = time.perf_counter()
+        answered = await receiver.get(path)
+        taken.append((time.perf_counter() - began) * 1000)
+        size = len(answered.body)
+        if answered.status != 200:
+            raise RuntimeError(f"{path} was answered with {answered.status}")
+    return f"{name:<24}{statistics.median(taken):>10.0f}{max(taken):>12.0f}{size / 1024:>8.1f}"

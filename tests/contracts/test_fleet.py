@@ -1,0 +1,308 @@
+"""The fleet as a page shows it: which store is how, found, sorted and counted by the database."""
+
+from datetime import timedelta
+
+import pytest
+
+from sync.receiver.enrolment import Enrolment
+from sync.receiver.pages.conditions import Condition
+from sync.receiver.pages.fleet import STORES_ON_A_PAGE, Fleet, Question, Sort, fleet
+from sync.receiver.pages.one_store import OneStore, one_store
+from sync.receiver.pages.tills import Moment
+from sync.receiver.tables import Agent, table_of
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, EPOCH, Sender, answer, moment, session
+
+OWN_VERSION = "0.1.0"
+GIB = 1024**3
+WELL: dict[str, object] = {"freeBytes": GIB}
+
+
+async def asked(office: Office, **question: object) -> Fleet:
+    """Return a page of the fleet at the office's time."""
+    wanted = Question(**question)  # type: ignore[arg-type] # a test's own words
+    return await office.database.read(
+        lambda connection: fleet(
+            connection, Moment(office.at, OWN_VERSION, connection.dialect), wanted
+        )
+    )
+
+
+async def looked_at(office: Office, store_id: str) -> OneStore | None:
+    """Return a store looked at closely, at the office's time."""
+    return await office.database.read(
+        lambda connection: one_store(
+            connection, Moment(office.at, OWN_VERSION, connection.dialect), store_id
+        )
+    )
+
+
+def names(found: Fleet) -> list[str]:
+    return [store.store_id for store in found.stores]
+
+
+CONDITIONS = [
+    pytest.param({}, {Condition.DELIVERING}, id="well"),
+    pytest.param({"deadLetters": 1}, {Condition.REFUSED}, id="a refused event"),
+    pytest.param({"freeBytes": GIB // 4}, {Condition.DISK_LOW}, id="little room"),
+    pytest.param({"freeBytes": 0}, {Condition.DISK_LOW}, id="no room"),
+    pytest.param({"sentAt": moment(301)}, {Condition.CLOCK_WRONG}, id="a clock ahead"),
+    pytest.param({"sentAt": "1970-01-01T00:00:00Z"}, {Condition.CLOCK_WRONG}, id="a clock at 1970"),
+    pytest.param({"sentAt": moment(-299)}, {Condition.DELIVERING}, id="a clock a little behind"),
+    pytest.param({"sentAt": "noon"}, {Condition.DELIVERING}, id="a clock that says nothing"),
+    pytest.param(
+        {"outstanding": 3, "oldestUndeliveredAt": moment(-301)}, {Condition.BEHIND}, id="behind"
+    ),
+    pytest.param(
+        {"outstanding": 3, "oldestUndeliveredAt": moment(-299)},
+        {Condition.DELIVERING},
+        id="on its way",
+    ),
+    pytest.param(
+        {
+            "sentAt": moment(9000),
+            "outstanding": 1,
+            "oldestUndeliveredAt": moment(9000 - 301),
+        },
+        {Condition.CLOCK_WRONG, Condition.BEHIND},
+        id="behind by its own wrong clock",
+    ),
+    pytest.param(
+        {"agentVersion": "0.0.9"},
+        {Condition.DELIVERING, Condition.OTHER_VERSION},
+        id="another version",
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), CONDITIONS)
+async def test_what_a_heartbeat_says_is_how_the_store_is(
+    office: Office, said: dict[str, object], expected: set[Condition]
+) -> None:
+    await office.hear(Sender(), **(WELL | said))
+
+    found = await asked(office)
+
+    assert {one for one in Condition if found.counts[one]} == expected
+    for one in expected:
+        assert names(await asked(office, condition=one)) == ["0042"]
+
+
+async def test_a_store_is_silent_after_five_minutes_without_a_word(office: Office) -> None:
+    await office.hear(Sender(), **WELL)
+
+    office.at += timedelta(minutes=5)
+    still = (await asked(office)).stores[0].state
+    office.at += timedelta(seconds=1)
+    silent = (await asked(office)).stores[0].state
+
+    assert (still, silent) == (Condition.DELIVERING, Condition.SILENT)
+
+
+async def test_a_batch_is_a_word_as_well(office: Office) -> None:
+    await office.hear(Sender(), **WELL)
+    office.at += timedelta(minutes=10)
+    await office.take(Sender(), session(1))
+
+    (store,) = (await asked(office)).stores
+
+    assert (store.state, store.heard_at) == (Condition.DELIVERING, office.at)
+
+
+async def test_an_enrolled_till_that_was_never_heard_of_is_silent(office: Office) -> None:
+    await Enrolment(office.database).enroll(Sender().name, b"secret", AT)
+
+    (store,) = (await asked(office)).stores
+
+    assert (store.state, store.heard_at, store.versions) == (Condition.SILENT, None, ())
+
+
+async def test_an_older_epoch_no_longer_speaks_for_its_till(office: Office) -> None:
+    await office.hear(Sender(epoch="old"), **WELL, deadLetters=7, outstanding=7)
+    office.at += timedelta(minutes=1)
+    await office.hear(Sender(), **WELL, sentAt=moment(60))
+
+    (store,) = (await asked(office)).stores
+
+    assert (store.state, store.waiting, store.refused, store.tills) == (
+        Condition.DELIVERING,
+        0,
+        0,
+        1,
+    )
+
+
+async def test_a_store_is_as_its_worst_till_is(office: Office) -> None:
+    well, badly = Sender(), Sender(till_id="till-2")
+    await office.hear(well, **WELL, outstanding=2)
+    await office.hear(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
+
+    (store,) = (await asked(office)).stores
+
+    assert (store.state, store.tills, store.holding[Condition.REFUSED]) == (Condition.REFUSED, 2, 1)
+    assert (store.waiting, store.refused, store.versions) == (5, 4, ("0.1.0", "0.2.0"))
+
+
+def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
+    """Return what a till says of which an event waits for an hour."""
+    seconds = at.total_seconds()
+    since = {"oldestUndeliveredAt": moment(seconds - 3600), "sentAt": moment(seconds)}
+    return {**WELL, **since, "outstanding": waiting}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "left"),
+    [
+        (300, 200, timedelta(minutes=2)),
+        (300, 299, timedelta(minutes=299)),
+        (300, 300, None),
+        (300, 301, None),
+        (2**40, 2**40 - 1, None),
+    ],
+)
+async def test_the_time_to_finish_is_told_by_how_fast_fewer_wait(
+    office: Office, first: int, then: int, left: timedelta | None
+) -> None:
+    minute = timedelta(minutes=1)
+    await office.hear(Sender(), **behind(first))
+    office.at += minute
+    await office.hear(Sender(), **behind(then, minute))
+
+    (store,) = (await asked(office)).stores
+    shown = await looked_at(office, "0042")
+
+    assert store.left == left
+    assert store.oldest == timedelta(hours=1)
+    assert shown is not None
+    assert [till.left for till in shown.tills] == [left]
+
+
+async def test_a_store_is_done_when_its_slowest_till_is(office: Office) -> None:
+    minute, slow, stuck = timedelta(minutes=1), Sender(till_id="slow"), Sender(till_id="stuck")
+    await office.hear(Sender(), **behind(300))
+    await office.hear(slow, **behind(300))
+    office.at += minute
+    await office.hear(Sender(), **behind(100, minute))
+    await office.hear(slow, **behind(250, minute))
+    (of_two,) = (await asked(office)).stores
+    await office.hear(stuck, **behind(1, minute))
+    (of_three,) = (await asked(office)).stores
+
+    assert (of_two.left, of_three.left) == (timedelta(minutes=5), None)
+
+
+async def test_of_several_troubles_the_gravest_comes_first(office: Office) -> None:
+    """And the stores stand in that order: what needs somebody is on top."""
+    sayings: dict[str, dict[str, object]] = {
+        "a-well": {},
+        "b-behind": {"outstanding": 1, "oldestUndeliveredAt": moment(-900)},
+        "c-clock": {"sentAt": moment(900)},
+        "d-disk": {"freeBytes": 1},
+        "e-refused": {"deadLetters": 1, "freeBytes": 1},
+    }
+    await Enrolment(office.database).enroll(Sender("f-silent").name, b"secret", AT)
+    for store_id, said in sayings.items():
+        await office.hear(Sender(store_id), **(WELL | said))
+
+    down, up = await asked(office), await asked(office, descending=True)
+
+    assert names(down) == ["f-silent", "e-refused", "d-disk", "c-clock", "b-behind", "a-well"]
+    assert names(up) == list(reversed(names(down)))
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        (Sort.STORE, "abc"),
+        (Sort.HEARD, "cab"),
+        (Sort.WAITING, "bca"),
+        (Sort.REFUSED, "acb"),
+        (Sort.VERSION, "bac"),
+    ],
+)
+async def test_stores_are_sorted_by_any_column(office: Office, sort: Sort, expected: str) -> None:
+    await office.hear(Sender("c"), **WELL, outstanding=2, deadLetters=5, agentVersion="0.3.0")
+    office.at += timedelta(seconds=1)
+    await office.hear(Sender("a"), **WELL, outstanding=3, agentVersion="0.2.0")
+    office.at += timedelta(seconds=1)
+    await office.hear(Sender("b"), **WELL, outstanding=1, deadLetters=9, agentVersion="0.1.0")
+
+    up, down = await asked(office, sort=sort), await asked(office, sort=sort, descending=True)
+
+    assert "".join(names(up)) == expected
+    assert "".join(names(down)) == expected[::-1]
+
+
+async def test_a_store_never_heard_of_is_heard_of_least_and_last(office: Office) -> None:
+    await office.hear(Sender("a"), **WELL)
+    await Enrolment(office.database).enroll(Sender("b").name, b"secret", AT)
+
+    up = await asked(office, sort=Sort.HEARD)
+    down = await asked(office, sort=Sort.HEARD, descending=True)
+
+    assert (names(up), names(down)) == (["b", "a"], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("00", ["0042", "x_00%y"]),
+        ("X_", ["x_00%y"]),
+        ("%", ["x_00%y"]),
+        ("_", ["x_00%y"]),
+        ("\\", ["back\\slash"]),
+        ("'; --", []),
+    ],
+)
+async def test_stores_are_found_by_a_part_of_their_name_letter_for_letter(
+    office: Office, search: str, expected: list[str]
+) -> None:
+    for store_id in ("0042", "x_00%y", "back\\slash"):
+        await office.hear(Sender(store_id), **WELL)
+
+    found = await asked(office, search=search, sort=Sort.STORE)
+
+    assert names(found) == expected
+    assert found.searched == len(expected)
+
+
+async def test_pages_hold_every_store_once_and_one_beyond_the_last_is_the_last(
+    office: Office,
+) -> None:
+    count = 2 * STORES_ON_A_PAGE + 1
+    rows = [
+        {"store_id": f"{number:04}", "till_id": "1", "epoch": EPOCH}
+        | {"accepted_through": 0, "last_sequence": 0, "last_seen_at": AT}
+        for number in range(count)
+    ]
+    await office.database.write(lambda c: c.execute(table_of(Agent).insert(), rows))
+
+    pages = [await asked(office, page=page) for page in (1, 2, 3, 99)]
+
+    assert [name for page in pages[:3] for name in names(page)] == [
+        f"{number:04}" for number in range(count)
+    ]
+    assert names(pages[3]) == names(pages[2])
+    assert {(page.pages, page.found) for page in pages} == {(3, count)}
+
+
+async def test_a_store_is_shown_with_what_stands_refused_and_what_is_missing(
+    office: Office,
+) -> None:
+    await office.take(Sender(), session(3, "a"), answer(4, "a", None, "accepted"), baseSequence=3)
+    await office.hear(Sender(), **WELL, sentAt=moment(-600))
+
+    shown = await looked_at(office, "0042")
+
+    assert shown is not None
+    (till,) = shown.tills
+    assert (till.state, till.clock_ahead) == (Condition.CLOCK_WRONG, timedelta(minutes=-10))
+    assert [row["sequence"] for row in shown.rejections] == [4]
+    assert [(row["first_sequence"], row["last_sequence"]) for row in shown.gaps] == [(1, 2)]
+    assert [row["accepted_through"] for row in shown.epochs] == [4]
+
+
+async def test_an_unknown_store_is_none(office: Office) -> None:
+    await office.hear(Sender("0042"), **WELL)
+
+    assert await looked_at(office, "0043") is None

@@ -1,0 +1,59 @@
+"""What the plots are drawn from: the last two days by hours, without a break."""
+
+from datetime import timedelta
+
+from sync.receiver.pages.history import HOURS_SHOWN, History, history
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Sender, answer, moment, session
+
+HOUR = AT.replace(minute=0, second=0)
+
+
+async def shown(office: Office, store_id: str | None = None) -> History:
+    return await office.database.read(lambda connection: history(connection, office.at, store_id))
+
+
+async def test_hours_without_captures_are_shown_as_well(office: Office) -> None:
+    found = await shown(office)
+
+    assert [one.hour for one in found.hours] == [
+        HOUR - timedelta(hours=ago) for ago in reversed(range(HOURS_SHOWN))
+    ]
+    assert {(one.sessions, one.mean_lag_seconds) for one in found.hours} == {(0, None)}
+
+
+async def test_all_tills_count_together_and_a_store_for_itself(office: Office) -> None:
+    for sender in (Sender(), Sender(till_id="till-2"), Sender("0043")):
+        name = f"of {sender.till_id}"
+        await office.take(
+            sender,
+            session(1, name, occurredAt=moment(-4)),
+            answer(2, name, None, "declined", occurredAt=moment(-2)),
+        )
+
+    of_all, of_one = (await shown(office)).hours[-1], (await shown(office, "0043")).hours[-1]
+
+    assert (of_all.sessions, of_all.declined, of_one.sessions, of_one.declined) == (3, 3, 1, 1)
+    assert (of_all.mean_lag_seconds, of_all.longest_lag_seconds) == (3.0, 4)
+
+
+async def test_what_is_older_than_two_days_is_not_shown(office: Office) -> None:
+    first = (HOUR - AT).total_seconds() - 3600 * (HOURS_SHOWN - 1)
+    await office.take(
+        Sender(), session(1, occurredAt=moment(first - 1)), session(2, occurredAt=moment(first))
+    )
+
+    found = await shown(office)
+
+    assert found.hours[0].sessions == 1
+    assert sum(one.sessions for one in found.hours) == 1
+
+
+async def test_plots_are_given_a_column_a_quantity(office: Office) -> None:
+    await office.take(Sender(), session(1, occurredAt=moment(-4)))
+
+    columns = (await shown(office)).columns()
+
+    assert {len(column) for column in columns.values()} == {HOURS_SHOWN}
+    assert columns["hour"][-1] == HOUR.timestamp()
+    assert (columns["sessions"][-1], columns["longest_lag_seconds"][-1]) == (1, 4)

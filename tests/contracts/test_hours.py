@@ -1,0 +1,109 @@
+"""The sums that plots are drawn from: each capture counts once, in its hour."""
+
+from datetime import datetime, timedelta
+
+from sync.receiver.tables import Hour
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Sender, answer, moment, session
+
+HOUR = AT.replace(minute=0, second=0)
+TILL = Sender()
+KINDS = ("sessions", "accepted", "deferred", "declined", "other_answers")
+LAGS = ("arrived", "lag_seconds", "longest_lag_seconds")
+
+
+def at(seconds: float) -> str:
+    """Return a time so long after the beginning of the hour."""
+    return moment((HOUR - AT).total_seconds() + seconds)
+
+
+async def counted(office: Office, *columns: str) -> list[tuple[object, ...]]:
+    return await office.rows(Hour, "hour", *columns)
+
+
+async def test_captures_count_by_kind_in_the_hour_they_happened_in(office: Office) -> None:
+    await office.take(
+        TILL,
+        session(1, "a", occurredAt=at(-7200)),
+        answer(2, "a", occurredAt=at(-7199)),
+        session(3, "b", occurredAt=at(-1)),
+        answer(4, "b", None, "deferred", occurredAt=at(0)),
+        answer(5, "b", None, "declined", occurredAt=at(1)),
+        answer(6, "b", None, "later", occurredAt=at(2)),
+    )
+
+    assert await counted(office, *KINDS) == [
+        (HOUR - timedelta(hours=2), 1, 1, 0, 0, 0),
+        (HOUR - timedelta(hours=1), 1, 0, 0, 0, 0),
+        (HOUR, 0, 0, 1, 1, 1),
+    ]
+
+
+async def test_how_late_they_come_counts_in_the_hour_they_come_in(office: Office) -> None:
+    office.at = HOUR + timedelta(minutes=5)
+    await office.take(TILL, session(1, occurredAt=at(-3600)), session(2, occurredAt=at(200)))
+    office.at += timedelta(seconds=10)
+    await office.take(TILL, session(3, occurredAt=at(309)))
+
+    rows: dict[object, tuple[object, ...]] = {
+        row[0]: row[1:] for row in await counted(office, *LAGS)
+    }
+
+    assert rows == {HOUR: (3, 3900 + 100 + 1, 3900), HOUR - timedelta(hours=1): (0, 0, 0)}
+
+
+async def test_a_repeat_counts_no_second_time(office: Office) -> None:
+    await office.take(TILL, session(1, "a"), answer(2, "a"))
+    once = await office.all_rows(Hour)
+
+    await office.take(TILL, session(1, "a"), answer(2, "a"))
+    await office.take(Sender(epoch="later"), session(1, "a", occurredAt=moment(1 - 1000)))
+
+    assert await office.all_rows(Hour) == once
+
+
+async def test_what_is_refused_counts_when_it_is_taken_after_all(office: Office) -> None:
+    await office.take(TILL, session(1, "a", occurredAt="noon"))
+    none = await office.all_rows(Hour)
+
+    await office.take(TILL, session(1, "a", occurredAt=at(0)))
+
+    assert none == []
+    assert await counted(office, "sessions") == [(HOUR, 1)]
+
+
+async def test_what_happened_at_no_known_time_counts_when_it_comes(office: Office) -> None:
+    await office.take(TILL, session(1, occurredAt="1970-01-01T00:00:00Z"))
+
+    assert await counted(office, "sessions", *LAGS) == [(HOUR, 1, 0, 0, 0)]
+
+
+async def test_tills_and_stores_count_for_themselves(office: Office) -> None:
+    for sender in (TILL, Sender(till_id="till-2"), Sender("0043")):
+        await office.take(sender, session(1, f"of {sender.till_id}", occurredAt=at(0)))
+
+    rows = await office.rows(Hour, "store_id", "till_id", "sessions")
+
+    assert rows == [("0042", "till-1", 1), ("0042", "till-2", 1), ("0043", "till-1", 1)]
+
+
+async def test_the_sums_are_those_of_all_events(office: Office) -> None:
+    """Over days, in any order of arrival: the sums agree with the events that stand."""
+    times: list[datetime] = []
+    for day in (3, 1, 2):
+        office.at = AT + timedelta(days=4)
+        first = len(times) + 1
+        events = [
+            session(first + number, occurredAt=moment(86_400 * day + 1800 * number))
+            for number in range(40)
+        ]
+        times += [AT + timedelta(days=day, minutes=30 * number) for number in range(40)]
+        await office.take(Sender(epoch=f"epoch-{day}"), *events, baseSequence=first)
+
+    rows = await counted(office, "sessions", "arrived")
+
+    assert sum(int(str(row[1])) for row in rows) == len(times)
+    assert sum(int(str(row[2])) for row in rows) == len(times)
+    assert {row[0] for row in rows if row[1]} == {
+        one.replace(minute=0, second=0, microsecond=0) for one in times
+    }

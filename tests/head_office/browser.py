@@ -1,0 +1,87 @@
+"""A real browser without a window, on pages of head office, and what it makes of them."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal, TypeAlias
+
+import pytest
+from playwright.async_api import Browser, Error, Page, async_playwright
+
+Scheme: TypeAlias = Literal["light", "dark"]
+_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+_WITHOUT_ONE = (
+    "these tests need a Chromium: install Debian's (apt-get install chromium), or have "
+    "`.venv/bin/python -m playwright install --with-deps chromium` bring one"
+)
+_AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+_BEYOND_THE_EDGE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@dataclass(slots=True)
+class Tab:
+    """A page that is open, and what the browser had to say against it."""
+
+    page: Page
+    complaints: list[str]
+
+    async def violations(self) -> list[str]:
+        """Return what of the page axe-core finds hard to use for some people, contrast included."""
+        await self.page.evaluate(_AXE)
+        found = await self.page.evaluate("axe.run({resultTypes: ['violations']})")
+        return [
+            f"{one['id']}: {node['html']} {node['failureSummary']}"
+            for one in found["violations"]
+            for node in one["nodes"]
+        ]
+
+    async def pixels_beyond_the_edge(self) -> int:
+        """Return how much wider the page is than the window."""
+        return int(await self.page.evaluate(_BEYOND_THE_EDGE))
+
+
+@asynccontextmanager
+async def running_browser() -> AsyncIterator[Browser]:
+    """Start the machine's Chromium, or the one that Playwright has brought."""
+    async with async_playwright() as playwright:
+        own = next((path for name in _NAMES if (path := shutil.which(name))), None)
+        try:
+            # Its sandbox needs what a container does not give; it sees nothing but our pages.
+            browser = await playwright.chromium.launch(
+                executable_path=own, args=["--no-sandbox", "--font-render-hinting=none"]
+            )
+        except Error as error:
+            pytest.fail(f"{_WITHOUT_ONE}\n{error}")
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def open_tab(
+    browser: Browser,
+    url: str,
+    *,
+    locale: str = "en-CA",
+    width: int = 1280,
+    scheme: Scheme = "light",
+    scripts: bool = True,
+) -> AsyncIterator[Tab]:
+    """Open a page as somebody with this language, window and taste has it, its plots drawn."""
+    context = await browser.new_context(
+        locale=locale,
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        java_script_enabled=scripts,
+    )
+    page = await context.new_page()
+    tab = Tab(page, [])
+    page.on("console", lambda message: tab.complaints.append(message.text))
+    page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    page.on("requestfailed", lambda request: tab.complaints.append(f"not loaded: {request.url}"))
+    await page.goto(url)
+    if scripts and await page.locator(".plots").count():
+        await page.wait_for_selector(".plots.drawn, .plots.failed", state="attached")
+    yield tab
+    await context.close()

@@ -1,0 +1,1 @@
+"""The pages of head office: their words, their addresses, over HTTP, in a browser."""

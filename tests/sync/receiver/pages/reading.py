@@ -1,0 +1,32 @@
+"""What a browser makes of a page, as far as the tests ask."""
+
+from html.parser import HTMLParser
+
+
+class Page(HTMLParser):
+    """The elements of a page, their attributes, and its text, parted where elements are."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        self.text += "\n"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += "\n"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        """Return the attributes of each of these elements."""
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def links(self) -> list[str]:
+        """Where its links lead."""
+        return [attributes["href"] for attributes in self.of("a")]

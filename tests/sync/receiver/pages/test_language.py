@@ -1,0 +1,124 @@
+"""Words, numbers and times in a reader's language."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sync.receiver.pages
+from sync.receiver.pages.language import choose, languages
+
+PAGES = Path(sync.receiver.pages.__path__[0])
+ENGLISH, FRENCH = languages().values()
+# Said by a part of their name, with the rest from a value.
+COMPOSED = ("history", "condition", "explained", "sort", "column", "span", "stores", "tills")
+
+
+def places(words: str) -> set[str]:
+    """Return what is filled into the words."""
+    return {name for _, name, _, _ in Formatter().parse(words) if name}
+
+
+def test_every_language_has_the_same_words_with_the_same_places() -> None:
+    english, french = (
+        {name: places(words) for name, words in one._words.items()}  # noqa: SLF001 - all of them
+        for one in (ENGLISH, FRENCH)
+    )
+
+    assert english == french
+
+
+def test_no_word_is_idle() -> None:
+    sources = [*PAGES.glob("templates/*.html"), *PAGES.glob("*.py")]
+    texts = "".join(source.read_text("utf-8") for source in sources)
+    asked = set(re.findall(r"""["']([a-z_]+(?:\.[a-z_-]+)*)["']""", texts))
+    known = set(ENGLISH._words)  # noqa: SLF001 - all of them
+    by_part = {name for name in known if any(name.startswith(f"{part}.") for part in COMPOSED)}
+
+    assert known - by_part - asked == set()
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "expected"),
+    [
+        ("", "", "en"),
+        ("", "fr", "fr"),
+        ("", "fr-CA,fr;q=0.9,en;q=0.8", "fr"),
+        ("", "en;q=0.5, FR-ca;q=0.7", "fr"),
+        ("", "de, fr;q=0.2, en;q=0.1", "fr"),
+        ("", "de", "en"),
+        ("", "fr;q=0, en;q=0.1", "en"),
+        ("", "fr;q=much, en", "en"),
+        ("fr", "en", "fr"),
+        ("de", "fr", "fr"),
+        ("../en", "fr", "fr"),
+    ],
+)
+def test_the_language_is_the_one_asked_for_or_the_one_liked_best(
+    asked: str, accepted: str, expected: str
+) -> None:
+    assert choose(asked, accepted).code == expected
+
+
+@given(asked=st.text(), accepted=st.text())
+def test_whatever_is_asked_there_is_a_language(asked: str, accepted: str) -> None:
+    assert choose(asked, accepted).code in languages()
+
+
+def test_numbers_are_parted_as_the_language_does() -> None:
+    assert (ENGLISH.number(1_234_567), FRENCH.number(1_234_567)) == (
+        "1,234,567",
+        "1\u202f234\u202f567",
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "english", "french"),
+    [(0, "0 stores", "0 magasin"), (1, "1 store", "1 magasin"), (2, "2 stores", "2 magasins")],
+)
+def test_one_and_several_are_said_as_the_language_does(
+    count: int, english: str, french: str
+) -> None:
+    assert (ENGLISH.counted("stores", count), FRENCH.counted("stores", count)) == (english, french)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 days"),
+        (90_000_000, "1,041 days"),
+    ],
+)
+def test_a_span_is_said_in_the_unit_that_suits_it(seconds: int, expected: str) -> None:
+    assert ENGLISH.span(timedelta(seconds=seconds)) == expected
+
+
+def test_what_was_is_said_to_be_ago() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert ENGLISH.ago(now - timedelta(minutes=3), now) == "3 min ago"
+    assert FRENCH.ago(now - timedelta(minutes=3), now) == "il y a 3 min"
+
+
+@pytest.mark.parametrize(
+    ("size", "english", "french"),
+    [
+        (0, "0.0 KiB", "0,0 Kio"),
+        (1536, "1.5 KiB", "1,5 Kio"),
+        (5 * 1024**3, "5.0 GiB", "5,0 Gio"),
+        (5 * 1024**5, "5120.0 TiB", "5120,0 Tio"),
+    ],
+)
+def test_sizes_are_said_in_the_unit_that_suits_them(size: int, english: str, french: str) -> None:
+    assert (ENGLISH.size(size), FRENCH.size(size)) == (english, french)

@@ -1,0 +1,154 @@
+"""The pages in a real browser: with no store, three and ten thousand, in both languages.
+
+The pictures are kept where LOYALTY_PICTURES says, to be looked at; else beside the test's files.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from sync.receiver.config import DATABASE_FILE
+from sync.receiver.pages.history import HOURS_SHOWN
+from sync.receiver.sqlite_file import SqliteFile
+from tests.head_office.browser import Scheme, Tab, open_tab, running_browser
+from tests.head_office.chain import fill, fill_hours
+from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+Chain = Callable[[int], Awaitable[str]]
+# Enough for two pages, and for a store of every kind.
+SOME = 100
+LANGUAGES = {"en-CA": "Fleet", "fr-CA": "Parc de magasins"}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all tests here: a start takes a second."""
+    async with running_browser() as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain]:
+    """Return where head office serves the pages of a chain of so many stores."""
+    served: dict[int, Receiver] = {}
+    async with AsyncExitStack() as running:
+
+        async def serving(stores: int) -> str:
+            if stores not in served:
+                directory = tmp_path_factory.mktemp(f"chain-{stores}")
+                database = SqliteFile(directory / DATABASE_FILE)
+                await database.open()
+                await fill(database, stores)
+                await fill_hours(database, min(stores, 20), HOURS_SHOWN)
+                await database.close()
+                starting = receiver_under_test(settings_in(directory))
+                served[stores] = await running.enter_async_context(starting)
+            return f"http://127.0.0.1:{served[stores].address.port}"
+
+        yield serving
+
+
+@pytest.fixture
+def picture(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Return the file of this test's picture."""
+    directory = Path(os.environ.get("LOYALTY_PICTURES", tmp_path))
+    directory.mkdir(exist_ok=True, parents=True)
+    return directory / f"{request.node.name}.png".replace("/", "_")
+
+
+async def take(tab: Tab, picture: Path) -> None:
+    """Take a picture of the whole page."""
+    await tab.page.screenshot(path=picture, full_page=True)
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+@pytest.mark.parametrize("stores", [0, 3, 10_000])
+async def test_the_fleet_is_shown_to_everybody(
+    browser: Browser, chain: Chain, picture: Path, stores: int, locale: str
+) -> None:
+    async with open_tab(browser, await chain(stores), locale=locale) as tab:
+        await take(tab, picture)
+
+        assert tab.complaints == []
+        assert await tab.page.inner_text("h1") == LANGUAGES[locale]
+        assert await tab.page.locator(".wide tbody tr").count() == min(stores, 50)
+        assert await tab.page.locator(".plots.drawn canvas").count() == (3 if stores else 0)
+        # In another language nothing else is there; of ten thousand, rows as of a hundred below.
+        assert stores > SOME or locale != "en-CA" or await tab.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "scheme"),
+    [
+        ("/?search=9", "light"),
+        ("/?search=9", "dark"),
+        ("/stores/00082", "dark"),
+        ("/history", "light"),
+        ("/sign-in", "dark"),
+        ("/stores/none", "light"),
+    ],
+)
+async def test_every_page_can_be_read_in_the_dark_and_on_a_small_screen(
+    browser: Browser, chain: Chain, picture: Path, path: str, scheme: Scheme
+) -> None:
+    url = f"{await chain(SOME)}{path}"
+    async with open_tab(browser, url, width=360, scheme=scheme) as tab:
+        await take(tab, picture)
+
+        assert await tab.violations() == []
+        assert await tab.pixels_beyond_the_edge() == 0
+
+
+async def test_the_keyboard_leads_past_the_head_and_through_the_fleet(
+    browser: Browser, chain: Chain
+) -> None:
+    async with open_tab(browser, await chain(3)) as tab:
+        await tab.page.keyboard.press("Tab")
+        first = await tab.page.evaluate("document.activeElement.className")
+        await tab.page.keyboard.press("Enter")
+        await tab.page.keyboard.press("Tab")
+        second = await tab.page.evaluate("document.activeElement.closest('nav').className")
+
+    assert (first, second) == ("skip", "summary")
+
+
+async def test_a_plot_tells_the_figures_under_the_pointer(browser: Browser, chain: Chain) -> None:
+    async with open_tab(browser, f"{await chain(SOME)}/stores/00001") as tab:
+        await tab.page.hover(".plot >> nth=1 >> .u-over")
+        told = await tab.page.inner_text(".plot >> nth=1 >> .u-legend")
+
+    assert re.search(r"Accepted\s*\d+\s*Deferred\s*\d+\s*Declined\s*\d+", told)
+
+
+async def test_where_the_figures_cannot_be_had_the_page_says_so(
+    browser: Browser, chain: Chain
+) -> None:
+    async with open_tab(browser, f"{await chain(0)}/sign-in") as tab:
+        await tab.page.route("**/history.json*", lambda route: route.abort())
+        await tab.page.goto(f"{await chain(SOME)}/")
+        await tab.page.wait_for_selector(".plots.failed", state="attached")
+
+        assert await tab.page.locator(".unplotted").is_visible()
+
+
+async def test_without_scripts_a_reader_searches_sorts_and_turns_pages(
+    browser: Browser, chain: Chain
+) -> None:
+    async with open_tab(browser, await chain(SOME), scripts=False) as tab:
+        await tab.page.fill("#search", "09")
+        await tab.page.press("#search", "Enter")
+        found = await tab.page.inner_text("caption")
+        await tab.page.click("thead a:has-text('Store')")
+        first = await tab.page.inner_text(".wide tbody th >> nth=0")
+        await tab.page.click("nav >> text=Fleet")
+        await tab.page.click("text=Next")
+        page = await tab.page.inner_text("nav.pages span")
+
+    assert (found, first, page) == ("11 stores, sorted by state", "00009", "Page 2 of 2")

@@ -1,0 +1,264 @@
+"""The pages over HTTP: what they show, to whom, and that they run nothing of anybody's."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.agent.raw_http import Answer
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import Sender, answer, moment, session
+from tests.sync.receiver.conftest import StartReceiver
+from tests.sync.receiver.pages.reading import Page
+
+HOSTILE = "<script>alert(1)<script>\"'&{{7*7}}"
+READ = ["/", "/history", "/stores/0042", "/sessions/one", "/sessions?id=one"]
+
+
+def page_of(answered: Answer) -> Page:
+    return Page(answered.body.decode())
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "admin"
+    file.write_text("s3cret\n")
+    return file
+
+
+async def test_the_fleet_shows_each_store_by_word_and_colour(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.beat(till, deadLetters=2, freeBytes=10**12)
+
+    page = page_of(await receiver.get("/"))
+
+    (chip,) = [one for one in page.of("span") if "chip" in one.get("class", "")]
+    assert chip["class"] == "chip refused"
+    assert "Refused events" in page.text
+    assert "/stores/0042" in page.links
+
+
+async def test_a_head_office_without_stores_says_what_to_do(
+    start_receiver: StartReceiver,
+) -> None:
+    receiver = await start_receiver()
+
+    assert "loyalty-hq enroll" in page_of(await receiver.get("/")).text
+
+
+async def test_a_search_that_finds_nothing_says_so(receiver: Receiver) -> None:
+    assert "No store fits" in page_of(await receiver.get("/?search=zzz")).text
+
+
+async def test_a_store_is_shown_with_its_tills(receiver: Receiver, till: Sender) -> None:
+    await receiver.send(till, session(1), session(2, type="points.spent"))
+    await receiver.beat(till, sentAt=moment(3600), freeBytes=5 * 1024**3)
+
+    text = page_of(await receiver.get("/stores/0042")).text
+
+    assert {"till-1", "60 min ahead", "5.0 GiB", "UNKNOWN_TYPE"} <= set(text.split("\n"))
+
+
+@pytest.mark.parametrize("path", ["/sessions/one", "/sessions?id=one", "/sessions?id=%20one%20"])
+async def test_a_session_is_shown_without_the_address(
+    receiver: Receiver, till: Sender, path: str
+) -> None:
+    await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
+
+    answered = await receiver.get(path)
+
+    assert {"Session one", "accepted"} <= set(page_of(answered).text.split("\n"))
+    assert b"example.com" not in answered.body
+
+
+@pytest.mark.parametrize("path", ["/stores/none", "/sessions/none", "/sessions", "/sessions/%00"])
+async def test_what_is_not_there_is_404_in_words(receiver: Receiver, path: str) -> None:
+    answered = await receiver.get(path)
+
+    assert answered.status == 404
+    assert "Back to the fleet" in page_of(answered).text
+
+
+async def test_nothing_that_comes_from_outside_is_markup(receiver: Receiver, till: Sender) -> None:
+    """Nor a store's name, though no such store can be enrolled: the database could be anybody's."""
+    await receiver.enroll(Sender(HOSTILE, HOSTILE))
+    bad = session(2, "x", type=HOSTILE)
+    sent = await receiver.send(till, session(1, HOSTILE), bad, agentVersion=HOSTILE)
+    encoded = quote(HOSTILE, safe="")
+    question = f"/?search={encoded}&state={encoded}"
+
+    paths = ["/", "/stores/0042", f"/stores/{encoded}", f"/sessions?id={encoded}", question]
+    answers = [await receiver.get(path) for path in paths]
+
+    assert [answered.status for answered in (sent, *answers)] == [200] * 6
+    for answered in answers:
+        page = page_of(answered)
+        assert [one for one in page.of("script") if "src" not in one] == []
+        assert HOSTILE in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/stores/0042", "/sign-in"])
+async def test_the_policy_lets_nothing_run_or_load_but_ours(receiver: Receiver, path: str) -> None:
+    answered = await receiver.get(path)
+
+    policy = answered.header("Content-Security-Policy") or ""
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    page = page_of(answered)
+    assert all(not set(attributes) & {"style", "onclick", "onload"} for _, attributes in page.tags)
+    sources = [one["href"] for one in page.of("link")] + [one["src"] for one in page.of("script")]
+    assert all([(await receiver.get(source)).status == 200 for source in sources])
+    assert all(source.startswith("/static/") for source in sources)
+
+
+@pytest.mark.parametrize("name", ["none.css", "..%2Fsite.py", "%2e%2e/site.py", "pages.css%00"])
+async def test_no_other_file_is_served(receiver: Receiver, name: str) -> None:
+    assert (await receiver.get(f"/static/{name}")).status == 404
+
+
+async def test_the_page_is_in_the_readers_language(receiver: Receiver) -> None:
+    liked = await receiver.get("/", Accept_Language="fr-CA,fr;q=0.9,en;q=0.8")
+    asked = await receiver.get("/?lang=en", Accept_Language="fr")
+
+    assert [page_of(one).of("html")[0]["lang"] for one in (liked, asked)] == ["fr", "en"]
+    assert "Parc de magasins" in page_of(liked).text
+    assert liked.header("Content-Language") == "fr"
+
+
+async def test_a_language_that_was_asked_for_stays(receiver: Receiver) -> None:
+    page = page_of(await receiver.get("/?lang=fr&search=42"))
+
+    own = [link for link in page.links if link.startswith("/") and "lang=en" not in link]
+    assert own
+    assert all("lang=fr" in link for link in own)
+    assert any("lang=en" in link and "search=42" in link for link in page.links)
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_with_a_token_set_a_stranger_is_asked_to_sign_in(
+    start_receiver: StartReceiver, token_file: Path, path: str
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    answered = await receiver.get(path)
+
+    assert answered.status == 401
+    (kept,) = [one for one in page_of(answered).of("input") if one["name"] == "next"]
+    assert kept["value"] == path
+    assert "0042" not in page_of(answered).text
+
+
+async def test_whoever_has_signed_in_reads_until_they_sign_out(
+    start_receiver: StartReceiver, token_file: Path
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    signed = await receiver.request("POST", "/sign-in", b"token=s3cret&next=/%3Fsearch%3D1")
+    cookie = (signed.header("Set-Cookie") or "").partition(";")[0]
+    page = await receiver.get("/", Cookie=cookie)
+    stores = await receiver.get("/v1/stores", Cookie=cookie)
+    out = await receiver.request("POST", "/sign-out", b"", Cookie=cookie)
+
+    assert (signed.status, signed.header("Location")) == (303, "/?search=1")
+    assert (page.status, stores.status) == (200, 200)
+    assert (out.status, "Max-Age=0" in (out.header("Set-Cookie") or "")) == (303, True)
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites_and_not_the_token(
+    start_receiver: StartReceiver, token_file: Path
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    signed = await receiver.request("POST", "/sign-in", b"token=s3cret")
+
+    cookie = signed.header("Set-Cookie") or ""
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+    assert "s3cret" not in cookie
+
+
+@pytest.mark.parametrize("form", [b"token=other", b"token=", b"", b"token=%FF%00", b"\xff=\xff"])
+async def test_nobody_signs_in_with_anything_else(
+    start_receiver: StartReceiver, token_file: Path, form: bytes
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    answered = await receiver.request("POST", "/sign-in", form)
+
+    assert (answered.status, answered.header("Set-Cookie")) == (403, None)
+    assert "This is not the token" in page_of(answered).text
+
+
+async def test_whoever_tries_another_token_stands_in_the_log_without_it(
+    start_receiver: StartReceiver, token_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    with caplog.at_level("WARNING"):
+        await receiver.request("POST", "/sign-in", b"token=other-secret")
+
+    assert [record.message for record in caplog.records] == ["reader.refused"]
+    assert "other-secret" not in caplog.text
+
+
+async def test_signing_in_leads_nowhere_else(
+    start_receiver: StartReceiver, token_file: Path
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    signed = await receiver.request("POST", "/sign-in", b"token=s3cret&next=//elsewhere.example/")
+
+    assert signed.header("Location") == "/"
+
+
+async def test_a_form_that_does_not_end_is_not_read_to_its_end(receiver: Receiver) -> None:
+    answered = await receiver.request("POST", "/sign-in", b"token=" + b"x" * 100_000)
+
+    assert answered.status == 413
+
+
+async def test_where_there_is_no_token_nobody_is_asked_for_one(
+    start_receiver: StartReceiver,
+) -> None:
+    receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
+
+    stranger, known = await receiver.get("/"), await receiver.get("/", X_User="ann")
+
+    assert (stranger.status, known.status) == (401, 200)
+    assert page_of(stranger).of("input") == [] or "token" not in page_of(stranger).text
+    assert "not allowed" in page_of(stranger).text
+
+
+async def test_the_plots_figures_are_for_readers_alone(
+    start_receiver: StartReceiver, token_file: Path
+) -> None:
+    receiver = await start_receiver(access={"admin_token_file": token_file})
+
+    stranger = await receiver.get("/history.json")
+    reader = await receiver.get("/history.json", Authorization="Bearer s3cret")
+
+    assert (stranger.status, stranger.members()["errorCode"]) == (401, "UNAUTHORIZED")
+    assert reader.status == 200
+
+
+async def test_the_hours_are_shown_in_a_table_as_well(receiver: Receiver, till: Sender) -> None:
+    await receiver.send(till, session(1, "a", occurredAt=moment()), answer(2, "a"))
+
+    of_all = page_of(await receiver.get("/history"))
+    of_it = page_of(await receiver.get("/history?store=0042"))
+    of_none = page_of(await receiver.get("/history?store=0043%00"))
+
+    assert of_all.text.split().count("1") == of_it.text.split().count("1") == 2
+    assert of_none.text.split().count("1") == 0
+
+
+async def test_a_ledger_that_cannot_be_read_is_said_in_words(receiver: Receiver) -> None:
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.execute("ALTER TABLE agents RENAME TO gone")
+
+    answered = await receiver.get("/")
+
+    assert answered.status == 503
+    assert "cannot be used" in page_of(answered).text
