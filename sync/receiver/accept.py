@@ -114,11 +114,15 @@ def place(
     return Placed(missing, repeats, new[-1])
 
 
-def judge(events: Iterable[Event], placed: Placed, known: Known) -> Taken:
-    """Decide on each event of a batch that was placed, in its order."""
+def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0) -> Taken:
+    """Decide on each event of a batch that was placed, in its order.
+
+    Numbers up to `purged_through` have been here and had their days: they change nothing.
+    """
     judging = _Judging(placed, known)
     for event in events:
-        judging.judge(event)
+        if event.sequence > purged_through:
+            judging.judge(event)
     return judging.end()
 
 

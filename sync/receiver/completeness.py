@@ -1,6 +1,7 @@
 """Proves from the numbers of a store what has arrived there, and names what has not.
 
-Each number up to `accepted_through` stands in one of five tables. The database looks for the
+Each number up to `accepted_through` stands in one of five tables, or has had its days
+(`purged_through`). The database looks for the
 numbers that stand in none, one store at a time; only ranges leave it. An epoch whose own row in
 `agents` is gone is found by what stands under it.
 """
@@ -24,6 +25,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
+    literal,
     or_,
     select,
     union_all,
@@ -53,7 +55,8 @@ _ByEpoch: TypeAlias = dict[tuple[str, str], list[Range]]
 class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """What has become of the numbers of an epoch.
 
-    All up to `complete_through` are accounted for; `outstanding` are known to exist and have
+    All up to `complete_through` are accounted for, those up to `purged_through` by having had
+    their days; `outstanding` are known to exist and have
     not come; `missing` were here and are gone; `gaps` will never come. Where the epoch is not
     `listed` in `agents` any more, `accepted_through` is the highest number that stands: there
     may have been more.
@@ -65,6 +68,7 @@ class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=Tru
     listed: bool
     accepted_through: int
     complete_through: int
+    purged_through: int
     outstanding: list[Range]
     rejected: list[Range]
     gaps: list[Range]
@@ -118,6 +122,7 @@ class _Found:
             epoch=agent["epoch"],
             listed=listed,
             accepted_through=accepted_through,
+            purged_through=agent["purged_through"],
             complete_through=missing[0].first - 1 if missing else accepted_through,
             outstanding=outstanding if last_sequence > accepted_through else [],
             rejected=self.rejected.get(key, []),
@@ -167,6 +172,9 @@ def _stretches() -> CompoundSelect[tuple[object, ...]]:
         (agents.c.accepted_through + 1).label("first"),
         (agents.c.accepted_through + 1).label("last"),
     ).where(agents.c.store_id == _STORE)
+    purged = select(agents.c.till_id, agents.c.epoch, literal(1), agents.c.purged_through).where(
+        agents.c.store_id == _STORE, agents.c.purged_through > 0
+    )
     numbered = (
         select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
         .outerjoin(agents, _same_epoch(table))
@@ -180,7 +188,7 @@ def _stretches() -> CompoundSelect[tuple[object, ...]]:
         # An answer that lost its address stands in both: the gap does not stand for its row.
         .where(gaps.c.reason != ADDRESS_ERASED)
     )
-    return union_all(ends, *numbered, noted)
+    return union_all(ends, purged, *numbered, noted)
 
 
 def _unlisted() -> Select[tuple[object, ...]]:
@@ -196,9 +204,8 @@ def _unlisted() -> Select[tuple[object, ...]]:
     ).subquery()
     key = (standing.c.store_id, standing.c.till_id, standing.c.epoch)
     highest = func.max(standing.c.number)
-    return select(*key, highest.label("accepted_through"), highest.label("last_sequence")).group_by(
-        *key
-    )
+    through = (highest.label("accepted_through"), highest.label("last_sequence"))
+    return select(*key, *through, literal(0).label("purged_through")).group_by(*key)
 
 
 def _same_epoch(table: Table) -> ColumnElement[bool]:

@@ -26,6 +26,8 @@ DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"
 _HIGHEST_PORT = 65_535
+# What an agent sends again after a month without a line has to be known still.
+_LEAST_DAYS = 35
 
 
 class ServerSettings(Section):
@@ -101,6 +103,21 @@ class IntakeSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """How long head office keeps what has come."""
+
+    days: WholeNumber = Field(
+        0, ge=0, le=36_500, description="days that an event stays after it came; 0: for good"
+    )
+
+    @model_validator(mode="after")
+    def _outlasts_an_agent_offline(self) -> Self:
+        if 0 < self.days < _LEAST_DAYS:
+            wrong = f"expected 0, or at least {_LEAST_DAYS}: an agent may be offline for a month"
+            raise contradiction({"days": wrong})
+        return self
+
+
 class Settings(SettingsTree):
     """All settings of the receiver, checked; `load_settings` makes it."""
 
@@ -112,6 +129,7 @@ class Settings(SettingsTree):
     access: AccessSettings = AccessSettings()
     intake: IntakeSettings = IntakeSettings()
     program: ProgramSettings = ProgramSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
     @property

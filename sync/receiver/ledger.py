@@ -62,7 +62,7 @@ class _Writing:
         if isinstance(placed, SequenceGap):
             return placed
         known = look_up(self._connection, arrival, placed.repeats)
-        taken = judge(arrival.events, placed, known)
+        taken = judge(arrival.events, placed, known, agent["purged_through"])
         corrector = self._corrector(arrival, agent["newest_trusted_at"])
         rows = Rows(arrival, Times.of(arrival, taken, corrector))
         self._write(batch.epoch, taken, rows)

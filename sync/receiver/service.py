@@ -31,6 +31,7 @@ from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.program import write_program
+from sync.receiver.retention import kept_for
 from sync.receiver.server import Runner
 from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.tokens import AgentName
@@ -106,6 +107,8 @@ async def running_receiver(
         database = await parts.enter_async_context(open_database(settings))
         enrolment = Enrolment(database)
         context = _context(settings, database, enrolment, now or _now)
+        purging = kept_for(settings.retention.days, database, now or _now)
+        await parts.enter_async_context(purging)
         host, port = await _serve(settings.server, tls, context, parts)
         yield RunningReceiver(host, port, enrolment, context.views.pulse)
 

@@ -4,13 +4,14 @@ Every primary key begins with `store_id`; nothing is numbered by the database an
 one store to another, so that the tables can be spread over machines by `store_id`.
 
 Each number of an epoch up to `agents.accepted_through` is accounted for in exactly one of
-`sessions`, `email_answers`, `rejections`, `doubles` and `gaps`; an answer whose address was
-lost for good stands in `email_answers` and in `gaps`.
+`sessions`, `email_answers`, `rejections`, `doubles` and `gaps`, until retention takes it away
+(`agents.purged_through`); an answer whose address was lost for good stands in `email_answers`
+and in `gaps`.
 """
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, Index, Table, Text
+from sqlalchemy import BigInteger, Boolean, Index, Table, Text, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -38,7 +39,7 @@ class Agent(Ledger, table=True):
 
     `agent_sent_at` is the agent's own clock at `last_seen_at`; `newest_trusted_at` the latest
     time that an event of the epoch is known to have happened at; `…_before` what the heartbeat
-    before the last one said.
+    before the last one said; up to `purged_through` all have had their days (`retention.py`).
     """
 
     __tablename__ = "agents"
@@ -62,6 +63,9 @@ class Agent(Ledger, table=True):
     free_bytes: int | None = Field(sa_type=BigInteger)
     heartbeat_before_at: datetime | None = Field(sa_type=Moment)
     outstanding_before: int | None = Field(sa_type=BigInteger)
+    purged_through: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
+    )
 
 
 class Boot(Ledger, table=True):

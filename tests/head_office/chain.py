@@ -93,6 +93,7 @@ def _row(store_id: str, till_id: str, number: int) -> Row:
         "epoch": EPOCH,
         "accepted_through": 100 + number,
         "last_sequence": 100 + number,
+        "purged_through": 0,
         "last_seen_at": AT - timedelta(seconds=number % 60),
         "agent_version": OWN_VERSION,
         "enrolled_at": AT - timedelta(days=100),

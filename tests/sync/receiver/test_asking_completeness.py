@@ -56,6 +56,7 @@ async def test_each_epoch_is_told_with_exact_numbers(receiver: Receiver, other: 
         "listed": True,
         "acceptedThrough": 9,
         "completeThrough": 2,
+        "purgedThrough": 0,
         "outstanding": [{"first": 10, "last": 11}],
         "rejected": [],
         "gaps": [],

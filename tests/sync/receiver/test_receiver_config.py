@@ -68,6 +68,7 @@ def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
         ("intake.events_per_second = true", "expected a whole number from 0 to 10000000"),
         ("access.trusted_proxy_header = 'a b'", "expected the name of an HTTP header"),
         ("storage.directory = ''", "expected a path in quotes"),
+        ("retention.days = 30", "retention.days: expected 0, or at least 35: an agent may be"),
         ("program.currency = 'dollars'", "expected an ISO 4217 code of three capitals"),
         ("database.url = 'mysql://hq'", "database.url: expected a URL with a whole path, such as"),
         ("database.url = 'sqlite+aiosqlite:///'", "expected a URL with a whole path, such as"),

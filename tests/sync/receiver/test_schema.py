@@ -19,14 +19,14 @@ from sync.receiver.tables import Ledger
 from tests.schemas import described
 
 FILE = "hq.db"
-COPY = f"{FILE}.before-0003"
+COPY = f"{FILE}.before-0004"
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -70,8 +70,8 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "NEWEST_REVISION", "0003")
-    file = migrations / "versions" / "r0003_next.py"
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0004")
+    file = migrations / "versions" / "r0004_next.py"
     file.write_text(NEXT.format(more=""))
     return file
 
@@ -102,7 +102,7 @@ def test_an_older_file_is_migrated_with_what_it_holds(old_file: Path, next_versi
     asyncio.run(opened_once(old_file))
 
     assert query(old_file, "SELECT store_id, more FROM tokens") == [("0042", None)]
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
 
 
 def test_an_older_file_is_copied_aside_before_it_changes(
@@ -116,7 +116,7 @@ def test_an_older_file_is_copied_aside_before_it_changes(
     copy = old_file.with_name(COPY)
     assert described(copy) == before
     assert query(copy, "SELECT store_id FROM tokens") == [("0042",)]
-    assert query(copy, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert query(copy, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_an_up_to_date_file_is_not_copied(old_file: Path) -> None:
@@ -135,16 +135,16 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
         asyncio.run(opened_once(old_file))
 
     assert described(old_file) == before
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_a_copy_that_cannot_be_made_stops_the_change(old_file: Path, next_version: Path) -> None:
     old_file.with_name(COPY).mkdir()
 
-    with pytest.raises(OSError, match="before-0003"):
+    with pytest.raises(OSError, match="before-0004"):
         asyncio.run(opened_once(old_file))
 
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_a_file_from_a_newer_version_is_left_as_it_is(old_file: Path) -> None:

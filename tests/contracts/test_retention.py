@@ -1,0 +1,157 @@
+"""What has had its days at head office is gone, and its numbers are accounted for all the same."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete
+
+from sync.receiver import retention
+from sync.receiver.accept import Taken
+from sync.receiver.completeness import EpochCompleteness, Range, audit
+from sync.receiver.retention import MISSING_BEFORE, purge
+from sync.receiver.statements import sessions as started
+from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Session
+from tests.contracts.office import Office
+from tests.contracts.test_lost_rows import HISTORIES, History, a_store
+from tests.head_office.sender import AT, Sender, answer, erased, session, sessions
+
+TILL = Sender()
+DAY = timedelta(days=1)
+LATER = AT + 40 * DAY
+
+
+async def purge_what_came_before(office: Office, days: int) -> int:
+    """Purge of all that came before this many days after `AT`."""
+    return await purge(office.database, AT + days * DAY, LATER)
+
+
+async def audited(office: Office, till: Sender = TILL) -> EpochCompleteness:
+    (epoch,) = [one async for one in audit(office.database, till.store_id)]
+    return epoch
+
+
+async def test_what_came_before_is_deleted_and_what_came_after_stays(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 2), answer(3, "1"))
+    office.at = AT + 2 * DAY
+    await office.take(TILL, *sessions(4, 5))
+
+    purged = await purge_what_came_before(office, 1)
+
+    assert purged == 3
+    assert await office.rows(Session, "sequence") == [(4,), (5,)]
+    assert await office.rows(EmailAnswer, "sequence") == []
+
+
+async def test_purged_numbers_are_accounted_for(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 5))
+
+    await purge_what_came_before(office, 1)
+
+    epoch = await audited(office)
+    assert epoch.is_complete
+    assert (epoch.purged_through, epoch.complete_through, epoch.missing) == (5, 5, [])
+
+
+async def test_what_is_lost_after_a_purge_is_still_named(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 3))
+    office.at = AT + 2 * DAY
+    await office.take(TILL, *sessions(4, 9))
+    await purge_what_came_before(office, 1)
+
+    gone = delete(started).where(started.c.store_id == TILL.store_id, started.c.sequence == 6)
+    await office.database.write(lambda connection: connection.execute(gone) and None)
+
+    assert (await audited(office)).missing == [Range(6, 6)]
+
+
+async def test_what_was_lost_before_a_purge_is_noted_for_good(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 9))
+    lost = delete(started).where(
+        started.c.store_id == TILL.store_id, started.c.sequence.in_([1, 4, 5])
+    )
+    await office.database.write(lambda connection: connection.execute(lost) and None)
+
+    await purge_what_came_before(office, 1)
+
+    noted = await office.rows(NotedGap, "first_sequence", "last_sequence", "reason", "noted_at")
+    assert noted == [(1, 1, MISSING_BEFORE, LATER), (4, 5, MISSING_BEFORE, LATER)]
+
+
+async def test_an_event_that_came_late_keeps_what_is_behind_it(office: Office) -> None:
+    """A refused event that was taken after all: its days count from when it came."""
+    await office.take(
+        TILL, session(1, "a"), session(2, "b", occurredAt="yesterday"), session(3, "c")
+    )
+    office.at = AT + 2 * DAY
+    await office.take(TILL, session(2, "b"))
+
+    purged = await purge_what_came_before(office, 1)
+
+    assert purged == 1
+    assert await office.rows(Session, "sequence") == [(2,), (3,)]
+
+
+async def test_a_repeat_of_what_is_purged_changes_nothing(office: Office) -> None:
+    await office.take(TILL, session(1, "a"), answer(2, "a"))
+    await purge_what_came_before(office, 1)
+
+    taken = await office.offer(TILL, session(1, "a"), answer(2, "a"), session(3, "b"))
+
+    assert isinstance(taken, Taken)
+    assert (taken.accepted_through, taken.rejected) == (3, [])
+    assert await office.rows(Session, "sequence") == [(3,)]
+    assert await office.rows(EmailAnswer, "sequence") == []
+
+
+async def test_gaps_for_good_stay(office: Office) -> None:
+    await office.take(TILL, *sessions(100, 101), erased(102, "100"), baseSequence=100)
+
+    purged = await purge_what_came_before(office, 1)
+
+    assert purged == 102
+    assert (await audited(office)).gaps == [Range(1, 99), Range(102, 102)]
+
+
+async def test_numbers_that_were_never_here_leave_in_one_step(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a store that lost its history would keep head office busy for hours."""
+    monkeypatch.setattr(retention, "NUMBERS_AT_ONCE", 1)
+    far = 10**9
+    await office.take(TILL, *sessions(far, far + 1), baseSequence=far)
+
+    assert await purge_what_came_before(office, 1) == far + 1
+
+
+async def test_other_agents_keep_what_is_theirs(office: Office) -> None:
+    other = Sender(store_id="0043")
+    await office.take(TILL, session(1, "a"))
+    office.at = AT + 2 * DAY
+    await office.take(other, session(1, "a"))
+
+    await purge_what_came_before(office, 1)
+
+    assert await office.rows(Agent, "store_id", "purged_through") == [("0042", 1), ("0043", 0)]
+    assert await office.rows(Session, "store_id") == [("0043",)]
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(history=HISTORIES, at_once=st.integers(1, 4))
+async def test_whatever_a_till_has_sent_nothing_counts_as_missing_after_a_purge(
+    office: Office, history: History, at_once: int
+) -> None:
+    till = a_store()
+    await office.take(till, *history.events(), baseSequence=history.not_held + 1)
+    before = await audited(office, till)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "NUMBERS_AT_ONCE", at_once)
+        purged = await purge_what_came_before(office, 1)
+
+    after = await audited(office, till)
+    assert purged == after.purged_through == history.last
+    assert (after.missing, after.gaps) == ([], before.gaps)

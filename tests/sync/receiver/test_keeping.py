@@ -1,0 +1,28 @@
+"""How long a running head office keeps what has come: as long as `[retention]` says."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+from tests.flows.shop import until_there
+from tests.head_office.receiver import receiver_under_test, settings_in
+from tests.head_office.sender import AT, Sender, session, sessions
+
+
+async def test_what_has_had_its_days_leaves_a_running_head_office(
+    new_state: Path, tmp_path: Path, till: Sender
+) -> None:
+    shutil.copytree(new_state, tmp_path / "state")
+    settings = settings_in(tmp_path / "state", retention={"days": 35})
+    async with receiver_under_test(settings) as before:
+        await before.enroll(till)
+        await before.send(till, *sessions(1, 3))
+
+    async with receiver_under_test(settings, lambda: AT + timedelta(days=36)) as receiver:
+        purged = "SELECT epoch FROM agents WHERE purged_through = 3"
+        await until_there(lambda: receiver.rows(purged), 1)
+        receiver.tokens = before.tokens
+        answered = await receiver.send(till, session(4, "later"))
+
+    assert answered.members()["acceptedThrough"] == 4
+    assert receiver.rows("SELECT sequence FROM sessions") == [(4,)]
