@@ -20,6 +20,7 @@ class Kept:
     is_erased: bool = False
     in_doubt: bool = False
     dead: str | None = None
+    refusal: Refused | None = None
     attempts: int = 0
     retry_wanted: bool = False
 
@@ -124,7 +125,7 @@ class Model:
             kept = self.held[position]
             kept.is_settled, kept.in_doubt = True, False
             if isinstance(verdict, Refused):
-                kept.dead = kept.dead or "open"
+                kept.dead, kept.refusal = kept.dead or "open", verdict
                 kept.attempts, kept.retry_wanted = kept.attempts + 1, False
         for position, verdict in verdicts.items():
             if isinstance(verdict, Delivered) and self.held[position].dead is not None:
@@ -134,7 +135,7 @@ class Model:
         self.trying = range(0)
 
     def _deliver_late(self, kept: Kept) -> None:
-        kept.dead, kept.attempts, kept.retry_wanted = None, 0, False
+        kept.dead, kept.refusal, kept.attempts, kept.retry_wanted = None, None, 0, False
         kept.is_erased |= kept.is_answer and kept.position <= self.erased_through
         self._want_answers(kept)
 
