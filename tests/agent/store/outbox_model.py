@@ -55,7 +55,6 @@ class Model:
     bases: dict[str, int] = field(default_factory=lambda: {"epoch-1": 0})
     current: str = "epoch-1"
     trying: range = range(0)
-    erased_through: int = 0
     purged_through: int = 0
 
     @property
@@ -136,7 +135,6 @@ class Model:
 
     def _deliver_late(self, kept: Kept) -> None:
         kept.dead, kept.refusal, kept.attempts, kept.retry_wanted = None, None, 0, False
-        kept.is_erased |= kept.is_answer and kept.position <= self.erased_through
         self._want_answers(kept)
 
     def _want_answers(self, session: Kept) -> None:
@@ -189,10 +187,7 @@ class Model:
     def erase(self) -> None:
         """Erase all addresses that are due."""
         for kept in self.held.values():
-            is_due = self.erased_through < kept.position <= self.watermark
-            is_ahead = kept.is_settled and kept.position > self.watermark
-            kept.is_erased |= (is_due or is_ahead) and kept.dead is None
-        self.erased_through = max(self.erased_through, self.watermark)
+            kept.is_erased |= kept.is_settled and kept.dead is None
 
     def purge(self) -> None:
         """Remove all that is settled and nobody needs."""

@@ -109,6 +109,23 @@ async def test_a_dead_letter_stays_whole_until_it_was_discarded_as_long_ago(
         assert rows(tmp_path) == {}
 
 
+async def test_a_dead_letter_delivered_after_all_stays_for_its_own_days(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        letter = (await rig.window()).events[1]
+        await rig.refuse(letter)
+        await rig.deliver_all()
+        rig.clock.pass_seconds(20 * DAY_SECONDS)
+        await rig.deliver(letter)
+        rig.clock.pass_seconds(29 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 2]
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await purge_all(rig)
+        await purge_all(rig)
+        assert rows(tmp_path) == {}
+
+
 async def test_a_purged_number_is_not_given_again(tmp_path: Path) -> None:
     epochs, clock = Epochs(), Clock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
