@@ -141,6 +141,7 @@ def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
         sent_at=rfc3339(now.wall_us),
         sent_monotonic_us=now.monotonic_us,
         last_sequence=current.last_sequence,
+        base_sequence=current.base_sequence,
         watermark=current.settled_through,
         outstanding=status.waiting,
         dead_letters=status.dead_letters,
@@ -149,7 +150,11 @@ def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
         database_bytes=status.database_bytes,
         free_bytes=status.free_bytes,
         epochs=[
-            EpochExtent(epoch=older.epoch, last_sequence=older.last_sequence)
+            EpochExtent(
+                epoch=older.epoch,
+                last_sequence=older.last_sequence,
+                base_sequence=older.base_sequence,
+            )
             for older in status.epochs[:-1]
         ],
     )

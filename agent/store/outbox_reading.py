@@ -195,7 +195,7 @@ class WindowReader:
             return Window(numbering.last.epoch, 1, ())
         extent = numbering.extent_at(first.position)
         events = list(self._events(chain([first], rows), extent, portion.max_bytes))
-        return Window(extent.epoch, max(purged_through - extent.base_position, 0) + 1, events)
+        return Window(extent.epoch, extent.base_sequence(purged_through), events)
 
     def _events(
         self, rows: Iterator[_Row], extent: Extent, max_bytes: int

@@ -138,7 +138,7 @@ async def test_what_is_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
 async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
     tmp_path: Path,
 ) -> None:
-    """Head office is a new one, say: the same lack is told at every heartbeat."""
+    """Head office is a new one, say: it learns that this is gone for good."""
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
@@ -154,6 +154,7 @@ async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
             await beats(central, contact, 2)
         assert await rig.positions() == []
     assert not rewound.is_set()
+    assert central.ledger.epochs["epoch-1"].gaps == [(1, 1)]
 
 
 async def test_captures_get_a_new_epoch_where_head_office_has_more_than_is_held(

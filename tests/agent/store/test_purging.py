@@ -157,6 +157,19 @@ async def test_a_window_says_from_where_on_all_are_held(tmp_path: Path) -> None:
         assert (await rig.window()).base_sequence == 3
 
 
+async def test_the_status_says_of_each_epoch_from_where_on_all_are_held(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.outbox.renumber("epoch-1", 2)
+        await rig.capture(session("three"), session("four"))
+        await rig.deliver(*(await rig.window(events=2)).events)
+        await rig.deliver(*(await rig.window(events=1)).events)
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        status = Reader(tmp_path).status()
+        assert [(one.last_sequence, one.base_sequence) for one in status.epochs] == [(2, 3), (2, 2)]
+
+
 async def test_a_rewind_goes_back_to_the_lowest_from_where_on_all_are_held(
     tmp_path: Path,
 ) -> None:
