@@ -149,7 +149,9 @@ async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
 
 def _contact(around: Surroundings, caller: Caller, sender: Sender, relay: Relay) -> Contact:
     reader = Reader(around.settings.storage.directory)
-    return Contact(caller, sender, reader, around.outbox, around.news, rewound=relay.wake)
+    return Contact(
+        caller, sender, reader, around.outbox, around.news, rewound=relay.wake, heard=relay.hear
+    )
 
 
 def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transport:

@@ -46,6 +46,7 @@ async def contact_of(
         rig.outbox,
         news,
         rewound=(rewound or asyncio.Event()).set,
+        heard=lambda _refusal: None,
     )
     await rig.outbox.retry_due()  # by way of the writer: the store is open then
     running = asyncio.ensure_future(contact.run())
@@ -187,6 +188,15 @@ async def test_what_arrived_since_a_heartbeat_was_written_is_no_reason_for_a_new
         async with contact_of(rig, central) as contact:
             await beats(central, contact, 2)
         assert await rig.capture(session("three")) == ["epoch-1/3"]
+
+
+async def test_refused_heartbeat_raises_the_alarm_while_nothing_waits(tmp_path: Path) -> None:
+    """Its token was revoked, say: that is not to come out at the next capture."""
+    async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch") as shop:
+        central.credentials = {"Bearer another"}
+        await shop.until(state="holding", trouble="unauthorized", httpStatus=401, waiting=0)
+        metrics = (await shop.agent.get("/metrics")).body
+    assert b"loyalty_agent_sync_holding 1.0" in metrics
 
 
 async def test_contact_goes_on_when_head_office_cannot_be_understood(tmp_path: Path) -> None:
