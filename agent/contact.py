@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 import msgspec
 
@@ -13,6 +13,7 @@ from agent.store.outbox import StoreOutbox
 from agent.store.reader import Reader, StoreStatus
 from sync.logs import log_event
 from sync.outbox import OutboxUnavailable
+from sync.outcomes import Hold
 from sync.transports.caller import Caller
 from sync.transports.heartbeat import beat_once
 from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
@@ -27,7 +28,8 @@ _ASKS_FOR_TERMS = 10  # at every tenth contact, and at each one until there is a
 class Contact:
     """Protocol `batch`: says how this machine is, and hears what head office has and wants.
 
-    Of the event loop's thread. `rewound` is called after events were made to wait again.
+    Of the event loop's thread. `rewound` is called after events were made to wait again,
+    `heard` whenever head office has taken a heartbeat (None), or refuses this agent.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Contact:
         news: ProgramNews,
         *,
         rewound: Callable[[], None],
+        heard: Callable[[Hold | None], None],
     ) -> None:
         self._caller = caller
         self._sender = sender
@@ -46,6 +49,7 @@ class Contact:
         self._outbox = outbox
         self._news = news
         self._rewound = rewound
+        self._heard = heard
         self._due = asyncio.Event()
         self._until_terms = 0
 
@@ -76,9 +80,17 @@ class Contact:
     async def _beat(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
         answer = await beat_once(self._caller, _heartbeat(status, self._sender))
-        if answer is not None:
-            await self._go_back_to(answer, status)
-            await self._make_way_for(answer)
+        match answer:
+            case HeartbeatAnswer():
+                self._heard(None)
+                await self._go_back_to(answer, status)
+                await self._make_way_for(answer)
+            case Hold():
+                self._heard(answer)
+            case None:
+                pass
+            case _:
+                assert_never(answer)
 
     async def _go_back_to(self, answer: HeartbeatAnswer, told: StoreStatus) -> None:
         """Send again what head office once had and has no more.
@@ -141,6 +153,7 @@ def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
         sent_at=rfc3339(now.wall_us),
         sent_monotonic_us=now.monotonic_us,
         last_sequence=current.last_sequence,
+        base_sequence=current.base_sequence,
         watermark=current.settled_through,
         outstanding=status.waiting,
         dead_letters=status.dead_letters,
@@ -149,7 +162,11 @@ def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
         database_bytes=status.database_bytes,
         free_bytes=status.free_bytes,
         epochs=[
-            EpochExtent(epoch=older.epoch, last_sequence=older.last_sequence)
+            EpochExtent(
+                epoch=older.epoch,
+                last_sequence=older.last_sequence,
+                base_sequence=older.base_sequence,
+            )
             for older in status.epochs[:-1]
         ],
     )

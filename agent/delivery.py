@@ -61,9 +61,12 @@ class Surroundings:
 async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     """Deliver until the block ends; None where central is not configured.
 
-    What is under way at the end is cut off: it is sent again at the next start.
+    What is under way at the end is cut off: it is sent again at the next start. What was
+    delivered goes in its time, wherever that was.
     """
     settings = around.settings
+    around.schedule.every(settings.sync.interval_seconds, _erasing(around.outbox))
+    around.schedule.every(_HOUR_SECONDS, _purging(around.outbox))
     if not settings.central.url:
         yield None
         return
@@ -79,8 +82,7 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         watch=_note_state,
     )
     around.schedule.every(settings.sync.interval_seconds, _waking(relay))
-    around.schedule.every(settings.sync.interval_seconds, _erasing(around.outbox))
-    around.schedule.every(_HOUR_SECONDS, _hourly(around.outbox, relay))
+    around.schedule.every(_HOUR_SECONDS, _retrying(around.outbox, relay))
     contact = _contact(around, caller, sender, relay)
     around.schedule.every(CONTACT_SECONDS, contact.make_due)
     running = asyncio.ensure_future(_run(around, relay, contact))
@@ -129,16 +131,24 @@ def _erasing(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
     return erase
 
 
-def _hourly(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
-    async def keep_house() -> None:
-        """Try again what was refused long ago; remove what was delivered long ago."""
+def _purging(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
+    async def purge() -> None:
+        """Remove what was delivered long ago."""
         with contextlib.suppress(OutboxUnavailable):
-            if await outbox.retry_due():
-                relay.wake()
             await outbox.mend_times()
             await _to_the_end(outbox.purge_once)
 
-    return keep_house
+    return purge
+
+
+def _retrying(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
+    async def retry() -> None:
+        """Try again what was refused long ago."""
+        with contextlib.suppress(OutboxUnavailable):
+            if await outbox.retry_due():
+                relay.wake()
+
+    return retry
 
 
 async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
@@ -149,7 +159,9 @@ async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
 
 def _contact(around: Surroundings, caller: Caller, sender: Sender, relay: Relay) -> Contact:
     reader = Reader(around.settings.storage.directory)
-    return Contact(caller, sender, reader, around.outbox, around.news, rewound=relay.wake)
+    return Contact(
+        caller, sender, reader, around.outbox, around.news, rewound=relay.wake, heard=relay.hear
+    )
 
 
 def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transport:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sync.outcomes import Verdict
+from sync.outcomes import Refused, Verdict
 from sync.wire import EventType
 
 
@@ -15,7 +15,8 @@ class OutboxEvent:
     `session` is the position of the session that it belongs to. `body` is the JSON to send,
     the address put back; `is_erased` where it is held no more. `is_doubtful`: an earlier try
     may have reached central. `session_refused`: its session is a dead letter. `is_overtaken`: a
-    later answer of its session has been delivered.
+    later answer of its session has been delivered. `refusal`: what central said of it last, where
+    it is a dead letter that is tried again.
     """
 
     position: int
@@ -32,6 +33,7 @@ class OutboxEvent:
     is_doubtful: bool = False
     session_refused: bool = False
     is_overtaken: bool = False
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,8 +106,21 @@ class Relay:
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff()
-        self.status = self._noted = RelayStatus(RelayState.IDLE)
+        self._own = self._noted = RelayStatus(RelayState.IDLE)
+        self._held: Hold | None = None
         self.totals = Totals()
+
+    @property
+    def status(self) -> RelayStatus:
+        """Where the relay stands; with nothing to send, what central said beside it counts."""
+        if self._held is None or self._own.trouble is not None:
+            return self._own
+        return _held(self._held, self._own)
+
+    def hear(self, refusal: Hold | None) -> None:
+        """Take what central said to somebody else here: it refuses this agent, or does not."""
+        self._held = refusal
+        self._tell()
 
     def wake(self) -> None:
         """Say that something may wait; while a wait runs, its end comes first."""
@@ -136,7 +149,7 @@ class Relay:
             await asyncio.sleep(self._rules.debounce_seconds)
 
     async def _pass_once(self) -> None:
-        self.status = _delivering(self.status)
+        self._own = _delivering(self._own)
         try:
             report = await push_once(
                 self._outbox,
@@ -160,7 +173,9 @@ class Relay:
         self.totals.add(report)
         if report.got_through or report.stop is None:
             self._backoff = Backoff()
-        got_through_at = self._loop.time() if report.got_through else self.status.got_through_at
+        if report.got_through:
+            self._held = None
+        got_through_at = self._loop.time() if report.got_through else self._own.got_through_at
         if report.stop is None:
             self._note(RelayStatus(RelayState.IDLE, got_through_at=got_through_at))
             return
@@ -192,13 +207,13 @@ class Relay:
                 detail,
                 failures=self._backoff.failures,
                 next_try_at=self._not_before,
-                got_through_at=self.status.got_through_at,
+                got_through_at=self._own.got_through_at,
             )
         )
 
     def _progress(self, report: PassReport) -> None:
-        if report.got_through and self.status.failures:
-            self.status = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
+        if report.got_through and self._own.failures:
+            self._own = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
 
     def _try_after(self, seconds: float) -> None:
         """Wait, whatever woke the relay meanwhile; only who asked for a pass still gets it."""
@@ -215,10 +230,23 @@ class Relay:
         self._due.set()
 
     def _note(self, status: RelayStatus) -> None:
-        before, self.status = self._noted, status
-        self._noted = status
-        if (before.state, before.trouble) != (status.state, status.trouble):
-            self._watch(status)
+        self._own = status
+        self._tell()
+
+    def _tell(self) -> None:
+        before, self._noted = self._noted, self.status
+        if (before.state, before.trouble) != (self._noted.state, self._noted.trouble):
+            self._watch(self._noted)
+
+
+def _held(hold: Hold, own: RelayStatus) -> RelayStatus:
+    return RelayStatus(
+        RelayState.HOLDING,
+        trouble=hold.reason.value,
+        detail=hold.detail,
+        http_status=hold.http_status,
+        got_through_at=own.got_through_at,
+    )
 
 
 def _delivering(before: RelayStatus) -> RelayStatus:

@@ -106,18 +106,20 @@ class Problem(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_de
 
 
 class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """How far an epoch goes in the agent's database."""
+    """How far an epoch goes in the agent's database; all from `base_sequence` on is held there."""
 
     epoch: str
     last_sequence: int
+    base_sequence: int = 1
 
 
 class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """`POST /sync/v1/heartbeats`: how an agent is, each minute, captures or not.
 
-    `epoch`, `last_sequence` and `watermark` are of the epoch that new captures go to;
-    `epochs` are the older ones that the database knows. `outstanding` counts the events that
-    wait, of all epochs.
+    `epoch`, `last_sequence`, `base_sequence` and `watermark` are of the epoch that new captures
+    go to; `epochs` are the older ones that the database knows. What lies below a base may be
+    held no more, so nothing of it will come; an agent of an older version says 1.
+    `outstanding` counts the events that wait, of all epochs.
     """
 
     store_id: str
@@ -136,6 +138,7 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     database_bytes: int
     free_bytes: int
     epochs: list[EpochExtent] = []
+    base_sequence: int = 1
 
 
 class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

@@ -179,7 +179,7 @@ def _discard(connection: sqlite3.Connection, epoch: str, sequence: int, now_us: 
     values = {"at": position, "now_us": now_us}
     found = connection.execute(DISCARD.sql, DISCARD.row(values)).rowcount > 0
     if found and position is not None:
-        erase_at(connection, [position], through=position)
+        erase_at(connection, [position])
     return found
 
 

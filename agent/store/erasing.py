@@ -8,7 +8,7 @@ import sqlite3
 from sqlalchemy import bindparam, exists, null, select, update
 
 from agent.store.delivered import delivered_before
-from agent.store.standing import Standing, is_central, number_of_central, read_standing, setting
+from agent.store.standing import SET_ERASED, Standing, is_central, read_standing
 from agent.store.statements import as_list, compiled, constant, listed
 from agent.store.tables import DeadLetter, EmailAnswer, Settled, table_of
 
@@ -32,21 +32,19 @@ NEXT_ANSWERS = compiled(
     .limit(constant(MOST_ROWS))
     .offset(constant(0))
 )
-ERASE_SLICE = compiled(
-    update(_answer)
-    .where(*_in_slice, _answer.c.address.is_not(None), ~_is_dead_letter)
-    .values(address=null())
-)
-SET_ERASED = setting("erased_through")
-_is_settled = exists().where(
+_is_settled_apart = exists().where(
     _settled.c.destination == is_central, _settled.c.position == _answer.c.position
 )
-AHEAD = compiled(
+ERASE_SLICE = compiled(
+    update(_answer)
+    .where(*_in_slice, _answer.c.address.is_not(None), ~_is_dead_letter, ~_is_settled_apart)
+    .values(address=null())
+)
+APART = compiled(
     select(_answer.c.position)
     .select_from(_settled.join(_answer, _answer.c.position == _settled.c.position))
     .where(
         _settled.c.destination == is_central,
-        _settled.c.position > number_of_central("watermark"),
         _settled.c.delivered_at_us <= bindparam("cutoff_us"),
         _answer.c.address.is_not(None),
         ~_is_dead_letter,
@@ -55,9 +53,9 @@ AHEAD = compiled(
     .limit(constant(MOST_ROWS))
     .offset(constant(0))
 )
-ERASE_AHEAD = compiled(
+ERASE_APART = compiled(
     update(_answer)
-    .where(_answer.c.position.in_(listed("positions")), _is_settled, ~_is_dead_letter)
+    .where(_answer.c.position.in_(listed("positions")), _is_settled_apart, ~_is_dead_letter)
     .values(address=null())
 )
 
@@ -65,8 +63,8 @@ ERASE_AHEAD = compiled(
 def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
     """Erase some of the addresses delivered before `cutoff_us` (None: whenever that was).
 
-    A dead letter keeps its own until it is delivered or discarded. Returns whether more is
-    due.
+    A dead letter keeps its own until it is delivered or discarded; what was delivered by
+    itself has a time of its own. Returns whether more is due.
     """
     standing = read_standing(connection)
     above, bound = standing.erased_through, _bound(connection, standing, cutoff_us)
@@ -79,19 +77,20 @@ def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
     return bool(through < bound)
 
 
-def find_ahead(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
-    """Return where some addresses stand that were delivered ahead of the watermark; only reads.
+def find_apart(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
+    """Return where some addresses stand that were delivered by themselves; only reads.
 
     One event that central cannot make up its mind about holds the watermark back, for days
-    perhaps; what was delivered after it is erased all the same.
+    perhaps; what was delivered after it is erased all the same. What was refused at first and
+    delivered late is kept for as long as all else.
     """
     cutoff_us = _ANY_TIME_US if cutoff_us is None else cutoff_us
-    return [position for (position,) in connection.execute(AHEAD.sql, (cutoff_us,))]
+    return [position for (position,) in connection.execute(APART.sql, (cutoff_us,))]
 
 
-def erase_ahead(connection: sqlite3.Connection, positions: list[int]) -> bool:
+def erase_apart(connection: sqlite3.Connection, positions: list[int]) -> bool:
     """Erase the addresses at `positions`, where they are still settled; say if more may be due."""
-    connection.execute(ERASE_AHEAD.sql, (as_list(positions),))
+    connection.execute(ERASE_APART.sql, (as_list(positions),))
     return len(positions) == MOST_ROWS
 
 

@@ -60,6 +60,11 @@ class Extent:
         """The last sequence of the epoch; 0: it has none."""
         return self.last_position - self.base_position
 
+    def base_sequence(self, purged_through: int) -> int:
+        """Return the lowest sequence from which on all are held; one above the last for none."""
+        gone = min(max(purged_through - self.base_position, 0), self.last_sequence)
+        return gone + 1
+
 
 class Numbering:
     """Gives out positions and translates them; holds every epoch of the file (a few).

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.store.attempts import end_attempt, note_attempt
 from agent.store.dead_letters import DeadLetters
-from agent.store.erasing import erase_ahead, erase_slice, find_ahead
+from agent.store.erasing import erase_apart, erase_slice, find_apart
 from agent.store.facts import Receipt
 from agent.store.mending import mend_times, needs_mending
 from agent.store.numbering import knows_epoch
@@ -109,8 +109,8 @@ class StoreOutbox:
         cutoff_us = self._now_us() - kept_us if kept_us else None
         if await self.storage.change(lambda c: erase_slice(c, cutoff_us)):
             return True
-        ahead = await self.storage.ask(lambda c: find_ahead(c, cutoff_us))
-        return bool(ahead) and await self.storage.change(lambda c: erase_ahead(c, ahead))
+        apart = await self.storage.ask(lambda c: find_apart(c, cutoff_us))
+        return bool(apart) and await self.storage.change(lambda c: erase_apart(c, apart))
 
     async def purge_once(self) -> bool:
         """Remove some of what was delivered long ago; say whether more may be due."""

@@ -39,6 +39,7 @@ from agent.store.tables import (
 from agent.store.troubles import SenselessRow
 from agent.store.vault import Vault
 from sync.outbox import OutboxEvent, Portion, Window
+from sync.outcomes import Refused
 from sync.wire import EventType
 
 _event = table_of(Event)
@@ -79,6 +80,9 @@ class _Row(NamedTuple):
     is_doubtful: int
     session_refused: int
     is_overtaken: int
+    error_code: str | None = None
+    error_message: str | None = None
+    http_status: int | None = None
 
 
 def _at(table: FromClause, position: ColumnElement[int]) -> ColumnElement[bool]:
@@ -148,6 +152,7 @@ TO_RETRY = compiled(
         and_(_is_answer_of_refused, _dead_session.c.retry_wanted == constant(0)),
         _is_overtaken,
     )
+    .add_columns(_dead.c.error_code, _dead.c.error_message, _dead.c.http_status)
     .join(_dead, _at(_dead, _event.c.position))
     .outerjoin(_settled, _at(_settled, _event.c.position))
     .where(
@@ -190,7 +195,7 @@ class WindowReader:
             return Window(numbering.last.epoch, 1, ())
         extent = numbering.extent_at(first.position)
         events = list(self._events(chain([first], rows), extent, portion.max_bytes))
-        return Window(extent.epoch, max(purged_through - extent.base_position, 0) + 1, events)
+        return Window(extent.epoch, extent.base_sequence(purged_through), events)
 
     def _events(
         self, rows: Iterator[_Row], extent: Extent, max_bytes: int
@@ -227,7 +232,14 @@ class WindowReader:
             is_doubtful=bool(row.is_doubtful),
             session_refused=bool(row.session_refused),
             is_overtaken=bool(row.is_overtaken),
+            refusal=_refusal(row),
         )
+
+
+def _refusal(row: _Row) -> Refused | None:
+    if row.error_code is None or row.error_message is None:
+        return None
+    return Refused(row.error_code, row.error_message, row.http_status)
 
 
 def _sensible(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:

@@ -29,6 +29,7 @@ MOST_EVENTS = 100
 _event = table_of(Event)
 _answer = table_of(EmailAnswer)
 _dead = table_of(DeadLetter)
+_settled = table_of(Settled)
 _delivery = table_of(Delivery)
 _earlier = _delivery.alias("earlier")
 
@@ -47,7 +48,12 @@ _overtook_dead_letter = exists().where(
     _dead_answer.c.session_position == _event.c.session_position,
     _dead_answer.c.position < _event.c.position,
 )
-_is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter)
+_was_delivered_late = exists().where(
+    _settled.c.destination == is_central,
+    _settled.c.position == _event.c.position,
+    _settled.c.delivered_at_us > bindparam("cutoff_us"),
+)
+_is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter, _was_delivered_late)
 _before = func.coalesce(
     select(func.max(_earlier.c.through_position))
     .where(
@@ -122,8 +128,8 @@ class Old:
 def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
     """Return some of what was delivered before `cutoff_us`, lowest first; only reads.
 
-    A session stays while an answer to it does, a dead letter until it was discarded as long
-    ago, and with it the later answers of its session.
+    A session stays while an answer to it does, a dead letter until it was discarded, or
+    delivered after all, as long ago, and with it the later answers of its session.
     """
     standing = read_standing(connection)
     bound = delivered_before(connection, standing, cutoff_us, above=standing.purged_through)

@@ -72,6 +72,7 @@ _first_waiting = (
 BACKLOG = compiled(
     select(
         _watermark,
+        number_of_central("purged_through"),
         select(func.count())
         .select_from(_settled)
         .where(_settled.c.destination == is_central, _settled.c.position > _watermark)
@@ -101,11 +102,15 @@ class CaptureStatus:
 
 @dataclass(frozen=True, slots=True)
 class EpochStanding:
-    """How far an epoch goes, and how far central has settled it without a gap."""
+    """How far an epoch goes, and how far central has settled it without a gap.
+
+    All from `base_sequence` on is held.
+    """
 
     epoch: str
     last_sequence: int
     settled_through: int
+    base_sequence: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,9 @@ class Reader:
         with read_only(self._directory) as connection:
             numbering = read_numbering(connection)
             row = connection.execute(BACKLOG.sql).fetchone()
-        watermark, settled_ahead, dead_letters, oldest_us, newest_us = row
+        watermark, purged_through, settled_ahead, dead_letters, oldest_us, newest_us = row
         return StoreStatus(
-            epochs=[_standing(extent, watermark) for extent in numbering.extents],
+            epochs=[_standing(extent, watermark, purged_through) for extent in numbering.extents],
             waiting=numbering.last_position - watermark - settled_ahead,
             oldest_waiting_at_us=oldest_us,
             last_activity_at_us=newest_us,
@@ -173,9 +178,10 @@ class Reader:
         )
 
 
-def _standing(extent: Extent, watermark: int) -> EpochStanding:
+def _standing(extent: Extent, watermark: int, purged_through: int) -> EpochStanding:
     settled = min(max(0, watermark - extent.base_position), extent.last_sequence)
-    return EpochStanding(extent.epoch, extent.last_sequence, settled)
+    base_sequence = extent.base_sequence(purged_through)
+    return EpochStanding(extent.epoch, extent.last_sequence, settled, base_sequence)
 
 
 def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:

@@ -52,7 +52,6 @@ ERASE = compiled(
     update(_answer)
     .where(
         _answer.c.position.in_(_listed),
-        _answer.c.position <= bindparam("through"),
         _answer.c.address.is_not(None),
     )
     .values(address=null())
@@ -82,18 +81,14 @@ def keep_refused(
     connection.executemany(KEEP_REFUSED.sql, rows)
 
 
-def take_off_delivered(
-    connection: sqlite3.Connection, delivered: Sequence[int], erased_through: int
-) -> list[int]:
+def take_off_delivered(connection: sqlite3.Connection, delivered: Sequence[int]) -> list[int]:
     """Return which of `delivered` were dead letters; they are none any more.
 
-    Their addresses go where those around them have gone. Where it was a session, its refused
-    answers are to be tried again.
+    Where it was a session, its refused answers are to be tried again.
     """
     rows = connection.execute(TAKE_OFF.sql, (as_list(delivered),)).fetchall()
     late = [position for (position,) in rows]
     if late:
-        erase_at(connection, late, erased_through)
         want_answers(connection, late)
     return late
 
@@ -107,6 +102,6 @@ def want_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> Non
     connection.execute(WANT_ANSWERS.sql, (as_list(sessions),))
 
 
-def erase_at(connection: sqlite3.Connection, positions: Sequence[int], through: int) -> None:
-    """Erase the addresses of the answers at `positions`, none of them above `through`."""
-    connection.execute(ERASE.sql, ERASE.row({"positions": as_list(positions), "through": through}))
+def erase_at(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
+    """Erase the addresses of the answers at `positions`."""
+    connection.execute(ERASE.sql, (as_list(positions),))

@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.numbering import read_numbering
-from agent.store.standing import SET_WATERMARK, is_central, open_standing
+from agent.store.standing import SET_ERASED, SET_WATERMARK, is_central, open_standing
 from agent.store.statements import compiled, constant
 from agent.store.tables import Delivery, Settled, table_of
 
@@ -65,4 +65,7 @@ def rewind_to(connection: sqlite3.Connection, position: int) -> bool:
         connection.execute(CUT_DELIVERY.sql, CUT_DELIVERY.row({"target": target}))
         connection.execute(FORGET_DELIVERIES.sql, (target,))
         connection.execute(SET_WATERMARK.sql, (target,))
+    if target < standing.erased_through:
+        # What had a time of its own, and its address still, goes with the others from now on.
+        connection.execute(SET_ERASED.sql, (target,))
     return target < standing.watermark or unsettled > 0

@@ -81,7 +81,7 @@ def settle(connection: sqlite3.Connection, judged: Sequence[Judged], judgement: 
     refused = {at: verdict for at, verdict in verdicts.items() if isinstance(verdict, Refused)}
     keep_refused(connection, refused, at_us, judgement.agent_version)
     delivered = verdicts.keys() - refused.keys()
-    late = take_off_delivered(connection, sorted(delivered), standing.erased_through)
+    late = take_off_delivered(connection, sorted(delivered))
     watermark = _move_watermark(connection, standing.watermark, verdicts, at_us)
     # A dead letter that is delivered after all has a time of its own.
     apart = {position for position in verdicts if position > watermark}.union(late)

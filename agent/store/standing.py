@@ -45,6 +45,7 @@ def setting(*names: str) -> Statement:
 
 
 SET_WATERMARK = setting("watermark")
+SET_ERASED = setting("erased_through")
 
 
 @dataclass(frozen=True, slots=True)

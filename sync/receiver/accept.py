@@ -102,16 +102,20 @@ def place(
         repeats = (sequences[0], sequences[-1 - len(new)])
     if not new:
         return Placed(None, repeats, accepted_through)
-    expected = accepted_through + 1
-    missing = None
-    if expected < new[0] and expected < base_sequence:
-        after = min(base_sequence, new[0])
-        missing, expected = Gap(expected, after - 1, NO_LONGER_HELD), after
+    missing = unheld(min(base_sequence, new[0]), accepted_through)
+    expected = (accepted_through if missing is None else missing.last) + 1
     for number in new:
         if number != expected:
             return SequenceGap(expected)
         expected += 1
     return Placed(missing, repeats, new[-1])
+
+
+def unheld(base_sequence: int, accepted_through: int) -> Gap | None:
+    """Return what will never come from an agent that holds nothing below `base_sequence`."""
+    if base_sequence <= accepted_through + 1:
+        return None
+    return Gap(accepted_through + 1, base_sequence - 1, NO_LONGER_HELD)
 
 
 def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0) -> Taken:

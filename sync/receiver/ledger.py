@@ -9,13 +9,13 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, update
 
 from sync.receiver import statements
-from sync.receiver.accept import SequenceGap, Taken, judge, place
+from sync.receiver.accept import SequenceGap, Taken, judge, place, unheld
 from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import BatchArrival, Caller, HeartbeatArrival
 from sync.receiver.clock import Corrector, zero_of_boot
 from sync.receiver.database import Database
 from sync.receiver.looking_up import look_up
-from sync.receiver.rows import Row, Rows, Times
+from sync.receiver.rows import Row, Rows, Times, epoch_key, gap_row
 from sync.wire import AcceptedThrough, EpochExtent, HeartbeatAnswer
 
 
@@ -79,7 +79,11 @@ class _Writing:
     def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
         heartbeat = arrival.heartbeat
         self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
-        current = EpochExtent(epoch=heartbeat.epoch, last_sequence=heartbeat.last_sequence)
+        current = EpochExtent(
+            epoch=heartbeat.epoch,
+            last_sequence=heartbeat.last_sequence,
+            base_sequence=heartbeat.base_sequence,
+        )
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
         accepted = self._note_extents(list(extents.values()))
         self._update_agent(
@@ -120,9 +124,7 @@ class _Writing:
 
     def _new_agent(self, epoch: str) -> Row:
         return {
-            "store_id": self._name.store_id,
-            "till_id": self._name.till_id,
-            "epoch": epoch,
+            **epoch_key(self._name, epoch),
             "accepted_through": 0,
             "last_sequence": 0,
             "enrolled_at": self._caller.enrolled_at,
@@ -131,15 +133,22 @@ class _Writing:
     def _note_extents(self, extents: Sequence[EpochExtent]) -> list[AcceptedThrough]:
         """Keep how far epochs go; return how far they are accounted for."""
         agents = self._agents([extent.epoch for extent in extents])
-        for extent in extents:
-            if extent.last_sequence > agents[extent.epoch]["last_sequence"]:
-                self._update_agent(extent.epoch, last_sequence=extent.last_sequence)
-        return [
-            AcceptedThrough(
-                epoch=extent.epoch, accepted_through=agents[extent.epoch]["accepted_through"]
+        return [self._note_extent(extent, agents[extent.epoch]) for extent in extents]
+
+    def _note_extent(self, extent: EpochExtent, agent: RowMapping) -> AcceptedThrough:
+        before = (agent["last_sequence"], agent["accepted_through"])
+        last_sequence, accepted_through = max(extent.last_sequence, before[0]), before[1]
+        # What is held nowhere any more comes in no batch: head office fell back, after its purge.
+        missing = unheld(min(extent.base_sequence, extent.last_sequence + 1), accepted_through)
+        if missing is not None:
+            accepted_through = missing.last
+            row = gap_row(epoch_key(self._name, extent.epoch), missing, self._at)
+            add_rows(self._connection, statements.gaps, [row])
+        if (last_sequence, accepted_through) != before:
+            self._update_agent(
+                extent.epoch, last_sequence=last_sequence, accepted_through=accepted_through
             )
-            for extent in extents
-        ]
+        return AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through)
 
     def _update_agent(self, epoch: str, **values: object) -> None:
         agents = statements.agents

@@ -76,12 +76,14 @@ def read_heartbeat(body: bytes, caller: Caller, received_at: datetime) -> Heartb
     )
     _check_numbers(
         heartbeat.last_sequence,
+        heartbeat.base_sequence,
         heartbeat.watermark,
         heartbeat.outstanding,
         heartbeat.dead_letters,
         heartbeat.database_bytes,
         heartbeat.free_bytes,
         *(extent.last_sequence for extent in heartbeat.epochs),
+        *(extent.base_sequence for extent in heartbeat.epochs),
     )
     return HeartbeatArrival(
         caller=caller,

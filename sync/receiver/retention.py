@@ -20,6 +20,7 @@ from sync.receiver import statements
 from sync.receiver.adding import add_rows
 from sync.receiver.database import Database
 from sync.receiver.gaps import Gap
+from sync.receiver.rows import epoch_key, gap_row
 from sync.receiver.statements import agents, answers, doubles, gaps, rejections, sessions
 from sync.receiver.tokens import AgentName
 from sync.receiver.walking import stores_in
@@ -148,19 +149,8 @@ class _Purging:
 
     def note(self, missing: Iterable[Gap], at: datetime) -> None:
         """Keep for good what was missing: the numbers around it will not tell any more."""
-        rows = [
-            {
-                "store_id": self._name.store_id,
-                "till_id": self._name.till_id,
-                "epoch": self._epoch,
-                "first_sequence": gap.first,
-                "last_sequence": gap.last,
-                "reason": gap.reason,
-                "noted_at": at,
-            }
-            for gap in missing
-        ]
-        add_rows(self._connection, gaps, rows)
+        key = epoch_key(self._name, self._epoch)
+        add_rows(self._connection, gaps, [gap_row(key, gap, at) for gap in missing])
 
     def delete(self, first: int, last: int) -> None:
         """Delete the rows, and keep that this was done."""

@@ -11,6 +11,7 @@ from sync.receiver.clock import Corrector
 from sync.receiver.events import AnswerFact, SessionFact, Unfit
 from sync.receiver.gaps import Gap
 from sync.receiver.hours import hours_of
+from sync.receiver.tokens import AgentName
 from sync.wire import EventType
 
 Row: TypeAlias = dict[str, object]
@@ -45,12 +46,7 @@ class Rows:
     """Writes rows of one batch: each has the name of its agent and the time of its arrival."""
 
     def __init__(self, arrival: BatchArrival, times: Times) -> None:
-        name = arrival.caller.name
-        self._key: Row = {
-            "store_id": name.store_id,
-            "till_id": name.till_id,
-            "epoch": arrival.batch.epoch,
-        }
+        self._key = epoch_key(arrival.caller.name, arrival.batch.epoch)
         self._received_at = arrival.received_at
         self._corrected = times.corrected
 
@@ -101,13 +97,7 @@ class Rows:
 
     def gap(self, gap: Gap) -> Row:
         """Return a row of `gaps`."""
-        return {
-            **self._key,
-            "first_sequence": gap.first,
-            "last_sequence": gap.last,
-            "reason": gap.reason,
-            "noted_at": self._received_at,
-        }
+        return gap_row(self._key, gap, self._received_at)
 
     def hours(self, taken: Taken) -> list[Row]:
         """Return what is added to rows of `hours`."""
@@ -136,3 +126,19 @@ class Rows:
             "corrected_at": corrected_at,
             "clock_trusted": corrected_at is not None,
         }
+
+
+def epoch_key(name: AgentName, epoch: str) -> Row:
+    """Return what every row of an agent's epoch begins with."""
+    return {"store_id": name.store_id, "till_id": name.till_id, "epoch": epoch}
+
+
+def gap_row(key: Row, gap: Gap, noted_at: datetime) -> Row:
+    """Return a row of `gaps` in the epoch of `key`."""
+    return {
+        **key,
+        "first_sequence": gap.first,
+        "last_sequence": gap.last,
+        "reason": gap.reason,
+        "noted_at": noted_at,
+    }

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from sync.outcomes import Hold
 from sync.transports.caller import Caller
 from sync.transports.http import Answer
 from sync.wire import HEARTBEATS_PATH, Heartbeat, HeartbeatAnswer
@@ -13,10 +14,15 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
-async def beat_once(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | None:
-    """Send one heartbeat; None where head office did not answer it: the next one is soon."""
+async def beat_once(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | Hold | None:
+    """Send one heartbeat; None where head office did not answer it: the next one is soon.
+
+    A `Hold` where it refuses this agent as a caller.
+    """
     body = _encoder.encode(heartbeat)
     answer = await caller.ask("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
+    if isinstance(answer, Hold):
+        return answer
     if not isinstance(answer, Answer) or answer.status != HTTPStatus.OK or not answer.is_json:
         return None
     try:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
@@ -18,6 +19,7 @@ MAX_ANSWER_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
 # A dead line is noticed after a minute, though nothing is sent on it meanwhile.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Line:
         self._rules = rules
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
+        self._read_files: _Seen = ()
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
@@ -79,7 +82,7 @@ class Line:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             trouble = trouble_of(error)
             if trouble.trouble is Trouble.TLS:
-                self._tls = None  # the files may have been renewed meanwhile
+                self._tls = None  # what the system trusts may have been renewed meanwhile
             return trouble
 
     async def close(self) -> None:
@@ -89,11 +92,19 @@ class Line:
             await session.close()
 
     async def _trusted(self) -> ssl.SSLContext | Hold:
-        if self._tls is None:
+        """Return what the files say as they now are.
+
+        With a new context no connection and no TLS session goes on under an old certificate; and
+        in TLS 1.3 one that is refused looks like a lost answer, so that no error tells of it.
+        """
+        seen = _seen(self._rules)
+        if self._tls is None or seen != self._read_files:
+            self._tls = None
             try:
                 self._tls = await asyncio.to_thread(tls_context, self._rules)
             except (OSError, ValueError) as error:
                 return Hold(HoldReason.CREDENTIALS, _unusable(self._rules, error))
+            self._read_files = seen
         return self._tls
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -158,8 +169,25 @@ def tls_context(rules: LineRules) -> ssl.SSLContext:
     return context
 
 
+def _seen(rules: LineRules) -> _Seen:
+    """Return what tells the files as they are from what they were, and will be."""
+    return tuple(_identity(file) for file in _files(rules))
+
+
+def _identity(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _files(rules: LineRules) -> list[Path]:
+    files = (rules.ca_file, rules.client_cert_file, rules.client_key_file)
+    return [file for file in files if file is not None]
+
+
 def _unusable(rules: LineRules, error: Exception) -> str:
-    files = [rules.ca_file, rules.client_cert_file, rules.client_key_file]
-    named = ", ".join(str(file) for file in files if file is not None)
+    named = ", ".join(map(str, _files(rules)))
     reason = getattr(error, "strerror", None) or type(error).__name__
     return f"certificate files cannot be used ({reason}): {named or 'the system has none'}"

@@ -17,7 +17,7 @@ from sync.outcomes import Delivered, Hold, Refused, TryLater, Verdict
 from sync.transports.answers import no_such_endpoint, not_central
 from sync.transports.http import Answer
 from sync.transports.refusals import problem_in
-from sync.wire import ErrorCode, EventType, Problem
+from sync.wire import ErrorCode, EventType
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -79,7 +79,7 @@ def meaning(
     """Return what `answer`, with `document` in it, says of `event`.
 
     `in_doubt`: a try before this one may have been taken. Then "already" is what central
-    says of its own record.
+    says of its own record, unless it said so before that try as well.
     """
     if answer.status in _TAKEN[event.type] and document is not None and _echoes(event, document):
         return Delivered()
@@ -87,7 +87,8 @@ def meaning(
         return _TOO_LARGE
     problem = problem_in(answer) if answer.status in _FINAL else None
     if problem is not None:
-        return _refusal(problem, answer.status, in_doubt=in_doubt)
+        refused = Refused(problem.error_code, problem.error_message, answer.status)
+        return _assumed(event, refused) if in_doubt else refused
     if answer.status in _NO_ENDPOINT:
         return no_such_endpoint(answer)
     return not_central(answer, "not the loyalty API's answer")
@@ -99,11 +100,24 @@ def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
     return document.get("message") == _EMAIL_UPDATED
 
 
-def _refusal(problem: Problem, status: int, *, in_doubt: bool) -> Verdict:
-    if in_doubt and (status == HTTPStatus.CONFLICT or _says_already(problem)):
-        return Delivered(assumed=True)
-    return Refused(problem.error_code, problem.error_message, status)
+def _assumed(event: OutboxEvent, refused: Refused) -> Verdict:
+    """Return what `refused` means of an event that an earlier try may have brought.
+
+    What central said before that try is no news of it: somebody else's record is in the way.
+    Words may differ from time to time (an id in them), a code does not.
+    """
+    if not _says_already(refused):
+        return refused
+    before = event.refusal
+    if before is not None and _says_already(before) and _kind(before) == _kind(refused):
+        return refused
+    return Delivered(assumed=True)
 
 
-def _says_already(problem: Problem) -> bool:
-    return "already" in f"{problem.error_code} {problem.error_message}".lower()
+def _kind(refused: Refused) -> tuple[int | None, str]:
+    return refused.http_status, refused.error_code
+
+
+def _says_already(refused: Refused) -> bool:
+    words = f"{refused.error_code} {refused.error_message}".lower()
+    return refused.http_status == HTTPStatus.CONFLICT or "already" in words

@@ -44,9 +44,7 @@ def read_batch(body: bytes, encoding: str) -> Batch:
 def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
     """Take what is new, without a gap; answer how far it is here and what was rejected."""
     epoch = ledger.epochs.setdefault(batch.epoch, EpochLedger())
-    if batch.base_sequence > epoch.through + 1:
-        epoch.gaps.append((epoch.through + 1, batch.base_sequence - 1))
-        epoch.through = batch.base_sequence - 1
+    epoch.begin_at(batch.base_sequence)
     if batch.events and batch.events[0].sequence > epoch.through + 1:
         return _gap(epoch.through + 1)
     rejected = []
@@ -67,16 +65,15 @@ def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
 
 
 def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
-    """Answer what is here of the epochs that a heartbeat names."""
+    """Answer what is here of the epochs that a heartbeat names, and note what will never be."""
     heartbeat = _heartbeat.decode(body)
-    named = [heartbeat.epoch, *(one.epoch for one in heartbeat.epochs)]
-    here = [
-        AcceptedThrough(
-            epoch=epoch,
-            accepted_through=ledger.epochs.get(epoch, EpochLedger()).through,
-        )
-        for epoch in named
-    ]
+    bases = {heartbeat.epoch: heartbeat.base_sequence}
+    bases |= {one.epoch: one.base_sequence for one in heartbeat.epochs}
+    here = []
+    for name, base_sequence in bases.items():
+        epoch = ledger.epochs.setdefault(name, EpochLedger())
+        epoch.begin_at(base_sequence)
+        here.append(AcceptedThrough(epoch=name, accepted_through=epoch.through))
     return heartbeat, _ok(HeartbeatAnswer(epochs=here))
 
 

@@ -43,6 +43,12 @@ class EpochLedger:
     rejected: dict[int, Refusal] = field(default_factory=dict)
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
+    def begin_at(self, base_sequence: int) -> None:
+        """Note that nothing below is held any more at the till."""
+        if base_sequence > self.through + 1:
+            self.gaps.append((self.through + 1, base_sequence - 1))
+            self.through = base_sequence - 1
+
 
 @dataclass(slots=True)
 class Ledger:

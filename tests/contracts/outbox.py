@@ -98,6 +98,13 @@ class OutboxContract:
         await shelf.want_retry(3)
         assert (await waiting(shelf), await retries(shelf)) == ([1, 4, 5], [3])
 
+    async def test_retry_says_what_central_said_the_last_time(self, shelf: Shelf) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await refuse(shelf, window, window.events[:1])
+        await shelf.want_retry(1)
+        (again,) = (await shelf.outbox.read_retries(PLENTY)).events
+        assert again.refusal == REFUSED
+
     async def test_retry_ends_with_the_verdict_on_it(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await refuse(shelf, window, window.events[:2])

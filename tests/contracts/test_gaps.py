@@ -51,6 +51,66 @@ async def test_a_gap_stays_noted_when_what_follows_is_sent_again(office: Office)
     assert await office.all_rows(NotedGap) == before
 
 
+async def test_heartbeat_of_an_agent_that_no_longer_holds_what_is_missing_notes_it(
+    office: Office,
+) -> None:
+    """Head office was restored from a backup older than what the agent keeps."""
+    await office.take(TILL, *sessions(1, 2))
+
+    heard = await office.hear(TILL, lastSequence=9, baseSequence=7)
+
+    assert heard == {EPOCH: 6}
+    assert await noted(office) == [(3, 6, NO_LONGER_HELD)]
+    assert await office.rows(Agent, "accepted_through", "last_sequence") == [(6, 9)]
+
+
+async def test_heartbeat_notes_an_older_epoch_of_which_nothing_is_held_as_a_whole(
+    office: Office,
+) -> None:
+    """No batch will ever name it."""
+    gone = {"epoch": "epoch-0", "lastSequence": 4, "baseSequence": 5}
+
+    heard = await office.hear(TILL, epochs=[gone])
+
+    assert heard == {EPOCH: 0, "epoch-0": 4}
+    assert await office.all_rows(NotedGap) == [
+        {
+            "store_id": "0042",
+            "till_id": "till-1",
+            "epoch": "epoch-0",
+            "first_sequence": 1,
+            "last_sequence": 4,
+            "reason": NO_LONGER_HELD,
+            "noted_at": AT,
+        }
+    ]
+
+
+async def test_heartbeat_that_says_it_again_leaves_the_gap_as_it_was(office: Office) -> None:
+    await office.hear(TILL, lastSequence=9, baseSequence=7)
+    before = await office.all_rows(NotedGap)
+    office.at += timedelta(minutes=1)
+
+    await office.hear(TILL, lastSequence=9, baseSequence=7)
+
+    assert await office.all_rows(NotedGap) == before
+
+
+async def test_heartbeat_cannot_note_a_gap_beyond_the_end_of_its_epoch(office: Office) -> None:
+    assert await office.hear(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
+    assert await noted(office) == [(1, 3, NO_LONGER_HELD)]
+
+
+async def test_what_arrives_below_a_gap_that_a_heartbeat_noted_makes_it_smaller(
+    office: Office,
+) -> None:
+    await office.hear(TILL, lastSequence=3, baseSequence=4)
+
+    await office.take(TILL, session(2), baseSequence=4)
+
+    assert await noted(office) == [(1, 1, NO_LONGER_HELD), (3, 3, NO_LONGER_HELD)]
+
+
 async def test_what_turns_up_after_all_makes_its_gap_smaller(office: Office) -> None:
     await office.take(TILL, session(6), baseSequence=6)
 

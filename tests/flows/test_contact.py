@@ -46,6 +46,7 @@ async def contact_of(
         rig.outbox,
         news,
         rewound=(rewound or asyncio.Event()).set,
+        heard=lambda _refusal: None,
     )
     await rig.outbox.retry_due()  # by way of the writer: the store is open then
     running = asyncio.ensure_future(contact.run())
@@ -138,7 +139,7 @@ async def test_what_is_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
 async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
     tmp_path: Path,
 ) -> None:
-    """Head office is a new one, say: the same lack is told at every heartbeat."""
+    """Head office is a new one, say: it learns that this is gone for good."""
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
@@ -154,6 +155,7 @@ async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
             await beats(central, contact, 2)
         assert await rig.positions() == []
     assert not rewound.is_set()
+    assert central.ledger.epochs["epoch-1"].gaps == [(1, 1)]
 
 
 async def test_captures_get_a_new_epoch_where_head_office_has_more_than_is_held(
@@ -186,6 +188,15 @@ async def test_what_arrived_since_a_heartbeat_was_written_is_no_reason_for_a_new
         async with contact_of(rig, central) as contact:
             await beats(central, contact, 2)
         assert await rig.capture(session("three")) == ["epoch-1/3"]
+
+
+async def test_refused_heartbeat_raises_the_alarm_while_nothing_waits(tmp_path: Path) -> None:
+    """Its token was revoked, say: that is not to come out at the next capture."""
+    async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch") as shop:
+        central.credentials = {"Bearer another"}
+        await shop.until(state="holding", trouble="unauthorized", httpStatus=401, waiting=0)
+        metrics = (await shop.agent.get("/metrics")).body
+    assert b"loyalty_agent_sync_holding 1.0" in metrics
 
 
 async def test_contact_goes_on_when_head_office_cannot_be_understood(tmp_path: Path) -> None:

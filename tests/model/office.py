@@ -178,6 +178,7 @@ class Office:
                     self.rig.outbox,
                     news,
                     rewound=lambda: None,
+                    heard=lambda _refusal: None,
                 )
             )
         )

@@ -129,4 +129,5 @@ class FakeOutbox:
             is_doubtful=self.model.is_doubtful(kept, again=again),
             session_refused=self.model.session_refused(kept, again=again),
             is_overtaken=self.model.is_overtaken(kept, again=again),
+            refusal=kept.refusal if again else None,
         )

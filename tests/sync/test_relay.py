@@ -111,9 +111,17 @@ class Watch:
 
 @asynccontextmanager
 async def relaying(
-    queue: Queue, central: Central, watch: Watch, *, wait_seconds: float = LONG, quiet: bool = False
+    queue: Queue,
+    central: Central,
+    watch: Watch,
+    *,
+    wait_seconds: float = LONG,
+    quiet: bool = False,
+    tidied: asyncio.Event | None = None,
 ) -> AsyncIterator[Relay]:
-    async def tidy() -> None: ...
+    async def tidy() -> None:
+        if tidied is not None:
+            tidied.set()
 
     rules = RelayRules(
         RetryRules(wait_seconds, wait_seconds, slot=0.0),
@@ -281,3 +289,44 @@ async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
         assert not central.windows
         relay.try_now()
         await is_empty(queue)
+
+
+class TestHearing:
+    """What a heartbeat says of this agent counts, where passes have nothing to say."""
+
+    async def test_refused_while_nothing_waits_it_holds_until_it_is_refused_no_more(self) -> None:
+        watch = Watch()
+        async with relaying(Queue(), Central(), watch) as relay:
+            relay.hear(HELD)
+            held = relay.status
+            relay.hear(None)
+        assert (held.state, held.trouble, held.http_status) == (
+            RelayState.HOLDING,
+            "unauthorized",
+            401,
+        )
+        assert [status.state for status in watch.seen] == [RelayState.HOLDING, RelayState.IDLE]
+
+    async def test_alarm_outlives_a_pass_that_had_nothing_to_send(self) -> None:
+        watch, tidied = Watch(), asyncio.Event()
+        async with relaying(Queue(), Central(), watch, tidied=tidied) as relay:
+            relay.hear(HELD)
+            async with asyncio.timeout(5):
+                await tidied.wait()
+            assert relay.status.state is RelayState.HOLDING
+        assert len(watch.seen) == 1
+
+    async def test_events_that_get_through_end_it(self) -> None:
+        queue, watch = Queue(1), Watch()
+        async with relaying(queue, Central(), watch) as relay:
+            relay.hear(HELD)
+            status = await watch.sees(RelayState.IDLE)
+        assert status.trouble is None
+
+    async def test_trouble_that_a_pass_has_met_itself_comes_first(self) -> None:
+        central, watch = Central(), Watch()
+        central.says = DOWN
+        async with relaying(Queue(1), central, watch) as relay:
+            await watch.sees(RelayState.RETRYING)
+            relay.hear(HELD)
+            assert relay.status.state is RelayState.RETRYING

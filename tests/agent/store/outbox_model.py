@@ -20,6 +20,7 @@ class Kept:
     is_erased: bool = False
     in_doubt: bool = False
     dead: str | None = None
+    refusal: Refused | None = None
     attempts: int = 0
     retry_wanted: bool = False
 
@@ -54,7 +55,6 @@ class Model:
     bases: dict[str, int] = field(default_factory=lambda: {"epoch-1": 0})
     current: str = "epoch-1"
     trying: range = range(0)
-    erased_through: int = 0
     purged_through: int = 0
 
     @property
@@ -124,7 +124,7 @@ class Model:
             kept = self.held[position]
             kept.is_settled, kept.in_doubt = True, False
             if isinstance(verdict, Refused):
-                kept.dead = kept.dead or "open"
+                kept.dead, kept.refusal = kept.dead or "open", verdict
                 kept.attempts, kept.retry_wanted = kept.attempts + 1, False
         for position, verdict in verdicts.items():
             if isinstance(verdict, Delivered) and self.held[position].dead is not None:
@@ -134,8 +134,7 @@ class Model:
         self.trying = range(0)
 
     def _deliver_late(self, kept: Kept) -> None:
-        kept.dead, kept.attempts, kept.retry_wanted = None, 0, False
-        kept.is_erased |= kept.is_answer and kept.position <= self.erased_through
+        kept.dead, kept.refusal, kept.attempts, kept.retry_wanted = None, None, 0, False
         self._want_answers(kept)
 
     def _want_answers(self, session: Kept) -> None:
@@ -188,10 +187,7 @@ class Model:
     def erase(self) -> None:
         """Erase all addresses that are due."""
         for kept in self.held.values():
-            is_due = self.erased_through < kept.position <= self.watermark
-            is_ahead = kept.is_settled and kept.position > self.watermark
-            kept.is_erased |= (is_due or is_ahead) and kept.dead is None
-        self.erased_through = max(self.erased_through, self.watermark)
+            kept.is_erased |= kept.is_settled and kept.dead is None
 
     def purge(self) -> None:
         """Remove all that is settled and nobody needs."""

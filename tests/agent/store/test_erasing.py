@@ -8,7 +8,7 @@ import pytest
 from agent.store.erasing import MOST_ROWS
 from agent.store.facts import EmailStatus
 from agent.store.outbox import Retention
-from sync.outbox import OutboxUnavailable
+from sync.outbox import OutboxEvent, OutboxUnavailable
 from tests.agent.store.outbox_rig import OutboxRig, outbox_on
 from tests.agent.store.parts import (
     ADDRESS,
@@ -23,6 +23,7 @@ from tests.agent.store.parts import (
 )
 
 DAY_SECONDS = 24 * 3600
+TWO_DAYS = Retention(delivered_days=30, email_days=2)
 SEALED = "SELECT position FROM email_answer WHERE address IS NOT NULL ORDER BY position"
 
 
@@ -35,6 +36,15 @@ async def answered(rig: OutboxRig, *names: str) -> None:
     """Record sessions with an answer each."""
     for name in names:
         await rig.capture(session(name), answer(name))
+
+
+async def refused_among_others(rig: OutboxRig) -> OutboxEvent:
+    """Record two answers, the first of which is refused; return it."""
+    await answered(rig, "one", "two")
+    letter = (await rig.window()).events[1]
+    await rig.refuse(letter)
+    await rig.deliver_all()
+    return letter
 
 
 async def erase_all(rig: OutboxRig) -> int:
@@ -126,12 +136,47 @@ async def test_a_dead_letter_keeps_its_address_until_it_is_delivered(tmp_path: P
         await erase_all(rig)
         assert sealed(tmp_path) == [2]
         await rig.deliver(events[1])
+        await erase_all(rig)
+        assert sealed(tmp_path) == []
+
+
+@pytest.mark.parametrize("days_refused", [1, 5])
+async def test_a_dead_letter_delivered_after_all_keeps_its_address_for_its_own_days(
+    tmp_path: Path, days_refused: int
+) -> None:
+    """Whether those around it have gone by then or go meanwhile."""
+    async with outbox_on(tmp_path, retention=TWO_DAYS) as rig:
+        letter = await refused_among_others(rig)
+        rig.clock.pass_seconds(days_refused * DAY_SECONDS)
+        await erase_all(rig)
+        await rig.deliver(letter)
+        rig.clock.pass_seconds(2 * DAY_SECONDS - 1)
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2]
+        rig.clock.pass_seconds(1)
+        await erase_all(rig)
+        assert sealed(tmp_path) == []
+
+
+async def test_a_dead_letter_delivered_after_all_and_once_more_is_erased_with_the_others(
+    tmp_path: Path,
+) -> None:
+    async with outbox_on(tmp_path, retention=TWO_DAYS) as rig:
+        letter = await refused_among_others(rig)
+        rig.clock.pass_seconds(5 * DAY_SECONDS)
+        await erase_all(rig)
+        await rig.deliver(letter)
+        await rig.outbox.rewind("epoch-1", 1)
+        await rig.deliver_all()
+        await erase_all(rig)
+        assert sealed(tmp_path) == [2]
+        rig.clock.pass_seconds(2 * DAY_SECONDS)
+        await erase_all(rig)
         assert sealed(tmp_path) == []
 
 
 async def test_addresses_are_kept_for_days_where_that_is_wanted(tmp_path: Path) -> None:
-    kept = Retention(delivered_days=30, email_days=2)
-    async with outbox_on(tmp_path, retention=kept) as rig:
+    async with outbox_on(tmp_path, retention=TWO_DAYS) as rig:
         await answered(rig, "one")
         await rig.deliver_all()
         rig.clock.pass_seconds(DAY_SECONDS)

@@ -253,6 +253,7 @@ class OutboxMachine(RuleBasedStateMachine):
             assert event.is_doubtful == self.model.is_doubtful(kept, again=again)
             assert event.is_overtaken == self.model.is_overtaken(kept, again=again)
             assert event.session_refused == self.model.session_refused(kept, again=again)
+            assert event.refusal == (kept.refusal if again else None)
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

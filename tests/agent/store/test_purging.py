@@ -109,6 +109,23 @@ async def test_a_dead_letter_stays_whole_until_it_was_discarded_as_long_ago(
         assert rows(tmp_path) == {}
 
 
+async def test_a_dead_letter_delivered_after_all_stays_for_its_own_days(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        letter = (await rig.window()).events[1]
+        await rig.refuse(letter)
+        await rig.deliver_all()
+        rig.clock.pass_seconds(20 * DAY_SECONDS)
+        await rig.deliver(letter)
+        rig.clock.pass_seconds(29 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1, 2]
+        rig.clock.pass_seconds(DAY_SECONDS)
+        await purge_all(rig)
+        await purge_all(rig)
+        assert rows(tmp_path) == {}
+
+
 async def test_a_purged_number_is_not_given_again(tmp_path: Path) -> None:
     epochs, clock = Epochs(), Clock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
@@ -138,6 +155,19 @@ async def test_a_window_says_from_where_on_all_are_held(tmp_path: Path) -> None:
         await purge_all(rig)
         assert held(tmp_path) == [1, 3, 4]
         assert (await rig.window()).base_sequence == 3
+
+
+async def test_the_status_says_of_each_epoch_from_where_on_all_are_held(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.outbox.renumber("epoch-1", 2)
+        await rig.capture(session("three"), session("four"))
+        await rig.deliver(*(await rig.window(events=2)).events)
+        await rig.deliver(*(await rig.window(events=1)).events)
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        status = Reader(tmp_path).status()
+        assert [(one.last_sequence, one.base_sequence) for one in status.epochs] == [(2, 3), (2, 2)]
 
 
 async def test_a_rewind_goes_back_to_the_lowest_from_where_on_all_are_held(

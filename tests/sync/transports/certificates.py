@@ -10,8 +10,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-_NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test's own authority")])
-
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -25,19 +23,37 @@ class Certificate:
         context.load_cert_chain(self.cert_file, self.key_file)
         return context
 
+    def served_to(self, *clients: "Certificate") -> ssl.SSLContext:
+        """Serve only who shows one of these certificates, by TLS 1.3."""
+        context = self.served()
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        for client in clients:
+            context.load_verify_locations(client.cert_file)
+        return context
+
+    def take_the_place_of(self, other: "Certificate") -> None:
+        """Be moved to where the other lies, as whatever renews certificates does."""
+        self.cert_file.replace(other.cert_file)
+        self.key_file.replace(other.key_file)
+
 
 def make_certificate(
     directory: Path, *, starts_in_days: int = -1, ends_in_days: int = 1, address: str = "127.0.0.1"
 ) -> Certificate:
-    """Write a certificate for `address` and its key to `directory`."""
+    """Write a certificate for `address` and its key to `directory`, made where it is not there."""
+    directory.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
+    now, serial = datetime.now(UTC), x509.random_serial_number()
+    # One of its own: of two authorities with one name OpenSSL asks the first alone.
+    common_name = f"a test's own authority {serial % 2**64}"
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(_NAME)
-        .issuer_name(_NAME)
+        .subject_name(name)
+        .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now + timedelta(days=starts_in_days))
         .not_valid_after(now + timedelta(days=ends_in_days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

@@ -55,7 +55,17 @@ async def test_a_heartbeat_is_answered_with_what_head_office_has(
     assert central.heartbeats == [HEARTBEAT]
 
 
-@pytest.mark.parametrize("fault", [*NOT_THE_PROTOCOLS, faults.gateway(401)])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_heartbeat_tells_that_the_caller_is_refused(
+    central: ScriptedCentral, caller: Caller, status: int
+) -> None:
+    central.then(faults.gateway(status))
+    heard = await beat_once(caller, HEARTBEAT)
+    assert isinstance(heard, Hold)
+    assert heard.http_status == status
+
+
+@pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
 async def test_a_heartbeat_without_an_answer_is_no_trouble(
     central: ScriptedCentral, caller: Caller, fault: Fault
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ async def line() -> AsyncIterator[Line]:
     one = Line(LineRules(timeout_seconds=10))
     yield one
     await one.close()
+
+
+@asynccontextmanager
+async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIterator[Line]:
+    """A line of one connection that trusts one certificate, and shows another."""
+    line = Line(
+        LineRules(
+            timeout_seconds=10,
+            connections=1,
+            ca_file=trusting.cert_file,
+            client_cert_file=client.cert_file,
+            client_key_file=client.key_file,
+        )
+    )
+    yield line
+    await line.close()
 
 
 async def test_an_answer_is_given_as_it_came(central: ScriptedCentral) -> None:
@@ -208,8 +225,6 @@ class TestTls:
         assert "absent.pem" in found.detail
 
     async def test_a_renewed_authority_file_is_taken_up(self, tmp_path: Path) -> None:
-        (tmp_path / "old").mkdir()
-        (tmp_path / "new").mkdir()
         ca_file = make_certificate(tmp_path / "old").cert_file
         certificate = make_certificate(tmp_path / "new")
         line = Line(LineRules(timeout_seconds=10, ca_file=ca_file))
@@ -220,6 +235,55 @@ class TestTls:
             await asyncio.to_thread(ca_file.write_bytes, content)
             assert isinstance(await line.ask("GET", url, headers={}), Answer)
         await line.close()
+
+    async def test_a_client_certificate_renewed_after_it_was_refused_is_shown(
+        self, tmp_path: Path
+    ) -> None:
+        """In TLS 1.3 the refusal comes after the handshake, in the place of an answer."""
+        own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
+        async with (
+            ScriptedCentral(own.served_to(new)) as central,
+            line_showing(old, trusting=own) as line,
+        ):
+            url = URL(central.url + PATH)
+            refused = await line.ask("GET", url, headers={})
+            await asyncio.to_thread(new.take_the_place_of, old)
+            found = await line.ask("GET", url, headers={})
+        assert isinstance(refused, TryLater)
+        assert isinstance(found, Answer)
+
+    async def test_a_renewed_client_certificate_is_shown_on_a_connection_of_its_own(
+        self, tmp_path: Path
+    ) -> None:
+        own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
+        async with (
+            ScriptedCentral(own.served_to(old, new)) as central,
+            line_showing(old, trusting=own) as line,
+        ):
+            url = URL(central.url + PATH)
+            for _ in range(2):
+                await line.ask("GET", url, headers={})
+            await asyncio.to_thread(new.take_the_place_of, old)
+            await line.ask("GET", url, headers={})
+        before, unchanged, after = [request.connection for request in central.requests]
+        assert before == unchanged != after
+
+    async def test_a_renewed_certificate_without_its_key_holds_the_queue_until_that_is_there(
+        self, tmp_path: Path
+    ) -> None:
+        own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
+        async with (
+            ScriptedCentral(own.served_to(old, new)) as central,
+            line_showing(old, trusting=own) as line,
+        ):
+            url = URL(central.url + PATH)
+            await line.ask("GET", url, headers={})
+            await asyncio.to_thread(new.cert_file.replace, old.cert_file)
+            held = await line.ask("GET", url, headers={})
+            await asyncio.to_thread(new.key_file.replace, old.key_file)
+            found = await line.ask("GET", url, headers={})
+        assert isinstance(held, Hold)
+        assert isinstance(found, Answer)
 
     async def test_plain_http_on_a_tls_line_is_no_trust(self, central: ScriptedCentral) -> None:
         found = await ask(central.url.replace("http:", "https:"))

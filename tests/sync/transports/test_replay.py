@@ -270,6 +270,33 @@ class TestAlready:
         found = verdicts(await replay.deliver(window(session(1)), probing=False))
         assert isinstance(found[1], Refused)
 
+    async def test_it_stays_a_refusal_where_it_was_one_before_there_was_doubt(
+        self, central: ScriptedCentral, replay: ReplayTransport
+    ) -> None:
+        """Another record is under this id, whatever else the words name."""
+        before = Refused("CONFLICT", "already known (request 17)", 409)
+        central.then(
+            faults.answer_lost, faults.problem(409, "CONFLICT", "already known (request 18)")
+        )
+        again = replace(session(1), refusal=before)
+        found = verdicts(await replay.deliver(window(again), probing=False))
+        assert found == {1: Refused("CONFLICT", "already known (request 18)", 409)}
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            Refused("INVALID_REQUEST", "unknown channel", 400),
+            Refused("CONFLICT", "a card of this number exists", 409),
+        ],
+    )
+    async def test_it_counts_as_delivered_where_the_refusal_before_was_another(
+        self, central: ScriptedCentral, replay: ReplayTransport, before: Refused
+    ) -> None:
+        central.then(ALREADY)
+        again = replace(session(1), is_doubtful=True, refusal=before)
+        found = verdicts(await replay.deliver(window(again), probing=False))
+        assert found == {1: Delivered(assumed=True)}
+
     async def test_another_refusal_stays_one_in_doubt_as_well(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:

@@ -1,0 +1,65 @@
+"""What the composition of the way to central plans, with and without a central."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from agent.capture.program import SessionAnswers
+from agent.delivery import Surroundings, delivering
+from agent.program import ProgramNews
+from agent.service import program_terms
+from sync.schedule import Schedule
+from sync.settings.program import ProgramSettings
+from tests.agent.agent_under_test import settings_in
+from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+from tests.agent.store.parts import AT, answer, query, session
+
+DAY_SECONDS = 24 * 3600
+
+
+class Planned(Schedule):
+    """Does what is planned when it is told to, and at no other time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._work: list[Callable[[], Awaitable[object]]] = []
+
+    def every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        self._work.append(work)
+
+    async def do_all(self) -> None:
+        for work in self._work:
+            await work()
+
+
+def without_central(rig: OutboxRig, schedule: Schedule) -> Surroundings:
+    configured = program_terms(ProgramSettings())
+    news = ProgramNews(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+    settings = settings_in(rig.directory)
+    return Surroundings(settings, rig.outbox, news, schedule, lambda: AT, "boot-1")
+
+
+async def test_what_was_delivered_goes_in_its_time_though_central_is_set_no_more(
+    tmp_path: Path,
+) -> None:
+    planned = Planned()
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"))
+        await rig.deliver_all()
+        await rig.capture(session("two"), answer("two"))
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        async with delivering(without_central(rig, planned)) as relay:
+            await planned.do_all()
+        assert relay is None
+        assert query(tmp_path, "SELECT position FROM event ORDER BY position") == [(3,), (4,)]
+        assert query(tmp_path, "SELECT position FROM email_answer") == [(4,)]
+
+
+async def test_addresses_are_erased_though_central_is_set_no_more(tmp_path: Path) -> None:
+    planned = Planned()
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), answer("one", "another@example.com"))
+        await rig.deliver(*(await rig.window(events=2)).events)
+        async with delivering(without_central(rig, planned)):
+            await planned.do_all()
+        sealed = "SELECT position FROM email_answer WHERE address IS NOT NULL"
+        assert query(tmp_path, sealed) == [(3,)]
