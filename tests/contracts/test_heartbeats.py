@@ -49,6 +49,7 @@ async def test_a_heartbeat_says_how_the_agent_is(office: Office) -> None:
             "free_bytes": 1000,
             "heartbeat_before_at": None,
             "outstanding_before": None,
+            "purged_through": 0,
         }
     ]
 
