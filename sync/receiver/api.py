@@ -107,6 +107,14 @@ class Reads:
         self._context.readers.check(request)
         return _json({"stores": await self._context.views.stores()})
 
+    async def show_store(self, request: web.Request) -> web.Response:
+        """Answer every till of a store, and how far each is; 404 if there is no such store."""
+        self._context.readers.check(request)
+        stores = await self._context.views.stores(request.match_info["store_id"])
+        if not stores:
+            raise web.HTTPNotFound
+        return _json({"stores": stores})
+
     async def show_completeness(self, request: web.Request) -> web.StreamResponse:
         """Answer what has become of each number, of one store or of all, epoch by epoch."""
         self._context.readers.check(request)
@@ -147,6 +155,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)
     app.router.add_get(PROGRAM_PATH, calls.show_program)
     app.router.add_get("/v1/stores", reads.show_stores)
+    app.router.add_get("/v1/stores/{store_id}", reads.show_store)
     app.router.add_get("/v1/completeness", reads.show_completeness)
     app.router.add_get("/v1/sessions/{correlation_id:.+}", reads.show_session)
     app.router.add_get("/metrics", reads.show_metrics)

@@ -7,7 +7,10 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+from sqlalchemy import Connection, select
 
 from sync.receiver.audit_report import Audits, Sums
 from sync.receiver.completeness import EpochCompleteness, audit
@@ -17,7 +20,10 @@ from sync.receiver.export.selection import Selection
 from sync.receiver.export.sink import RowWriter
 from sync.receiver.forget import Changes, forget
 from sync.receiver.forgotten import Address
+from sync.receiver.pages.one_store import Till, till_of
+from sync.receiver.pages.tills import Moment, tills
 from sync.receiver.service import open_database
+from sync.version import installed_version
 
 
 class UnknownStoreError(Exception):
@@ -96,6 +102,22 @@ def export_table(
                 show(len(rows), rows[-1]["store_id"])
 
     asyncio.run(run())
+
+
+def every_till(settings: Settings) -> list[tuple[str, Till]]:
+    """Return every till with its store's name, by both. Raises `OSError` or `SQLAlchemyError`."""
+
+    def ask(connection: Connection) -> list[tuple[str, Till]]:
+        found = tills(Moment(datetime.now(UTC), installed_version(), connection.dialect))
+        in_order = select(found).order_by(found.c.store_id, found.c.till_id)
+        rows = connection.execute(in_order).mappings()
+        return [(row["store_id"], till_of(row)) for row in rows]
+
+    async def run() -> list[tuple[str, Till]]:
+        async with existing_ledger(settings) as database:
+            return await database.read(ask)
+
+    return asyncio.run(run())
 
 
 @asynccontextmanager

@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, select, true
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.database import Database
@@ -58,9 +59,9 @@ class Views:
             await self.check()
         return True
 
-    async def stores(self) -> list[dict[str, object]]:
-        """Return every enrolled till and its epochs, by store and till."""
-        return await self._database.read(_stores)
+    async def stores(self, store_id: str | None = None) -> list[dict[str, object]]:
+        """Return every enrolled till and its epochs, of one store or of all, by store and till."""
+        return await self._database.read(partial(_stores, store_id=store_id))
 
     async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
         """Return the sessions under an id, each with its e-mail answers in order."""
@@ -71,12 +72,13 @@ def _look(connection: Connection) -> None:
     connection.execute(select(_tokens.c.store_id).limit(1))
 
 
-def _stores(connection: Connection) -> list[dict[str, object]]:
-    enrolled = connection.execute(select(_tokens.c.store_id, _tokens.c.till_id).distinct())
+def _stores(connection: Connection, store_id: str | None) -> list[dict[str, object]]:
+    names = select(_tokens.c.store_id, _tokens.c.till_id).where(_of(_tokens, store_id)).distinct()
+    enrolled = connection.execute(names)
     found: dict[tuple[str, str], list[dict[str, object]]] = {
         (row.store_id, row.till_id): [] for row in enrolled
     }
-    by_key = select(_agents).order_by(*_agents.primary_key)
+    by_key = select(_agents).where(_of(_agents, store_id)).order_by(*_agents.primary_key)
     for row in connection.execute(by_key).mappings():
         shown = {"epoch": row["epoch"], **_shown(row, _EPOCH)}
         found.setdefault((row["store_id"], row["till_id"]), []).append(shown)
@@ -84,6 +86,10 @@ def _stores(connection: Connection) -> list[dict[str, object]]:
         {"storeId": store_id, "tillId": till_id, "epochs": found[store_id, till_id]}
         for store_id, till_id in sorted(found)
     ]
+
+
+def _of(table: Table, store_id: str | None) -> ColumnElement[bool]:
+    return true() if store_id is None else table.c.store_id == store_id
 
 
 def _under(connection: Connection, correlation_id: str) -> list[dict[str, object]]:

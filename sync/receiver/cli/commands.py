@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli import completeness, enrolment, export, forgetting
+from sync.receiver.cli import completeness, enrolment, export, forgetting, stores
 from sync.receiver.cli.arguments import (
     NAME,
     ConfigFile,
@@ -68,6 +68,7 @@ def serve(context: typer.Context, config: ConfigFile = None) -> None:
 
 
 app.command("enroll")(enrolment.enroll)
+app.command("stores")(stores.stores)
 app.command("completeness")(completeness.completeness)
 app.command("forget")(forgetting.forget)
 app.command("export")(export.export)

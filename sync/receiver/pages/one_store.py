@@ -63,14 +63,15 @@ def one_store(connection: Connection, moment: Moment, store_id: str) -> OneStore
     refused = select(rejections).where(rejections.c.store_id == store_id)
     noted = select(gaps).where(gaps.c.store_id == store_id)
     return OneStore(
-        tills=[_till(row) for row in found],
+        tills=[till_of(row) for row in found],
         epochs=newest(of_agents.order_by(agents.c.last_seen_at.desc().nulls_last())),
         rejections=newest(refused.order_by(rejections.c.received_at.desc())),
         gaps=newest(noted.order_by(gaps.c.noted_at.desc())),
     )
 
 
-def _till(row: RowMapping) -> Till:
+def till_of(row: RowMapping) -> Till:
+    """Return the till of a row of `tills`."""
     said_at, heard_at = row["agent_sent_at"], row["heartbeat_at"]
     return Till(
         till_id=row["till_id"],

@@ -14,7 +14,7 @@ from tests.head_office.receiver import Receiver, receiver_under_test, settings_i
 from tests.head_office.sender import AT, EPOCH, Sender, answer, session
 from tests.sync.receiver.conftest import StartReceiver
 
-READ = ["/v1/stores", "/v1/sessions/one", "/metrics"]
+READ = ["/v1/stores", "/v1/stores/0042", "/v1/sessions/one", "/metrics"]
 
 
 @pytest.fixture
@@ -58,6 +58,23 @@ async def test_a_store_is_shown_with_how_far_each_epoch_is(
     assert epoch["epoch"] == EPOCH
     assert (epoch["acceptedThrough"], epoch["lastSequence"], epoch["outstanding"]) == (1, 3, 2)
     assert epoch["lastSeenAt"] == "2026-03-04T05:06:07.000Z"
+
+
+async def test_one_store_is_shown_with_its_own_tills_alone(receiver: Receiver) -> None:
+    await receiver.enroll(Sender(store_id="0042", till_id="till-2"))
+    await receiver.enroll(Sender(store_id="0043"))
+
+    answered = await receiver.get("/v1/stores/0042")
+
+    tills = json.loads(answered.body)["stores"]
+    assert [(one["storeId"], one["tillId"]) for one in tills] == [
+        ("0042", "till-1"),
+        ("0042", "till-2"),
+    ]
+
+
+async def test_a_store_that_nobody_knows_is_404(receiver: Receiver) -> None:
+    assert (await receiver.get("/v1/stores/9999")).status == 404
 
 
 async def test_a_session_is_shown_in_every_store_and_without_addresses(

@@ -1,0 +1,44 @@
+"""The command that lists the tills of the chain, and how each is."""
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from sync.receiver.cli.arguments import ConfigFile, settings_of, unusable_database_ends_it
+
+if TYPE_CHECKING:
+    from sync.receiver.pages.one_store import Till
+
+_ROW = "{:<12} {:<12} {:<12} {:<17} {:>9} {:>8}  {}"
+
+
+def stores(context: typer.Context, config: ConfigFile = None) -> None:
+    """List every till that was enrolled or heard of: a line each, by store and till.
+
+    State is as on the fleet page; times are UTC. Waiting and refused are as the till told last.
+    """
+    settings = settings_of(context, config)
+    from sync.receiver.errands import every_till  # noqa: PLC0415 - keeps --help quick
+
+    with unusable_database_ends_it(settings):
+        listed = every_till(settings)
+    typer.echo(_ROW.format("STORE", "TILL", "STATE", "HEARD", "WAITING", "REFUSED", "VERSION"))
+    for store_id, till in listed:
+        typer.echo(_line(store_id, till))
+    states = Counter(till.state.value for _, till in listed)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    chain = len({store_id for store_id, _ in listed})
+    typer.echo(f"{len(listed)} tills in {chain} stores{': ' if counted else ''}{counted}.")
+
+
+def _line(store_id: str, till: "Till") -> str:
+    key = (store_id, till.till_id, till.state.value)
+    return _ROW.format(
+        *key, _minute(till.heard_at), till.waiting, till.refused, till.version or "-"
+    )
+
+
+def _minute(at: datetime | None) -> str:
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M}"

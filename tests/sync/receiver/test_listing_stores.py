@@ -1,0 +1,26 @@
+"""What `loyalty-hq stores` prints: every till, how it is, and the sums."""
+
+import asyncio
+
+from tests.head_office.process import configured, hq
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import Sender, session
+
+
+async def test_every_till_is_listed_with_its_state(receiver: Receiver, till: Sender) -> None:
+    """The clock of these tests stands still, long ago: by the command's own, all are silent."""
+    await receiver.enroll(Sender(store_id="0043"))
+    await receiver.send(till, session(1))
+    await receiver.beat(till, lastSequence=3, outstanding=2, deadLetters=1, agentVersion="9.9")
+
+    config = str(configured(receiver.directory))
+    listed = await asyncio.to_thread(hq, "--config", config, "stores")
+
+    assert (listed.returncode, listed.stderr) == (0, "")
+    heading, *tills, sums = listed.stdout.splitlines()
+    assert heading.split() == ["STORE", "TILL", "STATE", "HEARD", "WAITING", "REFUSED", "VERSION"]
+    assert [line.split() for line in tills] == [
+        ["0042", "till-1", "silent", "2026-03-04", "05:06", "2", "1", "9.9"],
+        ["0043", "till-1", "silent", "never", "0", "0", "-"],
+    ]
+    assert sums == "2 tills in 2 stores: 2 silent."
