@@ -16,12 +16,14 @@ from sync.receiver.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.audit_report import Audits
 from sync.receiver.bodies import MAX_BODY_BYTES, read_body
+from sync.receiver.fleet_figures import FleetFigures
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
+from sync.receiver.remembered import Remembered
 from sync.receiver.streaming import stream_json
 from sync.receiver.views import Views
 from sync.wire import (
@@ -47,6 +49,7 @@ class Context:
     pages: Pages
     intake: Intake
     metrics: Metrics
+    fleet_figures: Remembered[FleetFigures | None]
     program: tuple[bytes, str]
     now: Callable[[], datetime]
 
@@ -62,7 +65,9 @@ class AgentCalls:
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
         with self._context.intake.one_batch():
-            batch, events = read_batch(await read_body(request))
+            body = await read_body(request)
+            begun = self._context.metrics.begin()
+            batch, events = read_batch(body)
             check_name(caller, batch.store_id, batch.till_id)
             self._context.intake.admit(len(events))
             taken = await self._context.ledger.take(
@@ -72,7 +77,7 @@ class AgentCalls:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case Taken():
-                self._context.metrics.taken(taken)
+                self._context.metrics.taken(taken, len(events), begun)
                 _log_taken(caller, batch.epoch, taken)
                 return _json(_accepted(taken))
 
@@ -134,8 +139,9 @@ class Reads:
     async def show_metrics(self, request: web.Request) -> web.Response:
         """Answer what Prometheus asks."""
         self._context.readers.check(request)
+        figures = await self._context.fleet_figures.get()
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        return web.Response(body=self._context.metrics.render(), headers=headers)
+        return web.Response(body=self._context.metrics.render(figures), headers=headers)
 
     async def is_alive(self, _: web.Request) -> web.Response:
         """Answer that the process serves requests."""

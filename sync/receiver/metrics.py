@@ -1,31 +1,65 @@
-"""What Prometheus is told of this process; of the fleet, `/v1/stores` tells."""
+"""What Prometheus is told: what this process has done, and how the fleet is (`fleet_gauges.py`)."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from sync.receiver.accept import Taken
+from sync.receiver.fleet_figures import FleetFigures
+from sync.receiver.fleet_gauges import FleetGauges
+
+_OF_ONE = "This process. "
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_OUTCOMES = ("taken", "repeated", "refused", "altered")
 
 
 class Metrics:
-    """The receiver's metrics in a registry of their own. No label ever holds a caller's words."""
+    """The receiver's metrics in a registry of their own. No label ever holds a caller's words.
 
-    def __init__(self, version: str) -> None:
+    `now_seconds` is a clock that never steps.
+    """
+
+    def __init__(self, version: str, now_seconds: Callable[[], float]) -> None:
+        self._now_seconds = now_seconds
         self._registry = CollectorRegistry()
-        info = Gauge("loyalty_hq_info", "This receiver", ["version"], registry=self._registry)
+        self._fleet = FleetGauges()
+        info = self._gauge("info", "This receiver", "version")
         info.labels(version).set(1)
+        self._database_up = self._gauge("database_up", "1: the database answered; 0: it did not")
         self._events = self._counter(
-            "events", "Events taken, repeats left out, and those refused", ["outcome"]
+            "events", "Events by what became of them; repeated: here before", "outcome"
         )
-        self._batches = self._counter("batches", "Batches taken", [])
-        self._gaps = self._counter("gaps", "Gaps noted", [])
-        self._heartbeats = self._counter("heartbeats", "Heartbeats heard", [])
-        self._problems = self._counter("problems", "Requests answered with an error", ["code"])
+        for outcome in _OUTCOMES:
+            # At nought from the start: an increase from nothing is no increase to Prometheus.
+            self._events.labels(outcome)
+        self._batches = self._counter("batches", "Batches taken")
+        self._batch_seconds = Histogram(
+            "loyalty_hq_batch_seconds",
+            f"{_OF_ONE}Time from a batch's last byte to its answer, of batches taken",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._gaps = self._counter("gaps", "Gaps noted")
+        self._heartbeats = self._counter("heartbeats", "Heartbeats heard")
+        self._requests = self._counter(
+            "requests", "Requests by address and HTTP status", "route", "status"
+        )
+        self._problems = self._counter("problems", "Requests answered with an error", "code")
 
-    def taken(self, taken: Taken) -> None:
-        """Count a batch that is committed."""
+    def begin(self) -> float:
+        """Return when a batch was read, for `taken`."""
+        return self._now_seconds()
+
+    def taken(self, taken: Taken, events: int, begun: float) -> None:
+        """Count a batch of so many events that is committed and about to be answered."""
+        new = len(taken.sessions) + len(taken.answers)
+        refused, altered = len(taken.refused), len(taken.altered)
         self._batches.inc()
-        self._events.labels("taken").inc(len(taken.sessions) + len(taken.answers))
-        self._events.labels("refused").inc(len(taken.refused))
-        self._events.labels("altered").inc(len(taken.altered))
+        self._batch_seconds.observe(self._now_seconds() - begun)
+        self._events.labels("taken").inc(new)
+        self._events.labels("refused").inc(refused)
+        self._events.labels("altered").inc(altered)
+        self._events.labels("repeated").inc(events - new - refused - altered)
         self._gaps.inc(len(taken.gaps_noted))
 
     def heard(self) -> None:
@@ -36,9 +70,20 @@ class Metrics:
         """Count a request answered with the error `code`."""
         self._problems.labels(code).inc()
 
-    def render(self) -> bytes:
-        """Write all metrics in the text format 0.0.4."""
-        return generate_latest(self._registry)
+    def answered(self, route: str, status: int) -> None:
+        """Count a request; `route` is an address as we serve it, never one as it was asked for."""
+        self._requests.labels(route, str(status)).inc()
 
-    def _counter(self, name: str, documentation: str, labels: list[str]) -> Counter:
-        return Counter(f"loyalty_hq_{name}", documentation, labels, registry=self._registry)
+    def render(self, figures: FleetFigures | None) -> bytes:
+        """Write all metrics in Prometheus' text format; without `figures`, none of the fleet."""
+        self._database_up.set(figures is not None)
+        of_fleet = b"" if figures is None else self._fleet.render(figures)
+        return generate_latest(self._registry) + of_fleet
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(f"loyalty_hq_{name}", _OF_ONE + documentation, labels, registry=self._registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(
+            f"loyalty_hq_{name}", _OF_ONE + documentation, labels, registry=self._registry
+        )

@@ -20,6 +20,7 @@ from sync.receiver import statements
 from sync.receiver.adding import add_rows
 from sync.receiver.database import Database
 from sync.receiver.gaps import Gap
+from sync.receiver.old_hours import purge_hours
 from sync.receiver.rows import epoch_key, gap_row
 from sync.receiver.statements import agents, answers, doubles, gaps, rejections, sessions
 from sync.receiver.tokens import AgentName
@@ -54,6 +55,7 @@ async def _purge_daily(stay: timedelta, database: Database, now: Callable[[], da
     while True:
         try:
             purged = await purge(database, now() - stay, now())
+            await purge_hours(database, now() - stay)
             if purged:
                 log_event(_log, logging.INFO, "hq.purged", events=purged)
         except (OSError, SQLAlchemyError) as error:

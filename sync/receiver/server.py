@@ -6,6 +6,7 @@ meet, or runs into a fault. Here every answer passes one place.
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -19,18 +20,28 @@ FOR_ALL = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-Refused = Callable[[str], None]
+_NO_ROUTE = "(none)"
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Counting(Protocol):
+    """Where every answer is counted: `Metrics`."""
+
+    def answered(self, route: str, status: int) -> None:
+        """Count a request by the address it was matched to."""
+
+    def refused(self, code: str) -> None:
+        """Count a request answered with an error, by its code."""
 
 
 class Connection(RequestHandler):
     """A connection whose errors below HTTP are answered in the same three-field shape."""
 
-    __slots__ = ("_refused",)
+    __slots__ = ("_counting",)
 
-    def __init__(self, refused: Refused, server: web.Server, **options: object) -> None:
+    def __init__(self, counting: Counting, server: web.Server, **options: object) -> None:
         super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
-        self._refused = refused
+        self._counting = counting
 
     def handle_error(
         self,
@@ -44,7 +55,8 @@ class Connection(RequestHandler):
             raise ConnectionError("the answer was already begun")
         is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         error = exc if is_ours and isinstance(exc, Exception) else web.HTTPBadRequest()
-        answer = _answer_of(error, "(none)", self._refused)
+        answer = _answer_of(error, _NO_ROUTE, self._counting)
+        self._counting.answered(_NO_ROUTE, answer.status)
         answer.headers.update(FOR_ALL)
         answer.force_close()
         return answer
@@ -53,36 +65,38 @@ class Connection(RequestHandler):
 class Server(web.Server):
     """An aiohttp server of `Connection`s."""
 
-    def __init__(self, plain: web.Server, refused: Refused) -> None:
-        self._refused = refused
+    def __init__(self, plain: web.Server, counting: Counting) -> None:
+        self._counting = counting
         super().__init__(
-            always_ours(plain.request_handler, refused),
+            always_ours(plain.request_handler, counting),
             request_factory=plain.request_factory,
             **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
         )
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self._refused, self, loop=self._loop, **self._kwargs)
+        return Connection(self._counting, self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
     """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound.
 
-    `refused` is told the code of every error.
+    `counting` is told of every answer.
     """
 
-    def __init__(self, app: web.Application, refused: Refused, *, shutdown_timeout: float) -> None:
-        self._refused = refused
+    def __init__(
+        self, app: web.Application, counting: Counting, *, shutdown_timeout: float
+    ) -> None:
+        self._counting = counting
         super().__init__(
             app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout
         )
 
     async def _make_server(self) -> web.Server:
-        return Server(await super()._make_server(), self._refused)
+        return Server(await super()._make_server(), self._counting)
 
 
-def always_ours(route: _Answering, refused: Refused) -> _Answering:
+def always_ours(route: _Answering, counting: Counting) -> _Answering:
     """Wrap the application: errors as answers, headers after."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -90,17 +104,18 @@ def always_ours(route: _Answering, refused: Refused) -> _Answering:
             response = await route(request)
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
             named = f"{request.method} {_pattern_of(request)}"
-            response = _answer_of(error, named, refused)
+            response = _answer_of(error, named, counting)
+        counting.answered(_pattern_of(request), response.status)
         response.headers.update(FOR_ALL)
         return response
 
     return answer
 
 
-def _answer_of(error: Exception, route: str, refused: Refused) -> web.Response:
+def _answer_of(error: Exception, route: str, counting: Counting) -> web.Response:
     problem = problem_of(error)
     log_problem(problem, error, route)
-    refused(problem.code.value)
+    counting.refused(problem.code.value)
     return answer_of(problem)
 
 
@@ -109,4 +124,4 @@ def _pattern_of(request: web.BaseRequest) -> str:
     # The public `match_info` fails for a request that was refused before it was routed.
     match = getattr(request, "_match_info", None)
     resource = match.route.resource if match is not None else None
-    return resource.canonical if resource else "(none)"
+    return resource.canonical if resource else _NO_ROUTE

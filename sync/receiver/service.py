@@ -26,11 +26,13 @@ from sync.receiver.audit_report import Audits
 from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.database import Database, DatabaseUnavailableError
 from sync.receiver.enrolment import Enrolment
+from sync.receiver.fleet_figures import FleetWatch
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.program import write_program
+from sync.receiver.remembered import Remembered
 from sync.receiver.retention import kept_for
 from sync.receiver.server import Runner
 from sync.receiver.sqlite_file import SqliteFile
@@ -46,6 +48,8 @@ _log = logging.getLogger(__name__)
 # under way goes on to its end, and a database that somebody locks holds it up for a second.
 ANSWER_SECONDS = 2.0
 _SECRET_BYTES = 32
+# Several that scrape, or one that does so every second, cost the database one read in this time.
+_FIGURES_SECONDS = 10.0
 
 
 def run_receiver(settings: Settings) -> int:
@@ -155,7 +159,10 @@ def _context(
         readers=readers,
         pages=Pages(database, readers, now, version),
         intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
-        metrics=Metrics(version),
+        metrics=Metrics(version, time.monotonic),
+        fleet_figures=Remembered(
+            FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
+        ),
         program=write_program(settings.program),
         now=now,
     )
@@ -165,8 +172,7 @@ async def _serve(
     server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
 ) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
-    refused = context.metrics.refused
-    runner = Runner(build_app(context), refused, shutdown_timeout=ANSWER_SECONDS)
+    runner = Runner(build_app(context), context.metrics, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
     door = Door(runner, tls)

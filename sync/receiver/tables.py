@@ -170,7 +170,7 @@ class NotedGap(Ledger, table=True):
 
 
 class Hour(Ledger, table=True):
-    """Sums of a till's hour, for plots (`hours.py`). Retention and `forget` leave them."""
+    """Sums of a till's hour, for plots (`hours.py`), until `old_hours.py`; `forget` leaves them."""
 
     __tablename__ = "hours"
     __table_args__ = (Index("hours_by_hour", "hour"),)

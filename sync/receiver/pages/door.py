@@ -1,5 +1,6 @@
 """Signing in with the readers' token, and out."""
 
+import asyncio
 import logging
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -10,11 +11,14 @@ from sync.logs import log_event
 from sync.receiver.access import ReaderAccess
 from sync.receiver.pages.questions import is_own
 from sync.receiver.pages.visits import Visit, Visits
-from sync.receiver.problems import too_large
+from sync.receiver.problems import Problem, invalid, too_large
 from sync.receiver.signing_in import COOKIE, GOOD_FOR
+from sync.wire import ErrorCode
 
 _log = logging.getLogger(__name__)
 _MOST_FORM_BYTES = 8192
+# For the whole form, which is a line: nobody holds a connection open with it.
+_FORM_SECONDS = 10.0
 
 
 class Door:
@@ -58,14 +62,30 @@ class Door:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Return the fields of a short form."""
+    """Return the fields of a short form. Raises a `Problem` where it is long, slow or broken."""
+    try:
+        async with asyncio.timeout(_FORM_SECONDS):
+            body = await _body(request)
+    except TimeoutError:
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            "The form did not arrive in time",
+            ErrorCode.INVALID_REQUEST,
+            {"Connection": "close"},
+        ) from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise invalid("The form is broken or incomplete") from None
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: values[0] for name, values in fields.items()}
+
+
+async def _body(request: web.Request) -> bytearray:
     body = bytearray()
     async for chunk in request.content.iter_chunked(_MOST_FORM_BYTES):
         body += chunk
         if len(body) > _MOST_FORM_BYTES:
             raise too_large(f"The form has more than {_MOST_FORM_BYTES} bytes")
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: values[0] for name, values in fields.items()}
+    return body
 
 
 def _see_other(target: str) -> web.Response:

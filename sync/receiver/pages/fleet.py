@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
 )
 
-from sync.receiver.pages.conditions import TROUBLES, Condition, span_of
+from sync.receiver.pages.conditions import LONGEST_TOLD, TROUBLES, Condition, span_of
 from sync.receiver.pages.tills import Moment, tills
 
 STORES_ON_A_PAGE = 50
@@ -85,6 +85,39 @@ class Fleet:
     searched: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """All stores in a few figures; `oldest_seconds`: of what waits, how long the oldest does."""
+
+    stores: int
+    holding: Mapping[Condition, int]
+    waiting: int
+    refused: int
+    oldest_seconds: float
+
+
+def tally(connection: Connection, moment: Moment) -> Tally:
+    """Count the stores, in one statement."""
+    stores = _stores(tills(moment))
+    # A clock that has leapt tells of ages that would hide every other.
+    told = stores.c.waited_seconds.between(0, LONGEST_TOLD.total_seconds())
+    counted = select(
+        func.count().label("stores"),
+        func.sum(stores.c.waiting).label("waiting"),
+        func.sum(stores.c.refused).label("refused"),
+        func.max(case((told, stores.c.waited_seconds))).label("oldest"),
+        *_counts(stores),
+    ).select_from(stores)
+    row = connection.execute(counted).mappings().one()
+    return Tally(
+        stores=row["stores"],
+        holding={one: int(row[_count_of(one)] or 0) for one in Condition},
+        waiting=int(row["waiting"] or 0),
+        refused=int(row["refused"] or 0),
+        oldest_seconds=float(row["oldest"] or 0),
+    )
+
+
 def fleet(connection: Connection, moment: Moment, question: Question) -> Fleet:
     """Answer a question about the fleet, in one statement: what is told of all tills is costly."""
     rows = connection.execute(_page_and_counts(moment, question)).mappings().all()
@@ -101,10 +134,9 @@ def fleet(connection: Connection, moment: Moment, question: Question) -> Fleet:
 def _page_and_counts(moment: Moment, question: Question) -> Select[Any]:
     """Return the counts of all, beside each store of the page; alone where it has none."""
     stores = _stores(tills(moment, search=question.search))
-    counts = (
-        func.sum(case((_is(stores, one), 1), else_=0)).label(_count_of(one)) for one in Condition
+    counted = (
+        select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
     )
-    counted = select(func.count().label("searched"), *counts).select_from(stores).subquery()
     place = func.row_number().over(order_by=_order(stores, question)).label("place")
     chosen = select(stores, place)
     if question.condition is not None:
@@ -117,6 +149,12 @@ def _page_and_counts(moment: Moment, question: Question) -> Select[Any]:
         .subquery()
     )
     return select(counted, page).join_from(counted, page, true(), isouter=True).order_by("place")
+
+
+def _counts(stores: CTE) -> list[ColumnElement[int]]:
+    return [
+        func.sum(case((_is(stores, one), 1), else_=0)).label(_count_of(one)) for one in Condition
+    ]
 
 
 def _count_of(condition: Condition) -> str:

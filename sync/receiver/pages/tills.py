@@ -70,7 +70,7 @@ def tills(moment: Moment, store_id: str | None = None, search: str = "") -> Subq
     """Return a row a till: of one store, or of those whose name contains `search`."""
     last = union_all(_heard(store_id, search), _never_heard(store_id, search)).subquery("last")
     flags = (_flag(holds).label(name.column) for name, holds in _holding(last, moment).items())
-    return select(last, *flags, *_spans(last, moment.dialect)).subquery("tills")
+    return select(last, *flags, *_spans(last, moment)).subquery("tills")
 
 
 def _heard(store_id: str | None, search: str) -> Select[Any]:
@@ -85,12 +85,15 @@ def _heard(store_id: str | None, search: str) -> Select[Any]:
         select(
             *(agents.c[name] for name in _TOLD),
             func.max(agents.c.last_seen_at).over(partition_by=till).label("seen_at"),
+            func.max(agents.c.last_sequence - agents.c.accepted_through)
+            .over(partition_by=till)
+            .label("missing"),
             func.row_number().over(partition_by=till, order_by=newest).label("place"),
         )
         .where(_wanted(agents, store_id, search))
         .subquery("epochs")
     )
-    told = (epochs.c[name] for name in (*_TOLD, "seen_at"))
+    told = (epochs.c[name] for name in (*_TOLD, "seen_at", "missing"))
     return select(*told).where(epochs.c.place == 1)
 
 
@@ -100,8 +103,9 @@ def _never_heard(store_id: str | None, search: str) -> Select[Any]:
     heard = and_(agents.c.store_id == named[0], agents.c.till_id == named[1])
     untold = (cast(null(), agents.c[name].type).label(name) for name in _TOLD[len(named) :])
     seen_at = cast(null(), agents.c.last_seen_at.type).label("seen_at")
+    missing = cast(null(), agents.c.last_sequence.type).label("missing")
     return (
-        select(*named, *untold, seen_at)
+        select(*named, *untold, seen_at, missing)
         .distinct()
         .where(_wanted(_tokens, store_id, search), ~exists().where(heard))
     )
@@ -117,31 +121,42 @@ def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bo
     """Return when each condition holds of a till. A till's own clock is compared with itself."""
     dialect = moment.dialect
     ahead = _seconds(last.c.heartbeat_at, last.c.agent_sent_at, dialect)
-    waited = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, dialect)
     return {
         Condition.SILENT: or_(last.c.seen_at.is_(None), last.c.seen_at < moment.now - SILENT_AFTER),
         Condition.REFUSED: last.c.dead_letters > 0,
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
-        Condition.BEHIND: and_(last.c.outstanding > 0, waited > BEHIND_AFTER.total_seconds()),
+        Condition.BEHIND: and_(
+            last.c.outstanding > 0, _waited(last, moment) > BEHIND_AFTER.total_seconds()
+        ),
         Condition.OTHER_VERSION: last.c.agent_version != moment.own_version,
     }
 
 
-def _spans(last: Subquery, dialect: Dialect) -> tuple[ColumnElement[float], ...]:
+def _spans(last: Subquery, moment: Moment) -> tuple[ColumnElement[float], ...]:
     """Return in seconds how long the oldest event waits, and until when nothing does.
 
     The latter at the pace from the heartbeat before to the last one; none where no fewer wait.
     """
     waiting = last.c.outstanding > 0
-    waited = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, dialect)
-    between = _seconds(last.c.heartbeat_before_at, last.c.heartbeat_at, dialect)
+    between = _seconds(last.c.heartbeat_before_at, last.c.heartbeat_at, moment.dialect)
     fewer = last.c.outstanding_before - last.c.outstanding
     left = cast(last.c.outstanding, Float) * between / fewer
     return (
-        case((waiting, waited)).label("waited_seconds"),
+        case((waiting, _waited(last, moment))).label("waited_seconds"),
         case((and_(waiting, fewer > 0, between > 0), left)).label("left_seconds"),
     )
+
+
+def _waited(last: Subquery, moment: Moment) -> ColumnElement[float]:
+    """Return how long the oldest event waits, when one does.
+
+    As the till told, by its own clock; and since then, where it told of events that are not here.
+    """
+    told = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, moment.dialect)
+    now = literal(moment.now, agents.c.heartbeat_at.type)
+    since = _seconds(last.c.heartbeat_at, now, moment.dialect)
+    return told + case((last.c.missing > 0, since), else_=0.0)
 
 
 def _seconds(

@@ -17,18 +17,13 @@ from tests.agent.agent_under_test import (
     settings_in,
 )
 from tests.agent.api.conftest import StartAgent
+from tests.exposition import Samples, samples_of
 
 EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
 
 
-async def metrics(agent: Agent) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    answer = await agent.get("/metrics")
-    families = text_string_to_metric_families(answer.body.decode())
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in families
-        for sample in family.samples
-    }
+async def metrics(agent: Agent) -> Samples:
+    return samples_of((await agent.get("/metrics")).body)
 
 
 async def gauge(agent: Agent, name: str, **labels: str) -> float | None:

@@ -21,8 +21,10 @@ async def test_what_has_had_its_days_leaves_a_running_head_office(
     async with receiver_under_test(settings, lambda: AT + timedelta(days=36)) as receiver:
         purged = "SELECT epoch FROM agents WHERE purged_through = 3"
         await until_there(lambda: receiver.rows(purged), 1)
+        await until_there(lambda: [] if receiver.rows("SELECT hour FROM hours") else [()], 1)
         receiver.tokens = before.tokens
         answered = await receiver.send(till, session(4, "later"))
 
     assert answered.members()["acceptedThrough"] == 4
     assert receiver.rows("SELECT sequence FROM sessions") == [(4,)]
+    assert receiver.rows("SELECT sum(sessions) FROM hours") == [(1,)]

@@ -57,6 +57,7 @@ READ_OF_ALL_STORES = {
     "/readyz": "whether the database answers: one row of any store",
     "/": "the fleet page",
     "/history": "the plots' page",
+    "/metrics": "the fleet in a few figures",
     "/history.json": "the plots' figures",
     "/sessions?id=a": "a correlation id is asked for without its store",
     "/v1/completeness": "the account of all stores",

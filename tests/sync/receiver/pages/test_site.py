@@ -1,5 +1,6 @@
 """The pages over HTTP: what they show, to whom, and that they run nothing of anybody's."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
+from sync.receiver.pages import door
 from tests.agent.raw_http import Answer
-from tests.head_office.receiver import Receiver
+from tests.head_office.receiver import PATIENCE_SECONDS, Receiver
 from tests.head_office.sender import Sender, answer, moment, session
 from tests.sync.receiver.conftest import StartReceiver
 from tests.sync.receiver.pages.reading import Page
@@ -217,6 +219,42 @@ async def test_a_form_that_does_not_end_is_not_read_to_its_end(receiver: Receive
     answered = await receiver.request("POST", "/sign-in", b"token=" + b"x" * 100_000)
 
     assert answered.status == 413
+
+
+async def test_a_form_that_comes_letter_by_letter_is_hung_up_on(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_FORM_SECONDS", 0.05)
+    host, port = receiver.address.host, receiver.address.port
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+
+    answered = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
+    while not answered.done():
+        writer.write(b"x")
+        await asyncio.wait([answered], timeout=0.005)
+    writer.close()
+
+    head = (await answered).decode()
+    assert head.startswith("HTTP/1.1 408 ")
+    assert "Connection: close" in head
+
+
+async def test_a_form_on_a_line_that_breaks_is_not_taken_for_the_ledgers_trouble(
+    receiver: Receiver,
+) -> None:
+    _, writer = await asyncio.open_connection(receiver.address.host, receiver.address.port)
+    writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\ntoken")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+    told = b""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while b'route="/sign-in"' not in told:
+            told = (await receiver.get("/metrics")).body
+
+    assert b'{route="/sign-in",status="400"} 1.0' in told
 
 
 async def test_where_there_is_no_token_nobody_is_asked_for_one(

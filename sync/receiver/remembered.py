@@ -1,0 +1,31 @@
+"""One answer of a costly question for all who ask within some seconds; they wait for one asking."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """What `ask` answers, for `good_for_seconds`. `now_seconds` is a clock that never steps."""
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        good_for_seconds: float,
+        now_seconds: Callable[[], float],
+    ) -> None:
+        self._ask = ask
+        self._good_for_seconds = good_for_seconds
+        self._now_seconds = now_seconds
+        self._asking = asyncio.Lock()
+        self._known: tuple[T, float] | None = None
+
+    async def get(self) -> T:
+        """Return the answer; an error of `ask` is raised, and not remembered."""
+        async with self._asking:
+            if self._known is None or self._now_seconds() >= self._known[1]:
+                answer = await self._ask()
+                self._known = (answer, self._now_seconds() + self._good_for_seconds)
+            return self._known[0]

@@ -1,0 +1,115 @@
+"""The fleet in a few figures: those of its page, and what the tables hold."""
+
+from datetime import timedelta
+
+import pytest
+
+from sync.receiver import fleet_figures
+from sync.receiver.enrolment import Enrolment
+from sync.receiver.fleet_figures import FleetFigures, FleetWatch
+from sync.receiver.pages.conditions import Condition
+from tests.contracts.office import Office
+from tests.contracts.test_fleet import OWN_VERSION, WELL, asked
+from tests.head_office.sender import AT, Sender, erased, moment, session
+
+
+async def figures(office: Office) -> FleetFigures:
+    """Return the figures at the office's time."""
+    found = await FleetWatch(office.database, lambda: office.at, OWN_VERSION).look()
+    assert found is not None
+    return found
+
+
+def waiting(seconds: float, **members: object) -> dict[str, object]:
+    """Return what a till says of which an event waits for so long."""
+    said: dict[str, object] = {"outstanding": 1, "oldestUndeliveredAt": moment(-seconds)}
+    return WELL | said | members
+
+
+async def test_of_no_store_every_figure_is_nought(office: Office) -> None:
+    found = await figures(office)
+
+    assert (found.stores, set(found.holding.values())) == (0, {0})
+    assert (found.oldest_seconds, found.waiting, found.dead_letters) == (0, 0, 0)
+    assert (found.rejected, found.gap_events) == (0, 0)
+
+
+async def test_stores_are_as_the_fleet_page_says(office: Office) -> None:
+    await Enrolment(office.database).enroll(Sender("never").name, b"secret", AT)
+    await office.hear(Sender("quiet"), **WELL)
+    office.at += timedelta(minutes=6)
+    sayings: dict[str, dict[str, object]] = {
+        "well": {},
+        "behind": waiting(900, sentAt=moment()),
+        "refused": {"deadLetters": 2, "freeBytes": 1},
+        "clock": {"sentAt": moment(9000), "agentVersion": "0.0.9"},
+    }
+    for store_id, said in sayings.items():
+        await office.hear(Sender(store_id), **(WELL | {"sentAt": moment(360)} | said))
+
+    found, page = await figures(office), await asked(office)
+
+    assert found.holding == page.counts
+    assert (found.stores, found.holding[Condition.SILENT]) == (page.searched, 2)
+
+
+async def test_what_waits_and_what_is_refused_is_that_of_all_tills(office: Office) -> None:
+    await office.hear(Sender(), **waiting(10, outstanding=3, deadLetters=1))
+    await office.hear(Sender(till_id="till-2"), **waiting(20, outstanding=4))
+    await office.hear(Sender("0043"), **waiting(5, deadLetters=5))
+
+    found = await figures(office)
+
+    assert (found.waiting, found.dead_letters, found.oldest_seconds) == (8, 6, 20)
+
+
+async def test_what_waits_in_a_store_without_a_line_grows_older(office: Office) -> None:
+    await office.take(Sender(), session(1))
+    await office.hear(Sender(), **waiting(10, lastSequence=2))
+
+    office.at += timedelta(days=3)
+
+    assert (await figures(office)).oldest_seconds == 10 + 3 * 86_400
+    assert (await asked(office)).counts[Condition.BEHIND] == 1
+
+
+async def test_what_has_come_since_the_last_heartbeat_does_not(office: Office) -> None:
+    """Closed for the night, just after the last event was delivered."""
+    await office.take(Sender(), session(1))
+    await office.hear(Sender(), **waiting(10, lastSequence=2))
+    await office.take(Sender(), session(2))
+
+    office.at += timedelta(hours=12)
+
+    assert (await figures(office)).oldest_seconds == 10
+    assert (await asked(office)).counts[Condition.BEHIND] == 0
+
+
+async def test_a_clock_that_has_leapt_hides_no_other_store(office: Office) -> None:
+    await office.hear(Sender("a"), **waiting(600))
+    await office.hear(
+        Sender("b"), **WELL, outstanding=1, oldestUndeliveredAt="1970-01-01T00:00:00Z"
+    )
+    await office.hear(Sender("c"), **waiting(-86_400))
+
+    assert (await figures(office)).oldest_seconds == 600
+
+
+async def test_rejections_and_missing_numbers_are_counted(office: Office) -> None:
+    await office.take(
+        Sender(), session(4), erased(5, "session-4"), session(6, type="x"), baseSequence=4
+    )
+    await office.take(Sender("0043"), session(1, type="x"))
+
+    found = await figures(office)
+
+    assert (found.rejected, found.gap_events) == (2, 3 + 1)
+
+
+async def test_a_flood_of_rejections_is_counted_to_a_bound(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_figures, "MOST_COUNTED", 2)
+    await office.take(Sender(), *(session(number, type="x") for number in (1, 2, 3)))
+
+    assert (await figures(office)).rejected == 2

@@ -1,0 +1,46 @@
+"""Sums of hours leave when their days are over, and no others."""
+
+from datetime import timedelta
+
+from sync.receiver.old_hours import purge_hours
+from sync.receiver.tables import Hour, Session
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Sender, moment, session
+
+HOUR = AT.replace(minute=0, second=0)
+
+
+async def test_of_every_store_the_hours_before_a_moment_leave(office: Office) -> None:
+    begins = (HOUR - AT).total_seconds()
+    for sender in (Sender(), Sender(till_id="till-2"), Sender("0043")):
+        events = [
+            session(number, f"{number} of {sender.till_id}", occurredAt=moment(begins + seconds))
+            for number, seconds in enumerate((-7200, -1, 0), 1)
+        ]
+        await office.take(sender, *events)
+
+    await purge_hours(office.database, HOUR)
+
+    assert await office.rows(Hour, "store_id", "till_id", "hour", "sessions") == [
+        ("0042", "till-1", HOUR, 1),
+        ("0042", "till-2", HOUR, 1),
+        ("0043", "till-1", HOUR, 1),
+    ]
+    assert len(await office.all_rows(Session)) == 9
+
+
+async def test_what_comes_after_its_days_begins_its_hour_anew(office: Office) -> None:
+    """After a long time without a line; the next purge takes it."""
+    await office.take(Sender(), session(1, occurredAt=moment(-86_400)))
+    await purge_hours(office.database, HOUR)
+
+    await office.take(Sender(), session(2, occurredAt=moment(-86_400)))
+
+    days_ago = HOUR - timedelta(days=1)
+    assert (days_ago, 1) in await office.rows(Hour, "hour", "sessions")
+
+
+async def test_where_there_is_nothing_nothing_happens(office: Office) -> None:
+    await purge_hours(office.database, HOUR)
+
+    assert await office.all_rows(Hour) == []

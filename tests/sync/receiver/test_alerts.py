@@ -1,0 +1,123 @@
+"""The README's alerts: Prometheus can read them, and a receiver tells what they ask for."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+from promql_parser import Expr, Matcher, MatchOp, VectorSelector, parse, parse_duration, walk
+from pydantic import BaseModel, ConfigDict, Field
+
+from tests.exposition import Samples, samples_of
+from tests.head_office.receiver import Receiver
+from tests.head_office.sender import Sender, session
+from tests.sync.receiver.conftest import StartReceiver
+
+README = Path(__file__).parents[3] / "README.md"
+# Of Prometheus itself: whether it reached what it scrapes.
+NOT_OURS = {"up"}
+MOST_BATCHES = 50
+
+
+class Annotations(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    summary: str
+
+
+class Rule(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    alert: str
+    expr: str
+    for_: str = Field("1m", alias="for")
+    annotations: Annotations
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    rules: list[Rule]
+
+
+class AlertFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    groups: list[Group]
+
+
+def rules() -> list[Rule]:
+    found = re.search(r"<!-- alerts -->\n```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    file = AlertFile.model_validate(yaml.safe_load(found[1]))
+    return [rule for group in file.groups for rule in group.rules]
+
+
+def selectors(expression: str) -> list[VectorSelector]:
+    """Return what of the receiver an expression asks for."""
+    found: list[VectorSelector] = []
+
+    def look(part: Expr) -> None:
+        if isinstance(part, VectorSelector) and part.name not in NOT_OURS:
+            found.append(part)
+
+    walk(parse(expression), look)
+    return found
+
+
+def fits(matcher: Matcher, labels: dict[str, str]) -> bool:
+    value = labels.get(matcher.name, "")
+    if matcher.op == MatchOp.Equal:
+        return value == matcher.value
+    assert matcher.op == MatchOp.Re
+    return re.fullmatch(matcher.value, value) is not None
+
+
+def is_told(selector: VectorSelector, samples: Samples) -> bool:
+    return any(
+        name == selector.name and all(fits(one, dict(labels)) for one in selector.matchers.matchers)
+        for name, labels in samples
+    )
+
+
+async def use(receiver: Receiver, till: Sender) -> None:
+    """Have a batch taken, one put off, one fail, and a heartbeat heard."""
+    statuses = [(await receiver.beat(till)).status]
+    while statuses[-1] != 429:
+        assert len(statuses) < MOST_BATCHES
+        number = len(statuses)
+        statuses.append((await receiver.send(till, session(number), session(number + 1))).status)
+    with closing(sqlite3.connect(receiver.database)) as tool, tool:
+        tool.execute("ALTER TABLE tokens RENAME TO gone")
+    statuses.append((await receiver.beat(till)).status)
+
+    assert {200, 429, 503} <= set(statuses)
+
+
+@pytest.fixture
+async def samples(start_receiver: StartReceiver, till: Sender) -> Samples:
+    """What a receiver tells after some use."""
+    receiver = await start_receiver(intake={"events_per_second": 1})
+    await receiver.enroll(till)
+    before = samples_of((await receiver.get("/metrics")).body)
+    await use(receiver, till)
+    return {**before, **samples_of((await receiver.get("/metrics")).body)}
+
+
+def test_each_kind_of_trouble_has_an_alert_that_prometheus_can_read() -> None:
+    named = [rule.alert for rule in rules()]
+
+    assert len(set(named)) == len(named) == 10
+    for rule in rules():
+        parse(rule.expr)
+        parse_duration(rule.for_)
+
+
+async def test_whatever_an_alert_asks_for_is_told_after_some_use(samples: Samples) -> None:
+    asked = [(rule.alert, one) for rule in rules() for one in selectors(rule.expr)]
+
+    assert [(alert, one.prettify()) for alert, one in asked if not is_told(one, samples)] == []
+    assert len(asked) > len(rules())
+
+
+def test_what_is_of_the_whole_database_is_never_summed() -> None:
+    assert [rule.alert for rule in rules() if re.search(r"sum[^(]*\([^)]*_fleet_", rule.expr)] == []

@@ -1,0 +1,42 @@
+"""A database that does not answer is said to be away, and is not waited for long."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from sync.receiver import fleet_figures
+from sync.receiver.database import DatabaseUnavailableError
+from sync.receiver.fleet_figures import FleetWatch
+from tests.head_office.sender import AT
+
+T = TypeVar("T")
+
+
+class Away:
+    """A database that reads nothing: it raises `error`, or without one never answers."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        if self._error is not None:
+            raise self._error
+        never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, DatabaseUnavailableError("no server"), OperationalError("", {}, Exception("locked"))],
+    ids=["says nothing", "is away", "is locked"],
+)
+async def test_a_database_that_does_not_answer_has_no_figures(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.01)
+
+    assert await FleetWatch(Away(error), lambda: AT, "0.1.0").look() is None
