@@ -15,7 +15,8 @@ from sync.receiver.accept import SequenceGap, Taken
 from sync.receiver.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.audit_report import Audits
-from sync.receiver.bodies import MAX_BODY_BYTES, read_body
+from sync.receiver.bodies import MAX_BODY_BYTES, decode, receive_body
+from sync.receiver.budget import MIB, Budget
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
@@ -34,11 +35,16 @@ from sync.wire import (
 )
 
 _log = logging.getLogger(__name__)
+# Ten times what the most epochs that one may name take.
+_MAX_HEARTBEAT_BYTES = MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the handlers need of the rest of the receiver. `program` is its JSON and ETag."""
+    """What the handlers need of the rest of the receiver. `program` is its JSON and ETag.
+
+    Heartbeats have places of their own: however many batches come, nobody is taken for silent.
+    """
 
     ledger: Ledger
     views: Views
@@ -48,6 +54,8 @@ class Context:
     pages: Pages
     intake: Intake
     places: Places
+    heartbeat_places: Places
+    budget: Budget
     metrics: Metrics
     program: tuple[bytes, str]
     now: Callable[[], datetime]
@@ -63,30 +71,43 @@ class AgentCalls:
         """Take a batch; answer once it is committed."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        self._context.places.check()
-        body = await read_body(request)
-        async with self._context.places.one():
-            batch, events = read_batch(body)
-            check_name(caller, batch.store_id, batch.till_id)
-            self._context.intake.admit(len(events))
-            taken = await self._context.ledger.take(
-                BatchArrival(caller, batch, events, received_at)
-            )
+        taken = await self._taken(request, caller, received_at)
         match taken:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case Taken():
                 self._context.metrics.taken(taken)
-                _log_taken(caller, batch.epoch, taken)
                 return _json(_accepted(taken))
+
+    async def _taken(
+        self, request: web.Request, caller: Caller, received_at: datetime
+    ) -> Taken | SequenceGap:
+        """Take a batch by way of the budget of bytes, and of a place once it has come whole."""
+        context = self._context
+        context.places.check()
+        with context.budget.holding() as held:
+            received = await receive_body(request, held)
+            async with context.places.one():
+                batch, events = read_batch(await decode(received, held))
+                check_name(caller, batch.store_id, batch.till_id)
+                context.intake.admit(len(events))
+                taken = await context.ledger.take(BatchArrival(caller, batch, events, received_at))
+        if isinstance(taken, Taken):
+            _log_taken(caller, batch.epoch, taken)
+        return taken
 
     async def hear_heartbeat(self, request: web.Request) -> web.Response:
         """Keep how an agent is; answer how far its epochs are accounted for."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        arrival = read_heartbeat(await read_body(request), caller, received_at)
-        check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
-        answer = await self._context.ledger.hear(arrival)
+        self._context.heartbeat_places.check()
+        with self._context.budget.holding() as held:
+            received = await receive_body(request, held, _MAX_HEARTBEAT_BYTES)
+            async with self._context.heartbeat_places.one():
+                body = await decode(received, held, _MAX_HEARTBEAT_BYTES)
+                arrival = read_heartbeat(body, caller, received_at)
+                check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
+                answer = await self._context.ledger.hear(arrival)
         self._context.metrics.heard()
         return _json(answer)
 

@@ -19,6 +19,9 @@ FOR_ALL = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+# What a connection takes of a body ahead of being read is about twice this. It is not within the
+# budget: a request has to prove who sends it before.
+_UNREAD_BYTES = 32 * 1024
 Refused = Callable[[str], None]
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -75,7 +78,11 @@ class Runner(web.AppRunner):
     def __init__(self, app: web.Application, refused: Refused, *, shutdown_timeout: float) -> None:
         self._refused = refused
         super().__init__(
-            app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout
+            app,
+            access_log=None,
+            auto_decompress=False,
+            shutdown_timeout=shutdown_timeout,
+            read_bufsize=_UNREAD_BYTES,
         )
 
     async def _make_server(self) -> web.Server:

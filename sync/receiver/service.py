@@ -23,6 +23,7 @@ from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
 from sync.receiver.audit_report import Audits
+from sync.receiver.budget import Budget
 from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.database import Database, DatabaseUnavailableError
 from sync.receiver.enrolment import Enrolment
@@ -156,6 +157,8 @@ def _context(
         pages=Pages(database, readers, now, version),
         intake=intake,
         places=Places(intake),
+        heartbeat_places=Places(Intake(in_flight, 0, time.monotonic)),
+        budget=Budget(intake.too_busy),
         metrics=Metrics(version),
         program=write_program(settings.program),
         now=now,
