@@ -2,6 +2,9 @@
 
 import math
 
+# What a difference of clock readings may be wrong by; it must not make a second more.
+_ROUNDING = 1e-6
+
 
 class Bookings:
     """A queue that nobody stands in: whoever is turned away is told when its place comes up.
@@ -28,7 +31,7 @@ class Bookings:
         soonest = min(max(now, not_before), now + self._longest)
         wait_seconds = self._within_the_longest(max(self._free_at, soonest) - now)
         self._free_at = now + wait_seconds + seconds_each
-        return max(1, math.ceil(wait_seconds))
+        return max(1, math.ceil(wait_seconds - _ROUNDING))
 
     def _within_the_longest(self, wait_seconds: float) -> float:
         if wait_seconds <= self._longest:

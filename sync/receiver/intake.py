@@ -19,6 +19,11 @@ LONGEST_SECONDS = 3_600.0
 _AHEAD_SECONDS = 1.0
 # A line for the places that takes longer than this to be served is not joined.
 _LINE_SECONDS = 1.0
+# While the database is away every store is refused within the same seconds. What can be mended
+# in seconds is tried again after the first of these; and after the last one, to which an agent
+# adds as much again at most, all have been back within two minutes of its return.
+_AWAY_FIRST_SECONDS, _AWAY_LONGEST_SECONDS = 5.0, 45.0
+_AWAY_PER_SECOND = 100
 # Before anything was taken: an agent's usual batch, and its way through a busy disk.
 _EVENTS_AT_FIRST, _SECONDS_AT_FIRST = 100.0, 0.1
 # The part of a mean that the newest one makes up: the last few dozen count.
@@ -44,6 +49,7 @@ class Intake:
         self._now_seconds = now_seconds
         self._paid_until = now_seconds()
         self._bookings = Bookings(LONGEST_SECONDS)
+        self._away_bookings = Bookings(_AWAY_LONGEST_SECONDS)
         self._usual_events = _EVENTS_AT_FIRST
         self._usual_seconds = _SECONDS_AT_FIRST
 
@@ -75,6 +81,12 @@ class Intake:
         """Return the refusal of whoever comes now, with a place booked for it."""
         room_at = self._paid_until - _AHEAD_SECONDS
         return TooBusy(self._bookings.book(self._now_seconds(), self._seconds_each(), room_at))
+
+    def seconds_while_away(self) -> int:
+        """Return when to come again who comes while nothing can be taken at all."""
+        now = self._now_seconds()
+        per_second = min(self._rate or _AWAY_PER_SECOND, _AWAY_PER_SECOND)
+        return self._away_bookings.book(now, 1 / per_second, now + _AWAY_FIRST_SECONDS)
 
     def _seconds_each(self) -> float:
         """Return how long it takes until the next one can be served: the slower rule decides."""

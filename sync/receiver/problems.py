@@ -1,7 +1,7 @@
 """Every error as the three-field JSON body, and what causes it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from sync.receiver.intake import TooBusy
 from sync.wire import ErrorCode
 
 _log = logging.getLogger(__name__)
-RETRY_AFTER_SECONDS = 5
+_AWAY_SECONDS = 5
 
 
 class OwnCode(StrEnum):
@@ -70,8 +70,13 @@ _OF_STATUS: Mapping[int, tuple[str, Code]] = {
 }
 
 
-def problem_of(error: Exception) -> Problem:
-    """Return what a caller is told of `error`."""
+def problem_of(
+    error: Exception, seconds_while_away: Callable[[], int] = lambda: _AWAY_SECONDS
+) -> Problem:
+    """Return what a caller is told of `error`.
+
+    `seconds_while_away` is asked when to come again, where the database is away.
+    """
     match error:
         case Problem():
             return error
@@ -84,7 +89,7 @@ def problem_of(error: Exception) -> Problem:
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "The ledger cannot be used at the moment: come again later",
                 ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(RETRY_AFTER_SECONDS)},
+                {"Retry-After": str(seconds_while_away())},
             )
         case web.HTTPException() if error.status in _OF_STATUS:
             message, code = _OF_STATUS[error.status]

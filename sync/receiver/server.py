@@ -5,6 +5,7 @@ meet, or runs into a fault. Here every answer passes one place.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
@@ -22,18 +23,32 @@ FOR_ALL = {
 # What a connection takes of a body ahead of being read is about twice this. It is not within the
 # budget: a request has to prove who sends it before.
 _UNREAD_BYTES = 32 * 1024
-Refused = Callable[[str], None]
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """`note` is told the code of every error; `seconds_while_away` tells when to come again."""
+
+    note: Callable[[str], None]
+    seconds_while_away: Callable[[], int]
+
+    def answer(self, error: Exception, route: str) -> web.Response:
+        """Return what a caller is answered that met `error`."""
+        problem = problem_of(error, self.seconds_while_away)
+        log_problem(problem, error, route)
+        self.note(problem.code.value)
+        return answer_of(problem)
 
 
 class Connection(RequestHandler):
     """A connection whose errors below HTTP are answered in the same three-field shape."""
 
-    __slots__ = ("_refused",)
+    __slots__ = ("_refusals",)
 
-    def __init__(self, refused: Refused, server: web.Server, **options: object) -> None:
+    def __init__(self, refusals: Refusals, server: web.Server, **options: object) -> None:
         super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
-        self._refused = refused
+        self._refusals = refusals
 
     def handle_error(
         self,
@@ -47,7 +62,7 @@ class Connection(RequestHandler):
             raise ConnectionError("the answer was already begun")
         is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         error = exc if is_ours and isinstance(exc, Exception) else web.HTTPBadRequest()
-        answer = _answer_of(error, "(none)", self._refused)
+        answer = self._refusals.answer(error, "(none)")
         answer.headers.update(FOR_ALL)
         answer.force_close()
         return answer
@@ -56,27 +71,26 @@ class Connection(RequestHandler):
 class Server(web.Server):
     """An aiohttp server of `Connection`s."""
 
-    def __init__(self, plain: web.Server, refused: Refused) -> None:
-        self._refused = refused
+    def __init__(self, plain: web.Server, refusals: Refusals) -> None:
+        self._refusals = refusals
         super().__init__(
-            always_ours(plain.request_handler, refused),
+            always_ours(plain.request_handler, refusals),
             request_factory=plain.request_factory,
             **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
         )
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self._refused, self, loop=self._loop, **self._kwargs)
+        return Connection(self._refusals, self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound.
+    """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound."""
 
-    `refused` is told the code of every error.
-    """
-
-    def __init__(self, app: web.Application, refused: Refused, *, shutdown_timeout: float) -> None:
-        self._refused = refused
+    def __init__(
+        self, app: web.Application, refusals: Refusals, *, shutdown_timeout: float
+    ) -> None:
+        self._refusals = refusals
         super().__init__(
             app,
             access_log=None,
@@ -86,10 +100,10 @@ class Runner(web.AppRunner):
         )
 
     async def _make_server(self) -> web.Server:
-        return Server(await super()._make_server(), self._refused)
+        return Server(await super()._make_server(), self._refusals)
 
 
-def always_ours(route: _Answering, refused: Refused) -> _Answering:
+def always_ours(route: _Answering, refusals: Refusals) -> _Answering:
     """Wrap the application: errors as answers, headers after."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -97,18 +111,11 @@ def always_ours(route: _Answering, refused: Refused) -> _Answering:
             response = await route(request)
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
             named = f"{request.method} {_pattern_of(request)}"
-            response = _answer_of(error, named, refused)
+            response = refusals.answer(error, named)
         response.headers.update(FOR_ALL)
         return response
 
     return answer
-
-
-def _answer_of(error: Exception, route: str, refused: Refused) -> web.Response:
-    problem = problem_of(error)
-    log_problem(problem, error, route)
-    refused(problem.code.value)
-    return answer_of(problem)
 
 
 def _pattern_of(request: web.BaseRequest) -> str:

@@ -33,7 +33,7 @@ from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.places import Places
 from sync.receiver.program import write_program
-from sync.receiver.server import Runner
+from sync.receiver.server import Refusals, Runner
 from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
@@ -169,8 +169,8 @@ async def _serve(
     server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
 ) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
-    refused = context.metrics.refused
-    runner = Runner(build_app(context), refused, shutdown_timeout=ANSWER_SECONDS)
+    refusals = Refusals(context.metrics.refused, context.intake.seconds_while_away)
+    runner = Runner(build_app(context), refusals, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
     door = Door(runner, tls)

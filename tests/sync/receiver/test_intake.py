@@ -207,3 +207,27 @@ def test_who_comes_while_all_is_paid_is_refused_before_its_body_is_read() -> Non
 
     with pytest.raises(TooBusy):
         intake.check()
+
+
+def test_lone_store_tries_again_soon_after_the_database_was_away() -> None:
+    intake = Intake(1, 0, Clock())
+
+    assert intake.seconds_while_away() == 5
+
+
+def test_stores_that_are_refused_in_one_second_do_not_all_come_in_another() -> None:
+    """The database is away, and 3000 stores hear of it at once."""
+    intake = Intake(1, 0, Clock())
+
+    waits = [intake.seconds_while_away() for _ in range(3000)]
+
+    assert max(waits.count(second) for second in range(max(waits) + 1)) <= 100
+
+
+@pytest.mark.parametrize("per_second", [0, 1, 10, 100_000])
+def test_stores_of_a_whole_chain_are_back_soon_after_the_database_is(per_second: int) -> None:
+    intake = Intake(1, per_second, Clock())
+
+    waits = [intake.seconds_while_away() for _ in range(10_000)]
+
+    assert (min(waits), max(waits)) == (5, 45)
