@@ -23,6 +23,7 @@ from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.places import Places
 from sync.receiver.problems import Problem
+from sync.receiver.readiness import Readiness
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.streaming import stream_json
 from sync.receiver.views import Views
@@ -48,6 +49,7 @@ class Context:
 
     ledger: Ledger
     views: Views
+    readiness: Readiness
     audits: Audits
     agents: AgentAccess
     readers: ReaderAccess
@@ -159,8 +161,8 @@ class Reads:
         return _json({"status": "alive"})
 
     async def is_ready(self, _: web.Request) -> web.Response:
-        """Answer 200 when the ledger can be used, else 503."""
-        await self._context.views.check()
+        """Answer 200 when the ledger can be written, else 503 and why not."""
+        await self._context.readiness.check()
         return _json({"status": "ready"})
 
 

@@ -138,11 +138,17 @@ def log_problem(problem: Problem, error: Exception, route: str) -> None:
     if problem.code is OwnCode.INTERNAL_ERROR:
         _log.error("request.failed", extra={"fields": fields}, exc_info=error)
     elif problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log_event(_log, logging.ERROR, "request.refused", reason=_cause(error), **fields)
+        log_event(
+            _log,
+            logging.ERROR,
+            "request.refused",
+            reason=_cause(error.__cause__ or error),
+            **fields,
+        )
     else:
         log_event(_log, logging.INFO, "request.refused", **fields)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     # The database's own words; SQLAlchemy's would show the values of the statement.
     return str(getattr(error, "orig", None) or type(error).__name__)

@@ -33,6 +33,7 @@ from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.places import Places
 from sync.receiver.program import write_program
+from sync.receiver.readiness import Readiness
 from sync.receiver.server import Refusals, Runner
 from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.tokens import AgentName
@@ -108,6 +109,7 @@ async def running_receiver(
         database = await parts.enter_async_context(open_database(settings))
         enrolment = Enrolment(database)
         context = _context(settings, database, enrolment, now or _now)
+        parts.push_async_callback(context.readiness.close)
         host, port = await _serve(settings.server, tls, context, parts)
         yield RunningReceiver(host, port, enrolment, context.views.pulse)
 
@@ -151,6 +153,7 @@ def _context(
     return Context(
         ledger=Ledger(database),
         views=Views(database),
+        readiness=Readiness(database, time.monotonic),
         audits=Audits(database),
         agents=AgentAccess(enrolment),
         readers=readers,
