@@ -86,11 +86,12 @@ async def _run(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunningReceiver:
-    """Where a receiver serves, who it lets in, and whether its database answers."""
+    """Where a receiver serves, who it lets in, what it has in hand, and how its database is."""
 
     host: str
     port: int
     enrolment: Enrolment
+    budget: Budget
     pulse: Callable[[], Awaitable[bool]]
 
 
@@ -111,7 +112,7 @@ async def running_receiver(
         context = _context(settings, database, enrolment, now or _now)
         parts.push_async_callback(context.readiness.close)
         host, port = await _serve(settings.server, tls, context, parts)
-        yield RunningReceiver(host, port, enrolment, context.views.pulse)
+        yield RunningReceiver(host, port, enrolment, context.budget, context.views.pulse)
 
 
 @asynccontextmanager
