@@ -130,19 +130,14 @@ def _gunzipped(body: Body) -> Iterator[bytes]:
         for start in range(0, len(body), _GZIP_PIECE_BYTES):
             if inflater.eof:
                 raise invalid(_NOT_DECODABLE)
-            yield from _inflated(inflater, bytes(body[start : start + _GZIP_PIECE_BYTES]))
+            piece = bytes(body[start : start + _GZIP_PIECE_BYTES])
+            while piece:
+                yield inflater.decompress(piece, _GUNZIPPED_PIECE_BYTES)
+                piece = inflater.unconsumed_tail
     except zlib.error:
         raise invalid(_NOT_DECODABLE) from None
     if not inflater.eof or inflater.unused_data:
         raise invalid(_NOT_DECODABLE)
-
-
-def _inflated(inflater: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
-    inflated = b"x"
-    # Also where nothing is left to put in, more can come out.
-    while piece or len(inflated) == _GUNZIPPED_PIECE_BYTES:
-        yield (inflated := inflater.decompress(piece, _GUNZIPPED_PIECE_BYTES))
-        piece = inflater.unconsumed_tail
 
 
 def _unzstd(body: Body) -> Iterator[bytes]:
