@@ -15,13 +15,11 @@ from sync.receiver.accept import SequenceGap, Taken
 from sync.receiver.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.audit_report import Audits
-from sync.receiver.bodies import MAX_BODY_BYTES, decode, receive_body
-from sync.receiver.budget import MIB, Budget
+from sync.receiver.gate import Gate
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
-from sync.receiver.places import Places
 from sync.receiver.problems import Problem
 from sync.receiver.readiness import Readiness
 from sync.receiver.reading import read_batch, read_heartbeat
@@ -36,8 +34,6 @@ from sync.wire import (
 )
 
 _log = logging.getLogger(__name__)
-# Ten times what the most epochs that one may name take.
-_MAX_HEARTBEAT_BYTES = MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +51,8 @@ class Context:
     readers: ReaderAccess
     pages: Pages
     intake: Intake
-    places: Places
-    heartbeat_places: Places
-    budget: Budget
+    batches: Gate
+    heartbeats: Gate
     metrics: Metrics
     program: tuple[bytes, str]
     now: Callable[[], datetime]
@@ -73,43 +68,29 @@ class AgentCalls:
         """Take a batch; answer once it is committed."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        taken = await self._taken(request, caller, received_at)
+        async with self._context.batches.body_of(request, caller.name) as body:
+            batch, events = read_batch(body)
+            check_name(caller, batch.store_id, batch.till_id)
+            self._context.intake.admit(len(events))
+            taken = await self._context.ledger.take(
+                BatchArrival(caller, batch, events, received_at)
+            )
         match taken:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case Taken():
                 self._context.metrics.taken(taken)
+                _log_taken(caller, batch.epoch, taken)
                 return _json(_accepted(taken))
-
-    async def _taken(
-        self, request: web.Request, caller: Caller, received_at: datetime
-    ) -> Taken | SequenceGap:
-        """Take a batch by way of the budget of bytes, and of a place once it has come whole."""
-        context = self._context
-        context.places.check()
-        with context.budget.holding() as held:
-            received = await receive_body(request, held)
-            async with context.places.one():
-                batch, events = read_batch(await decode(received, held))
-                check_name(caller, batch.store_id, batch.till_id)
-                context.intake.admit(len(events))
-                taken = await context.ledger.take(BatchArrival(caller, batch, events, received_at))
-        if isinstance(taken, Taken):
-            _log_taken(caller, batch.epoch, taken)
-        return taken
 
     async def hear_heartbeat(self, request: web.Request) -> web.Response:
         """Keep how an agent is; answer how far its epochs are accounted for."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        self._context.heartbeat_places.check()
-        with self._context.budget.holding() as held:
-            received = await receive_body(request, held, _MAX_HEARTBEAT_BYTES)
-            async with self._context.heartbeat_places.one():
-                body = await decode(received, held, _MAX_HEARTBEAT_BYTES)
-                arrival = read_heartbeat(body, caller, received_at)
-                check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
-                answer = await self._context.ledger.hear(arrival)
+        async with self._context.heartbeats.body_of(request, caller.name) as body:
+            arrival = read_heartbeat(body, caller, received_at)
+            check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
+            answer = await self._context.ledger.hear(arrival)
         self._context.metrics.heard()
         return _json(answer)
 
@@ -168,7 +149,7 @@ class Reads:
 
 def build_app(context: Context) -> web.Application:
     """Put the API together."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application()
     calls, reads = AgentCalls(context), Reads(context)
     app.router.add_post(BATCHES_PATH, calls.take_batch)
     app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)

@@ -15,6 +15,8 @@ from sync.receiver.problems import OwnCode, Problem, invalid, too_large
 from sync.wire import ErrorCode
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+# Ten times what the most epochs take that a heartbeat may name.
+MAX_HEARTBEAT_BYTES = 1024 * 1024
 # Between two pieces: a slow line is fine, a silent one is not.
 SILENCE_SECONDS = 30.0
 # Nor is a line that drips, and holds with every byte what it has announced. Slow is honest: of

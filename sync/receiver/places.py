@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sync.receiver.intake import Intake
+from sync.receiver.intake import Intake, TooBusy
 
 # Whoever waits is refused after this; less than an agent waits for its answer.
 PATIENCE_SECONDS = 10.0
@@ -22,6 +22,10 @@ class Places:
     def check(self) -> None:
         """Raise `TooBusy` when whoever comes now would wait for too long, or for nothing."""
         self._intake.check(self._waiting)
+
+    def too_busy(self) -> TooBusy:
+        """Return the refusal of whoever comes now, by the intake."""
+        return self._intake.too_busy()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
@@ -43,6 +47,6 @@ class Places:
             async with asyncio.timeout(self._patience_seconds):
                 await self._free.acquire()
         except TimeoutError:
-            raise self._intake.too_busy() from None
+            raise self.too_busy() from None
         finally:
             self._waiting -= 1

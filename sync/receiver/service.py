@@ -23,10 +23,12 @@ from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
 from sync.receiver.audit_report import Audits
+from sync.receiver.bodies import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.budget import Budget
 from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.database import Database, DatabaseUnavailableError
 from sync.receiver.enrolment import Enrolment
+from sync.receiver.gate import Gate
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
@@ -112,7 +114,7 @@ async def running_receiver(
         context = _context(settings, database, enrolment, now or _now)
         parts.push_async_callback(context.readiness.close)
         host, port = await _serve(settings.server, tls, context, parts)
-        yield RunningReceiver(host, port, enrolment, context.budget, context.views.pulse)
+        yield RunningReceiver(host, port, enrolment, context.batches.budget, context.views.pulse)
 
 
 @asynccontextmanager
@@ -151,6 +153,8 @@ def _context(
     )
     in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
     intake = Intake(in_flight, per_second, time.monotonic)
+    heartbeat_intake = Intake(in_flight, 0, time.monotonic)
+    budget = Budget()
     return Context(
         ledger=Ledger(database),
         views=Views(database),
@@ -160,9 +164,8 @@ def _context(
         readers=readers,
         pages=Pages(database, readers, now, version),
         intake=intake,
-        places=Places(intake),
-        heartbeat_places=Places(Intake(in_flight, 0, time.monotonic)),
-        budget=Budget(intake.too_busy),
+        batches=Gate(budget, Places(intake), MAX_BODY_BYTES),
+        heartbeats=Gate(budget, Places(heartbeat_intake), MAX_HEARTBEAT_BYTES),
         metrics=Metrics(version),
         program=write_program(settings.program),
         now=now,

@@ -24,16 +24,18 @@ from sync.receiver.bodies import (
 from sync.receiver.budget import MIB, REQUEST_BYTES, Budget
 from sync.receiver.intake import TooBusy
 from sync.receiver.problems import Problem, answer_of, problem_of
+from sync.receiver.tokens import AgentName
 from tests.agent.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100
 ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT, mtime=0)
+ANYBODY = AgentName("0042", "till-1")
 BIG = b"\0" * (MAX_BODY_BYTES + 1)
 
 
-def budget_of(max_bytes: int) -> Budget:
-    """Return a budget of so many bytes, in which nobody is told to wait for longer than 7 s."""
-    return Budget(lambda: TooBusy(7), max_bytes)
+def busy() -> TooBusy:
+    """Refuse for 7 s."""
+    return TooBusy(7)
 
 
 @dataclass
@@ -41,13 +43,13 @@ class Reading:
     """A server that reads bodies; `outcomes` are the bodies read, and the problems met."""
 
     port: int = 0
-    budget: Budget = field(default_factory=lambda: budget_of(MIB * 256))
+    budget: Budget = field(default_factory=Budget)
     outcomes: "asyncio.Queue[bytearray | Problem]" = field(default_factory=asyncio.Queue)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Read the body, and tell its length."""
         try:
-            with self.budget.holding() as held:
+            with self.budget.holding(ANYBODY, busy) as held:
                 body = await decode(await receive_body(request, held), held)
         except Exception as error:  # noqa: BLE001 - the boundary, as in the receiver itself
             problem = problem_of(error)
@@ -267,7 +269,7 @@ async def test_body_in_pieces_is_held_piece_by_piece(reading: Reading) -> None:
 
 
 async def test_body_beyond_the_budget_is_refused_before_it_comes(reading: Reading) -> None:
-    reading.budget = budget_of(REQUEST_BYTES + 99)
+    reading.budget = Budget(REQUEST_BYTES + 99)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 
     [answer] = await ask("127.0.0.1", reading.port, head, 1)
@@ -276,7 +278,7 @@ async def test_body_beyond_the_budget_is_refused_before_it_comes(reading: Readin
 
 
 async def test_body_that_outgrows_the_budget_is_cut_off_on_its_way(reading: Reading) -> None:
-    reading.budget = budget_of(REQUEST_BYTES + 9)
+    reading.budget = Budget(REQUEST_BYTES + 9)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     [answer] = await ask("127.0.0.1", reading.port, head + b"A\r\n0123456789\r\n", 1)
@@ -286,7 +288,7 @@ async def test_body_that_outgrows_the_budget_is_cut_off_on_its_way(reading: Read
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 async def test_bomb_bursts_within_the_budget(reading: Reading, encoding: str) -> None:
-    reading.budget = budget_of(REQUEST_BYTES + MIB)
+    reading.budget = Budget(REQUEST_BYTES + MIB)
     content = bytes(32 * MIB)
     bomb = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
 
@@ -302,7 +304,7 @@ async def test_decoding_takes_no_second_copy(encoding: str) -> None:
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     tracemalloc.start()
     try:
-        with budget_of(256 * MIB).holding() as held:
+        with Budget(256 * MIB).holding(ANYBODY, busy) as held:
             received = Received(bytearray(encoded), DECODERS[encoding])
             tracemalloc.reset_peak()
             await decode(received, held)

@@ -1,14 +1,14 @@
 """The receiver under more than it can take, on real sockets: who sends well is served."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import asyncpg
 
-from sync.receiver.budget import MAX_BYTES, MIB, REQUEST_BYTES
+from sync.receiver.budget import MAX_BYTES, MIB, MOST_REQUESTS_OF_ONE, REQUEST_BYTES
 from sync.wire import BATCHES_PATH, HEARTBEATS_PATH
 from tests.agent.raw_http import Answer, read_answer
 from tests.head_office.postgresql import PostgresqlServer
@@ -52,22 +52,30 @@ class Line:
 
 @asynccontextmanager
 async def lines(
-    receiver: Receiver, till: Sender, count: int, head: str, path: str = BATCHES_PATH
+    receiver: Receiver, senders: Iterable[Sender], head: str, path: str = BATCHES_PATH
 ) -> AsyncIterator[Sequence[Line]]:
-    """Begin so many requests of an agent, with these headers; cut them off at the end."""
-    token = receiver.tokens[till.store_id, till.till_id]
-    start = f"POST {path} HTTP/1.1\r\nHost: hq\r\nAuthorization: Bearer {token}\r\n{head}\r\n\r\n"
+    """Begin a request of each agent, with these headers; cut them off at the end."""
     opened = []
     try:
-        for _ in range(count):
+        for sender in senders:
+            token = receiver.tokens[sender.store_id, sender.till_id]
             where = receiver.address.host, receiver.address.port
             line = Line(*await asyncio.open_connection(*where))
             opened.append(line)
-            await line.send(start.encode())
+            named = f"Host: hq\r\nAuthorization: Bearer {token}\r\n{head}"
+            await line.send(f"POST {path} HTTP/1.1\r\n{named}\r\n\r\n".encode())
         yield opened
     finally:
         for line in opened:
             line.cut()
+
+
+async def enrolled(receiver: Receiver, count: int) -> list[Sender]:
+    """Return so many agents that the receiver knows."""
+    senders = [Sender("0043", f"till-{number}") for number in range(count)]
+    for sender in senders:
+        await receiver.enroll(sender)
+    return senders
 
 
 async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
@@ -93,7 +101,8 @@ async def test_fifty_senders_that_drip_do_not_keep_a_healthy_one_out(
 ) -> None:
     receiver = await start_receiver(intake={"max_in_flight": 1})
     await receiver.enroll(till)
-    async with lines(receiver, till, 50, "Content-Length: 100000") as dripping:
+    senders = await enrolled(receiver, 50)
+    async with lines(receiver, senders, "Content-Length: 100000") as dripping:
         for line in dripping:
             await line.send(b"{")
         await until_in_hand(receiver, 50 * 100_000, MAX_BYTES)
@@ -106,7 +115,8 @@ async def test_fifty_senders_that_drip_do_not_keep_a_healthy_one_out(
 async def test_senders_that_announce_much_do_not_keep_those_out_who_send_little(
     receiver: Receiver, till: Sender
 ) -> None:
-    async with lines(receiver, till, 50, f"Content-Length: {64 * MIB}"):
+    senders = await enrolled(receiver, 4)
+    async with lines(receiver, senders, f"Content-Length: {64 * MIB}"):
         await until_in_hand(receiver, 2 * 64 * MIB, MAX_BYTES)
 
         answer = await receiver.send(till, session(1))
@@ -120,7 +130,9 @@ async def test_no_more_is_in_hand_than_the_budget_and_the_others_are_told_when_t
     """Each holds what it has announced, and what a request costs: a megabyte."""
     budget, fitting = receiver.address.budget, MAX_BYTES // MIB
     head = f"Content-Length: {MIB - REQUEST_BYTES}"
-    async with lines(receiver, till, fitting + 20, head) as opened:
+    senders = await enrolled(receiver, fitting // MOST_REQUESTS_OF_ONE + 3)
+    requests = islice(cycle(senders), fitting + 20)
+    async with lines(receiver, requests, head) as opened:
         await until_in_hand(receiver, MAX_BYTES, MAX_BYTES)
         answers = await first_answers(opened, 20)
         most = budget.in_hand_bytes
@@ -133,7 +145,7 @@ async def test_no_more_is_in_hand_than_the_budget_and_the_others_are_told_when_t
 
 async def test_body_without_end_is_cut_off(receiver: Receiver, till: Sender) -> None:
     piece = b"100000\r\n" + b" " * MIB + b"\r\n"
-    async with lines(receiver, till, 1, "Transfer-Encoding: chunked") as (line,):
+    async with lines(receiver, [till], "Transfer-Encoding: chunked") as (line,):
         answer = asyncio.ensure_future(line.answer())
         while not answer.done():
             await line.send(piece)
@@ -143,7 +155,7 @@ async def test_body_without_end_is_cut_off(receiver: Receiver, till: Sender) -> 
 
 async def test_heartbeat_far_too_large_for_one_is_refused(receiver: Receiver, till: Sender) -> None:
     head = f"Content-Length: {MIB + 1}"
-    async with lines(receiver, till, 1, head, HEARTBEATS_PATH) as (line,):
+    async with lines(receiver, [till], head, HEARTBEATS_PATH) as (line,):
         assert (await line.answer()).status == 413
 
 
@@ -151,7 +163,7 @@ async def test_sender_that_was_cut_off_sends_again_and_loses_nothing(
     receiver: Receiver, till: Sender
 ) -> None:
     batch = till.batch(*sessions(1, 3))
-    async with lines(receiver, till, 1, f"Content-Length: {len(batch)}") as (line,):
+    async with lines(receiver, [till], f"Content-Length: {len(batch)}") as (line,):
         await line.send(batch[:-1])
         await until_in_hand(receiver, len(batch), MAX_BYTES)
     await until_in_hand(receiver, 0, 0)
