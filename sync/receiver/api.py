@@ -15,13 +15,14 @@ from sync.receiver.accept import SequenceGap, Taken
 from sync.receiver.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.arrivals import BatchArrival, Caller
 from sync.receiver.audit_report import Audits
-from sync.receiver.bodies import MAX_BODY_BYTES, read_body
 from sync.receiver.fleet_figures import FleetFigures
+from sync.receiver.gate import Gate
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
 from sync.receiver.problems import Problem
+from sync.receiver.readiness import Readiness
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.remembered import Remembered
 from sync.receiver.streaming import stream_json
@@ -39,15 +40,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the handlers need of the rest of the receiver. `program` is its JSON and ETag."""
+    """What the handlers need of the rest of the receiver. `program` is its JSON and ETag.
+
+    Heartbeats have places of their own: however many batches come, nobody is taken for silent.
+    """
 
     ledger: Ledger
     views: Views
+    readiness: Readiness
     audits: Audits
     agents: AgentAccess
     readers: ReaderAccess
     pages: Pages
     intake: Intake
+    batches: Gate
+    heartbeats: Gate
     metrics: Metrics
     fleet_figures: Remembered[FleetFigures | None]
     program: tuple[bytes, str]
@@ -64,8 +71,7 @@ class AgentCalls:
         """Take a batch; answer once it is committed."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        with self._context.intake.one_batch():
-            body = await read_body(request)
+        async with self._context.batches.body_of(request, caller.name) as body:
             begun = self._context.metrics.begin()
             batch, events = read_batch(body)
             check_name(caller, batch.store_id, batch.till_id)
@@ -85,9 +91,10 @@ class AgentCalls:
         """Keep how an agent is; answer how far its epochs are accounted for."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        arrival = read_heartbeat(await read_body(request), caller, received_at)
-        check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
-        answer = await self._context.ledger.hear(arrival)
+        async with self._context.heartbeats.body_of(request, caller.name) as body:
+            arrival = read_heartbeat(body, caller, received_at)
+            check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
+            answer = await self._context.ledger.hear(arrival)
         self._context.metrics.heard()
         return _json(answer)
 
@@ -148,14 +155,14 @@ class Reads:
         return _json({"status": "alive"})
 
     async def is_ready(self, _: web.Request) -> web.Response:
-        """Answer 200 when the ledger can be used, else 503."""
-        await self._context.views.check()
+        """Answer 200 when the ledger can be written, else 503 and why not."""
+        await self._context.readiness.check()
         return _json({"status": "ready"})
 
 
 def build_app(context: Context) -> web.Application:
     """Put the API together."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application()
     calls, reads = AgentCalls(context), Reads(context)
     app.router.add_post(BATCHES_PATH, calls.take_batch)
     app.router.add_post(HEARTBEATS_PATH, calls.hear_heartbeat)

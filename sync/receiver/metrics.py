@@ -35,7 +35,7 @@ class Metrics:
         self._batches = self._counter("batches", "Batches taken")
         self._batch_seconds = Histogram(
             "loyalty_hq_batch_seconds",
-            f"{_OF_ONE}Time from a batch's last byte to its answer, of batches taken",
+            f"{_OF_ONE}Time in hand of a batch that was taken, from its place to its answer",
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -47,7 +47,7 @@ class Metrics:
         self._problems = self._counter("problems", "Requests answered with an error", "code")
 
     def begin(self) -> float:
-        """Return when a batch was read, for `taken`."""
+        """Return when a batch got its place, for `taken`."""
         return self._now_seconds()
 
     def taken(self, taken: Taken, events: int, begun: float) -> None:

@@ -1,7 +1,7 @@
 """Every error as the three-field JSON body, and what causes it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import TypeAlias
@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync import wire
 from sync.logs import log_event
 from sync.receiver.accept import MalformedBatch
+from sync.receiver.intake import TooBusy
 from sync.wire import ErrorCode
 
 _log = logging.getLogger(__name__)
-RETRY_AFTER_SECONDS = 5
+_AWAY_SECONDS = 5
 
 
 class OwnCode(StrEnum):
@@ -60,16 +61,6 @@ def too_large(message: str) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE)
 
 
-def too_busy(retry_after_seconds: int) -> Problem:
-    """Return the problem of a request that comes while there is too much to do."""
-    return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "Head office has too much to do: come again later",
-        ErrorCode.UNAVAILABLE,
-        {"Retry-After": str(retry_after_seconds)},
-    )
-
-
 _OF_STATUS: Mapping[int, tuple[str, Code]] = {
     400: ("The request is not valid HTTP", ErrorCode.INVALID_REQUEST),
     404: ("There is nothing at this address", ErrorCode.NOT_FOUND),
@@ -79,19 +70,26 @@ _OF_STATUS: Mapping[int, tuple[str, Code]] = {
 }
 
 
-def problem_of(error: Exception) -> Problem:
-    """Return what a caller is told of `error`."""
+def problem_of(
+    error: Exception, seconds_while_away: Callable[[], int] = lambda: _AWAY_SECONDS
+) -> Problem:
+    """Return what a caller is told of `error`.
+
+    `seconds_while_away` is asked when to come again, where the database is away.
+    """
     match error:
         case Problem():
             return error
         case MalformedBatch():
             return invalid(str(error))
+        case TooBusy():
+            return _too_busy(error.retry_after_seconds)
         case SQLAlchemyError() | OSError():
             return Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "The ledger cannot be used at the moment: come again later",
                 ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(RETRY_AFTER_SECONDS)},
+                {"Retry-After": str(seconds_while_away())},
             )
         case web.HTTPException() if error.status in _OF_STATUS:
             message, code = _OF_STATUS[error.status]
@@ -105,6 +103,15 @@ def problem_of(error: Exception) -> Problem:
                 "The receiver met a fault of its own; nothing was taken",
                 OwnCode.INTERNAL_ERROR,
             )
+
+
+def _too_busy(retry_after_seconds: int) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Head office has too much to do: come again later",
+        ErrorCode.UNAVAILABLE,
+        {"Retry-After": str(retry_after_seconds)},
+    )
 
 
 def answer_of(problem: Problem) -> web.Response:
@@ -131,11 +138,17 @@ def log_problem(problem: Problem, error: Exception, route: str) -> None:
     if problem.code is OwnCode.INTERNAL_ERROR:
         _log.error("request.failed", extra={"fields": fields}, exc_info=error)
     elif problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log_event(_log, logging.ERROR, "request.refused", reason=_cause(error), **fields)
+        log_event(
+            _log,
+            logging.ERROR,
+            "request.refused",
+            reason=_cause(error.__cause__ or error),
+            **fields,
+        )
     else:
         log_event(_log, logging.INFO, "request.refused", **fields)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     # The database's own words; SQLAlchemy's would show the values of the statement.
     return str(getattr(error, "orig", None) or type(error).__name__)

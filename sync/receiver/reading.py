@@ -45,7 +45,7 @@ _loose_event = msgspec.json.Decoder(_LooseEvent)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 
 
-def read_batch(body: bytes) -> tuple[Batch, list[Event]]:
+def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
     """Return the batch in `body`, and what its events say.
 
     An event that does not fit is one that is `Unfit`; raises a `Problem` where the batch
@@ -60,7 +60,9 @@ def read_batch(body: bytes) -> tuple[Batch, list[Event]]:
     return batch, events
 
 
-def read_heartbeat(body: bytes, caller: Caller, received_at: datetime) -> HeartbeatArrival:
+def read_heartbeat(
+    body: bytes | bytearray, caller: Caller, received_at: datetime
+) -> HeartbeatArrival:
     """Return the heartbeat in `body`; raises a `Problem` where it cannot be understood."""
     try:
         heartbeat = _heartbeat.decode(body)
@@ -95,7 +97,7 @@ def read_heartbeat(body: bytes, caller: Caller, received_at: datetime) -> Heartb
     )
 
 
-def _read_loosely(body: bytes) -> tuple[Batch, list[Event]]:
+def _read_loosely(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
     try:
         loose = _loose_batch.decode(body)
         read = [_read_one(raw) for raw in loose.events]

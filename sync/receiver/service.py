@@ -23,18 +23,23 @@ from sync.logs import log_event
 from sync.receiver.access import AgentAccess, ReaderAccess
 from sync.receiver.api import Context, build_app
 from sync.receiver.audit_report import Audits
+from sync.receiver.bodies import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
+from sync.receiver.budget import Budget
 from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.database import Database, DatabaseUnavailableError
 from sync.receiver.enrolment import Enrolment
 from sync.receiver.fleet_figures import FleetWatch
+from sync.receiver.gate import Gate
 from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
+from sync.receiver.places import Places
 from sync.receiver.program import write_program
+from sync.receiver.readiness import Readiness
 from sync.receiver.remembered import Remembered
 from sync.receiver.retention import kept_for
-from sync.receiver.server import Runner
+from sync.receiver.server import Outcomes, Runner
 from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
@@ -88,11 +93,12 @@ async def _run(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunningReceiver:
-    """Where a receiver serves, who it lets in, and whether its database answers."""
+    """Where a receiver serves, who it lets in, what it has in hand, and how its database is."""
 
     host: str
     port: int
     enrolment: Enrolment
+    budget: Budget
     pulse: Callable[[], Awaitable[bool]]
 
 
@@ -111,10 +117,11 @@ async def running_receiver(
         database = await parts.enter_async_context(open_database(settings))
         enrolment = Enrolment(database)
         context = _context(settings, database, enrolment, now or _now)
+        parts.push_async_callback(context.readiness.close)
         purging = kept_for(settings.retention.days, database, now or _now)
         await parts.enter_async_context(purging)
         host, port = await _serve(settings.server, tls, context, parts)
-        yield RunningReceiver(host, port, enrolment, context.views.pulse)
+        yield RunningReceiver(host, port, enrolment, context.batches.budget, context.views.pulse)
 
 
 @asynccontextmanager
@@ -143,7 +150,7 @@ def _database(settings: Settings) -> Database:
 def _context(
     settings: Settings, database: Database, enrolment: Enrolment, now: Callable[[], datetime]
 ) -> Context:
-    access, intake = settings.access, settings.intake
+    access = settings.access
     token_file = access.admin_token_file
     version = installed_version()
     readers = ReaderAccess(
@@ -151,14 +158,21 @@ def _context(
         access.trusted_proxy_header,
         now,
     )
+    in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
+    intake = Intake(in_flight, per_second, time.monotonic)
+    heartbeat_intake = Intake(in_flight, 0, time.monotonic)
+    budget = Budget()
     return Context(
         ledger=Ledger(database),
         views=Views(database),
+        readiness=Readiness(database, time.monotonic),
         audits=Audits(database),
         agents=AgentAccess(enrolment),
         readers=readers,
         pages=Pages(database, readers, now, version),
-        intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
+        intake=intake,
+        batches=Gate(budget, Places(intake), MAX_BODY_BYTES),
+        heartbeats=Gate(budget, Places(heartbeat_intake), MAX_HEARTBEAT_BYTES),
         metrics=Metrics(version, time.monotonic),
         fleet_figures=Remembered(
             FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
@@ -172,7 +186,8 @@ async def _serve(
     server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
 ) -> tuple[str, int]:
     """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
-    runner = Runner(build_app(context), context.metrics, shutdown_timeout=ANSWER_SECONDS)
+    outcomes = Outcomes(context.metrics, context.intake.seconds_while_away)
+    runner = Runner(build_app(context), outcomes, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
     door = Door(runner, tls)

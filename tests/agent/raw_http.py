@@ -37,13 +37,14 @@ async def ask(host: str, port: int, request: bytes, answers: int) -> list[Answer
     try:
         writer.write(request)
         with_body = not request.startswith(b"HEAD ")
-        return [await _read_answer(reader, with_body=with_body) for _ in range(answers)]
+        return [await read_answer(reader, with_body=with_body) for _ in range(answers)]
     finally:
         writer.close()
         await writer.wait_closed()
 
 
-async def _read_answer(reader: asyncio.StreamReader, *, with_body: bool) -> Answer:
+async def read_answer(reader: asyncio.StreamReader, *, with_body: bool) -> Answer:
+    """Read the next answer on a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.rstrip("\r\n").split("\r\n")
     pairs = [line.split(":", 1) for line in lines]

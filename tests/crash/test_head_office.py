@@ -1,5 +1,6 @@
 """Head office killed, stopped, doubled, out of space: what it acknowledged is there, once."""
 
+import asyncio
 import os
 import random
 import sqlite3
@@ -11,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.crash.child import WAIT_SECONDS, get
 from tests.crash.small_disk import small_disk
 from tests.head_office.load import Feeder, feeders_at, findings, kept_in, rush
 from tests.head_office.process import HQ, configured, head_office_on, hq
@@ -155,3 +157,19 @@ async def test_a_full_disk_is_answered_503_and_served_again_once_there_is_room(
     assert feeder.put_off == ["5"]
     assert feeder.acknowledged > before
     assert findings([feeder], kept_in(tmp_path / "copy" / "hq.db")) == []
+
+
+async def test_on_a_full_disk_it_is_not_ready_until_there_is_room(tmp_path: Path) -> None:
+    async with small_disk(tmp_path / "state", "6m") as disk:
+        program = disk.running(HQ)
+        configured(disk.inside)
+        async with head_office_on(disk.inside, program) as office:
+            port = await office.port()
+            disk.fill()
+            full = await get(port, "/readyz")
+            disk.free()
+            async with asyncio.timeout(WAIT_SECONDS):
+                while (await get(port, "/readyz")).status != 200:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+
+    assert (full.status, b"the disk is full" in full.body) == (503, True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,14 +11,31 @@ import pytest
 import zstandard
 from aiohttp import ClientSession, web
 
+from agent.config.delivery import SyncSettings
 from sync.receiver import bodies
-from sync.receiver.bodies import MAX_BODY_BYTES, read_body
+from sync.receiver.bodies import (
+    DECODERS,
+    MAX_BODY_BYTES,
+    Received,
+    decode,
+    receive_body,
+    seconds_allowed,
+)
+from sync.receiver.budget import MIB, REQUEST_BYTES, Budget
+from sync.receiver.intake import TooBusy
 from sync.receiver.problems import Problem, answer_of, problem_of
+from sync.receiver.tokens import AgentName
 from tests.agent.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100
 ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT, mtime=0)
+ANYBODY = AgentName("0042", "till-1")
 BIG = b"\0" * (MAX_BODY_BYTES + 1)
+
+
+def busy() -> TooBusy:
+    """Refuse for 7 s."""
+    return TooBusy(7)
 
 
 @dataclass
@@ -25,12 +43,14 @@ class Reading:
     """A server that reads bodies; `outcomes` are the bodies read, and the problems met."""
 
     port: int = 0
-    outcomes: "asyncio.Queue[bytes | Problem]" = field(default_factory=asyncio.Queue)
+    budget: Budget = field(default_factory=Budget)
+    outcomes: "asyncio.Queue[bytearray | Problem]" = field(default_factory=asyncio.Queue)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Read the body, and tell its length."""
         try:
-            body = await read_body(request)
+            with self.budget.holding(ANYBODY, busy) as held:
+                body = await decode(await receive_body(request, held), held)
         except Exception as error:  # noqa: BLE001 - the boundary, as in the receiver itself
             problem = problem_of(error)
             self.outcomes.put_nowait(problem)
@@ -45,12 +65,12 @@ class Reading:
         async with ClientSession() as client, client.post(url, data=body, headers=headers) as got:
             return got.status, await got.text()
 
-    async def read(self, body: bytes, encoding: str | None = None) -> bytes:
+    async def read(self, body: bytes, encoding: str | None = None) -> bytearray:
         """Send a body; return it as it was read."""
         status, text = await self.post(body, encoding)
         assert status == 200, text
         outcome = self.outcomes.get_nowait()
-        assert isinstance(outcome, bytes)
+        assert isinstance(outcome, bytearray)
         return outcome
 
 
@@ -208,3 +228,128 @@ async def test_line_lost_in_a_body_is_the_callers_trouble_and_not_the_ledgers(
     outcome = await asyncio.wait_for(reading.outcomes.get(), 30)
     assert isinstance(outcome, Problem)
     assert outcome.status == 400
+
+
+async def start_sending(reading: Reading, head: str, body: bytes = b"") -> asyncio.StreamWriter:
+    """Send the head of a request and a part of its body; what was sent is on its way."""
+    _, writer = await asyncio.open_connection("127.0.0.1", reading.port)
+    writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
+    await writer.drain()
+    return writer
+
+
+async def until_in_hand(reading: Reading, wanted: int) -> None:
+    """Look again until so many bytes are in hand."""
+    async with asyncio.timeout(20):
+        while reading.budget.in_hand_bytes != wanted:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
+
+async def test_announced_body_is_held_before_it_comes(reading: Reading) -> None:
+    writer = await start_sending(reading, "Content-Length: 1000", b"abc")
+
+    await until_in_hand(reading, REQUEST_BYTES + 1000)
+
+    writer.close()
+    await until_in_hand(reading, 0)
+
+
+async def test_body_in_pieces_is_held_piece_by_piece(reading: Reading) -> None:
+    chunked = "Transfer-Encoding: chunked"
+    writer = await start_sending(reading, chunked, b"5\r\nabcde\r\n")
+
+    await until_in_hand(reading, REQUEST_BYTES + 5)
+
+    writer.write(b"3\r\nfgh\r\n")
+    await until_in_hand(reading, REQUEST_BYTES + 8)
+    writer.write(b"0\r\n\r\n")
+    await until_in_hand(reading, 0)
+    assert reading.outcomes.get_nowait() == bytearray(b"abcdefgh")
+    writer.close()
+
+
+async def test_body_beyond_the_budget_is_refused_before_it_comes(reading: Reading) -> None:
+    reading.budget = Budget(REQUEST_BYTES + 99)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+
+    [answer] = await ask("127.0.0.1", reading.port, head, 1)
+
+    assert (answer.status, answer.header("Retry-After")) == (429, "7")
+
+
+async def test_body_that_outgrows_the_budget_is_cut_off_on_its_way(reading: Reading) -> None:
+    reading.budget = Budget(REQUEST_BYTES + 9)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    [answer] = await ask("127.0.0.1", reading.port, head + b"A\r\n0123456789\r\n", 1)
+
+    assert (answer.status, reading.budget.in_hand_bytes) == (429, 0)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+async def test_bomb_bursts_within_the_budget(reading: Reading, encoding: str) -> None:
+    reading.budget = Budget(REQUEST_BYTES + MIB)
+    content = bytes(32 * MIB)
+    bomb = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
+
+    status, _ = await reading.post(bomb, encoding)
+
+    assert (status, reading.budget.in_hand_bytes) == (429, 0)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+async def test_decoding_takes_no_second_copy(encoding: str) -> None:
+    """Beside the body, an eighth that a growing one is ahead by, and a piece."""
+    content = bytes(32 * MIB)
+    encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
+    tracemalloc.start()
+    try:
+        with Budget(256 * MIB).holding(ANYBODY, busy) as held:
+            received = Received(bytearray(encoded), DECODERS[encoding])
+            tracemalloc.reset_peak()
+            await decode(received, held)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 44 * MIB
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 2 * MIB, 3 * MIB - 1])
+async def test_gzip_whose_pieces_end_anywhere_is_read_whole(reading: Reading, size: int) -> None:
+    content = bytes(size)
+
+    assert await reading.read(gzip.compress(content, 1), "gzip") == content
+
+
+async def test_line_that_drips_is_cut_off(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "START_SECONDS", 0.05)
+    monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_SECOND", 1e9)
+    writer = await start_sending(reading, "Content-Length: 1000000")
+
+    async with asyncio.timeout(20):
+        while reading.outcomes.empty():
+            writer.write(b"x")
+            await asyncio.sleep(0.001)
+
+    outcome = reading.outcomes.get_nowait()
+    assert isinstance(outcome, Problem)
+    assert outcome.status == 408
+    writer.close()
+
+
+def test_slow_but_honest_line_is_let_through() -> None:
+    """64 kbit/s, of which others take three quarters, and a batch of 1 MiB: 524 seconds."""
+    per_second = 64_000 / 8 / 4
+
+    assert all(
+        received / per_second < seconds_allowed(received) for received in range(0, MIB + 1, 1000)
+    )
+
+
+def test_nobody_is_waited_for_longer_than_an_agent_waits() -> None:
+    longest = SyncSettings.model_validate({"timeout_seconds": 600}).timeout_seconds
+
+    assert seconds_allowed(MAX_BODY_BYTES) == longest

@@ -59,9 +59,11 @@ def test_whatever_is_unique_is_so_within_a_store(table: Table) -> None:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_nothing_is_numbered_by_the_database_or_tied_to_another_table(table: Table) -> None:
-    given = [column.name for column in table.columns if column.default or column.server_default]
+    given = {c.name for c in table.columns if c.default or c.server_default}
+    of_old_rows = {"purged_through"}  # what a migration gave the rows that were there: always 0
 
-    assert (given, table.foreign_keys) == ([], set())
+    assert given <= of_old_rows
+    assert table.foreign_keys == set()
 
 
 async def test_all_that_the_server_holds_unique_begins_with_the_store(url: str) -> None:

@@ -54,7 +54,7 @@ async def test_whatever_an_agent_asks_concerns_its_store_alone(
 # Also within a WITH, and the locks that a read can take.
 CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|FOR SHARE)\b")
 READ_OF_ALL_STORES = {
-    "/readyz": "whether the database answers: one row of any store",
+    "/readyz": "whether the database can be read: one row of any store",
     "/": "the fleet page",
     "/history": "the plots' page",
     "/metrics": "the fleet in a few figures",

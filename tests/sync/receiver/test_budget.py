@@ -1,0 +1,98 @@
+"""The bytes in hand: never more than the budget, and all given back at the end."""
+
+from contextlib import ExitStack, suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.receiver.bodies import MAX_BODY_BYTES
+from sync.receiver.budget import (
+    MIB,
+    MOST_REQUESTS_OF_ONE,
+    REQUEST_BYTES,
+    Budget,
+    NoRoom,
+)
+from sync.receiver.intake import TooBusy
+from sync.receiver.tokens import AgentName
+
+ONE, OTHER = AgentName("0042", "till-1"), AgentName("0043", "till-1")
+SIZES = st.integers(0, 5 * MIB)
+
+
+def busy() -> TooBusy:
+    """Refuse for 7 s."""
+    return TooBusy(7)
+
+
+@given(requests=st.lists(st.lists(SIZES, max_size=4), max_size=12), max_bytes=SIZES)
+def test_never_more_is_in_hand_than_the_budget_and_in_the_end_nothing(
+    requests: list[list[int]], max_bytes: int
+) -> None:
+    budget = Budget(max_bytes)
+
+    with ExitStack() as in_hand:
+        for number, pieces in enumerate(requests):
+            with suppress(TooBusy):
+                held = in_hand.enter_context(
+                    budget.holding(AgentName("0042", str(number % 3)), busy)
+                )
+                for piece in pieces:
+                    with suppress(NoRoom):
+                        held.add(piece)
+            assert budget.in_hand_bytes <= max_bytes
+
+    assert budget.in_hand_bytes == 0
+
+
+@given(first=st.integers(0, MIB), more=SIZES)
+def test_who_finds_no_room_for_more_holds_what_it_held(first: int, more: int) -> None:
+    budget = Budget(REQUEST_BYTES + first)
+
+    with budget.holding(ONE, busy) as held:
+        held.add(first)
+        with suppress(NoRoom):
+            held.add(more + 1)
+        assert budget.in_hand_bytes == held.bytes == REQUEST_BYTES + first
+
+
+def test_who_finds_no_room_is_told_when_to_come_again() -> None:
+    with pytest.raises(TooBusy) as refused, Budget(REQUEST_BYTES - 1).holding(ONE, busy):
+        pass
+
+    assert refused.value.retry_after_seconds == 7
+
+
+def test_large_bodies_leave_room_for_those_of_a_usual_size() -> None:
+    budget = Budget(16 * MIB)
+
+    with ExitStack() as in_hand:
+        for number in range(10):
+            large = in_hand.enter_context(budget.holding(AgentName("0042", str(number)), busy))
+            with suppress(NoRoom):
+                large.add(3 * MIB)
+        usual = in_hand.enter_context(budget.holding(OTHER, busy))
+        usual.add(2 * MIB - REQUEST_BYTES)
+
+        assert usual.bytes == 2 * MIB
+
+
+def test_largest_body_finds_room_as_it_came_and_decoded_when_it_is_alone() -> None:
+    with Budget().holding(ONE, busy) as held:
+        held.add(MAX_BODY_BYTES)
+        held.add(MAX_BODY_BYTES)
+
+
+def test_one_sender_cannot_take_the_room_of_all() -> None:
+    budget = Budget(100 * MIB)
+
+    with ExitStack() as in_hand:
+        for _ in range(MOST_REQUESTS_OF_ONE):
+            in_hand.enter_context(budget.holding(ONE, busy))
+        with pytest.raises(TooBusy):
+            in_hand.enter_context(budget.holding(ONE, busy))
+        in_hand.enter_context(budget.holding(OTHER, busy))
+
+    with budget.holding(ONE, busy):
+        pass

@@ -1,0 +1,188 @@
+"""Ready is who can write: a full disk, a lock, a server that only reads are told with a reason."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from sync.receiver.problems import Problem
+from sync.receiver.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
+from tests.agent.raw_http import Answer
+from tests.head_office.postgresql import PostgresqlServer
+from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+
+T = TypeVar("T")
+_END_THE_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+class FakeDatabase:
+    """A database that counts what is written, and fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self.trouble: Exception | None = None
+        self.may_write = asyncio.Event()
+        self.may_write.set()
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def scrub(self) -> None:
+        """Do nothing."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Read nothing; what `work` would return is not wanted."""
+        return None  # type: ignore[return-value] # as above
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Write nothing, once it may."""
+        self.writes += 1
+        await self.may_write.wait()
+        if self.trouble is not None:
+            raise self.trouble
+        return None  # type: ignore[return-value] # as in `read`
+
+
+class Clock:
+    """A clock that stands still until the test moves it."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def sqlite_error(name: str) -> OperationalError:
+    """Return the error of this name as SQLAlchemy raises it."""
+    cause = sqlite3.OperationalError(name)
+    cause.sqlite_errorcode = getattr(sqlite3, name)
+    return OperationalError("INSERT", {}, cause)
+
+
+def reason_in(answer: Answer) -> tuple[int, object]:
+    """Return the status, and what the caller is told."""
+    return answer.status, answer.members().get("errorMessage")
+
+
+async def test_however_often_it_is_asked_it_writes_but_rarely() -> None:
+    database, clock = FakeDatabase(), Clock()
+    readiness = Readiness(database, clock)
+
+    for _ in range(100):
+        await readiness.check()
+        clock.seconds += GOOD_FOR_SECONDS / 50
+
+    assert database.writes == 2
+
+
+async def test_many_who_ask_at_once_have_it_written_once() -> None:
+    database = FakeDatabase()
+    readiness = Readiness(database, Clock())
+
+    await asyncio.gather(*(readiness.check() for _ in range(100)))
+
+    assert database.writes == 1
+
+
+async def test_trouble_that_is_over_is_soon_noticed() -> None:
+    database, clock = FakeDatabase(), Clock()
+    readiness = Readiness(database, clock)
+    database.trouble = OSError("away")
+    with pytest.raises(Problem):
+        await readiness.check()
+    database.trouble = None
+
+    clock.seconds += BAD_FOR_SECONDS
+
+    await readiness.check()
+
+
+async def test_write_that_waits_behind_others_makes_nobody_unready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sync.receiver.readiness._PATIENCE_SECONDS", 0.01)
+    database = FakeDatabase()
+    readiness = Readiness(database, Clock())
+    database.may_write.clear()
+
+    await readiness.check()
+
+    database.may_write.set()
+    await readiness.close()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (sqlite_error("SQLITE_FULL"), "the disk is full"),
+        (sqlite_error("SQLITE_READONLY_DBMOVED"), "the database is read-only"),
+        (OSError(28, "x"), "the disk is full"),
+        (TimeoutError(110, "x"), "others hold the database locked"),
+        (sqlite_error("SQLITE_CORRUPT"), "the database reports an error, which stands in the log"),
+        (OSError("x"), "the database reports an error, which stands in the log"),
+        (OSError(13, "x"), "the database reports an error, which stands in the log"),
+    ],
+)
+async def test_trouble_is_told_in_our_own_words(trouble: Exception, reason: str) -> None:
+    database = FakeDatabase()
+    database.trouble = trouble
+
+    with pytest.raises(Problem) as problem:
+        await Readiness(database, Clock()).check()
+
+    assert problem.value.message == f"The ledger cannot be written: {reason}"
+
+
+async def test_receiver_whose_database_somebody_locks_is_not_ready(receiver: Receiver) -> None:
+    with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
+        tool.execute("BEGIN IMMEDIATE")
+
+        answer = await receiver.get("/readyz")
+
+    wanted = "The ledger cannot be written: others hold the database locked"
+    assert reason_in(answer) == (503, wanted)
+    assert answer.header("Retry-After") is not None
+
+
+async def test_what_it_writes_to_see_whether_it_can_is_gone_again(receiver: Receiver) -> None:
+    assert (await receiver.get("/readyz")).status == 200
+
+    assert receiver.rows("SELECT * FROM boots") == []
+
+
+async def test_server_that_has_become_read_only_is_not_ready(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    """As servers in the cloud become when their disk is nearly full."""
+    url = await postgresql_server.new_database()
+    tool = await asyncpg.connect(url.replace("+asyncpg", ""))
+    async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
+        name = await tool.fetchval("SELECT current_database()")
+        await tool.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        await tool.execute(_END_THE_OTHERS)
+
+        answer = await receiver.get("/readyz")
+
+    await tool.close()
+    assert reason_in(answer) == (503, "The ledger cannot be written: the database is read-only")
+
+
+async def test_receiver_on_postgresql_is_ready(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    url = await postgresql_server.new_database()
+    async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
+        assert (await receiver.get("/readyz")).status == 200

@@ -1,0 +1,202 @@
+"""The receiver under more than it can take, on real sockets: who sends well is served."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+import asyncpg
+
+from sync.receiver.budget import MAX_BYTES, MIB, MOST_REQUESTS_OF_ONE, REQUEST_BYTES
+from sync.wire import BATCHES_PATH, HEARTBEATS_PATH
+from tests.agent.raw_http import Answer, read_answer
+from tests.head_office.postgresql import PostgresqlServer
+from tests.head_office.receiver import (
+    PATIENCE_SECONDS,
+    Receiver,
+    receiver_under_test,
+    settings_in,
+)
+from tests.head_office.sender import Sender, session, sessions
+from tests.sync.receiver.conftest import StartReceiver
+
+SENT = "SELECT sequence FROM sessions ORDER BY sequence"
+_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+class Line:
+    """A connection on which a request goes out as slowly as the test likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, some: bytes) -> None:
+        """Send more."""
+        self._writer.write(some)
+        await self._writer.drain()
+
+    async def answer(self) -> Answer:
+        """Wait for the answer."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await read_answer(self._reader, with_body=True)
+
+    def cut(self) -> None:
+        """Cut the line."""
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def lines(
+    receiver: Receiver, senders: Iterable[Sender], head: str, path: str = BATCHES_PATH
+) -> AsyncIterator[Sequence[Line]]:
+    """Begin a request of each agent, with these headers; cut them off at the end."""
+    opened = []
+    try:
+        for sender in senders:
+            token = receiver.tokens[sender.store_id, sender.till_id]
+            where = receiver.address.host, receiver.address.port
+            line = Line(*await asyncio.open_connection(*where))
+            opened.append(line)
+            named = f"Host: hq\r\nAuthorization: Bearer {token}\r\n{head}"
+            await line.send(f"POST {path} HTTP/1.1\r\n{named}\r\n\r\n".encode())
+        yield opened
+    finally:
+        for line in opened:
+            line.cut()
+
+
+async def enrolled(receiver: Receiver, count: int) -> list[Sender]:
+    """Return so many agents that the receiver knows."""
+    senders = [Sender("0043", f"till-{number}") for number in range(count)]
+    for sender in senders:
+        await receiver.enroll(sender)
+    return senders
+
+
+async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
+    """Return the first answers to any of these."""
+    waiting = [asyncio.ensure_future(line.answer()) for line in opened]
+    try:
+        return [await answer for answer in islice(asyncio.as_completed(waiting), count)]
+    finally:
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+
+
+async def until_in_hand(receiver: Receiver, least: int, most: int) -> None:
+    """Look again until about so many bytes are in hand."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not least <= receiver.address.budget.in_hand_bytes <= most:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
+
+async def test_fifty_senders_that_drip_do_not_keep_a_healthy_one_out(
+    start_receiver: StartReceiver, till: Sender
+) -> None:
+    receiver = await start_receiver(intake={"max_in_flight": 1})
+    await receiver.enroll(till)
+    senders = await enrolled(receiver, 50)
+    async with lines(receiver, senders, "Content-Length: 100000") as dripping:
+        for line in dripping:
+            await line.send(b"{")
+        await until_in_hand(receiver, 50 * 100_000, MAX_BYTES)
+
+        answers = [await receiver.send(till, session(1)), await receiver.beat(till)]
+
+    assert [answer.status for answer in answers] == [200, 200]
+
+
+async def test_senders_that_announce_much_do_not_keep_those_out_who_send_little(
+    receiver: Receiver, till: Sender
+) -> None:
+    senders = await enrolled(receiver, 4)
+    async with lines(receiver, senders, f"Content-Length: {64 * MIB}"):
+        await until_in_hand(receiver, 2 * 64 * MIB, MAX_BYTES)
+
+        answer = await receiver.send(till, session(1))
+
+    assert answer.status == 200
+
+
+async def test_no_more_is_in_hand_than_the_budget_and_the_others_are_told_when_to_come(
+    receiver: Receiver, till: Sender
+) -> None:
+    """Each holds what it has announced, and what a request costs: a megabyte."""
+    budget, fitting = receiver.address.budget, MAX_BYTES // MIB
+    head = f"Content-Length: {MIB - REQUEST_BYTES}"
+    senders = await enrolled(receiver, fitting // MOST_REQUESTS_OF_ONE + 3)
+    requests = islice(cycle(senders), fitting + 20)
+    async with lines(receiver, requests, head) as opened:
+        await until_in_hand(receiver, MAX_BYTES, MAX_BYTES)
+        answers = await first_answers(opened, 20)
+        most = budget.in_hand_bytes
+
+    await until_in_hand(receiver, 0, 0)
+    assert most == MAX_BYTES
+    assert {answer.status for answer in answers} == {429}
+    assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
+
+
+async def test_body_without_end_is_cut_off(receiver: Receiver, till: Sender) -> None:
+    piece = b"100000\r\n" + b" " * MIB + b"\r\n"
+    async with lines(receiver, [till], "Transfer-Encoding: chunked") as (line,):
+        answer = asyncio.ensure_future(line.answer())
+        while not answer.done():
+            await line.send(piece)
+
+        assert answer.result().status == 413
+
+
+async def test_heartbeat_far_too_large_for_one_is_refused(receiver: Receiver, till: Sender) -> None:
+    head = f"Content-Length: {MIB + 1}"
+    async with lines(receiver, [till], head, HEARTBEATS_PATH) as (line,):
+        assert (await line.answer()).status == 413
+
+
+async def test_sender_that_was_cut_off_sends_again_and_loses_nothing(
+    receiver: Receiver, till: Sender
+) -> None:
+    batch = till.batch(*sessions(1, 3))
+    async with lines(receiver, [till], f"Content-Length: {len(batch)}") as (line,):
+        await line.send(batch[:-1])
+        await until_in_hand(receiver, len(batch), MAX_BYTES)
+    await until_in_hand(receiver, 0, 0)
+    before = receiver.rows(SENT)
+
+    answer = await receiver.send(till, *sessions(1, 3))
+
+    assert answer.members()["acceptedThrough"] == 3
+    assert (before, receiver.rows(SENT)) == ([], [(1,), (2,), (3,)])
+
+
+async def test_heartbeats_go_on_while_batches_take_all_places(
+    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+) -> None:
+    """The database holds one store's batch up; nobody else is taken for silent meanwhile."""
+    url = await postgresql_server.new_database()
+    settings = settings_in(tmp_path, database={"url": url}, intake={"max_in_flight": 1})
+    tool = await asyncpg.connect(url.replace("+asyncpg", ""))
+    async with receiver_under_test(settings) as receiver:
+        other = Sender("0043")
+        await receiver.enroll(till)
+        await receiver.enroll(other)
+        await receiver.send(till, session(1))
+        async with tool.transaction():
+            await tool.execute("SELECT * FROM agents FOR UPDATE")
+            batch = asyncio.ensure_future(receiver.send(till, session(2)))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not await tool.fetchval(_WAITING):  # noqa: ASYNC110 - its server tells nobody
+                    await asyncio.sleep(0.01)
+
+            heard = await receiver.beat(other)
+
+        held_up = await batch
+    await tool.close()
+
+    assert (heard.status, held_up.status) == (200, 200)
