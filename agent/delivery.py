@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import math
 import random
@@ -26,7 +25,7 @@ from sync.pace import Pacer
 from sync.push import Transport
 from sync.quiet_hours import quiet_hours
 from sync.relay import Relay, RelayRules, RelayState, RelayStatus
-from sync.retry import RetryRules
+from sync.retry import RetryRules, slot_of
 from sync.schedule import Schedule
 from sync.transports.attempts import Attempts
 from sync.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
@@ -203,19 +202,13 @@ def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRul
 
 
 def _relay_rules(settings: Settings) -> RelayRules:
-    sync = settings.sync
+    sync, store = settings.sync, settings.store
+    slot = slot_of(store.store_id, store.till_id)
     return RelayRules(
-        RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
+        RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, slot),
         dice=random.random,
         is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
     )
-
-
-def _slot(settings: Settings) -> float:
-    """Return this machine's share of a wait, from 0 to 1, the same at every start."""
-    name = f"{settings.store.store_id}/{settings.store.till_id}"
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32
 
 
 def _utc_now() -> datetime:
