@@ -20,6 +20,7 @@ from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
+from sync.receiver.places import Places
 from sync.receiver.problems import Problem
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.streaming import stream_json
@@ -46,6 +47,7 @@ class Context:
     readers: ReaderAccess
     pages: Pages
     intake: Intake
+    places: Places
     metrics: Metrics
     program: tuple[bytes, str]
     now: Callable[[], datetime]
@@ -61,8 +63,10 @@ class AgentCalls:
         """Take a batch; answer once it is committed."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        with self._context.intake.one_batch():
-            batch, events = read_batch(await read_body(request))
+        self._context.places.check()
+        body = await read_body(request)
+        async with self._context.places.one():
+            batch, events = read_batch(body)
             check_name(caller, batch.store_id, batch.till_id)
             self._context.intake.admit(len(events))
             taken = await self._context.ledger.take(

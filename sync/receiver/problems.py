@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync import wire
 from sync.logs import log_event
 from sync.receiver.accept import MalformedBatch
+from sync.receiver.intake import TooBusy
 from sync.wire import ErrorCode
 
 _log = logging.getLogger(__name__)
@@ -60,16 +61,6 @@ def too_large(message: str) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE)
 
 
-def too_busy(retry_after_seconds: int) -> Problem:
-    """Return the problem of a request that comes while there is too much to do."""
-    return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "Head office has too much to do: come again later",
-        ErrorCode.UNAVAILABLE,
-        {"Retry-After": str(retry_after_seconds)},
-    )
-
-
 _OF_STATUS: Mapping[int, tuple[str, Code]] = {
     400: ("The request is not valid HTTP", ErrorCode.INVALID_REQUEST),
     404: ("There is nothing at this address", ErrorCode.NOT_FOUND),
@@ -86,6 +77,8 @@ def problem_of(error: Exception) -> Problem:
             return error
         case MalformedBatch():
             return invalid(str(error))
+        case TooBusy():
+            return _too_busy(error.retry_after_seconds)
         case SQLAlchemyError() | OSError():
             return Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -105,6 +98,15 @@ def problem_of(error: Exception) -> Problem:
                 "The receiver met a fault of its own; nothing was taken",
                 OwnCode.INTERNAL_ERROR,
             )
+
+
+def _too_busy(retry_after_seconds: int) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Head office has too much to do: come again later",
+        ErrorCode.UNAVAILABLE,
+        {"Retry-After": str(retry_after_seconds)},
+    )
 
 
 def answer_of(problem: Problem) -> web.Response:

@@ -30,6 +30,7 @@ from sync.receiver.intake import Intake
 from sync.receiver.ledger import Ledger
 from sync.receiver.metrics import Metrics
 from sync.receiver.pages.site import Pages
+from sync.receiver.places import Places
 from sync.receiver.program import write_program
 from sync.receiver.server import Runner
 from sync.receiver.sqlite_file import SqliteFile
@@ -136,7 +137,7 @@ def _database(settings: Settings) -> Database:
 def _context(
     settings: Settings, database: Database, enrolment: Enrolment, now: Callable[[], datetime]
 ) -> Context:
-    access, intake = settings.access, settings.intake
+    access = settings.access
     token_file = access.admin_token_file
     version = installed_version()
     readers = ReaderAccess(
@@ -144,6 +145,8 @@ def _context(
         access.trusted_proxy_header,
         now,
     )
+    in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
+    intake = Intake(in_flight, per_second, time.monotonic)
     return Context(
         ledger=Ledger(database),
         views=Views(database),
@@ -151,7 +154,8 @@ def _context(
         agents=AgentAccess(enrolment),
         readers=readers,
         pages=Pages(database, readers, now, version),
-        intake=Intake(intake.max_in_flight, intake.events_per_second, time.monotonic),
+        intake=intake,
+        places=Places(intake),
         metrics=Metrics(version),
         program=write_program(settings.program),
         now=now,

@@ -8,7 +8,8 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver.accept import MalformedBatch
-from sync.receiver.problems import answer_of, invalid, log_problem, problem_of, too_busy, too_large
+from sync.receiver.intake import TooBusy
+from sync.receiver.problems import answer_of, invalid, log_problem, problem_of, too_large
 
 ADDRESS = "guest@example.com"
 
@@ -19,7 +20,7 @@ ADDRESS = "guest@example.com"
         (invalid("x"), 400, "INVALID_REQUEST"),
         (MalformedBatch("x"), 400, "INVALID_REQUEST"),
         (too_large("x"), 413, "PAYLOAD_TOO_LARGE"),
-        (too_busy(7), 429, "UNAVAILABLE"),
+        (TooBusy(7), 429, "UNAVAILABLE"),
         (OperationalError("x", {}, Exception("locked")), 503, "UNAVAILABLE"),
         (OSError("no space left"), 503, "UNAVAILABLE"),
         (web.HTTPNotFound(), 404, "NOT_FOUND"),
@@ -41,7 +42,7 @@ def test_every_error_is_answered_in_the_three_fields(
     assert (answer.status, members["statusCode"], members["errorCode"]) == (status, status, code)
 
 
-@pytest.mark.parametrize("error", [too_busy(7), OSError("no space left")])
+@pytest.mark.parametrize("error", [TooBusy(7), OSError("no space left")])
 def test_who_is_to_come_again_is_told_when(error: Exception) -> None:
     assert int(answer_of(problem_of(error)).headers["Retry-After"]) > 0
 

@@ -1,0 +1,76 @@
+"""Those who are turned away come again one after the other, however many they are."""
+
+import itertools
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.receiver.bookings import Bookings
+
+EACH = st.floats(0.001, 10)
+PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)
+LONGEST_SECONDS = 3600.0
+# What a sum of floats may be wrong by.
+_CLOSE = 1e-6
+
+
+def told(bookings: Bookings, pauses: list[float], each: float) -> list[tuple[float, int]]:
+    """Turn somebody away after each pause; return when, and after how long it is to come."""
+    moments = itertools.accumulate(pauses)
+    return [(now, bookings.book(now, each)) for now in moments]
+
+
+@given(pauses=PAUSES, each=EACH)
+def test_in_any_time_no_more_are_to_come_than_can_be_served_in_it(
+    pauses: list[float], each: float
+) -> None:
+    """Beside one, and those of a second: the time is told in whole ones."""
+    comings = sorted(now + wait for now, wait in told(Bookings(LONGEST_SECONDS), pauses, each))
+
+    for first, last in itertools.combinations(range(len(comings)), 2):
+        window = comings[last] - comings[first]
+        assert last - first + 1 <= (window + 1) / each + 1 + _CLOSE
+
+
+@given(pauses=PAUSES, each=EACH)
+def test_nobody_waits_for_longer_than_those_take_who_still_have_a_place(
+    pauses: list[float], each: float
+) -> None:
+    comings: list[float] = []
+    for now, wait in told(Bookings(LONGEST_SECONDS), pauses, each):
+        before = sum(coming + each > now for coming in comings)
+        assert wait <= max(1, math.ceil(before * each + _CLOSE))
+        comings.append(now + wait)
+
+
+@given(pauses=PAUSES, each=EACH)
+def test_place_is_gone_once_its_time_is_past(pauses: list[float], each: float) -> None:
+    bookings = Bookings(LONGEST_SECONDS)
+    busy = told(bookings, pauses, each)
+    quiet_from = max(now + wait for now, wait in busy) + each
+
+    assert bookings.book(quiet_from, each) == 1
+
+
+@given(pauses=PAUSES, each=st.floats(60, 10_000), longest=st.integers(1, 3600))
+def test_nobody_is_told_to_wait_for_longer_than_the_longest(
+    pauses: list[float], each: float, longest: int
+) -> None:
+    waits = [wait for _, wait in told(Bookings(longest), pauses, each)]
+
+    assert all(1 <= wait <= longest for wait in waits)
+
+
+def test_those_beyond_the_longest_wait_are_spread_as_well() -> None:
+    waits = [wait for _, wait in told(Bookings(100), [0.0] * 1000, 1)]
+
+    in_each_second = [waits.count(second) for second in range(51, 101)]
+    assert max(in_each_second) - min(in_each_second) <= 1
+
+
+@given(now=st.floats(0, 1e6), later=st.floats(0, 3000), each=EACH)
+def test_first_place_is_not_before_there_is_room(now: float, later: float, each: float) -> None:
+    wait = Bookings(LONGEST_SECONDS).book(now, each, not_before=now + later)
+
+    assert later - _CLOSE <= wait <= max(1, later + 1)
