@@ -10,15 +10,17 @@ class Account:
     """Counts by whole seconds since `returned_at`; what comes before it only as `knocks`.
 
     `knocks` are the requests that found head office away, `first_after_seconds` when each
-    store's first request arrived after the return, `told_seconds` what `Retry-After` said.
+    store's first request arrived after the return, `told_seconds` what `Retry-After` said, and
+    `too_early` how many came before the moment that they were told.
     """
 
     returned_at: float
     knocks: Counter[int] = field(default_factory=Counter)
     requests: Counter[int] = field(default_factory=Counter)
     accepted_events: Counter[int] = field(default_factory=Counter)
-    refused: int = 0
     told_seconds: list[int] = field(default_factory=list)
+    not_before: dict[str, float] = field(default_factory=dict)
+    too_early: int = 0
     first_after_seconds: dict[str, float] = field(default_factory=dict)
     last_delivered_after_seconds: float = 0.0
 
@@ -31,6 +33,7 @@ class Account:
         now = self._now()
         self.requests[int(now)] += 1
         self.first_after_seconds.setdefault(store_id, now)
+        self.too_early += now < self.not_before.pop(store_id, now)
 
     def accepted(self, events: int) -> None:
         """Count the events of a request that was accepted."""
@@ -38,10 +41,15 @@ class Account:
         self.accepted_events[int(now)] += events
         self.last_delivered_after_seconds = now
 
-    def put_off(self, seconds: int) -> None:
-        """Count a request that was asked to come again after so many seconds."""
-        self.refused += 1
+    def put_off(self, store_id: str, seconds: int) -> None:
+        """Count a request that was refused, and asked to come again after so many seconds."""
         self.told_seconds.append(seconds)
+        self.not_before[store_id] = self._now() + seconds
+
+    @property
+    def refused(self) -> int:
+        """How many requests were refused."""
+        return len(self.told_seconds)
 
     @property
     def peak_requests(self) -> int:

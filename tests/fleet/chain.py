@@ -39,7 +39,8 @@ class Plan:
     """A chain and its outage.
 
     Each store captures an event every `capture_seconds`, while head office is away and for
-    `trading_seconds` after its return. `rate`: the events a second that head office takes.
+    `trading_seconds` after its return, and sends `batch_events` at a time. `rate`: the events a
+    second that head office takes.
     """
 
     stores: int
@@ -48,6 +49,7 @@ class Plan:
     trading_seconds: int
     condition: Condition = Condition.REFUSED
     capture_seconds: float = 30.0
+    batch_events: int = SyncSettings().batch_events
     seed: int = 1
     patience_seconds: int = 7_200
 
@@ -79,7 +81,9 @@ class Moment:
 class Store:
     """A store's agent from its outbox to its line, put together as `agent.delivery` does."""
 
-    def __init__(self, number: int, network: Network, dice: Callable[[], float]) -> None:
+    def __init__(
+        self, number: int, network: Network, dice: Callable[[], float], batch_events: int
+    ) -> None:
         settings = SyncSettings()
         self.name = f"{number:05}"
         self.backlog = Backlog(self.name)
@@ -88,7 +92,7 @@ class Store:
             Caller(line, _URL, NoCredentials(), lambda: _STARTED_AT),
             Sender(self.name, TILL, BOOT, "0.1.0", _moment),
             Attempts(dice),
-            Portion(settings.batch_events, settings.max_batch_bytes),
+            Portion(batch_events, settings.max_batch_bytes),
         )
         slot = slot_of(self.name, TILL)
         rules = RetryRules(settings.backoff_base_seconds, settings.backoff_cap_seconds, slot)
@@ -117,7 +121,9 @@ async def _story(plan: Plan) -> Outcome:
     account = Account(returned_at=plan.away_seconds)
     office = HeadOffice(plan.rate, account)
     network = Network(office, account, dice.random)
-    stores = [Store(number, network, dice.random) for number in range(plan.stores)]
+    stores = [
+        Store(number, network, dice.random, plan.batch_events) for number in range(plan.stores)
+    ]
     network.change(plan.condition)
     running = [asyncio.ensure_future(store.relay.run()) for store in stores]
     # All begin to fail in the same second: the worst that an outage can do.

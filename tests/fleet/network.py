@@ -71,7 +71,6 @@ class Network:
         for pause in _SENT_AGAIN_AFTER:
             if self._condition is not Condition.SILENT:
                 return True
-            self._account.knocked()
             await asyncio.sleep(pause)
         return False
 

@@ -40,7 +40,7 @@ class HeadOffice:
             async with self._places.one():
                 return await self._take(body)
         except TooBusy as busy:
-            self._account.put_off(busy.retry_after_seconds)
+            self._account.put_off(store_id, busy.retry_after_seconds)
             return _told(busy)
 
     async def _take(self, body: bytes) -> Answer:
