@@ -5,17 +5,23 @@ it stands in `tests.fleet`. Beside it a few stores in real time, with real HTTP,
 receiver.
 """
 
+import asyncio
 import random
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, Plan, outage_of
+from tests.fleet.few import Few, outage_of_few
 from tests.fleet.network import Condition
 
 STORES, RATE, AWAY_MINUTES = 10_000, 1_000, 30
 TRADING_SECONDS = 300
+# Those in real time: a rate at which most of them have to come again.
+EVENTS_EACH, RATE_OF_FEW, AWAY_SECONDS_OF_FEW = 40, 50, 10.0
 MOST_TIMES_THE_RATE = 2.0
 FIRST_REQUEST_SECONDS = 120
 AWAYS = {
@@ -45,6 +51,21 @@ def tell(plan: Plan) -> bool:
     return is_met(plan, outcome)
 
 
+def measure_few(stores: int) -> bool:
+    """Have a few stores deliver in real time, and print; return whether nothing was lost."""
+    few = Few(stores, EVENTS_EACH, RATE_OF_FEW, AWAY_SECONDS_OF_FEW)
+    with tempfile.TemporaryDirectory() as directory:
+        outcome = asyncio.run(outage_of_few(few, Path(directory)))
+    account = outcome.account
+    print(f"\n{stores} stores with real HTTP against a real receiver, away for 10 s:")
+    print(
+        f"  {outcome.captured:,} events, {outcome.undelivered} not delivered, {outcome.lost} lost"
+    )
+    print(f"  peak of answers {of_rate(account.peak_requests, few.rate)}")
+    print(f"  refused {refusals(account)}; {account.too_early} came before that moment")
+    return not (outcome.undelivered or outcome.lost or account.too_early)
+
+
 def is_met(plan: Plan, outcome: Outcome) -> bool:
     """Tell whether a story kept to the targets."""
     account, most = outcome.account, MOST_TIMES_THE_RATE * plan.rate
@@ -65,8 +86,8 @@ def lines(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     beats = heartbeats(plan)
     return [
         ("events waiting at the return", f"{outcome.waiting_at_return:,}"),
-        ("peak of requests, refused ones too", of_rate(account.peak_requests, plan)),
-        ("peak of events accepted", of_rate(account.peak_events, plan)),
+        ("peak of requests, refused ones too", of_rate(account.peak_requests, plan.rate)),
+        ("peak of events accepted", of_rate(account.peak_events, plan.rate)),
         ("the last store's first request after", f"{last(account):.0f} s (target 120)"),
         ("delivered after", f"{account.last_delivered_after_seconds / 60:.1f} min"),
         ("events captured in all", f"{outcome.captured:,}"),
@@ -79,9 +100,9 @@ def lines(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     ]
 
 
-def of_rate(peak: int, plan: Plan) -> str:
+def of_rate(peak: int, rate: int) -> str:
     """Show a peak beside the rate."""
-    times = peak / plan.rate
+    times = peak / rate
     return f"{peak:,} a second, {times:.2f} times the rate (target {MOST_TIMES_THE_RATE:.0f})"
 
 

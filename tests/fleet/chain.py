@@ -2,34 +2,24 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from agent.config.delivery import SyncSettings
-from sync.outbox import Portion
-from sync.pace import Pacer
-from sync.relay import Relay, RelayRules
-from sync.retry import RetryRules, slot_of
-from sync.transports.attempts import Attempts
 from sync.transports.auth import NoCredentials
-from sync.transports.batch import BatchTransport
 from sync.transports.caller import Caller
 from sync.transports.http import LineRules
-from sync.transports.sender import Sender
 from tests.fleet.account import Account
-from tests.fleet.backlog import BOOT, EPOCH, Backlog
+from tests.fleet.backlog import EPOCH, Backlog
 from tests.fleet.network import Condition, Network, StoreLine
 from tests.fleet.office import HeadOffice
+from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
 from tests.sync.virtual_time import run_in_virtual_time
 
-TILL = "till-1"
 # Head office comes up and hangs for so long, as behind a database that recovers; then it is
 # started anew, and whoever hung in it fails in the same second.
 HANGING_SECONDS = 30
 _URL = "https://head-office.example"
-_STARTED_AT = datetime(2026, 3, 4, tzinfo=UTC)
 _TICK_SECONDS = 0.1
 _LOOK_SECONDS = 1.0
 
@@ -49,7 +39,7 @@ class Plan:
     trading_seconds: int
     condition: Condition = Condition.REFUSED
     capture_seconds: float = 30.0
-    batch_events: int = SyncSettings().batch_events
+    batch_events: int = SETTINGS.batch_events
     seed: int = 1
     patience_seconds: int = 7_200
 
@@ -70,47 +60,6 @@ class Outcome:
     lost: int
 
 
-@dataclass(slots=True)
-class Moment:
-    """A reading of the clocks."""
-
-    wall_us: int
-    monotonic_us: int
-
-
-class Store:
-    """A store's agent from its outbox to its line, put together as `agent.delivery` does."""
-
-    def __init__(
-        self, number: int, network: Network, dice: Callable[[], float], batch_events: int
-    ) -> None:
-        settings = SyncSettings()
-        self.name = f"{number:05}"
-        self.backlog = Backlog(self.name)
-        line = StoreLine(network, self.name, LineRules(settings.timeout_seconds))
-        transport = BatchTransport(
-            Caller(line, _URL, NoCredentials(), lambda: _STARTED_AT),
-            Sender(self.name, TILL, BOOT, "0.1.0", _moment),
-            Attempts(dice),
-            Portion(batch_events, settings.max_batch_bytes),
-        )
-        slot = slot_of(self.name, TILL)
-        rules = RetryRules(settings.backoff_base_seconds, settings.backoff_cap_seconds, slot)
-        self.relay = Relay(
-            self.backlog,
-            transport,
-            Pacer(),
-            RelayRules(rules, dice),
-            tidy=_nothing,
-            watch=lambda _: None,
-        )
-
-    def capture(self) -> None:
-        """Capture an event, which wakes the relay."""
-        self.backlog.capture()
-        self.relay.wake()
-
-
 def outage_of(plan: Plan) -> Outcome:
     """Tell the story to its end."""
     return run_in_virtual_time(_story(plan))
@@ -121,29 +70,51 @@ async def _story(plan: Plan) -> Outcome:
     account = Account(returned_at=plan.away_seconds)
     office = HeadOffice(plan.rate, account)
     network = Network(office, account, dice.random)
-    stores = [
-        Store(number, network, dice.random, plan.batch_events) for number in range(plan.stores)
-    ]
+    stores = [_store(number, network, plan, dice) for number in range(plan.stores)]
     network.change(plan.condition)
-    running = [asyncio.ensure_future(store.relay.run()) for store in stores]
-    # All begin to fail in the same second: the worst that an outage can do.
-    for store in stores:
-        store.capture()
-    trading = asyncio.ensure_future(_trade(stores, plan, dice))
-    await _return(network, plan)
-    waiting = sum(store.backlog.captured - store.backlog.settled for store in stores)
-    await trading
-    await _until_all_is_delivered(stores, plan)
-    for task in running:
-        task.cancel()
-    await asyncio.wait(running)
+    async with delivering(stores):
+        # All begin to fail in the same second: the worst that an outage can do.
+        for store in stores:
+            store.capture()
+        trading = asyncio.ensure_future(_trade(stores, plan, dice))
+        await _return(network, plan)
+        waiting = sum(store.waiting for store in stores)
+        await trading
+        await until_all_is_delivered(stores, plan.patience_seconds)
     return Outcome(
         account,
         captured=sum(store.backlog.captured for store in stores),
         waiting_at_return=waiting,
-        undelivered=sum(store.backlog.captured - store.backlog.settled for store in stores),
+        undelivered=sum(store.waiting for store in stores),
         lost=sum(_lost(store.backlog, office, store.name) for store in stores),
     )
+
+
+def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> Store:
+    name = f"{number:05}"
+    line = StoreLine(network, name, LineRules(SETTINGS.timeout_seconds))
+    caller = Caller(line, _URL, NoCredentials(), lambda: STARTED_AT)
+    return Store(name, caller, dice.random, plan.batch_events)
+
+
+@asynccontextmanager
+async def delivering(stores: Sequence[Store]) -> AsyncIterator[None]:
+    """Have all stores deliver until the block ends."""
+    running = [asyncio.ensure_future(store.relay.run()) for store in stores]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+
+
+async def until_all_is_delivered(stores: Sequence[Store], patience_seconds: float) -> None:
+    """Wait until nothing waits at any store, or for so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience_seconds):
+            while any(store.waiting for store in stores):  # noqa: ASYNC110 - of ten thousand
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _return(network: Network, plan: Plan) -> None:
@@ -168,13 +139,6 @@ async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> No
         done = due
 
 
-async def _until_all_is_delivered(stores: Sequence[Store], plan: Plan) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(plan.patience_seconds):
-            while any(one.backlog.settled < one.backlog.captured for one in stores):  # noqa: ASYNC110 - ten thousand events to wait for
-                await asyncio.sleep(_LOOK_SECONDS)
-
-
 def _lost(backlog: Backlog, office: HeadOffice, store_id: str) -> int:
     """Count what head office has not, or has with another content."""
     epoch = office.ledgers[store_id].epochs.get((TILL, EPOCH))
@@ -185,11 +149,3 @@ def _lost(backlog: Backlog, office: HeadOffice, store_id: str) -> int:
     )
     assert len(standing) <= backlog.captured, "more is there than was captured"
     return backlog.captured - kept
-
-
-def _moment() -> Moment:
-    now_us = int(asyncio.get_running_loop().time() * 1_000_000)
-    return Moment(int(_STARTED_AT.timestamp() * 1_000_000) + now_us, now_us)
-
-
-async def _nothing() -> None: ...
