@@ -81,7 +81,9 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     around.schedule.every(settings.sync.interval_seconds, _erasing(around.outbox))
     around.schedule.every(_HOUR_SECONDS, _hourly(around.outbox, relay))
     contact = _contact(around, caller, sender, relay)
-    around.schedule.every(CONTACT_SECONDS, contact.make_due)
+    # In the store's own second of the minute: head office has all stores' heartbeats to hear.
+    in_its_slot = CONTACT_SECONDS * _slot(settings)
+    around.schedule.every(CONTACT_SECONDS, contact.make_due, first_after_seconds=in_its_slot)
     running = asyncio.ensure_future(_run(around, relay, contact))
     try:
         yield relay
@@ -202,13 +204,16 @@ def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRul
 
 
 def _relay_rules(settings: Settings) -> RelayRules:
-    sync, store = settings.sync, settings.store
-    slot = slot_of(store.store_id, store.till_id)
+    sync = settings.sync
     return RelayRules(
-        RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, slot),
+        RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
         dice=random.random,
         is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
     )
+
+
+def _slot(settings: Settings) -> float:
+    return slot_of(settings.store.store_id, settings.store.till_id)
 
 
 def _utc_now() -> datetime:
