@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import math
 import random
@@ -26,7 +25,7 @@ from sync.pace import Pacer
 from sync.push import Transport
 from sync.quiet_hours import quiet_hours
 from sync.relay import Relay, RelayRules, RelayState, RelayStatus
-from sync.retry import RetryRules
+from sync.retry import RetryRules, slot_of
 from sync.schedule import Schedule
 from sync.transports.attempts import Attempts
 from sync.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
@@ -84,7 +83,9 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     around.schedule.every(settings.sync.interval_seconds, _waking(relay))
     around.schedule.every(_HOUR_SECONDS, _retrying(around.outbox, relay))
     contact = _contact(around, caller, sender, relay)
-    around.schedule.every(CONTACT_SECONDS, contact.make_due)
+    # In the store's own second of the minute: head office has all stores' heartbeats to hear.
+    in_its_slot = CONTACT_SECONDS * _slot(settings)
+    around.schedule.every(CONTACT_SECONDS, contact.make_due, first_after_seconds=in_its_slot)
     running = asyncio.ensure_future(_run(around, relay, contact))
     try:
         yield relay
@@ -224,10 +225,7 @@ def _relay_rules(settings: Settings) -> RelayRules:
 
 
 def _slot(settings: Settings) -> float:
-    """Return this machine's share of a wait, from 0 to 1, the same at every start."""
-    name = f"{settings.store.store_id}/{settings.store.till_id}"
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32
+    return slot_of(settings.store.store_id, settings.store.till_id)
 
 
 def _utc_now() -> datetime:

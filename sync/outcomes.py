@@ -40,9 +40,16 @@ class Hold:
 
 
 class Trouble(StrEnum):
-    """Why it has to be tried again later."""
+    """Why it has to be tried again later.
+
+    The first three tell whose fault it is that nothing was sent: with `NO_LINE` the store's own
+    line is down, with `AWAY` central's machine, or one in front of it, turned the connection
+    away, and `NO_CONNECTION` can be either.
+    """
 
     NO_LINE = "no line"
+    NO_CONNECTION = "no connection"
+    AWAY = "head office is away"
     CLOCK = "clock wrong"
     TLS = "no trust in the certificate"
     NO_TOKEN = "no token from the token endpoint"  # noqa: S105 - says that there is none
@@ -53,7 +60,16 @@ class Trouble(StrEnum):
     NO_PROGRESS = "no progress"
 
 
-_NOTHING_SENT = frozenset({Trouble.NO_LINE, Trouble.CLOCK, Trouble.TLS, Trouble.NO_TOKEN})
+_NOTHING_SENT = frozenset(
+    {
+        Trouble.NO_LINE,
+        Trouble.NO_CONNECTION,
+        Trouble.AWAY,
+        Trouble.CLOCK,
+        Trouble.TLS,
+        Trouble.NO_TOKEN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

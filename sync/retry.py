@@ -1,17 +1,23 @@
 """When to try again: pure rules, no clock and no dice of their own."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import assert_never
 
 from sync.outcomes import Hold, Trouble, TryLater
 
 MAX_RETRY_AFTER_SECONDS = 3_600.0
-# While nothing gets through to central, trying costs nobody else anything, and the line that
-# comes back is to be noticed within seconds.
+# While the store's own line is down, trying costs nobody else anything, and the line that comes
+# back is to be noticed within seconds.
 LINE_CAP_SECONDS = 5.0
+# Where nobody answers, it can be the line or head office, which all stores then try to reach. At
+# first it is taken for the line. With connections that time out after 10 s these failures take
+# four minutes; a name that was known when the line failed is forgotten about then.
+FAILURES_IN_DOUBT = 20
 _MOST_DOUBLINGS = 32
 
 
@@ -48,15 +54,19 @@ class Backoff:
     ) -> float:
         """Return how long to wait after `outcome`, which `failed` has counted; `dice`: 0 to 1.
 
-        A wait that central asked for is kept to, and spread by the slot; one that is shorter
-        than the first wait says only that central is to be left alone, so it grows like ours.
+        A wait that central asked for is kept to, and spread by the slot. Where central has so
+        many callers that it gave this one a moment of its own (429), that is all; else all may
+        have been told the same, and our own wait goes on growing. One that is shorter than the
+        first wait says only that central is to be left alone.
         """
-        own_seconds = self._own_wait_seconds(_cap_seconds(outcome, rules), rules, dice)
+        own_seconds = self._own_wait_seconds(self._cap_seconds(outcome, rules), rules, dice)
         match outcome:
             case TryLater(retry_after_seconds=float(asked)) if asked < rules.base_seconds:
                 return max(asked, own_seconds)
             case TryLater(retry_after_seconds=float(asked)):
-                return spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
+                spread_seconds = spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
+                is_own_moment = outcome.http_status == HTTPStatus.TOO_MANY_REQUESTS
+                return spread_seconds if is_own_moment else max(spread_seconds, own_seconds)
             case TryLater() | Hold():
                 return own_seconds
             case _:
@@ -66,20 +76,31 @@ class Backoff:
         self, cap_seconds: float, rules: RetryRules, dice: Callable[[], float]
     ) -> float:
         """Double up to the cap; the jitter comes after the cap, where it cannot vanish."""
-        exponent = min(self.failures - 1, _MOST_DOUBLINGS)
-        longest = min(cap_seconds, rules.base_seconds * 2.0**exponent)
+        longest = min(cap_seconds, _doubled(rules.base_seconds, self.failures - 1))
         shortest = min(cap_seconds, rules.base_seconds) / 2
         return shortest + (longest - shortest) * dice()
 
+    def _cap_seconds(self, outcome: Hold | TryLater, rules: RetryRules) -> float:
+        match outcome:
+            case TryLater(trouble=Trouble.NO_LINE):
+                return min(LINE_CAP_SECONDS, rules.cap_seconds)
+            case TryLater(trouble=Trouble.NO_CONNECTION | Trouble.CLOCK):
+                failures_since = max(0, self.failures - FAILURES_IN_DOUBT)
+                return min(_doubled(LINE_CAP_SECONDS, failures_since), rules.cap_seconds)
+            case TryLater() | Hold():
+                return rules.cap_seconds
+            case _:
+                assert_never(outcome)
 
-def _cap_seconds(outcome: Hold | TryLater, rules: RetryRules) -> float:
-    match outcome:
-        case TryLater(trouble=Trouble.NO_LINE | Trouble.CLOCK):
-            return min(LINE_CAP_SECONDS, rules.cap_seconds)
-        case TryLater() | Hold():
-            return rules.cap_seconds
-        case _:
-            assert_never(outcome)
+
+def _doubled(seconds: float, times: int) -> float:
+    return seconds * 2.0 ** min(times, _MOST_DOUBLINGS)
+
+
+def slot_of(store_id: str, till_id: str) -> float:
+    """Return a machine's slot, from 0 to 1."""
+    digest = hashlib.sha256(f"{store_id}/{till_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32
 
 
 def spread(asked_seconds: float, rules: RetryRules) -> float:

@@ -23,14 +23,26 @@ class Schedule:
         self._wall_seconds = wall_seconds
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._look_handle: asyncio.TimerHandle | None = None
-        self._lead_seconds = 0.0
+        self._lead_seconds = self._lead()
 
-    def every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-        """Have `work` done every `seconds`, for the first time after one of them."""
+    def every(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[object]],
+        *,
+        first_after_seconds: float | None = None,
+    ) -> None:
+        """Have `work` done every `seconds`, for the first time after one of them.
+
+        Machines that start in one moment, as after a power cut, stay apart for ever where each
+        has a `first_after_seconds` of its own.
+        """
+        first_after = seconds if first_after_seconds is None else first_after_seconds
         self._scheduler.add_job(
             work,
             "interval",
             seconds=seconds,
+            next_run_time=datetime.fromtimestamp(self._wall_seconds() + first_after, UTC),
             misfire_grace_time=None,
             coalesce=True,
             max_instances=1,
@@ -39,7 +51,6 @@ class Schedule:
     def start(self) -> None:
         """Begin to run what was planned."""
         self._loop = asyncio.get_running_loop()
-        self._lead_seconds = self._lead()
         self._scheduler.start()
         self._look_later()
 

@@ -17,6 +17,8 @@ from sync.transports.troubles import AnswerLost, trouble_of
 
 MAX_ANSWER_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
+# Of a short time for the whole: it must not end first, or nobody knows that nothing was sent.
+_CONNECT_SHARE = 0.9
 # A dead line is noticed after a minute, though nothing is sent on it meanwhile.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
@@ -115,7 +117,7 @@ class Line:
                     limit=self._rules.connections, socket_factory=_kept_alive
                 ),
                 timeout=aiohttp.ClientTimeout(
-                    total=seconds, sock_connect=min(seconds, _CONNECT_SECONDS)
+                    total=seconds, sock_connect=min(seconds * _CONNECT_SHARE, _CONNECT_SECONDS)
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"},

@@ -1,5 +1,6 @@
 """What an exception on the network means. No text here repeats an address, an id or a URL."""
 
+import errno
 import os
 import ssl
 
@@ -17,15 +18,24 @@ class AnswerLost(aiohttp.ClientError):
 
 # The first that fits counts: what is narrower stands above what is wider.
 _MEANINGS: tuple[tuple[type[Exception], Trouble, str], ...] = (
-    (aiohttp.ClientHttpProxyError, Trouble.NO_LINE, "the proxy refuses the connection"),
-    (aiohttp.ClientProxyConnectionError, Trouble.NO_LINE, "the proxy cannot be reached"),
+    (aiohttp.ClientHttpProxyError, Trouble.NO_CONNECTION, "the proxy refuses the connection"),
+    (aiohttp.ClientProxyConnectionError, Trouble.NO_CONNECTION, "the proxy cannot be reached"),
     (aiohttp.ClientConnectorDNSError, Trouble.NO_LINE, "central's name cannot be resolved"),
-    (aiohttp.ClientConnectorError, Trouble.NO_LINE, "no connection to central"),
-    (aiohttp.ConnectionTimeoutError, Trouble.NO_LINE, "no connection to central in time"),
+    (aiohttp.ClientConnectorError, Trouble.NO_CONNECTION, "no connection to central"),
+    (aiohttp.ConnectionTimeoutError, Trouble.NO_CONNECTION, "no connection to central in time"),
     (TimeoutError, Trouble.NO_ANSWER, "no answer in time"),
     (aiohttp.ClientPayloadError, Trouble.NO_ANSWER, "the answer broke off"),
     (aiohttp.ClientResponseError, Trouble.NOT_CENTRAL, "the answer is not HTTP"),
 )
+# Who answers a connection with a refusal is there; where no packet finds a way, nobody is asked.
+_WHOSE = {
+    errno.ECONNREFUSED: Trouble.AWAY,
+    errno.ECONNRESET: Trouble.AWAY,
+    errno.ECONNABORTED: Trouble.AWAY,
+    errno.ENETUNREACH: Trouble.NO_LINE,
+    errno.EHOSTUNREACH: Trouble.NO_LINE,
+    errno.ENETDOWN: Trouble.NO_LINE,
+}
 
 
 def trouble_of(error: Exception) -> TryLater:
@@ -35,7 +45,9 @@ def trouble_of(error: Exception) -> TryLater:
         return distrust
     for kind, trouble, detail in _MEANINGS:
         if isinstance(error, kind):
-            return TryLater(trouble, detail + _reason(error), http_status=_proxy_status(error))
+            return TryLater(
+                _whose(error, trouble), detail + _reason(error), http_status=_proxy_status(error)
+            )
     return TryLater(Trouble.NO_ANSWER, "the connection ended before the answer")
 
 
@@ -66,7 +78,23 @@ def _proxy_status(error: Exception) -> int | None:
     return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
+def _whose(error: Exception, trouble: Trouble) -> Trouble:
+    """Return whose trouble it is where that can be told; a proxy stands on either side."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return trouble
+    return _WHOSE.get(_number(error), trouble)
+
+
 def _reason(error: Exception) -> str:
-    # Where several addresses were tried, asyncio puts them into the text and gives no number.
+    number = _number(error)
+    return f": {os.strerror(number)}" if number > 0 else ""
+
+
+def _number(error: Exception) -> int:
+    """Return the system's number of why there is no connection; 0 where it is not known.
+
+    Where several addresses were tried, asyncio puts them into the text, and gives a number
+    only if it is the same for all.
+    """
     number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-    return f": {os.strerror(number)}" if number and number > 0 else ""
+    return number or 0

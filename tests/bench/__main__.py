@@ -16,6 +16,8 @@ from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
+from tests.bench.fleet import AWAYS, RATE, measure_few, measure_fleet, plans_for
+from tests.bench.fleet import STORES as FLEET
 from tests.bench.page import STORES, measure_page
 from tests.bench.progress import Progress
 from tests.bench.receiver import Plan as ReceiverPlan
@@ -56,6 +58,13 @@ def arguments() -> argparse.Namespace:
     receiver.add_argument("--batches", type=positive, default=25, help="of each of eight agents")
     receiver.add_argument("--rounds", type=positive, default=3)
     receiver.set_defaults(run=run_receiver)
+    fleet = benches.add_parser("fleet", help="a whole chain after an outage of head office")
+    fleet.add_argument("--stores", type=positive, default=FLEET)
+    fleet.add_argument("--rate", type=positive, default=RATE, help="events/s let in")
+    fleet.add_argument("--outages", choices=list(AWAYS), nargs="+", default=["refused"])
+    fleet.add_argument("--seed", type=int, default=1)
+    fleet.add_argument("--few", type=positive, default=50, help="stores in real time")
+    fleet.set_defaults(run=run_fleet)
     for bench in (capture, start, drain, receiver):
         bench.add_argument(
             "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
@@ -125,6 +134,14 @@ def run_receiver(options: argparse.Namespace) -> int:
         describe(directory)
         asyncio.run(measure_receiver(directory, ReceiverPlan(options.batches, options.rounds)))
     return FINE
+
+
+def run_fleet(options: argparse.Namespace) -> int:
+    """Tell of a chain's outages, print, and say whether all kept to the targets."""
+    outages = [AWAYS[name] for name in options.outages]
+    plans = plans_for(options.stores, options.rate, outages, options.seed)
+    is_met = [measure_fleet(plans), measure_few(options.few)]
+    return FINE if all(is_met) else TROUBLE
 
 
 def missing_modules(plan: Plan) -> list[str]:

@@ -13,19 +13,25 @@ from tests.central.faults import Lost
 
 
 class MemoryLine(Line):
-    """Gives each request to `central` itself; while `is_cut`, none arrives."""
+    """Gives each request to `central` itself; while `is_cut`, none arrives.
+
+    `trouble` is how that looks from here; `tries` counts the requests, also those.
+    """
 
     def __init__(self, central: ScriptedCentral) -> None:
         super().__init__(LineRules(timeout_seconds=1))
         self.central = central
         self.is_cut = False
+        self.trouble = Trouble.NO_LINE
+        self.tries = 0
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | Hold | TryLater:
         """Return what central answers."""
+        self.tries += 1
         if self.is_cut:
-            return TryLater(Trouble.NO_LINE, "the line is cut")
+            return TryLater(self.trouble, "the line is cut")
         request = Request(method, url.raw_path, dict(url.query), CIMultiDict(headers), body or b"")
         answer = await self.central.answer(request)
         if isinstance(answer, Lost) or answer.cut_after is not None:

@@ -100,7 +100,7 @@ async def test_sync_wait_shows_its_progress_on_a_terminal(
     assert "Nothing waits." in shown
 
 
-@pytest.mark.parametrize("trouble", ["no line", "unauthorized"])
+@pytest.mark.parametrize("trouble", ["head office is away", "unauthorized"])
 async def test_sync_wait_that_cannot_go_on_says_why_and_ends_with_1(
     tmp_path: Path, central: ScriptedCentral, trouble: str
 ) -> None:

@@ -75,7 +75,7 @@ async def test_tills_do_not_notice_that_head_office_is_down(tmp_path: Path, name
         await shop.delivered()
         await way.door.stop()
         await shop.trade(CUSTOMERS)
-        status = await shop.until(state="retrying", trouble="no line")
+        status = await shop.until(state="retrying", trouble="head office is away")
         await way.door.start()
         await shop.delivered()
 

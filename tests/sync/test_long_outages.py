@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from sync.outbox import Portion
+from sync.outcomes import Trouble
 from sync.pace import Pacer
 from sync.push import Transport
 from sync.relay import Relay, RelayRules, RelayState, RelayStatus
-from sync.retry import LINE_CAP_SECONDS, RetryRules
+from sync.retry import FAILURES_IN_DOUBT, LINE_CAP_SECONDS, RetryRules
 from sync.transports.attempts import Attempts
 from sync.transports.auth import NoCredentials
 from sync.transports.batch import BatchTransport
@@ -154,6 +155,42 @@ def test_line_that_comes_back_after_an_hour_is_noticed_within_seconds(protocol: 
             await trade.capture_for_an_hour()
             trade.line.is_cut = False
             await asyncio.sleep(2 * LINE_CAP_SECONDS)
+            assert sorted(trade.at_central) == sorted(ALL)
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+def test_connection_that_nobody_answered_for_a_while_is_noticed_within_seconds(
+    protocol: str,
+) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.line.trouble, trade.line.is_cut = Trouble.NO_CONNECTION, True
+            trade.outbox.capture_session()
+            trade.relay.wake()
+            await asyncio.sleep(FAILURES_IN_DOUBT * LINE_CAP_SECONDS / 2)
+            trade.line.is_cut = False
+            await asyncio.sleep(2 * LINE_CAP_SECONDS)
+            assert trade.at_central == ALL[:1]
+
+    run_in_virtual_time(story())
+
+
+@BOTH
+@pytest.mark.parametrize("trouble", [Trouble.AWAY, Trouble.NO_CONNECTION])
+def test_head_office_that_is_away_for_an_hour_is_tried_about_twice_a_minute(
+    protocol: str, trouble: Trouble
+) -> None:
+    async def story() -> None:
+        async with trading(protocol) as trade:
+            trade.line.trouble, trade.line.is_cut = trouble, True
+            await trade.capture_for_an_hour()
+            at_a_time = MOST_TROUBLES_IN_A_ROW if protocol == "replay" else 1
+            assert HOUR_SECONDS / CAP_SECONDS <= trade.line.tries / at_a_time <= 150
+
+            trade.line.is_cut = False
+            await asyncio.sleep(CAP_SECONDS + 10)
             assert sorted(trade.at_central) == sorted(ALL)
 
     run_in_virtual_time(story())

@@ -9,17 +9,21 @@ from hypothesis import strategies as st
 
 from sync.outcomes import Hold, HoldReason, Trouble, TryLater
 from sync.retry import (
+    FAILURES_IN_DOUBT,
     LINE_CAP_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
     Backoff,
     RetryRules,
     retry_after,
+    slot_of,
     spread,
 )
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 FAR_AND_WIDE = datetime(1970, 1, 2), datetime(9998, 12, 31)  # noqa: DTZ001 - hypothesis adds UTC
-LINE_TROUBLES = [Trouble.NO_LINE, Trouble.CLOCK]
+# Either the store's line is at fault or head office; and all that is head office's alone.
+EITHERS = [Trouble.NO_CONNECTION, Trouble.CLOCK]
+ITS_OWN = [trouble for trouble in Trouble if trouble not in {Trouble.NO_LINE, *EITHERS}]
 HELD = Hold(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
 
 failures = st.integers(1, 10_000).map(Backoff)
@@ -40,8 +44,8 @@ def wait(backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, share: f
     return backoff.wait_seconds(outcome, rules, lambda: share)
 
 
-def asking(seconds: float) -> TryLater:
-    return TryLater(Trouble.BUSY, "429", retry_after_seconds=seconds)
+def asking(seconds: float, status: int = 429) -> TryLater:
+    return TryLater(Trouble.BUSY, "busy", seconds, status)
 
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
@@ -86,12 +90,39 @@ def test_waits_double_from_the_first_one_to_the_cap() -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-@pytest.mark.parametrize("trouble", LINE_TROUBLES)
 @given(backoff=failures, rules=rule_sets(), share=shares)
-def test_line_that_comes_back_is_noticed_within_seconds(
-    trouble: Trouble, backoff: Backoff, rules: RetryRules, share: float
+def test_line_of_its_own_that_comes_back_is_noticed_within_seconds_however_long_it_was_down(
+    backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
-    assert wait(backoff, TryLater(trouble, ""), rules, share) <= LINE_CAP_SECONDS
+    assert wait(backoff, TryLater(Trouble.NO_LINE, ""), rules, share) <= LINE_CAP_SECONDS
+
+
+@pytest.mark.parametrize("trouble", EITHERS)
+@given(times=st.integers(1, FAILURES_IN_DOUBT), rules=rule_sets(), share=shares)
+def test_what_may_be_the_line_is_at_first_taken_for_it(
+    trouble: Trouble, times: int, rules: RetryRules, share: float
+) -> None:
+    assert wait(Backoff(times), TryLater(trouble, ""), rules, share) <= LINE_CAP_SECONDS
+
+
+@pytest.mark.parametrize("trouble", EITHERS)
+def test_what_may_be_the_line_is_then_taken_for_head_office(trouble: Trouble) -> None:
+    rules = RetryRules(1.0, 60.0, slot=0.5)
+    longest = [
+        wait(Backoff(FAILURES_IN_DOUBT + more), TryLater(trouble, ""), rules, 1.0)
+        for more in range(6)
+    ]
+    assert longest == [5, 10, 20, 40, 60, 60]
+
+
+@pytest.mark.parametrize("trouble", ITS_OWN)
+@given(share=shares)
+def test_head_office_that_is_away_is_asked_by_all_stores_over_a_whole_minute(
+    trouble: Trouble, share: float
+) -> None:
+    """Ten thousand stores that each waited 5 s at most would ask 2,000 times a second."""
+    seconds = wait(Backoff(7), TryLater(trouble, ""), RetryRules(1.0, 60.0, slot=0.5), share)
+    assert seconds == pytest.approx(0.5 + 59.5 * share)
 
 
 @given(asked=st.floats(0, 1e12), backoff=failures, rules=rule_sets(), share=shares)
@@ -116,6 +147,44 @@ def test_central_that_asks_for_no_wait_is_not_hammered(
 ) -> None:
     own = wait(backoff, TryLater(Trouble.BUSY, ""), rules, share)
     assert wait(backoff, asking(asked), rules, share) == max(asked, own)
+
+
+@given(asked=st.floats(0.1, 1e12), backoff=failures, rules=rule_sets(), share=shares)
+def test_moment_that_all_were_told_alike_makes_no_wait_of_ours_shorter(
+    asked: float, backoff: Backoff, rules: RetryRules, share: float
+) -> None:
+    """A head office that says "in 5 s" for half an hour would have all stores ask every 5 s."""
+    own = wait(backoff, TryLater(Trouble.BUSY, "", http_status=503), rules, share)
+    assert wait(backoff, asking(asked, 503), rules, share) >= own
+
+
+@given(
+    asked=st.floats(1, 3_600),
+    backoffs=st.tuples(failures, failures),
+    dice=st.tuples(shares, shares),
+)
+def test_moment_of_its_own_does_not_depend_on_how_often_it_failed_before(
+    asked: float, backoffs: tuple[Backoff, Backoff], dice: tuple[float, float]
+) -> None:
+    rules = RetryRules(1.0, 60.0, slot=0.5)
+    first, second = (
+        wait(backoff, asking(asked), rules, share)
+        for backoff, share in zip(backoffs, dice, strict=True)
+    )
+    assert first == second
+
+
+@given(store=st.text(), till=st.text())
+def test_machine_has_the_same_slot_for_ever(store: str, till: str) -> None:
+    assert 0 <= slot_of(store, till) < 1
+    assert slot_of(store, till) == slot_of(store, till)
+
+
+def test_slots_of_a_chain_fill_the_whole_time_evenly() -> None:
+    slots = [slot_of(f"{store:05}", "till-1") for store in range(10_000)]
+    tenths = [sum(tenth <= slot * 10 < tenth + 1 for slot in slots) for tenth in range(10)]
+    assert min(tenths) > 900
+    assert max(tenths) < 1_100
 
 
 @given(asked=st.floats(1, 3_600), slots=st.tuples(shares, shares))

@@ -85,6 +85,42 @@ async def test_a_pass_is_due_at_once_after_the_wall_clock_was_set(
     assert work.count == 1
 
 
+async def test_a_wall_clock_set_between_planning_and_start_is_noticed_too(
+    schedule: Schedule, wall: Wall
+) -> None:
+    work = Counted()
+    schedule.every(HOUR, work.once)
+    wall.lead = timedelta(days=-365)
+    schedule.start()
+
+    schedule.look_at_clocks()
+
+    await asyncio.wait_for(work.ran.wait(), 5)
+
+
+async def test_first_time_can_be_another_than_after_a_whole_interval(schedule: Schedule) -> None:
+    soon, later = Counted(), Counted()
+    schedule.every(HOUR, soon.once, first_after_seconds=0.01)
+    schedule.every(HOUR, later.once, first_after_seconds=HOUR / 2)
+    schedule.start()
+
+    await asyncio.wait_for(soon.ran.wait(), 5)
+
+    assert (soon.count, later.count) == (1, 0)
+
+
+async def test_interval_goes_on_from_the_first_time(schedule: Schedule) -> None:
+    work = Counted()
+    schedule.every(0.01, work.once, first_after_seconds=0.0)
+    schedule.start()
+
+    for _ in range(3):
+        work.ran.clear()
+        await asyncio.wait_for(work.ran.wait(), 5)
+
+    assert work.count >= 3
+
+
 async def test_a_clock_that_only_runs_makes_nothing_due(schedule: Schedule, wall: Wall) -> None:
     work = Counted()
     schedule.every(HOUR, work.once)

@@ -311,12 +311,12 @@ async def test_a_probe_is_tried_once(central: ScriptedCentral, batch: BatchTrans
     assert len(central.requests) == 1
 
 
-async def test_with_no_line_nothing_has_reached_head_office(
+async def test_refused_connection_has_brought_nothing_to_head_office(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     await central.stop()
     delivery = await batch.deliver(window(session(1)), probing=False)
     assert isinstance(delivery.stop, TryLater)
-    assert delivery.stop.trouble is Trouble.NO_LINE
+    assert delivery.stop.trouble is Trouble.AWAY
     await central.start()
     assert sorted(verdicts(await batch.deliver(window(session(1)), probing=False))) == [1]

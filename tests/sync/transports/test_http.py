@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -147,10 +148,31 @@ async def test_no_answer_in_time_leaves_the_outcome_open(central: ScriptedCentra
     assert (found.trouble, found.is_open) == (Trouble.NO_ANSWER, True)
 
 
-async def test_a_refused_connection_is_no_line(central: ScriptedCentral) -> None:
+async def test_a_refused_connection_says_that_head_office_is_away(
+    central: ScriptedCentral,
+) -> None:
     await central.stop()
     found = await ask(central.url)
-    assert found == TryLater(Trouble.NO_LINE, "no connection to central: Connection refused")
+    assert found == TryLater(Trouble.AWAY, "no connection to central: Connection refused")
+
+
+async def test_a_network_with_no_way_to_central_is_no_line() -> None:
+    # A group's address: the system itself says of it that no connection leads there.
+    found = await ask("http://224.0.0.1")
+    assert isinstance(found, TryLater)
+    assert (found.trouble, found.is_open) == (Trouble.NO_LINE, False)
+
+
+async def test_a_connection_that_nobody_answers_can_be_the_line_or_head_office() -> None:
+    """As behind a firewall, or a modem without a line: what is sent to it vanishes."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        socket.create_connection(full.getsockname()),
+    ):
+        port = full.getsockname()[1]
+        found = await ask(f"http://127.0.0.1:{port}", timeout_seconds=0.5)
+    assert isinstance(found, TryLater)
+    assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
 
 
 async def test_a_name_that_nobody_knows_is_no_line() -> None:
@@ -158,22 +180,25 @@ async def test_a_name_that_nobody_knows_is_no_line() -> None:
     assert found == TryLater(Trouble.NO_LINE, "central's name cannot be resolved")
 
 
-async def test_a_proxy_that_is_away_is_no_line_and_named(central: ScriptedCentral) -> None:
+async def test_a_proxy_that_is_away_can_be_anybodys_and_is_named(
+    central: ScriptedCentral,
+) -> None:
     proxy = central.url
     await central.stop()
     found = await ask("http://127.0.0.1:9", proxy=proxy)
     assert isinstance(found, TryLater)
-    assert found.trouble is Trouble.NO_LINE
+    assert found.trouble is Trouble.NO_CONNECTION
     assert "proxy" in found.detail
 
 
-async def test_a_proxy_that_refuses_a_tunnel_is_no_line_and_named(
+async def test_a_proxy_that_refuses_a_tunnel_can_be_anybodys_and_is_named(
     central: ScriptedCentral,
 ) -> None:
     central.then(faults.html(407))
     found = await ask("https://127.0.0.1:9", proxy=central.url)
     assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open, found.http_status) == (Trouble.NO_LINE, False, 407)
+    assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
+    assert found.http_status == 407
 
 
 class TestTls:

@@ -234,14 +234,14 @@ async def test_a_201_is_an_answer_to_a_session_too(
     assert verdicts(await replay.deliver(window(session(1)), probing=False)) == {1: Delivered()}
 
 
-async def test_with_no_line_there_is_no_doubt(
+async def test_refused_connection_leaves_no_doubt(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     await central.stop()
     delivery = await replay.deliver(window(session(1)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [])
     assert isinstance(delivery.left, TryLater)
-    assert delivery.left.trouble is Trouble.NO_LINE
+    assert delivery.left.trouble is Trouble.AWAY
 
 
 class TestAlready:

@@ -1,0 +1,77 @@
+"""A store's outbox that holds nothing but numbers: an event is made when it is read."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sync.outbox import Judged, OutboxEvent, Portion, Window
+from sync.outcomes import Delivered
+from sync.wire import EventType
+
+EPOCH = "6ec0bd7f-11c0-43da-975e-2a8ad9ebae0b"
+BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"
+_STARTED_US = 1_772_600_767_000_000
+
+
+class Backlog:
+    """Sessions numbered from 1 to `captured`; all up to `settled` are at head office."""
+
+    def __init__(self, store_id: str) -> None:
+        self._store_id = store_id
+        self.captured = 0
+        self.settled = 0
+
+    def capture(self) -> None:
+        """Add a session."""
+        self.captured += 1
+
+    def body(self, number: int) -> bytes:
+        """Return what the till sent under a number."""
+        return msgspec.json.encode({"correlationId": self._name(number), "channel": "STORE"})
+
+    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+        """Return the lowest that are not settled, from above `after`."""
+        first = max(self.settled, after) + 1
+        last = min(self.captured, first + portion.events - 1)
+        return Window(EPOCH, 1, [self._event(number) for number in range(first, last + 1)])
+
+    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+        """Return nothing: there are no dead letters."""
+        return Window(EPOCH, 1, ())
+
+    async def note_attempt(self, window: Window) -> None:
+        """Do nothing: `batch` leaves no doubt."""
+
+    async def settle(
+        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+    ) -> None:
+        """Move the watermark."""
+        for one in judged:
+            assert isinstance(one.verdict, Delivered), one
+            assert one.event.position == self.settled + 1, "settled out of order"
+            self.settled += 1
+
+    async def rewind(self, epoch: str, expected_sequence: int) -> bool:
+        """Go back: head office of this story never asks for it."""
+        raise AssertionError(expected_sequence)
+
+    async def renumber(self, epoch: str, after_sequence: int) -> None:
+        """Begin a new epoch: head office of this story never asks for it."""
+        raise AssertionError(after_sequence)
+
+    def _name(self, number: int) -> str:
+        return f"{self._store_id}-{number}"
+
+    def _event(self, number: int) -> OutboxEvent:
+        return OutboxEvent(
+            position=number,
+            sequence=number,
+            type=EventType.SESSION_STARTED,
+            session=number,
+            correlation_id=self._name(number),
+            occurred_at_us=_STARTED_US + number * 1_000_000,
+            monotonic_us=number * 1_000_000,
+            boot_id=BOOT,
+            query_locale=None,
+            body=self.body(number),
+        )

@@ -1,0 +1,151 @@
+"""The story of an outage: a chain trades, head office is away and comes back, all is delivered."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from sync.transports.auth import NoCredentials
+from sync.transports.caller import Caller
+from sync.transports.http import LineRules
+from tests.fleet.account import Account
+from tests.fleet.backlog import EPOCH, Backlog
+from tests.fleet.network import Condition, Network, StoreLine
+from tests.fleet.office import HeadOffice
+from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
+from tests.sync.virtual_time import run_in_virtual_time
+
+# Head office comes up and hangs for so long, as behind a database that recovers; then it is
+# started anew, and whoever hung in it fails in the same second.
+HANGING_SECONDS = 30
+_URL = "https://head-office.example"
+_TICK_SECONDS = 0.1
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A chain and its outage.
+
+    Each store captures an event every `capture_seconds`, while head office is away and for
+    `trading_seconds` after its return, and sends `batch_events` at a time. `rate`: the events a
+    second that head office takes.
+    """
+
+    stores: int
+    rate: int
+    away_seconds: int
+    trading_seconds: int
+    condition: Condition = Condition.REFUSED
+    capture_seconds: float = 30.0
+    batch_events: int = SETTINGS.batch_events
+    seed: int = 1
+    patience_seconds: int = 7_200
+
+    @property
+    def hangs(self) -> bool:
+        """Whether head office comes back by way of a hang: where it can be reached at all."""
+        return self.condition in {Condition.REFUSED, Condition.FAILING}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was counted, and what was lost: events acknowledged to a till and not at head office."""
+
+    account: Account
+    captured: int
+    waiting_at_return: int
+    undelivered: int
+    lost: int
+
+
+def outage_of(plan: Plan) -> Outcome:
+    """Tell the story to its end."""
+    return run_in_virtual_time(_story(plan))
+
+
+async def _story(plan: Plan) -> Outcome:
+    dice = random.Random(plan.seed)
+    account = Account(returned_at=plan.away_seconds)
+    office = HeadOffice(plan.rate, account)
+    network = Network(office, account, dice.random)
+    stores = [_store(number, network, plan, dice) for number in range(plan.stores)]
+    network.change(plan.condition)
+    async with delivering(stores):
+        # All begin to fail in the same second: the worst that an outage can do.
+        for store in stores:
+            store.capture()
+        trading = asyncio.ensure_future(_trade(stores, plan, dice))
+        await _return(network, plan)
+        waiting = sum(store.waiting for store in stores)
+        await trading
+        await until_all_is_delivered(stores, plan.patience_seconds)
+    return Outcome(
+        account,
+        captured=sum(store.backlog.captured for store in stores),
+        waiting_at_return=waiting,
+        undelivered=sum(store.waiting for store in stores),
+        lost=sum(_lost(store.backlog, office, store.name) for store in stores),
+    )
+
+
+def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> Store:
+    name = f"{number:05}"
+    line = StoreLine(network, name, LineRules(SETTINGS.timeout_seconds))
+    caller = Caller(line, _URL, NoCredentials(), lambda: STARTED_AT)
+    return Store(name, caller, dice.random, plan.batch_events)
+
+
+@asynccontextmanager
+async def delivering(stores: Sequence[Store]) -> AsyncIterator[None]:
+    """Have all stores deliver until the block ends."""
+    running = [asyncio.ensure_future(store.relay.run()) for store in stores]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+
+
+async def until_all_is_delivered(stores: Sequence[Store], patience_seconds: float) -> None:
+    """Wait until nothing waits at any store, or for so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience_seconds):
+            while any(store.waiting for store in stores):  # noqa: ASYNC110 - of ten thousand
+                await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _return(network: Network, plan: Plan) -> None:
+    hanging_seconds = HANGING_SECONDS if plan.hangs else 0
+    await asyncio.sleep(plan.away_seconds - hanging_seconds)
+    if plan.hangs:
+        network.change(Condition.HUNG)
+        await asyncio.sleep(hanging_seconds)
+    network.change(Condition.UP)
+
+
+async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> None:
+    """Have each store capture in its turn, in an order of chance."""
+    order = dice.sample(stores, len(stores))
+    ticks = round((plan.away_seconds + plan.trading_seconds) / _TICK_SECONDS)
+    done = 0
+    for tick in range(1, ticks + 1):
+        await asyncio.sleep(_TICK_SECONDS)
+        due = int(tick * _TICK_SECONDS * len(stores) / plan.capture_seconds)
+        for number in range(done, due):
+            order[number % len(order)].capture()
+        done = due
+
+
+def _lost(backlog: Backlog, office: HeadOffice, store_id: str) -> int:
+    """Count what head office has not, or has with another content."""
+    epoch = office.ledgers[store_id].epochs.get((TILL, EPOCH))
+    standing = {} if epoch is None else epoch.standing
+    kept = sum(
+        number in standing and standing[number].body.encode() == backlog.body(number)
+        for number in range(1, backlog.captured + 1)
+    )
+    assert len(standing) <= backlog.captured, "more is there than was captured"
+    return backlog.captured - kept

@@ -1,0 +1,109 @@
+"""A few stores in real time: their lines, HTTP, the receiver and its database are the real ones.
+
+What is counted is what the stores' lines got for an answer.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from yarl import URL
+
+from sync.outcomes import Hold, TryLater
+from sync.transports.auth import bearer
+from sync.transports.caller import Caller
+from sync.transports.http import Answer, Line, LineRules
+from tests.fleet.account import Account
+from tests.fleet.chain import Outcome, delivering, until_all_is_delivered
+from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
+from tests.head_office.receiver import Receiver, receiver_under_test, rows_in, settings_in
+from tests.head_office.sender import Sender
+
+PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """So many stores with so many events each, after so long without head office."""
+
+    stores: int
+    events_each: int
+    rate: int
+    away_seconds: float
+
+
+class CountingLine(Line):
+    """A real line; what head office answered is counted."""
+
+    def __init__(self, rules: LineRules, account: Account, store_id: str) -> None:
+        super().__init__(rules)
+        self._account = account
+        self._store_id = store_id
+
+    async def ask(
+        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer | Hold | TryLater:
+        """Ask, and count."""
+        answer = await super().ask(method, url, headers=headers, body=body)
+        if not isinstance(answer, Answer):
+            self._account.knocked()
+            return answer
+        self._account.arrived(self._store_id)
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._account.put_off(self._store_id, int(answer.headers["Retry-After"]))
+        return answer
+
+
+async def outage_of_few(few: Few, directory: Path, seed: int = 1) -> Outcome:
+    """Tell the story; the receiver's database and the tokens lie in `directory`."""
+    names = [f"{number:05}" for number in range(few.stores)]
+    port = await _enrolled(names, directory)
+    account = Account(asyncio.get_running_loop().time() + few.away_seconds)
+    dice = random.Random(seed)
+    async with AsyncExitStack() as parts:
+        stores = []
+        for name in names:
+            line = CountingLine(LineRules(SETTINGS.timeout_seconds), account, name)
+            parts.push_async_callback(line.close)
+            token = bearer(directory / f"{name}.token")
+            caller = Caller(line, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
+            stores.append(Store(name, caller, dice.random))
+        await parts.enter_async_context(delivering(stores))
+        for store in stores:
+            for _ in range(few.events_each):
+                store.capture()
+        await asyncio.sleep(few.away_seconds)
+        settings = settings_in(
+            directory, server={"port": port}, intake={"events_per_second": few.rate}
+        )
+        receiver = await parts.enter_async_context(receiver_under_test(settings))
+        await until_all_is_delivered(stores, PATIENCE_SECONDS)
+        return _outcome(account, stores, receiver)
+
+
+async def _enrolled(names: list[str], directory: Path) -> int:
+    """Enroll the stores at a receiver that then goes away; return its port."""
+    async with receiver_under_test(settings_in(directory)) as receiver:
+        for name in names:
+            token = await receiver.enroll(Sender(name, TILL))
+            file = directory / f"{name}.token"
+            file.touch(mode=0o600)
+            file.write_text(token)
+        return receiver.address.port
+
+
+def _outcome(account: Account, stores: list[Store], receiver: Receiver) -> Outcome:
+    captured = sum(store.backlog.captured for store in stores)
+    ((kept,),) = rows_in(receiver.database, "SELECT count(*) FROM sessions")
+    assert isinstance(kept, int)
+    return Outcome(
+        account,
+        captured=captured,
+        waiting_at_return=captured,
+        undelivered=sum(store.waiting for store in stores),
+        lost=captured - kept,
+    )

@@ -1,0 +1,111 @@
+"""The network between the stores and head office, and what is the matter with it."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from sync.outcomes import Hold, TryLater
+from sync.transports.http import Answer, Line, LineRules
+from sync.transports.troubles import AnswerLost, trouble_of
+from tests.fleet.account import Account
+from tests.fleet.office import HeadOffice
+
+# Each way, and as much again at most by the dice.
+LATENCY_SECONDS = 0.02
+# A connection's first packet is sent again after these pauses (RFC 6298, as Linux does); then
+# the agent's 10 s are over.
+_SENT_AGAIN_AFTER = (1.0, 2.0, 4.0, 3.0)
+_KEY = ConnectionKey("head-office.example", 443, True, True, None, None, None)
+
+
+class Condition(StrEnum):
+    """What becomes of a request."""
+
+    UP = "head office is there"
+    REFUSED = "connections are refused"
+    FAILING = "what stands before head office answers 502"
+    SILENT = "packets to head office vanish"
+    HUNG = "head office takes connections and does not answer"
+    NO_WAY = "the stores' own lines are down"
+
+
+class Network:
+    """Carries requests to head office, as its condition allows. `dice` gives 0 to 1."""
+
+    def __init__(self, office: HeadOffice, account: Account, dice: Callable[[], float]) -> None:
+        self._office = office
+        self._account = account
+        self._dice = dice
+        self._condition = Condition.UP
+        self._changed = asyncio.Event()
+
+    def change(self, condition: Condition) -> None:
+        """Let another condition begin: whoever hung in the one before is cut off."""
+        self._condition = condition
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def carry(self, store_id: str, body: bytes, timeout_seconds: float) -> Answer | TryLater:
+        """Return the answer to a request, or what became of it."""
+        if self._condition is Condition.NO_WAY:
+            self._account.knocked()
+            return _no_connection(errno.ENETUNREACH)
+        await self._on_its_way()
+        if not await self._is_connected():
+            return trouble_of(aiohttp.ConnectionTimeoutError())
+        if self._condition is not Condition.UP:
+            self._account.knocked()
+            return await self._trouble(timeout_seconds)
+        answer = await self._office.take(store_id, body)
+        await self._on_its_way()
+        return answer
+
+    async def _is_connected(self) -> bool:
+        for pause in _SENT_AGAIN_AFTER:
+            if self._condition is not Condition.SILENT:
+                return True
+            await asyncio.sleep(pause)
+        return False
+
+    async def _trouble(self, timeout_seconds: float) -> Answer | TryLater:
+        if self._condition is Condition.FAILING:
+            return Answer(HTTPStatus.BAD_GATEWAY, {"Content-Type": "text/html"}, b"<html>")
+        if self._condition is not Condition.HUNG:
+            return _no_connection(errno.ECONNREFUSED)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
+        except TimeoutError as silence:
+            return trouble_of(silence)
+        return trouble_of(AnswerLost())
+
+    async def _on_its_way(self) -> None:
+        await asyncio.sleep(LATENCY_SECONDS * (1 + self._dice()))
+
+
+class StoreLine(Line):
+    """A store's line: what its agent asks is carried by the network."""
+
+    def __init__(self, network: Network, store_id: str, rules: LineRules) -> None:
+        super().__init__(rules)
+        self._network = network
+        self._store_id = store_id
+        self._seconds = rules.timeout_seconds
+
+    async def ask(
+        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer | Hold | TryLater:
+        """Return what became of the request."""
+        return await self._network.carry(self._store_id, body or b"", self._seconds)
+
+
+def _no_connection(number: int) -> TryLater:
+    reason = OSError(number, os.strerror(number))
+    return trouble_of(aiohttp.ClientConnectorError(_KEY, reason))

@@ -1,0 +1,61 @@
+"""Head office in memory: what it lets in and accepts by its real rules, at a known cost."""
+
+import asyncio
+from collections import defaultdict
+from http import HTTPStatus
+
+import msgspec
+import zstandard
+
+from sync.receiver.accept import Taken
+from sync.receiver.intake import Intake, TooBusy
+from sync.receiver.places import Places
+from sync.receiver.problems import answer_of, problem_of
+from sync.receiver.reading import read_batch
+from sync.transports.http import Answer
+from sync.wire import BatchAccepted
+from tests.fleet.account import Account
+from tests.sync.receiver.plain_ledger import PlainLedger
+
+MAX_IN_FLIGHT = 16
+COMMIT_SECONDS = 0.004
+_JSON = {"Content-Type": "application/json"}
+
+
+class HeadOffice:
+    """Takes batches as `sync.receiver.api` does, in its order."""
+
+    def __init__(self, events_per_second: int, account: Account) -> None:
+        intake = Intake(MAX_IN_FLIGHT, events_per_second, asyncio.get_running_loop().time)
+        self._intake = intake
+        self._places = Places(intake)
+        self._account = account
+        self.ledgers: defaultdict[str, PlainLedger] = defaultdict(PlainLedger)
+
+    async def take(self, store_id: str, body: bytes) -> Answer:
+        """Answer a batch once it is committed."""
+        self._account.arrived(store_id)
+        try:
+            self._places.check()
+            async with self._places.one():
+                return await self._take(body)
+        except TooBusy as busy:
+            self._account.put_off(store_id, busy.retry_after_seconds)
+            return _told(busy)
+
+    async def _take(self, body: bytes) -> Answer:
+        batch, events = read_batch(zstandard.decompress(body))
+        self._intake.admit(len(events))
+        await asyncio.sleep(COMMIT_SECONDS)
+        key = (batch.till_id, batch.epoch)
+        taken = self.ledgers[batch.store_id].take(key, events, batch.base_sequence)
+        assert isinstance(taken, Taken), "a number was left out"
+        self._account.accepted(len(events))
+        accepted = BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
+        return Answer(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))
+
+
+def _told(busy: TooBusy) -> Answer:
+    response = answer_of(problem_of(busy))
+    assert isinstance(response.body, bytes)
+    return Answer(response.status, response.headers, response.body)

@@ -1,0 +1,83 @@
+"""A store's agent from its outbox to its line, put together as `agent.delivery` does."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent.config.delivery import SyncSettings
+from sync.outbox import Portion
+from sync.pace import Pacer
+from sync.relay import Relay, RelayRules
+from sync.retry import RetryRules, slot_of
+from sync.transports.attempts import Attempts
+from sync.transports.batch import BatchTransport
+from sync.transports.caller import Caller
+from sync.transports.sender import Sender
+from tests.fleet.backlog import BOOT, Backlog
+
+TILL = "till-1"
+SETTINGS = SyncSettings()
+STARTED_AT = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Moment:
+    """A reading of the clocks."""
+
+    wall_us: int
+    monotonic_us: int
+
+
+class Store:
+    """A store with one till; its settings are the agent's own, but for `batch_events`."""
+
+    def __init__(
+        self,
+        name: str,
+        caller: Caller,
+        dice: Callable[[], float],
+        batch_events: int = SETTINGS.batch_events,
+    ) -> None:
+        self.name = name
+        self.backlog = Backlog(name)
+        transport = BatchTransport(
+            caller,
+            Sender(name, TILL, BOOT, "0.1.0", _clock()),
+            Attempts(dice),
+            Portion(batch_events, SETTINGS.max_batch_bytes),
+        )
+        slot = slot_of(name, TILL)
+        rules = RetryRules(SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds, slot)
+        self.relay = Relay(
+            self.backlog,
+            transport,
+            Pacer(),
+            RelayRules(rules, dice),
+            tidy=_nothing,
+            watch=lambda _: None,
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not at head office, as far as the store knows."""
+        return self.backlog.captured - self.backlog.settled
+
+    def capture(self) -> None:
+        """Capture an event, which wakes the relay."""
+        self.backlog.capture()
+        self.relay.wake()
+
+
+def _clock() -> Callable[[], Moment]:
+    seconds = asyncio.get_running_loop().time
+    started_us = int(STARTED_AT.timestamp() * 1_000_000)
+
+    def now() -> Moment:
+        now_us = int(seconds() * 1_000_000)
+        return Moment(started_us + now_us, now_us)
+
+    return now
+
+
+async def _nothing() -> None: ...
