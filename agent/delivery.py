@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import NoReturn, assert_never
 
 from agent.config import Settings
-from agent.config.delivery import AuthKind, Protocol
+from agent.config.delivery import AuthKind, Protocol, SyncSettings
 from agent.contact import CONTACT_SECONDS, Contact
 from agent.program import ProgramNews
 from agent.store.facts import Moment
@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 # Of each window the last lanes end one by one; the more there are, the less that weighs.
 _EVENTS_PER_LANE = 16
 _HOUR_SECONDS = 3_600
+LONGEST_PAUSE_SECONDS = 60
 _AGAIN_SECONDS = 5.0
 
 
@@ -170,16 +171,23 @@ def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transpor
     attempts = Attempts(random.random)
     match settings.central.protocol:
         case Protocol.BATCH:
-            portion = Portion(settings.sync.batch_events, settings.sync.max_batch_bytes)
+            portion = Portion(settings.sync.batch_events, most_window_bytes(settings.sync))
             return BatchTransport(caller, sender, attempts, portion)
         case Protocol.REPLAY:
             in_flight = settings.sync.max_in_flight
-            portion = Portion(in_flight * _EVENTS_PER_LANE, settings.sync.max_batch_bytes)
+            portion = Portion(in_flight * _EVENTS_PER_LANE, most_window_bytes(settings.sync))
             return ReplayTransport(
                 caller, attempts, portion, max_in_flight=in_flight, learned=around.news.heed
             )
         case _:
             assert_never(settings.central.protocol)
+
+
+def most_window_bytes(sync: SyncSettings) -> int:
+    """Return the most bytes of a window: on a narrow bandwidth no wait after one lasts for days."""
+    if not sync.bandwidth_bytes_per_second:
+        return sync.max_batch_bytes
+    return min(sync.max_batch_bytes, sync.bandwidth_bytes_per_second * LONGEST_PAUSE_SECONDS)
 
 
 def credentials_of(settings: Settings, line: Line) -> Credentials:

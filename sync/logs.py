@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TextIO, TypeAlias
 
+from sync.addresses import without_addresses
+
 Plain: TypeAlias = str | int | float | bool | None
 
 _FIELDS = "fields"
@@ -26,9 +28,6 @@ _OUR_LOGGERS = ("agent", "sync")
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 _BARE = re.compile(r"[A-Za-z0-9_.:/+@%-]+")
 _NOT_IN_A_FIELD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
-# Bounded on both sides of the @, so that a long text without blanks takes no long time.
-_ADDRESS_PART = r"[^\s@\"'<>(),;:=\[\]{}|/\\]"
-_ADDRESS = re.compile(rf"{_ADDRESS_PART}{{1,256}}?(?:@|%40){_ADDRESS_PART}{{1,256}}")
 # The proof of identity in a header, as RFC 9110 (11.6.2) has it: scheme and credentials.
 _TOKEN = re.compile(r"(?i)\b(Bearer|Basic)(?:\s|%20|\\u0020)+[^\s\"',;\\]+")
 _SECRET_FIELDS = frozenset({"authorization", "password", "secret", "token"})
@@ -185,8 +184,7 @@ def _cut(value: Plain, longest: int) -> Plain:
 
 def masked(text: str) -> str:
     """Return `text` without what looks like an e-mail address or a token."""
-    text = _TOKEN.sub(r"\1 [token]", text)
-    return _ADDRESS.sub("[address]", text) if "@" in text or "%40" in text else text
+    return without_addresses(_TOKEN.sub(r"\1 [token]", text), "[address]")
 
 
 def _priority(level: int) -> str:

@@ -107,13 +107,16 @@ async def push_once(
     *,
     probing: bool = False,
     progress: Progress = lambda _: None,
+    may_go_on: Callable[[], bool] = lambda: True,
 ) -> PassReport:
     """Deliver what waits, as far as central takes it; return what was done.
+
+    After each window `may_go_on` is asked; where it says no, the rest waits for another pass.
 
     Raises `OutboxUnavailable`; then, and when it is cancelled, nothing unconfirmed is settled.
     What central had answered before a cancel is.
     """
-    return await _Pass(outbox, transport, pace, progress, probing=probing).run()
+    return await _Pass(outbox, transport, pace, progress, may_go_on, probing=probing).run()
 
 
 @dataclass(slots=True)
@@ -122,6 +125,7 @@ class _Pass:
     transport: Transport
     pace: Pace
     progress: Progress
+    may_go_on: Callable[[], bool]
     probing: bool
     report: PassReport = field(default_factory=PassReport)
     settling: "asyncio.Task[None] | None" = None
@@ -157,6 +161,8 @@ class _Pass:
                     return False
                 following = await read(self._portion(), after=after)
             await self.pace(_size(window))
+            if not self.may_go_on():
+                return False
             window = following
         return True
 

@@ -145,10 +145,10 @@ class Relay:
             if self._rules.is_quiet() and not urged:
                 self._note(RelayStatus(RelayState.QUIET))
                 continue
-            await self._pass_once()
+            await self._pass_once(urged=urged)
             await asyncio.sleep(self._rules.debounce_seconds)
 
-    async def _pass_once(self) -> None:
+    async def _pass_once(self, *, urged: bool) -> None:
         self._own = _delivering(self._own)
         try:
             report = await push_once(
@@ -157,6 +157,7 @@ class Relay:
                 self._pacer.pause,
                 probing=self._backoff.is_probing,
                 progress=self._progress,
+                may_go_on=lambda: urged or self._may_go_on(),
             )
             self._after(report)
             await self._tidy()
@@ -168,6 +169,13 @@ class Relay:
         finally:
             if not self._urged:
                 self._pacer.calm_down()
+
+    def _may_go_on(self) -> bool:
+        """Tell whether a pass may send its next window: a long one runs into the quiet hours."""
+        if self._urged or not self._rules.is_quiet():
+            return True
+        self._due.set()
+        return False
 
     def _after(self, report: PassReport) -> None:
         self.totals.add(report)

@@ -41,7 +41,8 @@ class _Whole(web.StreamResponse):
     """Head and body as they go out, on a connection that is kept."""
 
     def __init__(self, success: Success, request_id: str) -> None:
-        # Nothing of what the library sets up is looked at: this answer writes itself.
+        # This answer writes itself; the rest is what the library looks for in any answer.
+        super().__init__()
         self._whole = (
             f"{_HEAD}{REQUEST_ID}: {request_id}\r\n{RECEIPT}: {success.receipt}\r\n"
             f"Content-Length: {len(success.body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"

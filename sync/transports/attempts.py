@@ -30,12 +30,15 @@ class Attempts:
 
         The last outcome is returned as it is. Cancelling ends it at once, in a wait as well.
         """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         outcome = await ask()
-        if not _may_pass_soon(outcome):
+        seconds_left = MOST_SECONDS - (loop.time() - began)
+        if seconds_left <= 0 or not _may_pass_soon(outcome):
             return outcome
         retrying = AsyncRetrying(
             sleep=self.sleep,
-            stop=stop_after_attempt(MOST_ATTEMPTS) | stop_after_delay(MOST_SECONDS),
+            stop=stop_after_attempt(MOST_ATTEMPTS) | stop_after_delay(seconds_left),
             wait=self._wait_seconds,
             retry=lambda state: not state.outcome or _may_pass_soon(state.outcome.result()),
             retry_error_callback=_as_it_is,

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from sync.outbox import OutboxEvent
-from sync.outcomes import Delivered, Hold, Refused, TryLater, Verdict
+from sync.outcomes import Delivered, Hold, HoldReason, Refused, TryLater, Verdict
 from sync.transports.answers import no_such_endpoint, not_central
 from sync.transports.http import Answer
 from sync.transports.refusals import problem_in
@@ -22,6 +22,10 @@ from sync.wire import ErrorCode, EventType
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _EMAIL_UPDATED = "Email option updated."
+# No limit in earnest is below this: what refuses so little as too large refuses all.
+SMALL_BYTES = 1_024
+_NO_SESSION = "/client/users/00000000-0000-0000-0000-000000000000/profile/email"
+_NO_STATUS = b'{"status":"asked by loyalty-agent"}'
 SESSIONS_PATH = "/client/users/anonymous/sessions"
 _TAKEN = {
     EventType.SESSION_STARTED: {HTTPStatus.OK, HTTPStatus.CREATED},
@@ -63,6 +67,23 @@ def request_of(event: OutboxEvent) -> Request:
             return Request("PUT", f"/client/users/{name}/profile/email", event.body)
         case _:
             assert_never(event.type)
+
+
+def impossible_request(size: int) -> Request:
+    """Return a call of so many bytes, at least a few, that makes no record.
+
+    It answers for a session that nobody has started, with a status that there is not.
+    """
+    return Request("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
+
+
+def refused_whatever_it_holds(size: int) -> Hold:
+    """Return the hold of an agent whose every request of `size` bytes is too large."""
+    detail = (
+        f"every request is refused as too large, one of {size} bytes too: something on the way to"
+        " central has too low a limit"
+    )
+    return Hold(HoldReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def document_in(body: bytes) -> Mapping[str, Json] | None:

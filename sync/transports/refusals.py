@@ -1,14 +1,12 @@
 """Central's own words for why it refuses something, made fit to be kept and shown."""
 
-import re
-
 import msgspec
 
+from sync.addresses import without_addresses
 from sync.transports.http import Answer
 from sync.wire import Problem
 
 _LONGEST_CODE, _LONGEST_MESSAGE = 100, 500
-_ADDRESS = re.compile(r"[^\s\"'<>(),;:=]{1,320}(?:@|%40)[^\s\"'<>(),;:=]{1,320}")
 _decoder = msgspec.json.Decoder(Problem)
 
 
@@ -32,7 +30,7 @@ def problem_in(answer: Answer) -> Problem | None:
 def fit(words: str, longest: int = _LONGEST_MESSAGE) -> str:
     """Return central's `words` without addresses and control characters, cut to `longest`."""
     readable = "".join(letter if letter.isprintable() else " " for letter in words[: 2 * longest])
-    return _ADDRESS.sub("(address)", readable)[:longest]
+    return without_addresses(readable, "(address)")[:longest]
 
 
 def fit_code(code: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import assert_never
 
 from sync.outbox import Judged, OutboxEvent, Portion, Window
@@ -20,7 +21,15 @@ from sync.transports.caller import Caller
 from sync.transports.http import Answer
 from sync.transports.lanes import StoppedLanes
 from sync.transports.learning import Learned, Lessons
-from sync.transports.loyalty import Request, document_in, meaning, request_of
+from sync.transports.loyalty import (
+    SMALL_BYTES,
+    Request,
+    document_in,
+    impossible_request,
+    meaning,
+    refused_whatever_it_holds,
+    request_of,
+)
 from sync.wire import ErrorCode, EventType
 
 # So many troubles in a row, with nothing between them that central decided: it is not there.
@@ -157,12 +166,24 @@ class ReplayTransport:
         )
         if not isinstance(answer, Answer):
             return answer
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and await self._refuses_all(
+            request
+        ):
+            return refused_whatever_it_holds(len(request.body))
         document = document_in(answer.body)
         outcome = meaning(event, answer, document, in_doubt=in_doubt)
         is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
         if is_own and document is not None:
             self._lessons.heed(event, document)
         return outcome
+
+    async def _refuses_all(self, request: Request) -> bool:
+        """Tell whether what makes no record is too large as well: then no record is at fault."""
+        if len(request.body) > SMALL_BYTES:
+            return False
+        other = impossible_request(len(request.body))
+        answer = await self._caller.ask(other.method, other.path, body=other.body, headers=_HEADERS)
+        return isinstance(answer, Answer) and answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 @dataclass(slots=True)

@@ -3,8 +3,12 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent.capture.program import SessionAnswers
-from agent.delivery import Surroundings, delivering
+from agent.config.delivery import SyncSettings
+from agent.delivery import LONGEST_PAUSE_SECONDS, Surroundings, delivering, most_window_bytes
 from agent.program import ProgramNews
 from agent.service import program_terms
 from sync.schedule import Schedule
@@ -63,3 +67,12 @@ async def test_addresses_are_erased_though_central_is_set_no_more(tmp_path: Path
             await planned.do_all()
         sealed = "SELECT position FROM email_answer WHERE address IS NOT NULL"
         assert query(tmp_path, sealed) == [(3,)]
+
+
+@given(bandwidth=st.integers(0, 10**9), batch=st.integers(1_024, 67_108_864))
+def test_no_bandwidth_makes_a_window_of_several_events_wait_for_days(
+    bandwidth: int, batch: int
+) -> None:
+    sync = SyncSettings(bandwidth_bytes_per_second=bandwidth, max_batch_bytes=batch)
+    assert 1 <= most_window_bytes(sync) <= batch
+    assert not bandwidth or most_window_bytes(sync) / bandwidth <= LONGEST_PAUSE_SECONDS

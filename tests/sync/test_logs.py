@@ -133,6 +133,13 @@ def test_any_value_comes_out_of_a_json_line_as_it_was(value: str) -> None:
         "mailto:marie.roy+till@sub.example.ca",
         "{'emailAddress': 'marie@example.ca'}",
         "érable.marie@exämple.ca",
+        "o'marie@example.ca",
+        "Name='marie.o'neil@example.ca'",
+        '"marie roy"@example.ca',
+        'said "no" to "marie roy"@example.ca',
+        '{"address": "\\"marie roy\\"@example.ca"}',
+        r'"a\"marie"@example.ca',
+        "marie@[192.0.2.1]",
     ],
 )
 def test_address_is_masked_wherever_it_stands(formatter: LineFormatter, text: str) -> None:
@@ -143,6 +150,7 @@ def test_address_is_masked_wherever_it_stands(formatter: LineFormatter, text: st
     line = formatter.format(record)
 
     assert "marie" not in line
+    assert "o'" not in line
     assert "[address]" in line
 
 

@@ -116,7 +116,7 @@ async def relaying(
     watch: Watch,
     *,
     wait_seconds: float = LONG,
-    quiet: bool = False,
+    is_quiet: Callable[[], bool] = lambda: False,
     tidied: asyncio.Event | None = None,
 ) -> AsyncIterator[Relay]:
     async def tidy() -> None:
@@ -126,7 +126,7 @@ async def relaying(
     rules = RelayRules(
         RetryRules(wait_seconds, wait_seconds, slot=0.0),
         dice=lambda: 1.0,
-        is_quiet=lambda: quiet,
+        is_quiet=is_quiet,
         debounce_seconds=0,
     )
     relay = Relay(queue, central, Pacer(), rules, tidy=tidy, watch=watch)
@@ -284,11 +284,24 @@ async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
 
 async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
-    async with relaying(queue, central, watch, quiet=True) as relay:
+    async with relaying(queue, central, watch, is_quiet=lambda: True) as relay:
         await watch.sees(RelayState.QUIET)
         assert not central.windows
         relay.try_now()
         await is_empty(queue)
+
+
+async def test_pass_that_runs_into_quiet_hours_ends_with_its_window_unless_asked_for() -> None:
+    queue, central, watch = Queue(25), Central(), Watch()
+    hours: list[str] = []
+    central.meanwhile = lambda: hours.append("begun") if len(central.windows) == 2 else None
+    async with relaying(queue, central, watch, is_quiet=lambda: bool(hours)) as relay:
+        await watch.sees(RelayState.QUIET)
+        assert (central.windows, len(queue.waiting)) == ([10, 10], 5)
+        queue.waiting += [event(position) for position in range(26, 46)]
+        relay.try_now()
+        await is_empty(queue)
+    assert central.windows == [10, 10, 10, 10, 5]
 
 
 class TestHearing:

@@ -10,6 +10,7 @@ from sync.outcomes import Delivered, Hold, HoldReason, Refused, Trouble, TryLate
 from sync.push import CutOff
 from sync.transports.caller import Caller
 from sync.transports.learning import SessionKind
+from sync.transports.loyalty import SMALL_BYTES
 from sync.transports.replay import ReplayTransport
 from sync.wire import EventType
 from tests.central import Answer, Fault, Request, ScriptedCentral, faults
@@ -161,6 +162,36 @@ async def test_a_record_too_large_is_set_aside_whoever_says_so(
     found = verdicts(await replay.deliver(window(session(1)), probing=False))[1]
     assert isinstance(found, Refused)
     assert (found.error_code, found.http_status) == ("PAYLOAD_TOO_LARGE", 413)
+
+
+async def test_a_way_that_takes_nothing_however_small_holds_the_queue(
+    central: ScriptedCentral, replay: ReplayTransport
+) -> None:
+    """A proxy whose limit is far too low: no record is at fault."""
+    central.weather = lambda _: faults.html(413)
+    delivery = await replay.deliver(window(*sessions(1, 20)), probing=False)
+    assert (delivery.judged, delivery.doubtful) == ([], [])
+    assert isinstance(delivery.stop, Hold)
+    assert (delivery.stop.reason, delivery.stop.http_status) == (HoldReason.UNKNOWN_PROTOCOL, 413)
+
+
+async def test_a_large_record_is_too_large_by_itself(
+    central: ScriptedCentral, replay: ReplayTransport
+) -> None:
+    central.max_body_bytes = 500
+    large = session(1, externalIdentifier="x" * SMALL_BYTES)
+    found = verdicts(await replay.deliver(window(large, session(2)), probing=False))
+    assert isinstance(found[1], Refused)
+    assert found[2] == Delivered()
+
+
+async def test_asking_whether_all_is_too_large_makes_no_record(
+    central: ScriptedCentral, replay: ReplayTransport
+) -> None:
+    central.then(faults.html(413))
+    await replay.deliver(window(session(1)), probing=False)
+    assert len(central.requests) == 2
+    assert central.ledger.records == []
 
 
 @pytest.mark.parametrize(

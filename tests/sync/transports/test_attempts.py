@@ -1,0 +1,29 @@
+"""Short retries: how often something is asked again within a pass."""
+
+import asyncio
+
+import pytest
+
+from sync.outcomes import Trouble, TryLater
+from sync.transports.attempts import MOST_ATTEMPTS, MOST_SECONDS, Attempts
+from tests.sync.virtual_time import run_in_virtual_time
+
+SILENCE = TryLater(Trouble.NO_ANSWER, "no answer in time")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times"), [(0.0, MOST_ATTEMPTS), (1.0, MOST_ATTEMPTS), (MOST_SECONDS, 1)]
+)
+def test_what_took_long_to_fail_is_not_asked_again_in_the_same_pass(
+    seconds: float, times: int
+) -> None:
+    """A batch too large for a slow line goes in halves next, and not once more as it is."""
+    asked: list[float] = []
+
+    async def ask() -> TryLater:
+        asked.append(seconds)
+        await asyncio.sleep(seconds)
+        return SILENCE
+
+    assert run_in_virtual_time(Attempts(lambda: 0.5).until_clear(ask)) == SILENCE
+    assert len(asked) == times
