@@ -27,7 +27,13 @@ class Planned(Schedule):
         super().__init__()
         self._work: list[Callable[[], Awaitable[object]]] = []
 
-    def every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    def every(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[object]],
+        *,
+        first_after_seconds: float | None = None,
+    ) -> None:
         self._work.append(work)
 
     async def do_all(self) -> None:
