@@ -83,23 +83,34 @@ class Postgresql:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction: committed and on the disk when this returns.
 
-        Where another transaction was there first, it runs again from its start.
+        Where another transaction was there first, or the connection was dead, it runs again
+        from its start. Not after a COMMIT without an answer, which may have worked: what to do
+        then is for the caller to say. An agent sends its batch again, and that has no effect.
         """
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._write_once(work)
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _AGAIN:
-                    raise
-        return await self._write_once(work)
+        failures = 0
+        while True:
+            async with self._connections.connect() as connection:
+                try:
+                    done = await connection.run_sync(work)
+                except DBAPIError as error:
+                    failures += 1
+                    if failures == _ATTEMPTS or not _may_run_again(error):
+                        raise
+                else:
+                    await connection.commit()
+                    return done
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Let `work` read one state of the database; keep it short."""
-        async with self._connections.connect() as connection:
-            await connection.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-            return await connection.run_sync(work)
+        """Let `work` read one state of the database; keep it short.
+
+        Where the connection was dead, it runs again from its start.
+        """
+        try:
+            return await self._read_once(work)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await self._read_once(work)
 
     async def scrub(self) -> None:
         """Have the server clear away the old versions of rows, while it goes on serving.
@@ -115,8 +126,11 @@ class Postgresql:
         finally:
             await engine.dispose()
 
-    async def _write_once(self, work: Callable[[Connection], T]) -> T:
-        async with self._connections.begin() as connection:
+    async def _read_once(self, work: Callable[[Connection], T]) -> T:
+        async with self._connections.connect() as connection:
+            await connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
             return await connection.run_sync(work)
 
     def _unlimited(self) -> AsyncEngine:
@@ -130,6 +144,10 @@ class Postgresql:
                 "server_settings": _DURABLE,
             },
         )
+
+
+def _may_run_again(error: DBAPIError) -> bool:
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
 
 
 async def _connect(
