@@ -30,24 +30,27 @@ _AGAIN = {"40001", "40P01", "23505"}
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
 _DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
 # Milliseconds. A receiver that froze within a transaction must not hold an agent's row for good.
-_LIMITS = {
-    "statement_timeout": "10000",
-    "lock_timeout": "5000",
-    "idle_in_transaction_session_timeout": "15000",
-}
+_LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
 _CONNECTING_SECONDS = 5
-# Above the server's own limit: for a server that says nothing any more.
-_SILENT_SECONDS = 15
+LONGEST_SECONDS = 10
+# Beyond the longest statement: for a server that says nothing any more.
+_SILENT_SECONDS = 5
 
 
 class Postgresql:
     """A database on a server, from `open` to `close`.
 
     Without a `password` the driver looks for one as psql does: in the file that PGPASSFILE
-    names, or ~/.pgpass.
+    names, or ~/.pgpass. `longest_seconds` is how long a statement may take; None: as it likes.
     """
 
-    def __init__(self, url: str, password: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        password: str | None = None,
+        *,
+        longest_seconds: float | None = LONGEST_SECONDS,
+    ) -> None:
         self._url = make_url(url)
         if password is not None:
             self._url = self._url.set(password=password)
@@ -61,8 +64,7 @@ class Postgresql:
             connect_args={
                 "async_creator_fn": _connect,
                 "timeout": _CONNECTING_SECONDS,
-                "command_timeout": _SILENT_SECONDS,
-                "server_settings": _DURABLE | _LIMITS,
+                **_limits(longest_seconds),
             },
         )
 
@@ -144,6 +146,17 @@ class Postgresql:
                 "server_settings": _DURABLE,
             },
         )
+
+
+def _limits(longest_seconds: float | None) -> dict[str, object]:
+    """Return what keeps the server, and the driver, from waiting for good."""
+    if longest_seconds is None:
+        return {"server_settings": _DURABLE | _LIMITS}
+    ours = {"statement_timeout": f"{longest_seconds * 1000:.0f}"}
+    return {
+        "command_timeout": longest_seconds + _SILENT_SECONDS,
+        "server_settings": _DURABLE | _LIMITS | ours,
+    }
 
 
 def _may_run_again(error: DBAPIError) -> bool:
