@@ -1,5 +1,7 @@
 """How long PostgreSQL may take over a statement: for what serves agents, and for a command."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ async def test_a_statement_that_takes_too_long_is_broken_off(
     assert getattr(caught.value.orig, "sqlstate", None) == CANCELLED
 
 
+@pytest.fixture
+def usual_mask() -> Iterator[None]:
+    """Keep for the tests that follow what a command changes for its process."""
+    usual = os.umask(0o022)
+    os.umask(usual)
+    yield
+    os.umask(usual)
+
+
+@pytest.mark.usefixtures("usual_mask")
 async def test_what_serves_has_a_limit_and_a_command_that_reads_a_whole_chain_has_none(
     postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
