@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     and_,
+    bindparam,
     delete,
     func,
     select,
@@ -17,8 +18,9 @@ from sqlalchemy import (
 
 from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import Caller
+from sync.receiver.columns import Texts
 from sync.receiver.database import Database
-from sync.receiver.statements import among
+from sync.receiver.statements import Among
 from sync.receiver.tables import Token, table_of
 from sync.receiver.tokens import AgentName, hash_of, make_token, name_in
 
@@ -85,7 +87,7 @@ def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, 
     column = _tokens.c.store_id
     # A statement of one store is asked where that store's rows lie.
     only = column == next(iter(stores)) if len(stores) == 1 else None
-    of_stores = among(connection.dialect, column, stores) if only is None else only
+    of_stores = Among(column, bindparam(None, stores, type_=Texts)) if only is None else only
     found = select(*key, func.max(_tokens.c.generation)).where(of_stores).group_by(*key)
     return {(store, till): latest for store, till, latest in connection.execute(found)}
 

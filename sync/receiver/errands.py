@@ -135,5 +135,5 @@ async def existing_ledger(settings: Settings) -> AsyncIterator[Database]:
     if not settings.is_on_postgresql and not path.exists():
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
     os.umask(0o077)
-    async with open_database(settings) as database:
+    async with open_database(settings, may_take_long=True) as database:
         yield database

@@ -5,6 +5,7 @@ their lag in the hour in which they came. The plots are drawn from these sums: n
 events of a chain anew.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
@@ -24,17 +25,21 @@ def hours_of(
     taken: Taken, corrected: Mapping[int, datetime | None], received_at: datetime
 ) -> list[dict[str, object]]:
     """Return the hours that a batch adds to, in their order, each with every count."""
-    sums: dict[datetime, dict[str, int]] = {}
-
-    def hour(at: datetime) -> dict[str, int]:
-        return sums.setdefault(hour_of(at), dict.fromkeys((*COUNTS, LONGEST), 0))
-
+    sums: defaultdict[datetime, dict[str, int]] = defaultdict(_nothing)
+    lags = []
     for sequence, kind in _kinds(taken):
         happened_at = corrected[sequence]
-        hour(happened_at or received_at)[kind] += 1
+        sums[hour_of(happened_at or received_at)][kind] += 1
         if happened_at is not None:
-            _arrive(hour(received_at), received_at - happened_at)
+            lags.append(_seconds(received_at - happened_at))
+    if lags:
+        arrivals = {"arrived": len(lags), "lag_seconds": sum(lags), LONGEST: max(lags)}
+        sums[hour_of(received_at)].update(arrivals)
     return [{"hour": at, **counts} for at, counts in sorted(sums.items())]
+
+
+def _nothing() -> dict[str, int]:
+    return dict.fromkeys((*COUNTS, LONGEST), 0)
 
 
 def _kinds(taken: Taken) -> Iterable[tuple[int, str]]:
@@ -44,9 +49,6 @@ def _kinds(taken: Taken) -> Iterable[tuple[int, str]]:
         yield answer.sequence, answer.status if answer.status in ANSWERS else "other_answers"
 
 
-def _arrive(hour: dict[str, int], lag: timedelta) -> None:
+def _seconds(lag: timedelta) -> int:
     # A clock within its tolerance may be ahead of ours.
-    seconds = max(0, round(lag.total_seconds()))
-    hour["arrived"] += 1
-    hour["lag_seconds"] += seconds
-    hour[LONGEST] = max(hour[LONGEST], seconds)
+    return max(0, round(lag.total_seconds()))

@@ -6,7 +6,7 @@ the agent's row (locked) > place > look up > judge > write > commit > answer
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, update
+from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
 from sync.receiver import statements
 from sync.receiver.accept import SequenceGap, Taken, judge, place, unheld
@@ -50,6 +50,7 @@ class _Writing:
 
     def __init__(self, connection: Connection, caller: Caller, at: datetime) -> None:
         self._connection = connection
+        self._dialect = connection.dialect.name
         self._caller = caller
         self._name = caller.name
         self._at = at
@@ -66,7 +67,8 @@ class _Writing:
         corrector = self._corrector(arrival, agent["newest_trusted_at"])
         rows = Rows(arrival, Times.of(arrival, taken, corrector))
         self._write(batch.epoch, taken, rows)
-        self._update_agent(
+        self._execute(
+            statements.UPDATE_AGENT,
             batch.epoch,
             accepted_through=taken.accepted_through,
             last_sequence=max(agent["last_sequence"], taken.accepted_through),
@@ -86,13 +88,12 @@ class _Writing:
         )
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
         accepted = self._note_extents(list(extents.values()))
-        self._update_agent(
+        self._execute(
+            statements.NOTE_HEARTBEAT,
             heartbeat.epoch,
             last_seen_at=self._at,
             agent_version=heartbeat.agent_version,
             heartbeat_at=self._at,
-            heartbeat_before_at=statements.agents.c.heartbeat_at,
-            outstanding_before=statements.agents.c.outstanding,
             agent_sent_at=arrival.sent_at,
             watermark=heartbeat.watermark,
             outstanding=heartbeat.outstanding,
@@ -114,12 +115,11 @@ class _Writing:
         absent = [self._new_agent(epoch) for epoch in epochs if epoch not in found]
         if not absent:
             return found
-        adding = statements.add_unless_there(self._connection.dialect, statements.agents)
-        self._connection.execute(adding, absent)
+        self._connection.execute(statements.add_agents(self._dialect), absent)
         return self._find_agents(epochs)
 
     def _find_agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
-        found = self._connection.execute(statements.agent_rows(self._name, epochs))
+        found = self._execute(statements.AGENT_ROWS, epochs=epochs)
         return {row["epoch"]: row for row in found.mappings()}
 
     def _new_agent(self, epoch: str) -> Row:
@@ -145,22 +145,26 @@ class _Writing:
             row = gap_row(epoch_key(self._name, extent.epoch), missing, self._at)
             add_rows(self._connection, statements.gaps, [row])
         if (last_sequence, accepted_through) != before:
-            self._update_agent(
-                extent.epoch, last_sequence=last_sequence, accepted_through=accepted_through
+            self._execute(
+                statements.UPDATE_AGENT,
+                extent.epoch,
+                last_sequence=last_sequence,
+                accepted_through=accepted_through,
             )
         return AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through)
 
-    def _update_agent(self, epoch: str, **values: object) -> None:
-        agents = statements.agents
-        changed = update(agents).where(statements.of_epoch(agents, self._name, epoch))
-        self._connection.execute(changed.values(values))
+    def _execute(
+        self, statement: Executable, epoch: str | None = None, **values: object
+    ) -> CursorResult[tuple[object, ...]]:
+        """Run a statement about our agent, or about this epoch of it."""
+        return self._connection.execute(statement, {**statements.of(self._name, epoch), **values})
 
     def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
         batch = arrival.batch
         if batch.sent_monotonic_us is not None:
             self._anchor(batch.boot_id, batch.sent_monotonic_us)
         boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)}
-        found = self._connection.execute(statements.boots_of(self._name, boot_ids))
+        found = self._execute(statements.BOOTS, boot_ids=boot_ids)
         zeros = {row["boot_id"]: row["zero_at"] for row in found.mappings()}
         return Corrector(self._at, zeros, newest)
 
@@ -175,21 +179,20 @@ class _Writing:
             "boot_id": boot_id,
             "zero_at": zero_at,
         }
-        self._connection.execute(statements.put_boot(self._connection.dialect), row)
+        self._connection.execute(statements.put_boot(self._dialect), row)
 
     def _write(self, epoch: str, taken: Taken, rows: Rows) -> None:
         if taken.readmitted:
-            dropping = statements.drop_rejections(self._name, epoch, taken.readmitted)
-            self._connection.execute(dropping)
+            self._execute(statements.DROP_REJECTIONS, epoch, numbers=taken.readmitted)
         if taken.gaps_gone:
             firsts = [gap.first for gap in taken.gaps_gone]
-            self._connection.execute(statements.drop_gaps(self._name, epoch, firsts))
+            self._execute(statements.DROP_GAPS, epoch, numbers=firsts)
         add_rows(self._connection, statements.sessions, [*map(rows.session, taken.sessions)])
         add_rows(self._connection, statements.answers, [*map(rows.answer, taken.answers)])
         add_rows(self._connection, statements.rejections, [*map(rows.rejection, taken.refused)])
         add_rows(self._connection, statements.doubles, [*map(rows.double, taken.doubles)])
         add_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
         if counted := rows.hours(taken):
-            self._connection.execute(statements.add_to_hours(self._connection.dialect), counted)
+            self._connection.execute(statements.add_to_hours(self._dialect), counted)
         for answer in taken.restored:
             self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))

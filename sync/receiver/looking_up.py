@@ -1,8 +1,8 @@
 """Reads what the ledger has that concerns a batch: a few statements, whatever its size."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, RowMapping, Table
+from sqlalchemy import Connection, Executable, RowMapping, Table
 
 from sync.receiver import statements
 from sync.receiver.accept import Fact, Known
@@ -23,9 +23,9 @@ def look_up(
 class _LookingUp:
     def __init__(self, connection: Connection, arrival: BatchArrival) -> None:
         self._connection = connection
-        self._dialect = connection.dialect
         self._name = arrival.caller.name
         self._epoch = arrival.batch.epoch
+        self._of = statements.of(self._name, self._epoch)
 
     def ids(self, events: Iterable[Event]) -> Known:
         answered = {e.correlation_id for e in events if isinstance(e, AnswerFact)}
@@ -71,30 +71,26 @@ class _LookingUp:
     def _refused(self, ids: Collection[str]) -> list[tuple[str, str]]:
         if not ids:
             return []
-        found = self._connection.execute(
-            statements.refused_sessions(self._dialect, self._name, ids)
-        )
-        return [(row["epoch"], row["correlation_id"]) for row in found.mappings()]
+        found = self._rows(statements.REFUSED_SESSIONS, ids=ids)
+        return [(row["epoch"], row["correlation_id"]) for row in found]
 
-    def _under_ids(self, table: Table, ids: Collection[str]) -> list[RowMapping]:
-        if not ids:
-            return []
-        found = self._connection.execute(
-            statements.under_ids(self._dialect, table, self._name, ids)
-        )
-        return list(found.mappings())
+    def _under_ids(self, table: Table, ids: Collection[str]) -> Sequence[RowMapping]:
+        return self._rows(statements.under_ids(table), ids=ids) if ids else ()
 
-    def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> list[RowMapping]:
-        statement = statements.under_numbers(table, self._name, self._epoch, numbers)
-        return list(self._connection.execute(statement).mappings())
+    def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> Sequence[RowMapping]:
+        first, last = numbers
+        return self._rows(statements.under_numbers(table), first=first, last=last)
 
     def _sequences(self, table: Table, numbers: tuple[int, int]) -> frozenset[int]:
         return frozenset(row["sequence"] for row in self._under_numbers(table, numbers))
 
     def _gaps(self, numbers: tuple[int, int]) -> list[Gap]:
-        statement = statements.gaps_around(self._name, self._epoch, numbers)
-        found = self._connection.execute(statement).mappings()
+        first, last = numbers
+        found = self._rows(statements.GAPS_AROUND, first=first, last=last)
         return [Gap(row["first_sequence"], row["last_sequence"], row["reason"]) for row in found]
+
+    def _rows(self, statement: Executable, **values: object) -> Sequence[RowMapping]:
+        return self._connection.execute(statement, {**self._of, **values}).mappings().all()
 
 
 def session_of(row: RowMapping) -> SessionFact:

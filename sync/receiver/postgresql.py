@@ -30,24 +30,27 @@ _AGAIN = {"40001", "40P01", "23505"}
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
 _DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
 # Milliseconds. A receiver that froze within a transaction must not hold an agent's row for good.
-_LIMITS = {
-    "statement_timeout": "10000",
-    "lock_timeout": "5000",
-    "idle_in_transaction_session_timeout": "15000",
-}
+_LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
 _CONNECTING_SECONDS = 5
-# Above the server's own limit: for a server that says nothing any more.
-_SILENT_SECONDS = 15
+LONGEST_SECONDS = 10
+# Beyond the longest statement: for a server that says nothing any more.
+_SILENT_SECONDS = 5
 
 
 class Postgresql:
     """A database on a server, from `open` to `close`.
 
     Without a `password` the driver looks for one as psql does: in the file that PGPASSFILE
-    names, or ~/.pgpass.
+    names, or ~/.pgpass. `longest_seconds` is how long a statement may take; None: as it likes.
     """
 
-    def __init__(self, url: str, password: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        password: str | None = None,
+        *,
+        longest_seconds: float | None = LONGEST_SECONDS,
+    ) -> None:
         self._url = make_url(url)
         if password is not None:
             self._url = self._url.set(password=password)
@@ -61,8 +64,7 @@ class Postgresql:
             connect_args={
                 "async_creator_fn": _connect,
                 "timeout": _CONNECTING_SECONDS,
-                "command_timeout": _SILENT_SECONDS,
-                "server_settings": _DURABLE | _LIMITS,
+                **_limits(longest_seconds),
             },
         )
 
@@ -83,23 +85,34 @@ class Postgresql:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction: committed and on the disk when this returns.
 
-        Where another transaction was there first, it runs again from its start.
+        Where another transaction was there first, or the connection was dead, it runs again
+        from its start. Not after a COMMIT without an answer, which may have worked: what to do
+        then is for the caller to say. An agent sends its batch again, and that has no effect.
         """
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._write_once(work)
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _AGAIN:
-                    raise
-        return await self._write_once(work)
+        failures = 0
+        while True:
+            async with self._connections.connect() as connection:
+                try:
+                    done = await connection.run_sync(work)
+                except DBAPIError as error:
+                    failures += 1
+                    if failures == _ATTEMPTS or not _may_run_again(error):
+                        raise
+                else:
+                    await connection.commit()
+                    return done
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Let `work` read one state of the database; keep it short."""
-        async with self._connections.connect() as connection:
-            await connection.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-            return await connection.run_sync(work)
+        """Let `work` read one state of the database; keep it short.
+
+        Where the connection was dead, it runs again from its start.
+        """
+        try:
+            return await self._read_once(work)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await self._read_once(work)
 
     async def scrub(self) -> None:
         """Have the server clear away the old versions of rows, while it goes on serving.
@@ -115,8 +128,11 @@ class Postgresql:
         finally:
             await engine.dispose()
 
-    async def _write_once(self, work: Callable[[Connection], T]) -> T:
-        async with self._connections.begin() as connection:
+    async def _read_once(self, work: Callable[[Connection], T]) -> T:
+        async with self._connections.connect() as connection:
+            await connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
             return await connection.run_sync(work)
 
     def _unlimited(self) -> AsyncEngine:
@@ -130,6 +146,21 @@ class Postgresql:
                 "server_settings": _DURABLE,
             },
         )
+
+
+def _limits(longest_seconds: float | None) -> dict[str, object]:
+    """Return what keeps the server, and the driver, from waiting for good."""
+    if longest_seconds is None:
+        return {"server_settings": _DURABLE | _LIMITS}
+    ours = {"statement_timeout": f"{longest_seconds * 1000:.0f}"}
+    return {
+        "command_timeout": longest_seconds + _SILENT_SECONDS,
+        "server_settings": _DURABLE | _LIMITS | ours,
+    }
+
+
+def _may_run_again(error: DBAPIError) -> bool:
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
 
 
 async def _connect(

@@ -12,12 +12,23 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import Connection, Select, Table, delete, func, select, union_all, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Executable,
+    RowMapping,
+    bindparam,
+    delete,
+    func,
+    select,
+    union_all,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.logs import log_event
 from sync.receiver import statements
 from sync.receiver.adding import add_rows
+from sync.receiver.columns import Moment
 from sync.receiver.database import Database
 from sync.receiver.gaps import Gap
 from sync.receiver.old_hours import purge_hours
@@ -94,7 +105,7 @@ def _step(
 ) -> int:
     """Let the next numbers of an epoch leave; return how many did."""
     purging = _Purging(connection, name, epoch)
-    agent = connection.execute(statements.agent_rows(name, [epoch])).mappings().one()
+    agent = purging.agent()
     first: int = agent["purged_through"] + 1
     # Numbers that were never here are one row, however many they are.
     last = max(first + NUMBERS_AT_ONCE - 1, purging.end_of_gap(first))
@@ -106,40 +117,50 @@ def _step(
     return last - first + 1
 
 
+_YOUNGEST = union_all(
+    *(
+        select(func.min(table.c.sequence).label("sequence")).where(
+            statements.with_numbers(table),
+            table.c.received_at >= bindparam("received_before", type_=Moment),
+        )
+        for table in _NUMBERED
+    )
+)
+_STANDING = union_all(
+    *(select(table.c.sequence).where(statements.with_numbers(table)) for table in _NUMBERED)
+)
+_GOING = [delete(table).where(statements.with_numbers(table)) for table in _NUMBERED]
+
+
 class _Purging:
-    """One transaction on the numbers of an epoch; its row in `agents` is locked."""
+    """One transaction on the numbers of an epoch, its row in `agents` locked."""
 
     def __init__(self, connection: Connection, name: AgentName, epoch: str) -> None:
         self._connection = connection
-        self._name = name
-        self._epoch = epoch
+        self._key = epoch_key(name, epoch)
+        self._of = statements.of(name, epoch)
+
+    def agent(self) -> RowMapping:
+        """Return the epoch's row, and lock it."""
+        rows = self._execute(statements.AGENT_ROWS, epochs=[self._key["epoch"]])
+        return rows.mappings().one()
 
     def end_of_gap(self, number: int) -> int:
         """Return the end of the gap that holds the number; 0 if none does."""
-        around = statements.gaps_around(self._name, self._epoch, (number, number))
-        return max((row.last_sequence for row in self._connection.execute(around)), default=0)
+        around = self._execute(statements.GAPS_AROUND, first=number, last=number)
+        return max((row.last_sequence for row in around), default=0)
 
     def last_before(self, received_before: datetime, first: int, last: int) -> int:
         """Return the number before the first that came too late to leave; `last` if none did."""
-        youngest = (
-            select(func.min(table.c.sequence).label("sequence")).where(
-                statements.of_epoch(table, self._name, self._epoch),
-                table.c.sequence.between(first, last),
-                table.c.received_at >= received_before,
-            )
-            for table in _NUMBERED
-        )
-        found = union_all(*youngest).subquery()
-        young = self._connection.execute(select(func.min(found.c.sequence))).scalar_one()
-        return last if young is None else young - 1
+        found = self._execute(_YOUNGEST, received_before=received_before, first=first, last=last)
+        young = [row.sequence for row in found if row.sequence is not None]
+        return min(young, default=last + 1) - 1
 
     def missing(self, first: int, last: int) -> list[Gap]:
         """Return which of the numbers are accounted for by nothing, as gaps."""
-        standing = union_all(*(self._within(table, first, last) for table in _NUMBERED))
-        rows = self._connection.execute(standing)
+        rows = self._execute(_STANDING, first=first, last=last)
         stretches: list[tuple[int, int]] = [(row.sequence, row.sequence) for row in rows]
-        around = statements.gaps_around(self._name, self._epoch, (first, last))
-        noted = self._connection.execute(around)
+        noted = self._execute(statements.GAPS_AROUND, first=first, last=last)
         stretches += [(row.first_sequence, row.last_sequence) for row in noted]
         missing: list[Gap] = []
         expected = first
@@ -151,20 +172,13 @@ class _Purging:
 
     def note(self, missing: Iterable[Gap], at: datetime) -> None:
         """Keep for good what was missing: the numbers around it will not tell any more."""
-        key = epoch_key(self._name, self._epoch)
-        add_rows(self._connection, gaps, [gap_row(key, gap, at) for gap in missing])
+        add_rows(self._connection, gaps, [gap_row(self._key, gap, at) for gap in missing])
 
     def delete(self, first: int, last: int) -> None:
         """Delete the rows, and keep that this was done."""
-        for table in _NUMBERED:
-            of_epoch = statements.of_epoch(table, self._name, self._epoch)
-            numbers = table.c.sequence.between(first, last)
-            self._connection.execute(delete(table).where(of_epoch, numbers))
-        own = statements.of_epoch(agents, self._name, self._epoch)
-        self._connection.execute(update(agents).where(own).values(purged_through=last))
+        for going in _GOING:
+            self._execute(going, first=first, last=last)
+        self._execute(statements.UPDATE_AGENT, purged_through=last)
 
-    def _within(self, table: Table, first: int, last: int) -> Select[tuple[int]]:
-        return select(table.c.sequence).where(
-            statements.of_epoch(table, self._name, self._epoch),
-            table.c.sequence.between(first, last),
-        )
+    def _execute(self, statement: Executable, **values: object) -> CursorResult[tuple[object, ...]]:
+        return self._connection.execute(statement, {**self._of, **values})

@@ -125,9 +125,14 @@ async def running_receiver(
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database that the settings name, its schema brought up to date; close it after."""
-    database = _database(settings)
+async def open_database(
+    settings: Settings, *, may_take_long: bool = False
+) -> AsyncIterator[Database]:
+    """Open the database that the settings name, its schema brought up to date; close it after.
+
+    `may_take_long`: for a command that reads much of it, and that nobody else waits for.
+    """
+    database = _database(settings, may_take_long=may_take_long)
     try:
         await database.open()
         yield database
@@ -135,15 +140,17 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
-def _database(settings: Settings) -> Database:
+def _database(settings: Settings, *, may_take_long: bool) -> Database:
     if not settings.is_on_postgresql:
         return SqliteFile(settings.database_path)
     # Its driver is not loaded where nobody needs it.
-    from sync.receiver.postgresql import Postgresql  # noqa: PLC0415 - see above
+    from sync.receiver.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
     file = settings.database.password_file
     return Postgresql(
-        settings.database.url, read_secret(file, "database.password_file") if file else None
+        settings.database.url,
+        read_secret(file, "database.password_file") if file else None,
+        longest_seconds=None if may_take_long else LONGEST_SECONDS,
     )
 
 

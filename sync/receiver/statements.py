@@ -1,19 +1,20 @@
-"""The statements of the ledger. Each carries `store_id`, and runs on SQLite and PostgreSQL."""
+"""The statements of the ledger. Each carries `store_id`, and runs on SQLite and PostgreSQL.
 
-import json
-from collections.abc import Collection
-from typing import TypeAlias
+They are put together once: for the receiver that costs more than to ask them. Whose rows they
+are about comes with the other values, by `of`.
+"""
+
+from collections.abc import Mapping
+from functools import cache
 
 from sqlalchemy import (
-    ARRAY,
+    BigInteger,
+    Boolean,
     ColumnElement,
-    Delete,
-    Dialect,
     Select,
     Table,
     Text,
     and_,
-    any_,
     bindparam,
     delete,
     func,
@@ -21,8 +22,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.functions import FunctionElement
 
+from sync.receiver.columns import Texts
 from sync.receiver.hours import COUNTS, LONGEST
 from sync.receiver.tables import (
     Agent,
@@ -38,131 +43,132 @@ from sync.receiver.tables import (
 from sync.receiver.tokens import AgentName
 from sync.wire import EventType
 
-Names: TypeAlias = Collection[str]
-
 agents, boots = table_of(Agent), table_of(Boot)
 sessions, answers = table_of(Session), table_of(EmailAnswer)
 rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
 hours = table_of(Hour)
 
 
-def among(dialect: Dialect, column: ColumnElement[str], texts: Names) -> ColumnElement[bool]:
-    """Return the condition that `column` is one of `texts`, given to the database as one value.
+_STORE, _TILL = bindparam("of_store", type_=Text), bindparam("of_till", type_=Text)
+_EPOCH = bindparam("of_epoch", type_=Text)
+_FIRST, _LAST = bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)
+_NUMBERS = bindparam("numbers", type_=BigInteger, expanding=True)
+
+
+class Among(FunctionElement[bool]):
+    """That a column is one of several texts, which are given to the database as one value.
 
     With a parameter for each, the statement would be another one for every batch.
     """
-    match dialect.name:
-        case "postgresql":
-            return column == any_(bindparam(None, list(texts), type_=ARRAY(Text)))
-        case _:
-            listed = func.json_each(json.dumps(list(texts))).table_valued("value")
-            return column.in_(select(listed.c.value))
+
+    inherit_cache = True
+    type = Boolean()
 
 
-def of_agent(table: Table, name: AgentName) -> ColumnElement[bool]:
+@compiles(Among)
+def _any(element: Among, compiler: SQLCompiler, **options: object) -> str:
+    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} = ANY ({texts})"
+
+
+@compiles(Among, "sqlite")
+def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
+    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - our own names
+
+
+def of(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:
+    """Return the values by which a statement is about this agent, or this epoch of it."""
+    return {"of_store": name.store_id, "of_till": name.till_id, "of_epoch": epoch}
+
+
+def of_agent(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of one agent."""
-    return and_(table.c.store_id == name.store_id, table.c.till_id == name.till_id)
+    return and_(table.c.store_id == _STORE, table.c.till_id == _TILL)
 
 
-def of_epoch(table: Table, name: AgentName, epoch: str) -> ColumnElement[bool]:
+def of_epoch(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of one epoch."""
-    return and_(of_agent(table, name), table.c.epoch == epoch)
+    return and_(of_agent(table), table.c.epoch == _EPOCH)
 
 
-def agent_rows(name: AgentName, epochs: Names) -> Select[tuple[object, ...]]:
-    """Return the epochs' rows; on PostgreSQL they are locked until the end of the transaction.
-
-    In the order of their names: whoever locks several does it in the same order.
-    """
-    return (
-        select(agents)
-        .where(of_agent(agents, name), agents.c.epoch.in_(epochs))
-        .order_by(agents.c.epoch)
-        .with_for_update()
-    )
+def with_numbers(table: Table) -> ColumnElement[bool]:
+    """Return the condition for the rows under the numbers `first` to `last` of one epoch."""
+    return and_(of_epoch(table), table.c.sequence.between(_FIRST, _LAST))
 
 
-def boots_of(name: AgentName, boot_ids: Names) -> Select[tuple[object, ...]]:
-    """Return the anchors of these boots."""
-    return select(boots.c.boot_id, boots.c.zero_at).where(
-        of_agent(boots, name), boots.c.boot_id.in_(boot_ids)
-    )
+# On PostgreSQL the rows of these `epochs` are locked until the end of the transaction; in the
+# order of their names: whoever locks several does it in the same order.
+AGENT_ROWS = (
+    select(agents)
+    .where(of_agent(agents), Among(agents.c.epoch, bindparam("epochs", type_=Texts)))
+    .order_by(agents.c.epoch)
+    .with_for_update()
+)
+UPDATE_AGENT = update(agents).where(of_epoch(agents))
+NOTE_HEARTBEAT = UPDATE_AGENT.values(
+    heartbeat_before_at=agents.c.heartbeat_at, outstanding_before=agents.c.outstanding
+)
+
+# The anchors of these `boot_ids`.
+BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
+    of_agent(boots), Among(boots.c.boot_id, bindparam("boot_ids", type_=Texts))
+)
 
 
-def under_numbers(
-    table: Table, name: AgentName, epoch: str, numbers: tuple[int, int]
-) -> Select[tuple[object, ...]]:
-    """Return the rows that stand under these numbers, first and last included."""
-    return select(table).where(
-        of_epoch(table, name, epoch), table.c.sequence.between(numbers[0], numbers[1])
-    )
+@cache
+def under_numbers(table: Table) -> Select[tuple[object, ...]]:
+    """Return the rows that stand under the numbers `first` to `last`, both included."""
+    return select(table).where(with_numbers(table))
 
 
-def gaps_around(
-    name: AgentName, epoch: str, numbers: tuple[int, int]
-) -> Select[tuple[object, ...]]:
-    """Return the gaps that hold any of these numbers."""
-    return select(gaps).where(
-        of_epoch(gaps, name, epoch),
-        gaps.c.first_sequence <= numbers[1],
-        gaps.c.last_sequence >= numbers[0],
-    )
+# The gaps that hold any of the numbers `first` to `last`.
+GAPS_AROUND = select(gaps).where(
+    of_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
+)
 
 
-def under_ids(
-    dialect: Dialect, table: Table, name: AgentName, ids: Names
-) -> Select[tuple[object, ...]]:
-    """Return the rows of the store under these correlation ids."""
-    return select(table).where(
-        table.c.store_id == name.store_id, among(dialect, table.c.correlation_id, ids)
-    )
+@cache
+def under_ids(table: Table) -> Select[tuple[object, ...]]:
+    """Return the rows of the store under these correlation `ids`."""
+    ids = bindparam("ids", type_=Texts)
+    return select(table).where(table.c.store_id == _STORE, Among(table.c.correlation_id, ids))
 
 
-def refused_sessions(dialect: Dialect, name: AgentName, ids: Names) -> Select[tuple[object, ...]]:
-    """Return the epoch and correlation id of the agent's sessions that stand rejected."""
-    return select(rejections.c.epoch, rejections.c.correlation_id).where(
-        of_agent(rejections, name),
-        among(dialect, rejections.c.correlation_id, ids),
-        rejections.c.type == EventType.SESSION_STARTED.value,
-    )
+# The epoch and correlation id of the agent's sessions that stand rejected under these `ids`.
+REFUSED_SESSIONS = select(rejections.c.epoch, rejections.c.correlation_id).where(
+    of_agent(rejections),
+    Among(rejections.c.correlation_id, bindparam("ids", type_=Texts)),
+    rejections.c.type == EventType.SESSION_STARTED.value,
+)
 
-
-def drop_rejections(name: AgentName, epoch: str, numbers: Collection[int]) -> Delete:
-    """End the rejections of these numbers."""
-    return delete(rejections).where(
-        of_epoch(rejections, name, epoch), rejections.c.sequence.in_(numbers)
-    )
-
-
-def drop_gaps(name: AgentName, epoch: str, firsts: Collection[int]) -> Delete:
-    """Drop the gaps that begin with these numbers."""
-    return delete(gaps).where(of_epoch(gaps, name, epoch), gaps.c.first_sequence.in_(firsts))
-
+# End the rejections of these `numbers`; drop the gaps that begin with them.
+DROP_REJECTIONS = delete(rejections).where(
+    of_epoch(rejections), rejections.c.sequence.in_(_NUMBERS)
+)
+DROP_GAPS = delete(gaps).where(of_epoch(gaps), gaps.c.first_sequence.in_(_NUMBERS))
 
 RESTORE_ADDRESS = (
     update(answers)
-    .where(
-        answers.c.store_id == bindparam("of_store"),
-        answers.c.till_id == bindparam("of_till"),
-        answers.c.epoch == bindparam("of_epoch"),
-        answers.c.sequence == bindparam("of_sequence"),
-    )
+    .where(of_epoch(answers), answers.c.sequence == bindparam("of_sequence"))
     .values(email_address=bindparam("address"), address_erased=False)
 )
 
 
-def add_unless_there(dialect: Dialect, table: Table) -> Insert:
-    """Return an insert that leaves a row that is there as it is."""
-    match dialect.name:
+@cache
+def add_agents(dialect: str) -> Insert:
+    """Return an insert of agents' rows that leaves those that are there as they are."""
+    match dialect:
         case "postgresql":
-            return postgresql.insert(table).on_conflict_do_nothing()
+            return postgresql.insert(agents).on_conflict_do_nothing()
         case _:
-            return sqlite.insert(table).on_conflict_do_nothing()
+            return sqlite.insert(agents).on_conflict_do_nothing()
 
 
-def put_boot(dialect: Dialect) -> Insert:
+@cache
+def put_boot(dialect: str) -> Insert:
     """Return an insert of a boot's anchor that replaces the one before."""
-    match dialect.name:
+    match dialect:
         case "postgresql":
             adding = postgresql.insert(boots)
             return adding.on_conflict_do_update(
@@ -175,9 +181,10 @@ def put_boot(dialect: Dialect) -> Insert:
             )
 
 
-def add_to_hours(dialect: Dialect) -> Insert:
+@cache
+def add_to_hours(dialect: str) -> Insert:
     """Return an insert of an hour's sums that adds them to those that are there."""
-    match dialect.name:
+    match dialect:
         case "postgresql":
             adding = postgresql.insert(hours)
             longer = func.greatest(hours.c[LONGEST], adding.excluded[LONGEST])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Delete, Table, delete
 
 from sync.receiver.completeness import EpochCompleteness, Range, audit
-from sync.receiver.statements import agents, answers, doubles, gaps, of_epoch, rejections
+from sync.receiver.statements import agents, answers, doubles, gaps, of, of_epoch, rejections
 from sync.receiver.statements import sessions as started
 from tests.contracts.office import Office
 from tests.head_office.sender import Members, Sender, answer, moment, session, sessions
@@ -62,21 +62,22 @@ def rows_of(table: Table, numbers: Collection[int]) -> ColumnElement[bool]:
     return column.in_(numbers)
 
 
-async def run(office: Office, gone: Delete) -> None:
-    await office.database.write(lambda connection: connection.execute(gone) and None)
+async def run(office: Office, gone: Delete, till: Sender) -> None:
+    epoch = of(till.name, till.epoch)
+    await office.database.write(lambda connection: connection.execute(gone, epoch) and None)
 
 
 async def lose(office: Office, till: Sender, lost: Mapping[int, Table]) -> None:
     """Delete the rows of these numbers where they stand."""
     for table in set(lost.values()):
         numbers = [number for number, stands in lost.items() if stands is table]
-        gone = delete(table).where(of_epoch(table, till.name, till.epoch), rows_of(table, numbers))
-        await run(office, gone)
+        gone = delete(table).where(of_epoch(table), rows_of(table, numbers))
+        await run(office, gone, till)
 
 
 async def lose_agent(office: Office, till: Sender) -> None:
-    gone = delete(agents).where(of_epoch(agents, till.name, till.epoch))
-    await run(office, gone)
+    gone = delete(agents).where(of_epoch(agents))
+    await run(office, gone, till)
 
 
 def in_ranges(numbers: Collection[int]) -> list[Range]:

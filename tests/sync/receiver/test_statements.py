@@ -1,13 +1,23 @@
 """Every statement that the receiver puts to PostgreSQL names its store, or is listed here."""
 
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from sync.receiver.completeness import audit
+from sync.receiver.database import Database
+from sync.receiver.enrolment import Enrolment
+from sync.receiver.export.names import Exported
+from sync.receiver.export.selection import Selection
+from sync.receiver.forget import forget
+from sync.receiver.forgotten import Address
+from sync.receiver.postgresql import Postgresql
+from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import Sender, answer, erased, moment, session
+from tests.head_office.sender import AT, Sender, answer, erased, moment, session
 from tests.head_office.spreading import heard, names_its_store
 
 
@@ -82,15 +92,103 @@ async def test_only_reads_are_of_all_stores(
     assert [one for one in of_all if CHANGES.search(one)] == []
 
 
+async def drain(items: AsyncIterator[object]) -> None:
+    async for _ in items:
+        pass
+
+
+async def audit_all(database: Database) -> None:
+    await drain(audit(database, None))
+
+
+async def export_all(database: Database) -> None:
+    for table in Exported:
+        await drain(Selection(table).pages(database))
+
+
+async def forget_everywhere(database: Database) -> None:
+    await forget(database, Address.parse("guest@example.com"), lambda: "0" * 32)
+
+
+async def enroll_a_list(database: Database) -> None:
+    new = [(Sender(store).name, store.encode()) for store in ("0042", "0043")]
+    await Enrolment(database).enroll_all(new, AT)
+
+
+# The walk from store to store looks for the next one: into the key of each table, one row each.
+NEXT_STORE = re.compile(r"SELECT min\(\w+\.\w+\) AS \w+ *\s+FROM \(SELECT min\(\w+\.store_id\)")
+# How often each agent of a list was enrolled: its stores are given, as one value.
+OF_A_LIST = re.compile(r"SELECT tokens\..*\sWHERE tokens\.store_id = ANY \(\$1", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("command", "of_all_stores"),
+    [
+        (audit_all, NEXT_STORE),
+        (export_all, NEXT_STORE),
+        (forget_everywhere, NEXT_STORE),
+        (enroll_a_list, OF_A_LIST),
+    ],
+)
+async def test_a_command_goes_through_the_chain_store_by_store(
+    postgresql_server: PostgresqlServer,
+    till: Sender,
+    command: Callable[[Database], Awaitable[None]],
+    of_all_stores: re.Pattern[str],
+) -> None:
+    database = Postgresql(await postgresql_server.new_database())
+    await database.open()
+    office = Office(database)
+    await office.take(till, session(1, "guest@example.com"), answer(2, "guest@example.com"))
+    with heard() as statements:
+        await command(database)
+    await database.close()
+
+    of_all = [one for one in statements if not names_its_store(one)]
+    assert of_all
+    assert [one for one in of_all if not of_all_stores.match(one)] == []
+
+
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT * FROM sessions WHERE correlation_id = $1",
+        "SELECT * FROM sessions WHERE sessions.correlation_id = $1",
         "UPDATE agents SET store_id = $1",
         "DELETE FROM gaps",
         "INSERT INTO boots (till_id, boot_id) VALUES ($1, $2)",
-        "SELECT * FROM sessions WHERE store_id IN (SELECT store_id FROM agents)",
+        "INSERT INTO gaps (store_id) SELECT sessions.store_id FROM sessions",
+        "SELECT * FROM sessions WHERE sessions.store_id IN (SELECT agents.store_id FROM agents)",
+        (
+            "SELECT * FROM sessions JOIN agents ON agents.epoch = sessions.epoch"
+            " WHERE sessions.store_id = $1"
+        ),
+        "SELECT * FROM sessions, agents WHERE sessions.store_id = $1",
+        "SELECT * FROM gaps AS a JOIN gaps AS b ON a.epoch = b.epoch WHERE a.store_id = $1",
+        (
+            "SELECT * FROM gaps WHERE gaps.store_id = $1 AND EXISTS"
+            " (SELECT * FROM agents WHERE agents.epoch = gaps.epoch)"
+        ),
+        "SELECT * FROM gaps WHERE gaps.store_id = $1 UNION ALL SELECT * FROM gaps",
     ],
 )
 def test_a_statement_of_all_stores_is_noticed(statement: str) -> None:
     assert not names_its_store(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        (
+            "SELECT * FROM sessions LEFT OUTER JOIN agents ON agents.store_id = sessions.store_id"
+            " AND agents.epoch = sessions.epoch WHERE sessions.store_id = $1"
+        ),
+        (
+            "SELECT * FROM gaps WHERE gaps.store_id = $1 AND NOT (EXISTS"
+            " (SELECT * FROM agents WHERE agents.store_id = gaps.store_id))"
+        ),
+        "SELECT * FROM gaps AS a JOIN gaps AS b ON a.store_id = b.store_id WHERE a.store_id = $1",
+        "INSERT INTO gaps (store_id, till_id) SELECT store_id, till_id FROM unnest($1)",
+    ],
+)
+def test_a_join_within_a_store_is_of_one_store(statement: str) -> None:
+    assert names_its_store(statement)

@@ -1,0 +1,57 @@
+"""How long PostgreSQL may take over a statement: for what serves agents, and for a command."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from sync.receiver.database import Database
+from sync.receiver.errands import existing_ledger
+from sync.receiver.postgresql import Postgresql
+from sync.receiver.service import open_database
+from tests.head_office.postgresql import PostgresqlServer
+from tests.head_office.receiver import settings_in
+
+CANCELLED = "57014"
+
+
+def ask(connection: Connection, statement: str) -> str:
+    return str(connection.execute(text(statement)).scalar_one())
+
+
+async def limit_of(database: Database) -> str:
+    return await database.read(lambda connection: ask(connection, "SHOW statement_timeout"))
+
+
+async def test_a_statement_that_takes_too_long_is_broken_off(
+    postgresql_server: PostgresqlServer,
+) -> None:
+    database = Postgresql(await postgresql_server.new_database(), longest_seconds=0.1)
+    with pytest.raises(DBAPIError) as caught:
+        await database.read(lambda connection: ask(connection, "SELECT pg_sleep(60)"))
+    await database.close()
+
+    assert getattr(caught.value.orig, "sqlstate", None) == CANCELLED
+
+
+@pytest.fixture
+def usual_mask() -> Iterator[None]:
+    """Keep for the tests that follow what a command changes for its process."""
+    usual = os.umask(0o022)
+    os.umask(usual)
+    yield
+    os.umask(usual)
+
+
+@pytest.mark.usefixtures("usual_mask")
+async def test_what_serves_has_a_limit_and_a_command_that_reads_a_whole_chain_has_none(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
+    async with open_database(settings) as serving, existing_ledger(settings) as commanded:
+        limits = await limit_of(serving), await limit_of(commanded)
+
+    assert limits == ("10s", "0")
