@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from sync.receiver.export.names import Exported
 from sync.receiver.export.selection import Selection
 from sync.receiver.forget import forget
 from sync.receiver.forgotten import Address
+from sync.receiver.old_hours import purge_hours
 from sync.receiver.postgresql import Postgresql
+from sync.receiver.retention import purge
 from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
@@ -115,6 +118,11 @@ async def enroll_a_list(database: Database) -> None:
     await Enrolment(database).enroll_all(new, AT)
 
 
+async def purge_all(database: Database) -> None:
+    await purge(database, AT + timedelta(days=1), AT)
+    await purge_hours(database, AT + timedelta(days=1))
+
+
 # The walk from store to store looks for the next one: into the key of each table, one row each.
 NEXT_STORE = re.compile(r"SELECT min\(\w+\.\w+\) AS \w+ *\s+FROM \(SELECT min\(\w+\.store_id\)")
 # How often each agent of a list was enrolled: its stores are given, as one value.
@@ -127,6 +135,7 @@ OF_A_LIST = re.compile(r"SELECT tokens\..*\sWHERE tokens\.store_id = ANY \(\$1",
         (audit_all, NEXT_STORE),
         (export_all, NEXT_STORE),
         (forget_everywhere, NEXT_STORE),
+        (purge_all, NEXT_STORE),
         (enroll_a_list, OF_A_LIST),
     ],
 )
