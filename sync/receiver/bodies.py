@@ -2,13 +2,13 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeAlias
 
 import zstandard
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from sync.receiver.budget import Holding
 from sync.receiver.problems import OwnCode, Problem, invalid, too_large
@@ -26,7 +26,8 @@ SILENCE_SECONDS = 30.0
 START_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 1000.0
 LONGEST_SECONDS = 600.0
-# What takes longer than a few milliseconds to decode is not done in the event loop.
+# What takes longer than a few milliseconds to decode is not done in the event loop: from so many
+# decoded bytes on.
 _LARGE_BYTES = 1024 * 1024
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 8878: what every decoder should support
 # So much of a zstd frame becomes 4 MiB at the very most: four bytes can stand for 128 KiB.
@@ -61,9 +62,9 @@ async def receive_body(
         raise _too_large(max_bytes)
     if announced is not None:
         held.add(announced)
-    content = bytearray()
+    content, arrival = bytearray(), _Arrival(request.content)
     try:
-        async for piece in _pieces(request):
+        while piece := await arrival.piece():
             if announced is None:
                 held.add(len(piece))
             if len(content) + len(piece) > max_bytes:
@@ -88,14 +89,12 @@ async def decode(received: Received, held: Holding, max_bytes: int = MAX_BODY_BY
     """
     if received.decoder is None:
         return received.content
-    pieces, encoded_bytes = received.decoder(received.content), len(received.content)
-    if encoded_bytes > _LARGE_BYTES:
-        decoded = await asyncio.to_thread(_joined, pieces, held, max_bytes)
-    else:
-        decoded = _joined(pieces, held, max_bytes)
+    decoding = _Decoding(received.decoder(received.content), held, max_bytes)
+    if not decoding.reached_its_end(_LARGE_BYTES):
+        await asyncio.to_thread(decoding.reached_its_end, max_bytes)
+    held.give_back(len(received.content))
     received.content.clear()
-    held.give_back(encoded_bytes)
-    return decoded
+    return decoding.body
 
 
 def seconds_allowed(received_bytes: int) -> float:
@@ -103,27 +102,44 @@ def seconds_allowed(received_bytes: int) -> float:
     return min(LONGEST_SECONDS, START_SECONDS + received_bytes / SLOWEST_BYTES_PER_SECOND)
 
 
-async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
-    now = asyncio.get_running_loop().time
-    began, received_bytes = now(), 0
-    while True:
-        ends_at = min(now() + SILENCE_SECONDS, began + seconds_allowed(received_bytes))
-        async with asyncio.timeout_at(ends_at):
-            piece = await request.content.readany()
-        if not piece:
-            return
-        received_bytes += len(piece)
-        yield piece
+class _Arrival:
+    """A body on its way."""
+
+    def __init__(self, content: StreamReader) -> None:
+        self._content = content
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._received_bytes = 0
+
+    async def piece(self) -> bytes:
+        """Return what has come next, nothing at the end. Raises `TimeoutError` if it is slow."""
+        silent_at = self._now() + SILENCE_SECONDS
+        slow_at = self._began + seconds_allowed(self._received_bytes)
+        async with asyncio.timeout_at(min(silent_at, slow_at)):
+            piece = await self._content.readany()
+        self._received_bytes += len(piece)
+        return piece
 
 
-def _joined(pieces: Iterator[bytes], held: Holding, max_bytes: int) -> Body:
-    body = bytearray()
-    for piece in pieces:
-        if len(body) + len(piece) > max_bytes:
-            raise _too_large(max_bytes)
-        held.add(len(piece))
-        body += piece
-    return body
+class _Decoding:
+    """A body that grows as it is decoded."""
+
+    def __init__(self, pieces: Iterator[bytes], held: Holding, max_bytes: int) -> None:
+        self.body = bytearray()
+        self._pieces = pieces
+        self._held = held
+        self._max_bytes = max_bytes
+
+    def reached_its_end(self, enough_bytes: int) -> bool:
+        """Go on until there is enough; tell whether that was all."""
+        for piece in self._pieces:
+            if len(self.body) + len(piece) > self._max_bytes:
+                raise _too_large(self._max_bytes)
+            self._held.add(len(piece))
+            self.body += piece
+            if len(self.body) > enough_bytes:
+                return False
+        return True
 
 
 def _gunzipped(body: Body) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ from sync.receiver.bodies import (
     receive_body,
     seconds_allowed,
 )
-from sync.receiver.budget import MIB, REQUEST_BYTES, Budget
+from sync.receiver.budget import MIB, REQUEST_BYTES, Budget, Holding
 from sync.receiver.intake import TooBusy
 from sync.receiver.problems import Problem, answer_of, problem_of
 from sync.receiver.tokens import AgentName
@@ -353,3 +354,23 @@ def test_nobody_is_waited_for_longer_than_an_agent_waits() -> None:
     longest = SyncSettings.model_validate({"timeout_seconds": 600}).timeout_seconds
 
     assert seconds_allowed(MAX_BODY_BYTES) == longest
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+async def test_body_that_becomes_large_is_not_decoded_in_the_event_loop(encoding: str) -> None:
+    """However small it came."""
+    content = bytes(16 * MIB)
+    encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
+    in_the_loop = 0
+
+    class Watched(Holding):
+        def add(self, more_bytes: int) -> None:
+            nonlocal in_the_loop
+            if threading.current_thread() is threading.main_thread():
+                in_the_loop += more_bytes
+            super().add(more_bytes)
+
+    decoded = await decode(Received(bytearray(encoded), DECODERS[encoding]), Watched(Budget()))
+
+    assert decoded == content
+    assert in_the_loop < len(content) / 2
