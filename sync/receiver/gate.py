@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from sync.receiver.bodies import Body, decode, receive_body
+from sync.receiver.bodies import receive_body
 from sync.receiver.budget import Budget
+from sync.receiver.decoding import Body, decode, decoder_of
 from sync.receiver.places import Places
 from sync.receiver.tokens import AgentName
 
@@ -28,7 +29,8 @@ class Gate:
         are served. Raises `TooBusy`, at once or when there is no room for more, or a `Problem`.
         """
         self.places.check()
+        decoder = decoder_of(request.headers.get(hdrs.CONTENT_ENCODING, ""))
         with self.budget.holding(sender, self.places.too_busy) as held:
-            received = await receive_body(request, held, self.max_bytes)
+            body = await receive_body(request, held, self.max_bytes)
             async with self.places.one():
-                yield await decode(received, held, self.max_bytes)
+                yield await decode(body, decoder, held, self.max_bytes)

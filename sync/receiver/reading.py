@@ -12,6 +12,9 @@ from sync.receiver.problems import Problem, invalid, too_large
 from sync.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 
 MAX_EVENTS = 10_000
+# Of a hundred members each, what they nest included. Without it a body of nothing but commas would
+# become thirty times as large before anything in it is found wrong.
+MAX_COMMAS = 100 * MAX_EVENTS
 MAX_EPOCHS = 1_000
 _MOST = 2**63 - 1
 _ID = re.compile(r"[!-~]{1,128}")
@@ -51,6 +54,8 @@ def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
     An event that does not fit is one that is `Unfit`; raises a `Problem` where the batch
     itself cannot be understood.
     """
+    if body.count(b",") > MAX_COMMAS:
+        raise too_large(f"The batch has more than {MAX_COMMAS} commas")
     try:
         batch = _batch.decode(body)
         events = [read_event(event) for event in batch.events]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -14,14 +15,12 @@ from aiohttp import ClientSession, web
 from agent.config.delivery import SyncSettings
 from sync.receiver import bodies
 from sync.receiver.bodies import (
-    DECODERS,
     MAX_BODY_BYTES,
-    Received,
-    decode,
     receive_body,
     seconds_allowed,
 )
-from sync.receiver.budget import MIB, REQUEST_BYTES, Budget
+from sync.receiver.budget import MIB, REQUEST_BYTES, Budget, Holding
+from sync.receiver.decoding import decode, decoder_of
 from sync.receiver.intake import TooBusy
 from sync.receiver.problems import Problem, answer_of, problem_of
 from sync.receiver.tokens import AgentName
@@ -50,7 +49,9 @@ class Reading:
         """Read the body, and tell its length."""
         try:
             with self.budget.holding(ANYBODY, busy) as held:
-                body = await decode(await receive_body(request, held), held)
+                decoder = decoder_of(request.headers.get("Content-Encoding", ""))
+                came = await receive_body(request, held, MAX_BODY_BYTES)
+                body = await decode(came, decoder, held, MAX_BODY_BYTES)
         except Exception as error:  # noqa: BLE001 - the boundary, as in the receiver itself
             problem = problem_of(error)
             self.outcomes.put_nowait(problem)
@@ -305,9 +306,9 @@ async def test_decoding_takes_no_second_copy(encoding: str) -> None:
     tracemalloc.start()
     try:
         with Budget(256 * MIB).holding(ANYBODY, busy) as held:
-            received = Received(bytearray(encoded), DECODERS[encoding])
+            came = bytearray(encoded)
             tracemalloc.reset_peak()
-            await decode(received, held)
+            await decode(came, decoder_of(encoding), held, MAX_BODY_BYTES)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -353,3 +354,24 @@ def test_nobody_is_waited_for_longer_than_an_agent_waits() -> None:
     longest = SyncSettings.model_validate({"timeout_seconds": 600}).timeout_seconds
 
     assert seconds_allowed(MAX_BODY_BYTES) == longest
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+async def test_body_that_becomes_large_is_not_decoded_in_the_event_loop(encoding: str) -> None:
+    """However small it came."""
+    content = bytes(16 * MIB)
+    encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
+    in_the_loop = 0
+
+    class Watched(Holding):
+        def add(self, more_bytes: int) -> None:
+            nonlocal in_the_loop
+            if threading.current_thread() is threading.main_thread():
+                in_the_loop += more_bytes
+            super().add(more_bytes)
+
+    watched, decoder = Watched(Budget()), decoder_of(encoding)
+    decoded = await decode(bytearray(encoded), decoder, watched, MAX_BODY_BYTES)
+
+    assert decoded == content
+    assert in_the_loop < len(content) / 2

@@ -1,6 +1,7 @@
 """Batches and heartbeats as they come: one bad event is one bad event, a bad batch is a Problem."""
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.api.bodies import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.receiver.arrivals import Caller
 from sync.receiver.events import Event, SessionFact, Unfit
 from sync.receiver.problems import Problem
-from sync.receiver.reading import MAX_EVENTS, read_batch, read_heartbeat
+from sync.receiver.reading import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
 from sync.receiver.tokens import AgentName
 from sync.wire import ErrorCode
 from tests.agent.capture.strategies import almost_json, texts, values
@@ -241,6 +243,26 @@ def test_batch_with_too_many_events_is_told_to_be_halved() -> None:
 
     assert refusal(batch(many)).status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     assert len(read(batch(many[:-1]))) == MAX_EVENTS
+
+
+@pytest.mark.parametrize("event", [b"1", b"{}", b"[]", b'{"sequence":1}'])
+def test_millions_of_tiny_events_are_refused_before_anything_is_made_of_them(event: bytes) -> None:
+    body = batch([event + (b"," + event) * MAX_COMMAS])
+    tracemalloc.start()
+    try:
+        status = refusal(body).status
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert peak < 1024 * 1024
+
+
+def test_largest_body_of_one_event_is_not_taken_for_many_events() -> None:
+    body = {"correlationId": "a", "channel": "pos", "more": [0] * (MAX_TILL_BODY_BYTES // 2)}
+
+    assert len(read(batch([fine(1) | {"body": body}]))) == 1
 
 
 def test_empty_batch_is_a_batch() -> None:
