@@ -15,8 +15,9 @@ from sync.receiver.bookings import Bookings
 
 # As long as an agent heeds (`sync.retry`).
 LONGEST_SECONDS = 3_600.0
-# So much may be let in ahead: what comes in one second need not come evenly.
-_AHEAD_SECONDS = 1.0
+# So much may be let in ahead: what comes in one second need not come evenly. With it, no second
+# has more than twice the limit so long as a batch is not larger than half of it.
+_AHEAD_SECONDS = 0.5
 # A line for the places that takes longer than this to be served is not joined.
 _LINE_SECONDS = 1.0
 # While the database is away every store is refused within the same seconds. What can be mended

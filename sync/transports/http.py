@@ -17,7 +17,8 @@ from sync.transports.troubles import AnswerLost, trouble_of
 
 MAX_ANSWER_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
-# Of a short time for the whole: it must not end first, or nobody knows that nothing was sent.
+# Of the time for the whole, the name's resolution included, which without a line can take long: it
+# must not end first, or nobody knows that nothing was sent.
 _CONNECT_SHARE = 0.9
 # A dead line is noticed after a minute, though nothing is sent on it meanwhile.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
@@ -117,7 +118,9 @@ class Line:
                     limit=self._rules.connections, socket_factory=_kept_alive
                 ),
                 timeout=aiohttp.ClientTimeout(
-                    total=seconds, sock_connect=min(seconds * _CONNECT_SHARE, _CONNECT_SECONDS)
+                    total=seconds,
+                    connect=seconds * _CONNECT_SHARE,
+                    sock_connect=min(seconds * _CONNECT_SHARE, _CONNECT_SECONDS),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"},

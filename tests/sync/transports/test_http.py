@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from yarl import URL
@@ -178,6 +179,19 @@ async def test_a_connection_that_nobody_answers_can_be_the_line_or_head_office()
 async def test_a_name_that_nobody_knows_is_no_line() -> None:
     found = await ask("http://no-such-host.invalid")
     assert found == TryLater(Trouble.NO_LINE, "central's name cannot be resolved")
+
+
+async def test_a_name_server_that_nobody_answers_for_is_known_to_have_let_nothing_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object, **__: object) -> NoReturn:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    found = await ask("http://head-office.invalid", timeout_seconds=0.2)
+    assert isinstance(found, TryLater)
+    assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
 
 
 async def test_a_proxy_that_is_away_can_be_anybodys_and_is_named(
