@@ -26,6 +26,7 @@ ASKED = {
     "a search": "/?search=99",
     "a store": "/stores/00097",
     "the plots' figures": "/history.json",
+    "Prometheus' figures": "/metrics",
     "those of a store": "/history.json?store=00097",
 }
 # Each till trades twelve hours a day.

@@ -17,6 +17,7 @@ _WITHOUT_ONE = (
     "`.venv/bin/python -m playwright install --with-deps chromium` bring one"
 )
 _AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+_CUT = "[...document.querySelectorAll('button')].filter(one => one.scrollWidth > one.clientWidth)"
 _BEYOND_THE_EDGE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -36,6 +37,10 @@ class Tab:
             for one in found["violations"]
             for node in one["nodes"]
         ]
+
+    async def cut_buttons(self) -> int:
+        """Return how many buttons have no room for their words."""
+        return int(await self.page.evaluate(f"{_CUT}.length"))
 
     async def pixels_beyond_the_edge(self) -> int:
         """Return how much wider the page is than the window."""

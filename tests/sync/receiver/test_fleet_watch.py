@@ -1,9 +1,11 @@
 """A database that does not answer is said to be away, and is not waited for long."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
@@ -11,6 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver import fleet_figures
 from sync.receiver.database import DatabaseUnavailableError
 from sync.receiver.fleet_figures import FleetWatch
+from sync.receiver.postgresql import Postgresql
+from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.sender import AT
 
 T = TypeVar("T")
@@ -29,6 +33,13 @@ class Away:
         return await never
 
 
+@asynccontextmanager
+async def opened(database: Postgresql) -> AsyncIterator[Postgresql]:
+    await database.open()
+    yield database
+    await database.close()
+
+
 @pytest.mark.parametrize(
     "error",
     [None, DatabaseUnavailableError("no server"), OperationalError("", {}, Exception("locked"))],
@@ -40,3 +51,23 @@ async def test_a_database_that_does_not_answer_has_no_figures(
     monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.01)
 
     assert await FleetWatch(Away(error), lambda: AT, "0.1.0").look() is None
+
+
+async def test_a_database_that_is_held_up_is_asked_again_when_it_is_free(
+    postgresql_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.2)
+    url = await postgresql_server.new_database()
+    async with opened(Postgresql(url)) as database:
+        watch = FleetWatch(database, lambda: AT, "0.1.0")
+        holding = await asyncpg.connect(url.replace("+asyncpg", ""))
+        async with holding.transaction():
+            await holding.execute("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
+            held_up = await watch.look()
+        await holding.close()
+        monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 20)
+        free = await watch.look()
+
+    assert held_up is None
+    assert free is not None
+    assert free.stores == 0

@@ -58,6 +58,12 @@ function series(box, name, place) {
 
 function draw(box, figures) {
   const names = box.dataset.columns.split(" ");
+  const isNothing = (value) => value === null || (box.dataset.unit === "count" && value === 0);
+  if (names.every((name) => figures[name].every(isNothing))) {
+    box.textContent = box.dataset.nothing;
+    box.classList.add("nothing");
+    return;
+  }
   const tells = box.dataset.unit === "span" ? span : number;
   const isSpan = box.dataset.unit === "span";
   const columns = names.map((name) =>
@@ -72,7 +78,7 @@ function draw(box, figures) {
     cursor: { drag: { x: false, y: false } },
     scales: {
       x: { time: true },
-      y: isSpan ? { distr: 3 } : { range: (self, least, most) => [0, Math.max(1, most * 1.05)] },
+      y: isSpan ? { distr: 3, range: (self, least, most) => [1, Math.max(60, most * 1.5)] } : { range: (self, least, most) => [0, Math.max(1, most * 1.05)] },
     },
     axes: [
       { ...axis, values: hours },
@@ -84,6 +90,8 @@ function draw(box, figures) {
         values: (self, splits) => splits.map((value) => (value % 1 ? "" : tells(value))),
       },
     ],
+    // The sample of a line in the legend is drawn as the line is.
+    legend: { markers: { dash: (self, place) => ["solid", "dashed", "dotted"][place - 1] } },
     series: [{ label: box.dataset.time, value: moment }, ...names.map((name, place) => series(box, name, place))],
   }, [figures.hour, ...columns], box);
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT })).observe(box);

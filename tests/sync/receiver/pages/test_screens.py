@@ -19,11 +19,13 @@ from sync.receiver.sqlite_file import SqliteFile
 from tests.head_office.browser import Scheme, Tab, open_tab, running_browser
 from tests.head_office.chain import fill, fill_hours
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.head_office.sender import Sender, answer, session
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Chain = Callable[[int], Awaitable[str]]
 # Enough for two pages, and for a store of every kind.
 SOME = 100
+SESSION = "7f2c1b1e-3a52-4d6f-9a31-0d6b1f5f0001"
 LANGUAGES = {"en-CA": "Fleet", "fr-CA": "Parc de magasins"}
 
 
@@ -50,9 +52,21 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
                 await database.close()
                 starting = receiver_under_test(settings_in(directory))
                 served[stores] = await running.enter_async_context(starting)
+                if stores == SOME:
+                    await capture(served[stores])
             return f"http://127.0.0.1:{served[stores].address.port}"
 
         yield serving
+
+
+async def capture(receiver: Receiver) -> None:
+    """Have a session with two answers come from the first store, and what is refused."""
+    till = Sender("00001", "till-1", "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    await receiver.enroll(till)
+    answers = answer(4, SESSION, None, "deferred"), answer(5, SESSION)
+    await receiver.send(
+        till, session(3, SESSION), *answers, session(6, type="points.spent"), baseSequence=3
+    )
 
 
 @pytest.fixture
@@ -90,6 +104,8 @@ async def test_the_fleet_is_shown_to_everybody(
         ("/?search=9", "light"),
         ("/?search=9", "dark"),
         ("/stores/00082", "dark"),
+        ("/stores/00001", "light"),
+        (f"/sessions?id={SESSION}", "dark"),
         ("/history", "light"),
         ("/sign-in", "dark"),
         ("/stores/none", "light"),
@@ -99,11 +115,35 @@ async def test_every_page_can_be_read_in_the_dark_and_on_a_small_screen(
     browser: Browser, chain: Chain, picture: Path, path: str, scheme: Scheme
 ) -> None:
     url = f"{await chain(SOME)}{path}"
-    async with open_tab(browser, url, width=360, scheme=scheme) as tab:
+    async with open_tab(browser, url, locale="fr-CA", width=360, scheme=scheme) as tab:
         await take(tab, picture)
 
         assert await tab.violations() == []
-        assert await tab.pixels_beyond_the_edge() == 0
+        assert (await tab.pixels_beyond_the_edge(), await tab.cut_buttons()) == (0, 0)
+
+
+@pytest.mark.parametrize("path", ["/?search=9", "/stores/00082"])
+async def test_on_a_small_screen_no_figure_of_a_store_is_beyond_the_edge(
+    browser: Browser, chain: Chain, path: str
+) -> None:
+    async with open_tab(browser, f"{await chain(SOME)}{path}", width=360) as tab:
+        cards = tab.page.locator(".wide:has(.cards)")
+        hidden = await cards.evaluate("box => box.scrollWidth - box.clientWidth")
+        named = await cards.locator("[data-column] >> nth=0").evaluate(
+            "cell => getComputedStyle(cell, '::before').content"
+        )
+
+    assert (hidden, named) == (0, '"Tills"' if path.startswith("/?") else '"Last heard of"')
+
+
+async def test_a_plot_of_nothing_says_so_and_draws_no_empty_frame(
+    browser: Browser, chain: Chain
+) -> None:
+    async with open_tab(browser, f"{await chain(SOME)}/stores/00082") as tab:
+        told = await tab.page.locator(".plot").all_inner_texts()
+        frames = await tab.page.locator(".plot canvas").count()
+
+    assert (told, frames) == (["Nothing in these 48 hours."] * 3, 0)
 
 
 async def test_the_keyboard_leads_past_the_head_and_through_the_fleet(
