@@ -9,13 +9,15 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from sync.sameness import same_content
 
 FORGOTTEN = "[address forgotten]"
-# In a correlation id the mark bears a number: ids that differed still do.
+# In a correlation id, or a name in a body, the mark bears a number: what differed still does.
 _MARK = re.compile(r"\[address forgotten(?: [0-9a-f]{32})?\]")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_END_OF_NAME = re.compile(r"\s*:")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _LONGEST = 320
 
@@ -55,16 +57,25 @@ class Address:
         return self._pattern.sub(lambda _: mark, text)
 
     def without_in_json(self, text: str) -> str:
-        """Return a JSON text with the mark wherever the address stood, in names as well."""
-        return _JSON_STRING.sub(self._clean_token, text)
+        """Return a JSON text with the mark wherever the address stood, in names as well.
 
-    def _clean_token(self, token: re.Match[str]) -> str:
-        try:
-            plain = json.loads(token[0], strict=False)
-        except ValueError:
-            # Not JSON after all: as a plain text it is cleaned all the same.
-            return self.without(token[0])
-        return json.dumps(self.without(plain)) if self.stands_in(plain) else token[0]
+        The marks of names bear numbers: names of one object that differed still do.
+        """
+        numbers = count(len(_MARK.findall(text)))
+
+        def clean(token: re.Match[str]) -> str:
+            try:
+                plain = json.loads(token[0], strict=False)
+            except ValueError:
+                # Not JSON after all: as a plain text it is cleaned all the same.
+                return self.without(token[0])
+            if not self.stands_in(plain):
+                return token[0]
+            number = next(numbers) if _END_OF_NAME.match(text, token.end()) else 0
+            mark = new_mark(f"{number:032x}") if number else FORGOTTEN
+            return json.dumps(self.without(plain, mark))
+
+        return _JSON_STRING.sub(clean, text)
 
 
 def same_body(sent: str, kept: str) -> bool:

@@ -70,10 +70,10 @@ async def trouble_on(server: PostgresqlServer) -> tuple[Trouble, str]:
 
 
 async def test_a_crash_of_the_server_under_load_loses_and_doubles_nothing(
-    postgresql_server: PostgresqlServer, tmp_path: Path
+    crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     """Each agent is told when to come again, and then served on connections that are new."""
-    trouble, url = await trouble_on(postgresql_server)
+    trouble, url = await trouble_on(crashing_postgresql_server)
     async with (
         head_office_on(tmp_path / "first", database=url) as first,
         head_office_on(tmp_path / "second", database=url) as second,
@@ -89,9 +89,9 @@ async def test_a_crash_of_the_server_under_load_loses_and_doubles_nothing(
 
 @pytest.mark.campaign
 async def test_many_crashes_of_the_server_and_of_receivers_lose_and_double_nothing(
-    postgresql_server: PostgresqlServer, tmp_path: Path
+    crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
-    trouble, url = await trouble_on(postgresql_server)
+    trouble, url = await trouble_on(crashing_postgresql_server)
     for _ in range(ROUNDS):
         async with (
             head_office_on(tmp_path / "first", database=url) as first,

@@ -35,9 +35,9 @@ async def until_more(url: str, than: int) -> int:
 
 
 async def test_database_restarted_and_receiver_killed_under_load_lose_and_double_nothing(
-    postgresql_server: PostgresqlServer, tmp_path: Path
+    crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
-    url, port = await postgresql_server.new_database(), free_port()
+    url, port = await crashing_postgresql_server.new_database(), free_port()
     token_file = await token_for_shop(url, tmp_path / "token")
     central = f"http://127.0.0.1:{port}"
     async with shop_at(tmp_path / "state", central, "batch", token_file=token_file) as shop:
@@ -45,9 +45,9 @@ async def test_database_restarted_and_receiver_killed_under_load_lose_and_double
             await office.port()
             trading = asyncio.ensure_future(shop.trade(CUSTOMERS))
             await until_more(url, than=0)
-            await postgresql_server.crash()
+            await crashing_postgresql_server.crash()
             await trading
-            await postgresql_server.start()
+            await crashing_postgresql_server.start()
             before = len(await records_at(url))
             await until_more(url, than=before)
             office.kill()

@@ -48,11 +48,10 @@ class PostgresqlServer:
         connection = await asyncpg.connect(self._server.get_uri())
         await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
         await connection.execute(f"ALTER DATABASE {name} OWNER TO {name}")
-        await connection.close()
         rules = self._server.pgdata / "pg_hba.conf"
         rules.write_text(f"local all {name} scram-sha-256\n{rules.read_text()}")
-        await self.crash()
-        await self.start()
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
         return url.replace("postgres:@", f"{name}@")
 
     async def crash(self) -> None:

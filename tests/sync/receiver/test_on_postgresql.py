@@ -18,16 +18,16 @@ def told(answer: Answer) -> tuple[int, bool]:
 
 
 async def test_while_the_server_is_away_agents_are_put_off_and_then_served_again(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    crashing_postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
-    url = await postgresql_server.new_database()
+    url = await crashing_postgresql_server.new_database()
     async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
         await receiver.enroll(till)
         before = await receiver.send(till, session(1))
-        await postgresql_server.crash()
+        await crashing_postgresql_server.crash()
         away = await receiver.send(till, session(2)), await receiver.get("/readyz")
         alive = await receiver.get("/healthz")
-        await postgresql_server.start()
+        await crashing_postgresql_server.start()
         after = await receiver.send(till, session(2))
 
     assert [told(answer) for answer in (before, *away, alive, after)] == [
