@@ -1,11 +1,12 @@
 """What the ledger needs of a database: whole pieces of work, written or read."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping, Select
 
 T = TypeVar("T")
+Values: TypeAlias = Mapping[str, object]
 
 
 class DatabaseUnavailableError(ConnectionError):
@@ -26,6 +27,9 @@ class Database(Protocol):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Let `work` read one state of the database; keep it short."""
+
+    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
+        """Return the first row that one statement finds; None where it finds none."""
 
     async def scrub(self) -> None:
         """Take out of the files what was erased from the tables. Raises `OSError`."""

@@ -19,8 +19,8 @@ from sqlalchemy import (
 from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import Caller
 from sync.receiver.columns import Texts
-from sync.receiver.database import Database
-from sync.receiver.statements import Among
+from sync.receiver.database import Database, Values
+from sync.receiver.statements import Among, of, of_agent
 from sync.receiver.tables import Token, table_of
 from sync.receiver.tokens import AgentName, hash_of, make_token, name_in
 
@@ -28,6 +28,9 @@ _tokens = table_of(Token)
 # Any number that all receivers share: without it two enrolments of one agent at one moment give
 # both tokens the same generation, and neither would end the other.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
+
+
+_TOKEN = select(_tokens).where(of_agent(_tokens), _tokens.c.token_hash == bindparam("hash"))
 
 
 class Enrolment:
@@ -55,7 +58,7 @@ class Enrolment:
         name = name_in(token)
         if name is None:
             return None
-        row = await self._database.read(lambda connection: _find(connection, name, token))
+        row = await self._database.read_first(_TOKEN, _values_of(name, token))
         if row is not None and row["first_used_at"] is None:
             row = await self._database.write(
                 lambda connection: _begin_to_use(connection, name, token, at)
@@ -92,15 +95,14 @@ def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, 
     return {(store, till): latest for store, till, latest in connection.execute(found)}
 
 
-def _find(connection: Connection, name: AgentName, token: str) -> RowMapping | None:
-    statement = select(_tokens).where(_of(name), _tokens.c.token_hash == hash_of(token))
-    return connection.execute(statement).mappings().first()
+def _values_of(name: AgentName, token: str) -> Values:
+    return {**of(name), "hash": hash_of(token)}
 
 
 def _begin_to_use(
     connection: Connection, name: AgentName, token: str, at: datetime
 ) -> RowMapping | None:
-    row = _find(connection, name, token)
+    row = connection.execute(_TOKEN, _values_of(name, token)).mappings().first()
     if row is None:
         return None
     this_one = _tokens.c.token_hash == row["token_hash"]

@@ -5,8 +5,8 @@ their lag in the hour in which they came. The plots are drawn from these sums: n
 events of a chain anew.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sync.receiver.accept import Taken
@@ -14,6 +14,7 @@ from sync.receiver.accept import Taken
 ANSWERS = ("accepted", "deferred", "declined")
 COUNTS = ("sessions", *ANSWERS, "other_answers", "arrived", "lag_seconds")
 LONGEST = "longest_lag_seconds"
+_AN_HOUR, _NONE = timedelta(hours=1), timedelta()
 
 
 def hour_of(at: datetime) -> datetime:
@@ -25,17 +26,25 @@ def hours_of(
     taken: Taken, corrected: Mapping[int, datetime | None], received_at: datetime
 ) -> list[dict[str, object]]:
     """Return the hours that a batch adds to, in their order, each with every count."""
-    sums: defaultdict[datetime, dict[str, int]] = defaultdict(_nothing)
+    this_hour = hour_of(received_at)
+    counted: Counter[tuple[int, str]] = Counter()
     lags = []
     for sequence, kind in _kinds(taken):
         happened_at = corrected[sequence]
-        sums[hour_of(happened_at or received_at)][kind] += 1
-        if happened_at is not None:
-            lags.append(_seconds(received_at - happened_at))
+        if happened_at is None:
+            counted[0, kind] += 1
+        else:
+            counted[(happened_at - this_hour) // _AN_HOUR, kind] += 1
+            lags.append(received_at - happened_at)
+    sums: defaultdict[int, dict[str, int]] = defaultdict(_nothing)
+    for (distance, kind), count in counted.items():
+        sums[distance][kind] = count
     if lags:
-        arrivals = {"arrived": len(lags), "lag_seconds": sum(lags), LONGEST: max(lags)}
-        sums[hour_of(received_at)].update(arrivals)
-    return [{"hour": at, **counts} for at, counts in sorted(sums.items())]
+        sums[0].update(_arrivals(lags))
+    return [
+        {"hour": this_hour + distance * _AN_HOUR, **counts}
+        for distance, counts in sorted(sums.items())
+    ]
 
 
 def _nothing() -> dict[str, int]:
@@ -49,6 +58,9 @@ def _kinds(taken: Taken) -> Iterable[tuple[int, str]]:
         yield answer.sequence, answer.status if answer.status in ANSWERS else "other_answers"
 
 
-def _seconds(lag: timedelta) -> int:
+def _arrivals(lags: Sequence[timedelta]) -> dict[str, int]:
     # A clock within its tolerance may be ahead of ours.
-    return max(0, round(lag.total_seconds()))
+    late = [lag for lag in lags if lag > _NONE]
+    lag_seconds = round(sum(late, _NONE).total_seconds())
+    longest_seconds = round(max(late, default=_NONE).total_seconds())
+    return {"arrived": len(lags), "lag_seconds": lag_seconds, LONGEST: longest_seconds}

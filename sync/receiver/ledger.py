@@ -161,18 +161,20 @@ class _Writing:
 
     def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
         batch = arrival.batch
+        zeros: dict[str, datetime] = {}
         if batch.sent_monotonic_us is not None:
-            self._anchor(batch.boot_id, batch.sent_monotonic_us)
-        boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)}
-        found = self._execute(statements.BOOTS, boot_ids=boot_ids)
-        zeros = {row["boot_id"]: row["zero_at"] for row in found.mappings()}
+            zeros = self._anchor(batch.boot_id, batch.sent_monotonic_us)
+        boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)} - zeros.keys()
+        if boot_ids:
+            found = self._execute(statements.BOOTS, boot_ids=boot_ids)
+            zeros |= {row["boot_id"]: row["zero_at"] for row in found.mappings()}
         return Corrector(self._at, zeros, newest)
 
-    def _anchor(self, boot_id: str, sent_monotonic_us: int) -> None:
-        """Note when the steady clock of a boot read zero, as told by a message just sent."""
+    def _anchor(self, boot_id: str, sent_monotonic_us: int) -> dict[str, datetime]:
+        """Note, and return, when a boot's steady clock read zero, as a message just sent tells."""
         zero_at = zero_of_boot(self._at, sent_monotonic_us)
         if zero_at is None:
-            return
+            return {}
         row: Row = {
             "store_id": self._name.store_id,
             "till_id": self._name.till_id,
@@ -180,6 +182,7 @@ class _Writing:
             "zero_at": zero_at,
         }
         self._connection.execute(statements.put_boot(self._dialect), row)
+        return {boot_id: zero_at}
 
     def _write(self, epoch: str, taken: Taken, rows: Rows) -> None:
         if taken.readmitted:

@@ -7,17 +7,18 @@ two tills of one store with the same correlation id at the same moment: the uniq
 one through, and the work of the other runs again, and then sees it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, Select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sync.receiver.database import DatabaseUnavailableError
+from sync.receiver.database import DatabaseUnavailableError, Values
 from sync.receiver.schema import bring_up_to_date
 from sync.receiver.tables import Ledger
 
@@ -107,12 +108,23 @@ class Postgresql:
 
         Where the connection was dead, it runs again from its start.
         """
-        try:
-            return await self._read_once(work)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-        return await self._read_once(work)
+        return await self._again_if_dead(partial(self._read_once, work))
+
+    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
+        """Return the first row that one statement finds; None where it finds none.
+
+        A statement sees one state by itself: without a transaction it is one round trip, not three.
+        """
+
+        async def look() -> RowMapping | None:
+            async with self._connections.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                row: RowMapping | None = (
+                    (await connection.execute(statement, values)).mappings().first()
+                )
+                return row
+
+        return await self._again_if_dead(look)
 
     async def scrub(self) -> None:
         """Have the server clear away the old versions of rows, while it goes on serving.
@@ -127,6 +139,14 @@ class Postgresql:
                     await plain.execute(text(f"VACUUM {table}"))
         finally:
             await engine.dispose()
+
+    async def _again_if_dead(self, reading: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await reading()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        return await reading()
 
     async def _read_once(self, work: Callable[[Connection], T]) -> T:
         async with self._connections.connect() as connection:

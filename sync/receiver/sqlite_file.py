@@ -10,12 +10,13 @@ import errno
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, RowMapping, Select, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from sync.receiver.database import Values
 from sync.receiver.schema import bring_up_to_date, copy_aside, is_older
 from sync.receiver.turns import Turns
 
@@ -88,6 +89,10 @@ class SqliteFile:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Let `work` read one state of the database; keep it short."""
         return await _to_its_end(self._reading_threads, lambda: self._read(work))
+
+    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
+        """Return the first row that one statement finds; None where it finds none."""
+        return await self.read(lambda c: c.execute(statement, values).mappings().first())
 
     async def scrub(self) -> None:
         """Write the whole file anew: no byte of what was erased is left in it or in the WAL.

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from sync.receiver.postgresql import Postgresql
@@ -97,6 +97,18 @@ async def test_connection_that_died_while_idle_costs_a_reader_nothing(
     await rows_at(url, END_OF_ALL)
 
     assert await database.read(look) == 42
+
+
+async def test_connection_that_died_while_idle_costs_a_single_look_nothing(
+    database: Postgresql, url: str
+) -> None:
+    await database.read(look)
+    await rows_at(url, END_OF_ALL)
+
+    found = await database.read_first(select(literal(42).label("answer")), {})
+
+    assert found is not None
+    assert found["answer"] == 42
 
 
 async def test_work_that_lost_its_connection_runs_again_and_leaves_only_what_ran_last(

@@ -5,13 +5,14 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping, Select
 from sqlalchemy.exc import OperationalError
 
+from sync.receiver.database import Values
 from sync.receiver.problems import Problem
 from sync.receiver.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
 from tests.agent.raw_http import Answer
@@ -46,6 +47,10 @@ class FakeDatabase:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Read nothing; what `work` would return is not wanted."""
         return None  # type: ignore[return-value] # as above
+
+    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
+        """Read nothing."""
+        return None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Write nothing, once it may."""
