@@ -1,11 +1,18 @@
 """How fast a backlog goes out: beside the tills and the card payments, not before them."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
-# Between two windows of a backlog. A till's answer waits behind a window's work; with this
-# pause it hardly notices, and a month's backlog of a busy store still takes about a minute.
+# Between two windows of a backlog: a month's backlog of a busy store takes about a minute.
 PAUSE_SECONDS = 0.05
+# While tills are at work, as they were within the last second. An answer that meets a window's
+# work takes twice as long or more: so few do then that the slowest hundredth hardly shows it.
+# The backlog takes some minutes, and nobody at a till waits for it. In a hurry most of the time
+# is theirs.
+PAUSE_BESIDE_TILLS_SECONDS = 1.0
+HURRIED_PAUSE_BESIDE_TILLS_SECONDS = 0.02
+AT_WORK_SECONDS = 1.0
 
 
 class Pacer:
@@ -19,6 +26,7 @@ class Pacer:
         self._bandwidth = bandwidth_bytes_per_second
         self._sleep = sleep
         self._hurries = False
+        self._tills_at_work_until = -math.inf
 
     def hurry(self) -> None:
         """Leave the pauses out until `calm_down`: somebody waits for the end of it."""
@@ -28,9 +36,20 @@ class Pacer:
         """Pause again."""
         self._hurries = False
 
+    def give_way(self) -> None:
+        """Say that a till has been served: more may follow."""
+        self._tills_at_work_until = asyncio.get_running_loop().time() + AT_WORK_SECONDS
+
     async def pause(self, sent_bytes: int) -> None:
         """Wait for as long as is due after a window of `sent_bytes`, before compression."""
-        seconds = 0.0 if self._hurries else PAUSE_SECONDS
+        seconds = self._pause_seconds()
         if self._bandwidth:
             seconds = max(seconds, sent_bytes / self._bandwidth)
         await self._sleep(seconds)
+
+    def _pause_seconds(self) -> float:
+        if asyncio.get_running_loop().time() < self._tills_at_work_until:
+            return (
+                HURRIED_PAUSE_BESIDE_TILLS_SECONDS if self._hurries else PAUSE_BESIDE_TILLS_SECONDS
+            )
+        return 0.0 if self._hurries else PAUSE_SECONDS

@@ -127,6 +127,11 @@ class Relay:
         if self._loop.time() >= self._not_before:
             self._due.set()
 
+    def captured(self) -> None:
+        """Say that a till has been served: its capture waits, and a backlog gives way to tills."""
+        self._pacer.give_way()
+        self.wake()
+
     def try_now(self, *, at_full_speed: bool = False) -> None:
         """Begin a pass at once, whatever was waited for; `at_full_speed` without pauses."""
         self._urged = True

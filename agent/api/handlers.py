@@ -46,7 +46,7 @@ class TillCalls:
             case Recorded():
                 self._context.metrics.recorded(capture, outcome)
                 if self._context.relay is not None:
-                    self._context.relay.wake()
+                    self._context.relay.captured()
                 return outcome.receipt
             case IdTaken():
                 raise Refusal(INVALID_CORRELATION_ID)

@@ -5,7 +5,14 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.pace import PAUSE_SECONDS, Pacer
+from sync.pace import (
+    AT_WORK_SECONDS,
+    HURRIED_PAUSE_BESIDE_TILLS_SECONDS,
+    PAUSE_BESIDE_TILLS_SECONDS,
+    PAUSE_SECONDS,
+    Pacer,
+)
+from tests.sync.virtual_time import run_in_virtual_time
 
 sizes = st.lists(st.integers(0, 10_000_000), max_size=20)
 bandwidths = st.integers(1, 10**9)
@@ -72,3 +79,26 @@ async def test_hurry_ends_when_the_pass_does() -> None:
     pacer.calm_down()
     await pacer.pause(1)
     assert sleeps.seconds == [0.0, PAUSE_SECONDS]
+
+
+async def paused_after(seconds: float, *, hurries: bool = False) -> float:
+    """Return the pause after a window that ends so long after a till was served."""
+    sleeps = Sleeps()
+    pacer = Pacer(sleep=sleeps)
+    if hurries:
+        pacer.hurry()
+    pacer.give_way()
+    await asyncio.sleep(seconds)
+    await pacer.pause(1)
+    return sleeps.seconds[0]
+
+
+def test_a_backlog_gives_way_to_tills_at_work() -> None:
+    assert run_in_virtual_time(paused_after(0.0)) == PAUSE_BESIDE_TILLS_SECONDS
+    assert run_in_virtual_time(paused_after(AT_WORK_SECONDS)) == PAUSE_SECONDS
+
+
+def test_who_waits_for_the_end_of_it_gives_way_a_little() -> None:
+    beside = run_in_virtual_time(paused_after(0.0, hurries=True))
+    assert beside == HURRIED_PAUSE_BESIDE_TILLS_SECONDS
+    assert run_in_virtual_time(paused_after(AT_WORK_SECONDS, hurries=True)) == 0.0
