@@ -30,7 +30,7 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     states = Counter(till.state.value for _, till in listed)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     chain = len({store_id for store_id, _ in listed})
-    typer.echo(f"{len(listed)} tills in {chain} stores{': ' if counted else ''}{counted}.")
+    typer.echo(f"Tills: {len(listed)}, stores: {chain}{'; ' if counted else ''}{counted}.")
 
 
 def _line(store_id: str, till: "Till") -> str:

@@ -23,4 +23,4 @@ async def test_every_till_is_listed_with_its_state(receiver: Receiver, till: Sen
         ["0042", "till-1", "silent", "2026-03-04", "05:06", "2", "1", "9.9"],
         ["0043", "till-1", "silent", "never", "0", "0", "-"],
     ]
-    assert sums == "2 tills in 2 stores: 2 silent."
+    assert sums == "Tills: 2, stores: 2; 2 silent."
