@@ -40,9 +40,12 @@ class Pacer:
         """Say that a till has been served: more may follow."""
         self._tills_at_work_until = asyncio.get_running_loop().time() + AT_WORK_SECONDS
 
-    async def pause(self, sent_bytes: int) -> None:
-        """Wait for as long as is due after a window of `sent_bytes`, before compression."""
-        seconds = self._pause_seconds()
+    async def pause(self, sent_bytes: int, *, more: bool) -> None:
+        """Wait for as long as is due after a window of `sent_bytes`, before compression.
+
+        Where no `more` follow there is no backlog, and only the bandwidth is kept to.
+        """
+        seconds = self._pause_seconds() if more else 0.0
         if self._bandwidth:
             seconds = max(seconds, sent_bytes / self._bandwidth)
         await self._sleep(seconds)

@@ -10,7 +10,7 @@ got through.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
@@ -96,7 +96,15 @@ class PassReport:
 
 
 # Waits between two windows, given the bytes that were sent; at full speed it does not.
-Pace = Callable[[int], Awaitable[None]]
+
+
+class Pace(Protocol):
+    """Waits for as long as is due after a window of so many bytes, where more follow or none."""
+
+    async def __call__(self, sent_bytes: int, *, more: bool) -> None:
+        """Wait."""
+
+
 Progress = Callable[[PassReport], None]
 
 
@@ -160,7 +168,7 @@ class _Pass:
                 if after is None:
                     return False
                 following = await read(self._portion(), after=after)
-            await self.pace(_size(window))
+            await self.pace(_size(window), more=bool(following.events))
             if not self.may_go_on():
                 return False
             window = following

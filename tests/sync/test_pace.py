@@ -39,7 +39,7 @@ def pauses(
 
     async def pass_by() -> None:
         for size in sent:
-            await pacer.pause(size)
+            await pacer.pause(size, more=True)
 
     asyncio.run(pass_by())
     return sleeps.seconds
@@ -75,9 +75,9 @@ async def test_hurry_ends_when_the_pass_does() -> None:
     sleeps = Sleeps()
     pacer = Pacer(sleep=sleeps)
     pacer.hurry()
-    await pacer.pause(1)
+    await pacer.pause(1, more=True)
     pacer.calm_down()
-    await pacer.pause(1)
+    await pacer.pause(1, more=True)
     assert sleeps.seconds == [0.0, PAUSE_SECONDS]
 
 
@@ -89,7 +89,7 @@ async def paused_after(seconds: float, *, hurries: bool = False) -> float:
         pacer.hurry()
     pacer.give_way()
     await asyncio.sleep(seconds)
-    await pacer.pause(1)
+    await pacer.pause(1, more=True)
     return sleeps.seconds[0]
 
 
@@ -102,3 +102,14 @@ def test_who_waits_for_the_end_of_it_gives_way_a_little() -> None:
     beside = run_in_virtual_time(paused_after(0.0, hurries=True))
     assert beside == HURRIED_PAUSE_BESIDE_TILLS_SECONDS
     assert run_in_virtual_time(paused_after(AT_WORK_SECONDS, hurries=True)) == 0.0
+
+
+def test_after_the_last_window_only_the_bandwidth_is_kept_to() -> None:
+    async def paused() -> list[float]:
+        sleeps = Sleeps()
+        pacer = Pacer(10, sleeps)
+        pacer.give_way()
+        await pacer.pause(1, more=False)
+        return sleeps.seconds
+
+    assert run_in_virtual_time(paused()) == [0.1]

@@ -22,9 +22,11 @@ class Paces:
 
     def __init__(self) -> None:
         self.bytes: list[int] = []
+        self.more: list[bool] = []
         self.meanwhile: FakeOutbox | None = None
 
-    async def __call__(self, sent_bytes: int) -> None:
+    async def __call__(self, sent_bytes: int, *, more: bool) -> None:
+        self.more.append(more)
         self.bytes.append(sent_bytes)
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
@@ -85,6 +87,7 @@ async def test_pace_is_kept_by_the_bytes_of_each_window(outbox: FakeOutbox) -> N
     await push(outbox, FakeTransport(), paces=paces)
     assert [size > 0 for size in paces.bytes] == [True, True, True]
     assert paces.bytes[0] == 3 * paces.bytes[2]
+    assert paces.more == [True, True, False]
 
 
 @pytest.mark.parametrize("stop", [DOWN, CUT, HELD])
