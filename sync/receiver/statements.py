@@ -9,7 +9,6 @@ from functools import cache
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Select,
     Table,
@@ -58,11 +57,11 @@ _NUMBERS = bindparam("numbers", type_=BigInteger, expanding=True)
 class Among(FunctionElement[bool]):
     """That a column is one of several texts, which are given to the database as one value.
 
-    With a parameter for each, the statement would be another one for every batch.
+    With a parameter for each, the statement would be another one for every batch. It has no
+    type: to a boolean SQLAlchemy adds `= 1` where SQLite is, and then no index serves it.
     """
 
     inherit_cache = True
-    type = Boolean()
 
 
 @compiles(Among)

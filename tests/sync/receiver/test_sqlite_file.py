@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
+from sync.receiver import statements
 from sync.receiver.sqlite_file import SqliteFile
 from sync.receiver.turns import Turns
 
@@ -160,3 +162,21 @@ async def test_a_closed_file_leaves_no_wal_behind(database: SqliteFile, tmp_path
     await database.close()
 
     assert not (tmp_path / "hq.db-wal").exists()
+
+
+@pytest.mark.parametrize(
+    "table", [statements.sessions, statements.answers], ids=["sessions", "answers"]
+)
+async def test_what_stands_under_ids_is_found_without_going_through_the_whole_store(
+    database: SqliteFile, table: Table
+) -> None:
+    asked = statements.under_ids(table).compile(dialect=sqlite.dialect(paramstyle="named"))
+    explained = text(f"EXPLAIN QUERY PLAN {asked}")
+
+    plan = await database.read(
+        lambda connection: connection.execute(
+            explained, {"of_store": "0042", "ids": '["a", "b"]'}
+        ).all()
+    )
+
+    assert f"{table.name}_by_correlation_id (store_id=? AND correlation_id=?)" in str(plan)
