@@ -39,7 +39,7 @@ from sync.version import installed_version
 
 _log = logging.getLogger(__name__)
 # Of each window the last lanes end one by one; the more there are, the less that weighs.
-_EVENTS_PER_LANE = 16
+_EVENTS_PER_LANE = 32
 _HOUR_SECONDS = 3_600
 LONGEST_PAUSE_SECONDS = 60
 _AGAIN_SECONDS = 5.0

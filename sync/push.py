@@ -95,11 +95,8 @@ class PassReport:
         return bool(self.delivered or self.refused)
 
 
-# Waits between two windows, given the bytes that were sent; at full speed it does not.
-
-
 class Pace(Protocol):
-    """Waits for as long as is due after a window of so many bytes, where more follow or none."""
+    """Waits after a window of so many bytes, where more follow or none; not at full speed."""
 
     async def __call__(self, sent_bytes: int, *, more: bool) -> None:
         """Wait."""
@@ -177,18 +174,23 @@ class _Pass:
     async def _deliver_reading_ahead(
         self, read: "_Read", window: Window
     ) -> tuple[Window | None, Delivery]:
-        """Deliver `window`; meanwhile read the next one, where it cannot depend on this one."""
-        if self.probing or self.transport.leaves_doubt:
+        """Deliver `window`; meanwhile read the next one, where it does not depend on this one."""
+        if self.probing:
             return None, await self._deliver(window)
         ahead = asyncio.ensure_future(read(self._portion(), after=_last(window)))
         try:
             delivery = await self._deliver(window)
+            # Where events go one by one, what is refused or left decides on others of its session.
+            if self.transport.leaves_doubt and not _is_all_delivered(window, delivery):
+                return None, delivery
             return await ahead, delivery
         finally:
             ahead.cancel()
 
     async def _deliver(self, window: Window) -> Delivery:
         if self.transport.leaves_doubt:
+            # One attempt is noted at a time: settling ends the one before.
+            await self._settled()
             await self.outbox.note_attempt(window)
         try:
             delivery = await self.transport.deliver(window, probing=self.probing)
@@ -282,6 +284,11 @@ class _Read(Protocol):
 
 def _last(window: Window) -> int:
     return window.events[-1].position
+
+
+def _is_all_delivered(window: Window, delivery: Delivery) -> bool:
+    delivered = sum(isinstance(one.verdict, Delivered) for one in delivery.judged)
+    return delivered == len(window.events)
 
 
 def _size(window: Window) -> int:

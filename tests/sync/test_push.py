@@ -4,8 +4,17 @@ import asyncio
 
 import pytest
 
-from sync.outbox import OutboxUnavailable, Window
-from sync.outcomes import Delivered, GoBack, Hold, HoldReason, Renumber, Trouble, TryLater
+from sync.outbox import Judged, OutboxUnavailable, Window
+from sync.outcomes import (
+    Delivered,
+    GoBack,
+    Hold,
+    HoldReason,
+    Refused,
+    Renumber,
+    Trouble,
+    TryLater,
+)
 from sync.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
 from tests.sync.fake_outbox import FakeOutbox
 from tests.sync.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
@@ -271,6 +280,53 @@ async def test_attempts_are_noted_before_anything_is_sent_where_central_leaves_d
     transport.otherwise = look
     await push(outbox, transport)
     assert noted_before == [1, 2, 3]
+
+
+async def test_attempt_is_noted_when_what_became_of_the_one_before_is_on_the_disk(
+    outbox: FakeOutbox,
+) -> None:
+    outbox.settling.clear()
+    transport = FakeTransport(leaves_doubt=True)
+    running = asyncio.ensure_future(push(outbox, transport))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (outbox.calls.count("note_attempt"), transport.windows) == (1, [[1, 2, 3]])
+    outbox.settling.set()
+    assert (await running).delivered == 7
+    assert not any(kept.in_doubt for kept in outbox.model.held.values())
+
+
+@pytest.mark.parametrize("leaves_doubt", [False, True])
+async def test_next_window_is_read_while_one_is_under_way(
+    outbox: FakeOutbox, *, leaves_doubt: bool
+) -> None:
+    reads: list[int] = []
+
+    async def slowly(window: Window) -> Delivery:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        reads.append(outbox.calls.count("read"))
+        return takes(window)
+
+    await push(outbox, FakeTransport(slowly, leaves_doubt=leaves_doubt))
+    assert reads == [2]
+
+
+async def test_session_refused_in_a_window_shows_in_the_one_that_was_read_meanwhile() -> None:
+    outbox = FakeOutbox()
+    await outbox.capture_sessions(3)
+    outbox.capture_answer(session=3)
+
+    async def slowly(window: Window) -> Delivery:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        refused = Refused("CODE", "a reason", 400)
+        return Delivery([*takes(window).judged[:2], Judged(window.events[2], refused)])
+
+    transport = FakeTransport(slowly, leaves_doubt=True)
+    await push(outbox, transport)
+    refused = [e.position for window in transport.sent for e in window.events if e.session_refused]
+    assert refused == [4]
 
 
 async def test_nothing_is_noted_where_central_knows_the_numbers(outbox: FakeOutbox) -> None:
