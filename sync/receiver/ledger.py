@@ -190,10 +190,13 @@ class _Writing:
         if taken.gaps_gone:
             firsts = [gap.first for gap in taken.gaps_gone]
             self._execute(statements.DROP_GAPS, epoch, numbers=firsts)
-        add_rows(self._connection, statements.sessions, [*map(rows.session, taken.sessions)])
-        add_rows(self._connection, statements.answers, [*map(rows.answer, taken.answers)])
-        add_rows(self._connection, statements.rejections, [*map(rows.rejection, taken.refused)])
-        add_rows(self._connection, statements.doubles, [*map(rows.double, taken.doubles)])
+        for table, added in (
+            (statements.sessions, [*map(rows.session, taken.sessions)]),
+            (statements.answers, [*map(rows.answer, taken.answers)]),
+            (statements.rejections, [*map(rows.rejection, taken.refused)]),
+            (statements.doubles, [*map(rows.double, taken.doubles)]),
+        ):
+            add_rows(self._connection, table, added, rows.alike)
         add_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
         if counted := rows.hours(taken):
             self._connection.execute(statements.add_to_hours(self._dialect), counted)

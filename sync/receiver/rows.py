@@ -43,11 +43,12 @@ class Times:
 
 
 class Rows:
-    """Writes rows of one batch: each has the name of its agent and the time of its arrival."""
+    """Writes rows of one batch. What is `alike` in all but gaps and hours stands in none."""
 
     def __init__(self, arrival: BatchArrival, times: Times) -> None:
         self._key = epoch_key(arrival.caller.name, arrival.batch.epoch)
         self._received_at = arrival.received_at
+        self.alike = {**self._key, "received_at": arrival.received_at}
         self._corrected = times.corrected
 
     def session(self, session: SessionFact) -> Row:
@@ -74,13 +75,11 @@ class Rows:
     def rejection(self, unfit: Unfit) -> Row:
         """Return a row of `rejections`."""
         return {
-            **self._key,
             "sequence": unfit.sequence,
             "type": unfit.type,
             "correlation_id": unfit.correlation_id,
             "error_code": unfit.error_code,
             "error_message": unfit.error_message,
-            "received_at": self._received_at,
         }
 
     def double(self, fact: Fact) -> Row:
@@ -88,11 +87,9 @@ class Rows:
         is_session = isinstance(fact, SessionFact)
         kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
         return {
-            **self._key,
             "sequence": fact.sequence,
             "type": kind.value,
             "correlation_id": fact.correlation_id,
-            "received_at": self._received_at,
         }
 
     def gap(self, gap: Gap) -> Row:
@@ -117,12 +114,10 @@ class Rows:
     def _event(self, fact: Fact) -> Row:
         corrected_at = self._corrected[fact.sequence]
         return {
-            **self._key,
             "sequence": fact.sequence,
             "correlation_id": fact.correlation_id,
             "body": fact.body,
             "occurred_at": fact.occurred_at,
-            "received_at": self._received_at,
             "corrected_at": corrected_at,
             "clock_trusted": corrected_at is not None,
         }

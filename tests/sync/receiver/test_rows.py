@@ -95,7 +95,8 @@ def test_every_row_has_its_agents_name_and_when_it_came() -> None:
     ]
 
     assert [row["sequence"] for row in written] == [1, 2, 3, 2]
-    assert all(KEY.items() <= row.items() and row["received_at"] == NOW for row in written)
+    assert rows.alike == KEY | {"received_at": NOW}
+    assert not any(rows.alike.keys() & row.keys() for row in written)
 
 
 def test_answer_without_its_address_says_that_it_had_one() -> None:
