@@ -122,6 +122,12 @@ def under_numbers(table: Table) -> Select[tuple[object, ...]]:
     return select(table).where(with_numbers(table))
 
 
+@cache
+def under_these(table: Table) -> Select[tuple[object, ...]]:
+    """Return the rows that stand under these `numbers`."""
+    return select(table).where(of_epoch(table), table.c.sequence.in_(_NUMBERS))
+
+
 # The gaps that hold any of the numbers `first` to `last`.
 GAPS_AROUND = select(gaps).where(
     of_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
