@@ -121,11 +121,12 @@ def unheld(base_sequence: int, accepted_through: int) -> Gap | None:
 def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0) -> Taken:
     """Decide on each event of a batch that was placed, in its order.
 
-    Numbers up to `purged_through` have been here and had their days: they change nothing.
+    Numbers up to `purged_through` have been here and had their days: they change nothing, but for
+    those that stand rejected and so were never taken.
     """
     judging = _Judging(placed, known)
     for event in events:
-        if event.sequence > purged_through:
+        if event.sequence > purged_through or event.sequence in known.rejected:
             judging.judge(event)
     return judging.end()
 
