@@ -80,7 +80,6 @@ class _Writing:
 
     def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
         heartbeat = arrival.heartbeat
-        self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         current = EpochExtent(
             epoch=heartbeat.epoch,
             last_sequence=heartbeat.last_sequence,
@@ -88,6 +87,8 @@ class _Writing:
         )
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
         accepted = self._note_extents(list(extents.values()))
+        # Only now: a batch, too, has the agent's row locked before it touches that of its boot.
+        self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         self._execute(
             statements.NOTE_HEARTBEAT,
             heartbeat.epoch,

@@ -77,3 +77,19 @@ async def test_it_begins_when_what_another_receiver_has_in_hand_is_committed(
     told = await asking
 
     assert (told, await rows_at(url, "SELECT accepted_through FROM agents")) == (4, [(4,)])
+
+
+async def test_a_batch_and_a_heartbeat_of_one_agent_never_wait_for_each_other(
+    office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Both lock the agent's row before its boot's: a deadlock costs a second and a retry."""
+    till = Sender()
+    await office.take(till, session(1), sentMonotonicUs=5_000_000)
+    async with other.transaction():
+        # As a batch does it.
+        await other.execute("SELECT * FROM agents FOR UPDATE")
+        beating = asyncio.ensure_future(office.hear(till))
+        await has_to_wait(url)
+        await other.execute("SELECT * FROM boots FOR UPDATE NOWAIT")
+
+    assert await beating == {till.epoch: 1}
