@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from sync.receiver.completeness import EpochCompleteness, Range, audit
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, Token, table_of
+from sync.receiver.views import can_be_a_name
 
 
 @dataclass(slots=True)
@@ -48,7 +49,9 @@ class Audits:
 
     async def knows(self, store_id: str) -> bool:
         """Tell whether a store was ever enrolled or heard of."""
-        return await self._database.read(partial(_is_known, store_id=store_id))
+        return can_be_a_name(store_id) and await self._database.read(
+            partial(_is_known, store_id=store_id)
+        )
 
     def document(self, store_id: str | None, sums: Sums | None = None) -> AsyncIterator[bytes]:
         """Yield `document` of a store, or of all."""

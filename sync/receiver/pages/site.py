@@ -21,7 +21,7 @@ from sync.receiver.pages.one_store import MOST_SHOWN, one_store
 from sync.receiver.pages.questions import read_question
 from sync.receiver.pages.tills import Moment
 from sync.receiver.pages.visits import Visit, Visits
-from sync.receiver.views import Views
+from sync.receiver.views import Views, can_be_a_name
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -77,7 +77,9 @@ class Pages:
 
     async def _show_store(self, visit: Visit) -> web.Response:
         store_id = visit.request.match_info["store_id"]
-        found = await self._read(visit, partial(one_store, store_id=store_id))
+        found = None
+        if can_be_a_name(store_id):
+            found = await self._read(visit, partial(one_store, store_id=store_id))
         if found is None:
             return self._visits.trouble(visit, "store.gone", HTTPStatus.NOT_FOUND)
         values = {"store_id": store_id, "store": found, "most": MOST_SHOWN}
@@ -85,8 +87,7 @@ class Pages:
 
     async def _show_session(self, visit: Visit) -> web.Response:
         asked = visit.request.match_info.get("correlation_id") or visit.request.query.get("id", "")
-        # No database keeps NUL in a text, nor asks for it.
-        found = [] if "\0" in asked else await self._views.sessions(asked.strip())
+        found = await self._views.sessions(asked.strip())
         if not found:
             return self._visits.trouble(visit, "session.gone", HTTPStatus.NOT_FOUND)
         return self._visits.page(visit, "session.html", {"session": asked.strip(), "found": found})
