@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
+from sync.receiver.enrolment import Enrolment
 from sync.receiver.postgresql import Postgresql
 from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer, rows_at
-from tests.head_office.sender import Sender, session
+from tests.head_office.sender import AT, Sender, session
 
 PATIENCE_SECONDS = 20
 LOOK_SECONDS = 0.02
@@ -93,3 +94,17 @@ async def test_a_batch_and_a_heartbeat_of_one_agent_never_wait_for_each_other(
         await other.execute("SELECT * FROM boots FOR UPDATE NOWAIT")
 
     assert await beating == {till.epoch: 1}
+
+
+async def test_a_token_ends_at_the_moment_in_which_a_newer_one_is_first_used(
+    office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    enrolment, name = Enrolment(office.database), Sender().name
+    old = await enrolment.enroll(name, b"first", AT)
+    async with other.transaction():
+        # Another receiver is about to end it; it was never used before either.
+        await other.execute("DELETE FROM tokens")
+        finding = asyncio.ensure_future(enrolment.find(old, AT))
+        await has_to_wait(url)
+
+    assert await finding is None
