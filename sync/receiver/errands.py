@@ -3,8 +3,9 @@
 import asyncio
 import errno
 import os
+import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from sync.receiver.audit_report import Audits, Sums
 from sync.receiver.completeness import EpochCompleteness, audit
 from sync.receiver.config import Settings
 from sync.receiver.database import Database
+from sync.receiver.enrolment import Enrolment
 from sync.receiver.export.selection import Selection
 from sync.receiver.export.sink import RowWriter
 from sync.receiver.forget import Changes, forget
@@ -23,11 +25,27 @@ from sync.receiver.forgotten import Address
 from sync.receiver.pages.one_store import Till, till_of
 from sync.receiver.pages.tills import Moment, tills
 from sync.receiver.service import open_database
+from sync.receiver.tokens import AgentName
 from sync.version import installed_version
+
+_SECRET_BYTES = 32
 
 
 class UnknownStoreError(Exception):
     """No till of this store was ever enrolled or heard of here."""
+
+
+def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+    """Return a new token for each agent, or for none. Raises `OSError` or `SQLAlchemyError`."""
+
+    async def run() -> list[str]:
+        async with open_database(settings) as database:
+            new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
+            return await Enrolment(database).enroll_all(new, datetime.now(UTC))
+
+    # Before head office's first start it makes the file, for its user alone.
+    os.umask(0o077)
+    return asyncio.run(run())
 
 
 def audit_each(
