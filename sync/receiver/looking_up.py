@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from sqlalchemy import Connection, Executable, RowMapping, Table
 
 from sync.receiver import statements
-from sync.receiver.accept import Fact, Known
+from sync.receiver.accept import Fact, Known, Label
 from sync.receiver.arrivals import BatchArrival
 from sync.receiver.events import AnswerFact, Event, SessionFact
 from sync.receiver.gaps import Gap
@@ -59,8 +59,8 @@ class _LookingUp:
             standing[answer.sequence] = answer
         return Known(
             standing=standing,
-            rejected=self._sequences(statements.rejections, numbers),
-            doubles=self._sequences(statements.doubles, numbers),
+            rejected=self._labels(statements.rejections, numbers),
+            doubles=self._labels(statements.doubles, numbers),
             gaps=self._gaps(numbers),
             sessions=known.sessions,
             own_sessions=known.own_sessions,
@@ -90,8 +90,9 @@ class _LookingUp:
             return self._rows(statements.under_these(table), numbers=numbers)
         return self._rows(statements.under_numbers(table), first=first, last=last)
 
-    def _sequences(self, table: Table, numbers: Sequence[int]) -> frozenset[int]:
-        return frozenset(row["sequence"] for row in self._under_numbers(table, numbers))
+    def _labels(self, table: Table, numbers: Sequence[int]) -> dict[int, Label]:
+        rows = self._under_numbers(table, numbers)
+        return {row["sequence"]: Label(row["type"], row["correlation_id"]) for row in rows}
 
     def _gaps(self, numbers: Sequence[int]) -> list[Gap]:
         found = self._rows(statements.GAPS_AROUND, first=numbers[0], last=numbers[-1])

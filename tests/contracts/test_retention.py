@@ -105,6 +105,19 @@ async def test_a_repeat_of_what_is_purged_changes_nothing(office: Office) -> Non
     assert await office.rows(EmailAnswer, "sequence") == []
 
 
+async def test_a_double_whose_event_has_left_is_a_repeat_all_the_same(office: Office) -> None:
+    """As altered it would come again under another number, and take effect once more."""
+    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    await office.take(TILL, session(1, "a"), answer(2, "a"))
+    office.at = AT + 2 * DAY
+    await office.take(later, session(1, "a"), answer(2, "a"))
+    await purge_what_came_before(office, 1)
+
+    again = await office.take(later, session(1, "a"), answer(2, "a"))
+
+    assert again.rejected == []
+
+
 def refused(sequence: int) -> Members:
     return session(sequence, f"{sequence}", occurredAt="yesterday")
 
