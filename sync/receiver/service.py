@@ -154,6 +154,8 @@ def _context(
     intake = Intake(in_flight, per_second, time.monotonic)
     heartbeat_intake = Intake(in_flight, 0, time.monotonic)
     budget = Budget()
+    metrics = Metrics(version, time.monotonic)
+    metrics.watch_bodies(lambda: budget.in_hand_bytes)
     return Context(
         ledger=Ledger(database),
         views=Views(database),
@@ -165,7 +167,7 @@ def _context(
         intake=intake,
         batches=Gate(budget, Places(intake), MAX_BODY_BYTES),
         heartbeats=Gate(budget, Places(heartbeat_intake), MAX_HEARTBEAT_BYTES),
-        metrics=Metrics(version, time.monotonic),
+        metrics=metrics,
         fleet_figures=Remembered(
             FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
         ),
