@@ -163,7 +163,7 @@ def _context(
         audits=Audits(database),
         agents=AgentAccess(enrolment),
         readers=readers,
-        pages=Pages(database, readers, now, version),
+        pages=Pages(database, readers, now, version, time.monotonic),
         intake=intake,
         batches=Gate(budget, Places(intake), MAX_BODY_BYTES),
         heartbeats=Gate(budget, Places(heartbeat_intake), MAX_HEARTBEAT_BYTES),
