@@ -15,7 +15,10 @@ from sync.receiver.views import can_be_a_name
 
 @dataclass(slots=True)
 class Sums:
-    """How many epochs, and how many numbers of each kind."""
+    """How many epochs, and how many numbers of each kind.
+
+    `silent`: of how many tills what they have captured lately cannot be known here.
+    """
 
     epochs: int = 0
     incomplete: int = 0
@@ -24,6 +27,7 @@ class Sums:
     rejected: int = 0
     gaps: int = 0
     missing: int = 0
+    silent: int = 0
 
     @property
     def complete(self) -> bool:
