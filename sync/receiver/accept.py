@@ -11,7 +11,9 @@ in a gap, or brings back an address that was missing.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
+
+import msgspec
 
 from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
 from sync.receiver.forgotten import same_body, same_text
@@ -44,6 +46,13 @@ class Placed:
     accepted_through: int
 
 
+class Label(NamedTuple):
+    """What is kept of an event that does not stand under its number."""
+
+    type: str
+    correlation_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger has, as far as it concerns a batch.
@@ -55,8 +64,8 @@ class Known:
     """
 
     standing: Mapping[int, Fact] = field(default_factory=dict)
-    rejected: frozenset[int] = frozenset()
-    doubles: frozenset[int] = frozenset()
+    rejected: Mapping[int, Label] = field(default_factory=dict)
+    doubles: Mapping[int, Label] = field(default_factory=dict)
     gaps: Sequence[Gap] = ()
     sessions: Mapping[str, SessionFact] = field(default_factory=dict)
     answers: Mapping[str, Sequence[AnswerFact]] = field(default_factory=dict)
@@ -121,11 +130,12 @@ def unheld(base_sequence: int, accepted_through: int) -> Gap | None:
 def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0) -> Taken:
     """Decide on each event of a batch that was placed, in its order.
 
-    Numbers up to `purged_through` have been here and had their days: they change nothing.
+    Numbers up to `purged_through` have been here and had their days: they change nothing, but for
+    those that stand rejected and so were never taken.
     """
     judging = _Judging(placed, known)
     for event in events:
-        if event.sequence > purged_through:
+        if event.sequence > purged_through or event.sequence in known.rejected:
             judging.judge(event)
     return judging.end()
 
@@ -153,8 +163,8 @@ class _Judging:
         standing = self._known.standing.get(event.sequence)
         if standing is not None:
             self._compare(event, standing)
-        elif event.sequence in self._known.doubles:
-            if isinstance(event, Unfit) or not self._stands_elsewhere(event):
+        elif (double := self._known.doubles.get(event.sequence)) is not None:
+            if isinstance(event, Unfit) or not self._is_double(event, double):
                 self._altered(event)
         else:
             self._take(event)
@@ -217,6 +227,20 @@ class _Judging:
         before = correlation_id in self._known.refused_before
         return before and correlation_id not in self._own_sessions
 
+    def _is_double(self, fact: Fact, double: Label) -> bool:
+        """Tell whether a double comes again; where what it doubles has left, its name decides.
+
+        It can have had its days, or have lost an address, and with that its name.
+        """
+        if self._stands_elsewhere(fact):
+            return True
+        others = self._sessions if isinstance(fact, SessionFact) else self._answers
+        return (
+            fact.correlation_id not in others
+            and double.type == _type_of(fact)
+            and same_text(fact.correlation_id, double.correlation_id)
+        )
+
     def _stands_elsewhere(self, fact: Fact) -> bool:
         if isinstance(fact, SessionFact):
             other = self._sessions.get(fact.correlation_id)
@@ -232,8 +256,15 @@ class _Judging:
         if unfit.type == EventType.SESSION_STARTED:
             self._refused_here.add(unfit.correlation_id)
         self._readmit(unfit.sequence)
-        self._taken.refused.append(unfit)
+        self._taken.refused.append(self._named_as_before(unfit))
         self._reject(unfit.sequence, unfit.error_code, unfit.error_message)
+
+    def _named_as_before(self, unfit: Unfit) -> Unfit:
+        """Return what is refused once more, without an address that was forgotten of its name."""
+        before = self._known.rejected.get(unfit.sequence)
+        if before is None or not same_text(unfit.correlation_id, before.correlation_id):
+            return unfit
+        return msgspec.structs.replace(unfit, correlation_id=before.correlation_id)
 
     def _altered(self, event: Event) -> None:
         self._taken.altered.append(event.sequence)
@@ -271,11 +302,14 @@ def is_same(event: Event, other: Fact) -> bool:
 
 
 def _refused(fact: Fact, code: ErrorCode, message: str) -> Unfit:
-    is_session = isinstance(fact, SessionFact)
     return Unfit(
         sequence=fact.sequence,
-        type=EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED,
+        type=_type_of(fact),
         correlation_id=fact.correlation_id,
         error_code=code.value,
         error_message=message,
     )
+
+
+def _type_of(fact: Fact) -> EventType:
+    return EventType.SESSION_STARTED if isinstance(fact, SessionFact) else EventType.EMAIL_ANSWERED

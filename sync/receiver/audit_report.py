@@ -10,11 +10,15 @@ from sqlalchemy import Connection, select
 from sync.receiver.completeness import EpochCompleteness, Range, audit
 from sync.receiver.database import Database
 from sync.receiver.tables import Agent, Token, table_of
+from sync.receiver.views import can_be_a_name
 
 
 @dataclass(slots=True)
 class Sums:
-    """How many epochs, and how many numbers of each kind."""
+    """How many epochs, and how many numbers of each kind.
+
+    `silent`: of how many tills what they have captured lately cannot be known here.
+    """
 
     epochs: int = 0
     incomplete: int = 0
@@ -23,6 +27,7 @@ class Sums:
     rejected: int = 0
     gaps: int = 0
     missing: int = 0
+    silent: int = 0
 
     @property
     def complete(self) -> bool:
@@ -48,7 +53,9 @@ class Audits:
 
     async def knows(self, store_id: str) -> bool:
         """Tell whether a store was ever enrolled or heard of."""
-        return await self._database.read(partial(_is_known, store_id=store_id))
+        return can_be_a_name(store_id) and await self._database.read(
+            partial(_is_known, store_id=store_id)
+        )
 
     def document(self, store_id: str | None, sums: Sums | None = None) -> AsyncIterator[bytes]:
         """Yield `document` of a store, or of all."""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     exists,
     func,
     literal,
@@ -38,6 +40,7 @@ from sync.receiver.walking import stores_in
 
 _STORE = bindparam("of_store", type_=Text)
 _KEY = ("till_id", "epoch")
+_LAST_OF_ALL = literal(2**63 - 1, BigInteger)
 _NUMBERED = (sessions, answers, rejections, doubles)
 _TABLES = (agents, *_NUMBERED, gaps)
 
@@ -155,7 +158,7 @@ def _missing() -> Select[tuple[object, ...]]:
     looked_at = select(
         stretches.c.till_id,
         stretches.c.epoch,
-        (func.coalesce(before, 0) + 1).label("first"),
+        _after(func.coalesce(before, 0)).label("first"),
         (stretches.c.first - 1).label("last"),
     ).subquery()
     return (
@@ -165,12 +168,17 @@ def _missing() -> Select[tuple[object, ...]]:
     )
 
 
+def _after(number: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the next number; where the database has none, the last that it has."""
+    return case((number < _LAST_OF_ALL, number + 1), else_=_LAST_OF_ALL)
+
+
 def _stretches() -> CompoundSelect[tuple[object, ...]]:
     ends = select(
         agents.c.till_id,
         agents.c.epoch,
-        (agents.c.accepted_through + 1).label("first"),
-        (agents.c.accepted_through + 1).label("last"),
+        _after(agents.c.accepted_through).label("first"),
+        _after(agents.c.accepted_through).label("last"),
     ).where(agents.c.store_id == _STORE)
     purged = select(agents.c.till_id, agents.c.epoch, literal(1), agents.c.purged_through).where(
         agents.c.store_id == _STORE, agents.c.purged_through > 0

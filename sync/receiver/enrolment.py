@@ -3,18 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    RowMapping,
-    and_,
-    bindparam,
-    delete,
-    func,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text, update
 
 from sync.receiver.adding import add_rows
 from sync.receiver.arrivals import Caller
@@ -102,16 +91,14 @@ def _values_of(name: AgentName, token: str) -> Values:
 def _begin_to_use(
     connection: Connection, name: AgentName, token: str, at: datetime
 ) -> RowMapping | None:
-    row = connection.execute(_TOKEN, _values_of(name, token)).mappings().first()
+    # Locked: where a newer one is first used at this moment, this one is gone once we have it.
+    row = connection.execute(_TOKEN.with_for_update(), _values_of(name, token)).mappings().first()
     if row is None:
         return None
-    this_one = _tokens.c.token_hash == row["token_hash"]
     older = _tokens.c.generation < row["generation"]
-    connection.execute(delete(_tokens).where(_of(name), older))
+    connection.execute(delete(_tokens).where(of_agent(_tokens), older), of(name))
+    this_one = _tokens.c.token_hash == row["token_hash"]
     unused = _tokens.c.first_used_at.is_(None)
-    connection.execute(update(_tokens).where(_of(name), this_one, unused).values(first_used_at=at))
+    begin = update(_tokens).where(of_agent(_tokens), this_one, unused).values(first_used_at=at)
+    connection.execute(begin, of(name))
     return row
-
-
-def _of(name: AgentName) -> ColumnElement[bool]:
-    return and_(_tokens.c.store_id == name.store_id, _tokens.c.till_id == name.till_id)

@@ -3,31 +3,51 @@
 import asyncio
 import errno
 import os
+import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from sync.receiver.audit_report import Audits, Sums
 from sync.receiver.completeness import EpochCompleteness, audit
 from sync.receiver.config import Settings
 from sync.receiver.database import Database
+from sync.receiver.enrolment import Enrolment
 from sync.receiver.export.selection import Selection
 from sync.receiver.export.sink import RowWriter
 from sync.receiver.forget import Changes, forget
 from sync.receiver.forgotten import Address
+from sync.receiver.pages.conditions import Condition
 from sync.receiver.pages.one_store import Till, till_of
 from sync.receiver.pages.tills import Moment, tills
 from sync.receiver.service import open_database
+from sync.receiver.tokens import AgentName
 from sync.version import installed_version
+
+_SECRET_BYTES = 32
 
 
 class UnknownStoreError(Exception):
     """No till of this store was ever enrolled or heard of here."""
+
+
+def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+    """Return a new token for each agent, or for none. Raises `OSError` or `SQLAlchemyError`."""
+
+    async def run() -> list[str]:
+        async with open_database(settings) as database:
+            new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
+            return await Enrolment(database).enroll_all(new, datetime.now(UTC))
+
+    # Before head office's first start it makes the file, for its user alone.
+    os.umask(0o077)
+    return asyncio.run(run())
 
 
 def audit_each(
@@ -44,6 +64,7 @@ def audit_each(
             async for epoch in audit(database, store_id):
                 sums.add(epoch)
                 show(epoch)
+            sums.silent = await database.read(partial(_silent, store_id=store_id))
         return sums
 
     return asyncio.run(run())
@@ -108,7 +129,7 @@ def every_till(settings: Settings) -> list[tuple[str, Till]]:
     """Return every till with its store's name, by both. Raises `OSError` or `SQLAlchemyError`."""
 
     def ask(connection: Connection) -> list[tuple[str, Till]]:
-        found = tills(Moment(datetime.now(UTC), installed_version(), connection.dialect))
+        found = tills(_now_at(connection))
         in_order = select(found).order_by(found.c.store_id, found.c.till_id)
         rows = connection.execute(in_order).mappings()
         return [(row["store_id"], till_of(row)) for row in rows]
@@ -118,6 +139,17 @@ def every_till(settings: Settings) -> list[tuple[str, Till]]:
             return await database.read(ask)
 
     return asyncio.run(run())
+
+
+def _silent(connection: Connection, store_id: str | None) -> int:
+    """Return how many tills are silent, as the fleet page has it."""
+    found = tills(_now_at(connection), store_id)
+    silent = select(func.count()).where(found.c[Condition.SILENT.column] > 0)
+    return connection.scalar(silent) or 0
+
+
+def _now_at(connection: Connection) -> Moment:
+    return Moment(datetime.now(UTC), installed_version(), connection.dialect)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Float, Table, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.pages.conditions import Condition
@@ -65,7 +65,7 @@ class FleetWatch:
         moment = Moment(self._now(), self._own_version, connection.dialect)
         fleet = tally(connection, moment)
         length = gaps.c.last_sequence - gaps.c.first_sequence + 1
-        some_gaps = select(length.label("events")).limit(MOST_COUNTED).subquery()
+        some_gaps = select(cast(length, Float).label("events")).limit(MOST_COUNTED).subquery()
         missing = select(func.coalesce(func.sum(some_gaps.c.events), 0))
         return FleetFigures(
             at=moment.now,

@@ -80,7 +80,6 @@ class _Writing:
 
     def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
         heartbeat = arrival.heartbeat
-        self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         current = EpochExtent(
             epoch=heartbeat.epoch,
             last_sequence=heartbeat.last_sequence,
@@ -88,6 +87,8 @@ class _Writing:
         )
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
         accepted = self._note_extents(list(extents.values()))
+        # Only now: a batch, too, has the agent's row locked before it touches that of its boot.
+        self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         self._execute(
             statements.NOTE_HEARTBEAT,
             heartbeat.epoch,
@@ -112,23 +113,29 @@ class _Writing:
     def _agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
         """Return the epochs' rows as `_agent` does, by epoch."""
         found = self._find_agents(epochs)
-        absent = [self._new_agent(epoch) for epoch in epochs if epoch not in found]
+        absent = [epoch for epoch in epochs if epoch not in found]
         if not absent:
             return found
-        self._connection.execute(statements.add_agents(self._dialect), absent)
+        self._connection.execute(statements.add_agents(self._dialect), self._new_agents(absent))
         return self._find_agents(epochs)
 
     def _find_agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
         found = self._execute(statements.AGENT_ROWS, epochs=epochs)
         return {row["epoch"]: row for row in found.mappings()}
 
-    def _new_agent(self, epoch: str) -> Row:
-        return {
-            **epoch_key(self._name, epoch),
-            "accepted_through": 0,
-            "last_sequence": 0,
-            "enrolled_at": self._caller.enrolled_at,
-        }
+    def _new_agents(self, epochs: Sequence[str]) -> list[Row]:
+        """Return rows for epochs that have none. Where one was deleted, what stands counts."""
+        found = self._execute(statements.STANDING_THROUGH, epochs=epochs)
+        standing = {row["epoch"]: row["through"] for row in found.mappings()}
+        return [
+            {
+                **epoch_key(self._name, epoch),
+                "accepted_through": standing.get(epoch, 0),
+                "last_sequence": standing.get(epoch, 0),
+                "enrolled_at": self._caller.enrolled_at,
+            }
+            for epoch in sorted(epochs)
+        ]
 
     def _note_extents(self, extents: Sequence[EpochExtent]) -> list[AcceptedThrough]:
         """Keep how far epochs go; return how far they are accounted for."""

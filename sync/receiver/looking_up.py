@@ -5,10 +5,14 @@ from collections.abc import Collection, Iterable, Sequence
 from sqlalchemy import Connection, Executable, RowMapping, Table
 
 from sync.receiver import statements
-from sync.receiver.accept import Fact, Known
+from sync.receiver.accept import Fact, Known, Label
 from sync.receiver.arrivals import BatchArrival
 from sync.receiver.events import AnswerFact, Event, SessionFact
 from sync.receiver.gaps import Gap
+
+# Numbers that make up less than this part of their range are asked for one by one: refused events
+# are tried again together, and there can be a year between them.
+_SCATTERED = 1 / 4
 
 
 def look_up(
@@ -17,7 +21,10 @@ def look_up(
     """Return what stands under the batch's correlation ids, and under its numbers `repeats`."""
     looking = _LookingUp(connection, arrival)
     ids = looking.ids(arrival.events)
-    return ids if repeats is None else looking.numbers(ids, repeats)
+    if repeats is None:
+        return ids
+    numbers = [e.sequence for e in arrival.events if e.sequence <= repeats[1]]
+    return looking.numbers(ids, numbers)
 
 
 class _LookingUp:
@@ -42,19 +49,19 @@ class _LookingUp:
             refused_before=frozenset(name for epoch, name in refused if epoch != self._epoch),
         )
 
-    def numbers(self, known: Known, repeats: tuple[int, int]) -> Known:
+    def numbers(self, known: Known, numbers: Sequence[int]) -> Known:
         standing: dict[int, Fact] = {}
-        for row in self._under_numbers(statements.sessions, repeats):
+        for row in self._under_numbers(statements.sessions, numbers):
             session = session_of(row)
             standing[session.sequence] = session
-        for row in self._under_numbers(statements.answers, repeats):
+        for row in self._under_numbers(statements.answers, numbers):
             answer = answer_of(row)
             standing[answer.sequence] = answer
         return Known(
             standing=standing,
-            rejected=self._sequences(statements.rejections, repeats),
-            doubles=self._sequences(statements.doubles, repeats),
-            gaps=self._gaps(repeats),
+            rejected=self._labels(statements.rejections, numbers),
+            doubles=self._labels(statements.doubles, numbers),
+            gaps=self._gaps(numbers),
             sessions=known.sessions,
             own_sessions=known.own_sessions,
             answers=known.answers,
@@ -77,16 +84,18 @@ class _LookingUp:
     def _under_ids(self, table: Table, ids: Collection[str]) -> Sequence[RowMapping]:
         return self._rows(statements.under_ids(table), ids=ids) if ids else ()
 
-    def _under_numbers(self, table: Table, numbers: tuple[int, int]) -> Sequence[RowMapping]:
-        first, last = numbers
+    def _under_numbers(self, table: Table, numbers: Sequence[int]) -> Sequence[RowMapping]:
+        first, last = numbers[0], numbers[-1]
+        if len(numbers) < _SCATTERED * (last - first + 1):
+            return self._rows(statements.under_these(table), numbers=numbers)
         return self._rows(statements.under_numbers(table), first=first, last=last)
 
-    def _sequences(self, table: Table, numbers: tuple[int, int]) -> frozenset[int]:
-        return frozenset(row["sequence"] for row in self._under_numbers(table, numbers))
+    def _labels(self, table: Table, numbers: Sequence[int]) -> dict[int, Label]:
+        rows = self._under_numbers(table, numbers)
+        return {row["sequence"]: Label(row["type"], row["correlation_id"]) for row in rows}
 
-    def _gaps(self, numbers: tuple[int, int]) -> list[Gap]:
-        first, last = numbers
-        found = self._rows(statements.GAPS_AROUND, first=first, last=last)
+    def _gaps(self, numbers: Sequence[int]) -> list[Gap]:
+        found = self._rows(statements.GAPS_AROUND, first=numbers[0], last=numbers[-1])
         return [Gap(row["first_sequence"], row["last_sequence"], row["reason"]) for row in found]
 
     def _rows(self, statement: Executable, **values: object) -> Sequence[RowMapping]:

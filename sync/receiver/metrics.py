@@ -46,6 +46,11 @@ class Metrics:
         )
         self._problems = self._counter("problems", "Requests answered with an error", "code")
 
+    def watch_bodies(self, in_hand_bytes: Callable[[], float]) -> None:
+        """Tell of the bodies in hand, by whoever knows how many bytes they are."""
+        bodies = self._gauge("body_bytes", "Bytes held for requests in hand, over all of them")
+        bodies.set_function(in_hand_bytes)
+
     def begin(self) -> float:
         """Return when a batch got its place, for `taken`."""
         return self._now_seconds()

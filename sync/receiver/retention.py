@@ -3,6 +3,9 @@
 The numbers of an epoch leave in their order, so that one number, `purged_through`, accounts for
 all that have left: nothing up to it counts as missing, and nothing up to it is taken again. What
 was missing already is noted in `gaps` before, and stays there; so does every gap.
+
+What stands refused was not taken yet, and agents try it again each day: it neither leaves nor keeps
+back what is behind it. Once it is taken it leaves when its own days are over, by itself.
 """
 
 import asyncio
@@ -13,13 +16,20 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
     CursorResult,
     Executable,
     RowMapping,
+    Table,
+    Text,
+    and_,
     bindparam,
     delete,
+    exists,
     func,
+    or_,
     select,
     union_all,
 )
@@ -42,7 +52,8 @@ _A_DAY_SECONDS = 86_400.0
 # Agents wait behind a transaction of this size no longer than behind a few batches.
 NUMBERS_AT_ONCE = 1000
 MISSING_BEFORE = "missing before its days were over"
-_NUMBERED = (sessions, answers, rejections, doubles)
+_LEAVING = (sessions, answers, doubles)
+_NUMBERED = (*_LEAVING, rejections)
 
 
 @asynccontextmanager
@@ -83,21 +94,29 @@ async def purge(database: Database, received_before: datetime, at: datetime) -> 
     """
     purged = 0
     async for store_id in stores_in(database, [agents]):
-        for name, epoch in await database.read(partial(_held, store_id=store_id)):
+        held = partial(_held, store_id=store_id, received_before=received_before)
+        for name, epoch, is_any_late in await database.read(held):
+            if is_any_late:
+                late = partial(_late, name=name, epoch=epoch, received_before=received_before)
+                purged += await database.write(late)
             step = partial(_step, name=name, epoch=epoch, received_before=received_before, at=at)
             while done := await database.write(step):
                 purged += done
     return purged
 
 
-def _held(connection: Connection, store_id: str) -> list[tuple[AgentName, str]]:
-    """Return the epochs of a store of which anything may be left."""
-    rows = connection.execute(
-        select(agents.c.till_id, agents.c.epoch).where(
-            agents.c.store_id == store_id, agents.c.purged_through < agents.c.accepted_through
-        )
-    )
-    return [(AgentName(store_id, row.till_id), row.epoch) for row in rows]
+def _held(
+    connection: Connection, store_id: str, received_before: datetime
+) -> list[tuple[AgentName, str, bool]]:
+    """Return the epochs of a store of which anything may leave; whether anything late is in it."""
+    values = {"of_store": store_id, "received_before": received_before}
+    rows = connection.execute(_HELD, values)
+    return [(AgentName(store_id, row.till_id), row.epoch, bool(row.late)) for row in rows]
+
+
+def _late(connection: Connection, name: AgentName, epoch: str, received_before: datetime) -> int:
+    """Let leave what was taken when all around it had left; return how many numbers did."""
+    return _Purging(connection, name, epoch).delete_late(received_before)
 
 
 def _step(
@@ -117,19 +136,47 @@ def _step(
     return last - first + 1
 
 
+_STORE = bindparam("of_store", type_=Text)
+_RECEIVED_BEFORE = bindparam("received_before", type_=Moment)
 _YOUNGEST = union_all(
     *(
         select(func.min(table.c.sequence).label("sequence")).where(
-            statements.with_numbers(table),
-            table.c.received_at >= bindparam("received_before", type_=Moment),
+            statements.with_numbers(table), table.c.received_at >= _RECEIVED_BEFORE
         )
-        for table in _NUMBERED
+        for table in _LEAVING
     )
 )
 _STANDING = union_all(
     *(select(table.c.sequence).where(statements.with_numbers(table)) for table in _NUMBERED)
 )
-_GOING = [delete(table).where(statements.with_numbers(table)) for table in _NUMBERED]
+_GOING = [delete(table).where(statements.with_numbers(table)) for table in _LEAVING]
+
+
+def _is_late(table: Table, purged_through: ColumnElement[int]) -> ColumnElement[bool]:
+    return and_(table.c.sequence <= purged_through, table.c.received_at < _RECEIVED_BEFORE)
+
+
+_GOING_LATE = [
+    delete(table).where(
+        statements.of_epoch(table), _is_late(table, bindparam("purged", type_=BigInteger))
+    )
+    for table in _LEAVING
+]
+_ANY_LATE = or_(
+    *(
+        exists().where(
+            table.c.store_id == _STORE,
+            *(table.c[name] == agents.c[name] for name in ("till_id", "epoch")),
+            _is_late(table, agents.c.purged_through),
+        )
+        for table in _LEAVING
+    )
+)
+_HELD = (
+    select(agents.c.till_id, agents.c.epoch, _ANY_LATE.label("late"))
+    .where(agents.c.store_id == _STORE)
+    .where(or_(agents.c.purged_through < agents.c.accepted_through, _ANY_LATE))
+)
 
 
 class _Purging:
@@ -179,6 +226,11 @@ class _Purging:
         for going in _GOING:
             self._execute(going, first=first, last=last)
         self._execute(statements.UPDATE_AGENT, purged_through=last)
+
+    def delete_late(self, received_before: datetime) -> int:
+        """Delete rows below what has left that have had their days since; return how many."""
+        values = {"purged": self.agent()["purged_through"], "received_before": received_before}
+        return sum(self._execute(going, **values).rowcount for going in _GOING_LATE)
 
     def _execute(self, statement: Executable, **values: object) -> CursorResult[tuple[object, ...]]:
         return self._connection.execute(statement, {**self._of, **values})

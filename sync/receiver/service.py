@@ -6,11 +6,10 @@ The only place that knows clocks, chance and concrete classes.
 import asyncio
 import logging
 import os
-import secrets
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,7 +40,6 @@ from sync.receiver.remembered import Remembered
 from sync.receiver.retention import kept_for
 from sync.receiver.server import Outcomes, Runner
 from sync.receiver.sqlite_file import SqliteFile
-from sync.receiver.tokens import AgentName
 from sync.receiver.views import Views
 from sync.settings.kinds import is_loopback
 from sync.settings.secret_files import read_secret, serving_tls
@@ -52,7 +50,6 @@ _log = logging.getLogger(__name__)
 # SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off. A write
 # under way goes on to its end, and a database that somebody locks holds it up for a second.
 ANSWER_SECONDS = 2.0
-_SECRET_BYTES = 32
 # Several that scrape, or one that does so every second, cost the database one read in this time.
 _FIGURES_SECONDS = 10.0
 
@@ -67,18 +64,6 @@ def run_receiver(settings: Settings) -> int:
         log_event(_log, logging.ERROR, "hq.not_started", reason=_explained(error, settings))
         return 1
     return 0
-
-
-def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
-    """Return a new token for each agent, or for none. Raises `OSError` or `SQLAlchemyError`."""
-    os.umask(0o077)
-    return asyncio.run(_enroll(settings, names))
-
-
-async def _enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
-    async with open_database(settings) as database:
-        new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
-        return await Enrolment(database).enroll_all(new, _now())
 
 
 async def _run(settings: Settings) -> None:
@@ -169,6 +154,8 @@ def _context(
     intake = Intake(in_flight, per_second, time.monotonic)
     heartbeat_intake = Intake(in_flight, 0, time.monotonic)
     budget = Budget()
+    metrics = Metrics(version, time.monotonic)
+    metrics.watch_bodies(lambda: budget.in_hand_bytes)
     return Context(
         ledger=Ledger(database),
         views=Views(database),
@@ -176,11 +163,11 @@ def _context(
         audits=Audits(database),
         agents=AgentAccess(enrolment),
         readers=readers,
-        pages=Pages(database, readers, now, version),
+        pages=Pages(database, readers, now, version, time.monotonic),
         intake=intake,
         batches=Gate(budget, Places(intake), MAX_BODY_BYTES),
         heartbeats=Gate(budget, Places(heartbeat_intake), MAX_HEARTBEAT_BYTES),
-        metrics=Metrics(version, time.monotonic),
+        metrics=metrics,
         fleet_figures=Remembered(
             FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
         ),

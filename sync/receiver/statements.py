@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -104,6 +105,23 @@ AGENT_ROWS = (
     .order_by(agents.c.epoch)
     .with_for_update()
 )
+
+# How far the numbers go that stand in each of these `epochs`.
+_standing = union_all(
+    *(
+        select(table.c.epoch, func.max(number).label("number"))
+        .where(of_agent(table), Among(table.c.epoch, bindparam("epochs", type_=Texts)))
+        .group_by(table.c.epoch)
+        for table, number in (
+            *((table, table.c.sequence) for table in (sessions, answers, rejections, doubles)),
+            (gaps, gaps.c.last_sequence),
+        )
+    )
+).subquery()
+STANDING_THROUGH = select(
+    _standing.c.epoch, func.max(_standing.c.number).label("through")
+).group_by(_standing.c.epoch)
+
 UPDATE_AGENT = update(agents).where(of_epoch(agents))
 NOTE_HEARTBEAT = UPDATE_AGENT.values(
     heartbeat_before_at=agents.c.heartbeat_at, outstanding_before=agents.c.outstanding
@@ -119,6 +137,12 @@ BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
 def under_numbers(table: Table) -> Select[tuple[object, ...]]:
     """Return the rows that stand under the numbers `first` to `last`, both included."""
     return select(table).where(with_numbers(table))
+
+
+@cache
+def under_these(table: Table) -> Select[tuple[object, ...]]:
+    """Return the rows that stand under these `numbers`."""
+    return select(table).where(of_epoch(table), table.c.sequence.in_(_NUMBERS))
 
 
 # The gaps that hold any of the numbers `first` to `last`.

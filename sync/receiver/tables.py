@@ -5,8 +5,8 @@ one store to another, so that the tables can be spread over machines by `store_i
 
 Each number of an epoch up to `agents.accepted_through` is accounted for in exactly one of
 `sessions`, `email_answers`, `rejections`, `doubles` and `gaps`, until retention takes it away
-(`agents.purged_through`); an answer whose address was lost for good stands in `email_answers`
-and in `gaps`.
+(`agents.purged_through`; never a rejection or a gap); an answer whose address was lost for good
+stands in `email_answers` and in `gaps`.
 """
 
 from datetime import datetime

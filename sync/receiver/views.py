@@ -61,11 +61,20 @@ class Views:
 
     async def stores(self, store_id: str | None = None) -> list[dict[str, object]]:
         """Return every enrolled till and its epochs, of one store or of all, by store and till."""
+        if store_id is not None and not can_be_a_name(store_id):
+            return []
         return await self._database.read(partial(_stores, store_id=store_id))
 
     async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
         """Return the sessions under an id, each with its e-mail answers in order."""
+        if not can_be_a_name(correlation_id):
+            return []
         return await self._database.read(lambda connection: _under(connection, correlation_id))
+
+
+def can_be_a_name(text: str) -> bool:
+    """Tell whether a database can be asked for a text: PostgreSQL keeps no NUL, and names none."""
+    return "\0" not in text
 
 
 def _look(connection: Connection) -> None:

@@ -145,6 +145,43 @@ async def test_under_a_new_epoch_it_stays_forgotten_too(office: Office) -> None:
     assert GUEST not in str(await everything(office))
 
 
+async def test_a_double_sent_again_is_a_repeat_and_brings_nothing_back(office: Office) -> None:
+    """As altered it would come under a new number, and under an id that nobody knows any more."""
+    events = [session(1, GUEST), answer(2, GUEST, None, "declined")]
+    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    await office.take(TILL, *events)
+    await office.take(later, *events)
+    await forget_in(office)
+
+    again = await office.take(later, *events)
+
+    assert again.rejected == []
+    assert GUEST not in str(await everything(office))
+
+
+async def test_a_double_sent_again_as_something_else_is_still_altered(office: Office) -> None:
+    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    await office.take(TILL, session(1, GUEST))
+    await office.take(later, session(1, GUEST))
+    await forget_in(office)
+
+    again = await office.take(later, answer(1, GUEST))
+
+    assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
+
+
+async def test_a_refused_event_tried_again_brings_nothing_back(office: Office) -> None:
+    """An agent does that each day."""
+    wrong = session(1, GUEST, occurredAt="yesterday"), answer(2, GUEST, occurredAt="then")
+    await office.take(TILL, *wrong)
+    await forget_in(office)
+
+    again = await office.take(TILL, *wrong)
+
+    assert [rejection.sequence for rejection in again.rejected] == [1, 2]
+    assert GUEST not in str(await everything(office))
+
+
 async def test_an_answer_sent_again_with_other_content_is_still_altered(office: Office) -> None:
     await office.take(TILL, session(1, "one", body=told()))
     await forget_in(office)

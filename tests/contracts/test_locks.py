@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
+from sync.receiver.enrolment import Enrolment
 from sync.receiver.postgresql import Postgresql
 from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer, rows_at
-from tests.head_office.sender import Sender, session
+from tests.head_office.sender import AT, Sender, session
 
 PATIENCE_SECONDS = 20
 LOOK_SECONDS = 0.02
@@ -77,3 +78,33 @@ async def test_it_begins_when_what_another_receiver_has_in_hand_is_committed(
     told = await asking
 
     assert (told, await rows_at(url, "SELECT accepted_through FROM agents")) == (4, [(4,)])
+
+
+async def test_a_batch_and_a_heartbeat_of_one_agent_never_wait_for_each_other(
+    office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Both lock the agent's row before its boot's: a deadlock costs a second and a retry."""
+    till = Sender()
+    await office.take(till, session(1), sentMonotonicUs=5_000_000)
+    async with other.transaction():
+        # As a batch does it.
+        await other.execute("SELECT * FROM agents FOR UPDATE")
+        beating = asyncio.ensure_future(office.hear(till))
+        await has_to_wait(url)
+        await other.execute("SELECT * FROM boots FOR UPDATE NOWAIT")
+
+    assert await beating == {till.epoch: 1}
+
+
+async def test_a_token_ends_at_the_moment_in_which_a_newer_one_is_first_used(
+    office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    enrolment, name = Enrolment(office.database), Sender().name
+    old = await enrolment.enroll(name, b"first", AT)
+    async with other.transaction():
+        # Another receiver is about to end it; it was never used before either.
+        await other.execute("DELETE FROM tokens")
+        finding = asyncio.ensure_future(enrolment.find(old, AT))
+        await has_to_wait(url)
+
+    assert await finding is None

@@ -12,10 +12,10 @@ from sync.receiver.accept import Taken
 from sync.receiver.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import MISSING_BEFORE, purge
 from sync.receiver.statements import sessions as started
-from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Session
+from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Rejected, Session
 from tests.contracts.office import Office
 from tests.contracts.test_lost_rows import HISTORIES, History, a_store
-from tests.head_office.sender import AT, Sender, answer, erased, session, sessions
+from tests.head_office.sender import AT, Members, Sender, answer, erased, session, sessions
 
 TILL = Sender()
 DAY = timedelta(days=1)
@@ -103,6 +103,76 @@ async def test_a_repeat_of_what_is_purged_changes_nothing(office: Office) -> Non
     assert (taken.accepted_through, taken.rejected) == (3, [])
     assert await office.rows(Session, "sequence") == [(3,)]
     assert await office.rows(EmailAnswer, "sequence") == []
+
+
+async def test_a_double_whose_event_has_left_is_a_repeat_all_the_same(office: Office) -> None:
+    """As altered it would come again under another number, and take effect once more."""
+    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    await office.take(TILL, session(1, "a"), answer(2, "a"))
+    office.at = AT + 2 * DAY
+    await office.take(later, session(1, "a"), answer(2, "a"))
+    await purge_what_came_before(office, 1)
+
+    again = await office.take(later, session(1, "a"), answer(2, "a"))
+
+    assert again.rejected == []
+
+
+def refused(sequence: int) -> Members:
+    return session(sequence, f"{sequence}", occurredAt="yesterday")
+
+
+async def test_a_refused_event_tried_again_each_day_keeps_nothing_behind_it(
+    office: Office,
+) -> None:
+    """Else one dead letter would keep a till's addresses for good."""
+    await office.take(TILL, session(1), refused(2), session(3), answer(4, "session-3"))
+    office.at = AT + 2 * DAY
+    await office.take(TILL, refused(2))
+
+    assert await purge_what_came_before(office, 1) == 4
+
+    assert await office.rows(Session, "sequence") == []
+    assert await office.rows(EmailAnswer, "sequence") == []
+
+
+async def test_a_refused_event_stays_refused_when_its_days_are_over(office: Office) -> None:
+    await office.take(TILL, session(1), refused(2), session(3))
+    await purge_what_came_before(office, 1)
+
+    again = await office.take(TILL, refused(2))
+
+    assert [one.sequence for one in again.rejected] == [2]
+    assert await office.rows(Rejected, "sequence") == [(2,)]
+    epoch = await audited(office)
+    assert (epoch.rejected, epoch.missing, epoch.is_complete) == ([Range(2, 2)], [], True)
+
+
+async def test_a_refused_event_is_taken_however_late_it_is_fine(office: Office) -> None:
+    """The till erases what it is told has been taken: it must not be told so of nothing."""
+    await office.take(TILL, session(1), refused(2), session(3))
+    await purge_what_came_before(office, 1)
+
+    taken = await office.take(TILL, session(2, "2"))
+
+    assert taken.rejected == []
+    assert await office.rows(Session, "sequence") == [(2,)]
+    assert await office.rows(Rejected, "sequence") == []
+
+
+async def test_what_was_taken_that_late_leaves_when_its_own_days_are_over(office: Office) -> None:
+    await office.take(TILL, session(1), refused(2), refused(3), session(4))
+    await purge_what_came_before(office, 1)
+    office.at = AT + 2 * DAY
+    await office.take(TILL, session(2, "2"), answer(3, "2"))
+
+    assert await purge_what_came_before(office, 2) == 0
+    assert await office.rows(Session, "sequence") == [(2,)]
+
+    assert await purge_what_came_before(office, 3) == 2
+    assert await office.rows(Session, "sequence") == []
+    assert await office.rows(EmailAnswer, "sequence") == []
+    assert (await audited(office)).is_complete
 
 
 async def test_gaps_for_good_stay(office: Office) -> None:

@@ -69,8 +69,13 @@ def _as_table(settings: "Settings", store: str | None) -> "Sums":
         f"{sums.rejected} refused"
     )
     lost = f"; {sums.unlisted} epochs have lost their row in agents" if sums.unlisted else ""
-    verdict = "All is here" if sums.complete else f"{sums.incomplete} not complete"
-    typer.echo(f"{verdict}, of {sums.epochs} epochs: {counted}{lost}.")
+    verdict = f"{sums.incomplete} not complete"
+    if sums.complete:
+        verdict = "All is here" if sums.epochs else "Nothing has ever come"
+    silent = f"; silent tills, of whose newer captures nothing is known: {sums.silent}"
+    typer.echo(
+        f"{verdict}, of {sums.epochs} epochs: {counted}{lost}{silent if sums.silent else ''}."
+    )
     return sums
 
 

@@ -54,7 +54,7 @@ def enroll(
 
 
 def _enroll_one(settings: "Settings", store_id: str, till_id: str) -> None:
-    from sync.receiver.service import enroll  # noqa: PLC0415 - keeps --help quick
+    from sync.receiver.errands import enroll  # noqa: PLC0415 - keeps --help quick
     from sync.receiver.tokens import AgentName  # noqa: PLC0415 - as above
 
     name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
@@ -65,7 +65,7 @@ def _enroll_one(settings: "Settings", store_id: str, till_id: str) -> None:
 
 def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> None:
     from sync.receiver.enrolment_list import write_tokens  # noqa: PLC0415 - as above
-    from sync.receiver.service import enroll  # noqa: PLC0415 - as above
+    from sync.receiver.errands import enroll  # noqa: PLC0415 - as above
 
     names = _read(listed)
     if output is not None and output.exists():

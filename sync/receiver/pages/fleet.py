@@ -10,11 +10,13 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Connection,
+    Float,
     RowMapping,
     Select,
     Subquery,
     and_,
     case,
+    cast,
     func,
     select,
     true,
@@ -172,8 +174,8 @@ def _stores(till: Subquery) -> CTE:
             till.c.store_id,
             func.count().label("tills"),
             func.max(till.c.seen_at).label("heard_at"),
-            func.sum(func.coalesce(till.c.outstanding, 0)).label("waiting"),
-            func.sum(func.coalesce(till.c.dead_letters, 0)).label("refused"),
+            _sum(till.c.outstanding).label("waiting"),
+            _sum(till.c.dead_letters).label("refused"),
             func.max(till.c.waited_seconds).label("waited_seconds"),
             func.max(case((behind, till.c.left_seconds))).label("left_seconds"),
             func.sum(case((and_(behind, till.c.left_seconds.is_(None)), 1), else_=0)).label(
@@ -186,6 +188,11 @@ def _stores(till: Subquery) -> CTE:
         .group_by(till.c.store_id)
         .cte("stores")
     )
+
+
+def _sum(told: ColumnElement[int]) -> ColumnElement[float]:
+    # Not as whole numbers: one till that is out of its mind would hide the whole fleet.
+    return func.sum(cast(func.coalesce(told, 0), Float))
 
 
 def _is(stores: CTE, condition: Condition) -> ColumnElement[bool]:

@@ -21,10 +21,12 @@ from sync.receiver.pages.one_store import MOST_SHOWN, one_store
 from sync.receiver.pages.questions import read_question
 from sync.receiver.pages.tills import Moment
 from sync.receiver.pages.visits import Visit, Visits
-from sync.receiver.views import Views
+from sync.receiver.remembered import Remembered
+from sync.receiver.views import Views, can_be_a_name
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_HISTORY_SECONDS = 10.0
 _T = TypeVar("_T")
 
 
@@ -37,13 +39,17 @@ class Pages:
         readers: ReaderAccess,
         now: Callable[[], datetime],
         own_version: str,
+        now_seconds: Callable[[], float],
     ) -> None:
+        """`now_seconds` is a clock that never steps."""
         self._database = database
         self._views = Views(database)
         self._readers = readers
         self._now = now
         self._own_version = own_version
         self._visits = Visits(readers, now)
+        # The sums of a whole chain: one who reloads, or many who look, cost one asking.
+        self._chain = Remembered(partial(self._sum_up, ""), _HISTORY_SECONDS, now_seconds)
         self._door = Door(readers, self._visits)
         self._static = {
             file.name: (file.read_bytes(), _TYPES[file.suffix])
@@ -77,7 +83,9 @@ class Pages:
 
     async def _show_store(self, visit: Visit) -> web.Response:
         store_id = visit.request.match_info["store_id"]
-        found = await self._read(visit, partial(one_store, store_id=store_id))
+        found = None
+        if can_be_a_name(store_id):
+            found = await self._read(visit, partial(one_store, store_id=store_id))
         if found is None:
             return self._visits.trouble(visit, "store.gone", HTTPStatus.NOT_FOUND)
         values = {"store_id": store_id, "store": found, "most": MOST_SHOWN}
@@ -85,27 +93,30 @@ class Pages:
 
     async def _show_session(self, visit: Visit) -> web.Response:
         asked = visit.request.match_info.get("correlation_id") or visit.request.query.get("id", "")
-        # No database keeps NUL in a text, nor asks for it.
-        found = [] if "\0" in asked else await self._views.sessions(asked.strip())
+        found = await self._views.sessions(asked.strip())
         if not found:
             return self._visits.trouble(visit, "session.gone", HTTPStatus.NOT_FOUND)
         return self._visits.page(visit, "session.html", {"session": asked.strip(), "found": found})
 
     async def _show_history(self, visit: Visit) -> web.Response:
         store_id = _store_of(visit.request)
-        found = await self._history(store_id, visit.at)
+        found = await self._history(store_id)
         return self._visits.page(visit, "history.html", {"store_id": store_id, "history": found})
 
     async def _tell_history(self, request: web.Request) -> web.Response:
         """Answer what the plots are drawn from; errors are those of the API."""
         self._readers.check(request)
-        found = await self._history(_store_of(request), self._now())
+        found = await self._history(_store_of(request))
         return web.Response(
             body=msgspec.json.encode(found.columns()), content_type="application/json"
         )
 
-    async def _history(self, store_id: str, at: datetime) -> History:
-        return await self._database.read(partial(history, now=at, store_id=store_id or None))
+    async def _history(self, store_id: str) -> History:
+        return await (self._sum_up(store_id) if store_id else self._chain.get())
+
+    async def _sum_up(self, store_id: str) -> History:
+        summing = partial(history, now=self._now(), store_id=store_id or None)
+        return await self._database.read(summing)
 
     async def _show_static(self, request: web.Request) -> web.Response:
         found = self._static.get(request.match_info["name"])

@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from sync.receiver.accept import Fact, Known, Placed, SequenceGap, Taken, judge, place
+from sync.receiver.accept import Fact, Known, Label, Placed, SequenceGap, Taken, judge, place
 from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
 from sync.receiver.gaps import Gap
 from sync.wire import EventType
@@ -92,8 +92,8 @@ class PlainLedger:
         sessions = [(at, fact) for at, fact in facts if isinstance(fact, SessionFact)]
         return Known(
             standing={n: f for n, f in epoch.standing.items() if first <= n <= last},
-            rejected=frozenset(n for n in epoch.rejected if first <= n <= last),
-            doubles=frozenset(n for n in epoch.doubles if first <= n <= last),
+            rejected={n: label(e) for n, e in epoch.rejected.items() if first <= n <= last},
+            doubles={n: label(e) for n, e in epoch.doubles.items() if first <= n <= last},
             gaps=[gap for gap in epoch.gaps if gap.first <= last and gap.last >= first],
             sessions={fact.correlation_id: fact for _, fact in sessions},
             answers=answers,
@@ -105,6 +105,15 @@ class PlainLedger:
                 )
             ),
         )
+
+
+def label(event: Event) -> Label:
+    """Return what the database keeps of it beside its number."""
+    if isinstance(event, Unfit):
+        return Label(event.type, event.correlation_id)
+    is_session = isinstance(event, SessionFact)
+    kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
+    return Label(kind.value, event.correlation_id)
 
 
 def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -12,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.head_office.process import configured, hq
-from tests.head_office.receiver import Receiver
+from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.head_office.sender import EPOCH, Sender, session, sessions
 from tests.sync.receiver.conftest import StartReceiver
 
@@ -139,6 +140,42 @@ async def test_the_command_ends_with_0_when_all_is_here(receiver: Receiver, othe
 
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.splitlines()[1].startswith("All is here, of 2 epochs:")
+
+
+SILENT = "; silent tills, of whose newer captures nothing is known: {}."
+
+
+async def test_the_command_says_of_how_many_tills_it_cannot_know(
+    receiver: Receiver, other: Sender
+) -> None:
+    """What a silent till has captured since nobody has told head office of."""
+    await receiver.enroll(Sender(store_id="0044"))
+
+    of_all, of_one = await completeness(receiver), await completeness(receiver, "--store", "0043")
+
+    assert of_all.stdout.rstrip().endswith(SILENT.format(3))
+    assert of_one.stdout.rstrip().endswith(SILENT.format(1))
+
+
+async def test_the_command_says_nothing_of_tills_that_were_just_heard_of(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
+        await receiver.enroll(Sender())
+        await receiver.send(Sender(), session(1))
+
+        told = await completeness(receiver)
+
+    assert told.stdout.splitlines()[1].startswith("All is here, of 1 epochs:")
+    assert "silent" not in told.stdout
+
+
+async def test_the_command_does_not_say_that_all_is_here_where_nothing_has_ever_come(
+    receiver: Receiver,
+) -> None:
+    told = await completeness(receiver)
+
+    assert told.stdout.splitlines()[1].startswith("Nothing has ever come, of 0 epochs:")
+    assert told.stdout.rstrip().endswith(SILENT.format(1))
 
 
 async def test_the_command_says_as_json_what_http_says(receiver: Receiver, other: Sender) -> None:

@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from sync.receiver.accept import Taken
+from sync.receiver.budget import REQUEST_BYTES
+from sync.receiver.intake import TooBusy
 from sync.receiver.metrics import Metrics
 from sync.wire import BATCHES_PATH
 from tests.exposition import Samples, samples_of
@@ -48,6 +50,18 @@ async def test_outcomes_stand_at_nought_before_the_first_batch(receiver: Receive
     assert told(samples, "info", version="0.1.0") == 1
     assert told(samples, "events_total", outcome="refused") == 0
     assert told(samples, "batch_seconds_count") == 0
+
+
+async def test_the_bytes_of_bodies_in_hand_are_told(receiver: Receiver, till: Sender) -> None:
+    """By these whoever watches sees that head office is about to refuse what comes."""
+    budget = receiver.address.budget
+    with budget.holding(till.name, lambda: TooBusy(1)) as held:
+        held.add(1_000_000)
+        during = await scraped(receiver)
+    after = await scraped(receiver)
+
+    assert told(during, "body_bytes") == 1_000_000 + REQUEST_BYTES
+    assert told(after, "body_bytes") == 0
 
 
 async def test_requests_are_counted_by_address_and_status(receiver: Receiver, till: Sender) -> None:

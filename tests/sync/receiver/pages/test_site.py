@@ -1,6 +1,7 @@
 """The pages over HTTP: what they show, to whom, and that they run nothing of anybody's."""
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -279,6 +280,19 @@ async def test_the_plots_figures_are_for_readers_alone(
 
     assert (stranger.status, stranger.members()["errorCode"]) == (401, "UNAUTHORIZED")
     assert reader.status == 200
+
+
+async def test_the_hours_of_the_chain_are_summed_up_once_for_all_who_look(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.get("/history.json")
+    await receiver.send(till, session(1, "a", occurredAt=moment()))
+
+    of_all = [await receiver.get(path) for path in ("/history.json", "/history.json?store=")]
+    of_it = await receiver.get(f"/history.json?store={till.store_id}")
+
+    captured = [json.loads(one.body)["sessions"] for one in (*of_all, of_it)]
+    assert [sum(hours) for hours in captured] == [0, 0, 1]
 
 
 async def test_the_hours_are_shown_in_a_table_as_well(receiver: Receiver, till: Sender) -> None:

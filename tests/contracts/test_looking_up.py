@@ -1,0 +1,49 @@
+"""What is read of the ledger for a batch: what concerns it, however far apart its numbers lie."""
+
+from sync.receiver.accept import Known, Placed, place
+from sync.receiver.arrivals import BatchArrival, Caller
+from sync.receiver.looking_up import look_up
+from sync.receiver.reading import read_batch
+from tests.contracts.office import Office
+from tests.head_office.sender import AT, Members, Sender, answer, session, sessions
+
+TILL = Sender()
+THROUGH = 300
+
+
+async def looked_up(office: Office, *events: Members) -> Known:
+    """Return what is known of a batch whose numbers were all here before."""
+    batch, read = read_batch(TILL.batch(*events))
+    arrival = BatchArrival(Caller(TILL.name, AT), batch, read, office.at)
+    placed = place([event.sequence for event in read], 1, THROUGH)
+    assert isinstance(placed, Placed)
+    return await office.database.read(lambda c: look_up(c, arrival, placed.repeats))
+
+
+async def test_refused_events_tried_again_are_looked_up_without_all_that_lies_between(
+    office: Office,
+) -> None:
+    """Once a day, and with a year between them, else all of that year is read."""
+    wrong = session(2, "b", occurredAt="yesterday"), answer(THROUGH, "b", occurredAt="then")
+    between = [*sessions(3, THROUGH - 2), answer(THROUGH - 1, "session-3")]
+    await office.take(TILL, session(1), wrong[0], *between, wrong[1])
+
+    known = await looked_up(office, *wrong)
+
+    assert set(known.rejected) == {2, THROUGH}
+    assert known.standing == {}
+
+
+async def test_numbers_far_apart_are_looked_up_in_every_table(office: Office) -> None:
+    again = session(200, "session-1", occurredAt=sessions(1, 1)[0]["occurredAt"])
+    again["body"] = session(1)["body"]
+    told = answer(120, "session-1")
+    refused = session(60, "x", occurredAt="yesterday")
+    events = {event["sequence"]: event for event in sessions(1, THROUGH)}
+    events |= {60: refused, 120: told, 200: again}
+    await office.take(TILL, *events.values())
+
+    known = await looked_up(office, session(1), refused, told, again, session(THROUGH))
+
+    assert set(known.standing) == {1, 120, THROUGH}
+    assert (set(known.rejected), set(known.doubles)) == ({60}, {200})

@@ -1,0 +1,83 @@
+"""An epoch whose row in `agents` was deleted, once its agent comes back: what stands counts."""
+
+from sqlalchemy import delete
+
+from sync.receiver.accept import SequenceGap
+from sync.receiver.completeness import Range, audit
+from sync.receiver.statements import agents
+from sync.receiver.statements import sessions as started
+from sync.receiver.tables import Agent, Double, NotedGap, Rejected, Session
+from tests.contracts.office import Office
+from tests.head_office.sender import Sender, session, sessions
+
+TILL = Sender()
+
+
+async def lose_agents(office: Office) -> None:
+    await office.database.write(lambda connection: connection.execute(delete(agents)) and None)
+
+
+async def test_numbers_that_stand_are_no_gap_though_the_agent_holds_them_no_longer(
+    office: Office,
+) -> None:
+    await office.take(TILL, *sessions(1, 5))
+    await lose_agents(office)
+
+    taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
+
+    assert taken.accepted_through == 7
+    assert await office.rows(NotedGap, "first_sequence") == []
+    (epoch,) = [one async for one in audit(office.database, TILL.store_id)]
+    assert (epoch.is_complete, epoch.complete_through) == (True, 7)
+
+
+async def test_a_heartbeat_notes_no_gap_where_numbers_stand(office: Office) -> None:
+    await office.take(TILL, *sessions(3, 5), baseSequence=3)
+    await lose_agents(office)
+
+    heard = await office.hear(TILL, lastSequence=9, baseSequence=6, epochs=[])
+
+    assert heard == {TILL.epoch: 5}
+    assert await office.rows(Agent, "accepted_through", "last_sequence") == [(5, 9)]
+    assert await office.rows(NotedGap, "first_sequence", "last_sequence") == [(1, 2)]
+
+
+async def test_what_comes_again_is_a_repeat(office: Office) -> None:
+    """The event that stands refused would else be refused by the database for good."""
+    wrong = session(2, occurredAt="yesterday")
+    await office.take(TILL, session(1), wrong, session(3))
+    await lose_agents(office)
+
+    taken = await office.take(TILL, session(1), wrong, *sessions(3, 4))
+
+    assert (taken.accepted_through, [one.sequence for one in taken.rejected]) == (4, [2])
+    assert await office.rows(Session, "sequence") == [(1,), (3,), (4,)]
+    assert await office.rows(Rejected, "sequence") == [(2,)]
+    assert await office.rows(Double, "sequence") == []
+
+
+async def test_a_gap_alone_stands_for_its_numbers(office: Office) -> None:
+    await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[])
+    await lose_agents(office)
+
+    assert await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[]) == {TILL.epoch: 9}
+    assert await office.rows(NotedGap, "first_sequence", "last_sequence") == [(1, 9)]
+
+
+async def test_what_is_gone_as_well_is_asked_for(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 3))
+    await lose_agents(office)
+
+    assert await office.offer(TILL, *sessions(5, 6)) == SequenceGap(4)
+
+
+async def test_what_is_gone_below_is_missing_and_no_gap(office: Office) -> None:
+    await office.take(TILL, *sessions(1, 3))
+    gone = delete(started).where(started.c.store_id == TILL.store_id, started.c.sequence == 2)
+    await office.database.write(lambda connection: connection.execute(gone) and None)
+    await lose_agents(office)
+
+    await office.take(TILL, session(4), baseSequence=4)
+
+    (epoch,) = [one async for one in audit(office.database, TILL.store_id)]
+    assert (epoch.missing, epoch.gaps) == ([Range(2, 2)], [])
