@@ -10,6 +10,7 @@ import msgspec
 from agent.capture.central_answer import read_central_answer
 from agent.capture.learned_terms import terms_of
 from agent.capture.program import Asked, ProgramTerms, SessionAnswers
+from agent.store.kept_bodies import may_hold_address
 from agent.store.outbox_storage import OutboxStorage
 from agent.store.program_terms import LearnedTerms, keep_terms, read_etag, read_terms
 from sync.locales import first_valid_locale
@@ -78,8 +79,12 @@ class ProgramNews:
         log_event(_log, logging.INFO, "program.adopted", etag=etag)
 
     def heed(self, kind: SessionKind, terms: Mapping[str, object]) -> None:
-        """Answer such sessions as central answered one; it is kept soon."""
-        if not self._learn(kind, terms):
+        """Answer such sessions as central answered one; it is kept soon.
+
+        It is kept in plain sight: nothing is learned by a channel that can hold an address.
+        """
+        kind = _without_words_of_tills(kind)
+        if may_hold_address((kind.channel or "").encode()) or not self._learn(kind, terms):
             return
         source = _ANSWER + msgspec.json.encode(kind).decode()
         task = asyncio.ensure_future(self._keep_later(LearnedTerms(source, json.dumps(terms))))
@@ -97,8 +102,7 @@ class ProgramNews:
         if answer is None:
             return False
         locale = first_valid_locale([kind.locale])
-        self._answers.learn(Asked(kind.channel or None, locale, kind.is_anonymous), answer)
-        return True
+        return self._answers.learn(Asked(kind.channel or None, locale, kind.is_anonymous), answer)
 
     async def _keep_later(self, learned: LearnedTerms) -> None:
         try:
@@ -110,3 +114,9 @@ class ProgramNews:
         await self._storage.change(
             lambda connection: keep_terms(connection, learned, self._now_us())
         )
+
+
+def _without_words_of_tills(kind: SessionKind) -> SessionKind:
+    """Return `kind` with a locale that counts, or none: there is no end of those that do not."""
+    locale = first_valid_locale([kind.locale])
+    return SessionKind(kind.channel, locale.value if locale else None, kind.is_anonymous)

@@ -6,6 +6,7 @@ a pass. The waits are counted by the monotonic clock: setting the wall clock cha
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -148,10 +149,15 @@ class Relay:
             self._due.clear()
             urged, self._urged = self._urged, False
             if self._rules.is_quiet() and not urged:
-                self._note(RelayStatus(RelayState.QUIET))
+                self._rest()
                 continue
             await self._pass_once(urged=urged)
             await asyncio.sleep(self._rules.debounce_seconds)
+
+    def _rest(self) -> None:
+        """Note that it is quiet; an alarm outlives that."""
+        if self._own.state is not RelayState.HOLDING:
+            self._note(RelayStatus(RelayState.QUIET, got_through_at=self._own.got_through_at))
 
     async def _pass_once(self, *, urged: bool) -> None:
         self._own = _delivering(self._own)
@@ -165,7 +171,9 @@ class Relay:
                 may_go_on=lambda: urged or self._may_go_on(),
             )
             self._after(report)
-            await self._tidy()
+            # What is left untidy now is seen to after the next pass, whenever that is.
+            with contextlib.suppress(OutboxUnavailable):
+                await self._tidy()
         except OutboxUnavailable as unavailable:
             self._stumbled("storage", str(unavailable))
         except Exception as error:  # noqa: BLE001 - such a fault must not end delivery
@@ -225,7 +233,7 @@ class Relay:
         )
 
     def _progress(self, report: PassReport) -> None:
-        if report.got_through and self._own.failures:
+        if report.got_through and self._own.state is not RelayState.DELIVERING:
             self._own = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
 
     def _try_after(self, seconds: float) -> None:

@@ -80,7 +80,8 @@ class SessionAnswers:
         return before + self._encode(correlation_id) + after
 
     def adopt(self, terms: ProgramTerms) -> None:
-        """Answer by `terms` from now on."""
+        """Answer by `terms` from now on: what was learned before counts no more."""
+        self._learned.clear()
         self._default_locale = terms.locale
         self._frames = {
             (locale, anonymous): _frame(_answer(terms, locale, anonymous=anonymous))
@@ -88,10 +89,12 @@ class SessionAnswers:
             for anonymous in (False, True)
         }
 
-    def learn(self, asked: Asked, answer: CentralAnswer) -> None:
-        """Answer such a session from now on as central did."""
-        if asked in self._learned or len(self._learned) < MOST_LEARNED:
-            self._learned[asked] = _frame({**_ALWAYS_THE_SAME, **msgspec.to_builtins(answer)})
+    def learn(self, asked: Asked, answer: CentralAnswer) -> bool:
+        """Answer such a session from now on as central did; False for one kind too many."""
+        if asked not in self._learned and len(self._learned) >= MOST_LEARNED:
+            return False
+        self._learned[asked] = _frame({**_ALWAYS_THE_SAME, **msgspec.to_builtins(answer)})
+        return True
 
     def _frame_for(self, asked: Asked) -> Frame:
         if self._learned and (learned := self._learned.get(asked)):

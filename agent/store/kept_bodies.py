@@ -14,9 +14,14 @@ from agent.store.vault import Vault, is_sealed
 _AT_SIGNS = (b"@", b"\\u0040", b"%40")
 
 
+def may_hold_address(text: bytes) -> bool:
+    """Tell whether an e-mail address can stand in `text`, JSON or plain."""
+    return any(sign in text for sign in _AT_SIGNS)
+
+
 def to_keep(body: bytes, correlation_id: str, vault: Vault) -> bytes:
     """Return what is kept of `body`, JSON, on the disk."""
-    if not any(sign in body for sign in _AT_SIGNS):
+    if not may_hold_address(body):
         return body
     return vault.seal(body.decode(), _place(correlation_id))
 

@@ -137,6 +137,10 @@ class ReplayTransport:
         return outcome
 
     def _count(self, run: "_Run", event: OutboxEvent, trouble: TryLater) -> None:
+        if not trouble.is_open and not run.judged:
+            # Nobody was asked, and nobody would be by the next one.
+            run.stop = run.stop or trouble
+            return
         if self._stopped.is_sick(event):
             return
         self._troubles_in_a_row += 1

@@ -1,16 +1,101 @@
 """What was learned of the program, taken up at a start."""
 
+import asyncio
+import json
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from agent.capture.program import SessionAnswers
+from agent.capture.program import MOST_LEARNED, Asked, SessionAnswers
 from agent.program import ProgramNews
 from agent.service import program_terms
-from agent.store.program_terms import LearnedTerms, keep_terms
+from agent.store.program_terms import LearnedTerms, keep_terms, read_terms
 from sync.settings.program import ProgramSettings
-from tests.agent.store.outbox_rig import outbox_on
+from sync.transports.learning import SessionKind
+from sync.wire import Program, Rules, Texts
+from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+
+CENTRAL_SAID = {
+    "prompt": "EMAIL",
+    "promptMessage": "Join?",
+    "receiptMessage": "Join.",
+    "redemptionRules": {
+        "minRedeemPoints": 1,
+        "minRedeemAmount": 1,
+        "maxRedeemPoints": 1,
+        "maxRedeemAmount": 1,
+        "redeemIncrementPoints": 1,
+        "redeemIncrementAmount": 1,
+        "currency": "CAD",
+    },
+}
+
+
+def news_on(rig: OutboxRig) -> tuple[ProgramNews, SessionAnswers]:
+    configured = program_terms(ProgramSettings())
+    answers = SessionAnswers(configured)
+    return ProgramNews(answers, configured, rig.outbox.storage, rig.clock), answers
+
+
+PROGRAM = msgspec.json.encode(
+    Program(
+        locale="en-CA",
+        currency="CAD",
+        prompt="EMAIL",
+        rules=Rules(**dict.fromkeys(Rules.__struct_fields__, 1)),
+        messages={"en-CA": Texts(prompt="Programme?", anonymous_prompt="", receipt="")},
+    )
+)
+
+
+async def kept_sources(rig: OutboxRig) -> list[str]:
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+    return [one.source for one in await rig.outbox.storage.change(read_terms)]
+
+
+@pytest.mark.parametrize("word", ["channel", "locale"])
+async def test_words_that_tills_make_up_do_not_fill_the_disk(tmp_path: Path, word: str) -> None:
+    async with outbox_on(tmp_path) as rig:
+        news, _ = news_on(rig)
+        for number in range(MOST_LEARNED + 10):
+            words = {"channel": "STORE", "locale": None} | {word: f"word-{number}"}
+            news.heed(SessionKind(**words, is_anonymous=False), CENTRAL_SAID)
+
+        assert len(await kept_sources(rig)) == (MOST_LEARNED if word == "channel" else 1)
+
+
+@pytest.mark.parametrize("word", ["channel", "locale"])
+async def test_address_that_a_till_puts_beside_a_session_is_not_kept_with_what_is_learned(
+    tmp_path: Path, word: str
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        news, _ = news_on(rig)
+        words = {"channel": None, "locale": None} | {word: "guest@example.com"}
+        news.heed(SessionKind(**words, is_anonymous=False), CENTRAL_SAID)
+
+        assert not [one for one in await kept_sources(rig) if "guest" in one]
+
+
+async def test_what_head_office_says_last_counts_after_the_protocol_was_changed(
+    tmp_path: Path,
+) -> None:
+    kind, asked = (
+        SessionKind("STORE", None, is_anonymous=False),
+        Asked("STORE", None, anonymous=False),
+    )
+    async with outbox_on(tmp_path) as rig:
+        news, answers = news_on(rig)
+        news.heed(kind, CENTRAL_SAID)
+        await kept_sources(rig)
+        rig.clock.pass_seconds(1)
+        await news.adopt(PROGRAM, None)
+        again, answers_again = news_on(rig)
+        await again.restore_when_open()
+
+    for one in (answers, answers_again):
+        assert json.loads(one.answer("id", asked))["promptMessage"] == "Programme?"
 
 
 async def test_terms_that_another_version_kept_are_passed_over_without_a_till_s_words_in_the_log(

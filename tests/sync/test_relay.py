@@ -118,10 +118,13 @@ async def relaying(
     wait_seconds: float = LONG,
     is_quiet: Callable[[], bool] = lambda: False,
     tidied: asyncio.Event | None = None,
+    untidy: OutboxUnavailable | None = None,
 ) -> AsyncIterator[Relay]:
     async def tidy() -> None:
         if tidied is not None:
             tidied.set()
+        if untidy is not None:
+            raise untidy
 
     rules = RelayRules(
         RetryRules(wait_seconds, wait_seconds, slot=0.0),
@@ -289,6 +292,71 @@ async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
         assert not central.windows
         relay.try_now()
         await is_empty(queue)
+
+
+async def test_last_delivery_is_still_known_in_the_quiet_hours_and_after_them() -> None:
+    queue, central, watch, tidied = Queue(1), Central(), Watch(), asyncio.Event()
+    hours: list[str] = []
+    async with (
+        asyncio.timeout(5),
+        relaying(queue, central, watch, is_quiet=lambda: bool(hours), tidied=tidied) as relay,
+    ):
+        await tidied.wait()
+        delivered_at = relay.status.got_through_at
+        hours.append("begun")
+        relay.wake()
+        quiet = await watch.sees(RelayState.QUIET)
+        hours.clear()
+        relay.wake()
+        idle = await watch.sees(RelayState.IDLE)
+    assert delivered_at is not None
+    assert (quiet.got_through_at, idle.got_through_at) == (delivered_at, delivered_at)
+
+
+async def test_alarm_outlives_the_quiet_hours() -> None:
+    queue, central, watch, asked = Queue(1), Central(), Watch(), asyncio.Event()
+    central.says = HELD
+
+    def is_quiet() -> bool:
+        if central.windows:
+            asked.set()
+        return bool(central.windows)
+
+    async with relaying(queue, central, watch, wait_seconds=0.001, is_quiet=is_quiet) as relay:
+        async with asyncio.timeout(5):
+            await asked.wait()
+        assert relay.status.state is RelayState.HOLDING
+    assert len(central.windows) == 1
+
+
+async def test_pass_that_gets_through_after_our_own_trouble_says_so_before_its_end() -> None:
+    queue, central, watch = Queue(1), Central(), Watch()
+    queue.trouble = OutboxUnavailable("the disk is gone")
+    async with relaying(queue, central, watch) as relay:
+        await watch.sees(RelayState.RETRYING)
+        queue.trouble, queue.waiting = None, [event(number) for number in range(1, 21)]
+        states: list[RelayState] = []
+        central.meanwhile = lambda: states.append(relay.status.state)
+        relay.try_now()
+        await is_empty(queue)
+    assert states == [RelayState.RETRYING, RelayState.DELIVERING]
+
+
+async def test_storage_that_fails_after_a_pass_neither_cuts_central_s_wait_short_nor_hides_it() -> (
+    None
+):
+    queue, central, watch, tidied = Queue(1), Central(), Watch(), asyncio.Event()
+    central.says = TryLater(Trouble.BUSY, "answered 429", LONG, 429)
+    unavailable = OutboxUnavailable("the disk is full")
+    async with relaying(queue, central, watch, tidied=tidied, untidy=unavailable) as relay:
+        async with asyncio.timeout(5):
+            await tidied.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        next_try_at = relay.status.next_try_at
+        assert next_try_at is not None
+        assert next_try_at - asyncio.get_running_loop().time() > LONG / 2
+        assert (relay.status.trouble, relay.totals.passes) == ("head office is busy", 1)
 
 
 async def test_pass_that_runs_into_quiet_hours_ends_with_its_window_unless_asked_for() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sync.outcomes import Delivered, Hold, HoldReason, Refused, Trouble, TryLater
 from sync.push import CutOff
+from sync.transports.auth import Headers, NoCredentials
 from sync.transports.caller import Caller
 from sync.transports.learning import SessionKind
 from sync.transports.loyalty import SMALL_BYTES
@@ -17,6 +18,7 @@ from tests.central import Answer, Fault, Request, ScriptedCentral, faults
 from tests.sync.transports.parts import (
     Naps,
     answer,
+    caller_to,
     replay_transport,
     session,
     sessions,
@@ -40,6 +42,17 @@ def only(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
         return fault if named else None
 
     central.weather = weather
+
+
+class Counting(NoCredentials):
+    """Counts the requests that are made ready."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
+        self.times += 1
+        return await super().headers(refused=refused)
 
 
 async def test_bodies_arrive_as_the_tills_sent_them(
@@ -393,6 +406,23 @@ class TestTroubleInALane:
         delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
         assert isinstance(delivery.stop, TryLater)
         assert len(central.requests) == 3
+
+    async def test_one_ends_the_pass_where_nobody_was_reached(
+        self, central: ScriptedCentral
+    ) -> None:
+        counting = Counting()
+        async with caller_to(central.url, counting) as caller:
+            await central.stop()
+            transport = replay_transport(caller, max_in_flight=1)
+            delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
+        assert isinstance(delivery.stop, TryLater)
+        assert (delivery.stop.trouble, counting.times) == (Trouble.AWAY, 1)
+
+    async def test_a_probe_that_reaches_nobody_is_not_followed_by_another(
+        self, central: ScriptedCentral, replay: ReplayTransport
+    ) -> None:
+        await central.stop()
+        assert (await replay.deliver(window(session(1)), probing=True)).stop is not None
 
     async def test_they_are_counted_across_windows(
         self, central: ScriptedCentral, replay: ReplayTransport
