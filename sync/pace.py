@@ -26,6 +26,7 @@ class Pacer:
         self._bandwidth = bandwidth_bytes_per_second
         self._sleep = sleep
         self._hurries = False
+        self._pausing: asyncio.Future[object] | None = None
         self._tills_at_work_until = -math.inf
 
     def hurry(self) -> None:
@@ -35,6 +36,11 @@ class Pacer:
     def calm_down(self) -> None:
         """Pause again."""
         self._hurries = False
+
+    def cut_short(self) -> None:
+        """End the pause under way: on a narrow bandwidth it can last for hours."""
+        if self._pausing is not None:
+            self._pausing.cancel()
 
     def give_way(self) -> None:
         """Say that a till has been served: more may follow."""
@@ -48,7 +54,12 @@ class Pacer:
         seconds = self._pause_seconds() if more else 0.0
         if self._bandwidth:
             seconds = max(seconds, sent_bytes / self._bandwidth)
-        await self._sleep(seconds)
+        self._pausing = asyncio.ensure_future(self._sleep(seconds))
+        try:
+            await asyncio.wait([self._pausing])
+        finally:
+            self._pausing.cancel()
+            self._pausing = None
 
     def _pause_seconds(self) -> float:
         if asyncio.get_running_loop().time() < self._tills_at_work_until:

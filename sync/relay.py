@@ -139,6 +139,7 @@ class Relay:
         self._not_before = 0.0
         if at_full_speed:
             self._pacer.hurry()
+        self._pacer.cut_short()
         self._due.set()
 
     async def run(self) -> None:

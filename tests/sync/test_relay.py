@@ -119,6 +119,7 @@ async def relaying(
     is_quiet: Callable[[], bool] = lambda: False,
     tidied: asyncio.Event | None = None,
     untidy: OutboxUnavailable | None = None,
+    pacer: Pacer | None = None,
 ) -> AsyncIterator[Relay]:
     async def tidy() -> None:
         if tidied is not None:
@@ -132,7 +133,7 @@ async def relaying(
         is_quiet=is_quiet,
         debounce_seconds=0,
     )
-    relay = Relay(queue, central, Pacer(), rules, tidy=tidy, watch=watch)
+    relay = Relay(queue, central, pacer or Pacer(), rules, tidy=tidy, watch=watch)
     task = asyncio.ensure_future(relay.run())
     try:
         yield relay
@@ -281,6 +282,21 @@ async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
         )
         assert (relay.totals.passes, relay.totals.failed_passes) == (1, 1)
         queue.trouble, central.fault = None, None
+        relay.try_now()
+        await is_empty(queue)
+
+
+async def test_somebody_who_asks_for_it_does_not_wait_for_a_narrow_bandwidth() -> None:
+    queue, central, begun = Queue(1), Central(), asyncio.Event()
+
+    async def wait(seconds: float) -> None:
+        begun.set()
+        await asyncio.sleep(seconds * LONG)
+
+    async with relaying(queue, central, Watch(), pacer=Pacer(1, wait)) as relay:
+        async with asyncio.timeout(5):
+            await begun.wait()
+        queue.add()
         relay.try_now()
         await is_empty(queue)
 
