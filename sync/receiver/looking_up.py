@@ -1,13 +1,14 @@
 """Reads what the ledger has that concerns a batch: a few statements, whatever its size."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, Executable, RowMapping, Table
 
 from sync.receiver import statements
 from sync.receiver.accept import Fact, Known, Label
 from sync.receiver.arrivals import BatchArrival
-from sync.receiver.events import AnswerFact, Event, SessionFact
+from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
 from sync.receiver.gaps import Gap
 
 # Numbers that make up less than this part of their range are asked for one by one: refused events
@@ -35,18 +36,24 @@ class _LookingUp:
         self._of = statements.of(self._name, self._epoch)
 
     def ids(self, events: Iterable[Event]) -> Known:
-        answered = {e.correlation_id for e in events if isinstance(e, AnswerFact)}
-        started = {e.correlation_id for e in events if isinstance(e, SessionFact)}
-        rows = self._under_ids(statements.sessions, answered | started)
-        refused = self._refused(answered)
+        ids = {event.correlation_id for event in events if not isinstance(event, Unfit)}
+        found = _by_table(self._rows(statements.UNDER_IDS, ids=ids) if ids else ())
+        sessions, refused = found[statements.sessions.name], found[statements.rejections.name]
+        answers: dict[str, list[AnswerFact]] = {}
+        for row in found[statements.answers.name]:
+            answers.setdefault(row["correlation_id"], []).append(answer_of(row))
         return Known(
-            sessions={str(row["correlation_id"]): session_of(row) for row in rows},
+            sessions={row["correlation_id"]: session_of(row) for row in sessions},
             own_sessions=frozenset(
-                str(row["correlation_id"]) for row in rows if row["till_id"] == self._name.till_id
+                row["correlation_id"] for row in sessions if row["till_id"] == self._name.till_id
             ),
-            answers=self._answers(answered),
-            refused_here=frozenset(name for epoch, name in refused if epoch == self._epoch),
-            refused_before=frozenset(name for epoch, name in refused if epoch != self._epoch),
+            answers=answers,
+            refused_here=frozenset(
+                row["correlation_id"] for row in refused if row["epoch"] == self._epoch
+            ),
+            refused_before=frozenset(
+                row["correlation_id"] for row in refused if row["epoch"] != self._epoch
+            ),
         )
 
     def numbers(self, known: Known, numbers: Sequence[int]) -> Known:
@@ -69,21 +76,6 @@ class _LookingUp:
             refused_before=known.refused_before,
         )
 
-    def _answers(self, ids: Collection[str]) -> dict[str, list[AnswerFact]]:
-        found: dict[str, list[AnswerFact]] = {}
-        for row in self._under_ids(statements.answers, ids):
-            found.setdefault(str(row["correlation_id"]), []).append(answer_of(row))
-        return found
-
-    def _refused(self, ids: Collection[str]) -> list[tuple[str, str]]:
-        if not ids:
-            return []
-        found = self._rows(statements.REFUSED_SESSIONS, ids=ids)
-        return [(row["epoch"], row["correlation_id"]) for row in found]
-
-    def _under_ids(self, table: Table, ids: Collection[str]) -> Sequence[RowMapping]:
-        return self._rows(statements.under_ids(table), ids=ids) if ids else ()
-
     def _under_numbers(self, table: Table, numbers: Sequence[int]) -> Sequence[RowMapping]:
         first, last = numbers[0], numbers[-1]
         if len(numbers) < _SCATTERED * (last - first + 1):
@@ -100,6 +92,13 @@ class _LookingUp:
 
     def _rows(self, statement: Executable, **values: object) -> Sequence[RowMapping]:
         return self._connection.execute(statement, {**self._of, **values}).mappings().all()
+
+
+def _by_table(rows: Iterable[RowMapping]) -> Mapping[str, Sequence[RowMapping]]:
+    found: defaultdict[str, list[RowMapping]] = defaultdict(list)
+    for row in rows:
+        found[row["table"]].append(row)
+    return found
 
 
 def session_of(row: RowMapping) -> SessionFact:

@@ -17,7 +17,10 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    literal_column,
+    null,
     select,
+    type_coerce,
     union_all,
     update,
 )
@@ -151,18 +154,36 @@ GAPS_AROUND = select(gaps).where(
 )
 
 
-@cache
-def under_ids(table: Table) -> Select[tuple[object, ...]]:
-    """Return the rows of the store under these correlation `ids`."""
+def _of_ids(table: Table) -> ColumnElement[bool]:
     ids = bindparam("ids", type_=Texts)
-    return select(table).where(table.c.store_id == _STORE, Among(table.c.correlation_id, ids))
+    return and_(table.c.store_id == _STORE, Among(table.c.correlation_id, ids))
 
 
-# The epoch and correlation id of the agent's sessions that stand rejected under these `ids`.
-REFUSED_SESSIONS = select(rejections.c.epoch, rejections.c.correlation_id).where(
-    of_agent(rejections),
-    Among(rejections.c.correlation_id, bindparam("ids", type_=Texts)),
-    rejections.c.type == EventType.SESSION_STARTED.value,
+def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:
+    """Select these columns of what stands in `table` under the ids, and NULL for all others."""
+    return select(
+        literal_column(f"'{table.name}'", Text).label("table"),
+        *(
+            table.c[name] if name in names else type_coerce(null(), kind).label(name)
+            for name, kind in _TYPES_UNDER_IDS.items()
+        ),
+    ).where(_of_ids(table))
+
+
+_TYPES_UNDER_IDS = {
+    column.name: column.type
+    for column in (*sessions.c, *answers.c)
+    if column.name not in {"store_id", "received_at", "corrected_at", "clock_trusted"}
+}
+_EVENT = ("sequence", "correlation_id", "occurred_at", "body")
+# What the store has under these correlation `ids`, in one round trip: sessions, answers, and the
+# agent's own sessions that stand rejected. `table` says which a row is.
+UNDER_IDS = union_all(
+    _under_ids(sessions, "till_id", *_EVENT, "query_locale"),
+    _under_ids(answers, *_EVENT, "status", "email_address", "address_erased"),
+    _under_ids(rejections, "epoch", "correlation_id").where(
+        of_agent(rejections), rejections.c.type == EventType.SESSION_STARTED.value
+    ),
 )
 
 # End the rejections of these `numbers`; drop the gaps that begin with them.
