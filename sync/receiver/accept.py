@@ -245,8 +245,8 @@ class _Judging:
         if isinstance(fact, SessionFact):
             other = self._sessions.get(fact.correlation_id)
             return other is not None and is_same(fact, other)
-        answers = self._answers.get(fact.correlation_id, ())
-        return any(is_same(fact, other) for other in answers)
+        answers = self._answers.get(fact.correlation_id)
+        return answers is not None and any(is_same(fact, other) for other in answers)
 
     def _readmit(self, sequence: int) -> None:
         if sequence in self._known.rejected:
