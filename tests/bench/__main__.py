@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
     drain.add_argument("--rounds", type=positive, default=3)
     drain.set_defaults(run=run_drain)
     receiver = benches.add_parser("receiver", help="batches into PostgreSQL at head office")
-    receiver.add_argument("--batches", type=positive, default=25, help="of each of eight agents")
+    receiver.add_argument("--batches", type=positive, default=60, help="of each of eight agents")
     receiver.add_argument("--rounds", type=positive, default=3)
     receiver.set_defaults(run=run_receiver)
     fleet = benches.add_parser("fleet", help="a whole chain after an outage of head office")
