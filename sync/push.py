@@ -155,6 +155,8 @@ class _Pass:
 
     async def _flow(self, read: "_Read") -> bool:
         """Send what `read` gives until there is no more; return whether that came to its end."""
+        # What waits may belong to sessions that were dead letters until just now.
+        await self._settled()
         window = await read(self._portion())
         while window.events:
             following, delivery = await self._deliver_reading_ahead(read, window)

@@ -263,9 +263,48 @@ class BatchMachine(DeliveryMachine):
 
 
 class ReplayMachine(DeliveryMachine):
-    """The loyalty API takes a repeat as it takes the first one."""
+    """The loyalty API takes a repeat as it takes the first one.
+
+    It has no numbers: killed among several answers of a session, the agent sets them again, in
+    their order. Then each counts where it came first, and the last one must come last.
+    """
 
     protocol = "replay"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_killed = False
+
+    @rule(request=REQUESTS, served=st.booleans())
+    def crash_in_mid_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
+        self.was_killed = True
+        super().crash_in_mid_pass(request, served)
+
+    def records_in_order(self) -> list[Record]:
+        records = super().records_in_order()
+        if not self.was_killed:
+            return records
+        first: dict[int, Record] = {}
+        for record in records:
+            first.setdefault(number_of(record), record)
+        return list(first.values())
+
+    def numbers_there(self) -> list[int]:
+        return [number_of(record) for record in self.records_in_order()]
+
+    def last_answers(self) -> dict[str, int]:
+        """Return the number of the answer that counts, by session."""
+        return {
+            name: number_of(answers[-1])
+            for name, answers in self.office.central.ledger.answers.items()
+        }
+
+    @rule()
+    def all_heals(self) -> None:
+        super().all_heals()
+        for name, counts in self.last_answers().items():
+            numbers = [n for n in self.numbers_there() if self.captured[n - 1] == (name, True)]
+            assert counts == max(numbers), f"an earlier answer of {name} counts"
 
 
 class StrictReplayMachine(DeliveryMachine):

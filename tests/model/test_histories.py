@@ -87,3 +87,24 @@ def test_killed_between_answer_and_settling_nothing_is_there_twice() -> None:
         shop.crash_in_mid_pass(1, served=True)
         shop.all_heals()
         assert sorted(shop.numbers_there()) == [1, 2, 3]
+
+
+def test_answer_to_a_session_that_was_refused_until_just_now_is_delivered_with_it() -> None:
+    """It was read before it was on the disk that its session had been delivered after all."""
+    with history(StrictReplayMachine) as shop:
+        shop.capture_session()
+        shop.push(["too large"], probing=False)
+        shop.capture_answer(0)
+        shop.all_heals()
+
+
+def test_killed_among_two_answers_of_a_session_both_come_again_and_the_last_one_counts() -> None:
+    """Central has no numbers to tell by, and the agent not what it learned just before."""
+    with history(ReplayMachine) as shop:
+        shop.capture_session()
+        shop.all_heals()
+        shop.capture_answer(0)
+        shop.capture_answer(0)
+        shop.crash_in_mid_pass(1, served=True)
+        shop.all_heals()
+        assert shop.last_answers() == {"s1": 3}

@@ -172,6 +172,24 @@ async def test_dead_letters_are_tried_before_what_waits(outbox: FakeOutbox) -> N
     assert report.delivered == 3
 
 
+async def test_answer_that_waits_for_a_dead_letter_knows_of_its_late_delivery(
+    outbox: FakeOutbox,
+) -> None:
+    await with_dead_letters(outbox, 2)
+    outbox.capture_answer(session=2)
+    outbox.settling.clear()
+    transport = FakeTransport(leaves_doubt=True)
+    running = asyncio.ensure_future(push(outbox, transport))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    outbox.settling.set()
+    await running
+    assert [(e.position, e.session_refused) for w in transport.sent for e in w.events] == [
+        (2, False),
+        (8, False),
+    ]
+
+
 async def test_dead_letter_that_stumbles_does_not_hold_up_what_waits(outbox: FakeOutbox) -> None:
     await with_dead_letters(outbox, 2)
     await outbox.capture_sessions(3)
