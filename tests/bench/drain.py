@@ -78,7 +78,7 @@ async def batch_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
     bodies = await recorded_bodies(directory, backlog)
     rates, limits = [], []
     for number in range(plan.rounds):
-        with sink() as port:
+        with peer("sink") as port:
             limits.append(plan.events / await seconds_to_post(port, bodies))
         async with receiving(directory / f"receiver-{number}") as central:
             rates.append(plan.events / await seconds_to_drain(directory, backlog, central | LARGE))
@@ -91,7 +91,7 @@ async def replay_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
         "LOYALTY_AGENT__CENTRAL__PROTOCOL": "replay",
         "LOYALTY_AGENT__SYNC__MAX_IN_FLIGHT": str(IN_FLIGHT),
     }
-    with sink("--latency", str(LATENCY_SECONDS)) as port:
+    with peer("distant", "--latency", str(LATENCY_SECONDS)) as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"} | settings
         rates = [
             plan.replayed / await seconds_to_drain(directory, backlog, central)
@@ -119,7 +119,7 @@ async def p99_while_draining(directory: Path, backlog: Path, query: str | None) 
 
     Head office is another machine: what stands for it here is the one that costs the least.
     """
-    with sink() as port:
+    with peer("sink") as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"}
         async with draining(directory, backlog, central) as child:
             agent = await child.ready()
@@ -132,7 +132,7 @@ async def recorded_bodies(directory: Path, backlog: Path) -> list[bytes]:
     """Have the agent deliver to a sink that keeps the bodies."""
     kept = directory / "bodies"
     kept.mkdir()
-    with sink("--record", str(kept)) as port:
+    with peer("sink", "--record", str(kept)) as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"}
         await seconds_to_drain(directory, backlog, central | LARGE)
     return [file.read_bytes() for file in sorted(kept.iterdir())]
@@ -191,11 +191,11 @@ async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
 
 
 @contextmanager
-def sink(*arguments: str) -> Iterator[int]:
+def peer(name: str, *arguments: str) -> Iterator[int]:
     """Run a head office that keeps nothing; give its port."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.peers.sink", "--port", str(port), *arguments],
+        [sys.executable, "-m", f"tests.bench.peers.{name}", "--port", str(port), *arguments],
         cwd=ROOT,
         start_new_session=True,
     )
@@ -203,7 +203,7 @@ def sink(*arguments: str) -> Iterator[int]:
         deadline = time.monotonic() + 30
         while not is_ready(port):
             if time.monotonic() > deadline:
-                raise RuntimeError("the sink did not become ready")
+                raise RuntimeError("the peer did not become ready")
             time.sleep(0.05)
         yield port
     finally:

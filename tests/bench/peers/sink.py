@@ -1,11 +1,10 @@
-"""Changes when the upper bounds of delivery change: head offices that keep nothing.
+"""Changes when the upper bound of delivery changes: a head office that keeps nothing.
 
-Batches are unpacked and read as the receiver does it, and answered; the loyalty API's calls are
-answered after a latency. `python -m tests.bench.peers.sink --port N [--latency S] [--record DIR]`.
+Batches are unpacked and read as the receiver does it, and answered.
+`python -m tests.bench.peers.sink --port N [--record DIR]`.
 """
 
 import argparse
-import asyncio
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,6 @@ import zstandard
 from aiohttp import web
 
 from sync.wire import BATCHES_PATH, HEARTBEATS_PATH, Batch, BatchAccepted, HeartbeatAnswer
-from tests.bench.peers.terms import EMAIL_ANSWER, SESSION_ANSWER
 
 MOST_BYTES = 100_000_000
 _JSON = {"Content-Type": "application/json"}
@@ -23,8 +21,7 @@ _JSON = {"Content-Type": "application/json"}
 class Sink:
     """Takes everything and keeps nothing, but for the bodies of batches where asked."""
 
-    def __init__(self, latency_seconds: float, record: Path | None) -> None:
-        self._latency_seconds = latency_seconds
+    def __init__(self, record: Path | None) -> None:
         self._record = record
         self._recorded = 0
         self._batch = msgspec.json.Decoder(Batch)
@@ -43,19 +40,6 @@ class Sink:
         """Answer a heartbeat."""
         return web.Response(body=msgspec.json.encode(HeartbeatAnswer(epochs=[])), headers=_JSON)
 
-    async def start_session(self, request: web.Request) -> web.Response:
-        """Answer a session start after the latency."""
-        start = msgspec.json.decode(await request.read())
-        await asyncio.sleep(self._latency_seconds)
-        answer = SESSION_ANSWER | {"sessionCorrelationId": start["correlationId"]}
-        return web.Response(body=msgspec.json.encode(answer), headers=_JSON)
-
-    async def answer_email(self, request: web.Request) -> web.Response:
-        """Answer an e-mail answer after the latency."""
-        await request.read()
-        await asyncio.sleep(self._latency_seconds)
-        return web.Response(body=msgspec.json.encode(EMAIL_ANSWER), headers=_JSON)
-
 
 async def ready(_request: web.Request) -> web.Response:
     """Say that the server takes requests."""
@@ -68,8 +52,6 @@ def build_app(sink: Sink) -> web.Application:
     app.router.add_get("/readyz", ready)
     app.router.add_post(BATCHES_PATH, sink.take_batch)
     app.router.add_post(HEARTBEATS_PATH, sink.take_heartbeat)
-    app.router.add_post("/client/users/anonymous/sessions", sink.start_session)
-    app.router.add_put("/client/users/{correlation_id}/profile/email", sink.answer_email)
     return app
 
 
@@ -77,11 +59,10 @@ def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--record", type=Path)
     options = parser.parse_args()
     web.run_app(
-        build_app(Sink(options.latency, options.record)),
+        build_app(Sink(options.record)),
         host="127.0.0.1",
         port=options.port,
         loop=uvloop.new_event_loop(),
