@@ -65,6 +65,16 @@ async def test_a_store_is_shown_with_its_tills(receiver: Receiver, till: Sender)
     assert {"till-1", "60 min ahead", "5.0 GiB", "UNKNOWN_TYPE"} <= set(text.split("\n"))
 
 
+async def test_what_no_heartbeat_has_told_of_a_till_yet_is_not_called_unknown(
+    receiver: Receiver, till: Sender
+) -> None:
+    await receiver.send(till, session(1))
+
+    text = page_of(await receiver.get("/stores/0042")).text
+
+    assert text.split("\n").count("not reported") == len(["last capture", "clock", "free space"])
+
+
 @pytest.mark.parametrize("path", ["/sessions/one", "/sessions?id=one", "/sessions?id=%20one%20"])
 async def test_a_session_is_shown_without_the_address(
     receiver: Receiver, till: Sender, path: str
