@@ -216,10 +216,24 @@ class _Run:
         return event.is_doubtful or event.position in self.opened
 
     def delivery(self, events: Sequence[OutboxEvent]) -> Delivery:
-        """Return what has become of `events`; in doubt: central may have it, with no verdict."""
+        """Return what has become of `events`; in doubt: central may have it, and did not say."""
         judged = [Judged(e, self.judged[e.position]) for e in events if e.position in self.judged]
-        doubtful = [e for e in events if e.position not in self.judged and self.is_in_doubt(e)]
+        doubtful = [
+            e
+            for e in events
+            if self.is_in_doubt(e) and not _is_central_s(self.judged.get(e.position))
+        ]
         return Delivery(judged, doubtful, self.left, self.stop)
+
+
+def _is_central_s(verdict: Verdict | None) -> bool:
+    """Tell whether central itself has spoken of the record: then it is known if it has it.
+
+    A refusal by this agent, or as too large by something on the way, says nothing of a try before.
+    """
+    if isinstance(verdict, Refused):
+        return verdict.http_status not in {None, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+    return verdict is not None
 
 
 def _may_be_the_records(stop: Hold | TryLater) -> bool:

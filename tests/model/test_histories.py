@@ -108,3 +108,11 @@ def test_killed_among_two_answers_of_a_session_both_come_again_and_the_last_one_
         shop.crash_in_mid_pass(1, served=True)
         shop.all_heals()
         assert shop.last_answers() == {"s1": 3}
+
+
+def test_a_repeat_that_something_on_the_way_refused_may_still_have_arrived_before() -> None:
+    """What is too large for a proxy says nothing of the first try, whose answer was lost."""
+    with history(StrictReplayMachine) as shop:
+        shop.capture_session()
+        shop.push(["answer lost", "too large"], probing=False)
+        shop.all_heals()
