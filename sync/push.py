@@ -42,9 +42,10 @@ _DISAGREEMENT = TryLater(
 class Delivery:
     """What became of a window.
 
-    `judged` are the events that central has decided on, `doubtful` those that were sent and
-    whose outcome is unknown; all others were not tried. `left` is why some stay though the
-    pass may go on, `stop` why it may not.
+    `judged` are the events that came to a verdict, `doubtful` those that were sent and of which
+    it is unknown whether central has them: without a verdict, or refused before it could look.
+    All others were not tried. `left` is why some stay though the pass may go on, `stop` why it
+    may not.
     """
 
     judged: Sequence[Judged]

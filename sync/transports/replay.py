@@ -221,15 +221,15 @@ class _Run:
         doubtful = [
             e
             for e in events
-            if self.is_in_doubt(e) and not _is_central_s(self.judged.get(e.position))
+            if self.is_in_doubt(e) and not _ends_doubt(self.judged.get(e.position))
         ]
         return Delivery(judged, doubtful, self.left, self.stop)
 
 
-def _is_central_s(verdict: Verdict | None) -> bool:
-    """Tell whether central itself has spoken of the record: then it is known if it has it.
+def _ends_doubt(verdict: Verdict | None) -> bool:
+    """Tell whether it is known with `verdict` if central has the event from a try before.
 
-    A refusal by this agent, or as too large by something on the way, says nothing of a try before.
+    Not where this agent refused it, or something on the way did, as too large: nobody looked.
     """
     if isinstance(verdict, Refused):
         return verdict.http_status not in {None, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}

@@ -123,6 +123,18 @@ class OutboxContract:
         doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
         assert doubts == [True, False, False, False]
 
+    async def test_refused_event_that_may_have_arrived_before_is_in_doubt_when_tried_again(
+        self, shelf: Shelf
+    ) -> None:
+        window = await shelf.outbox.read(PLENTY)
+        await shelf.outbox.note_attempt(window)
+        one, two, *_ = window.events
+        await shelf.outbox.settle(window, [Judged(e, REFUSED) for e in (one, two)], [two])
+        for sequence in (1, 2):
+            await shelf.want_retry(sequence)
+        again = (await shelf.outbox.read_retries(PLENTY)).events
+        assert [event.is_doubtful for event in again] == [False, True]
+
     async def test_window_whose_outcome_was_never_settled_is_in_doubt_as_a_whole(
         self, shelf: Shelf
     ) -> None:

@@ -349,6 +349,30 @@ class TestAlready:
         found = verdicts(await replay.deliver(window(doubtful), probing=False))
         assert isinstance(found[1], Refused)
 
+    async def test_doubt_ends_with_what_central_says_of_the_record_itself(
+        self, central: ScriptedCentral, replay: ReplayTransport
+    ) -> None:
+        central.refuse("session-1")
+        doubtful = replace(session(1), is_doubtful=True)
+        delivery = await replay.deliver(window(doubtful), probing=False)
+        assert (len(delivery.judged), delivery.doubtful) == (1, [])
+
+    async def test_doubt_outlives_a_refusal_by_something_on_the_way(
+        self, central: ScriptedCentral, replay: ReplayTransport
+    ) -> None:
+        central.then(faults.answer_lost, faults.html(413))
+        delivery = await replay.deliver(window(one := session(1)), probing=False)
+        assert isinstance(verdicts(delivery)[1], Refused)
+        assert delivery.doubtful == [one]
+
+    async def test_doubt_of_an_answer_outlives_the_refusal_of_its_session(
+        self, replay: ReplayTransport
+    ) -> None:
+        one = replace(answer(2, session(1)), is_doubtful=True, session_refused=True)
+        delivery = await replay.deliver(window(one), probing=False)
+        assert isinstance(verdicts(delivery)[2], Refused)
+        assert delivery.doubtful == [one]
+
     async def test_an_old_doubt_outlives_a_try_that_did_not_get_out(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
