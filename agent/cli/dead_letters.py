@@ -69,9 +69,20 @@ def retry(context: typer.Context, letter: Letter, config: ConfigFile = None) -> 
 
 @dead_letters.command()
 def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
-    """Give one up: its address is erased."""
-    _ask(context, config, "POST", letter, "/discard")
+    """Give one up: its address is erased. The refused answers to a session stay."""
+    given_up = _ask(context, config, "POST", letter, "/discard").members
     typer.echo(f"{letter} is given up.")
+    if given_up.get("type") == "session.started":
+        for answer in _answers_to(given_up, settings_of(context, config)):
+            typer.echo(f"{answer}, an e-mail answer to it, stays refused: give it up, too.")
+
+
+def _answers_to(session: dict[str, object], settings: "Settings") -> list[str]:
+    """Return the numbers of the refused answers to a session: without it they go nowhere."""
+    with unreached_agent_ends_it():
+        letters = _all_letters(settings)
+    of_session = [one for one in letters if one["correlationId"] == session["correlationId"]]
+    return [_number_of(one) for one in of_session]
 
 
 def _ask(

@@ -212,6 +212,25 @@ async def test_dead_letter_that_is_given_up_is_gone(
     assert "No dead letter has this number" in again.stderr
 
 
+async def test_giving_a_session_up_names_its_refused_answers_which_stay(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        customers = list(shop.ledger.customers(2))
+        central.refuse(customers[0].correlation_id)
+        central.refuse(customers[1].correlation_id, EventType.EMAIL_ANSWERED)
+        shop.ledger.ask_again(customers)
+        await shop.trade(0)
+        await shop.until(waiting=0, deadLetters=3)
+        name, letters = customers[0].correlation_id, await shop.dead_letters()
+        of_first = [one for one in letters if one["correlationId"] == name]
+        session, answer = [f"{one['epoch']}/{one['sequence']}" for one in of_first]
+        result = await command(shop, "dead-letters", "discard", session)
+        assert len(await shop.dead_letters()) == 2
+    told = f"{answer}, an e-mail answer to it, stays refused: give it up, too."
+    assert (result.returncode, result.stdout.splitlines()) == (0, [f"{session} is given up.", told])
+
+
 async def test_number_that_no_dead_letter_has_ends_with_1(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:

@@ -206,7 +206,17 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def beyond_repair(self) -> set[int]:
         """Return what cannot get there any more, with a reason that is shown."""
-        return self.office.dead_letters("OVERTAKEN")
+        return self.office.dead_letters("OVERTAKEN") | self.answers_without_a_session()
+
+    def answers_without_a_session(self) -> set[int]:
+        """Return the refused answers whose session was given up: kept until they are, too."""
+        there = {name_of(number) for number in self.numbers_there()}
+        given_up = {name_of(number) for number in self.discarded} - there
+        return {
+            number
+            for number, (waits, is_dead, has_address) in self.office.held().items()
+            if is_dead and has_address and not waits and self.captured[number - 1][0] in given_up
+        }
 
     def numbers_there(self) -> list[int]:
         """Return the numbers of all that central has."""
@@ -322,6 +332,11 @@ def number_of(record: Record) -> int:
     number = record.document["n"]
     assert isinstance(number, int)
     return number
+
+
+def name_of(number: int) -> str:
+    """Return the name of the session, if this is the number of one."""
+    return f"s{number}"
 
 
 _few = settings(max_examples=12, stateful_step_count=25, deadline=None)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import pytest
+
 from sync.wire import EventType
 from tests.model.test_delivery_model import (
     BatchMachine,
@@ -116,3 +118,22 @@ def test_a_repeat_that_something_on_the_way_refused_may_still_have_arrived_befor
         shop.capture_session()
         shop.push(["answer lost", "too large"], probing=False)
         shop.all_heals()
+
+
+@pytest.mark.parametrize("kind", [BatchMachine, ReplayMachine, StrictReplayMachine])
+def test_refused_answer_to_a_session_that_was_given_up_keeps_its_address_until_it_is_too(
+    kind: type[DeliveryMachine],
+) -> None:
+    """It can never arrive, and that is for somebody to decide, not for the agent."""
+    with history(kind) as shop:
+        shop.capture_session()
+        shop.capture_answer(0)
+        shop.refuse(0, None)
+        shop.push([], probing=False)
+        shop.decide(0, discarding=True)
+        shop.all_heals()
+        assert shop.answers_without_a_session() == {2}
+        shop.decide(0, discarding=True)
+        shop.erase()
+        assert shop.is_whole()
+        assert shop.answers_without_a_session() == set()
