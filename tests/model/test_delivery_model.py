@@ -215,7 +215,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         return {
             number
             for number, (waits, is_dead, has_address) in self.office.held().items()
-            if is_dead and has_address and not waits and self.captured[number - 1][0] in given_up
+            if is_dead
+            and not waits
+            and (has_address or number in self.ever_there)
+            and number not in self.discarded
+            and self.captured[number - 1][0] in given_up
         }
 
     def numbers_there(self) -> list[int]:
@@ -264,7 +268,8 @@ class BatchMachine(DeliveryMachine):
 
     def is_whole(self) -> bool:
         there = set(self.numbers_there())
-        return super().is_whole() and self.fell_back <= there | self.gone
+        final = there | self.gone | self.discarded | self.beyond_repair()
+        return super().is_whole() and self.fell_back <= final
 
     @invariant()
     def an_event_keeps_its_number(self) -> None:

@@ -136,4 +136,17 @@ def test_refused_answer_to_a_session_that_was_given_up_keeps_its_address_until_i
         shop.decide(0, discarding=True)
         shop.erase()
         assert shop.is_whole()
-        assert shop.answers_without_a_session() == set()
+
+
+def test_session_that_a_restored_head_office_refuses_can_be_given_up() -> None:
+    with history(BatchMachine) as shop:
+        shop.back_up()
+        shop.capture_session()
+        shop.all_heals()
+        shop.restore()
+        shop.capture_answer(0)
+        shop.refuse(0, None)
+        shop.push([], probing=False)
+        shop.decide(0, discarding=True)
+        shop.all_heals()
+        assert shop.answers_without_a_session() == {2}
