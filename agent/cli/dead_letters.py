@@ -72,13 +72,15 @@ def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -
     """Give one up: its address is erased. The refused answers to a session stay."""
     given_up = _ask(context, config, "POST", letter, "/discard").members
     typer.echo(f"{letter} is given up.")
-    if given_up.get("type") == "session.started":
+    from sync.wire import EventType  # noqa: PLC0415 - as above
+
+    if given_up.get("type") == EventType.SESSION_STARTED:
         for answer in _answers_to(given_up, settings_of(context, config)):
-            typer.echo(f"{answer}, an e-mail answer to it, stays refused: give it up, too.")
+            typer.echo(f"Its refused answer stays listed: {answer}")
 
 
 def _answers_to(session: dict[str, object], settings: "Settings") -> list[str]:
-    """Return the numbers of the refused answers to a session: without it they go nowhere."""
+    """Return the numbers of the refused answers to a session."""
     with unreached_agent_ends_it():
         letters = _all_letters(settings)
     of_session = [one for one in letters if one["correlationId"] == session["correlationId"]]

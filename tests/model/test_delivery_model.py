@@ -268,8 +268,8 @@ class BatchMachine(DeliveryMachine):
 
     def is_whole(self) -> bool:
         there = set(self.numbers_there())
-        final = there | self.gone | self.discarded | self.beyond_repair()
-        return super().is_whole() and self.fell_back <= final
+        given_up = self.discarded | self.answers_without_a_session()
+        return super().is_whole() and self.fell_back <= there | self.gone | given_up
 
     @invariant()
     def an_event_keeps_its_number(self) -> None:

@@ -31,6 +31,14 @@ def history(kind: type[M]) -> Iterator[M]:
         machine.teardown()
 
 
+def refuse_with_an_answer_and_give_up_the_session(shop: DeliveryMachine) -> None:
+    """Have the only session refused with a new answer to it; store IT discards the session."""
+    shop.capture_answer(0)
+    shop.refuse(0, None)
+    shop.push([], probing=False)
+    shop.decide(0, discarding=True)
+
+
 def test_answer_that_was_refused_is_not_sent_after_a_later_one() -> None:
     """Tried again a day later, it undid what the customer had said since."""
     with history(ReplayMachine) as shop:
@@ -127,10 +135,7 @@ def test_refused_answer_to_a_session_that_was_given_up_keeps_its_address_until_i
     """It can never arrive, and that is for somebody to decide, not for the agent."""
     with history(kind) as shop:
         shop.capture_session()
-        shop.capture_answer(0)
-        shop.refuse(0, None)
-        shop.push([], probing=False)
-        shop.decide(0, discarding=True)
+        refuse_with_an_answer_and_give_up_the_session(shop)
         shop.all_heals()
         assert shop.answers_without_a_session() == {2}
         shop.decide(0, discarding=True)
@@ -144,9 +149,6 @@ def test_session_that_a_restored_head_office_refuses_can_be_given_up() -> None:
         shop.capture_session()
         shop.all_heals()
         shop.restore()
-        shop.capture_answer(0)
-        shop.refuse(0, None)
-        shop.push([], probing=False)
-        shop.decide(0, discarding=True)
+        refuse_with_an_answer_and_give_up_the_session(shop)
         shop.all_heals()
         assert shop.answers_without_a_session() == {2}
