@@ -18,7 +18,7 @@ from sync.transports.caller import Caller
 from sync.transports.heartbeat import beat_once
 from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
 from sync.transports.sender import Sender, rfc3339
-from sync.wire import EpochExtent, Heartbeat, HeartbeatAnswer
+from sync.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
 
 _log = logging.getLogger(__name__)
 CONTACT_SECONDS = 60
@@ -52,6 +52,7 @@ class Contact:
         self._heard = heard
         self._due = asyncio.Event()
         self._until_terms = 0
+        self._rejected_after: EpochSequence | None = None
 
     async def make_due(self) -> None:
         """Have contact made soon; what is under way ends first."""
@@ -79,12 +80,14 @@ class Contact:
 
     async def _beat(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        answer = await beat_once(self._caller, _heartbeat(status, self._sender))
+        heartbeat = _heartbeat(status, self._sender, self._rejected_after)
+        answer = await beat_once(self._caller, heartbeat)
         match answer:
             case HeartbeatAnswer():
                 self._heard(None)
                 await self._go_back_to(answer, status)
                 await self._make_way_for(answer)
+                await self._take_back(answer)
             case Hold():
                 self._heard(answer)
             case None:
@@ -131,6 +134,22 @@ class Contact:
             )
             self._rewound()
 
+    async def _take_back(self, answer: HeartbeatAnswer) -> None:
+        """Send again what stands rejected at head office though it had been taken there.
+
+        It fell back to before that, and so no number tells of it. What is delivered while the
+        heartbeat is under way may go once more: there it is a repeat.
+        """
+        self._rejected_after = answer.rejected[-1] if answer.rejected else None
+        rejected: dict[str, list[int]] = {}
+        for one in answer.rejected:
+            rejected.setdefault(one.epoch, []).append(one.sequence)
+        for epoch, sequences in rejected.items():
+            count = await self._outbox.dead_letters.take_back(epoch, sequences)
+            if count:
+                log_event(_log, logging.WARNING, "delivery.taken_back", epoch=epoch, events=count)
+                self._rewound()
+
     async def _ask_for_terms(self) -> None:
         if self._until_terms > 0:
             self._until_terms -= 1
@@ -142,7 +161,9 @@ class Contact:
             self._until_terms = _ASKS_FOR_TERMS - 1
 
 
-def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
+def _heartbeat(
+    status: StoreStatus, sender: Sender, rejected_after: EpochSequence | None
+) -> Heartbeat:
     now, current = sender.clock(), status.current
     return Heartbeat(
         store_id=sender.store_id,
@@ -169,6 +190,7 @@ def _heartbeat(status: StoreStatus, sender: Sender) -> Heartbeat:
             )
             for older in status.epochs[:-1]
         ],
+        rejected_after=rejected_after,
     )
 
 

@@ -113,13 +113,21 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
     base_sequence: int = 1
 
 
+class EpochSequence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """An event, by its number in an epoch of the agent that is spoken of."""
+
+    epoch: str
+    sequence: int
+
+
 class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """`POST /sync/v1/heartbeats`: how an agent is, each minute, captures or not.
 
     `epoch`, `last_sequence`, `base_sequence` and `watermark` are of the epoch that new captures
     go to; `epochs` are the older ones that the database knows. What lies below a base may be
     held no more, so nothing of it will come; an agent of an older version says 1.
-    `outstanding` counts the events that wait, of all epochs.
+    `outstanding` counts the events that wait, of all epochs. `rejected_after` is the last one of
+    those that the answer before named in `rejected`, so that this one goes on from there.
     """
 
     store_id: str
@@ -139,6 +147,7 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     free_bytes: int
     epochs: list[EpochExtent] = []
     base_sequence: int = 1
+    rejected_after: EpochSequence | None = None
 
 
 class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -148,13 +157,19 @@ class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
     accepted_through: int
 
 
-class HeartbeatAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+class HeartbeatAnswer(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True
+):
     """The 200 to a heartbeat: what head office has of the epochs that were named.
 
-    An agent whose watermark is above knows that head office was restored from a backup.
+    An agent whose watermark is above knows that head office was restored from a backup; so does
+    one that holds as delivered what is `rejected`: some of what stands rejected in these epochs,
+    in an order of head office's own, from behind `rejected_after` on. Where none is named, the
+    agent begins anew.
     """
 
     epochs: list[AcceptedThrough]
+    rejected: list[EpochSequence] = []
 
 
 class Rules(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """What central refused for good: shown, tried again, or given up, as somebody decides."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from agent.store import tables
 from agent.store.facts import Receipt
 from agent.store.numbering import Numbering, read_numbering
 from agent.store.outbox_storage import OutboxStorage
-from agent.store.refusing import erase_at, want_answers
+from agent.store.refusing import erase_at, find_delivered, take_back, want_answers
 from agent.store.standing import is_central
 from agent.store.statements import compiled, constant
 from agent.store.tables import Event, Session, table_of
@@ -94,9 +94,12 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of this machine. Every method raises `OutboxUnavailable`."""
 
-    def __init__(self, storage: OutboxStorage, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, storage: OutboxStorage, now_us: Callable[[], int], agent_version: str
+    ) -> None:
         self._storage = storage
         self._now_us = now_us
+        self._agent_version = agent_version
 
     async def page(self, limit: int, after: Receipt | None = None) -> list[DeadLetter]:
         """Return up to `limit` that are not discarded, lowest first, from above `after`."""
@@ -120,7 +123,25 @@ class DeadLetters:
             lambda connection: _discard(connection, epoch, sequence, now_us)
         )
 
-    async def retry_due(self, agent_version: str) -> int:
+    async def take_back(self, epoch: str, sequences: Sequence[int]) -> int:
+        """Have tried again what was delivered and yet stands refused at central: it fell back.
+
+        Each is a dead letter until then. Returns how many; what waits, is a dead letter already or
+        is held no more is left as it is.
+        """
+
+        def find(connection: sqlite3.Connection) -> list[int]:
+            numbering = read_numbering(connection)
+            named = (numbering.position_of(epoch, sequence) for sequence in sequences)
+            return find_delivered(connection, [at for at in named if at is not None])
+
+        # Central names what is a dead letter here, too, at every heartbeat: mostly that is all.
+        if not await self._storage.ask(find):
+            return 0
+        now_us, version = self._now_us(), self._agent_version
+        return await self._storage.change(lambda c: take_back(c, find(c), now_us, version))
+
+    async def retry_due(self) -> int:
         """Have all tried again that another version, or this one a day ago, was refused.
 
         Returns how many.
@@ -128,7 +149,7 @@ class DeadLetters:
         now_us, count, some = self._now_us(), 0, MOST_AT_ONCE
         while some == MOST_AT_ONCE:
             some = await self._storage.change(
-                lambda connection: _want_due(connection, agent_version, now_us)
+                lambda connection: _want_due(connection, self._agent_version, now_us)
             )
             count += some
         return count

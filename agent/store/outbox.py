@@ -59,7 +59,7 @@ class StoreOutbox:
         self._retention = retention
         self._now_us = now_us
         self._agent_version = agent_version
-        self.dead_letters = DeadLetters(self.storage, now_us)
+        self.dead_letters = DeadLetters(self.storage, now_us, agent_version)
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
         """Return the lowest events that are not settled, of one epoch, from above `after`."""
@@ -128,7 +128,7 @@ class StoreOutbox:
 
     async def retry_due(self) -> int:
         """Have refused events tried again: after an upgrade and once a day. Returns how many."""
-        return await self.dead_letters.retry_due(self._agent_version)
+        return await self.dead_letters.retry_due()
 
     async def _change_in(
         self, window: Window, chore: Callable[[sqlite3.Connection], object]

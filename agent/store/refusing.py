@@ -1,18 +1,23 @@
-"""Sets aside what central refuses, and takes off again what it accepts after all."""
+"""Sets aside what central refuses, and takes off again what it accepts after all.
+
+And the other way round: what it accepted and then has as refused, since it fell back.
+"""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, null, select, update
+from sqlalchemy import bindparam, delete, exists, null, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.standing import is_central
+from agent.store.standing import is_central, number_of_central
 from agent.store.statements import as_list, compiled, constant, listed
-from agent.store.tables import DeadLetter, EmailAnswer, table_of
+from agent.store.tables import DeadLetter, EmailAnswer, Event, Settled, table_of
 from sync.outcomes import Refused
 
 _dead = table_of(DeadLetter)
 _answer = table_of(EmailAnswer)
+_event = table_of(Event)
+_settled = table_of(Settled)
 _listed = listed("positions")
 _SAID = ("error_code", "error_message", "http_status", "refused_at_us", "agent_version")
 _refused = insert(_dead).values(
@@ -56,6 +61,36 @@ ERASE = compiled(
     )
     .values(address=null())
 )
+_is_delivered = (
+    _event.c.position.in_(_listed),
+    or_(
+        _event.c.position <= number_of_central("watermark"),
+        exists().where(
+            _settled.c.destination == is_central, _settled.c.position == _event.c.position
+        ),
+    ),
+    ~exists().where(_dead.c.destination == is_central, _dead.c.position == _event.c.position),
+)
+DELIVERED = compiled(select(_event.c.position).where(*_is_delivered).order_by(_event.c.position))
+TAKE_BACK = compiled(
+    insert(_dead).from_select(
+        ["destination", "position", *_SAID, "attempts", "retry_wanted"],
+        select(
+            is_central,
+            _event.c.position,
+            bindparam("error_code"),
+            bindparam("error_message"),
+            null(),
+            bindparam("refused_at_us"),
+            bindparam("agent_version"),
+            constant(1),
+            constant(1),
+        ).where(*_is_delivered),
+    )
+)
+_STANDS_REFUSED = Refused(
+    "STANDS_REFUSED", "head office fell back to where this was refused, and is asked again", None
+)
 
 
 def keep_refused(
@@ -91,6 +126,29 @@ def take_off_delivered(connection: sqlite3.Connection, delivered: Sequence[int])
     if late:
         want_answers(connection, late)
     return late
+
+
+def find_delivered(connection: sqlite3.Connection, positions: Sequence[int]) -> list[int]:
+    """Return which of `positions` are held, and delivered as far as is known here; only reads."""
+    rows = connection.execute(DELIVERED.sql, (as_list(positions),))
+    return [position for (position,) in rows]
+
+
+def take_back(
+    connection: sqlite3.Connection, positions: Sequence[int], at_us: int, agent_version: str
+) -> int:
+    """Make dead letters, to be tried again, of those that are delivered; return how many.
+
+    Not of one that waits: it goes in its turn. Not of a dead letter: somebody decides, or has.
+    """
+    values = {
+        "error_code": _STANDS_REFUSED.error_code,
+        "error_message": _STANDS_REFUSED.error_message,
+        "refused_at_us": at_us,
+        "agent_version": agent_version,
+        "positions": as_list(positions),
+    }
+    return connection.execute(TAKE_BACK.sql, TAKE_BACK.row(values)).rowcount
 
 
 def want_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from sync.receiver.clock import Corrector, zero_of_boot
 from sync.receiver.database import Database
 from sync.receiver.looking_up import look_up
 from sync.receiver.rows import Row, Rows, Times, epoch_key, gap_row
-from sync.wire import AcceptedThrough, EpochExtent, HeartbeatAnswer
+from sync.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
 
 
 class Ledger:
@@ -37,7 +37,10 @@ class Ledger:
         )
 
     async def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
-        """Keep what a heartbeat says; return how far the epochs that it names are accounted for."""
+        """Keep what a heartbeat says; return how far the epochs that it names are accounted for.
+
+        And which numbers stand rejected in them, `MOST_REJECTED_NAMED` at the most.
+        """
         return await self._database.write(
             lambda connection: _Writing(connection, arrival.caller, arrival.received_at).hear(
                 arrival
@@ -104,7 +107,8 @@ class _Writing:
             database_bytes=heartbeat.database_bytes,
             free_bytes=heartbeat.free_bytes,
         )
-        return HeartbeatAnswer(epochs=accepted)
+        rejected = self._rejected(list(extents), heartbeat.rejected_after)
+        return HeartbeatAnswer(epochs=accepted, rejected=rejected)
 
     def _agent(self, epoch: str) -> RowMapping:
         """Return the epoch's row, made if absent; nobody else changes it until we are done."""
@@ -159,6 +163,14 @@ class _Writing:
                 accepted_through=accepted_through,
             )
         return AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through)
+
+    def _rejected(self, epochs: Sequence[str], after: EpochSequence | None) -> list[EpochSequence]:
+        """Return what stands rejected, some of it: an agent may hold it as delivered."""
+        after = after or EpochSequence(epoch="", sequence=0)
+        found = self._execute(
+            statements.REJECTED, after_epoch=after.epoch, after=after.sequence, epochs=epochs
+        )
+        return [EpochSequence(**row) for row in found.mappings()]
 
     def _execute(
         self, statement: Executable, epoch: str | None = None, **values: object

@@ -75,11 +75,13 @@ def read_heartbeat(
         raise _not_readable(wrong) from None
     if len(heartbeat.epochs) > MAX_EPOCHS:
         raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
+    named = [heartbeat.rejected_after] if heartbeat.rejected_after else []
     _check_ids(
         heartbeat.epoch,
         heartbeat.boot_id,
         heartbeat.agent_version,
         *(extent.epoch for extent in heartbeat.epochs),
+        *(one.epoch for one in named),
     )
     _check_numbers(
         heartbeat.last_sequence,
@@ -91,6 +93,7 @@ def read_heartbeat(
         heartbeat.free_bytes,
         *(extent.last_sequence for extent in heartbeat.epochs),
         *(extent.base_sequence for extent in heartbeat.epochs),
+        *(one.sequence for one in named),
     )
     return HeartbeatArrival(
         caller=caller,

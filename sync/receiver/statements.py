@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    tuple_,
     type_coerce,
     union_all,
     update,
@@ -128,6 +129,20 @@ STANDING_THROUGH = select(
 UPDATE_AGENT = update(agents).where(of_epoch(agents))
 NOTE_HEARTBEAT = UPDATE_AGENT.values(
     heartbeat_before_at=agents.c.heartbeat_at, outstanding_before=agents.c.outstanding
+)
+
+# What stands rejected in these `epochs`, from behind one of them on.
+MOST_REJECTED_NAMED = 200
+REJECTED = (
+    select(rejections.c.epoch, rejections.c.sequence)
+    .where(
+        of_agent(rejections),
+        Among(rejections.c.epoch, bindparam("epochs", type_=Texts)),
+        tuple_(rejections.c.epoch, rejections.c.sequence)
+        > tuple_(bindparam("after_epoch", type_=Text), bindparam("after", type_=BigInteger)),
+    )
+    .order_by(rejections.c.epoch, rejections.c.sequence)
+    .limit(MOST_REJECTED_NAMED)
 )
 
 # The anchors of these `boot_ids`.

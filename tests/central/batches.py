@@ -13,6 +13,7 @@ from sync.wire import (
     Batch,
     BatchAccepted,
     BatchEvent,
+    EpochSequence,
     ErrorCode,
     EventType,
     Heartbeat,
@@ -24,6 +25,7 @@ from tests.central.faults import Answer, error
 from tests.central.ledger import EpochLedger, Ledger, Record, Refusal
 
 _MOST_BYTES = 100_000_000
+_MOST_REJECTED_NAMED = 2
 _encode = msgspec.json.Encoder().encode
 _batch = msgspec.json.Decoder(Batch)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
@@ -65,7 +67,10 @@ def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
 
 
 def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
-    """Answer what is here of the epochs that a heartbeat names, and note what will never be."""
+    """Answer what is here of the epochs that a heartbeat names, and note what will never be.
+
+    What stands rejected is named in small pieces, so that it takes several heartbeats.
+    """
     heartbeat = _heartbeat.decode(body)
     bases = {heartbeat.epoch: heartbeat.base_sequence}
     bases |= {one.epoch: one.base_sequence for one in heartbeat.epochs}
@@ -74,7 +79,14 @@ def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
         epoch = ledger.epochs.setdefault(name, EpochLedger())
         epoch.begin_at(base_sequence)
         here.append(AcceptedThrough(epoch=name, accepted_through=epoch.through))
-    return heartbeat, _ok(HeartbeatAnswer(epochs=here))
+    after = heartbeat.rejected_after
+    rejected = [
+        EpochSequence(epoch=name, sequence=sequence)
+        for name in sorted(bases)
+        for sequence in sorted(ledger.epochs[name].rejected)
+        if after is None or (name, sequence) > (after.epoch, after.sequence)
+    ]
+    return heartbeat, _ok(HeartbeatAnswer(epochs=here, rejected=rejected[:_MOST_REJECTED_NAMED]))
 
 
 def tell_program(program: Program, known_etag: str | None) -> Answer:

@@ -41,7 +41,7 @@ FAULTS: dict[str, Fault] = {
     "failed": faults.problem(500, "INTERNAL_ERROR"),
     "too large": faults.gateway(413),
 }
-MOST_ROUNDS = 10
+MOST_ROUNDS = 20
 
 
 class DeliveryMachine(RuleBasedStateMachine):

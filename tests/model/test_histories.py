@@ -154,9 +154,6 @@ def test_session_that_a_restored_head_office_refuses_can_be_given_up() -> None:
         assert shop.answers_without_a_session() == {2}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known fault: no heartbeat tells which numbers stand refused at head office"
-)
 def test_what_was_refused_until_just_now_is_sent_again_to_a_head_office_that_fell_back() -> None:
     """The backup has it as refused, so that the highest number there is the same as here."""
     with history(BatchMachine) as shop:
