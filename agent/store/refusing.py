@@ -88,7 +88,7 @@ TAKE_BACK = compiled(
         ).where(*_is_delivered),
     )
 )
-_STANDS_REFUSED = Refused(
+STANDS_REFUSED = Refused(
     "STANDS_REFUSED", "head office fell back to where this was refused, and is asked again", None
 )
 
@@ -142,8 +142,8 @@ def take_back(
     Not of one that waits: it goes in its turn. Not of a dead letter: somebody decides, or has.
     """
     values = {
-        "error_code": _STANDS_REFUSED.error_code,
-        "error_message": _STANDS_REFUSED.error_message,
+        "error_code": STANDS_REFUSED.error_code,
+        "error_message": STANDS_REFUSED.error_message,
         "refused_at_us": at_us,
         "agent_version": agent_version,
         "positions": as_list(positions),

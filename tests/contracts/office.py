@@ -13,6 +13,7 @@ from sync.receiver.ledger import Ledger
 from sync.receiver.reading import read_batch, read_heartbeat
 from sync.receiver.tables import Ledger as LedgerTable
 from sync.receiver.tables import table_of
+from sync.wire import HeartbeatAnswer
 from tests.head_office.sender import AT, Members, Sender
 
 Row = Mapping[str, object]
@@ -48,9 +49,13 @@ class Office:
 
     async def hear(self, sender: Sender, **members: object) -> dict[str, int]:
         """Take a heartbeat; return how far each epoch is accounted for."""
-        heartbeat = read_heartbeat(sender.heartbeat(**members), self._caller(sender), self.at)
-        answer = await self.ledger.hear(heartbeat)
+        answer = await self._answer(sender, members)
         return {one.epoch: one.accepted_through for one in answer.epochs}
+
+    async def hear_rejected(self, sender: Sender, **members: object) -> list[tuple[str, int]]:
+        """Take a heartbeat; return what stands rejected, as far as it is named."""
+        answer = await self._answer(sender, members)
+        return [(one.epoch, one.sequence) for one in answer.rejected]
 
     async def rows(self, model: type[LedgerTable], *columns: str) -> list[tuple[object, ...]]:
         """Return these columns of a table, in the order of its key."""
@@ -63,6 +68,10 @@ class Office:
         return await self.database.read(
             lambda connection: [dict(row) for row in connection.execute(found).mappings()]
         )
+
+    async def _answer(self, sender: Sender, members: Members) -> HeartbeatAnswer:
+        body = sender.heartbeat(**members)
+        return await self.ledger.hear(read_heartbeat(body, self._caller(sender), self.at))
 
     def _caller(self, sender: Sender) -> Caller:
         return Caller(sender.name, AT)

@@ -6,11 +6,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, event
 
+from sync.receiver.statements import MOST_REJECTED_NAMED
 from sync.receiver.tables import Agent
 from tests.contracts.office import Office
-from tests.head_office.sender import AT, EPOCH, Sender, moment, sessions
+from tests.head_office.sender import AT, EPOCH, Sender, moment, session, sessions
 
 TILL = Sender()
+UNKNOWN = "points.spent"
 
 
 async def test_a_heartbeat_says_how_the_agent_is(office: Office) -> None:
@@ -102,6 +104,44 @@ async def test_a_heartbeat_of_many_epochs_takes_no_more_statements_than_of_a_few
     ]
 
     assert all_of_them == few
+
+
+async def test_a_heartbeat_is_answered_what_stands_rejected_in_its_epochs(office: Office) -> None:
+    """So an agent that holds it as delivered learns that head office fell back to before that."""
+    await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
+    await office.take(TILL, session(1), session(2, type=UNKNOWN))
+    await office.take(Sender(till_id="till-2"), session(1, "another", type=UNKNOWN))
+    await office.take(Sender(store_id="0043"), session(1, type=UNKNOWN))
+
+    older = [{"epoch": "epoch-0", "lastSequence": 1}]
+
+    assert await office.hear_rejected(TILL) == [(EPOCH, 2)]
+    assert await office.hear_rejected(TILL, epochs=older) == [(EPOCH, 2), ("epoch-0", 1)]
+
+
+async def test_what_was_taken_after_all_stands_rejected_no_more(office: Office) -> None:
+    await office.take(TILL, session(1, type=UNKNOWN))
+    await office.take(TILL, session(1))
+
+    assert await office.hear_rejected(TILL) == []
+
+
+async def test_more_that_stands_rejected_is_named_answer_by_answer(office: Office) -> None:
+    count = MOST_REJECTED_NAMED + 3
+    await office.take(TILL, *(session(number, type=UNKNOWN) for number in range(1, count + 1)))
+    await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
+    epochs = [{"epoch": "epoch-0", "lastSequence": 1}]
+
+    first = await office.hear_rejected(TILL, epochs=epochs)
+    epoch, sequence = first[-1]
+    last = {"epoch": epoch, "sequence": sequence}
+    second = await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=last)
+    end = {"epoch": "epoch-0", "sequence": 1}
+
+    assert len(first) == MOST_REJECTED_NAMED
+    expected = [(EPOCH, number) for number in range(1, count + 1)]
+    assert first + second == [*expected, ("epoch-0", 1)]
+    assert await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=end) == []
 
 
 async def test_an_older_epoch_is_kept_with_how_far_it_goes(office: Office) -> None:

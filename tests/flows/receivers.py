@@ -70,9 +70,15 @@ class Receiver:
             await self._running.enrolment.enroll(name, secret, now),
         )
 
-    async def back_up(self) -> Path:
-        """Return a copy of its file as it is now; it is stopped for that and started again."""
+    async def back_up(self, *, but: str | None = None) -> Path:
+        """Return a copy of its file as it is now; it is stopped for that and started again.
+
+        With a statement `but`, as it is after somebody changed it by hand.
+        """
         await self.stop()
+        if but is not None:
+            with closing(sqlite3.connect(self.database)) as connection, connection:
+                connection.execute(but)
         copy = shutil.copy(self.database, self.directory / "backup.db")
         await self.start()
         return Path(copy)

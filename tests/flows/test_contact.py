@@ -21,13 +21,14 @@ from sync.transports.caller import Caller
 from sync.transports.http import Line, LineRules
 from sync.transports.sender import Sender
 from sync.wire import HEARTBEATS_PATH, PROGRAM_PATH
-from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+from tests.agent.store.outbox_rig import PLENTY, OutboxRig, outbox_on
 from tests.agent.store.parts import AT, session
 from tests.central import ScriptedCentral, faults
-from tests.central.ledger import EpochLedger
+from tests.central.ledger import EpochLedger, Refusal
 from tests.central.terms import PROGRAM
 from tests.flows.shop import PATIENCE_SECONDS, Shop, shop_at
 
+REFUSED = Refusal("CODE", "a reason")
 OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")
 
 
@@ -156,6 +157,54 @@ async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
         assert await rig.positions() == []
     assert not rewound.is_set()
     assert central.ledger.epochs["epoch-1"].gaps == [(1, 1)]
+
+
+async def test_head_office_that_fell_back_to_a_refusal_is_sent_the_event_again(
+    tmp_path: Path,
+) -> None:
+    """It has numbers enough, and so is not seen to have fallen back but by what stands refused."""
+    rewound = asyncio.Event()
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"))
+        await rig.deliver_all()
+        central.ledger.epochs["epoch-1"] = EpochLedger(through=2, rejected={2: REFUSED})
+        async with contact_of(rig, central, rewound):
+            await rewound.wait()
+        again = await rig.outbox.read_retries(PLENTY)
+    assert [event.sequence for event in again.events] == [2]
+
+
+async def test_more_that_stands_refused_than_one_answer_names_is_looked_through(
+    tmp_path: Path,
+) -> None:
+    """However many dead letters there are, what is delivered behind them comes to light."""
+    rewound = asyncio.Event()
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(*(session(name) for name in ("one", "two", "three", "four")))
+        *refused, last = (await rig.window()).events
+        await rig.refuse(*refused)
+        await rig.deliver(last)
+        rejected = dict.fromkeys(range(1, 5), REFUSED)
+        central.ledger.epochs["epoch-1"] = EpochLedger(through=4, rejected=rejected)
+        async with contact_of(rig, central, rewound) as contact:
+            await beats(central, contact, 4)
+            await rewound.wait()
+        again = await rig.outbox.read_retries(PLENTY)
+    assert [event.sequence for event in again.events] == [4]
+    asked = [beat.rejected_after and beat.rejected_after.sequence for beat in central.heartbeats]
+    assert asked[:4] == [None, 2, 4, None]
+
+
+async def test_what_is_a_dead_letter_here_as_well_is_not_sent_again(tmp_path: Path) -> None:
+    rewound = asyncio.Event()
+    async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        await rig.refuse(*(await rig.window()).events)
+        central.ledger.epochs["epoch-1"] = EpochLedger(through=1, rejected={1: REFUSED})
+        async with contact_of(rig, central, rewound) as contact:
+            await beats(central, contact, 3)
+        assert not (await rig.outbox.read_retries(PLENTY)).events
+    assert not rewound.is_set()
 
 
 async def test_captures_get_a_new_epoch_where_head_office_has_more_than_is_held(

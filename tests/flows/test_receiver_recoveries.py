@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.flows.shop import Shop, shop_at, until_there
 from tests.flows.verdict import AtCentral, judge
 
 FAR_FUTURE_US = 2**53
+REJECTED = "SELECT sequence FROM rejections"
 GAPS = "SELECT first_sequence, last_sequence, reason FROM gaps ORDER BY first_sequence"
 
 
@@ -89,6 +91,36 @@ async def test_restored_from_an_old_copy_it_is_made_whole_though_no_till_capture
         records = await until_there(head_office.records, 2 * 20)
     verdict = judge(shop.ledger, records)
     assert verdict.is_clean, verdict
+
+
+async def test_restored_to_where_it_refused_what_it_then_took_it_is_made_whole(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """Its numbers do not tell of it: they go as far as before."""
+    receiver, clash = head_office.receiver, {"correlationId": str(uuid4())}
+    other_token = await receiver.enroll("till-2")
+    async with shop_at(
+        tmp_path / "other", receiver.url, "batch", token_file=other_token, till_id="till-2"
+    ) as other:
+        await other.agent.start_session({**clash, "channel": "kiosk"})
+        await other.delivered()
+    async with head_office.shop(tmp_path / "state", keeps_addresses=True) as shop:
+        await shop.agent.start_session(clash)
+        await shop.trade(5)
+        await shop.until(waiting=0, deadLetters=1)
+        copy = await receiver.back_up(but="DELETE FROM sessions WHERE till_id = 'till-2'")
+        (letter,) = await shop.dead_letters()
+        await shop.retry(letter)
+        await shop.until(waiting=0, deadLetters=0)
+    assert receiver.rows(REJECTED) == []
+    await receiver.restore(copy)
+    assert receiver.rows(REJECTED) == [(letter["sequence"],)]
+    async with head_office.shop(tmp_path / "state", shop.ledger, keeps_addresses=True) as shop:
+        await until_there(head_office.records, 2 * 5 + 1)
+        await shop.until(waiting=0, deadLetters=0)
+    assert receiver.rows(REJECTED) == []
+    started = receiver.rows("SELECT till_id, correlation_id FROM sessions")
+    assert ("till-1", clash["correlationId"]) in started
 
 
 async def test_addresses_that_were_erased_before_are_noted_as_missing(

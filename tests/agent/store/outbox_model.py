@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.store.facts import DeliveryState, Receipt
+from agent.store.refusing import STANDS_REFUSED
 from sync.outbox import Window
 from sync.outcomes import Delivered, Refused, Verdict
 
@@ -183,6 +184,14 @@ class Model:
             return False
         kept.dead, kept.retry_wanted, kept.is_erased = "discarded", False, True
         return True
+
+    def take_back(self, kept: Kept) -> int:
+        """Have one tried again that is delivered, since central has it as refused."""
+        if kept.dead is not None or not kept.is_settled:
+            return 0
+        kept.dead, kept.refusal = "open", STANDS_REFUSED
+        kept.attempts, kept.retry_wanted = 1, True
+        return 1
 
     def erase(self) -> None:
         """Erase all addresses that are due."""

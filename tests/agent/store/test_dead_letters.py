@@ -254,3 +254,78 @@ async def test_a_rewind_sends_dead_letters_again_and_leaves_them_dead(rig: Outbo
     assert await shown(rig) == [1, 2]
     await rig.deliver_all()
     assert await shown(rig) == []
+
+
+# What central has as refused though it had been delivered: it fell back to before that.
+
+
+async def test_what_stands_refused_though_it_was_delivered_is_tried_again(rig: OutboxRig) -> None:
+    rig.clock.pass_seconds(60)
+    assert await rig.outbox.dead_letters.take_back("epoch-1", [1, 2, 3, 99]) == 1
+    assert [(e.position, e.is_doubtful) for e in await retries(rig)] == [(3, False)]
+    found = await rig.outbox.dead_letters.find("epoch-1", 3)
+    assert found is not None
+    assert (found.error_code, found.attempts, found.retry_wanted) == ("STANDS_REFUSED", 1, True)
+    assert found.refused_at_us == AT.wall_us + 60_000_000
+
+
+async def test_taken_back_and_delivered_once_more_its_time_is_its_own(rig: OutboxRig) -> None:
+    await rig.outbox.dead_letters.take_back("epoch-1", [3])
+    rig.clock.pass_seconds(60)
+    await rig.deliver(*await retries(rig))
+    assert await shown(rig) == [1, 2]
+    (delivered,) = Reader(rig.directory).session("two")
+    assert (delivered.state, delivered.delivered_at_us) == (
+        DeliveryState.DELIVERED,
+        AT.wall_us + 60_000_000,
+    )
+
+
+async def test_what_is_taken_back_is_kept_with_its_address_until_it_is_delivered(
+    rig: OutboxRig,
+) -> None:
+    await rig.capture(answer("two"))
+    await rig.deliver_all()
+    assert await rig.outbox.dead_letters.take_back("epoch-1", [4]) == 1
+    rig.clock.pass_seconds(365 * DAY_SECONDS)
+    while await rig.outbox.erase_once() or await rig.outbox.purge_once():
+        pass
+    (event,) = await retries(rig)
+    assert ADDRESS.encode() in event.body
+
+
+async def test_what_is_taken_back_after_its_address_was_erased_goes_as_erased(
+    rig: OutboxRig,
+) -> None:
+    await rig.capture(answer("two"))
+    await rig.deliver_all()
+    while await rig.outbox.erase_once():
+        pass
+    assert await addresses(rig) == [2]
+    assert await rig.outbox.dead_letters.take_back("epoch-1", [4]) == 1
+    assert [event.is_erased for event in await retries(rig)] == [True]
+
+
+async def test_what_waits_or_was_given_up_or_is_not_held_is_not_taken_back(rig: OutboxRig) -> None:
+    await rig.capture(session("three"))
+    await rig.outbox.dead_letters.discard("epoch-1", 1)
+    assert await rig.outbox.dead_letters.take_back("epoch-1", [1, 2, 4, 99]) == 0
+    assert await rig.outbox.dead_letters.take_back("none", [3]) == 0
+    assert await retries(rig) == []
+    assert await rig.positions() == [4]
+
+
+async def test_what_was_purged_is_not_taken_back(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        while await rig.outbox.purge_once():
+            pass
+        assert await rig.outbox.dead_letters.take_back("epoch-1", [1]) == 0
+
+
+async def test_what_waits_again_after_a_rewind_is_not_taken_back(rig: OutboxRig) -> None:
+    assert await rig.outbox.rewind("epoch-1", 3)
+    assert await rig.outbox.dead_letters.take_back("epoch-1", [3]) == 0
+    assert await rig.positions() == [3]

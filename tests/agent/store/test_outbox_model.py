@@ -148,6 +148,14 @@ class OutboxMachine(RuleBasedStateMachine):
         self.model.renumber(epoch, after, f"epoch-{self.renumberings + 1}")
         self.renumberings += len(self.model.bases) - before
 
+    @precondition(lambda self: self.model.held)
+    @rule(which=CHOICES)
+    def take_back(self, which: int) -> None:
+        kept = self.pick(which)
+        receipt, letters = self.model.receipts[kept.position], self.rig.outbox.dead_letters
+        taken = self.run(letters.take_back(receipt.epoch, [receipt.sequence]))
+        assert taken == self.model.take_back(kept)
+
     # What store IT and upkeep do.
 
     @precondition(lambda self: self.model.held)

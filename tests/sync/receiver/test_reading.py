@@ -323,6 +323,25 @@ def test_older_epoch_that_cannot_be_is_refused(epochs: object) -> None:
     assert beat_refusal({**BEATS, "epochs": epochs}).status == HTTPStatus.BAD_REQUEST
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        7,
+        "epoch/1",
+        {},
+        {"epoch": "epoch"},
+        {"epoch": "", "sequence": 1},
+        {"epoch": "a\0", "sequence": 1},
+        {"epoch": "x" * 129, "sequence": 1},
+        {"epoch": "epoch", "sequence": -1},
+        {"epoch": "epoch", "sequence": 2**63},
+        {"epoch": "epoch", "sequence": "1"},
+    ],
+)
+def test_heartbeat_that_goes_on_from_no_event_is_refused(after: object) -> None:
+    assert beat_refusal({**BEATS, "rejectedAfter": after}).status == HTTPStatus.BAD_REQUEST
+
+
 @pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
 @pytest.mark.parametrize("value", ["", "a b", "a\0"])
 def test_name_in_a_heartbeat_has_to_be_one(name: str, value: str) -> None:
