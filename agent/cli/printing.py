@@ -3,9 +3,12 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -55,11 +58,15 @@ def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
 
 
 class Countdown:
-    """Shows on a terminal how a number of things to do gets less; nothing in a pipe."""
+    """Shows on a terminal how a number of things to do gets less; nothing in a pipe.
+
+    Where there is nothing to do from the first, it shows nothing.
+    """
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._most = 0
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -79,7 +86,6 @@ class Countdown:
             disable=not sys.stdout.isatty(),
         )
         self._bar.start()
-        self._task = self._bar.add_task(self._title, total=None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,6 +95,10 @@ class Countdown:
     def show(self, left: int) -> None:
         """Take note that `left` are still to do; more may have come."""
         self._most = max(self._most, left)
+        if self._task is None:
+            if left == 0:
+                return
+            self._task = self._bar.add_task(self._title)
         self._bar.update(self._task, total=self._most, completed=self._most - left)
 
 

@@ -25,7 +25,7 @@ def stage() -> Iterator["Watch"]:
     from rich.live import Live  # noqa: PLC0415 - slow to load, needed on a terminal only
 
     with Live(refresh_per_second=_PICTURES_PER_SECOND) as live:
-        yield lambda scene: live.update(_picture(scene))
+        yield lambda scene: live.update(picture(scene))
 
 
 class _Lines:
@@ -40,7 +40,8 @@ class _Lines:
         self._printed = len(scene.acts)
 
 
-def _picture(scene: "Scene") -> "RenderableType":
+def picture(scene: "Scene") -> "RenderableType":
+    """Return what a terminal shows of a scene."""
     from rich.console import Group  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
@@ -65,7 +66,7 @@ def _numbers(scene: "Scene") -> "RenderableType":
     wrong = so_far.doubled + so_far.foreign + so_far.changed + so_far.out_of_order
     return Text.assemble(
         f"  acknowledged {so_far.acknowledged:,}   on the way {so_far.lost:,}"
-        f"   asked again {scene.repeats:,}   ",
+        f"   asked again {scene.repeats:,}\n  ",
         (f"doubled {so_far.doubled:,}   out of order {so_far.out_of_order:,}", _style(wrong)),
     )
 

@@ -21,6 +21,10 @@ def test_help_names_the_commands() -> None:
     assert {"run", "check-config", "status"} <= set(result.stdout.split())
 
 
+def test_no_command_is_told_of_in_half_a_sentence() -> None:
+    assert "..." not in agent("--help").stdout.partition("Commands:")[2]
+
+
 def test_version_is_told() -> None:
     result = agent("--version")
 

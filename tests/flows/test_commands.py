@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from tests.central import ScriptedCentral
 from tests.central.faults import Stalled
 from tests.crash.ledger import Ledger
 from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
+from tests.terminal import shown_on_a_terminal
 
 # Nothing is sent but what a command asks for; a failure is waited out for long.
 PATIENT = QUICK.model_copy(
@@ -94,9 +94,20 @@ async def test_sync_wait_shows_its_progress_on_a_terminal(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 5) as shop:
-        shown = await asyncio.to_thread(shown_on_a_terminal, shop, "sync", "--wait")
+        shown = await asyncio.to_thread(terminal_of, shop, "sync", "--wait")
     assert "Delivering" in shown
     assert "10/10" in shown
+    assert "Nothing waits." in shown
+
+
+async def test_sync_wait_shows_no_progress_where_nothing_waits(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    async with shop_of(tmp_path / "state", central) as shop:
+        await shop.trade(1)
+        await shop.delivered()
+        shown = await asyncio.to_thread(terminal_of, shop, "sync", "--wait")
+    assert "Delivering" not in shown
     assert "Nothing waits." in shown
 
 
@@ -247,26 +258,8 @@ def test_what_is_no_number_ends_with_2_and_asks_nobody(wrong: str) -> None:
     assert f"{wrong!r} is not EPOCH/SEQUENCE: see loyalty-agent dead-letters list" in result.stderr
 
 
-def shown_on_a_terminal(shop: Shop, *arguments: str) -> str:
-    """Run a command on a terminal of its own; return all that it wrote there."""
-    mine, its = pty.openpty()
+def terminal_of(shop: Shop, *arguments: str) -> str:
+    """Run a command beside the shop's agent; return what a person sees of it."""
     port = {"LOYALTY_AGENT__API__PORT": str(shop.agent.address.port)}
-    terminal = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
     program = [sys.executable, "-m", "agent", *arguments]
-    with subprocess.Popen(
-        program,
-        cwd=SOURCE_TREE,
-        env=os.environ | port | terminal,
-        stdin=its,
-        stdout=its,
-        stderr=its,
-    ):
-        os.close(its)
-        shown = b""
-        try:
-            while more := os.read(mine, 65_536):
-                shown += more
-        except OSError:  # how Linux tells that nobody has the other end any more
-            pass
-    os.close(mine)
-    return shown.decode()
+    return shown_on_a_terminal(program, SOURCE_TREE, os.environ | port)

@@ -10,6 +10,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 from tests.crash.child import ROOT, Child
+from tests.terminal import shown_on_a_terminal
 
 HQ = (sys.executable, "-m", "sync.receiver")
 _OURS = ("LOYALTY_HQ__", "STATE_DIRECTORY")
@@ -43,6 +44,11 @@ def hq(
         timeout=30,
         check=False,
     )
+
+
+def hq_on_a_terminal(*arguments: str) -> list[str]:
+    """Run a command to its end; return the lines that a person sees of it."""
+    return shown_on_a_terminal([*HQ, *arguments], ROOT, clean_environment()).splitlines()
 
 
 class HeadOffice(Child):

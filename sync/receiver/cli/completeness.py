@@ -1,6 +1,8 @@
 """The command that asks whether everything has arrived."""
 
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from sync.receiver.completeness import EpochCompleteness
     from sync.receiver.config import Settings
 
-_ROW = "{:<12} {:<12} {:<36} {:>9}  {:<11}  {}"
+_KEY = "{:<12} {:<12} {:<36} {:>9}"
+_ROW = _KEY + "  {:<11}  {}"
+_INDENT = " " * 4
 
 
 def completeness(
@@ -31,7 +35,7 @@ def completeness(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
 ) -> None:
-    """Prove from the numbers what has arrived, and name what has not.
+    """Prove by the numbers what has arrived, and what has not.
 
     Exit code 0 when all that is known to exist is here, taken or refused; 1 when something is
     outstanding, missing or gone for good; 2 when that could not be found out.
@@ -62,7 +66,11 @@ def _as_table(settings: "Settings", store: str | None) -> "Sums":
     """Show what is not as it should be, and the sums; of a store that is named, everything."""
     from sync.receiver.errands import audit_each  # noqa: PLC0415 - as above
 
-    typer.echo(_ROW.format("STORE", "TILL", "EPOCH", "COMPLETE", "WHAT", "NUMBERS"))
+    heading = ("STORE", "TILL", "EPOCH", "COMPLETE")
+    if sys.stdout.isatty():
+        typer.echo(_KEY.format(*heading))
+    else:
+        typer.echo(_ROW.format(*heading, "WHAT", "NUMBERS"))
     sums = audit_each(settings, store, lambda epoch: _show(epoch, always=store is not None))
     counted = (
         f"{sums.missing} missing, {sums.gaps} gone for good, {sums.outstanding} outstanding, "
@@ -73,9 +81,7 @@ def _as_table(settings: "Settings", store: str | None) -> "Sums":
     if sums.complete:
         verdict = "All is here" if sums.epochs else "Nothing has ever come"
     silent = f"; silent tills, of whose newer captures nothing is known: {sums.silent}"
-    typer.echo(
-        f"{verdict}, of {sums.epochs} epochs: {counted}{lost}{silent if sums.silent else ''}."
-    )
+    _say(f"{verdict}, of {sums.epochs} epochs: {counted}{lost}{silent if sums.silent else ''}.")
     return sums
 
 
@@ -93,9 +99,30 @@ def _show(epoch: "EpochCompleteness", *, always: bool) -> None:
         lines.insert(0, ("not listed", "its row in agents is gone"))
     if not lines and always:
         lines.append(("-", ""))
-    for what, numbers in lines:
-        key = (epoch.store_id, epoch.till_id, _printable(epoch.epoch))
-        typer.echo(_ROW.format(*key, epoch.complete_through, what, numbers).rstrip())
+    key = (epoch.store_id, epoch.till_id, _printable(epoch.epoch), epoch.complete_through)
+    if not sys.stdout.isatty():
+        for what, numbers in lines:
+            typer.echo(_ROW.format(*key, what, numbers).rstrip())
+    elif lines:
+        typer.echo(_KEY.format(*key))
+        for what, numbers in lines:
+            if numbers:
+                _say(f"{what}: {numbers}", _INDENT)
+
+
+def _say(text: str, indent: str = "") -> None:
+    """Print `text`: in a pipe as one line, on a terminal broken between words at its width."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(
+            text,
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    typer.echo(text)
 
 
 def _printable(text: str) -> str:

@@ -76,7 +76,7 @@ def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> Non
             tokens = enroll(settings, names)
         file.write("".join(write_tokens(zip(names, tokens, strict=True))).encode())
     if output is not None:
-        typer.echo(f"{len(names)} machines are enrolled: {output}", err=True)
+        typer.echo(f"Enrolled: {len(names)}, with their tokens in {output}", err=True)
 
 
 def _read(listed: Path) -> "list[AgentName]":

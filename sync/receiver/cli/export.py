@@ -49,10 +49,10 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         ),
     ] = False,
 ) -> None:
-    """Write a table as CSV, JSON lines or Parquet, in the order of its key.
+    """Write a table as CSV, JSON lines or Parquet.
 
-    TIME is a day (UTC) or a time with its offset. Without --output it goes to standard output.
-    E-mail addresses are part of email_answers.
+    Rows come in the order of the key. TIME is a day (UTC) or a time with its offset. Without
+    --output it goes to standard output. E-mail addresses are part of email_answers.
     """
     settings = settings_of(context, config)
     from sync.receiver.errands import export_table  # noqa: PLC0415 - keeps --help quick

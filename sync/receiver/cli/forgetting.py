@@ -25,10 +25,11 @@ def forget(
     ],
     config: ConfigFile = None,
 ) -> None:
-    """Erase an e-mail address from every table, and say what was changed.
+    """Erase an e-mail address from every table.
 
-    Rows stay, without the address: completeness is what it was. Agents that run meanwhile are
-    served. What has not arrived yet, and backups, are not reached. To run it again is harmless.
+    Says what was changed. Rows stay, without the address: completeness is what it was. Agents
+    that run meanwhile are served. What has not arrived yet, and backups, are not reached. To run
+    it again is harmless.
     """
     settings = settings_of(context, config)
     from sync.receiver.errands import forget_address  # noqa: PLC0415 - keeps --help quick

@@ -11,13 +11,14 @@ from sync.receiver.cli.arguments import ConfigFile, settings_of, unusable_databa
 if TYPE_CHECKING:
     from sync.receiver.pages.one_store import Till
 
-_ROW = "{:<12} {:<12} {:<12} {:<17} {:>9} {:>8}  {}"
+_ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>7}  {}"
 
 
 def stores(context: typer.Context, config: ConfigFile = None) -> None:
-    """List every till that was enrolled or heard of: a line each, by store and till.
+    """List every till that was enrolled or heard of.
 
-    State is as on the fleet page; times are UTC. Waiting and refused are as the till told last.
+    A line each, by store and till. State is as on the fleet page; times are UTC. Waiting and
+    refused are as the till told last.
     """
     settings = settings_of(context, config)
     from sync.receiver.errands import every_till  # noqa: PLC0415 - keeps --help quick

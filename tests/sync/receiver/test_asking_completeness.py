@@ -12,10 +12,11 @@ from subprocess import CompletedProcess
 import aiohttp
 import pytest
 
-from tests.head_office.process import configured, hq
+from tests.head_office.process import configured, hq, hq_on_a_terminal
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.head_office.sender import EPOCH, Sender, session, sessions
 from tests.sync.receiver.conftest import StartReceiver
+from tests.terminal import COLUMNS
 
 STORES = 300
 
@@ -133,6 +134,26 @@ async def test_the_command_names_what_is_missing_and_ends_with_1(
     _, row, verdict = told.stdout.splitlines()
     assert row.split() == ["0042", "till-1", EPOCH, "2", "missing", "3-4,", "7"]
     assert verdict.startswith("1 not complete, of 2 epochs: 3 missing,")
+
+
+async def test_no_line_of_the_command_is_wider_than_a_terminal(
+    receiver: Receiver, other: Sender
+) -> None:
+    """Each epoch stands in a line, and below it what is not as it should be."""
+    await receiver.send(Sender(), *sessions(10, 60))
+    lost = range(1, 60, 2)
+    lose(receiver, lost)
+
+    config = str(configured(receiver.directory))
+    heading, *shown = await asyncio.to_thread(hq_on_a_terminal, "--config", config, "completeness")
+
+    assert max(map(len, shown)) <= COLUMNS
+    assert heading.split() == ["STORE", "TILL", "EPOCH", "COMPLETE"]
+    assert shown[0].split() == ["0042", "till-1", EPOCH, "0"]
+    below = [line for line in shown if line.startswith("    ")]
+    numbers = "".join(below).replace("    ", " ").strip()
+    assert numbers == f"missing: {', '.join(map(str, lost))}"
+    assert shown[1 + len(below)].startswith("1 not complete, of 2 epochs: 30 missing,")
 
 
 async def test_the_command_ends_with_0_when_all_is_here(receiver: Receiver, other: Sender) -> None:

@@ -31,6 +31,10 @@ def test_wrong_use_ends_with_2(arguments: list[str], tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_no_command_is_told_of_in_half_a_sentence() -> None:
+    assert "..." not in hq("--help").stdout.partition("Commands:")[2]
+
+
 @pytest.fixture(scope="module")
 def enrolled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Enroll an agent at a new head office; return its directory and what was printed."""

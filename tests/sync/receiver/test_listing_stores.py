@@ -2,9 +2,10 @@
 
 import asyncio
 
-from tests.head_office.process import configured, hq
+from tests.head_office.process import configured, hq, hq_on_a_terminal
 from tests.head_office.receiver import Receiver
 from tests.head_office.sender import Sender, session
+from tests.terminal import COLUMNS
 
 
 async def test_every_till_is_listed_with_its_state(receiver: Receiver, till: Sender) -> None:
@@ -24,3 +25,15 @@ async def test_every_till_is_listed_with_its_state(receiver: Receiver, till: Sen
         ["0043", "till-1", "silent", "never", "0", "0", "-"],
     ]
     assert sums == "Tills: 2, stores: 2; 2 silent."
+
+
+async def test_no_line_is_wider_than_a_terminal(receiver: Receiver, till: Sender) -> None:
+    await receiver.send(till, session(1))
+    await receiver.beat(
+        till, lastSequence=3, outstanding=1_234_567, deadLetters=12_345, agentVersion="10.11.12"
+    )
+
+    config = str(configured(receiver.directory))
+    shown = await asyncio.to_thread(hq_on_a_terminal, "--config", config, "stores")
+
+    assert [len(line) for line in shown if len(line) > COLUMNS] == []

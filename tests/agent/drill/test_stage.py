@@ -1,0 +1,23 @@
+"""How a drill looks on a terminal."""
+
+import io
+
+from rich.console import Console
+
+from agent.cli.stage import picture
+from agent.drill.day import Scene
+from agent.drill.verdict import Verdict
+from tests.terminal import COLUMNS
+
+
+def test_numbers_of_a_long_day_are_not_broken_at_the_edge_of_a_terminal() -> None:
+    verdict = Verdict(1_234_567, 1_234_567, 1_200_000, 34_567, doubled=12, out_of_order=34)
+    console = Console(file=io.StringIO(), width=COLUMNS)
+
+    console.print(picture(Scene(["the line is cut"], 123_456, verdict)))
+
+    *_, counts, wrong = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert counts.split() == [
+        *("acknowledged", "1,234,567", "on", "the", "way", "34,567", "asked", "again", "123,456")
+    ]
+    assert wrong.split() == ["doubled", "12", "out", "of", "order", "34"]
