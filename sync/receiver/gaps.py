@@ -49,6 +49,8 @@ class Gaps:
         return [gap for gap in self._now if gap not in self._before]
 
     def _place_of(self, number: int) -> int | None:
+        if not self._now:
+            return None
         # A store that comes back after a restore can have thousands of gaps in one batch.
         place = bisect_right(self._now, number, key=lambda gap: gap.first) - 1
         return place if place >= 0 and number <= self._now[place].last else None

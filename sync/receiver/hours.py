@@ -5,7 +5,7 @@ their lag in the hour in which they came. The plots are drawn from these sums: n
 events of a chain anew.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -27,24 +27,23 @@ def hours_of(
 ) -> list[dict[str, object]]:
     """Return the hours that a batch adds to, in their order, each with every count."""
     this_hour = hour_of(received_at)
-    counted: Counter[tuple[int, str]] = Counter()
+    sums: defaultdict[datetime, dict[str, int]] = defaultdict(_nothing)
+    hour, end = this_hour, this_hour + _AN_HOUR
     lags = []
     for sequence, kind in _kinds(taken):
         happened_at = corrected[sequence]
         if happened_at is None:
-            counted[0, kind] += 1
-        else:
-            counted[(happened_at - this_hour) // _AN_HOUR, kind] += 1
-            lags.append(received_at - happened_at)
-    sums: defaultdict[int, dict[str, int]] = defaultdict(_nothing)
-    for (distance, kind), count in counted.items():
-        sums[distance][kind] = count
+            sums[this_hour][kind] += 1
+            continue
+        # Most happened in the hour of the one before.
+        if not hour <= happened_at < end:
+            hour = hour_of(happened_at)
+            end = hour + _AN_HOUR
+        sums[hour][kind] += 1
+        lags.append(received_at - happened_at)
     if lags:
-        sums[0].update(_arrivals(lags))
-    return [
-        {"hour": this_hour + distance * _AN_HOUR, **counts}
-        for distance, counts in sorted(sums.items())
-    ]
+        sums[this_hour].update(_arrivals(lags))
+    return [{"hour": hour, **counts} for hour, counts in sorted(sums.items())]
 
 
 def _nothing() -> dict[str, int]:

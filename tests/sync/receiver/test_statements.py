@@ -126,7 +126,9 @@ async def purge_all(database: Database) -> None:
 # The walk from store to store looks for the next one: into the key of each table, one row each.
 NEXT_STORE = re.compile(r"SELECT min\(\w+\.\w+\) AS \w+ *\s+FROM \(SELECT min\(\w+\.store_id\)")
 # How often each agent of a list was enrolled: its stores are given, as one value.
-OF_A_LIST = re.compile(r"SELECT tokens\..*\sWHERE tokens\.store_id = ANY \(\$1", re.DOTALL)
+OF_A_LIST = re.compile(
+    r"SELECT tokens\..*\sWHERE tokens\.store_id = ANY \(ARRAY\(SELECT \w+\(\(\$1", re.DOTALL
+)
 
 
 @pytest.mark.parametrize(
