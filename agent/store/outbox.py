@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from agent.store.attempts import end_attempt, note_attempt
+from agent.store.attempts import add_doubt, end_attempt, note_attempt
 from agent.store.dead_letters import DeadLetters
 from agent.store.erasing import erase_apart, erase_slice, find_apart
 from agent.store.facts import Receipt
@@ -82,7 +82,9 @@ class StoreOutbox:
         rest, in_doubt = list(judged), [event.position for event in doubtful]
         while len(rest) > MOST_IN_A_TRANSACTION:
             some, rest = rest[:MOST_IN_A_TRANSACTION], rest[MOST_IN_A_TRANSACTION:]
-            await self._change_in(window, partial(settle, judged=some, judgement=judgement))
+            # What is refused waits no more, so that the attempt noted says nothing of it.
+            part = partial(_settle_part, judged=some, judgement=judgement, doubtful=in_doubt)
+            await self._change_in(window, part)
         sure = [one.event.position for one in judged]
         sure += [event.position for event in window.events if not event.is_doubtful]
         await self._change_in(window, lambda c: _settle_and_end(c, rest, judgement, sure, in_doubt))
@@ -144,6 +146,16 @@ class StoreOutbox:
             chore(connection)
 
         await self.storage.change(change)
+
+
+def _settle_part(
+    connection: sqlite3.Connection,
+    judged: Sequence[Judged],
+    judgement: Judgement,
+    doubtful: Sequence[int],
+) -> None:
+    settle(connection, judged, judgement)
+    add_doubt(connection, {one.event.position for one in judged}.intersection(doubtful))
 
 
 def _settle_and_end(

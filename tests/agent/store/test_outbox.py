@@ -1,12 +1,15 @@
 """The outbox: what waits is read in order, what central judged is kept, nothing waits twice."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from agent.store.facts import EmailStatus
-from sync.outbox import Judged, Outbox, Portion
+from agent.store.outbox import MOST_IN_A_TRANSACTION
+from agent.store.store import Store
+from agent.store.troubles import StorageDown
+from sync.outbox import Judged, Outbox, OutboxUnavailable, Portion
 from sync.wire import EventType
 from tests.agent.store.outbox_rig import (
     DELIVERED,
@@ -17,6 +20,8 @@ from tests.agent.store.outbox_rig import (
     outbox_on,
 )
 from tests.agent.store.parts import ADDRESS, AT, Epochs, answer, query, session
+
+Work = Callable[[Store], object]
 
 
 @pytest.fixture
@@ -33,6 +38,18 @@ def standing(rig: OutboxRig) -> tuple[object, list[object]]:
     watermark = query(rig.directory, "SELECT watermark FROM destination")
     settled = query(rig.directory, "SELECT position FROM settled ORDER BY position")
     return watermark[0][0] if watermark else 0, [row[0] for row in settled]
+
+
+def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awaitable[object]]:
+    """Return `run` on a storage that fails from the second time on."""
+    runs = [run]
+
+    async def run_or_fail(work: Work) -> object:
+        if not runs:
+            raise StorageDown("the disk is gone")
+        return await runs.pop()(work)
+
+    return run_or_fail
 
 
 async def test_it_is_what_a_pass_needs(rig: OutboxRig) -> None:
@@ -194,6 +211,26 @@ async def test_what_was_sent_without_an_answer_stays_in_doubt(rig: OutboxRig) ->
         3: True,
         4: False,
     }
+
+
+async def test_a_settling_that_breaks_off_keeps_the_doubt_of_what_it_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window of more than a transaction holds: the storage fails between two of them."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(*(session(f"s{n}") for n in range(MOST_IN_A_TRANSACTION + 1)))
+        window = await rig.window()
+        await rig.outbox.note_attempt(window)
+        refused, *delivered = window.events
+        monkeypatch.setattr(rig.writer, "run", only_once(rig.writer.run))
+        with pytest.raises(OutboxUnavailable):
+            await rig.outbox.settle(
+                window, [Judged(refused, REFUSED), *judged(delivered)], [refused]
+            )
+    async with outbox_on(tmp_path) as rig:
+        await rig.outbox.dead_letters.retry(window.epoch, refused.sequence)
+        again = await rig.outbox.read_retries(PLENTY)
+        assert [(e.position, e.is_doubtful) for e in again.events] == [(1, True)]
 
 
 async def test_a_rewind_lets_all_from_there_on_wait_again(rig: OutboxRig) -> None:
