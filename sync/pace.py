@@ -38,7 +38,7 @@ class Pacer:
         self._hurries = False
 
     def cut_short(self) -> None:
-        """End the pause under way: on a narrow bandwidth it can last for hours."""
+        """End the pause under way: on a narrow bandwidth it can last a minute."""
         if self._pausing is not None:
             self._pausing.cancel()
 
