@@ -25,31 +25,31 @@ from agent.api.context import Context, Identity
 from agent.api.metrics import Metrics
 from agent.api.routes import build_app
 from agent.api.server import TillRunner
-from agent.capture.program import Messages, ProgramTerms, RedemptionRules, SessionAnswers
+from agent.capture.terms import Messages, ProgramTerms, RedemptionRules, SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
-from agent.delivery import Surroundings, delivering
-from agent.program import ProgramNews
-from agent.store.database import Circumstances
-from agent.store.dead_letters import DeadLetters
-from agent.store.durable import make_directory
-from agent.store.facts import Moment
-from agent.store.lock import StoreInUse, StoreLock
-from agent.store.opening import StoreOpener
-from agent.store.outbox import Retention, StoreOutbox
-from agent.store.reader import Reader
-from agent.store.space import Limits
+from agent.facts import Moment
+from agent.store.db.connect import Circumstances
+from agent.store.files.atomic_write import make_directory
+from agent.store.files.disk_space import Limits
+from agent.store.files.lock import StoreInUse, StoreLock
+from agent.store.open import StoreOpener
+from agent.store.outbox.dead_letter_queue import DeadLetters
+from agent.store.outbox.outbox import Retention, StoreOutbox
+from agent.store.queries import Reader
 from agent.store.writer import Writer
-from agent.upkeep import UPKEEP_SECONDS, Upkeep
-from sync.boot import read_boot_id
-from sync.door import Door
-from sync.logs import log_event
-from sync.relay import Relay
-from sync.schedule import Schedule
-from sync.settings.program import ProgramSettings
-from sync.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
-from sync.systemd.watching import watched
-from sync.version import installed_version
+from agent.uplink.chores import UPKEEP_SECONDS, Upkeep
+from agent.uplink.terms_sync import ProgramNews
+from agent.uplink.uplink import Surroundings, delivering
+from sync.delivery.delivery_loop import Relay
+from sync.runtime.boot_id import read_boot_id
+from sync.runtime.listener import Door
+from sync.runtime.logging import log_event
+from sync.runtime.scheduler import Schedule
+from sync.runtime.settings.program import ProgramSettings
+from sync.runtime.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
+from sync.runtime.systemd.watching import watched
+from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
 # SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.

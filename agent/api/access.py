@@ -12,8 +12,8 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from agent.api.errors import ErrorCode, Problem
 from agent.api.headers import RECEIPT, REQUEST_ID
-from agent.api.problems import ErrorCode, Problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _PREFLIGHT_HEADERS = {

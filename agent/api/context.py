@@ -7,12 +7,12 @@ from aiohttp import web
 
 from agent.api.access import Access
 from agent.api.metrics import Metrics
-from agent.capture.program import SessionAnswers
-from agent.store.dead_letters import DeadLetters
-from agent.store.facts import Moment
-from agent.store.reader import Reader
+from agent.capture.terms import SessionAnswers
+from agent.facts import Moment
+from agent.store.outbox.dead_letter_queue import DeadLetters
+from agent.store.queries import Reader
 from agent.store.writer import Writer
-from sync.relay import Relay
+from sync.delivery.delivery_loop import Relay
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.problems import ErrorCode, Problem
+from agent.api.errors import ErrorCode, Problem
 from agent.api.times import iso_time
-from agent.store.dead_letters import DeadLetter, DeadLetters
-from agent.store.facts import Receipt
-from agent.store.troubles import StorageDown
-from sync.outbox import OutboxUnavailable
+from agent.facts import Receipt
+from agent.store.files.storage_errors import StorageDown
+from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
+from sync.delivery.outbox import OutboxUnavailable
 
 _T = TypeVar("_T")
 MOST_SHOWN = 1_000

@@ -8,9 +8,9 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
-from agent.api.problems import ErrorCode, Problem
+from agent.api.errors import ErrorCode, Problem
 from agent.api.times import iso_time
-from sync.relay import Relay, RelayState
+from sync.delivery.delivery_loop import Relay, RelayState
 
 CAPTURE_ONLY = "capture only"
 STATES = (CAPTURE_ONLY, *(state.value for state in RelayState))

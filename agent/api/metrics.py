@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent.store.facts import Capture, EmailAnswered, Recorded, SessionStarted
+from agent.facts import Capture, EmailAnswered, Recorded, SessionStarted
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _KINDS: dict[type[Capture], str] = {SessionStarted: "session", EmailAnswered: "email"}

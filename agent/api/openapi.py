@@ -1,12 +1,12 @@
 """The OpenAPI 3.1 document of the till API, made from the same tables as the answers."""
 
-from agent.api.bodies import MAX_BODY_BYTES
 from agent.api.delivery import STATES
-from agent.api.problems import ErrorCode
+from agent.api.errors import ErrorCode
+from agent.api.request_body import MAX_BODY_BYTES
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
-from agent.store.facts import RECEIPT_PATTERN, DeliveryState, EmailStatus
-from sync.locales import Locale
-from sync.wire import EventType
+from agent.facts import RECEIPT_PATTERN, DeliveryState, EmailStatus
+from sync.protocol.locales import Locale
+from sync.protocol.wire import EventType
 
 Schema = dict[str, object]
 _STRING: Schema = {"type": "string"}

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from agent.api import dead_letters, delivery, queries
-from agent.api.bodies import MAX_BODY_BYTES
+from agent.api import dead_letters, delivery
+from agent.api import sessions as queries
 from agent.api.context import CONTEXT, Context
-from agent.api.handlers import TillCalls
-from agent.api.successes import Success
+from agent.api.request_body import MAX_BODY_BYTES
+from agent.api.responses import Success
+from agent.api.till_calls import TillCalls
 
 TillCall = Callable[[web.Request], Awaitable[Success]]
 # A segment may be empty, and may hold braces, which aiohttp's own pattern excludes: an

@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from agent.api.context import CONTEXT, Context
+from agent.api.errors import Problem, answer_of, log_problem, problem_of, problem_of_status
 from agent.api.headers import FOR_ALL, REQUEST_ID
-from agent.api.problems import Problem, answer_of, log_problem, problem_of, problem_of_status
 from agent.api.routes import ROUTES, StraightRoutes
 
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

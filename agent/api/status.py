@@ -8,8 +8,8 @@ from typing import NotRequired, TypedDict
 from agent.api.context import Context
 from agent.api.delivery import SyncReport, sync_gauges, write_sync
 from agent.api.times import iso_time
-from agent.store.reader import StoreStatus
-from agent.store.troubles import StorageFull, StorageTrouble
+from agent.store.files.storage_errors import StorageFull, StorageTrouble
+from agent.store.queries import StoreStatus
 
 CHECK_TIMEOUT_SECONDS = 2.0
 

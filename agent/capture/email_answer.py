@@ -5,9 +5,9 @@ import re
 import email_validator
 import msgspec
 
-from agent.capture.documents import Json, read_object, without_member
+from agent.capture.json_object import Json, read_object, without_member
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal
-from agent.store.facts import EmailAnswered, EmailStatus
+from agent.facts import EmailAnswered, EmailStatus
 
 _ADDRESS = "emailAddress"
 _STATUSES = {status.value: status for status in EmailStatus}

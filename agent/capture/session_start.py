@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.capture.documents import Json, read_object
-from agent.capture.program import Asked
+from agent.capture.json_object import Json, read_object
 from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
-from agent.store.facts import SessionStarted
-from sync.locales import first_valid_locale
+from agent.capture.terms import Asked
+from agent.facts import SessionStarted
+from sync.protocol.locales import first_valid_locale
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
 # A surrogate is no character: it stands for a byte of a path that is no UTF-8.

@@ -52,7 +52,7 @@ def wrong_configuration_ends_it() -> Iterator[None]:
 @contextmanager
 def unreached_agent_ends_it() -> Iterator[None]:
     """Say why the agent gave no answer, or said no, and end the command with exit code 1."""
-    from agent.cli.asking import (  # noqa: PLC0415 - as above
+    from agent.cli.client import (  # noqa: PLC0415 - as above
         AgentNotReachedError,
         RequestRefusedError,
     )

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli import bundle, dead_letters, doctor, drill, status, sync
+from agent.cli import dead_letters, doctor, drill, status, sync
+from agent.cli import support_bundle as bundle
 from agent.cli.arguments import (
     NAME,
     ConfigFile,
@@ -33,7 +34,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value alone
     if wanted:
-        from sync.version import installed_version  # noqa: PLC0415 - needed by this option only
+        from sync.runtime.version import installed_version  # noqa: PLC0415 - needed by this option only
 
         typer.echo(f"{NAME} {installed_version()}")
         raise typer.Exit
@@ -57,8 +58,8 @@ def options(
 def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Serve the tills until told to stop."""
     settings = settings_of(context, config)
-    from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
-    from sync.uncaught import log_what_nobody_catches  # noqa: PLC0415 - as above
+    from sync.runtime.excepthooks import log_what_nobody_catches  # noqa: PLC0415 - as above
+    from sync.runtime.logging import configure_logging  # noqa: PLC0415 - keeps --help quick
 
     configure_logging(settings.log.level, settings.log.format)
     log_what_nobody_catches()

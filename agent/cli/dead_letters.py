@@ -13,7 +13,7 @@ from agent.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from agent.cli.asking import AgentAnswer
+    from agent.cli.client import AgentAnswer
     from agent.config import Settings
 
 _LETTERS = "/agent/v1/dead-letters"
@@ -72,7 +72,7 @@ def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -
     """Give one up: its address is erased. The refused answers to a session stay."""
     given_up = _ask(context, config, "POST", letter, "/discard").members
     typer.echo(f"{letter} is given up.")
-    from sync.wire import EventType  # noqa: PLC0415 - as above
+    from sync.protocol.wire import EventType  # noqa: PLC0415 - as above
 
     if given_up.get("type") == EventType.SESSION_STARTED:
         for answer in _answers_to(given_up, settings_of(context, config)):
@@ -92,13 +92,13 @@ def _ask(
 ) -> "AgentAnswer":
     """Ask about a letter; a number that cannot be one ends the command with exit code 2."""
     settings = settings_of(context, config)
-    from agent.store.facts import Receipt  # noqa: PLC0415 - as above
+    from agent.facts import Receipt  # noqa: PLC0415 - as above
 
     if Receipt.read(letter) is None:
         wrong = f"{letter!r} is not EPOCH/SEQUENCE: see {NAME} dead-letters list"
         typer.echo(f"{NAME}: {wrong}", err=True)
         raise typer.Exit(ExitCode.WRONG_USE)
-    from agent.cli.asking import ask  # noqa: PLC0415 - as above
+    from agent.cli.client import ask  # noqa: PLC0415 - as above
 
     with unreached_agent_ends_it():
         return ask(settings, method, f"{_LETTERS}/{letter}{decision}")
@@ -106,7 +106,7 @@ def _ask(
 
 def _all_letters(settings: "Settings") -> list[dict[str, object]]:
     """Ask for page after page until one is empty."""
-    from agent.cli.asking import ask  # noqa: PLC0415 - as above
+    from agent.cli.client import ask  # noqa: PLC0415 - as above
 
     letters: list[dict[str, object]] = []
     while True:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.arguments import ConfigFile, ExitCode, settings_of
-from agent.cli.watching import watching
+from agent.cli.spinner import watching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import Settings
     from agent.doctor import Check
-    from agent.doctor.examination import Show
+    from agent.doctor.checkup import Show
 
 _STYLES = {"pass": "green", "warning": "yellow", "fault": "bold red"}
 _THOROUGH_SECONDS = 3_600.0
@@ -49,7 +49,7 @@ def examined(settings: "Settings", show: "Show", *, thorough: bool = False) -> "
     from datetime import UTC, datetime  # noqa: PLC0415 - as above
 
     from agent.doctor import Instruments, examine  # noqa: PLC0415 - as above
-    from agent.doctor.units import run_command  # noqa: PLC0415 - as above
+    from agent.doctor.systemd_units import run_command  # noqa: PLC0415 - as above
 
     tools = Instruments(lambda: datetime.now(UTC), time.perf_counter, run_command)
     if thorough:

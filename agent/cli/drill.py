@@ -38,7 +38,7 @@ def drill(
     """
     import asyncio  # noqa: PLC0415 - keeps --help quick
 
-    from agent.cli.stage import stage  # noqa: PLC0415 - as above
+    from agent.cli.drill_view import stage  # noqa: PLC0415 - as above
     from agent.drill import DAY, FAST, PartFailed, rehearse  # noqa: PLC0415 - as above
 
     try:

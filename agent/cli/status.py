@@ -20,7 +20,7 @@ def status(
     refuses this machine.
     """
     settings = settings_of(context, config)
-    from agent.cli.asking import ask_status  # noqa: PLC0415 - keeps --help quick
+    from agent.cli.client import ask_status  # noqa: PLC0415 - keeps --help quick
     from agent.cli.printing import flatten, print_values  # noqa: PLC0415 - as above
 
     with unreached_agent_ends_it():
@@ -29,7 +29,7 @@ def status(
     if as_json:
         typer.echo(answer.text)
     elif sys.stdout.isatty():
-        from agent.cli.picture import show_status  # noqa: PLC0415 - as above
+        from agent.cli.status_view import show_status  # noqa: PLC0415 - as above
 
         show_status(answer.members)
     else:

@@ -45,14 +45,14 @@ def sync(
 
 def _deliver(settings: "Settings", query: str = "") -> int:
     """Have a pass begun; return how many there were before."""
-    from agent.cli.asking import ask  # noqa: PLC0415 - keeps --help quick
+    from agent.cli.client import ask  # noqa: PLC0415 - keeps --help quick
 
     return _number(ask(settings, "POST", "/agent/v1/sync" + query).members, "passes")
 
 
 def _deliver_and_watch(settings: "Settings") -> dict[str, object]:
     """Show how what waits gets less; return the status when none does or a pass has failed."""
-    from agent.cli.asking import ask_status  # noqa: PLC0415 - as above
+    from agent.cli.client import ask_status  # noqa: PLC0415 - as above
     from agent.cli.printing import Countdown  # noqa: PLC0415 - as above
 
     status = ask_status(settings).members

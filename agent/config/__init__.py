@@ -6,9 +6,9 @@ files when asked to.
 
 from agent.config.load import load_settings
 from agent.config.settings import Settings
-from sync.settings.load import changed_settings
-from sync.settings.mistakes import ConfigurationError, Mistake
-from sync.settings.secret_files import check_files, read_secret, serving_tls
+from sync.runtime.settings.load import changed_settings
+from sync.runtime.settings.secret_files import check_files, read_secret, serving_tls
+from sync.runtime.settings.setting_errors import ConfigurationError, Mistake
 
 __all__ = [
     "ConfigurationError",

@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from sync.settings.kinds import (
+from sync.runtime.settings.section import Section, contradiction
+from sync.runtime.settings.types import (
     FieldName,
     Hours,
     Number,
@@ -15,7 +16,6 @@ from sync.settings.kinds import (
     Text,
     WholeNumber,
 )
-from sync.settings.section import Section, contradiction
 
 
 class Protocol(StrEnum):

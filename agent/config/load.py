@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.config.settings import Settings
-from sync.settings.load import load
+from sync.runtime.settings.load import load
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

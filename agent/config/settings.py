@@ -6,7 +6,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from agent.config.delivery import CentralSettings, SyncSettings
-from sync.settings.kinds import (
+from sync.runtime.settings.log import LogSettings
+from sync.runtime.settings.program import ProgramSettings
+from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.section import Section, contradiction
+from sync.runtime.settings.types import (
     Directory,
     HostNames,
     ListeningHost,
@@ -17,10 +21,6 @@ from sync.settings.kinds import (
     WholeNumber,
     is_loopback,
 )
-from sync.settings.log import LogSettings
-from sync.settings.program import ProgramSettings
-from sync.settings.section import Section, contradiction
-from sync.settings.tree import SettingsTree
 
 _MIB = 1024 * 1024
 _EXABYTE = 1024**6

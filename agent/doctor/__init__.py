@@ -6,6 +6,6 @@ well as without one.
 """
 
 from agent.doctor.check import Check, Verdict, worst
-from agent.doctor.examination import CONFIGURATION, Instruments, examine
+from agent.doctor.checkup import CONFIGURATION, Instruments, examine
 
 __all__ = ["CONFIGURATION", "Check", "Instruments", "Verdict", "examine", "worst"]

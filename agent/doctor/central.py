@@ -18,12 +18,12 @@ from yarl import URL
 
 from agent.config.delivery import AuthKind, Protocol
 from agent.doctor.check import Check, fault, passed, warning
-from sync.outcomes import Hold, HoldReason, Trouble, TryLater
-from sync.transports.answers import no_such_endpoint, not_central
-from sync.transports.caller import Caller
-from sync.transports.http import Answer, Line
-from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
-from sync.transports.refusals import problem_in
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Answer, Line
+from sync.delivery.transports.rejections import problem_in
+from sync.delivery.transports.responses import no_such_endpoint, not_central
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
 _SMALL = timedelta(minutes=1)

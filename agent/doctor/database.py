@@ -7,10 +7,10 @@ from enum import Enum, auto
 from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
-from agent.store.database import DATABASE_FILE
-from agent.store.inspecting import inspecting, is_interrupted
-from agent.store.read_only import StrayWal, require_no_strays
-from agent.store.set_aside import list_set_aside
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.read_only import StrayWal, require_no_strays
+from agent.store.recovery.integrity_check import inspecting, is_interrupted
+from agent.store.recovery.quarantine import list_set_aside
 
 _VERSION, _INTEGRITY, _ASIDE = "SQLite", "integrity", "set aside"
 _NEEDED = (3, 37, 0)  # STRICT tables

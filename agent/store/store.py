@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from agent.store.database import (
+from agent.facts import Capture, Moment, Outcome, Receipt
+from agent.store.crypto.vault import Vault
+from agent.store.db.connect import (
     DATABASE_FILE,
     WAL_BYTES,
     Circumstances,
@@ -16,14 +18,12 @@ from agent.store.database import (
     open_boot,
     open_numbering,
 )
-from agent.store.facts import Capture, Moment, Outcome, Receipt
-from agent.store.journal import Journal
-from agent.store.mark import Mark, read_mark
-from agent.store.numbering import Numbering, begin_epoch
-from agent.store.space import Limits, Space
-from agent.store.transactions import transaction
-from agent.store.troubles import StorageFull, StorageTrouble, trouble_of
-from agent.store.vault import Vault
+from agent.store.db.epochs import Numbering, begin_epoch
+from agent.store.db.transactions import transaction
+from agent.store.files.disk_space import Limits, Space
+from agent.store.files.high_water_mark import Mark, read_mark
+from agent.store.files.storage_errors import StorageFull, StorageTrouble, trouble_of
+from agent.store.journal.journal import Journal
 
 T = TypeVar("T")
 # A checkpoint copies the WAL's pages into the database. SQLite does not tell their number

@@ -21,14 +21,19 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from agent.store.facts import Capture, Moment, Outcome
+from agent.facts import Capture, Moment, Outcome
+from agent.store.files.storage_errors import (
+    StorageDamaged,
+    StorageDown,
+    StorageFull,
+    StorageTrouble,
+)
 from agent.store.store import (
     PAGES_BEFORE_FORCED_CHECKPOINT,
     PAGES_PER_CHECKPOINT,
     Store,
 )
-from agent.store.troubles import StorageDamaged, StorageDown, StorageFull, StorageTrouble
-from sync.logs import log_event
+from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

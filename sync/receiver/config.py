@@ -8,7 +8,12 @@ from pydantic import Field, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from sync.settings.kinds import (
+from sync.runtime.settings.load import load
+from sync.runtime.settings.log import LogSettings
+from sync.runtime.settings.program import ProgramSettings
+from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.section import Section, contradiction
+from sync.runtime.settings.types import (
     Directory,
     FieldName,
     ListeningHost,
@@ -16,11 +21,6 @@ from sync.settings.kinds import (
     Text,
     WholeNumber,
 )
-from sync.settings.load import load
-from sync.settings.log import LogSettings
-from sync.settings.program import ProgramSettings
-from sync.settings.section import Section, contradiction
-from sync.settings.tree import SettingsTree
 
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"

@@ -12,7 +12,7 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from sync.receiver.problems import answer_of, log_problem, problem_of
+from sync.receiver.errors import answer_of, log_problem, problem_of
 
 # What is streamed is begun before it gets here, and brings them itself (`streaming.py`).
 FOR_ALL = {

@@ -17,34 +17,34 @@ from datetime import UTC, datetime
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.door import Door
-from sync.logs import log_event
-from sync.receiver.access import AgentAccess, ReaderAccess
-from sync.receiver.api import Context, build_app
-from sync.receiver.audit_report import Audits
-from sync.receiver.bodies import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
-from sync.receiver.budget import Budget
+from sync.receiver.admission.admission import Gate
+from sync.receiver.admission.concurrency import Places
+from sync.receiver.admission.memory_budget import Budget
+from sync.receiver.admission.rate_limit import Intake
+from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
+from sync.receiver.app import Context, build_app
+from sync.receiver.auth.access import AgentAccess, ReaderAccess
+from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.config import ServerSettings, Settings
-from sync.receiver.database import Database, DatabaseUnavailableError
-from sync.receiver.enrolment import Enrolment
-from sync.receiver.fleet_figures import FleetWatch
-from sync.receiver.gate import Gate
-from sync.receiver.intake import Intake
-from sync.receiver.ledger import Ledger
-from sync.receiver.metrics import Metrics
-from sync.receiver.pages.site import Pages
-from sync.receiver.places import Places
-from sync.receiver.program import write_program
-from sync.receiver.readiness import Readiness
-from sync.receiver.remembered import Remembered
-from sync.receiver.retention import kept_for
+from sync.receiver.db.database import Database, DatabaseUnavailableError
+from sync.receiver.db.readiness import Readiness
+from sync.receiver.db.sqlite import SqliteFile
+from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.pages.routes import Pages
+from sync.receiver.program_terms import write_program
+from sync.receiver.reports.cached import Remembered
+from sync.receiver.reports.completeness_report import Audits
+from sync.receiver.reports.fleet_figures import FleetWatch
+from sync.receiver.reports.ledger_views import Views
+from sync.receiver.reports.metrics import Metrics
+from sync.receiver.retention.purge import kept_for
 from sync.receiver.server import Outcomes, Runner
-from sync.receiver.sqlite_file import SqliteFile
-from sync.receiver.views import Views
-from sync.settings.kinds import is_loopback
-from sync.settings.secret_files import read_secret, serving_tls
-from sync.systemd.watching import watched
-from sync.version import installed_version
+from sync.runtime.listener import Door
+from sync.runtime.logging import log_event
+from sync.runtime.settings.secret_files import read_secret, serving_tls
+from sync.runtime.settings.types import is_loopback
+from sync.runtime.systemd.watching import watched
+from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
 # SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off. A write
@@ -129,7 +129,7 @@ def _database(settings: Settings, *, may_take_long: bool) -> Database:
     if not settings.is_on_postgresql:
         return SqliteFile(settings.database_path)
     # Its driver is not loaded where nobody needs it.
-    from sync.receiver.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
+    from sync.receiver.db.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
     file = settings.database.password_file
     return Postgresql(

@@ -16,9 +16,9 @@ from yarl import URL
 
 from agent.config import Settings
 from agent.config.settings import ApiSettings, StorageSettings
+from agent.facts import Moment
 from agent.service import RunningAgent, running_agent
-from agent.store.database import DATABASE_FILE
-from agent.store.facts import Moment
+from agent.store.db.connect import DATABASE_FILE
 from tests.agent.raw_http import Answer, ask
 
 SESSIONS = "/client/users/anonymous/sessions"

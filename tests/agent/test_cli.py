@@ -130,7 +130,7 @@ def test_run_starts_the_agent_and_ends_as_it_ends(
 ) -> None:
     service = FakeService(outcome)
     monkeypatch.setitem(sys.modules, "agent.service", service)
-    monkeypatch.setattr("sync.logs.configure_logging", lambda *_: None)
+    monkeypatch.setattr("sync.runtime.logging.configure_logging", lambda *_: None)
     monkeypatch.setenv("LOYALTY_AGENT__STORAGE__DIRECTORY", str(tmp_path / "data"))
 
     result = CliRunner().invoke(app, ["run"])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from agent.config import ConfigurationError, Settings, load_settings
 from agent.config.settings import StorageSettings
-from sync.locales import Locale
-from sync.settings.lines import SettingPath
-from sync.settings.mistakes import expectation
-from sync.settings.names import dotted, known_settings, value_of, variable
+from sync.protocol.locales import Locale
+from sync.runtime.settings.names import dotted, known_settings, value_of, variable
+from sync.runtime.settings.setting_errors import expectation
+from sync.runtime.settings.toml_lines import SettingPath
 
 HOME = {"HOME": "/home/clerk"}
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"

@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent.config import ConfigurationError, Settings, load_settings
-from sync.settings.lines import SettingPath
-from sync.settings.names import dotted, known_settings, variable
+from sync.runtime.settings.names import dotted, known_settings, variable
+from sync.runtime.settings.toml_lines import SettingPath
 
 HOME = {"HOME": "/home/clerk"}
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.capture.program import SessionAnswers
+from agent.capture.terms import SessionAnswers
 from agent.config.delivery import SyncSettings
-from agent.delivery import LONGEST_PAUSE_SECONDS, Surroundings, delivering, most_window_bytes
-from agent.program import ProgramNews
 from agent.service import program_terms
-from sync.schedule import Schedule
-from sync.settings.program import ProgramSettings
+from agent.uplink.terms_sync import ProgramNews
+from agent.uplink.uplink import LONGEST_PAUSE_SECONDS, Surroundings, delivering, most_window_bytes
+from sync.runtime.scheduler import Schedule
+from sync.runtime.settings.program import ProgramSettings
 from tests.agent.agent_under_test import settings_in
 from tests.agent.store.outbox_rig import OutboxRig, outbox_on
 from tests.agent.store.parts import AT, answer, query, session

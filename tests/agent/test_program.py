@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.capture.program import MOST_LEARNED, Asked, SessionAnswers
-from agent.program import ProgramNews
+from agent.capture.terms import MOST_LEARNED, Asked, SessionAnswers
 from agent.service import program_terms
-from agent.store.program_terms import LearnedTerms, keep_terms, read_terms
-from sync.settings.program import ProgramSettings
-from sync.transports.learning import SessionKind
-from sync.wire import Program, Rules, Texts
+from agent.store.learned_terms import LearnedTerms, keep_terms, read_terms
+from agent.uplink.terms_sync import ProgramNews
+from sync.delivery.transports.replay.terms_observer import SessionKind
+from sync.protocol.wire import Program, Rules, Texts
+from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import OutboxRig, outbox_on
 
 CENTRAL_SAID = {

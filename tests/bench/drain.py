@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from agent.drill.parts import enrolled, receiver_in
-from sync.wire import BATCHES_PATH
+from sync.protocol.wire import BATCHES_PATH
 from tests.bench.servers import ROOT, free_port, is_ready, stop
 from tests.bench.start import fill
 from tests.crash.child import Child, agent_on

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import asyncpg
 
-from sync.receiver.pages.history import HOURS_SHOWN
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.reports.history import HOURS_SHOWN
 from tests.head_office.chain import fill
 from tests.head_office.postgresql import PostgresqlServer, started_server
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in

@@ -18,8 +18,8 @@ import aiohttp
 import asyncpg
 import zstandard
 
-from sync.receiver.postgresql import Postgresql
-from sync.wire import BATCHES_PATH
+from sync.protocol.wire import BATCHES_PATH
+from sync.receiver.db.postgresql import Postgresql
 from tests.head_office.load import Feeder, event, feeders_on
 from tests.head_office.postgresql import PostgresqlServer, rows_at, started_server
 from tests.head_office.process import head_office_on

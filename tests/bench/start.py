@@ -18,14 +18,14 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
-from agent.store.database import Circumstances
-from agent.store.opening import StoreOpener
-from agent.store.space import Limits
-from agent.store.statements import compiled
-from agent.store.tables import EmailAnswer, Event, Session, table_of
-from agent.store.transactions import transaction
-from agent.store.vault import Vault, open_vault
-from sync.wire import EventType
+from agent.store.crypto.vault import Vault, open_vault
+from agent.store.db.connect import Circumstances
+from agent.store.db.sql import compiled
+from agent.store.db.tables import EmailAnswer, Event, Session, table_of
+from agent.store.db.transactions import transaction
+from agent.store.files.disk_space import Limits
+from agent.store.open import StoreOpener
+from sync.protocol.wire import EventType
 from tests.crash.child import ROOT, Child, agent_on, ask
 from tests.till.load import Answer, Crowd
 from tests.till.wire import Requests, fresh_pair, fresh_pairs

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import zstandard
 
-from sync.wire import (
+from sync.protocol.wire import (
     AcceptedThrough,
     Batch,
     BatchAccepted,

@@ -18,7 +18,7 @@ import ssl
 
 import msgspec
 
-from sync.wire import (
+from sync.protocol.wire import (
     BATCHES_PATH,
     HEARTBEATS_PATH,
     PROGRAM_PATH,

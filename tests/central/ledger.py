@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from sync.wire import ErrorCode, EventType
+from sync.protocol.wire import ErrorCode, EventType
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 from urllib.parse import unquote
 
-from sync.wire import EventType
+from sync.protocol.wire import EventType
 from tests.central.batches import Refuse
 from tests.central.faults import Answer, error
 from tests.central.ledger import Ledger, Record

@@ -1,6 +1,6 @@
 """Program terms for tests."""
 
-from sync.wire import Program, Rules, Texts
+from sync.protocol.wire import Program, Rules, Texts
 
 PROGRAM = Program(
     locale="en-CA",

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from multidict import CIMultiDict
 from yarl import URL
 
-from sync.outcomes import Hold, Trouble, TryLater
-from sync.transports.http import Answer, Line, LineRules
+from sync.delivery.outcomes import Hold, Trouble, TryLater
+from sync.delivery.transports.http import Answer, Line, LineRules
 from tests.central.central import ScriptedCentral
 from tests.central.door import Request
 from tests.central.faults import Lost

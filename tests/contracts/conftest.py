@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.database import Database
-from sync.receiver.postgresql import Postgresql
-from sync.receiver.sqlite_file import SqliteFile
+from sync.receiver.db.database import Database
+from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.db.sqlite import SqliteFile
 from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer
 

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from sync.receiver.accept import SequenceGap, Taken
-from sync.receiver.arrivals import BatchArrival, Caller
-from sync.receiver.database import Database
-from sync.receiver.ledger import Ledger
-from sync.receiver.reading import read_batch, read_heartbeat
-from sync.receiver.tables import Ledger as LedgerTable
-from sync.receiver.tables import table_of
-from sync.wire import HeartbeatAnswer
+from sync.protocol.wire import HeartbeatAnswer
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import Ledger as LedgerTable
+from sync.receiver.db.tables import table_of
+from sync.receiver.ingest.accept import SequenceGap, Taken
+from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.parse import read_batch, read_heartbeat
 from tests.head_office.sender import AT, Members, Sender
 
 Row = Mapping[str, object]

@@ -1,4 +1,4 @@
-"""What every outbox does for a pass: `sync.outbox.Outbox`, told by what a pass relies on.
+"""What every outbox does for a pass: `sync.delivery.outbox.Outbox`, told by what a pass relies on.
 
 A test class of each implementation inherits `OutboxContract` and has a fixture `shelf`.
 """
@@ -8,8 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from sync.outbox import Judged, Outbox, OutboxEvent, OutboxUnavailable, Portion, Window
-from sync.outcomes import Refused
+from sync.delivery.outbox import Judged, Outbox, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.delivery.outcomes import Refused
 from tests.agent.store.outbox_rig import judged
 
 PLENTY = Portion(events=100, max_bytes=2**30)

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from sync.receiver.accept import MalformedBatch, SequenceGap
-from sync.receiver.tables import (
+from sync.protocol.wire import ErrorCode
+from sync.receiver.db.tables import (
     Agent,
     Double,
     EmailAnswer,
@@ -15,8 +15,8 @@ from sync.receiver.tables import (
     Session,
     table_of,
 )
-from sync.receiver.tables import Ledger as LedgerTable
-from sync.wire import ErrorCode
+from sync.receiver.db.tables import Ledger as LedgerTable
+from sync.receiver.ingest.accept import MalformedBatch, SequenceGap
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, EPOCH, Sender, answer, session, sessions
 

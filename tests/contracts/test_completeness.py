@@ -5,8 +5,8 @@ from collections.abc import Collection
 import pytest
 from sqlalchemy import delete
 
-from sync.receiver.completeness import EpochCompleteness, Range, audit
-from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Session, table_of
+from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Session, table_of
+from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.contracts.office import Office
 from tests.head_office.sender import Sender, answer, erased, session, sessions
 

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Connection, insert, literal, select
 
-from sync.receiver.statements import boots
-from sync.receiver.tables import Boot
+from sync.receiver.db.statements import boots
+from sync.receiver.db.tables import Boot
 from tests.contracts.office import Office
 from tests.head_office.sender import AT
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from sync.receiver.arrivals import Caller
-from sync.receiver.database import Database
-from sync.receiver.enrolment import Enrolment
-from sync.receiver.tables import Token
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import Token
+from sync.receiver.ingest.inbound import Caller
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sync.receiver.db.tables import Session
 from sync.receiver.export.names import Exported
 from sync.receiver.export.selection import Selection, read_time
-from sync.receiver.tables import Session
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender, session, sessions
 

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from sync.receiver.enrolment import Enrolment
-from sync.receiver.pages.conditions import Condition
-from sync.receiver.pages.fleet import STORES_ON_A_PAGE, Fleet, Question, Sort, fleet
-from sync.receiver.pages.one_store import OneStore, one_store
-from sync.receiver.pages.tills import Moment
-from sync.receiver.tables import Agent, table_of
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.db.tables import Agent, table_of
+from sync.receiver.reports.conditions import Condition
+from sync.receiver.reports.fleet import STORES_ON_A_PAGE, Fleet, Question, Sort, fleet
+from sync.receiver.reports.store import OneStore, one_store
+from sync.receiver.reports.tills import Moment
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, EPOCH, Sender, answer, moment, session
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from sync.receiver import fleet_figures
-from sync.receiver.enrolment import Enrolment
-from sync.receiver.fleet_figures import FleetFigures, FleetWatch
-from sync.receiver.pages.conditions import Condition
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.reports import fleet_figures
+from sync.receiver.reports.conditions import Condition
+from sync.receiver.reports.fleet_figures import FleetFigures, FleetWatch
 from tests.contracts.office import Office
 from tests.contracts.test_fleet import OWN_VERSION, WELL, asked
 from tests.head_office.sender import AT, Sender, erased, moment, session

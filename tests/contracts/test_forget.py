@@ -7,16 +7,16 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import BigInteger, Boolean, Table, Text, insert
 
-from sync.receiver.completeness import audit
-from sync.receiver.forget import Changes, forget
-from sync.receiver.forgotten import FORGOTTEN, Address
-from sync.receiver.tables import (
+from sync.receiver.db.tables import (
     EmailAnswer,
     Ledger,
     NotedGap,
     Rejected,
     Session,
 )
+from sync.receiver.privacy.forget import Changes, forget
+from sync.receiver.privacy.redaction import FORGOTTEN, Address
+from sync.receiver.reports.completeness import audit
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Members, Sender, answer, erased, session, sessions
 

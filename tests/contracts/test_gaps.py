@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from sync.receiver.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
-from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Session
+from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Session
+from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
 from tests.contracts.office import Office
 from tests.head_office.sender import (
     AT,

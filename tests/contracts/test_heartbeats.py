@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, event
 
-from sync.receiver.statements import MOST_REJECTED_NAMED
-from sync.receiver.tables import Agent
+from sync.receiver.db.statements import MOST_REJECTED_NAMED
+from sync.receiver.db.tables import Agent
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, EPOCH, Sender, moment, session, sessions
 

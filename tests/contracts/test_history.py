@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sync.receiver.pages.history import HOURS_SHOWN, History, history
+from sync.receiver.reports.history import HOURS_SHOWN, History, history
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender, answer, moment, session
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sync.receiver.tables import Hour
+from sync.receiver.db.tables import Hour
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender, answer, moment, session
 

@@ -2,11 +2,11 @@
 
 from sqlalchemy import Connection
 
-from sync.receiver.completeness import audit
-from sync.receiver.fleet_figures import FleetWatch
-from sync.receiver.pages.fleet import Question, fleet, tally
-from sync.receiver.pages.one_store import one_store
-from sync.receiver.pages.tills import Moment
+from sync.receiver.reports.completeness import audit
+from sync.receiver.reports.fleet import Question, fleet, tally
+from sync.receiver.reports.fleet_figures import FleetWatch
+from sync.receiver.reports.store import one_store
+from sync.receiver.reports.tills import Moment
 from tests.contracts.office import Office
 from tests.head_office.sender import Sender, session
 

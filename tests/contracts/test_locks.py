@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from sync.receiver.enrolment import Enrolment
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.db.postgresql import Postgresql
 from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer, rows_at
 from tests.head_office.sender import AT, Sender, session

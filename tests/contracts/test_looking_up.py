@@ -1,9 +1,9 @@
 """What is read of the ledger for a batch: what concerns it, however far apart its numbers lie."""
 
-from sync.receiver.accept import Known, Placed, place
-from sync.receiver.arrivals import BatchArrival, Caller
-from sync.receiver.looking_up import look_up
-from sync.receiver.reading import read_batch
+from sync.receiver.ingest.accept import Known, Placed, place
+from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.lookup import look_up
+from sync.receiver.ingest.parse import read_batch
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Members, Sender, answer, session, sessions
 

@@ -2,11 +2,11 @@
 
 from sqlalchemy import delete
 
-from sync.receiver.accept import SequenceGap
-from sync.receiver.completeness import Range, audit
-from sync.receiver.statements import agents
-from sync.receiver.statements import sessions as started
-from sync.receiver.tables import Agent, Double, NotedGap, Rejected, Session
+from sync.receiver.db.statements import agents
+from sync.receiver.db.statements import sessions as started
+from sync.receiver.db.tables import Agent, Double, NotedGap, Rejected, Session
+from sync.receiver.ingest.accept import SequenceGap
+from sync.receiver.reports.completeness import Range, audit
 from tests.contracts.office import Office
 from tests.head_office.sender import Sender, session, sessions
 

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Delete, Table, delete
 
-from sync.receiver.completeness import EpochCompleteness, Range, audit
-from sync.receiver.statements import agents, answers, doubles, gaps, of, of_epoch, rejections
-from sync.receiver.statements import sessions as started
+from sync.receiver.db.statements import agents, answers, doubles, gaps, of, of_epoch, rejections
+from sync.receiver.db.statements import sessions as started
+from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.contracts.office import Office
 from tests.head_office.sender import Members, Sender, answer, moment, session, sessions
 

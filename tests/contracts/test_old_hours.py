@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from sync.receiver.old_hours import purge_hours
-from sync.receiver.tables import Hour, Session
+from sync.receiver.db.tables import Hour, Session
+from sync.receiver.retention.old_hours import purge_hours
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender, moment, session
 

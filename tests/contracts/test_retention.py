@@ -7,12 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from sync.receiver import retention
-from sync.receiver.accept import Taken
-from sync.receiver.completeness import EpochCompleteness, Range, audit
-from sync.receiver.retention import MISSING_BEFORE, purge
-from sync.receiver.statements import sessions as started
-from sync.receiver.tables import Agent, EmailAnswer, NotedGap, Rejected, Session
+from sync.receiver.db.statements import sessions as started
+from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Rejected, Session
+from sync.receiver.ingest.accept import Taken
+from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.retention import purge as retention
+from sync.receiver.retention.purge import MISSING_BEFORE, purge
 from tests.contracts.office import Office
 from tests.contracts.test_lost_rows import HISTORIES, History, a_store
 from tests.head_office.sender import AT, Members, Sender, answer, erased, session, sessions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.outbox import Outbox
+from sync.delivery.outbox import Outbox
 from tests.agent.store.outbox_rig import OutboxRig, outbox_on
 from tests.agent.store.parts import session
 from tests.contracts.outbox import OutboxContract

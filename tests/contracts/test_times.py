@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sync.receiver.tables import Boot, EmailAnswer, Session
+from sync.receiver.db.tables import Boot, EmailAnswer, Session
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, BOOT, Sender, answer, moment, session
 

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 
 from agent.cli import main
-from agent.store.intake import Intake
+from agent.store.journal.insert import Intake
 
 GROUPS_PER_COMMIT = 8
 _groups = itertools.count()
@@ -27,7 +27,7 @@ class LateIntake(Intake):
 
 
 if __name__ == "__main__":
-    import agent.store.journal
+    import agent.store.journal.journal
 
-    vars(agent.store.journal)["Intake"] = LateIntake
+    vars(agent.store.journal.journal)["Intake"] = LateIntake
     main()

@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from sync.receiver.cli import main
-from sync.receiver.sqlite_file import SqliteFile
+from sync.receiver.db.sqlite import SqliteFile
 
 BATCHES_PER_COMMIT = 8
 T = TypeVar("T")

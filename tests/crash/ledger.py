@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.store.vault import Unreadable, open_vault
+from agent.store.crypto.vault import Unreadable, open_vault
 from tests.till.load import Answer, Crowd
 from tests.till.wire import Kind, Pair, Requests, fresh_pair
 

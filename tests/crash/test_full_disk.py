@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.space import BALLAST_FILE
+from agent.store.files.disk_space import BALLAST_FILE
 from tests.crash.child import Child, agent_on, ask, get
 from tests.crash.ledger import Ledger
 from tests.crash.small_disk import SmallDisk, small_disk

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.db.postgresql import Postgresql
 from tests.head_office.load import Feeder, feeders_on, findings, kept_at, rush
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.process import HeadOffice, head_office_on

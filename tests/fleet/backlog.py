@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sync.outbox import Judged, OutboxEvent, Portion, Window
-from sync.outcomes import Delivered
-from sync.wire import EventType
+from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outcomes import Delivered
+from sync.protocol.wire import EventType
 
 EPOCH = "6ec0bd7f-11c0-43da-975e-2a8ad9ebae0b"
 BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from sync.transports.auth import NoCredentials
-from sync.transports.caller import Caller
-from sync.transports.http import LineRules
+from sync.delivery.transports.auth import NoCredentials
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import LineRules
 from tests.fleet.account import Account
 from tests.fleet.backlog import EPOCH, Backlog
 from tests.fleet.network import Condition, Network, StoreLine

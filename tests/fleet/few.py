@@ -13,10 +13,10 @@ from pathlib import Path
 
 from yarl import URL
 
-from sync.outcomes import Hold, TryLater
-from sync.transports.auth import bearer
-from sync.transports.caller import Caller
-from sync.transports.http import Answer, Line, LineRules
+from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.transports.auth import bearer
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Answer, Line, LineRules
 from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, delivering, until_all_is_delivered
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store

@@ -11,9 +11,9 @@ import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from sync.outcomes import Hold, TryLater
-from sync.transports.http import Answer, Line, LineRules
-from sync.transports.troubles import AnswerLost, trouble_of
+from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.transports.http import Answer, Line, LineRules
+from sync.delivery.transports.network_errors import AnswerLost, trouble_of
 from tests.fleet.account import Account
 from tests.fleet.office import HeadOffice
 

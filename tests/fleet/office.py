@@ -7,13 +7,13 @@ from http import HTTPStatus
 import msgspec
 import zstandard
 
-from sync.receiver.accept import Taken
-from sync.receiver.intake import Intake, TooBusy
-from sync.receiver.places import Places
-from sync.receiver.problems import answer_of, problem_of
-from sync.receiver.reading import read_batch
-from sync.transports.http import Answer
-from sync.wire import BatchAccepted
+from sync.delivery.transports.http import Answer
+from sync.protocol.wire import BatchAccepted
+from sync.receiver.admission.concurrency import Places
+from sync.receiver.admission.rate_limit import Intake, TooBusy
+from sync.receiver.errors import answer_of, problem_of
+from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.parse import read_batch
 from tests.fleet.account import Account
 from tests.sync.receiver.plain_ledger import PlainLedger
 
@@ -23,7 +23,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class HeadOffice:
-    """Takes batches as `sync.receiver.api` does, in its order."""
+    """Takes batches as `sync.receiver.app` does, in its order."""
 
     def __init__(self, events_per_second: int, account: Account) -> None:
         intake = Intake(MAX_IN_FLIGHT, events_per_second, asyncio.get_running_loop().time)

@@ -1,4 +1,4 @@
-"""A store's agent from its outbox to its line, put together as `agent.delivery` does."""
+"""A store's agent from its outbox to its line, put together as `agent.uplink.uplink` does."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.config.delivery import SyncSettings
-from sync.outbox import Portion
-from sync.pace import Pacer
-from sync.relay import Relay, RelayRules
-from sync.retry import RetryRules, slot_of
-from sync.transports.attempts import Attempts
-from sync.transports.batch import BatchTransport
-from sync.transports.caller import Caller
-from sync.transports.sender import Sender
+from sync.delivery.backoff import RetryRules, slot_of
+from sync.delivery.delivery_loop import Relay, RelayRules
+from sync.delivery.outbox import Portion
+from sync.delivery.throttle import Pacer
+from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.short_retries import Attempts
 from tests.fleet.backlog import BOOT, Backlog
 
 TILL = "till-1"

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sync.wire import EventType
+from sync.protocol.wire import EventType
 from tests.central import Record, ScriptedCentral
 from tests.flows.verdict import AtCentral
 from tests.head_office.postgresql import rows_at

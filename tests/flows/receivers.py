@@ -12,9 +12,9 @@ import aiohttp
 from yarl import URL
 
 from agent.drill.parts import Part, enrolled, free_port, receiver_in
+from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
-from sync.receiver.tokens import AgentName
 from tests.central import Answer, Door, Request
 
 STORE = "store-1"

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from agent.config.delivery import CentralSettings, SyncSettings
 from agent.config.settings import RetentionSettings, StoreSettings
-from agent.store.facts import Moment
+from agent.facts import Moment
 from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
 from tests.crash.ledger import Ledger
 from tests.flows.receivers import STORE, TILL

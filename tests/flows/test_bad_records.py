@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from sync.wire import EventType
+from sync.protocol.wire import EventType
 from tests.central import ScriptedCentral
 from tests.crash.ledger import Ledger
 from tests.flows.head_offices import records_in, records_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.facts import Moment
+from agent.facts import Moment
 from tests.crash.ledger import Ledger
 from tests.flows.receivers import TILL, FaultyLine, Receiver
 from tests.flows.shop import Shop, capturing_in, shop_at, until_there

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from agent.cli.commands import app
 from agent.drill.parts import free_port
-from sync.wire import EventType
+from sync.protocol.wire import EventType
 from tests.agent.program import SOURCE_TREE, agent
 from tests.central import ScriptedCentral
 from tests.central.faults import Stalled

@@ -10,17 +10,17 @@ from uuid import uuid4
 
 import msgspec
 
-from agent.capture.program import SessionAnswers
-from agent.contact import Contact
-from agent.program import ProgramNews
+from agent.capture.terms import SessionAnswers
 from agent.service import program_terms
-from agent.store.reader import Reader
-from sync.settings.program import ProgramSettings
-from sync.transports.auth import NoCredentials
-from sync.transports.caller import Caller
-from sync.transports.http import Line, LineRules
-from sync.transports.sender import Sender
-from sync.wire import HEARTBEATS_PATH, PROGRAM_PATH
+from agent.store.queries import Reader
+from agent.uplink.heartbeat import Contact
+from agent.uplink.terms_sync import ProgramNews
+from sync.delivery.transports.auth import NoCredentials
+from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Line, LineRules
+from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH
+from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import PLENTY, OutboxRig, outbox_on
 from tests.agent.store.parts import AT, session
 from tests.central import ScriptedCentral, faults

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from agent.drill.parts import free_port
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.db.postgresql import Postgresql
 from tests.flows.head_offices import records_at
 from tests.flows.receivers import STORE, TILL, keep_token
 from tests.flows.shop import PATIENCE_SECONDS, shop_at

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from agent.store.outbox import Retention
-from sync.receiver.accept import ADDRESS_ERASED, NO_LONGER_HELD
+from agent.store.outbox.outbox import Retention
+from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD
 from tests.agent.store.outbox_rig import Clock, outbox_on
 from tests.crash.ledger import Ledger
 from tests.flows.head_offices import records_in

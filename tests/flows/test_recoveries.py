@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.outbox import StoreOutbox
+from agent.store.outbox.outbox import StoreOutbox
 from tests.agent.agent_under_test import rows_in
 from tests.agent.store.parts import change
 from tests.central import ScriptedCentral
@@ -143,7 +143,7 @@ async def test_a_fault_of_the_program_does_not_end_delivery(
         return await honest(outbox)
 
     monkeypatch.setattr(StoreOutbox, "retry_due", faulty)
-    monkeypatch.setattr("agent.delivery._AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("agent.uplink.uplink._AGAIN_SECONDS", 0.01)
     async with (
         ScriptedCentral() as central,
         shop_at(tmp_path, central.url, "batch") as shop,

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync.wire import HEARTBEATS_PATH, PROGRAM_PATH
+from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH
 from tests.central import Door, Fault, Request, ScriptedCentral
 from tests.flows.head_offices import records_in, records_of
 from tests.flows.receivers import FaultyLine, Receiver

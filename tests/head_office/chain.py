@@ -6,9 +6,9 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from sync.receiver.adding import add_rows
-from sync.receiver.database import Database
-from sync.receiver.tables import Agent, Hour, Token, table_of
+from sync.receiver.db.bulk_insert import add_rows
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import Agent, Hour, Token, table_of
 from tests.head_office.sender import AT, EPOCH
 
 OWN_VERSION = "0.1.0"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import aiohttp
 
+from sync.protocol.wire import BATCHES_PATH
+from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.config import DATABASE_FILE
-from sync.receiver.database import Database
-from sync.receiver.enrolment import Enrolment
-from sync.receiver.sqlite_file import SqliteFile
-from sync.wire import BATCHES_PATH
+from sync.receiver.db.database import Database
+from sync.receiver.db.sqlite import SqliteFile
 from tests.head_office.postgresql import rows_at
 from tests.head_office.receiver import rows_in
 from tests.head_office.sender import AT, Members, Sender, answer, session

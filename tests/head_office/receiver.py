@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
-from sync.wire import BATCHES_PATH, HEARTBEATS_PATH
 from tests.agent.raw_http import Answer, ask
 from tests.head_office.sender import AT, Members, Sender
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from sync.receiver.tokens import AgentName
+from sync.receiver.auth.tokens import AgentName
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 EPOCH = "6ec0bd7f-11c0-43da-975e-2a8ad9ebae0b"

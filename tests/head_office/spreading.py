@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, event
 
-from sync.receiver.tables import Ledger
+from sync.receiver.db.tables import Ledger
 
 _TABLE = rf"(?:{'|'.join(Ledger.metadata.tables)})\b(?!\.)"
 _USE = re.compile(rf"\b(?:FROM|UPDATE|JOIN)\s+({_TABLE})(?:\s+AS\s+(\w+))?(?:,\s*({_TABLE}))?")

@@ -59,9 +59,9 @@ def _copy_as_later(source: Path) -> None:
     project = source / "pyproject.toml"
     before, _, rest = project.read_text().partition(VERSION)
     project.write_text(f'{before}{VERSION}{LATER_VERSION}"{rest.partition(chr(34))[2]}')
-    schema = source / "agent/store/schema.py"
+    schema = source / "agent/store/db/migrate.py"
     head, _, tail = schema.read_text().partition('NEWEST_REVISION = "')
     newest, _, tail = tail.partition('"')
     schema.write_text(f'{head}NEWEST_REVISION = "{LATER_REVISION}"{tail}')
-    later = source / "agent/store/migrations/versions" / f"r{LATER_REVISION}_later.py"
+    later = source / "agent/store/db/migrations/versions" / f"r{LATER_REVISION}_later.py"
     later.write_text(_MIGRATION.format(before=newest))

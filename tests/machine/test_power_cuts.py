@@ -17,7 +17,7 @@ CUTS = int(os.environ.get("POWER_CUTS", "20"))
 CONTROL_CUTS = 5
 TILLS = 8
 SERVES_WITHIN_SECONDS = 5.0
-DATABASE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/store/database.py"
+DATABASE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/store/db/connect.py"
 
 
 async def cut_once(service: Service, ledger: Ledger, dice: random.Random) -> None:

@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from agent.capture.program import SessionAnswers
-from agent.contact import Contact
-from agent.program import ProgramNews
+from agent.capture.terms import SessionAnswers
+from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
 from agent.service import program_terms
-from agent.store.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
-from agent.store.outbox import Retention
-from agent.store.reader import Reader
-from sync.outbox import Portion
-from sync.push import PassReport, Transport, push_once
-from sync.settings.program import ProgramSettings
-from sync.transports.attempts import Attempts
-from sync.transports.auth import NoCredentials
-from sync.transports.batch import BatchTransport
-from sync.transports.caller import Caller
-from sync.transports.replay import ReplayTransport
-from sync.transports.sender import Sender
+from agent.store.outbox.outbox import Retention
+from agent.store.queries import Reader
+from agent.uplink.heartbeat import Contact
+from agent.uplink.terms_sync import ProgramNews
+from sync.delivery.outbox import Portion
+from sync.delivery.push import PassReport, Transport, push_once
+from sync.delivery.transports.auth import NoCredentials
+from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.delivery.transports.short_retries import Attempts
+from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
 from tests.agent.store.parts import AT, Epochs, crashed_copy, opener, query
 from tests.central import Answer, ScriptedCentral

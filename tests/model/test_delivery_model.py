@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sync.wire import EventType
+from sync.protocol.wire import EventType
 from tests.central import Fault, faults
 from tests.central.ledger import Ledger, Record
 from tests.model.office import Office, numbered_answer, numbered_session

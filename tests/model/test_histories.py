@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from sync.wire import EventType
+from sync.protocol.wire import EventType
 from tests.model.test_delivery_model import (
     BatchMachine,
     DeliveryMachine,

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from agent.store.facts import Receipt
-from sync.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
-from sync.wire import EventType
+from agent.facts import Receipt
+from sync.delivery.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.protocol.wire import EventType
 from tests.agent.store.outbox_model import Kept, Model
 
 

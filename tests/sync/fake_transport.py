@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from sync.outbox import Judged, Portion, Window
-from sync.outcomes import Delivered, Refused, Stop, TryLater, Verdict
-from sync.push import Delivery
+from sync.delivery.outbox import Judged, Portion, Window
+from sync.delivery.outcomes import Delivered, Refused, Stop, TryLater, Verdict
+from sync.delivery.push import Delivery
 
 Saying = Callable[[Window], Delivery | Awaitable[Delivery]]
 DELIVERED = Delivered()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from sync.door import Door
+from sync.runtime.listener import Door
 from tests.agent.raw_http import Answer, ask
 
 PATIENCE_SECONDS = 10.0

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.logs import (
+from sync.runtime.logging import (
     LONGEST_LINE_BYTES,
     JsonFormatter,
     LineFormatter,

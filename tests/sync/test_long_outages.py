@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sync.outbox import Portion
-from sync.outcomes import Trouble
-from sync.pace import Pacer
-from sync.push import Transport
-from sync.relay import Relay, RelayRules, RelayState, RelayStatus
-from sync.retry import FAILURES_IN_DOUBT, LINE_CAP_SECONDS, RetryRules
-from sync.transports.attempts import Attempts
-from sync.transports.auth import NoCredentials
-from sync.transports.batch import BatchTransport
-from sync.transports.caller import Caller
-from sync.transports.replay import MOST_TROUBLES_IN_A_ROW, ReplayTransport
+from sync.delivery.backoff import FAILURES_IN_DOUBT, LINE_CAP_SECONDS, RetryRules
+from sync.delivery.delivery_loop import Relay, RelayRules, RelayState, RelayStatus
+from sync.delivery.outbox import Portion
+from sync.delivery.outcomes import Trouble
+from sync.delivery.push import Transport
+from sync.delivery.throttle import Pacer
+from sync.delivery.transports.auth import NoCredentials
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.replay.transport import MOST_TROUBLES_IN_A_ROW, ReplayTransport
+from sync.delivery.transports.short_retries import Attempts
 from tests.central import Fault, Request, ScriptedCentral, faults
 from tests.central.wire import MemoryLine
 from tests.sync.fake_outbox import FakeOutbox

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.pace import (
+from sync.delivery.throttle import (
     AT_WORK_SECONDS,
     HURRIED_PAUSE_BESIDE_TILLS_SECONDS,
     PAUSE_BESIDE_TILLS_SECONDS,

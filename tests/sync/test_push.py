@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sync.outbox import Judged, OutboxUnavailable, Window
-from sync.outcomes import (
+from sync.delivery.outbox import Judged, OutboxUnavailable, Window
+from sync.delivery.outcomes import (
     Delivered,
     GoBack,
     Hold,
@@ -15,7 +15,7 @@ from sync.outcomes import (
     Trouble,
     TryLater,
 )
-from sync.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
+from sync.delivery.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
 from tests.sync.fake_outbox import FakeOutbox
 from tests.sync.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
 from tests.sync.virtual_time import run_in_virtual_time

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sync.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
-from sync.outcomes import Delivered, Hold, HoldReason, Stop, Trouble, TryLater
-from sync.pace import Pacer
-from sync.push import Delivery
-from sync.relay import Relay, RelayRules, RelayState, RelayStatus
-from sync.retry import RetryRules
-from sync.wire import EventType
+from sync.delivery.backoff import RetryRules
+from sync.delivery.delivery_loop import Relay, RelayRules, RelayState, RelayStatus
+from sync.delivery.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.delivery.outcomes import Delivered, Hold, HoldReason, Stop, Trouble, TryLater
+from sync.delivery.push import Delivery
+from sync.delivery.throttle import Pacer
+from sync.protocol.wire import EventType
 
 LONG = 3_600.0
 DOWN = TryLater(Trouble.NO_ANSWER, "silence")

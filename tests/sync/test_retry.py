@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sync.outcomes import Hold, HoldReason, Trouble, TryLater
-from sync.retry import (
+from sync.delivery.backoff import (
     FAILURES_IN_DOUBT,
     LINE_CAP_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
@@ -18,6 +17,7 @@ from sync.retry import (
     slot_of,
     spread,
 )
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 FAR_AND_WIDE = datetime(1970, 1, 2), datetime(9998, 12, 31)  # noqa: DTZ001 - hypothesis adds UTC

@@ -6,7 +6,7 @@ from decimal import Decimal
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sync.sameness import same_content
+from sync.protocol.json_equality import same_content
 from tests.agent.capture.strategies import objects, shuffled, spelled, values
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 from apscheduler.schedulers import base
 
-from sync.schedule import Schedule
+from sync.runtime.scheduler import Schedule
 
 HOUR = 3600.0
 

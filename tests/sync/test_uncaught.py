@@ -10,8 +10,8 @@ from tests.agent.program import SOURCE_TREE
 
 BEFORE = """
 import gc, threading
-from sync.logs import configure_logging
-from sync.uncaught import log_what_nobody_catches
+from sync.runtime.logging import configure_logging
+from sync.runtime.excepthooks import log_what_nobody_catches
 configure_logging("info", "json")
 log_what_nobody_catches()
 """

@@ -39,7 +39,7 @@ def settings_of(context: typer.Context, config: Path | None) -> "Settings":
 
 def checked_name(argument: str, text: str) -> str:
     """Return the name of a store or till as it was given; anything else is wrong use."""
-    from sync.settings.kinds import check_name  # noqa: PLC0415 - keeps --help quick
+    from sync.runtime.settings.types import check_name  # noqa: PLC0415 - keeps --help quick
 
     try:
         return check_name(text)
@@ -50,7 +50,7 @@ def checked_name(argument: str, text: str) -> str:
 @contextmanager
 def wrong_configuration_ends_it() -> Iterator[None]:
     """Say what is wrong with the configuration and end the command with exit code 2."""
-    from sync.settings.mistakes import ConfigurationError  # noqa: PLC0415 - keeps --help quick
+    from sync.runtime.settings.setting_errors import ConfigurationError  # noqa: PLC0415 - keeps --help quick
 
     try:
         yield

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli import completeness, enrolment, export, forgetting, stores
+from sync.receiver.cli import completeness, enrolment, export, stores
+from sync.receiver.cli import forget as forgetting
 from sync.receiver.cli.arguments import (
     NAME,
     ConfigFile,
@@ -31,7 +32,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value alone
     if wanted:
-        from sync.version import installed_version  # noqa: PLC0415 - needed by this option only
+        from sync.runtime.version import installed_version  # noqa: PLC0415 - needed by this option only
 
         typer.echo(f"{NAME} {installed_version()}")
         raise typer.Exit
@@ -55,10 +56,10 @@ def options(
 def serve(context: typer.Context, config: ConfigFile = None) -> None:
     """Take captures until told to stop."""
     settings = settings_of(context, config)
-    from sync.logs import configure_logging  # noqa: PLC0415 - keeps --help quick
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - as above
-    from sync.settings.secret_files import check_files  # noqa: PLC0415 - as above
-    from sync.uncaught import log_what_nobody_catches  # noqa: PLC0415 - as above
+    from sync.runtime.excepthooks import log_what_nobody_catches  # noqa: PLC0415 - as above
+    from sync.runtime.logging import configure_logging  # noqa: PLC0415 - keeps --help quick
+    from sync.runtime.settings.secret_files import check_files  # noqa: PLC0415 - as above
 
     with wrong_configuration_ends_it():
         check_files(settings)

@@ -17,9 +17,9 @@ from sync.receiver.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from sync.receiver.audit_report import Sums
-    from sync.receiver.completeness import EpochCompleteness
     from sync.receiver.config import Settings
+    from sync.receiver.reports.completeness import EpochCompleteness
+    from sync.receiver.reports.completeness_report import Sums
 
 _KEY = "{:<12} {:<12} {:<36} {:>9}"
 _ROW = _KEY + "  {:<11}  {}"
@@ -43,7 +43,7 @@ def completeness(
     settings = settings_of(context, config)
     if store is not None:
         checked_name("--store", store)
-    from sync.receiver.errands import UnknownStoreError  # noqa: PLC0415 - keeps --help quick
+    from sync.receiver.operations import UnknownStoreError  # noqa: PLC0415 - keeps --help quick
 
     try:
         with unusable_database_ends_it(settings, ExitCode.WRONG_USE):
@@ -55,7 +55,7 @@ def completeness(
 
 
 def _as_json(settings: "Settings", store: str | None) -> "Sums":
-    from sync.receiver.errands import audit_as_json  # noqa: PLC0415 - as above
+    from sync.receiver.operations import audit_as_json  # noqa: PLC0415 - as above
 
     sums = audit_as_json(settings, store, sys.stdout.buffer.write)
     sys.stdout.buffer.flush()
@@ -64,7 +64,7 @@ def _as_json(settings: "Settings", store: str | None) -> "Sums":
 
 def _as_table(settings: "Settings", store: str | None) -> "Sums":
     """Show what is not as it should be, and the sums; of a store that is named, everything."""
-    from sync.receiver.errands import audit_each  # noqa: PLC0415 - as above
+    from sync.receiver.operations import audit_each  # noqa: PLC0415 - as above
 
     heading = ("STORE", "TILL", "EPOCH", "COMPLETE")
     if sys.stdout.isatty():
@@ -86,7 +86,7 @@ def _as_table(settings: "Settings", store: str | None) -> "Sums":
 
 
 def _show(epoch: "EpochCompleteness", *, always: bool) -> None:
-    from sync.receiver.audit_report import written  # noqa: PLC0415 - as above
+    from sync.receiver.reports.completeness_report import written  # noqa: PLC0415 - as above
 
     kinds = {
         "missing": epoch.missing,

@@ -16,8 +16,8 @@ from sync.receiver.cli.arguments import (
 from sync.receiver.cli.output import output_to
 
 if TYPE_CHECKING:
+    from sync.receiver.auth.tokens import AgentName
     from sync.receiver.config import Settings
-    from sync.receiver.tokens import AgentName
 
 
 def enroll(
@@ -54,8 +54,8 @@ def enroll(
 
 
 def _enroll_one(settings: "Settings", store_id: str, till_id: str) -> None:
-    from sync.receiver.errands import enroll  # noqa: PLC0415 - keeps --help quick
-    from sync.receiver.tokens import AgentName  # noqa: PLC0415 - as above
+    from sync.receiver.auth.tokens import AgentName  # noqa: PLC0415 - as above
+    from sync.receiver.operations import enroll  # noqa: PLC0415 - keeps --help quick
 
     name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
     with unusable_database_ends_it(settings):
@@ -64,8 +64,8 @@ def _enroll_one(settings: "Settings", store_id: str, till_id: str) -> None:
 
 
 def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> None:
-    from sync.receiver.enrolment_list import write_tokens  # noqa: PLC0415 - as above
-    from sync.receiver.errands import enroll  # noqa: PLC0415 - as above
+    from sync.receiver.auth.enrolment_list import write_tokens  # noqa: PLC0415 - as above
+    from sync.receiver.operations import enroll  # noqa: PLC0415 - as above
 
     names = _read(listed)
     if output is not None and output.exists():
@@ -80,7 +80,7 @@ def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> Non
 
 
 def _read(listed: Path) -> "list[AgentName]":
-    from sync.receiver.enrolment_list import EnrolmentListError, read_list  # noqa: PLC0415 - as above
+    from sync.receiver.auth.enrolment_list import EnrolmentListError, read_list  # noqa: PLC0415 - as above
 
     try:
         return read_list(listed.read_text("utf-8"))

@@ -15,8 +15,8 @@ from sync.receiver.cli.arguments import (
     settings_of,
     unusable_database_ends_it,
 )
-from sync.receiver.cli.counting import Counter
 from sync.receiver.cli.output import Output, output_to
+from sync.receiver.cli.progress import Counter
 from sync.receiver.export.names import Exported, Format
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     --output it goes to standard output. E-mail addresses are part of email_answers.
     """
     settings = settings_of(context, config)
-    from sync.receiver.errands import export_table  # noqa: PLC0415 - keeps --help quick
     from sync.receiver.export.selection import Selection  # noqa: PLC0415 - as above
+    from sync.receiver.operations import export_table  # noqa: PLC0415 - keeps --help quick
 
     if for_spreadsheet and form is not Format.CSV:
         raise typer.BadParameter("it is for --format csv", param_hint="--for-spreadsheet")

@@ -42,7 +42,7 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
 
     Where it cannot be written that is said, with the hint, and the command ends with exit code 1.
     """
-    from sync.receiver.whole_file import whole_file  # noqa: PLC0415 - keeps --help quick
+    from sync.receiver.atomic_file import whole_file  # noqa: PLC0415 - keeps --help quick
 
     try:
         with _standard_output() if path is None else whole_file(path) as file:

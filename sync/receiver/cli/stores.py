@@ -9,7 +9,7 @@ import typer
 from sync.receiver.cli.arguments import ConfigFile, settings_of, unusable_database_ends_it
 
 if TYPE_CHECKING:
-    from sync.receiver.pages.one_store import Till
+    from sync.receiver.reports.store import Till
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>7}  {}"
 
@@ -21,7 +21,7 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     refused are as the till told last.
     """
     settings = settings_of(context, config)
-    from sync.receiver.errands import every_till  # noqa: PLC0415 - keeps --help quick
+    from sync.receiver.operations import every_till  # noqa: PLC0415 - keeps --help quick
 
     with unusable_database_ends_it(settings):
         listed = every_till(settings)

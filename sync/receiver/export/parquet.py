@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
 
-from sync.receiver.columns import Moment
+from sync.receiver.db.columns import Moment
 from sync.receiver.export.sink import Sink
 
 # A group of rows is held in memory while it is written, and is what a reader reads at once.

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import RowMapping
 
-from sync.receiver.columns import text_of
+from sync.receiver.db.columns import text_of
 from sync.receiver.export.sink import Sink
 
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')

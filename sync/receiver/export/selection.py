@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, time
 
 from sqlalchemy import ColumnElement, RowMapping, Table, and_
 
-from sync.receiver.database import Database
-from sync.receiver.events import read_moment
+from sync.receiver.db.database import Database
+from sync.receiver.db.paging import Pages, stores_in
+from sync.receiver.db.tables import Ledger
 from sync.receiver.export.names import Exported
-from sync.receiver.tables import Ledger
-from sync.receiver.walking import Pages, stores_in
+from sync.receiver.ingest.events import read_moment
 
 _ROWS_AT_ONCE = 1000
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sync.receiver.pages import questions
-from sync.receiver.pages.language import Language, languages
+from sync.receiver.pages import urls as questions
+from sync.receiver.pages.i18n import Language, languages
 
 # Nothing but our own files is loaded, run or sent to; nothing stands within the page.
 POLICY = (

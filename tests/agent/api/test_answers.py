@@ -155,7 +155,7 @@ async def test_log_line_of_an_error_carries_the_id_of_its_answer(
 
     [answer] = await agent.ask(request_)
 
-    [fields] = [fields_of(line) for line in caplog.records if line.name == "agent.api.problems"]
+    [fields] = [fields_of(line) for line in caplog.records if line.name == "agent.api.errors"]
     assert fields["request_id"] == answer.header("x-amzn-RequestId")
     assert (fields["status"], fields["code"]) == (status, CODES[status])
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from agent.config.settings import EmailSettings
-from agent.store.vault import open_vault
+from agent.store.crypto.vault import open_vault
 from tests.agent.agent_under_test import Agent
 from tests.agent.api.conftest import StartAgent
 from tests.agent.api.test_session_start import IMPOSSIBLE_IDS

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from agent.api import bodies
+from agent.api import request_body as bodies
 from tests.agent.agent_under_test import SESSIONS, Agent, email_path
 
 NOT_AN_OBJECT = (

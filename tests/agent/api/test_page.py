@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.api.pages import status_page
+from agent.api.status_page import status_page
 from tests.agent.agent_under_test import Agent
 from tests.central import ScriptedCentral
 from tests.flows.shop import shop_at

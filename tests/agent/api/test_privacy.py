@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.logs import TextFormatter
+from sync.runtime.logging import TextFormatter
 from tests.agent.agent_under_test import Agent, Clock, email_path, state_path
 
 NAME = "distinctive.person"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.settings.program import (
+from sync.runtime.settings.program import (
     FrenchMessageSettings,
     LocaleSettings,
     MessageSettings,

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from agent.api.successes import Success
-from agent.store.facts import Receipt
+from agent.api.responses import Success
+from agent.facts import Receipt
 
 ASKED = [name for name, kind in getmembers(web.StreamResponse) if isinstance(kind, property)]
 SUCCESS = Success(b"{}", Receipt("epoch-1", 1))

@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.bundle import Known, Moment, contents, write_bundle
 from agent.config import Settings
 from agent.config.delivery import AuthSettings, CentralSettings
 from agent.doctor.check import fault
-from agent.doctor.units import Run
-from agent.store.facts import SessionStarted
-from sync.outcomes import Refused
+from agent.doctor.systemd_units import Run
+from agent.facts import SessionStarted
+from agent.support_bundle import Known, Moment, contents, write_bundle
+from sync.delivery.outcomes import Refused
 from tests.agent.agent_under_test import settings_in
 from tests.agent.bundle.planting import ADDRESSES, TOKENS, Planted
 from tests.agent.bundle.unpacking import layers_of, members_of

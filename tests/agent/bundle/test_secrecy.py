@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bundle.secrecy import Secrecy
+from agent.support_bundle.secrecy import Secrecy
 from tests.agent.bundle.planting import ADDRESSES, TOKENS, Planted
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.capture.documents import read_object, without_member
+from agent.capture.json_object import read_object, without_member
 from agent.capture.refusals import NOT_AN_OBJECT, Refusal
 from tests.agent.capture.strategies import almost_json, objects, spelled, texts
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.capture import email_answer
 from agent.capture.email_answer import is_email_address, read_email_answer
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, NOT_AN_OBJECT, Refusal
-from agent.store.facts import EmailAnswered, EmailStatus
+from agent.facts import EmailAnswered, EmailStatus
 from tests.agent.capture.strategies import (
     addresses,
     almost_json,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.capture.central_answer import read_central_answer
-from agent.capture.program import (
+from agent.capture.central_terms import read_central_answer
+from agent.capture.terms import (
     MOST_LEARNED,
     Asked,
     Messages,
@@ -15,7 +15,7 @@ from agent.capture.program import (
     RedemptionRules,
     SessionAnswers,
 )
-from sync.locales import Locale
+from sync.protocol.locales import Locale
 from tests.agent.capture.strategies import texts
 
 amounts = st.integers(0, 10**15) | st.floats(0, 1e15)

@@ -14,7 +14,7 @@ from agent.capture.session_start import (
     is_correlation_id,
     read_session_start,
 )
-from sync.locales import Locale, first_valid_locale
+from sync.protocol.locales import Locale, first_valid_locale
 from tests.agent.capture.strategies import almost_json, objects, spelled, texts, values
 
 locales = st.lists(st.sampled_from(["", "fr-CA", "EN-us", "FR", "de-DE"]) | texts, max_size=3)

@@ -19,9 +19,9 @@ from agent.doctor.central import (
     look_at_clock,
 )
 from agent.doctor.check import Verdict
-from sync.outcomes import Hold, HoldReason, Trouble, TryLater
-from sync.transports.auth import NoCredentials, bearer
-from sync.transports.http import Line, LineRules
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.auth import NoCredentials, bearer
+from sync.delivery.transports.http import Line, LineRules
 from tests.central import ScriptedCentral
 from tests.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
 from tests.sync.transports.parts import caller_to

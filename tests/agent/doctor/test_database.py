@@ -16,7 +16,7 @@ from agent.doctor.database import (
     look_at_integrity,
     look_at_set_aside,
 )
-from agent.store.database import DATABASE_FILE
+from agent.store.db.connect import DATABASE_FILE
 from tests.agent.store.damage import killed_store
 from tests.agent.store.parts import opened, record, session
 

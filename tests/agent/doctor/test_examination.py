@@ -12,7 +12,7 @@ from agent.config import Settings
 from agent.config.delivery import AuthSettings, CentralSettings
 from agent.config.settings import ApiSettings, StoreSettings
 from agent.doctor import Check, Instruments, Verdict, examine
-from agent.doctor.units import Run
+from agent.doctor.systemd_units import Run
 from tests.agent.agent_under_test import agent_under_test, settings_in
 from tests.central import ScriptedCentral
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from agent.doctor.owner import find_owner
-from agent.store.lock import LOCK_FILE, StoreLock
+from agent.doctor.lock_holder import find_owner
+from agent.store.files.lock import LOCK_FILE, StoreLock
 
 PROC = Path("/proc")
 

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from agent.doctor.check import Check, Verdict
-from agent.doctor.reaching import (
+from agent.doctor.connectivity import (
     Certificate,
     Reached,
     Resolved,
@@ -20,7 +20,7 @@ from agent.doctor.reaching import (
     look_at_connection,
     look_at_name,
 )
-from sync.transports.http import LineRules
+from sync.delivery.transports.http import LineRules
 from tests.bench.servers import free_port
 from tests.central import ScriptedCentral
 from tests.sync.transports.certificates import make_certificate

@@ -7,7 +7,7 @@ import pytest
 
 from agent.config.settings import StorageSettings
 from agent.doctor.check import Verdict
-from agent.doctor.room import RoomFacts, judge_database_size, judge_free_disk, look_at_room
+from agent.doctor.disk_space import RoomFacts, judge_database_size, judge_free_disk, look_at_room
 
 MIB = 1024**2
 ROOM = RoomFacts(500 * MIB, 64 * MIB, 10 * MIB, 100 * MIB, has_room=True, has_ample_room=True)

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.doctor.check import Verdict
-from agent.doctor.mounts import Mount
-from agent.doctor.syncing import (
+from agent.doctor.fsync import (
     Medium,
     SyncFacts,
     could_not_sync,
@@ -19,6 +18,7 @@ from agent.doctor.syncing import (
     look_at_medium,
     measure_syncing,
 )
+from agent.doctor.mounts import Mount
 
 
 @pytest.mark.parametrize(

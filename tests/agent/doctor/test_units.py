@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Verdict
-from agent.doctor.units import (
+from agent.doctor.systemd_units import (
     UnitFacts,
     UnitState,
     judge_units,

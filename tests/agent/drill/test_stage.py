@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from agent.cli.stage import picture
+from agent.cli.drill_view import picture
 from agent.drill.day import Scene
 from agent.drill.verdict import Verdict
 from tests.terminal import COLUMNS

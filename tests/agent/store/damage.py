@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.store.database import DATABASE_FILE
-from agent.store.facts import Outcome, Recorded
-from agent.store.set_aside import list_set_aside
+from agent.facts import Outcome, Recorded
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.recovery.quarantine import list_set_aside
 from agent.store.store import Store
 from agent.store.writer import Writer
 from tests.agent.store.parts import AT, Epochs, crashed_copy, opened, opener, record, session

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.store.facts import DeliveryState, Receipt
-from agent.store.refusing import STANDS_REFUSED
-from sync.outbox import Window
-from sync.outcomes import Delivered, Refused, Verdict
+from agent.facts import DeliveryState, Receipt
+from agent.store.outbox.dead_letter_rows import STANDS_REFUSED
+from sync.delivery.outbox import Window
+from sync.delivery.outcomes import Delivered, Refused, Verdict
 
 
 @dataclass

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.store.facts import Capture, Outcome, Recorded
-from agent.store.outbox import Retention, StoreOutbox
-from agent.store.space import Limits
+from agent.facts import Capture, Outcome, Recorded
+from agent.store.files.disk_space import Limits
+from agent.store.outbox.outbox import Retention, StoreOutbox
 from agent.store.writer import Opener, Writer
-from sync.outbox import Judged, OutboxEvent, Portion, Window
-from sync.outcomes import Delivered, Refused
+from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outcomes import Delivered, Refused
 from tests.agent.store.parts import AT, KEY_FILE, LIMITS, Epochs, opener
 
 UNANSWERED_SECONDS = 60

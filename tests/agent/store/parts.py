@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.store.database import DATABASE_FILE, Circumstances
-from agent.store.facts import Capture, EmailAnswered, EmailStatus, Moment, Outcome, SessionStarted
-from agent.store.opening import StoreOpener
-from agent.store.space import Limits
+from agent.facts import Capture, EmailAnswered, EmailStatus, Moment, Outcome, SessionStarted
+from agent.store.db.connect import DATABASE_FILE, Circumstances
+from agent.store.files.disk_space import Limits
+from agent.store.open import StoreOpener
 from agent.store.store import Store
 
 ADDRESS = "guest.one@example.com"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.database import DATABASE_FILE
-from agent.store.facts import Recorded
-from agent.store.reader import Reader
-from agent.store.set_aside import SET_ASIDE, has_strays, set_aside
+from agent.facts import Recorded
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.queries import Reader
+from agent.store.recovery.quarantine import SET_ASIDE, has_strays, set_aside
 from tests.agent.store.damage import (
     DAMAGES,
     NAMES,

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.dead_letters import DeadLetter
-from agent.store.facts import DeliveryState, Receipt
-from agent.store.reader import Reader
-from sync.outbox import OutboxEvent
-from sync.outcomes import Refused
-from sync.wire import ErrorCode, EventType
+from agent.facts import DeliveryState, Receipt
+from agent.store.outbox.dead_letter_queue import DeadLetter
+from agent.store.queries import Reader
+from sync.delivery.outbox import OutboxEvent
+from sync.delivery.outcomes import Refused
+from sync.protocol.wire import ErrorCode, EventType
 from tests.agent.store.outbox_rig import PLENTY, REFUSED, Clock, OutboxRig, outbox_on
 from tests.agent.store.parts import ADDRESS, AT, Epochs, answer, query, session
 

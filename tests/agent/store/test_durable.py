@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.durable import make_directory, write_durably
+from agent.store.files.atomic_write import make_directory, write_durably
 
 
 def test_the_new_content_replaces_the_old_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_directory_that_is_made_is_on_the_disk_with_all_above_it(
 ) -> None:
     """A receipt is worth nothing in a directory that a power cut takes away."""
     synced: list[Path] = []
-    monkeypatch.setattr("agent.store.durable.sync_directory", synced.append)
+    monkeypatch.setattr("agent.store.files.atomic_write.sync_directory", synced.append)
     make_directory(tmp_path / "a" / "b")
     make_directory(tmp_path / "a" / "b")
     assert sorted(synced) == [tmp_path, tmp_path / "a"]

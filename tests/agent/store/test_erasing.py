@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.erasing import MOST_ROWS
-from agent.store.facts import EmailStatus
-from agent.store.outbox import Retention
-from sync.outbox import OutboxEvent, OutboxUnavailable
+from agent.facts import EmailStatus
+from agent.store.outbox.outbox import Retention
+from agent.store.retention.erase import MOST_ROWS
+from sync.delivery.outbox import OutboxEvent, OutboxUnavailable
 from tests.agent.store.outbox_rig import OutboxRig, outbox_on
 from tests.agent.store.parts import (
     ADDRESS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.facts import (
+from agent.facts import (
     Capture,
     EmailAnswered,
     EmailStatus,
@@ -17,8 +17,8 @@ from agent.store.facts import (
     Recorded,
     SessionStarted,
 )
-from agent.store.intake import COLUMNS, MOST_ROWS
-from agent.store.troubles import StorageDamaged
+from agent.store.files.storage_errors import StorageDamaged
+from agent.store.journal.insert import COLUMNS, MOST_ROWS
 from tests.agent.store.parts import ADDRESS, answer, opened, query, record, session
 
 OTHER = SessionStarted("one", None, closed=False, body=b'{"correlationId":"one","channel":"WEB"}')

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.store.facts import (
+from agent.facts import (
     Capture,
     EmailAnswered,
     EmailStatus,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.store.facts import EmailAnswered, EmailStatus, SessionStarted
-from agent.store.kept_bodies import as_it_came, to_keep
-from agent.store.vault import KEY_BYTES, Unreadable, Vault
-from sync.outbox import OutboxEvent
+from agent.facts import EmailAnswered, EmailStatus, SessionStarted
+from agent.store.crypto.bodies import as_it_came, to_keep
+from agent.store.crypto.vault import KEY_BYTES, Unreadable, Vault
+from sync.delivery.outbox import OutboxEvent
 from tests.agent.store.outbox_rig import outbox_on
 from tests.agent.store.parts import ADDRESS, KEY_FILE, answer, opened, query, record, session
 from tests.agent.store.test_journal import new, repeat

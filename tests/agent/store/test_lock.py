@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.lock import LOCK_FILE, StoreInUse, StoreLock
+from agent.store.files.lock import LOCK_FILE, StoreInUse, StoreLock
 
 HOLD = (
-    "import sys; from pathlib import Path; from agent.store.lock import StoreLock\n"
+    "import sys; from pathlib import Path; from agent.store.files.lock import StoreLock\n"
     "with StoreLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.mark import MARK_FILE, Mark, Marked, read_mark
+from agent.store.files.high_water_mark import MARK_FILE, Mark, Marked, read_mark
 
 
 def noted(directory: Path, *sequences: int) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.mending import EARLIEST_US
-from agent.store.outbox import Retention
+from agent.store.outbox.outbox import Retention
+from agent.store.retention.clock_repair import EARLIEST_US
 from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
 from tests.agent.store.parts import answer, query, session
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.facts import Receipt, Recorded
-from agent.store.intake import Intake
-from agent.store.mark import MARK_FILE, Marked, read_mark
-from agent.store.numbering import EpochBase, Numbering
-from agent.store.troubles import StorageDown
+from agent.facts import Receipt, Recorded
+from agent.store.db.epochs import EpochBase, Numbering
+from agent.store.files.high_water_mark import MARK_FILE, Marked, read_mark
+from agent.store.files.storage_errors import StorageDown
+from agent.store.journal.insert import Intake
 from tests.agent.store.parts import Epochs, change, crashed_copy, opened, query, record, session
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.database import DATABASE_FILE
-from agent.store.facts import Receipt, Recorded
-from agent.store.troubles import StorageDown
+from agent.facts import Receipt, Recorded
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.files.storage_errors import StorageDown
 from tests.agent.store.parts import (
     AT,
     KEY_FILE,
@@ -70,7 +70,7 @@ def test_a_wal_that_a_reader_holds_is_synced_by_itself(
             store.close()
             monkeypatch.setattr(os, "fdatasync", note)
             impatient = functools.partial(sqlite3.connect, timeout=0)
-            monkeypatch.setattr("agent.store.database.sqlite3.connect", impatient)
+            monkeypatch.setattr("agent.store.db.connect.sqlite3.connect", impatient)
             with opened(tmp_path, epochs) as again:
                 assert WAL_FILE in synced
                 assert record(again, session("two")) == [

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.facts import EmailStatus
-from agent.store.outbox import MOST_IN_A_TRANSACTION
+from agent.facts import EmailStatus
+from agent.store.files.storage_errors import StorageDown
+from agent.store.outbox.outbox import MOST_IN_A_TRANSACTION
 from agent.store.store import Store
-from agent.store.troubles import StorageDown
-from sync.outbox import Judged, Outbox, OutboxUnavailable, Portion
-from sync.wire import EventType
+from sync.delivery.outbox import Judged, Outbox, OutboxUnavailable, Portion
+from sync.protocol.wire import EventType
 from tests.agent.store.outbox_rig import (
     DELIVERED,
     PLENTY,

@@ -10,12 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.store.facts import EmailAnswered, EmailStatus, Receipt
-from agent.store.outbox import Retention
-from agent.store.reader import Reader
-from sync.outbox import Judged, OutboxEvent, Portion, Window
-from sync.outcomes import Delivered, Refused, Verdict
-from sync.wire import ErrorCode
+from agent.facts import EmailAnswered, EmailStatus, Receipt
+from agent.store.outbox.outbox import Retention
+from agent.store.queries import Reader
+from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outcomes import Delivered, Refused, Verdict
+from sync.protocol.wire import ErrorCode
 from tests.agent.store.outbox_model import Kept, Model
 from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
 from tests.agent.store.parts import Epochs, crashed_copy, opener, query, session

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.store.files.storage_errors import StorageDamaged
 from agent.store.store import Store
-from agent.store.troubles import StorageDamaged
-from sync.outbox import OutboxUnavailable, Window
+from sync.delivery.outbox import OutboxUnavailable, Window
 from tests.agent.store.outbox_rig import OutboxRig, judged, outbox_on
 from tests.agent.store.parts import query, session
 

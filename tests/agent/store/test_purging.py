@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from agent.store.facts import EmailStatus
-from agent.store.outbox import Retention
-from agent.store.purging import MOST_EVENTS
-from agent.store.reader import Reader
+from agent.facts import EmailStatus
+from agent.store.outbox.outbox import Retention
+from agent.store.queries import Reader
+from agent.store.retention.purge import MOST_EVENTS
 from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
 from tests.agent.store.parts import Epochs, answer, query, session
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.database import DATABASE_FILE
-from agent.store.read_only import StrayWal
-from agent.store.reader import Reader
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.read_only import StrayWal
+from agent.store.queries import Reader
 from tests.agent.store.damage import killed_store
 
 

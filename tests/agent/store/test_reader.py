@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.store import numbering, reader, sessions
-from agent.store.database import DATABASE_FILE
-from agent.store.facts import DeliveryState, EmailStatus
-from agent.store.numbering import LAST_POSITION
-from agent.store.read_only import read_only
-from agent.store.reader import EpochStanding, Reader
-from agent.store.set_aside import set_aside
-from agent.store.statements import Statement
+from agent.facts import DeliveryState, EmailStatus
+from agent.store import queries as reader
+from agent.store.db import epochs as numbering
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.epochs import LAST_POSITION
+from agent.store.db.read_only import read_only
+from agent.store.db.sql import Statement
+from agent.store.journal import session_cache as sessions
+from agent.store.queries import EpochStanding, Reader
+from agent.store.recovery.quarantine import set_aside
 from tests.agent.store.parts import AT, Epochs, answer, change, opened, record, session
 
 WAITING, DELIVERED, REFUSED = DeliveryState

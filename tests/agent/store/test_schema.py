@@ -11,10 +11,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Table, create_engine
 from sqlmodel import SQLModel
 
-from agent.store import schema, tables
-from agent.store.database import DATABASE_FILE
-from agent.store.schema import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
-from agent.store.tables import table_of
+from agent.store.db import migrate as schema
+from agent.store.db import tables
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
+from agent.store.db.tables import table_of
 from tests.agent.store.parts import Epochs, change, opened, query, record, session
 from tests.schemas import described
 

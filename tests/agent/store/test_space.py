@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.store import space
-from agent.store.space import BALLAST_FILE, Limits, Space
-from agent.store.troubles import StorageFull
+from agent.store.files import disk_space as space
+from agent.store.files.disk_space import BALLAST_FILE, Limits, Space
+from agent.store.files.storage_errors import StorageFull
 from tests.agent.store.parts import opener, record, session
 
 MIB = 1024 * 1024

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.store import troubles
-from agent.store.troubles import (
+from agent.store.files import storage_errors as troubles
+from agent.store.files.storage_errors import (
     SenselessRow,
     StorageDamaged,
     StorageDown,

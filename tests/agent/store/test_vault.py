@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.store.troubles import StorageDown
-from agent.store.vault import KEY_BYTES, Unreadable, UnusableKey, Vault, open_vault
+from agent.store.crypto.vault import KEY_BYTES, Unreadable, UnusableKey, Vault, open_vault
+from agent.store.files.storage_errors import StorageDown
 from tests.agent.store.parts import ADDRESS, KEY_FILE, opener
 
 VAULT = Vault(bytes(range(KEY_BYTES)))

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from agent.store.facts import (
+from agent.facts import (
     Capture,
     Moment,
     NoOpenSession,
@@ -19,8 +19,13 @@ from agent.store.facts import (
     Recorded,
     SessionStarted,
 )
+from agent.store.files.storage_errors import (
+    StorageDamaged,
+    StorageDown,
+    StorageFull,
+    StorageTrouble,
+)
 from agent.store.store import Store
-from agent.store.troubles import StorageDamaged, StorageDown, StorageFull, StorageTrouble
 from agent.store.writer import MAX_GROUP, Overloaded, Writer
 from tests.agent.store.parts import AT, answer, opener, query, session
 

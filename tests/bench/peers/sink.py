@@ -12,7 +12,7 @@ import uvloop
 import zstandard
 from aiohttp import web
 
-from sync.wire import BATCHES_PATH, HEARTBEATS_PATH, Batch, BatchAccepted, HeartbeatAnswer
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, Batch, BatchAccepted, HeartbeatAnswer
 
 MOST_BYTES = 100_000_000
 _JSON = {"Content-Type": "application/json"}

@@ -3,9 +3,9 @@
 import json
 from datetime import UTC, datetime
 
-from sync.receiver.accept import SequenceGap, Taken
-from sync.receiver.events import AnswerFact, SessionFact, Unfit, unfit
-from sync.wire import ErrorCode, EventType
+from sync.protocol.wire import ErrorCode, EventType
+from sync.receiver.ingest.accept import SequenceGap, Taken
+from sync.receiver.ingest.events import AnswerFact, SessionFact, Unfit, unfit
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 TILL, OTHER_TILL = ("till-1", "epoch-1"), ("till-2", "epoch-1")

@@ -9,10 +9,10 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from sync.receiver.accept import Fact, Known, Label, Placed, SequenceGap, Taken, judge, place
-from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
-from sync.receiver.gaps import Gap
-from sync.wire import EventType
+from sync.protocol.wire import EventType
+from sync.receiver.ingest.accept import Fact, Known, Label, Placed, SequenceGap, Taken, judge, place
+from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.ingest.gaps import Gap
 
 Key: TypeAlias = tuple[str, str]
 """Till and epoch."""

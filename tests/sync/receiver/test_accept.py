@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.accept import (
+from sync.protocol.wire import ErrorCode
+from sync.receiver.ingest.accept import (
     ADDRESS_ERASED,
     NO_LONGER_HELD,
     Fact,
@@ -18,9 +19,8 @@ from sync.receiver.accept import (
     is_same,
     place,
 )
-from sync.receiver.events import Event
-from sync.receiver.gaps import Gap
-from sync.wire import ErrorCode
+from sync.receiver.ingest.events import Event
+from sync.receiver.ingest.gaps import Gap
 from tests.sync.receiver.parts import (
     OTHER_TILL,
     TILL,

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sync.receiver.accept import ADDRESS_ERASED, SequenceGap, Taken
-from sync.receiver.events import AnswerFact, Event, SessionFact, Unfit
-from sync.wire import ErrorCode, EventType
+from sync.protocol.wire import ErrorCode, EventType
+from sync.receiver.ingest.accept import ADDRESS_ERASED, SequenceGap, Taken
+from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
 from tests.sync.receiver.parts import AT, answer, bad_session, codes, session, unknown
 from tests.sync.receiver.plain_ledger import Epoch, Key, PlainLedger
 

@@ -7,10 +7,10 @@ from http import HTTPStatus
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from sync.receiver.access import ReaderAccess, check_name
-from sync.receiver.arrivals import Caller
-from sync.receiver.problems import Problem
-from sync.receiver.tokens import AgentName
+from sync.receiver.auth.access import ReaderAccess, check_name
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.errors import Problem
+from sync.receiver.ingest.inbound import Caller
 
 LOCAL = {"Host": "localhost:8580"}
 TOKEN = {"Authorization": "Bearer reader-token"}

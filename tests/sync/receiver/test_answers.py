@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 import zstandard
 
-from sync.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
 from tests.agent.raw_http import Answer
 from tests.head_office.receiver import Receiver
 from tests.head_office.sender import EPOCH, Sender, answer, session, sessions

@@ -13,17 +13,17 @@ import zstandard
 from aiohttp import ClientSession, web
 
 from agent.config.delivery import SyncSettings
-from sync.receiver import bodies
-from sync.receiver.bodies import (
+from sync.receiver.admission import receive as bodies
+from sync.receiver.admission.decompress import decode, decoder_of
+from sync.receiver.admission.memory_budget import MIB, REQUEST_BYTES, Budget, Holding
+from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.admission.receive import (
     MAX_BODY_BYTES,
     receive_body,
     seconds_allowed,
 )
-from sync.receiver.budget import MIB, REQUEST_BYTES, Budget, Holding
-from sync.receiver.decoding import decode, decoder_of
-from sync.receiver.intake import TooBusy
-from sync.receiver.problems import Problem, answer_of, problem_of
-from sync.receiver.tokens import AgentName
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.errors import Problem, answer_of, problem_of
 from tests.agent.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100

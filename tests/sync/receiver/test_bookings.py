@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.bookings import Bookings
+from sync.receiver.admission.retry_slots import Bookings
 
 EACH = st.floats(0.001, 10)
 PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.bodies import MAX_BODY_BYTES
-from sync.receiver.budget import (
+from sync.receiver.admission.memory_budget import (
     MIB,
     MOST_REQUESTS_OF_ONE,
     REQUEST_BYTES,
     Budget,
     NoRoom,
 )
-from sync.receiver.intake import TooBusy
-from sync.receiver.tokens import AgentName
+from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.admission.receive import MAX_BODY_BYTES
+from sync.receiver.auth.tokens import AgentName
 
 ONE, OTHER = AgentName("0042", "till-1"), AgentName("0043", "till-1")
 SIZES = st.integers(0, 5 * MIB)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sync.receiver.auth.tokens import AgentName, hash_of, name_in
 from sync.receiver.cli import app
-from sync.receiver.tokens import AgentName, hash_of, name_in
 from tests.head_office.process import configured, hq
 from tests.head_office.receiver import Receiver, rows_in
 from tests.head_office.sender import Sender, session

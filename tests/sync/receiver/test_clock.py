@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.clock import EARLIEST, TOLERANCE, Corrector, zero_of_boot
+from sync.receiver.ingest.clock_skew import EARLIEST, TOLERANCE, Corrector, zero_of_boot
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

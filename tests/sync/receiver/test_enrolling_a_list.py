@@ -7,9 +7,9 @@ from subprocess import CompletedProcess
 import pytest
 from typer.testing import CliRunner
 
+from sync.receiver.auth.enrolment_list import read_list
+from sync.receiver.auth.tokens import hash_of
 from sync.receiver.cli import app
-from sync.receiver.enrolment_list import read_list
-from sync.receiver.tokens import hash_of
 from tests.head_office.process import configured, hq
 from tests.head_office.receiver import Receiver
 from tests.head_office.sender import Sender, session

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.enrolment_list import EnrolmentListError, read_list, write_tokens
-from sync.receiver.tokens import AgentName
+from sync.receiver.auth.enrolment_list import EnrolmentListError, read_list, write_tokens
+from sync.receiver.auth.tokens import AgentName
 
 WORDS = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True)
 NAMES = st.lists(st.builds(AgentName, WORDS, WORDS), min_size=1, unique=True)

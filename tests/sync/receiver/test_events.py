@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.events import (
+from sync.protocol.wire import WITHHELD_TYPE, BatchEvent, ErrorCode, EventType
+from sync.receiver.ingest.events import (
     MAX_CORRELATION_ID_CODE_POINTS,
     AnswerFact,
     Event,
@@ -18,7 +19,6 @@ from sync.receiver.events import (
     read_moment,
     shown,
 )
-from sync.wire import WITHHELD_TYPE, BatchEvent, ErrorCode, EventType
 from tests.agent.capture.strategies import almost_json, objects, texts, values
 
 ADDRESS = "guest@example.com"

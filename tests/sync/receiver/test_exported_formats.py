@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
+from sync.receiver.db.tables import EmailAnswer, table_of
 from sync.receiver.export.parquet import ParquetRows
 from sync.receiver.export.plain import CsvRows, JsonRows
-from sync.receiver.tables import EmailAnswer, table_of
 from tests.head_office.sender import AT
 
 TABLE = table_of(EmailAnswer)

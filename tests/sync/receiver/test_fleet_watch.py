@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver import fleet_figures
-from sync.receiver.database import DatabaseUnavailableError
-from sync.receiver.fleet_figures import FleetWatch
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.db.database import DatabaseUnavailableError
+from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.reports import fleet_figures
+from sync.receiver.reports.fleet_figures import FleetWatch
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.sender import AT
 

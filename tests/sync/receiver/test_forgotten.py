@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sync.receiver.forgotten import FORGOTTEN, Address, new_mark, same_body, same_text
+from sync.receiver.privacy.redaction import FORGOTTEN, Address, new_mark, same_body, same_text
 
 GUEST = "guest.Ä+1@example.com"
 ADDRESS = Address.parse(GUEST)

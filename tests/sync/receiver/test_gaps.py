@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.gaps import Gap, Gaps
+from sync.receiver.ingest.gaps import Gap, Gaps
 
 HIGHEST = 40
 NUMBERS = st.integers(1, HIGHEST)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.intake import LONGEST_SECONDS, Intake, TooBusy
-from sync.retry import MAX_RETRY_AFTER_SECONDS
+from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
+from sync.receiver.admission.rate_limit import LONGEST_SECONDS, Intake, TooBusy
 
 BATCHES = st.integers(0, 5000)
 STARTED = 1000.0

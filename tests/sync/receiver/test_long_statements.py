@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from sync.receiver.database import Database
-from sync.receiver.errands import existing_ledger
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.db.database import Database
+from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.operations import existing_ledger
 from sync.receiver.service import open_database
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import settings_in

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
-from sync.receiver.postgresql import Postgresql
+from sync.receiver.db.postgresql import Postgresql
 from tests.head_office.postgresql import PostgresqlServer, rows_at
 
 END_OF_ALL = """

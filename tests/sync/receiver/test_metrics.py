@@ -5,11 +5,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sync.receiver.accept import Taken
-from sync.receiver.budget import REQUEST_BYTES
-from sync.receiver.intake import TooBusy
-from sync.receiver.metrics import Metrics
-from sync.wire import BATCHES_PATH
+from sync.protocol.wire import BATCHES_PATH
+from sync.receiver.admission.memory_budget import REQUEST_BYTES
+from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.ingest.accept import Taken
+from sync.receiver.reports.metrics import Metrics
 from tests.exposition import Samples, samples_of
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.database import DatabaseUnavailableError
+from sync.receiver.db.database import DatabaseUnavailableError
 from tests.agent.raw_http import Answer
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import receiver_under_test, settings_in

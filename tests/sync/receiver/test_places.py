@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sync.receiver.intake import Intake, TooBusy
-from sync.receiver.places import Places
+from sync.receiver.admission.concurrency import Places
+from sync.receiver.admission.rate_limit import Intake, TooBusy
 
 
 def places(most: int, patience_seconds: float = 30) -> Places:

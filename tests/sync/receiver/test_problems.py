@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.accept import MalformedBatch
-from sync.receiver.intake import TooBusy
-from sync.receiver.problems import answer_of, invalid, log_problem, problem_of, too_large
+from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.errors import answer_of, invalid, log_problem, problem_of, too_large
+from sync.receiver.ingest.accept import MalformedBatch
 
 ADDRESS = "guest@example.com"
 

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Connection, RowMapping, Select
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.database import Values
-from sync.receiver.problems import Problem
-from sync.receiver.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
+from sync.receiver.db.database import Values
+from sync.receiver.db.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
+from sync.receiver.errors import Problem
 from tests.agent.raw_http import Answer
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
@@ -118,7 +118,7 @@ async def test_trouble_that_is_over_is_soon_noticed() -> None:
 async def test_write_that_waits_behind_others_makes_nobody_unready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sync.receiver.readiness._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("sync.receiver.db.readiness._PATIENCE_SECONDS", 0.01)
     database = FakeDatabase()
     readiness = Readiness(database, Clock())
     database.may_write.clear()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.api.bodies import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
-from sync.receiver.arrivals import Caller
-from sync.receiver.events import Event, SessionFact, Unfit
-from sync.receiver.problems import Problem
-from sync.receiver.reading import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
-from sync.receiver.tokens import AgentName
-from sync.wire import ErrorCode
+from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
+from sync.protocol.wire import ErrorCode
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.errors import Problem
+from sync.receiver.ingest.events import Event, SessionFact, Unfit
+from sync.receiver.ingest.inbound import Caller
+from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
 from tests.agent.capture.strategies import almost_json, texts, values
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sync.receiver.config import Settings, load_settings
-from sync.settings.lines import SettingPath
-from sync.settings.mistakes import ConfigurationError, expectation
-from sync.settings.names import dotted, known_settings, variable
+from sync.runtime.settings.names import dotted, known_settings, variable
+from sync.runtime.settings.setting_errors import ConfigurationError, expectation
+from sync.runtime.settings.toml_lines import SettingPath
 
 HOME = {"HOME": "/home/clerk"}
 SETTINGS = sorted(known_settings(Settings))

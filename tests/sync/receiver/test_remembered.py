@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sync.receiver.remembered import Remembered
+from sync.receiver.reports.cached import Remembered
 
 
 @dataclass(slots=True)

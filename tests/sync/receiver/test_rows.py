@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from sync.receiver.accept import Taken
-from sync.receiver.arrivals import BatchArrival, Caller
-from sync.receiver.clock import Corrector
-from sync.receiver.gaps import Gap
-from sync.receiver.rows import Rows, Times
-from sync.receiver.tokens import AgentName
-from sync.wire import Batch, BatchEvent
+from sync.protocol.wire import Batch, BatchEvent
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.clock_skew import Corrector
+from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.rows import Rows, Times
 from tests.sync.receiver.parts import answer, session, unknown
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

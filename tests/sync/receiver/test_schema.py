@@ -12,10 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver import schema
-from sync.receiver.schema import MIGRATIONS, NEWEST_REVISION
-from sync.receiver.sqlite_file import SqliteFile
-from sync.receiver.tables import Ledger
+from sync.receiver.db import migrate as schema
+from sync.receiver.db.migrate import MIGRATIONS, NEWEST_REVISION
+from sync.receiver.db.sqlite import SqliteFile
+from sync.receiver.db.tables import Ledger
 from tests.schemas import described
 
 FILE = "hq.db"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from sync.receiver.sqlite_file import SqliteFile
+from sync.receiver.db.sqlite import SqliteFile
 from tests.head_office.files import files_with
 
 ADD = "INSERT INTO boots VALUES ('0042', 'till-1', ?, '')"

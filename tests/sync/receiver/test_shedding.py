@@ -8,8 +8,13 @@ from pathlib import Path
 
 import asyncpg
 
-from sync.receiver.budget import MAX_BYTES, MIB, MOST_REQUESTS_OF_ONE, REQUEST_BYTES
-from sync.wire import BATCHES_PATH, HEARTBEATS_PATH
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
+from sync.receiver.admission.memory_budget import (
+    MAX_BYTES,
+    MIB,
+    MOST_REQUESTS_OF_ONE,
+    REQUEST_BYTES,
+)
 from tests.agent.raw_http import Answer, read_answer
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.signing_in import GOOD_FOR, is_good, new_pass
+from sync.receiver.auth.session_cookie import GOOD_FOR, is_good, new_pass
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 TOKEN = b"s3cret"

@@ -6,13 +6,13 @@ import asyncpg
 import pytest
 from sqlalchemy import Table, UniqueConstraint
 
-import sync.receiver.migrations
-from sync.receiver.postgresql import Postgresql
-from sync.receiver.tables import Ledger
+import sync.receiver.db.migrations
+from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.db.tables import Ledger
 from tests.head_office.postgresql import PostgresqlServer, rows_at
 
 TABLES = list(Ledger.metadata.tables.values())
-SCRIPT = Path(sync.receiver.migrations.__path__[0]) / "citus.sql"
+SCRIPT = Path(sync.receiver.db.migrations.__path__[0]) / "citus.sql"
 # Without what Alembic keeps: one row, that stays on one machine.
 UNIQUE = """
 SELECT c.relname, k.relname, a.attname FROM pg_index i

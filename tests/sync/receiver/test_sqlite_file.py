@@ -12,9 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver import statements
-from sync.receiver.sqlite_file import SqliteFile
-from sync.receiver.turns import Turns
+from sync.receiver.db import statements
+from sync.receiver.db.sqlite import SqliteFile
+from sync.receiver.db.sqlite_write_lock import Turns
 
 ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :boot, '')")
 BOOTS = text("SELECT boot_id FROM boots")

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.completeness import audit
-from sync.receiver.database import Database
-from sync.receiver.enrolment import Enrolment
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.db.database import Database
+from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.export.names import Exported
 from sync.receiver.export.selection import Selection
-from sync.receiver.forget import forget
-from sync.receiver.forgotten import Address
-from sync.receiver.old_hours import purge_hours
-from sync.receiver.postgresql import Postgresql
-from sync.receiver.retention import purge
+from sync.receiver.privacy.forget import forget
+from sync.receiver.privacy.redaction import Address
+from sync.receiver.reports.completeness import audit
+from sync.receiver.retention.old_hours import purge_hours
+from sync.receiver.retention.purge import purge
 from tests.contracts.office import Office
 from tests.head_office.postgresql import PostgresqlServer
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in

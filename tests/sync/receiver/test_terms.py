@@ -2,9 +2,9 @@
 
 import msgspec
 
-from sync.receiver.program import write_program
-from sync.settings.program import ProgramSettings
-from sync.wire import Program
+from sync.protocol.wire import Program
+from sync.receiver.program_terms import write_program
+from sync.runtime.settings.program import ProgramSettings
 
 DEFAULT = ProgramSettings()
 

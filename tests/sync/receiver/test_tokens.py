@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.tokens import AgentName, hash_of, make_token, name_in
+from sync.receiver.auth.tokens import AgentName, hash_of, make_token, name_in
 
 NAMES = st.builds(
     AgentName,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.turns import Turns
+from sync.receiver.db.sqlite_write_lock import Turns
 
 HELD_SECONDS = 0.004
 ROUNDS = 40

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.whole_file import whole_file
+from sync.receiver.atomic_file import whole_file
 
 
 def test_until_it_is_whole_the_old_one_stands(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.settings.lines import SettingPath, find_lines
+from sync.runtime.settings.toml_lines import SettingPath, find_lines
 
 BARE = st.from_regex(r"[A-Za-z0-9_-]{1,6}", fullmatch=True)
 ODD = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="'"), max_size=6)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.settings.paths import credentials_directory
+from sync.runtime.settings.paths import credentials_directory
 
 RUNNING = "run/credentials/loyalty-agent.service"
 STOPPED = "etc/loyalty-agent/credentials"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.systemd.notify import READY, notify
+from sync.runtime.systemd.notify import READY, notify
 from tests.sync.systemd.manager import Manager, manager_in
 
 

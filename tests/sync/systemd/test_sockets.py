@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
+from sync.runtime.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
 
 PID = 41
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.systemd.watching import give_signs, seconds_between_signs, watched
+from sync.runtime.systemd.watching import give_signs, seconds_between_signs, watched
 from tests.sync.systemd.manager import PATIENCE_SECONDS, Manager, manager_in
 
 PID = 41

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sync.transports.batch import BatchTransport
-from sync.transports.caller import Caller
-from sync.transports.replay import ReplayTransport
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.replay.transport import ReplayTransport
 from tests.central import ScriptedCentral
 from tests.sync.transports.parts import Naps, batch_transport, caller_to, replay_transport
 

@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sync.outbox import OutboxEvent, Portion, Window
-from sync.outcomes import Verdict
-from sync.push import Delivery
-from sync.transports.attempts import Attempts
-from sync.transports.auth import Credentials, NoCredentials
-from sync.transports.batch import BatchTransport
-from sync.transports.caller import Caller
-from sync.transports.http import Line, LineRules
-from sync.transports.learning import Learned
-from sync.transports.replay import ReplayTransport
-from sync.transports.sender import Sender
-from sync.wire import EventType
+from sync.delivery.outbox import OutboxEvent, Portion, Window
+from sync.delivery.outcomes import Verdict
+from sync.delivery.push import Delivery
+from sync.delivery.transports.auth import Credentials, NoCredentials
+from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.replay.terms_observer import Learned
+from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.delivery.transports.short_retries import Attempts
+from sync.protocol.wire import EventType
 
 EPOCH = "6ec0bd7f-11c0-43da-975e-2a8ad9ebae0b"
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

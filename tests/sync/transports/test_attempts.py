@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sync.outcomes import Trouble, TryLater
-from sync.transports.attempts import MOST_ATTEMPTS, MOST_SECONDS, Attempts
+from sync.delivery.outcomes import Trouble, TryLater
+from sync.delivery.transports.short_retries import MOST_ATTEMPTS, MOST_SECONDS, Attempts
 from tests.sync.virtual_time import run_in_virtual_time
 
 SILENCE = TryLater(Trouble.NO_ANSWER, "no answer in time")

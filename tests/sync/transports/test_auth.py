@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sync.outcomes import Hold, HoldReason, Trouble, TryLater
-from sync.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
-from sync.transports.http import Line, LineRules
-from sync.transports.oauth import Client, ClientCredentials
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
+from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.oauth import Client, ClientCredentials
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.central import TOKEN_PATH
 from tests.sync.transports.parts import (

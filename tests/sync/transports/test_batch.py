@@ -5,11 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from sync.outbox import Portion
-from sync.outcomes import Delivered, GoBack, Hold, HoldReason, Refused, Renumber, Trouble, TryLater
-from sync.transports.batch import BatchTransport
-from sync.transports.caller import Caller
-from sync.wire import BATCHES_PATH, Batch, ErrorCode
+from sync.delivery.outbox import Portion
+from sync.delivery.outcomes import (
+    Delivered,
+    GoBack,
+    Hold,
+    HoldReason,
+    Refused,
+    Renumber,
+    Trouble,
+    TryLater,
+)
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.protocol.wire import BATCHES_PATH, Batch, ErrorCode
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.batches import read_batch
 from tests.sync.transports.parts import (

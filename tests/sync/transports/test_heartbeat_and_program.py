@@ -5,11 +5,11 @@ import dataclasses
 import msgspec
 import pytest
 
-from sync.outcomes import Hold, Trouble, TryLater
-from sync.transports.caller import Caller
-from sync.transports.heartbeat import beat_once
-from sync.transports.program import NewProgram, UnchangedProgram, fetch_program
-from sync.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
+from sync.delivery.outcomes import Hold, Trouble, TryLater
+from sync.delivery.transports.batch.heartbeat import beat_once
+from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
+from sync.delivery.transports.client import Caller
+from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.terms import PROGRAM
 from tests.sync.transports.parts import BOOT, EPOCH, batch_transport, sessions, window

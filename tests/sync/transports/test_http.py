@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 from yarl import URL
 
-from sync.outcomes import Hold, HoldReason, Trouble, TryLater
-from sync.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRules
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRules
 from tests.central import Answer as Told
 from tests.central import ScriptedCentral, faults
 from tests.central.faults import Fault

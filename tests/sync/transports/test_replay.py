@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sync.outcomes import Delivered, Hold, HoldReason, Refused, Trouble, TryLater
-from sync.push import CutOff
-from sync.transports.auth import Headers, NoCredentials
-from sync.transports.caller import Caller
-from sync.transports.learning import SessionKind
-from sync.transports.loyalty import SMALL_BYTES
-from sync.transports.replay import ReplayTransport
-from sync.wire import EventType
+from sync.delivery.outcomes import Delivered, Hold, HoldReason, Refused, Trouble, TryLater
+from sync.delivery.push import CutOff
+from sync.delivery.transports.auth import Headers, NoCredentials
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
+from sync.delivery.transports.replay.terms_observer import SessionKind
+from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.protocol.wire import EventType
 from tests.central import Answer, Fault, Request, ScriptedCentral, faults
 from tests.sync.transports.parts import (
     Naps,
@@ -29,7 +29,7 @@ from tests.sync.transports.parts import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sync.transports.loyalty import Json
+    from sync.delivery.transports.replay.loyalty_api import Json
 
 ALREADY = faults.problem(400, "INVALID_REQUEST", "This card has Already been confirmed")
 

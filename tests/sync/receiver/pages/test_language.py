@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sync.receiver.pages
-from sync.receiver.pages.language import choose, languages
+from sync.receiver.pages.i18n import choose, languages
 
 PAGES = Path(sync.receiver.pages.__path__[0])
 ENGLISH, FRENCH = languages().values()

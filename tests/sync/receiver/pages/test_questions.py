@@ -7,15 +7,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from sync.receiver.pages.conditions import Condition
-from sync.receiver.pages.fleet import Question, Sort
-from sync.receiver.pages.questions import (
+from sync.receiver.pages.urls import (
     address,
     fleet_address,
     is_own,
     read_question,
     session_address,
 )
+from sync.receiver.reports.conditions import Condition
+from sync.receiver.reports.fleet import Question, Sort
 
 searches = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200

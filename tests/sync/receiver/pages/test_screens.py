@@ -14,8 +14,8 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from sync.receiver.config import DATABASE_FILE
-from sync.receiver.pages.history import HOURS_SHOWN
-from sync.receiver.sqlite_file import SqliteFile
+from sync.receiver.db.sqlite import SqliteFile
+from sync.receiver.reports.history import HOURS_SHOWN
 from tests.head_office.browser import Scheme, Tab, open_tab, running_browser
 from tests.head_office.chain import fill, fill_hours
 from tests.head_office.receiver import Receiver, receiver_under_test, settings_in

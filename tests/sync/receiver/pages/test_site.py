@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sync.receiver.pages import door
+from sync.receiver.pages import login as door
 from tests.agent.raw_http import Answer
 from tests.head_office.receiver import PATIENCE_SECONDS, Receiver
 from tests.head_office.sender import Sender, answer, moment, session

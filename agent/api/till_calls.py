@@ -1,0 +1,71 @@
+"""The loyalty platform's own two calls, answered once the capture is on the disk."""
+
+from typing import assert_never
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from agent.api.context import Context
+from agent.api.request_body import read_body
+from agent.api.responses import Success
+from agent.capture.email_answer import read_email_answer
+from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
+from agent.capture.session_start import is_correlation_id, read_session_start
+from agent.facts import Capture, IdTaken, NoOpenSession, Receipt, Recorded
+
+EMAIL_UPDATED = b'{"message":"Email option updated."}'
+
+
+class TillCalls:
+    """The handlers of the two calls."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def start_session(self, request: web.Request) -> Success:
+        """Take a session start (`reference/start-anonymous-session.txt`)."""
+        start = read_session_start(await read_body(request), _query_locales(request))
+        receipt = await self._record(start.started)
+        answer = self._context.answers.answer(start.started.correlation_id, start.asked)
+        return Success(answer, receipt)
+
+    async def set_email(self, request: web.Request) -> Success:
+        """Take an e-mail answer (`reference/set-email.txt`): the body first, then the session."""
+        body = await read_body(request)
+        correlation_id = correlation_id_in(request.rel_url.raw_path, segment=3)
+        answered = read_email_answer(
+            correlation_id, body, check_syntax=self._context.check_email_syntax
+        )
+        if not is_correlation_id(correlation_id):
+            raise Refusal(NO_OPEN_SESSION)
+        return Success(EMAIL_UPDATED, await self._record(answered))
+
+    async def _record(self, capture: Capture) -> Receipt:
+        outcome = await self._context.writer.record(capture, self._context.now())
+        match outcome:
+            case Recorded():
+                self._context.metrics.recorded(capture, outcome)
+                if self._context.relay is not None:
+                    self._context.relay.captured()
+                return outcome.receipt
+            case IdTaken():
+                raise Refusal(INVALID_CORRELATION_ID)
+            case NoOpenSession():
+                raise Refusal(NO_OPEN_SESSION)
+            case _:
+                assert_never(outcome)
+
+
+def correlation_id_in(raw_path: str, *, segment: int) -> str:
+    """Return the id named in a raw path, percent-decoded; bytes that are no UTF-8 as surrogates.
+
+    Such an id is nobody's: no session can be started under it.
+    """
+    encoded = raw_path.split("/")[segment]
+    return unquote_to_bytes(encoded).decode("utf-8", "surrogateescape")
+
+
+def _query_locales(request: web.Request) -> list[str]:
+    if not request.rel_url.raw_query_string:
+        return []
+    return request.query.getall("locale", [])

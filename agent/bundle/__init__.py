@@ -1,6 +1,0 @@
-"""`loyalty-agent support-bundle`: what support needs to know, and nothing that is secret."""
-
-from agent.bundle.archive import write_bundle
-from agent.bundle.contents import Known, Moment, contents
-
-__all__ = ["Known", "Moment", "contents", "write_bundle"]

@@ -1,0 +1,79 @@
+"""Checks of the space that is left: on the disk, and within the limits that are set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.config.settings import StorageSettings
+from agent.doctor.check import Check, fault, passed, warning
+from agent.doctor.directory import nearest_existing
+from agent.store.db.connect import database_bytes
+from agent.store.files.disk_space import Limits, Space
+from agent.store.files.storage_errors import free_bytes
+
+_DISK, _LIMIT = "free disk", "database size"
+_MIB = 1024**2
+# Room for some hundred thousand captures: days in which somebody can act on the warning.
+_AMPLE_BYTES = 128 * _MIB
+_NEARLY_FULL = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class RoomFacts:
+    """Bytes, and whether captures are taken with so much, and will be for some time."""
+
+    free_bytes: int
+    min_free_bytes: int
+    database_bytes: int
+    max_bytes: int
+    has_room: bool
+    has_ample_room: bool
+
+
+def look_at_room(storage: StorageSettings) -> RoomFacts:
+    """Measure the disk of the storage directory and the database. Raises `OSError`."""
+    place = nearest_existing(storage.directory)
+    limits = Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes)
+    space = Space(place, limits)
+    return RoomFacts(
+        free_bytes=free_bytes(place),
+        min_free_bytes=storage.min_free_bytes,
+        database_bytes=_database_bytes(storage.directory),
+        max_bytes=storage.max_bytes,
+        has_room=space.has_room_for(0),
+        has_ample_room=space.has_room_for(_AMPLE_BYTES),
+    )
+
+
+def judge_free_disk(facts: RoomFacts) -> Check:
+    """Say whether the disk has room for captures beside what is to be left for the POS."""
+    found = f"{_mib(facts.free_bytes)} free, {_mib(facts.min_free_bytes)} to be left"
+    if not facts.has_room:
+        advice = "free some space: captures are refused until then (the ballast counts twice)"
+        return fault(_DISK, found, advice)
+    if not facts.has_ample_room:
+        advice = f"free some space: captures are refused before another {_mib(_AMPLE_BYTES)} fill"
+        return warning(_DISK, found, advice)
+    return passed(_DISK, found)
+
+
+def judge_database_size(facts: RoomFacts) -> Check:
+    """Say how far the database is from the size that is set for it."""
+    found = f"{_mib(facts.database_bytes)} of {_mib(facts.max_bytes)}"
+    advice = "let captures be delivered, or raise [storage] max_bytes"
+    if facts.database_bytes >= facts.max_bytes:
+        return fault(_LIMIT, f"{found}: captures are refused", advice)
+    if facts.database_bytes > _NEARLY_FULL * facts.max_bytes:
+        return warning(_LIMIT, found, advice)
+    return passed(_LIMIT, found)
+
+
+def _database_bytes(directory: Path) -> int:
+    try:
+        return database_bytes(directory)
+    except PermissionError:
+        # The check of the directory says so.
+        return 0
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / _MIB:,.1f} MiB"

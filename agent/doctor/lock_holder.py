@@ -1,0 +1,38 @@
+"""Finding the process that owns the storage directory, without taking its lock."""
+
+import re
+from pathlib import Path
+
+from agent.store.files.lock import LOCK_FILE
+
+_NAMED = re.compile(r"process ([0-9]{1,10})\n?")
+
+
+def find_owner(directory: Path, proc: Path = Path("/proc")) -> int | None:
+    """Return the id of the process that holds `directory`; None where none does.
+
+    The lock file names the one that held it last; the kernel says whether it still does.
+    """
+    try:
+        named = _NAMED.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
+        locks = (proc / "locks").read_text("ascii").splitlines()
+        inode = directory.stat().st_ino
+    except (OSError, UnicodeDecodeError):
+        return None
+    if named is None or not any(_is_by(line, named[1], inode) for line in locks):
+        return None
+    return int(named[1])
+
+
+def _is_by(line: str, process: str, inode: int) -> bool:
+    """Tell whether a line of proc_locks(5) is that process's lock on that inode."""
+    fields = line.split()
+    return (
+        len(fields) > _INODE
+        and fields[1] == "FLOCK"
+        and fields[_PROCESS] == process
+        and fields[_INODE].rpartition(":")[2] == str(inode)
+    )
+
+
+_PROCESS, _INODE = 4, 5

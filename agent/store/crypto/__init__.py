@@ -1,0 +1,1 @@
+"""Encryption of e-mail addresses and of bodies that may hold one."""

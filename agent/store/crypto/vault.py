@@ -1,0 +1,109 @@
+"""Keeps e-mail addresses unreadable on the POS machine's disk.
+
+AES-256-GCM with a fresh random nonce for each address, bound to its session, so that a
+sealed address moved to another row does not open. A second key, derived from the same
+secret, makes the marks by which a repeated answer is recognised after erasure: a plain
+hash of an address could be guessed.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from agent.store.files.atomic_write import write_durably
+
+KEY_BYTES = 32
+_VERSION = b"\x01"
+_KEY_ID_BYTES = 4
+_NONCE_BYTES = 12
+_HEADER_BYTES = len(_VERSION) + _KEY_ID_BYTES + _NONCE_BYTES
+
+
+class UnusableKey(Exception):  # noqa: N818 - names the thing that is wrong
+    """The encryption key file does not hold a key."""
+
+
+class Unreadable(Exception):  # noqa: N818 - names the thing that is wrong
+    """A sealed address does not open: made with another key, moved, or damaged."""
+
+
+def is_sealed(kept: bytes) -> bool:
+    """Tell what a vault sealed from JSON, which never begins so."""
+    return kept.startswith(_VERSION)
+
+
+class Vault:
+    """Seals and opens addresses with the keys derived from one secret of 32 bytes."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._cipher = AESGCM(_derive(secret, b"seal"))
+        self._mark_key = _derive(secret, b"mark")
+        self._key_id = hashlib.sha256(_derive(secret, b"name")).digest()[:_KEY_ID_BYTES]
+
+    def seal(self, address: str, correlation_id: str) -> bytes:
+        """Encrypt `address` for the session `correlation_id`."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, address.encode(), correlation_id.encode())
+        return _VERSION + self._key_id + nonce + sealed
+
+    def open(self, sealed: bytes, correlation_id: str) -> str:
+        """Decrypt what `seal` made for the same session. Raises `Unreadable`."""
+        if sealed[: len(_VERSION) + _KEY_ID_BYTES] != _VERSION + self._key_id:
+            raise Unreadable("the address was sealed with another key")
+        nonce = sealed[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
+        try:
+            address = self._cipher.decrypt(nonce, sealed[_HEADER_BYTES:], correlation_id.encode())
+        except (InvalidTag, ValueError):
+            raise Unreadable("the sealed address is damaged or belongs elsewhere") from None
+        return address.decode()
+
+    def mark(self, address: str, correlation_id: str) -> bytes:
+        """Return what recognises `address` in this session and says nothing without the key."""
+        message = correlation_id.encode() + b"\0" + address.encode()
+        return hmac.digest(self._mark_key, message, "sha256")
+
+
+def open_vault(key_file: Path) -> Vault:
+    """Open the vault with the key in `key_file`: 32 bytes in base64, made if absent.
+
+    A key that is made is on the disk, readable by its owner alone, before it is used.
+    Raises `UnusableKey`, or `OSError` where the file cannot be read or made.
+    """
+    try:
+        text = key_file.read_bytes()
+    except FileNotFoundError:
+        text = base64.b64encode(os.urandom(KEY_BYTES)) + b"\n"
+        write_durably(key_file, text, mode=0o600)
+    return Vault(_read_key(text, key_file))
+
+
+def read_vault(key_file: Path) -> Vault:
+    """Open the vault with the key that is there. Raises `UnusableKey` or `OSError`."""
+    return Vault(_read_key(key_file.read_bytes(), key_file))
+
+
+def _read_key(text: bytes, key_file: Path) -> bytes:
+    try:
+        secret = base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise UnusableKey(
+            f"{key_file} does not hold an encryption key: expected {KEY_BYTES} random bytes in "
+            f"base64 (44 characters). Restore the key from your backup; `head -c {KEY_BYTES} "
+            "/dev/urandom | base64` makes a new one, with which addresses captured under the "
+            "old one can no longer be read."
+        )
+    return secret
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"loyalty-agent " + purpose).derive(secret)

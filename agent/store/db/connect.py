@@ -1,0 +1,188 @@
+"""Opens the agent's database file: rights, pragmas, schema, numbering."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import bindparam, func, insert, select
+
+from agent.store.db.epochs import Numbering, begin_epoch, read_numbering, sensible
+from agent.store.db.migrate import bring_up_to_date, revision_of
+from agent.store.db.sql import compiled, constant
+from agent.store.db.tables import Boot, table_of
+from agent.store.db.transactions import transaction
+from agent.store.files.high_water_mark import Marked
+from agent.store.files.storage_errors import StorageDamaged, trouble_of
+from agent.store.recovery.quarantine import keep_wal
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+DATABASE_FILE = "agent.db"
+WAL_BYTES = 9 * 1024 * 1024
+_boot = table_of(Boot)
+ADD_BOOT = compiled(insert(_boot))
+BOOT_NUMBER = compiled(select(_boot.c.number).where(_boot.c.boot_id == bindparam("boot_id")))
+LAST_BOOT_NUMBER = compiled(select(func.coalesce(func.max(_boot.c.number), constant(0))))
+
+# synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
+# wal_autocheckpoint=0: a checkpoint inside a commit would stand in an answer's way; the
+# writer runs it. secure_delete: an erased address is overwritten with zeros.
+# journal_size_limit: a WAL that grew once gives its space back.
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA wal_autocheckpoint=0",
+    "PRAGMA journal_size_limit=16777216",
+    "PRAGMA cache_size=-8192",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA trusted_schema=OFF",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the store cannot know by itself: the clock, new ids, this start of the machine."""
+
+    now_us: Callable[[], int]
+    new_epoch: Callable[[], str]
+    boot_id: str
+
+
+def connect_for_writing(
+    path: Path, mark: Marked | None, circumstances: Circumstances
+) -> sqlite3.Connection:
+    """Open the one connection that writes, on a file of the newest schema.
+
+    The driver's own transaction handling is off: a deferred BEGIN that then writes can fail
+    at once, whatever the busy timeout. Raises `sqlite3.Error`, or `OSError` where a WAL in
+    doubt cannot be kept.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    try:
+        if is_in_doubt(connection, path, mark):
+            note_kept(keep_wal(path, circumstances.now_us()))
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).fetchall()
+        settle_wal(connection, path.with_name(f"{path.name}-wal"))
+        bring_up_to_date(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_in_doubt(connection: sqlite3.Connection, path: Path, mark: Marked | None) -> bool:
+    """Tell whether the WAL may hold more than SQLite will read of it: it is to be kept then.
+
+    The first write, a checkpoint, and closing a damaged database all put an end to it.
+    """
+    try:
+        if mark is None or revision_of(connection) is None:
+            return mark is not None
+        extent = read_numbering(connection).extent_of(mark.epoch)
+    except sqlite3.DatabaseError as error:
+        return isinstance(trouble_of(error, path.parent), StorageDamaged)
+    return extent is None or extent < mark.sequence
+
+
+def note_kept(copy: Path | None) -> None:
+    """Log that a WAL was kept; nothing where there was none."""
+    if copy is not None:
+        reason = "SQLite does not read all of the WAL"
+        log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(copy))
+
+
+def settle_wal(connection: sqlite3.Connection, wal: Path) -> None:
+    """Put on the disk what a WAL left behind holds, before anything is answered from it.
+
+    A process killed between writing a commit and syncing it, or a sync that failed, leaves
+    frames that SQLite takes over at the next start though they were never synced. A till
+    that asks again would be told "already recorded", without a write and so without a
+    sync. The checkpoint syncs the WAL, copies it into the database and syncs that; where
+    somebody else's reader stands in its way, the WAL alone is synced.
+    """
+    ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if is_busy:
+        with wal.open("rb") as file:
+            os.fdatasync(file.fileno())
+
+
+def grow_wal(directory: Path) -> None:
+    """Give the WAL beforehand the size it comes to between two checkpoints.
+
+    Syncing a file that grows takes the file system's journal as well, and twice as long. What
+    is added are zeros: SQLite reads a WAL only as far as its checksums go. Real blocks, as
+    unwritten ones would cost the journal too.
+    """
+    path = directory / f"{DATABASE_FILE}-wal"
+    missing_bytes = WAL_BYTES - path.stat().st_size
+    if missing_bytes <= 0:
+        return
+    with path.open("ab") as wal:
+        wal.write(bytes(missing_bytes))
+        wal.flush()
+        os.fsync(wal.fileno())
+
+
+def open_numbering(
+    connection: sqlite3.Connection, mark: Marked | None, circumstances: Circumstances
+) -> Numbering:
+    """Read the numbering, and begin a new epoch where the old one's numbers are in doubt."""
+    numbering = read_numbering(connection)
+    reason = reason_for_new_epoch(numbering, mark)
+    if reason is None:
+        return numbering
+    with transaction(connection):
+        return begin_epoch(
+            connection,
+            numbering,
+            epoch=circumstances.new_epoch(),
+            at_us=circumstances.now_us(),
+            reason=reason,
+        )
+
+
+def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | None:
+    """Say why the file must not go on in its current epoch; None when it may.
+
+    The mark is noted after each commit: a file that holds less than it says, or does not
+    know its epoch, is not the file that was written last.
+    """
+    if numbering.current is None:
+        return "new file"
+    if mark is None:
+        return None
+    extent = numbering.extent_of(mark.epoch)
+    if extent is None:
+        return "file restored from a copy: it does not know the epoch last used here"
+    if extent < mark.sequence:
+        return f"file stepped back from sequence {mark.sequence} to {extent}"
+    return None
+
+
+def open_boot(connection: sqlite3.Connection, circumstances: Circumstances) -> int:
+    """Return the number of this start of the machine, noting one not seen before."""
+    for (number,) in sensible(connection.execute(BOOT_NUMBER.sql, (circumstances.boot_id,))):
+        return int(number)
+    with transaction(connection):
+        number = int(connection.execute(LAST_BOOT_NUMBER.sql).fetchone()[0]) + 1
+        values = {
+            "number": number,
+            "boot_id": circumstances.boot_id,
+            "first_seen_us": circumstances.now_us(),
+        }
+        connection.execute(ADD_BOOT.sql, ADD_BOOT.row(values))
+    return number
+
+
+def database_bytes(directory: Path) -> int:
+    """Return what the database of `directory` and its WAL take on the disk."""
+    return sum(
+        file.stat().st_size
+        for file in (directory / DATABASE_FILE, directory / f"{DATABASE_FILE}-wal")
+        if file.exists()
+    )

@@ -1,0 +1,1 @@
+"""Files beside the database: lock, high-water mark, ballast, atomic writes."""

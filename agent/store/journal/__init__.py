@@ -1,0 +1,1 @@
+"""Captures and their events: decided and written in one transaction."""

@@ -1,0 +1,121 @@
+"""What the journal knows of sessions: the recent ones by heart, the others by asking the file."""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, func, select
+
+from agent.store.db.sql import Statement, compiled
+from agent.store.db.tables import EmailAnswer, Event, Session, table_of
+from agent.store.files.storage_errors import SenselessRow
+
+# A customer's answer follows the session within minutes: a till's day at the most.
+MOST_RECENT = 4_096
+
+_event = table_of(Event)
+_session = table_of(Session)
+_answer = table_of(EmailAnswer)
+_ids = func.json_each(bindparam("correlation_ids")).table_valued("value")
+_last_answer = (
+    select(func.max(_answer.c.position))
+    .where(_answer.c.session_position == _session.c.position)
+    .scalar_subquery()
+)
+# All rows in one, as JSON: one call into SQLite, see `intake.py`.
+SESSIONS_BY_ID = compiled(
+    select(
+        func.json_group_array(
+            func.json_array(
+                _session.c.correlation_id,
+                _session.c.position,
+                _session.c.closed,
+                _session.c.query_locale,
+                _last_answer,
+            )
+        )
+    ).where(_session.c.correlation_id.in_(select(_ids.c.value)))
+)
+BODY_AT = compiled(select(_event.c.body).where(_event.c.position == bindparam("position")))
+ANSWER_AT = compiled(
+    select(_answer.c.status, _answer.c.address_mark, _event.c.body).where(
+        _answer.c.position == bindparam("position"), _event.c.position == _answer.c.position
+    )
+)
+_found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]])
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The last e-mail answer of a session; `mark` recognises its address."""
+
+    position: int
+    status: str
+    mark: bytes | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSession:
+    """A session, and where its last e-mail answer stands, if it has one."""
+
+    position: int
+    closed: bool
+    query_locale: str | None
+    last_answer_position: int | None
+
+
+class Sessions:
+    """The sessions of the file. Only what is committed may be remembered."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._recent: OrderedDict[str, KnownSession] = OrderedDict()
+
+    def recent(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
+        """Return those of the sessions that are known by heart."""
+        recent = self._recent
+        return {name: recent[name] for name in correlation_ids if name in recent}
+
+    def read(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
+        """Return those of the sessions that the file holds."""
+        ids = msgspec.json.encode(list(correlation_ids)).decode()
+        (rows,) = self._connection.execute(SESSIONS_BY_ID.sql, (ids,)).fetchone()
+        return {
+            name: KnownSession(position, bool(closed), locale, last_answer)
+            for name, position, closed, locale, last_answer in _found.decode(rows)
+        }
+
+    def remember(self, sessions: Mapping[str, KnownSession]) -> None:
+        """Know these by heart, as they now are; the longest untouched are forgotten for them."""
+        for name, session in sessions.items():
+            self._recent[name] = session
+            self._recent.move_to_end(name)
+        while len(self._recent) > MOST_RECENT:
+            self._recent.popitem(last=False)
+
+    def forget(self) -> None:
+        """Know none by heart: somebody else has changed the file."""
+        self._recent.clear()
+
+    def body_at(self, position: int) -> bytes:
+        """Return the body of the event at `position`."""
+        (body,) = self._row_at(BODY_AT, position)
+        return bytes(body)
+
+    def answer_at(self, position: int) -> LastAnswer:
+        """Return the e-mail answer at `position`."""
+        return LastAnswer(position, *self._row_at(ANSWER_AT, position))
+
+    def _row_at(self, statement: Statement, position: int) -> tuple[Any, ...]:
+        """Return the one row, whose last column is a body.
+
+        Raises `SenselessRow` where there is none: a damaged page can lose a row in silence.
+        """
+        row = self._connection.execute(statement.sql, (position,)).fetchone()
+        if row is None or row[-1] is None:
+            raise SenselessRow(f"the event at position {position} is not there any more")
+        return tuple(row)

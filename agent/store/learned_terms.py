@@ -1,0 +1,56 @@
+"""Keeps what was last learned of the program terms, so that it serves while central is away."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, bindparam, select
+from sqlalchemy.dialects.sqlite import insert
+
+from agent.store.db.epochs import sensible
+from agent.store.db.sql import compiled
+from agent.store.db.tables import ProgramTerms, table_of
+
+_terms = table_of(ProgramTerms)
+_NEW: dict[str, BindParameter[object]] = {
+    name: bindparam(name) for name in ("etag", "terms", "learned_at_us")
+}
+KEEP = compiled(
+    insert(_terms)
+    .values(source=bindparam("source"), **_NEW)
+    .on_conflict_do_update(index_elements=["source"], set_=_NEW)
+    .inline()
+)
+ALL = compiled(select(_terms.c.source, _terms.c.terms).order_by(_terms.c.learned_at_us))
+ETAG = compiled(select(_terms.c.etag).where(_terms.c.source == bindparam("source")))
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedTerms:
+    """What was learned from `source`, as its own JSON; with its ETag where it has one."""
+
+    source: str
+    terms: str
+    etag: str | None = None
+
+
+def keep_terms(connection: sqlite3.Connection, learned: LearnedTerms, now_us: int) -> None:
+    """Keep `learned` in place of what was kept from the same source."""
+    values = {
+        "source": learned.source,
+        "etag": learned.etag,
+        "terms": learned.terms,
+        "learned_at_us": now_us,
+    }
+    connection.execute(KEEP.sql, KEEP.row(values))
+
+
+def read_terms(connection: sqlite3.Connection) -> list[LearnedTerms]:
+    """Return all that was learned, the last one at the end."""
+    rows: list[tuple[str, str]] = list(sensible(connection.execute(ALL.sql)))
+    return [LearnedTerms(source, terms) for source, terms in rows]
+
+
+def read_etag(connection: sqlite3.Connection, source: str) -> str | None:
+    """Return the ETag of what was last learned from `source`."""
+    row = connection.execute(ETAG.sql, (source,)).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,97 @@
+"""Opens a storage directory whatever state it is in: empty, in use for years, or damaged."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.store.crypto.vault import UnusableKey, Vault, open_vault
+from agent.store.db.connect import DATABASE_FILE, Circumstances
+from agent.store.files.atomic_write import make_directory, sync_directory
+from agent.store.files.disk_space import Limits, Space
+from agent.store.files.storage_errors import (
+    StorageDamaged,
+    StorageDown,
+    StorageFull,
+    StorageTrouble,
+    trouble_of,
+)
+from agent.store.recovery.quarantine import has_strays, set_aside
+from agent.store.store import Store
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpener:
+    """Opens the store of `directory`, time after time while the agent runs.
+
+    A file that is not a database any more is set aside, never deleted, and a fresh one
+    begun under a new epoch: tills are served, and what the old one holds can be salvaged.
+    """
+
+    directory: Path
+    key_file: Path
+    limits: Limits
+    circumstances: Circumstances
+
+    def open(self) -> Store:
+        """Open the store. Raises a `StorageTrouble` where that has to wait."""
+        try:
+            make_directory(self.directory)
+            if has_strays(self._database):
+                self.set_aside("a WAL without its database")
+            store = self._open_or_replace()
+            sync_directory(self.directory)
+        except (sqlite3.Error, OSError) as error:
+            trouble = trouble_of(error, self.directory)
+            if isinstance(trouble, StorageFull) and self._give_up_ballast():
+                return self.open()
+            raise trouble from error
+        last = store.numbering.last
+        log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
+        return store
+
+    def set_aside(self, reason: str) -> None:
+        """Move the database out of the way. Raises `OSError`."""
+        place = set_aside(self._database, self.circumstances.now_us())
+        log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(place))
+
+    @property
+    def _database(self) -> Path:
+        return self.directory / DATABASE_FILE
+
+    def _give_up_ballast(self) -> bool:
+        """Make room to open the store in: what it holds can then be delivered and purged."""
+        return Space(self.directory, self.limits).give_up_ballast()
+
+    def _open_or_replace(self) -> Store:
+        try:
+            return self._open_once()
+        except sqlite3.DatabaseError as error:
+            trouble = trouble_of(error, self.directory)
+            if not isinstance(trouble, StorageDamaged):
+                raise
+            self.set_aside(str(trouble))
+        return self._open_once()
+
+    def _open_once(self) -> Store:
+        return Store(self.directory, self._vault(), self.limits, self.circumstances)
+
+    def _vault(self) -> Vault:
+        has_key = self.key_file.exists()
+        try:
+            vault = open_vault(self.key_file)
+        except UnusableKey as error:
+            raise StorageDown(str(error)) from error
+        if not has_key and self._database.exists():
+            # Tills are served all the same; only the addresses captured until now are at stake.
+            reason = "the encryption key was gone: addresses kept under it cannot be read"
+            log_event(_log, logging.ERROR, "store.key_made", reason=reason, key=str(self.key_file))
+        return vault
+
+
+OpenStore = Callable[[], Store]
+__all__ = ["OpenStore", "StorageTrouble", "StoreOpener"]

@@ -1,0 +1,1 @@
+"""The outbox: events to deliver, and the result of each delivery."""

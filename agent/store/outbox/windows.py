@@ -1,0 +1,250 @@
+"""Reads windows of the outbox: what waits, and dead letters that are to be tried again.
+
+One statement a window, by a range of positions: it never goes through the backlog.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    false,
+    or_,
+    select,
+)
+
+from agent.facts import EmailStatus
+from agent.store.crypto.vault import Vault
+from agent.store.db.cursor import is_central, number_of_central, read_standing
+from agent.store.db.epochs import Extent, read_numbering
+from agent.store.db.sql import Statement, compiled, constant
+from agent.store.db.tables import (
+    Boot,
+    DeadLetter,
+    Doubt,
+    EmailAnswer,
+    Event,
+    Session,
+    Settled,
+    table_of,
+)
+from agent.store.files.storage_errors import SenselessRow
+from agent.store.outbox.payloads import Readdressing, with_address
+from sync.delivery.outbox import OutboxEvent, Portion, Window
+from sync.delivery.outcomes import Refused
+from sync.protocol.wire import EventType
+
+_event = table_of(Event)
+_session = table_of(Session)
+_answer = table_of(EmailAnswer)
+_boot = table_of(Boot)
+_settled = table_of(Settled)
+_doubt = table_of(Doubt)
+_dead = table_of(DeadLetter)
+_dead_session = _dead.alias("dead_session")
+_later, _later_settled, _later_dead = (
+    _answer.alias("later"),
+    _settled.alias("later_settled"),
+    _dead.alias("later_dead"),
+)
+
+_is_tried_now = and_(
+    _event.c.position >= number_of_central("attempting_from"),
+    _event.c.position <= number_of_central("attempting_through"),
+)
+_is_answer_of_refused = and_(
+    _event.c.session_position != _event.c.position, _dead_session.c.position.is_not(None)
+)
+
+
+class _Row(NamedTuple):
+    position: int
+    type: str
+    session_position: int
+    correlation_id: str
+    occurred_at_us: int
+    monotonic_us: int
+    boot_id: str
+    body: bytes
+    query_locale: str | None
+    status: str | None
+    address: bytes | None
+    is_doubtful: int
+    session_refused: int
+    is_overtaken: int
+    error_code: str | None = None
+    error_message: str | None = None
+    http_status: int | None = None
+
+
+def _at(table: FromClause, position: ColumnElement[int]) -> ColumnElement[bool]:
+    return and_(table.c.destination == is_central, table.c.position == position)
+
+
+def _rows(
+    is_doubtful: ColumnElement[bool],
+    session_refused: ColumnElement[bool],
+    is_overtaken: ColumnElement[bool],
+) -> Select[tuple[object, ...]]:
+    """Select what a `_Row` has, in ascending order."""
+    return (
+        select(
+            _event.c.position,
+            _event.c.type,
+            _event.c.session_position,
+            _session.c.correlation_id,
+            _event.c.occurred_at_us,
+            _event.c.monotonic_us,
+            _boot.c.boot_id,
+            _event.c.body,
+            _session.c.query_locale,
+            _answer.c.status,
+            _answer.c.address,
+            is_doubtful,
+            session_refused,
+            is_overtaken,
+        )
+        .outerjoin(_session, _session.c.position == _event.c.session_position)
+        .outerjoin(_boot, _boot.c.number == _event.c.boot_number)
+        .outerjoin(_answer, _answer.c.position == _event.c.position)
+        .outerjoin(_doubt, _at(_doubt, _event.c.position))
+        .outerjoin(_dead_session, _at(_dead_session, _event.c.session_position))
+        .limit(bindparam("most_events"))
+        .offset(constant(0))
+    )
+
+
+_is_overtaken = (
+    exists()
+    .where(
+        _later.c.session_position == _event.c.session_position,
+        _later.c.position > _event.c.position,
+        _event.c.session_position != _event.c.position,
+        or_(
+            _later.c.position <= number_of_central("watermark"),
+            exists().where(_at(_later_settled, _later.c.position)),
+        ),
+        ~exists().where(_at(_later_dead, _later.c.position)),
+    )
+    .correlate(_event)
+)
+
+WAITING = compiled(
+    _rows(or_(_doubt.c.position.is_not(None), _is_tried_now), _is_answer_of_refused, false())
+    .outerjoin(_settled, _at(_settled, _event.c.position))
+    .where(_event.c.position > bindparam("after"), _settled.c.position.is_(None))
+    .order_by(_event.c.position)
+)
+# What a dead letter waits for: only its own tries leave it in doubt, and its session is no
+# reason to refuse it while that one is tried again, too. One that waits again since a rewind
+# goes in its turn, after what central lacks before it.
+TO_RETRY = compiled(
+    _rows(
+        _doubt.c.position.is_not(None),
+        and_(_is_answer_of_refused, _dead_session.c.retry_wanted == constant(0)),
+        _is_overtaken,
+    )
+    .add_columns(_dead.c.error_code, _dead.c.error_message, _dead.c.http_status)
+    .join(_dead, _at(_dead, _event.c.position))
+    .outerjoin(_settled, _at(_settled, _event.c.position))
+    .where(
+        or_(
+            _dead.c.position <= number_of_central("watermark"),
+            _settled.c.position.is_not(None),
+        ),
+        _dead.c.position > bindparam("after"),
+        _dead.c.retry_wanted == constant(1),
+        _dead.c.discarded_at_us.is_(None),
+    )
+    .order_by(_dead.c.position)
+)
+
+
+class WindowReader:
+    """Reads windows on connections that it is given."""
+
+    def __init__(self, readdressing: Readdressing) -> None:
+        self._readdressing = readdressing
+
+    def waiting(self, connection: sqlite3.Connection, portion: Portion, after: int) -> Window:
+        """Return the lowest events above `after` that are not settled."""
+        watermark = read_standing(connection).watermark
+        return self._window(connection, WAITING, portion, max(after, watermark))
+
+    def to_retry(self, connection: sqlite3.Connection, portion: Portion, after: int) -> Window:
+        """Return the lowest dead letters above `after` that somebody wants tried again."""
+        return self._window(connection, TO_RETRY, portion, after)
+
+    def _window(
+        self, connection: sqlite3.Connection, statement: Statement, portion: Portion, after: int
+    ) -> Window:
+        numbering = read_numbering(connection)
+        purged_through = read_standing(connection).purged_through
+        values = {"after": after, "most_events": portion.events}
+        rows = _sensible(connection.execute(statement.sql, statement.row(values)))
+        first = next(rows, None)
+        if first is None:
+            return Window(numbering.last.epoch, 1, ())
+        extent = numbering.extent_at(first.position)
+        events = list(self._events(chain([first], rows), extent, portion.max_bytes))
+        return Window(extent.epoch, extent.base_sequence(purged_through), events)
+
+    def _events(
+        self, rows: Iterator[_Row], extent: Extent, max_bytes: int
+    ) -> Iterator[OutboxEvent]:
+        """Make events of `rows` to the end of the epoch, or of the bytes; one at least."""
+        vault, size = cache(self._readdressing.vault), 0
+        for row in rows:
+            if row.position > extent.last_position:
+                return
+            event = self._event(row, extent.base_position, vault)
+            if size and size + len(event.body) > max_bytes:
+                return
+            size += len(event.body)
+            yield event
+
+    def _event(self, row: _Row, base_position: int, vault: Callable[[], Vault]) -> OutboxEvent:
+        body = self._readdressing.body(row.body, row.correlation_id, row.status, vault)
+        is_erased = False
+        if row.status == EmailStatus.ACCEPTED:
+            address = self._readdressing.address(row.address, row.correlation_id, vault)
+            body, is_erased = with_address(body, address), address is None
+        return OutboxEvent(
+            position=row.position,
+            sequence=row.position - base_position,
+            type=EventType(row.type),
+            session=row.session_position,
+            correlation_id=row.correlation_id,
+            occurred_at_us=row.occurred_at_us,
+            monotonic_us=row.monotonic_us,
+            boot_id=row.boot_id,
+            query_locale=row.query_locale if row.status is None else None,
+            body=body,
+            is_erased=is_erased,
+            is_doubtful=bool(row.is_doubtful),
+            session_refused=bool(row.session_refused),
+            is_overtaken=bool(row.is_overtaken),
+            refusal=_refusal(row),
+        )
+
+
+def _refusal(row: _Row) -> Refused | None:
+    if row.error_code is None or row.error_message is None:
+        return None
+    return Refused(row.error_code, row.error_message, row.http_status)
+
+
+def _sensible(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
+    for values in rows:
+        row = _Row(*values)  # type: ignore[arg-type] # as the statement selects them
+        if None in row[:8]:
+            raise SenselessRow(f"the event at position {row.position} is not there as a whole")
+        yield row

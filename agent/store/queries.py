@@ -1,0 +1,190 @@
+"""What others may ask of the store: short questions on read-only connections of their own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
+
+from agent.facts import DeliveryState, Receipt
+from agent.store.db.connect import database_bytes
+from agent.store.db.cursor import is_central, number_of_central
+from agent.store.db.epochs import Extent, read_numbering
+from agent.store.db.read_only import read_only
+from agent.store.db.sql import compiled, constant
+from agent.store.db.tables import (
+    DeadLetter,
+    Delivery,
+    EmailAnswer,
+    Event,
+    Session,
+    Settled,
+    table_of,
+)
+from agent.store.files.storage_errors import free_bytes
+from agent.store.recovery.quarantine import list_set_aside
+
+_event = table_of(Event)
+_session = table_of(Session)
+_answer = table_of(EmailAnswer)
+_delivery = table_of(Delivery)
+_settled = table_of(Settled)
+_dead = table_of(DeadLetter)
+
+_watermark = number_of_central("watermark")
+_delivered_at = (
+    select(_delivery.c.delivered_at_us)
+    .where(_delivery.c.destination == is_central, _delivery.c.through_position >= _event.c.position)
+    .order_by(_delivery.c.through_position)
+    .limit(constant(1))
+    .offset(constant(0))
+    .scalar_subquery()
+)
+_named = _session.c.correlation_id == bindparam("correlation_id")
+_captures = union_all(
+    select(_session.c.position, null().label("status")).where(_named),
+    select(_answer.c.position, _answer.c.status)
+    .join(_session, _session.c.position == _answer.c.session_position)
+    .where(_named),
+).subquery()
+CAPTURES_OF_SESSION = compiled(
+    select(
+        _event.c.position,
+        _event.c.occurred_at_us,
+        _captures.c.status,
+        _dead.c.position.is_not(None),
+        or_(_event.c.position <= _watermark, _settled.c.position.is_not(None)),
+        func.coalesce(_settled.c.delivered_at_us, _delivered_at),
+    )
+    .join(_captures, _captures.c.position == _event.c.position)
+    .outerjoin(
+        _settled,
+        and_(_settled.c.destination == is_central, _settled.c.position == _event.c.position),
+    )
+    .outerjoin(
+        _dead, and_(_dead.c.destination == is_central, _dead.c.position == _event.c.position)
+    )
+    .order_by(_event.c.position)
+)
+_newest = select(func.max(_event.c.position)).scalar_subquery()
+_first_waiting = (
+    select(func.min(_event.c.position)).where(_event.c.position > _watermark).scalar_subquery()
+)
+BACKLOG = compiled(
+    select(
+        _watermark,
+        number_of_central("purged_through"),
+        select(func.count())
+        .select_from(_settled)
+        .where(_settled.c.destination == is_central, _settled.c.position > _watermark)
+        .scalar_subquery(),
+        select(func.count())
+        .select_from(_dead)
+        .where(_dead.c.destination == is_central, _dead.c.discarded_at_us.is_(None))
+        .scalar_subquery(),
+        select(_event.c.occurred_at_us)
+        .where(_event.c.position == _first_waiting)
+        .scalar_subquery(),
+        select(_event.c.occurred_at_us).where(_event.c.position == _newest).scalar_subquery(),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStatus:
+    """Where one capture stands. Times in microseconds since 1970 UTC; `status` of an answer."""
+
+    receipt: Receipt
+    captured_at_us: int
+    state: DeliveryState
+    delivered_at_us: int | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStanding:
+    """How far an epoch goes, and how far central has settled it without a gap.
+
+    All from `base_sequence` on is held.
+    """
+
+    epoch: str
+    last_sequence: int
+    settled_through: int
+    base_sequence: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What the store holds, for a person, metrics and head office.
+
+    Bytes; microseconds since 1970 UTC. `epochs` with the current one last; `waiting` counts
+    the events of all.
+    """
+
+    epochs: list[EpochStanding]
+    waiting: int
+    oldest_waiting_at_us: int | None
+    last_activity_at_us: int | None
+    dead_letters: int
+    database_bytes: int
+    free_bytes: int
+    set_aside: list[str]
+
+    @property
+    def current(self) -> EpochStanding:
+        """The epoch that new captures go to."""
+        return self.epochs[-1]
+
+
+class Reader:
+    """Answers questions about the store of a directory. Blocks: call it off the event loop."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def session(self, correlation_id: str) -> list[CaptureStatus]:
+        """Return the session start and its answers, in order; empty when there is none."""
+        with read_only(self._directory) as connection:
+            numbering = read_numbering(connection)
+            rows = connection.execute(
+                CAPTURES_OF_SESSION.sql, (correlation_id,) * len(CAPTURES_OF_SESSION.names)
+            ).fetchall()
+        return [
+            CaptureStatus(
+                receipt=numbering.receipt(position),
+                captured_at_us=captured_at_us,
+                state=_state(is_refused=bool(refused), is_settled=bool(settled)),
+                delivered_at_us=delivered_at_us if settled and not refused else None,
+                status=status,
+            )
+            for position, captured_at_us, status, refused, settled, delivered_at_us in rows
+        ]
+
+    def status(self) -> StoreStatus:
+        """Count what waits and measure what it takes; does not depend on the backlog."""
+        with read_only(self._directory) as connection:
+            numbering = read_numbering(connection)
+            row = connection.execute(BACKLOG.sql).fetchone()
+        watermark, purged_through, settled_ahead, dead_letters, oldest_us, newest_us = row
+        return StoreStatus(
+            epochs=[_standing(extent, watermark, purged_through) for extent in numbering.extents],
+            waiting=numbering.last_position - watermark - settled_ahead,
+            oldest_waiting_at_us=oldest_us,
+            last_activity_at_us=newest_us,
+            dead_letters=dead_letters,
+            database_bytes=database_bytes(self._directory),
+            free_bytes=free_bytes(self._directory),
+            set_aside=list_set_aside(self._directory),
+        )
+
+
+def _standing(extent: Extent, watermark: int, purged_through: int) -> EpochStanding:
+    settled = min(max(0, watermark - extent.base_position), extent.last_sequence)
+    base_sequence = extent.base_sequence(purged_through)
+    return EpochStanding(extent.epoch, extent.last_sequence, settled, base_sequence)
+
+
+def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:
+    if is_refused:
+        return DeliveryState.REFUSED
+    return DeliveryState.DELIVERED if is_settled else DeliveryState.WAITING

@@ -1,0 +1,1 @@
+"""Damaged databases: integrity check and quarantine."""

@@ -1,0 +1,42 @@
+"""Looking at a database whole, within a bounded time, and leaving no trace of it."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.read_only import require_no_strays
+
+# SQLite asks after so many of its steps, about ten thousand times a second, whether to go on.
+_STEPS = 10_000
+
+
+@contextmanager
+def inspecting(
+    directory: Path, *, within_seconds: float, is_owned: bool
+) -> Iterator[sqlite3.Connection]:
+    """Open the database of `directory` read-only; what takes too long is interrupted.
+
+    Raises as `read_only` does, with `SQLITE_INTERRUPT` at the end of the time. A database in WAL
+    mode that no process owns (`is_owned` false) and whose WAL is empty is read as if it
+    could not change: else SQLite would lay files beside it.
+    """
+    path = (directory / DATABASE_FILE).absolute()
+    require_no_strays(path)
+    is_still = not is_owned and not _has_content(path.with_name(f"{path.name}-wal"))
+    uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
+    ends_at = time.monotonic() + within_seconds
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)) as connection:
+        connection.set_progress_handler(lambda: time.monotonic() > ends_at, _STEPS)
+        yield connection
+
+
+def is_interrupted(error: sqlite3.Error) -> bool:
+    """Tell whether `error` says that the time was over."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
+
+def _has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0

@@ -1,0 +1,1 @@
+"""Erases and purges delivered data, in small steps beside the tills."""

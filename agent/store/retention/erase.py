@@ -1,0 +1,100 @@
+"""Erases the addresses of what is delivered, a few at a time, so that no till has to wait.
+
+What was in their place is overwritten with zeros (`secure_delete`).
+"""
+
+import sqlite3
+
+from sqlalchemy import bindparam, exists, null, select, update
+
+from agent.store.db.cursor import SET_ERASED, Standing, is_central, read_standing
+from agent.store.db.sql import as_list, compiled, constant, listed
+from agent.store.db.tables import DeadLetter, EmailAnswer, Settled, table_of
+from agent.store.retention.horizon import delivered_before
+
+MOST_ROWS = 200
+_answer = table_of(EmailAnswer)
+_dead = table_of(DeadLetter)
+_settled = table_of(Settled)
+_ANY_TIME_US = 2**63 - 1
+_in_slice = (
+    _answer.c.position > bindparam("above"),
+    _answer.c.position <= bindparam("through"),
+)
+_is_dead_letter = exists().where(
+    _dead.c.destination == is_central, _dead.c.position == _answer.c.position
+)
+
+NEXT_ANSWERS = compiled(
+    select(_answer.c.position)
+    .where(*_in_slice)
+    .order_by(_answer.c.position)
+    .limit(constant(MOST_ROWS))
+    .offset(constant(0))
+)
+_is_settled_apart = exists().where(
+    _settled.c.destination == is_central, _settled.c.position == _answer.c.position
+)
+ERASE_SLICE = compiled(
+    update(_answer)
+    .where(*_in_slice, _answer.c.address.is_not(None), ~_is_dead_letter, ~_is_settled_apart)
+    .values(address=null())
+)
+APART = compiled(
+    select(_answer.c.position)
+    .select_from(_settled.join(_answer, _answer.c.position == _settled.c.position))
+    .where(
+        _settled.c.destination == is_central,
+        _settled.c.delivered_at_us <= bindparam("cutoff_us"),
+        _answer.c.address.is_not(None),
+        ~_is_dead_letter,
+    )
+    .order_by(_answer.c.position)
+    .limit(constant(MOST_ROWS))
+    .offset(constant(0))
+)
+ERASE_APART = compiled(
+    update(_answer)
+    .where(_answer.c.position.in_(listed("positions")), _is_settled_apart, ~_is_dead_letter)
+    .values(address=null())
+)
+
+
+def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
+    """Erase some of the addresses delivered before `cutoff_us` (None: whenever that was).
+
+    A dead letter keeps its own until it is delivered or discarded; what was delivered by
+    itself has a time of its own. Returns whether more is due.
+    """
+    standing = read_standing(connection)
+    above, bound = standing.erased_through, _bound(connection, standing, cutoff_us)
+    if bound <= above:
+        return False
+    answers = connection.execute(NEXT_ANSWERS.sql, (above, bound)).fetchall()
+    through = answers[-1][0] if len(answers) == MOST_ROWS else bound
+    connection.execute(ERASE_SLICE.sql, (above, through))
+    connection.execute(SET_ERASED.sql, (through,))
+    return bool(through < bound)
+
+
+def find_apart(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
+    """Return where some addresses stand that were delivered by themselves; only reads.
+
+    One event that central cannot make up its mind about holds the watermark back, for days
+    perhaps; what was delivered after it is erased all the same. What was refused at first and
+    delivered late is kept for as long as all else.
+    """
+    cutoff_us = _ANY_TIME_US if cutoff_us is None else cutoff_us
+    return [position for (position,) in connection.execute(APART.sql, (cutoff_us,))]
+
+
+def erase_apart(connection: sqlite3.Connection, positions: list[int]) -> bool:
+    """Erase the addresses at `positions`, where they are still settled; say if more may be due."""
+    connection.execute(ERASE_APART.sql, (as_list(positions),))
+    return len(positions) == MOST_ROWS
+
+
+def _bound(connection: sqlite3.Connection, standing: Standing, cutoff_us: int | None) -> int:
+    if cutoff_us is None:
+        return standing.watermark
+    return delivered_before(connection, standing, cutoff_us, above=standing.erased_through)

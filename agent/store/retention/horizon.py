@@ -1,0 +1,45 @@
+"""Up to where everything was delivered before a moment: what may be erased, and purged."""
+
+import sqlite3
+
+from sqlalchemy import bindparam, func, select
+
+from agent.store.db.cursor import Standing, is_central
+from agent.store.db.sql import compiled, constant
+from agent.store.db.tables import Delivery, table_of
+
+_delivery = table_of(Delivery)
+_of_central = _delivery.c.destination == is_central
+
+FIRST_YOUNG = compiled(
+    select(_delivery.c.through_position)
+    .where(
+        _of_central,
+        _delivery.c.through_position > bindparam("above"),
+        _delivery.c.delivered_at_us > bindparam("cutoff_us"),
+    )
+    .order_by(_delivery.c.through_position)
+    .limit(constant(1))
+    .offset(constant(0))
+)
+LAST_BEFORE = compiled(
+    select(func.coalesce(func.max(_delivery.c.through_position), constant(0))).where(
+        _of_central, _delivery.c.through_position < bindparam("through")
+    )
+)
+
+
+def delivered_before(
+    connection: sqlite3.Connection, standing: Standing, cutoff_us: int, *, above: int
+) -> int:
+    """Return up to where all above `above` was delivered at `cutoff_us` or earlier.
+
+    The first younger acknowledgement ends it: a wrong clock for a while, in 1970 say, makes
+    nothing below look old.
+    """
+    values = {"above": above, "cutoff_us": cutoff_us}
+    row = connection.execute(FIRST_YOUNG.sql, FIRST_YOUNG.row(values)).fetchone()
+    if row is None:
+        return standing.watermark
+    ((before,),) = connection.execute(LAST_BEFORE.sql, row)
+    return min(int(before), standing.watermark)

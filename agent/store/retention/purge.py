@@ -1,0 +1,152 @@
+"""Removes what was delivered long ago, a few rows at a time, so that no till has to wait.
+
+What can go is looked for beside the writer, which then removes what still can. SQLite puts
+the freed pages on its list and uses them for new captures: the file does not shrink, and
+after the first weeks does not grow.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select
+
+from agent.store.db.cursor import is_central, number_of_central, read_standing, setting
+from agent.store.db.sql import Statement, as_list, compiled, constant, listed
+from agent.store.db.tables import (
+    DeadLetter,
+    Delivery,
+    Doubt,
+    EmailAnswer,
+    Event,
+    Session,
+    Settled,
+    table_of,
+)
+from agent.store.retention.horizon import delivered_before
+
+# Each is two rows: the event, and its session or answer.
+MOST_EVENTS = 100
+_event = table_of(Event)
+_answer = table_of(EmailAnswer)
+_dead = table_of(DeadLetter)
+_settled = table_of(Settled)
+_delivery = table_of(Delivery)
+_earlier = _delivery.alias("earlier")
+
+_has_answers = exists().where(_answer.c.session_position == _event.c.position)
+_is_kept_dead_letter = exists().where(
+    _dead.c.destination == is_central,
+    _dead.c.position == _event.c.position,
+    or_(_dead.c.discarded_at_us.is_(None), _dead.c.discarded_at_us > bindparam("cutoff_us")),
+)
+_dead_answer = _answer.alias("dead_answer")
+# Tried again, that one has to learn that it was overtaken.
+_overtook_dead_letter = exists().where(
+    _dead.c.destination == is_central,
+    _dead.c.discarded_at_us.is_(None),
+    _dead.c.position == _dead_answer.c.position,
+    _dead_answer.c.session_position == _event.c.session_position,
+    _dead_answer.c.position < _event.c.position,
+)
+_was_delivered_late = exists().where(
+    _settled.c.destination == is_central,
+    _settled.c.position == _event.c.position,
+    _settled.c.delivered_at_us > bindparam("cutoff_us"),
+)
+_is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter, _was_delivered_late)
+_before = func.coalesce(
+    select(func.max(_earlier.c.through_position))
+    .where(
+        _earlier.c.destination == is_central,
+        _earlier.c.through_position < _delivery.c.through_position,
+    )
+    .correlate(_delivery)
+    .scalar_subquery(),
+    constant(0),
+)
+_holds_events = exists().where(
+    _event.c.position > _before, _event.c.position <= _delivery.c.through_position
+)
+
+OLD_EVENTS = compiled(
+    select(_event.c.position)
+    .where(_event.c.position <= bindparam("bound"), ~_is_needed)
+    .order_by(_event.c.position)
+    .limit(constant(MOST_EVENTS))
+    .offset(constant(0))
+)
+OLD_DELIVERIES = compiled(
+    select(_delivery.c.through_position)
+    .where(
+        _delivery.c.destination == is_central,
+        _delivery.c.through_position <= bindparam("bound"),
+        ~_holds_events,
+    )
+    .order_by(_delivery.c.through_position)
+    .limit(constant(MOST_EVENTS))
+    .offset(constant(0))
+)
+REMOVE_EVENTS = compiled(
+    delete(_event)
+    .where(
+        _event.c.position.in_(listed("positions")),
+        _event.c.position <= number_of_central("watermark"),
+        ~_is_needed,
+    )
+    .returning(_event.c.position)
+)
+SET_PURGED = setting("purged_through")
+
+
+def _remove(column: ColumnElement[int], *also: ColumnElement[bool]) -> Statement:
+    return compiled(delete(column.table).where(column.in_(listed("positions")), *also))
+
+
+def _of_central(model: type[DeadLetter] | type[Settled] | type[Doubt]) -> Statement:
+    table = table_of(model)
+    return _remove(table.c.position, table.c.destination == is_central)
+
+
+BESIDE_EVENTS = (
+    _remove(table_of(Session).c.position),
+    _remove(_answer.c.position),
+    _of_central(DeadLetter),
+    _of_central(Settled),
+    _of_central(Doubt),
+)
+REMOVE_DELIVERIES = _remove(_delivery.c.through_position, _delivery.c.destination == is_central)
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """Positions of events, and of acknowledgements that none is left of."""
+
+    events: list[int]
+    deliveries: list[int]
+
+
+def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
+    """Return some of what was delivered before `cutoff_us`, lowest first; only reads.
+
+    A session stays while an answer to it does, a dead letter until it was discarded, or
+    delivered after all, as long ago, and with it the later answers of its session.
+    """
+    standing = read_standing(connection)
+    bound = delivered_before(connection, standing, cutoff_us, above=standing.purged_through)
+    values = {"bound": bound, "cutoff_us": cutoff_us}
+    events = connection.execute(OLD_EVENTS.sql, OLD_EVENTS.row(values))
+    deliveries = connection.execute(OLD_DELIVERIES.sql, OLD_DELIVERIES.row(values))
+    return Old([row[0] for row in events], [row[0] for row in deliveries])
+
+
+def purge(connection: sqlite3.Connection, old: Old, cutoff_us: int) -> bool:
+    """Remove of `old` what still may go; say whether there was anything."""
+    values = {"positions": as_list(old.events), "cutoff_us": cutoff_us}
+    rows = connection.execute(REMOVE_EVENTS.sql, REMOVE_EVENTS.row(values)).fetchall()
+    gone = [position for (position,) in rows]
+    for statement in BESIDE_EVENTS:
+        connection.execute(statement.sql, (as_list(gone),))
+    connection.execute(REMOVE_DELIVERIES.sql, (as_list(old.deliveries),))
+    highest = max([*gone, read_standing(connection).purged_through])
+    connection.execute(SET_PURGED.sql, (highest,))
+    return bool(gone or old.deliveries)

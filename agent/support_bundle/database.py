@@ -1,0 +1,122 @@
+"""What the database holds, in numbers; of the captures themselves nothing."""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlmodel import SQLModel
+
+from agent.store.db import tables
+from agent.store.db.cursor import read_standing
+from agent.store.db.epochs import read_numbering
+from agent.store.db.migrate import revision_of
+from agent.store.recovery.integrity_check import inspecting
+from agent.support_bundle.secrecy import Json
+from sync.protocol.wire import EventType
+
+_WITHIN_SECONDS = 10.0
+_MOST_LETTERS = 200
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_NOT_SHOWN = "(not shown)"
+_TABLES: tuple[type[SQLModel], ...] = (
+    tables.Epoch,
+    tables.Boot,
+    tables.Event,
+    tables.Session,
+    tables.EmailAnswer,
+    tables.Destination,
+    tables.Delivery,
+    tables.Settled,
+    tables.Doubt,
+    tables.DeadLetter,
+    tables.ProgramTerms,
+)
+# Central's own words are left out: they may repeat a till's.
+_LETTERS = """
+SELECT dead_letter.position, event.type, error_code, http_status, refused_at_us, attempts,
+    retry_wanted, discarded_at_us IS NOT NULL
+FROM dead_letter LEFT JOIN event ON event.position = dead_letter.position
+ORDER BY dead_letter.position DESC LIMIT ?
+"""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Question = Callable[[sqlite3.Connection], Json]
+
+
+def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
+    """Return revision, epochs, standing, row counts and dead letters, each as far as it is had."""
+    questions: dict[str, Question] = {
+        "schemaRevision": revision_of,
+        "epochs": _epochs,
+        "central": _standing,
+        "rows": _rows,
+        "deadLetters": _dead_letters,
+    }
+    return {
+        name: _answer(directory, question, is_owned=is_owned)
+        for name, question in questions.items()
+    }
+
+
+def _answer(directory: Path, question: Question, *, is_owned: bool) -> Json:
+    try:
+        with inspecting(directory, within_seconds=_WITHIN_SECONDS, is_owned=is_owned) as connection:
+            return question(connection)
+    except (sqlite3.Error, OSError, IndexError) as error:
+        return {"notKnown": type(error).__name__, "reason": str(error)}
+
+
+def _epochs(connection: sqlite3.Connection) -> Json:
+    return [
+        {"epoch": extent.epoch, "lastSequence": extent.last_sequence}
+        for extent in read_numbering(connection).extents
+    ]
+
+
+def _standing(connection: sqlite3.Connection) -> Json:
+    standing = read_standing(connection)
+    return {
+        "watermark": standing.watermark,
+        "attemptingFrom": standing.attempting_from,
+        "attemptingThrough": standing.attempting_through,
+        "erasedThrough": standing.erased_through,
+        "purgedThrough": standing.purged_through,
+    }
+
+
+def _rows(connection: sqlite3.Connection) -> Json:
+    counts: dict[str, Json] = {}
+    for model in _TABLES:
+        name = tables.table_of(model).name
+        count = f"SELECT count(*) FROM {name}"  # noqa: S608 - the name of a table of ours
+        counts[name] = connection.execute(count).fetchone()[0]
+    return counts
+
+
+def _dead_letters(connection: sqlite3.Connection) -> Json:
+    numbering = read_numbering(connection)
+    letters: list[Json] = []
+    for row in connection.execute(_LETTERS, (_MOST_LETTERS,)):
+        position, kind, code, status, refused_at_us, attempts, again, discarded = row
+        letters.append(
+            {
+                "number": str(numbering.receipt(position)),
+                "type": kind if kind in set(EventType) else _NOT_SHOWN,
+                "errorCode": code if _CODE.fullmatch(str(code)) else _NOT_SHOWN,
+                "httpStatus": status,
+                "refusedAt": _time(refused_at_us),
+                "attempts": attempts,
+                "isTriedAgain": bool(again),
+                "isGivenUp": bool(discarded),
+            }
+        )
+    return letters
+
+
+def _time(time_us: int) -> Json:
+    try:
+        return (_EPOCH + timedelta(microseconds=time_us)).isoformat()
+    except OverflowError:
+        return time_us

@@ -1,0 +1,91 @@
+"""What the machine is: system, versions, packages, and the files in the storage directory."""
+
+import importlib.metadata
+import platform
+import re
+import sqlite3
+import ssl
+import stat
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.files.disk_space import BALLAST_FILE
+from agent.store.files.high_water_mark import MARK_FILE
+from agent.store.files.lock import LOCK_FILE
+from agent.store.recovery.quarantine import SET_ASIDE
+from agent.support_bundle.secrecy import Json
+
+# Files that the agent makes. Others are counted and not named: a name can be anything.
+_OURS = re.compile(
+    "|".join(
+        (
+            rf"{re.escape(DATABASE_FILE)}(-wal|-shm|-journal|\.before-[0-9]{{4}})?",
+            *map(re.escape, (LOCK_FILE, MARK_FILE, BALLAST_FILE, "encryption.key")),
+        )
+    )
+)
+_PLACE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
+
+
+def describe_machine(version: str, now: datetime, time_zone: str) -> dict[str, Json]:
+    """Return the versions of all that the agent stands on."""
+    return {
+        "agent": version,
+        "writtenAt": now.isoformat(),
+        "timeZone": time_zone,
+        "python": sys.version,
+        "sqlite": sqlite3.sqlite_version,
+        "openssl": ssl.OPENSSL_VERSION,
+        "system": platform.platform(),
+        "distribution": _distribution(),
+        "processor": platform.machine(),
+    }
+
+
+def describe_packages() -> list[Json]:
+    """Return the installed packages as `name==version`, in order."""
+    found = {
+        f"{package.metadata['Name']}=={package.version}"
+        for package in importlib.metadata.distributions()
+    }
+    return [*sorted(found, key=str.lower)]
+
+
+def describe_files(directory: Path) -> dict[str, Json]:
+    """Return names, sizes and rights of the agent's files; of all others how many there are."""
+    try:
+        entries = sorted(directory.iterdir())
+        aside = sorted((directory / SET_ASIDE).iterdir()) if SET_ASIDE in _names(entries) else []
+        ours = [entry for entry in entries if _OURS.fullmatch(entry.name)]
+        return {
+            "files": [_described(entry) for entry in ours],
+            "setAside": [entry.name for entry in aside if _PLACE.fullmatch(entry.name)],
+            "others": len([name for name in _names(entries) if name != SET_ASIDE]) - len(ours),
+        }
+    except OSError as error:
+        return {"notKnown": error.strerror or type(error).__name__}
+
+
+def _described(file: Path) -> Json:
+    status = file.stat()
+    return {
+        "name": file.name,
+        "bytes": status.st_size,
+        "mode": stat.filemode(status.st_mode),
+        "user": status.st_uid,
+        "changedAt": datetime.fromtimestamp(status.st_mtime, UTC).isoformat(),
+    }
+
+
+def _names(entries: Iterable[Path]) -> set[str]:
+    return {entry.name for entry in entries}
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""

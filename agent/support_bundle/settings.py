@@ -1,0 +1,48 @@
+"""The settings as support may see them, and the secrets in the files that they name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.config import Settings
+from agent.support_bundle.secrecy import Json
+from sync.runtime.settings.names import dotted, known_settings, value_of
+
+# Texts for customers: no help in finding a fault, and free to hold anything.
+_LEFT_OUT = ("program", "messages")
+_LONGEST_SECRET_BYTES = 65_536
+
+
+def shown_settings(settings: Settings) -> dict[str, Json]:
+    """Return every setting by its dotted name; of a secret only the file that holds it."""
+    return {
+        dotted(path): _plain(value_of(settings, path))
+        for path in known_settings(type(settings))
+        if path[: len(_LEFT_OUT)] != _LEFT_OUT
+    }
+
+
+def secrets_in(settings: Settings) -> Iterator[str]:
+    """Give what stands in the files that the settings name, as far as this user may read them."""
+    files = [value_of(settings, path) for path in known_settings(type(settings))]
+    for file in [*files, settings.storage.encryption_key_path]:
+        if isinstance(file, Path) and file != settings.storage.directory:
+            yield from _content(file)
+
+
+def _content(file: Path) -> Iterator[str]:
+    try:
+        with file.open("rb") as secret:
+            content = secret.read(_LONGEST_SECRET_BYTES)
+    except (OSError, ValueError):
+        return
+    yield content.decode("utf-8", "replace")
+    yield content.decode("latin-1")
+    yield content.hex()
+
+
+def _plain(value: object) -> Json:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [str(item) for item in value]
+    return str(value)

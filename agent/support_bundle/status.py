@@ -1,0 +1,37 @@
+"""The running agent's status, of which only what is known to be in one is taken."""
+
+from collections.abc import Mapping
+
+from agent.api.delivery import SyncReport
+from agent.api.status import StatusReport, StorageReport
+from agent.support_bundle.secrecy import Json
+
+_CENTRAL = ("url", "protocol")
+_PARTS: dict[str, tuple[str, ...]] = {
+    "storage": tuple(StorageReport.__annotations__),
+    "central": _CENTRAL,
+    "sync": tuple(SyncReport.__annotations__),
+}
+
+
+def known_status(members: Mapping[str, object]) -> dict[str, Json]:
+    """Return the members of `members` that a status has, as far as they are plain values.
+
+    What answers on the port may be another program.
+    """
+    status: dict[str, Json] = {}
+    for name in StatusReport.__annotations__:
+        value = members.get(name)
+        if name in _PARTS and isinstance(value, Mapping):
+            status[name] = {part: _plain(value.get(part)) for part in _PARTS[name]}
+        else:
+            status[name] = _plain(value)
+    return status
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)]
+    return None

@@ -1,0 +1,43 @@
+"""What the store needs done from time to time, captures or not."""
+
+import logging
+
+from agent.store.files.storage_errors import StorageTrouble
+from agent.store.store import Store
+from agent.store.writer import Writer
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+UPKEEP_SECONDS = 5
+
+
+class Upkeep:
+    """Keeps the store in order, and says when its state changes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._trouble: str | None = None
+
+    async def keep_up_once(self) -> None:
+        """Do what is due; trouble is logged when it begins and when it ends."""
+        try:
+            await self._writer.run(_keep_up)
+        except StorageTrouble as trouble:
+            self._note(trouble)
+        else:
+            self._note(None)
+
+    def _note(self, trouble: StorageTrouble | None) -> None:
+        kind = None if trouble is None else type(trouble).__name__
+        if kind == self._trouble:
+            return
+        self._trouble = kind
+        if trouble is None:
+            log_event(_log, logging.INFO, "storage.recovered")
+        else:
+            log_event(_log, logging.ERROR, "storage.trouble", reason=str(trouble))
+
+
+def _keep_up(store: Store) -> None:
+    store.keep_up()
+    store.require_room()

@@ -1,0 +1,198 @@
+"""Keeps in contact with head office, captures or not: heartbeats, and the program's terms."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import NoReturn, assert_never
+
+import msgspec
+
+from agent.store.outbox.outbox import StoreOutbox
+from agent.store.queries import Reader, StoreStatus
+from agent.uplink.terms_sync import ProgramNews
+from sync.delivery.outbox import OutboxUnavailable
+from sync.delivery.outcomes import Hold
+from sync.delivery.transports.batch.heartbeat import beat_once
+from sync.delivery.transports.batch.sender import Sender, rfc3339
+from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
+from sync.delivery.transports.client import Caller
+from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+CONTACT_SECONDS = 60
+_ASKS_FOR_TERMS = 10  # at every tenth contact, and at each one until there is an answer
+
+
+class Contact:
+    """Protocol `batch`: says how this machine is, and hears what head office has and wants.
+
+    Of the event loop's thread. `rewound` is called after events were made to wait again,
+    `heard` whenever head office has taken a heartbeat (None), or refuses this agent.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        sender: Sender,
+        reader: Reader,
+        outbox: StoreOutbox,
+        news: ProgramNews,
+        *,
+        rewound: Callable[[], None],
+        heard: Callable[[Hold | None], None],
+    ) -> None:
+        self._caller = caller
+        self._sender = sender
+        self._reader = reader
+        self._outbox = outbox
+        self._news = news
+        self._rewound = rewound
+        self._heard = heard
+        self._due = asyncio.Event()
+        self._until_terms = 0
+        self._rejected_after: EpochSequence | None = None
+
+    async def make_due(self) -> None:
+        """Have contact made soon; what is under way ends first."""
+        self._due.set()
+
+    async def run(self) -> NoReturn:
+        """Make contact at once, and whenever it is due, until cancelled."""
+        self._due.set()
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self.contact_once()
+
+    async def contact_once(self) -> None:
+        """Make contact now; trouble is logged and waits for the next time."""
+        try:
+            await self._beat()
+            await self._ask_for_terms()
+        except (sqlite3.Error, OSError, OutboxUnavailable) as error:
+            # What the storage cannot give now it gives the next time.
+            log_event(_log, logging.WARNING, "contact.not_made", reason=type(error).__name__)
+        except Exception:  # noqa: BLE001 - see below
+            # Such a fault must not end the contact, nor the delivery that runs beside it.
+            _log.exception("contact.failed")
+
+    async def _beat(self) -> None:
+        status = await asyncio.to_thread(self._reader.status)
+        heartbeat = _heartbeat(status, self._sender, self._rejected_after)
+        answer = await beat_once(self._caller, heartbeat)
+        match answer:
+            case HeartbeatAnswer():
+                self._heard(None)
+                await self._go_back_to(answer, status)
+                await self._make_way_for(answer)
+                await self._take_back(answer)
+            case Hold():
+                self._heard(answer)
+            case None:
+                pass
+            case _:
+                assert_never(answer)
+
+    async def _go_back_to(self, answer: HeartbeatAnswer, told: StoreStatus) -> None:
+        """Send again what head office once had and has no more.
+
+        Compared with what was settled before it was asked: the rest may be on its way.
+        """
+        settled = {known.epoch: known.settled_through for known in told.epochs}
+        for there in answer.epochs:
+            lacks = there.accepted_through < settled.get(there.epoch, 0)
+            if lacks and await self._outbox.rewind(there.epoch, there.accepted_through + 1):
+                log_event(
+                    _log,
+                    logging.WARNING,
+                    "delivery.rewound",
+                    epoch=there.epoch,
+                    settled_through=settled[there.epoch],
+                    accepted_through=there.accepted_through,
+                )
+                self._rewound()
+
+    async def _make_way_for(self, answer: HeartbeatAnswer) -> None:
+        """Begin a new epoch where head office has more of this one than is held here.
+
+        Compared with what is held after it was asked: nothing arrives before it is held.
+        """
+        held = (await asyncio.to_thread(self._reader.status)).current
+        for there in answer.epochs:
+            if there.epoch != held.epoch or there.accepted_through <= held.last_sequence:
+                continue
+            await self._outbox.renumber(held.epoch, held.settled_through)
+            log_event(
+                _log,
+                logging.WARNING,
+                "delivery.renumbered",
+                epoch=held.epoch,
+                last_sequence=held.last_sequence,
+                accepted_through=there.accepted_through,
+            )
+            self._rewound()
+
+    async def _take_back(self, answer: HeartbeatAnswer) -> None:
+        """Send again what stands rejected at head office though it had been taken there.
+
+        It fell back to before that, and so no number tells of it. What is delivered while the
+        heartbeat is under way may go once more: there it is a repeat.
+        """
+        self._rejected_after = answer.rejected[-1] if answer.rejected else None
+        rejected: dict[str, list[int]] = {}
+        for one in answer.rejected:
+            rejected.setdefault(one.epoch, []).append(one.sequence)
+        for epoch, sequences in rejected.items():
+            count = await self._outbox.dead_letters.take_back(epoch, sequences)
+            if count:
+                log_event(_log, logging.WARNING, "delivery.taken_back", epoch=epoch, events=count)
+                self._rewound()
+
+    async def _ask_for_terms(self) -> None:
+        if self._until_terms > 0:
+            self._until_terms -= 1
+            return
+        found = await fetch_program(self._caller, await self._news.known_etag())
+        if isinstance(found, NewProgram):
+            await self._news.adopt(msgspec.json.encode(found.program), found.etag)
+        if isinstance(found, (NewProgram, UnchangedProgram)):
+            self._until_terms = _ASKS_FOR_TERMS - 1
+
+
+def _heartbeat(
+    status: StoreStatus, sender: Sender, rejected_after: EpochSequence | None
+) -> Heartbeat:
+    now, current = sender.clock(), status.current
+    return Heartbeat(
+        store_id=sender.store_id,
+        till_id=sender.till_id,
+        epoch=current.epoch,
+        boot_id=sender.boot_id,
+        agent_version=sender.agent_version,
+        sent_at=rfc3339(now.wall_us),
+        sent_monotonic_us=now.monotonic_us,
+        last_sequence=current.last_sequence,
+        base_sequence=current.base_sequence,
+        watermark=current.settled_through,
+        outstanding=status.waiting,
+        dead_letters=status.dead_letters,
+        oldest_undelivered_at=_time(status.oldest_waiting_at_us),
+        last_activity_at=_time(status.last_activity_at_us),
+        database_bytes=status.database_bytes,
+        free_bytes=status.free_bytes,
+        epochs=[
+            EpochExtent(
+                epoch=older.epoch,
+                last_sequence=older.last_sequence,
+                base_sequence=older.base_sequence,
+            )
+            for older in status.epochs[:-1]
+        ],
+        rejected_after=rejected_after,
+    )
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else rfc3339(time_us)

@@ -1,0 +1,248 @@
+"""Puts the way to central together: transport, relay, and what runs beside them."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NoReturn, assert_never
+
+from agent.config import Settings
+from agent.config.delivery import AuthKind, Protocol, SyncSettings
+from agent.facts import Moment
+from agent.store.outbox.outbox import StoreOutbox
+from agent.store.queries import Reader
+from agent.uplink.heartbeat import CONTACT_SECONDS, Contact
+from agent.uplink.terms_sync import ProgramNews
+from sync.delivery.backoff import RetryRules, slot_of
+from sync.delivery.delivery_loop import Relay, RelayRules, RelayState, RelayStatus
+from sync.delivery.outbox import OutboxUnavailable, Portion
+from sync.delivery.push import Transport
+from sync.delivery.quiet_hours import quiet_hours
+from sync.delivery.throttle import Pacer
+from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
+from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.transport import BatchTransport
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.oauth import Client, ClientCredentials
+from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.delivery.transports.short_retries import Attempts
+from sync.runtime.logging import log_event
+from sync.runtime.scheduler import Schedule
+from sync.runtime.version import installed_version
+
+_log = logging.getLogger(__name__)
+# Of each window the last lanes end one by one; the more there are, the less that weighs.
+_EVENTS_PER_LANE = 32
+_HOUR_SECONDS = 3_600
+LONGEST_PAUSE_SECONDS = 60
+_AGAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the way to central needs of the rest of the agent."""
+
+    settings: Settings
+    outbox: StoreOutbox
+    news: ProgramNews
+    schedule: Schedule
+    now: Callable[[], Moment]
+    boot_id: str
+
+
+@asynccontextmanager
+async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
+    """Deliver until the block ends; None where central is not configured.
+
+    What is under way at the end is cut off: it is sent again at the next start. What was
+    delivered goes in its time, wherever that was.
+    """
+    settings = around.settings
+    around.schedule.every(settings.sync.interval_seconds, _erasing(around.outbox))
+    around.schedule.every(_HOUR_SECONDS, _purging(around.outbox))
+    if not settings.central.url:
+        yield None
+        return
+    line = Line(line_rules(settings))
+    caller = Caller(line, settings.central.url, credentials_of(settings, line), _utc_now)
+    sender = _sender(around)
+    relay = Relay(
+        around.outbox,
+        _transport(around, caller, sender),
+        Pacer(settings.sync.bandwidth_bytes_per_second),
+        _relay_rules(settings),
+        tidy=lambda: _to_the_end(around.outbox.erase_once),
+        watch=_note_state,
+    )
+    around.schedule.every(settings.sync.interval_seconds, _waking(relay))
+    around.schedule.every(_HOUR_SECONDS, _retrying(around.outbox, relay))
+    contact = _contact(around, caller, sender, relay)
+    # In the store's own second of the minute: head office has all stores' heartbeats to hear.
+    in_its_slot = CONTACT_SECONDS * _slot(settings)
+    around.schedule.every(CONTACT_SECONDS, contact.make_due, first_after_seconds=in_its_slot)
+    running = asyncio.ensure_future(_run(around, relay, contact))
+    try:
+        yield relay
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await line.close()
+
+
+async def _run(around: Surroundings, relay: Relay, contact: Contact) -> NoReturn:
+    """Deliver until cancelled: a fault of this program must not end it in silence."""
+    while True:
+        try:
+            await _take_up_and_run(around, relay, contact)
+        except Exception:  # noqa: BLE001 - see above
+            _log.exception("delivery.failed")
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _take_up_and_run(around: Surroundings, relay: Relay, contact: Contact) -> None:
+    """Take up what was known when the agent stopped, as soon as the storage gives it; then run."""
+    await around.news.restore_when_open()
+    with contextlib.suppress(OutboxUnavailable):
+        await around.outbox.retry_due()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(relay.run())
+        if around.settings.central.protocol is Protocol.BATCH:
+            group.create_task(contact.run())
+
+
+def _waking(relay: Relay) -> Callable[[], Awaitable[None]]:
+    async def wake() -> None:
+        relay.wake()
+
+    return wake
+
+
+def _erasing(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
+    async def erase() -> None:
+        """Erase what is due in the middle of a pass, too: on a slow line it may last for hours."""
+        with contextlib.suppress(OutboxUnavailable):
+            await _to_the_end(outbox.erase_once)
+
+    return erase
+
+
+def _purging(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
+    async def purge() -> None:
+        """Remove what was delivered long ago."""
+        with contextlib.suppress(OutboxUnavailable):
+            await outbox.mend_times()
+            await _to_the_end(outbox.purge_once)
+
+    return purge
+
+
+def _retrying(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
+    async def retry() -> None:
+        """Try again what was refused long ago."""
+        with contextlib.suppress(OutboxUnavailable):
+            if await outbox.retry_due():
+                relay.wake()
+
+    return retry
+
+
+async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
+    """Repeat a small step until no more is due; tills come between two of them."""
+    while await step():
+        pass
+
+
+def _contact(around: Surroundings, caller: Caller, sender: Sender, relay: Relay) -> Contact:
+    reader = Reader(around.settings.storage.directory)
+    return Contact(
+        caller, sender, reader, around.outbox, around.news, rewound=relay.wake, heard=relay.hear
+    )
+
+
+def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transport:
+    settings = around.settings
+    attempts = Attempts(random.random)
+    match settings.central.protocol:
+        case Protocol.BATCH:
+            portion = Portion(settings.sync.batch_events, most_window_bytes(settings.sync))
+            return BatchTransport(caller, sender, attempts, portion)
+        case Protocol.REPLAY:
+            in_flight = settings.sync.max_in_flight
+            portion = Portion(in_flight * _EVENTS_PER_LANE, most_window_bytes(settings.sync))
+            return ReplayTransport(
+                caller, attempts, portion, max_in_flight=in_flight, learned=around.news.heed
+            )
+        case _:
+            assert_never(settings.central.protocol)
+
+
+def most_window_bytes(sync: SyncSettings) -> int:
+    """Return the most bytes of a window: on a narrow bandwidth no wait after one lasts for days."""
+    if not sync.bandwidth_bytes_per_second:
+        return sync.max_batch_bytes
+    return min(sync.max_batch_bytes, sync.bandwidth_bytes_per_second * LONGEST_PAUSE_SECONDS)
+
+
+def credentials_of(settings: Settings, line: Line) -> Credentials:
+    """Return how the settings have this machine prove who it is."""
+    auth = settings.central.auth
+    match auth.kind:
+        case AuthKind.BEARER if auth.token_file:
+            return bearer(auth.token_file)
+        case AuthKind.HEADER if auth.header_value_file:
+            return FixedHeader(auth.header_name, auth.header_value_file)
+        case AuthKind.OAUTH2 if auth.client_secret_file:
+            client = Client(auth.token_url, auth.client_id, auth.client_secret_file, auth.scope)
+            return ClientCredentials(line, client, time.monotonic, _utc_now)
+        case _:
+            return NoCredentials()
+
+
+def _sender(around: Surroundings) -> Sender:
+    store = around.settings.store
+    return Sender(store.store_id, store.till_id, around.boot_id, installed_version(), around.now)
+
+
+def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRules:
+    """Return how the settings have requests to central go out, in `most_seconds` each."""
+    central = settings.central
+    return LineRules(
+        timeout_seconds=min(settings.sync.timeout_seconds, most_seconds),
+        connections=settings.sync.max_in_flight,
+        ca_file=central.ca_file,
+        client_cert_file=central.client_cert_file,
+        client_key_file=central.client_key_file,
+        proxy=central.proxy,
+    )
+
+
+def _relay_rules(settings: Settings) -> RelayRules:
+    sync = settings.sync
+    return RelayRules(
+        RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
+        dice=random.random,
+        is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
+    )
+
+
+def _slot(settings: Settings) -> float:
+    return slot_of(settings.store.store_id, settings.store.till_id)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _note_state(status: RelayStatus) -> None:
+    """Log that the way opened or closed: an alarm where somebody has to mend it."""
+    level = logging.ERROR if status.state is RelayState.HOLDING else logging.INFO
+    fields = {"trouble": status.trouble, "detail": status.detail, "http_status": status.http_status}
+    given = {name: value for name, value in fields.items() if value is not None}
+    log_event(_log, level, f"delivery.{status.state.value.replace(' ', '_')}", **given)

@@ -1,0 +1,1 @@
+"""Carries events from an outbox to central: one pass, when to run it, how fast."""

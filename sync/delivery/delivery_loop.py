@@ -1,0 +1,288 @@
+"""Runs passes when they are due, one at a time: after a capture, at intervals, after a wait.
+
+A wake-up that comes while a pass runs is kept, so that nothing waits for the next one to
+come. After a failure nothing but the end of the wait, or somebody who asks for it, begins
+a pass. The waits are counted by the monotonic clock: setting the wall clock changes nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from sync.delivery.backoff import Backoff, RetryRules
+from sync.delivery.outbox import Outbox, OutboxUnavailable
+from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.push import PassReport, Transport, push_once
+from sync.delivery.throttle import Pacer
+
+_log = logging.getLogger(__name__)
+# A capture is sent at once; what comes within this after a pass goes together into the next.
+DEBOUNCE_SECONDS = 0.2
+_OWN_TROUBLE_SECONDS = 5.0
+
+
+class RelayState(StrEnum):
+    """What the way to central is like."""
+
+    IDLE = "idle"
+    DELIVERING = "delivering"
+    QUIET = "quiet hours"
+    RETRYING = "retrying"
+    HOLDING = "holding"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStatus:
+    """Where the relay stands.
+
+    `trouble` names the cause of `RETRYING` and `HOLDING`, `detail` says more; `next_try_at`
+    and `got_through_at` by the monotonic clock, in seconds.
+    """
+
+    state: RelayState
+    trouble: str | None = None
+    detail: str | None = None
+    http_status: int | None = None
+    failures: int = 0
+    next_try_at: float | None = None
+    got_through_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRules:
+    """When passes are allowed. `dice` gives 0 to 1; `is_quiet`: nothing is to be sent now."""
+
+    retry: RetryRules
+    dice: Callable[[], float]
+    is_quiet: Callable[[], bool] = lambda: False
+    debounce_seconds: float = DEBOUNCE_SECONDS
+
+
+class Totals:
+    """What all passes have done since the start, for metrics."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.failed_passes = 0
+        self.delivered = 0
+        self.assumed = 0
+        self.refused = 0
+
+    def add(self, report: PassReport) -> None:
+        """Count a pass that has ended."""
+        self.passes += 1
+        self.failed_passes += report.stop is not None
+        self.delivered += report.delivered
+        self.assumed += report.assumed
+        self.refused += report.refused
+
+
+class Relay:
+    """Carries what waits to central, for as long as `run` runs. Of the event loop's thread."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        transport: Transport,
+        pacer: Pacer,
+        rules: RelayRules,
+        *,
+        tidy: Callable[[], Awaitable[None]],
+        watch: Callable[[RelayStatus], None],
+    ) -> None:
+        """`tidy` is called after each pass, `watch` when the state or its cause changes."""
+        self._outbox = outbox
+        self._transport = transport
+        self._pacer = pacer
+        self._rules = rules
+        self._tidy = tidy
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._due = asyncio.Event()
+        self._urged = False
+        self._not_before = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._backoff = Backoff()
+        self._own = self._noted = RelayStatus(RelayState.IDLE)
+        self._held: Hold | None = None
+        self.totals = Totals()
+
+    @property
+    def status(self) -> RelayStatus:
+        """Where the relay stands; with nothing to send, what central said beside it counts."""
+        if self._held is None or self._own.trouble is not None:
+            return self._own
+        return _held(self._held, self._own)
+
+    def hear(self, refusal: Hold | None) -> None:
+        """Take what central said to somebody else here: it refuses this agent, or does not."""
+        self._held = refusal
+        self._tell()
+
+    def wake(self) -> None:
+        """Say that something may wait; while a wait runs, its end comes first."""
+        if self._loop.time() >= self._not_before:
+            self._due.set()
+
+    def captured(self) -> None:
+        """Say that a till has been served: its capture waits, and a backlog gives way to tills."""
+        self._pacer.give_way()
+        self.wake()
+
+    def try_now(self, *, at_full_speed: bool = False) -> None:
+        """Begin a pass at once, whatever was waited for; `at_full_speed` without pauses."""
+        self._urged = True
+        self._not_before = 0.0
+        if at_full_speed:
+            self._pacer.hurry()
+        self._pacer.cut_short()
+        self._due.set()
+
+    async def run(self) -> None:
+        """Run passes until cancelled; what is under way then is sent again at the next start."""
+        self.wake()
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            urged, self._urged = self._urged, False
+            if self._rules.is_quiet() and not urged:
+                self._rest()
+                continue
+            await self._pass_once(urged=urged)
+            await asyncio.sleep(self._rules.debounce_seconds)
+
+    def _rest(self) -> None:
+        """Note that it is quiet; an alarm outlives that."""
+        if self._own.state is not RelayState.HOLDING:
+            self._note(RelayStatus(RelayState.QUIET, got_through_at=self._own.got_through_at))
+
+    async def _pass_once(self, *, urged: bool) -> None:
+        self._own = _delivering(self._own)
+        try:
+            report = await push_once(
+                self._outbox,
+                self._transport,
+                self._pacer.pause,
+                probing=self._backoff.is_probing,
+                progress=self._progress,
+                may_go_on=lambda: urged or self._may_go_on(),
+            )
+            self._after(report)
+            # What is left untidy now is seen to after the next pass, whenever that is.
+            with contextlib.suppress(OutboxUnavailable):
+                await self._tidy()
+        except OutboxUnavailable as unavailable:
+            self._stumbled("storage", str(unavailable))
+        except Exception as error:  # noqa: BLE001 - such a fault must not end delivery
+            _log.exception("relay.failed")
+            self._stumbled("a fault of this program", type(error).__name__)
+        finally:
+            if not self._urged:
+                self._pacer.calm_down()
+
+    def _may_go_on(self) -> bool:
+        """Tell whether a pass may send its next window: a long one runs into the quiet hours."""
+        if self._urged or not self._rules.is_quiet():
+            return True
+        self._due.set()
+        return False
+
+    def _after(self, report: PassReport) -> None:
+        self.totals.add(report)
+        if report.got_through or report.stop is None:
+            self._backoff = Backoff()
+        if report.got_through:
+            self._held = None
+        got_through_at = self._loop.time() if report.got_through else self._own.got_through_at
+        if report.stop is None:
+            self._note(RelayStatus(RelayState.IDLE, got_through_at=got_through_at))
+            return
+        self._backoff = self._backoff.failed()
+        rules = self._rules
+        self._try_after(self._backoff.wait_seconds(report.stop, rules.retry, rules.dice))
+        state, trouble = _named(report.stop)
+        self._note(
+            RelayStatus(
+                state,
+                trouble=trouble,
+                detail=report.stop.detail,
+                http_status=report.stop.http_status,
+                failures=self._backoff.failures,
+                next_try_at=self._not_before,
+                got_through_at=got_through_at,
+            )
+        )
+
+    def _stumbled(self, trouble: str, detail: str) -> None:
+        """Try again soon after what is not central's fault: no wait grows from it."""
+        self.totals.passes += 1
+        self.totals.failed_passes += 1
+        self._try_after(_OWN_TROUBLE_SECONDS)
+        self._note(
+            RelayStatus(
+                RelayState.RETRYING,
+                trouble,
+                detail,
+                failures=self._backoff.failures,
+                next_try_at=self._not_before,
+                got_through_at=self._own.got_through_at,
+            )
+        )
+
+    def _progress(self, report: PassReport) -> None:
+        if report.got_through and self._own.state is not RelayState.DELIVERING:
+            self._own = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
+
+    def _try_after(self, seconds: float) -> None:
+        """Wait, whatever woke the relay meanwhile; only who asked for a pass still gets it."""
+        if self._urged:
+            return
+        self._due.clear()
+        self._not_before = self._loop.time() + seconds
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._wait_is_over)
+
+    def _wait_is_over(self) -> None:
+        self._not_before = 0.0
+        self._due.set()
+
+    def _note(self, status: RelayStatus) -> None:
+        self._own = status
+        self._tell()
+
+    def _tell(self) -> None:
+        before, self._noted = self._noted, self.status
+        if (before.state, before.trouble) != (self._noted.state, self._noted.trouble):
+            self._watch(self._noted)
+
+
+def _held(hold: Hold, own: RelayStatus) -> RelayStatus:
+    return RelayStatus(
+        RelayState.HOLDING,
+        trouble=hold.reason.value,
+        detail=hold.detail,
+        http_status=hold.http_status,
+        got_through_at=own.got_through_at,
+    )
+
+
+def _delivering(before: RelayStatus) -> RelayStatus:
+    """Return the state during a pass; after a failure it stays until something got through."""
+    if before.state in {RelayState.RETRYING, RelayState.HOLDING}:
+        return before
+    return RelayStatus(RelayState.DELIVERING, got_through_at=before.got_through_at)
+
+
+def _named(stop: Hold | TryLater) -> tuple[RelayState, str]:
+    match stop:
+        case Hold(reason):
+            return RelayState.HOLDING, reason.value
+        case TryLater(trouble):
+            return RelayState.RETRYING, trouble.value
+        case _:
+            assert_never(stop)

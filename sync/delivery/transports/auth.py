@@ -1,0 +1,57 @@
+"""Proof of identity at central: none, a bearer token, a fixed header."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sync.delivery.outcomes import Hold, HoldReason, TryLater
+from sync.runtime.settings.secret_files import read_secret
+from sync.runtime.settings.setting_errors import ConfigurationError
+
+Headers = Mapping[str, str]
+
+
+class Credentials(Protocol):
+    """Gives the headers that prove who we are."""
+
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
+        """Return them; after central refused some, newer ones where they can be had."""
+
+
+class NoCredentials:
+    """Central asks for none."""
+
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - nobody refuses what is not shown
+        """Return no header."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class FixedHeader:
+    """A header with the secret of a file behind `prefix`: read at each use, so that it may change.
+
+    A bearer token (RFC 6750) is the header `Authorization` with the prefix `Bearer `.
+    """
+
+    name: str
+    file: Path
+    prefix: str = ""
+
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - the file is read at each use
+        """Return the header, or `Hold` naming the file that cannot be used."""
+        secret = secret_of(self.file)
+        return secret if isinstance(secret, Hold) else {self.name: self.prefix + secret}
+
+
+def bearer(file: Path) -> FixedHeader:
+    """Return credentials that send the token in `file` (RFC 6750, 2.1)."""
+    return FixedHeader("Authorization", file, "Bearer ")
+
+
+def secret_of(file: Path) -> str | Hold:
+    """Return the secret in `file`, or `Hold` naming the file that cannot be used."""
+    try:
+        return read_secret(file)
+    except ConfigurationError as error:
+        return Hold(HoldReason.CREDENTIALS, str(error.mistakes[0]))

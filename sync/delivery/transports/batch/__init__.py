@@ -1,0 +1,1 @@
+"""Protocol `batch`: many events in one request to our own receiver."""

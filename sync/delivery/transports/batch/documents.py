@@ -1,0 +1,88 @@
+"""The documents of `batch`: a window's events written out, and head office's answer read."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import zstandard
+
+from sync.delivery.outbox import OutboxEvent, Window
+from sync.delivery.transports.batch.sender import Sender, rfc3339
+from sync.delivery.transports.http import Answer
+from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
+
+# Writing out more events than these would keep the tills waiting: it is done beside the loop.
+_FEW_EVENTS = 16
+_HIGHEST = 2**63 - 1
+_encoder = msgspec.json.Encoder()
+_accepted = msgspec.json.Decoder(BatchAccepted)
+
+
+def batch_of(
+    window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
+) -> bytes:
+    """Return the JSON of a batch; `withheld` events with their numbers alone, without content."""
+    now = sender.clock()
+    written = [_written(event, sender.boot_id) for event in events]
+    if withheld:
+        written = [
+            msgspec.structs.replace(event, type=WITHHELD_TYPE, body=msgspec.Raw(b"{}"))
+            for event in written
+        ]
+    return _encoder.encode(
+        Batch(
+            store_id=sender.store_id,
+            till_id=sender.till_id,
+            epoch=window.epoch,
+            boot_id=sender.boot_id,
+            agent_version=sender.agent_version,
+            sent_at=rfc3339(now.wall_us),
+            sent_monotonic_us=now.monotonic_us,
+            base_sequence=window.base_sequence,
+            events=written,
+        )
+    )
+
+
+async def packed(
+    window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
+) -> bytes:
+    """Return a batch as it goes out, a zstd frame (RFC 8878); see `batch_of`."""
+
+    def pack() -> bytes:
+        return zstandard.compress(batch_of(window, events, sender, withheld=withheld))
+
+    return pack() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(pack)
+
+
+def accepted_in(answer: Answer, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
+    """Return what `answer` says of the events `sent`; None where head office would not say so."""
+    if not answer.is_json:
+        return None
+    try:
+        accepted = _accepted.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return accepted if _is_sane(accepted, sent) else None
+
+
+def _is_sane(accepted: BatchAccepted, sent: Sequence[OutboxEvent]) -> bool:
+    rejected = {rejection.sequence for rejection in accepted.rejected}
+    return (
+        0 <= accepted.accepted_through <= _HIGHEST
+        and len(rejected) == len(accepted.rejected)
+        and rejected <= {event.sequence for event in sent}
+    )
+
+
+def _written(event: OutboxEvent, boot_id: str) -> BatchEvent:
+    return BatchEvent(
+        sequence=event.sequence,
+        type=event.type,
+        correlation_id=event.correlation_id,
+        occurred_at=rfc3339(event.occurred_at_us),
+        body=msgspec.Raw(event.body),
+        query_locale=event.query_locale,
+        boot_id=event.boot_id if event.boot_id != boot_id else None,
+        monotonic_us=event.monotonic_us,
+    )

@@ -1,0 +1,32 @@
+"""Tells head office how the agent is, and hears how far head office has its events."""
+
+from http import HTTPStatus
+
+import msgspec
+
+from sync.delivery.outcomes import Hold
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Answer
+from sync.protocol.wire import HEARTBEATS_PATH, Heartbeat, HeartbeatAnswer
+
+_HEADERS = {"Content-Type": "application/json"}
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(HeartbeatAnswer)
+
+
+async def beat_once(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | Hold | None:
+    """Send one heartbeat; None where head office did not answer it: the next one is soon.
+
+    A `Hold` where it refuses this agent as a caller.
+    """
+    body = _encoder.encode(heartbeat)
+    answer = await caller.ask("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
+    if isinstance(answer, Hold):
+        return answer
+    if not isinstance(answer, Answer) or answer.status != HTTPStatus.OK or not answer.is_json:
+        return None
+    try:
+        heard = _decoder.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return heard if all(one.accepted_through >= 0 for one in heard.epochs) else None

@@ -1,0 +1,56 @@
+"""Fetches the program terms from head office, when they have changed (RFC 9110, 13.1.2)."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Answer
+from sync.delivery.transports.responses import no_such_endpoint, not_central
+from sync.protocol.wire import PROGRAM_PATH, Program
+
+_LONGEST_ETAG = 256
+_decoder = msgspec.json.Decoder(Program)
+
+
+@dataclass(frozen=True, slots=True)
+class NewProgram:
+    """Terms that are not those of before; `etag` None where head office gave none."""
+
+    etag: str | None
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedProgram:
+    """The terms known already are still the present ones."""
+
+
+async def fetch_program(
+    caller: Caller, etag: str | None
+) -> NewProgram | UnchangedProgram | Hold | TryLater:
+    """Ask for the terms, unless they are still those of `etag` (None: none known yet)."""
+    headers = {} if etag is None else {"If-None-Match": etag}
+    answer = await caller.ask("GET", PROGRAM_PATH, headers=headers)
+    if not isinstance(answer, Answer):
+        return answer
+    match answer.status:
+        case HTTPStatus.NOT_MODIFIED if etag is not None:
+            return UnchangedProgram()
+        case HTTPStatus.OK if answer.is_json:
+            return _new_program(answer)
+        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED:
+            return no_such_endpoint(answer)
+        case _:
+            return not_central(answer, "not program terms")
+
+
+def _new_program(answer: Answer) -> NewProgram | TryLater:
+    try:
+        program = _decoder.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return not_central(answer, "not program terms")
+    etag = answer.headers.get("ETag")
+    return NewProgram(etag if etag and len(etag) <= _LONGEST_ETAG else None, program)

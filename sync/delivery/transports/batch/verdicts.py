@@ -1,0 +1,121 @@
+"""What an answer to a batch says of the events in it. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeAlias
+
+from sync.delivery.outbox import Judged, OutboxEvent
+from sync.delivery.outcomes import (
+    Delivered,
+    GoBack,
+    Hold,
+    HoldReason,
+    Refused,
+    Renumber,
+    Stop,
+    Trouble,
+    TryLater,
+    Verdict,
+)
+from sync.delivery.transports.batch.documents import accepted_in
+from sync.delivery.transports.http import Answer
+from sync.delivery.transports.rejections import fit, fit_code, problem_in
+from sync.delivery.transports.responses import no_such_endpoint, not_central
+from sync.protocol.wire import BatchAccepted, ErrorCode, Problem, Rejection
+
+_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+_NO_PROGRESS = TryLater(Trouble.NO_PROGRESS, "head office took none of the events it was sent")
+_UNKNOWN_ENCODING = "the receiver, or something on the way to it, does not know zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedWhole:
+    """A request was refused as a whole: what becomes of an event if it alone was the reason."""
+
+    verdict: Refused
+    is_too_large: bool = False
+
+
+_TOO_LARGE = RefusedWhole(
+    Refused(
+        ErrorCode.PAYLOAD_TOO_LARGE,
+        "too large for head office, or for something on the way to it",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ),
+    is_too_large=True,
+)
+Outcome: TypeAlias = BatchAccepted | RefusedWhole | Stop
+Ruling: TypeAlias = tuple[Sequence[Judged], Stop | None]
+
+
+def outcome_of(answer: Answer, sent: Sequence[OutboxEvent]) -> Outcome:
+    """Return what `answer` means; believe only what has the protocol's shape."""
+    status = answer.status
+    if status == HTTPStatus.OK:
+        return accepted_in(answer, sent) or not_central(answer, "not a receiver's answer")
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _TOO_LARGE
+    if status in _NO_ENDPOINT:
+        return no_such_endpoint(answer)
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return Hold(HoldReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
+    problem = problem_in(answer)
+    if problem is None:
+        return not_central(answer, "not a receiver's error")
+    return _said_by(problem, answer)
+
+
+def ruling(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Ruling:
+    """Return the verdicts on the events `sent`, from the first on, and why not to go on."""
+    if isinstance(outcome, BatchAccepted):
+        return _judgements(sent, outcome), _stop(sent, outcome)
+    return (), outcome
+
+
+def refused_whatever_it_holds(refused: RefusedWhole) -> Hold:
+    """Return the hold of an agent whose every request is refused: no record is at fault."""
+    verdict = refused.verdict
+    detail = f"every request is refused: {verdict.error_code}: {verdict.error_message}"
+    return Hold(HoldReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
+
+
+def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[Judged]:
+    """Judge what head office has, up to the first number under which it knows another event."""
+    rejections = {rejection.sequence: rejection for rejection in accepted.rejected}
+    judged = []
+    for event in sent:
+        rejection = rejections.get(event.sequence)
+        if event.sequence > accepted.accepted_through or _is_altered(rejection):
+            break
+        judged.append(Judged(event, _verdict(rejection)))
+    return judged
+
+
+def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
+    altered = [one.sequence for one in accepted.rejected if _is_altered(one)]
+    if altered:
+        return Renumber(min(altered) - 1)
+    if accepted.accepted_through < sent[0].sequence - 1:
+        return GoBack(accepted.accepted_through + 1)
+    return _NO_PROGRESS if accepted.accepted_through < sent[0].sequence else None
+
+
+def _said_by(problem: Problem, answer: Answer) -> Outcome:
+    expected = problem.expected_sequence
+    if problem.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
+        return GoBack(expected)
+    if answer.status in _REFUSED_WHOLE:
+        return RefusedWhole(Refused(problem.error_code, problem.error_message, answer.status))
+    return not_central(answer, "a receiver has no such error")
+
+
+def _verdict(rejection: Rejection | None) -> Verdict:
+    if rejection is None:
+        return Delivered()
+    return Refused(fit_code(rejection.error_code), fit(rejection.error_message), None)
+
+
+def _is_altered(rejection: Rejection | None) -> bool:
+    return rejection is not None and rejection.error_code == ErrorCode.ALTERED

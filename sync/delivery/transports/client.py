@@ -1,0 +1,52 @@
+"""Calls central with proof of identity, and sorts out what the answer of any service can be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from types import MappingProxyType
+
+from yarl import URL
+
+from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.transports.auth import Credentials
+from sync.delivery.transports.http import Answer, Line
+from sync.delivery.transports.responses import sorted_out
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Sends requests below `url`. `now` (aware) counts for a `Retry-After` without a `Date`."""
+
+    line: Line
+    url: str
+    credentials: Credentials
+    now: Callable[[], datetime]
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = _NONE,
+    ) -> Answer | Hold | TryLater:
+        """Send a request; after a 401 once more, where newer credentials can be had.
+
+        `path` is percent-encoded and begins with a slash. What is returned as an answer is
+        neither about the caller nor a trouble that passes.
+        """
+        url = URL(self.url.rstrip("/") + path, encoded=True)
+        proof = await self.credentials.headers()
+        if isinstance(proof, (Hold, TryLater)):
+            return proof
+        answer = await self.line.ask(method, url, headers={**headers, **proof}, body=body)
+        if isinstance(answer, Answer) and answer.status == HTTPStatus.UNAUTHORIZED:
+            newer = await self.credentials.headers(refused=proof)
+            if isinstance(newer, (Hold, TryLater)):
+                return newer
+            if newer != proof:
+                answer = await self.line.ask(method, url, headers={**headers, **newer}, body=body)
+        return sorted_out(answer, self.now()) if isinstance(answer, Answer) else answer

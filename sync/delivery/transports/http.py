@@ -1,0 +1,198 @@
+"""The line to central: one request and its answer, or what became of it."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import aiohttp
+from aiohappyeyeballs import AddrInfoType
+from yarl import URL
+
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.network_errors import AnswerLost, trouble_of
+
+MAX_ANSWER_BYTES = 1_048_576
+_CONNECT_SECONDS = 10.0
+# Of the time for the whole, the name's resolution included, which without a line can take long: it
+# must not end first, or nobody knows that nothing was sent.
+_CONNECT_SHARE = 0.9
+# A dead line is noticed after a minute, though nothing is sent on it meanwhile.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LineRules:
+    """How requests go out. `connections` at one time; `proxy` empty for none.
+
+    `ca_file` alone is trusted where given, the system's authorities beside it only where
+    `trusts_system`. The files are read when they are used.
+    """
+
+    timeout_seconds: float
+    connections: int = 8
+    ca_file: Path | None = None
+    trusts_system: bool = False
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+    proxy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came, whole. Header names know no letter case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it says of itself that it is JSON (RFC 8259, or a `+json` type)."""
+        media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return media_type == "application/json" or media_type.endswith("+json")
+
+
+class Line:
+    """Sends requests, each once at most. Of the event loop's thread.
+
+    No redirect is followed, no cookie kept, nothing repeated in silence (aiohttp would send
+    a PUT again on a dead connection, and what became of the first one would never be known).
+    """
+
+    def __init__(self, rules: LineRules) -> None:
+        self._rules = rules
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._read_files: _Seen = ()
+
+    async def ask(
+        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer | Hold | TryLater:
+        """Send one request and read its answer; trouble is a value, never raised."""
+        tls = await self._trusted() if url.scheme == "https" else True
+        if isinstance(tls, Hold):
+            return tls
+        try:
+            async with self._opened().request(
+                method, url, headers=headers, data=body, ssl=tls, allow_redirects=False
+            ) as response:
+                return await _read(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            trouble = trouble_of(error)
+            if trouble.trouble is Trouble.TLS:
+                self._tls = None  # what the system trusts may have been renewed meanwhile
+            return trouble
+
+    async def close(self) -> None:
+        """Close all connections. Twice is harmless."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _trusted(self) -> ssl.SSLContext | Hold:
+        """Return what the files say as they now are.
+
+        With a new context no connection and no TLS session goes on under an old certificate; and
+        in TLS 1.3 one that is refused looks like a lost answer, so that no error tells of it.
+        """
+        seen = _seen(self._rules)
+        if self._tls is None or seen != self._read_files:
+            self._tls = None
+            try:
+                self._tls = await asyncio.to_thread(tls_context, self._rules)
+            except (OSError, ValueError) as error:
+                return Hold(HoldReason.CREDENTIALS, _unusable(self._rules, error))
+            self._read_files = seen
+        return self._tls
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            seconds = self._rules.timeout_seconds
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._rules.connections, socket_factory=_kept_alive
+                ),
+                timeout=aiohttp.ClientTimeout(
+                    total=seconds,
+                    connect=seconds * _CONNECT_SHARE,
+                    sock_connect=min(seconds * _CONNECT_SHARE, _CONNECT_SECONDS),
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"},
+                middlewares=(_never_twice,),
+                proxy=self._rules.proxy or None,
+            )
+        return self._session
+
+
+async def _never_twice(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Turn the errors on which aiohttp would send some requests again into one on which not."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise AnswerLost from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer | TryLater:
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            response.close()
+            return TryLater(Trouble.NOT_CENTRAL, f"the answer has over {MAX_ANSWER_BYTES} bytes")
+    return Answer(response.status, response.headers, b"".join(chunks))
+
+
+def _kept_alive(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return sock
+
+
+def tls_context(rules: LineRules) -> ssl.SSLContext:
+    """Return whom the rules have us trust, and show. Raises `OSError` or `ValueError`."""
+    context = ssl.create_default_context(cafile=rules.ca_file)
+    if rules.ca_file is not None and rules.trusts_system:
+        context.load_default_certs()
+    if rules.client_cert_file is not None:
+        # An empty password: a protected key must fail here and not ask on the terminal.
+        context.load_cert_chain(rules.client_cert_file, rules.client_key_file, password="")
+    return context
+
+
+def _seen(rules: LineRules) -> _Seen:
+    """Return what tells the files as they are from what they were, and will be."""
+    return tuple(_identity(file) for file in _files(rules))
+
+
+def _identity(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _files(rules: LineRules) -> list[Path]:
+    files = (rules.ca_file, rules.client_cert_file, rules.client_key_file)
+    return [file for file in files if file is not None]
+
+
+def _unusable(rules: LineRules, error: Exception) -> str:
+    named = ", ".join(map(str, _files(rules)))
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return f"certificate files cannot be used ({reason}): {named or 'the system has none'}"

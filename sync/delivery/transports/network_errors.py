@@ -1,0 +1,100 @@
+"""What an exception on the network means. No text here repeats an address, an id or a URL."""
+
+import errno
+import os
+import ssl
+
+import aiohttp
+
+from sync.delivery.outcomes import Trouble, TryLater
+
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
+_WRONG_TIME = {9: "not yet valid", 10: "expired"}
+
+
+class AnswerLost(aiohttp.ClientError):
+    """The connection ended after the request was begun: what became of it is unknown."""
+
+
+# The first that fits counts: what is narrower stands above what is wider.
+_MEANINGS: tuple[tuple[type[Exception], Trouble, str], ...] = (
+    (aiohttp.ClientHttpProxyError, Trouble.NO_CONNECTION, "the proxy refuses the connection"),
+    (aiohttp.ClientProxyConnectionError, Trouble.NO_CONNECTION, "the proxy cannot be reached"),
+    (aiohttp.ClientConnectorDNSError, Trouble.NO_LINE, "central's name cannot be resolved"),
+    (aiohttp.ClientConnectorError, Trouble.NO_CONNECTION, "no connection to central"),
+    (aiohttp.ConnectionTimeoutError, Trouble.NO_CONNECTION, "no connection to central in time"),
+    (TimeoutError, Trouble.NO_ANSWER, "no answer in time"),
+    (aiohttp.ClientPayloadError, Trouble.NO_ANSWER, "the answer broke off"),
+    (aiohttp.ClientResponseError, Trouble.NOT_CENTRAL, "the answer is not HTTP"),
+)
+# Who answers a connection with a refusal is there; where no packet finds a way, nobody is asked.
+_WHOSE = {
+    errno.ECONNREFUSED: Trouble.AWAY,
+    errno.ECONNRESET: Trouble.AWAY,
+    errno.ECONNABORTED: Trouble.AWAY,
+    errno.ENETUNREACH: Trouble.NO_LINE,
+    errno.EHOSTUNREACH: Trouble.NO_LINE,
+    errno.ENETDOWN: Trouble.NO_LINE,
+}
+
+
+def trouble_of(error: Exception) -> TryLater:
+    """Return what `error`, raised by the client, says of the way to central."""
+    distrust = _distrust(error)
+    if distrust is not None:
+        return distrust
+    for kind, trouble, detail in _MEANINGS:
+        if isinstance(error, kind):
+            return TryLater(
+                _whose(error, trouble), detail + _reason(error), http_status=_proxy_status(error)
+            )
+    return TryLater(Trouble.NO_ANSWER, "the connection ended before the answer")
+
+
+def _distrust(error: Exception) -> TryLater | None:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _wrong_time(error.verify_code) or TryLater(
+            Trouble.TLS, f"central's certificate is not trusted: {error.verify_message}"
+        )
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        why = getattr(error.os_error, "reason", None) or "it broke off"
+        return TryLater(Trouble.TLS, f"no secure connection: {why}")
+    return None
+
+
+def _wrong_time(verify_code: int) -> TryLater | None:
+    if verify_code not in _WRONG_TIME:
+        return None
+    return TryLater(
+        Trouble.CLOCK,
+        f"central's certificate is {_WRONG_TIME[verify_code]} by this machine's clock, which may"
+        " be wrong: set the clock, or have the certificate renewed",
+    )
+
+
+def _proxy_status(error: Exception) -> int | None:
+    return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+
+
+def _whose(error: Exception, trouble: Trouble) -> Trouble:
+    """Return whose trouble it is where that can be told; a proxy stands on either side."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return trouble
+    return _WHOSE.get(_number(error), trouble)
+
+
+def _reason(error: Exception) -> str:
+    number = _number(error)
+    return f": {os.strerror(number)}" if number > 0 else ""
+
+
+def _number(error: Exception) -> int:
+    """Return the system's number of why there is no connection; 0 where it is not known.
+
+    Where several addresses were tried, asyncio puts them into the text, and gives a number
+    only if it is the same for all.
+    """
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    return number or 0

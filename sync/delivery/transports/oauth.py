@@ -1,0 +1,171 @@
+"""OAuth 2.0 client credentials (RFC 6749, 4.4): a token, had once and renewed before it ends."""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote_plus, urlencode
+
+import msgspec
+from yarl import URL
+
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.auth import Headers, secret_of
+from sync.delivery.transports.http import Answer, Line
+from sync.delivery.transports.responses import not_central, sorted_out
+
+# A token is renewed when so much of its life is over: 4 of 5 parts.
+RENEWED_AT = 0.8
+# Where the answer does not say how long a token lives (RFC 6749, 5.1 leaves that open).
+_USUAL_SECONDS = 3_600.0
+_LONGEST_SECONDS = 86_400.0
+_REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
+# RFC 6749, 5.2. Anything else in an answer stays out of what is shown.
+_ERRORS = {
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+}
+
+
+class _Token(msgspec.Struct):
+    access_token: str
+    token_type: str
+    expires_in: float | None = None
+
+
+class _TokenError(msgspec.Struct):
+    error: str
+
+
+_token = msgspec.json.Decoder(_Token, strict=False)
+_token_error = msgspec.json.Decoder(_TokenError)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks for tokens, and where; the secret is read from its file at each use."""
+
+    token_url: str
+    client_id: str
+    client_secret_file: Path
+    scope: str = ""
+
+
+class ClientCredentials:
+    """Bearer tokens from a token endpoint. However many ask at a time, one request goes out."""
+
+    def __init__(
+        self,
+        line: Line,
+        client: Client,
+        monotonic_seconds: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._line = line
+        self._client = client
+        self._monotonic_seconds = monotonic_seconds
+        self._now = now
+        self._last: Headers | Hold | TryLater = {}
+        self._usable_until = float("-inf")
+        self._asked = 0
+        self._asking = asyncio.Lock()
+
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
+        """Return the token's header; after a refusal of the present token, a new one's."""
+        if self._is_usable(refused):
+            return self._last
+        asked_before = self._asked
+        async with self._asking:
+            # Whoever waited while another asked takes what that one got, trouble as well.
+            if self._asked == asked_before:
+                self._last = await self._ask()
+                self._asked += 1
+        return self._last
+
+    def _is_usable(self, refused: Headers | None) -> bool:
+        is_token = not isinstance(self._last, (Hold, TryLater))
+        return is_token and self._last != refused and self._monotonic_seconds() < self._usable_until
+
+    async def _ask(self) -> Headers | Hold | TryLater:
+        self._usable_until = float("-inf")
+        secret = secret_of(self._client.client_secret_file)
+        if isinstance(secret, Hold):
+            return secret
+        asked_at = self._monotonic_seconds()
+        answer = await self._line.ask(
+            "POST",
+            URL(self._client.token_url, encoded=True),
+            headers={
+                "Authorization": _basic(self._client.client_id, secret),
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+            body=_form(self._client.scope),
+        )
+        if isinstance(answer, Answer):
+            return self._read(answer, asked_at)
+        return _of_the_endpoint(answer) if isinstance(answer, TryLater) else answer
+
+    def _read(self, answer: Answer, asked_at: float) -> Headers | Hold | TryLater:
+        if answer.status in _REFUSED:
+            return Hold(HoldReason.CREDENTIALS, _why_refused(answer), answer.status)
+        token = _token_in(answer)
+        if token is None:
+            return _of_the_endpoint(_trouble(answer, self._now()))
+        seconds = _USUAL_SECONDS if token.expires_in is None else token.expires_in
+        self._usable_until = asked_at + RENEWED_AT * min(max(seconds, 0.0), _LONGEST_SECONDS)
+        return {"Authorization": f"Bearer {token.access_token}"}
+
+
+def _basic(client_id: str, secret: str) -> str:
+    """Return the client's name and secret as RFC 6749, 2.3.1 has them: form-encoded, then Basic."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def _form(scope: str) -> bytes:
+    members = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+    return urlencode(members).encode()
+
+
+def _token_in(answer: Answer) -> _Token | None:
+    if answer.status != HTTPStatus.OK:
+        return None
+    try:
+        token = _token.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    text = token.access_token
+    is_fit = bool(text) and text.isascii() and text.isprintable() and " " not in text
+    return token if is_fit and token.token_type.lower() == "bearer" else None
+
+
+def _of_the_endpoint(trouble: TryLater) -> TryLater:
+    """Return the trouble as one in which nothing has reached central itself."""
+    if not trouble.is_open:
+        return trouble
+    detail = f"the token endpoint: {trouble.detail}"
+    return replace(trouble, trouble=Trouble.NO_TOKEN, detail=detail)
+
+
+def _trouble(answer: Answer, now: datetime) -> TryLater:
+    """Return the trouble of an answer without a token; only 400 and 401 are about the client."""
+    sorted_answer = sorted_out(answer, now)
+    if isinstance(sorted_answer, TryLater):
+        return sorted_answer
+    return not_central(answer, "not a token endpoint's answer")
+
+
+def _why_refused(answer: Answer) -> str:
+    try:
+        said = _token_error.decode(answer.body).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        said = ""
+    named = said if said in _ERRORS else "no reason given"
+    return f"the token endpoint refuses this client ({named}): check client_id and its secret"

@@ -1,0 +1,1 @@
+"""Protocol `replay`: the tills' own requests, to any backend with the loyalty API."""

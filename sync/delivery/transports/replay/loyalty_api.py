@@ -1,0 +1,144 @@
+"""The loyalty API as a client meets it: the two requests, and what its answers mean. Pure.
+
+After `reference/`: start-anonymous-session, set-email, and the README's part on the central
+backend. Only the API's own shapes are believed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeAlias, assert_never
+from urllib.parse import quote
+
+import msgspec
+
+from sync.delivery.outbox import OutboxEvent
+from sync.delivery.outcomes import Delivered, Hold, HoldReason, Refused, TryLater, Verdict
+from sync.delivery.transports.http import Answer
+from sync.delivery.transports.rejections import problem_in
+from sync.delivery.transports.responses import no_such_endpoint, not_central
+from sync.protocol.wire import ErrorCode, EventType
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_EMAIL_UPDATED = "Email option updated."
+# No limit in earnest is below this: what refuses so little as too large refuses all.
+SMALL_BYTES = 1_024
+_NO_SESSION = "/client/users/00000000-0000-0000-0000-000000000000/profile/email"
+_NO_STATUS = b'{"status":"asked by loyalty-agent"}'
+SESSIONS_PATH = "/client/users/anonymous/sessions"
+_TAKEN = {
+    EventType.SESSION_STARTED: {HTTPStatus.OK, HTTPStatus.CREATED},
+    EventType.EMAIL_ANSWERED: {HTTPStatus.OK},
+}
+_FINAL = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_TOO_LARGE = Refused(
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    "too large for central, or for something on the way to it",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+)
+_document: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One of the API's calls; `path` percent-encoded, with its query."""
+
+    method: str
+    path: str
+    body: bytes
+
+
+def request_of(event: OutboxEvent) -> Request:
+    """Return the call that reports `event`, with the till's own body."""
+    match event.type:
+        case EventType.SESSION_STARTED:
+            locale = event.query_locale
+            query = "" if locale is None else f"?locale={quote(locale, safe='')}"
+            return Request("POST", SESSIONS_PATH + query, event.body)
+        case EventType.EMAIL_ANSWERED:
+            name = quote(event.correlation_id, safe="")
+            return Request("PUT", f"/client/users/{name}/profile/email", event.body)
+        case _:
+            assert_never(event.type)
+
+
+def impossible_request(size: int) -> Request:
+    """Return a call of so many bytes, at least a few, that makes no record.
+
+    It answers for a session that nobody has started, with a status that there is not.
+    """
+    return Request("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
+
+
+def refused_whatever_it_holds(size: int) -> Hold:
+    """Return the hold of an agent whose every request of `size` bytes is too large."""
+    detail = (
+        f"every request is refused as too large, one of {size} bytes too: something on the way to"
+        " central has too low a limit"
+    )
+    return Hold(HoldReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+def document_in(body: bytes) -> Mapping[str, Json] | None:
+    """Return the JSON object in `body`; None where there is none."""
+    try:
+        return _document.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def meaning(
+    event: OutboxEvent, answer: Answer, document: Mapping[str, Json] | None, *, in_doubt: bool
+) -> Verdict | Hold | TryLater:
+    """Return what `answer`, with `document` in it, says of `event`.
+
+    `in_doubt`: a try before this one may have been taken. Then "already" is what central
+    says of its own record, unless it said so before that try as well.
+    """
+    if answer.status in _TAKEN[event.type] and document is not None and _echoes(event, document):
+        return Delivered()
+    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _TOO_LARGE
+    problem = problem_in(answer) if answer.status in _FINAL else None
+    if problem is not None:
+        refused = Refused(problem.error_code, problem.error_message, answer.status)
+        return _assumed(event, refused) if in_doubt else refused
+    if answer.status in _NO_ENDPOINT:
+        return no_such_endpoint(answer)
+    return not_central(answer, "not the loyalty API's answer")
+
+
+def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
+    if event.type is EventType.SESSION_STARTED:
+        return document.get("sessionCorrelationId") == event.correlation_id
+    return document.get("message") == _EMAIL_UPDATED
+
+
+def _assumed(event: OutboxEvent, refused: Refused) -> Verdict:
+    """Return what `refused` means of an event that an earlier try may have brought.
+
+    What central said before that try is no news of it: somebody else's record is in the way.
+    Words may differ from time to time (an id in them), a code does not.
+    """
+    if not _says_already(refused):
+        return refused
+    before = event.refusal
+    if before is not None and _says_already(before) and _kind(before) == _kind(refused):
+        return refused
+    return Delivered(assumed=True)
+
+
+def _kind(refused: Refused) -> tuple[int | None, str]:
+    return refused.http_status, refused.error_code
+
+
+def _says_already(refused: Refused) -> bool:
+    words = f"{refused.error_code} {refused.error_message}".lower()
+    return refused.http_status == HTTPStatus.CONFLICT or "already" in words

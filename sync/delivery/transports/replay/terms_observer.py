@@ -1,0 +1,56 @@
+"""Program terms, learned from what central answers to session starts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sync.delivery.outbox import OutboxEvent
+from sync.delivery.transports.replay.loyalty_api import Json, document_in
+
+# Tills choose the channel: a till gone wild must not fill the memory.
+_MOST_KINDS = 64
+# All else in an answer is that one session's own (`reference/start-anonymous-session.txt`).
+_TERMS = ("prompt", "promptMessage", "receiptMessage", "redemptionRules")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKind:
+    """What an answer depends on. `is_anonymous`: the session has an `anonymousSessionId`."""
+
+    channel: str | None
+    locale: str | None
+    is_anonymous: bool
+
+
+Learned = Callable[[SessionKind, Mapping[str, Json]], None]
+
+
+class Lessons:
+    """Passes on each kind's answer when it is not the one of before."""
+
+    def __init__(self, learned: Learned) -> None:
+        self._learned = learned
+        self._last: dict[SessionKind, Mapping[str, Json]] = {}
+
+    def heed(self, session: OutboxEvent, document: Mapping[str, Json]) -> None:
+        """Learn the program's terms from `document`, central's answer to `session`."""
+        kind = _kind(session)
+        terms = {name: document[name] for name in _TERMS if name in document}
+        if self._last.get(kind) == terms:
+            return
+        if len(self._last) >= _MOST_KINDS:
+            self._last.clear()
+        self._last[kind] = terms
+        self._learned(kind, terms)
+
+
+def _kind(session: OutboxEvent) -> SessionKind:
+    asked = document_in(session.body) or {}
+    return SessionKind(
+        channel=_text(asked.get("channel")),
+        locale=session.query_locale or _text(asked.get("locale")),
+        is_anonymous=bool(asked.get("anonymousSessionId")),
+    )
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None

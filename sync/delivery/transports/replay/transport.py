@@ -1,0 +1,248 @@
+"""The protocol `replay`: the tills' own requests, to any backend with the loyalty API.
+
+The events of a session form a lane: one after another, while the lanes of other sessions go
+on beside it. What stops a lane stops only that one, until central seems to be out of reach
+altogether; a lane's later events wait, in this window and in those after it, until the event
+that stopped it is through.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import assert_never
+
+from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outcomes import Delivered, Hold, Refused, Trouble, TryLater, Verdict
+from sync.delivery.push import CutOff, Delivery
+from sync.delivery.transports.client import Caller
+from sync.delivery.transports.http import Answer
+from sync.delivery.transports.replay.loyalty_api import (
+    SMALL_BYTES,
+    Request,
+    document_in,
+    impossible_request,
+    meaning,
+    refused_whatever_it_holds,
+    request_of,
+)
+from sync.delivery.transports.replay.session_lanes import StoppedLanes
+from sync.delivery.transports.replay.terms_observer import Learned, Lessons
+from sync.delivery.transports.short_retries import Attempts
+from sync.protocol.wire import ErrorCode, EventType
+
+# So many troubles in a row, with nothing between them that central decided: it is not there.
+MOST_TROUBLES_IN_A_ROW = 3
+_HEADERS = {"Content-Type": "application/json"}
+_SESSION_REFUSED = Refused(
+    ErrorCode.SESSION_REFUSED, "the session that this answer belongs to was refused", None
+)
+_ADDRESS_ERASED = Refused(
+    "ADDRESS_ERASED", "the address was erased after its delivery and cannot be sent again", None
+)
+_OVERTAKEN = Refused(
+    "OVERTAKEN", "a later answer of the customer was delivered, and this one would undo it", None
+)
+
+
+class ReplayTransport:
+    """Carries windows to the loyalty API, `max_in_flight` requests at a time."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        attempts: Attempts,
+        portion: Portion,
+        *,
+        max_in_flight: int,
+        learned: Learned,
+    ) -> None:
+        """`learned` is given what central answers to sessions, whenever that has changed."""
+        self._caller = caller
+        self._attempts = attempts
+        self._portion = portion
+        self._max_in_flight = max_in_flight
+        self._lessons = Lessons(learned)
+        self._stopped = StoppedLanes()
+        self._troubles_in_a_row = 0
+
+    @property
+    def portion(self) -> Portion:
+        """The most that a window should hold."""
+        return self._portion
+
+    @property
+    def leaves_doubt(self) -> bool:
+        """Yes: a repeat may be answered with an error."""
+        return True
+
+    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+        """Carry `window` to central, each session's events in order, sessions in parallel."""
+        self._stopped.begin(window.events)
+        run = _Run(_lanes(window.events), once=probing)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._max_in_flight, len(run.lanes))):
+                    group.create_task(self._work(run))
+        except asyncio.CancelledError:
+            raise CutOff(run.delivery(window.events)) from None
+        if run.judged and run.stop is None:
+            self._stopped.others_got_through(window.events)
+        if run.stop is not None:
+            self._troubles_in_a_row = 0
+            if _may_be_the_records(run.stop):
+                self._stopped.pass_by()
+        return run.delivery(window.events)
+
+    async def _work(self, run: "_Run") -> None:
+        while run.lanes and run.stop is None:
+            await self._carry(run, run.lanes.popleft())
+
+    async def _carry(self, run: "_Run", lane: list[OutboxEvent]) -> None:
+        """Send the events of one session until one comes to no verdict."""
+        for event in lane:
+            if run.stop is not None:
+                return
+            outcome = self._stopped.why_not(event) or await self._judge(run, event)
+            match outcome:
+                case Hold():
+                    run.stop = outcome
+                    return
+                case TryLater():
+                    run.left = outcome
+                    return
+                case Delivered() | Refused():
+                    run.judged[event.position] = outcome
+                case _:
+                    assert_never(outcome)
+
+    async def _judge(self, run: "_Run", event: OutboxEvent) -> Verdict | Hold | TryLater:
+        unsendable = run.unsendable(event)
+        if unsendable is not None:
+            self._stopped.go_on(event)
+            return unsendable
+        outcome = await self._send(run, event)
+        match outcome:
+            case Delivered() | Refused():
+                self._troubles_in_a_row = 0
+                self._stopped.go_on(event)
+            case TryLater():
+                self._count(run, event, outcome)
+                self._stopped.stop(event, outcome)
+            case Hold():
+                pass
+            case _:
+                assert_never(outcome)
+        return outcome
+
+    def _count(self, run: "_Run", event: OutboxEvent, trouble: TryLater) -> None:
+        if not trouble.is_open and not run.judged:
+            # Nobody was asked, and nobody would be by the next one.
+            run.stop = run.stop or trouble
+            return
+        if self._stopped.is_sick(event):
+            return
+        self._troubles_in_a_row += 1
+        if self._troubles_in_a_row >= MOST_TROUBLES_IN_A_ROW:
+            run.stop = run.stop or trouble
+
+    async def _send(self, run: "_Run", event: OutboxEvent) -> Verdict | Hold | TryLater:
+        request = request_of(event)
+
+        async def ask() -> Verdict | Hold | TryLater:
+            try:
+                outcome = await self._ask(event, request, in_doubt=run.is_in_doubt(event))
+            except asyncio.CancelledError:
+                run.opened.add(event.position)
+                raise
+            if isinstance(outcome, TryLater) and outcome.is_open:
+                run.opened.add(event.position)
+            return outcome
+
+        return await (ask() if run.once else self._attempts.until_clear(ask))
+
+    async def _ask(
+        self, event: OutboxEvent, request: Request, *, in_doubt: bool
+    ) -> Verdict | Hold | TryLater:
+        answer = await self._caller.ask(
+            request.method, request.path, body=request.body, headers=_HEADERS
+        )
+        if not isinstance(answer, Answer):
+            return answer
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and await self._refuses_all(
+            request
+        ):
+            return refused_whatever_it_holds(len(request.body))
+        document = document_in(answer.body)
+        outcome = meaning(event, answer, document, in_doubt=in_doubt)
+        is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
+        if is_own and document is not None:
+            self._lessons.heed(event, document)
+        return outcome
+
+    async def _refuses_all(self, request: Request) -> bool:
+        """Tell whether what makes no record is too large as well: then no record is at fault."""
+        if len(request.body) > SMALL_BYTES:
+            return False
+        other = impossible_request(len(request.body))
+        answer = await self._caller.ask(other.method, other.path, body=other.body, headers=_HEADERS)
+        return isinstance(answer, Answer) and answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of a window under way. `opened`: sent, and the outcome was unknown once."""
+
+    lanes: deque[list[OutboxEvent]]
+    once: bool
+    judged: dict[int, Verdict] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)
+    left: TryLater | None = None
+    stop: Hold | TryLater | None = None
+
+    def unsendable(self, event: OutboxEvent) -> Refused | None:
+        """Return the verdict on an event that cannot be sent; None for all others."""
+        if event.type is EventType.SESSION_STARTED:
+            return None
+        if event.session_refused or isinstance(self.judged.get(event.session), Refused):
+            return _SESSION_REFUSED
+        if event.is_overtaken:
+            return _OVERTAKEN
+        return _ADDRESS_ERASED if event.is_erased else None
+
+    def is_in_doubt(self, event: OutboxEvent) -> bool:
+        """Whether central may have the event from a try before."""
+        return event.is_doubtful or event.position in self.opened
+
+    def delivery(self, events: Sequence[OutboxEvent]) -> Delivery:
+        """Return what has become of `events`; in doubt: central may have it, and did not say."""
+        judged = [Judged(e, self.judged[e.position]) for e in events if e.position in self.judged]
+        doubtful = [
+            e
+            for e in events
+            if self.is_in_doubt(e) and not _ends_doubt(self.judged.get(e.position))
+        ]
+        return Delivery(judged, doubtful, self.left, self.stop)
+
+
+def _ends_doubt(verdict: Verdict | None) -> bool:
+    """Tell whether it is known with `verdict` if central has the event from a try before.
+
+    Not where this agent refused it, or something on the way did, as too large: nobody looked.
+    """
+    if isinstance(verdict, Refused):
+        return verdict.http_status not in {None, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+    return verdict is not None
+
+
+def _may_be_the_records(stop: Hold | TryLater) -> bool:
+    """Tell whether central was there, and the trouble may be with what it was sent."""
+    return isinstance(stop, TryLater) and stop.is_open and stop.trouble is not Trouble.BUSY
+
+
+def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:
+    lanes: dict[int, list[OutboxEvent]] = {}
+    for event in events:
+        lanes.setdefault(event.session, []).append(event)
+    return deque(lanes.values())

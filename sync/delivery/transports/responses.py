@@ -1,0 +1,50 @@
+"""What an answer means whatever the protocol: the caller is refused, or a trouble that passes."""
+
+from datetime import datetime
+from http import HTTPStatus
+
+from sync.delivery.backoff import retry_after
+from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.transports.http import Answer
+
+_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
+_FAILED_FROM, _REDIRECTS = 500, range(300, 400)
+_REFUSED_CALLERS = {
+    HTTPStatus.UNAUTHORIZED: (HoldReason.UNAUTHORIZED, "central does not accept the credentials"),
+    HTTPStatus.FORBIDDEN: (HoldReason.FORBIDDEN, "central allows this agent nothing here"),
+}
+
+
+def sorted_out(answer: Answer, now: datetime) -> Answer | Hold | TryLater:
+    """Return what `answer` means in every protocol; itself where that depends on the protocol."""
+    status = answer.status
+    if status in _REFUSED_CALLERS:
+        reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
+        return Hold(reason, detail, status)
+    if status in _BUSY:
+        return _later(answer, Trouble.BUSY, now)
+    if status in _PASSING or status >= _FAILED_FROM:
+        return _later(answer, Trouble.FAILED, now)
+    if status in _REDIRECTS and status != HTTPStatus.NOT_MODIFIED:
+        return not_central(answer, "it sends elsewhere")
+    return answer
+
+
+def not_central(answer: Answer, why: str) -> TryLater:
+    """Return the trouble of an answer that central would not give."""
+    return TryLater(
+        Trouble.NOT_CENTRAL, f"answered {answer.status}: {why}", http_status=answer.status
+    )
+
+
+def no_such_endpoint(answer: Answer) -> Hold:
+    """Return the hold of an answer that says that the endpoint is not there."""
+    detail = "the endpoint is not there: central.url or central.protocol may be wrong"
+    return Hold(HoldReason.NOT_FOUND, detail, answer.status)
+
+
+def _later(answer: Answer, trouble: Trouble, now: datetime) -> TryLater:
+    headers = answer.headers
+    seconds = retry_after(headers.get("Retry-After"), headers.get("Date"), now)
+    return TryLater(trouble, f"answered {answer.status}", seconds, answer.status)

@@ -1,0 +1,83 @@
+"""The few short retries inside one pass; all longer waits are the pass's own business."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_after_delay
+
+from sync.delivery.outcomes import Trouble, TryLater
+
+MOST_ATTEMPTS = 3
+# Once so much time has gone by, or would, the pass ends and the next one probes first.
+MOST_SECONDS = 5.0
+FIRST_WAIT_SECONDS = 0.1
+_WORTH_IT = {Trouble.NO_ANSWER, Trouble.BUSY, Trouble.FAILED}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How short retries are made. `dice` gives 0 to 1."""
+
+    dice: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def until_clear(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Call `ask` until it returns something else than a trouble that a moment may mend.
+
+        The last outcome is returned as it is. Cancelling ends it at once, in a wait as well.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        outcome = await ask()
+        seconds_left = MOST_SECONDS - (loop.time() - began)
+        if seconds_left <= 0 or not _may_pass_soon(outcome):
+            return outcome
+        retrying = AsyncRetrying(
+            sleep=self.sleep,
+            stop=stop_after_attempt(MOST_ATTEMPTS) | stop_after_delay(seconds_left),
+            wait=self._wait_seconds,
+            retry=lambda state: not state.outcome or _may_pass_soon(state.outcome.result()),
+            retry_error_callback=_as_it_is,
+        )
+        return await retrying(_beginning_with(outcome, ask))
+
+    def _wait_seconds(self, state: RetryCallState) -> float:
+        return short_wait_seconds(_result(state), state.attempt_number, self.dice())
+
+
+def short_wait_seconds(outcome: object, attempts: int, share: float) -> float:
+    """Return the wait after so many attempts: what central asked for, else doubled and jittered."""
+    longest = FIRST_WAIT_SECONDS * 2.0**attempts
+    jitter = longest * (1 + share) / 2
+    asked = outcome.retry_after_seconds if isinstance(outcome, TryLater) else None
+    return jitter if asked is None else asked + jitter
+
+
+def _may_pass_soon(outcome: object) -> bool:
+    match outcome:
+        case TryLater(trouble, retry_after_seconds=asked):
+            return trouble in _WORTH_IT and (asked or 0.0) <= MOST_SECONDS
+        case _:
+            return False
+
+
+def _beginning_with(first: T, ask: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """Return an `ask` whose first answer is known already: most calls never need a retry."""
+    known = [first]
+
+    async def next_outcome() -> T:
+        return known.pop() if known else await ask()
+
+    return next_outcome
+
+
+def _result(state: RetryCallState) -> object:
+    return state.outcome.result() if state.outcome is not None else None
+
+
+def _as_it_is(state: RetryCallState) -> object:
+    return _result(state)

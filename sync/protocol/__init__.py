@@ -1,0 +1,1 @@
+"""The contract between agent and head office: messages, locales, equality, masking."""

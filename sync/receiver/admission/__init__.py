@@ -1,0 +1,1 @@
+"""Decides which requests are served now, and receives their bodies within bounds."""

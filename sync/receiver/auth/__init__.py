@@ -1,0 +1,1 @@
+"""Access of agents and readers: tokens, enrolment, session cookies."""

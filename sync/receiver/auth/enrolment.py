@@ -1,0 +1,104 @@
+"""Who may write: agents by their tokens, of which the database holds only hashes."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text, update
+
+from sync.receiver.auth.tokens import AgentName, hash_of, make_token, name_in
+from sync.receiver.db.bulk_insert import add_rows
+from sync.receiver.db.columns import Texts
+from sync.receiver.db.database import Database, Values
+from sync.receiver.db.statements import Among, of, of_agent
+from sync.receiver.db.tables import Token, table_of
+from sync.receiver.ingest.inbound import Caller
+
+_tokens = table_of(Token)
+# Any number that all receivers share: without it two enrolments of one agent at one moment give
+# both tokens the same generation, and neither would end the other.
+_ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
+
+
+_TOKEN = select(_tokens).where(of_agent(_tokens), _tokens.c.token_hash == bindparam("hash"))
+
+
+class Enrolment:
+    """The tokens of all agents."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def enroll(self, name: AgentName, secret: bytes, at: datetime) -> str:
+        """Return a new token of an agent; the ones before end when it is first used."""
+        (token,) = await self.enroll_all([(name, secret)], at)
+        return token
+
+    async def enroll_all(self, new: Sequence[tuple[AgentName, bytes]], at: datetime) -> list[str]:
+        """Return a new token of each agent, as `enroll` does; all are given out, or none."""
+        tokens = {name: make_token(name, secret) for name, secret in new}
+        await self._database.write(lambda connection: _add(connection, tokens, at))
+        return list(tokens.values())
+
+    async def find(self, token: str, at: datetime) -> Caller | None:
+        """Return whose token it is; None if nobody's. Its first use ends those before it.
+
+        It is looked up by its hash: what can be learned from the time that takes helps nobody.
+        """
+        name = name_in(token)
+        if name is None:
+            return None
+        row = await self._database.read_first(_TOKEN, _values_of(name, token))
+        if row is not None and row["first_used_at"] is None:
+            row = await self._database.write(
+                lambda connection: _begin_to_use(connection, name, token, at)
+            )
+        return None if row is None else Caller(name, row["enrolled_at"])
+
+
+def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
+    if connection.dialect.name == "postgresql":
+        # SQLite has one writer anyway.
+        connection.execute(_ENROLMENT_LOCK)
+    latest = _latest(connection, {name.store_id for name in tokens})
+    rows = [
+        {
+            "store_id": name.store_id,
+            "till_id": name.till_id,
+            "token_hash": hash_of(token),
+            "generation": latest.get((name.store_id, name.till_id), 0) + 1,
+            "enrolled_at": at,
+            "first_used_at": None,
+        }
+        for name, token in tokens.items()
+    ]
+    add_rows(connection, _tokens, rows)
+
+
+def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, str], int]:
+    key = (_tokens.c.store_id, _tokens.c.till_id)
+    column = _tokens.c.store_id
+    # A statement of one store is asked where that store's rows lie.
+    only = column == next(iter(stores)) if len(stores) == 1 else None
+    of_stores = Among(column, bindparam(None, stores, type_=Texts)) if only is None else only
+    found = select(*key, func.max(_tokens.c.generation)).where(of_stores).group_by(*key)
+    return {(store, till): latest for store, till, latest in connection.execute(found)}
+
+
+def _values_of(name: AgentName, token: str) -> Values:
+    return {**of(name), "hash": hash_of(token)}
+
+
+def _begin_to_use(
+    connection: Connection, name: AgentName, token: str, at: datetime
+) -> RowMapping | None:
+    # Locked: where a newer one is first used at this moment, this one is gone once we have it.
+    row = connection.execute(_TOKEN.with_for_update(), _values_of(name, token)).mappings().first()
+    if row is None:
+        return None
+    older = _tokens.c.generation < row["generation"]
+    connection.execute(delete(_tokens).where(of_agent(_tokens), older), of(name))
+    this_one = _tokens.c.token_hash == row["token_hash"]
+    unused = _tokens.c.first_used_at.is_(None)
+    begin = update(_tokens).where(of_agent(_tokens), this_one, unused).values(first_used_at=at)
+    connection.execute(begin, of(name))
+    return row

@@ -1,0 +1,68 @@
+"""The list of machines to enroll, and the list of their tokens, both as CSV. No I/O."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+
+from sync.receiver.auth.tokens import AgentName
+from sync.runtime.settings.types import check_name
+
+_COLUMNS = ("store_id", "till_id")
+_MOST_SHOWN = 10
+
+
+class EnrolmentListError(ValueError):
+    """The list cannot be taken; the text names the lines and what is wrong in each."""
+
+
+def read_list(text: str) -> list[AgentName]:
+    """Return the machines in the order of the list; each has to be fine, and named once.
+
+    The first line names the columns, `store_id` and `till_id` among them; others are not looked
+    at. A list in which a spreadsheet has put semicolons for commas is read as well. Raises
+    `EnrolmentListError`.
+    """
+    lines = text.removeprefix("\ufeff").splitlines()
+    columns = lines[0] if lines else ""
+    rows = csv.DictReader(lines, delimiter=";" if ";" in columns else ",", strict=True)
+    line_of: dict[AgentName, int] = {}
+    wrong = []
+    try:
+        if not {*_COLUMNS} <= {*(rows.fieldnames or ())}:
+            raise EnrolmentListError("line 1: expected the names of the columns, store_id,till_id")
+        for row in rows:
+            try:
+                _add(line_of, row, rows.line_num)
+            except ValueError as error:
+                wrong.append(f"line {rows.line_num}: {error}")
+    except csv.Error as error:
+        wrong.append(f"line {rows.line_num + 1}: {error}")
+    if wrong or not line_of:
+        raise EnrolmentListError(_told(wrong or ["no machine is named below the first line"]))
+    return list(line_of)
+
+
+def write_tokens(tokens: Iterable[tuple[AgentName, str]]) -> Iterator[str]:
+    """Yield the lines of the result; no field needs a quote."""
+    yield "store_id,till_id,token\n"
+    for name, token in tokens:
+        yield f"{name.store_id},{name.till_id},{token}\n"
+
+
+def _add(line_of: dict[AgentName, int], row: dict[str, str | None], line: int) -> None:
+    name = AgentName(*(_checked(column, row.get(column)) for column in _COLUMNS))
+    if name in line_of:
+        raise ValueError(f"this machine stands in line {line_of[name]} already")
+    line_of[name] = line
+
+
+def _checked(column: str, text: str | None) -> str:
+    try:
+        return check_name((text or "").strip())
+    except ValueError as error:
+        raise ValueError(f"{column}: {error}") from None
+
+
+def _told(wrong: Sequence[str]) -> str:
+    more = len(wrong) - _MOST_SHOWN
+    shown = [*wrong[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return "\n  ".join(shown)

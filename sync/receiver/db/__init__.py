@@ -1,0 +1,1 @@
+"""The ledger's database: tables, statements, SQLite and PostgreSQL, migrations."""

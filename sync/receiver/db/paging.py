@@ -1,0 +1,82 @@
+"""Walks through the ledger in short reads: store by store, and a table's rows page by page."""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    func,
+    select,
+    tuple_,
+    union_all,
+)
+
+from sync.receiver.db.database import Database
+
+
+async def stores_in(
+    database: Database, tables: Sequence[Table], store_id: str | None = None
+) -> AsyncIterator[str]:
+    """Yield the stores that have a row in any of `tables`, in order; or the one that is named."""
+    if store_id is not None:
+        yield store_id
+        return
+    # The least of each table is one look into its key, however many rows the stores have.
+    after = bindparam("after", type_=Text)
+    least = union_all(
+        *(select(func.min(table.c.store_id)).where(table.c.store_id > after) for table in tables)
+    ).subquery()
+    work = partial(_first, statement=select(func.min(least.c[0])))
+    name: str | None = ""
+    while name := await database.read(partial(work, values={"after": name})):
+        yield name
+
+
+def _first(
+    connection: Connection, statement: Select[tuple[str]], values: dict[str, str]
+) -> str | None:
+    row = connection.execute(statement, values).one()
+    return None if row[0] is None else str(row[0])
+
+
+class Pages:
+    """The rows of a table that meet a condition, in the order of its key.
+
+    Each page is a read of its own: a row that stays is given once, one that comes meanwhile
+    may be or not.
+    """
+
+    def __init__(
+        self, database: Database, table: Table, condition: ColumnElement[bool], *, size: int
+    ) -> None:
+        self._database = database
+        self._key: list[Column[object]] = [
+            column for column in table.primary_key if column.name != "store_id"
+        ]
+        of_store = table.c.store_id == bindparam("of_store", type_=Text)
+        self._first = (
+            select(table).where(of_store, condition).order_by(*table.primary_key).limit(size)
+        )
+        after = [bindparam(f"after_{column.name}", type_=column.type) for column in self._key]
+        self._next = self._first.where(tuple_(*self._key) > tuple_(*after))
+
+    async def of_store(self, store_id: str) -> AsyncIterator[Sequence[RowMapping]]:
+        """Yield the pages of a store; none is empty."""
+        statement, values = self._first, {"of_store": store_id}
+        while rows := await self._database.read(partial(_rows, statement=statement, values=values)):
+            yield rows
+            last = {f"after_{column.name}": rows[-1][column.name] for column in self._key}
+            statement, values = self._next, {"of_store": store_id, **last}
+
+
+def _rows(
+    connection: Connection, statement: Select[tuple[object, ...]], values: dict[str, str]
+) -> Sequence[RowMapping]:
+    return connection.execute(statement, values).mappings().all()

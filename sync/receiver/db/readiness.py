@@ -1,0 +1,118 @@
+"""Whether the ledger can be written: asked of the database by a write that leaves nothing.
+
+Reading is not enough: it goes on where a disk is full, and where a server has become read-only.
+"""
+
+import asyncio
+import errno
+import sqlite3
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+
+from sqlalchemy import Connection, delete, insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from sync.protocol.wire import ErrorCode
+from sync.receiver.db.database import Database, DatabaseUnavailableError
+from sync.receiver.db.tables import Boot, table_of
+from sync.receiver.errors import Problem
+from sync.receiver.reports.ledger_views import Views
+
+# However often it is asked for: a good answer holds for so long, a bad one is soon looked at again.
+GOOD_FOR_SECONDS, BAD_FOR_SECONDS = 10.0, 1.0
+# Behind a queue of batches a write may take longer. That is no reason to send agents elsewhere:
+# the answer before it holds.
+_PATIENCE_SECONDS = 2.0
+_RETRY_AFTER_SECONDS = 5
+_FULL, _READ_ONLY = "the disk is full", "the database is read-only"
+_LOCKED, _AWAY = "others hold the database locked", "the database server cannot be reached"
+_OTHER = "the database reports an error, which stands in the log"
+_BY_SQLITE = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+}
+# disk_full, read_only_sql_transaction, lock_not_available.
+_BY_POSTGRESQL = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
+_BY_SYSTEM = {errno.ENOSPC: _FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
+_PRIMARY_CODE = 0xFF
+_boots = table_of(Boot)
+
+
+class Readiness:
+    """Looks whether the ledger can be used. `now_seconds` is a clock that never steps."""
+
+    def __init__(self, database: Database, now_seconds: Callable[[], float]) -> None:
+        self._database = database
+        self._views = Views(database)
+        self._now_seconds = now_seconds
+        self._trouble: Exception | None = None
+        self._holds_until = now_seconds()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def check(self) -> None:
+        """Raise a `Problem` that says why where the ledger cannot be read or written."""
+        try:
+            await self._views.check()
+        except (SQLAlchemyError, OSError) as error:
+            raise _not_ready("read", error) from error
+        await self._look()
+        if self._trouble is not None:
+            raise _not_ready("written", self._trouble) from self._trouble
+
+    async def close(self) -> None:
+        """Wait for the write under way; twice is harmless."""
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
+
+    async def _look(self) -> None:
+        if self._looking is None and self._now_seconds() >= self._holds_until:
+            self._looking = asyncio.ensure_future(self._write())
+        if self._looking is not None:
+            await asyncio.wait([self._looking], timeout=_PATIENCE_SECONDS)
+
+    async def _write(self) -> None:
+        try:
+            await self._database.write(partial(_write_and_erase, uuid.uuid4().hex))
+        except (SQLAlchemyError, OSError) as error:
+            self._trouble = error
+        else:
+            self._trouble = None
+        finally:
+            good_for = GOOD_FOR_SECONDS if self._trouble is None else BAD_FOR_SECONDS
+            self._holds_until = self._now_seconds() + good_for
+            self._looking = None
+
+
+def _write_and_erase(name: str, connection: Connection) -> None:
+    # Of no store, and gone before anybody sees it; written to the disk all the same. By a name
+    # of its own: receivers that look at the same moment do not wait for each other.
+    row = {"store_id": "", "till_id": "", "boot_id": name, "zero_at": datetime.now(UTC)}
+    connection.execute(insert(_boots), row)
+    this_one = (_boots.c.store_id == "", _boots.c.till_id == "", _boots.c.boot_id == name)
+    connection.execute(delete(_boots).where(*this_one))
+
+
+def _not_ready(what: str, error: Exception) -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"The ledger cannot be {what}: {_reason(error)}",
+        ErrorCode.UNAVAILABLE,
+        {"Retry-After": str(_RETRY_AFTER_SECONDS)},
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return why, in words of our own: the database's may show what nobody here is to see."""
+    match getattr(error, "orig", None) or error:
+        case DatabaseUnavailableError():
+            return _AWAY
+        case sqlite3.Error() as cause:
+            return _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & _PRIMARY_CODE, _OTHER)
+        case OSError() as cause:
+            return _BY_SYSTEM.get(cause.errno or 0, _OTHER)
+        case cause:
+            return _BY_POSTGRESQL.get(getattr(cause, "sqlstate", None) or "", _OTHER)

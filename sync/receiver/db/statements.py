@@ -1,0 +1,262 @@
+"""The statements of the ledger. Each carries `store_id`, and runs on SQLite and PostgreSQL.
+
+They are put together once: for the receiver that costs more than to ask them. Whose rows they
+are about comes with the other values, by `of`.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    null,
+    select,
+    tuple_,
+    type_coerce,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.functions import FunctionElement
+
+from sync.protocol.wire import EventType
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.db.columns import Texts
+from sync.receiver.db.tables import (
+    Agent,
+    Boot,
+    Double,
+    EmailAnswer,
+    Hour,
+    NotedGap,
+    Rejected,
+    Session,
+    table_of,
+)
+from sync.receiver.ingest.hourly_rollup import COUNTS, LONGEST
+
+agents, boots = table_of(Agent), table_of(Boot)
+sessions, answers = table_of(Session), table_of(EmailAnswer)
+rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
+hours = table_of(Hour)
+
+
+_STORE, _TILL = bindparam("of_store", type_=Text), bindparam("of_till", type_=Text)
+_EPOCH = bindparam("of_epoch", type_=Text)
+_FIRST, _LAST = bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)
+_NUMBERS = bindparam("numbers", type_=BigInteger, expanding=True)
+
+
+class Among(FunctionElement[bool]):
+    """That a column is one of several texts, which are given to the database as one value.
+
+    With a parameter for each, the statement would be another one for every batch. It has no
+    type: to a boolean SQLAlchemy adds `= 1` where SQLite is, and then no index serves it.
+    """
+
+    inherit_cache = True
+
+
+@compiles(Among)
+def _any(element: Among, compiler: SQLCompiler, **options: object) -> str:
+    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    # As an array of its own the index is searched once; a subquery would be joined.
+    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(({texts})::json)))"
+
+
+@compiles(Among, "sqlite")
+def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
+    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - our own names
+
+
+def of(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:
+    """Return the values by which a statement is about this agent, or this epoch of it."""
+    return {"of_store": name.store_id, "of_till": name.till_id, "of_epoch": epoch}
+
+
+def of_agent(table: Table) -> ColumnElement[bool]:
+    """Return the condition for the rows of one agent."""
+    return and_(table.c.store_id == _STORE, table.c.till_id == _TILL)
+
+
+def of_epoch(table: Table) -> ColumnElement[bool]:
+    """Return the condition for the rows of one epoch."""
+    return and_(of_agent(table), table.c.epoch == _EPOCH)
+
+
+def with_numbers(table: Table) -> ColumnElement[bool]:
+    """Return the condition for the rows under the numbers `first` to `last` of one epoch."""
+    return and_(of_epoch(table), table.c.sequence.between(_FIRST, _LAST))
+
+
+# On PostgreSQL the rows of these `epochs` are locked until the end of the transaction; in the
+# order of their names: whoever locks several does it in the same order.
+AGENT_ROWS = (
+    select(agents)
+    .where(of_agent(agents), Among(agents.c.epoch, bindparam("epochs", type_=Texts)))
+    .order_by(agents.c.epoch)
+    .with_for_update()
+)
+
+# How far the numbers go that stand in each of these `epochs`.
+_standing = union_all(
+    *(
+        select(table.c.epoch, func.max(number).label("number"))
+        .where(of_agent(table), Among(table.c.epoch, bindparam("epochs", type_=Texts)))
+        .group_by(table.c.epoch)
+        for table, number in (
+            *((table, table.c.sequence) for table in (sessions, answers, rejections, doubles)),
+            (gaps, gaps.c.last_sequence),
+        )
+    )
+).subquery()
+STANDING_THROUGH = select(
+    _standing.c.epoch, func.max(_standing.c.number).label("through")
+).group_by(_standing.c.epoch)
+
+UPDATE_AGENT = update(agents).where(of_epoch(agents))
+NOTE_HEARTBEAT = UPDATE_AGENT.values(
+    heartbeat_before_at=agents.c.heartbeat_at, outstanding_before=agents.c.outstanding
+)
+
+# What stands rejected in these `epochs`, from behind one of them on.
+MOST_REJECTED_NAMED = 200
+REJECTED = (
+    select(rejections.c.epoch, rejections.c.sequence)
+    .where(
+        of_agent(rejections),
+        Among(rejections.c.epoch, bindparam("epochs", type_=Texts)),
+        tuple_(rejections.c.epoch, rejections.c.sequence)
+        > tuple_(bindparam("after_epoch", type_=Text), bindparam("after", type_=BigInteger)),
+    )
+    .order_by(rejections.c.epoch, rejections.c.sequence)
+    .limit(MOST_REJECTED_NAMED)
+)
+
+# The anchors of these `boot_ids`.
+BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
+    of_agent(boots), Among(boots.c.boot_id, bindparam("boot_ids", type_=Texts))
+)
+
+
+@cache
+def under_numbers(table: Table) -> Select[tuple[object, ...]]:
+    """Return the rows that stand under the numbers `first` to `last`, both included."""
+    return select(table).where(with_numbers(table))
+
+
+@cache
+def under_these(table: Table) -> Select[tuple[object, ...]]:
+    """Return the rows that stand under these `numbers`."""
+    return select(table).where(of_epoch(table), table.c.sequence.in_(_NUMBERS))
+
+
+# The gaps that hold any of the numbers `first` to `last`.
+GAPS_AROUND = select(gaps).where(
+    of_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
+)
+
+
+def _of_ids(table: Table) -> ColumnElement[bool]:
+    ids = bindparam("ids", type_=Texts)
+    return and_(table.c.store_id == _STORE, Among(table.c.correlation_id, ids))
+
+
+def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:
+    """Select these columns of what stands in `table` under the ids, and NULL for all others."""
+    return select(
+        literal_column(f"'{table.name}'", Text).label("table"),
+        *(
+            table.c[name] if name in names else type_coerce(null(), kind).label(name)
+            for name, kind in _TYPES_UNDER_IDS.items()
+        ),
+    ).where(_of_ids(table))
+
+
+_TYPES_UNDER_IDS = {
+    column.name: column.type
+    for column in (*sessions.c, *answers.c)
+    if column.name not in {"store_id", "received_at", "corrected_at", "clock_trusted"}
+}
+_EVENT = ("sequence", "correlation_id", "occurred_at", "body")
+# What the store has under these correlation `ids`, in one round trip: sessions, answers, and the
+# agent's own sessions that stand rejected. `table` says which a row is.
+UNDER_IDS = union_all(
+    _under_ids(sessions, "till_id", *_EVENT, "query_locale"),
+    _under_ids(answers, *_EVENT, "status", "email_address", "address_erased"),
+    _under_ids(rejections, "epoch", "correlation_id").where(
+        of_agent(rejections), rejections.c.type == EventType.SESSION_STARTED.value
+    ),
+)
+
+# End the rejections of these `numbers`; drop the gaps that begin with them.
+DROP_REJECTIONS = delete(rejections).where(
+    of_epoch(rejections), rejections.c.sequence.in_(_NUMBERS)
+)
+DROP_GAPS = delete(gaps).where(of_epoch(gaps), gaps.c.first_sequence.in_(_NUMBERS))
+
+RESTORE_ADDRESS = (
+    update(answers)
+    .where(of_epoch(answers), answers.c.sequence == bindparam("of_sequence"))
+    .values(email_address=bindparam("address"), address_erased=False)
+)
+
+
+@cache
+def add_agents(dialect: str) -> Insert:
+    """Return an insert of agents' rows that leaves those that are there as they are."""
+    match dialect:
+        case "postgresql":
+            return postgresql.insert(agents).on_conflict_do_nothing()
+        case _:
+            return sqlite.insert(agents).on_conflict_do_nothing()
+
+
+@cache
+def put_boot(dialect: str) -> Insert:
+    """Return an insert of a boot's anchor that replaces the one before."""
+    match dialect:
+        case "postgresql":
+            adding = postgresql.insert(boots)
+            return adding.on_conflict_do_update(
+                index_elements=boots.primary_key, set_={"zero_at": adding.excluded.zero_at}
+            )
+        case _:
+            lite = sqlite.insert(boots)
+            return lite.on_conflict_do_update(
+                index_elements=boots.primary_key, set_={"zero_at": lite.excluded.zero_at}
+            )
+
+
+@cache
+def add_to_hours(dialect: str) -> Insert:
+    """Return an insert of an hour's sums that adds them to those that are there."""
+    match dialect:
+        case "postgresql":
+            adding = postgresql.insert(hours)
+            longer = func.greatest(hours.c[LONGEST], adding.excluded[LONGEST])
+            sums = {name: hours.c[name] + adding.excluded[name] for name in COUNTS}
+            return adding.on_conflict_do_update(
+                index_elements=hours.primary_key, set_={**sums, LONGEST: longer}
+            )
+        case _:
+            lite = sqlite.insert(hours)
+            # With two arguments SQLite's max is the greater of them.
+            longer = func.max(hours.c[LONGEST], lite.excluded[LONGEST])
+            sums = {name: hours.c[name] + lite.excluded[name] for name in COUNTS}
+            return lite.on_conflict_do_update(
+                index_elements=hours.primary_key, set_={**sums, LONGEST: longer}
+            )

@@ -1,0 +1,1 @@
+"""A batch at head office: parsed, looked up, judged and written."""

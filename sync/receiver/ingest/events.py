@@ -1,0 +1,213 @@
+"""What an event of a batch says, or why it cannot be taken. No I/O."""
+
+from datetime import UTC, datetime
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from sync.protocol.locales import first_valid_locale
+from sync.protocol.wire import BatchEvent, ErrorCode, EventType
+
+MAX_CORRELATION_ID_CODE_POINTS = 128
+_MAX_SHOWN = 64
+_MAX_STATUS = 64
+_ADDRESS = "emailAddress"
+_ERASED = "erased"
+_ACCEPTED = "accepted"
+_NUL = "\0"
+# A text in JSON has no other way to hold one. Most bodies need no closer look.
+_ESCAPED_NUL = "\\u0000"
+# What a text in JSON can be wrong in: its grammar, its UTF-8, its depth.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class SessionFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A session that a till started, as the ledger keeps it."""
+
+    sequence: int
+    correlation_id: str
+    occurred_at: datetime
+    query_locale: str | None
+    body: str
+    external_identifier: str | None = None
+    channel: str | None = None
+    locale: str | None = None
+    anonymous_session_id: str | None = None
+    user_status: str | None = None
+
+
+class AnswerFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An answer to the e-mail prompt. `body` is without the address; `erased`: it had one."""
+
+    sequence: int
+    correlation_id: str
+    occurred_at: datetime
+    status: str
+    address: str | None
+    erased: bool
+    body: str
+
+
+class Unfit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An event that cannot be taken as it is."""
+
+    sequence: int
+    type: str
+    correlation_id: str
+    error_code: str
+    error_message: str
+
+
+Event: TypeAlias = SessionFact | AnswerFact | Unfit
+
+
+class _SessionBody(msgspec.Struct, rename="camel", frozen=True):
+    external_identifier: str | None = None
+    channel: str | None = None
+    anonymous_session_id: str | None = None
+    user_status: str | None = None
+    locale: object = None
+
+    def has_nul(self) -> bool:
+        texts = (
+            self.external_identifier,
+            self.channel,
+            self.anonymous_session_id,
+            self.user_status,
+        )
+        return any(text is not None and _NUL in text for text in texts)
+
+
+class _AnswerBody(msgspec.Struct, rename="camel", frozen=True):
+    status: str
+    email_address: str | None = None
+    erased: object = None
+
+
+_session_body = msgspec.json.Decoder(_SessionBody)
+_members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)
+_answer_body = msgspec.json.Decoder(_AnswerBody)
+_Body = TypeVar("_Body", _SessionBody, _AnswerBody)
+
+
+class _UnfitError(Exception):
+    """The event does not fit; the text says in what, and never what it holds."""
+
+
+def read_event(event: BatchEvent) -> Event:
+    """Return what `event` says."""
+    try:
+        match event.type:
+            case EventType.SESSION_STARTED:
+                return _read_session(event)
+            case EventType.EMAIL_ANSWERED:
+                return _read_answer(event)
+            case _:
+                code, message = ErrorCode.UNKNOWN_TYPE, "This type of event is not known here"
+    except _UnfitError as wrong:
+        code, message = ErrorCode.INVALID_REQUEST, str(wrong)
+    return unfit(event.sequence, event.type, event.correlation_id, code, message)
+
+
+def unfit(sequence: int, kind: str, correlation_id: str, code: ErrorCode, message: str) -> Unfit:
+    """Return an event that cannot be taken; what it says of itself may be anything."""
+    return Unfit(
+        sequence=sequence,
+        type=shown(kind),
+        correlation_id=shown(correlation_id, MAX_CORRELATION_ID_CODE_POINTS),
+        error_code=code.value,
+        error_message=message,
+    )
+
+
+def shown(text: str, most: int = _MAX_SHOWN) -> str:
+    """Return `text` as any database can hold it: no NUL, of a bounded length."""
+    return text[:most].replace(_NUL, "\ufffd")
+
+
+def read_moment(text: str) -> datetime | None:
+    """Return the moment of an RFC 3339 text, in UTC; None for what names no moment.
+
+    Other spellings of ISO 8601 that have an offset count as well.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_session(event: BatchEvent) -> SessionFact:
+    body, text = _read_body(event, _session_body)
+    if _ESCAPED_NUL in text and body.has_nul():
+        raise _UnfitError("A field of the body contains a NUL character")
+    return SessionFact(
+        sequence=event.sequence,
+        correlation_id=_correlation_id(event),
+        occurred_at=_occurred_at(event),
+        query_locale=None if event.query_locale is None else shown(event.query_locale),
+        body=text,
+        external_identifier=body.external_identifier,
+        channel=body.channel,
+        locale=first_valid_locale((event.query_locale, body.locale)),
+        anonymous_session_id=body.anonymous_session_id,
+        user_status=body.user_status,
+    )
+
+
+def _read_answer(event: BatchEvent) -> AnswerFact:
+    body, text = _read_body(event, _answer_body)
+    if not body.status or len(body.status) > _MAX_STATUS or _NUL in body.status:
+        raise _UnfitError("The body does not fit: no such status")
+    address = body.email_address or None
+    if address is not None and _NUL in address:
+        raise _UnfitError("Email address is not valid")
+    erased = address is None and body.erased is True and body.status == _ACCEPTED
+    if address is None and not erased and body.status == _ACCEPTED:
+        raise _UnfitError("Email address is required when status is accepted")
+    return AnswerFact(
+        sequence=event.sequence,
+        correlation_id=_correlation_id(event),
+        occurred_at=_occurred_at(event),
+        status=body.status,
+        address=address,
+        erased=erased,
+        body=_without(text, (_ADDRESS, _ERASED) if erased else (_ADDRESS,)),
+    )
+
+
+def _read_body(event: BatchEvent, decoder: msgspec.json.Decoder[_Body]) -> tuple[_Body, str]:
+    try:
+        return decoder.decode(event.body), str(event.body, "utf-8")
+    except msgspec.ValidationError as wrong:
+        raise _UnfitError(f"The body does not fit: {wrong}") from None
+    except _UNREADABLE:
+        raise _UnfitError("The body cannot be read") from None
+
+
+def _without(text: str, names: tuple[str, ...]) -> str:
+    """Return the JSON object `text` without these members; the others letter for letter."""
+    # A name can also be spelled with escapes.
+    if "\\" not in text and not any(name in text for name in names):
+        return text
+    members = _members.decode(text)
+    for name in names:
+        members.pop(name, None)
+    return msgspec.json.encode(members).decode()
+
+
+def _correlation_id(event: BatchEvent) -> str:
+    correlation_id = event.correlation_id
+    fits = 0 < len(correlation_id) <= MAX_CORRELATION_ID_CODE_POINTS
+    if not fits or _NUL in correlation_id:
+        raise _UnfitError("Invalid Correlation ID")
+    return correlation_id
+
+
+def _occurred_at(event: BatchEvent) -> datetime:
+    occurred_at = read_moment(event.occurred_at)
+    if occurred_at is None:
+        raise _UnfitError("occurredAt must be a time in RFC 3339, with its offset")
+    return occurred_at

@@ -1,0 +1,92 @@
+"""Signing in with the readers' token, and out."""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+from aiohttp import hdrs, web
+
+from sync.protocol.wire import ErrorCode
+from sync.receiver.auth.access import ReaderAccess
+from sync.receiver.auth.session_cookie import COOKIE, GOOD_FOR
+from sync.receiver.errors import Problem, invalid, too_large
+from sync.receiver.pages.urls import is_own
+from sync.receiver.pages.views import Visit, Visits
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+_MOST_FORM_BYTES = 8192
+# For the whole form, which is a line: nobody holds a connection open with it.
+_FORM_SECONDS = 10.0
+
+
+class Door:
+    """Where the readers' token is exchanged for a cookie."""
+
+    def __init__(self, readers: ReaderAccess, visits: Visits) -> None:
+        self._readers = readers
+        self._visits = visits
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Serve the form, and take it."""
+        router.add_get("/sign-in", self._visits.of_all(self._show))
+        router.add_post("/sign-in", self._visits.of_all(self._sign_in))
+        router.add_post("/sign-out", self._visits.of_all(self._sign_out))
+
+    async def _show(self, visit: Visit) -> web.Response:
+        return self._visits.ask_to_sign_in(visit, visit.request.query.get("next", "/"))
+
+    async def _sign_in(self, visit: Visit) -> web.Response:
+        form = await _form(visit.request)
+        target = form.get("next", "/")
+        signed = self._readers.sign_in(form.get("token", "").strip())
+        if signed is None:
+            log_event(_log, logging.WARNING, "reader.refused")
+            return self._visits.ask_to_sign_in(visit, target, HTTPStatus.FORBIDDEN)
+        answer = _see_other(target if is_own(target) else "/")
+        answer.set_cookie(
+            COOKIE,
+            signed,
+            max_age=int(GOOD_FOR.total_seconds()),
+            httponly=True,
+            samesite="Strict",
+            secure=visit.request.secure,
+        )
+        return answer
+
+    async def _sign_out(self, visit: Visit) -> web.Response:
+        answer = _see_other("/sign-in")
+        answer.del_cookie(COOKIE, httponly=True, samesite="Strict", secure=visit.request.secure)
+        return answer
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """Return the fields of a short form. Raises a `Problem` where it is long, slow or broken."""
+    try:
+        async with asyncio.timeout(_FORM_SECONDS):
+            body = await _body(request)
+    except TimeoutError:
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            "The form did not arrive in time",
+            ErrorCode.INVALID_REQUEST,
+            {"Connection": "close"},
+        ) from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise invalid("The form is broken or incomplete") from None
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: values[0] for name, values in fields.items()}
+
+
+async def _body(request: web.Request) -> bytearray:
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(_MOST_FORM_BYTES):
+        body += chunk
+        if len(body) > _MOST_FORM_BYTES:
+            raise too_large(f"The form has more than {_MOST_FORM_BYTES} bytes")
+    return body
+
+
+def _see_other(target: str) -> web.Response:
+    return web.Response(status=HTTPStatus.SEE_OTHER, headers={hdrs.LOCATION: target})

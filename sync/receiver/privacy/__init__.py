@@ -1,0 +1,1 @@
+"""Erases an e-mail address from the ledger."""

@@ -1,0 +1,1 @@
+"""Read models of the ledger for pages, commands, API and metrics."""

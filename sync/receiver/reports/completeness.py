@@ -1,0 +1,262 @@
+"""Proves from the numbers of a store what has arrived there, and names what has not.
+
+Each number up to `accepted_through` stands in one of five tables, or has had its days
+(`purged_through`). The database looks for the
+numbers that stand in none, one store at a time; only ranges leave it. An epoch whose own row in
+`agents` is gone is found by what stands under it.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    CursorResult,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
+
+from sync.receiver.db.database import Database
+from sync.receiver.db.paging import stores_in
+from sync.receiver.db.statements import agents, answers, doubles, gaps, rejections, sessions
+from sync.receiver.ingest.accept import ADDRESS_ERASED
+
+_STORE = bindparam("of_store", type_=Text)
+_KEY = ("till_id", "epoch")
+_LAST_OF_ALL = literal(2**63 - 1, BigInteger)
+_NUMBERED = (sessions, answers, rejections, doubles)
+_TABLES = (agents, *_NUMBERED, gaps)
+
+
+class Range(msgspec.Struct, frozen=True, order=True):
+    """The numbers from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+_ByEpoch: TypeAlias = dict[tuple[str, str], list[Range]]
+
+
+class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """What has become of the numbers of an epoch.
+
+    All up to `complete_through` are accounted for, those up to `purged_through` by having had
+    their days; `outstanding` are known to exist and have
+    not come; `missing` were here and are gone; `gaps` will never come. Where the epoch is not
+    `listed` in `agents` any more, `accepted_through` is the highest number that stands: there
+    may have been more.
+    """
+
+    store_id: str
+    till_id: str
+    epoch: str
+    listed: bool
+    accepted_through: int
+    complete_through: int
+    purged_through: int
+    outstanding: list[Range]
+    rejected: list[Range]
+    gaps: list[Range]
+    missing: list[Range]
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether every number that is known to exist is here, taken or refused."""
+        return self.listed and not (self.outstanding or self.gaps or self.missing)
+
+
+async def audit(database: Database, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
+    """Yield every epoch of a store, or of all, by store, till and epoch; one read a store."""
+    async for name in stores_in(database, _TABLES, store_id):
+        for epoch in await database.read(partial(epochs_of, store_id=name)):
+            yield epoch
+
+
+def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
+    """Return what has become of the numbers of each epoch of a store."""
+    of_store = {_STORE.key: store_id}
+    found = _Found(
+        missing=_ranges(connection.execute(_MISSING, of_store)),
+        rejected=_ranges(connection.execute(_REJECTED, of_store)),
+        gaps=_ranges(connection.execute(_GAPS, of_store)),
+    )
+    rows = [
+        *((True, row) for row in connection.execute(_LISTED, of_store).mappings()),
+        *((False, row) for row in connection.execute(_UNLISTED, of_store).mappings()),
+    ]
+    epochs = (found.epoch(row, listed=listed) for listed, row in rows)
+    return sorted(epochs, key=lambda epoch: (epoch.till_id, epoch.epoch))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database has found in the numbers of a store."""
+
+    missing: _ByEpoch
+    rejected: _ByEpoch
+    gaps: _ByEpoch
+
+    def epoch(self, agent: RowMapping, *, listed: bool) -> EpochCompleteness:
+        key = agent["till_id"], agent["epoch"]
+        accepted_through, last_sequence = agent["accepted_through"], agent["last_sequence"]
+        missing = self.missing.get(key, [])
+        outstanding = [Range(accepted_through + 1, last_sequence)]
+        return EpochCompleteness(
+            store_id=agent["store_id"],
+            till_id=agent["till_id"],
+            epoch=agent["epoch"],
+            listed=listed,
+            accepted_through=accepted_through,
+            purged_through=agent["purged_through"],
+            complete_through=missing[0].first - 1 if missing else accepted_through,
+            outstanding=outstanding if last_sequence > accepted_through else [],
+            rejected=self.rejected.get(key, []),
+            gaps=self.gaps.get(key, []),
+            missing=missing,
+        )
+
+
+def _ranges(rows: CursorResult[tuple[object, ...]]) -> _ByEpoch:
+    found: _ByEpoch = {}
+    for row in rows.mappings():
+        numbers = Range(row["first"], row["last"])
+        found.setdefault((row["till_id"], row["epoch"]), []).append(numbers)
+    return found
+
+
+def _missing() -> Select[tuple[object, ...]]:
+    """Return the numbers up to `accepted_through` that stand nowhere, as ranges in order.
+
+    Each row that accounts for numbers is a stretch; where one begins after all before it have
+    ended, the numbers between are missing. A stretch after the last number ends the search.
+    """
+    stretches = _stretches().subquery()
+    in_order = (stretches.c.first, stretches.c.last)
+    before = func.max(stretches.c.last).over(
+        partition_by=[stretches.c[name] for name in _KEY],
+        order_by=in_order,
+        rows=(None, -1),
+    )
+    looked_at = select(
+        stretches.c.till_id,
+        stretches.c.epoch,
+        _after(func.coalesce(before, 0)).label("first"),
+        (stretches.c.first - 1).label("last"),
+    ).subquery()
+    return (
+        select(looked_at.c.till_id, looked_at.c.epoch, looked_at.c.first, looked_at.c.last)
+        .where(looked_at.c.first <= looked_at.c.last)
+        .order_by(looked_at.c.till_id, looked_at.c.epoch, looked_at.c.first)
+    )
+
+
+def _after(number: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the next number; where the database has none, the last that it has."""
+    return case((number < _LAST_OF_ALL, number + 1), else_=_LAST_OF_ALL)
+
+
+def _stretches() -> CompoundSelect[tuple[object, ...]]:
+    ends = select(
+        agents.c.till_id,
+        agents.c.epoch,
+        _after(agents.c.accepted_through).label("first"),
+        _after(agents.c.accepted_through).label("last"),
+    ).where(agents.c.store_id == _STORE)
+    purged = select(agents.c.till_id, agents.c.epoch, literal(1), agents.c.purged_through).where(
+        agents.c.store_id == _STORE, agents.c.purged_through > 0
+    )
+    numbered = (
+        select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
+        .outerjoin(agents, _same_epoch(table))
+        .where(table.c.store_id == _STORE, _is_accepted(table.c.sequence))
+        for table in _NUMBERED
+    )
+    noted = (
+        select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
+        .outerjoin(agents, _same_epoch(gaps))
+        .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
+        # An answer that lost its address stands in both: the gap does not stand for its row.
+        .where(gaps.c.reason != ADDRESS_ERASED)
+    )
+    return union_all(ends, purged, *numbered, noted)
+
+
+def _unlisted() -> Select[tuple[object, ...]]:
+    """Return the epochs that have lost their row in `agents`, in the words of one."""
+    numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
+    standing = union_all(
+        *(
+            select(table.c.store_id, table.c.till_id, table.c.epoch, number.label("number"))
+            .where(table.c.store_id == _STORE)
+            .where(~exists().where(_same_epoch(table)))
+            for table, number in numbers
+        )
+    ).subquery()
+    key = (standing.c.store_id, standing.c.till_id, standing.c.epoch)
+    highest = func.max(standing.c.number)
+    through = (highest.label("accepted_through"), highest.label("last_sequence"))
+    return select(*key, *through, literal(0).label("purged_through")).group_by(*key)
+
+
+def _same_epoch(table: Table) -> ColumnElement[bool]:
+    key = ("store_id", *_KEY)
+    return and_(*(agents.c[name] == table.c[name] for name in key))
+
+
+def _is_accepted(number: ColumnElement[int]) -> ColumnElement[bool]:
+    return or_(agents.c.epoch.is_(None), number <= agents.c.accepted_through)
+
+
+def _rejected() -> Select[tuple[object, ...]]:
+    """Return the numbers that stand rejected, as ranges in order."""
+    key = [rejections.c[name] for name in _KEY]
+    place = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
+    numbered = (
+        select(*key, rejections.c.sequence, (rejections.c.sequence - place).label("island"))
+        .where(rejections.c.store_id == _STORE)
+        .subquery()
+    )
+    first, last = func.min(numbered.c.sequence), func.max(numbered.c.sequence)
+    island = (numbered.c.till_id, numbered.c.epoch, numbered.c.island)
+    return (
+        select(numbered.c.till_id, numbered.c.epoch, first.label("first"), last.label("last"))
+        .group_by(*island)
+        .order_by(numbered.c.till_id, numbered.c.epoch, first)
+    )
+
+
+def _gaps() -> Select[tuple[object, ...]]:
+    return (
+        select(
+            gaps.c.till_id,
+            gaps.c.epoch,
+            gaps.c.first_sequence.label("first"),
+            gaps.c.last_sequence.label("last"),
+        )
+        .where(gaps.c.store_id == _STORE)
+        .order_by(*gaps.primary_key)
+    )
+
+
+# Put together once: that costs more than asking them of a store with little in it.
+_LISTED = select(agents).where(agents.c.store_id == _STORE)
+_UNLISTED = _unlisted()
+_MISSING, _REJECTED, _GAPS = _missing(), _rejected(), _gaps()

@@ -1,0 +1,91 @@
+"""The audit for whoever asks: as one JSON document, piece by piece, and its sums."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import Agent, Token, table_of
+from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.ledger_views import can_be_a_name
+
+
+@dataclass(slots=True)
+class Sums:
+    """How many epochs, and how many numbers of each kind.
+
+    `silent`: of how many tills what they have captured lately cannot be known here.
+    """
+
+    epochs: int = 0
+    incomplete: int = 0
+    unlisted: int = 0
+    outstanding: int = 0
+    rejected: int = 0
+    gaps: int = 0
+    missing: int = 0
+    silent: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything that is known to exist is here, in every epoch."""
+        return self.incomplete == 0
+
+    def add(self, epoch: EpochCompleteness) -> None:
+        """Count an epoch."""
+        self.epochs += 1
+        self.incomplete += not epoch.is_complete
+        self.unlisted += not epoch.listed
+        self.outstanding += _count(epoch.outstanding)
+        self.rejected += _count(epoch.rejected)
+        self.gaps += _count(epoch.gaps)
+        self.missing += _count(epoch.missing)
+
+
+class Audits:
+    """The audit as readers ask for it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def knows(self, store_id: str) -> bool:
+        """Tell whether a store was ever enrolled or heard of."""
+        return can_be_a_name(store_id) and await self._database.read(
+            partial(_is_known, store_id=store_id)
+        )
+
+    def document(self, store_id: str | None, sums: Sums | None = None) -> AsyncIterator[bytes]:
+        """Yield `document` of a store, or of all."""
+        return document(audit(self._database, store_id), sums or Sums())
+
+
+async def document(epochs: AsyncIterator[EpochCompleteness], sums: Sums) -> AsyncIterator[bytes]:
+    """Yield `{"epochs":[…],"complete":true|false}`; a document that breaks off says nothing."""
+    between = b'{"epochs":['
+    async for epoch in epochs:
+        sums.add(epoch)
+        yield between + msgspec.json.encode(epoch)
+        between = b",\n"
+    begun = b"" if sums.epochs else between
+    yield begun + b'],"complete":' + msgspec.json.encode(sums.complete) + b"}\n"
+
+
+def _is_known(connection: Connection, store_id: str) -> bool:
+    """Tell whether a store was ever enrolled or heard of."""
+    places = (table_of(Token), table_of(Agent))
+    looks = (select(place.c.store_id).where(place.c.store_id == store_id) for place in places)
+    return any(connection.execute(look.limit(1)).first() for look in looks)
+
+
+def written(ranges: Sequence[Range]) -> str:
+    """Write exact numbers as a person does: `4-6, 9`."""
+    return ", ".join(
+        f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}" for one in ranges
+    )
+
+
+def _count(ranges: Iterable[Range]) -> int:
+    return sum(one.last - one.first + 1 for one in ranges)

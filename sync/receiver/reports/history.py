@@ -1,0 +1,70 @@
+"""The last two days by hours, of the chain or of one store: what the plots are drawn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from sync.receiver.db.statements import hours
+from sync.receiver.ingest.hourly_rollup import ANSWERS, COUNTS, LONGEST, hour_of
+
+HOURS_SHOWN = 48
+_AN_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HourShown:
+    """An hour of all tills: captures that happened in it, and the lag of those that came in it."""
+
+    hour: datetime
+    sessions: int = 0
+    accepted: int = 0
+    deferred: int = 0
+    declined: int = 0
+    other_answers: int = 0
+    mean_lag_seconds: float | None = None
+    longest_lag_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The hours without a break, the present one last."""
+
+    hours: Sequence[HourShown]
+
+    def columns(self) -> dict[str, list[float | None]]:
+        """Return the hours as plots take them: a column a quantity, times in Unix seconds."""
+        names = ("sessions", *ANSWERS, "mean_lag_seconds", "longest_lag_seconds")
+        times: list[float | None] = [one.hour.timestamp() for one in self.hours]
+        return {"hour": times, **{n: [getattr(one, n) for one in self.hours] for n in names}}
+
+
+def history(connection: Connection, now: datetime, store_id: str | None) -> History:
+    """Return the last hours of a store, or of all: a statement bounded by their number."""
+    last = hour_of(now)
+    first = last - (HOURS_SHOWN - 1) * _AN_HOUR
+    sums = (func.sum(hours.c[name]).label(name) for name in COUNTS)
+    longest = func.max(hours.c[LONGEST]).label(LONGEST)
+    rows = (
+        select(hours.c.hour, *sums, longest)
+        .where(hours.c.hour.between(first, last))
+        .group_by(hours.c.hour)
+    )
+    if store_id is not None:
+        rows = rows.where(hours.c.store_id == store_id)
+    found = {row["hour"]: row for row in connection.execute(rows).mappings()}
+    times = (first + number * _AN_HOUR for number in range(HOURS_SHOWN))
+    return History([_shown(at, found.get(at)) for at in times])
+
+
+def _shown(at: datetime, row: RowMapping | None) -> HourShown:
+    if row is None:
+        return HourShown(at)
+    arrived = int(row["arrived"])
+    return HourShown(
+        hour=at,
+        **{name: int(row[name]) for name in ("sessions", *ANSWERS, "other_answers")},
+        mean_lag_seconds=int(row["lag_seconds"]) / arrived if arrived else None,
+        longest_lag_seconds=int(row[LONGEST]) if arrived else None,
+    )

@@ -1,0 +1,1 @@
+"""Purges records that are older than the retention time."""

@@ -1,0 +1,24 @@
+"""Deletes the sums of hours that have had their days, one store at a time."""
+
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, Delete, delete
+
+from sync.receiver.db.database import Database
+from sync.receiver.db.paging import stores_in
+from sync.receiver.db.statements import hours
+
+
+async def purge_hours(database: Database, before: datetime) -> None:
+    """Delete the hours that began before a moment; what the plots show is younger than that.
+
+    To break off is harmless, and so is to do it in two processes at once.
+    """
+    async for store_id in stores_in(database, [hours]):
+        old = delete(hours).where(hours.c.store_id == store_id, hours.c.hour < before)
+        await database.write(partial(_execute, statement=old))
+
+
+def _execute(connection: Connection, statement: Delete) -> None:
+    connection.execute(statement)

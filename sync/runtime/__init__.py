@@ -1,0 +1,1 @@
+"""Parts that every process needs: settings, logging, listener, scheduler, systemd."""

@@ -1,0 +1,109 @@
+"""The names of all settings: how they are spelled, and which one somebody probably meant."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sync.protocol.locales import Locale
+from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.toml_lines import SettingPath
+
+_LEAST_LIKENESS = 0.6  # below it a suggestion misleads more often than it helps
+_AS_GOOD_AS = 0.05
+MESSAGES = ("program", "messages")
+_LOCALES = {locale.lower().replace("-", "_"): locale.value for locale in Locale}
+
+
+@cache
+def known_settings(tree: type[SettingsTree]) -> Mapping[SettingPath, FieldInfo]:
+    """Return every setting of `tree`, sections left out, in the order of the file."""
+    return {path: field for path, field in _walk(tree, ()) if not _is_section(field)}
+
+
+@cache
+def known_sections(tree: type[SettingsTree]) -> tuple[SettingPath, ...]:
+    """Return the path of every section, those within others included."""
+    return tuple(path for path, field in _walk(tree, ()) if _is_section(field))
+
+
+def _walk(model: type[BaseModel], within: SettingPath) -> Iterator[tuple[SettingPath, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        yield (*within, name), field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _walk(field.annotation, (*within, name))
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def canonical(path: SettingPath) -> SettingPath:
+    """Return `path` with a locale spelled as the settings spell it (`fr-CA`: `fr_ca`).
+
+    Letter case and `-` or `_` make no difference in a locale: a variable can hold no `-`.
+    """
+    if path[:2] == MESSAGES and len(path) > len(MESSAGES):
+        locale = path[2].lower().replace("-", "_")
+        if locale in _LOCALES:
+            return (*MESSAGES, locale, *path[3:])
+    return path
+
+
+def dotted(path: SettingPath) -> str:
+    """Return the name for people, such as `program.messages.fr-CA.prompt`."""
+    if path[:2] == MESSAGES and len(path) > len(MESSAGES):
+        path = (*MESSAGES, _LOCALES.get(path[2], path[2]), *path[3:])
+    return ".".join(part if part.isprintable() else ascii(part) for part in path)
+
+
+def variable(tree: type[SettingsTree], path: SettingPath) -> str:
+    """Return the name of the environment variable that overrides the setting."""
+    return tree.environment_prefix() + "__".join(path).upper()
+
+
+def nearest(tree: type[SettingsTree], path: SettingPath, *, table: bool) -> tuple[SettingPath, ...]:
+    """Return the settings (or, for a `table`, sections) that `path` was probably meant to be.
+
+    First the same name in another section, then a similar one in the same section, then
+    a similar one anywhere; empty when nothing is close.
+    """
+    names = known_sections(tree) if table else tuple(known_settings(tree))
+    elsewhere = [name for name in names if path and name[-1] == path[-1]]
+    if elsewhere:
+        return _closest(path, elsewhere)
+    siblings = [name for name in names if name[:-1] == path[:-1]]
+    return _similar(path, siblings) or _similar(path, names)
+
+
+def _similar(path: SettingPath, names: Iterable[SettingPath]) -> tuple[SettingPath, ...]:
+    matcher = difflib.SequenceMatcher(b=path[-1].lower() if path else "")
+    likeness: dict[SettingPath, float] = {}
+    for name in names:
+        matcher.set_seq1(name[-1])
+        likeness[name] = matcher.ratio()
+    most = max(likeness.values(), default=0.0)
+    if most < _LEAST_LIKENESS:
+        return ()
+    return _closest(path, [name for name in likeness if likeness[name] >= most - _AS_GOOD_AS])
+
+
+def _closest(path: SettingPath, names: list[SettingPath]) -> tuple[SettingPath, ...]:
+    """Keep those whose sections are most like the ones of `path`: all of them, if equally so."""
+    whole = difflib.SequenceMatcher(b=".".join(path[:-1]))
+    likeness: dict[SettingPath, float] = {}
+    for name in names:
+        whole.set_seq1(".".join(name[:-1]))
+        likeness[name] = whole.ratio()
+    most = max(likeness.values(), default=0.0)
+    return tuple(name for name in names if likeness[name] == most)
+
+
+def value_of(settings: SettingsTree, path: SettingPath) -> object:
+    """Return the value of one setting."""
+    value: object = settings
+    for name in path:
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,100 @@
+"""Where files and directories named in the configuration lie."""
+
+import os.path
+from collections.abc import Mapping
+from pathlib import Path
+
+from sync.runtime.settings.names import known_settings
+from sync.runtime.settings.setting_errors import Layer, Mistake
+from sync.runtime.settings.toml_lines import SettingPath
+from sync.runtime.settings.types import is_path
+
+STATE_VARIABLES = ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
+_CREDENTIAL = "credential:"
+
+
+def state_directory(program_name: str, environ: Mapping[str, str]) -> Path:
+    """Return where the database of a program lies when nothing is set.
+
+    `$STATE_DIRECTORY` as systemd gives it (the first, where there are several), else the
+    XDG state directory. Raises `RuntimeError` when the user has no home directory.
+    """
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    state_home = Path(environ.get("XDG_STATE_HOME", ""))
+    # The XDG specification has a relative path ignored.
+    if not state_home.is_absolute():
+        home = environ.get("HOME")
+        state_home = (Path(home) if home else Path.home()) / ".local" / "state"
+    return state_home / program_name
+
+
+def credentials_directory(
+    program_name: str, environ: Mapping[str, str], root: Path = Path("/")
+) -> Path | None:
+    """Return where a program's credentials lie; None where there are none.
+
+    `$CREDENTIALS_DIRECTORY` in a service. A command that somebody runs beside the installed
+    service finds what that one was given (systemd.exec(5) has it in `/run/credentials/UNIT`) or,
+    while it is stopped, the files that it is given at its next start.
+    """
+    if given := environ.get("CREDENTIALS_DIRECTORY"):
+        return Path(given)
+    places = (
+        root / f"run/credentials/{program_name}.service",
+        root / f"etc/{program_name}/credentials",
+    )
+    # Of a place that this user may not see there is nothing to be had either.
+    return next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112 - Path.is_dir raises there
+
+
+def place_files(
+    layer: Layer, base: Path, environ: Mapping[str, str], mistakes: list[Mistake]
+) -> None:
+    """Make the paths in `layer` start at `base`, and find those named as `credential:NAME`.
+
+    Such a name means a file in `credentials_directory`. Values that are no text are left to
+    the check of the settings' types.
+    """
+    for path, field in known_settings(layer.model).items():
+        if not is_path(field) or not (text := _text_at(layer.tree, path)):
+            continue
+        if text.startswith(_CREDENTIAL):
+            placed = _credential(layer, path, text.removeprefix(_CREDENTIAL), environ)
+            if isinstance(placed, Mistake):
+                mistakes.append(placed)
+                continue
+            _replace(layer.tree, path, placed)
+        elif not text.startswith("~"):
+            _replace(layer.tree, path, base / text)
+
+
+def _credential(
+    layer: Layer, path: SettingPath, name: str, environ: Mapping[str, str]
+) -> Path | Mistake:
+    directory = credentials_directory(layer.model.program_name, environ)
+    if directory is None:
+        return layer.mistake(
+            path,
+            f'"{_CREDENTIAL}..." needs $CREDENTIALS_DIRECTORY, which systemd sets for a service'
+            " with LoadCredential=; name a file instead, or start it as that service",
+        )
+    if not name or "/" in name or name in {".", ".."}:
+        return layer.mistake(path, f'expected "{_CREDENTIAL}" and the name of one credential')
+    return directory / name
+
+
+def _text_at(tree: Mapping[str, object], path: SettingPath) -> str:
+    value: object = tree
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _replace(tree: dict[str, object], path: SettingPath, value: Path) -> None:
+    inner: object = tree
+    for name in path[:-1]:
+        inner = inner[name] if isinstance(inner, dict) else None
+    if isinstance(inner, dict):
+        inner[path[-1]] = value

@@ -1,0 +1,92 @@
+"""The settings of the loyalty program: what a till is told when a session starts."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from sync.protocol.locales import Locale
+from sync.runtime.settings.section import Section
+from sync.runtime.settings.types import Currency, Number, SpokenLocale, Text
+
+_MOST = 1e15  # whole numbers up to here are exact in the doubles that JSON readers use
+
+
+class RuleSettings(Section):
+    """Limits of redeeming: points, and amounts in `program.currency`."""
+
+    min_redeem_points: Number = Field(
+        25_000, ge=0, le=_MOST, description="fewest points to redeem at one time"
+    )
+    min_redeem_amount: Number = Field(
+        10, ge=0, le=_MOST, description="smallest amount to redeem at one time"
+    )
+    max_redeem_points: Number = Field(
+        250_000, ge=0, le=_MOST, description="most points to redeem at one time"
+    )
+    max_redeem_amount: Number = Field(
+        100, ge=0, le=_MOST, description="largest amount to redeem at one time"
+    )
+    redeem_increment_points: Number = Field(
+        25_000, ge=0, le=_MOST, description="points are redeemed in multiples of this"
+    )
+    redeem_increment_amount: Number = Field(
+        10, ge=0, le=_MOST, description="amounts are redeemed in multiples of this"
+    )
+
+
+class MessageSettings(Section):
+    """What the till shows and prints in one locale; each can be empty."""
+
+    prompt: Text = Field(
+        "Would the customer like to learn more about our loyalty program?",
+        description="shown by the till",
+    )
+    anonymous_prompt: Text = Field(
+        "You would have earned points on this purchase had you swiped a loyalty card."
+        " Would you like to join our loyalty program?",
+        description="shown instead of `prompt` when the till gives an anonymousSessionId",
+    )
+    receipt: Text = Field(
+        "Join the loyalty program to claim the points you earned on this purchase.",
+        description="printed on the receipt",
+    )
+
+
+class FrenchMessageSettings(MessageSettings):
+    """The same in Canadian French (no blank before a question mark)."""
+
+    prompt: Text = Field(
+        "Le client aimerait-il en savoir plus sur notre programme de fidélité?",
+        description="shown by the till",
+    )
+    anonymous_prompt: Text = Field(
+        "Vous auriez accumulé des points sur cet achat si vous aviez glissé une carte de"
+        " fidélité. Aimeriez-vous adhérer à notre programme de fidélité?",
+        description="shown instead of `prompt` when the till gives an anonymousSessionId",
+    )
+    receipt: Text = Field(
+        "Adhérez au programme de fidélité pour obtenir les points accumulés lors de cet achat.",
+        description="printed on the receipt",
+    )
+
+
+class LocaleSettings(Section):
+    """The messages of each locale; one that is not given keeps its default."""
+
+    en_ca: MessageSettings = MessageSettings()
+    en_us: MessageSettings = MessageSettings()
+    fr_ca: FrenchMessageSettings = FrenchMessageSettings()
+
+    def by_locale(self) -> Mapping[Locale, MessageSettings]:
+        """Return the messages of every locale."""
+        return {Locale.EN_CA: self.en_ca, Locale.EN_US: self.en_us, Locale.FR_CA: self.fr_ca}
+
+
+class ProgramSettings(Section):
+    """The terms of the program, as long as central has not said otherwise."""
+
+    locale: SpokenLocale = Field(Locale.EN_CA, description="locale of a session that names none")
+    currency: Currency = Field("CAD", description="currency of all amounts")
+    prompt: Text = Field("REQUEST_EMAIL", description="prompt code that the till acts on")
+    rules: RuleSettings = RuleSettings()
+    messages: LocaleSettings = LocaleSettings()

@@ -1,0 +1,173 @@
+"""Telling an operator what is wrong with a configuration, where, and what was probably meant."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from sync.runtime.settings.names import dotted, known_sections, known_settings, nearest, variable
+from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.section import CONTRADICTION
+from sync.runtime.settings.toml_lines import SettingPath
+from sync.runtime.settings.types import Expected
+
+_SECRET = re.compile("token|secret|password|key|header_value", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"//[^/\s]*@")
+_LONGEST = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong: where (a file, a line, a variable), with what, and what to do.
+
+    `line` counts from 1; 0 when the mistake has none.
+    """
+
+    place: str
+    setting: str
+    message: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        """Return it as one line for the operator."""
+        where = f"{self.place}, line {self.line}" if self.line else self.place
+        return ": ".join(part for part in (where, self.setting, self.message) if part)
+
+
+class ConfigurationError(Exception):
+    """The configuration is wrong; the text names every mistake, one on a line."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=_reading_order))
+        super().__init__(self.mistakes)
+
+    def __str__(self) -> str:
+        """Return the text to show to the operator."""
+        count = len(self.mistakes)
+        head = "1 mistake" if count == 1 else f"{count} mistakes"
+        return "\n".join([f"{head} in the configuration:", *(f"  {m}" for m in self.mistakes)])
+
+
+def _reading_order(mistake: Mistake) -> tuple[bool, int, str, str]:
+    return (mistake.line == 0, mistake.line, mistake.place, mistake.setting)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source says: its settings as a tree, and where each stands.
+
+    `place` is empty for the environment, where every setting has a variable of its own.
+    """
+
+    model: type[SettingsTree]
+    tree: dict[str, object]
+    place: str
+    lines: Mapping[SettingPath, int] = field(default_factory=dict)
+
+    def holds(self, path: SettingPath) -> bool:
+        """Tell whether this source gives `path`."""
+        value: object = self.tree
+        for name in path:
+            if not isinstance(value, Mapping) or name not in value:
+                return False
+            value = value[name]
+        return True
+
+    def mistake(self, path: SettingPath, message: str) -> Mistake:
+        """Return a mistake about `path`, with the place where it is given."""
+        if self.place:
+            line = next((self.lines[p] for p in _inside_out(path) if p in self.lines), 0)
+            return Mistake(self.place, dotted(path), message, line)
+        return Mistake(variable(self.model, path), dotted(path), message)
+
+
+def unknown_setting(layer: Layer, path: SettingPath, *, table: bool) -> Mistake:
+    """Return the mistake of a name that no setting has, with the nearest that one has."""
+    near = nearest(layer.model, path, table=table)[:3]
+    meant = [dotted(name) if layer.place else variable(layer.model, name) for name in near]
+    kind = "section" if table else "setting"
+    if meant:
+        return layer.mistake(path, f"there is no such {kind}; did you mean {' or '.join(meant)}?")
+    beside = _names_beside(layer.model, path, table=table)
+    return layer.mistake(path, f"there is no such {kind}; there are: {', '.join(beside)}")
+
+
+def _names_beside(model: type[SettingsTree], path: SettingPath, *, table: bool) -> list[str]:
+    names = known_sections(model) if table else known_settings(model)
+    beside = [dotted(name) for name in names if name[:-1] == path[:-1]]
+    return beside or [dotted(name) for name in known_sections(model) if len(name) == 1]
+
+
+def mistakes_of(error: ValidationError, layers: Iterable[Layer]) -> list[Mistake]:
+    """Return what pydantic found, in the operator's words; `layers` in order of precedence."""
+    given = list(layers)
+    return [mistake for details in error.errors() for mistake in _translate(details, given)]
+
+
+def _translate(details: ErrorDetails, layers: list[Layer]) -> list[Mistake]:
+    path, layer = _locate(tuple(str(part) for part in details["loc"]), layers)
+    if details["type"] == CONTRADICTION:
+        found: dict[str, str] = details["ctx"]["found"]
+        return [_contradiction((*path, name), text, layers) for name, text in found.items()]
+    if details["type"] == "extra_forbidden":
+        return [unknown_setting(layer, path, table=isinstance(details["input"], dict))]
+    if details["type"] == "missing":
+        # Only the storage directory has no default of its own, and only where nobody lives.
+        wrong = "must be set: this user has no home directory to put it in"
+        return [layer.mistake(("storage", "directory"), wrong)]
+    return [layer.mistake(path, _wrong_value(layer.model, path, details))]
+
+
+def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> Mistake:
+    where, layer = _locate(path, layers)
+    return layer.mistake(path if layer.holds(path) else where, text)
+
+
+def _locate(path: SettingPath, layers: list[Layer]) -> tuple[SettingPath, Layer]:
+    """Find who gives `path`; what pydantic appends to it (a place in a list) is cut off."""
+    for part in _inside_out(path):
+        for layer in layers:
+            if layer.holds(part):
+                return part, layer
+    return path, layers[-1]
+
+
+def _inside_out(path: SettingPath) -> list[SettingPath]:
+    return [path[:length] for length in range(len(path), 0, -1)]
+
+
+def _wrong_value(model: type[SettingsTree], path: SettingPath, details: ErrorDetails) -> str:
+    if details["type"] == "value_error" and not isinstance(details["input"], bool):
+        wrong = str(details["ctx"]["error"])
+    else:
+        known = known_settings(model).get(path)
+        wrong = f"expected {expectation(known) if known else f'a section [{dotted(path)}]'}"
+    return f"{wrong}; found {_shown(model, path, details['input'])}"
+
+
+def expectation(setting: FieldInfo) -> str:
+    """Return what a setting must be, such as `a whole number from 0 to 65535`."""
+    if isinstance(setting.annotation, type) and issubclass(setting.annotation, StrEnum):
+        return "one of " + ", ".join(f'"{choice}"' for choice in setting.annotation)
+    told = [item.text for item in setting.metadata if isinstance(item, Expected)][-1]
+    least = [item.ge for item in setting.metadata if isinstance(item, Ge)]
+    most = [item.le for item in setting.metadata if isinstance(item, Le)]
+    return f"{told} from {least[0]} to {most[0]}" if least and most else told
+
+
+def _shown(model: type[SettingsTree], path: SettingPath, value: object) -> str:
+    """Return a value for a message; never one that could be a secret."""
+    if any(_SECRET.search(part) for part in path):
+        return "a value that is not shown here"
+    if isinstance(value, dict):
+        return "a table"
+    if path in known_sections(model):
+        return "a single value"
+    text = _USER_IN_URL.sub("//...@", json.dumps(value, default=str))
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

@@ -1,0 +1,208 @@
+"""The kinds of value a setting can have, each with the words that say what it must look like."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, get_origin
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic.fields import FieldInfo
+
+from sync.protocol.locales import Locale, first_valid_locale
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a message says a setting must be, ranges aside."""
+
+    text: str
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+)
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/?#@\s:\[\]]+)(:[0-9]{1,5})?")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
+_HOURS = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host`, a name or an IP address, can only mean this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_path(field: FieldInfo) -> bool:
+    """Tell whether a setting names a file or directory."""
+    return field.annotation in {Path, Path | None}
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Tell whether a setting holds several values."""
+    return get_origin(field.annotation) is tuple
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_a_truth_value(value: object) -> object:
+    # Python takes true for 1; whoever wrote true did not mean 1.
+    if isinstance(value, bool):
+        raise ValueError("expected a number")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
+def _shortest(number: float) -> float:
+    return int(number) if number.is_integer() else number
+
+
+def check_name(text: str) -> str:
+    """Return `text` if it can name a store or a till; raises `ValueError`."""
+    if not _NAME.fullmatch(text) or text in {".", ".."}:
+        raise ValueError("expected 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    return text
+
+
+def _listening_host(text: str) -> str:
+    if text.lower() != "localhost" and not _is_address(text):
+        raise ValueError('expected an IP address of this machine, or "localhost"')
+    return text.lower()
+
+
+def _host_name(text: str) -> str:
+    host = text.lower()
+    if not _HOST_NAME.fullmatch(host) and not _is_address(host):
+        raise ValueError("expected host names or IP addresses alone, without scheme, port or path")
+    return host
+
+
+def _origin(text: str) -> str:
+    if text.strip() == "*":
+        raise ValueError(
+            '"*" is refused: any page open in a browser on the POS machine could then talk to'
+            " the agent; list the origins that may"
+        )
+    found = _ORIGIN.fullmatch(text.lower())
+    if not found:
+        raise ValueError("expected origins of the form scheme://host or scheme://host:port")
+    # A browser leaves the usual port out of an Origin header; with it, nothing would ever match.
+    scheme, host, port = found.groups(default="")
+    return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS.get(scheme) else port)
+
+
+def _web_address(text: str) -> SplitResult:
+    if not text.isprintable() or " " in text:
+        raise ValueError("expected a URL without blanks")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = None
+    if not usable:
+        raise ValueError("expected a URL such as https://host/path")
+    if "@" in parts.netloc:
+        raise ValueError("a user name or password has no place in a URL; secrets come from files")
+    if parts.query or parts.fragment:
+        raise ValueError("expected a URL without ? and #")
+    return parts
+
+
+def _secure_url(text: str) -> str:
+    if text:
+        parts = _web_address(text)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise ValueError("expected https:// (plain http:// only to this machine itself)")
+    return text
+
+
+def _proxy_url(text: str) -> str:
+    if text and _web_address(text).path not in {"", "/"}:
+        raise ValueError("expected a proxy such as http://host:port, without a path")
+    return text
+
+
+def _field_name(text: str) -> str:
+    if text and not _FIELD_NAME.fullmatch(text):
+        raise ValueError("expected the name of an HTTP header, such as X-Api-Key")
+    return text
+
+
+def _hours(text: str) -> str:
+    if text and (not _HOURS.fullmatch(text) or text[:5] == text[6:]):
+        raise ValueError('expected two different times, such as "22:00-06:00", or "" for none')
+    return text
+
+
+def _empty_is_not_set(value: object) -> object:
+    return None if value == "" else value
+
+
+def _usable_path(path: Path | None) -> Path | None:
+    if path is not None:
+        _directory(path)
+    return path
+
+
+def _directory(path: Path) -> Path:
+    if "\0" in str(path) or path.parts[:1] == () or path.parts[0].startswith("~"):
+        raise ValueError('expected a path, written out in full (no "~")')
+    return path
+
+
+def _locale(value: object) -> object:
+    if isinstance(value, str):
+        return first_valid_locale([value.replace("_", "-")]) or value
+    return value
+
+
+_truth_is_no_number = BeforeValidator(_not_a_truth_value)
+
+WholeNumber = Annotated[int, _truth_is_no_number, Expected("a whole number")]
+Number = Annotated[
+    float,
+    _truth_is_no_number,
+    AfterValidator(_shortest),
+    Field(allow_inf_nan=False),
+    Expected("a number"),
+]
+Text = Annotated[str, Expected("text in quotes")]
+Name = Annotated[Text, AfterValidator(check_name)]
+ListeningHost = Annotated[Text, AfterValidator(_listening_host)]
+HostName = Annotated[Text, AfterValidator(_host_name)]
+HostNames = Annotated[tuple[HostName, ...], Expected("a list of host names in quotes")]
+Origin = Annotated[Text, AfterValidator(_origin)]
+Origins = Annotated[tuple[Origin, ...], Expected("a list of origins in quotes")]
+SecureUrl = Annotated[Text, AfterValidator(_secure_url)]
+ProxyUrl = Annotated[Text, AfterValidator(_proxy_url)]
+FieldName = Annotated[Text, AfterValidator(_field_name)]
+Hours = Annotated[Text, AfterValidator(_hours)]
+Truth = Annotated[bool, Expected("true or false")]
+Directory = Annotated[
+    Path,
+    BeforeValidator(_empty_is_not_set),
+    AfterValidator(_directory),
+    Expected("a path in quotes"),
+]
+OptionalFile = Annotated[
+    Path | None,
+    BeforeValidator(_empty_is_not_set),
+    AfterValidator(_usable_path),
+    Expected("the path of a file in quotes"),
+]
+SpokenLocale = Annotated[Locale, BeforeValidator(_locale)]
+Currency = Annotated[
+    str, Field(pattern="^[A-Z]{3}$"), Expected("an ISO 4217 code of three capitals")
+]
