@@ -1,1 +1,1 @@
-"""The agent: the loyalty API on a POS machine, served from a local database."""
+"""The loyalty agent: serves the loyalty API on a POS machine from a local database."""

@@ -1,4 +1,4 @@
-"""Running the agent with `python -m agent`."""
+"""Run the agent with `python -m agent`."""
 
 from agent.cli import main
 

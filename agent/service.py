@@ -1,6 +1,6 @@
-"""The composition root: chooses the parts, starts them in order and stops them in order.
+"""Composition root of the agent: creates all parts, starts and stops them in order.
 
-The only place that knows clocks, ids and concrete classes.
+The only module that knows clocks, id generators and concrete classes.
 """
 
 import asyncio
@@ -52,17 +52,17 @@ from sync.runtime.systemd.watching import watched
 from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
-# SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off.
+# Grace period for open requests at SIGTERM; the whole stop must take less than 5 s.
 ANSWER_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
 
 
 def run_agent(settings: Settings) -> int:
-    """Run the agent until SIGTERM or SIGINT; return the exit code: 0, or 1 for trouble."""
-    # What the agent writes is its own: the database, the key, the lock.
+    """Run the agent until SIGTERM or SIGINT; return exit code 0, or 1 after an error."""
+    # Database, key and lock files are readable by the agent's user only.
     os.umask(0o077)
-    # A till's request is taken up this soon, though a window of a backlog is being read or
-    # written out beside the event loop; the interpreter's own 5 ms would show in each answer.
+    # Upper bound on the event loop's wait for the GIL while another thread reads or settles a
+    # window. The default of 5 ms would be visible in the latency of each answer to a till.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return uvloop.run(_run(settings))
@@ -74,7 +74,7 @@ def run_agent(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    """Start the agent; wait for a signal, or for its writer to die; stop it."""
+    """Start the agent; stop it on a signal or when its writer thread dies."""
     stop = _stop_signal()
     pid = os.getpid()
     sockets = inherited_sockets(os.environ, pid)
@@ -89,7 +89,7 @@ async def _run(settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RunningAgent:
-    """Where an agent serves, whether its writer answers, and when it cannot go on."""
+    """A running agent: its address, its health check, and a future set if its writer dies."""
 
     host: str
     port: int
@@ -104,13 +104,13 @@ async def running_agent(
     now: Callable[[], Moment] | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[RunningAgent]:
-    """Start store, scheduler, server; stop them in the opposite order.
+    """Start store, scheduler and server; stop them in reverse order.
 
-    The server goes first when stopping, so that what it has taken still finds a writer; the
-    lock goes last, so that the next agent finds a closed database. Without `now` the machine's
-    own clocks count; without `sockets` it listens where the settings say. Raises, before
-    anything is touched, `ConfigurationError` where a file that guards the API cannot be used,
-    and `UnfitSocket` where a socket is open to the network and nothing guards it.
+    The server stops first, so that requests in progress still have a writer. The lock is
+    released last, so that the next agent finds the database closed. `now` defaults to the
+    system clocks; without `sockets` the agent listens on the configured address. Raises, before
+    any file is written, `ConfigurationError` if a token or TLS file cannot be used, and
+    `UnfitSocket` if an inherited socket is open to the network without token and TLS.
     """
     now = now or _now
     guards = _read_guards(settings.api)
@@ -139,7 +139,7 @@ async def running_agent(
 
 
 class Guards(NamedTuple):
-    """What a caller of the API must show, and what keeps others from listening."""
+    """Protection of the API: the required token and the TLS context, each optional."""
 
     token: str | None
     tls: ssl.SSLContext | None
@@ -160,7 +160,7 @@ async def _serve(
     sockets: Sequence[socket.socket],
     parts: AsyncExitStack,
 ) -> tuple[str, int]:
-    """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
+    """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
     runner = TillRunner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)
@@ -175,7 +175,7 @@ async def _serve(
 
 
 class Way(NamedTuple):
-    """What the API has to do with the way to central."""
+    """The parts of delivery that the API uses."""
 
     answers: SessionAnswers
     relay: Relay | None
@@ -243,7 +243,7 @@ def _outbox(settings: Settings, writer: Writer, now: Callable[[], Moment]) -> St
 
 
 def program_terms(program: ProgramSettings) -> ProgramTerms:
-    """Return the terms of the configuration, which count until central has said otherwise."""
+    """Return the configured terms; they apply until central has sent others."""
     return ProgramTerms(
         locale=program.locale,
         currency=program.currency,
@@ -270,7 +270,7 @@ def _stop_signal() -> "asyncio.Future[None]":
 
 
 def _now() -> Moment:
-    # CLOCK_BOOTTIME goes on while the machine sleeps, CLOCK_MONOTONIC does not.
+    # CLOCK_BOOTTIME advances during suspend, CLOCK_MONOTONIC does not.
     return Moment(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
 
 
@@ -279,15 +279,15 @@ def _new_id() -> str:
 
 
 def _new_request_id() -> str:
-    """Return a UUID of version 4 for the log; nothing depends on its being unguessable."""
-    digits = f"{random.getrandbits(128):032x}"  # four times as quick as uuid4
+    """Return a UUID version 4 for the log; it need not be unpredictable."""
+    digits = f"{random.getrandbits(128):032x}"  # four times faster than uuid4()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def _explained(error: OSError, settings: Settings) -> str:
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    # asyncio puts the address into its own words once more: the bare reason is enough.
+    # The message of asyncio repeats the address; the text of errno is enough.
     reason = os.strerror(error.errno) if error.errno else error
     return (
         f"cannot listen on {settings.api.host}:{settings.api.port} ({reason}): "

@@ -1,1 +1,1 @@
-"""The till's door: HTTP in, rules asked, captures handed to the store, answers out."""
+"""HTTP API of the agent: parses requests, hands captures to the store, writes the answers."""

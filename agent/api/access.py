@@ -1,8 +1,8 @@
-"""Who may talk to the agent: Host and Origin against web pages, a token where one is set.
+"""Access control: checks Host, Origin and, if configured, the bearer token.
 
-A web page open in a browser on the POS machine can send requests to localhost. One from
-another origin is told apart by its `Origin`; one whose name was rebound to 127.0.0.1 by its
-`Host`.
+A web page open in a browser on the POS machine can send requests to localhost. The `Origin`
+check rejects pages of other origins; the `Host` check rejects DNS rebinding, a foreign name
+that resolves to 127.0.0.1.
 """
 
 import hmac
@@ -24,7 +24,7 @@ _PREFLIGHT_HEADERS = {
 
 
 class Access:
-    """The rules of `[api] allowed_hosts`, `cors_origins` and `token_file`."""
+    """Enforces `[api] allowed_hosts`, `cors_origins` and `token_file`."""
 
     def __init__(
         self, allowed_hosts: frozenset[str], cors_origins: frozenset[str], token: str | None
@@ -35,7 +35,7 @@ class Access:
         self._is_own_host = lru_cache(maxsize=64)(self._names_this_machine)
 
     def check(self, request: web.BaseRequest) -> None:
-        """Raise a `Problem` unless the request may go on."""
+        """Raise a `Problem` if the request is not allowed."""
         headers = request.headers
         host = headers.get(hdrs.HOST, "")
         if not self._is_own_host(host):
@@ -55,7 +55,7 @@ class Access:
             self._check_token(request)
 
     def headers_for(self, request: web.BaseRequest) -> dict[str, str]:
-        """Return what tells a browser that the page may read the answer."""
+        """Return the CORS headers that let an allowed page read the answer."""
         origin = request.headers.get(hdrs.ORIGIN)
         if origin not in self._cors_origins:
             return {}
@@ -67,7 +67,7 @@ class Access:
         return headers | (_PREFLIGHT_HEADERS if _is_preflight(request) else {})
 
     def is_preflight(self, request: web.BaseRequest) -> bool:
-        """Tell whether a browser asks on behalf of a welcome page of another origin."""
+        """Return whether this is the CORS preflight request of an allowed origin."""
         return _is_preflight(request) and request.headers[hdrs.ORIGIN] in self._cors_origins
 
     def _is_welcome(self, origin: str, scheme: str, host: str) -> bool:
@@ -83,7 +83,7 @@ class Access:
         scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         shown = given.encode("utf-8", "surrogateescape")
         is_right = self._token is not None and hmac.compare_digest(shown, self._token)
-        # The scheme's letter case makes no difference (RFC 9110), the token's does.
+        # The scheme is case-insensitive (RFC 9110), the token is not.
         if not is_right or scheme.lower() != "bearer":
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,

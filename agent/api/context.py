@@ -1,4 +1,4 @@
-"""What the handlers need of the rest of the agent, put together by the composition root."""
+"""Dependencies of the request handlers, created by the composition root."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sync.delivery.delivery_loop import Relay
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this agent is, for status and metrics."""
+    """Constant facts about this agent, for status and metrics."""
 
     version: str
     store_id: str
@@ -30,9 +30,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts behind the handlers. `now` and `new_request_id` are the only clock and dice.
+    """Dependencies of the handlers, clock and id generator included.
 
-    `relay` is None where captures are only kept.
+    `relay` is None if central is not configured.
     """
 
     identity: Identity

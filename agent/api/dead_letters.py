@@ -1,4 +1,4 @@
-"""What central refused for good: shown, tried again, or given up, as somebody decides."""
+"""Dead-letter endpoints: list, show, retry and discard events that central rejected."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -20,7 +20,7 @@ MOST_SHOWN = 1_000
 
 
 class DeadLetterReport(TypedDict):
-    """A dead letter as `/agent/v1/dead-letters` shows it; never the address."""
+    """A dead letter in `/agent/v1/dead-letters`; never contains the e-mail address."""
 
     epoch: str
     sequence: int
@@ -34,7 +34,7 @@ class DeadLetterReport(TypedDict):
 
 
 async def list_letters(request: web.Request) -> web.Response:
-    """Answer with the lowest ones, or those above `?after=EPOCH/SEQUENCE`."""
+    """Return one page in ascending order, starting after `?after=EPOCH/SEQUENCE` if given."""
     after = request.query.get("after")
     place = None if after is None else _receipt(after)
     letters = await _of(_letters(request).page(MOST_SHOWN, place))
@@ -42,12 +42,12 @@ async def list_letters(request: web.Request) -> web.Response:
 
 
 async def show_letter(request: web.Request) -> web.Response:
-    """Answer with one."""
+    """Return one dead letter."""
     return _json(_report(await _found(request)))
 
 
 async def retry_letter(request: web.Request) -> web.Response:
-    """Have one sent again, with the answers that were refused with it, and do so now."""
+    """Queue one for delivery, with the e-mail answers rejected for its sake; start a pass now."""
     letter = await _found(request)
     await _decide(letter, _letters(request).retry)
     if (relay := request.app[CONTEXT].relay) is not None:
@@ -56,7 +56,7 @@ async def retry_letter(request: web.Request) -> web.Response:
 
 
 async def discard_letter(request: web.Request) -> web.Response:
-    """Give one up for good; its address is erased."""
+    """Discard one permanently and erase its e-mail address."""
     letter = await _found(request)
     await _decide(letter, _letters(request).discard)
     return _json(_report(letter))

@@ -1,4 +1,4 @@
-"""What the agent says of the way to central, and `POST /agent/v1/sync`, which makes it try now."""
+"""Delivery state for status and metrics, and `POST /agent/v1/sync`, which starts a pass."""
 
 import asyncio
 from http import HTTPStatus
@@ -17,7 +17,7 @@ STATES = (CAPTURE_ONLY, *(state.value for state in RelayState))
 
 
 class SyncReport(TypedDict):
-    """The way to central: `trouble` and what follows say why it is not open."""
+    """Delivery state; `trouble` to `nextTryInSeconds` describe the failure, if any."""
 
     state: str
     trouble: str | None
@@ -32,7 +32,7 @@ class SyncReport(TypedDict):
 
 
 def write_sync(context: Context) -> SyncReport:
-    """Say where the way to central stands; totals count since the start of the agent."""
+    """Return the delivery state; totals count since the start of the agent."""
     if (relay := context.relay) is None:
         return _CAPTURE_ONLY
     status, totals = relay.status, relay.totals
@@ -51,7 +51,7 @@ def write_sync(context: Context) -> SyncReport:
 
 
 def sync_gauges(relay: Relay | None) -> list[tuple[str, str, float]]:
-    """Return gauges for alerts: name without prefix, help, value; none where nothing is sent."""
+    """Return gauges (name without prefix, help, value); empty if central is not configured."""
     if relay is None:
         return []
     status, totals = relay.status, relay.totals
@@ -68,7 +68,7 @@ def sync_gauges(relay: Relay | None) -> list[tuple[str, str, float]]:
 
 
 async def try_now(request: web.Request) -> web.Response:
-    """Begin a pass at once, whatever was waited for; `?pace=full` leaves the pauses out."""
+    """Start a pass now, ignoring backoff and quiet hours; `?pace=full` also skips throttling."""
     context = request.app[CONTEXT]
     if context.relay is None:
         raise Problem(
@@ -92,7 +92,7 @@ def _seconds_until(at: float | None) -> float | None:
 
 
 def _wall_time(context: Context, at: float | None) -> str | None:
-    """Put a moment of the loop's clock on the wall clock as it is now."""
+    """Convert a time of the event loop's clock to RFC 3339, by the present wall clock."""
     if at is None:
         return None
     ago_seconds = asyncio.get_running_loop().time() - at

@@ -1,4 +1,4 @@
-"""Every error as the three-field JSON body of the reference pages, and what causes it."""
+"""Errors as the three-field JSON body of the reference pages."""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ RETRY_AFTER_SECONDS = 1
 
 
 class ErrorCode(StrEnum):
-    """The `errorCode` of an answer: the pages' own and those of `reference/README.md`."""
+    """Values of `errorCode`, from the reference pages and `reference/README.md`."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
     NOT_FOUND = "NOT_FOUND"
@@ -32,8 +32,8 @@ class ErrorCode(StrEnum):
     NOT_CONFIGURED = "NOT_CONFIGURED"
 
 
-class Problem(Exception):  # noqa: N818 - an answer to a till, not a fault
-    """A request that is answered with an error: HTTP status, message, code, more headers."""
+class Problem(Exception):  # noqa: N818 - an answer to a till, not a bug
+    """An error answer: HTTP status, message, error code, additional headers."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ _OF_STATUS = {
 
 
 def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
-    """Return the problem for a status that the HTTP library decided on."""
+    """Return the problem for a status set by aiohttp."""
     if status in _OF_STATUS:
         message, code = _OF_STATUS[HTTPStatus(status)]
         return Problem(HTTPStatus(status), message, code, headers)
@@ -80,7 +80,7 @@ def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> 
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what a till is told of `error`: a refusal, trouble with the storage, or a fault."""
+    """Map an exception to a problem: refusal, storage error, aiohttp error or internal error."""
     match error:
         case Problem():
             return error
@@ -107,7 +107,7 @@ def problem_of(error: Exception) -> Problem:
 
 
 def answer_of(problem: Problem) -> web.Response:
-    """Write a problem as the answer a till gets."""
+    """Return the response for a problem."""
     body = {
         "statusCode": problem.status.value,
         "errorMessage": problem.message,
@@ -121,9 +121,9 @@ def answer_of(problem: Problem) -> web.Response:
 
 
 def log_problem(problem: Problem, error: Exception | None, route: str, request_id: str) -> None:
-    """Write one line about a request answered with an error.
+    """Log a request that was answered with an error.
 
-    Never the message or the path: a till's own words stand in them, and an address can.
+    Never logs the message or the path: both can contain text from a till, even an address.
     """
     fields = {"code": problem.code.value, "route": route, "request_id": request_id}
     if problem.code is ErrorCode.INTERNAL_ERROR:

@@ -1,4 +1,4 @@
-"""The headers of every answer (`reference/`: what the pages' examples carry)."""
+"""Headers of every answer, as in the examples of the reference pages."""
 
 REQUEST_ID = "x-amzn-RequestId"
 RECEIPT = "Loyalty-Receipt"

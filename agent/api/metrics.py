@@ -1,4 +1,4 @@
-"""What Prometheus is told: counters kept on the way, gauges read when asked."""
+"""Prometheus metrics: counters updated as requests pass, gauges read at each scrape."""
 
 from collections.abc import Iterable
 
@@ -14,12 +14,12 @@ _GROUP = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """The agent's metrics in a registry of their own. No label ever holds a till's words."""
+    """The agent's metrics in their own registry. No label contains text from a till."""
 
     def __init__(self, version: str) -> None:
         self._registry = CollectorRegistry()
-        # Counted in the event loop's thread alone: a plain number, as a counter with a lock
-        # costs a capture more than its metrics are worth.
+        # Plain integers: only the event loop counts captures, and the lock of a prometheus
+        # `Counter` would be a measurable part of the cost of a capture.
         self._captures = {(kind, repeated): 0 for kind in _KINDS for repeated in (False, True)}
         self._problems = Counter(
             "loyalty_agent_problems",
@@ -44,7 +44,7 @@ class Metrics:
         self._info = info
 
     def recorded(self, capture: Capture, recorded: Recorded) -> None:
-        """Count a capture that a till was told is on the disk."""
+        """Count a capture acknowledged to a till."""
         self._captures[type(capture), recorded.repeated] += 1
 
     def refused(self, code: str) -> None:
@@ -52,12 +52,12 @@ class Metrics:
         self._problems.labels(code).inc()
 
     def committed(self, captures: int, seconds: float) -> None:
-        """Note a commit; called in the writer's thread."""
+        """Record the size and duration of a commit; called in the writer thread."""
         self._commit_seconds.observe(seconds)
         self._group_captures.observe(captures)
 
     def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
-        """Write all metrics and the `gauges` (name, help, value) in the text format 0.0.4."""
+        """Return all metrics and the `gauges` (name, help, value) in text format 0.0.4."""
         registry = CollectorRegistry()
         registry.register(_Snapshot([self._info, self._counted(), *map(_gauge, gauges)]))
         return generate_latest(self._registry) + generate_latest(registry)

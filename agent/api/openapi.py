@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the till API, made from the same tables as the answers."""
+"""OpenAPI 3.1 document of the till API, generated from the tables that the handlers use."""
 
 from agent.api.delivery import STATES
 from agent.api.errors import ErrorCode
@@ -201,7 +201,7 @@ def _set_email() -> Schema:
     )
 
 
-def _operation(  # noqa: PLR0913 - one keyword for each part of an operation
+def _operation(  # noqa: PLR0913 - one keyword per part of an operation
     name: str,
     summary: str,
     content: Schema,
@@ -306,7 +306,7 @@ def _pace() -> Schema:
 
 
 def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
-    """Return an object with exactly these members."""
+    """Return the schema of an object with exactly these members."""
     return {
         "type": "object",
         "properties": required | (optional or {}),

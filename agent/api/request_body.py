@@ -1,4 +1,4 @@
-"""Reading a request body: complete, of a bounded size, decoded."""
+"""Read a request body completely, with a time and a size limit, and decompress it."""
 
 import asyncio
 import zlib
@@ -15,13 +15,13 @@ _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Return the body as the till meant it, at most `MAX_BODY_BYTES` also when decoded.
+    """Return the decompressed body, at most `MAX_BODY_BYTES` before and after decompression.
 
-    Raises a `Problem` for a larger one, an unknown `Content-Encoding`, or one that does not
-    come in time; the `Content-Type` is never looked at.
+    Raises `Problem` if the body is larger, arrives too late or has an unknown
+    `Content-Encoding`, and `Refusal` if it cannot be decompressed. Ignores `Content-Type`.
     """
     try:
-        # A till's body nearly always came with its headers: only one that did not is timed.
+        # The body usually arrives together with the headers; start a timer only if it did not.
         if request.content.is_eof():
             body = await request.read()
         else:

@@ -1,4 +1,4 @@
-"""Which address is answered by what."""
+"""Routes of the API."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -14,8 +14,8 @@ from agent.api.responses import Success
 from agent.api.till_calls import TillCalls
 
 TillCall = Callable[[web.Request], Awaitable[Success]]
-# A segment may be empty, and may hold braces, which aiohttp's own pattern excludes: an
-# impossible id is answered by the rules and not by the router.
+# Unlike aiohttp's default pattern this one allows an empty segment and braces, so that an
+# invalid id is answered by the capture rules and not by the router's 404.
 _ANY_SEGMENT = "{correlation_id:[^/]*}"
 _ANY_PLACE = "{epoch}/{sequence}"
 _LETTERS = "/agent/v1/dead-letters"
@@ -26,17 +26,17 @@ _EMAIL_PATH = re.compile("/client/users/[^/]*/profile/email")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler and the pattern of its address, which a log may name."""
+    """A handler and its path pattern; the pattern is safe to log, the path is not."""
 
     handler: TillCall
     pattern: str
 
 
 class StraightRoutes:
-    """Leads the two calls of the tills straight to their handlers.
+    """Fast routing of the two till calls.
 
-    The library's router would cost such a request more than reading and checking it. It
-    knows them too, and takes whatever is spelled or meant in another way.
+    aiohttp's router would cost more than parsing and checking such a request. It has both
+    routes as well, and handles every other spelling of them.
     """
 
     def __init__(self, calls: TillCalls) -> None:
@@ -44,7 +44,7 @@ class StraightRoutes:
         self._set_email = Route(calls.set_email, _EMAIL)
 
     def find(self, request: web.BaseRequest) -> Route | None:
-        """Return the route of a plain till's call; None for the router to decide."""
+        """Return the route of a plain till call; None to leave the request to the router."""
         path = request.rel_url.raw_path
         if request.method == hdrs.METH_POST and path == _SESSIONS:
             found = self._start_session
@@ -59,7 +59,7 @@ ROUTES = web.AppKey("routes", StraightRoutes)
 
 
 def build_app(context: Context) -> web.Application:
-    """Put the till API together."""
+    """Return the application with all routes."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     calls = TillCalls(context)
     app[CONTEXT] = context

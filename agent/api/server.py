@@ -1,8 +1,8 @@
-"""The outermost layer: whatever happens to a request, the answer is one of ours.
+"""Error boundary around the application: every answer has our error body and headers.
 
-aiohttp answers in plain text where a request is not valid HTTP, names an expectation it
-cannot meet, or runs into a fault. Here every answer passes one place, which also checks who
-asks, and gives each its headers and its id.
+aiohttp answers in plain text if a request is not valid HTTP, has an unsupported `Expect`
+header or raises an exception. A middleware is not enough: such answers bypass it. Here every
+answer passes one place, which also checks access and adds the common headers and a request id.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,12 +20,12 @@ _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class TillConnection(RequestHandler):
-    """A connection whose errors below HTTP are answered in the same three-field shape."""
+    """A connection that answers protocol errors with the three-field error body."""
 
     __slots__ = ("_context",)
 
     def __init__(self, context: Context, server: web.Server, **options: object) -> None:
-        super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
+        super().__init__(server, **options)  # type: ignore[arg-type] # prepared by AppRunner
         self._context = context
 
     def handle_error(
@@ -33,9 +33,9 @@ class TillConnection(RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - the signature is the library's
+        message: str | None = None,  # noqa: ARG002 - overrides aiohttp's signature
     ) -> web.StreamResponse:
-        """Answer what is not valid HTTP; then close, as what follows cannot be understood."""
+        """Answer invalid HTTP, then close: the rest of the stream cannot be parsed."""
         if self.writer_has_started(request):
             raise ConnectionError("the answer was already begun")
         error = exc if isinstance(exc, Exception) else None
@@ -48,7 +48,7 @@ class TillConnection(RequestHandler):
 
     @staticmethod
     def writer_has_started(request: web.BaseRequest) -> bool:
-        """Tell whether a part of an answer is on its way already."""
+        """Return whether part of an answer has been written."""
         return request.writer.output_size > 0
 
 
@@ -60,20 +60,20 @@ class TillServer(web.Server):
         super().__init__(
             always_ours(self._context, app[ROUTES], plain.request_handler),
             request_factory=plain.request_factory,
-            **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
+            **plain._kwargs,  # noqa: SLF001 - prepared by AppRunner for its connections
         )
 
     def __call__(self) -> RequestHandler:
-        """Make the protocol of a new connection."""
+        """Return the protocol for a new connection."""
         return TillConnection(self._context, self, loop=self._loop, **self._kwargs)
 
 
 class TillRunner(web.AppRunner):
-    """Runs the till API. Connections stay open between requests; no access log."""
+    """Runs the API with keep-alive connections and without an access log."""
 
     def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
-        # The access log would cost as much as everything else together. Bodies are decoded
-        # in `bodies.py`, with a bound on their size.
+        # An access log would double the cost of a request. Bodies are decompressed in
+        # `bodies.py`, with a size limit.
         super().__init__(
             app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout
         )
@@ -83,7 +83,7 @@ class TillRunner(web.AppRunner):
 
 
 def always_ours(context: Context, routes: StraightRoutes, route: _Answering) -> _Answering:
-    """Wrap the application: access before, errors as answers, headers after."""
+    """Wrap the application: check access, turn exceptions into answers, add headers."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         request_id = context.new_request_id()
@@ -100,7 +100,7 @@ def always_ours(context: Context, routes: StraightRoutes, route: _Answering) -> 
                 response = web.Response(status=HTTPStatus.NO_CONTENT)
             else:
                 response = await route(request)
-        except Exception as error:  # noqa: BLE001 - the boundary: every error becomes an answer
+        except Exception as error:  # noqa: BLE001 - error boundary
             pattern = straight.pattern if straight is not None else _pattern_of(request)
             named = f"{request.method} {pattern}"
             response = _refused(context, problem_of(error), error, named, request_id)
@@ -123,8 +123,8 @@ def _refused(
 
 
 def _pattern_of(request: web.BaseRequest) -> str:
-    """Return the address that was matched; the path itself can hold what no log may."""
-    # The public `match_info` fails for a request that was refused before it was routed.
+    """Return the matched route pattern; the path itself can contain personal data."""
+    # The public `match_info` fails for a request that was rejected before routing.
     match = getattr(request, "_match_info", None)
     resource = match.route.resource if match is not None else None
     return resource.canonical if resource else "(none)"

@@ -1,4 +1,4 @@
-"""What may be asked beside the two calls: a capture's state, the agent's health, its metrics."""
+"""Read-only endpoints: session state, status, status page, health, metrics, OpenAPI."""
 
 import asyncio
 import sqlite3
@@ -26,7 +26,7 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def show_session(request: web.Request) -> web.Response:
-    """Tell where a session and its e-mail answers stand; never an address."""
+    """Return the delivery state of a session and its e-mail answers; never an address."""
     reader = request.app[CONTEXT].reader
     correlation_id = correlation_id_in(request.rel_url.raw_path, segment=4)
     if not is_correlation_id(correlation_id):
@@ -44,13 +44,13 @@ async def show_session(request: web.Request) -> web.Response:
 
 
 async def show_status(request: web.Request) -> web.Response:
-    """Answer `GET /agent/v1/status`."""
+    """Return the status (`GET /agent/v1/status`)."""
     context = request.app[CONTEXT]
     return _json(write_status(context, await read_health(context)))
 
 
 async def show_page(request: web.Request) -> web.Response:
-    """Answer `GET /` with the status as a page for store IT."""
+    """Return the status as an HTML page for store IT (`GET /`)."""
     context = request.app[CONTEXT]
     page, policy = status_page(write_status(context, await read_health(context)))
     return web.Response(
@@ -59,7 +59,7 @@ async def show_page(request: web.Request) -> web.Response:
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """Answer `GET /metrics` in Prometheus' text format."""
+    """Return the metrics in the Prometheus text format (`GET /metrics`)."""
     context = request.app[CONTEXT]
     gauges = write_gauges(context, await read_health(context), context.now().wall_us)
     body = context.metrics.render(gauges)
@@ -67,21 +67,21 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 
 async def show_openapi(request: web.Request) -> web.Response:
-    """Answer `GET /openapi.json`."""
+    """Return the OpenAPI document (`GET /openapi.json`)."""
     return _json(document(request.app[CONTEXT].identity.version))
 
 
 async def is_alive(_: web.Request) -> web.Response:
-    """Answer that the process serves requests."""
+    """Return 200: liveness, the process serves requests."""
     return _json({"status": "alive"})
 
 
 async def is_ready(request: web.Request) -> web.Response:
-    """Answer 200 when captures can be taken now, else 503; nothing about the line to central."""
+    """Return 200 if captures can be recorded now, else 503; independent of central."""
     try:
         await request.app[CONTEXT].writer.check(CHECK_TIMEOUT_SECONDS)
     except StorageFull as full:
-        # 507 is for the capture that had no room; who asks for readiness knows 503.
+        # 507 is the answer to a rejected capture; readiness probes expect 503.
         raise StorageDown(str(full)) from full
     return _json({"status": "ready"})
 

@@ -1,4 +1,4 @@
-"""What the agent says of itself: to store IT (status), to Prometheus, to a load balancer."""
+"""State of the agent as status JSON and as gauges."""
 
 import asyncio
 import sqlite3
@@ -16,14 +16,14 @@ CHECK_TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether captures can be taken (`trouble` is None), and what the store holds if readable."""
+    """Health of the store: `trouble` is None if captures can be recorded; `store` if readable."""
 
     trouble: StorageTrouble | None
     store: StoreStatus | None
 
 
 class StorageReport(TypedDict):
-    """The storage part of the status."""
+    """The `storage` member of the status."""
 
     state: str
     reason: NotRequired[str]
@@ -34,7 +34,7 @@ class StorageReport(TypedDict):
 
 
 class StatusReport(TypedDict):
-    """The JSON of `GET /agent/v1/status`; what cannot be read now is null."""
+    """JSON of `GET /agent/v1/status`; values that cannot be read now are null."""
 
     version: str
     storeId: str
@@ -52,7 +52,7 @@ class StatusReport(TypedDict):
 
 
 async def read_health(context: Context) -> Health:
-    """Ask the writer's thread and the database file."""
+    """Check the writer thread and read the database file."""
     trouble: StorageTrouble | None = None
     try:
         await context.writer.check(CHECK_TIMEOUT_SECONDS)
@@ -66,7 +66,7 @@ async def read_health(context: Context) -> Health:
 
 
 def write_status(context: Context, health: Health) -> StatusReport:
-    """Put the agent's state into the shape of `GET /agent/v1/status`."""
+    """Return the JSON of `GET /agent/v1/status`."""
     identity, store = context.identity, health.store
     return {
         "version": identity.version,
@@ -88,7 +88,7 @@ def write_status(context: Context, health: Health) -> StatusReport:
 
 
 def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[str, str, float]]:
-    """Put the agent's state into gauges: name, help, value."""
+    """Return the state as gauges: name, help, value."""
     gauges = [
         ("ready", "1 when captures can be taken", float(health.trouble is None)),
         ("queue_depth", "Requests that wait for the writer", context.writer.waiting),

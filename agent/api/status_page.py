@@ -1,4 +1,4 @@
-"""The status page for store IT: one look, no script, nothing from elsewhere."""
+"""HTML status page for store IT; no script, no external resources."""
 
 import base64
 import hashlib
@@ -87,7 +87,7 @@ def status_page(report: StatusReport) -> tuple[str, str]:
 
 
 def _notices(report: StatusReport) -> Iterator[tuple[str, str]]:
-    """Say what is to be seen at a glance, and who has to do what about it."""
+    """Yield the notices (kind, text) at the top of the page, with the action required."""
     yield _CAPTURES[report["storage"]["state"]]
     if report["sync"]["state"] == RelayState.HOLDING:
         yield "alarm", _REFUSED
@@ -125,7 +125,7 @@ def _figures(report: StatusReport) -> list[tuple[str, str]]:
 
 
 def _delivery(sync: SyncReport) -> str:
-    """Say in one line whether captures get to head office, and if not, why."""
+    """Return the delivery state in one line, with the reason if captures are not delivered."""
     text = _DELIVERY[sync["state"]]
     if sync["trouble"] is not None:
         text += f": {sync['trouble']}"
@@ -164,7 +164,7 @@ def _set_aside(storage: StorageReport) -> str:
 
 
 def _moment(iso_time: str) -> str:
-    """Write `2026-01-01T00:00:00.000Z` as a person does."""
+    """Format `2026-01-01T00:00:00.000Z` as `2026-01-01 00:00:00 UTC`."""
     date, _, time = iso_time.partition("T")
     return f"{date} {time[:8]} UTC"
 

@@ -1,4 +1,4 @@
-"""The loyalty platform's own two calls, answered once the capture is on the disk."""
+"""The two calls of the loyalty API, answered after the capture is durable."""
 
 from typing import assert_never
 from urllib.parse import unquote_to_bytes
@@ -17,20 +17,23 @@ EMAIL_UPDATED = b'{"message":"Email option updated."}'
 
 
 class TillCalls:
-    """The handlers of the two calls."""
+    """Handlers of *start anonymous session* and *set e-mail*."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def start_session(self, request: web.Request) -> Success:
-        """Take a session start (`reference/start-anonymous-session.txt`)."""
+        """Record a session start (`reference/start-anonymous-session.txt`)."""
         start = read_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
         answer = self._context.answers.answer(start.started.correlation_id, start.asked)
         return Success(answer, receipt)
 
     async def set_email(self, request: web.Request) -> Success:
-        """Take an e-mail answer (`reference/set-email.txt`): the body first, then the session."""
+        """Record an e-mail answer (`reference/set-email.txt`).
+
+        Errors in the body take precedence over a missing session.
+        """
         body = await read_body(request)
         correlation_id = correlation_id_in(request.rel_url.raw_path, segment=3)
         answered = read_email_answer(
@@ -57,9 +60,9 @@ class TillCalls:
 
 
 def correlation_id_in(raw_path: str, *, segment: int) -> str:
-    """Return the id named in a raw path, percent-decoded; bytes that are no UTF-8 as surrogates.
+    """Return the percent-decoded id in a raw path, with non-UTF-8 bytes as surrogates.
 
-    Such an id is nobody's: no session can be started under it.
+    An id with surrogates never matches a session: `is_correlation_id` rejects it.
     """
     encoded = raw_path.split("/")[segment]
     return unquote_to_bytes(encoded).decode("utf-8", "surrogateescape")

@@ -1,1 +1,1 @@
-"""The rules for what a till may send and what it is answered: pure, no I/O, no clock."""
+"""Rules for requests from tills and the answers to them. Pure: no I/O, no clock."""

@@ -1,10 +1,10 @@
-"""Central's own answer to a session start, as far as it holds for other sessions too."""
+"""Parse the answer of central to a session start, without its session-specific members."""
 
 import msgspec
 
 
 class CentralRules(msgspec.Struct, frozen=True, rename="camel"):
-    """The limits of redeeming points (`reference/start-anonymous-session.txt`)."""
+    """Redemption limits (`reference/start-anonymous-session.txt`)."""
 
     min_redeem_points: int | float
     min_redeem_amount: int | float
@@ -16,7 +16,7 @@ class CentralRules(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CentralAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """The program's terms in it. The card's balance is that session's own: it is not kept."""
+    """The program terms in the answer. The card balance belongs to one session and is ignored."""
 
     prompt: str
     prompt_message: str
@@ -28,7 +28,7 @@ _decoder = msgspec.json.Decoder(CentralAnswer)
 
 
 def read_central_answer(body: bytes) -> CentralAnswer | None:
-    """Return the terms in `body`, JSON; None where it does not have them."""
+    """Return the terms in the JSON `body`; None if it is not such an answer."""
     try:
         answer = _decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):

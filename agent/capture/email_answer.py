@@ -1,4 +1,4 @@
-"""The rules of *set e-mail* (`reference/set-email.txt`)."""
+"""Rules of *set e-mail* (`reference/set-email.txt`)."""
 
 import re
 
@@ -11,23 +11,24 @@ from agent.facts import EmailAnswered, EmailStatus
 
 _ADDRESS = "emailAddress"
 _STATUSES = {status.value: status for status in EmailStatus}
-# Addresses of this plain shape are what the validator accepts without a second thought,
-# at a fiftieth of its cost; all others go to it.
+# Fast path: the validator accepts every address of this shape, at fifty times the cost. All
+# other addresses are passed to the validator.
 _PLAIN_ADDRESS = re.compile(
     r"(?=[^@]{1,64}@.{4,180}$)[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
     r"@(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}\.)+[A-Za-z]{2,60}",
     re.ASCII,
 )
-# The domains kept for tests and private networks: the till's customer may well have one
-# (`reference/README.md`, address syntax). The list is the library's switch for them.
+# Accept the special-use domains (test, private networks) that the library rejects by default:
+# a customer may have one (`reference/README.md`, address syntax). Clearing the list is the
+# documented way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 def read_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) -> EmailAnswered:
-    """Take a till's request body for the session `correlation_id`.
+    """Parse the request body of an e-mail answer for the session `correlation_id`.
 
-    Whether there is such a session is not looked at here: the body comes first.
-    Raises `Refusal` with the page's message.
+    Does not check that the session exists: errors in the body take precedence. Raises `Refusal`
+    with the message of the reference page.
     """
     members = read_object(body)
     status = _read_status(members.get("status"))
@@ -63,7 +64,7 @@ def _read_address(value: Json, status: EmailStatus, *, check_syntax: bool) -> st
 
 
 def is_email_address(address: str) -> bool:
-    """Tell whether `address` is one by `reference/README.md`, address syntax."""
+    """Return whether `address` is valid (`reference/README.md`, address syntax)."""
     return _PLAIN_ADDRESS.fullmatch(address) is not None or _passes_the_validator(address)
 
 

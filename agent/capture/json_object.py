@@ -1,4 +1,4 @@
-"""Reading a request body as a strict JSON object, and taking a member out of one."""
+"""Parse request bodies as strict JSON objects, and remove a member without other changes."""
 
 from typing import TypeAlias
 
@@ -12,16 +12,16 @@ _whole: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
 _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
 )
-# What a body can be wrong in: malformed JSON or a number out of range, broken UTF-8 or
-# a number of thousands of digits, nesting deeper than the interpreter's stack.
+# MsgspecError: malformed JSON, number out of range. ValueError: invalid UTF-8, a number of
+# thousands of digits. RecursionError: nesting deeper than the interpreter's stack.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def read_object(body: bytes) -> dict[str, Json]:
-    """Return the members of `body`, a JSON object by RFC 8259 in UTF-8.
+    """Return the members of `body`, a JSON object (RFC 8259) in UTF-8.
 
-    Of two members with one name the last counts. Raises `Refusal` for anything else,
-    numbers beyond a double's range and unpaired surrogates included.
+    The last of duplicate member names wins. Raises `Refusal` for anything else, including
+    numbers beyond the range of a double and unpaired surrogates.
     """
     try:
         document = _whole.decode(body)
@@ -33,7 +33,7 @@ def read_object(body: bytes) -> dict[str, Json]:
 
 
 def without_member(body: bytes, name: str) -> bytes:
-    """Return the JSON object `body` without the member `name`; the others letter for letter."""
+    """Return the JSON object `body` without the member `name`; other values byte for byte."""
     members = _members.decode(body)
     members.pop(name, None)
     return msgspec.json.encode(members)

@@ -1,4 +1,4 @@
-"""The ways a rule says no to a till, with the pages' own messages."""
+"""Refusals of a till's request, with the messages of the reference pages."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ NO_OPEN_SESSION = "The document path provided in the update expression is invali
 
 
 class RefusedField(StrEnum):
-    """The request fields that must be strings where given."""
+    """Request members that must be strings if present."""
 
     EXTERNAL_IDENTIFIER = "externalIdentifier"
     CHANNEL = "channel"
@@ -18,5 +18,5 @@ class RefusedField(StrEnum):
     USER_STATUS = "userStatus"
 
 
-class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is an answer, not a fault
-    """A till's request breaks a rule: answered 400 `INVALID_REQUEST` with this message."""
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """The request breaks a rule; answered with 400 `INVALID_REQUEST` and this message."""

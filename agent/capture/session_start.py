@@ -1,4 +1,4 @@
-"""The rules of *start anonymous session* (`reference/start-anonymous-session.txt`)."""
+"""Rules of *start anonymous session* (`reference/start-anonymous-session.txt`)."""
 
 import re
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from agent.facts import SessionStarted
 from sync.protocol.locales import first_valid_locale
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
-# A surrogate is no character: it stands for a byte of a path that is no UTF-8.
+# Control characters, and surrogates: those stand for bytes of a path that are not UTF-8.
 _NOT_IN_AN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _STRING_FIELDS = tuple(RefusedField)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStart:
-    """A session start that the rules allow: the fact to keep, and what its answer depends on."""
+    """A valid session start: the fact to record and the members that select its answer."""
 
     started: SessionStarted
     asked: Asked
 
 
 def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
-    """Take a till's request body and the `locale` values of its query string.
+    """Parse the request body and the `locale` values of the query string.
 
-    Raises `Refusal` with the page's message.
+    Raises `Refusal` with the message of the reference page.
     """
     members = read_object(body)
     correlation_id, channel = members.get("correlationId"), members.get("channel")
@@ -52,7 +52,7 @@ def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStar
 
 
 def is_correlation_id(value: object) -> bool:
-    """Tell whether `value` can name a session: `reference/README.md`, valid correlation id."""
+    """Return whether `value` is a valid correlation id (`reference/README.md`)."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= MAX_CORRELATION_ID_CODE_POINTS

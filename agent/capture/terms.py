@@ -1,4 +1,4 @@
-"""What a session start is answered: the program terms, made into the page's JSON."""
+"""Answers to session starts: program terms rendered as the JSON of the reference page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import msgspec
 from agent.capture.central_terms import CentralAnswer
 from sync.protocol.locales import Locale
 
-# Stands in a frame where the correlation id goes; no text that is configured or learned has it.
+# Placeholder for the correlation id; configured and learned texts never contain it.
 _MARK = "\x00"
-# The channel is the till's own word: what is learned by it has a bound.
+# Channels are free text from tills, so the number of learned answers needs a limit.
 MOST_LEARNED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class RedemptionRules:
-    """The limits of redeeming points; amounts in `ProgramTerms.currency`."""
+    """Redemption limits; amounts in `ProgramTerms.currency`."""
 
     min_redeem_points: float
     min_redeem_amount: float
@@ -28,7 +28,7 @@ class RedemptionRules:
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What the till shows and prints, in one locale; each can be empty."""
+    """Texts that the till displays and prints, in one locale; each can be empty."""
 
     prompt: str
     anonymous_prompt: str
@@ -37,7 +37,7 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class ProgramTerms:
-    """The loyalty program as a till is told of it. `messages` has every `Locale`."""
+    """Terms of the loyalty program. `messages` has an entry for every `Locale`."""
 
     locale: Locale
     currency: str
@@ -48,7 +48,7 @@ class ProgramTerms:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What of a session start its answer depends on; `locale` is None where none was named."""
+    """The members of a session start that select its answer; `locale` is None if not given."""
 
     channel: str | None
     locale: Locale | None
@@ -59,10 +59,11 @@ Frame = tuple[bytes, bytes]
 
 
 class SessionAnswers:
-    """Writes the answer to a session start; only the correlation id differs from one to the next.
+    """Renders answers to session starts.
 
-    So the JSON before and after it is made once for each locale and kind of prompt. What
-    central itself answered to such a session goes before the terms.
+    Answers of one kind differ only in the correlation id, so the JSON before and after it is
+    encoded once for each locale and prompt. An answer learned from central for the same kind
+    of session takes precedence over the terms.
     """
 
     def __init__(self, terms: ProgramTerms) -> None:
@@ -71,16 +72,16 @@ class SessionAnswers:
         self.adopt(terms)
 
     def answer(self, correlation_id: str, asked: Asked) -> bytes:
-        """Return the compact JSON of `reference/start-anonymous-session.txt`.
+        """Return the answer as compact JSON (`reference/start-anonymous-session.txt`).
 
-        Without a locale the program's own is taken; an anonymous one is told about the
-        points the customer would have earned.
+        Uses the program's locale if none was given; an anonymous session gets the prompt about
+        points that the customer would have earned.
         """
         before, after = self._frame_for(asked)
         return before + self._encode(correlation_id) + after
 
     def adopt(self, terms: ProgramTerms) -> None:
-        """Answer by `terms` from now on: what was learned before counts no more."""
+        """Use `terms` from now on; discard the learned answers."""
         self._learned.clear()
         self._default_locale = terms.locale
         self._frames = {
@@ -90,7 +91,7 @@ class SessionAnswers:
         }
 
     def learn(self, asked: Asked, answer: CentralAnswer) -> bool:
-        """Answer such a session from now on as central did; False for one kind too many."""
+        """Use the answer of central for this kind of session; return False if the limit is reached."""
         if asked not in self._learned and len(self._learned) >= MOST_LEARNED:
             return False
         self._learned[asked] = _frame({**_ALWAYS_THE_SAME, **msgspec.to_builtins(answer)})
@@ -107,7 +108,7 @@ def _frame(answer: dict[str, object]) -> Frame:
     return before, after
 
 
-# In the page's order; the terms of the program take the place of None.
+# In the order of the reference page; None is replaced by the program terms.
 _ALWAYS_THE_SAME: Mapping[str, object] = {
     "loyaltyId": "anonymous",
     "membershipType": "N",

@@ -1,4 +1,4 @@
-"""Program terms as central tells them, made into those that sessions are answered with."""
+"""Convert the program document of central into `ProgramTerms`."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ _decoder = msgspec.json.Decoder(Program)
 
 
 def terms_of(document: bytes, present: ProgramTerms) -> ProgramTerms | None:
-    """Return the terms in `document`, JSON of `sync.protocol.wire.Program`; None if it is not one.
+    """Return the terms in `document`, JSON of `sync.protocol.wire.Program`; None if it is invalid.
 
-    A locale that it does not speak keeps its `present` messages.
+    Locales that the document does not contain keep their messages from `present`.
     """
     try:
         program = _decoder.decode(document)

@@ -1,7 +1,6 @@
-"""The configuration: what an operator can set, read from TOML and the environment, and checked.
+"""Configuration of the agent: read from TOML and the environment, and validated.
 
-Nothing here touches the disk beyond reading the configuration file, and the secret
-files when asked to.
+Reads the configuration file and, on request, the secret files; writes nothing.
 """
 
 from agent.config.load import load_settings

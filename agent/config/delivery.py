@@ -1,4 +1,4 @@
-"""The settings of the way to head office: where to, how to prove who we are, how often."""
+"""Settings for delivery to central: address, credentials, schedule and batch size."""
 
 from enum import StrEnum
 from typing import Self
@@ -19,14 +19,14 @@ from sync.runtime.settings.types import (
 
 
 class Protocol(StrEnum):
-    """What central understands: our receiver's batches, or the loyalty API itself."""
+    """Delivery protocol: batches to our receiver, or replay of the calls to the loyalty API."""
 
     BATCH = "batch"
     REPLAY = "replay"
 
 
 class AuthKind(StrEnum):
-    """How the agent proves to central who it is."""
+    """Kinds of authentication at central."""
 
     NONE = "none"
     BEARER = "bearer"
@@ -43,7 +43,7 @@ _NEEDED = {
 
 
 class AuthSettings(Section):
-    """Proof of identity at central; which settings count depends on `kind`."""
+    """Authentication at central; `kind` selects the settings that apply."""
 
     kind: AuthKind = Field(AuthKind.NONE, description="none, bearer, header or oauth2")
     token_file: OptionalFile = Field(None, description="bearer: file with the token")
@@ -64,7 +64,7 @@ class AuthSettings(Section):
 
 
 class CentralSettings(Section):
-    """Where captures are delivered to."""
+    """Address of central, TLS and authentication."""
 
     url: SecureUrl = Field("", description="empty: capture only; http only to this machine")
     protocol: Protocol = Field(Protocol.BATCH, description="batch or replay")
@@ -87,7 +87,7 @@ class CentralSettings(Section):
 
 
 class SyncSettings(Section):
-    """How often and in what portions captures are delivered."""
+    """Schedule, batch limits, backoff and bandwidth of delivery."""
 
     interval_seconds: Number = Field(30, ge=1, le=86_400, description="seconds between passes")
     batch_events: WholeNumber = Field(100, ge=1, le=5_000, description="events in one batch")

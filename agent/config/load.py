@@ -1,4 +1,4 @@
-"""Reading the configuration of the agent."""
+"""Load the configuration of the agent."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,5 +8,5 @@ from sync.runtime.settings.load import load
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Return the agent's settings from the file at `path` and the environment (`load`)."""
+    """Return the settings from the file at `path` and the environment; raises as `load` does."""
     return load(Settings, path, environ)

@@ -1,4 +1,4 @@
-"""The settings of the agent: every name, its default, its range and its unit."""
+"""Settings of the agent: names, defaults, ranges and units."""
 
 from pathlib import Path
 from typing import Self
@@ -28,14 +28,14 @@ _CENTURY_DAYS = 36_500
 
 
 class StoreSettings(Section):
-    """What this machine is called at head office."""
+    """Names of this store and till at head office."""
 
     store_id: Name = Field("unnamed-store", description="the store's name at head office")
     till_id: Name = Field("unnamed-till", description="this POS machine's name in the store")
 
 
 class ApiSettings(Section):
-    """Where tills reach the agent, and who else may."""
+    """Listening address of the API and access to it."""
 
     host: ListeningHost = Field("127.0.0.1", description="address to listen on")
     port: WholeNumber = Field(8480, ge=0, le=65_535, description="TCP port; 0: any free one")
@@ -69,7 +69,7 @@ class ApiSettings(Section):
 
 
 class StorageSettings(Section):
-    """Where captures are kept, and how much of the disk they may take."""
+    """Location of the database and limits on its disk use."""
 
     directory: Directory = Field(description="directory of the database; made if absent")
     max_bytes: WholeNumber = Field(
@@ -87,18 +87,18 @@ class StorageSettings(Section):
 
     @property
     def encryption_key_path(self) -> Path:
-        """The key file in use: the one that is set, else `encryption.key` in the directory."""
+        """Path of the key file: the configured one, else `encryption.key` in the directory."""
         return self.encryption_key_file or self.directory / "encryption.key"
 
 
 class EmailSettings(Section):
-    """What is asked of an e-mail address at the till."""
+    """Validation of e-mail addresses."""
 
     check_syntax: Truth = Field(default=True, description="refuse what cannot be an address")
 
 
 class RetentionSettings(Section):
-    """How long what is delivered stays on this machine; the rest stays until it is delivered."""
+    """Retention of delivered captures; undelivered ones are kept without limit."""
 
     delivered_days: WholeNumber = Field(
         30, ge=0, le=_CENTURY_DAYS, description="days a delivered capture is kept"
@@ -109,7 +109,7 @@ class RetentionSettings(Section):
 
 
 class Settings(SettingsTree):
-    """All settings of the agent, checked; `load_settings` makes it."""
+    """All settings of the agent, validated; created by `load_settings`."""
 
     program_name = "loyalty-agent"
 

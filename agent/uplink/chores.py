@@ -1,4 +1,4 @@
-"""What the store needs done from time to time, captures or not."""
+"""Periodic store maintenance, independent of captures."""
 
 import logging
 
@@ -12,14 +12,14 @@ UPKEEP_SECONDS = 5
 
 
 class Upkeep:
-    """Keeps the store in order, and says when its state changes."""
+    """Runs store maintenance and logs changes of the storage state."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._trouble: str | None = None
 
     async def keep_up_once(self) -> None:
-        """Do what is due; trouble is logged when it begins and when it ends."""
+        """Run maintenance once; log a storage error when it first occurs and when it is over."""
         try:
             await self._writer.run(_keep_up)
         except StorageTrouble as trouble:

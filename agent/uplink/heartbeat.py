@@ -1,4 +1,14 @@
-"""Keeps in contact with head office, captures or not: heartbeats, and the program's terms."""
+"""Heartbeat loop of protocol `batch`: reports state, repairs divergence, fetches program terms.
+
+A heartbeat is sent every `CONTACT_SECONDS`, with or without captures. Its answer tells where the
+ledger at head office ends for each epoch, so that both ends agree again after either one was
+restored from a backup:
+
+- head office lost events that the agent settled: rewind the delivery cursor and send them again;
+- the agent lost numbers that head office has accepted: start a new epoch, so that no number is
+  used twice;
+- head office has events as rejected that the agent delivered: send those again.
+"""
 
 import asyncio
 import logging
@@ -22,14 +32,14 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 CONTACT_SECONDS = 60
-_ASKS_FOR_TERMS = 10  # at every tenth contact, and at each one until there is an answer
+_ASKS_FOR_TERMS = 10  # every tenth heartbeat; every heartbeat until one request succeeds
 
 
 class Contact:
-    """Protocol `batch`: says how this machine is, and hears what head office has and wants.
+    """Sends heartbeats and acts on the answers. Not thread-safe; event loop only.
 
-    Of the event loop's thread. `rewound` is called after events were made to wait again,
-    `heard` whenever head office has taken a heartbeat (None), or refuses this agent.
+    `rewound` is called after events were returned to the outbox. `heard` is called with None
+    when head office has accepted a heartbeat, and with the `Hold` when it rejects this agent.
     """
 
     def __init__(
@@ -55,11 +65,11 @@ class Contact:
         self._rejected_after: EpochSequence | None = None
 
     async def make_due(self) -> None:
-        """Have contact made soon; what is under way ends first."""
+        """Request a heartbeat; a heartbeat in progress completes first."""
         self._due.set()
 
     async def run(self) -> NoReturn:
-        """Make contact at once, and whenever it is due, until cancelled."""
+        """Send a heartbeat now and each time one is due, until cancelled."""
         self._due.set()
         while True:
             await self._due.wait()
@@ -67,15 +77,15 @@ class Contact:
             await self.contact_once()
 
     async def contact_once(self) -> None:
-        """Make contact now; trouble is logged and waits for the next time."""
+        """Send one heartbeat and fetch the terms if due; log errors and leave them to the next one."""
         try:
             await self._beat()
             await self._ask_for_terms()
         except (sqlite3.Error, OSError, OutboxUnavailable) as error:
-            # What the storage cannot give now it gives the next time.
+            # Storage errors are transient here: the next heartbeat reads the store again.
             log_event(_log, logging.WARNING, "contact.not_made", reason=type(error).__name__)
         except Exception:  # noqa: BLE001 - see below
-            # Such a fault must not end the contact, nor the delivery that runs beside it.
+            # A bug here must not end the heartbeats, nor the delivery in the same task group.
             _log.exception("contact.failed")
 
     async def _beat(self) -> None:
@@ -96,9 +106,10 @@ class Contact:
                 assert_never(answer)
 
     async def _go_back_to(self, answer: HeartbeatAnswer, told: StoreStatus) -> None:
-        """Send again what head office once had and has no more.
+        """Rewind the delivery cursor where head office lacks events that are settled here.
 
-        Compared with what was settled before it was asked: the rest may be on its way.
+        Compares with the state read before the heartbeat was sent: events settled since then
+        may not be included in the answer.
         """
         settled = {known.epoch: known.settled_through for known in told.epochs}
         for there in answer.epochs:
@@ -115,9 +126,10 @@ class Contact:
                 self._rewound()
 
     async def _make_way_for(self, answer: HeartbeatAnswer) -> None:
-        """Begin a new epoch where head office has more of this one than is held here.
+        """Start a new epoch if head office has accepted numbers that this store does not have.
 
-        Compared with what is held after it was asked: nothing arrives before it is held.
+        Compares with the state read after the answer arrived: an event is stored here before it
+        is sent, so a higher number at head office proves that this database is an older copy.
         """
         held = (await asyncio.to_thread(self._reader.status)).current
         for there in answer.epochs:
@@ -135,10 +147,11 @@ class Contact:
             self._rewound()
 
     async def _take_back(self, answer: HeartbeatAnswer) -> None:
-        """Send again what stands rejected at head office though it had been taken there.
+        """Send again the events that head office lists as rejected though they were delivered.
 
-        It fell back to before that, and so no number tells of it. What is delivered while the
-        heartbeat is under way may go once more: there it is a repeat.
+        Head office was restored to a backup in which they are still rejected; its positions do
+        not show that. An event delivered during the heartbeat may be sent once more; head
+        office recognizes it as a duplicate.
         """
         self._rejected_after = answer.rejected[-1] if answer.rejected else None
         rejected: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Takes on what central says of the program, and remembers it for the time without a line."""
+"""Applies program terms received from central and stores them for use while offline."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ _AGAIN_SECONDS = 1.0
 
 
 class ProgramNews:
-    """What sessions are answered with changes here, in the event loop's thread."""
+    """Updates the answers to session starts. Not thread-safe; event loop only."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class ProgramNews:
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def restore_when_open(self) -> None:
-        """Answer by what was last learned, as soon as the storage gives it."""
+        """Apply the stored terms; retry every second until the storage is available."""
         while True:
             try:
                 return await self._restore()
@@ -49,13 +49,13 @@ class ProgramNews:
                 await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _restore(self) -> None:
-        # By way of the writer, which opens the file first.
+        # Read through the writer: it opens, and if necessary migrates, the database first.
         for learned in await self._storage.change(read_terms):
             try:
                 self._take_up(learned)
             except (msgspec.MsgspecError, ValueError):
-                # Kept by another version: what is configured serves until central is heard.
-                # Not the whole source: the channel in it is a till's own word.
+                # Written by another version. The configured terms apply until central answers.
+                # Log only the prefix of the source: the channel in it is free text from a till.
                 source = learned.source.partition(":")[0]
                 log_event(_log, logging.WARNING, "program.not_understood", source=source)
 
@@ -67,11 +67,11 @@ class ProgramNews:
             self._learn(kind, json.loads(learned.terms))
 
     async def known_etag(self) -> str | None:
-        """Return the ETag of the program last adopted. Raises `OutboxUnavailable`."""
+        """Return the ETag of the last adopted program. Raises `OutboxUnavailable`."""
         return await self._storage.ask(lambda connection: read_etag(connection, PROGRAM))
 
     async def adopt(self, document: bytes, etag: str | None) -> None:
-        """Answer by `document`, JSON of `sync.protocol.wire.Program`. Raises `OutboxUnavailable`."""
+        """Apply and store `document`, JSON of `sync.protocol.wire.Program`. Raises `OutboxUnavailable`."""
         if not self._adopt(document):
             log_event(_log, logging.WARNING, "program.not_understood", source="program")
             return
@@ -79,9 +79,10 @@ class ProgramNews:
         log_event(_log, logging.INFO, "program.adopted", etag=etag)
 
     def heed(self, kind: SessionKind, terms: Mapping[str, object]) -> None:
-        """Answer such sessions as central answered one; it is kept soon.
+        """Answer sessions of this kind as central answered one; store that in the background.
 
-        It is kept in plain sight: nothing is learned by a channel that can hold an address.
+        Learned terms are stored unencrypted, so a channel that can contain an e-mail address
+        is ignored.
         """
         kind = _without_words_of_tills(kind)
         if may_hold_address((kind.channel or "").encode()) or not self._learn(kind, terms):
@@ -117,6 +118,6 @@ class ProgramNews:
 
 
 def _without_words_of_tills(kind: SessionKind) -> SessionKind:
-    """Return `kind` with a locale that counts, or none: there is no end of those that do not."""
+    """Return `kind` with its locale if supported, else without: bounds the number of kinds."""
     locale = first_valid_locale([kind.locale])
     return SessionKind(kind.channel, locale.value if locale else None, kind.is_anonymous)

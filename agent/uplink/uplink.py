@@ -1,4 +1,4 @@
-"""Puts the way to central together: transport, relay, and what runs beside them."""
+"""Composes delivery to central: transport, delivery loop, heartbeats and scheduled jobs."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ from sync.runtime.scheduler import Schedule
 from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
-# Of each window the last lanes end one by one; the more there are, the less that weighs.
+# Lanes idle at the end of each window; the larger the window, the smaller that share.
 _EVENTS_PER_LANE = 32
 _HOUR_SECONDS = 3_600
 LONGEST_PAUSE_SECONDS = 60
@@ -47,7 +47,7 @@ _AGAIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the way to central needs of the rest of the agent."""
+    """Dependencies of delivery on the rest of the agent."""
 
     settings: Settings
     outbox: StoreOutbox
@@ -59,10 +59,10 @@ class Surroundings:
 
 @asynccontextmanager
 async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
-    """Deliver until the block ends; None where central is not configured.
+    """Deliver until the block exits; yield None if central is not configured.
 
-    What is under way at the end is cut off: it is sent again at the next start. What was
-    delivered goes in its time, wherever that was.
+    Requests in flight at the exit are cancelled; their events are sent again at the next start.
+    Erasure and purge of delivered events run even if central is not configured (any more).
     """
     settings = around.settings
     around.schedule.every(settings.sync.interval_seconds, _erasing(around.outbox))
@@ -84,7 +84,7 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     around.schedule.every(settings.sync.interval_seconds, _waking(relay))
     around.schedule.every(_HOUR_SECONDS, _retrying(around.outbox, relay))
     contact = _contact(around, caller, sender, relay)
-    # In the store's own second of the minute: head office has all stores' heartbeats to hear.
+    # Each store has its own second of the minute, so that heartbeats do not arrive all at once.
     in_its_slot = CONTACT_SECONDS * _slot(settings)
     around.schedule.every(CONTACT_SECONDS, contact.make_due, first_after_seconds=in_its_slot)
     running = asyncio.ensure_future(_run(around, relay, contact))
@@ -97,7 +97,7 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
 
 
 async def _run(around: Surroundings, relay: Relay, contact: Contact) -> NoReturn:
-    """Deliver until cancelled: a fault of this program must not end it in silence."""
+    """Deliver until cancelled; log an unexpected exception and start again."""
     while True:
         try:
             await _take_up_and_run(around, relay, contact)
@@ -107,7 +107,7 @@ async def _run(around: Surroundings, relay: Relay, contact: Contact) -> NoReturn
 
 
 async def _take_up_and_run(around: Surroundings, relay: Relay, contact: Contact) -> None:
-    """Take up what was known when the agent stopped, as soon as the storage gives it; then run."""
+    """Restore the learned terms once the storage opens, queue due retries, then run the loops."""
     await around.news.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):
         await around.outbox.retry_due()
@@ -126,7 +126,7 @@ def _waking(relay: Relay) -> Callable[[], Awaitable[None]]:
 
 def _erasing(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
     async def erase() -> None:
-        """Erase what is due in the middle of a pass, too: on a slow line it may last for hours."""
+        """Erase due addresses during a pass as well: on a slow line a pass can take hours."""
         with contextlib.suppress(OutboxUnavailable):
             await _to_the_end(outbox.erase_once)
 
@@ -135,7 +135,7 @@ def _erasing(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
 
 def _purging(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
     async def purge() -> None:
-        """Remove what was delivered long ago."""
+        """Purge delivered events whose retention has expired."""
         with contextlib.suppress(OutboxUnavailable):
             await outbox.mend_times()
             await _to_the_end(outbox.purge_once)
@@ -145,7 +145,7 @@ def _purging(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
 
 def _retrying(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
     async def retry() -> None:
-        """Try again what was refused long ago."""
+        """Retry dead letters that are due."""
         with contextlib.suppress(OutboxUnavailable):
             if await outbox.retry_due():
                 relay.wake()
@@ -154,7 +154,7 @@ def _retrying(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]
 
 
 async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
-    """Repeat a small step until no more is due; tills come between two of them."""
+    """Run the bounded step until it returns False; captures are written between two steps."""
     while await step():
         pass
 
@@ -184,14 +184,14 @@ def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transpor
 
 
 def most_window_bytes(sync: SyncSettings) -> int:
-    """Return the most bytes of a window: on a narrow bandwidth no wait after one lasts for days."""
+    """Return the byte limit of a window; at a low bandwidth limit it bounds the pause after one."""
     if not sync.bandwidth_bytes_per_second:
         return sync.max_batch_bytes
     return min(sync.max_batch_bytes, sync.bandwidth_bytes_per_second * LONGEST_PAUSE_SECONDS)
 
 
 def credentials_of(settings: Settings, line: Line) -> Credentials:
-    """Return how the settings have this machine prove who it is."""
+    """Return the credentials for central as configured in `[central.auth]`."""
     auth = settings.central.auth
     match auth.kind:
         case AuthKind.BEARER if auth.token_file:
@@ -211,7 +211,7 @@ def _sender(around: Surroundings) -> Sender:
 
 
 def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRules:
-    """Return how the settings have requests to central go out, in `most_seconds` each."""
+    """Return connection settings for central; each request is limited to `most_seconds`."""
     central = settings.central
     return LineRules(
         timeout_seconds=min(settings.sync.timeout_seconds, most_seconds),
@@ -241,7 +241,7 @@ def _utc_now() -> datetime:
 
 
 def _note_state(status: RelayStatus) -> None:
-    """Log that the way opened or closed: an alarm where somebody has to mend it."""
+    """Log a change of the delivery state; as an error if an operator has to act."""
     level = logging.ERROR if status.state is RelayState.HOLDING else logging.INFO
     fields = {"trouble": status.trouble, "detail": status.detail, "http_status": status.http_status}
     given = {name: value for name, value in fields.items() if value is not None}
