@@ -62,7 +62,7 @@ def show(context: typer.Context, letter: Letter, config: ConfigFile = None) -> N
 
 @dead_letters.command()
 def retry(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
-    """Retry one dead letter; for a session start, its e-mail answers as well."""
+    """Retry one dead letter. A session start takes its e-mail answers along."""
     _ask(context, config, "POST", letter, "/retry")
     typer.echo(f"{letter} is sent again.")
 

@@ -28,7 +28,7 @@ def doctor(
         bool, typer.Option("--thorough", help="Take up to an hour for a large database.")
     ] = False,
 ) -> None:
-    """Check the agent's environment and advise how to fix faults.
+    """Check this machine and advise how to fix faults.
 
     Works with and without a running agent; nothing is changed. The exit code is 1 for a warning
     or a fault, 2 for a wrong configuration.

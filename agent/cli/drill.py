@@ -30,9 +30,9 @@ _BROKEN = "A PROMISE WAS BROKEN"
 def drill(
     *, fast: Annotated[bool, typer.Option("--fast", help="Take seconds, not a minute.")] = False
 ) -> None:
-    """Run a failure drill with real processes and verify the result.
+    """Run a failure drill and verify the result.
 
-    Starts an agent, a receiver and three tills in a temporary directory, cuts the network,
+    Starts a real agent, a real receiver and three simulated tills in a temporary directory, cuts the network,
     crashes the agent, and restores the network. The agent installed on this machine is not
     touched. The exit code is 1 if a capture is lost, duplicated, changed or out of order.
     """

@@ -29,9 +29,9 @@ def sync(
         bool, typer.Option("--wait", help="Stay until nothing waits, or it cannot go on.")
     ] = False,
 ) -> None:
-    """Deliver the queue now, without waiting for a retry time or quiet hours.
+    """Deliver queued captures now.
 
-    With --wait the exit code is 1 if captures are still queued or there are dead letters.
+    Neither a retry time nor quiet hours are waited for. With --wait the exit code is 1 if captures are still queued or there are dead letters.
     """
     settings = settings_of(context, config)
     with unreached_agent_ends_it():

@@ -35,7 +35,7 @@ def completeness(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
 ) -> None:
-    """Report by sequence number which captures have arrived and which have not.
+    """Report missing captures by sequence number.
 
     Exit code 0 if every capture known to exist is here, accepted or rejected; 1 if captures are
     outstanding, missing or permanently lost; 2 if the audit failed.

@@ -25,9 +25,9 @@ def forget(
     ],
     config: ConfigFile = None,
 ) -> None:
-    """Erase an e-mail address from every table and report the changed rows.
+    """Erase an e-mail address from every table.
 
-    Rows stay, without the address, so completeness is unaffected. Safe while head office serves.
+    Prints the number of changed rows. Rows stay, without the address, so completeness is unaffected. Safe while head office serves.
     Captures that have not arrived yet and backups are not covered. Idempotent.
     """
     settings = settings_of(context, config)
