@@ -32,9 +32,10 @@ def drill(
 ) -> None:
     """Run a failure drill and verify the result.
 
-    Starts a real agent, a real receiver and three simulated tills in a temporary directory, cuts the network,
-    crashes the agent, and restores the network. The agent installed on this machine is not
-    touched. The exit code is 1 if a capture is lost, duplicated, changed or out of order.
+    Starts a real agent, a real receiver and three simulated tills in a temporary directory,
+    cuts the network, crashes the agent, and restores the network. The agent installed on this
+    machine is not touched. The exit code is 1 if a capture is lost, duplicated, changed or out
+    of order.
     """
     import asyncio  # noqa: PLC0415 - keeps --help quick
 

@@ -31,7 +31,8 @@ def sync(
 ) -> None:
     """Deliver queued captures now.
 
-    Neither a retry time nor quiet hours are waited for. With --wait the exit code is 1 if captures are still queued or there are dead letters.
+    Skips a pending retry delay and quiet hours. With --wait the exit code is 1 if captures are
+    still queued or there are dead letters.
     """
     settings = settings_of(context, config)
     with unreached_agent_ends_it():

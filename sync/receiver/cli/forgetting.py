@@ -27,8 +27,9 @@ def forget(
 ) -> None:
     """Erase an e-mail address from every table.
 
-    Prints the number of changed rows. Rows stay, without the address, so completeness is unaffected. Safe while head office serves.
-    Captures that have not arrived yet and backups are not covered. Idempotent.
+    Prints the number of changed rows. Rows stay, without the address, so completeness is
+    unaffected. Safe while head office serves. Captures that have not arrived yet and backups
+    are not covered. Idempotent.
     """
     settings = settings_of(context, config)
     from sync.receiver.errands import forget_address  # noqa: PLC0415 - keeps --help quick
