@@ -1,4 +1,4 @@
-"""A command as a person sees it: on a terminal of its own, 80 columns wide."""
+"""Run a command on a pseudo-terminal, 80 columns wide."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ COLUMNS = 80
 def shown_on_a_terminal(
     program: Sequence[str], directory: Path, environment: Mapping[str, str]
 ) -> str:
-    """Run `program` in `directory` to its end; return all that it wrote on its terminal."""
+    """Run `program` in `directory` to completion; return its terminal output."""
     mine, its = pty.openpty()
     terminal = {"TERM": "xterm", "COLUMNS": str(COLUMNS), "LINES": "24"}
     with subprocess.Popen(
@@ -23,7 +23,7 @@ def shown_on_a_terminal(
         try:
             while more := os.read(mine, 65_536):
                 shown += more
-        except OSError:  # how Linux tells that nobody has the other end any more
+        except OSError:  # EIO: how Linux reports that the other end is closed
             pass
     os.close(mine)
     return shown.decode()

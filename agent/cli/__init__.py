@@ -1,4 +1,4 @@
-"""The commands of `loyalty-agent`: what store IT types, what it prints, its exit codes."""
+"""The `loyalty-agent` command line: arguments, output and exit codes."""
 
 from agent.cli.commands import main
 

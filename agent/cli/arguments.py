@@ -1,4 +1,4 @@
-"""What all commands share: `--config`, exit codes, and how trouble ends a command."""
+"""Shared by all commands: the `--config` option, exit codes and error handling."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NAME = "loyalty-agent"
 
 
 class ExitCode(IntEnum):
-    """What the agent's commands tell a script."""
+    """Exit codes of the agent's commands."""
 
     FINE = 0
     TROUBLE = 1
@@ -30,7 +30,7 @@ ConfigFile = Annotated[
 
 
 def settings_of(context: typer.Context, config: Path | None) -> "Settings":
-    """Return the settings; `--config` counts before the command and after it."""
+    """Load the settings; `--config` is accepted before and after the command name."""
     from agent.config import load_settings  # noqa: PLC0415 - keeps --help quick
 
     with wrong_configuration_ends_it():
@@ -39,7 +39,7 @@ def settings_of(context: typer.Context, config: Path | None) -> "Settings":
 
 @contextmanager
 def wrong_configuration_ends_it() -> Iterator[None]:
-    """Say what is wrong with the configuration and end the command with exit code 2."""
+    """Turn a `ConfigurationError` into a message on standard error and exit code 2."""
     from agent.config import ConfigurationError  # noqa: PLC0415 - keeps --help quick
 
     try:
@@ -51,7 +51,7 @@ def wrong_configuration_ends_it() -> Iterator[None]:
 
 @contextmanager
 def unreached_agent_ends_it() -> Iterator[None]:
-    """Say why the agent gave no answer, or said no, and end the command with exit code 1."""
+    """Turn an unreachable agent or a rejected request into a message and exit code 1."""
     from agent.cli.client import (  # noqa: PLC0415 - as above
         AgentNotReachedError,
         RequestRefusedError,

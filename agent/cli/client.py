@@ -1,4 +1,4 @@
-"""Asking the agent that runs on this machine, over its own API."""
+"""HTTP client for the agent that runs on this machine."""
 
 import http.client
 import json
@@ -17,21 +17,21 @@ _TIMEOUT_SECONDS = 5.0
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _YES = (http.client.OK, http.client.ACCEPTED)
 _NO = (http.client.BAD_REQUEST, http.client.NOT_FOUND, http.client.CONFLICT)
-# An address that means "every one of this machine" is listened on, but not called.
+# A wildcard address can be listened on, but not connected to.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
 class RequestRefusedError(Exception):
-    """The agent says no; the text is its reason."""
+    """The agent rejected the request; the message is its reason."""
 
 
 class AgentNotReachedError(Exception):
-    """The agent gave no usable answer; the text says what to do."""
+    """No usable response from the agent; the message says how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentAnswer:
-    """What the agent said: the HTTP status, the JSON as it came, and its value."""
+    """A response: HTTP status, JSON text as received, and parsed JSON."""
 
     status: int
     text: str
@@ -39,12 +39,12 @@ class AgentAnswer:
 
     @property
     def members(self) -> dict[str, object]:
-        """The members of a JSON object; empty for anything else."""
+        """The members of the JSON object; empty if the response is not an object."""
         return self.value if isinstance(self.value, dict) else {}
 
 
 def ask_status(settings: "Settings") -> AgentAnswer:
-    """Return the status of the agent that runs with `settings`; raises as `ask` does."""
+    """Return the status of the agent that runs with `settings`. Raises like `ask`."""
     answer = ask(settings, "GET", _STATUS)
     if not isinstance(answer.value, dict):
         raise _not_the_agent(_where(settings), answer.status)
@@ -52,11 +52,11 @@ def ask_status(settings: "Settings") -> AgentAnswer:
 
 
 def ask(settings: "Settings", method: str, path: str) -> AgentAnswer:
-    """Ask the agent that runs with `settings`; waits 5 seconds at most.
+    """Send a request to the agent that runs with `settings`; the timeout is 5 seconds.
 
-    Raises `RequestRefusedError` where the agent says no with its three fields,
-    `AgentNotReachedError`, and `ConfigurationError` when the token or the certificate cannot
-    be read.
+    Raises `RequestRefusedError` if the agent answers with an error body,
+    `AgentNotReachedError` if there is no usable response, and `ConfigurationError` if the
+    token or the certificate cannot be read.
     """
     where = _where(settings)
     if settings.api.port == 0:
@@ -98,7 +98,7 @@ def _connection(settings: "Settings") -> http.client.HTTPConnection:
 
 
 def _trust_in(certificate: Path) -> ssl.SSLContext:
-    """Trust exactly the agent's own certificate, whoever signed it and whatever name it bears."""
+    """Return a context that trusts only the agent's own certificate, any issuer and any name."""
     try:
         context = ssl.create_default_context(cafile=certificate)
     except OSError as error:
@@ -106,7 +106,7 @@ def _trust_in(certificate: Path) -> ssl.SSLContext:
         mistake = Mistake(str(certificate), "api.tls_cert_file", wrong)
         raise ConfigurationError([mistake]) from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    # The name in it is the tills' name for this machine; we ask by an address.
+    # The certificate bears the host name that tills use; this client connects by address.
     context.check_hostname = False
     return context
 

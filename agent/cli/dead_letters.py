@@ -1,4 +1,4 @@
-"""The commands about what central refused: see it, and decide about it."""
+"""`loyalty-agent dead-letters`: list, show, retry and discard dead letters."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +34,7 @@ def list_letters(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
 ) -> None:
-    """List what central refused for good; never an address. The exit code is 1 for any."""
+    """List all dead letters, without e-mail addresses. The exit code is 1 if there are any."""
     settings = settings_of(context, config)
     with unreached_agent_ends_it():
         letters = _all_letters(settings)
@@ -53,7 +53,7 @@ def list_letters(
 
 @dead_letters.command()
 def show(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
-    """Show all that is known about one."""
+    """Show the details of one dead letter."""
     from agent.cli.printing import print_values  # noqa: PLC0415 - as above
 
     answer = _ask(context, config, "GET", letter)
@@ -62,14 +62,14 @@ def show(context: typer.Context, letter: Letter, config: ConfigFile = None) -> N
 
 @dead_letters.command()
 def retry(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
-    """Send one again; a session takes its answers along."""
+    """Retry one dead letter. A session start takes its e-mail answers along."""
     _ask(context, config, "POST", letter, "/retry")
     typer.echo(f"{letter} is sent again.")
 
 
 @dead_letters.command()
 def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
-    """Give one up: its address is erased. The refused answers to a session stay."""
+    """Discard one dead letter and erase its address. Dead e-mail answers to a session stay."""
     given_up = _ask(context, config, "POST", letter, "/discard").members
     typer.echo(f"{letter} is given up.")
     from sync.protocol.wire import EventType  # noqa: PLC0415 - as above
@@ -80,7 +80,7 @@ def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -
 
 
 def _answers_to(session: dict[str, object], settings: "Settings") -> list[str]:
-    """Return the numbers of the refused answers to a session."""
+    """Return the numbers of the dead e-mail answers to a session."""
     with unreached_agent_ends_it():
         letters = _all_letters(settings)
     of_session = [one for one in letters if one["correlationId"] == session["correlationId"]]
@@ -90,7 +90,7 @@ def _answers_to(session: dict[str, object], settings: "Settings") -> list[str]:
 def _ask(
     context: typer.Context, config: ConfigFile, method: str, letter: str, decision: str = ""
 ) -> "AgentAnswer":
-    """Ask about a letter; a number that cannot be one ends the command with exit code 2."""
+    """Send a request about one dead letter; exit with code 2 if its number is malformed."""
     settings = settings_of(context, config)
     from agent.facts import Receipt  # noqa: PLC0415 - as above
 
@@ -105,7 +105,7 @@ def _ask(
 
 
 def _all_letters(settings: "Settings") -> list[dict[str, object]]:
-    """Ask for page after page until one is empty."""
+    """Return all dead letters: request pages until one is empty."""
     from agent.cli.client import ask  # noqa: PLC0415 - as above
 
     letters: list[dict[str, object]] = []
@@ -122,7 +122,7 @@ def _number_of(letter: dict[str, object]) -> str:
 
 
 def _entry(letter: dict[str, object]) -> dict[str, object]:
-    """Return what the list shows of one."""
+    """Return the fields of a dead letter that `list` prints."""
     return {
         "number": _number_of(letter),
         "type": letter.get("type"),

@@ -1,4 +1,4 @@
-"""The command that looks at what the agent needs, and says what to do."""
+"""`loyalty-agent doctor`: run all checks and print findings with advice."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -28,10 +28,10 @@ def doctor(
         bool, typer.Option("--thorough", help="Take up to an hour for a large database.")
     ] = False,
 ) -> None:
-    """Look at what the agent needs, and say what to do.
+    """Check this machine and advise how to fix faults.
 
-    Beside a running agent or without one; nothing is changed. The exit code is 1 for a warning
-    or a fault, 2 when the configuration is wrong.
+    Works with and without a running agent; nothing is changed. The exit code is 1 for a warning
+    or a fault, 2 for a wrong configuration.
     """
     settings = settings_of(context, config)
     with watching("the settings") as show:
@@ -44,7 +44,7 @@ def doctor(
 
 
 def examined(settings: "Settings", show: "Show", *, thorough: bool = False) -> "list[Check]":
-    """Make all checks with this machine's own clocks and files."""
+    """Run all checks with the real clocks and files of this machine."""
     import time  # noqa: PLC0415 - keeps --help quick
     from datetime import UTC, datetime  # noqa: PLC0415 - as above
 
@@ -60,7 +60,7 @@ def examined(settings: "Settings", show: "Show", *, thorough: bool = False) -> "
 
 
 def findings_json(checks: "Sequence[Check]") -> str:
-    """Return the findings as a JSON object: the worst verdict, then all of them."""
+    """Return the findings as a JSON object: the worst verdict, then each check."""
     import json  # noqa: PLC0415 - as above
     from dataclasses import asdict  # noqa: PLC0415 - as above
 
@@ -95,7 +95,7 @@ def _print_table(checks: "Sequence[Check]") -> None:
     table.add_column(overflow="fold")
     for check in checks:
         verdict, name, found, advice = _parts(check)
-        # As Text: a value with square brackets is no markup.
+        # Text does not interpret square brackets in a value as markup.
         shown = Text(found)
         if advice:
             shown.append(f"\n> {advice}", style="bold")

@@ -1,4 +1,4 @@
-"""The command that rehearses a day with real parts, and says how it went."""
+"""`loyalty-agent drill`: run a failure drill with real processes and print the verdict."""
 
 import tempfile
 from dataclasses import asdict
@@ -30,11 +30,12 @@ _BROKEN = "A PROMISE WAS BROKEN"
 def drill(
     *, fast: Annotated[bool, typer.Option("--fast", help="Take seconds, not a minute.")] = False
 ) -> None:
-    """Rehearse a day with real parts, and judge it.
+    """Run a failure drill and verify the result.
 
-    In a scratch directory: an agent, a receiver, three tills; the line is cut, the agent
-    crashes, the line comes back. Nothing of this machine's own agent is touched. The exit code
-    is 1 when a promise is broken.
+    Starts a real agent, a real receiver and three simulated tills in a temporary directory,
+    cuts the network, crashes the agent, and restores the network. The agent installed on this
+    machine is not touched. The exit code is 1 if a capture is lost, duplicated, changed or out
+    of order.
     """
     import asyncio  # noqa: PLC0415 - keeps --help quick
 
@@ -62,7 +63,7 @@ def _print(verdict: "Verdict") -> None:
 
 
 def _wrong(verdict: "Verdict") -> str:
-    """Name what should be 0 and is not."""
+    """Describe the counts that should be 0 and are not."""
     counts = {name: count for name, count in asdict(verdict).items() if count}
     parts = [f"{counts[name]:,} {_WORDS[name]}" for name in counts if name not in _GOOD]
     if verdict.acknowledged < verdict.captured:

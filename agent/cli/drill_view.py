@@ -1,4 +1,4 @@
-"""How a drill is shown while it runs: live on a terminal, one line an act in a pipe."""
+"""Display of a running drill: live on a terminal, one line per act in a pipe."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _PICTURES_PER_SECOND = 8
 
 @contextmanager
 def stage() -> Iterator["Watch"]:
-    """Give what shows a scene."""
+    """Yield a function that displays a scene."""
     if not sys.stdout.isatty():
         yield _Lines().show
         return
@@ -29,7 +29,7 @@ def stage() -> Iterator["Watch"]:
 
 
 class _Lines:
-    """Prints each act once."""
+    """Prints each act once, as it appears."""
 
     def __init__(self) -> None:
         self._printed = 0
@@ -41,7 +41,7 @@ class _Lines:
 
 
 def picture(scene: "Scene") -> "RenderableType":
-    """Return what a terminal shows of a scene."""
+    """Return the live view of a scene."""
     from rich.console import Group  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 

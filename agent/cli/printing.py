@@ -1,4 +1,4 @@
-"""Printing named values: a table for a person, plain lines for a pipe."""
+"""Print named values: as tables on a terminal, as plain lines in a pipe."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return nested values under dotted names, in their order; an empty table vanishes."""
+    """Return nested values under dotted names, in order; empty mappings are dropped."""
     flat: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -23,7 +23,7 @@ def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 
 def print_values(title: str, values: Mapping[str, object]) -> None:
-    """Print `values`: on a terminal as a table under `title`, else as `name: value` lines."""
+    """Print `values` as a table under `title` on a terminal, else as `name: value` lines."""
     shown = {_one_line(name): _text(value) for name, value in values.items()}
     if sys.stdout.isatty():
         if shown:
@@ -34,10 +34,10 @@ def print_values(title: str, values: Mapping[str, object]) -> None:
 
 
 def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
-    """Print entries of the same names: in a pipe a line each, parted by tabs.
+    """Print entries with the same keys; in a pipe, one line each, separated by tabs.
 
-    On a terminal the first two values stand on a line by themselves, short enough for any
-    width, and the others below.
+    On a terminal the first two values of an entry, which fit any width, share a line; the
+    others follow below it.
     """
     texts = [[_text(value) for value in entry.values()] for entry in entries]
     if not sys.stdout.isatty():
@@ -58,9 +58,9 @@ def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
 
 
 class Countdown:
-    """Shows on a terminal how a number of things to do gets less; nothing in a pipe.
+    """Progress bar for a number of remaining items; shows nothing in a pipe.
 
-    Where there is nothing to do from the first, it shows nothing.
+    It appears once at least one item remains.
     """
 
     def __init__(self, title: str) -> None:
@@ -69,7 +69,7 @@ class Countdown:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         from rich.progress import (  # noqa: PLC0415 - as above
             BarColumn,
             MofNCompleteColumn,
@@ -89,11 +89,11 @@ class Countdown:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last state on the screen."""
+        """Stop the display; the last state stays on the screen."""
         self._bar.stop()
 
     def show(self, left: int) -> None:
-        """Take note that `left` are still to do; more may have come."""
+        """Update to `left` remaining items; the total grows if `left` exceeds it."""
         self._most = max(self._most, left)
         if self._task is None:
             if left == 0:
@@ -107,19 +107,19 @@ def _print_table(title: str, values: Mapping[str, str]) -> None:
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    # The library would break a table's own title at the table's width.
+    # Rich would wrap a table title at the width of the table.
     typer.secho(title, bold=True)
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in values.items():
-        # As Text: a value with square brackets is no markup.
+        # Text does not interpret square brackets in a value as markup.
         table.add_row(Text(name), Text(text))
     Console().print(table)
 
 
 def in_one_line(value: object) -> str:
-    """Return `value` as all of these print it: without line ends or what moves a cursor."""
+    """Return the printed form of `value`, without line breaks and control characters."""
     return _text(value)
 
 
@@ -136,5 +136,5 @@ def _text(value: object) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Return `text` without anything that would move a terminal's cursor."""
+    """Return `text` with unprintable characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Showing what a longer command is at: on a terminal only."""
+"""Spinner that shows the current step of a long command, on a terminal only."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def watching(first: str) -> Iterator[Callable[[str], None]]:
-    """Give what shows, on a terminal, what is looked at, `first` to begin with; else nothing."""
+    """Yield a function that displays the current step, starting with `first`; a no-op in a pipe."""
     if not sys.stdout.isatty():
         yield lambda _: None
         return

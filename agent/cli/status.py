@@ -1,4 +1,4 @@
-"""The command that asks the running agent how it is."""
+"""`loyalty-agent status`: print the status of the running agent."""
 
 import sys
 from typing import Annotated
@@ -14,10 +14,10 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the agent's own JSON.")] = False,
 ) -> None:
-    """Ask the running agent how it is.
+    """Show the status of the running agent.
 
-    The exit code is 1 when it is not reached, when it cannot take captures, or when head office
-    refuses this machine.
+    The exit code is 1 if the agent is unreachable, cannot take captures, or is rejected by head
+    office.
     """
     settings = settings_of(context, config)
     from agent.cli.client import ask_status  # noqa: PLC0415 - keeps --help quick

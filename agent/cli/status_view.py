@@ -1,4 +1,4 @@
-"""The status as a person reads it: first what matters and what to do, then the figures."""
+"""Status on a terminal: headlines with advice first, then the figures."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -31,14 +31,14 @@ _OTHER_WAY = ("yellow", "The way to head office: {state}; {wait}.")
 
 
 class Headline(NamedTuple):
-    """A sentence, and the colour that says how bad it is."""
+    """One sentence and its colour: green, yellow or red."""
 
     colour: str
     text: str
 
 
 class Status:
-    """What an agent answered, read with care: it may be another version's."""
+    """Status document of an agent; any member may be missing, as versions differ."""
 
     def __init__(self, members: Mapping[str, object]) -> None:
         self.members = members
@@ -48,36 +48,36 @@ class Status:
 
     @property
     def waiting(self) -> int | None:
-        """How many captures head office has not settled; None where that is not known."""
+        """Number of undelivered captures; None if unknown."""
         return _number(self.members, "waiting")
 
     @property
     def dead_letters(self) -> int:
-        """How many head office refused for good."""
+        """Number of dead letters."""
         return _number(self.members, "deadLetters") or 0
 
     @property
     def set_aside(self) -> list[str]:
-        """The damaged databases that are kept."""
+        """Names of the quarantined databases."""
         names = self.storage.get("setAside")
         return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def show_status(members: Mapping[str, object]) -> None:
-    """Print it on a terminal."""
+    """Print the status on a terminal."""
     from rich.console import Console  # noqa: PLC0415 - slow to load, needed on a terminal only
     from rich.text import Text  # noqa: PLC0415 - as above
 
     status, console = Status(members), Console()
     for headline in headlines(status):
-        # Not by typer: a terminal would break the line within a word.
+        # Rich wraps at word boundaries; with typer.echo the terminal would break within a word.
         console.print(Text(in_one_line(headline.text), style=f"bold {headline.colour}"))
     for title, values in _figures(status).items():
         print_values(f"\n{title}", values)
 
 
 def headlines(status: Status) -> Iterator[Headline]:
-    """Say whether tills are served, whether captures get to head office, and what to do."""
+    """Yield headlines on capture, delivery, dead letters and quarantined databases."""
     yield _serving(status)
     yield _delivering(status)
     if status.dead_letters:
@@ -169,7 +169,7 @@ def _figure(number: int | None) -> str:
 
 
 def _moment(value: object, nothing: str) -> str:
-    """Write `2026-01-01T00:00:00.000Z` as a person does."""
+    """Format `2026-01-01T00:00:00.000Z` as `2026-01-01 00:00:00 UTC`."""
     if not isinstance(value, str):
         return nothing
     date, _, time = value.partition("T")

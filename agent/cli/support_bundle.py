@@ -1,4 +1,4 @@
-"""The command that collects what support needs to know."""
+"""`loyalty-agent support-bundle`: collect diagnostics in an archive without secrets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +20,10 @@ def support_bundle(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to: a name in .tar.gz.")],
     config: ConfigFile = None,
 ) -> None:
-    """Write a file for support.
+    """Write an archive with diagnostics for support.
 
-    Versions, settings, status, the doctor's findings, numbers from the database, the log's last
-    lines. Never an e-mail address, a token, a key, or what a till sent.
+    It holds versions, settings, status, the results of doctor, database statistics and recent
+    log lines. It never holds an e-mail address, a token, a key, or content sent by a till.
     """
     settings = settings_of(context, config)
     _check_place(file)
@@ -46,7 +46,7 @@ def support_bundle(
 
 
 def _check_place(file: Path) -> None:
-    """End the command where `file` is there already, or its directory is not."""
+    """Exit with code 2 if `file` exists or its directory does not."""
     if file.exists() or file.is_symlink():
         wrong = f"{file} is there already: give another name"
     elif not file.parent.is_dir():

@@ -1,4 +1,4 @@
-"""The command that delivers now, and stays to watch if told to."""
+"""`loyalty-agent sync`: trigger a delivery pass and, with `--wait`, follow it."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.config import Settings
 
 _LOOK_SECONDS = 0.2
-# As `GET /agent/v1/status` names them: a pass has failed, and nothing got through since.
+# States in `GET /agent/v1/status` after a failed pass with no success since.
 _STUCK = ("retrying", "holding")
 
 
@@ -29,9 +29,10 @@ def sync(
         bool, typer.Option("--wait", help="Stay until nothing waits, or it cannot go on.")
     ] = False,
 ) -> None:
-    """Deliver what waits now, whatever was waited for.
+    """Deliver queued captures now.
 
-    With --wait the exit code is 1 when something still waits or was refused.
+    Skips a pending retry delay and quiet hours. With --wait the exit code is 1 if captures are
+    still queued or there are dead letters.
     """
     settings = settings_of(context, config)
     with unreached_agent_ends_it():
@@ -44,14 +45,14 @@ def sync(
 
 
 def _deliver(settings: "Settings", query: str = "") -> int:
-    """Have a pass begun; return how many there were before."""
+    """Trigger a delivery pass; return the number of passes before it."""
     from agent.cli.client import ask  # noqa: PLC0415 - keeps --help quick
 
     return _number(ask(settings, "POST", "/agent/v1/sync" + query).members, "passes")
 
 
 def _deliver_and_watch(settings: "Settings") -> dict[str, object]:
-    """Show how what waits gets less; return the status when none does or a pass has failed."""
+    """Show progress until the queue is empty or a pass has failed; return the last status."""
     from agent.cli.client import ask_status  # noqa: PLC0415 - as above
     from agent.cli.printing import Countdown  # noqa: PLC0415 - as above
 
@@ -72,7 +73,7 @@ def _is_stuck(way: dict[str, object], passes_before: int) -> bool:
 
 
 def _conclude(status: dict[str, object]) -> None:
-    """Say how it ended."""
+    """Print the result and exit with its code."""
     waiting, refused = status.get("waiting"), _number(status, "deadLetters")
     if waiting == 0:
         typer.echo("Nothing waits.")
@@ -90,7 +91,7 @@ def _reason(way: dict[str, object]) -> str:
 
 
 def _way(status: dict[str, object]) -> dict[str, object]:
-    """Return what a status says of the way to central."""
+    """Return the delivery state in a status document."""
     way = status.get("sync")
     return way if isinstance(way, dict) else {}
 

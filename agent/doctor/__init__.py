@@ -1,8 +1,7 @@
-"""`loyalty-agent doctor`: looks at what the agent needs, and says what to do; changes nothing.
+"""Diagnosis of a machine for `loyalty-agent doctor`. Read-only, with or without a running agent.
 
-Looking and judging are apart: a `look_at_...` reads the machine and returns facts, a
-`judge_...` makes of facts a `Check` and touches nothing. All of it runs beside an agent as
-well as without one.
+Reading and judging are separate: a `look_at_...` function reads the machine and returns facts,
+a `judge_...` function is pure and turns facts into a `Check`.
 """
 
 from agent.doctor.check import Check, Verdict, worst

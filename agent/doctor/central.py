@@ -1,8 +1,8 @@
-"""Checks of what central answers: its clock, whether it takes our credentials, the protocol.
+"""Checks of head office's clock, credentials and protocol.
 
-What is asked makes no record. `batch` has a question of that kind, the program's terms. In
-`replay` it is an e-mail answer that cannot be taken, for two reasons at once: its status is
-none that there is, and its session was never started (`reference/set-email.txt`).
+The requests create no record there. `batch` requests the program terms. `replay` has no
+read-only endpoint, so it sends an e-mail answer that is invalid twice: its status is unknown and
+its session was never started (`reference/set-email.txt`).
 """
 
 import uuid
@@ -30,34 +30,34 @@ _SMALL = timedelta(minutes=1)
 _LARGE = timedelta(days=1)
 _IMPOSSIBLE_ANSWER = msgspec.json.encode({"status": "loyalty-agent doctor"})
 _JSON = {"Content-Type": "application/json"}
-# A 404 is none of them: a wrong address is answered with it, in the same shape.
+# 404 is not included: a wrong URL yields it too, with the same body.
 _REFUSES_A_RECORD = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 _ABOUT_CREDENTIALS = {HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN, HoldReason.CREDENTIALS}
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Central answered as the protocol has it."""
+    """Central answered according to the protocol."""
 
 
 Heard: TypeAlias = Spoken | Hold | TryLater
 
 
 async def look_at_clock(line: Line, url: URL, now: Callable[[], datetime]) -> timedelta | None:
-    """Return by how much this machine's clock is ahead of central's; None where it is not told.
+    """Return how far this machine's clock is ahead of central's; None if unknown.
 
-    Whatever central answers, nobody having said who asks: its `Date` counts (RFC 9110, 6.6.1).
+    Reads the `Date` header (RFC 9110, 6.6.1) of any response; the request has no credentials.
     """
     before = now()
     answer = await line.ask("GET", url, headers={})
     after = now()
     there = _date_in(answer) if isinstance(answer, Answer) else None
-    # It was cut to a second, at a moment between the two.
+    # Date is truncated to a second and was generated between `before` and `after`.
     return None if there is None else before + (after - before) / 2 - there - _HALF_A_SECOND
 
 
 def judge_clock(ahead: timedelta | None) -> Check:
-    """Say whether this machine's clock can be relied on."""
+    """Judge the clock offset."""
     if ahead is None:
         advice = "see to the connection first"
         return warning(_CLOCK, "central's time is not known", advice)
@@ -72,7 +72,7 @@ def judge_clock(ahead: timedelta | None) -> Check:
 
 
 async def ask_central(caller: Caller, protocol: Protocol) -> Heard:
-    """Ask what makes no record."""
+    """Send a request that creates no record; return the outcome."""
     match protocol:
         case Protocol.BATCH:
             found = await fetch_program(caller, None)
@@ -84,7 +84,7 @@ async def ask_central(caller: Caller, protocol: Protocol) -> Heard:
 
 
 def judge_credentials(heard: Heard, kind: AuthKind) -> Check:
-    """Say whether central knows this machine."""
+    """Judge if central accepts the credentials."""
     if isinstance(heard, Spoken):
         none = kind is AuthKind.NONE
         return passed(_CREDENTIALS, "none are asked for" if none else f"{kind}: accepted")
@@ -98,7 +98,7 @@ def judge_credentials(heard: Heard, kind: AuthKind) -> Check:
 
 
 def judge_protocol(heard: Heard, protocol: Protocol) -> Check:
-    """Say whether central speaks the protocol that is set."""
+    """Judge if central speaks the configured protocol."""
     match heard:
         case Spoken():
             return passed(_PROTOCOL, f"{protocol}: answered as it should be")

@@ -1,4 +1,4 @@
-"""What a check found, how bad it is, and what is to be done about it."""
+"""A finding: verdict, description and advice."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How bad a finding is: `fault` needs mending now, `warning` a look."""
+    """Severity of a finding: fix a `fault` now, look into a `warning`."""
 
     PASS = "pass"  # noqa: S105 - a verdict
     WARNING = "warning"
@@ -15,7 +15,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. `advice` says what to do next; empty where there is nothing to do."""
+    """One finding. `advice` is the next step for the operator; empty if none is needed."""
 
     name: str
     verdict: Verdict
@@ -24,20 +24,20 @@ class Check:
 
 
 def passed(name: str, found: str) -> Check:
-    """Return the finding that all is well."""
+    """Return a finding without a problem."""
     return Check(name, Verdict.PASS, found)
 
 
 def warning(name: str, found: str, advice: str) -> Check:
-    """Return a finding that somebody should look at."""
+    """Return a finding to look into."""
     return Check(name, Verdict.WARNING, found, advice)
 
 
 def fault(name: str, found: str, advice: str) -> Check:
-    """Return a finding that has to be mended."""
+    """Return a finding to fix now."""
     return Check(name, Verdict.FAULT, found, advice)
 
 
 def worst(checks: Iterable[Check]) -> Verdict:
-    """Return the worst verdict of `checks`; `pass` where there are none."""
+    """Return the worst verdict of `checks`; `pass` if there are none."""
     return max((check.verdict for check in checks), key=list(Verdict).index, default=Verdict.PASS)

@@ -1,4 +1,4 @@
-"""The examination: which checks there are, in which order, and on what they look."""
+"""Run all checks in order: settings, machine, connection to head office."""
 
 import asyncio
 import sqlite3
@@ -57,15 +57,15 @@ from sync.delivery.transports.http import Line
 __all__ = ["CONFIGURATION", "Instruments", "examine"]
 _REQUEST_SECONDS = 10.0
 
-# Told what is looked at next, for whoever watches.
+# Progress callback: called with the next step.
 Show = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """What the doctor looks with: clocks, the kernel's files, a way to ask systemd.
+    """Dependencies of the checks: clocks, kernel file systems, command runner.
 
-    `seconds` counts for measuring; `integrity_seconds` bounds the look at the database.
+    `seconds` is a monotonic clock; `integrity_seconds` limits the integrity check.
     """
 
     now: Callable[[], datetime]
@@ -77,7 +77,7 @@ class Instruments:
 
 
 def examine(settings: Settings, tools: Instruments, show: Show) -> list[Check]:
-    """Make all checks; nothing on this machine or at central is changed."""
+    """Run all checks. Changes nothing on this machine or at central."""
     checks = [*_settings(settings), *_machine(settings, tools, show)]
     if settings.central.url:
         checks += asyncio.run(_line(settings, tools, show))

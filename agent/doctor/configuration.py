@@ -1,4 +1,4 @@
-"""Checks of the settings: the files that they name, and what nobody has set yet."""
+"""Checks of the settings: referenced files, store and till names, destination."""
 
 from agent.config import ConfigurationError, Settings, check_files
 from agent.config.settings import StoreSettings
@@ -11,7 +11,7 @@ _DIRECTORY = "storage.directory"
 
 
 def check_configuration(settings: Settings) -> Check:
-    """Look at the files that the settings name; the storage directory has a check of its own."""
+    """Check the files that the settings name, except the storage directory (`directory`)."""
     try:
         check_files(settings)
     except ConfigurationError as error:
@@ -26,7 +26,7 @@ def check_configuration(settings: Settings) -> Check:
 
 
 def judge_names(store: StoreSettings, *, delivers: bool) -> Check:
-    """Say whether this machine has been given its name at head office."""
+    """Judge if `store_id` and `till_id` are set; delivery needs them."""
     unset = [
         f"store.{name}"
         for name, field in StoreSettings.model_fields.items()
@@ -42,7 +42,7 @@ def judge_names(store: StoreSettings, *, delivers: bool) -> Check:
 
 
 def judge_destination(url: str) -> Check:
-    """Say whether captures are sent anywhere."""
+    """Judge if captures have a destination."""
     if url:
         return passed(_DESTINATION, url)
     return warning(

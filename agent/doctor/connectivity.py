@@ -1,4 +1,4 @@
-"""Checks of the way to central up to its certificate: name, connection, trust, days left."""
+"""Checks of the connection to central: DNS, TCP, proxy, TLS certificate and its expiry."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ _WRONG_NAME = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MI
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What became of a name: its addresses, or the reason why there are none."""
+    """Result of a DNS lookup: addresses, or the reason for the failure."""
 
     host: str
     addresses: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What central shows of itself."""
+    """Issuer and validity of central's certificate."""
 
     issuer: str
     starts_at: datetime
@@ -43,10 +43,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What became of a connection: `trouble` where there is none, `distrust` where no trust.
+    """Result of a connection: `trouble` if it failed, `distrust` if verification failed.
 
-    `verify_code` is OpenSSL's number for the latter; `certificate` is None over plain HTTP, and
-    where it could not be read.
+    `verify_code` is OpenSSL's X509_V_ERR code; `certificate` is None over plain HTTP or if
+    it could not be read.
     """
 
     where: str
@@ -57,7 +57,7 @@ class Reached:
 
 
 async def look_at_name(url: URL, timeout_seconds: float) -> Resolved | None:
-    """Resolve the host of `url`; None where it is an address already."""
+    """Resolve the host of `url`; return None if it is an IP address."""
     host = url.host or ""
     if _is_address(host):
         return None
@@ -73,7 +73,7 @@ async def look_at_name(url: URL, timeout_seconds: float) -> Resolved | None:
 
 
 def judge_name(resolved: Resolved | None) -> Check:
-    """Say whether the name is known."""
+    """Judge the DNS lookup."""
     if resolved is None:
         return passed(_DNS, "central is called by its address: no name to resolve")
     if resolved.addresses:
@@ -83,7 +83,7 @@ def judge_name(resolved: Resolved | None) -> Check:
 
 
 async def look_at_connection(url: URL, rules: LineRules) -> Reached:
-    """Connect as the agent does, and read central's certificate. No request is sent."""
+    """Connect like the agent does and read the certificate. Sends no request to central."""
     where = f"{url.host} port {url.port}" + (f" by way of {rules.proxy}" if rules.proxy else "")
     try:
         async with asyncio.timeout(rules.timeout_seconds):
@@ -97,7 +97,7 @@ async def look_at_connection(url: URL, rules: LineRules) -> Reached:
 
 
 def judge_connection(reached: Reached, now: datetime) -> Check:
-    """Say whether central is reached and trusted, and for how long."""
+    """Judge connection, trust and days until expiry."""
     where, shown = reached.where, reached.certificate
     if reached.trouble:
         advice = "see whether the line is up, and a firewall lets this machine out to there"
@@ -147,7 +147,7 @@ async def _reached(so_far: Reached, url: URL, rules: LineRules) -> Reached:
 async def _distrusted(
     so_far: Reached, url: URL, rules: LineRules, error: ssl.SSLCertVerificationError
 ) -> Reached:
-    """Read the certificate that was not trusted; nothing is sent to whoever shows it."""
+    """Read the untrusted certificate over an unverified connection that carries no data."""
     found = replace(so_far, distrust=error.verify_message, verify_code=error.verify_code)
     blind = ssl.create_default_context()
     blind.check_hostname = False
@@ -185,12 +185,12 @@ async def _connected(
             await _tunnel(reader, writer, f"{_bracketed(url.host or '')}:{url.port}")
         yield reader, writer
     finally:
-        # Whatever goodbye the other side owes is not waited for.
+        # Abort: do not wait for the peer's TLS close_notify.
         writer.transport.abort()
 
 
 async def _tunnel(reader: StreamReader, writer: StreamWriter, target: str) -> None:
-    """Have a proxy connect to `target` (RFC 9110, 9.3.6)."""
+    """Open a CONNECT tunnel to `target` through a proxy (RFC 9110, 9.3.6)."""
     writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
     await writer.drain()
     head = await reader.readuntil(b"\r\n\r\n")
@@ -201,7 +201,7 @@ async def _tunnel(reader: StreamReader, writer: StreamWriter, target: str) -> No
 
 
 def _name_of(name: x509.Name) -> str:
-    """Return what an authority is called; its other attributes can hold anything."""
+    """Return the common or organization name; other attributes may hold arbitrary text."""
     for kind in (x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME):
         for attribute in name.get_attributes_for_oid(kind):
             return str(attribute.value)

@@ -1,4 +1,4 @@
-"""Checks of the database: SQLite's version, the file's integrity, what was set aside."""
+"""Checks of the database: SQLite version, file integrity, quarantined databases."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _QUICK_CHECK = f"PRAGMA quick_check({_MOST_MESSAGES})"
 
 
 class State(Enum):
-    """How the look at the file ended."""
+    """Result of the integrity check; `UNFINISHED` means that it timed out."""
 
     ABSENT = auto()
     SOUND = auto()
@@ -31,7 +31,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """What SQLite says of the file; `words` are its own, `is_owned`: an agent runs on it."""
+    """Result with SQLite's message in `words`; `is_owned` if an agent holds the directory."""
 
     state: State
     words: str = ""
@@ -39,7 +39,7 @@ class Integrity:
 
 
 def look_at_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -> Integrity:
-    """Have SQLite look through the whole file, for so long."""
+    """Run `quick_check` on the database with a time limit."""
     try:
         require_no_strays(directory / DATABASE_FILE)
         if not (directory / DATABASE_FILE).exists():
@@ -56,7 +56,7 @@ def look_at_integrity(directory: Path, *, within_seconds: float, is_owned: bool)
 
 
 def judge_integrity(integrity: Integrity, within_seconds: float) -> Check:
-    """Say whether the file can be read as SQLite wrote it."""
+    """Judge the integrity of the file."""
     match integrity.state:
         case State.ABSENT:
             return passed(_INTEGRITY, "there is no database yet")
@@ -75,19 +75,19 @@ def judge_integrity(integrity: Integrity, within_seconds: float) -> Check:
 
 
 def judge_sqlite(version: tuple[int, ...]) -> Check:
-    """Say whether this SQLite can be used."""
+    """Judge the SQLite version."""
     found = ".".join(map(str, version))
     if version < _NEEDED:
         needed = ".".join(map(str, _NEEDED))
         return fault(_VERSION, found, f"install a Python whose SQLite is {needed} or newer")
     if version < _WAL_RESET_MENDED:
-        # That bug needs two connections that write or checkpoint; the agent has one.
+        # The bug needs two connections that write or checkpoint; the agent has one.
         found += " (its WAL-reset bug, mended in 3.51.3, needs a second writer: there is none)"
     return passed(_VERSION, found)
 
 
 def look_at_set_aside(directory: Path) -> list[str]:
-    """Return the names of what was set aside; none where that cannot be read."""
+    """Return the names of quarantined databases; empty if they cannot be listed."""
     try:
         return list_set_aside(directory)
     except OSError:
@@ -95,7 +95,7 @@ def look_at_set_aside(directory: Path) -> list[str]:
 
 
 def judge_set_aside(names: Sequence[str]) -> Check:
-    """Say whether damaged databases wait for somebody."""
+    """Judge if quarantined databases need attention."""
     if not names:
         return passed(_ASIDE, "no damaged database")
     advice = "keep them: what they hold and was not delivered yet is in them alone"

@@ -1,4 +1,4 @@
-"""Checks of the storage directory: whose it is, and who may look into it."""
+"""Checks of the storage directory: owner, permissions, foreign files."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Place(Enum):
-    """What is found where the directory should be."""
+    """State of the configured path."""
 
     THERE = auto()
     YET_TO_BE_MADE = auto()
@@ -25,9 +25,10 @@ class Place(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DirectoryFacts:
-    """What was found. `foreign` files belong to another user than the directory.
+    """Facts about the directory. `foreign` files have another owner than the directory.
 
-    `is_usable`: whoever looks may write there. `open_key`: others may read the key.
+    `is_usable`: the current user may write there. `open_key`: the key file, if other users may
+    read it.
     """
 
     path: Path
@@ -40,7 +41,7 @@ class DirectoryFacts:
 
 
 def look_at_directory(directory: Path, key_file: Path) -> DirectoryFacts:
-    """Read rights and owners of `directory` and what lies in it."""
+    """Read permissions and owners of `directory` and its entries."""
     try:
         found = directory.stat()
     except OSError:
@@ -62,7 +63,7 @@ def look_at_directory(directory: Path, key_file: Path) -> DirectoryFacts:
 
 
 def judge_directory(facts: DirectoryFacts) -> Check:
-    """Say whether the agent can work there, and others cannot."""
+    """Judge if the agent, and only the agent, has access."""
     path = facts.path
     match facts.place:
         case Place.THERE:
@@ -78,7 +79,7 @@ def judge_directory(facts: DirectoryFacts) -> Check:
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return `path`, or what comes nearest to it of all that is there above it."""
+    """Return `path` or its nearest existing ancestor."""
     return next((place for place in (path, *path.parents) if _is_seen(place)), Path("/"))
 
 

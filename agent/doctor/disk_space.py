@@ -1,4 +1,4 @@
-"""Checks of the space that is left: on the disk, and within the limits that are set."""
+"""Checks of free disk space and of the database size limit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from agent.store.files.storage_errors import free_bytes
 
 _DISK, _LIMIT = "free disk", "database size"
 _MIB = 1024**2
-# Room for some hundred thousand captures: days in which somebody can act on the warning.
+# Enough for some 100,000 captures: the operator has days to act on the warning.
 _AMPLE_BYTES = 128 * _MIB
 _NEARLY_FULL = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class RoomFacts:
-    """Bytes, and whether captures are taken with so much, and will be for some time."""
+    """Sizes; `has_room`: captures are accepted; `has_ample_room`: also after 128 MiB more."""
 
     free_bytes: int
     min_free_bytes: int
@@ -45,7 +45,7 @@ def look_at_room(storage: StorageSettings) -> RoomFacts:
 
 
 def judge_free_disk(facts: RoomFacts) -> Check:
-    """Say whether the disk has room for captures beside what is to be left for the POS."""
+    """Judge the free space beyond the reserve for the POS."""
     found = f"{_mib(facts.free_bytes)} free, {_mib(facts.min_free_bytes)} to be left"
     if not facts.has_room:
         advice = "free some space: captures are refused until then (the ballast counts twice)"
@@ -57,7 +57,7 @@ def judge_free_disk(facts: RoomFacts) -> Check:
 
 
 def judge_database_size(facts: RoomFacts) -> Check:
-    """Say how far the database is from the size that is set for it."""
+    """Judge the database size against its limit."""
     found = f"{_mib(facts.database_bytes)} of {_mib(facts.max_bytes)}"
     advice = "let captures be delivered, or raise [storage] max_bytes"
     if facts.database_bytes >= facts.max_bytes:
@@ -71,7 +71,7 @@ def _database_bytes(directory: Path) -> int:
     try:
         return database_bytes(directory)
     except PermissionError:
-        # The check of the directory says so.
+        # Reported by the check of the directory.
         return 0
 
 

@@ -1,4 +1,4 @@
-"""Checks that a sync reaches the disk: one that returns too fast has only been promised."""
+"""Check that fdatasync reaches the medium: a volatile write cache answers too fast."""
 
 import os
 import statistics
@@ -15,15 +15,15 @@ from agent.doctor.mounts import Mount
 _NAME = "syncing"
 _SYNCS = 25
 _PAGE = b"\xa5" * 4096
-# Once round at 15,000 a minute takes 4 ms: on average a head waits half of that.
+# One revolution at 15,000 rpm takes 4 ms; the mean rotational latency is half of that.
 _FASTEST_ROTATING_SECONDS = 0.001
-# What a good solid state disk with a cache that outlives a power cut takes, and the way there.
+# A good SSD with power-loss protection, including the bus.
 _FASTEST_SECONDS = 0.000_05
 _SLOW_SECONDS = 0.1
 
 
 class Medium(StrEnum):
-    """What the file system is on, as far as the kernel tells."""
+    """Storage medium according to the kernel."""
 
     ROTATING = "rotating disk"
     SOLID_STATE = "solid state disk"
@@ -33,14 +33,14 @@ class Medium(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SyncFacts:
-    """How long one page took to be synced, in the median of many."""
+    """Median duration of syncing one page, and the medium."""
 
     median_seconds: float
     medium: Medium
 
 
 def measure_syncing(directory: Path, seconds: Callable[[], float]) -> float:
-    """Sync a page again and again in a scratch file; return the median. Raises `OSError`."""
+    """Sync a page repeatedly in a scratch file; return the median seconds. Raises `OSError`."""
     with _scratch_file(directory) as file:
         os.posix_fallocate(file, 0, len(_PAGE))
         os.fsync(file)
@@ -54,7 +54,7 @@ def measure_syncing(directory: Path, seconds: Callable[[], float]) -> float:
 
 
 def look_at_medium(mount: Mount | None, sys: Path) -> Medium:
-    """Ask the kernel what a mount's device is; in a virtual machine its word counts for little."""
+    """Return the medium of a mount's device; inside a virtual machine this is unreliable."""
     if mount is None or not mount.source.startswith("/dev/"):
         return Medium.UNKNOWN
     if Path(mount.source).name.startswith(("vd", "xvd", "nbd")):
@@ -68,7 +68,7 @@ def look_at_medium(mount: Mount | None, sys: Path) -> Medium:
 
 
 def judge_syncing(facts: SyncFacts) -> Check:
-    """Say whether what is synced can have reached the medium."""
+    """Judge if synced data can have reached the medium."""
     found = f"{facts.median_seconds * 1000:.2f} ms a sync, {facts.medium}"
     least = _FASTEST_ROTATING_SECONDS if facts.medium is Medium.ROTATING else _FASTEST_SECONDS
     if facts.median_seconds < least:
@@ -84,7 +84,7 @@ def judge_syncing(facts: SyncFacts) -> Check:
 
 
 def could_not_sync(error: OSError) -> Check:
-    """Return the finding where nothing could be written to be synced."""
+    """Return the finding for a scratch file that could not be written."""
     reason = error.strerror or type(error).__name__
     advice = "see to the storage directory and the free disk first"
     return fault(_NAME, f"no scratch file could be written and synced ({reason})", advice)
@@ -92,7 +92,7 @@ def could_not_sync(error: OSError) -> Check:
 
 @contextmanager
 def _scratch_file(directory: Path) -> Iterator[int]:
-    """Open a file that nobody sees and that ends with the process, where the system has such."""
+    """Open an unnamed file (O_TMPFILE) if supported, else a temporary file; remove it after use."""
     try:
         file = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
         name = None
@@ -107,7 +107,7 @@ def _scratch_file(directory: Path) -> Iterator[int]:
 
 
 def _medium_of(device: Path) -> Medium:
-    # A partition has no queue of its own; the disk that it is on has.
+    # A partition has no queue directory; its parent disk has.
     for place in (device, device.parent):
         try:
             rotational = (place / "queue/rotational").read_text("ascii").strip()

@@ -1,4 +1,4 @@
-"""Finding the process that owns the storage directory, without taking its lock."""
+"""Find the process that holds the directory lock, without taking the lock."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,9 @@ _NAMED = re.compile(r"process ([0-9]{1,10})\n?")
 
 
 def find_owner(directory: Path, proc: Path = Path("/proc")) -> int | None:
-    """Return the id of the process that holds `directory`; None where none does.
+    """Return the id of the process that holds the lock of `directory`; None if there is none.
 
-    The lock file names the one that held it last; the kernel says whether it still does.
+    The lock file names the last holder; `/proc/locks` shows if it still holds the lock.
     """
     try:
         named = _NAMED.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
@@ -25,7 +25,7 @@ def find_owner(directory: Path, proc: Path = Path("/proc")) -> int | None:
 
 
 def _is_by(line: str, process: str, inode: int) -> bool:
-    """Tell whether a line of proc_locks(5) is that process's lock on that inode."""
+    """Return whether a line of proc_locks(5) is a lock of `process` on `inode`."""
     fields = line.split()
     return (
         len(fields) > _INODE

@@ -1,4 +1,4 @@
-"""Checks of the file system that the storage directory lies on, from `/proc/self/mountinfo`."""
+"""Check of the file system of the storage directory, from `/proc/self/mountinfo`."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.doctor.check import Check, fault, passed, warning
 
 _NAME = "file system"
-# Where another machine can change the file, or a lock or a shared memory map means nothing.
+# Another machine can change the file, or locks and shared memory maps are unreliable.
 _NETWORK = frozenset(
     {
         *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs"),
@@ -18,14 +18,14 @@ _NETWORK = frozenset(
 )
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "zfs", "bcachefs"})
-# With these, a sync returns before the disk has written what it still holds in its cache.
+# Mount options with which a sync returns before the disk has flushed its cache.
 _WITHOUT_SYNC = frozenset({"nobarrier", "barrier=0", "volatile"})
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted file system: where, of what type, from which device, with which options."""
+    """A mounted file system."""
 
     point: Path
     type: str
@@ -34,7 +34,7 @@ class Mount:
 
 
 def look_at_mount(path: Path, proc: Path) -> Mount | None:
-    """Return the file system that `path` lies on; None where the system does not tell."""
+    """Return the mount of `path`; None if it cannot be determined."""
     try:
         text = (proc / "self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:
@@ -43,7 +43,7 @@ def look_at_mount(path: Path, proc: Path) -> Mount | None:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Return the mounts in `text` (proc_pid_mountinfo(5)), in their order."""
+    """Parse `text` (proc_pid_mountinfo(5)); return the mounts in order."""
     mounts = []
     for line in text.splitlines():
         before, separator, after = line.partition(" - ")
@@ -56,9 +56,9 @@ def parse_mounts(text: str) -> list[Mount]:
 
 
 def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
-    """Return the mount that `path`, absolute and without links, lies on.
+    """Return the mount of `path`, which is absolute and resolved.
 
-    Of several at one point the last one hides the others.
+    The last of several mounts at one point hides the others.
     """
     over = [mount for mount in mounts if path.is_relative_to(mount.point)]
     deepest = max((len(mount.point.parts) for mount in over), default=0)
@@ -66,7 +66,7 @@ def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
 
 
 def judge_file_system(mount: Mount | None) -> Check:
-    """Say whether a database can be trusted to this file system."""
+    """Judge if the file system is safe for a database."""
     if mount is None:
         return warning(_NAME, "not known", "see that the directory is on a local disk")
     found = f"{mount.type} on {mount.source}"

@@ -1,4 +1,4 @@
-"""Checks of the port that tills call: whether it is free, and who has it if not."""
+"""Check of the API port: free, held by the agent, or held by another process."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that has the port."""
+    """A process that listens on the port."""
 
     process: int
     name: str
@@ -28,9 +28,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class PortFacts:
-    """What was found. `holders` is empty where the kernel does not tell who listens.
+    """Facts about the port. `holders` is empty if the listening process is not visible.
 
-    `agent`: the process that owns the storage directory; None where none does.
+    `agent`: the process that holds the storage directory, if any.
     """
 
     host: str
@@ -41,14 +41,14 @@ class PortFacts:
 
 
 def look_at_port(host: str, port: int, agent: int | None, proc: Path) -> PortFacts:
-    """Find who listens where the agent would."""
+    """Find the processes that listen on the configured port."""
     sockets = set(_listening(host, port, proc))
     holders = tuple(_holders(sockets, proc)) if sockets else ()
     return PortFacts(host, port, bool(sockets), holders, agent)
 
 
 def judge_port(facts: PortFacts) -> Check:
-    """Say whether tills find the agent behind the port."""
+    """Judge if tills reach the agent at the port."""
     where = f"{facts.host} port {facts.port}"
     if facts.port == 0:
         return passed(_NAME, "0: any free one is taken, which the log names at the start")
@@ -76,7 +76,7 @@ def _judge_free(where: str, agent: int | None) -> Check:
 def _judge_kept_by_systemd(where: str, agent: int | None) -> Check:
     if agent is None:
         return passed(_NAME, f"systemd keeps {where} for the agent")
-    # Whoever sees into systemd sees into the agent as well: it has another socket, or none.
+    # A user that can read systemd's sockets can read the agent's: it has another one or none.
     found = f"systemd keeps {where}, and not for the agent (process {agent})"
     return fault(_NAME, found, "see which unit has the port: systemctl list-sockets")
 
@@ -90,7 +90,7 @@ def _judge_unseen(where: str, agent: int | None) -> Check:
 
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
-    """Give the inode of each listening socket at which such a call would arrive."""
+    """Yield the inode of each listening socket that would receive such a connection."""
     wanted = _ways_to(host)
     for table in _TABLES:
         try:
@@ -108,13 +108,13 @@ def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
 
 
 def _ways_to(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
-    """Return the addresses that `host` means: the one name that a setting may give has two."""
+    """Return the addresses of `host`; "localhost", the only allowed name, has two."""
     return _LOCALHOST if host == "localhost" else (ip_address(host),)
 
 
 def _is_in_the_way(found: IPv4Address | IPv6Address, wanted: IPv4Address | IPv6Address) -> bool:
     if found.is_unspecified or wanted.is_unspecified:
-        # The address of all takes IPv4 calls as well, unless that was switched off.
+        # The IPv6 wildcard accepts IPv4 as well, unless IPV6_V6ONLY is set.
         return found.version == wanted.version or _any_v6(found) or _any_v6(wanted)
     return found == wanted
 
@@ -124,7 +124,7 @@ def _any_v6(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _address(digits: str) -> IPv4Address | IPv6Address:
-    """Read an address of proc_net_tcp: words of four bytes, each in the machine's order."""
+    """Parse an address of proc_net_tcp: four-byte words in host byte order."""
     words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
     packed = b"".join(words)
     if len(packed) == _V4_BYTES:
@@ -146,7 +146,7 @@ def _has_one_of(sockets: set[str], descriptors: Path) -> bool:
             if found is not None and found[1] in sockets:
                 return True
     except OSError:
-        # It has ended, or belongs to another user.
+        # The process has ended or belongs to another user.
         return False
     return False
 

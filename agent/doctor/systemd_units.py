@@ -1,4 +1,4 @@
-"""Checks of the service's units: whether the agent runs, and starts again by itself."""
+"""Check of the systemd units: running now, and enabled at boot."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,45 +15,45 @@ _STARTS = frozenset({"enabled", "enabled-runtime", "static", "indirect", "alias"
 _ABSENT = "not-found"
 _LOG = "journalctl -u loyalty-agent"
 
-# Runs a command and returns what it printed; None where it cannot be run.
+# Runs a command and returns its standard output; None if it cannot be run.
 Run = Callable[[Sequence[str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemctl tells of it: whether it starts by itself, and whether it is active."""
+    """Output of `systemctl is-enabled` and `is-active` for a unit."""
 
     enabled: str
     active: str
 
     @property
     def is_there(self) -> bool:
-        """Whether the unit is installed."""
+        """Return whether the unit is installed."""
         return self.enabled not in {"", _ABSENT}
 
     @property
     def starts(self) -> bool:
-        """Whether it starts with the machine, or with something that does."""
+        """Return whether it starts at boot, directly or through another unit."""
         return self.enabled in _STARTS
 
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """The agent's units, on a machine that systemd runs."""
+    """States of the agent's units."""
 
     service: UnitState
     socket: UnitState
 
 
 def look_at_units(run: Run, booted: Path = _BOOTED) -> UnitFacts | None:
-    """Ask systemd; None where it does not run this machine."""
+    """Return the unit states; None if the machine was not booted with systemd."""
     if not booted.is_dir():
         return None
     return UnitFacts(_state(run, SERVICE), _state(run, SOCKET))
 
 
 def judge_units(facts: UnitFacts | None) -> Check:
-    """Say whether the agent runs as a service and comes back after a power cut."""
+    """Judge if the agent runs as a service and restarts after a power cut."""
     if facts is None:
         return passed(_NAME, "systemd does not run this machine: nothing to look at")
     if not facts.service.is_there:
@@ -63,7 +63,7 @@ def judge_units(facts: UnitFacts | None) -> Check:
         found, advice = trouble
         return fault(_NAME, f"{_said(facts)}: {found}", advice)
     if facts.service.active == "activating":
-        # A fault that comes back never ends it for good (StartLimitIntervalSec=0).
+        # systemd restarts it forever after repeated failures (StartLimitIntervalSec=0).
         advice = f"look again in a minute; if it still starts then, see why: {_LOG}"
         return warning(_NAME, f"{_said(facts)}: it is being started", advice)
     if facts.socket.is_there and not (facts.socket.starts and facts.socket.active == "active"):
@@ -73,7 +73,7 @@ def judge_units(facts: UnitFacts | None) -> Check:
 
 
 def _trouble(facts: UnitFacts) -> tuple[str, str] | None:
-    """Return why tills are not served, now or after the next start, and what helps."""
+    """Return why tills are not served now or after a reboot, and the fix; None if they are."""
     service, socket = facts.service, facts.socket
     if service.enabled == "masked":
         return "it can never start", f"systemctl unmask {SERVICE}"
@@ -87,7 +87,7 @@ def _trouble(facts: UnitFacts) -> tuple[str, str] | None:
 
 
 def run_command(command: Sequence[str]) -> str | None:
-    """Run a command of the system and return what it printed; None where it cannot be run."""
+    """Run a system command and return its standard output; None if it cannot be run."""
     try:
         ended = subprocess.run(  # noqa: S603 - our own words, no shell
             command,

@@ -1,7 +1,7 @@
-"""A rehearsal of a day with real parts in a scratch directory: `loyalty-agent drill`.
+"""Failure drill with real processes in a temporary directory: `loyalty-agent drill`.
 
-Three tills, an agent and a receiver in processes of their own, and a line between them that
-can be cut. What the tills were promised is held against what head office then has.
+Three simulated tills, an agent process, a receiver process, and a TCP proxy between them that
+can be cut. At the end the tills' receipts are compared with the receiver's tables.
 """
 
 from agent.drill.day import DAY, FAST, Length, rehearse

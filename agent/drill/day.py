@@ -1,4 +1,4 @@
-"""The day that is rehearsed, act after act."""
+"""Script of the drill: outage, crash and recovery, act by act."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long an act takes, how long a till pauses, and how long delivery may take; seconds."""
+    """Seconds per act, seconds between customers, and the time limit for delivery."""
 
     act_seconds: float
     pause_seconds: float
@@ -31,9 +31,9 @@ FAST = Length(act_seconds=0.5, pause_seconds=0.01, delivery_seconds=30.0)
 
 @dataclass(slots=True)
 class Scene:
-    """What a watcher sees: the acts so far, the questions asked again, and how it stands.
+    """State to display: acts so far, repeated requests, interim verdict.
 
-    What the verdict so far counts as lost is on its way.
+    Captures that the interim verdict counts as lost are still being delivered.
     """
 
     acts: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ Watch = Callable[[Scene], None]
 
 
 async def rehearse(directory: Path, length: Length, watch: Watch) -> Verdict:
-    """Rehearse the day in `directory`, which is empty, and judge it. Raises `PartFailed`."""
+    """Run the drill in the empty `directory`; return the verdict. Raises `PartFailed`."""
     async with AsyncExitStack() as parts:
         return await _Day(directory, length, watch, parts).play()
 
@@ -110,7 +110,7 @@ class _Day:
         await asyncio.sleep(self.length.act_seconds)
 
     async def _delivered(self, receipts: Receipts) -> None:
-        """Wait until head office has as many as were promised, or for as long as that may take."""
+        """Wait until head office has all acknowledged captures or the time limit expires."""
         try:
             async with asyncio.timeout(self.length.delivery_seconds):
                 while True:
@@ -126,7 +126,7 @@ class _Day:
 
     @asynccontextmanager
     async def _watching(self, receipts: Receipts) -> AsyncIterator[None]:
-        """Show how it stands, until the block ends, and once more then."""
+        """Update the display until the block ends, and once more afterwards."""
         looking = asyncio.ensure_future(self._look(receipts))
         try:
             yield
@@ -142,7 +142,7 @@ class _Day:
 
     def _look_once(self, receipts: Receipts) -> None:
         self.scene.repeats = receipts.repeats
-        with contextlib.suppress(sqlite3.Error):  # head office writes there just now
+        with contextlib.suppress(sqlite3.Error):  # database busy: the receiver is writing
             self.scene.so_far = judge(receipts, self.database)
         self.watch(self.scene)
 

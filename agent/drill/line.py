@@ -1,11 +1,11 @@
-"""The line to head office: carries bytes both ways until it is cut."""
+"""TCP proxy between agent and receiver that can be cut and restored."""
 
 import asyncio
 import contextlib
 
 
 class Line:
-    """A line from a free port of this machine to the receiver's port."""
+    """Forwards connections from a free local port to the receiver's port."""
 
     def __init__(self, receiver_port: int) -> None:
         self._receiver_port = receiver_port
@@ -14,23 +14,23 @@ class Line:
         self._is_up = True
 
     async def open(self) -> int:
-        """Begin to carry; return the port."""
+        """Start listening; return the port."""
         self._server = await asyncio.start_server(self._take_up, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     def cut(self) -> None:
-        """End every call that is under way and let none through."""
+        """Abort all connections and drop new ones."""
         self._is_up = False
         for end in list(self._ends):
             end.transport.abort()
 
     def mend(self) -> None:
-        """Carry again."""
+        """Forward new connections again."""
         self._is_up = True
 
     async def close(self) -> None:
-        """Take the line down; no call is under way afterwards."""
+        """Stop listening; no connection is left on return."""
         self.cut()
         self._server.close()
         await self._server.wait_closed()
@@ -47,7 +47,7 @@ class Line:
             if self._is_up:
                 await self._connect(reader, writer)
         except OSError:
-            pass  # an end hung up: so does the other
+            pass  # one side disconnected; close the other
         finally:
             self._ends.discard(writer)
             writer.transport.abort()

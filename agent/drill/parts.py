@@ -1,4 +1,4 @@
-"""Agent and receiver as processes of their own, on a scratch directory."""
+"""Agent and receiver as subprocesses in a temporary directory."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,11 @@ _STOP_SECONDS = 10.0
 
 
 class PartFailed(Exception):  # noqa: N818 - names what happened
-    """A part of the drill did not start; the text is the end of what it said."""
+    """A subprocess failed to start; the message holds its last log lines."""
 
 
 class Part:
-    """A program with its configuration; its log goes to a file beside it."""
+    """A program with its configuration file and log file."""
 
     def __init__(self, program: tuple[str, ...], directory: Path, settings: str) -> None:
         self._arguments = (*program, "--config", str(directory.with_suffix(".toml")))
@@ -30,7 +30,7 @@ class Part:
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, command: str, event: str) -> dict[str, object]:
-        """Run `command`; return the fields of its first log line of `event`."""
+        """Start `command`; return the fields of its first log line with `event`."""
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
@@ -48,7 +48,7 @@ class Part:
             raise PartFailed(f"{command} said nothing of {event}: {self._log}") from None
 
     async def ask(self, *command: str) -> str:
-        """Run `command` to its end; return what it printed."""
+        """Run `command` to completion; return its standard output."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *self._arguments,
@@ -63,14 +63,14 @@ class Part:
         return printed.decode().strip()
 
     async def crash(self) -> None:
-        """End it in the middle of what it does."""
+        """Kill the process (SIGKILL)."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._gone()
 
     async def stop(self) -> None:
-        """Ask it to end; end it where it does not. Twice is harmless."""
+        """Terminate the process; kill it after a timeout. Idempotent."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -105,7 +105,7 @@ class Part:
 
 
 def receiver_in(directory: Path, port: int = 0) -> Part:
-    """Return a receiver on `port` (0: any free one) with its database in `directory`."""
+    """Return a receiver on `port` (0: any free port) with its database in `directory`."""
     return Part(
         _RECEIVER,
         directory,
@@ -115,7 +115,7 @@ def receiver_in(directory: Path, port: int = 0) -> Part:
 
 
 async def enrolled(receiver: Part, store: str = STORE, till: str = TILL) -> str:
-    """Return a token for an agent."""
+    """Enroll an agent; return its token."""
     return await receiver.ask("enroll", store, till)
 
 
@@ -134,7 +134,7 @@ def agent_in(directory: Path, port: int, central_url: str, token_file: Path) -> 
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -142,7 +142,7 @@ def free_port() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Leave out what would configure the parts otherwise."""
+    """Return the environment without variables that configure agent or receiver."""
     ours = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 

@@ -1,4 +1,4 @@
-"""Three tills that serve customers and keep every receipt they were given."""
+"""Simulated tills: send captures, retry until acknowledged, record receipts."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import aiohttp
 
 TILLS = 3
 SESSION, EMAIL = "session", "email"
-# What was asked for, and in which session.
+# (kind, session id) of a capture.
 Name: TypeAlias = tuple[str, str]
 _ASK_AGAIN_SECONDS = 0.05
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
@@ -19,10 +19,10 @@ _HEADERS = {"Content-Type": "application/json"}
 
 @dataclass(slots=True)
 class Receipts:
-    """What the tills asked for, with its content, and the receipts that they were promised.
+    """Requested captures with their content, and the receipts of acknowledged ones.
 
-    The content of a session is its body, that of an e-mail answer its address. `repeats` are
-    the questions that had no good answer and were asked again.
+    The content of a session start is its body, that of an e-mail answer its address. `repeats`
+    counts retried requests.
     """
 
     asked: dict[Name, str] = field(default_factory=dict)
@@ -31,12 +31,12 @@ class Receipts:
 
     @property
     def captured(self) -> int:
-        """How many captures were asked for."""
+        """Number of requested captures."""
         return len(self.asked)
 
 
 class Tills:
-    """Tills at an agent's port, from `open` to `close`; a capture is asked for until answered."""
+    """Runs the tills from `open` to `close`; each capture is retried until acknowledged."""
 
     def __init__(self, port: int, pause_seconds: float) -> None:
         self.receipts = Receipts()
@@ -46,13 +46,13 @@ class Tills:
         self._tills: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
-        """Begin to serve customers."""
+        """Start serving customers."""
         self._tills = [asyncio.ensure_future(self._serve()) for _ in range(TILLS)]
 
     async def close(self, timeout_seconds: float) -> None:
-        """Serve the customers at the tills to the end, and take no more.
+        """Finish the current customers and stop.
 
-        Who is not served within `timeout_seconds` goes without. Twice is harmless.
+        Captures in progress are abandoned after `timeout_seconds`. Idempotent.
         """
         self._closing = True
         if not self._tills:
@@ -91,7 +91,7 @@ class Tills:
     async def _ask(
         self, line: aiohttp.ClientSession, method: str, path: str, body: str
     ) -> str | None:
-        """Return the receipt; None where there was no answer, or not yet a good one."""
+        """Return the receipt; None on a network error or an error response."""
         try:
             async with line.request(method, self._url + path, data=body) as answer:
                 await answer.read()

@@ -1,4 +1,4 @@
-"""What the tills were promised, held against the tables of head office."""
+"""Verdict of a drill: the tills' receipts compared with the receiver's tables."""
 
 import sqlite3
 from collections import Counter
@@ -20,10 +20,10 @@ _COUNT = "SELECT (SELECT COUNT(*) FROM sessions) + (SELECT COUNT(*) FROM email_a
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of a drill. All after `at_head_office` are to be 0.
+    """Counts of a drill; those after `at_head_office` must be 0.
 
-    `foreign` are records that no till asked for, `changed` those with another content, or
-    another number than the tills were told.
+    `foreign` records were not requested by a till; `changed` records differ in content or in
+    sequence number from the till's receipt.
     """
 
     captured: int = 0
@@ -37,7 +37,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Whether every till was answered and every promise kept, and there were some."""
+        """Return whether there were captures, all acknowledged and all intact at head office."""
         wrong = self.lost + self.doubled + self.foreign + self.changed + self.out_of_order
         return not wrong and self.captured == self.acknowledged > 0
 
@@ -50,7 +50,7 @@ class _Record:
 
 
 def judge(receipts: Receipts, database: Path) -> Verdict:
-    """Compare receipt by receipt. Raises `sqlite3.Error`."""
+    """Compare each receipt with its record. Raises `sqlite3.Error`."""
     records = list(_read(database))
     times = Counter(record.name for record in records)
     return Verdict(
@@ -66,7 +66,7 @@ def judge(receipts: Receipts, database: Path) -> Verdict:
 
 
 def count_at_head_office(database: Path) -> int:
-    """Return how many records head office has now; 0 while it has no tables."""
+    """Return the number of records at head office; 0 while it has no tables."""
     try:
         with _opened(database) as connection:
             ((count,),) = connection.execute(_COUNT)
@@ -82,7 +82,7 @@ def _is_changed(record: _Record, receipts: Receipts) -> bool:
 
 
 def _early(names: Iterable[Name]) -> int:
-    """Return how many answers stand before their session."""
+    """Return the number of e-mail answers that precede their session start."""
     started: set[str] = set()
     early = 0
     for kind, session in names:

@@ -1,4 +1,4 @@
-"""`loyalty-agent support-bundle`: what support needs to know, and nothing that is secret."""
+"""Contents and archive of `loyalty-agent support-bundle`: diagnostics without secrets."""
 
 from agent.support_bundle.archive import write_bundle
 from agent.support_bundle.contents import Known, Moment, contents

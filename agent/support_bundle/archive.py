@@ -1,4 +1,4 @@
-"""Writing a bundle: for this user alone, whole or not at all."""
+"""Write the bundle atomically, mode 0600."""
 
 import gzip
 import io
@@ -16,12 +16,12 @@ _MODE = 0o600
 
 
 def write_bundle(file: Path, members: Mapping[str, bytes], *, at_seconds: int) -> None:
-    """Write `members` to `file`, a tar.gz, on the disk before this returns. Raises `OSError`.
+    """Write `members` to `file`, a tar.gz; durable on return. Raises `OSError`.
 
-    It is written under a name of its own and then renamed; a file that is there is replaced.
-    `at_seconds` since 1970 is the time that all of it bears.
+    Writes a temporary file and renames it; an existing file is replaced. `at_seconds`, a Unix
+    time, becomes the modification time of every member.
     """
-    # Made by mkstemp: mode 0600, and never a file or link that somebody else laid there.
+    # mkstemp: mode 0600, and never an existing file or a planted symlink.
     descriptor, scratch = tempfile.mkstemp(prefix=f".{file.name[:64]}.", dir=file.parent)
     try:
         with os.fdopen(descriptor, "wb") as target:
@@ -36,7 +36,7 @@ def write_bundle(file: Path, members: Mapping[str, bytes], *, at_seconds: int) -
 
 
 def _write(target: IO[bytes], members: Mapping[str, bytes], at_seconds: int) -> None:
-    # Without a name in its head: that would be the scratch file's.
+    # An empty name in the gzip header: the default is the temporary file's name.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=at_seconds) as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,

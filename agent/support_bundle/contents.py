@@ -1,4 +1,4 @@
-"""What goes into a bundle, each part chosen by its own file here, and all of it made clean."""
+"""Assemble the files of a bundle from their collectors and redact all of them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ No e-mail address, no token, no key, and nothing that a till sent.
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What others have found out: the doctor, and the running agent where it was reached."""
+    """Inputs from outside: findings of doctor, and the status or the reason why it is missing."""
 
     checks: Sequence[Check]
     status: Mapping[str, object]
@@ -42,7 +42,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When the bundle is made."""
+    """Time of the bundle."""
 
     now: datetime
     time_zone: str
@@ -51,7 +51,7 @@ class Moment:
 def contents(
     settings: Settings, known: Known, moment: Moment, *, version: str, run: Run
 ) -> dict[str, bytes]:
-    """Return the files of a bundle by their names."""
+    """Return the files of a bundle by name."""
     secrecy = Secrecy.of(secrets_in(settings))
     directory = settings.storage.directory
     is_owned = find_owner(directory) is not None

@@ -1,4 +1,4 @@
-"""What the database holds, in numbers; of the captures themselves nothing."""
+"""Database statistics: row counts, epochs, cursor, dead letters. No content of captures."""
 
 import re
 import sqlite3
@@ -33,7 +33,7 @@ _TABLES: tuple[type[SQLModel], ...] = (
     tables.DeadLetter,
     tables.ProgramTerms,
 )
-# Central's own words are left out: they may repeat a till's.
+# Central's error text is left out: it may quote the till's content.
 _LETTERS = """
 SELECT dead_letter.position, event.type, error_code, http_status, refused_at_us, attempts,
     retry_wanted, discarded_at_us IS NOT NULL
@@ -46,7 +46,7 @@ Question = Callable[[sqlite3.Connection], Json]
 
 
 def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
-    """Return revision, epochs, standing, row counts and dead letters, each as far as it is had."""
+    """Return revision, epochs, cursor, row counts, dead letters; an error in place of any part."""
     questions: dict[str, Question] = {
         "schemaRevision": revision_of,
         "epochs": _epochs,

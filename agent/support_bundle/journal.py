@@ -1,4 +1,4 @@
-"""The last lines of the agent's log, where journald keeps it."""
+"""Recent lines of the agent's log from journald."""
 
 from agent.doctor.systemd_units import Run
 
@@ -11,9 +11,9 @@ _COMMAND = (
 
 
 def last_lines(run: Run) -> str:
-    """Return the last lines, oldest first, whole ones only; empty where there are none."""
+    """Return the last complete lines, oldest first; empty if there are none."""
     text = run(_COMMAND) or ""
     if len(text) <= _LONGEST_BYTES:
         return text
-    # The first line may be a part of one, and half an address in it not be known for one.
+    # Drop the first line, which may be partial: redaction cannot recognize half an address.
     return text[-_LONGEST_BYTES:].partition("\n")[2]

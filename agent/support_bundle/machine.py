@@ -1,4 +1,4 @@
-"""What the machine is: system, versions, packages, and the files in the storage directory."""
+"""Description of the machine: system, versions, packages, files in the storage directory."""
 
 import importlib.metadata
 import platform
@@ -18,7 +18,7 @@ from agent.store.files.lock import LOCK_FILE
 from agent.store.recovery.quarantine import SET_ASIDE
 from agent.support_bundle.secrecy import Json
 
-# Files that the agent makes. Others are counted and not named: a name can be anything.
+# Files created by the agent. Others are only counted: their names may hold personal data.
 _OURS = re.compile(
     "|".join(
         (
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
 
 
 def describe_machine(version: str, now: datetime, time_zone: str) -> dict[str, Json]:
-    """Return the versions of all that the agent stands on."""
+    """Return the versions of agent, Python, SQLite, OpenSSL and operating system."""
     return {
         "agent": version,
         "writtenAt": now.isoformat(),
@@ -46,7 +46,7 @@ def describe_machine(version: str, now: datetime, time_zone: str) -> dict[str, J
 
 
 def describe_packages() -> list[Json]:
-    """Return the installed packages as `name==version`, in order."""
+    """Return the installed packages as `name==version`, sorted."""
     found = {
         f"{package.metadata['Name']}=={package.version}"
         for package in importlib.metadata.distributions()
@@ -55,7 +55,7 @@ def describe_packages() -> list[Json]:
 
 
 def describe_files(directory: Path) -> dict[str, Json]:
-    """Return names, sizes and rights of the agent's files; of all others how many there are."""
+    """Return names, sizes and permissions of the agent's files, and the number of others."""
     try:
         entries = sorted(directory.iterdir())
         aside = sorted((directory / SET_ASIDE).iterdir()) if SET_ASIDE in _names(entries) else []

@@ -1,7 +1,7 @@
-"""The net under everything that goes into a bundle: addresses, tokens and keys are taken out.
+"""Redaction of e-mail addresses, tokens and keys in the bundle.
 
-What goes in is chosen field by field, so that nothing secret should be there. This looks at it
-all the same, and rather takes out too much than too little.
+Second line of defence: the collectors already pick harmless fields one by one. This pass errs on
+the side of redacting too much.
 """
 
 import re
@@ -14,37 +14,37 @@ from sync.runtime.logging import masked
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _AT = r"(?:@|\uff20|\ufe6b|%(?:25)*40|\\u0040|\\x40|&#0*64;|&#x0*40;|&commat;|=40)"
-# A local part in quotes may hold blanks (RFC 5321, 4.1.2); whatever else is around an @ goes too.
+# A quoted local part may hold blanks (RFC 5321, 4.1.2).
 _QUOTED_ADDRESS = re.compile(rf'"[^"\n]*"{_AT}\S*', re.IGNORECASE)
 _SIGN = re.compile(_AT, re.IGNORECASE)
-# Word by word, so that a long one takes no long time.
+# Matched word by word: linear time for a long text.
 _WORD = re.compile(r"\S+")
-# What is shorter stands in any text by chance.
+# A shorter secret would match arbitrary text by chance.
 _SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Secrecy:
-    """Knows this machine's `secrets`, longest first, beside what all of them look like."""
+    """Redacts this machine's `secrets`, longest first, and everything that looks like one."""
 
     secrets: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, secrets: Iterable[str]) -> "Secrecy":
-        """Return one that knows these secrets, as they are and in parts of more than one line."""
+        """Return a redactor of these secrets and of each line of a multi-line secret."""
         parts = {part.strip() for secret in secrets for part in (secret, *secret.splitlines())}
         known = {part for part in parts if len(part) >= _SHORTEST_SECRET}
         return cls(tuple(sorted(known, key=len, reverse=True)))
 
     def clean(self, text: str) -> str:
-        """Return `text` without secrets, tokens and addresses."""
+        """Return `text` with secrets, tokens and addresses redacted."""
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
         text = _QUOTED_ADDRESS.sub("[address]", text)
         return masked(_WORD.sub(_without_address, text))
 
     def clean_all(self, value: Json) -> Json:
-        """Return `value` with every text in it, names included, made clean."""
+        """Return `value` with all strings and keys redacted, recursively."""
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The settings as support may see them, and the secrets in the files that they name."""
+"""Settings for the bundle, and the secrets in the files that they name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +7,13 @@ from agent.config import Settings
 from agent.support_bundle.secrecy import Json
 from sync.runtime.settings.names import dotted, known_settings, value_of
 
-# Texts for customers: no help in finding a fault, and free to hold anything.
+# Customer-facing texts: arbitrary content, useless for diagnosis.
 _LEFT_OUT = ("program", "messages")
 _LONGEST_SECRET_BYTES = 65_536
 
 
 def shown_settings(settings: Settings) -> dict[str, Json]:
-    """Return every setting by its dotted name; of a secret only the file that holds it."""
+    """Return all settings by dotted name; secrets appear only as file paths."""
     return {
         dotted(path): _plain(value_of(settings, path))
         for path in known_settings(type(settings))
@@ -22,7 +22,7 @@ def shown_settings(settings: Settings) -> dict[str, Json]:
 
 
 def secrets_in(settings: Settings) -> Iterator[str]:
-    """Give what stands in the files that the settings name, as far as this user may read them."""
+    """Yield the content of each readable file that the settings name."""
     files = [value_of(settings, path) for path in known_settings(type(settings))]
     for file in [*files, settings.storage.encryption_key_path]:
         if isinstance(file, Path) and file != settings.storage.directory:

@@ -1,4 +1,4 @@
-"""The running agent's status, of which only what is known to be in one is taken."""
+"""Status document for the bundle, filtered by an allowlist of members."""
 
 from collections.abc import Mapping
 
@@ -15,9 +15,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
 
 
 def known_status(members: Mapping[str, object]) -> dict[str, Json]:
-    """Return the members of `members` that a status has, as far as they are plain values.
+    """Return the known members of a status with plain values.
 
-    What answers on the port may be another program.
+    The allowlist is needed because another program may answer on the port.
     """
     status: dict[str, Json] = {}
     for name in StatusReport.__annotations__:

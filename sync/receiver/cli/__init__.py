@@ -1,4 +1,4 @@
-"""The commands of `loyalty-hq`: what head office types, what it prints, its exit codes."""
+"""The `loyalty-hq` command line: arguments, output and exit codes."""
 
 from sync.receiver.cli.commands import app, main
 

@@ -1,4 +1,4 @@
-"""What all commands share: `--config`, exit codes, and how trouble ends a command."""
+"""Shared by all commands: the `--config` option, exit codes and error handling."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NAME = "loyalty-hq"
 
 
 class ExitCode(IntEnum):
-    """What the receiver's commands tell a script."""
+    """Exit codes of the receiver's commands."""
 
     FINE = 0
     TROUBLE = 1
@@ -30,7 +30,7 @@ ConfigFile = Annotated[
 
 
 def settings_of(context: typer.Context, config: Path | None) -> "Settings":
-    """Return the settings; `--config` counts before the command and after it."""
+    """Load the settings; `--config` is accepted before and after the command name."""
     from sync.receiver.config import load_settings  # noqa: PLC0415 - keeps --help quick
 
     with wrong_configuration_ends_it():
@@ -38,7 +38,7 @@ def settings_of(context: typer.Context, config: Path | None) -> "Settings":
 
 
 def checked_name(argument: str, text: str) -> str:
-    """Return the name of a store or till as it was given; anything else is wrong use."""
+    """Return `text` if it is a valid store or till name, else exit with code 2."""
     from sync.runtime.settings.types import check_name  # noqa: PLC0415 - keeps --help quick
 
     try:
@@ -49,7 +49,7 @@ def checked_name(argument: str, text: str) -> str:
 
 @contextmanager
 def wrong_configuration_ends_it() -> Iterator[None]:
-    """Say what is wrong with the configuration and end the command with exit code 2."""
+    """Turn a `ConfigurationError` into a message on standard error and exit code 2."""
     from sync.runtime.settings.setting_errors import ConfigurationError  # noqa: PLC0415 - keeps --help quick
 
     try:
@@ -63,14 +63,14 @@ def wrong_configuration_ends_it() -> Iterator[None]:
 def unusable_database_ends_it(
     settings: "Settings", exit_code: ExitCode = ExitCode.TROUBLE
 ) -> Iterator[None]:
-    """Say why the database cannot be used, without the values of a statement, and end."""
+    """Turn a database error into a message without statement values, and exit."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - keeps --help quick
 
     try:
         with wrong_configuration_ends_it():
             yield
     except BrokenPipeError:
-        # Whoever reads what we print has left: typer ends the command without a word.
+        # The reader of our output is gone; typer exits silently.
         raise
     except (OSError, SQLAlchemyError) as error:
         reason = getattr(error, "orig", None) or error

@@ -1,4 +1,4 @@
-"""The commands themselves; each imports what it needs when it runs, so that `--help` is quick."""
+"""The command group. Each command imports its dependencies when it runs: `--help` stays fast."""
 
 from typing import Annotated
 
@@ -17,8 +17,7 @@ app = typer.Typer(
     name=NAME,
     add_completion=False,
     no_args_is_help=True,
-    # The library's own decoration costs a third of the start-up time, and its tracebacks show
-    # local variables.
+    # Rich markup costs a third of the start-up time; rich tracebacks show local variables.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,7 +25,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command given on the command line and end the process with its exit code."""
+    """Run the command from the command line and exit the process with its exit code."""
     app(prog_name=NAME)
 
 
@@ -48,13 +47,13 @@ def options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Take the captures of all stores at head office."""
+    """Receive the captures of all stores at head office."""
     context.obj = config
 
 
 @app.command()
 def serve(context: typer.Context, config: ConfigFile = None) -> None:
-    """Take captures until told to stop."""
+    """Receive captures until SIGTERM or SIGINT."""
     settings = settings_of(context, config)
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - as above
     from sync.runtime.excepthooks import log_what_nobody_catches  # noqa: PLC0415 - as above

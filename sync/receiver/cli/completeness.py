@@ -1,4 +1,4 @@
-"""The command that asks whether everything has arrived."""
+"""`loyalty-hq completeness`: report missing captures per till and epoch."""
 
 import shutil
 import sys
@@ -35,10 +35,10 @@ def completeness(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
 ) -> None:
-    """Prove by the numbers what has arrived, and what has not.
+    """Report missing captures by sequence number.
 
-    Exit code 0 when all that is known to exist is here, taken or refused; 1 when something is
-    outstanding, missing or gone for good; 2 when that could not be found out.
+    Exit code 0 if every capture known to exist is here, accepted or rejected; 1 if captures are
+    outstanding, missing or permanently lost; 2 if the audit failed.
     """
     settings = settings_of(context, config)
     if store is not None:
@@ -63,7 +63,7 @@ def _as_json(settings: "Settings", store: str | None) -> "Sums":
 
 
 def _as_table(settings: "Settings", store: str | None) -> "Sums":
-    """Show what is not as it should be, and the sums; of a store that is named, everything."""
+    """Print incomplete epochs and the totals; for a given store, all epochs."""
     from sync.receiver.operations import audit_each  # noqa: PLC0415 - as above
 
     heading = ("STORE", "TILL", "EPOCH", "COMPLETE")
@@ -111,7 +111,7 @@ def _show(epoch: "EpochCompleteness", *, always: bool) -> None:
 
 
 def _say(text: str, indent: str = "") -> None:
-    """Print `text`: in a pipe as one line, on a terminal broken between words at its width."""
+    """Print `text` as one line in a pipe, wrapped at word boundaries on a terminal."""
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
         text = textwrap.fill(

@@ -1,4 +1,4 @@
-"""The command that gives agents their tokens, to one machine or to a list of them."""
+"""`loyalty-hq enroll`: issue tokens for one machine or for a list of machines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -39,10 +39,10 @@ def enroll(
         typer.Option(metavar="FILE", help="With --csv: a new file for the tokens, mode 0600."),
     ] = None,
 ) -> None:
-    """Print a new token for the agent on a POS machine.
+    """Issue a new token for the agent on a POS machine.
 
-    A token that it had before ends when the new one is first used. With --csv all machines of
-    the list get one, or none does; the result is CSV: store_id, till_id, token.
+    The previous token stays valid until the new one is first used. With --csv, either all
+    machines in the list get a token or none; the result is CSV: store_id, till_id, token.
     """
     settings = settings_of(context, config)
     if listed is not None and store_id is None:
@@ -70,7 +70,7 @@ def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> Non
     names = _read(listed)
     if output is not None and output.exists():
         _end(f"{output} is there already, and what stands in it may be in use")
-    # The file is made before the first token: where it cannot be, none is given out.
+    # Create the file before the first token is issued: if it fails, no token changes.
     with output_to(output, "the tokens of before are still good, and it can be done again") as file:
         with unusable_database_ends_it(settings):
             tokens = enroll(settings, names)

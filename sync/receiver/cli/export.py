@@ -1,4 +1,4 @@
-"""The command that writes a table to a file for other tools."""
+"""`loyalty-hq export`: write a table as CSV, JSON lines or Parquet."""
 
 import sys
 from datetime import datetime
@@ -49,10 +49,10 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         ),
     ] = False,
 ) -> None:
-    """Write a table as CSV, JSON lines or Parquet.
+    """Export a table as CSV, JSON lines or Parquet.
 
-    Rows come in the order of the key. TIME is a day (UTC) or a time with its offset. Without
-    --output it goes to standard output. E-mail addresses are part of email_answers.
+    Rows are ordered by primary key. TIME is a date (UTC) or a time with its offset. The default
+    output is standard output. email_answers contains e-mail addresses.
     """
     settings = settings_of(context, config)
     from sync.receiver.export.selection import Selection  # noqa: PLC0415 - as above

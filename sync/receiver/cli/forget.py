@@ -1,4 +1,4 @@
-"""The command that erases a customer's address. It never repeats the address."""
+"""`loyalty-hq forget`: erase a customer's address. The address is never printed."""
 
 import sys
 from typing import Annotated
@@ -27,9 +27,9 @@ def forget(
 ) -> None:
     """Erase an e-mail address from every table.
 
-    Says what was changed. Rows stay, without the address: completeness is what it was. Agents
-    that run meanwhile are served. What has not arrived yet, and backups, are not reached. To run
-    it again is harmless.
+    Prints the number of changed rows. Rows stay, without the address, so completeness is
+    unaffected. Safe while head office serves. Captures that have not arrived yet and backups
+    are not covered. Idempotent.
     """
     settings = settings_of(context, config)
     from sync.receiver.operations import forget_address  # noqa: PLC0415 - keeps --help quick

@@ -1,4 +1,4 @@
-"""Where the result of a command goes: standard output, or a file that is there as a whole."""
+"""Output of a command: standard output, or a file written atomically."""
 
 import sys
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from sync.receiver.cli.arguments import NAME, ExitCode
 
 
 class OutputError(Exception):
-    """The result cannot be written; the text says why."""
+    """The result cannot be written; the message says why."""
 
 
 class Output:
-    """Takes bytes; its trouble is told apart from the database's."""
+    """Writes bytes; raises errors that differ from database errors."""
 
     def __init__(self, file: BinaryIO | FileIO) -> None:
         self._file = file
@@ -26,7 +26,7 @@ class Output:
         """Write all of `data`. Raises `OutputError`."""
         rest = memoryview(data)
         try:
-            # Standard output may take less than it is given.
+            # A raw write to standard output may be partial.
             while rest:
                 rest = rest[self._file.write(rest) :]
         except BrokenPipeError:
@@ -38,9 +38,9 @@ class Output:
 
 @contextmanager
 def output_to(path: Path | None, hint: str) -> Iterator[Output]:
-    """Yield what takes the result; a file appears when the block ends well.
+    """Yield the output; a file appears only if the block succeeds.
 
-    Where it cannot be written that is said, with the hint, and the command ends with exit code 1.
+    A write error is printed with `hint`, and the command exits with code 1.
     """
     from sync.receiver.atomic_file import whole_file  # noqa: PLC0415 - keeps --help quick
 
@@ -57,5 +57,5 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
 
 
 def _standard_output() -> AbstractContextManager[BinaryIO | FileIO]:
-    # Without a buffer: what the interpreter cannot get rid of at its end changes the exit code.
+    # Unbuffered: a flush that fails at interpreter exit would change the exit code.
     return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)

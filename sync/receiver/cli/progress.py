@@ -1,17 +1,17 @@
-"""Shows on a terminal how many rows are done; nothing in a pipe."""
+"""Row counter for long commands, shown on a terminal only."""
 
 import sys
 from typing import Self
 
 
 class Counter:
-    """Counts on standard error, so that the result can go to standard output."""
+    """Displays progress on standard error; standard output is left to the result."""
 
     def __init__(self, title: str) -> None:
         self._title = title
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         from rich.console import Console  # noqa: PLC0415 - slow to load, needed by few commands
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - as above
 
@@ -27,9 +27,9 @@ class Counter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last state on the screen."""
+        """Stop the display; the last state stays on the screen."""
         self._progress.stop()
 
     def show(self, rows: int, store_id: str) -> None:
-        """Take note of more rows, the last of them of this store."""
+        """Add `rows` to the count; `store_id` is the store of the last row."""
         self._progress.update(self._task, advance=rows, store=store_id)

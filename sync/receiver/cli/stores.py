@@ -1,4 +1,4 @@
-"""The command that lists the tills of the chain, and how each is."""
+"""`loyalty-hq stores`: list all tills with their state."""
 
 from collections import Counter
 from datetime import datetime
@@ -15,10 +15,10 @@ _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>7}  {}"
 
 
 def stores(context: typer.Context, config: ConfigFile = None) -> None:
-    """List every till that was enrolled or heard of.
+    """List all known tills.
 
-    A line each, by store and till. State is as on the fleet page; times are UTC. Waiting and
-    refused are as the till told last.
+    One line per till, by store and till. The state is that of the fleet page; times are UTC.
+    Waiting and refused come from the till's last heartbeat.
     """
     settings = settings_of(context, config)
     from sync.receiver.operations import every_till  # noqa: PLC0415 - keeps --help quick

@@ -1,1 +1,1 @@
-"""The support bundle: what is in it, and what never is."""
+"""Tests of the support bundle: contents, redaction, archive, command."""

@@ -1,4 +1,4 @@
-"""Addresses and tokens to plant, each known again by parts that stand nowhere else."""
+"""Strategies for addresses and tokens to plant, recognizable by unique parts."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ TOKENS = _WORDS.map(lambda word: f"tk-{word}-kt")
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """An address; nothing of what `marks` it may be found anywhere."""
+    """An address; its unique `marks` must not appear in the output."""
 
     whole: str
     marks: tuple[str, str]
 
     def is_in(self, text: str) -> bool:
-        """Tell whether any of it stands there."""
+        """Return whether `text` contains any part of the address."""
         return any(mark in text for mark in self.marks)
 
 

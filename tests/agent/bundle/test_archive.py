@@ -1,4 +1,4 @@
-"""A bundle on the disk: for this user alone, whole or not at all."""
+"""Archive: mode 0600, atomic, reproducible."""
 
 import stat
 import tarfile
@@ -12,20 +12,20 @@ from tests.agent.bundle.unpacking import members_of
 MEMBERS = {"one.txt": b"1\n", "two.json": b"{}"}
 
 
-def test_members_come_out_as_they_went_in(tmp_path: Path) -> None:
+def test_members_round_trip(tmp_path: Path) -> None:
     write_bundle(tmp_path / "b.tar.gz", MEMBERS, at_seconds=1_700_000_000)
 
     assert members_of(tmp_path / "b.tar.gz") == MEMBERS
     assert [file.name for file in tmp_path.iterdir()] == ["b.tar.gz"]
 
 
-def test_bundle_is_for_this_user_alone(tmp_path: Path) -> None:
+def test_bundle_has_mode_0600(tmp_path: Path) -> None:
     write_bundle(tmp_path / "b.tar.gz", MEMBERS, at_seconds=0)
 
     assert stat.S_IMODE((tmp_path / "b.tar.gz").stat().st_mode) == 0o600
 
 
-def test_bundle_names_no_user_and_no_scratch_file(tmp_path: Path) -> None:
+def test_bundle_contains_no_user_name_and_no_temporary_file_name(tmp_path: Path) -> None:
     write_bundle(tmp_path / "b.tar.gz", MEMBERS, at_seconds=1_700_000_000)
 
     with tarfile.open(tmp_path / "b.tar.gz") as archive:
@@ -34,16 +34,14 @@ def test_bundle_names_no_user_and_no_scratch_file(tmp_path: Path) -> None:
     assert b"b.tar" not in (tmp_path / "b.tar.gz").read_bytes()
 
 
-def test_same_members_make_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_members_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_bundle(tmp_path / name, MEMBERS, at_seconds=1_700_000_000)
 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_bundle_that_cannot_be_written_whole_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""`loyalty-agent support-bundle FILE`: what it writes, says, and how it ends."""
+"""`loyalty-agent support-bundle`: file, output and exit codes."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.agent.program import agent
 
 
 def ended(file: Path) -> object:
-    """Run the command here, with a doctor that finds nothing; return its exit code."""
+    """Run the command in this process, with a doctor without findings; return its exit code."""
     with pytest.raises(SystemExit) as raised:
         app(["support-bundle", str(file)])
     return raised.value.code
@@ -20,13 +20,13 @@ def ended(file: Path) -> object:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Leave this machine's own agent out of it."""
+    """Isolate the test from an agent installed on this machine."""
     monkeypatch.setattr("agent.doctor.examine", lambda *_: [])
     monkeypatch.setenv("LOYALTY_AGENT__STORAGE__DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setenv("LOYALTY_AGENT__API__PORT", "0")
 
 
-def test_bundle_of_a_machine_where_no_agent_runs_is_written_and_says_so(
+def test_bundle_without_a_running_agent_is_written_and_notes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = tmp_path / "b.tar.gz"
@@ -39,7 +39,7 @@ def test_bundle_of_a_machine_where_no_agent_runs_is_written_and_says_so(
     assert said.err == ""
 
 
-def test_bundle_holds_the_status_of_the_agent_that_runs(
+def test_bundle_holds_the_status_of_the_running_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with agent_in_a_thread(settings_in(tmp_path / "state")) as running:
@@ -50,9 +50,7 @@ def test_bundle_holds_the_status_of_the_agent_that_runs(
     assert status["storage"]["state"] == "ready"
 
 
-def test_file_that_is_there_is_not_replaced(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_existing_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "b.tar.gz").write_text("dear")
 
     assert ended(tmp_path / "b.tar.gz") == 2
@@ -60,14 +58,12 @@ def test_file_that_is_there_is_not_replaced(
     assert "is there already: give another name" in capsys.readouterr().err
 
 
-def test_directory_that_is_not_there_is_wrong_use(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_directory_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(tmp_path / "absent" / "b.tar.gz") == 2
     assert "is not a directory" in capsys.readouterr().err
 
 
-def test_bundle_that_cannot_be_written_ends_with_1_and_says_why(
+def test_failed_write_exits_with_1_and_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(_: int) -> None:
@@ -79,7 +75,7 @@ def test_bundle_that_cannot_be_written_ends_with_1_and_says_why(
     assert "cannot be written (No space left on device)" in capsys.readouterr().err
 
 
-def test_program_writes_a_bundle_with_the_doctor_s_findings(tmp_path: Path) -> None:
+def test_bundle_holds_the_findings_of_doctor(tmp_path: Path) -> None:
     bundle = tmp_path / "b.tar.gz"
 
     result = agent("support-bundle", str(bundle))

@@ -1,4 +1,4 @@
-"""What is in a bundle, and that no address, token or key is, wherever one was planted."""
+"""Contents of the bundle; planted addresses, tokens and keys never appear."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ def member(members: Mapping[str, bytes], name: str, *path: str) -> object:
 
 
 async def store_with_a_refusal(directory: Path, verdict: Refused, address: str) -> None:
-    """Two captures, of which the answer was refused."""
+    """Store a session start and an e-mail answer; the answer becomes a dead letter."""
     async with outbox_on(directory) as rig:
         await rig.capture(session("one"), answer("one", address))
         started, answered = (await rig.window()).events
@@ -57,7 +57,7 @@ async def store_with_a_refusal(directory: Path, verdict: Refused, address: str) 
         await rig.refuse(answered, verdict=verdict)
 
 
-def test_numbers_of_the_database_are_told(tmp_path: Path) -> None:
+def test_database_statistics_are_included(tmp_path: Path) -> None:
     refused = Refused("EMAIL_IN_USE", "somebody has it", 400)
     asyncio.run(store_with_a_refusal(tmp_path, refused, "guest@example.com"))
 
@@ -77,7 +77,7 @@ def test_numbers_of_the_database_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_what_central_said_of_a_refusal_is_left_out(tmp_path: Path) -> None:
+def test_error_text_of_central_is_left_out(tmp_path: Path) -> None:
     refused = Refused("of Marie Roy", "Marie Roy is known already", 400)
     asyncio.run(store_with_a_refusal(tmp_path, refused, "guest@example.com"))
 
@@ -87,7 +87,7 @@ def test_what_central_said_of_a_refusal_is_left_out(tmp_path: Path) -> None:
     assert b'"errorCode": "(not shown)"' in members["database.json"]
 
 
-def test_machine_without_a_database_gets_a_bundle_all_the_same(tmp_path: Path) -> None:
+def test_bundle_is_made_without_a_database(tmp_path: Path) -> None:
     members = made(settings_in(tmp_path / "absent"))
 
     assert member(members, "database.json", "rows", "notKnown") == "OperationalError"
@@ -95,7 +95,7 @@ def test_machine_without_a_database_gets_a_bundle_all_the_same(tmp_path: Path) -
     assert not (tmp_path / "absent").exists()
 
 
-def test_status_holds_only_what_a_status_has(tmp_path: Path) -> None:
+def test_status_holds_only_known_members(tmp_path: Path) -> None:
     status = {"version": "0.1.0", "waiting": 3, "later": "x", "storage": {"state": "ready", "y": 1}}
 
     members = made(settings_in(tmp_path), Known([], status))
@@ -106,13 +106,13 @@ def test_status_holds_only_what_a_status_has(tmp_path: Path) -> None:
     assert b'"y"' not in members["status.json"]
 
 
-def test_agent_that_was_not_reached_is_told_as_such(tmp_path: Path) -> None:
+def test_unreachable_agent_is_noted_in_status(tmp_path: Path) -> None:
     members = made(settings_in(tmp_path), Known([], {}, unreached="no agent answers"))
 
     assert read(members, "status.json") == {"unreached": "no agent answers"}
 
 
-def test_files_of_the_agent_are_named_and_others_only_counted(tmp_path: Path) -> None:
+def test_agent_files_are_named_and_other_files_counted(tmp_path: Path) -> None:
     for name in ("agent.db", "agent.mark", "encryption.key", "Marie Roy.txt"):
         (tmp_path / name).write_bytes(b"12345")
     (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
@@ -132,14 +132,14 @@ def test_files_of_the_agent_are_named_and_others_only_counted(tmp_path: Path) ->
     assert b"Marie" not in members["files.json"]
 
 
-def test_customers_texts_are_no_part_of_the_settings_shown(tmp_path: Path) -> None:
+def test_customer_messages_are_left_out_of_settings(tmp_path: Path) -> None:
     members = made(settings_in(tmp_path))
 
     assert b"storage.directory" in members["settings.json"]
     assert b"program.messages" not in members["settings.json"]
 
 
-def test_last_lines_of_the_journal_are_whole_ones(tmp_path: Path) -> None:
+def test_journal_starts_with_a_complete_line(tmp_path: Path) -> None:
     line = f"{'x' * 60} guest@example.com\n"
 
     members = made(settings_in(tmp_path), run=lambda _: line * 30_000)
@@ -150,18 +150,18 @@ def test_last_lines_of_the_journal_are_whole_ones(tmp_path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """Where each address and token goes."""
+    """Addresses and a token to plant in every input."""
 
     addresses: list[Planted]
     token: str
 
     @property
     def text(self) -> str:
-        """All addresses, and the token, in one text."""
+        """All addresses and the token in one string."""
         return " ".join([*(planted.whole for planted in self.addresses), self.token])
 
     def is_in(self, content: bytes) -> bool:
-        """Tell whether anything of them stands in `content`."""
+        """Return whether `content` contains any part of them."""
         text = content.decode("utf-8", "replace")
         return self.token in text or any(planted.is_in(text) for planted in self.addresses)
 
@@ -170,7 +170,7 @@ PLANTS = st.builds(Plant, st.lists(ADDRESSES, min_size=1, max_size=3), TOKENS)
 
 
 async def plant_in_the_store(directory: Path, plant: Plant) -> None:
-    """A till's bodies, the fields that nobody knows, an address, and central's words."""
+    """Plant in request bodies, unknown fields, the address, and central's error texts."""
     body = json.dumps({"correlationId": "one", "note": plant.text}).encode()
     started = SessionStarted("one", None, closed=False, body=body)
     async with outbox_on(directory) as rig:
@@ -181,7 +181,7 @@ async def plant_in_the_store(directory: Path, plant: Plant) -> None:
 
 
 def plant_in_the_settings(place: Path, plant: Plant) -> Settings:
-    """Names and contents of files, and what somebody wrote into the wrong setting."""
+    """Plant in file names, file contents, and settings not meant for secrets."""
     folder = place / f"of {plant.text}".replace("/", "_")
     folder.mkdir()
     for name in ("token", "secret", "key"):
@@ -205,7 +205,7 @@ def plant_in_the_settings(place: Path, plant: Plant) -> Settings:
 
 @given(PLANTS)
 @settings(max_examples=12, deadline=None)
-def test_nothing_that_was_planted_anywhere_is_in_the_bundle(plant: Plant) -> None:
+def test_planted_secrets_never_appear_in_the_bundle(plant: Plant) -> None:
     with TemporaryDirectory() as scratch:
         place = Path(scratch)
         configured = plant_in_the_settings(place, plant)
@@ -233,7 +233,7 @@ def test_nothing_that_was_planted_anywhere_is_in_the_bundle(plant: Plant) -> Non
 
 @given(PLANTS)
 @settings(max_examples=5, deadline=None)
-def test_what_was_planted_would_be_found_were_it_there(plant: Plant) -> None:
+def test_planted_secrets_would_be_detected_in_the_bundle(plant: Plant) -> None:
     with TemporaryDirectory() as scratch:
         bundle = Path(scratch) / "b.tar.gz"
         write_bundle(bundle, {"one.txt": plant.text.encode()}, at_seconds=0)

@@ -1,4 +1,4 @@
-"""The net: whatever looks like an address or a token, and each known secret, is taken out."""
+"""Redaction of addresses, tokens and known secrets."""
 
 import json
 
@@ -28,7 +28,7 @@ from tests.agent.bundle.planting import ADDRESSES, TOKENS, Planted
         json.dumps(json.dumps('"marie roy"@example.com')),
     ],
 )
-def test_address_is_taken_out_however_it_is_written(text: str) -> None:
+def test_address_is_redacted_in_every_encoding(text: str) -> None:
     cleaned = Secrecy().clean(f"before {text} after")
 
     assert "marie" not in cleaned
@@ -38,32 +38,34 @@ def test_address_is_taken_out_however_it_is_written(text: str) -> None:
 
 
 @given(planted=ADDRESSES, before=st.text(max_size=20), after=st.text(max_size=20))
-def test_nothing_of_an_address_stays_in_any_text(planted: Planted, before: str, after: str) -> None:
+def test_no_part_of_an_address_survives_in_any_text(
+    planted: Planted, before: str, after: str
+) -> None:
     cleaned = Secrecy().clean(f"{before} {planted.whole}{after}")
 
     assert not planted.is_in(cleaned)
 
 
 @given(token=TOKENS, before=st.text(max_size=20), after=st.text(max_size=20))
-def test_known_secret_is_taken_out_wherever_it_stands(token: str, before: str, after: str) -> None:
+def test_known_secret_is_redacted_in_any_text(token: str, before: str, after: str) -> None:
     assert token not in Secrecy.of([token]).clean(before + token + after)
 
 
-def test_secret_that_begins_another_leaves_nothing_of_it() -> None:
+def test_longer_secret_with_the_same_prefix_is_redacted_whole() -> None:
     secrecy = Secrecy.of(["abcdef", "abcdef-and-more"])
 
     assert secrecy.clean("it is abcdef-and-more.") == "it is [secret]."
 
 
-def test_lines_of_a_secret_are_secrets() -> None:
+def test_each_line_of_a_secret_is_redacted() -> None:
     assert Secrecy.of(["first line\nsecond line\n"]).clean("a second line") == "a [secret]"
 
 
-def test_what_is_too_short_for_a_secret_mangles_no_text() -> None:
+def test_short_secrets_are_not_redacted() -> None:
     assert Secrecy.of(["a", ""]).clean("an answer") == "an answer"
 
 
-def test_values_and_names_are_cleaned_however_deep() -> None:
+def test_nested_keys_and_values_are_redacted() -> None:
     value = Secrecy.of(["s3cret-token"]).clean_all(
         {"a@example.com": [{"x": "s3cret-token", "n": 1}, None, True]}
     )

@@ -1,4 +1,4 @@
-"""Reading a bundle back, and everything packed within it."""
+"""Read a bundle back, with everything compressed in it."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ _FOLDER = "loyalty-agent-support/"
 
 
 def members_of(bundle: Path) -> dict[str, bytes]:
-    """Return the files of a bundle by their names."""
+    """Return the files of a bundle by name."""
     members = {}
     with tarfile.open(bundle, "r:gz") as archive:
         for about in archive.getmembers():
@@ -22,7 +22,7 @@ def members_of(bundle: Path) -> dict[str, bytes]:
 
 
 def layers_of(content: bytes) -> Iterator[bytes]:
-    """Give `content`, and what it holds in compressed form, however deep."""
+    """Yield `content` and, recursively, everything compressed or archived in it."""
     yield content
     if content.startswith(b"\x1f\x8b"):
         yield from layers_of(gzip.decompress(content))

@@ -1,1 +1,1 @@
-"""The doctor: what it sees on a machine, and what it says of it."""
+"""Tests of the doctor's checks and command."""

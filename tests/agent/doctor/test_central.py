@@ -1,4 +1,4 @@
-"""What central answers to the doctor, who leaves no record there."""
+"""Clock, credentials and protocol checks against a scripted head office; no record is left."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -52,7 +52,7 @@ def verdicts(heard: Heard, protocol: Protocol = Protocol.BATCH) -> tuple[Verdict
 
 
 @BOTH
-async def test_central_that_answers_is_fine_and_has_no_record_of_it(
+async def test_responding_central_passes_and_keeps_no_record(
     central: ScriptedCentral, protocol: Protocol
 ) -> None:
     heard = await heard_from(central, protocol)
@@ -63,7 +63,7 @@ async def test_central_that_answers_is_fine_and_has_no_record_of_it(
 
 
 @BOTH
-async def test_wrong_token_is_a_fault_of_the_credentials_and_of_nothing_else(
+async def test_wrong_token_is_a_credentials_fault_only(
     central: ScriptedCentral, protocol: Protocol, tmp_path: Path
 ) -> None:
     central.credentials = {"Bearer right"}
@@ -99,7 +99,7 @@ async def test_right_token_is_accepted(
         html(400),
     ],
 )
-async def test_answer_that_is_not_the_protocol_s_is_a_fault_of_the_protocol(
+async def test_response_outside_the_protocol_is_a_protocol_fault(
     central: ScriptedCentral, protocol: Protocol, fault: Fault
 ) -> None:
     central.then(fault)
@@ -119,7 +119,7 @@ async def test_answer_that_is_not_the_protocol_s_is_a_fault_of_the_protocol(
         (TryLater(Trouble.NO_TOKEN, "endpoint"), AuthKind.OAUTH2, "central.auth.token_url"),
     ],
 )
-def test_refusal_of_the_credentials_says_where_to_mend_them(
+def test_rejected_credentials_advise_how_to_fix_them(
     heard: Heard, kind: AuthKind, advice: str
 ) -> None:
     check = judge_credentials(heard, kind)
@@ -128,7 +128,7 @@ def test_refusal_of_the_credentials_says_where_to_mend_them(
     assert advice in check.advice
 
 
-def test_line_that_is_down_leaves_both_open() -> None:
+def test_unreachable_central_leaves_credentials_and_protocol_unknown() -> None:
     heard = TryLater(Trouble.NO_LINE, "no connection to central")
 
     assert verdicts(heard) == (Verdict.WARNING, Verdict.WARNING)
@@ -146,7 +146,7 @@ def test_line_that_is_down_leaves_both_open() -> None:
         (None, Verdict.WARNING, "not known"),
     ],
 )
-def test_clock_is_judged_by_its_distance_from_central_s(
+def test_clock_verdict_depends_on_offset_from_central(
     ahead: timedelta | None, verdict: Verdict, words: str
 ) -> None:
     check = judge_clock(ahead)
@@ -156,7 +156,7 @@ def test_clock_is_judged_by_its_distance_from_central_s(
 
 
 @pytest.mark.parametrize("status", [200, 401, 404])
-async def test_clock_is_compared_with_the_date_of_any_answer(
+async def test_clock_offset_is_read_from_the_date_of_any_response(
     central: ScriptedCentral, status: int
 ) -> None:
     there = (NOW - timedelta(hours=3)).replace(microsecond=0)
@@ -169,20 +169,20 @@ async def test_clock_is_compared_with_the_date_of_any_answer(
     "date",
     ["", "yesterday", "Mon, 99 Foo 2026", "Sun, 06 Nov 99999999999999999999 08:49:37 GMT"],
 )
-async def test_date_that_is_none_tells_nothing(central: ScriptedCentral, date: str) -> None:
+async def test_malformed_date_gives_no_clock_offset(central: ScriptedCentral, date: str) -> None:
     central.then(says(Answer(200, headers={"Date": date})))
 
     assert await asked_for_its_clock(central) is None
 
 
-async def test_clock_is_asked_for_without_saying_who_asks(central: ScriptedCentral) -> None:
+async def test_clock_request_carries_no_credentials(central: ScriptedCentral) -> None:
     await asked_for_its_clock(central)
 
     (request,) = central.requests
     assert (request.method, request.headers.get("Authorization")) == ("GET", None)
 
 
-async def test_central_that_is_not_reached_tells_no_time(central: ScriptedCentral) -> None:
+async def test_unreachable_central_gives_no_clock_offset(central: ScriptedCentral) -> None:
     await central.stop()
 
     assert await asked_for_its_clock(central) is None

@@ -1,4 +1,4 @@
-"""What nobody has set, and files that cannot be used, are found."""
+"""Checks for unset names, missing destination and unusable files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from agent.doctor.configuration import check_configuration, judge_destination, j
 from tests.agent.agent_under_test import settings_in
 
 
-def test_token_file_that_is_not_there_is_a_fault_that_names_the_file(tmp_path: Path) -> None:
+def test_missing_token_file_is_a_fault_that_names_the_file(tmp_path: Path) -> None:
     auth = AuthSettings.model_validate({"kind": "bearer", "token_file": tmp_path / "absent"})
     central = CentralSettings(url="http://127.0.0.1:1", auth=auth)
 
@@ -21,7 +21,7 @@ def test_token_file_that_is_not_there_is_a_fault_that_names_the_file(tmp_path: P
     assert f"{tmp_path}/absent" in check.found
 
 
-def test_storage_directory_is_no_matter_of_this_check(tmp_path: Path) -> None:
+def test_configuration_check_ignores_the_storage_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     assert check_configuration(settings_in(tmp_path / "file")).verdict is Verdict.PASS
@@ -36,7 +36,7 @@ def test_storage_directory_is_no_matter_of_this_check(tmp_path: Path) -> None:
         ({"store_id": "0042", "till_id": "till-1"}, True, Verdict.PASS, "till-1 in 0042"),
     ],
 )
-def test_machine_without_its_name_at_head_office_is_found(
+def test_unset_store_and_till_are_reported(
     set_: dict[str, str], verdict: Verdict, unset: str, *, delivers: bool
 ) -> None:
     check = judge_names(StoreSettings(**set_), delivers=delivers)
@@ -47,5 +47,5 @@ def test_machine_without_its_name_at_head_office_is_found(
 @pytest.mark.parametrize(
     ("url", "verdict"), [("", Verdict.WARNING), ("https://hq.example", Verdict.PASS)]
 )
-def test_captures_that_are_sent_nowhere_are_worth_a_warning(url: str, verdict: Verdict) -> None:
+def test_missing_destination_is_a_warning(url: str, verdict: Verdict) -> None:
     assert judge_destination(url).verdict is verdict

@@ -1,4 +1,4 @@
-"""What the database file is like, and that looking leaves it as it was."""
+"""Integrity, version and quarantine checks; the integrity check changes no file."""
 
 import sqlite3
 from contextlib import closing
@@ -37,12 +37,12 @@ def traces_in(directory: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_directory_without_a_database_is_fine(tmp_path: Path) -> None:
+def test_missing_database_passes(tmp_path: Path) -> None:
     assert state_of(tmp_path) is State.ABSENT
     assert list(tmp_path.iterdir()) == []
 
 
-def test_closed_database_is_sound_and_stays_as_it_was(tmp_path: Path) -> None:
+def test_closed_database_is_sound_and_left_unchanged(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session())
     before = traces_in(tmp_path)
@@ -51,7 +51,7 @@ def test_closed_database_is_sound_and_stays_as_it_was(tmp_path: Path) -> None:
     assert traces_in(tmp_path) == before
 
 
-def test_database_of_a_running_agent_is_sound_and_goes_on_being_written(tmp_path: Path) -> None:
+def test_database_of_a_running_agent_is_sound_and_stays_writable(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session("one"))
 
@@ -59,11 +59,11 @@ def test_database_of_a_running_agent_is_sound_and_goes_on_being_written(tmp_path
         record(store, session("two"))
 
 
-def test_what_a_killed_agent_left_is_sound(tmp_path: Path) -> None:
+def test_database_of_a_killed_agent_is_sound(tmp_path: Path) -> None:
     assert state_of(killed_store(tmp_path)) is State.SOUND
 
 
-def test_garbled_page_is_found(tmp_path: Path) -> None:
+def test_corrupt_page_is_damage(tmp_path: Path) -> None:
     directory = killed_store(tmp_path)
     content = bytearray((directory / DATABASE_FILE).read_bytes())
     content[2 * 4096 : 3 * 4096] = b"\xff" * 4096
@@ -72,16 +72,14 @@ def test_garbled_page_is_found(tmp_path: Path) -> None:
     assert state_of(directory) is State.DAMAGED
 
 
-def test_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_damage(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 1000)
 
     assert state_of(tmp_path) is State.DAMAGED
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
-def test_wal_without_its_database_is_damage_and_outlives_the_look(
-    tmp_path: Path, *, is_gone: bool
-) -> None:
+def test_orphan_wal_is_damage_and_is_left_unchanged(tmp_path: Path, *, is_gone: bool) -> None:
     directory = killed_store(tmp_path)
     wal = directory / f"{DATABASE_FILE}-wal"
     (directory / DATABASE_FILE).write_bytes(b"")
@@ -93,13 +91,13 @@ def test_wal_without_its_database_is_damage_and_outlives_the_look(
     assert wal.read_bytes() == before
 
 
-def test_directory_in_the_database_s_place_cannot_be_read(tmp_path: Path) -> None:
+def test_directory_in_place_of_the_database_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).mkdir()
 
     assert state_of(tmp_path) is State.UNREADABLE
 
 
-def test_look_that_takes_too_long_is_broken_off(tmp_path: Path) -> None:
+def test_integrity_check_stops_at_its_time_limit(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as large, large:
         large.execute("CREATE TABLE t (x INTEGER)")
         large.executemany("INSERT INTO t VALUES (?)", ((number,) for number in range(20_000)))
@@ -118,7 +116,7 @@ def test_look_that_takes_too_long_is_broken_off(tmp_path: Path) -> None:
         (Integrity(State.DAMAGED, "page 3", is_owned=True), Verdict.FAULT, "restart the agent"),
     ],
 )
-def test_damage_is_a_fault_with_the_way_out(
+def test_each_integrity_state_has_verdict_and_advice(
     integrity: Integrity, verdict: Verdict, advice: str
 ) -> None:
     check = judge_integrity(integrity, 10)
@@ -137,7 +135,7 @@ def test_damage_is_a_fault_with_the_way_out(
         ((3, 51, 3), Verdict.PASS, False),
     ],
 )
-def test_old_sqlite_is_a_fault_and_one_with_a_bug_that_cannot_bite_a_note(
+def test_old_sqlite_is_a_fault_and_wal_reset_bug_is_only_a_note(
     version: tuple[int, ...], verdict: Verdict, *, is_noted: bool
 ) -> None:
     check = judge_sqlite(version)
@@ -145,7 +143,7 @@ def test_old_sqlite_is_a_fault_and_one_with_a_bug_that_cannot_bite_a_note(
     assert (check.verdict, "WAL-reset" in check.found) == (verdict, is_noted)
 
 
-def test_database_set_aside_is_named(tmp_path: Path) -> None:
+def test_quarantined_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
 
     check = judge_set_aside(look_at_set_aside(tmp_path))
@@ -154,5 +152,5 @@ def test_database_set_aside_is_named(tmp_path: Path) -> None:
     assert "20260101T000000Z" in check.found
 
 
-def test_nothing_set_aside_is_fine(tmp_path: Path) -> None:
+def test_empty_quarantine_passes(tmp_path: Path) -> None:
     assert judge_set_aside(look_at_set_aside(tmp_path)).verdict is Verdict.PASS

@@ -1,4 +1,4 @@
-"""Rights and owners of the storage directory."""
+"""Permissions and owners of the storage directory."""
 
 import os
 from dataclasses import replace
@@ -32,7 +32,9 @@ GOOD = DirectoryFacts(Path("/data"), Place.THERE, owner="pos", mode=0o700, is_us
         (replace(GOOD, mode=0o750), Verdict.WARNING, "chmod 700 /data"),
     ],
 )
-def test_finding_says_what_to_do(facts: DirectoryFacts, verdict: Verdict, advice: str) -> None:
+def test_each_directory_state_has_verdict_and_advice(
+    facts: DirectoryFacts, verdict: Verdict, advice: str
+) -> None:
     check = judge_directory(facts)
 
     assert check.verdict is verdict
@@ -40,7 +42,7 @@ def test_finding_says_what_to_do(facts: DirectoryFacts, verdict: Verdict, advice
     assert advice in check.advice
 
 
-def test_directory_of_this_user_is_seen_with_its_rights(tmp_path: Path) -> None:
+def test_directory_of_this_user_is_read_with_its_permissions(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     key = tmp_path / "encryption.key"
     key.touch(mode=0o600)
@@ -51,7 +53,7 @@ def test_directory_of_this_user_is_seen_with_its_rights(tmp_path: Path) -> None:
     assert (facts.foreign, facts.open_key) == ((), None)
 
 
-def test_key_that_others_may_read_is_seen(tmp_path: Path) -> None:
+def test_key_readable_by_other_users_is_found(tmp_path: Path) -> None:
     key = tmp_path / "encryption.key"
     key.touch()
     key.chmod(0o640)
@@ -60,14 +62,14 @@ def test_key_that_others_may_read_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
-def test_file_of_another_user_is_seen(tmp_path: Path) -> None:
+def test_file_of_another_user_is_found(tmp_path: Path) -> None:
     (tmp_path / "agent.db").touch()
     os.chown(tmp_path / "agent.db", 54_321, -1)
 
     assert look_at_directory(tmp_path, tmp_path / "key").foreign == ("agent.db",)
 
 
-def test_directory_yet_to_be_made_is_told_from_something_else(tmp_path: Path) -> None:
+def test_missing_directory_is_distinguished_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     deep = look_at_directory(tmp_path / "a" / "b", tmp_path / "key")

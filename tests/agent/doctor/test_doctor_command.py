@@ -1,4 +1,4 @@
-"""`loyalty-agent doctor`: how the findings are printed, and how it ends."""
+"""`loyalty-agent doctor`: output and exit codes."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,14 @@ WRONG_FILE = fault("configuration", "no file", "mend it")
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
-    """What the doctor finds; a test puts it in."""
+    """Findings that the doctor returns; filled by the test."""
     checks: list[Check] = []
     monkeypatch.setattr("agent.doctor.examine", lambda *_: checks)
     return checks
 
 
 def ended(*arguments: str) -> object:
-    """Run the command here; return its exit code."""
+    """Run the command in this process; return its exit code."""
     with pytest.raises(SystemExit) as raised:
         app(["doctor", *arguments])
     return raised.value.code
@@ -40,7 +40,7 @@ def ended(*arguments: str) -> object:
         ([passed("configuration", "fine"), FAULT], 1),
     ],
 )
-def test_exit_code_tells_fine_from_trouble_from_a_wrong_configuration(
+def test_exit_code_is_0_for_pass_1_for_findings_2_for_wrong_configuration(
     found: list[Check], checks: list[Check], code: int
 ) -> None:
     found += checks
@@ -48,7 +48,7 @@ def test_exit_code_tells_fine_from_trouble_from_a_wrong_configuration(
     assert ended() == code
 
 
-def test_in_a_pipe_each_finding_is_a_line_parted_by_tabs(
+def test_pipe_output_is_one_tab_separated_line_per_finding(
     found: list[Check], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found += [PASS, WARNING, FAULT]
@@ -83,7 +83,7 @@ def test_json_has_the_worst_verdict_and_every_finding(
     }
 
 
-def test_on_a_terminal_what_to_do_stands_below_what_was_found(
+def test_terminal_output_shows_advice_below_the_finding(
     found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -98,7 +98,7 @@ def test_on_a_terminal_what_to_do_stands_below_what_was_found(
     assert lines[-1] == "1 fault, 1 warning: what to do stands behind >."
 
 
-def test_on_a_terminal_a_machine_that_is_well_is_told_so(
+def test_terminal_output_ends_with_all_is_well_without_findings(
     found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -109,7 +109,7 @@ def test_on_a_terminal_a_machine_that_is_well_is_told_so(
     assert capsys.readouterr().out.splitlines()[-1] == "All is well."
 
 
-def test_wrong_setting_ends_with_2_before_anything_is_looked_at(tmp_path: Path) -> None:
+def test_wrong_setting_exits_with_2_before_any_check(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text("[api]\nprot = 1\n")
 
     result = agent("doctor", "--config", str(tmp_path / "agent.toml"))
@@ -118,7 +118,7 @@ def test_wrong_setting_ends_with_2_before_anything_is_looked_at(tmp_path: Path) 
     assert "api.prot: there is no such setting" in result.stderr
 
 
-def test_program_looks_at_a_machine_where_no_agent_has_been(tmp_path: Path) -> None:
+def test_doctor_on_a_fresh_machine_creates_nothing(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
 
     result = agent("doctor", "--json", LOYALTY_AGENT__STORAGE__DIRECTORY=state)

@@ -1,4 +1,4 @@
-"""All checks together, beside a running agent and without one; nothing is changed."""
+"""All checks together, with and without a running agent; nothing is changed."""
 
 import asyncio
 import time
@@ -40,19 +40,19 @@ def tools(run: Run = no_systemd) -> Instruments:
 
 
 async def examined(settings: Settings) -> dict[str, Check]:
-    """Examine off the loop, where the agent and central of a test run."""
+    """Run all checks in a thread: agent and central of the test use the event loop."""
     checks = await asyncio.to_thread(examine, settings, tools(), lambda _: None)
     assert len({check.name for check in checks}) == len(checks)
     return {check.name: check for check in checks}
 
 
 def files_in(directory: Path) -> dict[str, bytes]:
-    """Read all files but SQLite's shared memory, in which every reader notes that it reads."""
+    """Read all files except SQLite's shared memory, because readers write to it."""
     files = [file for file in directory.rglob("*") if file.is_file()]
     return {file.name: file.read_bytes() for file in files if not file.name.endswith("-shm")}
 
 
-async def test_all_is_looked_at_in_the_order_of_a_capture_s_way(
+async def test_checks_run_in_the_order_of_a_capture(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     settings = settings_in(tmp_path, central=CentralSettings(url=central.url), store=NAMED)
@@ -60,18 +60,18 @@ async def test_all_is_looked_at_in_the_order_of_a_capture_s_way(
     assert list(await examined(settings)) == OF_THE_MACHINE + OF_THE_LINE
 
 
-async def test_without_central_the_line_is_not_looked_at(tmp_path: Path) -> None:
+async def test_connection_is_not_checked_without_central_url(tmp_path: Path) -> None:
     assert list(await examined(settings_in(tmp_path))) == OF_THE_MACHINE
 
 
-async def test_nothing_is_made_where_no_agent_has_been(tmp_path: Path) -> None:
+async def test_checks_create_nothing_on_a_fresh_machine(tmp_path: Path) -> None:
     await examined(settings_in(tmp_path / "state"))
 
     assert files_in(tmp_path) == {}
     assert not (tmp_path / "state").exists()
 
 
-async def test_running_agent_is_found_behind_its_port_and_left_as_it_is(
+async def test_running_agent_is_found_at_its_port_and_left_unchanged(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     settings = settings_in(tmp_path, store=NAMED)
@@ -88,7 +88,7 @@ async def test_running_agent_is_found_behind_its_port_and_left_as_it_is(
     assert found["integrity"].verdict is Verdict.PASS
 
 
-async def test_every_finding_but_a_good_one_says_what_to_do(tmp_path: Path) -> None:
+async def test_every_warning_and_fault_has_advice(tmp_path: Path) -> None:
     auth = AuthSettings.model_validate({"kind": "bearer", "token_file": tmp_path / "absent"})
     central = CentralSettings(url="http://127.0.0.1:1", auth=auth)
 
@@ -99,7 +99,7 @@ async def test_every_finding_but_a_good_one_says_what_to_do(tmp_path: Path) -> N
     assert [c.name for c in found.values() if bool(c.advice) == (c.verdict is Verdict.PASS)] == []
 
 
-async def test_central_that_refuses_the_token_is_reached_all_the_same(
+async def test_rejected_token_is_a_credentials_fault_with_a_working_connection(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     central.credentials = {"Bearer right"}

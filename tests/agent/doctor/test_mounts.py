@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and whether it can be trusted with a database."""
+"""Mount lookup and verdict on the file system."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from agent.doctor.mounts import (
     parse_mounts,
 )
 
-# From proc_pid_mountinfo(5), and one of a path with a blank.
+# Example of proc_pid_mountinfo(5), plus a mount point with a blank.
 TABLE = r"""36 35 98:0 / / rw,noatime master:1 - ext4 /dev/sda1 rw,errors=continue
 40 36 0:50 / /mnt/the\040share rw,relatime shared:2 master:3 - nfs4 hq:/tills rw,vers=4.2
 41 36 0:51 / /run rw,nosuid - tmpfs tmpfs rw,size=100k
@@ -38,7 +38,7 @@ PATHS = st.lists(NAMES, max_size=4).map(lambda names: Path("/", *names))
         ("/run/data/x/y", "xfs"),
     ],
 )
-def test_path_lies_on_the_deepest_mount_above_it(path: str, kind: str) -> None:
+def test_path_belongs_to_the_deepest_mount_above_it(path: str, kind: str) -> None:
     mount = mount_of(Path(path), parse_mounts(TABLE))
 
     assert mount is not None
@@ -46,7 +46,7 @@ def test_path_lies_on_the_deepest_mount_above_it(path: str, kind: str) -> None:
 
 
 @given(path=PATHS, points=st.lists(PATHS, max_size=6))
-def test_no_mount_above_the_path_is_deeper_or_later(path: Path, points: list[Path]) -> None:
+def test_found_mount_is_the_deepest_and_last(path: Path, points: list[Path]) -> None:
     mounts = [Mount(p, "ext4", str(number), frozenset()) for number, p in enumerate(points)]
 
     found = mount_of(path, mounts)
@@ -85,9 +85,9 @@ def test_file_system_is_judged_by_type_and_options(
     assert kind in check.found
 
 
-def test_path_of_this_machine_lies_on_some_mount(tmp_path: Path) -> None:
+def test_mount_is_found_on_this_machine(tmp_path: Path) -> None:
     assert look_at_mount(tmp_path, Path("/proc")) is not None
 
 
-def test_machine_that_does_not_tell_gets_a_warning(tmp_path: Path) -> None:
+def test_unreadable_mountinfo_is_a_warning(tmp_path: Path) -> None:
     assert judge_file_system(look_at_mount(tmp_path, tmp_path)).verdict is Verdict.WARNING

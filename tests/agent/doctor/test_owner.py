@@ -1,4 +1,4 @@
-"""Who owns the storage directory, found without taking its lock."""
+"""Lookup of the process that holds the directory lock."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from agent.store.files.lock import LOCK_FILE, StoreLock
 PROC = Path("/proc")
 
 
-def test_process_that_holds_the_directory_is_found(tmp_path: Path) -> None:
+def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:
     with StoreLock(tmp_path):
         assert find_owner(tmp_path, PROC) == os.getpid()
 
 
-def test_process_that_held_it_is_no_owner(tmp_path: Path) -> None:
+def test_former_holder_is_not_returned(tmp_path: Path) -> None:
     with StoreLock(tmp_path):
         pass
 
@@ -22,7 +22,7 @@ def test_process_that_held_it_is_no_owner(tmp_path: Path) -> None:
     assert find_owner(tmp_path, PROC) is None
 
 
-def test_lock_of_another_directory_is_no_lock_of_this_one(tmp_path: Path) -> None:
+def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
 
@@ -32,7 +32,7 @@ def test_lock_of_another_directory_is_no_lock_of_this_one(tmp_path: Path) -> Non
         assert find_owner(tmp_path / "two", PROC) is None
 
 
-def test_directory_without_a_readable_lock_file_has_no_owner(tmp_path: Path) -> None:
+def test_directory_without_a_valid_lock_file_has_no_holder(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).write_bytes(b"process \xff")
 
     assert find_owner(tmp_path, PROC) is None

@@ -1,4 +1,4 @@
-"""Whether tills find the agent behind its port, and who stands there if not."""
+"""Check of the API port, by real sockets and by facts."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def facts(*holders: Holder, taken: bool, agent: int | None = None, port: int = 8
         (facts(taken=True, agent=4711), Verdict.WARNING, "may not see"),
     ],
 )
-def test_port_is_judged_by_who_has_it(found: PortFacts, verdict: Verdict, words: str) -> None:
+def test_port_verdict_depends_on_its_holder(found: PortFacts, verdict: Verdict, words: str) -> None:
     check = judge_port(found)
 
     assert check.verdict is verdict
@@ -59,7 +59,7 @@ def test_port_is_judged_by_who_has_it(found: PortFacts, verdict: Verdict, words:
         ("127.0.0.2", "localhost", False),
     ],
 )
-def test_listening_socket_is_found_with_its_process(
+def test_listening_socket_is_found_with_its_process_by_address(
     listens_on: str, asked: str, *, is_taken: bool
 ) -> None:
     family = socket.AF_INET6 if ":" in listens_on else socket.AF_INET
@@ -72,7 +72,7 @@ def test_listening_socket_is_found_with_its_process(
     assert (os.getpid() in {holder.process for holder in found.holders}) is is_taken
 
 
-def test_socket_that_only_calls_does_not_take_the_port() -> None:
+def test_outgoing_connection_does_not_occupy_the_port() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_connection(server.getsockname()) as client,
@@ -82,5 +82,5 @@ def test_socket_that_only_calls_does_not_take_the_port() -> None:
         assert not look_at_port("127.0.0.1", port, None, PROC).is_taken
 
 
-def test_machine_that_does_not_tell_has_a_free_port(tmp_path: Path) -> None:
+def test_unreadable_proc_counts_as_a_free_port(tmp_path: Path) -> None:
     assert not look_at_port("127.0.0.1", 8480, None, tmp_path).is_taken

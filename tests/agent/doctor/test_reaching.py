@@ -1,4 +1,4 @@
-"""The way to central up to its certificate, on real sockets."""
+"""DNS, connection, proxy and certificate checks on real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def found_at(url: str, rules: LineRules = RULES) -> Check:
     ("days", "verdict"),
     [(90, Verdict.PASS), (30, Verdict.PASS), (29, Verdict.WARNING), (0, Verdict.WARNING)],
 )
-def test_certificate_that_ends_soon_is_worth_a_warning(days: int, verdict: Verdict) -> None:
+def test_certificate_that_expires_soon_is_a_warning(days: int, verdict: Verdict) -> None:
     ends_soon = replace(SHOWN, ends_at=NOW + timedelta(days=days))
 
     check = judge_connection(replace(REACHED, certificate=ends_soon), NOW)
@@ -59,7 +59,7 @@ def test_certificate_that_ends_soon_is_worth_a_warning(days: int, verdict: Verdi
         (99, SHOWN, "have head office look"),
     ],
 )
-def test_distrust_says_what_to_do_by_its_reason(
+def test_advice_on_an_untrusted_certificate_depends_on_the_reason(
     code: int, certificate: Certificate | None, advice: str
 ) -> None:
     distrusted = replace(REACHED, distrust="why", verify_code=code, certificate=certificate)
@@ -70,7 +70,7 @@ def test_distrust_says_what_to_do_by_its_reason(
     assert advice in check.advice
 
 
-async def test_trusted_certificate_is_read_with_its_days_left(tmp_path: Path) -> None:
+async def test_trusted_certificate_passes_with_days_until_expiry(tmp_path: Path) -> None:
     made = make_certificate(tmp_path, ends_in_days=90)
     async with ScriptedCentral(made.served()) as central:
         check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
@@ -79,7 +79,7 @@ async def test_trusted_certificate_is_read_with_its_days_left(tmp_path: Path) ->
     assert "ends in 89 days" in check.found
 
 
-async def test_looking_at_the_certificate_asks_central_nothing(tmp_path: Path) -> None:
+async def test_certificate_check_sends_no_request_to_central(tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     async with ScriptedCentral(made.served()) as central:
         await found_at(central.url)
@@ -91,7 +91,7 @@ async def test_looking_at_the_certificate_asks_central_nothing(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("starts", "ends", "words"), [(-9, -2, "expired"), (2, 9, "not yet valid")]
 )
-async def test_certificate_of_another_time_is_a_fault_that_names_both_clock_and_certificate(
+async def test_expired_or_future_certificate_is_a_fault_that_mentions_the_clock(
     tmp_path: Path, starts: int, ends: int, words: str
 ) -> None:
     made = make_certificate(tmp_path, starts_in_days=starts, ends_in_days=ends)
@@ -104,7 +104,7 @@ async def test_certificate_of_another_time_is_a_fault_that_names_both_clock_and_
     assert "clock" in check.advice
 
 
-async def test_certificate_of_an_unknown_authority_is_a_fault(tmp_path: Path) -> None:
+async def test_certificate_of_an_unknown_ca_is_a_fault(tmp_path: Path) -> None:
     async with ScriptedCentral(make_certificate(tmp_path).served()) as central:
         check = await found_at(central.url)
 
@@ -122,14 +122,14 @@ async def test_certificate_of_another_host_is_a_fault(tmp_path: Path) -> None:
     assert "a name that stands in the certificate" in check.advice
 
 
-async def test_central_without_tls_is_reached() -> None:
+async def test_central_without_tls_passes() -> None:
     async with ScriptedCentral() as central:
         check = await found_at(central.url)
 
     assert (check.verdict, check.found.endswith("without TLS")) == (Verdict.PASS, True)
 
 
-async def test_port_where_nobody_listens_is_a_fault_that_says_so() -> None:
+async def test_refused_connection_is_a_fault_with_its_reason() -> None:
     port = free_port()
 
     check = await found_at(f"https://127.0.0.1:{port}")
@@ -139,7 +139,7 @@ async def test_port_where_nobody_listens_is_a_fault_that_says_so() -> None:
     assert "Connect" in check.found or "connect" in check.found
 
 
-async def test_what_speaks_no_tls_is_a_fault() -> None:
+async def test_server_without_tls_behind_https_url_is_a_fault() -> None:
     async with ScriptedCentral() as central:
         check = await found_at(central.url.replace("http:", "https:"))
 
@@ -149,7 +149,7 @@ async def test_what_speaks_no_tls_is_a_fault() -> None:
 
 @asynccontextmanager
 async def proxy(says: bytes | None = None) -> AsyncIterator[str]:
-    """A proxy that connects to whatever it is told to, or answers with `says` instead."""
+    """Run a CONNECT proxy, or one that always responds with `says`; yield its URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -198,7 +198,7 @@ async def test_certificate_is_read_through_a_proxy(tmp_path: Path) -> None:
         (b"", "the proxy broke off"),
     ],
 )
-async def test_proxy_that_refuses_is_named(says: bytes, words: str) -> None:
+async def test_rejecting_proxy_is_a_fault_with_its_status(says: bytes, words: str) -> None:
     async with proxy(says) as way:
         check = await found_at("https://hq.example", replace(RULES, proxy=way))
 
@@ -206,7 +206,7 @@ async def test_proxy_that_refuses_is_named(says: bytes, words: str) -> None:
     assert words in check.found
 
 
-async def test_certificate_files_that_cannot_be_used_are_a_fault(tmp_path: Path) -> None:
+async def test_unusable_ca_file_is_a_fault(tmp_path: Path) -> None:
     async with ScriptedCentral() as central:
         rules = replace(RULES, ca_file=tmp_path / "absent")
         check = await found_at(central.url.replace("http:", "https:"), rules)
@@ -222,18 +222,18 @@ async def test_name_of_this_machine_is_resolved() -> None:
     assert judge_name(resolved).verdict is Verdict.PASS
 
 
-async def test_address_needs_no_name_server() -> None:
+async def test_ip_address_needs_no_dns() -> None:
     assert judge_name(await look_at_name(URL("https://[::1]:443"), 10)).verdict is Verdict.PASS
 
 
-async def test_name_server_that_does_not_answer_is_not_waited_for() -> None:
+async def test_dns_lookup_has_a_timeout() -> None:
     resolved = await look_at_name(URL("https://localhost:443"), 0)
 
     assert judge_name(resolved).verdict is Verdict.FAULT
     assert "no answer within 0 s" in judge_name(resolved).found
 
 
-def test_name_that_nobody_knows_is_a_fault() -> None:
+def test_unknown_name_is_a_fault() -> None:
     check = judge_name(Resolved("hq.example", reason="Name or service not known"))
 
     assert check.verdict is Verdict.FAULT

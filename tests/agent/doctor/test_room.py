@@ -1,4 +1,4 @@
-"""Room on the disk and within the limits."""
+"""Checks of free disk space and database size."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,7 @@ EXABYTE = 1024**6
         (replace(ROOM, has_room=False, has_ample_room=False), Verdict.FAULT),
     ],
 )
-def test_disk_without_room_is_a_fault_and_with_little_a_warning(
-    facts: RoomFacts, verdict: Verdict
-) -> None:
+def test_full_disk_is_a_fault_and_nearly_full_a_warning(facts: RoomFacts, verdict: Verdict) -> None:
     check = judge_free_disk(facts)
 
     assert (check.verdict, check.found) == (verdict, "500.0 MiB free, 64.0 MiB to be left")
@@ -34,12 +32,14 @@ def test_disk_without_room_is_a_fault_and_with_little_a_warning(
     ("size_bytes", "verdict"),
     [(80 * MIB, Verdict.PASS), (81 * MIB, Verdict.WARNING), (100 * MIB, Verdict.FAULT)],
 )
-def test_database_near_its_limit_is_found(size_bytes: int, verdict: Verdict) -> None:
+def test_database_size_verdict_depends_on_distance_to_limit(
+    size_bytes: int, verdict: Verdict
+) -> None:
     assert judge_database_size(replace(ROOM, database_bytes=size_bytes)).verdict is verdict
 
 
 @pytest.mark.parametrize(("to_be_left", "has_room"), [(0, True), (EXABYTE, False)])
-def test_room_is_what_the_store_would_find(
+def test_free_space_is_measured_as_the_store_does(
     tmp_path: Path, to_be_left: int, *, has_room: bool
 ) -> None:
     storage = StorageSettings(directory=tmp_path, min_free_bytes=to_be_left, ballast_bytes=0)
@@ -47,7 +47,7 @@ def test_room_is_what_the_store_would_find(
     assert look_at_room(storage).has_room is has_room
 
 
-def test_database_is_measured_with_its_wal(tmp_path: Path) -> None:
+def test_database_size_includes_the_wal(tmp_path: Path) -> None:
     (tmp_path / "agent.db").write_bytes(bytes(1000))
     (tmp_path / "agent.db-wal").write_bytes(bytes(500))
 

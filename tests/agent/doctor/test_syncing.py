@@ -1,4 +1,4 @@
-"""Whether a sync can have reached the disk."""
+"""Check of the fdatasync duration."""
 
 import errno
 import itertools
@@ -33,7 +33,7 @@ from agent.doctor.mounts import Mount
         (101.0, Medium.UNKNOWN, "slow"),
     ],
 )
-def test_sync_is_judged_by_what_the_medium_can_do(
+def test_sync_verdict_depends_on_the_medium(
     milliseconds: float, medium: Medium, words: str
 ) -> None:
     check = judge_syncing(SyncFacts(milliseconds / 1000, medium))
@@ -44,9 +44,7 @@ def test_sync_is_judged_by_what_the_medium_can_do(
 
 
 @given(st.floats(0, 10), st.floats(0, 10), st.sampled_from(Medium))
-def test_what_is_suspicious_is_so_the_more_the_faster_it_is(
-    one: float, other: float, medium: Medium
-) -> None:
+def test_suspicion_is_monotonic_in_speed(one: float, other: float, medium: Medium) -> None:
     slower, faster = sorted([one, other], reverse=True)
     is_suspicious = [
         "suspiciously" in judge_syncing(SyncFacts(seconds, medium)).found
@@ -55,8 +53,8 @@ def test_what_is_suspicious_is_so_the_more_the_faster_it_is(
     assert is_suspicious != [True, False]
 
 
-def test_median_of_the_syncs_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    # Each sync takes one unit more than the one before: 1, 2, ... 25.
+def test_median_is_measured_and_no_file_is_left(tmp_path: Path) -> None:
+    # Each sync takes one unit longer than the previous one: 1, 2, ... 25.
     ticks = itertools.chain.from_iterable((0, length) for length in itertools.count(1))
 
     median = measure_syncing(tmp_path, lambda: float(next(ticks)))
@@ -65,7 +63,7 @@ def test_median_of_the_syncs_is_measured_and_nothing_is_left_behind(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_the_system_has_no_nameless_files_a_named_one_is_removed_again(
+def test_temporary_file_is_removed_without_o_tmpfile_support(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_open, used = os.open, []
@@ -84,7 +82,7 @@ def test_where_the_system_has_no_nameless_files_a_named_one_is_removed_again(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_directory_in_which_nothing_can_be_written_is_a_fault(tmp_path: Path) -> None:
+def test_unwritable_directory_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as raised:
         measure_syncing(tmp_path / "absent", lambda: 0.0)
 
@@ -104,10 +102,10 @@ def test_directory_in_which_nothing_can_be_written_is_a_fault(tmp_path: Path) ->
         ("/dev/zero", Medium.ROTATING),
     ],
 )
-def test_medium_is_what_the_kernel_says_of_the_device_or_of_its_disk(
+def test_medium_is_read_from_the_device_or_its_parent_disk(
     tmp_path: Path, source: str, medium: Medium
 ) -> None:
-    # /dev/null has the number 1:3, /dev/zero 1:5; here they are a disk, and a partition of one.
+    # Device numbers: /dev/null is 1:3 (here a disk), /dev/zero is 1:5 (here a partition).
     disk, partition = tmp_path / "devices/sdb", tmp_path / "devices/sda/sda1"
     for place, rotational in ((disk, "0\n"), (partition.parent, "1\n")):
         (place / "queue").mkdir(parents=True)

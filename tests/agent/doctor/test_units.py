@@ -1,4 +1,4 @@
-"""Whether the agent runs as a service, and starts again by itself."""
+"""Check of the systemd units."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ GONE = UnitState("not-found", "inactive")
         (ON, UnitState("enabled", "inactive"), Verdict.WARNING, "loyalty-agent.socket"),
     ],
 )
-def test_units_are_judged_by_whether_tills_are_served_now_and_after_a_start(
+def test_units_verdict_covers_now_and_after_reboot(
     service: UnitState, socket: UnitState, verdict: Verdict, advice: str
 ) -> None:
     check = judge_units(UnitFacts(service, socket))
@@ -45,7 +45,7 @@ def test_units_are_judged_by_whether_tills_are_served_now_and_after_a_start(
     assert advice in check.advice
 
 
-def test_systemd_is_asked_of_both_units(tmp_path: Path) -> None:
+def test_state_of_both_units_is_queried(tmp_path: Path) -> None:
     answers = {"loyalty-agent.service": ON, "loyalty-agent.socket": GONE}
 
     def run(command: Sequence[str]) -> str | None:
@@ -57,15 +57,15 @@ def test_systemd_is_asked_of_both_units(tmp_path: Path) -> None:
     assert look_at_units(run, booted=tmp_path) == UnitFacts(ON, GONE)
 
 
-def test_machine_without_systemd_has_nothing_to_look_at(tmp_path: Path) -> None:
+def test_machine_without_systemd_passes(tmp_path: Path) -> None:
     facts = look_at_units(run_command, booted=tmp_path / "absent")
 
     assert judge_units(facts).verdict is Verdict.PASS
 
 
-def test_command_that_is_not_there_says_nothing() -> None:
+def test_missing_command_returns_none() -> None:
     assert run_command(["no-such-command-of-any-system"]) is None
 
 
-def test_command_says_what_it_prints_whatever_its_exit_code() -> None:
+def test_command_output_is_returned_for_any_exit_code() -> None:
     assert run_command(["sh", "-c", "echo inactive; exit 3"]) == "inactive\n"

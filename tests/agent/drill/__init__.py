@@ -1,1 +1,1 @@
-"""The drill: what it shows, and that its verdict finds what it is to find."""
+"""Tests of the drill: command, display, verdict."""

@@ -1,4 +1,4 @@
-"""`loyalty-agent drill` with a fault planted: head office loses a session before the verdict."""
+"""`loyalty-agent drill` with a planted fault: a session row is deleted before the verdict."""
 
 import sqlite3
 from contextlib import closing
@@ -11,7 +11,7 @@ from agent.drill.verdict import Verdict, count_at_head_office, judge
 
 
 def judge_after_a_loss(receipts: Receipts, database: Path) -> Verdict:
-    """Lose a session once all is there, and judge."""
+    """Delete a session once everything has arrived, then judge."""
     if 0 < len(receipts.promised) == len(receipts.asked) == count_at_head_office(database):
         with closing(sqlite3.connect(database, timeout=5)) as connection, connection:
             connection.execute(

@@ -1,4 +1,4 @@
-"""`loyalty-agent drill` as store IT meets it: its acts, its verdict, its exit code."""
+"""`loyalty-agent drill`: output and exit codes."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.agent.program import SOURCE_TREE, agent
 
 
 def lines_of(verdict: Verdict | PartFailed, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """Return exit code and output of a drill that ends so after one act."""
+    """Return exit code and output of a drill that ends with `verdict` after one act."""
 
     async def rehearse(_directory: Path, _length: Length, watch: Watch) -> Verdict:
         watch(Scene(["an act"]))
@@ -27,7 +27,7 @@ def lines_of(verdict: Verdict | PartFailed, monkeypatch: pytest.MonkeyPatch) -> 
     return result.exit_code, result.output
 
 
-def test_fast_drill_keeps_every_promise() -> None:
+def test_fast_drill_passes() -> None:
     result = agent("drill", "--fast")
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result.stderr
@@ -45,14 +45,14 @@ def test_fast_drill_keeps_every_promise() -> None:
         (Verdict(), "A PROMISE WAS BROKEN: no till was served."),
     ],
 )
-def test_broken_promise_is_named_last_and_ends_with_1(
+def test_failed_drill_names_the_faults_last_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, verdict: Verdict, last: str
 ) -> None:
     code, output = lines_of(verdict, monkeypatch)
     assert (code, output.splitlines()[-1]) == (1, last)
 
 
-def test_drill_that_cannot_be_held_ends_with_1_and_says_why(
+def test_drill_that_cannot_start_exits_with_1_and_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code, output = lines_of(PartFailed("no port"), monkeypatch)
@@ -61,7 +61,7 @@ def test_drill_that_cannot_be_held_ends_with_1_and_says_why(
 
 
 @pytest.mark.campaign
-def test_loss_planted_in_a_real_drill_is_found() -> None:
+def test_planted_loss_is_found_in_a_real_drill() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.agent.drill.losing", "drill", "--fast"],
         cwd=SOURCE_TREE,

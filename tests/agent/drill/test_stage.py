@@ -1,4 +1,4 @@
-"""How a drill looks on a terminal."""
+"""Live view of a drill."""
 
 import io
 
@@ -10,7 +10,7 @@ from agent.drill.verdict import Verdict
 from tests.terminal import COLUMNS
 
 
-def test_numbers_of_a_long_day_are_not_broken_at_the_edge_of_a_terminal() -> None:
+def test_large_counts_fit_the_width_of_a_terminal() -> None:
     verdict = Verdict(1_234_567, 1_234_567, 1_200_000, 34_567, doubled=12, out_of_order=34)
     console = Console(file=io.StringIO(), width=COLUMNS)
 

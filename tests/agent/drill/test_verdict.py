@@ -1,4 +1,4 @@
-"""A drill's verdict finds each way in which a promise can be broken."""
+"""The verdict detects each kind of fault."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pytest
 from agent.drill.tills import EMAIL, SESSION, Receipts
 from agent.drill.verdict import Verdict, count_at_head_office, judge
 
-# As head office has them, but for the rules by which it would not let the wrong ones in.
+# The receiver's tables without the constraints that would reject the planted faults.
 TABLES = """
 CREATE TABLE sessions (correlation_id, body, epoch, sequence);
 CREATE TABLE email_answers (correlation_id, email_address, epoch, sequence);
@@ -49,7 +49,7 @@ def receipts() -> Receipts:
     return Receipts(asked, promised)
 
 
-def test_what_is_there_once_in_order_and_unchanged_is_good(
+def test_complete_ordered_unchanged_records_pass(
     database: sqlite3.Connection, receipts: Receipts, tmp_path: Path
 ) -> None:
     verdict = judge(receipts, tmp_path / "hq.db")
@@ -58,7 +58,7 @@ def test_what_is_there_once_in_order_and_unchanged_is_good(
 
 
 @pytest.mark.parametrize(("fault", "found"), FAULTS.items())
-def test_each_fault_is_found_and_is_not_good(
+def test_each_fault_is_counted_and_fails(
     database: sqlite3.Connection,
     receipts: Receipts,
     tmp_path: Path,
@@ -72,16 +72,16 @@ def test_each_fault_is_found_and_is_not_good(
     assert not verdict.is_good
 
 
-def test_till_that_was_never_answered_is_not_good(
+def test_unacknowledged_capture_fails(
     database: sqlite3.Connection, receipts: Receipts, tmp_path: Path
 ) -> None:
     receipts.asked[SESSION, "three"] = "body-three"
     assert not judge(receipts, tmp_path / "hq.db").is_good
 
 
-def test_day_without_captures_is_not_good() -> None:
+def test_drill_without_captures_fails() -> None:
     assert not Verdict().is_good
 
 
-def test_head_office_without_tables_has_nothing_yet(tmp_path: Path) -> None:
+def test_database_without_tables_counts_as_empty(tmp_path: Path) -> None:
     assert count_at_head_office(tmp_path / "hq.db") == 0

@@ -1,4 +1,4 @@
-"""The commands of head office as its people meet them: what they print and their exit codes."""
+"""`loyalty-hq`: output and exit codes of its commands."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from tests.head_office.receiver import Receiver, rows_in
 from tests.head_office.sender import Sender, session
 
 
-def test_version_is_told() -> None:
+def test_version_is_printed() -> None:
     result = hq("--version")
 
     assert (result.returncode, result.stdout) == (0, "loyalty-hq 0.1.0\n")
@@ -24,27 +24,27 @@ def test_version_is_told() -> None:
     "arguments",
     [["dance"], ["enroll"], ["enroll", "0042"], ["enroll", "a b", "till"], ["serve", "--loud"]],
 )
-def test_wrong_use_ends_with_2(arguments: list[str], tmp_path: Path) -> None:
+def test_wrong_use_exits_with_2_and_creates_nothing(arguments: list[str], tmp_path: Path) -> None:
     environment = {"LOYALTY_HQ__STORAGE__DIRECTORY": str(tmp_path)}
 
     assert CliRunner().invoke(app, arguments, env=environment).exit_code == 2
     assert not list(tmp_path.iterdir())
 
 
-def test_no_command_is_told_of_in_half_a_sentence() -> None:
+def test_help_truncates_no_summary() -> None:
     assert "..." not in hq("--help").stdout.partition("Commands:")[2]
 
 
 @pytest.fixture(scope="module")
 def enrolled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Enroll an agent at a new head office; return its directory and what was printed."""
+    """Enroll an agent at a new head office; return the directory and the output."""
     directory = tmp_path_factory.mktemp("enrolled") / "state"
     result = hq("--config", str(configured(directory)), "enroll", "0042", "till-1")
     assert (result.returncode, result.stderr) == (0, "")
     return directory, result.stdout
 
 
-def test_enroll_prints_the_token_alone(enrolled: tuple[Path, str]) -> None:
+def test_enroll_prints_only_the_token(enrolled: tuple[Path, str]) -> None:
     directory, printed = enrolled
 
     token = printed.removesuffix("\n")
@@ -53,8 +53,8 @@ def test_enroll_prints_the_token_alone(enrolled: tuple[Path, str]) -> None:
     assert rows_in(directory / "hq.db", "SELECT token_hash FROM tokens") == [(hash_of(token),)]
 
 
-def test_what_is_made_on_the_disk_is_for_its_user_alone(enrolled: tuple[Path, str]) -> None:
-    """Addresses stand in it."""
+def test_created_files_are_private_to_their_user(enrolled: tuple[Path, str]) -> None:
+    """The database holds e-mail addresses."""
     directory, _ = enrolled
 
     modes = {place.stat().st_mode & 0o077 for place in (directory, directory / "hq.db")}
@@ -63,7 +63,7 @@ def test_what_is_made_on_the_disk_is_for_its_user_alone(enrolled: tuple[Path, st
 
 
 @pytest.mark.parametrize("command", [["serve"], ["enroll", "0042", "till-1"]])
-def test_wrong_configuration_is_named_and_touches_nothing(
+def test_wrong_configuration_is_reported_and_creates_nothing(
     tmp_path: Path, command: list[str]
 ) -> None:
     file = tmp_path / "hq.toml"
@@ -84,9 +84,7 @@ def test_wrong_configuration_is_named_and_touches_nothing(
         "[server]\ntls_cert_file = 'absent'\ntls_key_file = 'absent'\n",
     ],
 )
-def test_a_file_that_is_not_there_is_named_and_nothing_is_touched(
-    tmp_path: Path, settings: str
-) -> None:
+def test_missing_file_is_reported_and_nothing_is_created(tmp_path: Path, settings: str) -> None:
     file = tmp_path / "hq.toml"
     file.write_text(f"[storage]\ndirectory = 'data'\n{settings}")
 
@@ -97,7 +95,7 @@ def test_a_file_that_is_not_there_is_named_and_nothing_is_touched(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_ledger_that_cannot_be_opened_is_trouble(tmp_path: Path) -> None:
+def test_unusable_database_exits_with_1(tmp_path: Path) -> None:
     config = configured(tmp_path / "state")
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "hq.db").write_bytes(b"no database" * 1000)
@@ -109,7 +107,7 @@ def test_a_ledger_that_cannot_be_opened_is_trouble(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+async def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = configured(tmp_path / "state")
         port = taken.getsockname()[1]
@@ -120,9 +118,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in result.stderr
 
 
-async def test_an_agent_is_enrolled_while_head_office_serves(
-    receiver: Receiver, till: Sender
-) -> None:
+async def test_enroll_works_while_head_office_serves(receiver: Receiver, till: Sender) -> None:
     enroll = ("--config", str(configured(receiver.directory)), "enroll", "0042", "till-2")
     other = Sender(till_id="till-2")
 

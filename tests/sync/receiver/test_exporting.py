@@ -1,4 +1,4 @@
-"""Exporting on the command line: where it goes, and what is left where it does not succeed."""
+"""`loyalty-hq export`: output, selection and failed exports."""
 
 import asyncio
 import csv
@@ -37,7 +37,7 @@ def parquet_in(file: Path) -> list[dict[str, object]]:
     return rows
 
 
-async def test_without_more_words_the_sessions_are_printed_as_csv(used: Receiver) -> None:
+async def test_export_prints_sessions_as_csv_by_default(used: Receiver) -> None:
     told = await export(used)
 
     rows = list(csv.DictReader(told.stdout.splitlines()))
@@ -46,15 +46,15 @@ async def test_without_more_words_the_sessions_are_printed_as_csv(used: Receiver
     assert json.loads(rows[0]["body"]) == {"correlationId": "=one", "channel": "pos"}
 
 
-async def test_for_a_spreadsheet_what_was_changed_is_told(used: Receiver) -> None:
+async def test_spreadsheet_export_reports_escaped_formulas(used: Receiver) -> None:
     told = await export(used, "--for-spreadsheet")
 
     assert "'=one" in told.stdout
     assert told.stderr == "loyalty-hq: ' was put before 1 texts\n"
 
 
-async def test_a_file_is_for_its_user_alone(used: Receiver, tmp_path: Path) -> None:
-    """Addresses stand in it."""
+async def test_output_file_is_private_to_its_user(used: Receiver, tmp_path: Path) -> None:
+    """The table holds e-mail addresses."""
     file = tmp_path / "answers.parquet"
 
     told = await export(used, "email_answers", "--format", "parquet", "--output", str(file))
@@ -65,7 +65,7 @@ async def test_a_file_is_for_its_user_alone(used: Receiver, tmp_path: Path) -> N
     assert (row["email_address"], row["received_at"]) == (GUEST, AT)
 
 
-async def test_it_is_chosen_by_store_and_time(used: Receiver) -> None:
+async def test_export_selects_by_store_and_time(used: Receiver) -> None:
     day = ("--format", "jsonl", "--store", "0042", "--since", "2026-03-04", "--until", "2026-03-05")
 
     told = await export(used, *day)
@@ -73,7 +73,7 @@ async def test_it_is_chosen_by_store_and_time(used: Receiver) -> None:
     assert [json.loads(line)["sequence"] for line in told.stdout.splitlines()] == [1, 3]
 
 
-def test_where_it_does_not_succeed_the_file_of_before_stays(tmp_path: Path) -> None:
+def test_failed_export_keeps_the_previous_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.csv"
     file.write_text("of yesterday")
 
@@ -85,7 +85,7 @@ def test_where_it_does_not_succeed_the_file_of_before_stays(tmp_path: Path) -> N
     assert sorted(place.name for place in tmp_path.iterdir()) == ["sessions.csv", "state.toml"]
 
 
-async def test_a_full_disk_is_named(used: Receiver) -> None:
+async def test_full_disk_is_reported(used: Receiver) -> None:
     config = str(configured(used.directory))
     command = f'exec "$@" --config {config} export > /dev/full'
 
@@ -95,8 +95,8 @@ async def test_a_full_disk_is_named(used: Receiver) -> None:
     assert "standard output: No space left on device" in told.stderr
 
 
-def test_a_full_disk_is_no_trouble_of_the_database() -> None:
-    """In the midst of a table both are at work."""
+def test_full_disk_is_not_reported_as_a_database_error() -> None:
+    """Database and output are both in use while a table is exported."""
     with Path("/dev/full").open("wb", buffering=0) as full:
         output = Output(full)
 
@@ -114,7 +114,7 @@ def test_a_full_disk_is_no_trouble_of_the_database() -> None:
         ["--for-spreadsheet", "--format", "jsonl"],
     ],
 )
-def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
+def test_invalid_arguments_exit_with_2(tmp_path: Path, arguments: list[str]) -> None:
     config = str(configured(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "export", *arguments])
