@@ -1,4 +1,4 @@
-"""When to try again: pure rules, no clock and no dice of their own."""
+"""Exponential backoff with jitter and `Retry-After`. Pure: time and randomness are arguments."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,22 +11,21 @@ from typing import assert_never
 from sync.delivery.outcomes import Hold, Trouble, TryLater
 
 MAX_RETRY_AFTER_SECONDS = 3_600.0
-# While the store's own line is down, trying costs nobody else anything, and the line that comes
-# back is to be noticed within seconds.
+# While the store's own network is down, retries put no load on head office, and its recovery
+# must be noticed within seconds.
 LINE_CAP_SECONDS = 5.0
-# Where nobody answers, it can be the line or head office, which all stores then try to reach. At
-# first it is taken for the line. With connections that time out after 10 s these failures take
-# four minutes; a name that was known when the line failed is forgotten about then.
+# A connection timeout can mean the store's network or head office, and in the latter case all
+# stores retry. The first failures count as the store's network. With a connect timeout of 10 s
+# they take four minutes; by then a cached DNS name has expired, and a failed lookup tells.
 FAILURES_IN_DOUBT = 20
 _MOST_DOUBLINGS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """Seconds of the first and the longest wait, and the store's own share of a wait, 0 to 1.
+    """First and longest wait in seconds, and this machine's fixed `slot`, 0 to 1.
 
-    The `slot` is the same for ever: told to come back at one moment, the stores of a chain
-    come one after another.
+    The slot spreads the machines of a chain that all got the same Retry-After.
     """
 
     base_seconds: float
@@ -36,13 +35,13 @@ class RetryRules:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often in a row it failed. Outlives the pass: a failure never begins from the start."""
+    """Number of consecutive failures. Kept across passes, so the wait keeps growing."""
 
     failures: int = 0
 
     @property
     def is_probing(self) -> bool:
-        """Whether a single event has to get through before the flood."""
+        """Whether the next window must be a probe of a single event."""
         return self.failures > 0
 
     def failed(self) -> "Backoff":
@@ -52,12 +51,12 @@ class Backoff:
     def wait_seconds(
         self, outcome: Hold | TryLater, rules: RetryRules, dice: Callable[[], float]
     ) -> float:
-        """Return how long to wait after `outcome`, which `failed` has counted; `dice`: 0 to 1.
+        """Return the seconds to wait after `outcome`, already counted by `failed`.
 
-        A wait that central asked for is kept to, and spread by the slot. Where central has so
-        many callers that it gave this one a moment of its own (429), that is all; else all may
-        have been told the same, and our own wait goes on growing. One that is shorter than the
-        first wait says only that central is to be left alone.
+        `dice` returns a random number, 0 to 1. A Retry-After is a lower bound, spread by the
+        slot. With a 429 head office allocates each caller its own time, so that is the wait; any
+        other Retry-After may be the same for all callers, and the longer of it and the backoff
+        counts. A Retry-After shorter than the first wait is only a lower bound for the backoff.
         """
         own_seconds = self._own_wait_seconds(self._cap_seconds(outcome, rules), rules, dice)
         match outcome:
@@ -75,7 +74,7 @@ class Backoff:
     def _own_wait_seconds(
         self, cap_seconds: float, rules: RetryRules, dice: Callable[[], float]
     ) -> float:
-        """Double up to the cap; the jitter comes after the cap, where it cannot vanish."""
+        """Double up to the cap, then apply the jitter: before the cap it would be cut off."""
         longest = min(cap_seconds, _doubled(rules.base_seconds, self.failures - 1))
         shortest = min(cap_seconds, rules.base_seconds) / 2
         return shortest + (longest - shortest) * dice()
@@ -98,21 +97,21 @@ def _doubled(seconds: float, times: int) -> float:
 
 
 def slot_of(store_id: str, till_id: str) -> float:
-    """Return a machine's slot, from 0 to 1."""
+    """Return the machine's slot, 0 to 1: a stable hash of its name."""
     digest = hashlib.sha256(f"{store_id}/{till_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32
 
 
 def spread(asked_seconds: float, rules: RetryRules) -> float:
-    """Return a wait of at least `asked_seconds`, each store in its own slot after it."""
+    """Return a wait of at least `asked_seconds`, spread by the machine's slot."""
     return asked_seconds + rules.slot * min(rules.cap_seconds, asked_seconds)
 
 
 def retry_after(header: str | None, date: str | None, now: datetime) -> float | None:
-    """Return the seconds that `Retry-After` asks for, at most an hour; None where it says nothing.
+    """Return the seconds of a `Retry-After` header, at most an hour; None if absent or invalid.
 
-    Seconds or an HTTP date (RFC 9110, 10.2.3). A date is counted from the answer's own `date`,
-    as our clock may be wrong; from `now` (aware) where that is missing.
+    Seconds or an HTTP date (RFC 9110, 10.2.3). A date is relative to the response's own `Date`,
+    as our clock may be wrong; to `now` (aware) without one.
     """
     if header is None:
         return None

@@ -1,8 +1,8 @@
-"""Runs passes when they are due, one at a time: after a capture, at intervals, after a wait.
+"""Runs delivery passes one at a time: after a capture, at intervals, after a backoff.
 
-A wake-up that comes while a pass runs is kept, so that nothing waits for the next one to
-come. After a failure nothing but the end of the wait, or somebody who asks for it, begins
-a pass. The waits are counted by the monotonic clock: setting the wall clock changes nothing.
+Invariants: a wake-up during a pass is kept and starts the next pass, so no capture is left
+until the following wake-up. After a failure, only the end of the backoff or an explicit
+`try_now` starts a pass. Waits use the monotonic clock; setting the wall clock has no effect.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from sync.delivery.push import PassReport, Transport, push_once
 from sync.delivery.throttle import Pacer
 
 _log = logging.getLogger(__name__)
-# A capture is sent at once; what comes within this after a pass goes together into the next.
+# A capture is sent at once; captures within this time after a pass share the next pass.
 DEBOUNCE_SECONDS = 0.2
 _OWN_TROUBLE_SECONDS = 5.0
 
 
 class RelayState(StrEnum):
-    """What the way to central is like."""
+    """State of delivery to central."""
 
     IDLE = "idle"
     DELIVERING = "delivering"
@@ -37,10 +37,10 @@ class RelayState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RelayStatus:
-    """Where the relay stands.
+    """Snapshot of the delivery loop.
 
-    `trouble` names the cause of `RETRYING` and `HOLDING`, `detail` says more; `next_try_at`
-    and `got_through_at` by the monotonic clock, in seconds.
+    `trouble` is the cause of `RETRYING` and `HOLDING`, `detail` its text. `next_try_at` and
+    `got_through_at` (last success) are monotonic seconds.
     """
 
     state: RelayState
@@ -54,7 +54,7 @@ class RelayStatus:
 
 @dataclass(frozen=True, slots=True)
 class RelayRules:
-    """When passes are allowed. `dice` gives 0 to 1; `is_quiet`: nothing is to be sent now."""
+    """Timing rules. `dice` returns a random number, 0 to 1; `is_quiet`: quiet hours now."""
 
     retry: RetryRules
     dice: Callable[[], float]
@@ -63,7 +63,7 @@ class RelayRules:
 
 
 class Totals:
-    """What all passes have done since the start, for metrics."""
+    """Counters over all passes since the start, for metrics."""
 
     def __init__(self) -> None:
         self.passes = 0
@@ -73,7 +73,7 @@ class Totals:
         self.refused = 0
 
     def add(self, report: PassReport) -> None:
-        """Count a pass that has ended."""
+        """Add a finished pass."""
         self.passes += 1
         self.failed_passes += report.stop is not None
         self.delivered += report.delivered
@@ -82,7 +82,7 @@ class Totals:
 
 
 class Relay:
-    """Carries what waits to central, for as long as `run` runs. Of the event loop's thread."""
+    """Delivers the outbox to central while `run` runs. Not thread-safe; event loop only."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Relay:
         tidy: Callable[[], Awaitable[None]],
         watch: Callable[[RelayStatus], None],
     ) -> None:
-        """`tidy` is called after each pass, `watch` when the state or its cause changes."""
+        """Call `tidy` after each pass, and `watch` when the state or its cause changes."""
         self._outbox = outbox
         self._transport = transport
         self._pacer = pacer
@@ -113,28 +113,28 @@ class Relay:
 
     @property
     def status(self) -> RelayStatus:
-        """Where the relay stands; with nothing to send, what central said beside it counts."""
+        """Current status; a refused heartbeat counts unless a pass failed for its own cause."""
         if self._held is None or self._own.trouble is not None:
             return self._own
         return _held(self._held, self._own)
 
     def hear(self, refusal: Hold | None) -> None:
-        """Take what central said to somebody else here: it refuses this agent, or does not."""
+        """Record the result of a heartbeat: central refuses this agent (`Hold`) or not (None)."""
         self._held = refusal
         self._tell()
 
     def wake(self) -> None:
-        """Say that something may wait; while a wait runs, its end comes first."""
+        """Start a pass soon: events may be pending. No effect during a backoff."""
         if self._loop.time() >= self._not_before:
             self._due.set()
 
     def captured(self) -> None:
-        """Say that a till has been served: its capture waits, and a backlog gives way to tills."""
+        """Start a pass for a new capture, and slow a backlog down: tills have priority."""
         self._pacer.give_way()
         self.wake()
 
     def try_now(self, *, at_full_speed: bool = False) -> None:
-        """Begin a pass at once, whatever was waited for; `at_full_speed` without pauses."""
+        """Start a pass now, despite backoff and quiet hours; `at_full_speed` without pauses."""
         self._urged = True
         self._not_before = 0.0
         if at_full_speed:
@@ -143,7 +143,7 @@ class Relay:
         self._due.set()
 
     async def run(self) -> None:
-        """Run passes until cancelled; what is under way then is sent again at the next start."""
+        """Run passes until cancelled; a window in flight is resent after the next start."""
         self.wake()
         while True:
             await self._due.wait()
@@ -156,7 +156,7 @@ class Relay:
             await asyncio.sleep(self._rules.debounce_seconds)
 
     def _rest(self) -> None:
-        """Note that it is quiet; an alarm outlives that."""
+        """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
         if self._own.state is not RelayState.HOLDING:
             self._note(RelayStatus(RelayState.QUIET, got_through_at=self._own.got_through_at))
 
@@ -172,7 +172,7 @@ class Relay:
                 may_go_on=lambda: urged or self._may_go_on(),
             )
             self._after(report)
-            # What is left untidy now is seen to after the next pass, whenever that is.
+            # Housekeeping that fails now is repeated after the next pass.
             with contextlib.suppress(OutboxUnavailable):
                 await self._tidy()
         except OutboxUnavailable as unavailable:
@@ -185,7 +185,7 @@ class Relay:
                 self._pacer.calm_down()
 
     def _may_go_on(self) -> bool:
-        """Tell whether a pass may send its next window: a long one runs into the quiet hours."""
+        """Return whether the pass may send its next window: quiet hours may have begun."""
         if self._urged or not self._rules.is_quiet():
             return True
         self._due.set()
@@ -218,7 +218,7 @@ class Relay:
         )
 
     def _stumbled(self, trouble: str, detail: str) -> None:
-        """Try again soon after what is not central's fault: no wait grows from it."""
+        """Retry soon after a local failure, without growing the backoff."""
         self.totals.passes += 1
         self.totals.failed_passes += 1
         self._try_after(_OWN_TROUBLE_SECONDS)
@@ -238,7 +238,7 @@ class Relay:
             self._own = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
 
     def _try_after(self, seconds: float) -> None:
-        """Wait, whatever woke the relay meanwhile; only who asked for a pass still gets it."""
+        """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""
         if self._urged:
             return
         self._due.clear()
@@ -272,7 +272,7 @@ def _held(hold: Hold, own: RelayStatus) -> RelayStatus:
 
 
 def _delivering(before: RelayStatus) -> RelayStatus:
-    """Return the state during a pass; after a failure it stays until something got through."""
+    """Return the status during a pass; after a failure it changes only on the first success."""
     if before.state in {RelayState.RETRYING, RelayState.HOLDING}:
         return before
     return RelayStatus(RelayState.DELIVERING, got_through_at=before.got_through_at)

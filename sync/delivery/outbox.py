@@ -1,4 +1,4 @@
-"""What a pass needs of the outbox: its port, and the values that go through it."""
+"""Port of the outbox as a delivery pass uses it, with its value types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from sync.protocol.wire import EventType
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
-    """An event as it waits. `position` is the outbox's own name for it, ascending.
+    """A pending event. `position` is its key in the outbox, ascending.
 
-    `session` is the position of the session that it belongs to. `body` is the JSON to send,
-    the address put back; `is_erased` where it is held no more. `is_doubtful`: an earlier try
-    may have reached central. `session_refused`: its session is a dead letter. `is_overtaken`: a
-    later answer of its session has been delivered. `refusal`: what central said of it last, where
-    it is a dead letter that is tried again.
+    `session` is the position of its session's event. `body` is the JSON to send with the address
+    decrypted; `is_erased`: the address no longer exists. `is_doubtful`: an earlier attempt may
+    have delivered it. `session_refused`: its session is a dead letter. `is_overtaken`: a later
+    answer of its session was delivered. `refusal`: central's last refusal, if the event is a dead
+    letter being retried.
     """
 
     position: int
@@ -38,9 +38,9 @@ class OutboxEvent:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Events of one epoch in ascending order, none for nothing to do.
+    """Events of one epoch in ascending order; empty if nothing is pending.
 
-    `base_sequence` is the lowest number of the epoch from which on all are held.
+    `base_sequence`: the outbox holds every event of the epoch from this sequence on.
     """
 
     epoch: str
@@ -50,7 +50,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """The most that a window may hold: events, and bytes of their bodies (one event may exceed)."""
+    """Size limits of a window: events, and bytes of their bodies (a single event may exceed)."""
 
     events: int
     max_bytes: int
@@ -58,41 +58,41 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An event and what became of it at central."""
+    """An event and central's verdict on it."""
 
     event: OutboxEvent
     verdict: Verdict
 
 
 class OutboxUnavailable(Exception):  # noqa: N818 - names the state
-    """The outbox cannot be read or written now; the text says why. Nothing is lost."""
+    """The outbox cannot be read or written now; the message says why. Nothing is lost."""
 
 
 class Outbox(Protocol):
-    """The events of a till's machine, until central has them. All raise `OutboxUnavailable`."""
+    """Undelivered events of this machine. All methods raise `OutboxUnavailable`."""
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the lowest events that are not settled, of one epoch, from above `after`."""
+        """Return the lowest unsettled events above `after`, of one epoch."""
 
     async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the dead letters that are to be tried again, of one epoch, above `after`."""
+        """Return the dead letters marked for retry above `after`, of one epoch."""
 
     async def note_attempt(self, window: Window) -> None:
-        """Note durably, before anything is sent, that `window` is about to be tried."""
+        """Record durably, before anything is sent, that `window` is about to be sent."""
 
     async def settle(
         self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
-        """Keep durably what became of a window, and which of it may have arrived unnoticed.
+        """Save the verdicts on a window durably, and mark `doubtful` as possibly delivered.
 
-        Not where another outbox has taken this one's place since `window` was read.
+        No effect if the outbox was replaced by another one since `window` was read.
         """
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
-        """Let all from `expected_sequence` on, or from the lowest held, wait again.
+        """Make all events from `expected_sequence` on, as far as held, pending again.
 
-        Returns whether anything now waits that did not before.
+        Returns whether any event became pending by that.
         """
 
     async def renumber(self, epoch: str, after_sequence: int) -> None:
-        """Begin a new epoch; what follows `after_sequence` of `epoch` moves into it."""
+        """Start a new epoch and move the events after `after_sequence` of `epoch` into it."""

@@ -1,4 +1,4 @@
-"""What can become of a try to deliver, as values."""
+"""Outcomes of a delivery attempt, as values."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Central has it. `assumed`: it said "already" right after a try whose outcome is unknown."""
+    """Central has the event. `assumed`: it reported a duplicate after an attempt in doubt."""
 
     assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Central refuses this record for good: a dead letter. `http_status` where there was one."""
+    """Permanent refusal of this event: a dead letter. `http_status` None if not from HTTP."""
 
     error_code: str
     error_message: str
@@ -21,7 +21,7 @@ class Refused:
 
 
 class HoldReason(StrEnum):
-    """Why central takes nothing from this agent at all, until somebody mends it."""
+    """Cause for which central refuses this agent until an operator fixes it."""
 
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
@@ -32,7 +32,7 @@ class HoldReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The caller and not a record is refused: the queue is kept, and an alarm is raised."""
+    """Central refuses the caller, not an event: the outbox is kept and an alarm raised."""
 
     reason: HoldReason
     detail: str
@@ -40,11 +40,10 @@ class Hold:
 
 
 class Trouble(StrEnum):
-    """Why it has to be tried again later.
+    """Cause of a transient failure.
 
-    The first three tell whose fault it is that nothing was sent: with `NO_LINE` the store's own
-    line is down, with `AWAY` central's machine, or one in front of it, turned the connection
-    away, and `NO_CONNECTION` can be either.
+    `NO_LINE`: the store's own network is down. `AWAY`: central's machine, or one in front of it,
+    refused the connection. `NO_CONNECTION`: either of them.
     """
 
     NO_LINE = "no line"
@@ -74,7 +73,7 @@ _NOTHING_SENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TryLater:
-    """Neither yes nor no."""
+    """Transient failure: no verdict, retry later."""
 
     trouble: Trouble
     detail: str
@@ -83,23 +82,22 @@ class TryLater:
 
     @property
     def is_open(self) -> bool:
-        """Whether central may have taken what was sent; else it cannot have reached it."""
+        """Whether the request may have reached central and taken effect."""
         return self.trouble not in _NOTHING_SENT
 
 
 @dataclass(frozen=True, slots=True)
 class GoBack:
-    """Central lacks what comes before: it expects `expected_sequence` of the epoch next."""
+    """Central has a gap: it expects `expected_sequence` of the epoch next."""
 
     expected_sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Renumber:
-    """Central knows other events under these numbers.
+    """Central has other events under these sequence numbers.
 
-    What follows `after_sequence`, the last number that both know alike, belongs into a new
-    epoch.
+    `after_sequence` is the last one that both sides agree on; later events need a new epoch.
     """
 
     after_sequence: int

@@ -1,11 +1,10 @@
-"""One pass: what waits is sent, window after window, and what central said is kept.
+"""One delivery pass: send the pending events window by window and settle the results.
 
-While one window is under way, the next one is read, and what became of the one before is
-written. Nothing of that can lose or double an event: only what central confirmed is settled,
-and a window whose settling was cut off is sent again, which central recognises.
+Pipelined: while a window is in flight, the next one is read and the previous one is settled.
+No event is lost or delivered twice by that: only events that central confirmed are settled,
+and a window whose settle was interrupted is resent, which central recognises as a repeat.
 
-After a failure the pass begins with a single event, the probe; the flood follows when it
-got through.
+After a failure the pass starts with a probe, a single event; full windows follow its success.
 """
 
 import asyncio
@@ -27,11 +26,11 @@ from sync.delivery.outcomes import (
 )
 
 PROBE = Portion(events=1, max_bytes=1)
-# What central says about the numbers is followed this often in a pass. More would be a
-# disagreement that no pass can end.
+# Limit of rewinds and renumberings in a pass. More of them is a disagreement about sequence
+# numbers that repeating cannot resolve.
 MOST_CORRECTIONS = 3
-# A stop waits so long, at each of two places, for the disk to take what central has answered:
-# with what the server takes before (`Door`, ANSWER_SECONDS) it is over within 5 s.
+# On cancel, each of two places waits this long for a pending settle to be on the disk: together
+# with the HTTP server's shutdown (`Door`, ANSWER_SECONDS) a stop takes at most 5 s.
 LEAVING_SECONDS = 0.5
 _DISAGREEMENT = TryLater(
     Trouble.NO_PROGRESS, "central and this agent do not agree on the next number"
@@ -40,12 +39,11 @@ _DISAGREEMENT = TryLater(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of a window.
+    """Result of sending a window.
 
-    `judged` are the events that came to a verdict, `doubtful` those that were sent and of which
-    it is unknown whether central has them: without a verdict, or refused before it could look.
-    All others were not tried. `left` is why some stay though the pass may go on, `stop` why it
-    may not.
+    `judged`: events with a verdict. `doubtful`: events that were sent and may have been
+    delivered: no verdict, or refused before central read them. All others were not sent.
+    `left`: why some stay pending though the pass may continue. `stop`: why the pass must end.
     """
 
     judged: Sequence[Judged]
@@ -55,7 +53,7 @@ class Delivery:
 
 
 class CutOff(asyncio.CancelledError):
-    """Delivering a window was cancelled; `known` is what has become of it by then."""
+    """Sending a window was cancelled; `known` is its result so far."""
 
     def __init__(self, known: Delivery) -> None:
         super().__init__()
@@ -63,26 +61,26 @@ class CutOff(asyncio.CancelledError):
 
 
 class Transport(Protocol):
-    """Carries windows to central in one of the protocols."""
+    """Sends windows to central in one of the protocols."""
 
     @property
     def portion(self) -> Portion:
-        """The most that a window should hold."""
+        """Size limits of the next window."""
 
     @property
     def leaves_doubt(self) -> bool:
-        """Whether central may take a repeat for an error, so that attempts are to be noted."""
+        """Whether resending is not idempotent at central, so attempts must be recorded first."""
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
-        """Carry `window` to central; a probe is tried once. Trouble is a value, never raised.
+        """Send `window` to central; a probe without retries. Failures are returned, not raised.
 
-        Where central's answers so far must not be forgotten, a cancel ends it with `CutOff`.
+        When cancelled, raises `CutOff` if answers received so far must be settled.
         """
 
 
 @dataclass(slots=True)
 class PassReport:
-    """What a pass did. `stop` is None when nothing was left to do."""
+    """Result of a pass. `stop` is None when nothing was left to send."""
 
     delivered: int = 0
     assumed: int = 0
@@ -92,12 +90,12 @@ class PassReport:
 
     @property
     def got_through(self) -> bool:
-        """Whether central took or judged anything."""
+        """Whether central accepted or refused at least one event."""
         return bool(self.delivered or self.refused)
 
 
 class Pace(Protocol):
-    """Waits after a window of so many bytes, where more follow or none; not at full speed."""
+    """Pause between windows: `sent_bytes` of the last one, `more`: another one follows."""
 
     async def __call__(self, sent_bytes: int, *, more: bool) -> None:
         """Wait."""
@@ -115,12 +113,11 @@ async def push_once(
     progress: Progress = lambda _: None,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> PassReport:
-    """Deliver what waits, as far as central takes it; return what was done.
+    """Deliver pending events until none is left or central stops it; return a report.
 
-    After each window `may_go_on` is asked; where it says no, the rest waits for another pass.
-
-    Raises `OutboxUnavailable`; then, and when it is cancelled, nothing unconfirmed is settled.
-    What central had answered before a cancel is.
+    `may_go_on` is called after each window; if it returns False, the rest stays for another
+    pass. Raises `OutboxUnavailable`. On an error or a cancel nothing unconfirmed is settled;
+    answers received before a cancel are.
     """
     return await _Pass(outbox, transport, pace, progress, may_go_on, probing=probing).run()
 
@@ -138,7 +135,7 @@ class _Pass:
 
     async def run(self) -> PassReport:
         try:
-            # Dead letters first: they are few, and answers may wait for their session.
+            # Dead letters first: they are few, and e-mail answers may depend on their session.
             if await self._flow(self.outbox.read_retries) or self._may_pass_retries_by():
                 await self._flow(self.outbox.read)
             await self._settled()
@@ -147,16 +144,16 @@ class _Pass:
         return self.report
 
     def _may_pass_retries_by(self) -> bool:
-        """Tell whether what waits may go where dead letters stumbled again: a probe of it first.
+        """Return whether new events may be sent after a failed dead-letter retry.
 
-        Had they not been tried again, it would have gone, too.
+        Without that retry they would have been sent as well. The next window is a probe.
         """
         self.probing = isinstance(self.report.stop, TryLater) and self.report.stop.is_open
         return self.probing
 
     async def _flow(self, read: "_Read") -> bool:
-        """Send what `read` gives until there is no more; return whether that came to its end."""
-        # What waits may belong to sessions that were dead letters until just now.
+        """Send all windows that `read` returns; return whether it reached the end."""
+        # Settle first: new events may belong to sessions that were dead letters until now.
         await self._settled()
         window = await read(self._portion())
         while window.events:
@@ -177,13 +174,14 @@ class _Pass:
     async def _deliver_reading_ahead(
         self, read: "_Read", window: Window
     ) -> tuple[Window | None, Delivery]:
-        """Deliver `window`; meanwhile read the next one, where it does not depend on this one."""
+        """Send `window` while the next one is read, unless that depends on this result."""
         if self.probing:
             return None, await self._deliver(window)
         ahead = asyncio.ensure_future(read(self._portion(), after=_last(window)))
         try:
             delivery = await self._deliver(window)
-            # Where events go one by one, what is refused or left decides on others of its session.
+            # With one request per event, a refused or pending event affects later ones of its
+            # session, so the next window must be read after this one is settled.
             if self.transport.leaves_doubt and not _is_all_delivered(window, delivery):
                 return None, delivery
             return await ahead, delivery
@@ -192,7 +190,7 @@ class _Pass:
 
     async def _deliver(self, window: Window) -> Delivery:
         if self.transport.leaves_doubt:
-            # One attempt is noted at a time: settling ends the one before.
+            # The outbox records one attempt at a time: settling ends the previous one.
             await self._settled()
             await self.outbox.note_attempt(window)
         try:
@@ -207,11 +205,11 @@ class _Pass:
         return delivery
 
     async def _after(self, window: Window, delivery: Delivery) -> int | None:
-        """Do what was asked for instead of the next window; return after what to go on, or None."""
+        """Follow the stop reason; return the position to read after, or None to end the pass."""
         await self._settled()
         match delivery.stop:
             case None:
-                # A probe that is left without a verdict says nothing: the next one has to.
+                # A probe without a verdict proves nothing: the next window is a probe too.
                 self.probing = self.probing and not delivery.judged
                 return _last(window)
             case GoBack(expected_sequence):
@@ -227,7 +225,7 @@ class _Pass:
     async def _go_back(self, window: Window, expected_sequence: int) -> int | None:
         if self._may_correct():
             waits_anew = await self.outbox.rewind(window.epoch, expected_sequence)
-            # A heartbeat may have had it wait again since the window was read.
+            # A heartbeat may have rewound the outbox since the window was read.
             if waits_anew or expected_sequence < window.events[0].sequence:
                 return 0
         self.report.stop = _DISAGREEMENT
@@ -250,17 +248,17 @@ class _Pass:
         )
 
     async def _leave(self) -> None:
-        """Have what became of the window before on the disk, unless that fails or takes long."""
+        """Flush the pending settle, best effort, within LEAVING_SECONDS."""
         settling, self.settling = self.settling, None
         if settling is not None:
             with contextlib.suppress(OutboxUnavailable, TimeoutError):
                 await asyncio.wait_for(settling, LEAVING_SECONDS)
 
     async def _settled(self) -> None:
-        """Wait until what became of the window before is on the disk."""
+        """Wait until the previous window's settle is on the disk; raise its error."""
         if self.settling is None:
             return
-        # Unlike a bare await, it lets the settling go on when the pass is cancelled: see `_leave`.
+        # Unlike a bare await, `wait` does not cancel the settle with the pass: see `_leave`.
         await asyncio.wait([self.settling])
         settling, self.settling = self.settling, None
         settling.result()

@@ -1,14 +1,14 @@
-"""The hours of the day in which nothing is delivered."""
+"""Quiet hours: the time of day without delivery."""
 
 from collections.abc import Callable
 from datetime import datetime, time
 
 
 def quiet_hours(text: str, local_now: Callable[[], datetime]) -> Callable[[], bool]:
-    """Return what tells whether it is quiet now.
+    """Return a function that returns whether quiet hours are on.
 
-    `text` is local time such as `22:00-06:00`, over midnight where the end comes before the
-    beginning; empty for never. The last minute belongs to the day again.
+    `text` is local time such as `22:00-06:00`, across midnight if the end is before the start;
+    empty for never. The end is exclusive.
     """
     if not text:
         return lambda: False

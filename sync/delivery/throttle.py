@@ -1,22 +1,21 @@
-"""How fast a backlog goes out: beside the tills and the card payments, not before them."""
+"""Throttles the delivery of a backlog: tills and card payments have priority."""
 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
-# Between two windows of a backlog: a month's backlog of a busy store takes about a minute.
+# Between two windows of a backlog: a busy store's backlog of a month takes about a minute.
 PAUSE_SECONDS = 0.05
-# While tills are at work, as they were within the last second. An answer that meets a window's
-# work takes twice as long or more: so few do then that the slowest hundredth hardly shows it.
-# The backlog takes some minutes, and nobody at a till waits for it. In a hurry most of the time
-# is theirs.
+# While tills are active, that is for a second after each capture. A capture that coincides with
+# a window takes at least twice as long; with these pauses so few do that p99 hardly changes. The
+# backlog then takes some minutes. At full speed tills still get most of the time.
 PAUSE_BESIDE_TILLS_SECONDS = 1.0
 HURRIED_PAUSE_BESIDE_TILLS_SECONDS = 0.02
 AT_WORK_SECONDS = 1.0
 
 
 class Pacer:
-    """Pauses between windows; keeps to a bandwidth where one is set (bytes a second, 0: none)."""
+    """Pauses between windows; limits the bandwidth in bytes per second (0: unlimited)."""
 
     def __init__(
         self,
@@ -30,26 +29,26 @@ class Pacer:
         self._tills_at_work_until = -math.inf
 
     def hurry(self) -> None:
-        """Leave the pauses out until `calm_down`: somebody waits for the end of it."""
+        """Skip the pauses until `calm_down`: an operator waits for the result."""
         self._hurries = True
 
     def calm_down(self) -> None:
-        """Pause again."""
+        """Resume the pauses."""
         self._hurries = False
 
     def cut_short(self) -> None:
-        """End the pause under way: on a narrow bandwidth it can last a minute."""
+        """End the current pause: with a low bandwidth limit it can last a minute."""
         if self._pausing is not None:
             self._pausing.cancel()
 
     def give_way(self) -> None:
-        """Say that a till has been served: more may follow."""
+        """Slow down for AT_WORK_SECONDS: a till was served and more captures may follow."""
         self._tills_at_work_until = asyncio.get_running_loop().time() + AT_WORK_SECONDS
 
     async def pause(self, sent_bytes: int, *, more: bool) -> None:
-        """Wait for as long as is due after a window of `sent_bytes`, before compression.
+        """Wait after a window of `sent_bytes` (uncompressed).
 
-        Where no `more` follow there is no backlog, and only the bandwidth is kept to.
+        Without `more` there is no backlog, and only the bandwidth limit applies.
         """
         seconds = self._pause_seconds() if more else 0.0
         if self._bandwidth:

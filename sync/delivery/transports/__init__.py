@@ -1,5 +1,6 @@
-"""The ways to central: both protocols over one line, with what proves who we are.
+"""Clients of central: the protocols `batch` and `replay` over one HTTP connection pool.
 
-A `Line` carries a request and tells what became of it; a `Caller` adds credentials and sorts
-out what every answer of every service can be; the transports know the protocols.
+Layers: a `Line` sends one HTTP request and returns a response or a failure; a `Caller` adds
+credentials and handles the status codes common to all services; the transports implement the
+protocols.
 """

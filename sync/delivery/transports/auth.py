@@ -1,4 +1,4 @@
-"""Proof of identity at central: none, a bearer token, a fixed header."""
+"""Credentials for central: none, a bearer token or a fixed header."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ Headers = Mapping[str, str]
 
 
 class Credentials(Protocol):
-    """Gives the headers that prove who we are."""
+    """Source of authentication headers."""
 
     async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
-        """Return them; after central refused some, newer ones where they can be had."""
+        """Return the headers; `refused` were rejected, so newer ones if there are any."""
 
 
 class NoCredentials:
-    """Central asks for none."""
+    """For a central without authentication."""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - nobody refuses what is not shown
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - there is no other header
         """Return no header."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class FixedHeader:
-    """A header with the secret of a file behind `prefix`: read at each use, so that it may change.
+    """A header of `prefix` and the secret in `file`, read at each use so that it can be rotated.
 
     A bearer token (RFC 6750) is the header `Authorization` with the prefix `Bearer `.
     """
@@ -39,7 +39,7 @@ class FixedHeader:
     prefix: str = ""
 
     async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - the file is read at each use
-        """Return the header, or `Hold` naming the file that cannot be used."""
+        """Return the header, or a `Hold` that names the unusable file."""
         secret = secret_of(self.file)
         return secret if isinstance(secret, Hold) else {self.name: self.prefix + secret}
 
@@ -50,7 +50,7 @@ def bearer(file: Path) -> FixedHeader:
 
 
 def secret_of(file: Path) -> str | Hold:
-    """Return the secret in `file`, or `Hold` naming the file that cannot be used."""
+    """Return the secret in `file`, or a `Hold` that names the unusable file."""
     try:
         return read_secret(file)
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Calls central with proof of identity, and sorts out what the answer of any service can be."""
+"""Client of central: adds credentials and handles the failures common to both protocols."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Sends requests below `url`. `now` (aware) counts for a `Retry-After` without a `Date`."""
+    """Sends requests below `url`. `now` (aware) is used for a `Retry-After` without `Date`."""
 
     line: Line
     url: str
@@ -33,10 +33,10 @@ class Caller:
         body: bytes | None = None,
         headers: Mapping[str, str] = _NONE,
     ) -> Answer | Hold | TryLater:
-        """Send a request; after a 401 once more, where newer credentials can be had.
+        """Send a request; after a 401 once more if there are newer credentials.
 
-        `path` is percent-encoded and begins with a slash. What is returned as an answer is
-        neither about the caller nor a trouble that passes.
+        `path` is percent-encoded and starts with a slash. A returned `Answer` is protocol
+        specific: refused callers and transient failures are `Hold` and `TryLater`.
         """
         url = URL(self.url.rstrip("/") + path, encoded=True)
         proof = await self.credentials.headers()

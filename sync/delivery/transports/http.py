@@ -1,4 +1,4 @@
-"""The line to central: one request and its answer, or what became of it."""
+"""HTTP client: sends one request, returns its response or a classified failure."""
 
 import asyncio
 import socket
@@ -17,20 +17,20 @@ from sync.delivery.transports.network_errors import AnswerLost, trouble_of
 
 MAX_ANSWER_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
-# Of the time for the whole, the name's resolution included, which without a line can take long: it
-# must not end first, or nobody knows that nothing was sent.
+# Share of the total timeout for connecting, slow name resolution included. Must be below 1: if
+# the total timeout expired first, it would be unknown whether the request was sent.
 _CONNECT_SHARE = 0.9
-# A dead line is noticed after a minute, though nothing is sent on it meanwhile.
+# TCP keepalive: an idle dead connection is detected after a minute.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LineRules:
-    """How requests go out. `connections` at one time; `proxy` empty for none.
+    """Settings of the HTTP client. `connections`: concurrent ones; `proxy`: empty for none.
 
-    `ca_file` alone is trusted where given, the system's authorities beside it only where
-    `trusts_system`. The files are read when they are used.
+    If `ca_file` is given, only it is trusted, and the system's CAs as well if `trusts_system`.
+    The files are reread when they change.
     """
 
     timeout_seconds: float
@@ -44,7 +44,7 @@ class LineRules:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it came, whole. Header names know no letter case."""
+    """A complete HTTP response. Header names are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,16 +52,16 @@ class Answer:
 
     @property
     def is_json(self) -> bool:
-        """Whether it says of itself that it is JSON (RFC 8259, or a `+json` type)."""
+        """Whether the Content-Type is JSON (RFC 8259) or a `+json` type."""
         media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return media_type == "application/json" or media_type.endswith("+json")
 
 
 class Line:
-    """Sends requests, each once at most. Of the event loop's thread.
+    """Sends each request at most once. Not thread-safe; event loop only.
 
-    No redirect is followed, no cookie kept, nothing repeated in silence (aiohttp would send
-    a PUT again on a dead connection, and what became of the first one would never be known).
+    No redirects, no cookies, no hidden retries: aiohttp would resend a PUT on a dead connection,
+    and a first one that took effect would go unnoticed.
     """
 
     def __init__(self, rules: LineRules) -> None:
@@ -73,7 +73,7 @@ class Line:
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | Hold | TryLater:
-        """Send one request and read its answer; trouble is a value, never raised."""
+        """Send one request and read the response; failures are returned, not raised."""
         tls = await self._trusted() if url.scheme == "https" else True
         if isinstance(tls, Hold):
             return tls
@@ -85,20 +85,20 @@ class Line:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             trouble = trouble_of(error)
             if trouble.trouble is Trouble.TLS:
-                self._tls = None  # what the system trusts may have been renewed meanwhile
+                self._tls = None  # the system's CAs may have changed: load them again next time
             return trouble
 
     async def close(self) -> None:
-        """Close all connections. Twice is harmless."""
+        """Close all connections. Idempotent."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def _trusted(self) -> ssl.SSLContext | Hold:
-        """Return what the files say as they now are.
+        """Return the TLS context, rebuilt if the certificate files have changed.
 
-        With a new context no connection and no TLS session goes on under an old certificate; and
-        in TLS 1.3 one that is refused looks like a lost answer, so that no error tells of it.
+        A new context also drops connections and TLS sessions of the old certificate. Waiting for
+        an error instead would fail: in TLS 1.3 a refused certificate looks like a lost response.
         """
         seen = _seen(self._rules)
         if self._tls is None or seen != self._read_files:
@@ -133,7 +133,7 @@ class Line:
 async def _never_twice(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Turn the errors on which aiohttp would send some requests again into one on which not."""
+    """Disable aiohttp's own retry: replace the errors that trigger it by `AnswerLost`."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -164,18 +164,18 @@ def _kept_alive(address: AddrInfoType) -> socket.socket:
 
 
 def tls_context(rules: LineRules) -> ssl.SSLContext:
-    """Return whom the rules have us trust, and show. Raises `OSError` or `ValueError`."""
+    """Return the TLS context for `rules`. Raises `OSError` or `ValueError`."""
     context = ssl.create_default_context(cafile=rules.ca_file)
     if rules.ca_file is not None and rules.trusts_system:
         context.load_default_certs()
     if rules.client_cert_file is not None:
-        # An empty password: a protected key must fail here and not ask on the terminal.
+        # An empty password: an encrypted key must fail here instead of prompting on the terminal.
         context.load_cert_chain(rules.client_cert_file, rules.client_key_file, password="")
     return context
 
 
 def _seen(rules: LineRules) -> _Seen:
-    """Return what tells the files as they are from what they were, and will be."""
+    """Return a fingerprint of the certificate files that changes whenever they are replaced."""
     return tuple(_identity(file) for file in _files(rules))
 
 

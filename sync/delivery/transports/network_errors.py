@@ -1,4 +1,4 @@
-"""What an exception on the network means. No text here repeats an address, an id or a URL."""
+"""Maps network exceptions to failures. Texts never contain an address, an id or a URL."""
 
 import errno
 import os
@@ -13,10 +13,10 @@ _WRONG_TIME = {9: "not yet valid", 10: "expired"}
 
 
 class AnswerLost(aiohttp.ClientError):
-    """The connection ended after the request was begun: what became of it is unknown."""
+    """The connection ended after the request was started; its outcome is unknown."""
 
 
-# The first that fits counts: what is narrower stands above what is wider.
+# The first match counts: subclasses stand above their base classes.
 _MEANINGS: tuple[tuple[type[Exception], Trouble, str], ...] = (
     (aiohttp.ClientHttpProxyError, Trouble.NO_CONNECTION, "the proxy refuses the connection"),
     (aiohttp.ClientProxyConnectionError, Trouble.NO_CONNECTION, "the proxy cannot be reached"),
@@ -27,7 +27,7 @@ _MEANINGS: tuple[tuple[type[Exception], Trouble, str], ...] = (
     (aiohttp.ClientPayloadError, Trouble.NO_ANSWER, "the answer broke off"),
     (aiohttp.ClientResponseError, Trouble.NOT_CENTRAL, "the answer is not HTTP"),
 )
-# Who answers a connection with a refusal is there; where no packet finds a way, nobody is asked.
+# A refused connection proves that a host answered; an unreachable network, that none was asked.
 _WHOSE = {
     errno.ECONNREFUSED: Trouble.AWAY,
     errno.ECONNRESET: Trouble.AWAY,
@@ -39,7 +39,7 @@ _WHOSE = {
 
 
 def trouble_of(error: Exception) -> TryLater:
-    """Return what `error`, raised by the client, says of the way to central."""
+    """Return the failure for `error`, raised by the HTTP client."""
     distrust = _distrust(error)
     if distrust is not None:
         return distrust
@@ -79,7 +79,7 @@ def _proxy_status(error: Exception) -> int | None:
 
 
 def _whose(error: Exception, trouble: Trouble) -> Trouble:
-    """Return whose trouble it is where that can be told; a proxy stands on either side."""
+    """Return the cause by `errno` if known, else `trouble`; a proxy can be on either side."""
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return trouble
     return _WHOSE.get(_number(error), trouble)
@@ -91,10 +91,9 @@ def _reason(error: Exception) -> str:
 
 
 def _number(error: Exception) -> int:
-    """Return the system's number of why there is no connection; 0 where it is not known.
+    """Return the `errno` of a failed connection, 0 if unknown.
 
-    Where several addresses were tried, asyncio puts them into the text, and gives a number
-    only if it is the same for all.
+    After trying several addresses asyncio sets `errno` only if it is the same for all.
     """
     number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
     return number or 0

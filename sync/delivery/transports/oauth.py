@@ -1,4 +1,4 @@
-"""OAuth 2.0 client credentials (RFC 6749, 4.4): a token, had once and renewed before it ends."""
+"""OAuth 2.0 client credentials (RFC 6749, 4.4): caches a token, renews it before it expires."""
 
 import asyncio
 import base64
@@ -17,13 +17,13 @@ from sync.delivery.transports.auth import Headers, secret_of
 from sync.delivery.transports.http import Answer, Line
 from sync.delivery.transports.responses import not_central, sorted_out
 
-# A token is renewed when so much of its life is over: 4 of 5 parts.
+# A token is renewed after this share of its lifetime.
 RENEWED_AT = 0.8
-# Where the answer does not say how long a token lives (RFC 6749, 5.1 leaves that open).
+# Lifetime of a token without `expires_in`, which is optional (RFC 6749, 5.1).
 _USUAL_SECONDS = 3_600.0
 _LONGEST_SECONDS = 86_400.0
 _REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
-# RFC 6749, 5.2. Anything else in an answer stays out of what is shown.
+# RFC 6749, 5.2. Other text of a response is never shown.
 _ERRORS = {
     "invalid_request",
     "invalid_client",
@@ -50,7 +50,7 @@ _token_error = msgspec.json.Decoder(_TokenError)
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks for tokens, and where; the secret is read from its file at each use."""
+    """OAuth client settings; the secret is read from its file at each use."""
 
     token_url: str
     client_id: str
@@ -59,7 +59,7 @@ class Client:
 
 
 class ClientCredentials:
-    """Bearer tokens from a token endpoint. However many ask at a time, one request goes out."""
+    """Bearer tokens from a token endpoint. Concurrent callers share one token request."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class ClientCredentials:
         self._asking = asyncio.Lock()
 
     async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
-        """Return the token's header; after a refusal of the present token, a new one's."""
+        """Return the token's header; if the cached token was `refused`, that of a new one."""
         if self._is_usable(refused):
             return self._last
         asked_before = self._asked
         async with self._asking:
-            # Whoever waited while another asked takes what that one got, trouble as well.
+            # A caller that waited for another's request takes its result, even a failure.
             if self._asked == asked_before:
                 self._last = await self._ask()
                 self._asked += 1
@@ -124,7 +124,7 @@ class ClientCredentials:
 
 
 def _basic(client_id: str, secret: str) -> str:
-    """Return the client's name and secret as RFC 6749, 2.3.1 has them: form-encoded, then Basic."""
+    """Return HTTP Basic of the form-encoded client id and secret (RFC 6749, 2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
@@ -147,7 +147,7 @@ def _token_in(answer: Answer) -> _Token | None:
 
 
 def _of_the_endpoint(trouble: TryLater) -> TryLater:
-    """Return the trouble as one in which nothing has reached central itself."""
+    """Return the failure as one of the token endpoint: nothing was sent to central itself."""
     if not trouble.is_open:
         return trouble
     detail = f"the token endpoint: {trouble.detail}"
@@ -155,7 +155,7 @@ def _of_the_endpoint(trouble: TryLater) -> TryLater:
 
 
 def _trouble(answer: Answer, now: datetime) -> TryLater:
-    """Return the trouble of an answer without a token; only 400 and 401 are about the client."""
+    """Return the failure of a response without a token; 400 and 401 are handled before."""
     sorted_answer = sorted_out(answer, now)
     if isinstance(sorted_answer, TryLater):
         return sorted_answer

@@ -1,4 +1,4 @@
-"""Central's own words for why it refuses something, made fit to be kept and shown."""
+"""Reads central's error bodies and sanitises their text for storage and display."""
 
 import msgspec
 
@@ -11,10 +11,10 @@ _decoder = msgspec.json.Decoder(Problem)
 
 
 def problem_in(answer: Answer) -> Problem | None:
-    """Return the three-field error in `answer`; None where it is not in that shape.
+    """Return the three-field error in `answer`; None if it has another shape.
 
-    Its words are cut to a bearable length, and e-mail addresses in them are masked: they are
-    kept with the dead letter, in plain sight.
+    The text is truncated and e-mail addresses in it are masked, because it is stored in plain
+    text with the dead letter.
     """
     try:
         problem = _decoder.decode(answer.body)
@@ -28,11 +28,11 @@ def problem_in(answer: Answer) -> Problem | None:
 
 
 def fit(words: str, longest: int = _LONGEST_MESSAGE) -> str:
-    """Return central's `words` without addresses and control characters, cut to `longest`."""
+    """Return `words` without addresses and control characters, cut to `longest` characters."""
     readable = "".join(letter if letter.isprintable() else " " for letter in words[: 2 * longest])
     return without_addresses(readable, "(address)")[:longest]
 
 
 def fit_code(code: str) -> str:
-    """Return central's error code, made fit likewise."""
+    """Return central's error code, sanitised likewise."""
     return fit(code, _LONGEST_CODE)

@@ -1,4 +1,4 @@
-"""What an answer means whatever the protocol: the caller is refused, or a trouble that passes."""
+"""Classifies responses by status where both protocols agree: refused caller, transient failure."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -17,7 +17,7 @@ _REFUSED_CALLERS = {
 
 
 def sorted_out(answer: Answer, now: datetime) -> Answer | Hold | TryLater:
-    """Return what `answer` means in every protocol; itself where that depends on the protocol."""
+    """Return the outcome common to both protocols, or `answer` itself if there is none."""
     status = answer.status
     if status in _REFUSED_CALLERS:
         reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
@@ -32,14 +32,14 @@ def sorted_out(answer: Answer, now: datetime) -> Answer | Hold | TryLater:
 
 
 def not_central(answer: Answer, why: str) -> TryLater:
-    """Return the trouble of an answer that central would not give."""
+    """Return the failure for a response that is not central's, for example a proxy's."""
     return TryLater(
         Trouble.NOT_CENTRAL, f"answered {answer.status}: {why}", http_status=answer.status
     )
 
 
 def no_such_endpoint(answer: Answer) -> Hold:
-    """Return the hold of an answer that says that the endpoint is not there."""
+    """Return the `Hold` for a missing endpoint: a wrong URL or protocol in the settings."""
     detail = "the endpoint is not there: central.url or central.protocol may be wrong"
     return Hold(HoldReason.NOT_FOUND, detail, answer.status)
 

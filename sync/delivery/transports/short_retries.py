@@ -1,4 +1,4 @@
-"""The few short retries inside one pass; all longer waits are the pass's own business."""
+"""A few short retries within a pass; longer waits are the backoff between passes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_aft
 from sync.delivery.outcomes import Trouble, TryLater
 
 MOST_ATTEMPTS = 3
-# Once so much time has gone by, or would, the pass ends and the next one probes first.
+# Time limit including the next wait. After it the pass ends and the next one starts with a probe.
 MOST_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.1
 _WORTH_IT = {Trouble.NO_ANSWER, Trouble.BUSY, Trouble.FAILED}
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How short retries are made. `dice` gives 0 to 1."""
+    """Short retries with jittered doubling. `dice` returns a random number, 0 to 1."""
 
     dice: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def until_clear(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Call `ask` until it returns something else than a trouble that a moment may mend.
+        """Call `ask` until its outcome is not worth a short retry; return the last outcome.
 
-        The last outcome is returned as it is. Cancelling ends it at once, in a wait as well.
+        A cancel takes effect at once, also during a wait.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -50,7 +50,7 @@ class Attempts:
 
 
 def short_wait_seconds(outcome: object, attempts: int, share: float) -> float:
-    """Return the wait after so many attempts: what central asked for, else doubled and jittered."""
+    """Return the jittered exponential wait in seconds after `attempts`, plus any Retry-After."""
     longest = FIRST_WAIT_SECONDS * 2.0**attempts
     jitter = longest * (1 + share) / 2
     asked = outcome.retry_after_seconds if isinstance(outcome, TryLater) else None
@@ -66,7 +66,7 @@ def _may_pass_soon(outcome: object) -> bool:
 
 
 def _beginning_with(first: T, ask: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-    """Return an `ask` whose first answer is known already: most calls never need a retry."""
+    """Return an `ask` that first yields the known outcome: most calls never start tenacity."""
     known = [first]
 
     async def next_outcome() -> T:

@@ -1,4 +1,4 @@
-"""The documents of `batch`: a window's events written out, and head office's answer read."""
+"""JSON documents of the protocol `batch`: encodes requests, decodes head office's response."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sync.delivery.transports.batch.sender import Sender, rfc3339
 from sync.delivery.transports.http import Answer
 from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
 
-# Writing out more events than these would keep the tills waiting: it is done beside the loop.
+# Encoding more events than these would block the event loop and delay tills: use a thread.
 _FEW_EVENTS = 16
 _HIGHEST = 2**63 - 1
 _encoder = msgspec.json.Encoder()
@@ -21,7 +21,7 @@ _accepted = msgspec.json.Decoder(BatchAccepted)
 def batch_of(
     window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
 ) -> bytes:
-    """Return the JSON of a batch; `withheld` events with their numbers alone, without content."""
+    """Return the JSON of a batch; `withheld`: events without their content."""
     now = sender.clock()
     written = [_written(event, sender.boot_id) for event in events]
     if withheld:
@@ -47,7 +47,7 @@ def batch_of(
 async def packed(
     window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
 ) -> bytes:
-    """Return a batch as it goes out, a zstd frame (RFC 8878); see `batch_of`."""
+    """Return the batch of `batch_of` compressed, a zstd frame (RFC 8878)."""
 
     def pack() -> bytes:
         return zstandard.compress(batch_of(window, events, sender, withheld=withheld))
@@ -56,7 +56,7 @@ async def packed(
 
 
 def accepted_in(answer: Answer, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
-    """Return what `answer` says of the events `sent`; None where head office would not say so."""
+    """Return the response decoded; None if it is malformed or inconsistent with `sent`."""
     if not answer.is_json:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Tells head office how the agent is, and hears how far head office has its events."""
+"""Sends a heartbeat to head office; its response says how far events have arrived."""
 
 from http import HTTPStatus
 
@@ -15,9 +15,10 @@ _decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
 async def beat_once(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | Hold | None:
-    """Send one heartbeat; None where head office did not answer it: the next one is soon.
+    """Send one heartbeat and return the response.
 
-    A `Hold` where it refuses this agent as a caller.
+    Returns `Hold` if head office refuses this agent, None on a transient failure: heartbeats
+    are periodic, so there is no retry.
     """
     body = _encoder.encode(heartbeat)
     answer = await caller.ask("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""Who sends, and when: what the documents of `batch` say of this machine."""
+"""Sender fields of `batch` documents: this machine's name, boot, version and clocks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ _LOWEST_US, _HIGHEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # ye
 
 
 class Moment(Protocol):
-    """A reading of both clocks, in microseconds: the wall's, and the one that never steps."""
+    """A reading of the wall clock and the monotonic clock, in microseconds."""
 
     @property
     def wall_us(self) -> int:
-        """The time of day, since 1970."""
+        """Microseconds since 1970."""
 
     @property
     def monotonic_us(self) -> int:
-        """The time since the machine's start."""
+        """Microseconds since the machine's boot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The machine's name at head office, its present start, its version and its clocks."""
+    """Sending machine: its name at head office, boot id, agent version and clocks."""
 
     store_id: str
     till_id: str
@@ -33,10 +33,10 @@ class Sender:
 
 
 def rfc3339(wall_us: int) -> str:
-    """Return microseconds since 1970 as RFC 3339 in UTC; a clock far out stops at the ends."""
+    """Return microseconds since 1970 as RFC 3339 in UTC, clamped to the years 1 to 9999."""
     if not _LOWEST_US <= wall_us <= _HIGHEST_US:
         wall_us = min(max(wall_us, _LOWEST_US), _HIGHEST_US)
     seconds, microseconds = divmod(wall_us, 1_000_000)
-    # In two parts: a float of seconds would lose microseconds.
+    # Integer arithmetic: a float of seconds would lose microseconds.
     whole = datetime.fromtimestamp(seconds, UTC).isoformat()[:_WHOLE_SECONDS]
     return f"{whole}.{microseconds:06}Z"

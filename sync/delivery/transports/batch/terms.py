@@ -1,4 +1,4 @@
-"""Fetches the program terms from head office, when they have changed (RFC 9110, 13.1.2)."""
+"""Fetches the program terms from head office by conditional GET (RFC 9110, 13.1.2)."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,7 +17,7 @@ _decoder = msgspec.json.Decoder(Program)
 
 @dataclass(frozen=True, slots=True)
 class NewProgram:
-    """Terms that are not those of before; `etag` None where head office gave none."""
+    """Changed terms; `etag` is None if head office sent none."""
 
     etag: str | None
     program: Program
@@ -25,13 +25,13 @@ class NewProgram:
 
 @dataclass(frozen=True, slots=True)
 class UnchangedProgram:
-    """The terms known already are still the present ones."""
+    """The known terms are still current (304)."""
 
 
 async def fetch_program(
     caller: Caller, etag: str | None
 ) -> NewProgram | UnchangedProgram | Hold | TryLater:
-    """Ask for the terms, unless they are still those of `etag` (None: none known yet)."""
+    """Fetch the terms if they differ from those of `etag` (None: no terms known yet)."""
     headers = {} if etag is None else {"If-None-Match": etag}
     answer = await caller.ask("GET", PROGRAM_PATH, headers=headers)
     if not isinstance(answer, Answer):

@@ -1,9 +1,9 @@
-"""The protocol `batch`: windows go to head office's receiver, many events in one request.
+"""The protocol `batch`: many events in one request to head office's receiver.
 
-An answer that refuses a request as a whole (413, 400, 422) is put down to a single event only
-after halving down to it, and only if head office takes the same request with the event's
-content left out: then the record was at fault. If it refuses that too, it does not
-understand this agent, and the queue is held.
+A response that refuses the whole request (413, 400, 422) does not name the event at fault, so
+the batch is bisected down to a single event. That event becomes a dead letter only if head
+office accepts the same request without the event's content. If not, head office does not
+understand this agent at all, and delivery is blocked with the outbox kept.
 """
 
 from collections import deque
@@ -34,12 +34,12 @@ _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
 
 
 class BatchTransport:
-    """Carries windows to a receiver. A repeat has no effect there, so nothing is left in doubt."""
+    """Sends windows to a receiver. Idempotent there, so no event is left in doubt."""
 
     def __init__(
         self, caller: Caller, sender: Sender, attempts: Attempts, portion: Portion
     ) -> None:
-        """`portion`: the most events, and bytes of their bodies, in one request."""
+        """Limit each request to `portion`: events, and bytes of their bodies."""
         self._caller = caller
         self._sender = sender
         self._attempts = attempts
@@ -48,16 +48,16 @@ class BatchTransport:
 
     @property
     def portion(self) -> Portion:
-        """The most that a window should hold: less for a while after a 413."""
+        """Size limits of the next window: smaller for a while after a 413."""
         return Portion(self._size.events, self._max_bytes)
 
     @property
     def leaves_doubt(self) -> bool:
-        """No: the numbers tell head office what it has already."""
+        """False: head office recognises a repeat by its sequence numbers."""
         return False
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
-        """Carry `window` to head office, in halves where it refuses it as a whole."""
+        """Send `window` to head office; bisect it where head office refuses it as a whole."""
         judged: list[Judged] = []
         parts = deque([window.events])
         while parts:
@@ -81,12 +81,12 @@ class BatchTransport:
     async def _without_content(
         self, window: Window, part: Sequence[OutboxEvent], refused: RefusedWhole, *, once: bool
     ) -> Ruling:
-        """Tell head office the number of a single event whose content it refuses."""
+        """Send a single refused event again without its content, for its sequence number."""
         outcome = await self._post(window, part, once=once, withheld=True)
         if isinstance(outcome, RefusedWhole):
             return (), refused_whatever_it_holds(outcome)
         if isinstance(outcome, BatchAccepted):
-            # Only that the number is known counts: even if it is known with the content.
+            # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = ruling(part, outcome)
         return [Judged(one.event, refused.verdict) for one in known], stop
@@ -105,6 +105,6 @@ class BatchTransport:
             case BatchAccepted():
                 self._size.took(len(part))
             case RefusedWhole(is_too_large=True) | TryLater(trouble=Trouble.NO_ANSWER):
-                # A line may be too slow for so many, too.
+                # A timeout counts too: the network may be too slow for so many events.
                 self._size.was_too_large(len(part))
         return outcome

@@ -1,4 +1,4 @@
-"""What an answer to a batch says of the events in it. Pure."""
+"""Derives the verdicts on a batch's events from head office's response. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _UNKNOWN_ENCODING = "the receiver, or something on the way to it, does not know 
 
 @dataclass(frozen=True, slots=True)
 class RefusedWhole:
-    """A request was refused as a whole: what becomes of an event if it alone was the reason."""
+    """A request was refused as a whole; `verdict` applies if a single event is the cause."""
 
     verdict: Refused
     is_too_large: bool = False
@@ -51,7 +51,7 @@ Ruling: TypeAlias = tuple[Sequence[Judged], Stop | None]
 
 
 def outcome_of(answer: Answer, sent: Sequence[OutboxEvent]) -> Outcome:
-    """Return what `answer` means; believe only what has the protocol's shape."""
+    """Return the outcome of `answer`; anything not in the protocol's shape is `NOT_CENTRAL`."""
     status = answer.status
     if status == HTTPStatus.OK:
         return accepted_in(answer, sent) or not_central(answer, "not a receiver's answer")
@@ -68,21 +68,21 @@ def outcome_of(answer: Answer, sent: Sequence[OutboxEvent]) -> Outcome:
 
 
 def ruling(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Ruling:
-    """Return the verdicts on the events `sent`, from the first on, and why not to go on."""
+    """Return the verdicts on a prefix of `sent`, and the reason to stop, if any."""
     if isinstance(outcome, BatchAccepted):
         return _judgements(sent, outcome), _stop(sent, outcome)
     return (), outcome
 
 
 def refused_whatever_it_holds(refused: RefusedWhole) -> Hold:
-    """Return the hold of an agent whose every request is refused: no record is at fault."""
+    """Return the `Hold` for an agent whose every request is refused: no event is at fault."""
     verdict = refused.verdict
     detail = f"every request is refused: {verdict.error_code}: {verdict.error_message}"
     return Hold(HoldReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
 
 
 def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[Judged]:
-    """Judge what head office has, up to the first number under which it knows another event."""
+    """Return verdicts up to `acceptedThrough` or the first `ALTERED` event, if that is lower."""
     rejections = {rejection.sequence: rejection for rejection in accepted.rejected}
     judged = []
     for event in sent:

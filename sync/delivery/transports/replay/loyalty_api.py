@@ -1,7 +1,7 @@
-"""The loyalty API as a client meets it: the two requests, and what its answers mean. Pure.
+"""Client side of the loyalty API: builds its two requests, interprets its responses. Pure.
 
-After `reference/`: start-anonymous-session, set-email, and the README's part on the central
-backend. Only the API's own shapes are believed.
+Follows `reference/`: start-anonymous-session, set-email, and the README's section on the central
+backend. A response in any other shape is not accepted as central's.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from sync.protocol.wire import ErrorCode, EventType
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _EMAIL_UPDATED = "Email option updated."
-# No limit in earnest is below this: what refuses so little as too large refuses all.
+# No sensible body limit is below this: a 413 for so few bytes means that everything is refused.
 SMALL_BYTES = 1_024
 _NO_SESSION = "/client/users/00000000-0000-0000-0000-000000000000/profile/email"
 _NO_STATUS = b'{"status":"asked by loyalty-agent"}'
@@ -48,7 +48,7 @@ _document: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One of the API's calls; `path` percent-encoded, with its query."""
+    """A request of the API; `path` is percent-encoded and includes the query."""
 
     method: str
     path: str
@@ -56,7 +56,7 @@ class Request:
 
 
 def request_of(event: OutboxEvent) -> Request:
-    """Return the call that reports `event`, with the till's own body."""
+    """Return the request for `event`, with the till's original body."""
     match event.type:
         case EventType.SESSION_STARTED:
             locale = event.query_locale
@@ -70,15 +70,15 @@ def request_of(event: OutboxEvent) -> Request:
 
 
 def impossible_request(size: int) -> Request:
-    """Return a call of so many bytes, at least a few, that makes no record.
+    """Return a request of about `size` bytes without effect at central.
 
-    It answers for a session that nobody has started, with a status that there is not.
+    Its session does not exist and its status is invalid.
     """
     return Request("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
 
 
 def refused_whatever_it_holds(size: int) -> Hold:
-    """Return the hold of an agent whose every request of `size` bytes is too large."""
+    """Return the `Hold` for an agent whose every request of `size` bytes gets a 413."""
     detail = (
         f"every request is refused as too large, one of {size} bytes too: something on the way to"
         " central has too low a limit"
@@ -87,7 +87,7 @@ def refused_whatever_it_holds(size: int) -> Hold:
 
 
 def document_in(body: bytes) -> Mapping[str, Json] | None:
-    """Return the JSON object in `body`; None where there is none."""
+    """Return the JSON object in `body`, or None."""
     try:
         return _document.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -97,10 +97,10 @@ def document_in(body: bytes) -> Mapping[str, Json] | None:
 def meaning(
     event: OutboxEvent, answer: Answer, document: Mapping[str, Json] | None, *, in_doubt: bool
 ) -> Verdict | Hold | TryLater:
-    """Return what `answer`, with `document` in it, says of `event`.
+    """Return the outcome for `event` from `answer` and its JSON `document`.
 
-    `in_doubt`: a try before this one may have been taken. Then "already" is what central
-    says of its own record, unless it said so before that try as well.
+    `in_doubt`: an earlier attempt may have been delivered. Then "already" means that central has
+    this event, unless it answered the same before that attempt.
     """
     if answer.status in _TAKEN[event.type] and document is not None and _echoes(event, document):
         return Delivered()
@@ -122,10 +122,10 @@ def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
 
 
 def _assumed(event: OutboxEvent, refused: Refused) -> Verdict:
-    """Return what `refused` means of an event that an earlier try may have brought.
+    """Return the verdict for an event in doubt that central refused with `refused`.
 
-    What central said before that try is no news of it: somebody else's record is in the way.
-    Words may differ from time to time (an id in them), a code does not.
+    The same refusal as before the attempt in doubt is about another record in the way. Compare
+    status and code only: messages can contain ids that differ each time.
     """
     if not _says_already(refused):
         return refused

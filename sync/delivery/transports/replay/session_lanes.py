@@ -1,4 +1,4 @@
-"""Which sessions' lanes are stopped, and by which event; kept from window to window."""
+"""Tracks the stopped session lanes and the event that stopped each, across windows."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import TryLater
 
-# Each costs the pass that passes it by a look at the outbox.
+# Each skipped lane costs the pass one read of the outbox.
 MOST_PASSED_BY = 100
 _PASSED_BY = -math.inf
 
@@ -20,13 +20,13 @@ class _Stopped:
 
 
 class StoppedLanes:
-    """The lanes in which an event came to no verdict: those after it must not overtake it.
+    """Lanes (sessions) whose last event got no verdict: later events must not overtake it.
 
-    A lane is sick when others got through beside it. Then its event is at fault and not the
-    line, and what becomes of it says nothing about central.
+    A lane is sick if other lanes got verdicts while it was stopped. Then its event is at fault,
+    not the network, and its failures are no sign that central is down.
 
-    Lanes that ended a pass are passed by in the next one, which begins behind them: a few
-    records that central can never answer must not hold up all others.
+    Lanes that ended a pass are skipped by the next one: a few events that central can never
+    answer must not block all others.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class StoppedLanes:
         self._passes_by = False
 
     def begin(self, events: Sequence[OutboxEvent]) -> None:
-        """Note that a window begins; where it goes back, all that waits comes in order anew."""
+        """Start a window. If it starts over at a lower position, release the stopped lanes."""
         if events[0].position <= self._last_position:
             if not self._passes_by or len(self._stopped) > MOST_PASSED_BY:
                 self._stopped = {name: one for name, one in self._stopped.items() if one.is_sick}
@@ -45,32 +45,32 @@ class StoppedLanes:
         self._last_position = events[-1].position
 
     def pass_by(self) -> None:
-        """Note that the stopped lanes end a pass: the next one is to begin behind them."""
+        """Skip the stopped lanes in the next pass, because they ended this one."""
         self._passes_by = True
 
     def why_not(self, event: OutboxEvent) -> TryLater | None:
-        """Return why `event` must wait for one before it; None where it may be tried."""
+        """Return why `event` must wait for an earlier one; None if it may be sent."""
         stopped = self._stopped.get(event.session)
         if stopped is None or event.position <= stopped.by_position:
             return None
         return stopped.trouble
 
     def is_sick(self, event: OutboxEvent) -> bool:
-        """Whether the event's lane had stopped while others got through."""
+        """Return whether the event's lane was stopped while other lanes got verdicts."""
         stopped = self._stopped.get(event.session)
         return stopped is not None and stopped.is_sick
 
     def stop(self, event: OutboxEvent, trouble: TryLater) -> None:
-        """Note that `event` came to no verdict."""
+        """Stop the lane of `event`, which got no verdict."""
         is_sick = self.is_sick(event)
         self._stopped[event.session] = _Stopped(event.position, trouble, is_sick)
 
     def go_on(self, event: OutboxEvent) -> None:
-        """Note that `event` came to a verdict."""
+        """Release the lane of `event`, which got a verdict."""
         self._stopped.pop(event.session, None)
 
     def others_got_through(self, events: Sequence[OutboxEvent]) -> None:
-        """Note that something came to a verdict beside the stopped lanes of `events`."""
+        """Mark the stopped lanes of `events` as sick: another lane got a verdict beside them."""
         beside = {event.session for event in events}
         for name, stopped in self._stopped.items():
             if name in beside or stopped.by_position == _PASSED_BY:

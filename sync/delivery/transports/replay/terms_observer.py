@@ -1,4 +1,4 @@
-"""Program terms, learned from what central answers to session starts."""
+"""Observes program terms in central's responses to session starts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.transports.replay.loyalty_api import Json, document_in
 
-# Tills choose the channel: a till gone wild must not fill the memory.
+# Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
 _MOST_KINDS = 64
-# All else in an answer is that one session's own (`reference/start-anonymous-session.txt`).
+# All other members belong to the single session (`reference/start-anonymous-session.txt`).
 _TERMS = ("prompt", "promptMessage", "receiptMessage", "redemptionRules")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionKind:
-    """What an answer depends on. `is_anonymous`: the session has an `anonymousSessionId`."""
+    """Key that terms depend on. `is_anonymous`: the session has an `anonymousSessionId`."""
 
     channel: str | None
     locale: str | None
@@ -25,14 +25,14 @@ Learned = Callable[[SessionKind, Mapping[str, Json]], None]
 
 
 class Lessons:
-    """Passes on each kind's answer when it is not the one of before."""
+    """Reports the terms of each kind of session whenever they change."""
 
     def __init__(self, learned: Learned) -> None:
         self._learned = learned
         self._last: dict[SessionKind, Mapping[str, Json]] = {}
 
     def heed(self, session: OutboxEvent, document: Mapping[str, Json]) -> None:
-        """Learn the program's terms from `document`, central's answer to `session`."""
+        """Report the terms in `document`, central's response to `session`, if they are new."""
         kind = _kind(session)
         terms = {name: document[name] for name in _TERMS if name in document}
         if self._last.get(kind) == terms:

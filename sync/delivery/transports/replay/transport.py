@@ -1,9 +1,8 @@
-"""The protocol `replay`: the tills' own requests, to any backend with the loyalty API.
+"""The protocol `replay`: the tills' own requests to any backend with the loyalty API.
 
-The events of a session form a lane: one after another, while the lanes of other sessions go
-on beside it. What stops a lane stops only that one, until central seems to be out of reach
-altogether; a lane's later events wait, in this window and in those after it, until the event
-that stopped it is through.
+The events of a session form a lane: a lane is sequential, lanes run concurrently. A failure
+stops only its lane, until several in a row show that central is down. Later events of a stopped
+lane wait, in this window and the following ones, for a verdict on the event that stopped it.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ from sync.delivery.transports.replay.terms_observer import Learned, Lessons
 from sync.delivery.transports.short_retries import Attempts
 from sync.protocol.wire import ErrorCode, EventType
 
-# So many troubles in a row, with nothing between them that central decided: it is not there.
+# Consecutive failures without a verdict between them after which central counts as down.
 MOST_TROUBLES_IN_A_ROW = 3
 _HEADERS = {"Content-Type": "application/json"}
 _SESSION_REFUSED = Refused(
@@ -47,7 +46,7 @@ _OVERTAKEN = Refused(
 
 
 class ReplayTransport:
-    """Carries windows to the loyalty API, `max_in_flight` requests at a time."""
+    """Sends windows to the loyalty API, `max_in_flight` requests at a time."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class ReplayTransport:
         max_in_flight: int,
         learned: Learned,
     ) -> None:
-        """`learned` is given what central answers to sessions, whenever that has changed."""
+        """Call `learned` when the program terms in central's responses change."""
         self._caller = caller
         self._attempts = attempts
         self._portion = portion
@@ -69,16 +68,16 @@ class ReplayTransport:
 
     @property
     def portion(self) -> Portion:
-        """The most that a window should hold."""
+        """Size limits of a window."""
         return self._portion
 
     @property
     def leaves_doubt(self) -> bool:
-        """Yes: a repeat may be answered with an error."""
+        """True: central may answer a repeat with an error."""
         return True
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
-        """Carry `window` to central, each session's events in order, sessions in parallel."""
+        """Send `window`: each session's events in order, sessions in parallel."""
         self._stopped.begin(window.events)
         run = _Run(_lanes(window.events), once=probing)
         try:
@@ -100,7 +99,7 @@ class ReplayTransport:
             await self._carry(run, run.lanes.popleft())
 
     async def _carry(self, run: "_Run", lane: list[OutboxEvent]) -> None:
-        """Send the events of one session until one comes to no verdict."""
+        """Send the events of one session, up to the first without a verdict."""
         for event in lane:
             if run.stop is not None:
                 return
@@ -138,7 +137,7 @@ class ReplayTransport:
 
     def _count(self, run: "_Run", event: OutboxEvent, trouble: TryLater) -> None:
         if not trouble.is_open and not run.judged:
-            # Nobody was asked, and nobody would be by the next one.
+            # The request was never sent, and the next one would not be either.
             run.stop = run.stop or trouble
             return
         if self._stopped.is_sick(event):
@@ -182,7 +181,7 @@ class ReplayTransport:
         return outcome
 
     async def _refuses_all(self, request: Request) -> bool:
-        """Tell whether what makes no record is too large as well: then no record is at fault."""
+        """Return whether a request without effect gets a 413 too: then no event is at fault."""
         if len(request.body) > SMALL_BYTES:
             return False
         other = impossible_request(len(request.body))
@@ -192,7 +191,7 @@ class ReplayTransport:
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of a window under way. `opened`: sent, and the outcome was unknown once."""
+    """State of a window in flight. `opened`: positions sent at least once without an outcome."""
 
     lanes: deque[list[OutboxEvent]]
     once: bool
@@ -202,7 +201,7 @@ class _Run:
     stop: Hold | TryLater | None = None
 
     def unsendable(self, event: OutboxEvent) -> Refused | None:
-        """Return the verdict on an event that cannot be sent; None for all others."""
+        """Return the local refusal of an event that cannot be sent; None for all others."""
         if event.type is EventType.SESSION_STARTED:
             return None
         if event.session_refused or isinstance(self.judged.get(event.session), Refused):
@@ -212,11 +211,11 @@ class _Run:
         return _ADDRESS_ERASED if event.is_erased else None
 
     def is_in_doubt(self, event: OutboxEvent) -> bool:
-        """Whether central may have the event from a try before."""
+        """Return whether an earlier attempt may have delivered the event."""
         return event.is_doubtful or event.position in self.opened
 
     def delivery(self, events: Sequence[OutboxEvent]) -> Delivery:
-        """Return what has become of `events`; in doubt: central may have it, and did not say."""
+        """Return the result for `events`."""
         judged = [Judged(e, self.judged[e.position]) for e in events if e.position in self.judged]
         doubtful = [
             e
@@ -227,9 +226,9 @@ class _Run:
 
 
 def _ends_doubt(verdict: Verdict | None) -> bool:
-    """Tell whether it is known with `verdict` if central has the event from a try before.
+    """Return whether `verdict` settles that an earlier attempt was or was not delivered.
 
-    Not where this agent refused it, or something on the way did, as too large: nobody looked.
+    A local refusal and a 413, possibly from a proxy, do not: central did not read the event.
     """
     if isinstance(verdict, Refused):
         return verdict.http_status not in {None, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
@@ -237,7 +236,7 @@ def _ends_doubt(verdict: Verdict | None) -> bool:
 
 
 def _may_be_the_records(stop: Hold | TryLater) -> bool:
-    """Tell whether central was there, and the trouble may be with what it was sent."""
+    """Return whether central was reachable, so that the sent events may be the cause."""
     return isinstance(stop, TryLater) and stop.is_open and stop.trouble is not Trouble.BUSY
 
 
