@@ -1,1 +1,1 @@
-"""Head office: takes the captures of all stores into one ledger and can say what it has."""
+"""Head office: ingests the captures of all stores into one ledger and reports on it."""

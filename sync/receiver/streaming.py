@@ -1,4 +1,4 @@
-"""Answers that are written while they are found out: of any length, in bounded memory."""
+"""Stream JSON responses of any length in bounded memory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,15 +7,15 @@ from aiohttp import web
 
 from sync.receiver.server import FOR_ALL
 
-# A reader that takes nothing for so long is cut off.
+# A client that reads nothing for this long is disconnected.
 SILENCE_SECONDS = 30.0
 
 
 async def stream_json(request: web.Request, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Answer with `pieces`, each given up to the line before the next is asked for.
+    """Respond with `pieces`, with backpressure: each is sent before the next is produced.
 
-    What goes wrong before the first piece is answered as usual; after it, the connection is cut,
-    so that nobody takes a part for the whole.
+    An error before the first piece gets the usual error response. After it, the connection is
+    aborted, so that no client takes a partial response for a complete one.
     """
     answer = web.StreamResponse(headers={**FOR_ALL, "Content-Type": "application/json"})
     first = await anext(pieces)

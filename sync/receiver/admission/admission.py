@@ -1,4 +1,4 @@
-"""The way of a request's body into hand: room for its bytes, its arrival, a place, decoding."""
+"""Admit a request body: memory budget > receive > concurrency slot > decompress."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from sync.receiver.auth.tokens import AgentName
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The way in for one kind of request. `max_bytes` bounds a body, also when it is decoded."""
+    """Admission for one kind of request. `max_bytes` bounds the body also after decompression."""
 
     budget: Budget
     places: Places
@@ -23,10 +23,10 @@ class Gate:
 
     @asynccontextmanager
     async def body_of(self, request: web.Request, sender: AgentName) -> AsyncIterator[Body]:
-        """Give the request's body, decoded; its bytes and its place are held to the end.
+        """Yield the decompressed body; hold its memory and its concurrency slot until exit.
 
-        A place is taken only once the body has come whole: while a slow line delivers, others
-        are served. Raises `TooBusy`, at once or when there is no room for more, or a `Problem`.
+        The slot is taken only after the whole body has arrived: a slow line must not block
+        others. Raises `TooBusy` if overloaded or out of memory budget, or a `Problem`.
         """
         self.places.check()
         decoder = decoder_of(request.headers.get(hdrs.CONTENT_ENCODING, ""))

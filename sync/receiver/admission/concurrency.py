@@ -1,4 +1,4 @@
-"""Who is in hand, and who waits for a place: by the rules of an `Intake`, in the event loop."""
+"""Limit concurrent requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 from sync.receiver.admission.rate_limit import Intake, TooBusy
 
-# Whoever waits is refused after this; less than an agent waits for its answer.
+# Maximum wait for a slot; shorter than an agent's request timeout.
 PATIENCE_SECONDS = 10.0
 
 
 class Places:
-    """The places that an intake has."""
+    """Concurrency limiter for one `Intake`. Not thread-safe; event loop only."""
 
     def __init__(self, intake: Intake, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._intake = intake
@@ -20,19 +20,19 @@ class Places:
         self._waiting = 0
 
     def check(self) -> None:
-        """Raise `TooBusy` when whoever comes now would wait for too long, or for nothing."""
+        """Raise `TooBusy` if a new request would be rejected or wait too long for a slot."""
         self._intake.check(self._waiting)
 
     def too_busy(self) -> TooBusy:
-        """Return the refusal of whoever comes now, by the intake."""
+        """Return the intake's rejection for a new request."""
         return self._intake.too_busy()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Hold a place while the body runs; raises `TooBusy` when none becomes free in time.
+        """Hold a slot until exit; raise `TooBusy` if none becomes free in time.
 
-        Who has sent a body over a slow line waits, however many wait already: it is not to be
-        thrown away because others came in the same moment.
+        No check of the queue length here: a body that already arrived over a slow line must not
+        be thrown away because others arrived at the same moment.
         """
         await self._take()
         try:

@@ -1,4 +1,4 @@
-"""Decoding a body: of a bounded size, in no more memory than it takes, and never half."""
+"""Decompress a request body with bounded size and memory; reject truncated input."""
 
 import asyncio
 import zlib
@@ -11,11 +11,10 @@ import zstandard
 from sync.receiver.admission.memory_budget import Holding
 from sync.receiver.errors import OwnCode, Problem, invalid, too_large
 
-# What takes longer than a few milliseconds to decode is not done in the event loop: from so many
-# decoded bytes on.
+# Beyond this many decompressed bytes (a few milliseconds), go on in a thread.
 _LARGE_BYTES = 1024 * 1024
-_MAX_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 8878: what every decoder should support
-# So much of a zstd frame becomes 4 MiB at the very most: four bytes can stand for 128 KiB.
+_MAX_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 8878: the size that every decoder should support
+# Chunk size of the input: 128 bytes of a zstd frame expand to at most 4 MiB (4 bytes to 128 KiB).
 _ZSTD_PIECE_BYTES = 128
 _GZIP_PIECE_BYTES, _GUNZIPPED_PIECE_BYTES = 64 * 1024, 1024 * 1024
 _GZIP_WINDOW_BITS = 31
@@ -26,7 +25,7 @@ Decoder: TypeAlias = Callable[[Body], Iterator[bytes]]
 
 
 def decoder_of(encoding: str) -> Decoder | None:
-    """Return what decodes a `Content-Encoding`, None where nothing has to; raises a `Problem`."""
+    """Return the decompressor for a `Content-Encoding`, None for identity. Raises `Problem`."""
     known = encoding.strip().lower()
     if known not in _DECODERS:
         raise Problem(
@@ -39,9 +38,9 @@ def decoder_of(encoding: str) -> Decoder | None:
 
 
 async def decode(encoded: Body, decoder: Decoder | None, held: Holding, max_bytes: int) -> Body:
-    """Return the body as it was before it was encoded; of `encoded` nothing else is left.
+    """Return the decompressed body; `encoded` is emptied to free its memory.
 
-    Raises `NoRoom`, or a `Problem` where it is too large then, or not what it says it is.
+    Raises `NoRoom`, or a `Problem` if the result is too large or the input is corrupt.
     """
     if decoder is None:
         return encoded
@@ -54,12 +53,12 @@ async def decode(encoded: Body, decoder: Decoder | None, held: Holding, max_byte
 
 
 def too_large_for(max_bytes: int) -> Problem:
-    """Return the problem of a body that is larger."""
+    """Return the 413 problem for a body larger than `max_bytes`."""
     return too_large(f"The request is larger than {max_bytes} bytes")
 
 
 class _Decoding:
-    """A body that grows as it is decoded."""
+    """Incremental decompression of one body."""
 
     def __init__(self, pieces: Iterator[bytes], held: Holding, max_bytes: int) -> None:
         self.body = bytearray()
@@ -68,7 +67,7 @@ class _Decoding:
         self._max_bytes = max_bytes
 
     def reached_its_end(self, enough_bytes: int) -> bool:
-        """Go on until there is more than enough; tell whether it came to its end before."""
+        """Decompress until `enough_bytes` are exceeded; return whether the input ended first."""
         for piece in self._pieces:
             if len(self.body) + len(piece) > self._max_bytes:
                 raise too_large_for(self._max_bytes)
@@ -96,7 +95,7 @@ def _gunzipped(body: Body) -> Iterator[bytes]:
 
 
 def _unzstd(body: Body) -> Iterator[bytes]:
-    # Not the library's stream reader: it takes a frame that was cut short for a whole one.
+    # Not the library's stream reader: it accepts a truncated frame as complete.
     inflater = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
     try:
         for start in range(0, len(body), _ZSTD_PIECE_BYTES):

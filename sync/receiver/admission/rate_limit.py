@@ -1,11 +1,11 @@
-"""How much is taken, and when to come again with what is not taken now. No I/O.
+"""Rate limit for events, and the Retry-After of rejected requests. No I/O.
 
-Whoever is refused is booked a place behind those refused before (`Bookings`), each as long as
-serving what one sender brings takes. How much it brings, nobody knows before it is decoded, and
-it is refused before that: decoding is most of the work. So it is taken to be what those brought
-who were let in lately: single events while a chain tries whether head office is back, whole
-batches while it empties its queues. It is never less than an event: not more are told to come
-in a second than events are let in.
+Each rejected request gets a slot behind the previous ones (`Bookings`), as long as serving one
+request takes. The size of a rejected batch is unknown: it is rejected before decompression,
+which is most of the work. So the moving average of admitted batches stands in for it: single
+events while a chain probes whether head office is back, full batches while it drains its
+outboxes. It is at least one event, so that never more requests per second are scheduled than
+events are admitted.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,26 +13,26 @@ from contextlib import contextmanager
 
 from sync.receiver.admission.retry_slots import Bookings
 
-# As long as an agent heeds (`sync.delivery.backoff`).
+# The longest Retry-After that an agent honours (`sync.delivery.backoff`).
 LONGEST_SECONDS = 3_600.0
-# So much may be let in ahead: what comes in one second need not come evenly. With it, no second
-# has more than twice the limit so long as a batch is not larger than half of it.
+# Burst allowance: the events of one second need not be spread evenly. With it, no second exceeds
+# twice the limit, as long as no batch is larger than half the limit.
 _AHEAD_SECONDS = 0.5
-# A line for the places that takes longer than this to be served is not joined.
+# Reject early if the queue for concurrency slots would take longer than this to drain.
 _LINE_SECONDS = 1.0
-# While the database is away every store is refused within the same seconds. What can be mended
-# in seconds is tried again after the first of these; and after the last one, to which an agent
-# adds as much again at most, all have been back within two minutes of its return.
+# While the database is down, every store is rejected within the same seconds. The first value
+# allows a quick retry after a short outage. Agents add up to as much jitter again to the longest
+# one: all are back within two minutes after the database returns.
 _AWAY_FIRST_SECONDS, _AWAY_LONGEST_SECONDS = 5.0, 45.0
 _AWAY_PER_SECOND = 100
-# Before anything was taken: an agent's usual batch, and its way through a busy disk.
+# Initial estimates: an agent's usual batch size, and its service time on a busy disk.
 _EVENTS_AT_FIRST, _SECONDS_AT_FIRST = 100.0, 0.1
-# The part of a mean that the newest one makes up: the last few dozen count.
+# Weight of the newest value in the moving averages: the last few dozen matter.
 _NEWEST = 1 / 16
 
 
 class TooBusy(Exception):  # noqa: N818 - an answer to a caller, not a fault
-    """There is too much to do at the moment: come again after `retry_after_seconds`."""
+    """Head office is overloaded; retry after `retry_after_seconds`."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__("too much to do")
@@ -40,7 +40,7 @@ class TooBusy(Exception):  # noqa: N818 - an answer to a caller, not a fault
 
 
 class Intake:
-    """The rules of `[intake]`. `now_seconds` is a clock that never steps."""
+    """Rate limiter by the settings of `[intake]`. `now_seconds` is a monotonic clock."""
 
     def __init__(
         self, max_in_flight: int, events_per_second: int, now_seconds: Callable[[], float]
@@ -55,9 +55,9 @@ class Intake:
         self._usual_seconds = _SECONDS_AT_FIRST
 
     def check(self, waiting: int = 0) -> None:
-        """Raise `TooBusy` when not even one event would be let in now.
+        """Raise `TooBusy` if not even one event would be admitted now.
 
-        `waiting`: how many wait for a place already.
+        `waiting` is the number of requests that wait for a concurrency slot.
         """
         if waiting * self._usual_seconds > _LINE_SECONDS * self.max_in_flight:
             raise self.too_busy()
@@ -65,7 +65,7 @@ class Intake:
             raise self.too_busy()
 
     def admit(self, events: int) -> None:
-        """Let so many events in, or raise `TooBusy` when the last ones are not paid for yet."""
+        """Admit `events`, or raise `TooBusy` if the rate limit is exceeded."""
         self.check()
         self._usual_events += (max(events, 1) - self._usual_events) * _NEWEST
         if self._rate:
@@ -73,23 +73,23 @@ class Intake:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Learn from how long the body runs how long one is in hand; a failure says nothing."""
+        """Update the moving average of the service time; failed requests do not count."""
         began = self._now_seconds()
         yield
         self._usual_seconds += (self._now_seconds() - began - self._usual_seconds) * _NEWEST
 
     def too_busy(self) -> TooBusy:
-        """Return the refusal of whoever comes now, with a place booked for it."""
+        """Return a rejection with the next free Retry-After slot."""
         room_at = self._paid_until - _AHEAD_SECONDS
         return TooBusy(self._bookings.book(self._now_seconds(), self._seconds_each(), room_at))
 
     def seconds_while_away(self) -> int:
-        """Return when to come again who comes while nothing can be taken at all."""
+        """Return the Retry-After in seconds to send while the database is down."""
         now = self._now_seconds()
         per_second = min(self._rate or _AWAY_PER_SECOND, _AWAY_PER_SECOND)
         return self._away_bookings.book(now, 1 / per_second, now + _AWAY_FIRST_SECONDS)
 
     def _seconds_each(self) -> float:
-        """Return how long it takes until the next one can be served: the slower rule decides."""
+        """Return the time per request by the tighter limit: concurrency or rate."""
         in_hand = self._usual_seconds / self.max_in_flight
         return max(in_hand, self._usual_events / self._rate) if self._rate else in_hand

@@ -1,4 +1,4 @@
-"""Receiving a request body: complete, in time, and of a bounded size."""
+"""Receive a request body with limits on size, silence and total time."""
 
 import asyncio
 from http import HTTPStatus
@@ -11,23 +11,23 @@ from sync.receiver.admission.memory_budget import Holding
 from sync.receiver.errors import Problem, invalid
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-# Ten times what the most epochs take that a heartbeat may name.
+# Ten times the size of a heartbeat with the maximum number of epochs.
 MAX_HEARTBEAT_BYTES = 1024 * 1024
-# Between two pieces: a slow line is fine, a silent one is not.
+# Read timeout between two chunks: a slow line is fine, a silent one is not.
 SILENCE_SECONDS = 30.0
-# Nor is a line that drips, and holds with every byte what it has announced. Slow is honest: of
-# the 64 kbit/s of an old line, 8000 bytes a second, card payments may take the most. So a body
-# may take as long as it would at 1000 bytes a second, after a start that is free; and no longer
-# than an agent ever waits for an answer (`sync.timeout_seconds`), as then nobody wants it.
+# Total timeout against slowloris: a dripping client would pin its announced bytes. Honest slow
+# lines exist: 64 kbit/s is 8000 bytes/s, and card payments may use most of it. So the deadline
+# is a free start plus the time at 1000 bytes/s, capped at the longest that any agent waits for
+# a response (`sync.timeout_seconds`).
 START_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 1000.0
 LONGEST_SECONDS = 600.0
 
 
 async def receive_body(request: web.Request, held: Holding, max_bytes: int) -> Body:
-    """Read a body to its end; what it takes is held, in advance where its length is known.
+    """Read the whole body and reserve its bytes, in advance if Content-Length is given.
 
-    Raises `NoRoom`, or a `Problem` where it is too large, too slow or incomplete.
+    Raises `NoRoom`, or a `Problem` if the body is too large, too slow or incomplete.
     """
     announced = request.content_length
     if (announced or 0) > max_bytes:
@@ -55,12 +55,12 @@ async def receive_body(request: web.Request, held: Holding, max_bytes: int) -> B
 
 
 def seconds_allowed(received_bytes: int) -> float:
-    """Return how long after its start a body of which so much has come may still go on."""
+    """Return the deadline, in seconds after the start, for a body of `received_bytes` so far."""
     return min(LONGEST_SECONDS, START_SECONDS + received_bytes / SLOWEST_BYTES_PER_SECOND)
 
 
 class _Arrival:
-    """A body on its way."""
+    """Chunks of one body, each read within the timeouts."""
 
     def __init__(self, content: StreamReader) -> None:
         self._content = content
@@ -69,7 +69,7 @@ class _Arrival:
         self._received_bytes = 0
 
     async def piece(self) -> bytes:
-        """Return what has come next, nothing at the end. Raises `TimeoutError` if it is slow."""
+        """Return the next chunk, empty at the end. Raises `TimeoutError` if it is too slow."""
         silent_at = self._now() + SILENCE_SECONDS
         slow_at = self._began + seconds_allowed(self._received_bytes)
         async with asyncio.timeout_at(min(silent_at, slow_at)):

@@ -1,21 +1,20 @@
-"""When those who are turned away are to come again: one after the other. No I/O, no clock."""
+"""Allocate staggered Retry-After values to rejected requests. Pure, no I/O, no clock."""
 
 import math
 
-# What a difference of clock readings may be wrong by; it must not make a second more.
+# Float error of a clock difference; it must not round up to one more second.
 _ROUNDING = 1e-6
 
 
 class Bookings:
-    """A queue that nobody stands in: whoever is turned away is told when its place comes up.
+    """Virtual queue: gives each rejected caller its own Retry-After.
 
-    A place is booked for as long as serving one takes, and is gone once its time is past. It
-    is held for nobody: who comes at its time finds about as much room as it needs, as the
-    others were told other times.
+    A slot is as long as serving one request takes, and expires with its time. Slots are not
+    reserved: a caller that retries on time finds capacity because the others were sent to
+    other times.
 
-    Nobody is told to wait for longer than `longest_seconds`. Beyond that the queue begins its
-    second half anew, so that those who do not fit are spread as well, and not all told the
-    same last second.
+    No slot lies beyond `longest_seconds`. When the queue is full, allocation wraps to its second
+    half, so that the excess is spread as well instead of all retrying in the last second.
     """
 
     def __init__(self, longest_seconds: float) -> None:
@@ -23,10 +22,10 @@ class Bookings:
         self._free_at = -math.inf
 
     def book(self, now: float, seconds_each: float, not_before: float = -math.inf) -> int:
-        """Return in how many whole seconds, at least one, the next place comes up.
+        """Allocate the next slot; return the whole seconds until it starts, at least one.
 
-        `now` is a clock that never steps. It is one of those places that last `seconds_each`;
-        `not_before`: there is no room before that moment.
+        `now` is monotonic. `seconds_each` is the slot's length; `not_before` the earliest time
+        with any capacity.
         """
         soonest = min(max(now, not_before), now + self._longest)
         wait_seconds = self._within_the_longest(max(self._free_at, soonest) - now)

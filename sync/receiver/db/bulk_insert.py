@@ -1,4 +1,4 @@
-"""Puts many rows into a table at once."""
+"""Bulk insert."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _NOTHING: Row = MappingProxyType({})
 def add_rows(
     connection: Connection, table: Table, rows: Sequence[Row], alike: Row = _NOTHING
 ) -> None:
-    """Add `rows`, which with what is `alike` in all of them have a value for every column."""
+    """Insert `rows`. `alike` holds the columns that have the same value in every row."""
     if not rows:
         return
     if connection.dialect.name == "sqlite":
@@ -35,7 +35,7 @@ def add_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Adding:
-    """An insert as the driver takes it: past SQLAlchemy a row costs a third."""
+    """A compiled insert for the driver: bypassing SQLAlchemy costs a third per row."""
 
     sql: str
     in_order: Callable[[Row], tuple[Any, ...]]
@@ -59,16 +59,16 @@ def _adding(table: Table) -> _Adding:
 
 @cache
 def _adding_at_once(table: Table, alike: tuple[str, ...], dialect: Dialect) -> str:
-    """Return an insert of rows that come as one JSON array of objects, named as the columns.
+    """Return an insert of rows that are bound as one JSON array of objects, keyed by column.
 
-    As one value, because the driver looks into an array in Python, member by member: for the
-    receiver arrays, and COPY as well, cost more than twice as much. What is `alike` in all rows
-    is given once: both ends would write and read it for each.
+    One JSON parameter, because asyncpg encodes arrays in Python, member by member: arrays and
+    COPY both cost the receiver more than twice as much. Columns `alike` in all rows are bound
+    once, to encode and parse them once.
     """
     types = {column.name: column.type.compile(dialect) for column in table.columns}
     given = [f"${place}::{types[name]}" for place, name in enumerate(alike, start=2)]
     others = [name for name in types if name not in alike]
-    # Nothing in it comes from outside: the names are those of our own tables.
+    # No injection: only names of our own tables and columns are interpolated.
     return (
         f"INSERT INTO {table.name} ({', '.join((*alike, *others))})"  # noqa: S608 - see above
         f" SELECT {', '.join((*given, *others))} FROM json_to_recordset($1)"

@@ -1,4 +1,4 @@
-"""Kinds of value that SQLite and PostgreSQL have to agree on."""
+"""Column types that behave the same on SQLite and PostgreSQL."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -11,43 +11,43 @@ _WITHOUT_OFFSET = len("2026-01-01T00:00:00.000000")
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment in UTC: `timestamptz`; in SQLite, which has none, ISO text that sorts by time."""
+    """UTC timestamp: `timestamptz` on PostgreSQL, sortable ISO text on SQLite."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str] | TypeEngine[datetime]:
-        """Choose the column's type."""
+        """Return the dialect's column type."""
         if _is_sqlite(dialect):
             return dialect.type_descriptor(Text())
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> object:
-        """Write a moment as the database has it."""
+        """Convert a datetime to the database's representation."""
         if value is None or not _is_sqlite(dialect):
             return value
         return text_of(value)
 
     def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is the library's
-        """Read a moment as Python has it."""
+        """Convert the database's representation to an aware datetime."""
         if isinstance(value, str):
             return datetime.fromisoformat(value)
         return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 
 class Texts(TypeDecorator[Collection[str]]):
-    """Several texts as one value, a JSON array: PostgreSQL's driver takes longer for its own."""
+    """Several texts as one JSON array parameter; asyncpg encodes native arrays more slowly."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> str:  # noqa: ARG002 - the signature is the library's
-        """Write the texts as the database is given them."""
+        """Encode the texts as a JSON array."""
         return msgspec.json.encode(value or ()).decode()
 
 
 def text_of(moment: datetime) -> str:
-    """Write a moment in UTC as SQLite keeps it: with microseconds, so that texts sort by time."""
+    """Format a UTC datetime for SQLite: always with microseconds, so that texts sort by time."""
     return f"{moment.isoformat(timespec='microseconds')[:_WITHOUT_OFFSET]}Z"
 
 

@@ -1,4 +1,4 @@
-"""What the ledger needs of a database: whole pieces of work, written or read."""
+"""The database port: run a unit of work in a write or read transaction."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -10,26 +10,26 @@ Values: TypeAlias = Mapping[str, object]
 
 
 class DatabaseUnavailableError(ConnectionError):
-    """The database server cannot be reached, or does not let us in."""
+    """The database server is unreachable or rejects the login."""
 
 
 class Database(Protocol):
-    """A database, from `open` to `close`. A piece of work may be run more than once."""
+    """A database, from `open` to `close`. A unit of work may be retried: it must be rerunnable."""
 
     async def open(self) -> None:
-        """Open it, and bring its schema up to date."""
+        """Connect and migrate the schema."""
 
     async def close(self) -> None:
-        """Close all connections; twice is harmless."""
+        """Close all connections. Idempotent."""
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction: committed and on the disk when this returns."""
+        """Run `work` in one transaction; durable when this returns."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Let `work` read one state of the database; keep it short."""
+        """Run `work` on one consistent snapshot, read-only; keep it short."""
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
-        """Return the first row that one statement finds; None where it finds none."""
+        """Return the first row of one statement, or None."""
 
     async def scrub(self) -> None:
-        """Take out of the files what was erased from the tables. Raises `OSError`."""
+        """Remove deleted data from the files as well. Raises `OSError`."""

@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema, forward only, a SQLite file copied aside before."""
+"""Migrate the ledger's schema, forward only; back up a SQLite file first."""
 
 import errno
 import sqlite3
@@ -12,7 +12,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def revision_of(connection: Connection) -> str | None:
-    """Return the schema revision of the database; None for one without tables."""
+    """Return the schema revision of the database; None if it is empty."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
@@ -20,15 +20,15 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def is_older(connection: Connection) -> bool:
-    """Tell whether the database has a schema, and not the newest."""
+    """Return whether the database has a schema older than `NEWEST_REVISION`."""
     found = revision_of(connection)
     return found is not None and found < NEWEST_REVISION
 
 
 def copy_aside(path: Path) -> None:
-    """Copy a SQLite file beside itself, what stands in its WAL included.
+    """Copy a SQLite file, including its WAL, into the same folder.
 
-    Raises `OSError`; then there is no copy.
+    Raises `OSError` and then leaves no copy.
     """
     copy = path.with_name(f"{path.name}.before-{NEWEST_REVISION}")
     copy.unlink(missing_ok=True)
@@ -36,7 +36,7 @@ def copy_aside(path: Path) -> None:
         with closing(_read_only(path)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
     except sqlite3.Error as error:
-        # Half a copy helps nobody and holds the space that its other half did not find.
+        # A partial copy is useless and occupies scarce disk space.
         copy.unlink(missing_ok=True)
         reason = f"the database cannot be copied before its schema changes ({error})"
         raise OSError(errno.EIO, reason, str(copy)) from error
@@ -47,11 +47,11 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 
 def bring_up_to_date(connection: Connection) -> None:
-    """Migrate the database in the transaction under way; one from a newer version stays."""
+    """Migrate the database in the current transaction; leave a newer schema unchanged."""
     found = revision_of(connection)
     if found is not None and found >= NEWEST_REVISION:
         return
-    # Alembic is needed once in a schema's life: the usual start does not pay for importing it.
+    # Imported lazily: a usual start migrates nothing and need not pay for it.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
 

@@ -1,4 +1,4 @@
-"""Walks through the ledger in short reads: store by store, and a table's rows page by page."""
+"""Iterate over the ledger in short reads: store by store, with keyset pagination."""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -24,11 +24,11 @@ from sync.receiver.db.database import Database
 async def stores_in(
     database: Database, tables: Sequence[Table], store_id: str | None = None
 ) -> AsyncIterator[str]:
-    """Yield the stores that have a row in any of `tables`, in order; or the one that is named."""
+    """Yield the stores with a row in any of `tables`, in order; or only `store_id` if given."""
     if store_id is not None:
         yield store_id
         return
-    # The least of each table is one look into its key, however many rows the stores have.
+    # The next store id is one index lookup per table, independent of the number of rows.
     after = bindparam("after", type_=Text)
     least = union_all(
         *(select(func.min(table.c.store_id)).where(table.c.store_id > after) for table in tables)
@@ -47,10 +47,10 @@ def _first(
 
 
 class Pages:
-    """The rows of a table that meet a condition, in the order of its key.
+    """Keyset pagination over the rows of a table that meet a condition, in primary-key order.
 
-    Each page is a read of its own: a row that stays is given once, one that comes meanwhile
-    may be or not.
+    Each page is its own read: a row that exists throughout is yielded exactly once; a row
+    inserted meanwhile may be missed.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pages:
         self._next = self._first.where(tuple_(*self._key) > tuple_(*after))
 
     async def of_store(self, store_id: str) -> AsyncIterator[Sequence[RowMapping]]:
-        """Yield the pages of a store; none is empty."""
+        """Yield the non-empty pages of a store."""
         statement, values = self._first, {"of_store": store_id}
         while rows := await self._database.read(partial(_rows, statement=statement, values=values)):
             yield rows

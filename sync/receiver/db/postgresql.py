@@ -1,10 +1,10 @@
-"""The ledger on PostgreSQL: any number of receivers side by side on one server.
+"""The ledger on PostgreSQL: any number of receivers share one server.
 
-Writing is READ COMMITTED: each batch first locks its agent's row (`SELECT … FOR UPDATE`), and
-every statement after that sees all that was committed before the lock was had; so the batches
-of one agent come one after the other, wherever they arrive. What the lock does not cover is
-two tills of one store with the same correlation id at the same moment: the unique index lets
-one through, and the work of the other runs again, and then sees it.
+Writes are READ COMMITTED. Each batch first locks its agent's row (`SELECT … FOR UPDATE`); later
+statements see everything committed before the lock was granted. So the batches of one agent are
+serialized across all receivers. The lock does not cover two tills of one store that use the
+same correlation id at the same moment: there the unique index rejects one transaction, and its
+retry sees the other's row.
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,24 +25,24 @@ from sync.receiver.db.tables import Ledger
 T = TypeVar("T")
 _CONNECTIONS = 8
 _ATTEMPTS = 3
-# Serialization failure, deadlock, unique violation: another transaction was there first.
+# Serialization failure, deadlock, unique violation: retry, another transaction won the race.
 _AGAIN = {"40001", "40P01", "23505"}
-# Any number that all receivers share: one of them changes the schema, the others wait.
+# Advisory lock: one receiver migrates the schema, the others wait. The number is arbitrary.
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
 _DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
-# Milliseconds. A receiver that froze within a transaction must not hold an agent's row for good.
+# Milliseconds. A receiver that hangs in a transaction must not hold an agent's row forever.
 _LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
 _CONNECTING_SECONDS = 5
 LONGEST_SECONDS = 10
-# Beyond the longest statement: for a server that says nothing any more.
+# Grace beyond the statement timeout, for a server that no longer responds.
 _SILENT_SECONDS = 5
 
 
 class Postgresql:
-    """A database on a server, from `open` to `close`.
+    """`Database` on a PostgreSQL server.
 
-    Without a `password` the driver looks for one as psql does: in the file that PGPASSFILE
-    names, or ~/.pgpass. `longest_seconds` is how long a statement may take; None: as it likes.
+    Without `password` the driver reads one as psql does: from the file named by PGPASSFILE, or
+    ~/.pgpass. `longest_seconds` is the statement timeout; None disables it.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Postgresql:
         )
 
     async def open(self) -> None:
-        """Bring the schema up to date; receivers that start together do it one by one."""
+        """Migrate the schema; receivers that start together take turns."""
         engine = self._unlimited()
         try:
             async with engine.begin() as connection:
@@ -80,15 +80,15 @@ class Postgresql:
             await engine.dispose()
 
     async def close(self) -> None:
-        """Close all connections; twice is harmless."""
+        """Close all connections. Idempotent."""
         await self._connections.dispose()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction: committed and on the disk when this returns.
+        """Run `work` in one transaction; durable when this returns.
 
-        Where another transaction was there first, or the connection was dead, it runs again
-        from its start. Not after a COMMIT without an answer, which may have worked: what to do
-        then is for the caller to say. An agent sends its batch again, and that has no effect.
+        Retries `work` from its start after a lost race or on a dead connection, but not after a
+        COMMIT without a response: it may have succeeded, so the caller must decide. An agent
+        resends its batch, which is idempotent.
         """
         failures = 0
         while True:
@@ -104,16 +104,16 @@ class Postgresql:
                     return done
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Let `work` read one state of the database; keep it short.
+        """Run `work` on one consistent snapshot, read-only; keep it short.
 
-        Where the connection was dead, it runs again from its start.
+        Retries `work` from its start on a dead connection.
         """
         return await self._again_if_dead(partial(self._read_once, work))
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
-        """Return the first row that one statement finds; None where it finds none.
+        """Return the first row of one statement, or None.
 
-        A statement sees one state by itself: without a transaction it is one round trip, not three.
+        A single statement is consistent by itself; autocommit takes one round trip, not three.
         """
 
         async def look() -> RowMapping | None:
@@ -127,9 +127,9 @@ class Postgresql:
         return await self._again_if_dead(look)
 
     async def scrub(self) -> None:
-        """Have the server clear away the old versions of rows, while it goes on serving.
+        """Remove dead row versions with VACUUM, online.
 
-        Its own log of changes, and copies of it, hold them until they are recycled.
+        The server's WAL and its archives keep them until they are recycled.
         """
         engine = self._unlimited()
         try:
@@ -156,7 +156,7 @@ class Postgresql:
             return await connection.run_sync(work)
 
     def _unlimited(self) -> AsyncEngine:
-        """Return connections for a change of the schema, which may take its time."""
+        """Return an engine without timeouts, for migrations and VACUUM."""
         return create_async_engine(
             self._url,
             poolclass=NullPool,
@@ -169,7 +169,7 @@ class Postgresql:
 
 
 def _limits(longest_seconds: float | None) -> dict[str, object]:
-    """Return what keeps the server, and the driver, from waiting for good."""
+    """Return connection arguments with the timeouts of server and driver."""
     if longest_seconds is None:
         return {"server_settings": _DURABLE | _LIMITS}
     ours = {"statement_timeout": f"{longest_seconds * 1000:.0f}"}
@@ -187,9 +187,9 @@ async def _connect(
     *arguments: Any,  # noqa: ANN401 - the driver's own, handed on
     **named: Any,  # noqa: ANN401 - as above
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """Connect; a server that is away, starting or refusing us is one kind of trouble."""
+    """Connect; raise `DatabaseUnavailableError` if the server is down, starting or refuses us."""
     try:
         return await asyncpg.connect(*arguments, **named)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # The server's words name the user and the database, never the password.
+        # Safe to show: the server's message names the user and the database, never the password.
         raise DatabaseUnavailableError(f"PostgreSQL cannot be reached ({error})") from None

@@ -1,6 +1,6 @@
-"""Whether the ledger can be written: asked of the database by a write that leaves nothing.
+"""Readiness probe of the ledger: insert and delete a row in one transaction.
 
-Reading is not enough: it goes on where a disk is full, and where a server has become read-only.
+A read is not enough: it succeeds on a full disk and on a server that became read-only.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from sync.receiver.db.tables import Boot, table_of
 from sync.receiver.errors import Problem
 from sync.receiver.reports.ledger_views import Views
 
-# However often it is asked for: a good answer holds for so long, a bad one is soon looked at again.
+# TTL of a cached result: success is cached longer than failure.
 GOOD_FOR_SECONDS, BAD_FOR_SECONDS = 10.0, 1.0
-# Behind a queue of batches a write may take longer. That is no reason to send agents elsewhere:
-# the answer before it holds.
+# Behind a queue of batches the write may take longer. That is no reason to take the receiver out
+# of rotation: after this wait the previous result is returned.
 _PATIENCE_SECONDS = 2.0
 _RETRY_AFTER_SECONDS = 5
 _FULL, _READ_ONLY = "the disk is full", "the database is read-only"
@@ -43,7 +43,7 @@ _boots = table_of(Boot)
 
 
 class Readiness:
-    """Looks whether the ledger can be used. `now_seconds` is a clock that never steps."""
+    """Readiness check with a cached result. `now_seconds` is a monotonic clock."""
 
     def __init__(self, database: Database, now_seconds: Callable[[], float]) -> None:
         self._database = database
@@ -54,7 +54,7 @@ class Readiness:
         self._looking: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
-        """Raise a `Problem` that says why where the ledger cannot be read or written."""
+        """Raise a `Problem` with the reason if the ledger cannot be read or written."""
         try:
             await self._views.check()
         except (SQLAlchemyError, OSError) as error:
@@ -64,7 +64,7 @@ class Readiness:
             raise _not_ready("written", self._trouble) from self._trouble
 
     async def close(self) -> None:
-        """Wait for the write under way; twice is harmless."""
+        """Wait for the probe in progress. Idempotent."""
         if self._looking is not None:
             await asyncio.wait([self._looking])
 
@@ -88,8 +88,8 @@ class Readiness:
 
 
 def _write_and_erase(name: str, connection: Connection) -> None:
-    # Of no store, and gone before anybody sees it; written to the disk all the same. By a name
-    # of its own: receivers that look at the same moment do not wait for each other.
+    # Belongs to no store and is deleted before the commit, yet forces a write to the disk. The
+    # unique name keeps concurrent probes of several receivers from waiting for each other.
     row = {"store_id": "", "till_id": "", "boot_id": name, "zero_at": datetime.now(UTC)}
     connection.execute(insert(_boots), row)
     this_one = (_boots.c.store_id == "", _boots.c.till_id == "", _boots.c.boot_id == name)
@@ -106,7 +106,7 @@ def _not_ready(what: str, error: Exception) -> Problem:
 
 
 def _reason(error: Exception) -> str:
-    """Return why, in words of our own: the database's may show what nobody here is to see."""
+    """Return the reason in our own words: the database's message may hold confidential data."""
     match getattr(error, "orig", None) or error:
         case DatabaseUnavailableError():
             return _AWAY

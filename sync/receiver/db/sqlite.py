@@ -1,7 +1,7 @@
-"""The connections to the ledger: one that writes, in turn, and some that read.
+"""The ledger in a SQLite file: one write connection and a pool of read connections.
 
-A piece of work goes to a thread as a whole and comes back when it is done: between its
-statements nothing is handed from thread to thread, and the event loop goes on meanwhile.
+A unit of work runs in a thread as a whole: there is no thread switch between its statements,
+and the event loop is never blocked.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from sync.receiver.db.sqlite_write_lock import Turns
 
 T = TypeVar("T")
 _READERS = 4
-# Each waits as long as the busy timeout says.
+# Each attempt waits for the busy timeout.
 _SCRUB_ATTEMPTS = 10
 _CLOSING_SECONDS = 0.5
-# For a lock that somebody else's tool holds; a stop within 5 s has to wait it out.
+# For a lock held by a foreign tool. Short, because a stop within 5 s has to wait it out.
 _PATIENCE = "PRAGMA busy_timeout=1000"
 # synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
 _WRITING = (
@@ -43,7 +43,7 @@ _READING = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", _PATIENCE)
 
 
 class SqliteFile:
-    """A database file, from `open` to `close`."""
+    """`Database` in a SQLite file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -54,10 +54,10 @@ class SqliteFile:
         self._reading_threads = ThreadPoolExecutor(_READERS, "ledger-reader")
 
     async def open(self) -> None:
-        """Open the file, made if absent, and bring its schema up to date.
+        """Open the file, create it if absent, and migrate the schema.
 
-        A file of an older schema is copied aside first. What a process left in the WAL may
-        never have been synced: it is put on the disk before anything is answered from it.
+        A file with an older schema is backed up first. The WAL of a killed process may never
+        have been synced, so it is checkpointed before anything is read from it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._turns.open()
@@ -65,12 +65,12 @@ class SqliteFile:
             await _to_its_end(self._writing_thread, self._bring_up_to_date)
 
     async def close(self) -> None:
-        """Close all connections; twice is harmless."""
+        """Close all connections. Idempotent."""
         await asyncio.to_thread(self._reading_threads.shutdown)
         self._readers.dispose()
         if self._turns.is_open:
-            # Where the turn does not come, whoever holds it has the file open: closing ours
-            # then writes nothing.
+            # The last connection checkpoints as it closes, which needs the lock. If another
+            # process holds it, that one has the file open and closing ours writes nothing.
             with contextlib.suppress(TimeoutError):
                 async with self._turns.own(_CLOSING_SECONDS):
                     self._writer.dispose()
@@ -79,32 +79,32 @@ class SqliteFile:
         await asyncio.to_thread(self._writing_thread.shutdown)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction: committed and synced when this returns.
+        """Run `work` in one transaction; committed and synced when this returns.
 
-        What is cancelled goes on to its end: nobody else may write before that.
+        If cancelled, it still runs to its end with the lock held.
         """
         async with self._turns.own():
             return await _to_its_end(self._writing_thread, lambda: self._written(work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Let `work` read one state of the database; keep it short."""
+        """Run `work` on one consistent snapshot, read-only; keep it short."""
         return await _to_its_end(self._reading_threads, lambda: self._read(work))
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
-        """Return the first row that one statement finds; None where it finds none."""
+        """Return the first row of one statement, or None."""
         return await self.read(lambda c: c.execute(statement, values).mappings().first())
 
     async def scrub(self) -> None:
-        """Write the whole file anew: no byte of what was erased is left in it or in the WAL.
+        """Rewrite the file with VACUUM, so that no deleted byte is left in it or in the WAL.
 
-        It needs as much room again as the file takes. Raises `OSError`.
+        Needs free disk space of the file's size. Raises `OSError`.
         """
         async with self._turns.own():
             await _to_its_end(self._writing_thread, self._scrub)
 
     def _scrub(self) -> None:
-        # `secure_delete` overwrites what is deleted, but not what a page kept of a row that had
-        # moved to another page before.
+        # `secure_delete` overwrites deleted rows, but not remains of a row on a page from which
+        # it had moved earlier.
         with self._writer.connect() as connection:
             cursor = connection.connection.cursor()
             cursor.execute("PRAGMA temp_store=FILE")
@@ -139,7 +139,7 @@ class SqliteFile:
 
 
 async def _to_its_end(threads: Executor, work: Callable[[], T]) -> T:
-    """Run `work` in one of the threads; a cancelled task waits for its end all the same."""
+    """Run `work` in one of the threads; even a cancelled task waits for its end."""
     running = asyncio.get_running_loop().run_in_executor(threads, work)
     try:
         return await asyncio.shield(running)
@@ -151,7 +151,7 @@ async def _to_its_end(threads: Executor, work: Callable[[], T]) -> T:
 
 
 def _settle_wal(connection: Connection) -> None:
-    # Beside SQLAlchemy, which would begin a transaction: within one there is no checkpoint.
+    # On the raw cursor: SQLAlchemy would begin a transaction, where no checkpoint is possible.
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     cursor.close()
@@ -159,10 +159,10 @@ def _settle_wal(connection: Connection) -> None:
 
 def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, connections: int) -> Engine:
     engine = create_engine(
-        # Not as text: a path may hold what means something else in a URL.
+        # Not formatted as text: a path may hold characters that are special in a URL.
         URL.create("sqlite", database=str(path)),
-        # The driver's own transaction handling is off: a deferred BEGIN that then writes can
-        # fail at once, whatever the busy timeout.
+        # Turn off the driver's transaction handling: a write after a deferred BEGIN can fail at
+        # once, without waiting for the busy timeout.
         connect_args={"isolation_level": None},
         pool_size=connections,
         max_overflow=0,

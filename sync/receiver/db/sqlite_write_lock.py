@@ -1,11 +1,11 @@
-"""Whose turn it is to write to a SQLite file, among tasks and among processes.
+"""Write lock of a SQLite file, between tasks and between processes.
 
-SQLite before 3.51.3 can damage a WAL database when two connections write or checkpoint at
-once, and `enroll` is a process of its own. So a write takes its turn twice: a lock among the
-tasks of this process, and a lock on a file among the processes.
+SQLite before 3.51.3 can corrupt a WAL database if two connections write or checkpoint at the
+same time, and `enroll` runs in its own process. So each write takes two locks: an asyncio lock
+between tasks, then a file lock between processes.
 
-Whoever is next among the processes holds the lock of the queue while it waits: a process with
-work without end cannot take its next turn before the other has had one.
+A second lock file makes the write lock fair between processes: the next in line holds it while
+it waits, so that a busy process cannot retake the write lock first.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 _LOOK_SECONDS = 0.002
-# Less than an agent waits for its answer.
+# Less than an agent's request timeout.
 PATIENCE_SECONDS = 15.0
 
 
 class Turns:
-    """The turns at one file, from `open` to `close`."""
+    """The write lock of one file, from `open` to `close`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,16 +31,16 @@ class Turns:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether turns can be had."""
+        """Return whether the lock files are open."""
         return self._turn >= 0
 
     def open(self) -> None:
-        """Make the lock files if absent."""
+        """Open the lock files; create them if absent."""
         self._queue = _opened(self._path.with_name(f"{self._path.name}.queue"))
         self._turn = _opened(self._path.with_name(f"{self._path.name}.lock"))
 
     def close(self) -> None:
-        """Give the files back; twice is harmless."""
+        """Close the lock files. Idempotent."""
         for file in (self._queue, self._turn):
             if file >= 0:
                 os.close(file)
@@ -48,7 +48,7 @@ class Turns:
 
     @asynccontextmanager
     async def own(self, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
-        """Hold the turn while the body runs. Raises `TimeoutError` where it does not come."""
+        """Hold the lock until exit. Raises `TimeoutError` after `patience_seconds`."""
         await self._take(patience_seconds)
         try:
             yield

@@ -1,7 +1,7 @@
-"""The statements of the ledger. Each carries `store_id`, and runs on SQLite and PostgreSQL.
+"""SQL statements of the ledger. Each is keyed by `store_id` and runs on SQLite and PostgreSQL.
 
-They are put together once: for the receiver that costs more than to ask them. Whose rows they
-are about comes with the other values, by `of`.
+Built once at import: building a statement costs the receiver more than running it. The agent
+and epoch are bound as parameters, by `of`.
 """
 
 from collections.abc import Mapping
@@ -60,10 +60,10 @@ _NUMBERS = bindparam("numbers", type_=BigInteger, expanding=True)
 
 
 class Among(FunctionElement[bool]):
-    """That a column is one of several texts, which are given to the database as one value.
+    """Condition: the column equals one of several texts, bound as one parameter.
 
-    With a parameter for each, the statement would be another one for every batch. It has no
-    type: to a boolean SQLAlchemy adds `= 1` where SQLite is, and then no index serves it.
+    With one parameter per text, each batch would need a different statement. The element has no
+    type: SQLAlchemy appends `= 1` to a boolean on SQLite, and then no index is used.
     """
 
     inherit_cache = True
@@ -72,7 +72,7 @@ class Among(FunctionElement[bool]):
 @compiles(Among)
 def _any(element: Among, compiler: SQLCompiler, **options: object) -> str:
     column, texts = (compiler.process(one, **options) for one in element.clauses)
-    # As an array of its own the index is searched once; a subquery would be joined.
+    # ARRAY(…) makes one index scan; a plain subquery would be planned as a join.
     return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(({texts})::json)))"
 
 
@@ -83,7 +83,7 @@ def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
 
 
 def of(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:
-    """Return the values by which a statement is about this agent, or this epoch of it."""
+    """Return the parameters that bind a statement to this agent, or to one epoch of it."""
     return {"of_store": name.store_id, "of_till": name.till_id, "of_epoch": epoch}
 
 
@@ -102,8 +102,8 @@ def with_numbers(table: Table) -> ColumnElement[bool]:
     return and_(of_epoch(table), table.c.sequence.between(_FIRST, _LAST))
 
 
-# On PostgreSQL the rows of these `epochs` are locked until the end of the transaction; in the
-# order of their names: whoever locks several does it in the same order.
+# On PostgreSQL, locks the rows of these `epochs` until the end of the transaction, ordered by
+# name: a fixed lock order avoids deadlocks.
 AGENT_ROWS = (
     select(agents)
     .where(of_agent(agents), Among(agents.c.epoch, bindparam("epochs", type_=Texts)))
@@ -111,7 +111,7 @@ AGENT_ROWS = (
     .with_for_update()
 )
 
-# How far the numbers go that stand in each of these `epochs`.
+# The highest stored number in each of these `epochs`.
 _standing = union_all(
     *(
         select(table.c.epoch, func.max(number).label("number"))
@@ -132,7 +132,7 @@ NOTE_HEARTBEAT = UPDATE_AGENT.values(
     heartbeat_before_at=agents.c.heartbeat_at, outstanding_before=agents.c.outstanding
 )
 
-# What stands rejected in these `epochs`, from behind one of them on.
+# A page of the rejected numbers in these `epochs` (keyset pagination).
 MOST_REJECTED_NAMED = 200
 REJECTED = (
     select(rejections.c.epoch, rejections.c.sequence)
@@ -146,7 +146,7 @@ REJECTED = (
     .limit(MOST_REJECTED_NAMED)
 )
 
-# The anchors of these `boot_ids`.
+# The zero points of the monotonic clocks of these `boot_ids`.
 BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
     of_agent(boots), Among(boots.c.boot_id, bindparam("boot_ids", type_=Texts))
 )
@@ -154,17 +154,17 @@ BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
 
 @cache
 def under_numbers(table: Table) -> Select[tuple[object, ...]]:
-    """Return the rows that stand under the numbers `first` to `last`, both included."""
+    """Return a select of the rows with numbers `first` to `last` inclusive."""
     return select(table).where(with_numbers(table))
 
 
 @cache
 def under_these(table: Table) -> Select[tuple[object, ...]]:
-    """Return the rows that stand under these `numbers`."""
+    """Return a select of the rows with these `numbers`."""
     return select(table).where(of_epoch(table), table.c.sequence.in_(_NUMBERS))
 
 
-# The gaps that hold any of the numbers `first` to `last`.
+# The gaps that overlap the numbers `first` to `last`.
 GAPS_AROUND = select(gaps).where(
     of_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
 )
@@ -176,7 +176,7 @@ def _of_ids(table: Table) -> ColumnElement[bool]:
 
 
 def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:
-    """Select these columns of what stands in `table` under the ids, and NULL for all others."""
+    """Select these columns of `table` by correlation id, and NULL for the other columns."""
     return select(
         literal_column(f"'{table.name}'", Text).label("table"),
         *(
@@ -192,8 +192,8 @@ _TYPES_UNDER_IDS = {
     if column.name not in {"store_id", "received_at", "corrected_at", "clock_trusted"}
 }
 _EVENT = ("sequence", "correlation_id", "occurred_at", "body")
-# What the store has under these correlation `ids`, in one round trip: sessions, answers, and the
-# agent's own sessions that stand rejected. `table` says which a row is.
+# The store's rows under these correlation `ids`, in one round trip: sessions, answers, and this
+# agent's rejected sessions. `table` names the source of each row.
 UNDER_IDS = union_all(
     _under_ids(sessions, "till_id", *_EVENT, "query_locale"),
     _under_ids(answers, *_EVENT, "status", "email_address", "address_erased"),
@@ -202,7 +202,7 @@ UNDER_IDS = union_all(
     ),
 )
 
-# End the rejections of these `numbers`; drop the gaps that begin with them.
+# Delete the rejections of these `numbers`, and the gaps that begin with them.
 DROP_REJECTIONS = delete(rejections).where(
     of_epoch(rejections), rejections.c.sequence.in_(_NUMBERS)
 )
@@ -217,7 +217,7 @@ RESTORE_ADDRESS = (
 
 @cache
 def add_agents(dialect: str) -> Insert:
-    """Return an insert of agents' rows that leaves those that are there as they are."""
+    """Return an insert of agents' rows that leaves existing rows unchanged."""
     match dialect:
         case "postgresql":
             return postgresql.insert(agents).on_conflict_do_nothing()
@@ -227,7 +227,7 @@ def add_agents(dialect: str) -> Insert:
 
 @cache
 def put_boot(dialect: str) -> Insert:
-    """Return an insert of a boot's anchor that replaces the one before."""
+    """Return an upsert of a boot's zero point."""
     match dialect:
         case "postgresql":
             adding = postgresql.insert(boots)
@@ -243,7 +243,7 @@ def put_boot(dialect: str) -> Insert:
 
 @cache
 def add_to_hours(dialect: str) -> Insert:
-    """Return an insert of an hour's sums that adds them to those that are there."""
+    """Return an upsert that adds increments to an hour's sums."""
     match dialect:
         case "postgresql":
             adding = postgresql.insert(hours)
@@ -254,7 +254,7 @@ def add_to_hours(dialect: str) -> Insert:
             )
         case _:
             lite = sqlite.insert(hours)
-            # With two arguments SQLite's max is the greater of them.
+            # SQLite's max with two arguments is scalar, like PostgreSQL's greatest.
             longer = func.max(hours.c[LONGEST], lite.excluded[LONGEST])
             sums = {name: hours.c[name] + lite.excluded[name] for name in COUNTS}
             return lite.on_conflict_do_update(

@@ -1,12 +1,12 @@
-"""The tables of the ledger, as the newest migration leaves them.
+"""The ledger's tables, as of the newest migration.
 
-Every primary key begins with `store_id`; nothing is numbered by the database and nothing ties
-one store to another, so that the tables can be spread over machines by `store_id`.
+Every primary key starts with `store_id`; there are no database-generated numbers and no
+references between stores, so that the tables can be sharded by `store_id`.
 
-Each number of an epoch up to `agents.accepted_through` is accounted for in exactly one of
-`sessions`, `email_answers`, `rejections`, `doubles` and `gaps`, until retention takes it away
-(`agents.purged_through`; never a rejection or a gap); an answer whose address was lost for good
-stands in `email_answers` and in `gaps`.
+Invariant: each number of an epoch up to `agents.accepted_through` is in exactly one of
+`sessions`, `email_answers`, `rejections`, `doubles` and `gaps`, until it is purged
+(`agents.purged_through`; rejections and gaps are never purged). One exception: an answer whose
+address is permanently lost is in `email_answers` and in `gaps`.
 """
 
 from datetime import datetime
@@ -19,11 +19,11 @@ from sync.receiver.db.columns import Moment
 
 
 class Ledger(SQLModel, registry=registry()):
-    """What all tables are registered in."""
+    """Base class with the registry of all tables."""
 
 
 class Token(Ledger, table=True):
-    """Proof that a caller is an agent of this store and till. `generation` counts enrolments."""
+    """Hashed bearer token of the agent on one till. `generation` counts enrolments."""
 
     __tablename__ = "tokens"
     store_id: str = Field(sa_type=Text, primary_key=True)
@@ -35,11 +35,11 @@ class Token(Ledger, table=True):
 
 
 class Agent(Ledger, table=True):
-    """An epoch of an agent: how far it is accounted for, and what its last heartbeat said.
+    """An epoch of an agent: ingest progress and the last heartbeat.
 
-    `agent_sent_at` is the agent's own clock at `last_seen_at`; `newest_trusted_at` the latest
-    time that an event of the epoch is known to have happened at; `…_before` what the heartbeat
-    before the last one said; up to `purged_through` all have had their days (`retention.py`).
+    `agent_sent_at` is the agent's wall clock at `last_seen_at`; `newest_trusted_at` the latest
+    trusted event time of the epoch; `…_before` values of the previous heartbeat; events up to
+    `purged_through` are past retention.
     """
 
     __tablename__ = "agents"
@@ -69,7 +69,7 @@ class Agent(Ledger, table=True):
 
 
 class Boot(Ledger, table=True):
-    """A start of a POS machine: our time of the moment at which its steady clock read zero."""
+    """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero."""
 
     __tablename__ = "boots"
     store_id: str = Field(sa_type=Text, primary_key=True)
@@ -79,7 +79,7 @@ class Boot(Ledger, table=True):
 
 
 class Session(Ledger, table=True):
-    """A session that a till started. `body` is the till's own, letter for letter."""
+    """A session started on a till. `body` is the till's request body, byte for byte."""
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -106,8 +106,8 @@ class Session(Ledger, table=True):
 class EmailAnswer(Ledger, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
-    `body` is the till's own without the address. `address_erased`: there was an address,
-    and it is gone.
+    `body` is the till's request body without the address. `address_erased`: there was an
+    address and it was deleted.
     """
 
     __tablename__ = "email_answers"
@@ -128,7 +128,7 @@ class EmailAnswer(Ledger, table=True):
 
 
 class Rejected(Ledger, table=True):
-    """An event that is refused for good, until it comes again and is fine."""
+    """A rejected event; deleted if a resend is accepted."""
 
     __tablename__ = "rejections"
     __table_args__ = (Index("rejections_by_correlation_id", "store_id", "correlation_id"),)
@@ -144,7 +144,7 @@ class Rejected(Ledger, table=True):
 
 
 class Double(Ledger, table=True):
-    """A number whose event stands under another number already; its effect is that one's."""
+    """A number of an event that is already stored under another number."""
 
     __tablename__ = "doubles"
     store_id: str = Field(sa_type=Text, primary_key=True)
@@ -157,7 +157,7 @@ class Double(Ledger, table=True):
 
 
 class NotedGap(Ledger, table=True):
-    """Numbers that hold less than they should, for good: see `reason`."""
+    """Numbers whose data is permanently lost; see `reason`."""
 
     __tablename__ = "gaps"
     store_id: str = Field(sa_type=Text, primary_key=True)
@@ -170,7 +170,7 @@ class NotedGap(Ledger, table=True):
 
 
 class Hour(Ledger, table=True):
-    """Sums of a till's hour, for plots (`hours.py`), until `old_hours.py`; `forget` leaves them."""
+    """Hourly rollup of a till, for plots; purged by age, not touched by `forget`."""
 
     __tablename__ = "hours"
     __table_args__ = (Index("hours_by_hour", "hour"),)
@@ -188,5 +188,5 @@ class Hour(Ledger, table=True):
 
 
 def table_of(model: type[Ledger]) -> Table:
-    """Return the Core table behind `model`, for statements that need no ORM."""
+    """Return the Core table of `model`, for statements without the ORM."""
     return Ledger.metadata.tables[str(model.__tablename__)]

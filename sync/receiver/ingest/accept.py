@@ -1,11 +1,11 @@
-"""The rules of the ledger: what becomes of a batch, given what the ledger knows. No I/O.
+"""The ledger's rules: decide on each event of a batch, given the stored state. Pure, no I/O.
 
-    numbers of a batch > place > what the ledger has to look up > judge > what it has to write
+    sequence numbers of a batch > place > (lookup in the ledger) > judge > rows to write
 
-Each number of an epoch is accounted for once: by the event that stands under it, by a
-rejection, as the double of an event that stands under another number, or as a gap. All up to
-`accepted_through` are. A number that comes again changes nothing, unless it was rejected, lies
-in a gap, or brings back an address that was missing.
+Invariant: every sequence number of an epoch up to `accepted_through` is accounted for exactly
+once: as a stored event, a rejection, a duplicate of an event stored under another number, or
+part of a gap. Ingest is idempotent: a resent number changes nothing, unless it was rejected,
+lies in a gap, or supplies an address that was missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,20 +26,20 @@ ADDRESS_ERASED = "address erased before it could be sent again"
 Fact: TypeAlias = SessionFact | AnswerFact
 
 
-class MalformedBatch(Exception):  # noqa: N818 - names what the agent sent
-    """The batch as a whole cannot be understood; the text says why."""
+class MalformedBatch(Exception):  # noqa: N818 - names the message
+    """The batch as a whole is invalid; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceGap:
-    """What comes before is missing: the agent is to go back to `expected_sequence`."""
+    """Events before this batch are missing: the agent must resend from `expected_sequence`."""
 
     expected_sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where the numbers of a batch lie: a noted gap before them, repeats among them."""
+    """Position of a batch in its epoch: a gap before it, and the range it repeats."""
 
     missing: Gap | None
     repeats: tuple[int, int] | None
@@ -47,7 +47,7 @@ class Placed:
 
 
 class Label(NamedTuple):
-    """What is kept of an event that does not stand under its number."""
+    """The stored part of a rejected or duplicate event."""
 
     type: str
     correlation_id: str
@@ -55,12 +55,12 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the ledger has, as far as it concerns a batch.
+    """The ledger state that concerns one batch.
 
-    Under the batch's numbers: `standing`, `rejected`, `doubles`, `gaps`. Under its correlation
-    ids in this store: `sessions` and `answers`. `own_sessions` are the ids whose session stands
-    under this till; `refused_here` and `refused_before` the ids whose session was rejected, in
-    this epoch and in others of this till.
+    By sequence number: `standing`, `rejected`, `doubles`, `gaps`. By correlation id within the
+    store: `sessions` and `answers`. `own_sessions` are ids of sessions stored for this till;
+    `refused_here` and `refused_before` are ids of sessions rejected in this epoch and in other
+    epochs of this till.
     """
 
     standing: Mapping[int, Fact] = field(default_factory=dict)
@@ -76,10 +76,10 @@ class Known:
 
 @dataclass(slots=True)
 class Taken:
-    """What is to be written. `rejected` is the answer; `refused` and `altered` are parts of it.
+    """The changes to write. `rejected` goes into the response; it covers `refused`, `altered`.
 
-    Numbers up to `repeated_through` have been here before. `readmitted` are the numbers whose
-    rejection is over, `restored` the answers whose address has come after all.
+    Numbers up to `repeated_through` are resends. `readmitted` are numbers whose rejection is
+    deleted, `restored` answers whose missing address arrived.
     """
 
     accepted_through: int
@@ -99,9 +99,9 @@ class Taken:
 def place(
     sequences: Sequence[int], base_sequence: int, accepted_through: int
 ) -> Placed | SequenceGap:
-    """Compare the numbers of a batch with what is accounted for.
+    """Return the batch's position, or `SequenceGap` if it does not continue the epoch.
 
-    Raises `MalformedBatch` where they are not ascending.
+    Raises `MalformedBatch` if the numbers are not ascending.
     """
     if any(later <= earlier for earlier, later in pairwise(sequences)):
         raise MalformedBatch("the events must be in ascending order of their sequence")
@@ -121,17 +121,17 @@ def place(
 
 
 def unheld(base_sequence: int, accepted_through: int) -> Gap | None:
-    """Return what will never come from an agent that holds nothing below `base_sequence`."""
+    """Return the gap left by an agent that no longer stores events below `base_sequence`."""
     if base_sequence <= accepted_through + 1:
         return None
     return Gap(accepted_through + 1, base_sequence - 1, NO_LONGER_HELD)
 
 
 def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0) -> Taken:
-    """Decide on each event of a batch that was placed, in its order.
+    """Decide on each event of a placed batch, in order.
 
-    Numbers up to `purged_through` have been here and had their days: they change nothing, but for
-    those that stand rejected and so were never taken.
+    Numbers up to `purged_through` are past retention and ignored, except rejected ones: those
+    were never stored.
     """
     judging = _Judging(placed, known)
     for event in events:
@@ -141,7 +141,7 @@ def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through:
 
 
 class _Judging:
-    """One batch on its way; what is taken counts as known for what follows."""
+    """Decision on one batch; events accepted earlier in it count as known for later ones."""
 
     def __init__(self, placed: Placed, known: Known) -> None:
         self._known = known
@@ -177,12 +177,12 @@ class _Judging:
             self._gaps.take(event.sequence)
 
     def _lacks_address(self, standing: Fact) -> bool:
-        """Tell whether an address is missing, and not because it was forgotten on purpose."""
+        """Return whether the address is missing, but not because the customer was erased."""
         is_erased = isinstance(standing, AnswerFact) and standing.erased
         return is_erased and self._gaps.hold(standing.sequence)
 
     def _take(self, event: Event) -> None:
-        """Take an event whose number nothing stands under."""
+        """Take an event with a new number."""
         self._gaps.take(event.sequence)
         match event:
             case Unfit():
@@ -228,9 +228,10 @@ class _Judging:
         return before and correlation_id not in self._own_sessions
 
     def _is_double(self, fact: Fact, double: Label) -> bool:
-        """Tell whether a double comes again; where what it doubles has left, its name decides.
+        """Return whether `fact` is a resend of the known duplicate `double`.
 
-        It can have had its days, or have lost an address, and with that its name.
+        If the original is no longer stored under this correlation id (purged, or redacted
+        because the id held an address), type and correlation id decide.
         """
         if self._stands_elsewhere(fact):
             return True
@@ -260,7 +261,7 @@ class _Judging:
         self._reject(unfit.sequence, unfit.error_code, unfit.error_message)
 
     def _named_as_before(self, unfit: Unfit) -> Unfit:
-        """Return what is refused once more, without an address that was forgotten of its name."""
+        """Return `unfit` with the stored, redacted correlation id if it was rejected before."""
         before = self._known.rejected.get(unfit.sequence)
         if before is None or not same_text(unfit.correlation_id, before.correlation_id):
             return unfit
@@ -277,9 +278,9 @@ class _Judging:
 
 
 def is_same(event: Event, other: Fact) -> bool:
-    """Tell whether two events have the same content; an address that was erased is not asked for.
+    """Return whether two events have equal content. An erased address equals any address.
 
-    Bodies are compared as JSON values, and what was forgotten of the other counts as the same.
+    Bodies are compared as JSON values; redacted parts of `other` equal anything.
     """
     match event, other:
         case SessionFact(), SessionFact():

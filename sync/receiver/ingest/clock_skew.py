@@ -1,7 +1,7 @@
-"""When an event really happened: a till's wrong wall clock is taken out of its times.
+"""Clock-skew correction: map a till's timestamps to head office's clock. Pure, no I/O.
 
-No I/O. Times are aware UTC; `*_us` are microseconds of a machine's steady clock, which only
-means something together with the boot that it counts from.
+Times are aware UTC; `*_us` are microseconds of a machine's monotonic clock, meaningful only
+together with the boot id that it counts from.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ TOLERANCE = timedelta(minutes=5)
 
 
 def zero_of_boot(received_at: datetime, sent_monotonic_us: int) -> datetime | None:
-    """Return our time at which the sender's steady clock read zero; None if it is no time."""
+    """Return our time when the sender's monotonic clock read zero; None if out of range."""
     try:
         return received_at - timedelta(microseconds=sent_monotonic_us)
     except OverflowError:
@@ -20,7 +20,7 @@ def zero_of_boot(received_at: datetime, sent_monotonic_us: int) -> datetime | No
 
 
 class Corrector:
-    """Corrects the events of one batch, in their order."""
+    """Corrects the times of one batch's events, in order."""
 
     def __init__(
         self,
@@ -40,11 +40,11 @@ class Corrector:
         *,
         in_order: bool = True,
     ) -> datetime | None:
-        """Return when an event happened by our clock; None where that cannot be told.
+        """Return the event's time by our clock; None if unknown.
 
-        By the steady clock where its boot is known; else by the wall clock, if what it says
-        is possible: after 2020, not in the future, not well before an earlier event. What is
-        not `in_order` comes after events that are later than it.
+        Uses the monotonic clock if the boot is known; else the wall clock, if plausible: after
+        2020, not in the future, and not more than `TOLERANCE` before an earlier event. Pass
+        `in_order=False` for a resend, which can arrive after later events.
         """
         at = self._by_steady_clock(boot_id, monotonic_us)
         if at is None and self._is_possible(occurred_at, in_order=in_order):
@@ -61,7 +61,7 @@ class Corrector:
             at = zero_at + timedelta(microseconds=monotonic_us)
         except OverflowError:
             return None
-        # Nothing arrives before it happens: such a reading is broken.
+        # An event cannot happen after it arrived: the reading is broken.
         return at if at <= self._latest else None
 
     def _is_possible(self, at: datetime, *, in_order: bool) -> bool:

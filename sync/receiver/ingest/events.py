@@ -1,4 +1,4 @@
-"""What an event of a batch says, or why it cannot be taken. No I/O."""
+"""Parse and validate the events of a batch. Pure, no I/O."""
 
 from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
@@ -15,14 +15,14 @@ _ADDRESS = "emailAddress"
 _ERASED = "erased"
 _ACCEPTED = "accepted"
 _NUL = "\0"
-# A text in JSON has no other way to hold one. Most bodies need no closer look.
+# JSON text can contain NUL only in this escaped form: a cheap check that skips most bodies.
 _ESCAPED_NUL = "\\u0000"
-# What a text in JSON can be wrong in: its grammar, its UTF-8, its depth.
+# Errors of a JSON decoder: grammar, UTF-8, nesting depth.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class SessionFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A session that a till started, as the ledger keeps it."""
+    """A session started on a till, as stored."""
 
     sequence: int
     correlation_id: str
@@ -37,7 +37,7 @@ class SessionFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AnswerFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An answer to the e-mail prompt. `body` is without the address; `erased`: it had one."""
+    """An answer to the e-mail prompt. `body` excludes the address; `erased`: it had one."""
 
     sequence: int
     correlation_id: str
@@ -49,7 +49,7 @@ class AnswerFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Unfit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An event that cannot be taken as it is."""
+    """An event that fails validation or a ledger rule."""
 
     sequence: int
     type: str
@@ -93,11 +93,11 @@ _Body = TypeVar("_Body", _SessionBody, _AnswerBody)
 
 
 class _UnfitError(Exception):
-    """The event does not fit; the text says in what, and never what it holds."""
+    """The event is invalid. The message names the fault, never a value of the event."""
 
 
 def read_event(event: BatchEvent) -> Event:
-    """Return what `event` says."""
+    """Return the parsed event, or `Unfit` with the reason."""
     try:
         match event.type:
             case EventType.SESSION_STARTED:
@@ -112,7 +112,7 @@ def read_event(event: BatchEvent) -> Event:
 
 
 def unfit(sequence: int, kind: str, correlation_id: str, code: ErrorCode, message: str) -> Unfit:
-    """Return an event that cannot be taken; what it says of itself may be anything."""
+    """Return an invalid event; its type and correlation id are untrusted and get truncated."""
     return Unfit(
         sequence=sequence,
         type=shown(kind),
@@ -123,14 +123,14 @@ def unfit(sequence: int, kind: str, correlation_id: str, code: ErrorCode, messag
 
 
 def shown(text: str, most: int = _MAX_SHOWN) -> str:
-    """Return `text` as any database can hold it: no NUL, of a bounded length."""
+    """Return `text` in a form that every database can store: truncated, without NUL."""
     return text[:most].replace(_NUL, "\ufffd")
 
 
 def read_moment(text: str) -> datetime | None:
-    """Return the moment of an RFC 3339 text, in UTC; None for what names no moment.
+    """Parse an RFC 3339 timestamp to UTC; None if it is not one.
 
-    Other spellings of ISO 8601 that have an offset count as well.
+    Other ISO 8601 forms with an offset are accepted as well.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -188,8 +188,8 @@ def _read_body(event: BatchEvent, decoder: msgspec.json.Decoder[_Body]) -> tuple
 
 
 def _without(text: str, names: tuple[str, ...]) -> str:
-    """Return the JSON object `text` without these members; the others letter for letter."""
-    # A name can also be spelled with escapes.
+    """Return the JSON object `text` without these members; the others stay byte for byte."""
+    # A member name can also be written with escapes.
     if "\\" not in text and not any(name in text for name in names):
         return text
     members = _members.decode(text)

@@ -1,4 +1,4 @@
-"""Numbers that are known to be missing for good, and how arrivals make them fewer. No I/O."""
+"""Gaps: sequence numbers known to be permanently missing. Pure, no I/O."""
 
 from bisect import bisect_right, insort
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Gap:
-    """The numbers from `first` to `last`, both included, and why they are missing."""
+    """Missing numbers from `first` to `last` inclusive, and the reason."""
 
     first: int
     last: int
@@ -15,14 +15,14 @@ class Gap:
 
 
 class Gaps:
-    """The gaps of an epoch as a batch changes them. They never overlap."""
+    """The gaps of one epoch, changed by a batch. Invariant: they never overlap."""
 
     def __init__(self, known: Iterable[Gap]) -> None:
         self._before = frozenset(known)
         self._now = sorted(self._before)
 
     def hold(self, number: int) -> bool:
-        """Tell whether `number` lies in a gap."""
+        """Return whether `number` lies in a gap."""
         return self._place_of(number) is not None
 
     def note(self, gap: Gap) -> None:
@@ -30,7 +30,7 @@ class Gaps:
         insort(self._now, gap)
 
     def take(self, number: int) -> None:
-        """Take `number` out of its gap, if it lies in one; what is left of that stays noted."""
+        """Remove `number` from its gap, if any; the gap is split around it."""
         place = self._place_of(number)
         if place is None:
             return
@@ -40,17 +40,17 @@ class Gaps:
 
     @property
     def gone(self) -> list[Gap]:
-        """The gaps that are no longer as they were known, in order."""
+        """Initial gaps that were removed or split, in order."""
         return sorted(self._before.difference(self._now))
 
     @property
     def noted(self) -> list[Gap]:
-        """The gaps that were not known before, in order."""
+        """New gaps, in order."""
         return [gap for gap in self._now if gap not in self._before]
 
     def _place_of(self, number: int) -> int | None:
         if not self._now:
             return None
-        # A store that comes back after a restore can have thousands of gaps in one batch.
+        # Binary search: after a restore one batch can meet thousands of gaps.
         place = bisect_right(self._now, number, key=lambda gap: gap.first) - 1
         return place if place >= 0 and number <= self._now[place].last else None

@@ -1,8 +1,8 @@
-"""What a batch adds to the hours of its till: captures by kind, and how late they came. No I/O.
+"""Hourly rollup per till: captures by kind, and their delivery lag. Pure, no I/O.
 
-Captures count in the hour in which they happened, or came if that cannot be told; arrivals and
-their lag in the hour in which they came. The plots are drawn from these sums: nobody counts the
-events of a chain anew.
+Captures count in the hour in which they happened, or arrived if that is unknown; arrivals and
+their lag count in the hour of arrival. The plots read these sums, so that no page has to count
+the events of a whole chain.
 """
 
 from collections import defaultdict
@@ -18,14 +18,14 @@ _AN_HOUR, _NONE = timedelta(hours=1), timedelta()
 
 
 def hour_of(at: datetime) -> datetime:
-    """Return the beginning of the hour of a moment in UTC."""
+    """Return the start of the hour that contains `at`."""
     return at.replace(minute=0, second=0, microsecond=0)
 
 
 def hours_of(
     taken: Taken, corrected: Mapping[int, datetime | None], received_at: datetime
 ) -> list[dict[str, object]]:
-    """Return the hours that a batch adds to, in their order, each with every count."""
+    """Return one row of increments per hour that the batch touches, in order."""
     this_hour = hour_of(received_at)
     sums: defaultdict[datetime, dict[str, int]] = defaultdict(_nothing)
     hour, end = this_hour, this_hour + _AN_HOUR
@@ -35,7 +35,7 @@ def hours_of(
         if happened_at is None:
             sums[this_hour][kind] += 1
             continue
-        # Most happened in the hour of the one before.
+        # Fast path: most events share the hour of the previous one.
         if not hour <= happened_at < end:
             hour = hour_of(happened_at)
             end = hour + _AN_HOUR
@@ -58,7 +58,7 @@ def _kinds(taken: Taken) -> Iterable[tuple[int, str]]:
 
 
 def _arrivals(lags: Sequence[timedelta]) -> dict[str, int]:
-    # A clock within its tolerance may be ahead of ours.
+    # Ignore negative lags: a till's clock may be ahead of ours within the tolerance.
     late = [lag for lag in lags if lag > _NONE]
     lag_seconds = round(sum(late, _NONE).total_seconds())
     longest_seconds = round(max(late, default=_NONE).total_seconds())

@@ -1,4 +1,4 @@
-"""What comes from an agent, with who sent it and when it came."""
+"""Parsed messages from agents, with sender and time of receipt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sync.receiver.ingest.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An agent that has proved who it is. `enrolled_at`: since when its token is valid."""
+    """An authenticated agent. `enrolled_at` is the start of its token's validity."""
 
     name: AgentName
     enrolled_at: datetime
@@ -19,7 +19,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class BatchArrival:
-    """A batch, and what its events say."""
+    """A batch with its parsed events."""
 
     caller: Caller
     batch: Batch
@@ -29,7 +29,7 @@ class BatchArrival:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatArrival:
-    """A heartbeat; its times are checked already."""
+    """A heartbeat with its times parsed."""
 
     caller: Caller
     heartbeat: Heartbeat

@@ -1,6 +1,6 @@
-"""The ledger: takes batches and heartbeats, each in one transaction.
+"""The ledger: store batches and heartbeats, one transaction each.
 
-the agent's row (locked) > place > look up > judge > write > commit > answer
+lock the agent's row > place > look up > judge > write > commit > respond
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from sync.receiver.ingest.rows import Row, Rows, Times, epoch_key, gap_row
 
 
 class Ledger:
-    """Everything that head office has, in one database."""
+    """Head office's ledger in one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
-        """Take a batch; what is returned is committed and on the disk.
+        """Store a batch; the returned result is durable.
 
-        Raises `MalformedBatch`; then, and after a `SequenceGap`, nothing was taken.
+        Nothing is stored if it returns `SequenceGap` or raises `MalformedBatch`.
         """
         return await self._database.write(
             lambda connection: _Writing(connection, arrival.caller, arrival.received_at).take(
@@ -37,9 +37,9 @@ class Ledger:
         )
 
     async def hear(self, arrival: HeartbeatArrival) -> HeartbeatAnswer:
-        """Keep what a heartbeat says; return how far the epochs that it names are accounted for.
+        """Store a heartbeat; return `accepted_through` of each epoch that it names.
 
-        And which numbers stand rejected in them, `MOST_REJECTED_NAMED` at the most.
+        The answer also lists numbers that are rejected there, up to `MOST_REJECTED_NAMED`.
         """
         return await self._database.write(
             lambda connection: _Writing(connection, arrival.caller, arrival.received_at).hear(
@@ -90,7 +90,7 @@ class _Writing:
         )
         extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
         accepted = self._note_extents(list(extents.values()))
-        # Only now: a batch, too, has the agent's row locked before it touches that of its boot.
+        # Lock order: agent row before boot row, as for a batch; otherwise the two can deadlock.
         self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         self._execute(
             statements.NOTE_HEARTBEAT,
@@ -111,11 +111,11 @@ class _Writing:
         return HeartbeatAnswer(epochs=accepted, rejected=rejected)
 
     def _agent(self, epoch: str) -> RowMapping:
-        """Return the epoch's row, made if absent; nobody else changes it until we are done."""
+        """Return the epoch's row, locked until commit; insert it if absent."""
         return self._agents([epoch])[epoch]
 
     def _agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
-        """Return the epochs' rows as `_agent` does, by epoch."""
+        """Return the rows of several epochs, by epoch, locked and inserted as in `_agent`."""
         found = self._find_agents(epochs)
         absent = [epoch for epoch in epochs if epoch not in found]
         if not absent:
@@ -128,7 +128,7 @@ class _Writing:
         return {row["epoch"]: row for row in found.mappings()}
 
     def _new_agents(self, epochs: Sequence[str]) -> list[Row]:
-        """Return rows for epochs that have none. Where one was deleted, what stands counts."""
+        """Return new rows. If a row was deleted, it resumes after the highest stored number."""
         found = self._execute(statements.STANDING_THROUGH, epochs=epochs)
         standing = {row["epoch"]: row["through"] for row in found.mappings()}
         return [
@@ -142,14 +142,15 @@ class _Writing:
         ]
 
     def _note_extents(self, extents: Sequence[EpochExtent]) -> list[AcceptedThrough]:
-        """Keep how far epochs go; return how far they are accounted for."""
+        """Store how far the epochs extend; return their `accepted_through`."""
         agents = self._agents([extent.epoch for extent in extents])
         return [self._note_extent(extent, agents[extent.epoch]) for extent in extents]
 
     def _note_extent(self, extent: EpochExtent, agent: RowMapping) -> AcceptedThrough:
         before = (agent["last_sequence"], agent["accepted_through"])
         last_sequence, accepted_through = max(extent.last_sequence, before[0]), before[1]
-        # What is held nowhere any more comes in no batch: head office fell back, after its purge.
+        # Events that no longer exist anywhere will never arrive in a batch: head office was
+        # restored from a backup after the agent had purged them.
         missing = unheld(min(extent.base_sequence, extent.last_sequence + 1), accepted_through)
         if missing is not None:
             accepted_through = missing.last
@@ -165,7 +166,7 @@ class _Writing:
         return AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through)
 
     def _rejected(self, epochs: Sequence[str], after: EpochSequence | None) -> list[EpochSequence]:
-        """Return what stands rejected, some of it: an agent may hold it as delivered."""
+        """Return a page of rejected numbers: the agent may have them as delivered."""
         after = after or EpochSequence(epoch="", sequence=0)
         found = self._execute(
             statements.REJECTED, after_epoch=after.epoch, after=after.sequence, epochs=epochs
@@ -175,7 +176,7 @@ class _Writing:
     def _execute(
         self, statement: Executable, epoch: str | None = None, **values: object
     ) -> CursorResult[tuple[object, ...]]:
-        """Run a statement about our agent, or about this epoch of it."""
+        """Run a statement bound to our agent and, if given, the epoch."""
         return self._connection.execute(statement, {**statements.of(self._name, epoch), **values})
 
     def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
@@ -190,7 +191,7 @@ class _Writing:
         return Corrector(self._at, zeros, newest)
 
     def _anchor(self, boot_id: str, sent_monotonic_us: int) -> dict[str, datetime]:
-        """Note, and return, when a boot's steady clock read zero, as a message just sent tells."""
+        """Store and return our time when the boot's monotonic clock read zero."""
         zero_at = zero_of_boot(self._at, sent_monotonic_us)
         if zero_at is None:
             return {}

@@ -1,4 +1,4 @@
-"""Reads what the ledger has that concerns a batch: a few statements, whatever its size."""
+"""Look up the ledger state that concerns a batch, in a constant number of statements."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +11,15 @@ from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.inbound import BatchArrival
 
-# Numbers that make up less than this part of their range are asked for one by one: refused events
-# are tried again together, and there can be a year between them.
+# Below this density, query the numbers individually instead of their range: rejected events are
+# retried together and can lie a year apart.
 _SCATTERED = 1 / 4
 
 
 def look_up(
     connection: Connection, arrival: BatchArrival, repeats: tuple[int, int] | None
 ) -> Known:
-    """Return what stands under the batch's correlation ids, and under its numbers `repeats`."""
+    """Return the state under the batch's correlation ids and under its resent numbers."""
     looking = _LookingUp(connection, arrival)
     ids = looking.ids(arrival.events)
     if repeats is None:
@@ -102,7 +102,7 @@ def _by_table(rows: Iterable[RowMapping]) -> Mapping[str, Sequence[RowMapping]]:
 
 
 def session_of(row: RowMapping) -> SessionFact:
-    """Return the event that stands in a row of `sessions`."""
+    """Return the event stored in a row of `sessions`."""
     return SessionFact(
         sequence=row["sequence"],
         correlation_id=row["correlation_id"],
@@ -113,7 +113,7 @@ def session_of(row: RowMapping) -> SessionFact:
 
 
 def answer_of(row: RowMapping) -> AnswerFact:
-    """Return the event that stands in a row of `email_answers`."""
+    """Return the event stored in a row of `email_answers`."""
     return AnswerFact(
         sequence=row["sequence"],
         correlation_id=row["correlation_id"],

@@ -1,4 +1,4 @@
-"""Reads a batch or a heartbeat from a request's body. No I/O."""
+"""Parse a batch or a heartbeat from a request body. Pure, no I/O."""
 
 import re
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from sync.receiver.ingest.events import Event, read_event, read_moment, unfit
 from sync.receiver.ingest.inbound import Caller, HeartbeatArrival
 
 MAX_EVENTS = 10_000
-# Of a hundred members each, what they nest included. Without it a body of nothing but commas would
-# become thirty times as large before anything in it is found wrong.
+# 100 members per event, nested ones included. Without this limit a body of nothing but commas
+# would take thirty times its size in memory before it is rejected.
 MAX_COMMAS = 100 * MAX_EVENTS
 MAX_EPOCHS = 1_000
 _MOST = 2**63 - 1
@@ -22,7 +22,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class _LooseEvent(msgspec.Struct, rename="camel", frozen=True):
-    """What is needed of an event in order to say that the rest of it does not fit."""
+    """The fields needed to reject an otherwise invalid event."""
 
     sequence: int
     type: object = ""
@@ -49,10 +49,9 @@ _heartbeat = msgspec.json.Decoder(Heartbeat)
 
 
 def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
-    """Return the batch in `body`, and what its events say.
+    """Return the batch in `body` and its parsed events.
 
-    An event that does not fit is one that is `Unfit`; raises a `Problem` where the batch
-    itself cannot be understood.
+    An invalid event becomes `Unfit`. Raises a `Problem` if the batch itself is invalid.
     """
     if body.count(b",") > MAX_COMMAS:
         raise too_large(f"The batch has more than {MAX_COMMAS} commas")
@@ -68,7 +67,7 @@ def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
 def read_heartbeat(
     body: bytes | bytearray, caller: Caller, received_at: datetime
 ) -> HeartbeatArrival:
-    """Return the heartbeat in `body`; raises a `Problem` where it cannot be understood."""
+    """Return the heartbeat in `body`. Raises a `Problem` if it is invalid."""
     try:
         heartbeat = _heartbeat.decode(body)
     except _UNREADABLE as wrong:
@@ -130,7 +129,7 @@ def _read_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
         sent = _event.decode(raw)
         return sent, read_event(sent)
     except _UNREADABLE:
-        # Without a number nothing can be said of it, and the batch as a whole does not fit.
+        # An event without a sequence number cannot be rejected alone: the batch is invalid.
         loose = _loose_event.decode(raw)
         kind = loose.type if isinstance(loose.type, str) else ""
         name = loose.correlation_id if isinstance(loose.correlation_id, str) else ""
@@ -143,7 +142,7 @@ def _check(batch: Batch, events: Sequence[Event]) -> None:
         raise too_large(f"The batch has more than {MAX_EVENTS} events")
     _check_ids(batch.epoch, batch.boot_id, batch.agent_version)
     if events:
-        # The events are ascending, or refused for that: the ends stand for all.
+        # Events are ascending (anything else is rejected later), so the ends bound the rest.
         _check_numbers(batch.base_sequence, events[0].sequence - 1, events[-1].sequence)
 
 

@@ -1,4 +1,4 @@
-"""What is decided about a batch, as rows of the ledger's tables."""
+"""Convert the decision on a batch into rows of the ledger's tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ Row: TypeAlias = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When the events of a batch happened, by sequence, with the clock corrected."""
+    """Skew-corrected times of a batch's events, by sequence; None if unknown."""
 
     corrected: Mapping[int, datetime | None]
 
     @classmethod
     def of(cls, arrival: BatchArrival, taken: Taken, corrector: Corrector) -> "Times":
-        """Correct the events that are taken, in the order of their numbers."""
+        """Correct the times of the accepted events, in order of their numbers."""
         corrected: dict[int, datetime | None] = {}
         kept: dict[int, Fact] = {session.sequence: session for session in taken.sessions}
         kept |= {answer.sequence: answer for answer in taken.answers}
@@ -43,7 +43,7 @@ class Times:
 
 
 class Rows:
-    """Writes rows of one batch. What is `alike` in all but gaps and hours stands in none."""
+    """Builds the rows of one batch. Columns in `alike` are left out, except of gaps and hours."""
 
     def __init__(self, arrival: BatchArrival, times: Times) -> None:
         self._key = epoch_key(arrival.caller.name, arrival.batch.epoch)
@@ -97,12 +97,12 @@ class Rows:
         return gap_row(self._key, gap, self._received_at)
 
     def hours(self, taken: Taken) -> list[Row]:
-        """Return what is added to rows of `hours`."""
+        """Return the increments for rows of `hours`."""
         key = {name: self._key[name] for name in ("store_id", "till_id")}
         return [{**key, **hour} for hour in hours_of(taken, self._corrected, self._received_at)]
 
     def restored(self, answer: AnswerFact) -> Row:
-        """Return the values by which an address comes back."""
+        """Return the parameters of the update that restores an address."""
         return {
             "of_store": self._key["store_id"],
             "of_till": self._key["till_id"],
@@ -124,7 +124,7 @@ class Rows:
 
 
 def epoch_key(name: AgentName, epoch: str) -> Row:
-    """Return what every row of an agent's epoch begins with."""
+    """Return the key columns of an agent's epoch."""
     return {"store_id": name.store_id, "till_id": name.till_id, "epoch": epoch}
 
 

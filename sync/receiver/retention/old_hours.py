@@ -1,4 +1,4 @@
-"""Deletes the sums of hours that have had their days, one store at a time."""
+"""Purge expired hourly rollups, one store at a time."""
 
 from datetime import datetime
 from functools import partial
@@ -11,9 +11,9 @@ from sync.receiver.db.statements import hours
 
 
 async def purge_hours(database: Database, before: datetime) -> None:
-    """Delete the hours that began before a moment; what the plots show is younger than that.
+    """Delete the hours that started before `before`; the plots show only newer ones.
 
-    To break off is harmless, and so is to do it in two processes at once.
+    Safe to interrupt and to run in two processes at once.
     """
     async for store_id in stores_in(database, [hours]):
         old = delete(hours).where(hours.c.store_id == store_id, hours.c.hour < before)

@@ -1,10 +1,10 @@
--- Spreads the ledger over the machines of a Citus cluster, by store. Run once, by psql, as the
--- owner of the tables, after a receiver has started on the database for the first time:
+-- Shards the ledger by store over a Citus cluster. Run once with psql, as the owner of the
+-- tables, after a receiver has started on the database for the first time:
 --
 --     psql DATABASE -v ON_ERROR_STOP=1 -f citus.sql
 --
--- The rows of one store stay together (colocate_with), so that every transaction of a batch
--- or heartbeat is one of a single machine. `alembic_version` (one row) stays where it is.
+-- The rows of one store are colocated, so that each transaction of a batch or heartbeat runs on
+-- one node. `alembic_version` (one row) is not distributed.
 BEGIN;
 SELECT create_distributed_table('tokens', 'store_id', colocate_with => 'none');
 SELECT create_distributed_table('agents', 'store_id', colocate_with => 'tokens');

@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that the database hands in."""
+"""Alembic environment: run the migrations on the caller's connection."""
 
 from alembic import context
 

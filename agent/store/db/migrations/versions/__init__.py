@@ -1,4 +1,4 @@
-"""One file a revision, never changed once released.
+"""One module per revision; never change a released one.
 
-Only additions, so that the version before can still read what it needs.
+Migrations only add, so that the previous version can still read the database.
 """

@@ -1,6 +1,6 @@
-"""What the fleet page needs: sums of each till's hours, and what the heartbeat before said.
+"""Add the fleet page's data: hourly rollups per till, and values of the previous heartbeat.
 
-Hours that are over when the database is brought here stay without sums.
+Hours before the migration are not backfilled.
 """
 
 import sqlalchemy as sa

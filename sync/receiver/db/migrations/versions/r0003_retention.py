@@ -1,4 +1,4 @@
-"""How far an epoch's events have had their days at head office and are gone."""
+"""Add the retention cursor: the number up to which an epoch's events were purged."""
 
 import sqlalchemy as sa
 from alembic import op
