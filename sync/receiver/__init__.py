@@ -1,1 +1,1 @@
-"""Head office: takes the captures of all stores into one ledger and can say what it has."""
+"""Head office: stores the captures of all stores in one ledger and reports on it."""
