@@ -1,1 +1,1 @@
-"""Head office: stores the captures of all stores in one ledger and reports on it."""
+"""Head office: ingests the captures of all stores into one ledger and reports on it."""

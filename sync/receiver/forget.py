@@ -127,7 +127,7 @@ class _Forgetting:
         return changes
 
     def _rename(self, connection: Connection, store_id: str, name: str) -> Changes:
-        """Replace a session's correlation id in all tables at once, so that its rows stay linked."""
+        """Replace a session's correlation id in all tables at once: its rows stay linked."""
         new = self._address.without(name, new_mark(self._numbers()))
         changes: Changes = Counter()
         for table in _WITH_IDS:

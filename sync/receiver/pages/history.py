@@ -34,7 +34,7 @@ class History:
     hours: Sequence[HourShown]
 
     def columns(self) -> dict[str, list[float | None]]:
-        """Return the hours as the charts read them: one list per quantity, times in Unix seconds."""
+        """Return one list per quantity, as the charts read them; times in Unix seconds."""
         names = ("sessions", *ANSWERS, "mean_lag_seconds", "longest_lag_seconds")
         times: list[float | None] = [one.hour.timestamp() for one in self.hours]
         return {"hour": times, **{n: [getattr(one, n) for one in self.hours] for n in names}}
