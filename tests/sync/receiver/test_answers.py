@@ -20,7 +20,7 @@ SENT = "SELECT sequence FROM sessions ORDER BY sequence"
 
 
 def assert_refused(answered: Answer, status: int, code: str) -> None:
-    """Check the error body's fields and their order, and the headers against caching and sniffing."""
+    """Check the error body, and the headers against caching and content sniffing."""
     assert answered.status == status
     members = answered.members()
     assert list(members)[:3] == ["statusCode", "errorMessage", "errorCode"]
