@@ -1,4 +1,4 @@
-"""Running the receiver with `python -m sync.receiver`."""
+"""Run the receiver with `python -m sync.receiver`."""
 
 from sync.receiver.cli import main
 

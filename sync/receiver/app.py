@@ -1,4 +1,4 @@
-"""Which address of head office is answered by what."""
+"""Routes and handlers of the HTTP API."""
 
 import logging
 from collections.abc import Callable
@@ -40,9 +40,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the handlers need of the rest of the receiver. `program` is its JSON and ETag.
+    """Dependencies of the handlers. `program` is the encoded program terms and their ETag.
 
-    Heartbeats have places of their own: however many batches come, nobody is taken for silent.
+    Heartbeats have a concurrency limit of their own, so that a flood of batches never makes stores
+    look silent.
     """
 
     ledger: Ledger
@@ -62,13 +63,13 @@ class Context:
 
 
 class AgentCalls:
-    """What agents ask."""
+    """Endpoints for agents."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def take_batch(self, request: web.Request) -> web.Response:
-        """Take a batch; answer once it is committed."""
+        """Store a batch; answer after the commit."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
         async with self._context.batches.body_of(request, caller.name) as body:
@@ -88,7 +89,7 @@ class AgentCalls:
                 return _json(_accepted(taken))
 
     async def hear_heartbeat(self, request: web.Request) -> web.Response:
-        """Keep how an agent is; answer how far its epochs are accounted for."""
+        """Store a heartbeat; answer with the accepted position of each epoch."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
         async with self._context.heartbeats.body_of(request, caller.name) as body:
@@ -99,7 +100,7 @@ class AgentCalls:
         return _json(answer)
 
     async def show_program(self, request: web.Request) -> web.Response:
-        """Answer the terms of the program, or 304 where the agent has them."""
+        """Return the program terms, or 304 if the ETag matches."""
         await self._context.agents.caller(request, self._context.now())
         body, etag = self._context.program
         headers = {"ETag": f'"{etag}"', "Content-Type": "application/json"}
@@ -109,18 +110,18 @@ class AgentCalls:
 
 
 class Reads:
-    """What people and their programs ask."""
+    """Endpoints for people and monitoring."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def show_stores(self, request: web.Request) -> web.Response:
-        """Answer how far each agent is accounted for."""
+        """Return every till with the accepted position of each epoch."""
         self._context.readers.check(request)
         return _json({"stores": await self._context.views.stores()})
 
     async def show_store(self, request: web.Request) -> web.Response:
-        """Answer every till of a store, and how far each is; 404 if there is no such store."""
+        """Return the tills of one store; 404 if the store is unknown."""
         self._context.readers.check(request)
         stores = await self._context.views.stores(request.match_info["store_id"])
         if not stores:
@@ -128,7 +129,7 @@ class Reads:
         return _json({"stores": stores})
 
     async def show_completeness(self, request: web.Request) -> web.StreamResponse:
-        """Answer what has become of each number, of one store or of all, epoch by epoch."""
+        """Stream the completeness report of one store or of all, epoch by epoch."""
         self._context.readers.check(request)
         store_id = request.query.get("store")
         if store_id is not None and not await self._context.audits.knows(store_id):
@@ -136,7 +137,7 @@ class Reads:
         return await stream_json(request, self._context.audits.document(store_id))
 
     async def show_session(self, request: web.Request) -> web.Response:
-        """Answer what is known under a correlation id, in every store; 404 if nothing."""
+        """Return all sessions with this correlation id, in any store; 404 if there are none."""
         self._context.readers.check(request)
         found = await self._context.views.sessions(request.match_info["correlation_id"])
         if not found:
@@ -144,24 +145,24 @@ class Reads:
         return _json({"sessions": found})
 
     async def show_metrics(self, request: web.Request) -> web.Response:
-        """Answer what Prometheus asks."""
+        """Return the metrics in Prometheus text format."""
         self._context.readers.check(request)
         figures = await self._context.fleet_figures.get()
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=self._context.metrics.render(figures), headers=headers)
 
     async def is_alive(self, _: web.Request) -> web.Response:
-        """Answer that the process serves requests."""
+        """Liveness probe: 200 while the process serves requests."""
         return _json({"status": "alive"})
 
     async def is_ready(self, _: web.Request) -> web.Response:
-        """Answer 200 when the ledger can be written, else 503 and why not."""
+        """Readiness probe: 200 if the ledger can be written, else 503 with the cause."""
         await self._context.readiness.check()
         return _json({"status": "ready"})
 
 
 def build_app(context: Context) -> web.Application:
-    """Put the API together."""
+    """Build the application with all routes."""
     app = web.Application()
     calls, reads = AgentCalls(context), Reads(context)
     app.router.add_post(BATCHES_PATH, calls.take_batch)

@@ -1,4 +1,4 @@
-"""Writes a file that is there as a whole or not at all, for its user alone."""
+"""Atomic file writes, with mode 0600."""
 
 import os
 import tempfile
@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write to; it becomes `path`, synced, when the block ends well.
+    """Yield a temporary file that replaces `path`, synced, when the block succeeds.
 
-    Until then `path` is as it was, also after a crash. Raises `OSError`.
+    Until then `path` is unchanged, even after a crash. Raises `OSError`.
     """
-    # Made with mode 0600: what is written here are tokens and addresses.
+    # mkstemp creates it with mode 0600: the content is tokens or e-mail addresses.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     scratch = Path(name)
     try:

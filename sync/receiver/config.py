@@ -1,4 +1,4 @@
-"""The settings of the receiver: every name, its default, its range and its unit."""
+"""The receiver's settings, with defaults, ranges and units."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +26,12 @@ DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"
 _HIGHEST_PORT = 65_535
-# What an agent sends again after a month without a line has to be known still.
+# Agents resend events after up to a month offline; deduplication must still recognise them.
 _LEAST_DAYS = 35
 
 
 class ServerSettings(Section):
-    """Where agents and readers reach the receiver."""
+    """Listening address and TLS."""
 
     host: ListeningHost = Field("127.0.0.1", description="address to listen on")
     port: WholeNumber = Field(8580, ge=0, le=65_535, description="TCP port; 0: any free one")
@@ -48,7 +48,7 @@ class ServerSettings(Section):
 
 
 class DatabaseSettings(Section):
-    """Which database the ledger is kept in."""
+    """Database of the ledger."""
 
     url: Text = Field("", description="empty: SQLite in the storage directory")
     password_file: OptionalFile = Field(
@@ -76,13 +76,13 @@ class DatabaseSettings(Section):
 
 
 class StorageSettings(Section):
-    """Where the receiver keeps what is its own."""
+    """Local storage of the receiver."""
 
     directory: Directory = Field(description="directory of the database; made if absent")
 
 
 class AccessSettings(Section):
-    """Who may read; with neither, readers on this machine alone."""
+    """Read access; if neither is set, only readers on this machine."""
 
     admin_token_file: OptionalFile = Field(None, description="file with the readers' token")
     trusted_proxy_header: FieldName = Field(
@@ -93,7 +93,7 @@ class AccessSettings(Section):
 
 
 class IntakeSettings(Section):
-    """How much is taken at one time; beyond it an agent is asked to come again later."""
+    """Admission limits; beyond them agents get 429 with Retry-After."""
 
     max_in_flight: WholeNumber = Field(
         16, ge=1, le=10_000, description="batches in hand at one time"
@@ -104,7 +104,7 @@ class IntakeSettings(Section):
 
 
 class RetentionSettings(Section):
-    """How long head office keeps what has come."""
+    """Retention period at head office."""
 
     days: WholeNumber = Field(
         0, ge=0, le=36_500, description="days that an event stays after it came; 0: for good"
@@ -119,7 +119,7 @@ class RetentionSettings(Section):
 
 
 class Settings(SettingsTree):
-    """All settings of the receiver, checked; `load_settings` makes it."""
+    """All settings of the receiver, validated. Created by `load_settings`."""
 
     program_name = "loyalty-hq"
 
@@ -134,21 +134,21 @@ class Settings(SettingsTree):
 
     @property
     def is_on_postgresql(self) -> bool:
-        """Whether the ledger is kept on a PostgreSQL server."""
+        """Whether the ledger is on a PostgreSQL server."""
         return self.database.url.startswith(POSTGRESQL)
 
     @property
     def database_name(self) -> str:
-        """What a person is told the database is: its file, or its URL without what is secret."""
+        """The database for messages: its file, or its URL without credentials."""
         if not self.is_on_postgresql:
             return str(self.database_path)
-        # Without user and options: what is told goes into the log.
+        # The user and the options are dropped too: this goes into the log.
         where = self.database.url.removeprefix(POSTGRESQL).partition("?")[0]
         return POSTGRESQL + where.rpartition("@")[2]
 
     @property
     def database_path(self) -> Path:
-        """The file of the database."""
+        """Path of the SQLite file."""
         if self.database.url:
             return Path(self.database.url.removeprefix(SQLITE))
         return self.storage.directory / DATABASE_FILE
@@ -168,5 +168,5 @@ def _holds_a_password(url: str) -> bool:
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Return the receiver's settings from the file at `path` and the environment (`load`)."""
+    """Load the receiver's settings from the file at `path` and the environment (`load`)."""
     return load(Settings, path, environ)

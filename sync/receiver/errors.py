@@ -1,4 +1,4 @@
-"""Every error as the three-field JSON body, and what causes it."""
+"""Error responses: the three-field JSON body, and the mapping from exceptions to it."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ _AWAY_SECONDS = 5
 
 
 class OwnCode(StrEnum):
-    """Codes that say nothing to an agent beyond their HTTP status."""
+    """Error codes that mean no more to an agent than their HTTP status."""
 
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
@@ -32,7 +32,7 @@ Code: TypeAlias = ErrorCode | OwnCode
 
 
 class Problem(Exception):  # noqa: N818 - an answer to a caller, not a fault
-    """A request that is answered with an error: HTTP status, message, code, more."""
+    """A request refused with an HTTP status, a message, an error code and optional headers."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Problem(Exception):  # noqa: N818 - an answer to a caller, not a fault
 
 
 def invalid(message: str) -> Problem:
-    """Return the problem of a request that cannot be understood."""
+    """Return a 400: the request is malformed."""
     return Problem(HTTPStatus.BAD_REQUEST, message, ErrorCode.INVALID_REQUEST)
 
 
 def too_large(message: str) -> Problem:
-    """Return the problem of a request that is too large; an agent halves its batch."""
+    """Return a 413; an agent halves its batch."""
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE)
 
 
@@ -73,9 +73,9 @@ _OF_STATUS: Mapping[int, tuple[str, Code]] = {
 def problem_of(
     error: Exception, seconds_while_away: Callable[[], int] = lambda: _AWAY_SECONDS
 ) -> Problem:
-    """Return what a caller is told of `error`.
+    """Return the response for an exception.
 
-    `seconds_while_away` is asked when to come again, where the database is away.
+    `seconds_while_away` supplies the Retry-After while the database is down.
     """
     match error:
         case Problem():
@@ -115,7 +115,7 @@ def _too_busy(retry_after_seconds: int) -> Problem:
 
 
 def answer_of(problem: Problem) -> web.Response:
-    """Write a problem as the answer a caller gets."""
+    """Build the HTTP response."""
     body = wire.Problem(
         status_code=problem.status.value,
         error_message=problem.message,
@@ -130,9 +130,9 @@ def answer_of(problem: Problem) -> web.Response:
 
 
 def log_problem(problem: Problem, error: Exception, route: str) -> None:
-    """Write one line about a request answered with an error.
+    """Log a request that got an error response.
 
-    Never the message or the path: a caller's own words stand in them, and an address can.
+    Never logs the message or the path: they can contain request data, even an e-mail address.
     """
     fields = {"code": problem.code.value, "route": route, "status": problem.status.value}
     if problem.code is OwnCode.INTERNAL_ERROR:
@@ -150,5 +150,5 @@ def log_problem(problem: Problem, error: Exception, route: str) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    # The database's own words; SQLAlchemy's would show the values of the statement.
+    # The driver's message only: SQLAlchemy's would contain the statement's parameters.
     return str(getattr(error, "orig", None) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""What a command does once at the database, beside whatever serves: opened, done, closed."""
+"""One-off operations for the command line: open the database, run, close."""
 
 import asyncio
 import errno
@@ -34,18 +34,18 @@ _SECRET_BYTES = 32
 
 
 class UnknownStoreError(Exception):
-    """No till of this store was ever enrolled or heard of here."""
+    """The store was never enrolled and never sent anything."""
 
 
 def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
-    """Return a new token for each agent, or for none. Raises `OSError` or `SQLAlchemyError`."""
+    """Return a new token per agent, all or none. Raises `OSError` or `SQLAlchemyError`."""
 
     async def run() -> list[str]:
         async with open_database(settings) as database:
             new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
             return await Enrolment(database).enroll_all(new, datetime.now(UTC))
 
-    # Before head office's first start it makes the file, for its user alone.
+    # Before the first start this creates the database file: readable by its owner only.
     os.umask(0o077)
     return asyncio.run(run())
 
@@ -53,9 +53,9 @@ def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
 def audit_each(
     settings: Settings, store_id: str | None, show: Callable[[EpochCompleteness], None]
 ) -> Sums:
-    """Show every epoch of a store, or of all, as the audit finds it; return the sums.
+    """Pass every epoch of one store or of all to `show`; return the totals.
 
-    Raises `UnknownStoreError`; `OSError` or `SQLAlchemyError` where the database says no.
+    Raises `UnknownStoreError`; `OSError` or `SQLAlchemyError` if the database fails.
     """
 
     async def run() -> Sums:
@@ -73,7 +73,7 @@ def audit_each(
 def audit_as_json(
     settings: Settings, store_id: str | None, show: Callable[[bytes], object]
 ) -> Sums:
-    """Show the audit as one JSON document, piece by piece; return and raise as `audit_each`."""
+    """Pass the JSON report to `show` in chunks; return the totals. Raises as `audit_each` does."""
 
     async def run() -> Sums:
         sums = Sums()
@@ -87,14 +87,14 @@ def audit_as_json(
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was changed, and the copies of older files that were not looked into."""
+    """The rows changed, and the backup files that were not searched."""
 
     changes: Changes
     copies: list[Path]
 
 
 def forget_address(settings: Settings, address: Address) -> Forgotten:
-    """Erase an address everywhere. Raises `OSError` or `SQLAlchemyError`; then it may be left."""
+    """Redact an address everywhere. Raises `OSError` or `SQLAlchemyError`; it may then remain."""
 
     async def run() -> Changes:
         async with existing_ledger(settings) as database:
@@ -114,7 +114,7 @@ def export_table(
     writer: RowWriter,
     show: Callable[[int, str], object],
 ) -> None:
-    """Write the rows of a selection; show how many more there are and of which store."""
+    """Write the selected rows; report each page's row count and store to `show`."""
 
     async def run() -> None:
         async with existing_ledger(settings) as database:
@@ -126,7 +126,7 @@ def export_table(
 
 
 def every_till(settings: Settings) -> list[tuple[str, Till]]:
-    """Return every till with its store's name, by both. Raises `OSError` or `SQLAlchemyError`."""
+    """Return all tills, ordered by store and till. Raises `OSError` or `SQLAlchemyError`."""
 
     def ask(connection: Connection) -> list[tuple[str, Till]]:
         found = tills(_now_at(connection))
@@ -142,7 +142,7 @@ def every_till(settings: Settings) -> list[tuple[str, Till]]:
 
 
 def _silent(connection: Connection, store_id: str | None) -> int:
-    """Return how many tills are silent, as the fleet page has it."""
+    """Return the number of silent tills, by the fleet page's definition."""
     found = tills(_now_at(connection), store_id)
     silent = select(func.count()).where(found.c[Condition.SILENT.column] > 0)
     return connection.scalar(silent) or 0
@@ -162,7 +162,7 @@ async def _ledger_of(settings: Settings, store_id: str | None) -> AsyncIterator[
 
 @asynccontextmanager
 async def existing_ledger(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database. A file that is not there is not made: it would pass for an answer."""
+    """Open the database; never create a SQLite file, whose emptiness would look like a result."""
     path = settings.database_path
     if not settings.is_on_postgresql and not path.exists():
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))

@@ -1,4 +1,4 @@
-"""The terms of the program as agents fetch them."""
+"""Encodes the program terms for agents."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from sync.runtime.settings.program import ProgramSettings
 
 
 def write_program(settings: ProgramSettings) -> tuple[bytes, str]:
-    """Return the terms as JSON, and the tag that changes when they do."""
+    """Return the terms as JSON, and their ETag."""
     program = Program(
         locale=settings.locale.value,
         currency=settings.currency,

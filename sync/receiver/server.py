@@ -1,7 +1,7 @@
-"""The outermost layer: whatever happens to a request, the answer is one of ours.
+"""HTTP error boundary: every error becomes the API's JSON error body.
 
-aiohttp answers in plain text where a request is not valid HTTP, names an expectation it cannot
-meet, or runs into a fault. Here every answer passes one place.
+aiohttp answers in plain text if a request is not valid HTTP, names an unsupported expectation or
+fails in a handler. Here all responses pass through one wrapper.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,39 +14,39 @@ from aiohttp.web_protocol import RequestHandler
 
 from sync.receiver.errors import answer_of, log_problem, problem_of
 
-# What is streamed is begun before it gets here, and brings them itself (`streaming.py`).
+# Streamed responses are prepared before they get here and set these themselves (`streaming.py`).
 FOR_ALL = {
     "Server": "loyalty-hq",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-# What a connection takes of a body ahead of being read is about twice this. It is not within the
-# budget: a request has to prove who sends it before.
+# A connection buffers about twice this of an unread body. It is not part of the memory budget,
+# because the sender must authenticate first.
 _UNREAD_BYTES = 32 * 1024
 _NO_ROUTE = "(none)"
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Counting(Protocol):
-    """Where every answer is counted: `Metrics`."""
+    """Counts responses: `Metrics`."""
 
     def answered(self, route: str, status: int) -> None:
-        """Count a request by the address it was matched to."""
+        """Count a response by route pattern and status."""
 
     def refused(self, code: str) -> None:
-        """Count a request answered with an error, by its code."""
+        """Count an error response by its code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How requests end. `seconds_while_away` tells when to come again without a database."""
+    """Turns exceptions into responses. `seconds_while_away`: Retry-After without a database."""
 
     counting: Counting
     seconds_while_away: Callable[[], int]
 
     def answer(self, error: Exception, request: str) -> web.Response:
-        """Return what a caller is answered whose `request` met `error`."""
+        """Return the error response for `request`; log and count it."""
         problem = problem_of(error, self.seconds_while_away)
         log_problem(problem, error, request)
         self.counting.refused(problem.code.value)
@@ -54,12 +54,12 @@ class Outcomes:
 
 
 class Connection(RequestHandler):
-    """A connection whose errors below HTTP are answered in the same three-field shape."""
+    """A connection that answers HTTP parse errors with the JSON error body."""
 
     __slots__ = ("_outcomes",)
 
     def __init__(self, outcomes: Outcomes, server: web.Server, **options: object) -> None:
-        super().__init__(server, **options)  # type: ignore[arg-type] # what AppRunner prepared
+        super().__init__(server, **options)  # type: ignore[arg-type] # the options that AppRunner prepared
         self._outcomes = outcomes
 
     def handle_error(
@@ -69,7 +69,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - the signature is the library's
     ) -> web.StreamResponse:
-        """Answer what is not valid HTTP; then close, as what follows cannot be understood."""
+        """Answer invalid HTTP, then close the connection: the rest cannot be parsed."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer was already begun")
         is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
@@ -82,23 +82,23 @@ class Connection(RequestHandler):
 
 
 class Server(web.Server):
-    """An aiohttp server of `Connection`s."""
+    """An aiohttp server that creates `Connection`s."""
 
     def __init__(self, plain: web.Server, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
         super().__init__(
             always_ours(plain.request_handler, outcomes),
             request_factory=plain.request_factory,
-            **plain._kwargs,  # noqa: SLF001 - what AppRunner prepared for its connections
+            **plain._kwargs,  # noqa: SLF001 - the options that AppRunner prepared for connections
         )
 
     def __call__(self) -> RequestHandler:
-        """Make the protocol of a new connection."""
+        """Create the protocol object of a new connection."""
         return Connection(self._outcomes, self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """Runs the receiver's API. No access log; bodies are decoded in `bodies.py`, with a bound."""
+    """Runs the API without access log. Bodies are decompressed in `bodies.py`, with a limit."""
 
     def __init__(
         self, app: web.Application, outcomes: Outcomes, *, shutdown_timeout: float
@@ -117,7 +117,7 @@ class Runner(web.AppRunner):
 
 
 def always_ours(route: _Answering, outcomes: Outcomes) -> _Answering:
-    """Wrap the application: errors as answers, headers after."""
+    """Wrap the application: map exceptions to responses, then set the common headers."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -133,8 +133,8 @@ def always_ours(route: _Answering, outcomes: Outcomes) -> _Answering:
 
 
 def _pattern_of(request: web.BaseRequest) -> str:
-    """Return the address that was matched; the path itself can hold what no log may."""
-    # The public `match_info` fails for a request that was refused before it was routed.
+    """Return the route pattern; the path itself may contain data that must not be logged."""
+    # The public `match_info` fails for a request that was refused before routing.
     match = getattr(request, "_match_info", None)
     resource = match.route.resource if match is not None else None
     return resource.canonical if resource else _NO_ROUTE

@@ -1,6 +1,6 @@
-"""The composition root: chooses the parts, starts them in order and stops them in order.
+"""Composition root: builds the parts, starts them in order, stops them in reverse.
 
-The only place that knows clocks, chance and concrete classes.
+The only module that knows clocks, randomness and concrete classes.
 """
 
 import asyncio
@@ -47,16 +47,16 @@ from sync.runtime.systemd.watching import watched
 from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
-# SIGTERM to exit within 5 s: what is in hand is answered within this, then cut off. A write
-# under way goes on to its end, and a database that somebody locks holds it up for a second.
+# SIGTERM must end the process within 5 s: open requests get this long, then they are cut off. A
+# running commit is finished, and a locked database delays that by up to a second.
 ANSWER_SECONDS = 2.0
-# Several that scrape, or one that does so every second, cost the database one read in this time.
+# However many scrape, and however often, the database is read once in this time.
 _FIGURES_SECONDS = 10.0
 
 
 def run_receiver(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 for trouble."""
-    # What the receiver writes is its own: addresses stand in its database.
+    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start."""
+    # Files are for their owner only: the database contains e-mail addresses.
     os.umask(0o077)
     try:
         uvloop.run(_run(settings))
@@ -78,7 +78,7 @@ async def _run(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunningReceiver:
-    """Where a receiver serves, who it lets in, what it has in hand, and how its database is."""
+    """Handles to a running receiver: its address, enrolment, memory budget and liveness probe."""
 
     host: str
     port: int
@@ -91,11 +91,10 @@ class RunningReceiver:
 async def running_receiver(
     settings: Settings, *, now: Callable[[], datetime] | None = None
 ) -> AsyncIterator[RunningReceiver]:
-    """Start database and server; stop them in the opposite order.
+    """Start the database and the server; stop them in reverse order.
 
-    What the server has taken is committed before the database closes. Without `now` the
-    machine's own clock counts. Raises `ConfigurationError` where the certificate cannot be used,
-    before anything is touched.
+    All accepted requests are committed before the database closes. `now` defaults to the system
+    clock. Raises `ConfigurationError` before touching anything if the certificate is unusable.
     """
     tls = _tls(settings.server)
     async with AsyncExitStack() as parts:
@@ -113,9 +112,9 @@ async def running_receiver(
 async def open_database(
     settings: Settings, *, may_take_long: bool = False
 ) -> AsyncIterator[Database]:
-    """Open the database that the settings name, its schema brought up to date; close it after.
+    """Open the configured database, migrate its schema, and close it at the end.
 
-    `may_take_long`: for a command that reads much of it, and that nobody else waits for.
+    `may_take_long` lifts the statement timeout, for commands that read large parts.
     """
     database = _database(settings, may_take_long=may_take_long)
     try:
@@ -128,7 +127,7 @@ async def open_database(
 def _database(settings: Settings, *, may_take_long: bool) -> Database:
     if not settings.is_on_postgresql:
         return SqliteFile(settings.database_path)
-    # Its driver is not loaded where nobody needs it.
+    # Imported lazily: the driver is only needed for PostgreSQL.
     from sync.receiver.db.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
     file = settings.database.password_file
@@ -179,7 +178,7 @@ def _context(
 async def _serve(
     server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
 ) -> tuple[str, int]:
-    """Listen, until `parts` are stopped; return the address, the port chosen if none was."""
+    """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
     outcomes = Outcomes(context.metrics, context.intake.seconds_while_away)
     runner = Runner(build_app(context), outcomes, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
@@ -222,7 +221,7 @@ def _explained(error: OSError | SQLAlchemyError, settings: Settings) -> str:
         return f"{settings.database_name}: the database cannot be used ({reason})"
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    # asyncio puts the address into its own words once more: the bare reason is enough.
+    # asyncio repeats the address in its message; `strerror` alone is enough.
     reason = os.strerror(error.errno) if error.errno else error
     return (
         f"cannot listen on {settings.server.host}:{settings.server.port} ({reason}): "

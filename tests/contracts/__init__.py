@@ -1,1 +1,1 @@
-"""What has to hold whoever does it: each suite is run on every one that claims to."""
+"""Contract suites: each runs against every implementation."""

@@ -1,4 +1,4 @@
-"""The databases that the receiver can be put on; a file of SQLite, a server of PostgreSQL."""
+"""Databases under contract: a SQLite file and a PostgreSQL server."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ _FILE = "hq.db"
 
 @asynccontextmanager
 async def sqlite_in(directory: Path, fresh: Path) -> AsyncIterator[Database]:
-    """Open a SQLite file that is as good as new."""
+    """Open a copy of the empty SQLite database."""
     shutil.copytree(fresh, directory, dirs_exist_ok=True)
     database = SqliteFile(directory / _FILE)
     await database.open()
@@ -30,7 +30,7 @@ async def sqlite_in(directory: Path, fresh: Path) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def on_postgresql(server: PostgresqlServer) -> AsyncIterator[Database]:
-    """Open a database of its own on the server."""
+    """Open a new database on the server."""
     database = Postgresql(await server.new_database())
     await database.open()
     yield database
@@ -39,7 +39,7 @@ async def on_postgresql(server: PostgresqlServer) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="session")
 def fresh_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with an empty ledger: most of a first start goes into the migrations."""
+    """Return a directory with a migrated, empty database; migrating takes most of a start."""
     directory = tmp_path_factory.mktemp("fresh")
 
     async def make() -> None:

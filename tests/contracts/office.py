@@ -1,4 +1,4 @@
-"""The ledger on a database under contract: asked in its own words, read back row by row."""
+"""Driver for contract tests: sends batches and heartbeats to a ledger, reads its rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ Row = Mapping[str, object]
 
 @dataclass(slots=True)
 class Office:
-    """Head office at the moment `at`."""
+    """A head office at the time `at`."""
 
     database: Database
     at: datetime = AT
@@ -31,7 +31,7 @@ class Office:
         self.ledger = Ledger(self.database)
 
     async def take(self, sender: Sender, *events: Members, **members: object) -> Taken:
-        """Take a batch that fits."""
+        """Ingest a batch that must be accepted."""
         taken = await self.offer(sender, *events, **members)
         assert isinstance(taken, Taken)
         return taken
@@ -39,30 +39,30 @@ class Office:
     async def offer(
         self, sender: Sender, *events: Members, **members: object
     ) -> Taken | SequenceGap:
-        """Take a batch, or say where it should begin."""
+        """Ingest a batch; return the outcome, also for a sequence gap."""
         return await self.offer_raw(sender, sender.batch(*events, **members))
 
     async def offer_raw(self, sender: Sender, body: bytes) -> Taken | SequenceGap:
-        """Take a batch letter for letter, or say where it should begin."""
+        """Ingest a raw batch body; return the outcome, also for a sequence gap."""
         batch, read = read_batch(body)
         return await self.ledger.take(BatchArrival(self._caller(sender), batch, read, self.at))
 
     async def hear(self, sender: Sender, **members: object) -> dict[str, int]:
-        """Take a heartbeat; return how far each epoch is accounted for."""
+        """Ingest a heartbeat; return the accepted position of each epoch."""
         answer = await self._answer(sender, members)
         return {one.epoch: one.accepted_through for one in answer.epochs}
 
     async def hear_rejected(self, sender: Sender, **members: object) -> list[tuple[str, int]]:
-        """Take a heartbeat; return what stands rejected, as far as it is named."""
+        """Ingest a heartbeat; return the rejected events named in the response."""
         answer = await self._answer(sender, members)
         return [(one.epoch, one.sequence) for one in answer.rejected]
 
     async def rows(self, model: type[LedgerTable], *columns: str) -> list[tuple[object, ...]]:
-        """Return these columns of a table, in the order of its key."""
+        """Return columns of a table, ordered by its key."""
         return [tuple(row[name] for name in columns) for row in await self.all_rows(model)]
 
     async def all_rows(self, model: type[LedgerTable]) -> list[Row]:
-        """Return a table, in the order of its key."""
+        """Return all columns of a table, ordered by its key."""
         table = table_of(model)
         found = select(table).order_by(*table.primary_key)
         return await self.database.read(

@@ -1,4 +1,4 @@
-"""Batches: taken once, in order, complete; what comes again changes nothing."""
+"""Batches are ingested once, in order and completely; duplicates change nothing."""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +28,7 @@ _FACTS = (Session, EmailAnswer, Rejected, Double, NotedGap)
 
 
 async def whole(office: Office) -> dict[str, object]:
-    """Return all facts; who was seen when is no fact about a capture."""
+    """Return all tables of captures, without the time of last contact."""
     return {table_of(model).name: await office.all_rows(model) for model in _FACTS}
 
 
@@ -36,7 +36,7 @@ async def accounted(office: Office) -> list[tuple[object, ...]]:
     return await office.rows(Agent, "store_id", "till_id", "epoch", "accepted_through")
 
 
-async def test_a_batch_is_taken_with_every_column_that_head_office_reads(office: Office) -> None:
+async def test_batch_fills_every_column(office: Office) -> None:
     body = (
         '{"correlationId": "one", "externalIdentifier": "x-1", "channel": "pos",'
         ' "locale": "fr-CA", "anonymousSessionId": "a-1", "userStatus": "ACTIVE", "more": 1e2}'
@@ -69,7 +69,7 @@ async def test_a_batch_is_taken_with_every_column_that_head_office_reads(office:
     ]
 
 
-async def test_an_answer_is_kept_with_its_address_beside_the_body(office: Office) -> None:
+async def test_answer_has_its_address_in_a_column_and_in_the_body(office: Office) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
 
     assert await office.rows(
@@ -77,7 +77,7 @@ async def test_an_answer_is_kept_with_its_address_beside_the_body(office: Office
     ) == [(2, "one", "accepted", "guest@example.com", '{"status":"accepted"}')]
 
 
-async def test_the_answers_of_a_session_stand_in_the_order_they_were_given(
+async def test_answers_of_a_session_keep_their_order(
     office: Office,
 ) -> None:
     await office.take(
@@ -96,8 +96,8 @@ async def test_the_answers_of_a_session_stand_in_the_order_they_were_given(
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
-async def test_a_repeat_is_accepted_and_changes_nothing(office: Office, first: int) -> None:
-    """The answer was lost; what is sent again may begin anywhere."""
+async def test_duplicate_batch_is_accepted_and_changes_nothing(office: Office, first: int) -> None:
+    """The response was lost; a resend may begin at any number."""
     events = [session(1, "one"), answer(2, "one"), session(3, "three")]
     await office.take(TILL, *events)
     before = await whole(office)
@@ -109,7 +109,7 @@ async def test_a_repeat_is_accepted_and_changes_nothing(office: Office, first: i
     assert await whole(office) == before
 
 
-async def test_a_repeat_with_new_ones_behind_it_takes_only_those(office: Office) -> None:
+async def test_only_new_events_of_a_partly_duplicate_batch_are_stored(office: Office) -> None:
     await office.take(TILL, *sessions(1, 3))
     office.at += LATER
 
@@ -121,7 +121,7 @@ async def test_a_repeat_with_new_ones_behind_it_takes_only_those(office: Office)
     ]
 
 
-async def test_an_altered_event_is_rejected_and_the_first_one_stands(office: Office) -> None:
+async def test_altered_event_is_rejected_and_the_original_kept(office: Office) -> None:
     await office.take(TILL, session(1, "one"), session(2, "two"))
     before = await whole(office)
 
@@ -132,7 +132,7 @@ async def test_an_altered_event_is_rejected_and_the_first_one_stands(office: Off
     assert await whole(office) == before
 
 
-async def test_an_unknown_type_is_rejected_on_record_and_the_rest_stands(office: Office) -> None:
+async def test_unknown_type_is_rejected_on_record_and_the_rest_stored(office: Office) -> None:
     taken = await office.take(TILL, session(1), session(2, type="points.burned"), session(3))
 
     assert taken.accepted_through == 3
@@ -142,7 +142,7 @@ async def test_an_unknown_type_is_rejected_on_record_and_the_rest_stands(office:
     ]
 
 
-async def test_a_rejected_event_is_rejected_again_and_noted_once(office: Office) -> None:
+async def test_resent_rejected_event_is_recorded_once(office: Office) -> None:
     events = [session(1), session(2, type="points.burned")]
     await office.take(TILL, *events)
 
@@ -152,7 +152,7 @@ async def test_a_rejected_event_is_rejected_again_and_noted_once(office: Office)
     assert await office.rows(Rejected, "sequence") == [(2,)]
 
 
-async def test_a_rejected_event_that_comes_again_and_fits_is_taken(office: Office) -> None:
+async def test_corrected_event_is_accepted_after_a_rejection(office: Office) -> None:
     await office.take(TILL, session(1), session(2, occurredAt="yesterday"), session(3))
 
     taken = await office.take(TILL, session(2))
@@ -162,7 +162,7 @@ async def test_a_rejected_event_that_comes_again_and_fits_is_taken(office: Offic
     assert await office.rows(Rejected, "sequence") == []
 
 
-async def test_the_answers_of_a_refused_session_are_refused_until_it_is_taken(
+async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
     office: Office,
 ) -> None:
     await office.take(TILL, session(1, "one", occurredAt="yesterday"), answer(2, "one"))
@@ -175,8 +175,8 @@ async def test_the_answers_of_a_refused_session_are_refused_until_it_is_taken(
     assert await office.rows(EmailAnswer, "sequence") == [(2,)]
 
 
-async def test_an_answer_does_not_go_to_the_session_of_another_till(office: Office) -> None:
-    """Its own session was refused in the epoch before, as the id was another till's already."""
+async def test_answer_is_not_assigned_to_the_session_of_another_till(office: Office) -> None:
+    """Its own session was rejected in the previous epoch: another till already used the id."""
     await office.take(OTHER_TILL, session(1, "one"))
     await office.take(TILL, session(1, "one", body={"channel": "kiosk"}))
 
@@ -186,7 +186,7 @@ async def test_an_answer_does_not_go_to_the_session_of_another_till(office: Offi
     assert await office.rows(EmailAnswer, "sequence") == []
 
 
-async def test_a_correlation_id_in_two_stores_is_two_sessions(office: Office) -> None:
+async def test_same_correlation_id_in_two_stores_is_two_sessions(office: Office) -> None:
     await office.take(TILL, session(1, "one"))
 
     taken = await office.take(OTHER_STORE, session(1, "one", body={"channel": "kiosk"}))
@@ -198,7 +198,7 @@ async def test_a_correlation_id_in_two_stores_is_two_sessions(office: Office) ->
     ]
 
 
-async def test_a_used_correlation_id_of_the_same_store_is_refused(office: Office) -> None:
+async def test_correlation_id_used_in_the_same_store_is_rejected(office: Office) -> None:
     await office.take(TILL, session(1, "one"))
 
     taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
@@ -207,8 +207,8 @@ async def test_a_used_correlation_id_of_the_same_store_is_refused(office: Office
     assert await office.rows(Session, "till_id", "correlation_id") == [("till-1", "one")]
 
 
-async def test_an_event_under_a_second_number_takes_effect_once(office: Office) -> None:
-    """Events in doubt go into a new epoch; their ids keep their effect single."""
+async def test_event_resent_under_another_number_takes_effect_once(office: Office) -> None:
+    """Events in doubt are resent in a new epoch; their event ids make them idempotent."""
     await office.take(TILL, session(1, "one"), answer(2, "one"))
     renumbered = Sender(epoch="epoch-2")
     again = (session(1, "one"), answer(2, "one"))
@@ -226,7 +226,7 @@ async def test_an_event_under_a_second_number_takes_effect_once(office: Office) 
     ]
 
 
-async def test_the_tills_of_a_store_are_numbered_each_for_itself(office: Office) -> None:
+async def test_tills_of_a_store_are_numbered_independently(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2))
     await office.take(OTHER_TILL, session(1, "other"))
     await office.take(OTHER_STORE, *sessions(1, 3))
@@ -238,7 +238,7 @@ async def test_the_tills_of_a_store_are_numbered_each_for_itself(office: Office)
     ]
 
 
-async def test_a_new_epoch_begins_with_one(office: Office) -> None:
+async def test_new_epoch_begins_with_one(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2))
 
     taken = await office.take(Sender(epoch="epoch-2"), session(1, "after"))
@@ -247,7 +247,7 @@ async def test_a_new_epoch_begins_with_one(office: Office) -> None:
     assert len(await accounted(office)) == 2
 
 
-async def test_of_a_batch_that_does_not_fit_nothing_is_kept(office: Office) -> None:
+async def test_invalid_batch_leaves_nothing_behind(office: Office) -> None:
     with pytest.raises(MalformedBatch):
         await office.offer(TILL, session(2), session(1))
 
@@ -255,7 +255,7 @@ async def test_of_a_batch_that_does_not_fit_nothing_is_kept(office: Office) -> N
     assert await office.rows(Session, "sequence") == []
 
 
-async def test_of_a_batch_after_a_gap_nothing_is_taken(office: Office) -> None:
+async def test_batch_after_a_gap_stores_nothing(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2))
     before = await whole(office)
 
@@ -265,14 +265,14 @@ async def test_of_a_batch_after_a_gap_nothing_is_taken(office: Office) -> None:
     assert await whole(office) == before
 
 
-async def test_an_empty_batch_tells_how_far_the_epoch_is(office: Office) -> None:
+async def test_empty_batch_returns_the_accepted_position(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2))
 
     assert (await office.take(TILL)).accepted_through == 2
 
 
-async def test_the_largest_batch_is_taken_and_taken_again(office: Office) -> None:
-    """Ten thousand ids and numbers to look up at one time."""
+async def test_largest_batch_is_accepted_twice(office: Office) -> None:
+    """Ten thousand ids and numbers in a single lookup."""
     events = sessions(1, 10_000)
     await office.take(TILL, *events)
 
@@ -282,7 +282,7 @@ async def test_the_largest_batch_is_taken_and_taken_again(office: Office) -> Non
     assert len(await office.rows(Session, "sequence")) == 10_000
 
 
-async def test_the_same_batch_many_times_at_once_is_taken_once(office: Office) -> None:
+async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: Office) -> None:
     events = [session(1, "one"), answer(2, "one"), session(3)]
 
     taken = await asyncio.gather(*(office.take(TILL, *events) for _ in range(8)))
@@ -293,7 +293,7 @@ async def test_the_same_batch_many_times_at_once_is_taken_once(office: Office) -
 
 
 @pytest.mark.parametrize("text", ["\x00", "'); DROP TABLE sessions; --", "\u202eé😀"])
-async def test_odd_text_in_a_body_stands_as_it_came(office: Office, text: str) -> None:
+async def test_unusual_text_in_a_body_is_stored_unchanged(office: Office, text: str) -> None:
     await office.take(TILL, session(1, "one", body={"more": text}))
 
     ((body,),) = await office.rows(Session, "body")
@@ -302,8 +302,8 @@ async def test_odd_text_in_a_body_stands_as_it_came(office: Office, text: str) -
 
 
 @pytest.mark.parametrize("model", [*_FACTS, Agent])
-def test_every_key_begins_with_the_store(model: type[LedgerTable]) -> None:
-    """So that the tables can be spread over machines by it."""
+def test_every_primary_key_begins_with_the_store(model: type[LedgerTable]) -> None:
+    """So that tables can be partitioned by store."""
     table = table_of(model)
 
     assert next(iter(table.primary_key)).name == "store_id"

@@ -1,4 +1,4 @@
-"""What is proved from the numbers: exactly what is gone is named."""
+"""The completeness audit names exactly the missing numbers."""
 
 from collections.abc import Collection
 
@@ -19,7 +19,7 @@ async def audited(office: Office, store_id: str | None = None) -> list[EpochComp
 
 
 async def remove(office: Office, numbers: Collection[int]) -> None:
-    """Delete sessions of the till behind the receiver's back."""
+    """Delete sessions of the till directly in the database."""
     gone = delete(_sessions).where(
         _sessions.c.store_id == TILL.store_id, _sessions.c.sequence.in_(numbers)
     )
@@ -30,7 +30,7 @@ def numbers_in(ranges: Collection[Range]) -> list[int]:
     return [number for one in ranges for number in range(one.first, one.last + 1)]
 
 
-async def test_all_that_has_come_is_complete(office: Office) -> None:
+async def test_store_is_complete_if_everything_arrived(office: Office) -> None:
     await office.take(TILL, *sessions(1, 3))
 
     (epoch,) = await audited(office)
@@ -40,9 +40,7 @@ async def test_all_that_has_come_is_complete(office: Office) -> None:
 
 
 @pytest.mark.parametrize("gone", [[1], [9], [4, 5, 6], [1, 2, 9], [2, 4, 6, 8], list(range(1, 10))])
-async def test_rows_deleted_behind_its_back_are_named_exactly(
-    office: Office, gone: list[int]
-) -> None:
+async def test_deleted_rows_are_named_exactly(office: Office, gone: list[int]) -> None:
     await office.take(TILL, *sessions(1, 9))
     await office.take(Sender(store_id="0043"), *sessions(1, 9))
     await remove(office, gone)
@@ -54,7 +52,7 @@ async def test_rows_deleted_behind_its_back_are_named_exactly(
     assert theirs.is_complete
 
 
-async def test_refused_and_repeated_events_and_answers_are_accounted_for(office: Office) -> None:
+async def test_rejected_and_duplicate_events_and_answers_are_accounted_for(office: Office) -> None:
     await office.take(
         TILL, session(1, "one"), answer(2, "one"), session(3, "one", occurredAt="yesterday")
     )
@@ -65,7 +63,7 @@ async def test_refused_and_repeated_events_and_answers_are_accounted_for(office:
     assert epoch.rejected == [Range(3, 3)]
 
 
-async def test_what_a_heartbeat_knows_of_and_has_not_come_is_outstanding(office: Office) -> None:
+async def test_events_announced_by_a_heartbeat_are_outstanding(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2))
     await office.hear(TILL, lastSequence=5)
 
@@ -75,7 +73,7 @@ async def test_what_a_heartbeat_knows_of_and_has_not_come_is_outstanding(office:
     assert not epoch.is_complete
 
 
-async def test_what_is_no_longer_held_is_a_gap_for_good_and_not_missing(office: Office) -> None:
+async def test_events_no_longer_held_by_the_agent_are_a_gap_and_not_missing(office: Office) -> None:
     await office.take(TILL, session(4), baseSequence=4)
 
     (epoch,) = await audited(office)
@@ -84,10 +82,10 @@ async def test_what_is_no_longer_held_is_a_gap_for_good_and_not_missing(office: 
     assert not epoch.is_complete
 
 
-async def test_an_answer_deleted_is_missing_although_its_lost_address_is_noted(
+async def test_deleted_answer_is_missing_even_if_its_redaction_is_recorded(
     office: Office,
 ) -> None:
-    """The gap of an erased address stands beside the row, not for it."""
+    """The gap of an erased address accompanies the row and does not replace it."""
     await office.take(TILL, session(1, "one"), erased(2, "one"))
     assert await office.all_rows(NotedGap)
     answers = table_of(EmailAnswer)
@@ -98,7 +96,7 @@ async def test_an_answer_deleted_is_missing_although_its_lost_address_is_noted(
     assert epoch.missing == [Range(2, 2)]
 
 
-async def test_one_store_is_audited_alone(office: Office) -> None:
+async def test_audit_of_one_store_contains_only_that_store(office: Office) -> None:
     for store in ("0042", "0043"):
         await office.take(Sender(store_id=store), session(1))
     assert len(await office.all_rows(Agent)) == 2

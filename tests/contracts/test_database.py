@@ -1,4 +1,4 @@
-"""What the ledger relies on: a piece of work is done as a whole or not at all."""
+"""Transactions: work is committed completely or not at all."""
 
 import pytest
 from sqlalchemy import Connection, insert, literal, select
@@ -10,13 +10,13 @@ from tests.head_office.sender import AT
 
 
 class MishapError(Exception):
-    """What goes wrong in the middle of a piece of work."""
+    """Raised in the middle of a transaction."""
 
 
-async def test_work_that_fails_leaves_nothing_whatever_its_connection_was_used_for(
+async def test_failed_work_is_rolled_back_after_any_use_of_the_connection(
     office: Office,
 ) -> None:
-    """A single look has no transaction; the connection it used must have one again."""
+    """A single SELECT runs outside a transaction; the next write must still begin one."""
     row: dict[str, object] = {
         "store_id": "0042",
         "till_id": "till-1",

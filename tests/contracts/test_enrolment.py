@@ -1,4 +1,4 @@
-"""Tokens: hashed, each of one till; a new one ends the old ones when it is first used."""
+"""Tokens are stored as hashes and belong to one till; first use of a newer one revokes them."""
 
 import asyncio
 from datetime import timedelta
@@ -21,15 +21,13 @@ def enrolment(database: Database) -> Enrolment:
     return Enrolment(database)
 
 
-async def test_a_token_names_its_agent_and_since_when(enrolment: Enrolment) -> None:
+async def test_token_identifies_agent_and_enrolment_time(enrolment: Enrolment) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
 
     assert await enrolment.find(token, LATER) == Caller(TILL.name, AT)
 
 
-async def test_nothing_of_a_token_can_be_read_in_the_database(
-    enrolment: Enrolment, office: Office
-) -> None:
+async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: Office) -> None:
     token = await enrolment.enroll(TILL.name, b"a long secret", AT)
     await enrolment.find(token, AT)
 
@@ -38,14 +36,14 @@ async def test_nothing_of_a_token_can_be_read_in_the_database(
     assert token.partition(".")[2] not in kept
 
 
-async def test_the_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -> None:
+async def test_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -> None:
     old = await enrolment.enroll(TILL.name, b"first", AT)
     await enrolment.enroll(TILL.name, b"second", AT)
 
     assert await enrolment.find(old, AT) is not None
 
 
-async def test_the_old_tokens_end_when_the_new_one_is_first_used(
+async def test_first_use_of_a_new_token_revokes_older_ones(
     enrolment: Enrolment, office: Office
 ) -> None:
     older = await enrolment.enroll(TILL.name, b"first", AT)
@@ -59,7 +57,7 @@ async def test_the_old_tokens_end_when_the_new_one_is_first_used(
     assert await office.rows(Token, "generation", "first_used_at") == [(3, LATER)]
 
 
-async def test_an_old_token_in_use_does_not_end_a_newer_one(enrolment: Enrolment) -> None:
+async def test_use_of_an_old_token_does_not_revoke_a_newer_one(enrolment: Enrolment) -> None:
     old = await enrolment.enroll(TILL.name, b"first", AT)
     new = await enrolment.enroll(TILL.name, b"second", AT)
 
@@ -68,9 +66,7 @@ async def test_an_old_token_in_use_does_not_end_a_newer_one(enrolment: Enrolment
     assert await enrolment.find(new, AT) is not None
 
 
-async def test_a_token_that_is_used_often_is_used_first_once(
-    enrolment: Enrolment, office: Office
-) -> None:
+async def test_first_use_is_recorded_once(enrolment: Enrolment, office: Office) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
     await enrolment.find(token, AT)
 
@@ -80,7 +76,7 @@ async def test_a_token_that_is_used_often_is_used_first_once(
 
 
 @pytest.mark.parametrize("other", [Sender(till_id="till-2"), Sender(store_id="0043")])
-async def test_other_tills_keep_their_tokens(enrolment: Enrolment, other: Sender) -> None:
+async def test_tokens_of_other_tills_are_not_revoked(enrolment: Enrolment, other: Sender) -> None:
     theirs = await enrolment.enroll(other.name, b"theirs", AT)
     await enrolment.enroll(TILL.name, b"first", AT)
 
@@ -90,19 +86,19 @@ async def test_other_tills_keep_their_tokens(enrolment: Enrolment, other: Sender
 
 
 @pytest.mark.parametrize("made_up", ["", ".", "a.b", "é.x", "MDA0Mi90aWxsLTE.", "MDA0Mg.x"])
-async def test_what_is_no_token_is_nobodys(enrolment: Enrolment, made_up: str) -> None:
+async def test_malformed_token_belongs_to_nobody(enrolment: Enrolment, made_up: str) -> None:
     await enrolment.enroll(TILL.name, b"secret", AT)
 
     assert await enrolment.find(made_up, AT) is None
 
 
-async def test_a_token_with_another_secret_is_nobodys(enrolment: Enrolment) -> None:
+async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
 
     assert await enrolment.find(f"{token}x", AT) is None
 
 
-async def test_a_list_gets_its_tokens_in_its_order(enrolment: Enrolment) -> None:
+async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
     names = [Sender(store_id=f"{number:04}").name for number in (3, 1, 2)]
 
     tokens = await enrolment.enroll_all([(name, b"secret") for name in names], AT)
@@ -111,8 +107,8 @@ async def test_a_list_gets_its_tokens_in_its_order(enrolment: Enrolment) -> None
     assert found == [Caller(name, AT) for name in names]
 
 
-async def test_a_list_renews_and_adds(enrolment: Enrolment, office: Office) -> None:
-    """Each machine counts its own enrolments, whatever else stands in the list."""
+async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: Office) -> None:
+    """The generation is counted per till, independently of the rest of the list."""
     other = Sender(store_id="0043")
     await enrolment.enroll(TILL.name, b"first", AT)
 
@@ -122,10 +118,8 @@ async def test_a_list_renews_and_adds(enrolment: Enrolment, office: Office) -> N
     assert sorted(rows, key=str) == [("0042", 1), ("0042", 2), ("0043", 1)]
 
 
-async def test_enrolments_at_one_moment_follow_one_another(
-    enrolment: Enrolment, office: Office
-) -> None:
-    """With equal generations neither token would ever end the other."""
+async def test_concurrent_enrolments_are_serialized(enrolment: Enrolment, office: Office) -> None:
+    """With equal generations neither token would revoke the other."""
     secrets = [f"secret {number}".encode() for number in range(6)]
 
     await asyncio.gather(*(enrolment.enroll(TILL.name, secret, AT) for secret in secrets))

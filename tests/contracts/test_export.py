@@ -1,4 +1,4 @@
-"""Which rows are exported, and in which order."""
+"""Row selection and order of an export."""
 
 import itertools
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from tests.head_office.sender import AT, Sender, session, sessions
 OTHER_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
 
 
-# Pages end in the midst of the first epoch of the first till of the first store.
+# Page size: a page ends within the first epoch of the first till of the first store.
 LARGE = 7
 
 
@@ -32,8 +32,8 @@ def numbers(rows: Iterable[tuple[object, ...]]) -> list[object]:
     return [row[-1] for row in rows]
 
 
-async def test_every_row_is_given_once_in_the_order_of_its_key(office: Office) -> None:
-    """More than a page of them, of several tills and epochs, that came in another order."""
+async def test_every_row_is_exported_once_in_key_order(office: Office) -> None:
+    """More than one page, several tills and epochs, received in another order."""
     names = itertools.product(("0043", "0042"), ("till-2", "till-1"), ("later", OTHER_EPOCH))
     for place, (store, till, epoch) in enumerate(names):
         count = 1500 if place == LARGE else 3
@@ -47,7 +47,7 @@ async def test_every_row_is_given_once_in_the_order_of_its_key(office: Office) -
     assert len(found) == 1500 + 7 * 3
 
 
-async def test_a_store_is_exported_alone(office: Office) -> None:
+async def test_export_of_one_store_contains_only_that_store(office: Office) -> None:
     for store in ("0042", "0043"):
         await office.take(Sender(store), *sessions(1, 2))
 
@@ -66,7 +66,7 @@ async def test_a_store_is_exported_alone(office: Office) -> None:
         (2, 1, []),
     ],
 )
-async def test_a_stretch_of_time_begins_with_its_first_moment_and_ends_before_its_last(
+async def test_time_range_includes_its_start_and_excludes_its_end(
     office: Office, since: int | None, until: int | None, expected: list[int]
 ) -> None:
     for hour in range(3):
@@ -80,7 +80,7 @@ async def test_a_stretch_of_time_begins_with_its_first_moment_and_ends_before_it
 
 
 @pytest.mark.parametrize("exported", list(Exported))
-async def test_every_table_can_be_exported_by_time(office: Office, exported: Exported) -> None:
+async def test_every_table_can_be_filtered_by_time(office: Office, exported: Exported) -> None:
     await office.take(
         Sender(),
         session(3, "one"),
@@ -103,11 +103,11 @@ async def test_every_table_can_be_exported_by_time(office: Office, exported: Exp
         ("2026-03-01T08:00:30+02:00", datetime(2026, 3, 1, 6, 0, 30, tzinfo=UTC)),
     ],
 )
-def test_times_are_days_or_moments(text: str, moment: datetime) -> None:
+def test_time_is_a_day_or_a_timestamp(text: str, moment: datetime) -> None:
     assert read_time(text) == moment
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-03-01T08:00", "2026-13-01"])
-def test_a_time_that_could_mean_several_is_refused(text: str) -> None:
+def test_ambiguous_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="expected a day"):
         read_time(text)

@@ -1,4 +1,4 @@
-"""The fleet as a page shows it: which store is how, found, sorted and counted by the database."""
+"""The fleet page's queries: conditions, filters, sort order, pagination."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ async def asked(office: Office, **question: object) -> Fleet:
 
 
 async def looked_at(office: Office, store_id: str) -> OneStore | None:
-    """Return a store looked at closely, at the office's time."""
+    """Return the details of a store at the office's time."""
     return await office.database.read(
         lambda connection: one_store(
             connection, Moment(office.at, OWN_VERSION, connection.dialect), store_id
@@ -76,7 +76,7 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("said", "expected"), CONDITIONS)
-async def test_what_a_heartbeat_says_is_how_the_store_is(
+async def test_heartbeat_determines_the_conditions_of_the_store(
     office: Office, said: dict[str, object], expected: set[Condition]
 ) -> None:
     await office.hear(Sender(), **(WELL | said))
@@ -88,7 +88,7 @@ async def test_what_a_heartbeat_says_is_how_the_store_is(
         assert names(await asked(office, condition=one)) == ["0042"]
 
 
-async def test_a_store_is_silent_after_five_minutes_without_a_word(office: Office) -> None:
+async def test_store_is_silent_after_five_minutes_without_contact(office: Office) -> None:
     await office.hear(Sender(), **WELL)
 
     office.at += timedelta(minutes=5)
@@ -99,7 +99,7 @@ async def test_a_store_is_silent_after_five_minutes_without_a_word(office: Offic
     assert (still, silent) == (Condition.DELIVERING, Condition.SILENT)
 
 
-async def test_a_batch_is_a_word_as_well(office: Office) -> None:
+async def test_batch_counts_as_contact(office: Office) -> None:
     await office.hear(Sender(), **WELL)
     office.at += timedelta(minutes=10)
     await office.take(Sender(), session(1))
@@ -109,7 +109,7 @@ async def test_a_batch_is_a_word_as_well(office: Office) -> None:
     assert (store.state, store.heard_at) == (Condition.DELIVERING, office.at)
 
 
-async def test_an_enrolled_till_that_was_never_heard_of_is_silent(office: Office) -> None:
+async def test_enrolled_till_without_contact_is_silent(office: Office) -> None:
     await Enrolment(office.database).enroll(Sender().name, b"secret", AT)
 
     (store,) = (await asked(office)).stores
@@ -117,7 +117,7 @@ async def test_an_enrolled_till_that_was_never_heard_of_is_silent(office: Office
     assert (store.state, store.heard_at, store.versions) == (Condition.SILENT, None, ())
 
 
-async def test_an_older_epoch_no_longer_speaks_for_its_till(office: Office) -> None:
+async def test_latest_epoch_determines_the_state_of_its_till(office: Office) -> None:
     await office.hear(Sender(epoch="old"), **WELL, deadLetters=7, outstanding=7)
     office.at += timedelta(minutes=1)
     await office.hear(Sender(), **WELL, sentAt=moment(60))
@@ -132,7 +132,7 @@ async def test_an_older_epoch_no_longer_speaks_for_its_till(office: Office) -> N
     )
 
 
-async def test_a_store_is_as_its_worst_till_is(office: Office) -> None:
+async def test_store_has_the_conditions_of_all_its_tills(office: Office) -> None:
     well, badly = Sender(), Sender(till_id="till-2")
     await office.hear(well, **WELL, outstanding=2)
     await office.hear(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
@@ -144,7 +144,7 @@ async def test_a_store_is_as_its_worst_till_is(office: Office) -> None:
 
 
 def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
-    """Return what a till says of which an event waits for an hour."""
+    """Return heartbeat members of a till whose oldest event is an hour old."""
     seconds = at.total_seconds()
     since = {"oldestUndeliveredAt": moment(seconds - 3600), "sentAt": moment(seconds)}
     return {**WELL, **since, "outstanding": waiting}
@@ -160,7 +160,7 @@ def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
         (2**40, 2**40 - 1, None),
     ],
 )
-async def test_the_time_to_finish_is_told_by_how_fast_fewer_wait(
+async def test_time_to_empty_backlog_is_extrapolated_from_two_heartbeats(
     office: Office, first: int, then: int, left: timedelta | None
 ) -> None:
     minute = timedelta(minutes=1)
@@ -177,7 +177,7 @@ async def test_the_time_to_finish_is_told_by_how_fast_fewer_wait(
     assert [till.left for till in shown.tills] == [left]
 
 
-async def test_a_store_is_done_when_its_slowest_till_is(office: Office) -> None:
+async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(office: Office) -> None:
     minute, slow, stuck = timedelta(minutes=1), Sender(till_id="slow"), Sender(till_id="stuck")
     await office.hear(Sender(), **behind(300))
     await office.hear(slow, **behind(300))
@@ -191,8 +191,8 @@ async def test_a_store_is_done_when_its_slowest_till_is(office: Office) -> None:
     assert (of_two.left, of_three.left) == (timedelta(minutes=5), None)
 
 
-async def test_of_several_troubles_the_gravest_comes_first(office: Office) -> None:
-    """And the stores stand in that order: what needs somebody is on top."""
+async def test_most_severe_condition_wins(office: Office) -> None:
+    """The default order is by severity, too: stores that need attention come first."""
     sayings: dict[str, dict[str, object]] = {
         "a-well": {},
         "b-behind": {"outstanding": 1, "oldestUndeliveredAt": moment(-900)},
@@ -220,7 +220,9 @@ async def test_of_several_troubles_the_gravest_comes_first(office: Office) -> No
         (Sort.VERSION, "bac"),
     ],
 )
-async def test_stores_are_sorted_by_any_column(office: Office, sort: Sort, expected: str) -> None:
+async def test_stores_can_be_sorted_by_any_column(
+    office: Office, sort: Sort, expected: str
+) -> None:
     await office.hear(Sender("c"), **WELL, outstanding=2, deadLetters=5, agentVersion="0.3.0")
     office.at += timedelta(seconds=1)
     await office.hear(Sender("a"), **WELL, outstanding=3, agentVersion="0.2.0")
@@ -233,7 +235,7 @@ async def test_stores_are_sorted_by_any_column(office: Office, sort: Sort, expec
     assert "".join(names(down)) == expected[::-1]
 
 
-async def test_a_store_never_heard_of_is_heard_of_least_and_last(office: Office) -> None:
+async def test_store_without_contact_sorts_as_the_oldest_contact(office: Office) -> None:
     await office.hear(Sender("a"), **WELL)
     await Enrolment(office.database).enroll(Sender("b").name, b"secret", AT)
 
@@ -254,7 +256,7 @@ async def test_a_store_never_heard_of_is_heard_of_least_and_last(office: Office)
         ("'; --", []),
     ],
 )
-async def test_stores_are_found_by_a_part_of_their_name_letter_for_letter(
+async def test_search_matches_a_literal_part_of_the_store_name(
     office: Office, search: str, expected: list[str]
 ) -> None:
     for store_id in ("0042", "x_00%y", "back\\slash"):
@@ -266,7 +268,7 @@ async def test_stores_are_found_by_a_part_of_their_name_letter_for_letter(
     assert found.searched == len(expected)
 
 
-async def test_pages_hold_every_store_once_and_one_beyond_the_last_is_the_last(
+async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
     office: Office,
 ) -> None:
     count = 2 * STORES_ON_A_PAGE + 1
@@ -286,7 +288,7 @@ async def test_pages_hold_every_store_once_and_one_beyond_the_last_is_the_last(
     assert {(page.pages, page.found) for page in pages} == {(3, count)}
 
 
-async def test_a_store_is_shown_with_what_stands_refused_and_what_is_missing(
+async def test_store_details_list_rejected_events_and_gaps(
     office: Office,
 ) -> None:
     await office.take(Sender(), session(3, "a"), answer(4, "a", None, "accepted"), baseSequence=3)
@@ -302,7 +304,7 @@ async def test_a_store_is_shown_with_what_stands_refused_and_what_is_missing(
     assert [row["accepted_through"] for row in shown.epochs] == [4]
 
 
-async def test_an_unknown_store_is_none(office: Office) -> None:
+async def test_unknown_store_has_no_details(office: Office) -> None:
     await office.hear(Sender("0042"), **WELL)
 
     assert await looked_at(office, "0043") is None

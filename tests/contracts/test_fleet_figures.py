@@ -1,4 +1,4 @@
-"""The fleet in a few figures: those of its page, and what the tables hold."""
+"""Fleet-wide figures agree with the fleet page and with the tables."""
 
 from datetime import timedelta
 
@@ -21,12 +21,12 @@ async def figures(office: Office) -> FleetFigures:
 
 
 def waiting(seconds: float, **members: object) -> dict[str, object]:
-    """Return what a till says of which an event waits for so long."""
+    """Return heartbeat members of a till whose oldest event is `seconds` old."""
     said: dict[str, object] = {"outstanding": 1, "oldestUndeliveredAt": moment(-seconds)}
     return WELL | said | members
 
 
-async def test_of_no_store_every_figure_is_nought(office: Office) -> None:
+async def test_figures_of_an_empty_fleet_are_zero(office: Office) -> None:
     found = await figures(office)
 
     assert (found.stores, set(found.holding.values())) == (0, {0})
@@ -34,7 +34,7 @@ async def test_of_no_store_every_figure_is_nought(office: Office) -> None:
     assert (found.rejected, found.gap_events) == (0, 0)
 
 
-async def test_stores_are_as_the_fleet_page_says(office: Office) -> None:
+async def test_conditions_agree_with_the_fleet_page(office: Office) -> None:
     await Enrolment(office.database).enroll(Sender("never").name, b"secret", AT)
     await office.hear(Sender("quiet"), **WELL)
     office.at += timedelta(minutes=6)
@@ -53,7 +53,7 @@ async def test_stores_are_as_the_fleet_page_says(office: Office) -> None:
     assert (found.stores, found.holding[Condition.SILENT]) == (page.searched, 2)
 
 
-async def test_what_waits_and_what_is_refused_is_that_of_all_tills(office: Office) -> None:
+async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: Office) -> None:
     await office.hear(Sender(), **waiting(10, outstanding=3, deadLetters=1))
     await office.hear(Sender(till_id="till-2"), **waiting(20, outstanding=4))
     await office.hear(Sender("0043"), **waiting(5, deadLetters=5))
@@ -63,7 +63,7 @@ async def test_what_waits_and_what_is_refused_is_that_of_all_tills(office: Offic
     assert (found.waiting, found.dead_letters, found.oldest_seconds) == (8, 6, 20)
 
 
-async def test_what_waits_in_a_store_without_a_line_grows_older(office: Office) -> None:
+async def test_oldest_event_ages_while_its_store_is_offline(office: Office) -> None:
     await office.take(Sender(), session(1))
     await office.hear(Sender(), **waiting(10, lastSequence=2))
 
@@ -73,7 +73,7 @@ async def test_what_waits_in_a_store_without_a_line_grows_older(office: Office) 
     assert (await asked(office)).counts[Condition.BEHIND] == 1
 
 
-async def test_what_has_come_since_the_last_heartbeat_does_not(office: Office) -> None:
+async def test_event_received_since_the_last_heartbeat_does_not_age(office: Office) -> None:
     """Closed for the night, just after the last event was delivered."""
     await office.take(Sender(), session(1))
     await office.hear(Sender(), **waiting(10, lastSequence=2))
@@ -85,7 +85,7 @@ async def test_what_has_come_since_the_last_heartbeat_does_not(office: Office) -
     assert (await asked(office)).counts[Condition.BEHIND] == 0
 
 
-async def test_a_clock_that_has_leapt_hides_no_other_store(office: Office) -> None:
+async def test_wrong_clock_does_not_hide_the_age_of_other_stores(office: Office) -> None:
     await office.hear(Sender("a"), **waiting(600))
     await office.hear(
         Sender("b"), **WELL, outstanding=1, oldestUndeliveredAt="1970-01-01T00:00:00Z"
@@ -106,7 +106,7 @@ async def test_rejections_and_missing_numbers_are_counted(office: Office) -> Non
     assert (found.rejected, found.gap_events) == (2, 3 + 1)
 
 
-async def test_a_flood_of_rejections_is_counted_to_a_bound(
+async def test_count_of_rejections_is_capped(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet_figures, "MOST_COUNTED", 2)

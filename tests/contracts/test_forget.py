@@ -1,4 +1,4 @@
-"""An address is forgotten: in every table, for good, and nothing else changes."""
+"""Redaction of an address: in every table, permanently, and of nothing else."""
 
 import json
 from datetime import datetime
@@ -22,7 +22,7 @@ from tests.head_office.sender import AT, Members, Sender, answer, erased, sessio
 
 TILL = Sender()
 GUEST = "guest@example.com"
-# What an address can look like without being the guest's.
+# Similar addresses that must stay.
 OTHERS = ["my.guest@example.com", "guest@example.com.au", "other@example.com"]
 TEXT_COLUMNS = [
     (table, column.name)
@@ -37,7 +37,7 @@ async def forget_in(office: Office, address: str = GUEST) -> Changes:
 
 
 async def everything(office: Office) -> dict[str, list[tuple[object, ...]]]:
-    """Return all that is in the database, as text that hides nothing."""
+    """Return the content of the whole database, with escapes decoded."""
     return {
         model.__name__: [tuple(row.values()) for row in await office.all_rows(model)]
         for model in Ledger.__subclasses__()
@@ -45,7 +45,7 @@ async def everything(office: Office) -> dict[str, list[tuple[object, ...]]]:
 
 
 def told(body: Members | None = None, **more: object) -> Members:
-    """Return a body of a session in which the guest's address stands in fields of a till's own."""
+    """Return a session body with the address in unknown members."""
     return {"correlationId": "one", "channel": "pos", "who": {GUEST: [f"<{GUEST}>"]}, **more}
 
 
@@ -65,7 +65,7 @@ def a_value(kind: object) -> object:
             return AT
 
 
-async def test_it_is_erased_from_every_column_that_can_hold_a_text(office: Office) -> None:
+async def test_address_is_redacted_in_every_text_column(office: Office) -> None:
     for number, (table, column) in enumerate(TEXT_COLUMNS):
         text = json.dumps({"note": f"for {GUEST}"}) if column == "body" else f"for {GUEST.upper()}"
         row = {one.name: a_value(one.type) for one in table.columns}
@@ -78,7 +78,7 @@ async def test_it_is_erased_from_every_column_that_can_hold_a_text(office: Offic
     assert GUEST not in str(await everything(office)).lower()
 
 
-async def test_of_an_answer_only_the_address_goes(office: Office) -> None:
+async def test_redacted_answer_loses_only_its_address(office: Office) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", GUEST))
     before = (await office.all_rows(EmailAnswer))[0]
 
@@ -89,7 +89,7 @@ async def test_of_an_answer_only_the_address_goes(office: Office) -> None:
 
 
 @pytest.mark.parametrize("other", OTHERS)
-async def test_addresses_of_others_stay(office: Office, other: str) -> None:
+async def test_similar_addresses_stay(office: Office, other: str) -> None:
     await office.take(
         TILL, session(1, "one", body=told() | {"note": other}), answer(2, "one", other)
     )
@@ -102,7 +102,7 @@ async def test_addresses_of_others_stay(office: Office, other: str) -> None:
     assert json.loads(str(body))["note"] == other
 
 
-async def test_what_has_arrived_is_as_complete_as_before(office: Office) -> None:
+async def test_completeness_is_unchanged_by_redaction(office: Office) -> None:
     await office.take(
         TILL,
         session(3, GUEST, body=told()),
@@ -118,8 +118,8 @@ async def test_what_has_arrived_is_as_complete_as_before(office: Office) -> None
     assert [epoch async for epoch in audit(office.database, None)] == before
 
 
-async def test_what_is_sent_again_has_no_effect_and_brings_nothing_back(office: Office) -> None:
-    """Neither as altered, after which the agent would send it all under new numbers."""
+async def test_resent_events_have_no_effect_and_restore_nothing(office: Office) -> None:
+    """They must not count as altered either, or the agent would resend them under new numbers."""
     events = [session(1, "one", body=told()), answer(2, "one", GUEST), session(3, f"x {GUEST}")]
     await office.take(TILL, *events)
     await forget_in(office)
@@ -134,7 +134,7 @@ async def test_what_is_sent_again_has_no_effect_and_brings_nothing_back(office: 
     }
 
 
-async def test_under_a_new_epoch_it_stays_forgotten_too(office: Office) -> None:
+async def test_address_stays_redacted_when_resent_in_a_new_epoch(office: Office) -> None:
     events = [session(1, "one", body=told()), answer(2, "one", GUEST)]
     await office.take(TILL, *events)
     await forget_in(office)
@@ -145,8 +145,8 @@ async def test_under_a_new_epoch_it_stays_forgotten_too(office: Office) -> None:
     assert GUEST not in str(await everything(office))
 
 
-async def test_a_double_sent_again_is_a_repeat_and_brings_nothing_back(office: Office) -> None:
-    """As altered it would come under a new number, and under an id that nobody knows any more."""
+async def test_resent_duplicate_stays_a_duplicate_and_restores_nothing(office: Office) -> None:
+    """If it counted as altered, it would be resent under a new number with an unknown id."""
     events = [session(1, GUEST), answer(2, GUEST, None, "declined")]
     later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await office.take(TILL, *events)
@@ -159,7 +159,7 @@ async def test_a_double_sent_again_is_a_repeat_and_brings_nothing_back(office: O
     assert GUEST not in str(await everything(office))
 
 
-async def test_a_double_sent_again_as_something_else_is_still_altered(office: Office) -> None:
+async def test_changed_resend_of_a_duplicate_is_still_altered(office: Office) -> None:
     later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await office.take(TILL, session(1, GUEST))
     await office.take(later, session(1, GUEST))
@@ -170,8 +170,8 @@ async def test_a_double_sent_again_as_something_else_is_still_altered(office: Of
     assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
 
 
-async def test_a_refused_event_tried_again_brings_nothing_back(office: Office) -> None:
-    """An agent does that each day."""
+async def test_daily_retry_of_a_rejected_event_restores_nothing(office: Office) -> None:
+    """Agents retry dead letters every day."""
     wrong = session(1, GUEST, occurredAt="yesterday"), answer(2, GUEST, occurredAt="then")
     await office.take(TILL, *wrong)
     await forget_in(office)
@@ -182,7 +182,7 @@ async def test_a_refused_event_tried_again_brings_nothing_back(office: Office) -
     assert GUEST not in str(await everything(office))
 
 
-async def test_an_answer_sent_again_with_other_content_is_still_altered(office: Office) -> None:
+async def test_changed_resend_of_an_answer_is_still_altered(office: Office) -> None:
     await office.take(TILL, session(1, "one", body=told()))
     await forget_in(office)
 
@@ -191,7 +191,7 @@ async def test_an_answer_sent_again_with_other_content_is_still_altered(office: 
     assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
 
 
-async def test_a_session_and_its_answers_stay_together_under_a_new_id(office: Office) -> None:
+async def test_session_and_answers_stay_linked_under_a_new_id(office: Office) -> None:
     name = f"till:{GUEST}"
     await office.take(TILL, session(1, name), answer(2, name, None, "declined"), sessions(3, 3)[0])
 
@@ -206,7 +206,7 @@ async def test_a_session_and_its_answers_stay_together_under_a_new_id(office: Of
     assert changes["sessions.correlation_id"] == changes["email_answers.correlation_id"] == 1
 
 
-async def test_a_lost_address_that_comes_back_later_can_be_forgotten_then(office: Office) -> None:
+async def test_address_that_arrives_later_can_be_redacted_then(office: Office) -> None:
     await office.take(TILL, session(1, "one"), erased(2, "one"))
     assert not await forget_in(office)
     await office.take(TILL, answer(2, "one", GUEST))
@@ -216,7 +216,7 @@ async def test_a_lost_address_that_comes_back_later_can_be_forgotten_then(office
     assert await office.rows(NotedGap) == []
 
 
-async def test_the_second_time_nothing_is_left_to_do(office: Office) -> None:
+async def test_redaction_is_idempotent(office: Office) -> None:
     await office.take(TILL, session(1, GUEST, body=told()), answer(2, GUEST, GUEST))
     await forget_in(office)
     before = await everything(office)
@@ -226,7 +226,7 @@ async def test_the_second_time_nothing_is_left_to_do(office: Office) -> None:
     assert await everything(office) == before
 
 
-async def test_it_is_found_in_every_store_and_on_every_page(office: Office) -> None:
+async def test_address_is_found_in_every_store_and_on_every_page(office: Office) -> None:
     for number in range(3):
         store = Sender(store_id=f"004{number}")
         events = [
@@ -240,7 +240,7 @@ async def test_it_is_found_in_every_store_and_on_every_page(office: Office) -> N
     assert GUEST not in str(await office.rows(EmailAnswer, "email_address"))
 
 
-async def test_it_is_found_behind_escapes(office: Office) -> None:
+async def test_address_is_found_behind_json_escapes(office: Office) -> None:
     body = {"correlationId": "one", "mail": "ESCAPED"}
     sent = TILL.batch(session(1, "one", body=body)).replace(
         b"ESCAPED", rb"\u0067uest\u0040example.com"
@@ -251,7 +251,7 @@ async def test_it_is_found_behind_escapes(office: Office) -> None:
     assert await forget_in(office) == {"sessions.body": 1}
 
 
-async def test_refused_events_keep_their_reason(office: Office) -> None:
+async def test_rejected_events_keep_their_reason(office: Office) -> None:
     await office.take(TILL, session(1, GUEST, type="points.spent"))
 
     await forget_in(office)
@@ -261,7 +261,7 @@ async def test_refused_events_keep_their_reason(office: Office) -> None:
     assert isinstance(received_at, datetime)
 
 
-async def test_after_the_files_are_scrubbed_everything_else_is_there(office: Office) -> None:
+async def test_scrubbing_the_file_loses_nothing_else(office: Office) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", "other@example.com"))
     await forget_in(office)
     before = await everything(office)

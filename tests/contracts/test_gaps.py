@@ -1,4 +1,4 @@
-"""What no longer exists is recorded for good; a head office that fell back is filled again."""
+"""Gaps: lost events are recorded permanently; a restored head office is refilled."""
 
 from datetime import timedelta
 
@@ -22,7 +22,9 @@ async def noted(office: Office) -> list[tuple[object, ...]]:
     return await office.rows(NotedGap, "first_sequence", "last_sequence", "reason")
 
 
-async def test_what_the_agent_no_longer_holds_is_noted_with_its_reason(office: Office) -> None:
+async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
+    office: Office,
+) -> None:
     await office.take(TILL, *sessions(1, 2))
 
     taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
@@ -41,7 +43,7 @@ async def test_what_the_agent_no_longer_holds_is_noted_with_its_reason(office: O
     ]
 
 
-async def test_a_gap_stays_noted_when_what_follows_is_sent_again(office: Office) -> None:
+async def test_gap_stays_recorded_when_the_events_after_it_are_resent(office: Office) -> None:
     await office.take(TILL, *sessions(3, 4), baseSequence=3)
     before = await office.all_rows(NotedGap)
     office.at += timedelta(days=1)
@@ -51,10 +53,10 @@ async def test_a_gap_stays_noted_when_what_follows_is_sent_again(office: Office)
     assert await office.all_rows(NotedGap) == before
 
 
-async def test_heartbeat_of_an_agent_that_no_longer_holds_what_is_missing_notes_it(
+async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
     office: Office,
 ) -> None:
-    """Head office was restored from a backup older than what the agent keeps."""
+    """Head office was restored from a backup older than the agent's retention."""
     await office.take(TILL, *sessions(1, 2))
 
     heard = await office.hear(TILL, lastSequence=9, baseSequence=7)
@@ -64,10 +66,10 @@ async def test_heartbeat_of_an_agent_that_no_longer_holds_what_is_missing_notes_
     assert await office.rows(Agent, "accepted_through", "last_sequence") == [(6, 9)]
 
 
-async def test_heartbeat_notes_an_older_epoch_of_which_nothing_is_held_as_a_whole(
+async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     office: Office,
 ) -> None:
-    """No batch will ever name it."""
+    """No batch will ever mention it."""
     gone = {"epoch": "epoch-0", "lastSequence": 4, "baseSequence": 5}
 
     heard = await office.hear(TILL, epochs=[gone])
@@ -86,7 +88,7 @@ async def test_heartbeat_notes_an_older_epoch_of_which_nothing_is_held_as_a_whol
     ]
 
 
-async def test_heartbeat_that_says_it_again_leaves_the_gap_as_it_was(office: Office) -> None:
+async def test_repeated_heartbeat_does_not_change_the_gap(office: Office) -> None:
     await office.hear(TILL, lastSequence=9, baseSequence=7)
     before = await office.all_rows(NotedGap)
     office.at += timedelta(minutes=1)
@@ -96,12 +98,12 @@ async def test_heartbeat_that_says_it_again_leaves_the_gap_as_it_was(office: Off
     assert await office.all_rows(NotedGap) == before
 
 
-async def test_heartbeat_cannot_note_a_gap_beyond_the_end_of_its_epoch(office: Office) -> None:
+async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(office: Office) -> None:
     assert await office.hear(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
     assert await noted(office) == [(1, 3, NO_LONGER_HELD)]
 
 
-async def test_what_arrives_below_a_gap_that_a_heartbeat_noted_makes_it_smaller(
+async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
     office: Office,
 ) -> None:
     await office.hear(TILL, lastSequence=3, baseSequence=4)
@@ -111,7 +113,7 @@ async def test_what_arrives_below_a_gap_that_a_heartbeat_noted_makes_it_smaller(
     assert await noted(office) == [(1, 1, NO_LONGER_HELD), (3, 3, NO_LONGER_HELD)]
 
 
-async def test_what_turns_up_after_all_makes_its_gap_smaller(office: Office) -> None:
+async def test_late_event_shrinks_its_gap(office: Office) -> None:
     await office.take(TILL, session(6), baseSequence=6)
 
     await office.take(TILL, session(3))
@@ -120,7 +122,7 @@ async def test_what_turns_up_after_all_makes_its_gap_smaller(office: Office) -> 
     assert await office.rows(Session, "sequence") == [(3,), (6,)]
 
 
-async def test_a_gap_that_fills_up_is_gone(office: Office) -> None:
+async def test_filled_gap_disappears(office: Office) -> None:
     await office.take(TILL, session(4), baseSequence=4)
 
     await office.take(TILL, *sessions(1, 3))
@@ -129,7 +131,7 @@ async def test_a_gap_that_fills_up_is_gone(office: Office) -> None:
     assert await office.rows(Agent, "accepted_through") == [(4,)]
 
 
-async def test_what_the_agent_still_holds_is_asked_for_and_no_gap(office: Office) -> None:
+async def test_events_still_held_by_the_agent_are_requested_and_not_a_gap(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2))
 
     offered = await office.offer(TILL, session(9), baseSequence=2)
@@ -138,8 +140,8 @@ async def test_what_the_agent_still_holds_is_asked_for_and_no_gap(office: Office
     assert await noted(office) == []
 
 
-async def test_an_address_that_was_erased_leaves_its_answer_and_a_gap(office: Office) -> None:
-    """Head office fell back, and the agent no longer has the address."""
+async def test_erased_address_leaves_its_answer_and_a_gap(office: Office) -> None:
+    """Head office was restored, and the agent has already erased the address."""
     await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     assert await office.rows(
@@ -148,7 +150,7 @@ async def test_an_address_that_was_erased_leaves_its_answer_and_a_gap(office: Of
     assert await noted(office) == [(2, 2, ADDRESS_ERASED)]
 
 
-async def test_an_erased_repeat_leaves_the_address_that_is_here(office: Office) -> None:
+async def test_duplicate_without_address_does_not_erase_the_stored_one(office: Office) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
 
     taken = await office.take(TILL, session(1, "one"), erased(2, "one"))
@@ -160,7 +162,7 @@ async def test_an_erased_repeat_leaves_the_address_that_is_here(office: Office) 
     assert await noted(office) == []
 
 
-async def test_an_address_that_comes_after_all_fills_its_answer(office: Office) -> None:
+async def test_address_that_arrives_later_completes_its_answer(office: Office) -> None:
     await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     await office.take(TILL, answer(2, "one", "guest@example.com"))
@@ -171,7 +173,7 @@ async def test_an_address_that_comes_after_all_fills_its_answer(office: Office) 
     assert await noted(office) == []
 
 
-async def test_an_address_fills_only_the_answer_of_its_own_agent(office: Office) -> None:
+async def test_address_completes_only_the_answer_of_its_own_agent(office: Office) -> None:
     others = [Sender(till_id="till-2"), Sender(store_id="0043"), Sender(epoch="epoch-2")]
     for number, other in enumerate([TILL, *others]):
         await office.take(other, session(1, f"s-{number}"), erased(2, f"s-{number}"))
@@ -182,7 +184,7 @@ async def test_an_address_fills_only_the_answer_of_its_own_agent(office: Office)
     assert [row[:3] for row in filled if row[3] is not None] == [("0042", "till-1", EPOCH)]
 
 
-async def test_a_gap_is_noted_for_its_own_epoch_alone(office: Office) -> None:
+async def test_gap_is_recorded_for_its_own_epoch_only(office: Office) -> None:
     await office.take(TILL, session(3), baseSequence=3)
     await office.take(Sender(epoch="epoch-2"), session(5, "five"), baseSequence=5)
 

@@ -1,4 +1,4 @@
-"""Heartbeats: how an agent is, and how far head office has what it holds."""
+"""Heartbeats store the agent's state; the response is the accepted position per epoch."""
 
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -15,7 +15,7 @@ TILL = Sender()
 UNKNOWN = "points.spent"
 
 
-async def test_a_heartbeat_says_how_the_agent_is(office: Office) -> None:
+async def test_heartbeat_stores_the_state_of_the_agent(office: Office) -> None:
     await office.hear(
         TILL,
         lastSequence=12,
@@ -56,7 +56,7 @@ async def test_a_heartbeat_says_how_the_agent_is(office: Office) -> None:
     ]
 
 
-async def test_the_next_heartbeat_replaces_what_the_one_before_said(office: Office) -> None:
+async def test_heartbeat_replaces_the_previous_one(office: Office) -> None:
     await office.hear(TILL, outstanding=3, oldestUndeliveredAt=moment(-600))
     office.at += timedelta(minutes=1)
 
@@ -67,7 +67,7 @@ async def test_the_next_heartbeat_replaces_what_the_one_before_said(office: Offi
     ]
 
 
-async def test_how_much_waited_before_is_kept_beside_how_much_waits(office: Office) -> None:
+async def test_previous_backlog_is_stored_beside_the_current_one(office: Office) -> None:
     await office.hear(TILL, outstanding=30)
     office.at += timedelta(minutes=1)
 
@@ -77,7 +77,7 @@ async def test_how_much_waited_before_is_kept_beside_how_much_waits(office: Offi
     assert await office.rows(Agent, "outstanding", *before) == [(10, 30, AT)]
 
 
-async def test_a_heartbeat_is_answered_how_far_each_epoch_is(office: Office) -> None:
+async def test_response_names_the_accepted_position_of_each_epoch(office: Office) -> None:
     await office.take(Sender(epoch="epoch-0"), *sessions(1, 2))
     await office.take(TILL, *sessions(11, 13), baseSequence=11)
 
@@ -86,17 +86,17 @@ async def test_a_heartbeat_is_answered_how_far_each_epoch_is(office: Office) -> 
     assert await office.hear(TILL, lastSequence=13, epochs=epochs) == {EPOCH: 13, "epoch-0": 2}
 
 
-async def test_a_heartbeat_of_an_unknown_epoch_is_answered_with_nothing_of_it(
+async def test_response_omits_unknown_epochs(
     office: Office,
 ) -> None:
-    """So an agent learns that head office was replaced by an empty one."""
+    """So an agent detects that head office was replaced by an empty one."""
     assert await office.hear(TILL, lastSequence=40, watermark=40) == {EPOCH: 0}
 
 
-async def test_a_heartbeat_of_many_epochs_takes_no_more_statements_than_of_a_few(
+async def test_number_of_statements_does_not_grow_with_the_number_of_epochs(
     office: Office,
 ) -> None:
-    """While it is taken, every other store waits."""
+    """A heartbeat blocks all other stores while it is stored (SQLite has one writer)."""
     many = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1000)]
 
     few, all_of_them = [
@@ -106,8 +106,8 @@ async def test_a_heartbeat_of_many_epochs_takes_no_more_statements_than_of_a_few
     assert all_of_them == few
 
 
-async def test_a_heartbeat_is_answered_what_stands_rejected_in_its_epochs(office: Office) -> None:
-    """So an agent that holds it as delivered learns that head office fell back to before that."""
+async def test_response_names_rejected_events_of_its_epochs(office: Office) -> None:
+    """So an agent that holds them as delivered detects that head office was restored."""
     await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
     await office.take(TILL, session(1), session(2, type=UNKNOWN))
     await office.take(Sender(till_id="till-2"), session(1, "another", type=UNKNOWN))
@@ -119,14 +119,14 @@ async def test_a_heartbeat_is_answered_what_stands_rejected_in_its_epochs(office
     assert await office.hear_rejected(TILL, epochs=older) == [(EPOCH, 2), ("epoch-0", 1)]
 
 
-async def test_what_was_taken_after_all_stands_rejected_no_more(office: Office) -> None:
+async def test_events_accepted_after_a_rejection_are_no_longer_named(office: Office) -> None:
     await office.take(TILL, session(1, type=UNKNOWN))
     await office.take(TILL, session(1))
 
     assert await office.hear_rejected(TILL) == []
 
 
-async def test_more_that_stands_rejected_is_named_answer_by_answer(office: Office) -> None:
+async def test_long_list_of_rejected_events_is_spread_over_responses(office: Office) -> None:
     count = MOST_REJECTED_NAMED + 3
     await office.take(TILL, *(session(number, type=UNKNOWN) for number in range(1, count + 1)))
     await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
@@ -144,7 +144,7 @@ async def test_more_that_stands_rejected_is_named_answer_by_answer(office: Offic
     assert await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=end) == []
 
 
-async def test_an_older_epoch_is_kept_with_how_far_it_goes(office: Office) -> None:
+async def test_previous_epoch_is_stored_with_its_length(office: Office) -> None:
     await office.hear(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
 
     assert await office.rows(Agent, "epoch", "last_sequence", "heartbeat_at") == [
@@ -154,7 +154,7 @@ async def test_an_older_epoch_is_kept_with_how_far_it_goes(office: Office) -> No
 
 
 @pytest.mark.parametrize("said", [2, 0])
-async def test_an_epoch_never_gets_shorter(office: Office, said: int) -> None:
+async def test_epoch_never_gets_shorter(office: Office, said: int) -> None:
     await office.take(TILL, *sessions(1, 5))
 
     await office.hear(TILL, lastSequence=said)
@@ -162,7 +162,7 @@ async def test_an_epoch_never_gets_shorter(office: Office, said: int) -> None:
     assert await office.rows(Agent, "last_sequence", "accepted_through") == [(5, 5)]
 
 
-async def test_a_batch_leaves_what_the_heartbeat_said(office: Office) -> None:
+async def test_batch_does_not_change_the_stored_heartbeat(office: Office) -> None:
     await office.hear(TILL, outstanding=3, lastSequence=9)
     office.at += timedelta(seconds=1)
 
@@ -174,7 +174,7 @@ async def test_a_batch_leaves_what_the_heartbeat_said(office: Office) -> None:
 
 
 async def statements_of(hearing: Awaitable[object]) -> int:
-    """Return how many statements the database was given meanwhile."""
+    """Return the number of statements executed while `hearing` runs."""
     given = 0
 
     def count(*_: object) -> None:

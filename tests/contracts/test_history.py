@@ -1,4 +1,4 @@
-"""What the plots are drawn from: the last two days by hours, without a break."""
+"""Data of the charts: the last two days by hour, without holes."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ async def shown(office: Office, store_id: str | None = None) -> History:
     return await office.database.read(lambda connection: history(connection, office.at, store_id))
 
 
-async def test_hours_without_captures_are_shown_as_well(office: Office) -> None:
+async def test_hours_without_captures_are_included(office: Office) -> None:
     found = await shown(office)
 
     assert [one.hour for one in found.hours] == [
@@ -22,7 +22,7 @@ async def test_hours_without_captures_are_shown_as_well(office: Office) -> None:
     assert {(one.sessions, one.mean_lag_seconds) for one in found.hours} == {(0, None)}
 
 
-async def test_all_tills_count_together_and_a_store_for_itself(office: Office) -> None:
+async def test_tills_are_summed_for_the_chain_and_per_store(office: Office) -> None:
     for sender in (Sender(), Sender(till_id="till-2"), Sender("0043")):
         name = f"of {sender.till_id}"
         await office.take(
@@ -37,7 +37,7 @@ async def test_all_tills_count_together_and_a_store_for_itself(office: Office) -
     assert (of_all.mean_lag_seconds, of_all.longest_lag_seconds) == (3.0, 4)
 
 
-async def test_what_is_older_than_two_days_is_not_shown(office: Office) -> None:
+async def test_hours_older_than_two_days_are_omitted(office: Office) -> None:
     first = (HOUR - AT).total_seconds() - 3600 * (HOURS_SHOWN - 1)
     await office.take(
         Sender(), session(1, occurredAt=moment(first - 1)), session(2, occurredAt=moment(first))
@@ -49,7 +49,7 @@ async def test_what_is_older_than_two_days_is_not_shown(office: Office) -> None:
     assert sum(one.sessions for one in found.hours) == 1
 
 
-async def test_plots_are_given_a_column_a_quantity(office: Office) -> None:
+async def test_chart_data_has_one_list_per_quantity(office: Office) -> None:
     await office.take(Sender(), session(1, occurredAt=moment(-4)))
 
     columns = (await shown(office)).columns()

@@ -1,4 +1,4 @@
-"""The sums that plots are drawn from: each capture counts once, in its hour."""
+"""Hourly rollups: each capture counts once, in its hour."""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ LAGS = ("arrived", "lag_seconds", "longest_lag_seconds")
 
 
 def at(seconds: float) -> str:
-    """Return a time so long after the beginning of the hour."""
+    """Return a timestamp `seconds` after the start of the hour."""
     return moment((HOUR - AT).total_seconds() + seconds)
 
 
@@ -21,7 +21,7 @@ async def counted(office: Office, *columns: str) -> list[tuple[object, ...]]:
     return await office.rows(Hour, "hour", *columns)
 
 
-async def test_captures_count_by_kind_in_the_hour_they_happened_in(office: Office) -> None:
+async def test_captures_are_counted_by_kind_in_the_hour_they_occurred(office: Office) -> None:
     await office.take(
         TILL,
         session(1, "a", occurredAt=at(-7200)),
@@ -39,7 +39,7 @@ async def test_captures_count_by_kind_in_the_hour_they_happened_in(office: Offic
     ]
 
 
-async def test_how_late_they_come_counts_in_the_hour_they_come_in(office: Office) -> None:
+async def test_lag_is_counted_in_the_hour_of_arrival(office: Office) -> None:
     office.at = HOUR + timedelta(minutes=5)
     await office.take(TILL, session(1, occurredAt=at(-3600)), session(2, occurredAt=at(200)))
     office.at += timedelta(seconds=10)
@@ -52,7 +52,7 @@ async def test_how_late_they_come_counts_in_the_hour_they_come_in(office: Office
     assert rows == {HOUR: (3, 3900 + 100 + 1, 3900), HOUR - timedelta(hours=1): (0, 0, 0)}
 
 
-async def test_a_repeat_counts_no_second_time(office: Office) -> None:
+async def test_duplicate_is_not_counted_again(office: Office) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     once = await office.all_rows(Hour)
 
@@ -62,7 +62,7 @@ async def test_a_repeat_counts_no_second_time(office: Office) -> None:
     assert await office.all_rows(Hour) == once
 
 
-async def test_what_is_refused_counts_when_it_is_taken_after_all(office: Office) -> None:
+async def test_rejected_event_is_counted_when_it_is_accepted(office: Office) -> None:
     await office.take(TILL, session(1, "a", occurredAt="noon"))
     none = await office.all_rows(Hour)
 
@@ -72,13 +72,15 @@ async def test_what_is_refused_counts_when_it_is_taken_after_all(office: Office)
     assert await counted(office, "sessions") == [(HOUR, 1)]
 
 
-async def test_what_happened_at_no_known_time_counts_when_it_comes(office: Office) -> None:
+async def test_capture_without_a_known_time_is_counted_in_its_hour_of_arrival(
+    office: Office,
+) -> None:
     await office.take(TILL, session(1, occurredAt="1970-01-01T00:00:00Z"))
 
     assert await counted(office, "sessions", *LAGS) == [(HOUR, 1, 0, 0, 0)]
 
 
-async def test_tills_and_stores_count_for_themselves(office: Office) -> None:
+async def test_tills_and_stores_are_counted_separately(office: Office) -> None:
     for sender in (TILL, Sender(till_id="till-2"), Sender("0043")):
         await office.take(sender, session(1, f"of {sender.till_id}", occurredAt=at(0)))
 
@@ -87,8 +89,8 @@ async def test_tills_and_stores_count_for_themselves(office: Office) -> None:
     assert rows == [("0042", "till-1", 1), ("0042", "till-2", 1), ("0043", "till-1", 1)]
 
 
-async def test_the_sums_are_those_of_all_events(office: Office) -> None:
-    """Over days, in any order of arrival: the sums agree with the events that stand."""
+async def test_rollups_equal_the_counts_of_all_events(office: Office) -> None:
+    """Over several days, in any order of arrival."""
     times: list[datetime] = []
     for day in (3, 1, 2):
         office.at = AT + timedelta(days=4)

@@ -1,4 +1,4 @@
-"""The largest numbers that an agent can tell of, be it out of its mind, hold nobody else up."""
+"""Absurdly large numbers from one agent affect no other."""
 
 from sqlalchemy import Connection
 
@@ -15,7 +15,7 @@ AT_LAST = session(1) | {"sequence": MOST}
 TILLS = [Sender(), Sender(till_id="till-2"), Sender(store_id="0043")]
 
 
-async def test_waiting_and_refused_events_are_summed_up_to_any_number(office: Office) -> None:
+async def test_totals_do_not_overflow(office: Office) -> None:
     for till in TILLS:
         most = {"lastSequence": MOST, "watermark": MOST, "outstanding": MOST, "deadLetters": MOST}
         await office.hear(till, **most, freeBytes=MOST, databaseBytes=MOST)
@@ -28,7 +28,7 @@ async def test_waiting_and_refused_events_are_summed_up_to_any_number(office: Of
     assert await office.database.read(read) == (2, 2)
 
 
-async def test_the_account_goes_up_to_the_last_number_there_is(office: Office) -> None:
+async def test_audit_handles_the_largest_sequence_number(office: Office) -> None:
     for till in TILLS:
         await office.take(till, AT_LAST, baseSequence=MOST)
 

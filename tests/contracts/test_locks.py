@@ -1,4 +1,4 @@
-"""On PostgreSQL what is asked of one agent at one moment is done one after the other."""
+"""On PostgreSQL, concurrent requests of one agent are serialized by row locks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,14 +44,14 @@ async def other(url: str, office: Office) -> AsyncIterator["asyncpg.Connection[a
 
 
 async def has_to_wait(url: str) -> None:
-    """Return once somebody waits for a lock."""
+    """Return once a connection waits for a lock."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await rows_at(url, WAITING):  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(LOOK_SECONDS)
 
 
 async def repeat(office: Office, till: Sender) -> int:
-    """Send what is there already; return how far the agent is told to be accounted for."""
+    """Resend a stored batch; return the accepted position."""
     return (await office.take(till, session(1), session(2))).accepted_through
 
 
@@ -60,13 +60,13 @@ async def beat(office: Office, till: Sender) -> int:
 
 
 @pytest.mark.parametrize("ask", [repeat, beat])
-async def test_it_begins_when_what_another_receiver_has_in_hand_is_committed(
+async def test_batch_waits_for_the_uncommitted_one_of_another_receiver(
     office: Office,
     url: str,
     other: "asyncpg.Connection[asyncpg.Record]",
     ask: Callable[[Office, Sender], Awaitable[int]],
 ) -> None:
-    """Begun earlier, it would put the agent back to where it was when it looked."""
+    """Otherwise it would reset the agent to the position it read before."""
     till = Sender()
     await office.take(till, session(1), session(2))
     async with other.transaction():
@@ -80,14 +80,14 @@ async def test_it_begins_when_what_another_receiver_has_in_hand_is_committed(
     assert (told, await rows_at(url, "SELECT accepted_through FROM agents")) == (4, [(4,)])
 
 
-async def test_a_batch_and_a_heartbeat_of_one_agent_never_wait_for_each_other(
+async def test_batch_and_heartbeat_of_one_agent_do_not_deadlock(
     office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """Both lock the agent's row before its boot's: a deadlock costs a second and a retry."""
+    """Both lock the agent's row before its boot's; a deadlock costs a second and a retry."""
     till = Sender()
     await office.take(till, session(1), sentMonotonicUs=5_000_000)
     async with other.transaction():
-        # As a batch does it.
+        # Lock the row as a batch does.
         await other.execute("SELECT * FROM agents FOR UPDATE")
         beating = asyncio.ensure_future(office.hear(till))
         await has_to_wait(url)
@@ -96,13 +96,13 @@ async def test_a_batch_and_a_heartbeat_of_one_agent_never_wait_for_each_other(
     assert await beating == {till.epoch: 1}
 
 
-async def test_a_token_ends_at_the_moment_in_which_a_newer_one_is_first_used(
+async def test_token_is_revoked_when_a_newer_one_is_first_used_concurrently(
     office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     enrolment, name = Enrolment(office.database), Sender().name
     old = await enrolment.enroll(name, b"first", AT)
     async with other.transaction():
-        # Another receiver is about to end it; it was never used before either.
+        # Another receiver is about to revoke this token, which was never used either.
         await other.execute("DELETE FROM tokens")
         finding = asyncio.ensure_future(enrolment.find(old, AT))
         await has_to_wait(url)

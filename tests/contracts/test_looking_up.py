@@ -1,4 +1,4 @@
-"""What is read of the ledger for a batch: what concerns it, however far apart its numbers lie."""
+"""The lookup for a batch reads only rows that concern it, however scattered its numbers are."""
 
 from sync.receiver.ingest.accept import Known, Placed, place
 from sync.receiver.ingest.inbound import BatchArrival, Caller
@@ -12,7 +12,7 @@ THROUGH = 300
 
 
 async def looked_up(office: Office, *events: Members) -> Known:
-    """Return what is known of a batch whose numbers were all here before."""
+    """Return the ledger state for a batch of known numbers."""
     batch, read = read_batch(TILL.batch(*events))
     arrival = BatchArrival(Caller(TILL.name, AT), batch, read, office.at)
     placed = place([event.sequence for event in read], 1, THROUGH)
@@ -20,10 +20,10 @@ async def looked_up(office: Office, *events: Members) -> Known:
     return await office.database.read(lambda c: look_up(c, arrival, placed.repeats))
 
 
-async def test_refused_events_tried_again_are_looked_up_without_all_that_lies_between(
+async def test_lookup_of_retried_events_skips_the_rows_between_them(
     office: Office,
 ) -> None:
-    """Once a day, and with a year between them, else all of that year is read."""
+    """Daily retries may be a year apart; a range scan would read that whole year."""
     wrong = session(2, "b", occurredAt="yesterday"), answer(THROUGH, "b", occurredAt="then")
     between = [*sessions(3, THROUGH - 2), answer(THROUGH - 1, "session-3")]
     await office.take(TILL, session(1), wrong[0], *between, wrong[1])
@@ -34,7 +34,7 @@ async def test_refused_events_tried_again_are_looked_up_without_all_that_lies_be
     assert known.standing == {}
 
 
-async def test_numbers_far_apart_are_looked_up_in_every_table(office: Office) -> None:
+async def test_scattered_numbers_are_looked_up_in_every_table(office: Office) -> None:
     again = session(200, "session-1", occurredAt=sessions(1, 1)[0]["occurredAt"])
     again["body"] = session(1)["body"]
     told = answer(120, "session-1")

@@ -1,4 +1,4 @@
-"""An epoch whose row in `agents` was deleted, once its agent comes back: what stands counts."""
+"""An epoch whose row in `agents` was deleted is rebuilt from its remaining rows."""
 
 from sqlalchemy import delete
 
@@ -17,7 +17,7 @@ async def lose_agents(office: Office) -> None:
     await office.database.write(lambda connection: connection.execute(delete(agents)) and None)
 
 
-async def test_numbers_that_stand_are_no_gap_though_the_agent_holds_them_no_longer(
+async def test_stored_numbers_are_not_a_gap_although_the_agent_no_longer_holds_them(
     office: Office,
 ) -> None:
     await office.take(TILL, *sessions(1, 5))
@@ -31,7 +31,7 @@ async def test_numbers_that_stand_are_no_gap_though_the_agent_holds_them_no_long
     assert (epoch.is_complete, epoch.complete_through) == (True, 7)
 
 
-async def test_a_heartbeat_notes_no_gap_where_numbers_stand(office: Office) -> None:
+async def test_heartbeat_records_no_gap_for_stored_numbers(office: Office) -> None:
     await office.take(TILL, *sessions(3, 5), baseSequence=3)
     await lose_agents(office)
 
@@ -42,8 +42,8 @@ async def test_a_heartbeat_notes_no_gap_where_numbers_stand(office: Office) -> N
     assert await office.rows(NotedGap, "first_sequence", "last_sequence") == [(1, 2)]
 
 
-async def test_what_comes_again_is_a_repeat(office: Office) -> None:
-    """The event that stands refused would else be refused by the database for good."""
+async def test_resent_events_are_duplicates(office: Office) -> None:
+    """Otherwise the unique key would fail the insert of a rejected event forever."""
     wrong = session(2, occurredAt="yesterday")
     await office.take(TILL, session(1), wrong, session(3))
     await lose_agents(office)
@@ -56,7 +56,7 @@ async def test_what_comes_again_is_a_repeat(office: Office) -> None:
     assert await office.rows(Double, "sequence") == []
 
 
-async def test_a_gap_alone_stands_for_its_numbers(office: Office) -> None:
+async def test_gap_alone_accounts_for_its_numbers(office: Office) -> None:
     await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[])
     await lose_agents(office)
 
@@ -64,14 +64,16 @@ async def test_a_gap_alone_stands_for_its_numbers(office: Office) -> None:
     assert await office.rows(NotedGap, "first_sequence", "last_sequence") == [(1, 9)]
 
 
-async def test_what_is_gone_as_well_is_asked_for(office: Office) -> None:
+async def test_events_after_the_last_stored_one_are_requested(office: Office) -> None:
     await office.take(TILL, *sessions(1, 3))
     await lose_agents(office)
 
     assert await office.offer(TILL, *sessions(5, 6)) == SequenceGap(4)
 
 
-async def test_what_is_gone_below_is_missing_and_no_gap(office: Office) -> None:
+async def test_deleted_event_below_the_last_stored_one_is_missing_and_not_a_gap(
+    office: Office,
+) -> None:
     await office.take(TILL, *sessions(1, 3))
     gone = delete(started).where(started.c.store_id == TILL.store_id, started.c.sequence == 2)
     await office.database.write(lambda connection: connection.execute(gone) and None)

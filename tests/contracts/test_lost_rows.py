@@ -1,4 +1,4 @@
-"""Whatever is deleted behind the receiver's back, in any table: exactly that is named."""
+"""Property: any rows deleted from any table are named by the audit, and no others."""
 
 import itertools
 from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ _store_numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a till has sent: numbers that it no longer held, then an event under each number."""
+    """Events of a till: a leading gap, then one event per number."""
 
     not_held: int
     kinds: list[str]
@@ -33,7 +33,7 @@ class History:
         return [self._event(number) for number in range(self.not_held + 1, self.last + 1)]
 
     def tables(self) -> dict[int, Table]:
-        """Return where each number stands."""
+        """Return the table that holds each number."""
         own = enumerate(self.kinds, self.not_held + 1)
         return dict.fromkeys(range(1, self.not_held + 1), gaps) | {n: KINDS[k] for n, k in own}
 
@@ -68,7 +68,7 @@ async def run(office: Office, gone: Delete, till: Sender) -> None:
 
 
 async def lose(office: Office, till: Sender, lost: Mapping[int, Table]) -> None:
-    """Delete the rows of these numbers where they stand."""
+    """Delete the rows of these numbers."""
     for table in set(lost.values()):
         numbers = [number for number, stands in lost.items() if stands is table]
         gone = delete(table).where(of_epoch(table), rows_of(table, numbers))
@@ -98,19 +98,19 @@ async def audited(office: Office, store_id: str) -> dict[str, EpochCompleteness]
     return {epoch.till_id: epoch async for epoch in audit(office.database, store_id)}
 
 
-# Each example has a store of its own in the one database; a database is as quick as its machine.
+# Each example uses a store of its own in one database, whose speed depends on the machine.
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(history=HISTORIES, drawn=st.data())
-async def test_rows_lost_from_any_table_are_named_and_no_others(
+async def test_rows_deleted_from_any_table_are_named_and_no_others(
     office: Office, history: History, drawn: st.DataObject
 ) -> None:
     till = a_store()
     other = Sender(till.store_id, "till-2")
     await office.take(till, *history.events(), baseSequence=history.not_held + 1)
     await office.take(other, *sessions(100, 103), baseSequence=100)
-    # A noted gap is one row for all its numbers.
+    # A gap is one row for all its numbers.
     not_held = range(1, history.not_held + 1)
     rows = [{n} for n in range(history.not_held + 1, history.last + 1)]
     rows += [set(not_held)] if not_held else []
@@ -137,7 +137,7 @@ async def test_rows_lost_from_any_table_are_named_and_no_others(
     assert [epoch.missing for epoch in found.values()] == [[]]
 
 
-async def test_a_store_without_any_row_in_agents_is_named_all_the_same(office: Office) -> None:
+async def test_store_without_any_row_in_agents_is_still_audited(office: Office) -> None:
     till = a_store()
     await office.take(till, *sessions(1, 3))
     await lose_agent(office, till)

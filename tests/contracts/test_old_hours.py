@@ -1,4 +1,4 @@
-"""Sums of hours leave when their days are over, and no others."""
+"""Retention of the hourly rollups."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from tests.head_office.sender import AT, Sender, moment, session
 HOUR = AT.replace(minute=0, second=0)
 
 
-async def test_of_every_store_the_hours_before_a_moment_leave(office: Office) -> None:
+async def test_hours_before_the_cutoff_are_deleted_for_every_store(office: Office) -> None:
     begins = (HOUR - AT).total_seconds()
     for sender in (Sender(), Sender(till_id="till-2"), Sender("0043")):
         events = [
@@ -29,8 +29,8 @@ async def test_of_every_store_the_hours_before_a_moment_leave(office: Office) ->
     assert len(await office.all_rows(Session)) == 9
 
 
-async def test_what_comes_after_its_days_begins_its_hour_anew(office: Office) -> None:
-    """After a long time without a line; the next purge takes it."""
+async def test_event_later_than_its_retention_starts_its_hour_again(office: Office) -> None:
+    """After a long time offline; the next purge deletes it."""
     await office.take(Sender(), session(1, occurredAt=moment(-86_400)))
     await purge_hours(office.database, HOUR)
 
@@ -40,7 +40,7 @@ async def test_what_comes_after_its_days_begins_its_hour_anew(office: Office) ->
     assert (days_ago, 1) in await office.rows(Hour, "hour", "sessions")
 
 
-async def test_where_there_is_nothing_nothing_happens(office: Office) -> None:
+async def test_purge_of_an_empty_table_does_nothing(office: Office) -> None:
     await purge_hours(office.database, HOUR)
 
     assert await office.all_rows(Hour) == []

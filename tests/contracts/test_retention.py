@@ -1,4 +1,4 @@
-"""What has had its days at head office is gone, and its numbers are accounted for all the same."""
+"""Retention: expired events are deleted, and their numbers stay accounted for."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ LATER = AT + 40 * DAY
 
 
 async def purge_what_came_before(office: Office, days: int) -> int:
-    """Purge of all that came before this many days after `AT`."""
+    """Purge the events received before `AT` plus `days`."""
     return await purge(office.database, AT + days * DAY, LATER)
 
 
@@ -32,7 +32,7 @@ async def audited(office: Office, till: Sender = TILL) -> EpochCompleteness:
     return epoch
 
 
-async def test_what_came_before_is_deleted_and_what_came_after_stays(office: Office) -> None:
+async def test_expired_events_are_deleted_and_newer_ones_kept(office: Office) -> None:
     await office.take(TILL, *sessions(1, 2), answer(3, "1"))
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(4, 5))
@@ -54,7 +54,7 @@ async def test_purged_numbers_are_accounted_for(office: Office) -> None:
     assert (epoch.purged_through, epoch.complete_through, epoch.missing) == (5, 5, [])
 
 
-async def test_what_is_lost_after_a_purge_is_still_named(office: Office) -> None:
+async def test_events_lost_after_a_purge_are_still_named(office: Office) -> None:
     await office.take(TILL, *sessions(1, 3))
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(4, 9))
@@ -66,7 +66,7 @@ async def test_what_is_lost_after_a_purge_is_still_named(office: Office) -> None
     assert (await audited(office)).missing == [Range(6, 6)]
 
 
-async def test_what_was_lost_before_a_purge_is_noted_for_good(office: Office) -> None:
+async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: Office) -> None:
     await office.take(TILL, *sessions(1, 9))
     lost = delete(started).where(
         started.c.store_id == TILL.store_id, started.c.sequence.in_([1, 4, 5])
@@ -79,8 +79,8 @@ async def test_what_was_lost_before_a_purge_is_noted_for_good(office: Office) ->
     assert noted == [(1, 1, MISSING_BEFORE, LATER), (4, 5, MISSING_BEFORE, LATER)]
 
 
-async def test_an_event_that_came_late_keeps_what_is_behind_it(office: Office) -> None:
-    """A refused event that was taken after all: its days count from when it came."""
+async def test_late_event_blocks_the_purge_of_those_behind_it(office: Office) -> None:
+    """A rejected event that was accepted later: its retention period starts then."""
     await office.take(
         TILL, session(1, "a"), session(2, "b", occurredAt="yesterday"), session(3, "c")
     )
@@ -93,7 +93,7 @@ async def test_an_event_that_came_late_keeps_what_is_behind_it(office: Office) -
     assert await office.rows(Session, "sequence") == [(2,), (3,)]
 
 
-async def test_a_repeat_of_what_is_purged_changes_nothing(office: Office) -> None:
+async def test_duplicate_of_a_purged_event_changes_nothing(office: Office) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     await purge_what_came_before(office, 1)
 
@@ -105,8 +105,8 @@ async def test_a_repeat_of_what_is_purged_changes_nothing(office: Office) -> Non
     assert await office.rows(EmailAnswer, "sequence") == []
 
 
-async def test_a_double_whose_event_has_left_is_a_repeat_all_the_same(office: Office) -> None:
-    """As altered it would come again under another number, and take effect once more."""
+async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(office: Office) -> None:
+    """If it counted as altered, it would be resent under another number and take effect twice."""
     later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     office.at = AT + 2 * DAY
@@ -122,10 +122,10 @@ def refused(sequence: int) -> Members:
     return session(sequence, f"{sequence}", occurredAt="yesterday")
 
 
-async def test_a_refused_event_tried_again_each_day_keeps_nothing_behind_it(
+async def test_rejected_event_retried_daily_does_not_block_the_purge(
     office: Office,
 ) -> None:
-    """Else one dead letter would keep a till's addresses for good."""
+    """Otherwise one dead letter would keep a till's addresses forever."""
     await office.take(TILL, session(1), refused(2), session(3), answer(4, "session-3"))
     office.at = AT + 2 * DAY
     await office.take(TILL, refused(2))
@@ -136,7 +136,7 @@ async def test_a_refused_event_tried_again_each_day_keeps_nothing_behind_it(
     assert await office.rows(EmailAnswer, "sequence") == []
 
 
-async def test_a_refused_event_stays_refused_when_its_days_are_over(office: Office) -> None:
+async def test_rejected_event_stays_rejected_after_its_retention_period(office: Office) -> None:
     await office.take(TILL, session(1), refused(2), session(3))
     await purge_what_came_before(office, 1)
 
@@ -148,8 +148,8 @@ async def test_a_refused_event_stays_refused_when_its_days_are_over(office: Offi
     assert (epoch.rejected, epoch.missing, epoch.is_complete) == ([Range(2, 2)], [], True)
 
 
-async def test_a_refused_event_is_taken_however_late_it_is_fine(office: Office) -> None:
-    """The till erases what it is told has been taken: it must not be told so of nothing."""
+async def test_rejected_event_is_accepted_however_late_it_becomes_valid(office: Office) -> None:
+    """The till erases accepted events: head office must not confirm one that it did not store."""
     await office.take(TILL, session(1), refused(2), session(3))
     await purge_what_came_before(office, 1)
 
@@ -160,7 +160,7 @@ async def test_a_refused_event_is_taken_however_late_it_is_fine(office: Office) 
     assert await office.rows(Rejected, "sequence") == []
 
 
-async def test_what_was_taken_that_late_leaves_when_its_own_days_are_over(office: Office) -> None:
+async def test_event_accepted_late_is_purged_after_its_own_retention_period(office: Office) -> None:
     await office.take(TILL, session(1), refused(2), refused(3), session(4))
     await purge_what_came_before(office, 1)
     office.at = AT + 2 * DAY
@@ -175,7 +175,7 @@ async def test_what_was_taken_that_late_leaves_when_its_own_days_are_over(office
     assert (await audited(office)).is_complete
 
 
-async def test_gaps_for_good_stay(office: Office) -> None:
+async def test_gaps_are_never_purged(office: Office) -> None:
     await office.take(TILL, *sessions(100, 101), erased(102, "100"), baseSequence=100)
 
     purged = await purge_what_came_before(office, 1)
@@ -184,10 +184,10 @@ async def test_gaps_for_good_stay(office: Office) -> None:
     assert (await audited(office)).gaps == [Range(1, 99), Range(102, 102)]
 
 
-async def test_numbers_that_were_never_here_leave_in_one_step(
+async def test_large_gap_is_purged_in_one_step(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a store that lost its history would keep head office busy for hours."""
+    """Otherwise a store that lost its history would keep head office busy for hours."""
     monkeypatch.setattr(retention, "NUMBERS_AT_ONCE", 1)
     far = 10**9
     await office.take(TILL, *sessions(far, far + 1), baseSequence=far)
@@ -195,7 +195,7 @@ async def test_numbers_that_were_never_here_leave_in_one_step(
     assert await purge_what_came_before(office, 1) == far + 1
 
 
-async def test_other_agents_keep_what_is_theirs(office: Office) -> None:
+async def test_purge_does_not_affect_other_agents(office: Office) -> None:
     other = Sender(store_id="0043")
     await office.take(TILL, session(1, "a"))
     office.at = AT + 2 * DAY
@@ -211,7 +211,7 @@ async def test_other_agents_keep_what_is_theirs(office: Office) -> None:
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(history=HISTORIES, at_once=st.integers(1, 4))
-async def test_whatever_a_till_has_sent_nothing_counts_as_missing_after_a_purge(
+async def test_nothing_is_missing_after_a_purge_of_any_history(
     office: Office, history: History, at_once: int
 ) -> None:
     till = a_store()

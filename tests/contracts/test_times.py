@@ -1,4 +1,4 @@
-"""Times in the rows: of the capture, of its arrival, and with a wrong clock taken out."""
+"""Timestamps: of the capture, of its arrival, and corrected for clock skew."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,10 +15,10 @@ async def times(office: Office) -> list[tuple[object, ...]]:
     return await office.rows(Session, "occurred_at", "corrected_at", "clock_trusted")
 
 
-async def test_a_capture_under_a_wrong_clock_is_corrected_by_the_steady_one(
+async def test_wrong_wall_clock_is_corrected_by_the_monotonic_clock(
     office: Office,
 ) -> None:
-    """Taken 30 s after the boot and sent 90 s after it: a minute before it came."""
+    """Captured 30 s after boot and sent 90 s after boot: a minute before it arrived."""
     wrong = session(1, occurredAt=IN_1970, monotonicUs=30 * SECOND_US)
 
     await office.take(TILL, wrong, sentMonotonicUs=90 * SECOND_US)
@@ -28,13 +28,13 @@ async def test_a_capture_under_a_wrong_clock_is_corrected_by_the_steady_one(
     ]
 
 
-async def test_a_time_that_cannot_be_corrected_is_marked(office: Office) -> None:
+async def test_uncorrectable_time_is_marked(office: Office) -> None:
     await office.take(TILL, session(1, occurredAt=IN_1970))
 
     assert await times(office) == [(datetime(1970, 1, 1, 0, 2, tzinfo=UTC), None, False)]
 
 
-async def test_a_capture_of_an_earlier_boot_is_corrected_by_what_that_boot_once_told(
+async def test_capture_of_an_earlier_boot_is_corrected_by_that_boots_clock_reference(
     office: Office,
 ) -> None:
     await office.hear(TILL, bootId="earlier", sentMonotonicUs=100 * SECOND_US)
@@ -46,7 +46,7 @@ async def test_a_capture_of_an_earlier_boot_is_corrected_by_what_that_boot_once_
     assert [row[1:] for row in await times(office)] == [(AT - timedelta(seconds=60), True)]
 
 
-async def test_a_boot_is_known_by_its_last_message(office: Office) -> None:
+async def test_clock_reference_of_a_boot_is_its_latest_message(office: Office) -> None:
     await office.hear(TILL, sentMonotonicUs=10 * SECOND_US)
     office.at += timedelta(seconds=100)
 
@@ -55,7 +55,7 @@ async def test_a_boot_is_known_by_its_last_message(office: Office) -> None:
     assert await office.rows(Boot, "boot_id", "zero_at") == [(BOOT, AT - timedelta(seconds=9))]
 
 
-async def test_the_boots_of_other_tills_say_nothing(office: Office) -> None:
+async def test_boots_of_other_tills_are_not_used(office: Office) -> None:
     await office.hear(Sender(till_id="till-2"), sentMonotonicUs=10 * SECOND_US)
 
     await office.take(TILL, session(1, occurredAt=IN_1970, monotonicUs=5 * SECOND_US))
@@ -63,7 +63,7 @@ async def test_the_boots_of_other_tills_say_nothing(office: Office) -> None:
     assert [row[1:] for row in await times(office)] == [(None, False)]
 
 
-async def test_a_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: Office) -> None:
+async def test_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: Office) -> None:
     await office.take(TILL, session(1, occurredAt=moment(-60)))
 
     await office.take(TILL, session(2, occurredAt=moment(-86_400)))
@@ -74,7 +74,7 @@ async def test_a_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: O
     ]
 
 
-async def test_an_answer_has_its_own_times(office: Office) -> None:
+async def test_answer_has_its_own_timestamps(office: Office) -> None:
     await office.take(
         TILL,
         session(1, "one", occurredAt=moment(-60)),
@@ -86,7 +86,7 @@ async def test_an_answer_has_its_own_times(office: Office) -> None:
     ) == [(AT - timedelta(seconds=30.25), AT, AT - timedelta(seconds=30.25), True)]
 
 
-async def test_a_moment_keeps_its_microseconds_and_is_in_utc(office: Office) -> None:
+async def test_timestamp_keeps_microseconds_and_is_converted_to_utc(office: Office) -> None:
     await office.take(TILL, session(1, occurredAt="2026-03-04T01:02:03.456789-04:00"))
 
     assert await office.rows(Session, "occurred_at") == [

@@ -1,4 +1,4 @@
-"""Who asks: an agent by its token, a reader by the admin's token or a trusted proxy."""
+"""Authentication: agents by bearer token; readers by admin token, cookie or proxy header."""
 
 import hmac
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from sync.runtime.settings.types import is_loopback
 
 
 class AgentAccess:
-    """Lets in the agents that are enrolled."""
+    """Authenticates enrolled agents."""
 
     def __init__(self, enrolment: Enrolment) -> None:
         self._enrolment = enrolment
 
     async def caller(self, request: web.Request, at: datetime) -> Caller:
-        """Return which agent asks; raises a `Problem` for anybody else."""
+        """Return the authenticated agent. Raises `Problem` (401) otherwise."""
         token = _bearer(request)
         caller = await self._enrolment.find(token, at) if token else None
         if caller is None:
@@ -33,7 +33,7 @@ class AgentAccess:
 
 
 def check_name(caller: Caller, store_id: str, till_id: str) -> None:
-    """Raise a `Problem` unless the caller speaks in its own name."""
+    """Raise `Problem` (403) unless the store and till in the body are those of the token."""
     if AgentName(store_id, till_id) != caller.name:
         raise Problem(
             HTTPStatus.FORBIDDEN,
@@ -43,10 +43,10 @@ def check_name(caller: Caller, store_id: str, till_id: str) -> None:
 
 
 class ReaderAccess:
-    """The rules of `[access]`; where nothing is set, whoever reads on this machine may.
+    """Authorizes read access by the `[access]` settings; without any, only from this machine.
 
-    On this machine: from a loopback address, and by a loopback name. A page open in a browser
-    here can be led to our port by a name of its own, and a proxy calls by the outer name.
+    "This machine" means a loopback peer address and a loopback `Host` header. The header check
+    stops DNS rebinding from a browser here, and requests that a reverse proxy forwards.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class ReaderAccess:
 
     @property
     def takes_token(self) -> bool:
-        """Whether there is a token by which a reader can sign in."""
+        """True if an admin token is configured, so that readers can sign in."""
         return self._admin_token is not None
 
     def check(self, request: web.Request) -> None:
-        """Raise a `Problem` unless the request may read."""
+        """Raise `Problem` (401) unless the request may read."""
         if self._proxy_header and request.headers.get(self._proxy_header):
             return
         if self._admin_token is not None:
@@ -73,12 +73,12 @@ class ReaderAccess:
         raise _unauthorized("Reading needs the token of [access] admin_token_file")
 
     def has_signed_in(self, request: web.Request) -> bool:
-        """Tell whether a browser asks in which somebody has signed in."""
+        """Return whether the request carries a valid session cookie."""
         shown = request.cookies.get(COOKIE, "")
         return self._admin_token is not None and is_good(shown, self._admin_token, self._now())
 
     def sign_in(self, shown: str) -> str | None:
-        """Return a pass for the cookie, in exchange for the readers' token; None for another."""
+        """Return a new session cookie value if `shown` is the admin token, else None."""
         if self._admin_token is None or not self._is_token(shown):
             return None
         return new_pass(self._admin_token, self._now())

@@ -1,4 +1,4 @@
-"""Who may write: agents by their tokens, of which the database holds only hashes."""
+"""Agent enrolment: issues and verifies tokens. The database holds only their hashes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -14,8 +14,8 @@ from sync.receiver.db.tables import Token, table_of
 from sync.receiver.ingest.inbound import Caller
 
 _tokens = table_of(Token)
-# Any number that all receivers share: without it two enrolments of one agent at one moment give
-# both tokens the same generation, and neither would end the other.
+# Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
+# would give both tokens the same generation, and neither would revoke the other.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
 
 
@@ -23,26 +23,26 @@ _TOKEN = select(_tokens).where(of_agent(_tokens), _tokens.c.token_hash == bindpa
 
 
 class Enrolment:
-    """The tokens of all agents."""
+    """Issues and verifies agent tokens."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def enroll(self, name: AgentName, secret: bytes, at: datetime) -> str:
-        """Return a new token of an agent; the ones before end when it is first used."""
+        """Return a new token for an agent. Its first use revokes the older ones."""
         (token,) = await self.enroll_all([(name, secret)], at)
         return token
 
     async def enroll_all(self, new: Sequence[tuple[AgentName, bytes]], at: datetime) -> list[str]:
-        """Return a new token of each agent, as `enroll` does; all are given out, or none."""
+        """Return a new token for each agent, as `enroll` does, in one transaction."""
         tokens = {name: make_token(name, secret) for name, secret in new}
         await self._database.write(lambda connection: _add(connection, tokens, at))
         return list(tokens.values())
 
     async def find(self, token: str, at: datetime) -> Caller | None:
-        """Return whose token it is; None if nobody's. Its first use ends those before it.
+        """Return the owner of the token, or None. The first use of a token revokes older ones.
 
-        It is looked up by its hash: what can be learned from the time that takes helps nobody.
+        The lookup is by hash, so its timing reveals nothing useful about the token.
         """
         name = name_in(token)
         if name is None:
@@ -57,7 +57,7 @@ class Enrolment:
 
 def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
     if connection.dialect.name == "postgresql":
-        # SQLite has one writer anyway.
+        # SQLite needs no lock: it has a single writer.
         connection.execute(_ENROLMENT_LOCK)
     latest = _latest(connection, {name.store_id for name in tokens})
     rows = [
@@ -77,7 +77,7 @@ def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) 
 def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, str], int]:
     key = (_tokens.c.store_id, _tokens.c.till_id)
     column = _tokens.c.store_id
-    # A statement of one store is asked where that store's rows lie.
+    # An equality on one store lets the planner use the index on that store.
     only = column == next(iter(stores)) if len(stores) == 1 else None
     of_stores = Among(column, bindparam(None, stores, type_=Texts)) if only is None else only
     found = select(*key, func.max(_tokens.c.generation)).where(of_stores).group_by(*key)
@@ -91,7 +91,8 @@ def _values_of(name: AgentName, token: str) -> Values:
 def _begin_to_use(
     connection: Connection, name: AgentName, token: str, at: datetime
 ) -> RowMapping | None:
-    # Locked: where a newer one is first used at this moment, this one is gone once we have it.
+    # FOR UPDATE: if a newer token is first used concurrently, this row is gone once the lock is
+    # held.
     row = connection.execute(_TOKEN.with_for_update(), _values_of(name, token)).mappings().first()
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""The list of machines to enroll, and the list of their tokens, both as CSV. No I/O."""
+"""CSV formats: the list of tills to enroll, and the resulting tokens. No I/O."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,15 +11,14 @@ _MOST_SHOWN = 10
 
 
 class EnrolmentListError(ValueError):
-    """The list cannot be taken; the text names the lines and what is wrong in each."""
+    """Invalid list; the message names each bad line and its error."""
 
 
 def read_list(text: str) -> list[AgentName]:
-    """Return the machines in the order of the list; each has to be fine, and named once.
+    """Parse the list; return the tills in its order. Duplicates are errors.
 
-    The first line names the columns, `store_id` and `till_id` among them; others are not looked
-    at. A list in which a spreadsheet has put semicolons for commas is read as well. Raises
-    `EnrolmentListError`.
+    The header must contain `store_id` and `till_id`; other columns are ignored. A spreadsheet's
+    semicolons are accepted as separators. Raises `EnrolmentListError`.
     """
     lines = text.removeprefix("\ufeff").splitlines()
     columns = lines[0] if lines else ""
@@ -42,7 +41,7 @@ def read_list(text: str) -> list[AgentName]:
 
 
 def write_tokens(tokens: Iterable[tuple[AgentName, str]]) -> Iterator[str]:
-    """Yield the lines of the result; no field needs a quote."""
+    """Yield the lines of the result. No field needs quoting."""
     yield "store_id,till_id,token\n"
     for name, token in tokens:
         yield f"{name.store_id},{name.till_id},{token}\n"

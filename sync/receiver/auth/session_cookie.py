@@ -1,7 +1,7 @@
-"""What a browser carries once somebody has signed in with the readers' token. No I/O.
+"""Session cookies for readers, signed with the admin token. No I/O.
 
-Whoever knows the token can make and check such a pass: receivers side by side share nothing
-else, and a new token ends all passes.
+Stateless: receivers that share the token accept each other's cookies, and a new token invalidates
+all of them.
 """
 
 import hmac
@@ -13,12 +13,12 @@ _MOST_DIGITS = 12
 
 
 def new_pass(token: bytes, at: datetime) -> str:
-    """Return a pass that is good from `at` on, for `GOOD_FOR`."""
+    """Return a signed cookie value that expires `GOOD_FOR` after `at`."""
     return _signed(token, int((at + GOOD_FOR).timestamp()))
 
 
 def is_good(shown: str, token: bytes, at: datetime) -> bool:
-    """Tell whether `shown` is a pass made with `token`, and `at` is not past its end."""
+    """Return whether `shown` is signed with `token` and not expired at `at`."""
     until = shown.partition(".")[0]
     if not (until.isascii() and until.isdigit() and len(until) <= _MOST_DIGITS):
         return False

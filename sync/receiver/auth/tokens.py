@@ -1,4 +1,4 @@
-"""The tokens by which agents prove who they are: their form, and the hash that is stored."""
+"""Agent tokens: their format, and the hash that is stored."""
 
 import base64
 import hashlib
@@ -9,22 +9,22 @@ from sync.runtime.settings.types import check_name
 
 @dataclass(frozen=True, slots=True)
 class AgentName:
-    """Which machine an agent runs on."""
+    """Store and till of an agent."""
 
     store_id: str
     till_id: str
 
 
 def make_token(name: AgentName, secret: bytes) -> str:
-    """Return the token of an agent: its name, so that it can be looked up by store, and a secret.
+    """Return an agent's token: its name, for the lookup by store, and a secret.
 
-    Printable ASCII without blanks, in two parts of URL-safe base64.
+    Printable ASCII without spaces: two parts of URL-safe base64, joined by a dot.
     """
     return f"{_encode(f'{name.store_id}/{name.till_id}'.encode())}.{_encode(secret)}"
 
 
 def name_in(token: str) -> AgentName | None:
-    """Return whose token it claims to be; None for what is no token at all."""
+    """Return the agent that the token claims to belong to; None if it is malformed."""
     named, _, secret = token.partition(".")
     if not secret:
         return None
@@ -37,7 +37,7 @@ def name_in(token: str) -> AgentName | None:
 
 
 def hash_of(token: str) -> str:
-    """Return what is stored of a token. It is long and random: a plain hash keeps it safe."""
+    """Return the stored hash. A plain SHA-256 is safe, because the secret is long and random."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 

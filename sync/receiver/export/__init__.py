@@ -1,1 +1,1 @@
-"""What leaves head office as a file: the tables that people read, in formats for their tools."""
+"""Exports ledger tables to CSV, JSON lines and Parquet files."""

@@ -1,10 +1,10 @@
-"""What can be exported, and as what."""
+"""Exportable tables and file formats."""
 
 from enum import StrEnum
 
 
 class Exported(StrEnum):
-    """The tables that head office reads."""
+    """Tables that can be exported."""
 
     SESSIONS = "sessions"
     EMAIL_ANSWERS = "email_answers"
@@ -15,7 +15,7 @@ class Exported(StrEnum):
 
 
 class Format(StrEnum):
-    """What a table can be written as."""
+    """File formats."""
 
     CSV = "csv"
     JSONL = "jsonl"

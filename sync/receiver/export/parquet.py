@@ -1,4 +1,4 @@
-"""Rows as Parquet, for tools that read whole columns; needs pyarrow (the extra `parquet`)."""
+"""Parquet output; needs pyarrow (the extra `parquet`)."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
 from sync.receiver.db.columns import Moment
 from sync.receiver.export.sink import Sink
 
-# A group of rows is held in memory while it is written, and is what a reader reads at once.
+# A row group is buffered in memory while it is written, and is a reader's unit of access.
 _GROUP_ROWS = 65_536
 _GROUP_CHARACTERS = 32 * 2**20
 
 
 class ParquetRows:
-    """Writes rows as Parquet; times are in microseconds, UTC."""
+    """Writes rows as Parquet; timestamps are in microseconds, UTC."""
 
     changed = 0
 
@@ -26,7 +26,7 @@ class ParquetRows:
         self._characters = 0
 
     def write(self, rows: Iterable[RowMapping]) -> None:
-        """Write rows, once there are enough of them."""
+        """Buffer rows; write them when a row group is full."""
         for row in rows:
             self._rows.append(row)
             self._characters += sum(len(text) for text in row.values() if isinstance(text, str))
@@ -34,7 +34,7 @@ class ParquetRows:
                 self._write_group()
 
     def close(self) -> None:
-        """End the file."""
+        """Finish the file."""
         if self._rows:
             self._write_group()
         self._writer.close()
@@ -46,7 +46,7 @@ class ParquetRows:
 
 
 class _File:
-    """A sink as pyarrow wants it."""
+    """Adapts a sink to the file interface of pyarrow."""
 
     closed = False
 

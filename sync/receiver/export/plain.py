@@ -1,8 +1,8 @@
-"""Rows as text: CSV and JSON lines.
+"""CSV and JSON lines output.
 
-CSV is as PostgreSQL writes it (RFC 4180, UTF-8, a line of names first): a field that is empty has
-quotes, one that is absent has none. Nothing is changed, also not what a spreadsheet would take
-for a formula, unless that is asked for.
+CSV is as PostgreSQL writes it (RFC 4180, UTF-8, with a header): an empty string is quoted, NULL is
+not. Values are unchanged, even those that a spreadsheet reads as a formula, unless
+`for_spreadsheet` is set.
 """
 
 import re
@@ -20,7 +20,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CsvRows:
-    """Writes rows as CSV. With `for_spreadsheet` an apostrophe goes before any formula."""
+    """Writes rows as CSV. `for_spreadsheet` prefixes formulas with an apostrophe."""
 
     def __init__(self, sink: Sink, names: Sequence[str], *, for_spreadsheet: bool = False) -> None:
         self._sink = sink
@@ -34,7 +34,7 @@ class CsvRows:
         self._write(",".join(self._field(row[name]) for name in self._names) for row in rows)
 
     def close(self) -> None:
-        """End the file."""
+        """Finish the file."""
 
     def _write(self, lines: Iterable[str]) -> None:
         self._sink.write("".join(f"{line}\r\n" for line in lines).encode())
@@ -60,7 +60,7 @@ class CsvRows:
 
 
 class JsonRows:
-    """Writes rows as JSON lines: an object each, with all columns."""
+    """Writes rows as JSON lines: one object per row, with all columns."""
 
     changed = 0
 
@@ -74,7 +74,7 @@ class JsonRows:
         self._sink.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
     def close(self) -> None:
-        """End the file."""
+        """Finish the file."""
 
 
 def _plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Which rows are exported: a table, of one store or of all, of a stretch of time."""
+"""Row filter of an export: table, store, time range."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ _TIME = {Exported.GAPS: "noted_at", Exported.AGENTS: "last_seen_at"}
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Rows whose `received_at` lies from `since` on and before `until`, as far as these are given.
+    """Rows with `since` <= `received_at` < `until`; None means unbounded.
 
-    For `gaps` it is `noted_at`, for `agents` `last_seen_at`.
+    The column is `noted_at` for `gaps` and `last_seen_at` for `agents`.
     """
 
     exported: Exported = Exported.SESSIONS
@@ -32,11 +32,11 @@ class Selection:
 
     @property
     def table(self) -> Table:
-        """The table."""
+        """The selected table."""
         return Ledger.metadata.tables[self.exported]
 
     async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
-        """Yield the rows in the order of the table's key, which begins with the store."""
+        """Yield pages of rows, ordered by primary key (which begins with the store)."""
         pages = Pages(database, self.table, self._condition(), size=_ROWS_AT_ONCE)
         async for store_id in stores_in(database, [self.table], self.store_id):
             async for rows in pages.of_store(store_id):
@@ -50,7 +50,7 @@ class Selection:
 
 
 def read_time(text: str) -> datetime:
-    """Return a moment, or the beginning of a day in UTC. Raises `ValueError`."""
+    """Parse a timestamp, or a day as its start in UTC. Raises `ValueError`."""
     try:
         return datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where exported bytes go, and the shape of what writes rows."""
+"""Protocols of the export: byte sink and row writer."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -7,14 +7,14 @@ from sqlalchemy import RowMapping
 
 
 class Sink(Protocol):
-    """Takes bytes."""
+    """Receives bytes."""
 
     def write(self, data: bytes, /) -> int:
-        """Take them all; return how many they were."""
+        """Write all of `data`; return its length."""
 
 
 class RowWriter(Protocol):
-    """Writes rows in one format. `changed`: how many texts are not as they were."""
+    """Writes rows in one format. `changed` counts the values altered for spreadsheets."""
 
     changed: int
 
@@ -22,4 +22,4 @@ class RowWriter(Protocol):
         """Write rows."""
 
     def close(self) -> None:
-        """End the file."""
+        """Finish the file."""

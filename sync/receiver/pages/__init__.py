@@ -1,4 +1,4 @@
-"""What people see of head office in a browser: the fleet, a store, a session.
+"""Web pages of head office: fleet, store, session, history.
 
-A page is a read: nothing here writes, and no address is ever looked at.
+Read-only; no query here selects an e-mail address.
 """

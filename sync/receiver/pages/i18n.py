@@ -1,4 +1,4 @@
-"""A reader's language: which one it is, and how it writes words, numbers and times. No I/O."""
+"""Localization of the pages: language negotiation, messages, number and time formats. No I/O."""
 
 import tomllib
 from collections.abc import Mapping
@@ -8,40 +8,40 @@ from pathlib import Path
 
 _WORDS = Path(__file__).parent / "words"
 DEFAULT = "en"
-# A narrow no-break space parts thousands in French, and a unit from its number.
+# French uses a narrow no-break space between thousands and before units.
 _THIN = "\u202f"
 _THOUSANDS = {"en": ",", "fr": _THIN}
 _DECIMAL = {"en": ".", "fr": ","}
 _KIB = 1024
 _UNITS = {"en": ("KiB", "MiB", "GiB", "TiB"), "fr": ("Kio", "Mio", "Gio", "Tio")}
 _SPANS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
-# Below two of a unit the next smaller one says more: "90 min" rather than "1 h".
+# Below two of a unit the next smaller one is clearer: "90 min" instead of "1 h".
 _AT_LEAST = 2
 
 
 class Language:
-    """The words of one language, called by their names: `say("title")`."""
+    """Message catalogue of one language; call it with a key: `say("title")`."""
 
     def __init__(self, code: str, words: Mapping[str, str]) -> None:
         self.code = code
         self._words = words
 
     def __call__(self, name: str, **values: object) -> str:
-        """Return the words of this name, with `values` in their places."""
+        """Return the message with placeholders filled from `values`."""
         words = self._words[name]
         return words.format_map(values) if values else words
 
     def counted(self, name: str, count: int) -> str:
-        """Return the words for one or for several, with the number in them."""
+        """Return the singular or plural message, with the number filled in."""
         is_one = count <= 1 if self.code == "fr" else count == 1
         return self(f"{name}.{'one' if is_one else 'many'}", count=self.number(count))
 
     def number(self, number: int) -> str:
-        """Write a whole number as people do: 10,000."""
+        """Format an integer: 10,000."""
         return f"{number:,}".replace(",", _THOUSANDS[self.code])
 
     def size(self, size_bytes: int) -> str:
-        """Write a size in the unit that suits it."""
+        """Format a size in the largest fitting unit."""
         size, units = size_bytes / _KIB, _UNITS[self.code]
         for unit in units[:-1]:
             if size < _KIB:
@@ -50,7 +50,7 @@ class Language:
         return self._sized(size, units[-1])
 
     def span(self, span: timedelta) -> str:
-        """Write how long something takes: 12 min."""
+        """Format a duration: 12 min."""
         seconds = max(0.0, span.total_seconds())
         for in_seconds, name in _SPANS:
             if seconds >= in_seconds * _AT_LEAST or in_seconds == 1:
@@ -58,11 +58,11 @@ class Language:
         raise AssertionError(seconds)
 
     def seconds(self, seconds: float) -> str:
-        """Write how long something took."""
+        """Format a duration in seconds."""
         return self.span(timedelta(seconds=seconds))
 
     def ago(self, at: datetime, now: datetime) -> str:
-        """Write how long ago something was: 12 min ago."""
+        """Format the time since `at`: 12 min ago."""
         return self("ago", span=self.span(now - at))
 
     def _sized(self, size: float, unit: str) -> str:
@@ -71,13 +71,13 @@ class Language:
 
 @cache
 def languages() -> Mapping[str, Language]:
-    """Return all languages by their codes, the default one first."""
+    """Return all languages by code, the default first."""
     files = sorted(_WORDS.glob("*.toml"), key=lambda file: (file.stem != DEFAULT, file.stem))
     return {file.stem: Language(file.stem, _flat(_read(file))) for file in files}
 
 
 def choose(asked: str, accepted: str) -> Language:
-    """Return the language `asked` for by name, else the first one `accepted` (RFC 9110, 12.5.4)."""
+    """Return the requested language, else the best of Accept-Language (RFC 9110, 12.5.4)."""
     known = languages()
     if asked in known:
         return known[asked]

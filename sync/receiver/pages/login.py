@@ -1,4 +1,4 @@
-"""Signing in with the readers' token, and out."""
+"""Sign-in with the admin token, and sign-out."""
 
 import asyncio
 import logging
@@ -17,19 +17,19 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 _MOST_FORM_BYTES = 8192
-# For the whole form, which is a line: nobody holds a connection open with it.
+# For the whole form, which is a single line; limits slow-body attacks.
 _FORM_SECONDS = 10.0
 
 
 class Door:
-    """Where the readers' token is exchanged for a cookie."""
+    """Exchanges the admin token for a session cookie."""
 
     def __init__(self, readers: ReaderAccess, visits: Visits) -> None:
         self._readers = readers
         self._visits = visits
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        """Serve the form, and take it."""
+        """Register the routes."""
         router.add_get("/sign-in", self._visits.of_all(self._show))
         router.add_post("/sign-in", self._visits.of_all(self._sign_in))
         router.add_post("/sign-out", self._visits.of_all(self._sign_out))
@@ -62,7 +62,7 @@ class Door:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Return the fields of a short form. Raises a `Problem` where it is long, slow or broken."""
+    """Return the form fields. Raises `Problem` if the body is too long, too slow or malformed."""
     try:
         async with asyncio.timeout(_FORM_SECONDS):
             body = await _body(request)

@@ -1,4 +1,4 @@
-"""Makes HTML of what was read, in the reader's language. Whatever is shown is escaped."""
+"""HTML rendering with Jinja templates; autoescaping is on."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sync.receiver.pages import urls as questions
 from sync.receiver.pages.i18n import Language, languages
 
-# Nothing but our own files is loaded, run or sent to; nothing stands within the page.
+# Only our own files may be loaded, run or sent to; no inline scripts or styles.
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -17,7 +17,7 @@ POLICY = (
 
 
 class Templates:
-    """The templates beside this file."""
+    """The Jinja templates beside this file."""
 
     def __init__(self) -> None:
         self._environment = Environment(
@@ -38,10 +38,10 @@ class Templates:
         )
 
     def render(self, name: str, say: Language, values: Mapping[str, object]) -> str:
-        """Return the page; `values` are known in it by their names."""
+        """Render a template with `values` as its variables."""
         return self._environment.get_template(name).render(say=say, **values)
 
 
 def written(at: datetime) -> str:
-    """Write a moment in UTC as people do, to the second: 2026-01-31 12:00:00."""
+    """Format a timestamp in UTC, to the second: 2026-01-31 12:00:00."""
     return at.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")

@@ -1,4 +1,4 @@
-"""Which address of the pages is answered by what."""
+"""Routes and handlers of the pages."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class Pages:
-    """The pages of head office. Everything on them but signing in needs the right to read."""
+    """The pages. All but sign-in and static files need read access."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Pages:
         own_version: str,
         now_seconds: Callable[[], float],
     ) -> None:
-        """`now_seconds` is a clock that never steps."""
+        """Prepare the handlers; `now_seconds` is a monotonic clock."""
         self._database = database
         self._views = Views(database)
         self._readers = readers
         self._now = now
         self._own_version = own_version
         self._visits = Visits(readers, now)
-        # The sums of a whole chain: one who reloads, or many who look, cost one asking.
+        # Cached: concurrent visitors and reloads share one query over the whole chain.
         self._chain = Remembered(partial(self._sum_up, ""), _HISTORY_SECONDS, now_seconds)
         self._door = Door(readers, self._visits)
         self._static = {
@@ -58,7 +58,7 @@ class Pages:
         }
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        """Serve the pages."""
+        """Register the routes."""
         of_readers = self._visits.of_readers
         router.add_get("/", of_readers(self._show_fleet))
         router.add_get("/stores/{store_id:.+}", of_readers(self._show_store))
@@ -104,7 +104,7 @@ class Pages:
         return self._visits.page(visit, "history.html", {"store_id": store_id, "history": found})
 
     async def _tell_history(self, request: web.Request) -> web.Response:
-        """Answer what the plots are drawn from; errors are those of the API."""
+        """Return the data of the charts as JSON; errors are those of the API."""
         self._readers.check(request)
         found = await self._history(_store_of(request))
         return web.Response(

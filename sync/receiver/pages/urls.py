@@ -1,4 +1,4 @@
-"""What the address of a page asks for, and the address of a page that asks otherwise. No I/O."""
+"""URLs of the pages: parses query strings, builds links. No I/O."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -14,7 +14,7 @@ _Known = TypeVar("_Known", bound=StrEnum)
 
 
 def read_question(query: Mapping[str, str]) -> Question:
-    """Return what is asked about the fleet; what makes no sense is as if it were not there."""
+    """Parse the fleet page's query string; invalid values are ignored."""
     page = query.get("page", "")
     return Question(
         search=query.get("search", "").replace("\0", "").strip()[:_MOST_SEARCHED],
@@ -26,7 +26,7 @@ def read_question(query: Mapping[str, str]) -> Question:
 
 
 def fleet_address(question: Question, lang: str, **changes: object) -> str:
-    """Return the address of the fleet's page for this question, but for `changes`."""
+    """Return the fleet page's URL for this query with `changes` applied."""
     asked = {
         "search": question.search,
         "state": question.condition or "",
@@ -39,26 +39,27 @@ def fleet_address(question: Question, lang: str, **changes: object) -> str:
 
 
 def address(folder: str, name: str, lang: str) -> str:
-    """Return the address of what has this name, such as a store's page."""
+    """Return the URL of a named resource, such as a store's page."""
     return _with(f"/{folder}/{quote(name, safe='')}", {"lang": lang})
 
 
 def session_address(correlation_id: str, lang: str) -> str:
-    """Return the address of a session's page.
+    """Return the URL of a session's page.
 
-    By a query: a browser takes `..` out of a path, however it is written, and an id may be that.
+    The id is in the query string: browsers normalize `..` in a path, even percent-encoded, and an
+    id can be just that.
     """
     return _with("/sessions", {"id": correlation_id, "lang": lang})
 
 
 def history_address(path: str, store_id: str, lang: str) -> str:
-    """Return the address of the hours of a store, or of all."""
+    """Return the URL of the history page or its JSON, of one store or of all."""
     return _with(path, {"store": store_id, "lang": lang})
 
 
 def is_own(target: str) -> bool:
-    """Tell whether `target` is an address of ours, to go on to after somebody has signed in."""
-    # A browser drops tabs and line ends from an address, and takes a backslash for a slash.
+    """Return whether `target` is a local path: prevents open redirects after sign-in."""
+    # Browsers strip tabs and newlines from URLs, and treat a backslash as a slash.
     printable = all("!" <= character <= "~" for character in target)
     return (
         target.startswith("/") and not target.startswith("//") and printable and "\\" not in target

@@ -1,4 +1,4 @@
-"""A visit to a page: in whose language, with what right to read, and how it is answered."""
+"""Page requests: language, read access, error pages, rendering."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sync.receiver.pages.rendering import POLICY, Templates
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request for a page, in the language of whoever makes it."""
+    """A page request with its negotiated language."""
 
     request: web.Request
     say: Language
@@ -25,7 +25,7 @@ class Visit:
 
     @property
     def lang(self) -> str:
-        """The language that was asked for by name, which then all links ask for; else nothing."""
+        """The explicitly requested language, which all links then keep; else empty."""
         return self.say.code if "lang" in self.request.query else ""
 
 
@@ -34,7 +34,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class Visits:
-    """Receives whoever comes, and writes what they are shown."""
+    """Wraps page handlers with access control and error pages; renders their responses."""
 
     def __init__(self, readers: ReaderAccess, now: Callable[[], datetime]) -> None:
         self._readers = readers
@@ -42,7 +42,7 @@ class Visits:
         self._templates = Templates()
 
     def of_readers(self, answering: Answering) -> Handler:
-        """Let only readers in; where there is a token, others may sign in with it."""
+        """Require read access; if there is an admin token, offer sign-in."""
 
         async def answer(visit: Visit) -> web.Response:
             try:
@@ -57,7 +57,7 @@ class Visits:
         return self.of_all(answer)
 
     def of_all(self, answering: Answering) -> Handler:
-        """Let everybody in."""
+        """Require no access rights."""
 
         async def answer(request: web.Request) -> web.Response:
             accepted = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
@@ -73,12 +73,12 @@ class Visits:
     def ask_to_sign_in(
         self, visit: Visit, target: str, status: HTTPStatus = HTTPStatus.OK
     ) -> web.Response:
-        """Return the form to sign in with, and then to go on to `target`."""
+        """Return the sign-in form, which leads on to `target`."""
         values = {"next": target, "is_wrong": status is HTTPStatus.FORBIDDEN}
         return self.page(visit, "sign_in.html", values, status)
 
     def trouble(self, visit: Visit, words: str, status: HTTPStatus) -> web.Response:
-        """Return a page that says, in the words of this name, what cannot be shown and why."""
+        """Return an error page with the message `words`."""
         return self.page(visit, "trouble.html", {"words": words}, status)
 
     def page(
@@ -88,7 +88,7 @@ class Visits:
         values: Mapping[str, object],
         status: HTTPStatus = HTTPStatus.OK,
     ) -> web.Response:
-        """Return a page; `values` are known in its template by their names."""
+        """Render a page; `values` are the template's variables."""
         shown = {
             "lang": visit.lang,
             "now": visit.at,

@@ -1,8 +1,7 @@
-"""Erases an e-mail address from every text of the ledger, store by store, in short transactions.
+"""Redacts an e-mail address in every text column of the ledger, per store, in short transactions.
 
-What is looked through is whatever column of whatever table can hold a text of a till or an
-agent; a column that is added later is among them. Rows stay where they are, so that every number
-is accounted for afterwards as before.
+The columns are found by type, so that a column added later is included. Rows stay, so that sequence
+numbers remain accounted for.
 """
 
 from collections import Counter
@@ -21,14 +20,14 @@ _ROWS_AT_ONCE = 500
 _ADDRESS, _BODY, _ID = "email_address", "body", "correlation_id"
 
 Changes = Counter[str]
-"""How many rows were changed, by `table.column`."""
+"""Number of rows changed, by `table.column`."""
 
 
 async def forget(database: Database, address: Address, numbers: Numbers) -> Changes:
-    """Erase `address` from every table; return what was changed.
+    """Redact `address` in every table; return the number of changes.
 
-    What an agent sends afterwards is taken as any event is. To do it twice is harmless, and so
-    is to break off: the second time does the rest.
+    Events that agents send later are stored as usual. Idempotent; an interrupted run is completed
+    by the next one.
     """
     changes: Changes = Counter()
     for table, columns in _texts().items():
@@ -39,7 +38,7 @@ async def forget(database: Database, address: Address, numbers: Numbers) -> Chan
 
 
 def _texts() -> dict[Table, list[str]]:
-    """Return the columns that can hold a text from outside, by table."""
+    """Return the text columns that can hold external data, by table."""
     found = {
         table: [
             column.name
@@ -55,7 +54,7 @@ _WITH_IDS = [table for table, columns in _texts().items() if _ID in columns]
 
 
 class _Forgetting:
-    """The work in one table."""
+    """Redaction of one table."""
 
     def __init__(
         self,
@@ -82,12 +81,12 @@ class _Forgetting:
         return changes
 
     def _may_hold(self, name: str) -> ColumnElement[bool]:
-        """Return a condition that leaves out most of what does not hold the address."""
+        """Return a cheap SQL prefilter that skips most rows without the address."""
         column, word = self._table.c[name], self._address.word
         if not word:
             return true()
         holds_word = sql.lower(column).contains(word, autoescape=True)
-        # In JSON any character can be an escape.
+        # In JSON any character can be written as a \u escape.
         return (
             or_(holds_word, column.contains("\\u", autoescape=True))
             if name == _BODY
@@ -95,7 +94,7 @@ class _Forgetting:
         )
 
     def _changed(self, row: RowMapping) -> dict[str, object]:
-        """Return the new values of the columns that hold the address."""
+        """Return the redacted values of the columns that hold the address."""
         changed: dict[str, object] = {}
         for name in self._columns:
             text = row[name]
@@ -110,7 +109,7 @@ class _Forgetting:
                     clean = self._address.without(text)
             if clean != text:
                 changed[name] = clean
-        # The ledger's words for: there was one, and it is not to come back.
+        # `address_erased` marks that an address existed and must not be restored by a resend.
         return changed | {"address_erased": True} if _ADDRESS in changed else changed
 
     def _write(
@@ -128,7 +127,7 @@ class _Forgetting:
         return changes
 
     def _rename(self, connection: Connection, store_id: str, name: str) -> Changes:
-        """Give a session and all that belongs to it another id, at once: they stay together."""
+        """Replace a session's correlation id in all tables at once: its rows stay linked."""
         new = self._address.without(name, new_mark(self._numbers()))
         changes: Changes = Counter()
         for table in _WITH_IDS:

@@ -1,7 +1,7 @@
-"""What it means to forget an address: where it stands in a text, and what stays in its place.
+"""Redaction rules: finds an address in a text, replaces it, and compares redacted texts.
 
-No I/O. A body stays as it was, letter for letter, but for the strings that held the address;
-and it still passes for the body that was sent, should the agent send that again.
+No I/O. The rest of a body stays byte for byte; and a redacted body still counts as equal to the
+original, so that a resend by the agent is a duplicate and no conflict.
 """
 
 import json
@@ -14,7 +14,7 @@ from itertools import count
 from sync.protocol.json_equality import same_content
 
 FORGOTTEN = "[address forgotten]"
-# In a correlation id, or a name in a body, the mark bears a number: what differed still does.
+# In correlation ids and JSON names the mark is numbered, so that distinct values stay distinct.
 _MARK = re.compile(r"\[address forgotten(?: [0-9a-f]{32})?\]")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _END_OF_NAME = re.compile(r"\s*:")
@@ -24,10 +24,10 @@ _LONGEST = 320
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An e-mail address that is to be forgotten, in upper or lower case, composed or not.
+    """An e-mail address to redact, matched in any case and Unicode normalization form.
 
-    `word` is a part of it that stands in every text that holds it, once that is in lower case
-    and free of escapes; it may be empty.
+    `word` is a part that occurs in every text containing the address, once lowercased and
+    unescaped: the SQL prefilter. It may be empty.
     """
 
     word: str
@@ -35,31 +35,31 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Return the address in `text`. Raises `ValueError`; the message does not repeat it."""
+        """Parse the address. Raises `ValueError`, whose message never contains it."""
         address = text.strip()
         local, _, domain = address.rpartition("@")
         if not local or not domain or len(address) > _LONGEST or not address.isprintable():
             raise ValueError("expected an e-mail address")
         forms = {unicodedata.normalize(form, address) for form in ("NFC", "NFD")} | {address}
-        # In a URL the sign is an escape.
+        # In a URL the @ is percent-encoded.
         spelled = "|".join(re.escape(form).replace("@", "(?:@|%40)") for form in sorted(forms))
-        # Not the end of a longer address, nor the beginning of a longer domain.
+        # Neither the tail of a longer address nor the head of a longer domain.
         pattern = re.compile(rf"(?<![\w.+-])(?:{spelled})(?!-?\w|\.\w)", re.IGNORECASE)
         words = _ASCII_WORD.findall(unicodedata.normalize("NFC", address).lower())
         return cls(max(words, key=len, default=""), pattern)
 
     def stands_in(self, text: str) -> bool:
-        """Tell whether the address stands in a plain text."""
+        """Return whether a plain text contains the address."""
         return self._pattern.search(text) is not None
 
     def without(self, text: str, mark: str = FORGOTTEN) -> str:
-        """Return a plain text with `mark` wherever the address stood."""
+        """Return a plain text with each occurrence replaced by `mark`."""
         return self._pattern.sub(lambda _: mark, text)
 
     def without_in_json(self, text: str) -> str:
-        """Return a JSON text with the mark wherever the address stood, in names as well.
+        """Return a JSON text with each occurrence replaced, in member names as well.
 
-        The marks of names bear numbers: names of one object that differed still do.
+        Marks in member names are numbered, so that distinct names of an object stay distinct.
         """
         numbers = count(len(_MARK.findall(text)))
 
@@ -67,7 +67,7 @@ class Address:
             try:
                 plain = json.loads(token[0], strict=False)
             except ValueError:
-                # Not JSON after all: as a plain text it is cleaned all the same.
+                # Not valid JSON: redact it as plain text.
                 return self.without(token[0])
             if not self.stands_in(plain):
                 return token[0]
@@ -79,13 +79,13 @@ class Address:
 
 
 def same_body(sent: str, kept: str) -> bool:
-    """Tell whether a body that is sent is the one that is kept, but for what is forgotten."""
+    """Return whether a received body equals the stored one, ignoring redactions."""
     same = same_text if FORGOTTEN in kept else None
     return same_content(sent.encode(), kept.encode(), same_text=same)
 
 
 def same_text(sent: str | None, kept: str | None) -> bool:
-    """Tell whether a text that is sent is the one that is kept, but for what is forgotten."""
+    """Return whether a received text equals the stored one, ignoring redactions."""
     if sent is None or kept is None or sent == kept:
         return sent == kept
     first, *others = _MARK.split(kept)
@@ -93,8 +93,8 @@ def same_text(sent: str | None, kept: str | None) -> bool:
         return False
     *between, last = others
     at = len(first)
-    # In place of each mark stood something; the nearest place that fits leaves the most for
-    # those that follow.
+    # Each mark stands for at least one character. The earliest match leaves the most text for the
+    # pieces that follow.
     for piece in between:
         found = sent.find(piece, at + 1)
         if found < 0:
@@ -104,9 +104,9 @@ def same_text(sent: str | None, kept: str | None) -> bool:
 
 
 def new_mark(number: str) -> str:
-    """Return the mark for a correlation id; `number` are 32 hexadecimal digits."""
+    """Return a numbered mark; `number` is 32 hexadecimal digits."""
     return f"{FORGOTTEN[:-1]} {number}]"
 
 
 Numbers = Callable[[], str]
-"""Gives 32 hexadecimal digits that nobody else has."""
+"""Generates 32 unique hexadecimal digits."""

@@ -1,4 +1,4 @@
-"""One answer of a costly question for all who ask within some seconds; they wait for one asking."""
+"""Cached value with a TTL: concurrent callers share one refresh."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """What `ask` answers, for `good_for_seconds`. `now_seconds` is a clock that never steps."""
+    """Caches the result of `ask` for `good_for_seconds`. `now_seconds` is a monotonic clock."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Remembered(Generic[T]):
         self._known: tuple[T, float] | None = None
 
     async def get(self) -> T:
-        """Return the answer; an error of `ask` is raised, and not remembered."""
+        """Return the cached or a fresh result. An exception from `ask` is raised and not cached."""
         async with self._asking:
             if self._known is None or self._now_seconds() >= self._known[1]:
                 answer = await self._ask()

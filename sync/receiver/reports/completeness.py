@@ -1,9 +1,8 @@
-"""Proves from the numbers of a store what has arrived there, and names what has not.
+"""Completeness audit: finds sequence numbers that are missing at head office, per store.
 
-Each number up to `accepted_through` stands in one of five tables, or has had its days
-(`purged_through`). The database looks for the
-numbers that stand in none, one store at a time; only ranges leave it. An epoch whose own row in
-`agents` is gone is found by what stands under it.
+Each number up to `accepted_through` is a row in one of five tables, or was purged (it is at most
+`purged_through`). SQL finds the numbers without a row, one store per read, and returns ranges only.
+An epoch whose row in `agents` is lost is found by its remaining rows.
 """
 
 from collections.abc import AsyncIterator
@@ -46,7 +45,7 @@ _TABLES = (agents, *_NUMBERED, gaps)
 
 
 class Range(msgspec.Struct, frozen=True, order=True):
-    """The numbers from `first` to `last`, both included."""
+    """Sequence numbers from `first` to `last`, both inclusive."""
 
     first: int
     last: int
@@ -56,13 +55,12 @@ _ByEpoch: TypeAlias = dict[tuple[str, str], list[Range]]
 
 
 class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """What has become of the numbers of an epoch.
+    """State of the sequence numbers of one epoch.
 
-    All up to `complete_through` are accounted for, those up to `purged_through` by having had
-    their days; `outstanding` are known to exist and have
-    not come; `missing` were here and are gone; `gaps` will never come. Where the epoch is not
-    `listed` in `agents` any more, `accepted_through` is the highest number that stands: there
-    may have been more.
+    Numbers up to `complete_through` are accounted for; those up to `purged_through` were purged.
+    `outstanding` are known to exist and have not arrived yet; `missing` were accepted and have no
+    row; `gaps` will never arrive. If the epoch has no row in `agents` (not `listed`),
+    `accepted_through` is the highest number found; higher ones may have been lost.
     """
 
     store_id: str
@@ -79,19 +77,19 @@ class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=Tru
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether every number that is known to exist is here, taken or refused."""
+        """Return whether every number known to exist is here, accepted or rejected."""
         return self.listed and not (self.outstanding or self.gaps or self.missing)
 
 
 async def audit(database: Database, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
-    """Yield every epoch of a store, or of all, by store, till and epoch; one read a store."""
+    """Yield the epochs of one store or of all, by store, till and epoch; one read per store."""
     async for name in stores_in(database, _TABLES, store_id):
         for epoch in await database.read(partial(epochs_of, store_id=name)):
             yield epoch
 
 
 def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
-    """Return what has become of the numbers of each epoch of a store."""
+    """Return the state of every epoch of a store."""
     of_store = {_STORE.key: store_id}
     found = _Found(
         missing=_ranges(connection.execute(_MISSING, of_store)),
@@ -108,7 +106,7 @@ def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the database has found in the numbers of a store."""
+    """Query results for one store."""
 
     missing: _ByEpoch
     rejected: _ByEpoch
@@ -143,10 +141,11 @@ def _ranges(rows: CursorResult[tuple[object, ...]]) -> _ByEpoch:
 
 
 def _missing() -> Select[tuple[object, ...]]:
-    """Return the numbers up to `accepted_through` that stand nowhere, as ranges in order.
+    """Select the ranges of numbers up to `accepted_through` that have no row, in order.
 
-    Each row that accounts for numbers is a stretch; where one begins after all before it have
-    ended, the numbers between are missing. A stretch after the last number ends the search.
+    Gaps and islands: every row covers an interval. Where an interval begins beyond the end of all
+    previous ones, the numbers between are missing. A sentinel interval after `accepted_through`
+    ends the search.
     """
     stretches = _stretches().subquery()
     in_order = (stretches.c.first, stretches.c.last)
@@ -169,7 +168,7 @@ def _missing() -> Select[tuple[object, ...]]:
 
 
 def _after(number: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the next number; where the database has none, the last that it has."""
+    """Return `number` + 1, capped at the largest BIGINT."""
     return case((number < _LAST_OF_ALL, number + 1), else_=_LAST_OF_ALL)
 
 
@@ -193,14 +192,14 @@ def _stretches() -> CompoundSelect[tuple[object, ...]]:
         select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
         .outerjoin(agents, _same_epoch(gaps))
         .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
-        # An answer that lost its address stands in both: the gap does not stand for its row.
+        # A redacted answer has a row and a gap; the gap must not hide a lost row.
         .where(gaps.c.reason != ADDRESS_ERASED)
     )
     return union_all(ends, purged, *numbered, noted)
 
 
 def _unlisted() -> Select[tuple[object, ...]]:
-    """Return the epochs that have lost their row in `agents`, in the words of one."""
+    """Select the epochs without a row in `agents`, in the shape of such a row."""
     numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
     standing = union_all(
         *(
@@ -226,7 +225,7 @@ def _is_accepted(number: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _rejected() -> Select[tuple[object, ...]]:
-    """Return the numbers that stand rejected, as ranges in order."""
+    """Select the ranges of rejected numbers, in order."""
     key = [rejections.c[name] for name in _KEY]
     place = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
     numbered = (
@@ -256,7 +255,7 @@ def _gaps() -> Select[tuple[object, ...]]:
     )
 
 
-# Put together once: that costs more than asking them of a store with little in it.
+# Compiled once at import: building them costs more than running them on a small store.
 _LISTED = select(agents).where(agents.c.store_id == _STORE)
 _UNLISTED = _unlisted()
 _MISSING, _REJECTED, _GAPS = _missing(), _rejected(), _gaps()

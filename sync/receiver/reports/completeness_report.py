@@ -1,4 +1,4 @@
-"""The audit for whoever asks: as one JSON document, piece by piece, and its sums."""
+"""Completeness report: streamed as JSON, and its totals."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from sync.receiver.reports.ledger_views import can_be_a_name
 
 @dataclass(slots=True)
 class Sums:
-    """How many epochs, and how many numbers of each kind.
+    """Number of epochs, and of sequence numbers by state.
 
-    `silent`: of how many tills what they have captured lately cannot be known here.
+    `silent` counts the tills without a recent heartbeat: their latest captures are unknown here.
     """
 
     epochs: int = 0
@@ -31,11 +31,11 @@ class Sums:
 
     @property
     def complete(self) -> bool:
-        """Tell whether everything that is known to exist is here, in every epoch."""
+        """Return whether every event known to exist is here, in every epoch."""
         return self.incomplete == 0
 
     def add(self, epoch: EpochCompleteness) -> None:
-        """Count an epoch."""
+        """Add one epoch to the totals."""
         self.epochs += 1
         self.incomplete += not epoch.is_complete
         self.unlisted += not epoch.listed
@@ -46,24 +46,24 @@ class Sums:
 
 
 class Audits:
-    """The audit as readers ask for it."""
+    """Streams the completeness report."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def knows(self, store_id: str) -> bool:
-        """Tell whether a store was ever enrolled or heard of."""
+        """Return whether the store was ever enrolled or sent anything."""
         return can_be_a_name(store_id) and await self._database.read(
             partial(_is_known, store_id=store_id)
         )
 
     def document(self, store_id: str | None, sums: Sums | None = None) -> AsyncIterator[bytes]:
-        """Yield `document` of a store, or of all."""
+        """Yield the JSON `document` of one store, or of all if `store_id` is None."""
         return document(audit(self._database, store_id), sums or Sums())
 
 
 async def document(epochs: AsyncIterator[EpochCompleteness], sums: Sums) -> AsyncIterator[bytes]:
-    """Yield `{"epochs":[…],"complete":true|false}`; a document that breaks off says nothing."""
+    """Yield `{"epochs":[…],"complete":true|false}`. A document cut short is invalid JSON."""
     between = b'{"epochs":['
     async for epoch in epochs:
         sums.add(epoch)
@@ -74,14 +74,14 @@ async def document(epochs: AsyncIterator[EpochCompleteness], sums: Sums) -> Asyn
 
 
 def _is_known(connection: Connection, store_id: str) -> bool:
-    """Tell whether a store was ever enrolled or heard of."""
+    """Return whether the store was ever enrolled or sent anything."""
     places = (table_of(Token), table_of(Agent))
     looks = (select(place.c.store_id).where(place.c.store_id == store_id) for place in places)
     return any(connection.execute(look.limit(1)).first() for look in looks)
 
 
 def written(ranges: Sequence[Range]) -> str:
-    """Write exact numbers as a person does: `4-6, 9`."""
+    """Format ranges for people: `4-6, 9`."""
     return ", ".join(
         f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}" for one in ranges
     )

@@ -1,22 +1,22 @@
-"""What a store can be in need of, from what, and what comes first. No I/O."""
+"""Store health conditions: thresholds and severity order. No I/O."""
 
 from datetime import timedelta
 from enum import StrEnum
 
-# Agents send a heartbeat each minute, and while they are offered no line, none.
+# Agents send a heartbeat every minute, but none during an offline window.
 SILENT_AFTER = timedelta(minutes=5)
-# The oldest event that waits: what is delivered as it comes waits seconds.
+# Age of the oldest undelivered event; normally events are delivered within seconds.
 BEHIND_AFTER = timedelta(minutes=5)
-# As far as times are taken for right where the clock is corrected (`clock.TOLERANCE`).
+# The tolerance of the clock correction at ingest (`clock.TOLERANCE`).
 CLOCK_WRONG_BEYOND = timedelta(minutes=5)
-# A month of a busy till's captures still fits.
+# Room for another month of a busy till's captures.
 DISK_LOW_BELOW_BYTES = 512 * 1024**2
 
 
 class Condition(StrEnum):
-    """A condition of a store: it holds if it holds for any of its tills. The gravest first.
+    """A condition of a store: true if it is true of any of its tills. Most severe first.
 
-    `OTHER_VERSION` is a note, not a trouble: a store of which nothing else is true delivers.
+    `OTHER_VERSION` is informational: a store with no other condition counts as delivering.
     """
 
     SILENT = "silent"
@@ -29,17 +29,17 @@ class Condition(StrEnum):
 
     @property
     def column(self) -> str:
-        """The column that says of how many tills it is true; no other has its name."""
-        # In any case of letters: SQLite makes no difference.
+        """Name of the column that counts the tills in this condition; unique among the columns."""
+        # SQLite column names are case-insensitive, hence the prefix.
         return f"holds_{self.name.lower()}"
 
 
-# Nobody can say more of a time that is further away.
+# Longer durations come from a wrong clock and mean nothing.
 LONGEST_TOLD = timedelta(days=365)
 
 
 def span_of(seconds: float | None) -> timedelta | None:
-    """Return a span that the database has told in seconds; None if it says nothing to a person."""
+    """Convert seconds from the database to a duration; None if it is implausible."""
     if seconds is None or not 0 <= seconds <= LONGEST_TOLD.total_seconds():
         return None
     return timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""The stores of the fleet: found, sorted, counted and cut into pages by the database."""
+"""Fleet queries: filters, sorts, counts and paginates stores in SQL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ STORES_ON_A_PAGE = 50
 
 
 class Sort(StrEnum):
-    """What the stores can be sorted by."""
+    """Sort keys of the fleet page."""
 
     STATE = "state"
     STORE = "store"
@@ -41,7 +41,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which stores a page shows. `page` counts from 1; one beyond the last shows the last."""
+    """Filter and sort order of the fleet page. `page` is 1-based; one too high shows the last."""
 
     search: str = ""
     condition: Condition | None = None
@@ -52,11 +52,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A store at a glance. `holding` says of how many of its tills a condition is true.
+    """A row of the fleet page. `holding` is the number of tills per condition.
 
-    `heard_at` is the last word of any till, `versions` the first and the last by their letters,
-    `oldest` how long the oldest event waits, `left` how long until none does, if that is in sight
-    for all tills that are behind.
+    `heard_at` is the latest contact of any till, `versions` the lowest and highest, `oldest` the
+    age of the oldest undelivered event, `left` the estimated time to an empty backlog: None unless
+    every till that is behind makes progress.
     """
 
     store_id: str
@@ -71,13 +71,13 @@ class Store:
 
     @property
     def state(self) -> Condition:
-        """The gravest thing that is true of it."""
+        """The most severe condition."""
         return next((one for one in TROUBLES if self.holding[one]), Condition.DELIVERING)
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A page of stores, out of `found`; of all that the search finds, how many are how."""
+    """A page of stores out of `found`; `counts` are per condition over all search results."""
 
     stores: list[Store]
     found: int
@@ -89,7 +89,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """All stores in a few figures; `oldest_seconds`: of what waits, how long the oldest does."""
+    """Totals over all stores. `oldest_seconds` is the age of the oldest undelivered event."""
 
     stores: int
     holding: Mapping[Condition, int]
@@ -99,9 +99,9 @@ class Tally:
 
 
 def tally(connection: Connection, moment: Moment) -> Tally:
-    """Count the stores, in one statement."""
+    """Return the totals over all stores, in one statement."""
     stores = _stores(tills(moment))
-    # A clock that has leapt tells of ages that would hide every other.
+    # A wrong clock yields absurd ages that would hide every other.
     told = stores.c.waited_seconds.between(0, LONGEST_TOLD.total_seconds())
     counted = select(
         func.count().label("stores"),
@@ -121,7 +121,7 @@ def tally(connection: Connection, moment: Moment) -> Tally:
 
 
 def fleet(connection: Connection, moment: Moment, question: Question) -> Fleet:
-    """Answer a question about the fleet, in one statement: what is told of all tills is costly."""
+    """Return a page of the fleet, in one statement, because the tills subquery is costly."""
     rows = connection.execute(_page_and_counts(moment, question)).mappings().all()
     counts = {one: int(rows[0][_count_of(one)] or 0) for one in Condition}
     searched = int(rows[0]["searched"])
@@ -134,7 +134,7 @@ def fleet(connection: Connection, moment: Moment, question: Question) -> Fleet:
 
 
 def _page_and_counts(moment: Moment, question: Question) -> Select[Any]:
-    """Return the counts of all, beside each store of the page; alone where it has none."""
+    """Select the counts joined to each store of the page; a single row if the page is empty."""
     stores = _stores(tills(moment, search=question.search))
     counted = (
         select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
@@ -191,7 +191,7 @@ def _stores(till: Subquery) -> CTE:
 
 
 def _sum(told: ColumnElement[int]) -> ColumnElement[float]:
-    # Not as whole numbers: one till that is out of its mind would hide the whole fleet.
+    # Summed as floats: one till with an absurd number must not overflow the total.
     return func.sum(cast(func.coalesce(told, 0), Float))
 
 
@@ -202,7 +202,7 @@ def _is(stores: CTE, condition: Condition) -> ColumnElement[bool]:
 
 
 def _gravity(stores: CTE) -> ColumnElement[int]:
-    """Return the place of the gravest trouble; where there is none, the number after the last."""
+    """Return the index of the most severe condition; `len(TROUBLES)` if there is none."""
     places = ((stores.c[one.column] > 0, place) for place, one in enumerate(TROUBLES))
     return case(*places, else_=len(TROUBLES))
 

@@ -1,4 +1,4 @@
-"""The fleet in a few figures, for alerts: how many stores are how, and what is not in order."""
+"""Fleet-wide figures for alerting: stores per condition, backlog, rejections, gaps."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,17 +15,17 @@ from sync.receiver.reports.fleet import tally
 from sync.receiver.reports.tills import Moment
 
 T = TypeVar("T")
-# Above it nobody needs the number, and the count stays a matter of milliseconds.
+# Caps the count queries, so that they take milliseconds; the exact number beyond is no use.
 MOST_COUNTED = 100_000
-# Below the ten seconds after which Prometheus gives up.
+# Below Prometheus' default scrape timeout of ten seconds.
 _PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class FleetFigures:
-    """What the whole database says at a moment; the same from every receiver on it.
+    """Figures over the whole database, the same from every receiver that shares it.
 
-    `rejected` and `gap_events` are of `MOST_COUNTED` rows at most.
+    `rejected` and `gap_events` are counted over `MOST_COUNTED` rows only.
     """
 
     at: datetime
@@ -39,14 +39,14 @@ class FleetFigures:
 
 
 class Reading(Protocol):
-    """What of a database is needed here."""
+    """The part of `Database` used here."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Let `work` read one state of the database."""
+        """Run `work` in a read transaction."""
 
 
 class FleetWatch:
-    """Reads the figures from a database."""
+    """Reads the figures from the database."""
 
     def __init__(self, database: Reading, now: Callable[[], datetime], own_version: str) -> None:
         self._database = database
@@ -54,7 +54,7 @@ class FleetWatch:
         self._own_version = own_version
 
     async def look(self) -> FleetFigures | None:
-        """Return the figures; None where the database does not answer, or not in time."""
+        """Return the figures, or None if the database fails or is too slow."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await self._database.read(self._figures)

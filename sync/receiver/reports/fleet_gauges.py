@@ -1,4 +1,4 @@
-"""What Prometheus is told of the fleet: figures of the whole database, the same by any receiver."""
+"""Prometheus gauges of the fleet, over the whole database: any receiver exports the same values."""
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -8,7 +8,7 @@ _OF_ALL = "Whole database (the same from each receiver: max, never sum). "
 
 
 class FleetGauges:
-    """The figures as gauges. A label is a condition of ours; no store has one."""
+    """The figures as gauges. Labels are condition names only, never stores."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -34,7 +34,7 @@ class FleetGauges:
         )
 
     def render(self, figures: FleetFigures) -> bytes:
-        """Write the figures in Prometheus' text format."""
+        """Return the figures in Prometheus text format."""
         self._at.set(figures.at.timestamp())
         self._stores.set(figures.stores)
         for condition, stores in figures.holding.items():

@@ -1,4 +1,4 @@
-"""The last two days by hours, of the chain or of one store: what the plots are drawn from."""
+"""Hourly figures of the last two days, of the chain or of one store, for the charts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _AN_HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class HourShown:
-    """An hour of all tills: captures that happened in it, and the lag of those that came in it."""
+    """One hour over all tills: captures that occurred in it, lag of events received in it."""
 
     hour: datetime
     sessions: int = 0
@@ -29,19 +29,19 @@ class HourShown:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The hours without a break, the present one last."""
+    """Consecutive hours, the current one last."""
 
     hours: Sequence[HourShown]
 
     def columns(self) -> dict[str, list[float | None]]:
-        """Return the hours as plots take them: a column a quantity, times in Unix seconds."""
+        """Return one list per quantity, as the charts read them; times in Unix seconds."""
         names = ("sessions", *ANSWERS, "mean_lag_seconds", "longest_lag_seconds")
         times: list[float | None] = [one.hour.timestamp() for one in self.hours]
         return {"hour": times, **{n: [getattr(one, n) for one in self.hours] for n in names}}
 
 
 def history(connection: Connection, now: datetime, store_id: str | None) -> History:
-    """Return the last hours of a store, or of all: a statement bounded by their number."""
+    """Return the last `HOURS_SHOWN` hours of one store, or of all."""
     last = hour_of(now)
     first = last - (HOURS_SHOWN - 1) * _AN_HOUR
     sums = (func.sum(hours.c[name]).label(name) for name in COUNTS)

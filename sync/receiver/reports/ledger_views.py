@@ -1,4 +1,4 @@
-"""What readers see of the ledger. Never an e-mail address."""
+"""Read models of the JSON API. They never contain an e-mail address."""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sync.receiver.db.tables import Agent, EmailAnswer, Session, Token, table_of
 
 _agents, _tokens = table_of(Agent), table_of(Token)
 _sessions, _answers = table_of(Session), table_of(EmailAnswer)
-# By their numbers; epochs by which one was heard of first.
+# By sequence number; epochs in the order in which their first answer arrived.
 _IN_ORDER = (
     func.min(_answers.c.received_at).over(partition_by=(_answers.c.till_id, _answers.c.epoch)),
     _answers.c.till_id,
@@ -44,36 +44,36 @@ _EVENT = (
 
 
 class Views:
-    """Short reads, each of one state of the database."""
+    """Short queries, each in one read transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def check(self) -> None:
-        """Raise what the database raises when it cannot be read."""
+        """Raise the database's error if it cannot be read."""
         await self._database.read(_look)
 
     async def pulse(self) -> bool:
-        """Return True once the database has answered, be it with an error."""
+        """Return True once the database has responded, even with an error."""
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self.check()
         return True
 
     async def stores(self, store_id: str | None = None) -> list[dict[str, object]]:
-        """Return every enrolled till and its epochs, of one store or of all, by store and till."""
+        """Return the enrolled tills with their epochs, of one store or of all, in order."""
         if store_id is not None and not can_be_a_name(store_id):
             return []
         return await self._database.read(partial(_stores, store_id=store_id))
 
     async def sessions(self, correlation_id: str) -> list[dict[str, object]]:
-        """Return the sessions under an id, each with its e-mail answers in order."""
+        """Return the sessions with this correlation id, each with its e-mail answers in order."""
         if not can_be_a_name(correlation_id):
             return []
         return await self._database.read(lambda connection: _under(connection, correlation_id))
 
 
 def can_be_a_name(text: str) -> bool:
-    """Tell whether a database can be asked for a text: PostgreSQL keeps no NUL, and names none."""
+    """Return whether the text can be a query parameter: PostgreSQL rejects NUL in text."""
     return "\0" not in text
 
 
@@ -102,7 +102,7 @@ def _of(table: Table, store_id: str | None) -> ColumnElement[bool]:
 
 
 def _under(connection: Connection, correlation_id: str) -> list[dict[str, object]]:
-    # With the stores named there is an index to look into.
+    # The index begins with `store_id`: the condition on it makes the index usable.
     under_id = (
         select(_sessions)
         .where(
@@ -136,7 +136,7 @@ def _answers_of(connection: Connection, session: RowMapping) -> Sequence[RowMapp
 
 
 def _shown(row: RowMapping, columns: Sequence[str]) -> dict[str, object]:
-    """Return columns as members of a JSON object."""
+    """Return the columns as members of a JSON object."""
     return {_camel(name): _plain(row[name]) for name in columns}
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told: what this process has done, and how the fleet is (`fleet_gauges.py`)."""
+"""Prometheus metrics of this process, with those of the fleet (`fleet_gauges.py`) appended."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,9 @@ _OUTCOMES = ("taken", "repeated", "refused", "altered")
 
 
 class Metrics:
-    """The receiver's metrics in a registry of their own. No label ever holds a caller's words.
+    """The receiver's metrics, in a registry of their own. Labels never contain request data.
 
-    `now_seconds` is a clock that never steps.
+    `now_seconds` is a monotonic clock.
     """
 
     def __init__(self, version: str, now_seconds: Callable[[], float]) -> None:
@@ -30,7 +30,7 @@ class Metrics:
             "events", "Events by what became of them; repeated: here before", "outcome"
         )
         for outcome in _OUTCOMES:
-            # At nought from the start: an increase from nothing is no increase to Prometheus.
+            # Create every label at zero: Prometheus sees no increase when a series first appears.
             self._events.labels(outcome)
         self._batches = self._counter("batches", "Batches taken")
         self._batch_seconds = Histogram(
@@ -47,16 +47,16 @@ class Metrics:
         self._problems = self._counter("problems", "Requests answered with an error", "code")
 
     def watch_bodies(self, in_hand_bytes: Callable[[], float]) -> None:
-        """Tell of the bodies in hand, by whoever knows how many bytes they are."""
+        """Export the memory held by request bodies; `in_hand_bytes` returns it."""
         bodies = self._gauge("body_bytes", "Bytes held for requests in hand, over all of them")
         bodies.set_function(in_hand_bytes)
 
     def begin(self) -> float:
-        """Return when a batch got its place, for `taken`."""
+        """Return the start time of a batch, for `taken`."""
         return self._now_seconds()
 
     def taken(self, taken: Taken, events: int, begun: float) -> None:
-        """Count a batch of so many events that is committed and about to be answered."""
+        """Count a committed batch of `events` events."""
         new = len(taken.sessions) + len(taken.answers)
         refused, altered = len(taken.refused), len(taken.altered)
         self._batches.inc()
@@ -68,19 +68,19 @@ class Metrics:
         self._gaps.inc(len(taken.gaps_noted))
 
     def heard(self) -> None:
-        """Count a heartbeat that is committed."""
+        """Count a committed heartbeat."""
         self._heartbeats.inc()
 
     def refused(self, code: str) -> None:
-        """Count a request answered with the error `code`."""
+        """Count an error response by its code."""
         self._problems.labels(code).inc()
 
     def answered(self, route: str, status: int) -> None:
-        """Count a request; `route` is an address as we serve it, never one as it was asked for."""
+        """Count a request. `route` is the route pattern, never the requested path."""
         self._requests.labels(route, str(status)).inc()
 
     def render(self, figures: FleetFigures | None) -> bytes:
-        """Write all metrics in Prometheus' text format; without `figures`, none of the fleet."""
+        """Return all metrics in Prometheus text format; without `figures`, only this process's."""
         self._database_up.set(figures is not None)
         of_fleet = b"" if figures is None else self._fleet.render(figures)
         return generate_latest(self._registry) + of_fleet

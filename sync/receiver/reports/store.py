@@ -1,4 +1,4 @@
-"""A store looked at closely: its tills, how far their epochs are, what stands refused."""
+"""Store details: tills, epochs, rejected events, gaps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ MOST_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class Till:
-    """A till, as its newest heartbeat says. `holding`: what is true of it, the gravest first.
+    """A till by its latest heartbeat. `holding` lists its conditions, most severe first.
 
-    `clock_ahead` is how far its clock is ahead of ours; None: not known. `oldest` and `left`: how
-    long the oldest event waits, and until none does.
+    `clock_ahead` is the offset of its clock from ours, None if unknown; `oldest` the age of the
+    oldest undelivered event; `left` the estimated time to an empty backlog.
     """
 
     till_id: str
@@ -35,13 +35,13 @@ class Till:
 
     @property
     def state(self) -> Condition:
-        """The gravest thing that is true of it."""
+        """The most severe condition."""
         return next((one for one in TROUBLES if one in self.holding), Condition.DELIVERING)
 
 
 @dataclass(frozen=True, slots=True)
 class OneStore:
-    """A store's tills; of the rest, the newest rows, `MOST_SHOWN` at most of each."""
+    """A store's tills, and the newest `MOST_SHOWN` epochs, rejections and gaps."""
 
     tills: Sequence[Till]
     epochs: Sequence[RowMapping]
@@ -50,7 +50,7 @@ class OneStore:
 
 
 def one_store(connection: Connection, moment: Moment, store_id: str) -> OneStore | None:
-    """Return what is known of a store; None if nothing."""
+    """Return the details of a store, or None if it is unknown."""
 
     def newest(rows: Select[tuple[object, ...]]) -> Sequence[RowMapping]:
         return connection.execute(rows.limit(MOST_SHOWN)).mappings().all()
@@ -71,7 +71,7 @@ def one_store(connection: Connection, moment: Moment, store_id: str) -> OneStore
 
 
 def till_of(row: RowMapping) -> Till:
-    """Return the till of a row of `tills`."""
+    """Build a `Till` from a row of `tills`."""
     said_at, heard_at = row["agent_sent_at"], row["heartbeat_at"]
     return Till(
         till_id=row["till_id"],

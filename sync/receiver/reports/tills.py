@@ -1,6 +1,6 @@
-"""How each till is, as the database sees it: what its newest heartbeat said, and what that means.
+"""SQL for the state of each till: its latest heartbeat, and the conditions that follow from it.
 
-Enrolled tills that were never heard of are among them.
+Includes tills that are enrolled and have never sent anything.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ _TOLD = (
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the conditions are told by: our time, our version, and the database's dialect."""
+    """Inputs of the conditions: our time, our version and the SQL dialect."""
 
     now: datetime
     own_version: str
@@ -67,14 +67,14 @@ class Moment:
 
 
 def tills(moment: Moment, store_id: str | None = None, search: str = "") -> Subquery:
-    """Return a row a till: of one store, or of those whose name contains `search`."""
+    """Return one row per till, of one store or of stores whose name contains `search`."""
     last = union_all(_heard(store_id, search), _never_heard(store_id, search)).subquery("last")
     flags = (_flag(holds).label(name.column) for name, holds in _holding(last, moment).items())
     return select(last, *flags, *_spans(last, moment)).subquery("tills")
 
 
 def _heard(store_id: str | None, search: str) -> Select[Any]:
-    """Return of each till the epoch that spoke for the machine last, and its last word of all."""
+    """Select each till's epoch with the latest heartbeat, and its last contact over all epochs."""
     till = (agents.c.store_id, agents.c.till_id)
     newest = (
         agents.c.heartbeat_at.desc().nulls_last(),
@@ -98,7 +98,7 @@ def _heard(store_id: str | None, search: str) -> Select[Any]:
 
 
 def _never_heard(store_id: str | None, search: str) -> Select[Any]:
-    """Return the tills that are enrolled and no more, in the same columns."""
+    """Select the tills that are enrolled and never sent anything, in the same columns."""
     named = (_tokens.c.store_id, _tokens.c.till_id)
     heard = and_(agents.c.store_id == named[0], agents.c.till_id == named[1])
     untold = (cast(null(), agents.c[name].type).label(name) for name in _TOLD[len(named) :])
@@ -118,7 +118,7 @@ def _wanted(table: Table, store_id: str | None, search: str) -> ColumnElement[bo
 
 
 def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bool]]:
-    """Return when each condition holds of a till. A till's own clock is compared with itself."""
+    """Return the SQL of each condition. A till's clock is compared only with itself."""
     dialect = moment.dialect
     ahead = _seconds(last.c.heartbeat_at, last.c.agent_sent_at, dialect)
     return {
@@ -134,10 +134,7 @@ def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bo
 
 
 def _spans(last: Subquery, moment: Moment) -> tuple[ColumnElement[float], ...]:
-    """Return in seconds how long the oldest event waits, and until when nothing does.
-
-    The latter at the pace from the heartbeat before to the last one; none where no fewer wait.
-    """
+    """Return `waited_seconds` (age of the oldest event), `left_seconds` (to an empty backlog)."""
     waiting = last.c.outstanding > 0
     between = _seconds(last.c.heartbeat_before_at, last.c.heartbeat_at, moment.dialect)
     fewer = last.c.outstanding_before - last.c.outstanding
@@ -149,9 +146,10 @@ def _spans(last: Subquery, moment: Moment) -> tuple[ColumnElement[float], ...]:
 
 
 def _waited(last: Subquery, moment: Moment) -> ColumnElement[float]:
-    """Return how long the oldest event waits, when one does.
+    """Return the age of the oldest undelivered event in seconds.
 
-    As the till told, by its own clock; and since then, where it told of events that are not here.
+    As the till reported it, by its own clock; plus the time since, if it reported events that have
+    not arrived yet.
     """
     told = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, moment.dialect)
     now = literal(moment.now, agents.c.heartbeat_at.type)
@@ -162,12 +160,12 @@ def _waited(last: Subquery, moment: Moment) -> ColumnElement[float]:
 def _seconds(
     first: ColumnElement[datetime], last: ColumnElement[datetime], dialect: Dialect
 ) -> ColumnElement[float]:
-    """Return the seconds from one moment to another."""
+    """Return the seconds between two timestamps."""
     match dialect.name:
         case "postgresql":
             return cast(extract("epoch", last) - extract("epoch", first), Float)
         case _:
-            # A day's number is exact to some 40 microseconds.
+            # A Julian day number is exact to about 40 microseconds.
             days = func.julianday(last) - func.julianday(first)
             return func.round(days * _SECONDS_OF_A_DAY, 3)
 

@@ -1,11 +1,12 @@
-"""Deletes what has had its days at head office, a few rows in a transaction, oldest first.
+"""Retention: deletes events older than the retention period, oldest first, in small transactions.
 
-The numbers of an epoch leave in their order, so that one number, `purged_through`, accounts for
-all that have left: nothing up to it counts as missing, and nothing up to it is taken again. What
-was missing already is noted in `gaps` before, and stays there; so does every gap.
+The numbers of an epoch are purged in order, so that one number, `purged_through`, accounts for all
+of them: nothing up to it counts as missing, and nothing up to it is accepted again. Numbers that
+are missing by then are first recorded in `gaps`, and gaps are never purged.
 
-What stands refused was not taken yet, and agents try it again each day: it neither leaves nor keeps
-back what is behind it. Once it is taken it leaves when its own days are over, by itself.
+Rejected events are not accepted yet, and agents resend them daily: they are neither purged nor do
+they block the numbers behind them. An event accepted later is purged once its own retention period
+is over ("late", below `purged_through`).
 """
 
 import asyncio
@@ -49,7 +50,7 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 _A_DAY_SECONDS = 86_400.0
-# Agents wait behind a transaction of this size no longer than behind a few batches.
+# A purge transaction delays agents no longer than a few batches do.
 NUMBERS_AT_ONCE = 1000
 MISSING_BEFORE = "missing before its days were over"
 _LEAVING = (sessions, answers, doubles)
@@ -60,7 +61,7 @@ _NUMBERED = (*_LEAVING, rejections)
 async def kept_for(
     days: int, database: Database, now: Callable[[], datetime]
 ) -> AsyncIterator[None]:
-    """Purge the database of what is older than `days`, at once and then daily; never with 0."""
+    """Purge events older than `days` at start and then daily, in a background task; 0: never."""
     if not days:
         yield
         return
@@ -87,10 +88,10 @@ async def _purge_daily(stay: timedelta, database: Database, now: Callable[[], da
 
 
 async def purge(database: Database, received_before: datetime, at: datetime) -> int:
-    """Delete what came before a moment and all that came before it in its epoch as well.
+    """Delete the events received before `received_before`, in sequence order per epoch.
 
-    Returns how many numbers have left. An event that came late keeps those behind it until its
-    own days are over. To break off is harmless, and so is to do it in two processes at once.
+    Return the number of sequence numbers purged. A late event blocks those behind it until its own
+    retention period is over. Safe to interrupt, and to run in two processes at once.
     """
     purged = 0
     async for store_id in stores_in(database, [agents]):
@@ -108,25 +109,25 @@ async def purge(database: Database, received_before: datetime, at: datetime) -> 
 def _held(
     connection: Connection, store_id: str, received_before: datetime
 ) -> list[tuple[AgentName, str, bool]]:
-    """Return the epochs of a store of which anything may leave; whether anything late is in it."""
+    """Return the epochs of a store with purgeable events, and whether any of them is late."""
     values = {"of_store": store_id, "received_before": received_before}
     rows = connection.execute(_HELD, values)
     return [(AgentName(store_id, row.till_id), row.epoch, bool(row.late)) for row in rows]
 
 
 def _late(connection: Connection, name: AgentName, epoch: str, received_before: datetime) -> int:
-    """Let leave what was taken when all around it had left; return how many numbers did."""
+    """Delete late events; return their number."""
     return _Purging(connection, name, epoch).delete_late(received_before)
 
 
 def _step(
     connection: Connection, name: AgentName, epoch: str, received_before: datetime, at: datetime
 ) -> int:
-    """Let the next numbers of an epoch leave; return how many did."""
+    """Purge the next numbers of an epoch; return how many."""
     purging = _Purging(connection, name, epoch)
     agent = purging.agent()
     first: int = agent["purged_through"] + 1
-    # Numbers that were never here are one row, however many they are.
+    # A gap is a single row however many numbers it covers.
     last = max(first + NUMBERS_AT_ONCE - 1, purging.end_of_gap(first))
     last = purging.last_before(received_before, first, min(last, agent["accepted_through"]))
     if last < first:
@@ -180,7 +181,7 @@ _HELD = (
 
 
 class _Purging:
-    """One transaction on the numbers of an epoch, its row in `agents` locked."""
+    """One purge transaction on an epoch; holds the lock on its row in `agents`."""
 
     def __init__(self, connection: Connection, name: AgentName, epoch: str) -> None:
         self._connection = connection
@@ -188,23 +189,23 @@ class _Purging:
         self._of = statements.of(name, epoch)
 
     def agent(self) -> RowMapping:
-        """Return the epoch's row, and lock it."""
+        """Select the epoch's row FOR UPDATE."""
         rows = self._execute(statements.AGENT_ROWS, epochs=[self._key["epoch"]])
         return rows.mappings().one()
 
     def end_of_gap(self, number: int) -> int:
-        """Return the end of the gap that holds the number; 0 if none does."""
+        """Return the last number of the gap that contains `number`; 0 if there is none."""
         around = self._execute(statements.GAPS_AROUND, first=number, last=number)
         return max((row.last_sequence for row in around), default=0)
 
     def last_before(self, received_before: datetime, first: int, last: int) -> int:
-        """Return the number before the first that came too late to leave; `last` if none did."""
+        """Return the last number before the first event that is too recent, or `last`."""
         found = self._execute(_YOUNGEST, received_before=received_before, first=first, last=last)
         young = [row.sequence for row in found if row.sequence is not None]
         return min(young, default=last + 1) - 1
 
     def missing(self, first: int, last: int) -> list[Gap]:
-        """Return which of the numbers are accounted for by nothing, as gaps."""
+        """Return the numbers without any row, as gaps."""
         rows = self._execute(_STANDING, first=first, last=last)
         stretches: list[tuple[int, int]] = [(row.sequence, row.sequence) for row in rows]
         noted = self._execute(statements.GAPS_AROUND, first=first, last=last)
@@ -218,17 +219,17 @@ class _Purging:
         return missing
 
     def note(self, missing: Iterable[Gap], at: datetime) -> None:
-        """Keep for good what was missing: the numbers around it will not tell any more."""
+        """Record the missing numbers as gaps, before the rows around them disappear."""
         add_rows(self._connection, gaps, [gap_row(self._key, gap, at) for gap in missing])
 
     def delete(self, first: int, last: int) -> None:
-        """Delete the rows, and keep that this was done."""
+        """Delete the rows and advance `purged_through`."""
         for going in _GOING:
             self._execute(going, first=first, last=last)
         self._execute(statements.UPDATE_AGENT, purged_through=last)
 
     def delete_late(self, received_before: datetime) -> int:
-        """Delete rows below what has left that have had their days since; return how many."""
+        """Delete the expired rows at or below `purged_through`; return their number."""
         values = {"purged": self.agent()["purged_through"], "received_before": received_before}
         return sum(self._execute(going, **values).rowcount for going in _GOING_LATE)
 

@@ -1,4 +1,4 @@
-"""The README's alerts: Prometheus can read them, and a receiver tells what they ask for."""
+"""Alert rules in the README: valid PromQL over metrics that the receiver exports."""
 
 import re
 import sqlite3
@@ -16,7 +16,7 @@ from tests.head_office.sender import Sender, session
 from tests.sync.receiver.conftest import StartReceiver
 
 README = Path(__file__).parents[3] / "README.md"
-# Of Prometheus itself: whether it reached what it scrapes.
+# Prometheus' own metric: whether a scrape succeeded.
 NOT_OURS = {"up"}
 MOST_BATCHES = 50
 
@@ -53,7 +53,7 @@ def rules() -> list[Rule]:
 
 
 def selectors(expression: str) -> list[VectorSelector]:
-    """Return what of the receiver an expression asks for."""
+    """Return the receiver's metrics that an expression selects."""
     found: list[VectorSelector] = []
 
     def look(part: Expr) -> None:
@@ -80,7 +80,7 @@ def is_told(selector: VectorSelector, samples: Samples) -> bool:
 
 
 async def use(receiver: Receiver, till: Sender) -> None:
-    """Have a batch taken, one put off, one fail, and a heartbeat heard."""
+    """Produce a stored batch, a deferred one, a failed one, and a heartbeat."""
     statuses = [(await receiver.beat(till)).status]
     while statuses[-1] != 429:
         assert len(statuses) < MOST_BATCHES
@@ -95,7 +95,7 @@ async def use(receiver: Receiver, till: Sender) -> None:
 
 @pytest.fixture
 async def samples(start_receiver: StartReceiver, till: Sender) -> Samples:
-    """What a receiver tells after some use."""
+    """The metrics of a receiver after some traffic."""
     receiver = await start_receiver(intake={"events_per_second": 1})
     await receiver.enroll(till)
     before = samples_of((await receiver.get("/metrics")).body)
@@ -103,7 +103,7 @@ async def samples(start_receiver: StartReceiver, till: Sender) -> Samples:
     return {**before, **samples_of((await receiver.get("/metrics")).body)}
 
 
-def test_each_kind_of_trouble_has_an_alert_that_prometheus_can_read() -> None:
+def test_each_failure_has_an_alert_with_valid_promql() -> None:
     named = [rule.alert for rule in rules()]
 
     assert len(set(named)) == len(named) == 10
@@ -112,12 +112,12 @@ def test_each_kind_of_trouble_has_an_alert_that_prometheus_can_read() -> None:
         parse_duration(rule.for_)
 
 
-async def test_whatever_an_alert_asks_for_is_told_after_some_use(samples: Samples) -> None:
+async def test_every_metric_in_an_alert_is_exported_after_some_traffic(samples: Samples) -> None:
     asked = [(rule.alert, one) for rule in rules() for one in selectors(rule.expr)]
 
     assert [(alert, one.prettify()) for alert, one in asked if not is_told(one, samples)] == []
     assert len(asked) > len(rules())
 
 
-def test_what_is_of_the_whole_database_is_never_summed() -> None:
+def test_fleet_metrics_are_never_summed() -> None:
     assert [rule.alert for rule in rules() if re.search(r"sum[^(]*\([^)]*_fleet_", rule.expr)] == []

@@ -1,4 +1,4 @@
-"""Completeness report over HTTP and on the command line."""
+"""The completeness report: over HTTP, and on the command line."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def completeness(receiver: Receiver, *arguments: str) -> CompletedProcess[
 
 @pytest.fixture
 async def other(receiver: Receiver, till: Sender) -> Sender:
-    """A complete store, next to the store of `till` with nine captures."""
+    """A second store, complete; both stores have sent all their events."""
     other = Sender(store_id="0043")
     await receiver.enroll(other)
     await receiver.send(other, *sessions(1, 2))
@@ -42,7 +42,7 @@ async def other(receiver: Receiver, till: Sender) -> Sender:
     return other
 
 
-async def test_report_lists_exact_ranges_per_epoch(receiver: Receiver, other: Sender) -> None:
+async def test_report_names_exact_numbers_per_epoch(receiver: Receiver, other: Sender) -> None:
     lose(receiver, [3, 4, 7])
     await receiver.beat(Sender(), lastSequence=11)
 
@@ -66,7 +66,9 @@ async def test_report_lists_exact_ranges_per_epoch(receiver: Receiver, other: Se
     }
 
 
-async def test_report_can_be_limited_to_one_store(receiver: Receiver, other: Sender) -> None:
+async def test_report_of_one_store_contains_only_that_store(
+    receiver: Receiver, other: Sender
+) -> None:
     lose(receiver, [3])
 
     theirs = (await receiver.get("/v1/completeness?store=0043")).members()
@@ -75,11 +77,11 @@ async def test_report_can_be_limited_to_one_store(receiver: Receiver, other: Sen
     assert (theirs["complete"], ours["complete"]) == (True, False)
 
 
-async def test_unknown_store_is_404_and_not_complete(receiver: Receiver) -> None:
+async def test_unknown_store_is_404_not_complete(receiver: Receiver) -> None:
     assert (await receiver.get("/v1/completeness?store=0099")).status == 404
 
 
-async def test_empty_head_office_returns_a_valid_document(
+async def test_empty_database_yields_a_valid_report(
     start_receiver: StartReceiver,
 ) -> None:
     receiver = await start_receiver()
@@ -96,7 +98,7 @@ async def test_streamed_response_has_the_common_headers(receiver: Receiver, othe
     assert [streamed.header(name) for name in names] == [whole.header(name) for name in names]
 
 
-async def test_report_is_ordered_by_store(receiver: Receiver, other: Sender) -> None:
+async def test_report_streams_store_by_store(receiver: Receiver, other: Sender) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.executemany(
             "INSERT INTO agents (store_id, till_id, epoch, accepted_through, last_sequence)"
@@ -110,10 +112,8 @@ async def test_report_is_ordered_by_store(receiver: Receiver, other: Sender) -> 
     assert names == ["0042", "0043", *(f"1{number:05}" for number in range(STORES))]
 
 
-async def test_error_while_streaming_breaks_the_connection(
-    receiver: Receiver, other: Sender
-) -> None:
-    """The second store cannot be read after the first part of the body was sent."""
+async def test_report_that_breaks_off_is_not_valid_json(receiver: Receiver, other: Sender) -> None:
+    """The second store cannot be read, when the first one is already sent."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("UPDATE agents SET accepted_through = 'many' WHERE store_id = '0043'")
 
@@ -121,7 +121,7 @@ async def test_error_while_streaming_breaks_the_connection(
         await receiver.get("/v1/completeness")
 
 
-async def test_command_lists_missing_ranges_and_exits_with_1(
+async def test_command_names_missing_numbers_and_exits_with_1(
     receiver: Receiver, other: Sender
 ) -> None:
     lose(receiver, [3, 4, 7])
@@ -135,7 +135,7 @@ async def test_command_lists_missing_ranges_and_exits_with_1(
 
 
 async def test_command_output_fits_a_terminal(receiver: Receiver, other: Sender) -> None:
-    """Each epoch has a line; its missing ranges follow below, wrapped."""
+    """One line per epoch, and its defects below it."""
     await receiver.send(Sender(), *sessions(10, 60))
     lost = range(1, 60, 2)
     lose(receiver, lost)
@@ -152,7 +152,7 @@ async def test_command_output_fits_a_terminal(receiver: Receiver, other: Sender)
     assert shown[1 + len(below)].startswith("1 not complete, of 2 epochs: 30 missing,")
 
 
-async def test_command_exits_with_0_when_complete(receiver: Receiver, other: Sender) -> None:
+async def test_command_exits_with_0_if_complete(receiver: Receiver, other: Sender) -> None:
     told = await completeness(receiver)
 
     assert (told.returncode, told.stderr) == (0, "")
@@ -163,7 +163,7 @@ SILENT = "; silent tills, of whose newer captures nothing is known: {}."
 
 
 async def test_command_counts_silent_tills(receiver: Receiver, other: Sender) -> None:
-    """Head office cannot know of captures that a silent till has made since."""
+    """Captures of a silent till since its last contact are unknown to head office."""
     await receiver.enroll(Sender(store_id="0044"))
 
     of_all, of_one = await completeness(receiver), await completeness(receiver, "--store", "0043")
@@ -172,7 +172,7 @@ async def test_command_counts_silent_tills(receiver: Receiver, other: Sender) ->
     assert of_one.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Path) -> None:
+async def test_command_does_not_mention_tills_heard_from_recently(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
         await receiver.enroll(Sender())
@@ -184,7 +184,7 @@ async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Pa
     assert "silent" not in told.stdout
 
 
-async def test_command_does_not_call_an_empty_head_office_complete(
+async def test_command_does_not_report_complete_if_nothing_ever_arrived(
     receiver: Receiver,
 ) -> None:
     told = await completeness(receiver)
@@ -193,7 +193,7 @@ async def test_command_does_not_call_an_empty_head_office_complete(
     assert told.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_command_prints_the_same_json_as_http(receiver: Receiver, other: Sender) -> None:
+async def test_command_json_equals_http_json(receiver: Receiver, other: Sender) -> None:
     await receiver.send(Sender(), session(10, occurredAt="yesterday"))
 
     told = await completeness(receiver, "--json", "--store", "0042")
@@ -210,7 +210,7 @@ async def test_command_exits_with_2_for_an_unknown_store(receiver: Receiver, sto
     assert (told.returncode, "store" in told.stderr) == (2, True)
 
 
-def test_command_exits_with_2_without_a_database(tmp_path: Path) -> None:
+def test_command_fails_if_the_database_does_not_exist(tmp_path: Path) -> None:
     told = hq("--config", str(configured(tmp_path / "state")), "completeness")
 
     assert told.returncode == 2

@@ -1,4 +1,4 @@
-"""`loyalty-hq enroll --csv`: all machines in a list are enrolled, or none."""
+"""`loyalty-hq enroll --csv`: all tills of a list are enrolled, or none."""
 
 import asyncio
 from pathlib import Path
@@ -53,7 +53,7 @@ async def test_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file
     assert kept[0] == (hash_of(token),)
 
 
-async def test_tokens_of_a_list_are_written_to_a_private_file(
+async def test_token_file_is_readable_by_its_owner_only(
     receiver: Receiver, list_file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "tokens.csv"
@@ -67,7 +67,7 @@ async def test_tokens_of_a_list_are_written_to_a_private_file(
     assert (await receiver.send(Sender("0043", "till-2"), session(1))).status == 200
 
 
-async def test_one_invalid_line_enrolls_no_machine(receiver: Receiver, list_file: Path) -> None:
+async def test_one_invalid_line_enrolls_nobody(receiver: Receiver, list_file: Path) -> None:
     add_line(list_file, "0043,a b")
 
     told = await enroll(receiver, "--csv", str(list_file))
@@ -78,10 +78,10 @@ async def test_one_invalid_line_enrolls_no_machine(receiver: Receiver, list_file
 
 
 @pytest.mark.parametrize("output", ["there", "no/such/folder"])
-async def test_uncreatable_output_file_enrolls_no_machine(
+async def test_unwritable_token_file_enrolls_nobody(
     receiver: Receiver, list_file: Path, tmp_path: Path, output: str
 ) -> None:
-    """An existing file may hold tokens that are in use."""
+    """An existing file is not overwritten: it may hold tokens in use."""
     told = await enroll(receiver, "--csv", str(list_file), "--output", str(tmp_path / output))
 
     assert told.returncode in {1, 2}
@@ -93,7 +93,7 @@ async def test_uncreatable_output_file_enrolls_no_machine(
 @pytest.mark.parametrize(
     "arguments", [["0042", "till-1", "--csv", "list"], ["--output", "out"], ["--csv", "absent"]]
 )
-def test_invalid_argument_combinations_exit_with_2(tmp_path: Path, arguments: list[str]) -> None:
+def test_invalid_usage_is_rejected(tmp_path: Path, arguments: list[str]) -> None:
     config = str(configured(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])

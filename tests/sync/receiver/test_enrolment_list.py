@@ -1,4 +1,4 @@
-"""The list of machines to enroll: what is read, what is refused, and in which words."""
+"""Parsing the list of tills to enroll."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ NAMES = st.lists(st.builds(AgentName, WORDS, WORDS), min_size=1, unique=True)
 
 
 @given(names=NAMES, columns=st.permutations(["store_id", "till_id", "city"]))
-def test_a_list_is_read_in_its_order_whatever_the_columns_order(
+def test_tills_keep_the_order_of_the_list_for_any_column_order(
     names: list[AgentName], columns: list[str]
 ) -> None:
     rows = [{"store_id": n.store_id, "till_id": n.till_id, "city": "Nîmes"} for n in names]
@@ -22,7 +22,7 @@ def test_a_list_is_read_in_its_order_whatever_the_columns_order(
 
 
 @given(names=NAMES)
-def test_a_result_is_a_list_again(names: list[AgentName]) -> None:
+def test_result_is_a_valid_list(names: list[AgentName]) -> None:
     result = "".join(write_tokens((name, "token") for name in names))
 
     assert read_list(result) == names
@@ -36,7 +36,7 @@ def test_a_result_is_a_list_again(names: list[AgentName]) -> None:
         'store_id,till_id\n"0042", till-1 \n\n',
     ],
 )
-def test_what_spreadsheets_write_is_read(text: str) -> None:
+def test_spreadsheet_csv_is_accepted(text: str) -> None:
     assert read_list(text) == [AgentName("0042", "till-1")]
 
 
@@ -53,6 +53,6 @@ def test_what_spreadsheets_write_is_read(text: str) -> None:
         ("store_id,till_id\n" + ",\n" * 14, "and 4 more"),
     ],
 )
-def test_what_is_wrong_is_told_line_by_line(text: str, told: str) -> None:
+def test_errors_are_reported_line_by_line(text: str, told: str) -> None:
     with pytest.raises(EnrolmentListError, match=told):
         read_list(text)

@@ -1,4 +1,4 @@
-"""CSV, JSON lines and Parquet: rows round-trip through each format."""
+"""Export formats round-trip through the readers of other tools."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from tests.head_office.sender import AT
 TABLE = table_of(EmailAnswer)
 NAMES = list(TABLE.c.keys())
 TIMES = ("occurred_at", "received_at", "corrected_at")
-# Texts that PostgreSQL and SQLite accept: no NUL, no lone surrogate.
+# Text as PostgreSQL and SQLite store it: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 MOMENTS = st.datetimes(
     min_value=datetime(1970, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
@@ -53,7 +53,7 @@ ROWS = st.lists(
 
 @dataclass
 class Sink:
-    """Collects written bytes."""
+    """Collects the bytes written to it."""
 
     data: bytearray = field(default_factory=bytearray)
 
@@ -72,7 +72,7 @@ def written(moment: object) -> str:
 
 
 def as_text(value: object) -> str:
-    """Return the CSV form of a value."""
+    """Return the CSV representation of a value."""
     match value:
         case None:
             return ""
@@ -93,7 +93,7 @@ def csv_of(rows: Sequence[dict[str, object]], *, for_spreadsheet: bool = False) 
 
 
 @given(rows=ROWS)
-def test_csv_round_trips(rows: list[dict[str, object]]) -> None:
+def test_csv_round_trips_exactly(rows: list[dict[str, object]]) -> None:
     text, changed = csv_of(rows)
 
     names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -102,7 +102,7 @@ def test_csv_round_trips(rows: list[dict[str, object]]) -> None:
     assert changed == 0
 
 
-def test_csv_distinguishes_empty_text_from_none() -> None:
+def test_csv_distinguishes_empty_text_and_null() -> None:
     sink = Sink()
 
     CsvRows(sink, ["a", "b"]).write(as_rows([{"a": None, "b": ""}]))
@@ -111,7 +111,7 @@ def test_csv_distinguishes_empty_text_from_none() -> None:
 
 
 @given(rows=ROWS)
-def test_spreadsheet_csv_escapes_and_counts_formulas(
+def test_spreadsheet_csv_has_no_formulas_and_counts_the_changes(
     rows: list[dict[str, object]],
 ) -> None:
     text, changed = csv_of(rows, for_spreadsheet=True)
@@ -140,7 +140,7 @@ def test_json_lines_round_trip(rows: list[dict[str, object]]) -> None:
     ]
 
 
-# The first example loads the library.
+# The first file includes the import of the library.
 @settings(deadline=None)
 @given(rows=ROWS)
 def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
@@ -157,7 +157,7 @@ def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
 
 @pytest.mark.parametrize("body", ["x", "x" * 2**20])
 def test_parquet_row_groups_are_bounded(body: str) -> None:
-    """Neither many rows nor large rows are buffered until the end."""
+    """By rows and by size: neither is buffered until the end."""
     sink = Sink()
     writer = ParquetRows(sink, TABLE)
     row: dict[str, object] = dict.fromkeys(NAMES, "")

@@ -1,4 +1,4 @@
-"""A database that does not answer is said to be away, and is not waited for long."""
+"""Fleet figures while the database is down or slow."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Away:
-    """A database that reads nothing: it raises `error`, or without one never answers."""
+    """A database whose reads raise `error`, or hang if it is None."""
 
     def __init__(self, error: Exception | None) -> None:
         self._error = error
@@ -45,7 +45,7 @@ async def opened(database: Postgresql) -> AsyncIterator[Postgresql]:
     [None, DatabaseUnavailableError("no server"), OperationalError("", {}, Exception("locked"))],
     ids=["says nothing", "is away", "is locked"],
 )
-async def test_a_database_that_does_not_answer_has_no_figures(
+async def test_unreachable_database_yields_no_figures(
     error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.01)
@@ -53,7 +53,7 @@ async def test_a_database_that_does_not_answer_has_no_figures(
     assert await FleetWatch(Away(error), lambda: AT, "0.1.0").look() is None
 
 
-async def test_a_database_that_is_held_up_is_asked_again_when_it_is_free(
+async def test_blocked_database_is_read_again_once_it_is_free(
     postgresql_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.2)

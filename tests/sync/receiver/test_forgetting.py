@@ -1,4 +1,4 @@
-"""Forgetting on the command line, beside a head office that serves: the files, read raw."""
+"""`loyalty-hq forget` beside a running head office; checks the raw database files."""
 
 import asyncio
 import subprocess
@@ -23,13 +23,15 @@ async def forget(receiver: Receiver, *arguments: str) -> subprocess.CompletedPro
 
 @pytest.fixture
 async def used(receiver: Receiver, till: Sender) -> Receiver:
-    """A head office that knows the guest."""
+    """A head office with events of the guest."""
     await receiver.send(till, session(1, "one", body={"correlationId": "one", "mail": GUEST}))
     await receiver.send(till, *(answer(n, f"{n}", GUEST) for n in range(2, 21)))
     return receiver
 
 
-async def test_no_byte_of_it_is_left_in_the_files(receiver: Receiver, till: Sender) -> None:
+async def test_no_byte_of_the_address_is_left_in_the_files(
+    receiver: Receiver, till: Sender
+) -> None:
     await receiver.send(till, *(session(n, f"{n} {GUEST}") for n in range(1, 50)))
     await receiver.send(till, *(answer(n, f"{n}", GUEST) for n in range(50, 100)))
     before = await files_with(receiver.directory, GUEST)
@@ -41,7 +43,7 @@ async def test_no_byte_of_it_is_left_in_the_files(receiver: Receiver, till: Send
     assert await files_with(receiver.directory, GUEST) == []
 
 
-async def test_it_says_what_it_did_and_never_to_whom(used: Receiver) -> None:
+async def test_output_reports_changes_without_the_address(used: Receiver) -> None:
     told = await forget(used, GUEST.upper())
 
     assert told.stdout.splitlines() == [
@@ -51,13 +53,13 @@ async def test_it_says_what_it_did_and_never_to_whom(used: Receiver) -> None:
     ]
 
 
-async def test_where_it_is_not_there_that_is_said_and_is_fine(used: Receiver) -> None:
+async def test_unknown_address_is_reported_as_success(used: Receiver) -> None:
     told = await forget(used, "other@example.com")
 
     assert (told.returncode, told.stdout) == (0, "The address is not there.\n")
 
 
-async def test_it_can_come_from_standard_input(used: Receiver) -> None:
+async def test_address_can_be_read_from_standard_input(used: Receiver) -> None:
     command = [*HQ, "--config", str(configured(used.directory)), "forget", "-"]
 
     told = await asyncio.to_thread(
@@ -74,7 +76,7 @@ async def test_it_can_come_from_standard_input(used: Receiver) -> None:
     assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "The address is erased.")
 
 
-async def test_head_office_serves_on_afterwards(used: Receiver, till: Sender) -> None:
+async def test_head_office_keeps_serving_afterwards(used: Receiver, till: Sender) -> None:
     await forget(used, GUEST)
 
     taken = await used.send(till, session(21, "later"))
@@ -82,7 +84,7 @@ async def test_head_office_serves_on_afterwards(used: Receiver, till: Sender) ->
     assert taken.members() == {"acceptedThrough": 21, "rejected": []}
 
 
-async def test_a_copy_of_an_older_schema_is_named(used: Receiver) -> None:
+async def test_backup_of_an_older_schema_is_named(used: Receiver) -> None:
     copy = used.directory / "hq.db.before-0002"
     await asyncio.to_thread(copy.write_bytes, GUEST.encode())
 
@@ -93,7 +95,7 @@ async def test_a_copy_of_an_older_schema_is_named(used: Receiver) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["guest", "@example.com", "guest@"])
-def test_what_is_no_address_is_wrong_use_and_not_repeated(tmp_path: Path, wrong: str) -> None:
+def test_invalid_address_is_rejected_without_being_repeated(tmp_path: Path, wrong: str) -> None:
     config = str(configured(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "forget", "--", wrong])
@@ -102,7 +104,7 @@ def test_what_is_no_address_is_wrong_use_and_not_repeated(tmp_path: Path, wrong:
     assert wrong not in told.stderr.replace("loyalty-hq", "")
 
 
-def test_without_a_database_there_is_trouble_and_nothing_is_made(tmp_path: Path) -> None:
+def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None:
     told = hq("--config", str(configured(tmp_path / "state")), "forget", GUEST)
 
     assert told.returncode == 1

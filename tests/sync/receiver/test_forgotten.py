@@ -1,4 +1,4 @@
-"""Where an address stands in a text, what stays in its place, and what passes for the same."""
+"""Redaction rules: matching, replacement, comparison of redacted bodies."""
 
 import json
 from typing import TypeAlias
@@ -49,14 +49,14 @@ def texts_in(value: Json) -> list[str]:
 
 
 @given(body=BODIES)
-def test_no_string_of_a_body_holds_the_address_afterwards(body: str) -> None:
+def test_no_string_of_a_redacted_body_holds_the_address(body: str) -> None:
     clean = ADDRESS.without_in_json(body)
 
     assert not any(ADDRESS.stands_in(text) for text in texts_in(json.loads(clean)))
 
 
 @given(body=BODIES)
-def test_a_body_without_the_address_stays_letter_for_letter(body: str) -> None:
+def test_body_without_the_address_is_unchanged_byte_for_byte(body: str) -> None:
     other = Address.parse("somebody@example.org")
 
     assert other.without_in_json(body) == body
@@ -64,11 +64,11 @@ def test_a_body_without_the_address_stays_letter_for_letter(body: str) -> None:
 
 @given(body=BODIES)
 @example(body=json.dumps({GUEST: 1, GUEST.upper(): 2}))
-def test_a_body_sent_again_passes_for_what_is_kept_of_it(body: str) -> None:
+def test_resent_body_equals_its_redacted_copy(body: str) -> None:
     assert same_body(body, ADDRESS.without_in_json(body))
 
 
-def test_names_that_differed_still_do_whatever_is_forgotten_after_one_another() -> None:
+def test_distinct_member_names_stay_distinct_after_several_redactions() -> None:
     body = json.dumps({GUEST: 1, "else@example.com": {GUEST: 2}, "else2@example.com": 3})
 
     for address in (GUEST, "else@example.com", "else2@example.com"):
@@ -78,7 +78,7 @@ def test_names_that_differed_still_do_whatever_is_forgotten_after_one_another() 
 
 
 @given(body=BODIES)
-def test_a_body_that_differs_elsewhere_is_another_one(body: str) -> None:
+def test_body_that_differs_elsewhere_is_not_equal(body: str) -> None:
     other = json.dumps({**json.loads(body), "new": 1})
 
     assert not same_body(other, ADDRESS.without_in_json(body))
@@ -97,7 +97,7 @@ def test_a_body_that_differs_elsewhere_is_another_one(body: str) -> None:
         "{'mail':'guest@example.com'}",
     ],
 )
-def test_the_address_is_found_within_other_text(text: str) -> None:
+def test_address_is_found_inside_other_text(text: str) -> None:
     assert Address.parse("guest@example.com").stands_in(text)
 
 
@@ -114,7 +114,7 @@ def test_the_address_is_found_within_other_text(text: str) -> None:
         "guest@exampleXcom",
     ],
 )
-def test_addresses_of_others_are_left_alone(text: str) -> None:
+def test_similar_addresses_are_not_redacted(text: str) -> None:
     address = Address.parse("guest@example.com")
 
     assert not address.stands_in(text)
@@ -122,11 +122,11 @@ def test_addresses_of_others_are_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize("spelled", ["é@example.com", "e\u0301@example.com", "É@example.com"])
-def test_one_letter_in_several_spellings_is_one_letter(spelled: str) -> None:
+def test_unicode_normalization_forms_are_equivalent(spelled: str) -> None:
     assert Address.parse("é@example.com").stands_in(spelled)
 
 
-def test_escapes_in_a_body_hide_nothing() -> None:
+def test_json_escapes_do_not_hide_the_address() -> None:
     body = r'{"note": "\u0067uest\u0040example.com", "as it was": 1.50}'
 
     clean = Address.parse("guest@example.com").without_in_json(body)
@@ -137,12 +137,12 @@ def test_escapes_in_a_body_hide_nothing() -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "guest", "@example.com", "guest@", "a@b\nc", "x" * 400 + "@b"]
 )
-def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None:
+def test_invalid_address_is_rejected_without_being_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=r"^expected an e-mail address$"):
         Address.parse(text)
 
 
-def test_ids_that_differed_still_do() -> None:
+def test_distinct_correlation_ids_stay_distinct() -> None:
     one, other = new_mark("0" * 32), new_mark("1" * 32)
 
     assert one != other
@@ -164,10 +164,10 @@ def test_ids_that_differed_still_do() -> None:
         ("1, 2 and 3", f"{FORGOTTEN}, {FORGOTTEN} and {FORGOTTEN}", True),
     ],
 )
-def test_in_place_of_a_mark_something_stood(sent: str | None, kept: str, *, same: bool) -> None:
+def test_mark_stands_for_at_least_one_character(sent: str | None, kept: str, *, same: bool) -> None:
     assert same_text(sent, kept) is same
 
 
-def test_many_marks_are_compared_quickly() -> None:
-    """A till may write the mark itself, as often as it likes."""
+def test_comparison_with_many_marks_is_fast() -> None:
+    """A till may send the mark itself, any number of times."""
     assert not same_text("a" * 16_000, f"{FORGOTTEN}a" * 500 + "b")

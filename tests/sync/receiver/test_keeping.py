@@ -1,4 +1,4 @@
-"""How long a running head office keeps what has come: as long as `[retention]` says."""
+"""Retention in a running head office, as set in `[retention]`."""
 
 import shutil
 from datetime import timedelta
@@ -9,7 +9,7 @@ from tests.head_office.receiver import receiver_under_test, settings_in
 from tests.head_office.sender import AT, Sender, session, sessions
 
 
-async def test_what_has_had_its_days_leaves_a_running_head_office(
+async def test_running_head_office_purges_expired_events(
     new_state: Path, tmp_path: Path, till: Sender
 ) -> None:
     shutil.copytree(new_state, tmp_path / "state")

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a receiver and of the fleet."""
+"""Metrics of the receiver and of the fleet."""
 
 import asyncio
 import sqlite3
@@ -22,11 +22,11 @@ async def scraped(receiver: Receiver) -> Samples:
 
 
 def told(samples: Samples, name: str, **labels: str) -> float | None:
-    """Return the value of a sample; None where there is none."""
+    """Return the value of a sample, or None if there is none."""
     return samples.get((f"loyalty_hq_{name}", frozenset(labels.items())))
 
 
-async def test_events_are_counted_by_what_became_of_them(receiver: Receiver, till: Sender) -> None:
+async def test_events_are_counted_by_outcome(receiver: Receiver, till: Sender) -> None:
     await receiver.send(
         till, session(3, "one"), answer(4, "one"), session(5, type="x"), baseSequence=3
     )
@@ -43,8 +43,8 @@ async def test_events_are_counted_by_what_became_of_them(receiver: Receiver, til
     assert told(samples, "gaps_total") == 1
 
 
-async def test_outcomes_stand_at_nought_before_the_first_batch(receiver: Receiver) -> None:
-    """An increase from nothing at all is none to Prometheus."""
+async def test_outcome_counters_start_at_zero(receiver: Receiver) -> None:
+    """Prometheus sees no increase when a series first appears."""
     samples = await scraped(receiver)
 
     assert told(samples, "info", version="0.1.0") == 1
@@ -52,8 +52,8 @@ async def test_outcomes_stand_at_nought_before_the_first_batch(receiver: Receive
     assert told(samples, "batch_seconds_count") == 0
 
 
-async def test_the_bytes_of_bodies_in_hand_are_told(receiver: Receiver, till: Sender) -> None:
-    """By these whoever watches sees that head office is about to refuse what comes."""
+async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: Sender) -> None:
+    """It shows that head office is about to shed load."""
     budget = receiver.address.budget
     with budget.holding(till.name, lambda: TooBusy(1)) as held:
         held.add(1_000_000)
@@ -64,7 +64,7 @@ async def test_the_bytes_of_bodies_in_hand_are_told(receiver: Receiver, till: Se
     assert told(after, "body_bytes") == 0
 
 
-async def test_requests_are_counted_by_address_and_status(receiver: Receiver, till: Sender) -> None:
+async def test_requests_are_counted_by_route_and_status(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(1))
     await receiver.send(till, session(9))
     await receiver.beat(till)
@@ -91,7 +91,7 @@ async def test_requests_are_counted_by_address_and_status(receiver: Receiver, ti
     assert told(samples, "heartbeats_total") == 1
 
 
-def test_a_batch_takes_from_its_body_to_its_answer() -> None:
+def test_batch_duration_runs_from_body_to_response() -> None:
     seconds = iter([100.0, 100.2])
     metrics = Metrics("0.1.0", lambda: next(seconds))
 
@@ -102,9 +102,7 @@ def test_a_batch_takes_from_its_body_to_its_answer() -> None:
     assert told(samples, "batch_seconds_bucket", le="0.25") == 1
 
 
-async def test_the_fleet_is_told_in_figures_and_no_store_by_name(
-    receiver: Receiver, till: Sender
-) -> None:
+async def test_fleet_metrics_contain_no_store_names(receiver: Receiver, till: Sender) -> None:
     await receiver.enroll(Sender("0043"))
     await receiver.send(till, session(3), session(4, type="x"), baseSequence=3)
     await receiver.beat(till, deadLetters=2, outstanding=1, freeBytes=10**12)
@@ -123,7 +121,7 @@ async def test_the_fleet_is_told_in_figures_and_no_store_by_name(
     assert not [value for value in labels if "0042" in value or "0043" in value]
 
 
-async def test_without_its_database_a_receiver_still_tells_of_itself(
+async def test_receiver_without_database_still_exports_its_own_metrics(
     receiver: Receiver, till: Sender
 ) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
@@ -136,7 +134,7 @@ async def test_without_its_database_a_receiver_still_tells_of_itself(
     assert told(samples, "batches_total") == 0
 
 
-async def test_receivers_side_by_side_tell_the_same_of_the_fleet_and_each_of_itself(
+async def test_receivers_of_one_database_export_equal_fleet_and_separate_process_metrics(
     postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
@@ -154,7 +152,7 @@ async def test_receivers_side_by_side_tell_the_same_of_the_fleet_and_each_of_its
     assert [told(one, "batches_total") for one in (of_first, of_second)] == [1, 0]
 
 
-async def test_however_many_scrape_the_fleet_is_read_once(
+async def test_concurrent_scrapes_share_one_fleet_query(
     postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
@@ -167,8 +165,8 @@ async def test_however_many_scrape_the_fleet_is_read_once(
     assert len([one for one in statements if "FROM agents" in one]) == 1
 
 
-async def test_figures_that_are_of_the_whole_database_say_so(receiver: Receiver) -> None:
-    """Lest an alert sums them over receivers."""
+async def test_help_text_of_fleet_metrics_says_whole_database(receiver: Receiver) -> None:
+    """A warning against summing them over receivers."""
     lines = (await receiver.get("/metrics")).body.decode().splitlines()
 
     helps = dict(line.removeprefix("# HELP ").split(" ", 1) for line in lines if "# HELP" in line)

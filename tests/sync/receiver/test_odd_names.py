@@ -1,4 +1,4 @@
-"""Readers who ask for what no database can hold a name for are told that it is not there."""
+"""Requests for names that a database cannot store are answered with 404."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,16 +26,16 @@ async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield receiver
 
 
-# A NUL, half a surrogate pair, bytes that are no UTF-8.
+# NUL, half a surrogate pair, invalid UTF-8.
 @pytest.mark.parametrize("name", ["%00", "a%00b", "%ED%A0%80", "%FF"])
-async def test_a_name_that_nobody_can_have_is_not_found(office: Receiver, name: str) -> None:
+async def test_impossible_name_is_404(office: Receiver, name: str) -> None:
     answers = {path: await office.get(path.format(name)) for path in PATHS}
 
     assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(PATHS, 404)
 
 
 @pytest.mark.parametrize("name", ["%00", "%ED%A0%80", "%FF"])
-async def test_a_search_for_it_finds_nothing(office: Receiver, name: str) -> None:
+async def test_search_for_an_impossible_name_finds_nothing(office: Receiver, name: str) -> None:
     paths = [f"/?search={name}", f"/history?store={name}", f"/history.json?store={name}"]
 
     assert [(await office.get(path)).status for path in paths] == [200, 200, 200]

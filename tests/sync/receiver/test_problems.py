@@ -1,4 +1,4 @@
-"""What a caller is told when something is wrong, and what is told to nobody."""
+"""Error responses, and what they must not reveal."""
 
 import logging
 
@@ -31,9 +31,7 @@ ADDRESS = "guest@example.com"
         (KeyError("x"), 500, "INTERNAL_ERROR"),
     ],
 )
-def test_every_error_is_answered_in_the_three_fields(
-    error: Exception, status: int, code: str
-) -> None:
+def test_every_error_has_the_three_fields(error: Exception, status: int, code: str) -> None:
     answer = answer_of(problem_of(error))
 
     assert isinstance(answer.body, bytes)
@@ -43,11 +41,11 @@ def test_every_error_is_answered_in_the_three_fields(
 
 
 @pytest.mark.parametrize("error", [TooBusy(7), OSError("no space left")])
-def test_who_is_to_come_again_is_told_when(error: Exception) -> None:
+def test_overload_and_outage_carry_retry_after(error: Exception) -> None:
     assert int(answer_of(problem_of(error)).headers["Retry-After"]) > 0
 
 
-def test_wrong_method_is_told_the_right_ones() -> None:
+def test_wrong_method_lists_the_allowed_ones() -> None:
     answer = answer_of(problem_of(web.HTTPMethodNotAllowed("PUT", ["GET"])))
 
     assert answer.headers["Allow"] == "GET"
@@ -62,7 +60,7 @@ def test_wrong_method_is_told_the_right_ones() -> None:
         OSError(f"{ADDRESS} is no file"),
     ],
 )
-def test_log_line_of_a_problem_holds_nothing_that_a_caller_said(
+def test_log_line_of_an_error_contains_no_request_data(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -76,5 +74,5 @@ def test_log_line_of_a_problem_holds_nothing_that_a_caller_said(
 @pytest.mark.parametrize(
     "error", [OperationalError(ADDRESS, {}, Exception(ADDRESS)), OSError(ADDRESS)]
 )
-def test_answer_of_a_database_in_trouble_does_not_quote_it(error: Exception) -> None:
+def test_error_of_a_failed_database_does_not_quote_it(error: Exception) -> None:
     assert ADDRESS not in problem_of(error).message

@@ -1,4 +1,4 @@
-"""What readers are answered, and who may read."""
+"""The read API: responses and access control."""
 
 import json
 import socket
@@ -24,13 +24,13 @@ def token_file(tmp_path: Path) -> Path:
     return file
 
 
-async def test_it_says_that_it_is_alive_and_ready(receiver: Receiver) -> None:
+async def test_liveness_and_readiness_are_200(receiver: Receiver) -> None:
     alive, ready = await receiver.get("/healthz"), await receiver.get("/readyz")
 
     assert (alive.status, ready.status) == (200, 200)
 
 
-async def test_it_is_alive_but_not_ready_without_its_ledger(receiver: Receiver) -> None:
+async def test_without_its_database_the_receiver_is_alive_but_not_ready(receiver: Receiver) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("ALTER TABLE tokens RENAME TO gone")
 
@@ -40,15 +40,13 @@ async def test_it_is_alive_but_not_ready_without_its_ledger(receiver: Receiver) 
     assert ready.header("Retry-After") is not None
 
 
-async def test_enrolled_tills_are_listed_before_they_send_anything(receiver: Receiver) -> None:
+async def test_enrolled_tills_are_listed_before_their_first_batch(receiver: Receiver) -> None:
     answered = await receiver.get("/v1/stores")
 
     assert answered.members() == {"stores": [{"storeId": "0042", "tillId": "till-1", "epochs": []}]}
 
 
-async def test_a_store_is_shown_with_how_far_each_epoch_is(
-    receiver: Receiver, till: Sender
-) -> None:
+async def test_store_lists_the_position_of_each_epoch(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(1))
     await receiver.beat(till, lastSequence=3, watermark=1, outstanding=2)
 
@@ -60,7 +58,7 @@ async def test_a_store_is_shown_with_how_far_each_epoch_is(
     assert epoch["lastSeenAt"] == "2026-03-04T05:06:07.000Z"
 
 
-async def test_one_store_is_shown_with_its_own_tills_alone(receiver: Receiver) -> None:
+async def test_store_lists_its_own_tills_only(receiver: Receiver) -> None:
     await receiver.enroll(Sender(store_id="0042", till_id="till-2"))
     await receiver.enroll(Sender(store_id="0043"))
 
@@ -73,11 +71,11 @@ async def test_one_store_is_shown_with_its_own_tills_alone(receiver: Receiver) -
     ]
 
 
-async def test_a_store_that_nobody_knows_is_404(receiver: Receiver) -> None:
+async def test_unknown_store_is_404(receiver: Receiver) -> None:
     assert (await receiver.get("/v1/stores/9999")).status == 404
 
 
-async def test_a_session_is_shown_in_every_store_and_without_addresses(
+async def test_session_is_listed_for_every_store_without_addresses(
     receiver: Receiver, till: Sender
 ) -> None:
     other = Sender(store_id="0043")
@@ -93,10 +91,8 @@ async def test_a_session_is_shown_in_every_store_and_without_addresses(
     assert b"example.com" not in answered.body
 
 
-async def test_answers_are_shown_in_the_order_of_their_numbers(
-    tmp_path: Path, till: Sender
-) -> None:
-    """The last one counts, also where one before it was refused at first and taken later."""
+async def test_answers_are_in_sequence_order(tmp_path: Path, till: Sender) -> None:
+    """The last one counts, even if an earlier one was rejected first and accepted later."""
     times = iter(AT + timedelta(minutes=number) for number in range(100))
     async with receiver_under_test(settings_in(tmp_path / "own"), lambda: next(times)) as receiver:
         await receiver.enroll(till)
@@ -114,7 +110,7 @@ async def test_answers_are_shown_in_the_order_of_their_numbers(
     assert [one["sequence"] for one in shown["emailAnswers"]] == [2, 3]
 
 
-async def test_answers_of_a_later_epoch_are_shown_after_those_of_an_earlier_one(
+async def test_answers_of_a_later_epoch_follow_those_of_an_earlier_one(
     tmp_path: Path, till: Sender
 ) -> None:
     times = iter(AT + timedelta(minutes=number) for number in range(100))
@@ -130,7 +126,7 @@ async def test_answers_of_a_later_epoch_are_shown_after_those_of_an_earlier_one(
 
 
 @pytest.mark.parametrize("name", ["a/b", "ä ?#%", "..a"])
-async def test_a_session_is_found_by_any_id_percent_encoded(
+async def test_session_is_found_by_any_percent_encoded_id(
     receiver: Receiver, till: Sender, name: str
 ) -> None:
     await receiver.send(till, session(1, name))
@@ -142,12 +138,12 @@ async def test_a_session_is_found_by_any_id_percent_encoded(
     assert json.loads(answered.body)["sessions"][0]["correlationId"] == name
 
 
-async def test_an_unknown_session_is_404(receiver: Receiver) -> None:
+async def test_unknown_session_is_404(receiver: Receiver) -> None:
     assert (await receiver.get("/v1/sessions/none")).members()["errorCode"] == "NOT_FOUND"
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_without_anything_set_only_this_machine_reads(
+async def test_without_settings_only_this_machine_may_read(
     start_receiver: StartReceiver, path: str
 ) -> None:
     host = own_address()
@@ -163,7 +159,7 @@ async def test_without_anything_set_only_this_machine_reads(
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_with_a_token_set_nobody_reads_without_it(
+async def test_with_a_token_configured_reading_needs_it(
     start_receiver: StartReceiver, token_file: Path, path: str
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -177,7 +173,7 @@ async def test_with_a_token_set_nobody_reads_without_it(
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_an_agents_token_does_not_read(
+async def test_agent_token_may_not_read(
     start_receiver: StartReceiver, token_file: Path, till: Sender, path: str
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -186,7 +182,7 @@ async def test_an_agents_token_does_not_read(
     assert (await receiver.get(path, Authorization=f"Bearer {token}")).status == 401
 
 
-async def test_behind_a_trusted_proxy_its_header_reads(start_receiver: StartReceiver) -> None:
+async def test_header_of_the_trusted_proxy_may_read(start_receiver: StartReceiver) -> None:
     receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
 
     without = await receiver.get("/v1/stores")
@@ -195,7 +191,9 @@ async def test_behind_a_trusted_proxy_its_header_reads(start_receiver: StartRece
     assert (without.status, with_it.status) == (401, 200)
 
 
-async def test_health_needs_no_token(start_receiver: StartReceiver, token_file: Path) -> None:
+async def test_health_endpoints_need_no_token(
+    start_receiver: StartReceiver, token_file: Path
+) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
 
     assert (await receiver.get("/healthz")).status == 200
@@ -203,7 +201,7 @@ async def test_health_needs_no_token(start_receiver: StartReceiver, token_file: 
 
 
 def own_address() -> str:
-    """Return an address of this machine that is not loopback; nothing is sent."""
+    """Return a non-loopback address of this machine; sends no packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))

@@ -1,4 +1,4 @@
-"""What an operator is told about a wrong configuration of the receiver, and what a right one is."""
+"""Validation of the receiver's settings, and the messages for operators."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,13 +23,13 @@ def from_text(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> 
 
 
 def refusal(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> str:
-    """Return what loading `text` is answered, without the file's directory."""
+    """Return the error message for this file, without its directory."""
     with pytest.raises(ConfigurationError) as raised:
         from_text(directory, text, environ)
     return str(raised.value).replace(f"{directory}/", "")
 
 
-def test_without_file_the_receiver_serves_this_machine_alone() -> None:
+def test_defaults_serve_this_machine_only() -> None:
     settings = load_settings(None, HOME)
 
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8580)
@@ -52,7 +52,7 @@ def test_without_file_the_receiver_serves_this_machine_alone() -> None:
         ),
     ],
 )
-def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
+def test_unknown_name_is_reported_with_line_and_suggestion(
     tmp_path: Path, text: str, told: str
 ) -> None:
     assert told in refusal(tmp_path, text)
@@ -87,23 +87,25 @@ def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
         ),
     ],
 )
-def test_wrong_value_is_told_with_what_was_expected(tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_value_is_reported_with_the_expected_one(
+    tmp_path: Path, text: str, told: str
+) -> None:
     assert told in refusal(tmp_path, text)
 
 
-def test_a_proxy_on_another_machine_may_have_the_tls(tmp_path: Path) -> None:
-    """The receiver warns at its start; agents send to it by https only."""
+def test_tls_may_be_terminated_by_a_proxy_on_another_machine(tmp_path: Path) -> None:
+    """The receiver logs a warning at start; agents only send over https."""
     assert from_text(tmp_path, "server.host = '0.0.0.0'").server.tls_cert_file is None
 
 
-def test_listening_on_the_network_with_tls_is_fine(tmp_path: Path) -> None:
+def test_listening_on_the_network_with_tls_is_valid(tmp_path: Path) -> None:
     text = "[server]\nhost = '0.0.0.0'\ntls_cert_file = 'c'\ntls_key_file = 'k'\n"
 
     assert from_text(tmp_path, text).server.host == "0.0.0.0"  # noqa: S104 - the case of the test
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
-def test_this_machine_needs_no_tls(tmp_path: Path, host: str) -> None:
+def test_loopback_needs_no_tls(tmp_path: Path, host: str) -> None:
     assert from_text(tmp_path, f"server.host = '{host}'").server.tls_cert_file is None
 
 
@@ -117,7 +119,7 @@ def test_this_machine_needs_no_tls(tmp_path: Path, host: str) -> None:
         ("server.tls_key_file = 'k'", "server.tls_key_file: also needs server.tls_cert_file"),
     ],
 )
-def test_half_a_pair_of_tls_files_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_certificate_without_key_is_reported(tmp_path: Path, text: str, told: str) -> None:
     assert told in refusal(tmp_path, text)
 
 
@@ -134,11 +136,11 @@ def test_half_a_pair_of_tls_files_is_told(tmp_path: Path, text: str, told: str) 
         "[database]\nurl = 'postgresql+asyncpg://db.example/hq?password=s3cret'",
     ],
 )
-def test_what_could_be_a_secret_is_never_repeated(tmp_path: Path, text: str) -> None:
+def test_secrets_are_never_repeated_in_messages(tmp_path: Path, text: str) -> None:
     assert "s3cret" not in refusal(tmp_path, text)
 
 
-def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     text = "[server]\nport = -1\nhost = 'x'\n[intake]\nmax = 1\n"
 
     told = refusal(tmp_path, text, {"LOYALTY_HQ__LOG__LEVEL": "loud", **HOME})
@@ -153,11 +155,11 @@ def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
     ]
 
 
-def test_variables_of_the_agent_are_none_of_the_receivers_business() -> None:
+def test_agent_variables_are_ignored() -> None:
     load_settings(None, {"LOYALTY_AGENT__API__PORT": "1", **HOME})
 
 
-def test_variable_goes_before_the_file(tmp_path: Path) -> None:
+def test_environment_overrides_the_file(tmp_path: Path) -> None:
     settings = from_text(tmp_path, "server.port = 1", {"LOYALTY_HQ__SERVER__PORT": "2", **HOME})
 
     assert settings.server.port == 2
@@ -171,20 +173,20 @@ def test_variable_goes_before_the_file(tmp_path: Path) -> None:
         ("database.url = 'sqlite+aiosqlite:////srv/other.db'", "/srv/other.db"),
     ],
 )
-def test_database_lies_in_the_storage_directory_unless_it_is_said_where(
+def test_database_is_in_the_storage_directory_by_default(
     tmp_path: Path, text: str, path: str
 ) -> None:
     assert from_text(tmp_path, text).database_path == Path(path)
 
 
-def test_every_setting_says_what_it_is_and_what_it_must_be() -> None:
+def test_every_setting_has_a_description_and_a_range() -> None:
     for path, field in known_settings(Settings).items():
         assert field.description, path
         assert expectation(field), path
 
 
 @given(path=st.sampled_from(SETTINGS), data=st.data())
-def test_any_slip_of_the_finger_is_named_with_the_setting_that_was_meant(
+def test_any_typo_is_reported_with_the_intended_setting(
     path: SettingPath, data: st.DataObject
 ) -> None:
     name = path[-1]

@@ -1,4 +1,4 @@
-"""A costly question is asked once for all, and again when its answer is old."""
+"""TTL cache with a shared refresh."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from sync.receiver.reports.cached import Remembered
 
 @dataclass(slots=True)
 class Oracle:
-    """Answers by counting; an answer waits until `free` is set."""
+    """Returns 1, 2, …; each call blocks until `free` is set."""
 
     free: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
@@ -38,7 +38,7 @@ def remembered(oracle: Oracle) -> Remembered[int]:
     return Remembered(oracle.ask, 10, oracle.now_seconds)
 
 
-async def test_all_who_ask_at_once_wait_for_one_answer(
+async def test_concurrent_callers_share_one_refresh(
     oracle: Oracle, remembered: Remembered[int]
 ) -> None:
     asking = asyncio.gather(*(remembered.get() for _ in range(9)))
@@ -48,9 +48,7 @@ async def test_all_who_ask_at_once_wait_for_one_answer(
     assert await asking == [1] * 9
 
 
-async def test_an_answer_is_good_for_its_time_and_no_longer(
-    oracle: Oracle, remembered: Remembered[int]
-) -> None:
+async def test_value_expires_after_its_ttl(oracle: Oracle, remembered: Remembered[int]) -> None:
     oracle.free.set()
     answers = []
     for oracle.seconds in (0, 9.9, 10, 19.9, 20):
@@ -59,7 +57,9 @@ async def test_an_answer_is_good_for_its_time_and_no_longer(
     assert answers == [1, 1, 2, 2, 3]
 
 
-async def test_the_time_counts_from_the_answer(oracle: Oracle, remembered: Remembered[int]) -> None:
+async def test_ttl_starts_when_the_refresh_ends(
+    oracle: Oracle, remembered: Remembered[int]
+) -> None:
     asking = asyncio.ensure_future(remembered.get())
     await asyncio.sleep(0)
     oracle.seconds = 100
@@ -71,7 +71,7 @@ async def test_the_time_counts_from_the_answer(oracle: Oracle, remembered: Remem
     assert await remembered.get() == 1
 
 
-async def test_an_error_is_nobodys_answer(oracle: Oracle, remembered: Remembered[int]) -> None:
+async def test_errors_are_not_cached(oracle: Oracle, remembered: Remembered[int]) -> None:
     oracle.free.set()
     oracle.is_broken = True
     with pytest.raises(OSError, match="no answer"):
@@ -81,7 +81,7 @@ async def test_an_error_is_nobodys_answer(oracle: Oracle, remembered: Remembered
     assert await remembered.get() == 2
 
 
-async def test_whoever_gives_up_leaves_the_question_to_the_next(
+async def test_cancelled_caller_leaves_the_refresh_to_the_next(
     oracle: Oracle, remembered: Remembered[int]
 ) -> None:
     impatient = asyncio.ensure_future(remembered.get())

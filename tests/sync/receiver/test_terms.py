@@ -1,4 +1,4 @@
-"""The terms of the program as agents fetch them: their tag tells when they change."""
+"""Program terms as agents fetch them; their ETag."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ from sync.runtime.settings.program import ProgramSettings
 DEFAULT = ProgramSettings()
 
 
-def test_terms_are_those_of_the_settings_in_every_locale() -> None:
+def test_terms_equal_the_settings_in_every_locale() -> None:
     body, _ = write_program(DEFAULT)
 
     program = msgspec.json.decode(body, type=Program)
@@ -18,11 +18,11 @@ def test_terms_are_those_of_the_settings_in_every_locale() -> None:
     assert program.rules.min_redeem_points == DEFAULT.rules.min_redeem_points
 
 
-def test_same_terms_have_the_same_tag_in_every_process() -> None:
+def test_etag_is_the_same_in_every_process() -> None:
     assert write_program(DEFAULT) == write_program(ProgramSettings())
 
 
-def test_other_terms_have_another_tag() -> None:
+def test_changed_terms_have_another_etag() -> None:
     other = ProgramSettings.model_validate(
         {"currency": "USD" if DEFAULT.currency == "CAD" else "CAD"}
     )

@@ -1,4 +1,4 @@
-"""The form of a token: it names its agent, and nothing but a token does."""
+"""Token format: parsing and hashing."""
 
 import base64
 
@@ -17,19 +17,17 @@ SECRETS = st.binary(min_size=1, max_size=64)
 
 
 def named(text: str) -> str:
-    """Return what would be a token if `text` were a name."""
+    """Return a well-formed token with `text` as its name."""
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode() + ".c2VjcmV0"
 
 
 @given(name=NAMES, secret=SECRETS)
-def test_token_names_the_agent_that_it_was_made_for(name: AgentName, secret: bytes) -> None:
+def test_token_contains_the_name_of_its_agent(name: AgentName, secret: bytes) -> None:
     assert name_in(make_token(name, secret)) == name
 
 
 @given(name=NAMES, secret=SECRETS)
-def test_token_can_stand_in_a_header_and_in_a_file_of_one_line(
-    name: AgentName, secret: bytes
-) -> None:
+def test_token_fits_a_header_and_a_single_line(name: AgentName, secret: bytes) -> None:
     token = make_token(name, secret)
 
     assert token.isascii()
@@ -38,12 +36,12 @@ def test_token_can_stand_in_a_header_and_in_a_file_of_one_line(
 
 
 @given(name=NAMES, other=NAMES, secret=SECRETS)
-def test_two_agents_never_share_a_token(name: AgentName, other: AgentName, secret: bytes) -> None:
+def test_tokens_of_two_agents_differ(name: AgentName, other: AgentName, secret: bytes) -> None:
     assert (make_token(name, secret) == make_token(other, secret)) == (name == other)
 
 
 @given(text=st.text() | st.text("AQZaqz09-_.="))
-def test_any_text_at_all_is_a_name_or_none(text: str) -> None:
+def test_any_text_parses_to_a_name_or_none(text: str) -> None:
     name = name_in(text)
 
     assert name is None or name_in(make_token(name, b"secret")) == name
@@ -69,18 +67,18 @@ def test_any_text_at_all_is_a_name_or_none(text: str) -> None:
         named("store/" + "t" * 65),
     ],
 )
-def test_what_names_no_agent_is_no_token(token: str) -> None:
+def test_malformed_token_has_no_name(token: str) -> None:
     assert name_in(token) is None
 
 
 @given(name=NAMES, secret=SECRETS)
-def test_stored_hash_shows_nothing_of_the_token(name: AgentName, secret: bytes) -> None:
+def test_hash_does_not_reveal_the_token(name: AgentName, secret: bytes) -> None:
     token = make_token(name, secret)
 
     assert token not in hash_of(token)
     assert hash_of(token) != hash_of(token + "x")
 
 
-def test_token_of_bytes_that_are_no_text_has_a_hash_too() -> None:
-    """A header can hold any byte."""
+def test_token_with_invalid_utf8_can_be_hashed() -> None:
+    """An HTTP header can hold any byte."""
     assert len(hash_of("\udcff")) == 64

@@ -1,4 +1,4 @@
-"""A file that is written as a whole or not at all."""
+"""Atomic file writes."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from sync.receiver.atomic_file import whole_file
 
 
-def test_until_it_is_whole_the_old_one_stands(tmp_path: Path) -> None:
+def test_old_file_remains_until_the_new_one_is_complete(tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_bytes(b"old")
 
@@ -24,7 +24,7 @@ def break_off(file: Path) -> None:
         raise KeyboardInterrupt
 
 
-def test_what_breaks_off_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_bytes(b"old")
 
@@ -34,7 +34,7 @@ def test_what_breaks_off_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> 
     assert [place.read_bytes() for place in tmp_path.iterdir()] == [b"old"]
 
 
-def test_it_is_for_its_user_alone(tmp_path: Path) -> None:
+def test_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "out"
 
     with whole_file(file):

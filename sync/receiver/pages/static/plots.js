@@ -1,9 +1,9 @@
-// Draws the plots: whatever is said comes from the page, every figure from the server.
+// Draws the charts. All text comes from the page, all figures from the server.
 "use strict";
 
 const root = document.documentElement;
 const HEIGHT = 220;
-// Where a lag is told beside its axis, in seconds: what people count by.
+// Tick positions of a lag axis, in seconds.
 const SPANS = [1, 10, 60, 600, 3600, 86400, 7 * 86400, 30 * 86400];
 
 function colour(name) {
@@ -21,7 +21,7 @@ function span(seconds) {
   return `${number(Math.round(seconds / 3600))} h`;
 }
 
-// Midnights by their date, other hours by their number.
+// Label midnight with its date, other hours with the time.
 function hours(plot, splits) {
   return splits.map((at) => {
     const moment = new Date(at * 1000);
@@ -48,7 +48,7 @@ function series(box, name, place) {
     stroke: ink,
     fill: isBars ? ink : undefined,
     width: 2,
-    // Told apart by the line as well as by colour.
+    // Distinguishable without colour.
     dash: [[], [8, 4], [2, 4]][place],
     paths: isBars ? uPlot.paths.bars({ size: [0.7, 40] }) : undefined,
     points: { show: !isBars, size: 5 },
@@ -67,7 +67,7 @@ function draw(box, figures) {
   const tells = box.dataset.unit === "span" ? span : number;
   const isSpan = box.dataset.unit === "span";
   const columns = names.map((name) =>
-    // On a scale by powers of ten there is no nought: a second is the least that is told.
+    // A logarithmic scale has no zero: clamp to one second.
     figures[name].map((value) => (isSpan && value !== null ? Math.max(1, value) : value)));
   const ink = colour("--ink");
   const axis = { stroke: ink, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
@@ -90,7 +90,7 @@ function draw(box, figures) {
         values: (self, splits) => splits.map((value) => (value % 1 ? "" : tells(value))),
       },
     ],
-    // The sample of a line in the legend is drawn as the line is.
+    // Legend samples use the same dash pattern.
     legend: { markers: { dash: (self, place) => ["solid", "dashed", "dotted"][place - 1] } },
     series: [{ label: box.dataset.time, value: moment }, ...names.map((name, place) => series(box, name, place))],
   }, [figures.hour, ...columns], box);

@@ -1,1 +1,1 @@
-"""The pages of head office: their words, their addresses, over HTTP, in a browser."""
+"""Tests of the web pages: messages, URLs, HTTP, and a real browser."""

@@ -1,10 +1,10 @@
-"""What a browser makes of a page, as far as the tests ask."""
+"""Minimal HTML parser for assertions on pages."""
 
 from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """The elements of a page, their attributes, and its text, parted where elements are."""
+    """Elements of a page with their attributes, and its text, separated at elements."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -23,10 +23,10 @@ class Page(HTMLParser):
         self.text += data
 
     def of(self, tag: str) -> list[dict[str, str]]:
-        """Return the attributes of each of these elements."""
+        """Return the attributes of each `tag` element."""
         return [attributes for name, attributes in self.tags if name == tag]
 
     @property
     def links(self) -> list[str]:
-        """Where its links lead."""
+        """The targets of its links."""
         return [attributes["href"] for attributes in self.of("a")]

@@ -1,4 +1,4 @@
-"""Words, numbers and times in a reader's language."""
+"""Localization: messages, numbers, times, language negotiation."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,16 +14,16 @@ from sync.receiver.pages.i18n import choose, languages
 
 PAGES = Path(sync.receiver.pages.__path__[0])
 ENGLISH, FRENCH = languages().values()
-# Said by a part of their name, with the rest from a value.
+# Message groups whose keys are composed at runtime from a prefix and a value.
 COMPOSED = ("history", "condition", "explained", "sort", "column", "span", "stores", "tills")
 
 
 def places(words: str) -> set[str]:
-    """Return what is filled into the words."""
+    """Return the placeholders of a message."""
     return {name for _, name, _, _ in Formatter().parse(words) if name}
 
 
-def test_every_language_has_the_same_words_with_the_same_places() -> None:
+def test_all_languages_have_the_same_messages_and_placeholders() -> None:
     english, french = (
         {name: places(words) for name, words in one._words.items()}  # noqa: SLF001 - all of them
         for one in (ENGLISH, FRENCH)
@@ -32,7 +32,7 @@ def test_every_language_has_the_same_words_with_the_same_places() -> None:
     assert english == french
 
 
-def test_no_word_is_idle() -> None:
+def test_no_message_is_unused() -> None:
     sources = [*PAGES.glob("templates/*.html"), *PAGES.glob("*.py")]
     texts = "".join(source.read_text("utf-8") for source in sources)
     asked = set(re.findall(r"""["']([a-z_]+(?:\.[a-z_-]+)*)["']""", texts))
@@ -58,18 +58,18 @@ def test_no_word_is_idle() -> None:
         ("../en", "fr", "fr"),
     ],
 )
-def test_the_language_is_the_one_asked_for_or_the_one_liked_best(
+def test_language_is_the_requested_one_else_the_most_preferred_one(
     asked: str, accepted: str, expected: str
 ) -> None:
     assert choose(asked, accepted).code == expected
 
 
 @given(asked=st.text(), accepted=st.text())
-def test_whatever_is_asked_there_is_a_language(asked: str, accepted: str) -> None:
+def test_any_request_yields_a_language(asked: str, accepted: str) -> None:
     assert choose(asked, accepted).code in languages()
 
 
-def test_numbers_are_parted_as_the_language_does() -> None:
+def test_thousands_are_grouped_by_the_rules_of_the_language() -> None:
     assert (ENGLISH.number(1_234_567), FRENCH.number(1_234_567)) == (
         "1,234,567",
         "1\u202f234\u202f567",
@@ -80,9 +80,7 @@ def test_numbers_are_parted_as_the_language_does() -> None:
     ("count", "english", "french"),
     [(0, "0 stores", "0 magasin"), (1, "1 store", "1 magasin"), (2, "2 stores", "2 magasins")],
 )
-def test_one_and_several_are_said_as_the_language_does(
-    count: int, english: str, french: str
-) -> None:
+def test_plural_follows_the_rules_of_the_language(count: int, english: str, french: str) -> None:
     assert (ENGLISH.counted("stores", count), FRENCH.counted("stores", count)) == (english, french)
 
 
@@ -100,11 +98,11 @@ def test_one_and_several_are_said_as_the_language_does(
         (90_000_000, "1,041 days"),
     ],
 )
-def test_a_span_is_said_in_the_unit_that_suits_it(seconds: int, expected: str) -> None:
+def test_duration_is_formatted_in_the_fitting_unit(seconds: int, expected: str) -> None:
     assert ENGLISH.span(timedelta(seconds=seconds)) == expected
 
 
-def test_what_was_is_said_to_be_ago() -> None:
+def test_past_time_is_formatted_as_ago() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     assert ENGLISH.ago(now - timedelta(minutes=3), now) == "3 min ago"
@@ -120,5 +118,5 @@ def test_what_was_is_said_to_be_ago() -> None:
         (5 * 1024**5, "5120.0 TiB", "5120,0 Tio"),
     ],
 )
-def test_sizes_are_said_in_the_unit_that_suits_them(size: int, english: str, french: str) -> None:
+def test_size_is_formatted_in_the_fitting_unit(size: int, english: str, french: str) -> None:
     assert (ENGLISH.size(size), FRENCH.size(size)) == (english, french)

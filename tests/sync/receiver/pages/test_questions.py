@@ -1,4 +1,4 @@
-"""What an address asks for, and the addresses that ask."""
+"""URLs of the pages: parsing and building."""
 
 from urllib.parse import parse_qsl, urlsplit
 
@@ -35,12 +35,12 @@ def query_of(target: str) -> dict[str, str]:
 
 
 @given(question=questions)
-def test_an_address_asks_the_question_it_was_made_for(question: Question) -> None:
+def test_fleet_url_round_trips(question: Question) -> None:
     assert read_question(query_of(fleet_address(question, "", page=question.page))) == question
 
 
 @given(question=questions, changed=st.sampled_from(Sort))
-def test_another_order_begins_with_its_first_page(question: Question, changed: Sort) -> None:
+def test_changing_the_sort_order_resets_the_page(question: Question, changed: Sort) -> None:
     asked = read_question(query_of(fleet_address(question, "fr", sort=changed)))
 
     assert (asked.sort, asked.page, asked.search) == (changed, 1, question.search)
@@ -54,7 +54,7 @@ def test_another_order_begins_with_its_first_page(question: Question, changed: S
 @example(query={"page": "9" * 5000})
 @example(query={"page": "²"})
 @example(query={"page": "-1"})
-def test_any_address_asks_something(query: dict[str, str]) -> None:
+def test_any_query_string_parses(query: dict[str, str]) -> None:
     question = read_question(query)
 
     assert question.page >= 1
@@ -62,7 +62,7 @@ def test_any_address_asks_something(query: dict[str, str]) -> None:
 
 
 @given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_a_name_of_any_letters_is_one_step_of_an_address(name: str) -> None:
+def test_any_name_becomes_a_single_path_segment(name: str) -> None:
     if name in {".", ".."}:
         return
 
@@ -76,7 +76,7 @@ def test_a_name_of_any_letters_is_one_step_of_an_address(name: str) -> None:
 @given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 @example(name="..")
 @example(name=".")
-def test_a_session_of_any_id_is_asked_for_by_it(name: str) -> None:
+def test_session_url_round_trips_for_any_id(name: str) -> None:
     target = session_address(name, "")
 
     assert urlsplit(target).path == "/sessions"
@@ -84,7 +84,7 @@ def test_a_session_of_any_id_is_asked_for_by_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["/", "/?page=2", "/stores/a%2Fb?lang=fr"])
-def test_addresses_of_ours_are_gone_on_to(target: str) -> None:
+def test_local_redirect_targets_are_accepted(target: str) -> None:
     assert is_own(target)
 
 
@@ -102,5 +102,5 @@ def test_addresses_of_ours_are_gone_on_to(target: str) -> None:
         " //elsewhere.example",
     ],
 )
-def test_addresses_of_others_are_not(target: str) -> None:
+def test_foreign_redirect_targets_are_rejected(target: str) -> None:
     assert not is_own(target)

@@ -1,6 +1,6 @@
-"""The pages in a real browser: with no store, three and ten thousand, in both languages.
+"""The pages in a real browser: with zero, three and ten thousand stores, in both languages.
 
-The pictures are kept where LOYALTY_PICTURES says, to be looked at; else beside the test's files.
+Screenshots are kept in LOYALTY_PICTURES if set, else in the test's directory.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.head_office.sender import Sender, answer, session
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Chain = Callable[[int], Awaitable[str]]
-# Enough for two pages, and for a store of every kind.
+# Enough for two pages, with a store in each condition.
 SOME = 100
 SESSION = "7f2c1b1e-3a52-4d6f-9a31-0d6b1f5f0001"
 LANGUAGES = {"en-CA": "Fleet", "fr-CA": "Parc de magasins"}
@@ -31,14 +31,14 @@ LANGUAGES = {"en-CA": "Fleet", "fr-CA": "Parc de magasins"}
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """One for all tests here: a start takes a second."""
+    """Shared by the module: starting a browser takes a second."""
     async with running_browser() as started:
         yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain]:
-    """Return where head office serves the pages of a chain of so many stores."""
+    """Return the URL of a head office with this many stores."""
     served: dict[int, Receiver] = {}
     async with AsyncExitStack() as running:
 
@@ -60,7 +60,7 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
 
 
 async def capture(receiver: Receiver) -> None:
-    """Have a session with two answers come from the first store, and what is refused."""
+    """Submit a session with two answers, and a rejected event, from the first store."""
     till = Sender("00001", "till-1", "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await receiver.enroll(till)
     answers = answer(4, SESSION, None, "deferred"), answer(5, SESSION)
@@ -71,20 +71,20 @@ async def capture(receiver: Receiver) -> None:
 
 @pytest.fixture
 def picture(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Return the file of this test's picture."""
+    """Return the path of this test's screenshot."""
     directory = Path(os.environ.get("LOYALTY_PICTURES", tmp_path))
     directory.mkdir(exist_ok=True, parents=True)
     return directory / f"{request.node.name}.png".replace("/", "_")
 
 
 async def take(tab: Tab, picture: Path) -> None:
-    """Take a picture of the whole page."""
+    """Take a full-page screenshot."""
     await tab.page.screenshot(path=picture, full_page=True)
 
 
 @pytest.mark.parametrize("locale", LANGUAGES)
 @pytest.mark.parametrize("stores", [0, 3, 10_000])
-async def test_the_fleet_is_shown_to_everybody(
+async def test_fleet_page_renders_accessibly_in_each_language_and_size(
     browser: Browser, chain: Chain, picture: Path, stores: int, locale: str
 ) -> None:
     async with open_tab(browser, await chain(stores), locale=locale) as tab:
@@ -94,7 +94,8 @@ async def test_the_fleet_is_shown_to_everybody(
         assert await tab.page.inner_text("h1") == LANGUAGES[locale]
         assert await tab.page.locator(".wide tbody tr").count() == min(stores, 50)
         assert await tab.page.locator(".plots.drawn canvas").count() == (3 if stores else 0)
-        # In another language nothing else is there; of ten thousand, rows as of a hundred below.
+        # Accessibility is checked once: other languages add no elements, and ten thousand stores no
+        # new kind of row.
         assert stores > SOME or locale != "en-CA" or await tab.violations() == []
 
 
@@ -111,7 +112,7 @@ async def test_the_fleet_is_shown_to_everybody(
         ("/stores/none", "light"),
     ],
 )
-async def test_every_page_can_be_read_in_the_dark_and_on_a_small_screen(
+async def test_every_page_is_readable_in_dark_mode_and_on_a_small_screen(
     browser: Browser, chain: Chain, picture: Path, path: str, scheme: Scheme
 ) -> None:
     url = f"{await chain(SOME)}{path}"
@@ -123,7 +124,7 @@ async def test_every_page_can_be_read_in_the_dark_and_on_a_small_screen(
 
 
 @pytest.mark.parametrize("path", ["/?search=9", "/stores/00082"])
-async def test_on_a_small_screen_no_figure_of_a_store_is_beyond_the_edge(
+async def test_fleet_table_does_not_overflow_a_small_screen(
     browser: Browser, chain: Chain, path: str
 ) -> None:
     async with open_tab(browser, f"{await chain(SOME)}{path}", width=360) as tab:
@@ -136,7 +137,7 @@ async def test_on_a_small_screen_no_figure_of_a_store_is_beyond_the_edge(
     assert (hidden, named) == (0, '"Tills"' if path.startswith("/?") else '"Last heard of"')
 
 
-async def test_a_plot_of_nothing_says_so_and_draws_no_empty_frame(
+async def test_empty_chart_shows_a_message_instead_of_an_empty_frame(
     browser: Browser, chain: Chain
 ) -> None:
     async with open_tab(browser, f"{await chain(SOME)}/stores/00082") as tab:
@@ -146,9 +147,7 @@ async def test_a_plot_of_nothing_says_so_and_draws_no_empty_frame(
     assert (told, frames) == (["Nothing in these 48 hours."] * 3, 0)
 
 
-async def test_the_keyboard_leads_past_the_head_and_through_the_fleet(
-    browser: Browser, chain: Chain
-) -> None:
+async def test_keyboard_reaches_skip_link_and_fleet(browser: Browser, chain: Chain) -> None:
     async with open_tab(browser, await chain(3)) as tab:
         await tab.page.keyboard.press("Tab")
         first = await tab.page.evaluate("document.activeElement.className")
@@ -159,7 +158,7 @@ async def test_the_keyboard_leads_past_the_head_and_through_the_fleet(
     assert (first, second) == ("skip", "summary")
 
 
-async def test_a_plot_tells_the_figures_under_the_pointer(browser: Browser, chain: Chain) -> None:
+async def test_chart_shows_the_figures_under_the_pointer(browser: Browser, chain: Chain) -> None:
     async with open_tab(browser, f"{await chain(SOME)}/stores/00001") as tab:
         await tab.page.hover(".plot >> nth=1 >> .u-over")
         told = await tab.page.inner_text(".plot >> nth=1 >> .u-legend")
@@ -167,9 +166,7 @@ async def test_a_plot_tells_the_figures_under_the_pointer(browser: Browser, chai
     assert re.search(r"Accepted\s*\d+\s*Deferred\s*\d+\s*Declined\s*\d+", told)
 
 
-async def test_where_the_figures_cannot_be_had_the_page_says_so(
-    browser: Browser, chain: Chain
-) -> None:
+async def test_chart_says_so_if_its_data_cannot_be_loaded(browser: Browser, chain: Chain) -> None:
     async with open_tab(browser, f"{await chain(0)}/sign-in") as tab:
         await tab.page.route("**/history.json*", lambda route: route.abort())
         await tab.page.goto(f"{await chain(SOME)}/")
@@ -178,7 +175,7 @@ async def test_where_the_figures_cannot_be_had_the_page_says_so(
         assert await tab.page.locator(".unplotted").is_visible()
 
 
-async def test_without_scripts_a_reader_searches_sorts_and_turns_pages(
+async def test_search_sort_and_pagination_work_without_javascript(
     browser: Browser, chain: Chain
 ) -> None:
     async with open_tab(browser, await chain(SOME), scripts=False) as tab:

@@ -1,4 +1,4 @@
-"""The pages over HTTP: what they show, to whom, and that they run nothing of anybody's."""
+"""The pages over HTTP: content, access control, content security."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def token_file(tmp_path: Path) -> Path:
     return file
 
 
-async def test_the_fleet_shows_each_store_by_word_and_colour(
+async def test_fleet_page_shows_each_condition_by_word_and_colour(
     receiver: Receiver, till: Sender
 ) -> None:
     await receiver.beat(till, deadLetters=2, freeBytes=10**12)
@@ -44,7 +44,7 @@ async def test_the_fleet_shows_each_store_by_word_and_colour(
     assert "/stores/0042" in page.links
 
 
-async def test_a_head_office_without_stores_says_what_to_do(
+async def test_fleet_page_without_stores_says_how_to_begin(
     start_receiver: StartReceiver,
 ) -> None:
     receiver = await start_receiver()
@@ -52,11 +52,11 @@ async def test_a_head_office_without_stores_says_what_to_do(
     assert "loyalty-hq enroll" in page_of(await receiver.get("/")).text
 
 
-async def test_a_search_that_finds_nothing_says_so(receiver: Receiver) -> None:
+async def test_search_without_results_says_so(receiver: Receiver) -> None:
     assert "No store fits" in page_of(await receiver.get("/?search=zzz")).text
 
 
-async def test_a_store_is_shown_with_its_tills(receiver: Receiver, till: Sender) -> None:
+async def test_store_page_shows_its_tills(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(1), session(2, type="points.spent"))
     await receiver.beat(till, sentAt=moment(3600), freeBytes=5 * 1024**3)
 
@@ -65,7 +65,7 @@ async def test_a_store_is_shown_with_its_tills(receiver: Receiver, till: Sender)
     assert {"till-1", "60 min ahead", "5.0 GiB", "UNKNOWN_TYPE"} <= set(text.split("\n"))
 
 
-async def test_what_no_heartbeat_has_told_of_a_till_yet_is_not_called_unknown(
+async def test_till_without_heartbeat_shows_no_unknown_values(
     receiver: Receiver, till: Sender
 ) -> None:
     await receiver.send(till, session(1))
@@ -76,7 +76,7 @@ async def test_what_no_heartbeat_has_told_of_a_till_yet_is_not_called_unknown(
 
 
 @pytest.mark.parametrize("path", ["/sessions/one", "/sessions?id=one", "/sessions?id=%20one%20"])
-async def test_a_session_is_shown_without_the_address(
+async def test_session_page_does_not_show_the_address(
     receiver: Receiver, till: Sender, path: str
 ) -> None:
     await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
@@ -88,15 +88,15 @@ async def test_a_session_is_shown_without_the_address(
 
 
 @pytest.mark.parametrize("path", ["/stores/none", "/sessions/none", "/sessions", "/sessions/%00"])
-async def test_what_is_not_there_is_404_in_words(receiver: Receiver, path: str) -> None:
+async def test_missing_resource_is_a_404_page(receiver: Receiver, path: str) -> None:
     answered = await receiver.get(path)
 
     assert answered.status == 404
     assert "Back to the fleet" in page_of(answered).text
 
 
-async def test_nothing_that_comes_from_outside_is_markup(receiver: Receiver, till: Sender) -> None:
-    """Nor a store's name, though no such store can be enrolled: the database could be anybody's."""
+async def test_external_text_is_escaped(receiver: Receiver, till: Sender) -> None:
+    """Store names too: enrolment rejects markup, but the database may be edited by others."""
     await receiver.enroll(Sender(HOSTILE, HOSTILE))
     bad = session(2, "x", type=HOSTILE)
     sent = await receiver.send(till, session(1, HOSTILE), bad, agentVersion=HOSTILE)
@@ -114,7 +114,9 @@ async def test_nothing_that_comes_from_outside_is_markup(receiver: Receiver, til
 
 
 @pytest.mark.parametrize("path", ["/", "/stores/0042", "/sign-in"])
-async def test_the_policy_lets_nothing_run_or_load_but_ours(receiver: Receiver, path: str) -> None:
+async def test_content_security_policy_allows_own_resources_only(
+    receiver: Receiver, path: str
+) -> None:
     answered = await receiver.get(path)
 
     policy = answered.header("Content-Security-Policy") or ""
@@ -128,11 +130,11 @@ async def test_the_policy_lets_nothing_run_or_load_but_ours(receiver: Receiver, 
 
 
 @pytest.mark.parametrize("name", ["none.css", "..%2Fsite.py", "%2e%2e/site.py", "pages.css%00"])
-async def test_no_other_file_is_served(receiver: Receiver, name: str) -> None:
+async def test_only_listed_static_files_are_served(receiver: Receiver, name: str) -> None:
     assert (await receiver.get(f"/static/{name}")).status == 404
 
 
-async def test_the_page_is_in_the_readers_language(receiver: Receiver) -> None:
+async def test_page_language_follows_accept_language(receiver: Receiver) -> None:
     liked = await receiver.get("/", Accept_Language="fr-CA,fr;q=0.9,en;q=0.8")
     asked = await receiver.get("/?lang=en", Accept_Language="fr")
 
@@ -141,7 +143,7 @@ async def test_the_page_is_in_the_readers_language(receiver: Receiver) -> None:
     assert liked.header("Content-Language") == "fr"
 
 
-async def test_a_language_that_was_asked_for_stays(receiver: Receiver) -> None:
+async def test_requested_language_is_kept_in_links(receiver: Receiver) -> None:
     page = page_of(await receiver.get("/?lang=fr&search=42"))
 
     own = [link for link in page.links if link.startswith("/") and "lang=en" not in link]
@@ -151,7 +153,7 @@ async def test_a_language_that_was_asked_for_stays(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_with_a_token_set_a_stranger_is_asked_to_sign_in(
+async def test_unauthenticated_reader_is_asked_to_sign_in_if_a_token_is_set(
     start_receiver: StartReceiver, token_file: Path, path: str
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -164,7 +166,7 @@ async def test_with_a_token_set_a_stranger_is_asked_to_sign_in(
     assert "0042" not in page_of(answered).text
 
 
-async def test_whoever_has_signed_in_reads_until_they_sign_out(
+async def test_session_lasts_from_sign_in_to_sign_out(
     start_receiver: StartReceiver, token_file: Path
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -180,7 +182,7 @@ async def test_whoever_has_signed_in_reads_until_they_sign_out(
     assert (out.status, "Max-Age=0" in (out.header("Set-Cookie") or "")) == (303, True)
 
 
-async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites_and_not_the_token(
+async def test_session_cookie_is_httponly_and_samesite_and_not_the_token(
     start_receiver: StartReceiver, token_file: Path
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -193,7 +195,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites_and_not_the
 
 
 @pytest.mark.parametrize("form", [b"token=other", b"token=", b"", b"token=%FF%00", b"\xff=\xff"])
-async def test_nobody_signs_in_with_anything_else(
+async def test_sign_in_rejects_anything_but_the_token(
     start_receiver: StartReceiver, token_file: Path, form: bytes
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -204,7 +206,7 @@ async def test_nobody_signs_in_with_anything_else(
     assert "This is not the token" in page_of(answered).text
 
 
-async def test_whoever_tries_another_token_stands_in_the_log_without_it(
+async def test_failed_sign_in_is_logged_without_the_token(
     start_receiver: StartReceiver, token_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -216,7 +218,7 @@ async def test_whoever_tries_another_token_stands_in_the_log_without_it(
     assert "other-secret" not in caplog.text
 
 
-async def test_signing_in_leads_nowhere_else(
+async def test_sign_in_does_not_redirect_to_other_sites(
     start_receiver: StartReceiver, token_file: Path
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -226,13 +228,13 @@ async def test_signing_in_leads_nowhere_else(
     assert signed.header("Location") == "/"
 
 
-async def test_a_form_that_does_not_end_is_not_read_to_its_end(receiver: Receiver) -> None:
+async def test_endless_form_is_cut_off(receiver: Receiver) -> None:
     answered = await receiver.request("POST", "/sign-in", b"token=" + b"x" * 100_000)
 
     assert answered.status == 413
 
 
-async def test_a_form_that_comes_letter_by_letter_is_hung_up_on(
+async def test_slow_form_is_disconnected(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "_FORM_SECONDS", 0.05)
@@ -251,7 +253,7 @@ async def test_a_form_that_comes_letter_by_letter_is_hung_up_on(
     assert "Connection: close" in head
 
 
-async def test_a_form_on_a_line_that_breaks_is_not_taken_for_the_ledgers_trouble(
+async def test_broken_form_upload_is_not_reported_as_database_failure(
     receiver: Receiver,
 ) -> None:
     _, writer = await asyncio.open_connection(receiver.address.host, receiver.address.port)
@@ -268,7 +270,7 @@ async def test_a_form_on_a_line_that_breaks_is_not_taken_for_the_ledgers_trouble
     assert b'{route="/sign-in",status="400"} 1.0' in told
 
 
-async def test_where_there_is_no_token_nobody_is_asked_for_one(
+async def test_no_sign_in_is_offered_without_a_token(
     start_receiver: StartReceiver,
 ) -> None:
     receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
@@ -280,7 +282,7 @@ async def test_where_there_is_no_token_nobody_is_asked_for_one(
     assert "not allowed" in page_of(stranger).text
 
 
-async def test_the_plots_figures_are_for_readers_alone(
+async def test_chart_data_needs_read_access(
     start_receiver: StartReceiver, token_file: Path
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
@@ -292,7 +294,7 @@ async def test_the_plots_figures_are_for_readers_alone(
     assert reader.status == 200
 
 
-async def test_the_hours_of_the_chain_are_summed_up_once_for_all_who_look(
+async def test_concurrent_visitors_share_one_history_query(
     receiver: Receiver, till: Sender
 ) -> None:
     await receiver.get("/history.json")
@@ -305,7 +307,7 @@ async def test_the_hours_of_the_chain_are_summed_up_once_for_all_who_look(
     assert [sum(hours) for hours in captured] == [0, 0, 1]
 
 
-async def test_the_hours_are_shown_in_a_table_as_well(receiver: Receiver, till: Sender) -> None:
+async def test_history_is_also_shown_as_a_table(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(1, "a", occurredAt=moment()), answer(2, "a"))
 
     of_all = page_of(await receiver.get("/history"))
@@ -316,7 +318,7 @@ async def test_the_hours_are_shown_in_a_table_as_well(receiver: Receiver, till: 
     assert of_none.text.split().count("1") == 0
 
 
-async def test_a_ledger_that_cannot_be_read_is_said_in_words(receiver: Receiver) -> None:
+async def test_unreadable_database_yields_an_error_page(receiver: Receiver) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("ALTER TABLE agents RENAME TO gone")
 
