@@ -1,1 +1,1 @@
-"""Tests, and the tools they share: till simulator, benches, crash rigs."""
+"""Tests and their shared tools: scripted head office, till simulator, load and crash rigs."""

@@ -1,4 +1,4 @@
-"""The one command before every commit: format, lint, types, imports, tests."""
+"""Runs all checks before a commit: format, lint, types, imports, tests."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ CHECKS = (
 
 
 def main() -> int:
-    """Run every check, whether the one before failed or not; return 1 if any did."""
+    """Run every check, also after a failed one; return 1 if any failed."""
     failed = []
     for name, command in CHECKS:
         print(f"== {name}", flush=True)

@@ -1,4 +1,4 @@
-"""What tests of several folders ask for."""
+"""Fixtures that several folders use."""
 
 from collections.abc import Iterator
 
@@ -7,23 +7,23 @@ from hypothesis import settings
 
 from tests.head_office.postgresql import PostgresqlServer, started_server
 
-# A machine's speed is nothing that a test asserts.
+# No test asserts speed, so Hypothesis sets no deadline.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresqlServer]:
-    """One server for all; a test asks it for a database of its own."""
+    """Run one server for the whole session; each test creates its own database on it."""
     with started_server() as server:
         yield server
 
 
 @pytest.fixture
 def crashing_postgresql_server() -> Iterator[PostgresqlServer]:
-    """A server for one test, which may crash it.
+    """Run a server that a test may crash.
 
-    To recover it syncs every file that it has: minutes on a busy disk, where it is everybody's.
+    Recovery syncs every file of the server: with the shared one this takes minutes on a busy disk.
     """
     with started_server() as server:
         yield server

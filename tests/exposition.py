@@ -1,4 +1,4 @@
-"""What Prometheus reads in an answer of `/metrics`."""
+"""Parses Prometheus' text format, as returned by `/metrics`."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -9,7 +9,7 @@ Samples: TypeAlias = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def samples_of(body: bytes) -> Samples:
-    """Return the value of each sample, by its name and labels."""
+    """Return the value of each sample, keyed by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(body.decode())

@@ -1,4 +1,4 @@
-"""What the schema of a SQLite file is, described so that two of them can be compared."""
+"""Describes the schema of a SQLite file so that two schemas can be compared."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def described(file: Path) -> dict[str, object]:
-    """Say of every table what its columns and indexes are, and whether it is strict."""
+    """Return the columns, indexes and strictness of every table."""
     with closing(sqlite3.connect(file)) as connection:
         strict = {row[1]: row[5] for row in connection.execute("PRAGMA table_list")}
         names = [
@@ -26,7 +26,7 @@ def described(file: Path) -> dict[str, object]:
 
 
 def _indexes_of(connection: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
-    """Say of every index what it is for, and over which columns it goes."""
+    """Yield the name, uniqueness, origin and columns of every index of `table`."""
     for _, name, unique, origin, _ in connection.execute(f"PRAGMA index_list({table})").fetchall():
         columns = [row[2] for row in connection.execute(f"PRAGMA index_info({name})")]
         shown = "" if name.startswith("sqlite_autoindex") else name

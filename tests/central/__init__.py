@@ -1,4 +1,4 @@
-"""A scripted head office: speaks both protocols as it should, and fails as it is told to."""
+"""Scripted head office: speaks both protocols correctly by default and fails on request."""
 
 from tests.central.central import ScriptedCentral
 from tests.central.door import Door, Request

@@ -1,4 +1,4 @@
-"""The protocol `batch` as head office speaks it: numbers without gaps, repeats without effect."""
+"""Head office's side of the `batch` protocol: gapless sequences, idempotent repeats."""
 
 import gzip
 import hashlib
@@ -39,12 +39,12 @@ Refuse = Callable[[EventType, str], Refusal | None]
 
 
 def read_batch(body: bytes, encoding: str) -> Batch:
-    """Return the batch in a request's body. Raises ValueError where it is none."""
+    """Return the batch in a request body. Raises ValueError if it is not one."""
     return _batch.decode(_UNPACKERS[encoding](body))
 
 
 def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
-    """Take what is new, without a gap; answer how far it is here and what was rejected."""
+    """Accept new events without gaps; answer the accepted sequence and the rejected events."""
     epoch = ledger.epochs.setdefault(batch.epoch, EpochLedger())
     epoch.begin_at(batch.base_sequence)
     if batch.events and batch.events[0].sequence > epoch.through + 1:
@@ -67,9 +67,9 @@ def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
 
 
 def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
-    """Answer what is here of the epochs that a heartbeat names, and note what will never be.
+    """Answer a heartbeat with the accepted sequence of every epoch it names, and record gaps.
 
-    What stands rejected is named in small pieces, so that it takes several heartbeats.
+    Rejected events are named a few at a time, so that the client needs several heartbeats.
     """
     heartbeat = _heartbeat.decode(body)
     bases = {heartbeat.epoch: heartbeat.base_sequence}
@@ -90,7 +90,7 @@ def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
 
 
 def tell_program(program: Program, known_etag: str | None) -> Answer:
-    """Answer with the terms, or that the client has them (304)."""
+    """Answer with the program terms, or with 304 if the client has the current version."""
     body = _encode(program)
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     if known_etag == etag:

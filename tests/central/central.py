@@ -1,16 +1,16 @@
-"""A head office on a real socket, for tests of whatever delivers to it.
+"""A scripted head office on a real socket, for tests of clients that deliver to it.
 
     central = ScriptedCentral()
     await central.start()                    # or: async with ScriptedCentral() as central
-    central.then(faults.answer_lost)         # the next request meets it; one fault a request
-    central.weather = lambda request: ...    # every request for which nothing is scripted
-    central.refuse("some-correlation-id")    # as a record: everything else is taken
-    await central.stop()                     # the line is cut; what it has it keeps
+    central.then(faults.answer_lost)         # one fault for the next request
+    central.weather = lambda request: ...    # fault of every request that has no scripted one
+    central.refuse("some-correlation-id")    # reject this record; all others are accepted
+    await central.stop()                     # connections are cut; the ledger is kept
     await central.start()                    # again, on the same port
-    central.ledger.records                   # what it has, in the order of arrival
+    central.ledger.records                   # accepted records, in order of arrival
 
 It speaks `batch` (batches, heartbeats, program), the loyalty API, and OAuth 2.0 client
-credentials at `/oauth/token`, all under one `url`, and does what it should by default.
+credentials at `/oauth/token`, all under one `url`. Without scripted faults it behaves correctly.
 """
 
 import copy
@@ -37,12 +37,12 @@ TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 
 
 class ScriptedCentral(Door):
-    """The scripted head office. All attributes may be set at any time.
+    """Scripted head office. All attributes may be set at any time.
 
-    `max_body_bytes`: a larger body is a 413. `credentials`: the values of `Authorization`
-    that it takes, None for any; tokens it grants are added. `conflicts`: the loyalty API
-    answers a repeat with 409. `refuses_whole_batches`: a batch with a refused record is
-    refused as a whole (422).
+    `max_body_bytes`: a larger body is answered with 413. `credentials`: accepted values of
+    `Authorization`, None for any; granted tokens are added. `conflicts`: the loyalty API
+    answers a repeat with 409. `refuses_whole_batches`: one refused record fails the whole
+    batch (422).
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -65,19 +65,19 @@ class ScriptedCentral(Door):
         code: str = ErrorCode.INVALID_REQUEST,
         message: str = "Invalid Correlation ID",
     ) -> None:
-        """Refuse records with this id from now on, of one kind or of both."""
+        """Refuse records with this id from now on, of one event type or of both."""
         self._refusals[kind, correlation_id] = Refusal(code, message)
 
     def relent(self) -> None:
-        """Refuse no record any more."""
+        """Stop refusing records."""
         self._refusals.clear()
 
     def backup(self) -> Ledger:
-        """Return a copy of all it has; assign it to `ledger` to restore it."""
+        """Return a deep copy of the ledger; assign it to `ledger` to restore it."""
         return copy.deepcopy(self.ledger)
 
     async def serve(self, request: Request) -> Answer:
-        """Answer as head office should."""
+        """Answer as a correct head office does."""
         if request.path == TOKEN_PATH:
             return self._grant()
         known = request.headers.get("Authorization", "")

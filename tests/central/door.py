@@ -1,4 +1,4 @@
-"""A door to a head office: a real socket, and what can go wrong between it and what serves."""
+"""HTTP server with injectable faults between the socket and the request handler."""
 
 import asyncio
 import ssl
@@ -14,7 +14,7 @@ from tests.central.faults import Answer, Fault, Lost, end
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came; `path` percent-encoded, `connection` the client's port."""
+    """A received request; `path` is percent-encoded, `connection` is the client's port."""
 
     method: str
     path: str
@@ -25,15 +25,15 @@ class Request:
 
     @property
     def encoding(self) -> str:
-        """How the body is compressed; empty for not at all."""
+        """Return the Content-Encoding; empty for none."""
         return self.headers.get("Content-Encoding", "")
 
 
 class Door:
-    """Takes requests, lets each meet its fault or `serve`, and answers.
+    """Passes each request to its fault or to `serve`, and answers.
 
-    `weather` gives the fault of a request for which none is scripted; it may be set at any
-    time. `requests` are all that came, faulty or not.
+    `weather` returns the fault of a request that has no scripted one; it may be set at any
+    time. `requests` lists every received request, faulty or not.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -46,17 +46,17 @@ class Door:
         self._runner: web.ServerRunner | None = None
 
     async def serve(self, request: Request) -> Answer:
-        """Do what the request asks for, honestly."""
+        """Handle the request correctly."""
         raise NotImplementedError
 
     @property
     def url(self) -> str:
-        """Where it listens, or listened."""
+        """Return the base URL, also while stopped."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Listen; after a stop on the port of before."""
-        # What is compressed is read here and by no library: zstd depends on the Python.
+        """Listen; after a stop, on the same port as before."""
+        # Decompress here instead of in aiohttp, whose zstd support depends on the Python version.
         server = web.Server(self._handle, access_log=None, auto_decompress=False)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.01)
         await self._runner.setup()
@@ -67,7 +67,7 @@ class Door:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Cut the line, requests under way included. Twice is harmless."""
+        """Cut all connections, including requests in progress. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is None or runner.server is None:
             return
@@ -83,27 +83,27 @@ class Door:
         await self.stop()
 
     def then(self, *faults: Fault, on: str = "") -> None:
-        """Let the next requests, of a path that begins with `on`, meet these faults in turn."""
+        """Apply these faults in turn to the next requests whose path begins with `on`."""
         self._script.extend((on, fault) for fault in faults)
 
     def forget_script(self) -> None:
-        """Let no request meet a fault that none has met yet."""
+        """Drop scripted faults that have not been used yet."""
         self._script.clear()
 
     async def came(self, count: int) -> None:
-        """Wait until so many requests have come since it was made."""
+        """Wait until `count` requests have been received since creation."""
         async with self._came:
             await self._came.wait_for(lambda: len(self.requests) >= count)
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         try:
             body = await raw.content.read()
-        except ConnectionResetError:  # its client has gone in the middle of it
+        except ConnectionResetError:  # # the client disconnected while sending
             return web.Response()
         path, query = raw.rel_url.raw_path, dict(raw.query)
         request = Request(raw.method, path, query, raw.headers, body, _client_port(raw))
         answer = await self.answer(request)
-        if raw.transport is None:  # its client has not waited for it
+        if raw.transport is None:  # # the client disconnected before the answer
             return web.Response()
         if isinstance(answer, Lost):
             end(raw.transport, reset=answer.reset)
@@ -113,7 +113,7 @@ class Door:
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
     async def answer(self, request: Request) -> Answer | Lost:
-        """Answer a request, or not, by whatever way it came."""
+        """Answer a request, or lose it, for any kind of transport."""
         self.requests.append(request)
         async with self._came:
             self._came.notify_all()

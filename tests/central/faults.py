@@ -1,4 +1,4 @@
-"""What can go wrong with a request on its way, one fault each."""
+"""Faults of a request in transit, one function each."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer before it is written; `cut_after` bytes of its body, then the line is dead."""
+    """An answer before it is written; after `cut_after` bytes of the body the connection is cut."""
 
     status: int
     body: bytes = b""
@@ -28,18 +28,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No answer at all: the connection ends, by a reset where `reset`."""
+    """No answer: the connection is closed, or reset if `reset`."""
 
     reset: bool = False
 
 
-# Honest work on a request: what it was to change is changed once this has returned.
+# Handles a request correctly; its effects are committed when the call returns.
 Serve: TypeAlias = Callable[[], Awaitable[Answer]]
 Fault: TypeAlias = Callable[[Serve], Awaitable[Answer | Lost]]
 
 
 async def answer_lost(serve: Serve) -> Answer | Lost:
-    """Commit, then end the connection without a word."""
+    """Commit, then close the connection without an answer."""
     await serve()
     return Lost()
 
@@ -56,49 +56,49 @@ async def reset_before(_serve: Serve) -> Answer | Lost:
 
 
 async def cut_short(serve: Serve) -> Answer | Lost:
-    """Commit, and end the connection in the middle of the answer's body."""
+    """Commit, then close the connection in the middle of the response body."""
     answer = await serve()
     return Answer(answer.status, answer.body, answer.headers, cut_after=len(answer.body) // 2)
 
 
 async def captive_portal(_serve: Serve) -> Answer | Lost:
-    """Answer 200 with the log-in page of somebody's network; nothing is committed."""
+    """Answer 200 with a captive portal's login page; nothing is committed."""
     page = b"<!DOCTYPE html><html><title>Welcome! Log in to go on-line</title></html>"
     return Answer(200, page, {"Content-Type": "text/html"})
 
 
 async def redirected(_serve: Serve) -> Answer | Lost:
-    """Send the client elsewhere, as a captive portal does."""
+    """Redirect the client, as a captive portal does."""
     return Answer(302, b"", {"Location": "/welcome"})
 
 
 def html(status: int) -> Fault:
-    """Answer with a page that something in between made up; nothing is committed."""
+    """Answer with an HTML page, as a proxy does; nothing is committed."""
     return _made_up(Answer(status, b"<html>Sorry</html>", {"Content-Type": "text/html"}))
 
 
 def gateway(status: int, **headers: str) -> Fault:
-    """Answer as an API gateway does, with `message` alone; nothing is committed."""
+    """Answer as an API gateway does, with a `message` field alone; nothing is committed."""
     return _made_up(Answer.of(status, {"message": "made up by the gateway"}, **headers))
 
 
 def problem(status: int, code: str, message: str = "scripted", **headers: str) -> Fault:
-    """Answer with the three-field error; nothing is committed."""
+    """Answer with the three-field error body; nothing is committed."""
     return _made_up(error(status, code, message, **headers))
 
 
 def says(answer: Answer) -> Fault:
-    """Answer with this; nothing is committed."""
+    """Answer with `answer`; nothing is committed."""
     return _made_up(answer)
 
 
 def busy(retry_after: str, status: int = 429) -> Fault:
-    """Have too much to do; `retry_after` in seconds or as an HTTP date."""
+    """Answer that head office is overloaded; `retry_after` is in seconds or an HTTP date."""
     return problem(status, "UNAVAILABLE", Retry_After=retry_after)
 
 
 def slow(seconds: float) -> Fault:
-    """Commit, and answer only after `seconds`."""
+    """Commit, then answer after `seconds`."""
 
     async def late(serve: Serve) -> Answer | Lost:
         answer = await serve()
@@ -109,7 +109,7 @@ def slow(seconds: float) -> Fault:
 
 
 class Stalled:
-    """Commits, then keeps the answer back until `release`; `reached` tells that it is there."""
+    """Commits, then delays the answer until `release` is set; `reached` is set after the commit."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -123,13 +123,13 @@ class Stalled:
 
 
 def error(status: int, code: str, message: str, **headers: str) -> Answer:
-    """Return the three-field error that both protocols have."""
+    """Return the three-field error body that both protocols use."""
     fields = {"statusCode": status, "errorMessage": message, "errorCode": code}
     return Answer.of(status, fields, **headers)
 
 
 def end(transport: asyncio.BaseTransport, *, reset: bool) -> None:
-    """End a connection at once, by a reset where asked."""
+    """End a connection at once, by a reset if `reset`."""
     sock = transport.get_extra_info("socket")
     if reset and sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

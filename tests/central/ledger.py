@@ -1,4 +1,4 @@
-"""What the scripted central has taken, by either protocol, and how it judges what comes."""
+"""Records that the scripted head office accepted by either protocol, and its acceptance rules."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from sync.protocol.wire import ErrorCode, EventType
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A capture as central has it. The numbers and the time came with `batch` alone."""
+    """An accepted capture. Only `batch` supplies epoch, sequence and time."""
 
     type: EventType
     correlation_id: str
@@ -20,7 +20,7 @@ class Record:
 
     @property
     def document(self) -> dict[str, object]:
-        """The body, read."""
+        """Return the parsed body."""
         document = json.loads(self.body)
         assert isinstance(document, dict)
         return document
@@ -28,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a record is refused."""
+    """Reason for refusing a record."""
 
     code: str
     message: str
@@ -36,7 +36,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class EpochLedger:
-    """An epoch: how far it is here, what was rejected of it, and what nobody holds any more."""
+    """One epoch: accepted sequence, records, rejections, and gaps that the client cannot fill."""
 
     through: int = 0
     taken: dict[int, Record] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class EpochLedger:
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
     def begin_at(self, base_sequence: int) -> None:
-        """Note that nothing below is held any more at the till."""
+        """Record a gap for sequences below `base_sequence`, which the client no longer has."""
         if base_sequence > self.through + 1:
             self.gaps.append((self.through + 1, base_sequence - 1))
             self.through = base_sequence - 1
@@ -52,7 +52,7 @@ class EpochLedger:
 
 @dataclass(slots=True)
 class Ledger:
-    """All that central has. `records` in the order of arrival, each effect once."""
+    """Everything accepted. `records` is in order of arrival and holds each effect once."""
 
     records: list[Record] = field(default_factory=list)
     sessions: dict[str, Record] = field(default_factory=dict)
@@ -61,13 +61,13 @@ class Ledger:
     repeats: int = 0
 
     def judge(self, record: Record) -> Refusal | None:
-        """Take `record`, once, or say why not, by the rules that both protocols share."""
+        """Accept `record` once, or return a refusal, by the rules that both protocols share."""
         if record.type is EventType.SESSION_STARTED:
             return self._judge_session(record)
         return self._judge_answer(record)
 
     def has(self, record: Record) -> bool:
-        """Whether it would be a repeat: the same content again."""
+        """Return whether `record` would be a repeat of the same content."""
         if record.type is EventType.SESSION_STARTED:
             known = self.sessions.get(record.correlation_id)
             return known is not None and _is_same(known, record)

@@ -1,4 +1,4 @@
-"""The loyalty API as a backend speaks it: a session, then the answers to its e-mail prompt."""
+"""Backend side of the loyalty API: a session, then the answers to its e-mail prompt."""
 
 import json
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ _USERS, _EMAIL = "/client/users/", "/profile/email"
 
 
 def record_of(method: str, path: str, query_locale: str | None, body: bytes) -> Record | None:
-    """Return what a request reports; None where it is neither of the two calls."""
+    """Return the record in a request; None if it is neither of the two calls."""
     if method == "POST" and path == SESSIONS:
         correlation_id = json.loads(body)["correlationId"]
         return Record(EventType.SESSION_STARTED, correlation_id, body, query_locale)
@@ -24,7 +24,7 @@ def record_of(method: str, path: str, query_locale: str | None, body: bytes) -> 
 
 
 def take(ledger: Ledger, record: Record, refuse: Refuse, *, conflicts: bool) -> Answer:
-    """Take `record`; where `conflicts`, a repeat of what is here is answered with an error."""
+    """Accept `record`; if `conflicts`, answer a repeat with an error."""
     if conflicts and ledger.has(record):
         ledger.repeats += 1
         return error(409, "CONFLICT", "This record has already been taken")

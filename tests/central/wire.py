@@ -1,4 +1,4 @@
-"""The scripted head office without a socket: for histories too many to go over the line."""
+"""Scripted head office without sockets, for tests that run many histories."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ from tests.central.faults import Lost
 
 
 class MemoryLine(Line):
-    """Gives each request to `central` itself; while `is_cut`, none arrives.
+    """Passes each request directly to `central`; while `is_cut`, no request arrives.
 
-    `trouble` is how that looks from here; `tries` counts the requests, also those.
+    `trouble` is the failure that the client then sees; `tries` counts all requests.
     """
 
     def __init__(self, central: ScriptedCentral) -> None:
@@ -28,7 +28,7 @@ class MemoryLine(Line):
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | Hold | TryLater:
-        """Return what central answers."""
+        """Return the answer of the scripted head office."""
         self.tries += 1
         if self.is_cut:
             return TryLater(self.trouble, "the line is cut")

@@ -1,1 +1,1 @@
-"""Rigs that kill, starve and stop a real agent under load, and look what became of its word."""
+"""Kills, stops and starves real processes under load; compares their data with their answers."""

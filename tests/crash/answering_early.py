@@ -1,7 +1,7 @@
-"""A planted fault: the agent, but it answers before the commit.
+"""Control: an agent that answers before the commit.
 
-The crash tests are worth something only if they find this one, started instead of the agent
-as `python -m tests.crash.answering_early --config FILE run`.
+It proves that the crash tests detect such a fault. Start it instead of the agent with
+`python -m tests.crash.answering_early --config FILE run`.
 """
 
 import itertools
@@ -18,7 +18,7 @@ class LateIntake(Intake):
     """Leaves the transaction open: a later group commits it, after its captures were answered."""
 
     def write(self, values: list[object], meanwhile: Callable[[], None]) -> None:
-        """Write the rows without their commit."""
+        """Write the rows without committing."""
         if self._connection.in_transaction and next(_groups) % GROUPS_PER_COMMIT == 0:
             self._connection.execute("COMMIT")
         if not self._connection.in_transaction:

@@ -1,4 +1,4 @@
-"""An agent in a process of its own: started, listened to by its log, and ended whatever happens."""
+"""Runs an agent as a child process, reads its log, and always ends it."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ LogLine: TypeAlias = dict[str, object]
 
 
 class ChildEndedError(RuntimeError):
-    """The agent ended while something was still expected of it."""
+    """The agent ended before the expected event."""
 
 
 class Child:
-    """A running agent. `lines` is its log so far."""
+    """A running agent. `lines` holds its log so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.lines: list[LogLine] = []
@@ -34,14 +34,14 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """Return the process id."""
         return self._process.pid
 
     async def logged(self, event: str, after: int = 0) -> LogLine:
-        """Wait until the log, from line `after` on, has a line of `event`; return the first.
+        """Return the first log line of `event` from line `after` on; wait for it if necessary.
 
-        Raises ChildEndedError, also after having ended an agent that hangs, which then says
-        where each of its threads stands.
+        Raises ChildEndedError. On timeout the agent is aborted first, so that its log ends with the
+        stack of each thread.
         """
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -61,20 +61,20 @@ class Child:
             await self._news.wait()
 
     async def port(self) -> int:
-        """Wait until it serves; return where."""
+        """Wait until it serves; return the port."""
         return int(str((await self.logged("agent.serving"))["port"]))
 
     async def ready(self) -> int:
-        """Wait until captures are taken; return the port."""
+        """Wait until captures are accepted; return the port."""
         await self.logged("store.opened")
         return await self.port()
 
     def kill(self) -> None:
-        """End the process in the middle of what it does."""
+        """Kill the process (SIGKILL)."""
         self._process.kill()
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Ask the process to stop (SIGTERM)."""
         self._process.terminate()
 
     async def ended(self, timeout_seconds: float = WAIT_SECONDS) -> int:
@@ -84,7 +84,7 @@ class Child:
             return await self._process.wait()
 
     async def outlives(self, seconds: float) -> bool:
-        """Tell whether it still runs after so long."""
+        """Return whether it still runs after `seconds`."""
         try:
             await self.ended(seconds)
         except TimeoutError:
@@ -92,7 +92,7 @@ class Child:
         return False
 
     def last_words(self) -> str:
-        """Return the end of its log."""
+        """Return the last lines of its log."""
         return "\n".join(json.dumps(line) for line in self.lines[-60:])
 
     async def _listen(self) -> None:
@@ -117,8 +117,8 @@ async def agent_on(
 ) -> AsyncIterator[Child]:
     """Run an agent on a free port with `directory` as its storage; kill it when the block ends.
 
-    `settings` are more environment variables, `program` is what takes the agent's arguments,
-    `descriptors` are open files that it inherits.
+    `settings` are additional environment variables, `program` is the command that receives the
+    agent's arguments, `descriptors` are inherited open files.
     """
     config = configured(directory)
     process = await asyncio.create_subprocess_exec(
@@ -137,7 +137,7 @@ async def agent_on(
     try:
         yield child
     finally:
-        # The session is the child's own: with it goes what a tracer around the agent runs.
+        # The child leads its own session, so this also ends a tracer's children.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await child.ended()
@@ -153,14 +153,14 @@ def configured(directory: Path) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what would configure the agent otherwise."""
+    """Return the environment without variables that configure the agent."""
     return {
         name: value for name, value in os.environ.items() if not name.startswith("LOYALTY_AGENT__")
     }
 
 
 async def ask(port: int, request: bytes) -> Response:
-    """Send one request on a connection of its own; return the answer."""
+    """Send one request on a new connection; return the response."""
     async with asyncio.timeout(WAIT_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -171,12 +171,12 @@ async def ask(port: int, request: bytes) -> Response:
 
 
 async def get(port: int, path: str) -> Response:
-    """Ask for `path`."""
+    """GET `path`."""
     return await ask(port, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Response:
-    """Read until an answer is whole. Raises ChildEndedError where the connection ends before."""
+    """Read one whole response. Raises ChildEndedError if the connection ends before."""
     received = b""
     while (response := parse_response(received)) is None:
         more = await reader.read(65_536)

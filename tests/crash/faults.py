@@ -1,6 +1,6 @@
-"""Faults of the disk, injected into the system calls of a live agent by strace.
+"""Injects disk faults into the system calls of a running agent, using strace.
 
-SQLite syncs a WAL database with fdatasync alone, so that is what faults are counted on.
+SQLite syncs a WAL database only with fdatasync, so faults are counted on that call.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from tests.crash.child import WAIT_SECONDS
 
 
 def strace() -> str:
-    """Return where strace is. Raises FileNotFoundError: a campaign without it has shown nothing."""
+    """Return the path of strace. Raises FileNotFoundError; a campaign needs it."""
     found = shutil.which("strace")
     if found is None:
         raise FileNotFoundError("this campaign injects its faults with strace: install it")
@@ -21,7 +21,7 @@ def strace() -> str:
 
 @asynccontextmanager
 async def injected(pid: int, fault: str) -> AsyncIterator[None]:
-    """Inject `fault` (strace's own words) into a running process until the block ends."""
+    """Inject `fault` (in strace's syntax) into a running process until the block ends."""
     tracer = await asyncio.create_subprocess_exec(
         *(strace(), "-f", "-o", "/dev/null", "-e", f"inject={fault}", "-p", str(pid)),
         stdin=asyncio.subprocess.DEVNULL,

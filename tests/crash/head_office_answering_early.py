@@ -1,7 +1,7 @@
-"""A planted fault: the receiver, but it answers before the commit.
+"""Control: a receiver that answers before the commit.
 
-The crash tests are worth something only if they find this one, started instead of the receiver
-as `python -m tests.crash.head_office_answering_early --config FILE serve`.
+It proves that the crash tests detect such a fault. Start it instead of the receiver with
+`python -m tests.crash.head_office_answering_early --config FILE serve`.
 """
 
 import itertools
@@ -22,7 +22,7 @@ _open: list[Connection] = []
 def _late(database: SqliteFile, work: Callable[[Connection], T]) -> T:
     """Leave the transaction open: a later batch commits it, after this one was answered."""
     if not _open:
-        _open.append(database._writer.connect())  # noqa: SLF001 - a saboteur's way in
+        _open.append(database._writer.connect())  # noqa: SLF001 - the planted fault needs it
     result = work(_open[0])
     if next(_batches) % BATCHES_PER_COMMIT == 0:
         _open[0].commit()
@@ -30,5 +30,5 @@ def _late(database: SqliteFile, work: Callable[[Connection], T]) -> T:
 
 
 if __name__ == "__main__":
-    setattr(SqliteFile, "_written", _late)  # noqa: B010 - the planted fault: not what types allow
+    setattr(SqliteFile, "_written", _late)  # noqa: B010 - a planted fault: types forbid it
     main()

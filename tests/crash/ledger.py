@@ -1,6 +1,6 @@
-"""What tills were promised, held against what the database then holds.
+"""Records the agent's answers to tills and compares them with its database.
 
-Reads the tables by plain SQL of its own: the agent's own reading must not judge itself.
+Uses its own SQL, so that a fault in the agent's queries cannot hide itself.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ CaptureName = tuple[Kind, str]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One event as the database holds it, with its address opened."""
+    """One event in the database, its address decrypted."""
 
     receipt: str
     body: bytes
@@ -40,7 +40,7 @@ class Kept:
 
 @dataclass(slots=True)
 class Findings:
-    """What does not agree; all empty where every promise was kept."""
+    """Differences between answers and database; all lists are empty if there are none."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -48,12 +48,12 @@ class Findings:
     gaps: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
+        """Return whether there are any findings."""
         return bool(self.lost or self.doubled or self.changed or self.gaps)
 
 
 class Ledger:
-    """Keeps every customer that tills had and every capture that was acknowledged to them."""
+    """Records every customer of the tills and every acknowledged capture."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[CaptureName, str] = {}
@@ -65,11 +65,11 @@ class Ledger:
         self._again: list[Pair] = []
 
     def ask_again(self, pairs: list[Pair]) -> None:
-        """Have the next tills begin with `pairs`, whose answers did not come."""
+        """Let the next tills begin with `pairs`, whose answers were lost."""
         self._again += pairs
 
     def customers(self, count: int | None = None) -> Iterator[Pair]:
-        """Give out those to be asked again, then `count` new ones, or new ones without end."""
+        """Yield the pairs to ask again, then `count` new ones, or new ones endlessly."""
         while self._again:
             yield self._again.pop()
         made = 0
@@ -80,7 +80,7 @@ class Ledger:
             yield pair
 
     async def open_tills(self, port: int, tills: int, customers: int | None = None) -> Crowd:
-        """Have tills at a port serve our customers and tell us of every answer."""
+        """Open tills that serve our customers and report every answer to this ledger."""
         crowd = Crowd(
             "127.0.0.1",
             port,
@@ -92,7 +92,7 @@ class Ledger:
         return crowd
 
     def knows(self, correlation_id: str) -> bool:
-        """Tell whether a customer of ours has this id."""
+        """Return whether a customer has this id."""
         return correlation_id in self._pairs
 
     def pair(self, correlation_id: str) -> Pair:
@@ -100,7 +100,7 @@ class Ledger:
         return self._pairs[correlation_id]
 
     def acknowledge(self, answer: Answer) -> None:
-        """Note a 200; the receipt of a repeat must be the first one's."""
+        """Record a 200; a repeat must return the receipt of the first answer."""
         name = (answer.kind, answer.correlation_id)
         first = self.acknowledged.setdefault(name, str(answer.receipt))
         if first != answer.receipt:
@@ -108,12 +108,12 @@ class Ledger:
         self.any_acknowledged.set()
 
     def refuse(self, answer: Answer) -> None:
-        """Note any other answer."""
+        """Record an answer other than 200."""
         self.refused.append(answer)
         self.any_refused.set()
 
     def compare(self, directory: Path) -> Findings:
-        """Hold every promise against the database of `directory`."""
+        """Compare every acknowledged capture with the database in `directory`."""
         findings = Findings(changed=list(self.contradictions))
         kept = read_kept(directory, findings)
         for name, receipt in self.acknowledged.items():
@@ -124,7 +124,7 @@ class Ledger:
         return findings
 
     def unanswered(self, directory: Path) -> list[CaptureName]:
-        """Return what is recorded though no till was told."""
+        """Return captures that are recorded but were not acknowledged to a till."""
         return [name for name in read_kept(directory, Findings()) if name not in self.acknowledged]
 
     def _compare_one(
@@ -138,7 +138,7 @@ class Ledger:
 
 
 def expected(kind: Kind, pair: Pair, receipt: str) -> Kept:
-    """Return what must be kept of a till's question (`tests/till/wire.py`)."""
+    """Return the expected row of a till's request (`tests/till/wire.py`)."""
     if kind is Kind.SESSION:
         body = Requests("127.0.0.1", 0).session(pair).partition(b"\r\n\r\n")[2]
         return Kept(receipt, body, None, None)
@@ -146,7 +146,7 @@ def expected(kind: Kind, pair: Pair, receipt: str) -> Kept:
 
 
 def read_kept(directory: Path, findings: Findings) -> dict[CaptureName, Kept]:
-    """Read every event; doubled ones and gaps go to `findings`."""
+    """Read every event; add duplicates and gaps to `findings`."""
     vault = open_vault(directory / "encryption.key")
     with closing(sqlite3.connect(f"file:{directory / 'agent.db'}?mode=ro", uri=True)) as database:
         epochs = database.execute(_EPOCHS).fetchall()
@@ -167,13 +167,13 @@ def read_kept(directory: Path, findings: Findings) -> dict[CaptureName, Kept]:
 
 
 def receipt_of(position: int, epochs: list[tuple[int, str]]) -> str:
-    """Return epoch/sequence of a position; `epochs` newest first."""
+    """Return epoch/sequence of a position; `epochs` are sorted newest first."""
     base, epoch = next(entry for entry in epochs if entry[0] < position)
     return f"{epoch}/{position - base}"
 
 
 def gaps(positions: list[int]) -> list[str]:
-    """Name what is missing between 1 and the last."""
+    """Return up to three differences from the positions 1 to n."""
     expected_positions = range(1, len(positions) + 1)
     return [
         f"position {have} where {want} belongs"

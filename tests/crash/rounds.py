@@ -1,4 +1,4 @@
-"""One round of a crash campaign: start, load, kill; the next one asks again what is in doubt."""
+"""One round of a crash campaign: start, load, kill; the next round repeats lost requests."""
 
 import random
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ async def crash_once(
 
 
 async def judge(directory: Path, ledger: Ledger) -> Findings:
-    """Start the agent once more, have the last questions asked again, and compare."""
+    """Restart the agent, repeat the requests in doubt, and compare."""
     async with agent_on(directory) as child:
         crowd = await ledger.open_tills(await child.ready(), TILLS, customers=0)
         assert await crowd.finished(timeout_seconds=10)

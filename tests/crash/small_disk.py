@@ -1,4 +1,4 @@
-"""A disk of a few megabytes, really full when it is: a tmpfs in a mount namespace of its own."""
+"""A disk of a few megabytes that can be filled: a tmpfs in its own mount namespace."""
 
 import asyncio
 import os
@@ -19,28 +19,28 @@ FILLER = "filler"
 
 @dataclass(frozen=True, slots=True)
 class SmallDisk:
-    """The disk stands at `inside` for the programs run on it, at `outside` for everybody else."""
+    """Mounted at `inside` for programs started on it; visible at `outside` for other processes."""
 
     holder: int
     inside: Path
 
     @property
     def outside(self) -> Path:
-        """The same directory as seen from here."""
+        """Return the path of the disk for this process."""
         return Path(f"/proc/{self.holder}/root{self.inside}")
 
     @property
     def program(self) -> tuple[str, ...]:
-        """What to start instead of the agent so that it runs on this disk."""
+        """Return the command that runs the agent on this disk."""
         return self.running(AGENT)
 
     def running(self, program: Sequence[str]) -> tuple[str, ...]:
-        """Return what to start instead of `program` so that it runs on this disk."""
+        """Return the command that runs `program` on this disk."""
         enter = ("nsenter", "-t", str(self.holder), "-U", "-m", "--preserve-credentials")
         return (*enter, "sh", "-c", _ENTER, str(ROOT), *program)
 
     def fill(self, leaving_bytes: int = 0) -> None:
-        """Take all the space but so much."""
+        """Fill the disk up to `leaving_bytes`."""
         filler = self.outside / FILLER
         with filler.open("ab", buffering=0) as file, suppress(OSError):
             while file.write(bytes(4096)):
@@ -50,23 +50,23 @@ class SmallDisk:
                 file.truncate(filler.stat().st_size - leaving_bytes)
 
     def free(self) -> None:
-        """Give the space back."""
+        """Free the filled space."""
         (self.outside / FILLER).unlink()
 
     def free_bytes(self) -> int:
-        """Return how much room there is."""
+        """Return the free space in bytes."""
         disk = os.statvfs(self.outside)
         return disk.f_bavail * disk.f_frsize
 
     def copy_to(self, place: Path) -> None:
-        """Copy what is on it."""
+        """Copy the files on the disk to `place`."""
         shutil.copytree(self.outside, place, ignore=shutil.ignore_patterns(FILLER, "*.ballast"))
 
 
 @asynccontextmanager
 async def small_disk(mount_point: Path, size: str) -> AsyncIterator[SmallDisk]:
-    """Mount a disk of `size` (in tmpfs' words) until the block ends; skip where that cannot be."""
-    mount_point.mkdir()  # noqa: ASYNC240 - a test's own loop may wait for it
+    """Mount a disk of `size` (in tmpfs syntax) until the block ends, or skip the test."""
+    mount_point.mkdir()  # noqa: ASYNC240 - blocks only the test's own event loop
     if shutil.which("unshare") is None or shutil.which("nsenter") is None:
         pytest.skip("no full disk was tested: unshare and nsenter (util-linux) are missing")
     holder = await asyncio.create_subprocess_exec(
@@ -88,7 +88,7 @@ async def small_disk(mount_point: Path, size: str) -> AsyncIterator[SmallDisk]:
             )
         yield SmallDisk(holder.pid, mount_point)
     finally:
-        # The namespace ends with the one that holds it.
+        # The namespace ends together with the process that holds it.
         holder.stdin.close()
         await holder.stdout.read()
         await holder.stderr.read()

@@ -1,4 +1,4 @@
-"""What a disk that fails, hangs or fills does to captures: refused perhaps, never lost."""
+"""A failing, hanging or full disk may make the agent refuse captures, but loses none."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +19,7 @@ REQUESTS = Requests("127.0.0.1", 0)
 
 
 def crowd_at(port: int, ledger: Ledger, pairs: Iterator[Pair]) -> Crowd:
-    """Make tills that tell the ledger."""
+    """Create tills that report to the ledger."""
     return Crowd(
         "127.0.0.1",
         port,
@@ -31,7 +31,7 @@ def crowd_at(port: int, ledger: Ledger, pairs: Iterator[Pair]) -> Crowd:
 
 @asynccontextmanager
 async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[Child, int]]:
-    """Run an agent that is ready and from then on has the fault; give it and its port."""
+    """Run an agent, inject the fault once it is ready, and yield it with its port."""
     async with agent_on(directory) as child:
         port = await child.ready()
         async with injected(child.pid, fault):
@@ -39,7 +39,7 @@ async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[Child, int]
 
 
 @pytest.mark.parametrize("number", range(1, 13))
-async def test_a_crash_at_the_nth_sync_loses_nothing(tmp_path: Path, number: int) -> None:
+async def test_crash_at_nth_sync_loses_no_acknowledged_capture(tmp_path: Path, number: int) -> None:
     ledger = Ledger()
     async with faulty(tmp_path / "state", f"fdatasync:signal=SIGKILL:when={number}") as (
         child,
@@ -55,10 +55,10 @@ async def test_a_crash_at_the_nth_sync_loses_nothing(tmp_path: Path, number: int
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-async def test_a_crash_at_the_nth_sync_of_the_first_start_is_survived(
+async def test_agent_starts_after_crash_at_nth_sync_of_first_start(
     tmp_path: Path, number: int
 ) -> None:
-    """Schema, epoch, key: half of it on the disk is no obstacle to the next start."""
+    """Schema, epoch and key may be half written."""
     tracing = (strace(), "-f", "-qq", "-o", "/dev/null")
     fault = ("-e", f"inject=fdatasync,fsync:signal=SIGKILL:when={number}")
     async with agent_on(tmp_path / "state", program=(*tracing, *fault, *AGENT)) as child:
@@ -70,10 +70,8 @@ async def test_a_crash_at_the_nth_sync_of_the_first_start_is_survived(
 
 
 @pytest.mark.parametrize("fault", ["fdatasync:error=EIO:when=5", "fdatasync:error=EIO:when=3+7"])
-async def test_a_sync_that_fails_is_refused_and_the_agent_goes_on(
-    tmp_path: Path, fault: str
-) -> None:
-    """The till gets 200 (the writer opened the file anew) or 503, never a false 200."""
+async def test_failed_sync_is_refused_and_agent_continues(tmp_path: Path, fault: str) -> None:
+    """The till gets 200 (the writer reopened the file) or 503, never a false 200."""
     ledger = Ledger()
     async with faulty(tmp_path / "state", fault) as (_, port):
         crowd = crowd_at(port, ledger, ledger.customers(300))
@@ -86,7 +84,7 @@ async def test_a_sync_that_fails_is_refused_and_the_agent_goes_on(
     assert not findings, findings
 
 
-async def test_after_a_failed_sync_the_same_agent_serves_as_before(tmp_path: Path) -> None:
+async def test_same_agent_serves_again_after_failed_sync(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as child:
         port = await child.ready()
         async with injected(child.pid, "fdatasync:error=EIO"):
@@ -94,11 +92,11 @@ async def test_after_a_failed_sync_the_same_agent_serves_as_before(tmp_path: Pat
             assert (await get(port, "/healthz")).status == 200
         async with asyncio.timeout(10):
             while (await get(port, "/readyz")).status != 200:
-                """Opening is tried again once a second."""
+                """The agent retries opening once a second."""
         assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
 
 
-async def test_a_full_disk_in_the_middle_is_answered_507(tmp_path: Path) -> None:
+async def test_disk_that_fills_under_load_is_answered_with_507(tmp_path: Path) -> None:
     ledger = Ledger()
     async with faulty(tmp_path / "state", "pwrite64:error=ENOSPC:when=200+") as (_, port):
         crowd = crowd_at(port, ledger, ledger.customers(100))
@@ -111,8 +109,8 @@ async def test_a_full_disk_in_the_middle_is_answered_507(tmp_path: Path) -> None
     assert not findings, findings
 
 
-async def test_a_slow_disk_is_waited_for_also_when_stopping(tmp_path: Path) -> None:
-    """A sync takes 200 ms: a stop in the middle of one answers what it records."""
+async def test_stop_on_slow_disk_answers_recorded_captures(tmp_path: Path) -> None:
+    """Each sync takes 200 ms; SIGTERM arrives during one."""
     ledger = Ledger()
     async with faulty(tmp_path / "state", "fdatasync:delay_enter=200000") as (child, port):
         crowd = crowd_at(port, ledger, ledger.customers())

@@ -1,4 +1,4 @@
-"""A disk that is really full: refused with 507, served again by itself, nothing lost."""
+"""A full disk: captures are refused with 507 and accepted again later; none is lost."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("leaving_bytes", [0, 24 * 1024, 64 * 1024, 160 * 1024])
-async def test_the_agent_starts_on_a_full_disk_and_serves_once_there_is_room(
+async def test_agent_starts_on_full_disk_and_serves_once_space_is_free(
     tmp_path: Path, leaving_bytes: int
 ) -> None:
-    """Also where there is room for the key, or for a part of the empty database, but no more."""
+    """Also if the space suffices only for the key or a part of the empty database."""
     async with small_disk(tmp_path / "state", "3m") as disk:
         disk.fill(leaving_bytes)
         async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
@@ -38,7 +38,7 @@ async def test_the_agent_starts_on_a_full_disk_and_serves_once_there_is_room(
             assert (await get(port, "/readyz")).status == 200
 
 
-async def test_what_was_acknowledged_on_a_filling_disk_outlives_a_kill(tmp_path: Path) -> None:
+async def test_captures_acknowledged_before_disk_was_full_survive_kill(tmp_path: Path) -> None:
     ledger, no_ballast = Ledger(), {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
     async with small_disk(tmp_path / "state", "3m") as disk:
         disk.fill(leaving_bytes=MIB)
@@ -57,8 +57,8 @@ async def test_what_was_acknowledged_on_a_filling_disk_outlives_a_kill(tmp_path:
     assert not findings.lost
 
 
-async def test_a_full_disk_costs_the_ballast_and_captures_do_not_eat_it(tmp_path: Path) -> None:
-    """What it gives back is what acknowledging and purging then work with."""
+async def test_full_disk_releases_ballast_that_captures_do_not_use(tmp_path: Path) -> None:
+    """The released space is reserved for settling and purging."""
     async with small_disk(tmp_path / "state", "3m") as disk:
         lay_ballast(disk)
         async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
@@ -68,10 +68,10 @@ async def test_a_full_disk_costs_the_ballast_and_captures_do_not_eat_it(tmp_path
         assert disk.free_bytes() > MIB // 2
 
 
-async def test_a_start_on_a_full_disk_gives_the_ballast_up_and_opens_the_store(
+async def test_start_on_full_disk_releases_ballast_and_opens_store(
     tmp_path: Path,
 ) -> None:
-    """Captures are refused, but what is kept can be read, delivered and purged."""
+    """Captures are refused, but kept events can be read, delivered and purged."""
     async with small_disk(tmp_path / "state", "3m") as disk:
         async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
             assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
@@ -86,7 +86,7 @@ async def test_a_start_on_a_full_disk_gives_the_ballast_up_and_opens_the_store(
 
 
 async def fill_with_captures(child: Child, ledger: Ledger) -> None:
-    """Have tills ask until nothing more is taken."""
+    """Let tills send until a capture is refused."""
     crowd = Crowd(
         "127.0.0.1",
         await child.ready(),
@@ -101,11 +101,11 @@ async def fill_with_captures(child: Child, ledger: Ledger) -> None:
 
 
 async def refused_customers(port: int, count: int) -> None:
-    """Have so many more customers come, all of them refused."""
+    """Send `count` more session starts and check that each is refused."""
     for _ in range(count):
         assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 507
 
 
 def lay_ballast(disk: SmallDisk) -> None:
-    """Lay it as the agent would have, some time ago."""
+    """Create the ballast file as an earlier run of the agent does."""
     (disk.outside / BALLAST_FILE).write_bytes(bytes(MIB))

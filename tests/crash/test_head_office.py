@@ -1,4 +1,4 @@
-"""Head office killed, stopped, doubled, out of space: what it acknowledged is there, once."""
+"""Head office killed, stopped, run twice, out of space: acknowledged events are kept once."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ async def crash_once(
 
 
 async def kill_and_compare(directory: Path, kills: int) -> list[str]:
-    """Kill it so often; return what does not agree."""
+    """Kill the receiver `kills` times; return the differences found."""
     print(f"CRASH_SEED={SEED}")
     dice = random.Random(SEED)
     feeders = await feeders_at(directory, SENDERS, dice)
@@ -57,18 +57,18 @@ async def kill_and_compare(directory: Path, kills: int) -> list[str]:
     return findings(feeders, kept_in(directory / "hq.db"))
 
 
-async def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+async def test_kills_lose_no_acknowledged_event(tmp_path: Path) -> None:
     assert await kill_and_compare(tmp_path / "state", 2) == []
 
 
 @pytest.mark.campaign
-async def test_many_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+async def test_many_kills_lose_no_acknowledged_event(tmp_path: Path) -> None:
     assert await kill_and_compare(tmp_path / "state", KILLS) == []
 
 
 @pytest.mark.campaign
-async def test_a_head_office_that_answers_before_the_commit_is_caught(tmp_path: Path) -> None:
-    """The control: the same rounds find the planted fault."""
+async def test_receiver_that_answers_before_commit_is_detected(tmp_path: Path) -> None:
+    """Control: the same rounds detect the planted fault."""
     dice = random.Random(SEED)
     feeders = await feeders_at(tmp_path / "state", SENDERS, dice)
 
@@ -81,10 +81,10 @@ async def test_a_head_office_that_answers_before_the_commit_is_caught(tmp_path: 
 
 
 @pytest.mark.campaign
-async def test_two_receivers_on_one_file_take_the_batches_of_the_same_agents(
+async def test_two_receivers_on_one_file_keep_events_of_same_agents_once(
     tmp_path: Path,
 ) -> None:
-    """Each agent sends by both at once: an answer was slow, and it asked the other one too."""
+    """Each agent sends to both at once, as after a slow answer."""
     directory, dice = tmp_path / "state", random.Random(SEED)
     feeders = await feeders_at(directory, SENDERS[:2], dice)
     twins = [Feeder(one.sender, one.token, random.Random(one.sender.till_id)) for one in feeders]
@@ -102,7 +102,7 @@ async def test_two_receivers_on_one_file_take_the_batches_of_the_same_agents(
     assert findings([*feeders, *twins], kept_in(directory / "hq.db")) == []
 
 
-async def test_a_stop_under_load_answers_what_is_in_hand(tmp_path: Path) -> None:
+async def test_stop_under_load_answers_requests_in_progress(tmp_path: Path) -> None:
     directory = tmp_path / "state"
     feeders = await feeders_at(directory, SENDERS[:2], random.Random(SEED))
     async with head_office_on(directory) as office:
@@ -112,13 +112,13 @@ async def test_a_stop_under_load_answers_what_is_in_hand(tmp_path: Path) -> None
         assert await office.ended(STOP_SECONDS) == 0
         await load.over()
 
-    # Before anybody else opens the file.
+    # Check this before another connection opens the file.
     assert not (directory / "hq.db-wal").exists()
     assert findings(feeders, kept_in(directory / "hq.db")) == []
 
 
-async def test_a_database_that_somebody_locks_does_not_hold_a_stop_up(tmp_path: Path) -> None:
-    """With batches waiting one behind the other."""
+async def test_stop_is_not_delayed_by_locked_database(tmp_path: Path) -> None:
+    """Batches are queued for the lock."""
     directory = tmp_path / "state"
     feeders = await feeders_at(directory, SENDERS, random.Random(SEED))
     async with head_office_on(directory) as office:
@@ -134,7 +134,7 @@ async def test_a_database_that_somebody_locks_does_not_hold_a_stop_up(tmp_path: 
         await load.over()
 
 
-async def test_a_full_disk_is_answered_503_and_served_again_once_there_is_room(
+async def test_full_disk_is_answered_with_503_until_space_is_free(
     tmp_path: Path,
 ) -> None:
     async with small_disk(tmp_path / "state", "6m") as disk:
@@ -159,7 +159,7 @@ async def test_a_full_disk_is_answered_503_and_served_again_once_there_is_room(
     assert findings([feeder], kept_in(tmp_path / "copy" / "hq.db")) == []
 
 
-async def test_on_a_full_disk_it_is_not_ready_until_there_is_room(tmp_path: Path) -> None:
+async def test_readiness_fails_on_full_disk_until_space_is_free(tmp_path: Path) -> None:
     async with small_disk(tmp_path / "state", "6m") as disk:
         program = disk.running(HQ)
         configured(disk.inside)
@@ -169,7 +169,7 @@ async def test_on_a_full_disk_it_is_not_ready_until_there_is_room(tmp_path: Path
             full = await get(port, "/readyz")
             disk.free()
             async with asyncio.timeout(WAIT_SECONDS):
-                while (await get(port, "/readyz")).status != 200:  # noqa: ASYNC110 - another process
+                while (await get(port, "/readyz")).status != 200:  # noqa: ASYNC110 - other process
                     await asyncio.sleep(0.05)
 
     assert (full.status, b"the disk is full" in full.body) == (503, True)

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: whatever a till was answered 200 is there afterwards, once and whole."""
+"""SIGKILL at any moment: every capture answered with 200 is recorded once and complete."""
 
 import os
 import random
@@ -16,7 +16,7 @@ SABOTAGED = (sys.executable, "-m", "tests.crash.answering_early")
 SABOTAGE_ROUNDS = 6
 
 
-async def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+async def test_twenty_kills_lose_no_acknowledged_capture(tmp_path: Path) -> None:
     print(f"CRASH_SEED={SEED}")
     dice, ledger = random.Random(SEED), Ledger()
     for _ in range(KILLS):
@@ -27,8 +27,8 @@ async def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -
     assert not ledger.refused
 
 
-async def test_an_agent_that_answers_before_the_commit_is_caught(tmp_path: Path) -> None:
-    """The control: the same rounds find the planted fault."""
+async def test_agent_that_answers_before_commit_is_detected(tmp_path: Path) -> None:
+    """Control: the same rounds detect the planted fault."""
     print(f"CRASH_SEED={SEED}")
     dice = random.Random(SEED)
     for number in range(SABOTAGE_ROUNDS):

@@ -1,4 +1,4 @@
-"""Receivers side by side on PostgreSQL: the server goes down under load, a receiver is killed."""
+"""Several receivers on PostgreSQL: the database crashes under load, a receiver is killed."""
 
 import os
 import random
@@ -19,7 +19,7 @@ SENDERS = [Sender("0042", "till-1"), Sender("0042", "till-2"), Sender("0043", "t
 
 
 class Trouble:
-    """Agents that send by two receivers at once, each agent by both; and what is done to these."""
+    """Agents that each send to two receivers at once, and crashes during that load."""
 
     def __init__(self, server: PostgresqlServer, url: str, feeders: list[Feeder]) -> None:
         self._server = server
@@ -28,7 +28,7 @@ class Trouble:
         self._twins = [Feeder(one.sender, one.token, random.Random(SEED)) for one in feeders]
 
     async def crash_the_server(self, first: HeadOffice, second: HeadOffice) -> list[list[str]]:
-        """Crash the database under load, and start it; return how each agent was put off."""
+        """Crash the database under load and restart it; return each agent's Retry-After values."""
         loads = [
             rush(self._feeders, await first.port()),
             rush(self._twins, await second.port()),
@@ -57,22 +57,22 @@ class Trouble:
         return exit_code
 
     async def findings(self) -> list[str]:
-        """Hold what the agents were promised against the tables."""
+        """Return differences between acknowledged events and the tables."""
         return findings([*self._feeders, *self._twins], await kept_at(self._url))
 
 
 async def trouble_on(server: PostgresqlServer) -> tuple[Trouble, str]:
-    """Enroll the agents in a database of their own; return its URL as well."""
+    """Enroll the agents in a new database; return its URL as well."""
     print(f"CRASH_SEED={SEED}")
     url = await server.new_database()
     feeders = await feeders_on(Postgresql(url), SENDERS, random.Random(SEED))
     return Trouble(server, url, feeders), url
 
 
-async def test_a_crash_of_the_server_under_load_loses_and_doubles_nothing(
+async def test_database_crash_under_load_loses_and_duplicates_nothing(
     crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
-    """Each agent is told when to come again, and then served on connections that are new."""
+    """Each agent gets a Retry-After and is then served on new connections."""
     trouble, url = await trouble_on(crashing_postgresql_server)
     async with (
         head_office_on(tmp_path / "first", database=url) as first,
@@ -88,7 +88,7 @@ async def test_a_crash_of_the_server_under_load_loses_and_doubles_nothing(
 
 
 @pytest.mark.campaign
-async def test_many_crashes_of_the_server_and_of_receivers_lose_and_double_nothing(
+async def test_many_crashes_of_database_and_receivers_lose_and_duplicate_nothing(
     crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     trouble, url = await trouble_on(crashing_postgresql_server)

@@ -1,4 +1,4 @@
-"""SIGTERM, and starts that cannot be: what is in hand is answered, and the exit code tells."""
+"""SIGTERM answers requests in progress; a failed start sets the exit code and names its reason."""
 
 import asyncio
 import os
@@ -16,8 +16,8 @@ TILLS = 16
 REQUESTS = Requests("127.0.0.1", 0)
 
 
-async def test_a_stop_under_load_answers_all_that_it_records(tmp_path: Path) -> None:
-    """Recorded and answered are the same set: nothing in hand is dropped on the way out."""
+async def test_stop_under_load_answers_every_recorded_capture(tmp_path: Path) -> None:
+    """Recorded and answered captures are the same set: no request in progress is dropped."""
     ledger = Ledger()
     async with agent_on(tmp_path / "state") as child:
         crowd = Crowd(
@@ -40,7 +40,7 @@ async def test_a_stop_under_load_answers_all_that_it_records(tmp_path: Path) -> 
     assert not crowd.failures
 
 
-async def test_an_idle_connection_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+async def test_stop_is_not_delayed_by_idle_connection(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as child:
         reader, writer = await asyncio.open_connection("127.0.0.1", await child.ready())
         writer.write(REQUESTS.session(fresh_pair()))
@@ -51,12 +51,12 @@ async def test_an_idle_connection_does_not_hold_a_stop_up(tmp_path: Path) -> Non
         writer.close()
 
 
-async def test_half_a_body_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+async def test_stop_is_not_delayed_by_incomplete_body(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as child:
         port = await child.ready()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUESTS.session(fresh_pair())[:-10])
-        # A second request through the same loop: the first one has been read by then.
+        # A second request in the same event loop: by now the first one has been read.
         assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
         child.terminate()
         assert await child.ended(STOP_SECONDS) == 0
@@ -64,7 +64,7 @@ async def test_half_a_body_does_not_hold_a_stop_up(tmp_path: Path) -> None:
         await reader.read()
 
 
-async def test_a_stopped_agent_leaves_no_wal_behind(tmp_path: Path) -> None:
+async def test_stopped_agent_leaves_no_wal_file(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as child:
         assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
         child.terminate()
@@ -72,7 +72,7 @@ async def test_a_stopped_agent_leaves_no_wal_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "agent.db-wal").exists()
 
 
-async def test_a_second_agent_refuses_and_names_the_first(tmp_path: Path) -> None:
+async def test_second_agent_on_same_directory_names_the_first(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as first:
         port = await first.ready()
         async with agent_on(tmp_path / "state") as second:
@@ -83,8 +83,8 @@ async def test_a_second_agent_refuses_and_names_the_first(tmp_path: Path) -> Non
         assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
 
 
-async def test_the_next_agent_starts_after_a_kill(tmp_path: Path) -> None:
-    """The lock goes with the process, whatever its file says."""
+async def test_agent_starts_after_previous_one_was_killed(tmp_path: Path) -> None:
+    """The lock ends with the process, although its file remains."""
     async with agent_on(tmp_path / "state") as first:
         await first.ready()
         first.kill()
@@ -93,7 +93,7 @@ async def test_the_next_agent_starts_after_a_kill(tmp_path: Path) -> None:
         assert (await ask(await second.ready(), REQUESTS.session(fresh_pair()))).status == 200
 
 
-async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+async def test_port_in_use_is_named_in_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"LOYALTY_AGENT__API__PORT": str(port)}
@@ -104,7 +104,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert "port" in reason
 
 
-async def test_sigint_stops_it_as_well(tmp_path: Path) -> None:
+async def test_sigint_stops_agent(tmp_path: Path) -> None:
     async with agent_on(tmp_path / "state") as child:
         await child.ready()
         os.kill(child.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The agent as systemd starts it: on a socket that outlives it, and saying how it is."""
+"""The agent under systemd: a socket that outlives it, and readiness notifications."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 30.0
 TILLS = 8
 RESTARTS = 3
 REQUESTS = Requests("127.0.0.1", 0)
-# What systemd does between fork and exec: the sockets from 3 on, and whom they are for.
+# Does the work of systemd between fork and exec: passes the sockets from descriptor 3 on.
 _HAND_OVER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -31,21 +31,21 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @pytest.fixture
 def tills_socket() -> Iterator[socket.socket]:
-    """Listen as systemd does, for as long as the test lasts."""
+    """Listen as systemd does, during the test."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
         yield listening
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    """Listen for what a service says of itself."""
+    """Receive a service's notifications."""
     with manager_in(tmp_path) as listening:
         yield listening
 
 
 @asynccontextmanager
 async def handed(directory: Path, listening: socket.socket) -> AsyncIterator[Child]:
-    """Run an agent that is handed the socket."""
+    """Run an agent with an inherited socket."""
     descriptor = listening.fileno()
     async with agent_on(
         directory,
@@ -59,7 +59,7 @@ def port_of(listening: socket.socket) -> int:
     return int(listening.getsockname()[1])
 
 
-async def test_a_till_that_comes_before_the_agent_is_answered_when_it_is_there(
+async def test_request_sent_before_agent_starts_is_answered_once_it_runs(
     tmp_path: Path, tills_socket: socket.socket
 ) -> None:
     waiting = asyncio.create_task(ask(port_of(tills_socket), REQUESTS.session(fresh_pair())))
@@ -68,7 +68,7 @@ async def test_a_till_that_comes_before_the_agent_is_answered_when_it_is_there(
         assert (await waiting).status == 200
 
 
-async def test_restarts_under_load_refuse_nobody_and_lose_nothing(
+async def test_restarts_under_load_refuse_and_lose_nothing(
     tmp_path: Path, tills_socket: socket.socket
 ) -> None:
     ledger = Ledger()
@@ -96,7 +96,7 @@ async def test_restarts_under_load_refuse_nobody_and_lose_nothing(
     assert not findings, findings
 
 
-async def test_it_says_that_it_is_ready_and_that_it_stops(tmp_path: Path, manager: Manager) -> None:
+async def test_ready_and_stopping_are_notified(tmp_path: Path, manager: Manager) -> None:
     async with agent_on(tmp_path / "state", settings=manager.environ) as child:
         assert "READY=1" in await manager.hears()
         child.terminate()
@@ -104,8 +104,8 @@ async def test_it_says_that_it_is_ready_and_that_it_stops(tmp_path: Path, manage
         assert await child.ended(STOP_SECONDS) == 0
 
 
-async def test_a_socket_open_to_the_network_is_refused_at_start(tmp_path: Path) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - what must be refused
+async def test_inherited_socket_open_to_network_is_refused_without_token(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - this test needs it
         async with handed(tmp_path / "state", wide) as child:
             assert await child.ended() == 1
     assert "api.token_file" in str((await child.logged("agent.not_started"))["reason"])

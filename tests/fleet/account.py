@@ -1,4 +1,4 @@
-"""What is counted at head office's door, second by second, from its return on."""
+"""Counts requests and events at head office per second since its recovery."""
 
 import asyncio
 from collections import Counter
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Account:
-    """Counts by whole seconds since `returned_at`; what comes before it only as `knocks`.
+    """Counters by whole seconds since `returned_at`; earlier requests count only as `knocks`.
 
-    `knocks` are the requests that found head office away, `first_after_seconds` when each
-    store's first request arrived after the return, `told_seconds` what `Retry-After` said, and
-    `too_early` how many came before the moment that they were told.
+    `knocks` counts requests while head office was down, `first_after_seconds` holds the time of
+    each store's first request after the recovery, `told_seconds` the values of `Retry-After`,
+    and `too_early` counts requests sent before their Retry-After was over.
     """
 
     returned_at: float
@@ -25,44 +25,46 @@ class Account:
     last_delivered_after_seconds: float = 0.0
 
     def knocked(self) -> None:
-        """Count a request that found nobody in."""
+        """Count a request sent while head office was down."""
         self.knocks[int(self._now())] += 1
 
     def arrived(self, store_id: str) -> None:
-        """Count a request that head office will answer, whatever it says."""
+        """Count a request that head office answers with any status."""
         now = self._now()
         self.requests[int(now)] += 1
         self.first_after_seconds.setdefault(store_id, now)
         self.too_early += now < self.not_before.pop(store_id, now)
 
     def accepted(self, events: int) -> None:
-        """Count the events of a request that was accepted."""
+        """Count the events of an accepted request."""
         now = self._now()
         self.accepted_events[int(now)] += events
         self.last_delivered_after_seconds = now
 
     def put_off(self, store_id: str, seconds: int) -> None:
-        """Count a request that was refused, and asked to come again after so many seconds."""
+        """Count a request that was rejected with a Retry-After of `seconds`."""
         self.told_seconds.append(seconds)
         self.not_before[store_id] = self._now() + seconds
 
     @property
     def refused(self) -> int:
-        """How many requests were refused."""
+        """Return the number of rejected requests."""
         return len(self.told_seconds)
 
     @property
     def peak_requests(self) -> int:
-        """The most requests in a second, those that were refused as well."""
+        """Return the highest number of requests in one second, rejected ones included."""
         return max(self.requests.values(), default=0)
 
     @property
     def peak_events(self) -> int:
-        """The most events accepted in a second."""
+        """Return the highest number of events accepted in one second."""
         return max(self.accepted_events.values(), default=0)
 
     def peak_knocks(self, last_seconds: int) -> int:
-        """Return the most knocks in a second of the last ones before the return."""
+        """Return the highest number of knocks in one of the last `last_seconds` before the
+        recovery.
+        """
         return max((self.knocks[-second] for second in range(1, last_seconds + 1)), default=0)
 
     def _now(self) -> float:

@@ -1,4 +1,4 @@
-"""A store's outbox that holds nothing but numbers: an event is made when it is read."""
+"""In-memory outbox of a store that holds only numbers; events are built on read."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _STARTED_US = 1_772_600_767_000_000
 
 
 class Backlog:
-    """Sessions numbered from 1 to `captured`; all up to `settled` are at head office."""
+    """Sessions numbered from 1 to `captured`; all up to `settled` are delivered."""
 
     def __init__(self, store_id: str) -> None:
         self._store_id = store_id
@@ -26,11 +26,11 @@ class Backlog:
         self.captured += 1
 
     def body(self, number: int) -> bytes:
-        """Return what the till sent under a number."""
+        """Return the body of the event with this number."""
         return msgspec.json.encode({"correlationId": self._name(number), "channel": "STORE"})
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the lowest that are not settled, from above `after`."""
+        """Return the lowest events above `after` that are not settled."""
         first = max(self.settled, after) + 1
         last = min(self.captured, first + portion.events - 1)
         return Window(EPOCH, 1, [self._event(number) for number in range(first, last + 1)])
@@ -40,23 +40,23 @@ class Backlog:
         return Window(EPOCH, 1, ())
 
     async def note_attempt(self, window: Window) -> None:
-        """Do nothing: `batch` leaves no doubt."""
+        """Do nothing: only `replay` needs the mark."""
 
     async def settle(
         self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
-        """Move the watermark."""
+        """Advance the watermark."""
         for one in judged:
             assert isinstance(one.verdict, Delivered), one
             assert one.event.position == self.settled + 1, "settled out of order"
             self.settled += 1
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
-        """Go back: head office of this story never asks for it."""
+        """Fail: this head office never asks for a rewind."""
         raise AssertionError(expected_sequence)
 
     async def renumber(self, epoch: str, after_sequence: int) -> None:
-        """Begin a new epoch: head office of this story never asks for it."""
+        """Fail: this head office never asks for a new epoch."""
         raise AssertionError(after_sequence)
 
     def _name(self, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The story of an outage: a chain trades, head office is away and comes back, all is delivered."""
+"""Runs an outage: the chain trades, head office fails and recovers, every event is delivered."""
 
 import asyncio
 import random
@@ -16,8 +16,8 @@ from tests.fleet.office import HeadOffice
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
 from tests.sync.virtual_time import run_in_virtual_time
 
-# Head office comes up and hangs for so long, as behind a database that recovers; then it is
-# started anew, and whoever hung in it fails in the same second.
+# Head office accepts connections for this long without answering, as behind a recovering
+# database; then it restarts, and all hanging requests fail in the same second.
 HANGING_SECONDS = 30
 _URL = "https://head-office.example"
 _TICK_SECONDS = 0.1
@@ -28,9 +28,9 @@ _LOOK_SECONDS = 1.0
 class Plan:
     """A chain and its outage.
 
-    Each store captures an event every `capture_seconds`, while head office is away and for
-    `trading_seconds` after its return, and sends `batch_events` at a time. `rate`: the events a
-    second that head office takes.
+    Each store captures an event every `capture_seconds`, during the outage and for
+    `trading_seconds` after it, and sends `batch_events` at a time. `rate` is the number of events
+    per second that head office admits.
     """
 
     stores: int
@@ -45,13 +45,13 @@ class Plan:
 
     @property
     def hangs(self) -> bool:
-        """Whether head office comes back by way of a hang: where it can be reached at all."""
+        """Return whether head office hangs before it recovers; it must be reachable for that."""
         return self.condition in {Condition.REFUSED, Condition.FAILING}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was counted, and what was lost: events acknowledged to a till and not at head office."""
+    """Counters, and lost events: acknowledged to a till but missing at head office."""
 
     account: Account
     captured: int
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def outage_of(plan: Plan) -> Outcome:
-    """Tell the story to its end."""
+    """Simulate the outage to its end."""
     return run_in_virtual_time(_story(plan))
 
 
@@ -73,7 +73,7 @@ async def _story(plan: Plan) -> Outcome:
     stores = [_store(number, network, plan, dice) for number in range(plan.stores)]
     network.change(plan.condition)
     async with delivering(stores):
-        # All begin to fail in the same second: the worst that an outage can do.
+        # All stores begin to fail in the same second: the worst case.
         for store in stores:
             store.capture()
         trading = asyncio.ensure_future(_trade(stores, plan, dice))
@@ -99,7 +99,7 @@ def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> St
 
 @asynccontextmanager
 async def delivering(stores: Sequence[Store]) -> AsyncIterator[None]:
-    """Have all stores deliver until the block ends."""
+    """Run the delivery of all stores until the block ends."""
     running = [asyncio.ensure_future(store.relay.run()) for store in stores]
     try:
         yield
@@ -110,10 +110,10 @@ async def delivering(stores: Sequence[Store]) -> AsyncIterator[None]:
 
 
 async def until_all_is_delivered(stores: Sequence[Store], patience_seconds: float) -> None:
-    """Wait until nothing waits at any store, or for so long."""
+    """Wait until all outboxes are empty, up to `patience_seconds`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(patience_seconds):
-            while any(store.waiting for store in stores):  # noqa: ASYNC110 - of ten thousand
+            while any(store.waiting for store in stores):  # noqa: ASYNC110 - polls all stores
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -127,7 +127,7 @@ async def _return(network: Network, plan: Plan) -> None:
 
 
 async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> None:
-    """Have each store capture in its turn, in an order of chance."""
+    """Let each store capture in turn, in random order."""
     order = dice.sample(stores, len(stores))
     ticks = round((plan.away_seconds + plan.trading_seconds) / _TICK_SECONDS)
     done = 0
@@ -140,7 +140,7 @@ async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> No
 
 
 def _lost(backlog: Backlog, office: HeadOffice, store_id: str) -> int:
-    """Count what head office has not, or has with another content."""
+    """Return the number of events that are missing or changed at head office."""
     epoch = office.ledgers[store_id].epochs.get((TILL, EPOCH))
     standing = {} if epoch is None else epoch.standing
     kept = sum(

@@ -1,6 +1,6 @@
-"""A few stores in real time: their lines, HTTP, the receiver and its database are the real ones.
+"""A few stores in real time, with real connections, HTTP, receiver and database.
 
-What is counted is what the stores' lines got for an answer.
+Answers are counted at the stores.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Few:
-    """So many stores with so many events each, after so long without head office."""
+    """The number of stores, the events of each, and the length of the outage."""
 
     stores: int
     events_each: int
@@ -37,7 +37,7 @@ class Few:
 
 
 class CountingLine(Line):
-    """A real line; what head office answered is counted."""
+    """A real connection that counts head office's answers."""
 
     def __init__(self, rules: LineRules, account: Account, store_id: str) -> None:
         super().__init__(rules)
@@ -47,7 +47,7 @@ class CountingLine(Line):
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | Hold | TryLater:
-        """Ask, and count."""
+        """Send the request and count its answer."""
         answer = await super().ask(method, url, headers=headers, body=body)
         if not isinstance(answer, Answer):
             self._account.knocked()
@@ -59,7 +59,7 @@ class CountingLine(Line):
 
 
 async def outage_of_few(few: Few, directory: Path, seed: int = 1) -> Outcome:
-    """Tell the story; the receiver's database and the tokens lie in `directory`."""
+    """Run the outage; the receiver's database and the tokens are in `directory`."""
     names = [f"{number:05}" for number in range(few.stores)]
     port = await _enrolled(names, directory)
     account = Account(asyncio.get_running_loop().time() + few.away_seconds)
@@ -86,7 +86,7 @@ async def outage_of_few(few: Few, directory: Path, seed: int = 1) -> Outcome:
 
 
 async def _enrolled(names: list[str], directory: Path) -> int:
-    """Enroll the stores at a receiver that then goes away; return its port."""
+    """Enroll the stores at a receiver, stop it, and return its port."""
     async with receiver_under_test(settings_in(directory)) as receiver:
         for name in names:
             token = await receiver.enroll(Sender(name, TILL))

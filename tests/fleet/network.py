@@ -1,4 +1,4 @@
-"""The network between the stores and head office, and what is the matter with it."""
+"""Simulated network between the stores and head office, with its failure modes."""
 
 import asyncio
 import errno
@@ -17,16 +17,16 @@ from sync.delivery.transports.network_errors import AnswerLost, trouble_of
 from tests.fleet.account import Account
 from tests.fleet.office import HeadOffice
 
-# Each way, and as much again at most by the dice.
+# Minimum latency each way; up to as much again is added at random.
 LATENCY_SECONDS = 0.02
-# A connection's first packet is sent again after these pauses (RFC 6298, as Linux does); then
-# the agent's 10 s are over.
+# A lost first packet is retransmitted after these pauses (RFC 6298, as Linux does); they add up
+# to the agent's timeout of 10 s.
 _SENT_AGAIN_AFTER = (1.0, 2.0, 4.0, 3.0)
 _KEY = ConnectionKey("head-office.example", 443, True, True, None, None, None)
 
 
 class Condition(StrEnum):
-    """What becomes of a request."""
+    """State of the path to head office."""
 
     UP = "head office is there"
     REFUSED = "connections are refused"
@@ -37,7 +37,7 @@ class Condition(StrEnum):
 
 
 class Network:
-    """Carries requests to head office, as its condition allows. `dice` gives 0 to 1."""
+    """Carries requests to head office, subject to its condition. `dice` returns 0 to 1."""
 
     def __init__(self, office: HeadOffice, account: Account, dice: Callable[[], float]) -> None:
         self._office = office
@@ -47,13 +47,13 @@ class Network:
         self._changed = asyncio.Event()
 
     def change(self, condition: Condition) -> None:
-        """Let another condition begin: whoever hung in the one before is cut off."""
+        """Change the condition; requests hanging in the previous one are cut."""
         self._condition = condition
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def carry(self, store_id: str, body: bytes, timeout_seconds: float) -> Answer | TryLater:
-        """Return the answer to a request, or what became of it."""
+        """Return the answer to a request, or its network error."""
         if self._condition is Condition.NO_WAY:
             self._account.knocked()
             return _no_connection(errno.ENETUNREACH)
@@ -91,7 +91,7 @@ class Network:
 
 
 class StoreLine(Line):
-    """A store's line: what its agent asks is carried by the network."""
+    """A store's connection, carried by the simulated network."""
 
     def __init__(self, network: Network, store_id: str, rules: LineRules) -> None:
         super().__init__(rules)
@@ -102,7 +102,7 @@ class StoreLine(Line):
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer | Hold | TryLater:
-        """Return what became of the request."""
+        """Return the result of the request."""
         return await self._network.carry(self._store_id, body or b"", self._seconds)
 
 

@@ -1,4 +1,4 @@
-"""Head office in memory: what it lets in and accepts by its real rules, at a known cost."""
+"""In-memory head office with the real rules of admission and acceptance, at a fixed cost."""
 
 import asyncio
 from collections import defaultdict
@@ -23,7 +23,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class HeadOffice:
-    """Takes batches as `sync.receiver.app` does, in its order."""
+    """Handles batches in the same order as `sync.receiver.app`."""
 
     def __init__(self, events_per_second: int, account: Account) -> None:
         intake = Intake(MAX_IN_FLIGHT, events_per_second, asyncio.get_running_loop().time)

@@ -1,4 +1,4 @@
-"""A store's agent from its outbox to its line, put together as `agent.uplink.uplink` does."""
+"""A store's agent from outbox to connection, assembled as in `agent.uplink.uplink`."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,14 +23,14 @@ STARTED_AT = datetime(2026, 3, 4, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Moment:
-    """A reading of the clocks."""
+    """One reading of both clocks."""
 
     wall_us: int
     monotonic_us: int
 
 
 class Store:
-    """A store with one till; its settings are the agent's own, but for `batch_events`."""
+    """A store with one till; settings are the agent's defaults except `batch_events`."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Store:
 
     @property
     def waiting(self) -> int:
-        """How many events are not at head office, as far as the store knows."""
+        """Return how many events are not yet delivered, as far as the store knows."""
         return self.backlog.captured - self.backlog.settled
 
     def capture(self) -> None:
-        """Capture an event, which wakes the relay."""
+        """Capture an event and wake the delivery loop."""
         self.backlog.capture()
         self.relay.wake()
 

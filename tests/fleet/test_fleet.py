@@ -1,12 +1,12 @@
-"""A chain that was kept waiting comes back without falling over head office."""
+"""After an outage, a chain does not overload the recovering head office."""
 
 import pytest
 
 from tests.fleet.chain import Outcome, Plan, outage_of
 from tests.fleet.network import Condition
 
-# As a chain of 10,000 at 1,000 events a second, each number a hundredth; five minutes are enough
-# for all waits to be at their cap.
+# Models a chain of 10,000 stores at 1,000 events a second, scaled down by 100; after five minutes
+# all backoffs have reached their cap.
 STORES, RATE, BATCH = 100, 10, 5
 AWAYS = [Condition.REFUSED, Condition.SILENT]
 
@@ -22,36 +22,36 @@ def outcome(request: pytest.FixtureRequest) -> Outcome:
     return outage_of(plan(request.param))
 
 
-def test_no_second_has_more_than_twice_as_many_requests_as_events_may_come(
+def test_requests_per_second_stay_below_twice_the_event_rate(
     outcome: Outcome,
 ) -> None:
     assert outcome.account.peak_requests <= 2 * RATE
 
 
-def test_no_second_has_more_than_twice_as_many_events_as_may_come(outcome: Outcome) -> None:
+def test_accepted_events_per_second_stay_below_twice_the_rate(outcome: Outcome) -> None:
     assert outcome.account.peak_events <= 2 * RATE
 
 
-def test_every_store_is_heard_within_two_minutes_of_the_return(outcome: Outcome) -> None:
+def test_every_store_is_served_within_two_minutes_of_recovery(outcome: Outcome) -> None:
     heard = outcome.account.first_after_seconds
     assert len(heard) == STORES
     assert max(heard.values()) <= 120
 
 
-def test_no_store_comes_back_before_the_moment_it_was_told(outcome: Outcome) -> None:
+def test_no_store_retries_before_its_retry_after(outcome: Outcome) -> None:
     assert outcome.account.refused
     assert outcome.account.too_early == 0
 
 
-def test_all_is_delivered_and_nothing_lost(outcome: Outcome) -> None:
+def test_backlog_is_delivered_without_loss(outcome: Outcome) -> None:
     assert outcome.waiting_at_return > STORES
     assert (outcome.undelivered, outcome.lost) == (0, 0)
 
 
-def test_head_office_that_is_away_is_not_stormed_meanwhile(outcome: Outcome) -> None:
+def test_failed_attempts_during_outage_stay_below_twice_the_rate(outcome: Outcome) -> None:
     assert outcome.account.peak_knocks(last_seconds=120) <= 2 * RATE
 
 
-def test_same_seed_tells_the_same_story() -> None:
+def test_same_seed_gives_same_result() -> None:
     short = Plan(20, 5, away_seconds=60, trading_seconds=10)
     assert outage_of(short) == outage_of(short)

@@ -1,1 +1,1 @@
-"""A capture's whole way: tills, agent, the line and what goes wrong on it, head office."""
+"""End-to-end tests: tills, agent, network faults, head office."""

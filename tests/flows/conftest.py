@@ -1,9 +1,9 @@
-"""What holds for all flows."""
+"""Settings for all end-to-end tests."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a backlog give way to tills for a moment only: how long is asserted beside the pacer."""
+    """Shorten the pauses for tills; their length is asserted in the tests of the throttle."""
     monkeypatch.setattr("sync.delivery.throttle.PAUSE_BESIDE_TILLS_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""What a head office has, read from the scripted one and from the receiver's tables."""
+"""Reads the records of the scripted head office and of the receiver in one format."""
 
 import json
 import sqlite3
@@ -23,18 +23,18 @@ ORDER BY epoch, sequence
 
 
 def records_of(central: ScriptedCentral) -> list[AtCentral]:
-    """Return what the scripted head office has taken, in the order of arrival."""
+    """Return the records of the scripted head office, in order of arrival."""
     return [_scripted(record) for record in central.ledger.records]
 
 
 def records_in(database: Path) -> list[AtCentral]:
-    """Return what the receiver's SQLite database holds, in the order of epoch and sequence."""
+    """Return the records in the receiver's SQLite database, by epoch and sequence."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return [_received(*row) for row in connection.execute(_RECEIVED)]
 
 
 async def records_at(url: str) -> list[AtCentral]:
-    """Return what the receiver's PostgreSQL database holds, in the order of epoch and sequence."""
+    """Return the records in the receiver's PostgreSQL database, by epoch and sequence."""
     rows: list[tuple[Any, ...]] = await rows_at(url, _RECEIVED)
     return [_received(*row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The real receiver on a file of its own, in this process or in one that can be killed."""
+"""The real receiver on its own file, in this process or in one that can be killed."""
 
 import shutil
 import sqlite3
@@ -23,7 +23,7 @@ _CARRIED = ("Authorization", "Content-Type", "Content-Encoding", "If-None-Match"
 
 
 class Receiver:
-    """The receiver in this process. Closed, its file can be copied and put back."""
+    """The receiver in this process. While stopped, its file can be copied and replaced."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -33,16 +33,16 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens, or listened."""
+        """Return the base URL, also while stopped."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def database(self) -> Path:
-        """The file of its database."""
+        """Return the path of the database file."""
         return self.directory / DATABASE_FILE
 
     async def start(self) -> None:
-        """Serve; after a stop on the port of before."""
+        """Serve; after a stop, on the same port as before."""
         settings = Settings.model_validate(
             {"server": {"port": self._port}, "storage": {"directory": str(self.directory)}}
         )
@@ -50,7 +50,7 @@ class Receiver:
         self._port = self._running.port
 
     async def stop(self) -> None:
-        """Stop serving; what it has stays in its file. Twice is harmless."""
+        """Stop serving; the file keeps its data. Idempotent."""
         await self._parts.aclose()
 
     async def __aenter__(self) -> Self:
@@ -71,9 +71,9 @@ class Receiver:
         )
 
     async def back_up(self, *, but: str | None = None) -> Path:
-        """Return a copy of its file as it is now; it is stopped for that and started again.
+        """Stop, return a copy of the database file, and start again.
 
-        With a statement `but`, as it is after somebody changed it by hand.
+        `but` is an SQL statement to run before the copy, as a manual change of the data.
         """
         await self.stop()
         if but is not None:
@@ -84,18 +84,18 @@ class Receiver:
         return Path(copy)
 
     async def restore(self, copy: Path) -> None:
-        """Put a copy in the place of its file; it is stopped for that and started again."""
+        """Stop, replace the database file by a copy, and start again."""
         await self.stop()
         shutil.copy(copy, self.database)
         await self.start()
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Read from its database, on a connection of our own."""
+        """Query the database on a separate connection."""
         return rows_of(self.database, query)
 
 
 class FaultyLine(Door):
-    """A line to a server on which requests meet what a test scripts; else it carries them."""
+    """A proxy to a server; requests meet scripted faults or are forwarded."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class FaultyLine(Door):
             await self._client.close()
 
     async def serve(self, request: Request) -> Answer:
-        """Carry the request, and the answer back."""
+        """Forward the request and its answer."""
         assert self._client is not None
         headers = {name: request.headers[name] for name in _CARRIED if name in request.headers}
         url = URL(self._url + request.path, encoded=True).with_query(request.query)
@@ -126,9 +126,9 @@ class FaultyLine(Door):
 
 @asynccontextmanager
 async def receiver_process(directory: Path) -> AsyncIterator[tuple[Part, str, Path]]:
-    """Give a receiver in a process of its own, its address, and the file with a token for it.
+    """Yield a receiver in a child process, its URL, and the file with a token.
 
-    It is not started yet; killed and started again, it is on the same file and port.
+    It is not started yet; after a kill it starts on the same file and port.
     """
     port = free_port()
     receiver = receiver_in(directory, port)
@@ -140,13 +140,13 @@ async def receiver_process(directory: Path) -> AsyncIterator[tuple[Part, str, Pa
 
 
 def keep_token(file: Path, token: str) -> Path:
-    """Write a token where the agent takes it from."""
+    """Write a token to the file that the agent reads."""
     file.touch(mode=0o600)
     file.write_text(token)
     return file
 
 
 def rows_of(database: Path, query: str) -> list[tuple[object, ...]]:
-    """Read from the receiver's database."""
+    """Query the receiver's database."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()

@@ -1,4 +1,4 @@
-"""A shop for flow tests: an agent with its tills, delivering to a head office of the test's."""
+"""A shop for end-to-end tests: an agent with tills, delivering to a given head office."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.flows.ways import Way
 PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 _T = TypeVar("_T")
-# Waits as short as the settings allow: a test is about what happens and not about how long.
+# The shortest waits that the settings allow: these tests do not assert durations.
 QUICK = SyncSettings(
     interval_seconds=1,
     timeout_seconds=1,
@@ -32,13 +32,13 @@ QUICK = SyncSettings(
 
 @dataclass(slots=True)
 class Shop:
-    """An agent and its tills; `ledger` keeps what the tills were promised."""
+    """An agent and its tills; `ledger` records the answers to tills."""
 
     agent: Agent
     ledger: Ledger
 
     async def trade(self, customers: int, tills: int = 4) -> None:
-        """Have so many customers served, each with a session and an address."""
+        """Serve so many customers, each with a session and an address."""
         await trade_at(self.agent.address.port, self.ledger, customers, tills)
 
     async def status(self) -> dict[str, object]:
@@ -46,23 +46,23 @@ class Shop:
         return (await self.agent.get("/agent/v1/status")).members()
 
     async def delivered(self) -> dict[str, object]:
-        """Wait until nothing waits for head office; return the status then."""
+        """Wait until the outbox is empty; return the status."""
         return await self.until(waiting=0)
 
     async def dead_letters(self) -> list[dict[str, object]]:
-        """Return what head office refused."""
+        """Return the dead letters."""
         answer = await self.agent.get("/agent/v1/dead-letters")
         letters = json.loads(answer.body)
         assert isinstance(letters, list)
         return letters
 
     async def retry(self, letter: dict[str, object]) -> None:
-        """Have a dead letter sent again."""
+        """Retry a dead letter."""
         path = f"/agent/v1/dead-letters/{letter['epoch']}/{letter['sequence']}/retry"
         assert (await self.agent.request("POST", path)).status == 200
 
     async def until(self, **wanted: object) -> dict[str, object]:
-        """Wait until the status, or its `sync` part, says this; return it."""
+        """Wait until the status or its `sync` part has these values; return the status."""
         status: dict[str, object] = {}
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -76,7 +76,7 @@ class Shop:
 
 
 async def until_there(records: Callable[[], list[_T]], count: int) -> list[_T]:
-    """Wait until head office has so many records; return them."""
+    """Wait until head office has `count` records; return them."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             if len(there := records()) >= count:
@@ -85,7 +85,7 @@ async def until_there(records: Callable[[], list[_T]], count: int) -> list[_T]:
 
 
 async def trade_at(port: int, ledger: Ledger, customers: int, tills: int = 4) -> None:
-    """Have so many customers served by the agent at a port, and every one of them."""
+    """Serve so many customers with the agent at a port; fail if one is refused."""
     crowd = await ledger.open_tills(port, tills, customers)
     assert await crowd.finished(PATIENCE_SECONDS)
     assert not crowd.in_doubt
@@ -105,10 +105,10 @@ async def shop_at(
     till_id: str = TILL,
     clock: Callable[[], Moment] | None = None,
 ) -> AsyncIterator[Shop]:
-    """Open a shop whose agent delivers to `url`; its data stays in `directory`.
+    """Open a shop that delivers to `url`; its data stays in `directory`.
 
-    A `ledger` goes on; `keeps_addresses` for a day after their delivery. With a `token_file`
-    the agent proves that it is this store's `till_id`.
+    `ledger` continues an earlier one; `keeps_addresses` retains them for a day after delivery.
+    With `token_file` the agent authenticates as `till_id` of this store.
     """
     auth = {"kind": "bearer", "token_file": token_file} if token_file else {}
     central = {"url": url, "protocol": protocol, "auth": auth}
@@ -127,7 +127,7 @@ async def shop_at(
 async def capturing_in(
     directory: Path, ledger: Ledger, *, clock: Callable[[], Moment] | None = None
 ) -> AsyncIterator[Shop]:
-    """Open a shop whose agent knows of no head office."""
+    """Open a shop without a configured head office."""
     async with agent_under_test(settings_in(directory), clock) as agent:
         yield Shop(agent, ledger)
 
@@ -136,7 +136,7 @@ async def capturing_in(
 async def shop_on(
     way: Way, directory: Path, ledger: Ledger | None = None, *, sync: SyncSettings = QUICK
 ) -> AsyncIterator[Shop]:
-    """Open a shop whose agent delivers over `way`."""
+    """Open a shop that delivers over `way`."""
     async with shop_at(
         directory, way.door.url, way.protocol, ledger, sync=sync, token_file=way.token_file
     ) as shop:

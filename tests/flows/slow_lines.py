@@ -1,4 +1,4 @@
-"""A line that is slow: few bytes a second, and each of them late."""
+"""A slow connection: low bandwidth and high latency."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ DELAY_SECONDS = 0.05
 
 
 class SlowLine(Line):
-    """Carries so many bytes a second each way, and begins with a delay."""
+    """Limits the bandwidth each way and adds a delay."""
 
     def __init__(self, port: int, bytes_per_second: int) -> None:
         super().__init__(port)
@@ -27,7 +27,7 @@ class SlowLine(Line):
 
 @contextlib.asynccontextmanager
 async def slow_line_to(url: str, bytes_per_second: int) -> AsyncIterator[str]:
-    """Open a slow line to a server at `url`; give the address of its near end."""
+    """Open a slow proxy to the server at `url`; yield its URL."""
     line = SlowLine(int(urlsplit(url).port or 0), bytes_per_second)
     port = await line.open()
     try:

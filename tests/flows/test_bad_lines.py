@@ -1,4 +1,4 @@
-"""Whatever happens on the line: head office has everything, once, in order, unchanged."""
+"""With any network fault, head office gets every event once, in order, unchanged."""
 
 from copy import copy
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from tests.flows.verdict import judge
 from tests.flows.ways import Every, way_to
 
 CUSTOMERS = 25
-# Small enough that there are many requests for faults to meet.
+# Small batches, so that many requests can meet faults.
 IN_SMALL_BATCHES = QUICK.model_copy(update={"batch_events": 10})
 BRIEF: dict[str, Fault] = {
     "answers lost after the commit": faults.answer_lost,
@@ -30,8 +30,8 @@ BRIEF: dict[str, Fault] = {
 
 
 async def busy_until_a_date(serve: faults.Serve) -> faults.Answer | faults.Lost:
-    """Have too much to do for about a second."""
-    until = datetime.now(UTC) + timedelta(seconds=2)  # dates have no fractions
+    """Be overloaded for about a second."""
+    until = datetime.now(UTC) + timedelta(seconds=2)  # HTTP dates have no fractions
     return await faults.busy(format_datetime(until, usegmt=True))(serve)
 
 
@@ -48,7 +48,9 @@ WEATHER = [
 
 @pytest.mark.parametrize("name", ["replay", "batch to the receiver"])
 @pytest.mark.parametrize("weather", WEATHER)
-async def test_nothing_is_lost_or_doubled(tmp_path: Path, name: str, weather: Every) -> None:
+async def test_network_fault_loses_and_duplicates_nothing(
+    tmp_path: Path, name: str, weather: Every
+) -> None:
     weather = copy(weather)
     async with (
         way_to(name, tmp_path) as way,

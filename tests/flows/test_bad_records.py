@@ -1,4 +1,4 @@
-"""A bad record among a thousand: set aside with its reason, in the pass that delivers the rest."""
+"""One invalid record among a thousand becomes a dead letter; the same pass delivers the rest."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -14,25 +14,25 @@ from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
 from tests.flows.verdict import judge
 
 PROTOCOLS = ["batch", "replay"]
-# One pass at the start, and no other: what it left would be left for good.
+# One pass at the start and no other: events that it leaves are never sent.
 ONE_PASS = QUICK.model_copy(update={"interval_seconds": 86_400})
 
 
 def in_one_pass(status: dict[str, object]) -> tuple[object, object, object]:
-    """Return what the one pass did: how many there were, delivered, refused."""
+    """Return the counters of the pass: passes, delivered, refused."""
     sync = status["sync"]
     assert isinstance(sync, dict)
     return sync["passes"], sync["delivered"], sync["refused"]
 
 
 async def the_letter(shop: Shop) -> dict[str, object]:
-    """Return the one dead letter."""
+    """Return the only dead letter."""
     (letter,) = await shop.dead_letters()
     return letter
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_one_refused_of_a_thousand_leaves_999_in_the_same_pass(
+async def test_one_refused_of_a_thousand_leaves_999_delivered_in_same_pass(
     tmp_path: Path, protocol: str
 ) -> None:
     ledger = Ledger()
@@ -57,8 +57,8 @@ async def test_one_refused_of_a_thousand_leaves_999_in_the_same_pass(
     assert letter["errorMessage"] == "Email address is already in use"
 
 
-async def test_one_refused_by_the_receiver_leaves_999_in_the_same_pass(tmp_path: Path) -> None:
-    """Its correlation id is taken by another till's session with another content."""
+async def test_one_refused_by_receiver_leaves_999_delivered_in_same_pass(tmp_path: Path) -> None:
+    """Another till's session has the same correlation id with different content."""
     ledger, taken = Ledger(), str(uuid4())
     async with capturing_in(tmp_path / "till-1", ledger) as shop:
         await shop.trade(300)

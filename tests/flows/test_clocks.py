@@ -1,4 +1,4 @@
-"""A till's clock is wrong: head office knows when a capture was, or knows that it does not."""
+"""With a wrong clock at the till, head office corrects the time or marks it as untrusted."""
 
 import time
 from collections.abc import AsyncIterator
@@ -14,30 +14,30 @@ from tests.flows.receivers import TILL, FaultyLine, Receiver
 from tests.flows.shop import Shop, capturing_in, shop_at, until_there
 
 WHEN = "SELECT occurred_at, corrected_at, clock_trusted FROM sessions ORDER BY epoch, sequence"
-# What lies between a capture and a message on this machine is far less.
+# Far more than the delay between a capture and its delivery on this machine.
 NEAR = timedelta(seconds=10)
 Times = tuple[datetime, datetime | None, bool]
 
 
 class TillClock:
-    """A machine's clocks since its boot a minute ago; the wall's is wrong by what a test says."""
+    """The clocks of a machine booted a minute ago; `wrong_by_us` is the error of the wall clock."""
 
     def __init__(self) -> None:
         self.wrong_by_us = 0
         self._booted_us = time.time_ns() // 1000 - 60_000_000
 
     def fall_to_1970(self) -> None:
-        """Begin where a clock without a battery begins."""
+        """Set the wall clock to 1970, as after a boot without a battery."""
         self.wrong_by_us = -(time.time_ns() // 1000)
 
     def __call__(self) -> Moment:
-        """Return what both say now."""
+        """Return a reading of both clocks."""
         now_us = time.time_ns() // 1000
         return Moment(now_us + self.wrong_by_us, now_us - self._booted_us)
 
 
 class Machine:
-    """A POS machine before a line to the receiver; it can be booted again."""
+    """A POS machine connected to the receiver; it can be rebooted."""
 
     def __init__(
         self, directory: Path, boot_file: Path, receiver: Receiver, line: FaultyLine
@@ -48,12 +48,12 @@ class Machine:
         self._boot_file = boot_file
 
     def boot(self, boot_id: str) -> TillClock:
-        """Start it anew; return its clock."""
+        """Reboot it; return its clock."""
         self._boot_file.write_text(boot_id)
         return TillClock()
 
     def times(self) -> list[Times]:
-        """Return what the receiver knows of when sessions began."""
+        """Return the session start times that the receiver stores."""
         return [
             (_moment(occurred), _moment(corrected) if corrected else None, bool(trusted))
             for occurred, corrected, trusted in self.receiver.rows(WHEN)
@@ -62,7 +62,7 @@ class Machine:
 
 @pytest.fixture
 async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
-    # As systemd hands the boot's name to a service whose sandbox hides the kernel's.
+    # systemd passes the boot id like this to services whose sandbox hides the kernel's.
     boot_file = tmp_path / "boot-id"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     async with Receiver(tmp_path / "receiver") as receiver, FaultyLine(receiver.url) as line:
@@ -80,7 +80,7 @@ def shop_of(
     )
 
 
-async def test_captures_of_1970_are_dated_right_once_the_clock_is(machine: Machine) -> None:
+async def test_captures_of_1970_are_corrected_once_clock_is_right(machine: Machine) -> None:
     clock, began = machine.boot("boot-1"), datetime.now(UTC)
     await machine.line.stop()
     async with shop_of(machine, Ledger(), clock) as shop:
@@ -98,7 +98,7 @@ async def test_captures_of_1970_are_dated_right_once_the_clock_is(machine: Machi
     assert all(began - NEAR < at < began + NEAR for at in corrected)
 
 
-async def test_captures_of_1970_are_dated_right_though_the_clock_never_is(
+async def test_captures_of_1970_are_corrected_although_clock_stays_wrong(
     machine: Machine,
 ) -> None:
     clock, began = machine.boot("boot-1"), datetime.now(UTC)
@@ -111,7 +111,7 @@ async def test_captures_of_1970_are_dated_right_though_the_clock_never_is(
     assert all(at and began - NEAR < at < began + NEAR for _, at, _ in times)
 
 
-async def test_a_boot_that_head_office_has_heard_of_is_corrected_after_the_next_one(
+async def test_captures_of_previous_boot_are_corrected_if_head_office_knows_that_boot(
     machine: Machine,
 ) -> None:
     clock, ledger, began = machine.boot("boot-1"), Ledger(), datetime.now(UTC)
@@ -128,7 +128,7 @@ async def test_a_boot_that_head_office_has_heard_of_is_corrected_after_the_next_
     assert all(at and began - NEAR < at < began + NEAR for _, at, _ in times)
 
 
-async def test_what_an_unknown_boot_captured_in_1970_is_marked_as_not_datable(
+async def test_captures_of_unknown_boot_in_1970_are_marked_untrusted(
     machine: Machine,
 ) -> None:
     clock, ledger = machine.boot("boot-1"), Ledger()

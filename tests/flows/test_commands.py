@@ -1,4 +1,4 @@
-"""`sync` and `dead-letters` as programs of their own, beside an agent that runs."""
+"""`sync` and `dead-letters` as separate processes, beside a running agent."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.crash.ledger import Ledger
 from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
 from tests.terminal import shown_on_a_terminal
 
-# Nothing is sent but what a command asks for; a failure is waited out for long.
+# Only commands trigger sending; backoff is long.
 PATIENT = QUICK.model_copy(
     update={"interval_seconds": 86_400, "backoff_base_seconds": 60, "backoff_cap_seconds": 60}
 )
@@ -37,7 +37,7 @@ async def central() -> AsyncIterator[ScriptedCentral]:
 
 
 def shop_of(directory: Path, central: ScriptedCentral) -> AbstractAsyncContextManager[Shop]:
-    """Open a shop that sends on its own what it can, and once it could not, only when told."""
+    """Open a shop that delivers by itself but does not retry by itself."""
     return shop_at(directory, central.url, "batch", sync=PATIENT)
 
 
@@ -51,7 +51,7 @@ async def command(shop: Shop, *arguments: str) -> Result:
 async def shop_where_captures_wait(
     directory: Path, central: ScriptedCentral, customers: int
 ) -> AsyncIterator[Shop]:
-    """Open a shop whose line was down, and is back, which nobody has noticed yet."""
+    """Open a shop whose connection is up again, while its agent still backs off."""
     ledger = Ledger()
     async with capturing_in(directory, ledger) as shop:
         await shop.trade(customers)
@@ -63,7 +63,7 @@ async def shop_where_captures_wait(
 
 
 async def refuse_one_answer(shop: Shop, central: ScriptedCentral) -> str:
-    """Have the address of the only customer refused; return the letter's number."""
+    """Let head office refuse one customer's address; return the dead letter's id."""
     customer = next(shop.ledger.customers(1))
     central.refuse(customer.correlation_id, EventType.EMAIL_ANSWERED, "EMAIL_IN_USE", "in use")
     shop.ledger.ask_again([customer])
@@ -73,7 +73,7 @@ async def refuse_one_answer(shop: Shop, central: ScriptedCentral) -> str:
     return f"{letter['epoch']}/{letter['sequence']}"
 
 
-async def test_sync_makes_the_agent_try_at_once(tmp_path: Path, central: ScriptedCentral) -> None:
+async def test_sync_triggers_delivery_at_once(tmp_path: Path, central: ScriptedCentral) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
         result = await command(shop, "sync")
         await shop.delivered()
@@ -81,7 +81,7 @@ async def test_sync_makes_the_agent_try_at_once(tmp_path: Path, central: Scripte
     assert result.stdout == "The agent tries to deliver now.\n"
 
 
-async def test_sync_wait_ends_when_nothing_waits_and_is_quiet_in_a_pipe(
+async def test_sync_wait_ends_when_outbox_is_empty_and_shows_no_progress_in_a_pipe(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 100) as shop:
@@ -90,7 +90,7 @@ async def test_sync_wait_ends_when_nothing_waits_and_is_quiet_in_a_pipe(
     assert len(central.ledger.records) == 200
 
 
-async def test_sync_wait_shows_its_progress_on_a_terminal(
+async def test_sync_wait_shows_progress_on_a_terminal(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 5) as shop:
@@ -100,7 +100,7 @@ async def test_sync_wait_shows_its_progress_on_a_terminal(
     assert "Nothing waits." in shown
 
 
-async def test_sync_wait_shows_no_progress_where_nothing_waits(
+async def test_sync_wait_shows_no_progress_if_outbox_is_empty(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
@@ -112,7 +112,7 @@ async def test_sync_wait_shows_no_progress_where_nothing_waits(
 
 
 @pytest.mark.parametrize("trouble", ["head office is away", "unauthorized"])
-async def test_sync_wait_that_cannot_go_on_says_why_and_ends_with_1(
+async def test_sync_wait_that_cannot_continue_names_cause_and_exits_with_1(
     tmp_path: Path, central: ScriptedCentral, trouble: str
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
@@ -125,7 +125,7 @@ async def test_sync_wait_that_cannot_go_on_says_why_and_ends_with_1(
     assert f"4 captures still wait: {trouble} (" in result.stderr
 
 
-async def test_sync_wait_ends_with_1_when_something_was_refused(
+async def test_sync_wait_exits_with_1_after_a_refusal(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
@@ -135,7 +135,7 @@ async def test_sync_wait_ends_with_1_when_something_was_refused(
     assert "central refused 1: see loyalty-agent dead-letters list" in result.stderr
 
 
-async def test_sync_wait_ends_with_1_when_the_agent_is_stopped(
+async def test_sync_wait_exits_with_1_when_agent_stops(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     stalled = Stalled()
@@ -149,27 +149,29 @@ async def test_sync_wait_ends_with_1_when_the_agent_is_stopped(
     assert "no agent answers on 127.0.0.1" in result.stderr
 
 
-async def test_sync_where_central_is_not_configured_ends_with_1(tmp_path: Path) -> None:
+async def test_sync_without_central_url_exits_with_1(tmp_path: Path) -> None:
     async with capturing_in(tmp_path / "state", Ledger()) as shop:
         result = await command(shop, "sync", "--wait")
     assert result.returncode == 1
     assert "central.url is not set" in result.stderr
 
 
-def test_commands_end_with_1_where_no_agent_runs() -> None:
+def test_commands_exit_with_1_without_running_agent() -> None:
     port = free_port()
     result = agent("dead-letters", "list", LOYALTY_AGENT__API__PORT=str(port))
     assert (result.returncode, result.stdout) == (1, "")
     assert f"no agent answers on 127.0.0.1 port {port}" in result.stderr
 
 
-async def test_list_of_no_dead_letters_is_fine(tmp_path: Path, central: ScriptedCentral) -> None:
+async def test_list_without_dead_letters_exits_with_0(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
         result = await command(shop, "dead-letters", "list")
     assert (result.returncode, result.stdout) == (0, "Nothing was refused.\n")
 
 
-async def test_dead_letter_is_listed_and_shown_without_its_address(
+async def test_dead_letter_is_listed_and_shown_without_address(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
@@ -183,7 +185,7 @@ async def test_dead_letter_is_listed_and_shown_without_its_address(
     assert "@" not in listed.stdout + shown.stdout
 
 
-async def test_all_dead_letters_are_listed_however_many_fit_a_page(
+async def test_dead_letters_are_listed_across_pages(
     tmp_path: Path, central: ScriptedCentral, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.api.dead_letters.MOST_SHOWN", 2)
@@ -199,9 +201,7 @@ async def test_all_dead_letters_are_listed_however_many_fit_a_page(
     assert len({letter["sequence"] for letter in json.loads(result.stdout)}) == 5
 
 
-async def test_dead_letter_that_is_tried_again_is_delivered(
-    tmp_path: Path, central: ScriptedCentral
-) -> None:
+async def test_retried_dead_letter_is_delivered(tmp_path: Path, central: ScriptedCentral) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
         number = await refuse_one_answer(shop, central)
         central.relent()
@@ -211,9 +211,7 @@ async def test_dead_letter_that_is_tried_again_is_delivered(
     assert len(central.ledger.records) == 2
 
 
-async def test_dead_letter_that_is_given_up_is_gone(
-    tmp_path: Path, central: ScriptedCentral
-) -> None:
+async def test_discarded_dead_letter_is_gone(tmp_path: Path, central: ScriptedCentral) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
         number = await refuse_one_answer(shop, central)
         result = await command(shop, "dead-letters", "discard", number)
@@ -223,7 +221,7 @@ async def test_dead_letter_that_is_given_up_is_gone(
     assert "No dead letter has this number" in again.stderr
 
 
-async def test_giving_a_session_up_names_its_refused_answers_which_stay(
+async def test_discarding_a_session_names_its_refused_answers_and_keeps_them(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
@@ -242,7 +240,7 @@ async def test_giving_a_session_up_names_its_refused_answers_which_stay(
     assert (result.returncode, result.stdout.splitlines()) == (0, told)
 
 
-async def test_number_that_no_dead_letter_has_ends_with_1(
+async def test_unknown_dead_letter_id_exits_with_1(
     tmp_path: Path, central: ScriptedCentral
 ) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
@@ -252,14 +250,14 @@ async def test_number_that_no_dead_letter_has_ends_with_1(
 
 
 @pytest.mark.parametrize("wrong", ["7", "epoch/7", "../../sync"])
-def test_what_is_no_number_ends_with_2_and_asks_nobody(wrong: str) -> None:
+def test_malformed_dead_letter_id_exits_with_2_without_a_request(wrong: str) -> None:
     result = CliRunner().invoke(app, ["dead-letters", "discard", wrong])
     assert result.exit_code == 2
     assert f"{wrong!r} is not EPOCH/SEQUENCE: see loyalty-agent dead-letters list" in result.stderr
 
 
 def terminal_of(shop: Shop, *arguments: str) -> str:
-    """Run a command beside the shop's agent; return what a person sees of it."""
+    """Run a command beside the shop's agent on a terminal; return its output."""
     port = {"LOYALTY_AGENT__API__PORT": str(shop.agent.address.port)}
     program = [sys.executable, "-m", "agent", *arguments]
     return shown_on_a_terminal(program, SOURCE_TREE, os.environ | port)

@@ -1,4 +1,4 @@
-"""Heartbeats and program terms: head office knows the machine, and the machine its program."""
+"""Heartbeats report the machine to head office; program terms reach the machine."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")
 async def contact_of(
     rig: OutboxRig, central: ScriptedCentral, rewound: asyncio.Event | None = None
 ) -> AsyncIterator[Contact]:
-    """Keep in contact from a store without an agent around it; it is due when the test says."""
+    """Send heartbeats from a store without a full agent, only when the test triggers them."""
     line = Line(LineRules(timeout_seconds=5))
     configured = program_terms(ProgramSettings())
     news = ProgramNews(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
@@ -49,7 +49,7 @@ async def contact_of(
         rewound=(rewound or asyncio.Event()).set,
         heard=lambda _refusal: None,
     )
-    await rig.outbox.retry_due()  # by way of the writer: the store is open then
+    await rig.outbox.retry_due()  # this job of the writer ensures that the store is open
     running = asyncio.ensure_future(contact.run())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -61,19 +61,19 @@ async def contact_of(
 
 
 async def beats(central: ScriptedCentral, contact: Contact, count: int) -> None:
-    """Make contact until head office has heard so many heartbeats."""
+    """Trigger heartbeats until head office has received `count`."""
     while len(central.heartbeats) < count:
         await contact.make_due()
         await central.came(len(central.requests) + 1)
 
 
 async def currency_of(shop: Shop) -> object:
-    """Return the currency that a session is answered with."""
+    """Return the currency in the answer to a session start."""
     return (await rules_of(shop))["currency"]
 
 
 async def rules_of(shop: Shop) -> dict[str, object]:
-    """Return the redemption rules that a session is answered with."""
+    """Return the redemption rules in the answer to a session start."""
     answer = await shop.agent.start_session({"correlationId": str(uuid4())})
     rules = json.loads(answer.body)["redemptionRules"]
     assert isinstance(rules, dict)
@@ -82,11 +82,11 @@ async def rules_of(shop: Shop) -> dict[str, object]:
 
 async def until_currency_is(shop: Shop, currency: str) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await currency_of(shop) != currency:  # noqa: ASYNC110 - asked over HTTP
+        while await currency_of(shop) != currency:  # noqa: ASYNC110 - polled over HTTP
             await asyncio.sleep(0.02)
 
 
-async def test_a_heartbeat_is_sent_at_the_start_and_says_how_the_machine_is(
+async def test_heartbeat_at_start_reports_machine_state(
     tmp_path: Path,
 ) -> None:
     async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch"):
@@ -99,14 +99,14 @@ async def test_a_heartbeat_is_sent_at_the_start_and_says_how_the_machine_is(
     assert beat.free_bytes > 0
 
 
-async def test_no_heartbeat_goes_to_a_backend_with_the_loyalty_api(tmp_path: Path) -> None:
+async def test_no_heartbeat_is_sent_to_a_loyalty_api_backend(tmp_path: Path) -> None:
     async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "replay") as shop:
         await shop.trade(3)
         await shop.delivered()
     assert not [one for one in central.requests if one.path.startswith("/sync/")]
 
 
-async def test_a_heartbeat_counts_what_waits_in_all_epochs(tmp_path: Path) -> None:
+async def test_heartbeat_counts_outstanding_events_of_all_epochs(tmp_path: Path) -> None:
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"), session("three"))
         await rig.deliver((await rig.window()).events[0])
@@ -118,7 +118,9 @@ async def test_a_heartbeat_counts_what_waits_in_all_epochs(tmp_path: Path) -> No
     assert beat.oldest_undelivered_at is not None
 
 
-async def test_head_office_that_fell_back_is_noticed_without_any_capture(tmp_path: Path) -> None:
+async def test_head_office_restored_from_backup_is_detected_without_a_capture(
+    tmp_path: Path,
+) -> None:
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"))
@@ -128,7 +130,7 @@ async def test_head_office_that_fell_back_is_noticed_without_any_capture(tmp_pat
         assert await rig.positions() == [1, 2]
 
 
-async def test_what_is_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
+async def test_events_in_flight_are_not_sent_again(tmp_path: Path) -> None:
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
@@ -137,10 +139,10 @@ async def test_what_is_on_its_way_is_not_sent_again(tmp_path: Path) -> None:
     assert not rewound.is_set()
 
 
-async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
+async def test_purged_epoch_is_not_sent_again(
     tmp_path: Path,
 ) -> None:
-    """Head office is a new one, say: it learns that this is gone for good."""
+    """Head office is new, for example, and records the gap."""
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
@@ -159,10 +161,10 @@ async def test_epoch_of_which_nothing_is_held_any_more_has_nothing_sent_again(
     assert central.ledger.epochs["epoch-1"].gaps == [(1, 1)]
 
 
-async def test_head_office_that_fell_back_to_a_refusal_is_sent_the_event_again(
+async def test_event_that_restored_head_office_has_as_rejected_is_sent_again(
     tmp_path: Path,
 ) -> None:
-    """It has numbers enough, and so is not seen to have fallen back but by what stands refused."""
+    """The accepted sequence does not show the restore; only the rejection does."""
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"))
@@ -174,10 +176,10 @@ async def test_head_office_that_fell_back_to_a_refusal_is_sent_the_event_again(
     assert [event.sequence for event in again.events] == [2]
 
 
-async def test_more_that_stands_refused_than_one_answer_names_is_looked_through(
+async def test_rejections_beyond_one_answer_are_paged_through(
     tmp_path: Path,
 ) -> None:
-    """However many dead letters there are, what is delivered behind them comes to light."""
+    """A delivered event behind many dead letters is found."""
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(*(session(name) for name in ("one", "two", "three", "four")))
@@ -195,7 +197,7 @@ async def test_more_that_stands_refused_than_one_answer_names_is_looked_through(
     assert asked[:4] == [None, 2, 4, None]
 
 
-async def test_what_is_a_dead_letter_here_as_well_is_not_sent_again(tmp_path: Path) -> None:
+async def test_dead_letter_that_head_office_rejected_is_not_sent_again(tmp_path: Path) -> None:
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
@@ -207,10 +209,10 @@ async def test_what_is_a_dead_letter_here_as_well_is_not_sent_again(tmp_path: Pa
     assert not rewound.is_set()
 
 
-async def test_captures_get_a_new_epoch_where_head_office_has_more_than_is_held(
+async def test_new_epoch_starts_if_head_office_has_more_events_than_the_store(
     tmp_path: Path,
 ) -> None:
-    """The file was restored from a copy, and the mark beside it is gone."""
+    """The database was restored from a copy and its high-water mark is lost."""
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
         await rig.deliver_all()
@@ -222,7 +224,7 @@ async def test_captures_get_a_new_epoch_where_head_office_has_more_than_is_held(
         assert await rig.positions() == [2, 3]
 
 
-async def test_what_arrived_since_a_heartbeat_was_written_is_no_reason_for_a_new_epoch(
+async def test_events_accepted_after_heartbeat_was_built_start_no_new_epoch(
     tmp_path: Path,
 ) -> None:
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
@@ -239,8 +241,8 @@ async def test_what_arrived_since_a_heartbeat_was_written_is_no_reason_for_a_new
         assert await rig.capture(session("three")) == ["epoch-1/3"]
 
 
-async def test_refused_heartbeat_raises_the_alarm_while_nothing_waits(tmp_path: Path) -> None:
-    """Its token was revoked, say: that is not to come out at the next capture."""
+async def test_rejected_heartbeat_raises_alarm_while_outbox_is_empty(tmp_path: Path) -> None:
+    """For example a revoked token: it must show before the next capture."""
     async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch") as shop:
         central.credentials = {"Bearer another"}
         await shop.until(state="holding", trouble="unauthorized", httpStatus=401, waiting=0)
@@ -248,7 +250,7 @@ async def test_refused_heartbeat_raises_the_alarm_while_nothing_waits(tmp_path: 
     assert b"loyalty_agent_sync_holding 1.0" in metrics
 
 
-async def test_contact_goes_on_when_head_office_cannot_be_understood(tmp_path: Path) -> None:
+async def test_heartbeats_continue_after_unreadable_answers(tmp_path: Path) -> None:
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         central.then(faults.captive_portal, faults.captive_portal, faults.answer_lost)
         async with contact_of(rig, central) as contact:
@@ -256,7 +258,7 @@ async def test_contact_goes_on_when_head_office_cannot_be_understood(tmp_path: P
     assert len(central.heartbeats) == 3
 
 
-async def test_sessions_are_answered_by_head_office_s_terms(tmp_path: Path) -> None:
+async def test_sessions_are_answered_with_head_office_s_terms(tmp_path: Path) -> None:
     async with ScriptedCentral() as central:
         central.program = OTHER
         async with shop_at(tmp_path, central.url, "batch") as shop:
@@ -266,7 +268,7 @@ async def test_sessions_are_answered_by_head_office_s_terms(tmp_path: Path) -> N
     assert isinstance(rules["minRedeemPoints"], int)
 
 
-async def test_the_last_known_terms_serve_while_the_line_is_down(tmp_path: Path) -> None:
+async def test_last_known_terms_are_used_while_head_office_is_down(tmp_path: Path) -> None:
     async with ScriptedCentral() as central:
         central.program = OTHER
         async with shop_at(tmp_path, central.url, "batch") as shop:
@@ -275,7 +277,7 @@ async def test_the_last_known_terms_serve_while_the_line_is_down(tmp_path: Path)
         await until_currency_is(shop, "USD")
 
 
-async def test_terms_are_asked_for_by_their_etag_at_every_tenth_contact(tmp_path: Path) -> None:
+async def test_terms_are_requested_by_etag_with_every_tenth_heartbeat(tmp_path: Path) -> None:
     async with (
         ScriptedCentral() as central,
         outbox_on(tmp_path) as rig,

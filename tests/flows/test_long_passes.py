@@ -1,4 +1,4 @@
-"""A line so slow that one pass lasts for hours: what it has delivered does not wait for its end."""
+"""A pass that lasts for hours on a slow connection does not delay erasing of addresses."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ ERASED = "SELECT count(*) FROM email_answer WHERE address IS NULL"
 _LOOK_SECONDS = 0.05
 
 
-async def test_delivered_addresses_are_erased_in_the_middle_of_a_pass(tmp_path: Path) -> None:
+async def test_delivered_addresses_are_erased_during_a_pass(tmp_path: Path) -> None:
     slow = QUICK.model_copy(update={"bandwidth_bytes_per_second": 200, "batch_events": 10})
     central = ScriptedCentral()
     await central.start()
@@ -20,7 +20,7 @@ async def test_delivered_addresses_are_erased_in_the_middle_of_a_pass(tmp_path: 
         await shop.trade(50)
         await central.start()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while rows_in(tmp_path, ERASED) == [(0,)]:  # noqa: ASYNC110 - asked of a file
+            while rows_in(tmp_path, ERASED) == [(0,)]:  # noqa: ASYNC110 - polls a file
                 await asyncio.sleep(_LOOK_SECONDS)
         status = await shop.status()
         await central.stop()

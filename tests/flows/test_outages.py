@@ -1,4 +1,4 @@
-"""Head office or the agent is gone for a while, or killed at work: nothing depends on when."""
+"""Outages and kills of head office and agent at any moment lose and duplicate nothing."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ SELECT COALESCE(MAX(position), 0) - COALESCE((SELECT watermark FROM destination)
 
 
 def delivering_to(url: str, protocol: str, token_file: Path | None) -> dict[str, str]:
-    """Return the settings of an agent in a process of its own, as environment variables."""
+    """Return the settings of an agent process as environment variables."""
     settings = {
         "STORE__STORE_ID": STORE,
         "STORE__TILL_ID": TILL,
@@ -55,21 +55,21 @@ def over(way: Way) -> dict[str, str]:
 
 
 def waiting_in(directory: Path) -> int:
-    """Return how many events of an agent's database are above its watermark."""
+    """Return how many events in an agent's database are above its watermark."""
     ((waiting,),) = rows_in(directory, _WAITING)
     assert isinstance(waiting, int)
     return waiting
 
 
 async def until_it_has(database: Path, more_than: int) -> None:
-    """Wait until head office has more records than so many."""
+    """Wait until head office has more than `more_than` records."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while count_at_head_office(database) <= more_than:  # noqa: ASYNC110 - another process's file
+        while count_at_head_office(database) <= more_than:  # noqa: ASYNC110 - other process
             await asyncio.sleep(_LOOK_SECONDS)
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_tills_do_not_notice_that_head_office_is_down(tmp_path: Path, name: str) -> None:
+async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: str) -> None:
     async with way_to(name, tmp_path) as way, shop_on(way, tmp_path / "state") as shop:
         await shop.trade(10)
         await shop.delivered()
@@ -86,8 +86,8 @@ async def test_tills_do_not_notice_that_head_office_is_down(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_agent_killed_in_mid_pass_goes_on_where_it_was(tmp_path: Path, name: str) -> None:
-    """What central committed and the agent never heard of is sent again, and has no effect."""
+async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> None:
+    """Events that central committed without an answer are sent again; the repeat has no effect."""
     state, ledger = tmp_path / "state", Ledger()
     async with way_to(name, tmp_path) as way:
         stalled = Stalled()
@@ -110,10 +110,10 @@ async def test_agent_killed_in_mid_pass_goes_on_where_it_was(tmp_path: Path, nam
     assert left
 
 
-async def test_what_central_has_answered_is_not_sent_again_after_a_stop_in_mid_window(
+async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
     tmp_path: Path,
 ) -> None:
-    """In `replay` central may answer a repeat with an error: only what was on its way is one."""
+    """In `replay` central may answer a repeat with an error: only events in flight may repeat."""
     state, ledger = tmp_path / "state", Ledger()
     async with way_to("replay", tmp_path) as way:
         await way.door.stop()
@@ -138,7 +138,7 @@ async def test_what_central_has_answered_is_not_sent_again_after_a_stop_in_mid_w
     assert 1 <= len(sent) - len(set(sent)) <= MOST_IN_FLIGHT
 
 
-async def test_both_ends_killed_in_mid_batch_lose_and_double_nothing(tmp_path: Path) -> None:
+async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     state, ledger = tmp_path / "state", Ledger()
     async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
         settings = delivering_to(url, "batch", token_file)
@@ -159,7 +159,7 @@ async def test_both_ends_killed_in_mid_batch_lose_and_double_nothing(tmp_path: P
 
 
 async def kill_at_work(receiver: Part, database: Path, child: Child | None = None) -> None:
-    """Start head office, and kill it while batches are under way; kill `child` with it."""
+    """Start head office and kill it while batches arrive; kill `child` too."""
     had = count_at_head_office(database)
     await receiver.start("serve", "hq.serving")
     await until_it_has(database, had + 20)
@@ -170,7 +170,9 @@ async def kill_at_work(receiver: Part, database: Path, child: Child | None = Non
 
 
 @pytest.mark.campaign
-async def test_twenty_kills_at_either_end_while_tills_trade(tmp_path: Path) -> None:
+async def test_twenty_kills_of_either_end_under_load_lose_and_duplicate_nothing(
+    tmp_path: Path,
+) -> None:
     print(f"CRASH_SEED={SEED}")
     dice, state, ledger = random.Random(SEED), tmp_path / "state", Ledger()
     async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):

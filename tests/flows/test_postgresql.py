@@ -1,4 +1,4 @@
-"""From the tills to head office on PostgreSQL, while its database and the receiver go down."""
+"""From tills to head office on PostgreSQL, while database and receiver crash."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ async def token_for_shop(url: str, file: Path) -> Path:
 
 
 async def until_more(url: str, than: int) -> int:
-    """Wait until head office has more records than so many; return how many."""
+    """Wait until head office has more than `than` records; return their number."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             if (count := len(await records_at(url))) > than:
@@ -34,7 +34,7 @@ async def until_more(url: str, than: int) -> int:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def test_database_restarted_and_receiver_killed_under_load_lose_and_double_nothing(
+async def test_database_crash_and_receiver_kill_under_load_lose_and_duplicate_nothing(
     crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     url, port = await crashing_postgresql_server.new_database(), free_port()

@@ -1,4 +1,4 @@
-"""The README's walk through both programs, letter for letter but for the ports."""
+"""Runs the README's commands for both programs verbatim, except for the ports."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A directory in which the README's commands find what they need."""
+    """Return a directory in which the README's commands find `.venv`."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
@@ -51,7 +51,7 @@ async def shell(clone: Path, commands: str, environment: dict[str, str]) -> Proc
 async def terminal(
     clone: Path, commands: str, until: str, environment: dict[str, str]
 ) -> AsyncIterator[None]:
-    """Run commands that do not end by themselves, from when they have logged `until`."""
+    """Run commands that do not end by themselves; enter the block once they log `until`."""
     process = await shell(clone, commands, environment)
     assert process.stderr is not None
     try:
@@ -67,7 +67,7 @@ async def terminal(
         await process.communicate()
 
 
-async def test_what_a_till_captures_stands_in_the_receiver_s_database(clone: Path) -> None:
+async def test_readme_walk_ends_with_capture_in_receiver_database(clone: Path) -> None:
     till, head_office = free_port(), free_port()
     ports = {"8480": str(till), "8580": str(head_office)}
     environment = {

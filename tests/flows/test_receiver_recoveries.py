@@ -1,4 +1,6 @@
-"""The real receiver falls back, or the agent does: made whole, or what is missing is known."""
+"""Receiver or agent is restored from an old copy: missing events are sent again or recorded as
+gaps.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -23,7 +25,7 @@ GAPS = "SELECT first_sequence, last_sequence, reason FROM gaps ORDER BY first_se
 
 
 class HeadOffice:
-    """A receiver, and shops of the one agent that is enrolled there."""
+    """A receiver, and shops of the one agent enrolled there."""
 
     def __init__(self, receiver: Receiver, token_file: Path) -> None:
         self.receiver = receiver
@@ -43,7 +45,7 @@ class HeadOffice:
         )
 
     def records(self) -> list[AtCentral]:
-        """Return what it has."""
+        """Return the receiver's records."""
         return records_in(self.receiver.database)
 
 
@@ -54,14 +56,14 @@ async def head_office(tmp_path: Path) -> AsyncIterator[HeadOffice]:
 
 
 async def purge_all(directory: Path) -> None:
-    """Remove what an agent that is stopped has delivered."""
+    """Purge all delivered events of a stopped agent."""
     clock, nothing = Clock(FAR_FUTURE_US), Retention(delivered_days=0, email_days=0)
     async with outbox_on(directory, clock=clock, retention=nothing) as rig:
         while await rig.outbox.purge_once():
             pass
 
 
-async def test_restored_from_an_old_copy_it_gets_what_it_lacks(
+async def test_receiver_restored_from_backup_gets_missing_events(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
     async with head_office.shop(tmp_path / "state", keeps_addresses=True) as shop:
@@ -78,10 +80,10 @@ async def test_restored_from_an_old_copy_it_gets_what_it_lacks(
     assert head_office.receiver.rows(GAPS) == []
 
 
-async def test_restored_from_an_old_copy_it_is_made_whole_though_no_till_captures(
+async def test_receiver_restored_from_backup_gets_missing_events_without_a_capture(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
-    """An agent that starts hears of it with its first heartbeat."""
+    """The agent detects the restore with the first heartbeat after its start."""
     copy = await head_office.receiver.back_up()
     async with head_office.shop(tmp_path / "state", keeps_addresses=True) as shop:
         await shop.trade(20)
@@ -93,10 +95,10 @@ async def test_restored_from_an_old_copy_it_is_made_whole_though_no_till_capture
     assert verdict.is_clean, verdict
 
 
-async def test_restored_to_where_it_refused_what_it_then_took_it_is_made_whole(
+async def test_receiver_restored_to_a_rejection_gets_the_event_again(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
-    """Its numbers do not tell of it: they go as far as before."""
+    """The accepted sequence does not show the restore."""
     receiver, clash = head_office.receiver, {"correlationId": str(uuid4())}
     other_token = await receiver.enroll("till-2")
     async with shop_at(
@@ -123,7 +125,7 @@ async def test_restored_to_where_it_refused_what_it_then_took_it_is_made_whole(
     assert ("till-1", clash["correlationId"]) in started
 
 
-async def test_addresses_that_were_erased_before_are_noted_as_missing(
+async def test_erased_addresses_are_recorded_as_gaps_after_restore(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
     copy = await head_office.receiver.back_up()
@@ -141,7 +143,7 @@ async def test_addresses_that_were_erased_before_are_noted_as_missing(
     assert head_office.receiver.rows(GAPS) == [(2, 2, ADDRESS_ERASED), (4, 4, ADDRESS_ERASED)]
 
 
-async def test_what_nobody_holds_any_more_is_noted_for_good(
+async def test_purged_events_are_recorded_as_permanent_gap(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
     async with head_office.shop(tmp_path / "state") as shop:
@@ -166,7 +168,7 @@ async def test_what_nobody_holds_any_more_is_noted_for_good(
     assert not judge(later.ledger, records).lost
 
 
-async def test_agent_s_database_that_is_gone_begins_a_new_epoch(
+async def test_lost_agent_database_starts_new_epoch(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
     async with head_office.shop(tmp_path / "state") as shop:
@@ -182,10 +184,10 @@ async def test_agent_s_database_that_is_gone_begins_a_new_epoch(
     assert head_office.receiver.rows("SELECT accepted_through FROM agents") == [(10,), (10,)]
 
 
-async def test_agent_restored_from_a_copy_does_not_reuse_numbers(
+async def test_agent_restored_from_copy_does_not_reuse_sequences(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
-    """The mark is gone with the disk: only head office knows that the numbers were used."""
+    """The high-water mark is lost with the disk: only head office knows the used sequences."""
     state, copy = tmp_path / "state", tmp_path / "copy"
     async with head_office.shop(state) as shop:
         await shop.trade(5)
@@ -200,7 +202,7 @@ async def test_agent_restored_from_a_copy_does_not_reuse_numbers(
         await shop.trade(5)
         records = await until_there(head_office.records, 2 * 15)
         await shop.delivered()
-    # Their receipts were in doubt: the captures are there, under the numbers of a new epoch.
+    # Receipts may differ: the captures were renumbered in a new epoch.
     verdict = judge(shop.ledger, [replace(record, receipt=None) for record in records])
     assert verdict.is_clean, verdict
     assert head_office.receiver.rows(GAPS) == []

@@ -1,4 +1,4 @@
-"""What one end has lost is made whole by the other, by itself, and what cannot be is known."""
+"""Data lost at one end is sent again by the other, or its loss is recorded."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ def without_receipt(record: AtCentral) -> AtCentral:
     return replace(record, receipt=None)
 
 
-async def test_head_office_restored_from_an_old_backup_gets_what_it_lacks(tmp_path: Path) -> None:
+async def test_head_office_restored_from_backup_gets_missing_events(tmp_path: Path) -> None:
     async with (
         ScriptedCentral() as central,
         shop_at(tmp_path / "state", central.url, "batch", keeps_addresses=True) as shop,
@@ -40,7 +40,7 @@ async def test_head_office_restored_from_an_old_backup_gets_what_it_lacks(tmp_pa
     assert verdict.at_central == 2 * 41
 
 
-async def test_database_that_is_gone_starts_cleanly_under_a_new_epoch(tmp_path: Path) -> None:
+async def test_lost_database_starts_new_epoch(tmp_path: Path) -> None:
     async with ScriptedCentral() as central:
         async with shop_at(tmp_path / "state", central.url, "batch") as shop:
             await shop.trade(5)
@@ -59,8 +59,8 @@ async def test_database_that_is_gone_starts_cleanly_under_a_new_epoch(tmp_path: 
     assert [epoch.through for epoch in central.ledger.epochs.values()] == [10, 10]
 
 
-async def test_agent_restored_from_a_copy_does_not_reuse_numbers(tmp_path: Path) -> None:
-    """The mark is gone with the disk: only head office knows that the numbers were used."""
+async def test_agent_restored_from_copy_does_not_reuse_sequences(tmp_path: Path) -> None:
+    """The high-water mark is lost with the disk: only head office knows the used sequences."""
     state, copy = tmp_path / "state", tmp_path / "copy"
     async with ScriptedCentral() as central:
         async with shop_at(state, central.url, "batch") as shop:
@@ -78,7 +78,7 @@ async def test_agent_restored_from_a_copy_does_not_reuse_numbers(tmp_path: Path)
             records = await until_there(lambda: records_of(central), 2 * 15)
             await shop.delivered()
 
-    # Their receipts were in doubt: the captures are there, under the numbers of a new epoch.
+    # Receipts may differ: the captures were renumbered in a new epoch.
     verdict = judge(shop.ledger, [*map(without_receipt, records)])
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * 15
@@ -86,7 +86,7 @@ async def test_agent_restored_from_a_copy_does_not_reuse_numbers(tmp_path: Path)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_refused_session_and_its_answer_are_delivered_once_central_relents(
+async def test_refused_session_and_its_answer_are_delivered_once_central_accepts_them(
     tmp_path: Path, protocol: str
 ) -> None:
     async with (
@@ -111,7 +111,7 @@ async def test_refused_session_and_its_answer_are_delivered_once_central_relents
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_what_another_version_was_refused_is_tried_again_at_the_start(
+async def test_dead_letters_of_another_agent_version_are_retried_at_start(
     tmp_path: Path, protocol: str
 ) -> None:
     async with ScriptedCentral() as central:
@@ -131,7 +131,7 @@ async def test_what_another_version_was_refused_is_tried_again_at_the_start(
     assert verdict.at_central == 2 * 2
 
 
-async def test_a_fault_of_the_program_does_not_end_delivery(
+async def test_unexpected_exception_does_not_end_delivery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = StoreOutbox.retry_due

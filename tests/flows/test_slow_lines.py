@@ -1,4 +1,4 @@
-"""A slow line delays what is captured; it keeps nothing back, and no till waits for it."""
+"""A slow connection delays delivery; it blocks neither delivery nor tills."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CUSTOMERS = 20
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_slow_line_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
+async def test_slow_connection_loses_and_duplicates_nothing(tmp_path: Path, name: str) -> None:
     async with (
         way_to(name, tmp_path) as way,
         slow_line_to(way.door.url, BYTES_PER_SECOND) as url,
@@ -28,10 +28,10 @@ async def test_slow_line_loses_and_doubles_nothing(tmp_path: Path, name: str) ->
     assert verdict.at_central == 2 * CUSTOMERS
 
 
-async def test_batch_that_a_line_cannot_carry_in_time_is_sent_in_smaller_ones(
+async def test_batch_that_times_out_on_slow_connection_is_sent_in_smaller_ones(
     tmp_path: Path,
 ) -> None:
-    """Else a backlog would leave by one probe a pass, for ever."""
+    """Otherwise each pass would send only one probe."""
     whole = QUICK.model_copy(update={"batch_events": 1_000})
     async with (
         way_to("batch", tmp_path) as way,

@@ -1,4 +1,4 @@
-"""What tills were promised, held against what head office then has."""
+"""Compares the agent's answers to tills with the records at head office."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tests.till.wire import Kind
 
 @dataclass(frozen=True, slots=True)
 class AtCentral:
-    """One record as head office has it; `receipt` where it knows the number."""
+    """One record at head office; `receipt` if its sequence is known."""
 
     kind: Kind
     correlation_id: str
@@ -19,13 +19,13 @@ class AtCentral:
 
     @property
     def name(self) -> CaptureName:
-        """What it is called in the tills' ledger."""
+        """Return its name in the tills' ledger."""
         return (self.kind, self.correlation_id)
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was captured and where it is. Everything after `at_central` is to be empty."""
+    """Result of a comparison. All lists must be empty."""
 
     acknowledged: int
     at_central: int
@@ -37,14 +37,14 @@ class Verdict:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every promise was kept."""
+        """Return whether all lists are empty."""
         return not (self.lost or self.doubled or self.foreign or self.changed or self.out_of_order)
 
 
 def judge(
     ledger: Ledger, records: Sequence[AtCentral], *, refused: frozenset[str] = frozenset()
 ) -> Verdict:
-    """Compare; `records` in head office's order, `refused` are ids that it was to refuse."""
+    """Compare; `records` are in head office's order, `refused` are ids that it must not have."""
     verdict = Verdict(len(ledger.acknowledged), len(records))
     times = Counter(record.name for record in records)
     verdict.doubled = [f"{name}: {count} times" for name, count in times.items() if count > 1]
@@ -60,7 +60,7 @@ def judge(
 
 
 def content_expected(ledger: Ledger, name: CaptureName) -> object:
-    """Return what head office must have of a capture: a session's body, an answer's address."""
+    """Return the content that head office must have: a session's body or an answer's address."""
     kept = expected(name[0], ledger.pair(name[1]), "")
     return kept.body if name[0] is Kind.SESSION else (kept.status, kept.address)
 

@@ -1,4 +1,4 @@
-"""The ways that flows are run over: each protocol, to a head office that a test can spoil."""
+"""Delivery paths that tests are parametrised over: protocols and head offices, with faults."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ WAYS = ["batch", "replay", "batch to the receiver"]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where an agent delivers to, what can be spoiled on the way, and what head office has."""
+    """A delivery path: its fault injector, protocol and records at head office."""
 
     door: Door
     protocol: str
@@ -26,7 +26,7 @@ class Way:
 
 @asynccontextmanager
 async def way_to(name: str, directory: Path) -> AsyncIterator[Way]:
-    """Open the way of this name; what head office needs lies in `directory`."""
+    """Open the path of this name; head office's files are in `directory`."""
     if name != "batch to the receiver":
         async with ScriptedCentral() as central:
             yield Way(central, name, lambda: records_of(central))
@@ -37,7 +37,7 @@ async def way_to(name: str, directory: Path) -> AsyncIterator[Way]:
 
 
 class Every:
-    """Weather: every nth request with captures meets `fault`, `at_most` so many of them."""
+    """Applies `fault` to every nth request with captures, `at_most` so many times."""
 
     def __init__(self, nth: int, fault: Fault, at_most: int) -> None:
         self.met = 0
@@ -45,7 +45,7 @@ class Every:
         self._came = 0
 
     def __call__(self, request: Request) -> Fault | None:
-        """Give the fault where it is this request's turn."""
+        """Return the fault if it is this request's turn."""
         if request.path in {HEARTBEATS_PATH, PROGRAM_PATH} or self.met >= self._at_most:
             return None
         self._came += 1

@@ -1,1 +1,1 @@
-"""Head office as it is: the receiver on a real database, and agents that are just messages."""
+"""The real receiver on a real database, and simulated agents that send it messages."""

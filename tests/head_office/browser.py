@@ -1,4 +1,4 @@
-"""A real browser without a window, on pages of head office, and what it makes of them."""
+"""A headless Chromium for tests of head office's pages."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -23,13 +23,13 @@ _BEYOND_THE_EDGE = "document.documentElement.scrollWidth - document.documentElem
 
 @dataclass(slots=True)
 class Tab:
-    """A page that is open, and what the browser had to say against it."""
+    """An open page and the errors that the browser reported for it."""
 
     page: Page
     complaints: list[str]
 
     async def violations(self) -> list[str]:
-        """Return what of the page axe-core finds hard to use for some people, contrast included."""
+        """Return the accessibility violations that axe-core finds, contrast included."""
         await self.page.evaluate(_AXE)
         found = await self.page.evaluate("axe.run({resultTypes: ['violations']})")
         return [
@@ -39,21 +39,21 @@ class Tab:
         ]
 
     async def cut_buttons(self) -> int:
-        """Return how many buttons have no room for their words."""
+        """Return the number of buttons with a cut label."""
         return int(await self.page.evaluate(f"{_CUT}.length"))
 
     async def pixels_beyond_the_edge(self) -> int:
-        """Return how much wider the page is than the window."""
+        """Return by how many pixels the page is wider than the window."""
         return int(await self.page.evaluate(_BEYOND_THE_EDGE))
 
 
 @asynccontextmanager
 async def running_browser() -> AsyncIterator[Browser]:
-    """Start the machine's Chromium, or the one that Playwright has brought."""
+    """Start the machine's Chromium, or the one installed by Playwright."""
     async with async_playwright() as playwright:
         own = next((path for name in _NAMES if (path := shutil.which(name))), None)
         try:
-            # Its sandbox needs what a container does not give; it sees nothing but our pages.
+            # Containers lack what the sandbox needs; the browser loads only pages of this project.
             browser = await playwright.chromium.launch(
                 executable_path=own, args=["--no-sandbox", "--font-render-hinting=none"]
             )
@@ -73,7 +73,7 @@ async def open_tab(
     scheme: Scheme = "light",
     scripts: bool = True,
 ) -> AsyncIterator[Tab]:
-    """Open a page as somebody with this language, window and taste has it, its plots drawn."""
+    """Open a page with this language, window and color scheme; wait until its plots are drawn."""
     context = await browser.new_context(
         locale=locale,
         viewport={"width": width, "height": 900},

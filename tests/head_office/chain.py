@@ -1,4 +1,4 @@
-"""A chain of stores of every kind, put straight into a ledger: what a page is looked at with."""
+"""Fills a ledger with a chain of healthy and unhealthy stores, for tests of the pages."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ OWN_VERSION = "0.1.0"
 _AT_ONCE = 5000
 Row = dict[str, object]
 _GIB = 1024**3
-# One in so many stores, by what is the matter with it.
+# Rows of unhealthy stores; every n-th store has these values.
 _KINDS: dict[int, Row] = {
     97: dict.fromkeys(("last_seen_at", "heartbeat_at", "agent_sent_at"), AT - timedelta(days=3)),
     89: {"dead_letters": 3},
@@ -32,7 +32,7 @@ _KINDS: dict[int, Row] = {
 
 
 async def fill(database: Database, stores: int, tills: int = 2) -> None:
-    """Put so many stores into an open database, most of them well."""
+    """Insert so many stores into an open database; most are healthy."""
     rows = (
         _row(f"{store:05}", f"till-{till}", store if till == 1 else 1)
         for store in range(1, stores + 1)
@@ -43,7 +43,7 @@ async def fill(database: Database, stores: int, tills: int = 2) -> None:
 
 
 async def fill_hours(database: Database, stores: int, hours: int) -> None:
-    """Put so many hours of trade into an open database, up to now, for the first till of each."""
+    """Insert hourly rollups up to now for the first till of each store."""
     rows = (
         _hour(f"{store:05}", AT.replace(minute=0, second=0) - timedelta(hours=ago), ago)
         for store in range(1, stores + 1)
@@ -54,7 +54,7 @@ async def fill_hours(database: Database, stores: int, hours: int) -> None:
 
 
 def _hour(store_id: str, at: datetime, ago: int) -> Row:
-    # Shops open at eight and close at twenty; ten hours ago the line was down.
+    # Shops open from 8 to 20 o'clock; ten hours ago the line was down.
     sessions = max(0, 60 - 8 * abs(at.hour - 14)) if 8 <= at.hour < 20 else 0
     lag = 5400 if ago == 10 else 2
     return {

@@ -1,4 +1,4 @@
-"""The files of a head office, read raw."""
+"""Searches the raw files of a head office."""
 
 import asyncio
 import subprocess
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 async def files_with(directory: Path, text: str) -> list[str]:
-    """Return the names of the files in `directory` in which these bytes stand, whatever the case.
+    """Return the names of the files in `directory` that contain `text`, ignoring case.
 
-    Another process reads them: closing a file here would end the locks that SQLite has on it.
+    A child process reads them: closing a file in this process would drop SQLite's locks on it.
     """
     command = ["grep", "-rlaiF", text, str(directory)]
     found = await asyncio.to_thread(

@@ -1,7 +1,7 @@
-"""Agents that keep head office busy, and what they were promised.
+"""Agents that put load on head office, and a check that it kept every acknowledged event.
 
-Each sends its batches one after the other, and begins the next round a little before what was
-acknowledged last: its answers may be lost, its content never changes.
+Each agent sends one batch at a time. The next batch begins a few events before the last
+acknowledged one: answers may be lost, but the content of an event never changes.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _MOST = 60
 
 
 def event(sender: Sender, sequence: int) -> Members:
-    """Return what the agent has under this number: a session, or the answer to the one before."""
+    """Return the event with this sequence: a session, or the answer to the session before it."""
     name = f"{sender.till_id}-{(sequence + 1) // 2}"
     if sequence % 2:
         return session(sequence, name)
@@ -46,9 +46,9 @@ def event(sender: Sender, sequence: int) -> Members:
 
 @dataclass(slots=True)
 class Feeder:
-    """One agent. `acknowledged` is how far head office has said to have it.
+    """One agent. `acknowledged` is the highest sequence that head office acknowledged.
 
-    `put_off` are the seconds after which it was to come again, by each answer 503.
+    `put_off` holds the Retry-After in seconds of each 503.
     """
 
     sender: Sender
@@ -59,7 +59,7 @@ class Feeder:
     put_off: list[str] = field(default_factory=list)
 
     async def feed(self, port: int, on_acknowledged: Callable[[], None]) -> None:
-        """Send until the line breaks, or the answer is another than it should be."""
+        """Send until the connection breaks or an unexpected answer arrives."""
         timeout = aiohttp.ClientTimeout(total=30)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as client:
@@ -69,7 +69,7 @@ class Feeder:
             return
 
     async def send_once(self, client: aiohttp.ClientSession, port: int) -> bool:
-        """Send the next batch; note its answer; return whether it was acknowledged."""
+        """Send the next batch and record its answer; return whether it was acknowledged."""
         first = max(1, self.acknowledged + 1 - self.dice.randint(0, 5))
         last = self.acknowledged + self.dice.randint(1, _MOST)
         events = [event(self.sender, number) for number in range(first, last + 1)]
@@ -88,7 +88,7 @@ class Feeder:
         return True
 
     def compare(self, kept_of_all: "Kept") -> list[str]:
-        """Say what does not agree with what was acknowledged; empty where all was kept."""
+        """Return the differences between acknowledged and kept events; empty if all were kept."""
         named = (self.sender.store_id, self.sender.till_id)
         kept = [row[2:] for row in kept_of_all.events if row[:2] == named]
         accepted = next((row[2] for row in kept_of_all.accepted if row[:2] == named), 0)
@@ -111,14 +111,14 @@ class Feeder:
 async def feeders_at(
     directory: Path, senders: Sequence[Sender], dice: random.Random
 ) -> list[Feeder]:
-    """Enroll agents at the head office of `directory`, which need not run."""
+    """Enroll agents at the head office in `directory`, running or not."""
     return await feeders_on(SqliteFile(directory / DATABASE_FILE), senders, dice)
 
 
 async def feeders_on(
     database: Database, senders: Sequence[Sender], dice: random.Random
 ) -> list[Feeder]:
-    """Enroll agents at the head office of `database`; open it for that and close it again."""
+    """Enroll agents in `database`; open it for this and close it again."""
     await database.open()
     enrolment = Enrolment(database)
     tokens = [await enrolment.enroll(sender.name, dice.randbytes(32), AT) for sender in senders]
@@ -128,7 +128,7 @@ async def feeders_on(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a head office has of all agents."""
+    """Everything that a head office stores of all agents."""
 
     events: list[tuple[object, ...]]
     accepted: list[tuple[object, ...]]
@@ -136,35 +136,35 @@ class Kept:
 
 
 def kept_in(database: Path) -> Kept:
-    """Read a file of SQLite."""
+    """Read a SQLite file."""
     return Kept(*(rows_in(database, query) for query in (_KEPT, _ACCEPTED, _REFUSED)))
 
 
 async def kept_at(url: str) -> Kept:
-    """Read a database of PostgreSQL."""
+    """Read a PostgreSQL database."""
     return Kept(*[await rows_at(url, query) for query in (_KEPT, _ACCEPTED, _REFUSED)])
 
 
 def findings(feeders: Sequence[Feeder], kept: Kept) -> list[str]:
-    """Hold every promise against what a receiver has left."""
+    """Return every difference between acknowledged events and a receiver's tables."""
     found = [wrong for feeder in feeders for wrong in feeder.compare(kept)]
     return found + [f"refused or doubled: {row}" for row in kept.refused]
 
 
 @dataclass(slots=True)
 class Rush:
-    """All feeders at work on one receiver."""
+    """All feeders sending to one receiver."""
 
     tasks: list[asyncio.Task[None]]
     any_acknowledged: asyncio.Event
 
     async def over(self) -> None:
-        """Wait until all of them have ended."""
+        """Wait until all feeders have ended."""
         await asyncio.gather(*self.tasks)
 
 
 def rush(feeders: Sequence[Feeder], port: int) -> Rush:
-    """Have the feeders send until something stops each of them."""
+    """Start all feeders; each sends until something stops it."""
     news = asyncio.Event()
     tasks = [asyncio.ensure_future(feeder.feed(port, news.set)) for feeder in feeders]
     return Rush(tasks, news)

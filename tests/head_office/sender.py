@@ -1,4 +1,4 @@
-"""An agent as head office meets it: its messages, without an agent around them."""
+"""Messages of a simulated agent, as head office receives them."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ Members: TypeAlias = dict[str, object]
 
 
 def moment(seconds: float = 0) -> str:
-    """Return a time so long after `AT` as it is written on the wire."""
+    """Return the time `seconds` after `AT` in wire format."""
     return (AT + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
 def session(sequence: int, correlation_id: str | None = None, **members: object) -> Members:
-    """Return the event of a session start; `members` replace ours."""
+    """Return a session start event; `members` override its fields."""
     name = correlation_id or f"session-{sequence}"
     body = {"correlationId": name, "channel": "pos"}
     return _event(sequence, "session.started", name, body) | members
@@ -33,19 +33,19 @@ def answer(
     status: str = "accepted",
     **members: object,
 ) -> Members:
-    """Return the event of an answer to the e-mail prompt; `members` replace ours."""
+    """Return an e-mail answer event; `members` override its fields."""
     body = {"emailAddress": address, "status": status}
     return _event(sequence, "email.answered", correlation_id, body) | members
 
 
 def erased(sequence: int, correlation_id: str) -> Members:
-    """Return the same answer as it is sent once its address is erased."""
+    """Return the same answer as sent after its address was erased."""
     body = {"emailAddress": None, "status": "accepted", "erased": True}
     return answer(sequence, correlation_id, body=body)
 
 
 def sessions(first: int, last: int) -> list[Members]:
-    """Return a session start under each of these numbers."""
+    """Return one session start for each sequence from `first` to `last`."""
     return [session(number) for number in range(first, last + 1)]
 
 
@@ -61,7 +61,7 @@ def _event(sequence: int, kind: str, name: str, body: Mapping[str, object]) -> M
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One agent, in one epoch of its database."""
+    """One agent in one epoch of its database."""
 
     store_id: str = "0042"
     till_id: str = "till-1"
@@ -69,16 +69,16 @@ class Sender:
 
     @property
     def name(self) -> AgentName:
-        """How head office names it."""
+        """Return its name at head office."""
         return AgentName(self.store_id, self.till_id)
 
     def batch(self, *events: Members, **members: object) -> bytes:
-        """Return a batch; `members` replace ours."""
+        """Return a batch; `members` override its fields."""
         batch = self._head() | {"baseSequence": 1, "events": list(events)}
         return json.dumps(batch | members).encode()
 
     def heartbeat(self, **members: object) -> bytes:
-        """Return a heartbeat of a machine that is well; `members` replace ours."""
+        """Return the heartbeat of a healthy machine; `members` override its fields."""
         heartbeat = self._head() | {
             "sentMonotonicUs": 5_000_000,
             "lastSequence": 0,

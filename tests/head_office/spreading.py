@@ -1,7 +1,7 @@
-"""What PostgreSQL is asked, and which of it does not name the store whose rows it is about.
+"""Finds PostgreSQL statements that are not restricted to one store.
 
-On Citus a statement that names its store runs on the one machine that has it; one that does
-not is sent to all of them, and tables that are joined without it cannot be joined at all.
+On Citus a statement that names its store runs on the one node that holds its rows. Without it,
+the statement runs on all nodes, and tables joined without it cannot be joined at all.
 """
 
 import re
@@ -20,7 +20,7 @@ _SAME = re.compile(r"(\w+)\.store_id = (\w+)\.store_id")
 
 
 def names_its_store(statement: str) -> bool:
-    """Tell whether a statement runs where one store is; so does one of none of our tables."""
+    """Return whether a statement is restricted to one store or uses none of our tables."""
     adding = _ADDING.match(statement)
     if adding is None:
         return not _used_of_all_stores(statement)
@@ -30,13 +30,13 @@ def names_its_store(statement: str) -> bool:
 
 
 def _used_of_all_stores(statement: str) -> list[str]:
-    """Return the tables, each under the name it has in its SELECT, whose store is not named.
+    """Return the tables, by their name in each SELECT, that are not restricted to a store.
 
-    A store is given, or it is the same as that of a table whose store is named.
+    A table is restricted if its store is a parameter, or equals that of a restricted table.
     """
     found: list[str] = []
     named_before: set[str] = set()
-    # What is in an inner SELECT may be tied to what stands in the one around it.
+    # An inner SELECT may be joined to a table of the SELECT around it.
     for part in re.split(r"(?=\bSELECT\b)", statement):
         named = set(_GIVEN.findall(part))
         same = _SAME.findall(part)
@@ -51,12 +51,12 @@ def _used_of_all_stores(statement: str) -> list[str]:
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """Give the statements that PostgreSQL is asked by any engine while the block runs."""
+    """Collect the statements that any engine sends to PostgreSQL while the block runs."""
     statements: list[str] = []
 
     def hear(*arguments: object) -> None:
         connection, _, statement = arguments[:3]
-        if getattr(connection, "dialect", None) and connection.dialect.name == "postgresql":  # type: ignore[attr-defined] # a Connection, as the event has it
+        if getattr(connection, "dialect", None) and connection.dialect.name == "postgresql":  # type: ignore[attr-defined] # passed by SQLAlchemy
             statements.append(str(statement))
 
     event.listen(Engine, "before_cursor_execute", hear)

@@ -1,1 +1,1 @@
-"""A till as a program: what it says on the wire, and crowds of them for benches and crash tests."""
+"""Simulated tills: their HTTP requests, and crowds of them for benchmarks and crash tests."""

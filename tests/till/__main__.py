@@ -1,8 +1,8 @@
-"""Changes when what a till process is told and reports changes: a crowd in its own process.
+"""Load generator: runs a crowd of tills in its own process.
 
-`python -m tests.till --port N --connections 64 --seconds 2` keeps a server busy and prints one
-JSON line (`Load`). Without --seconds and --pairs it goes on until SIGTERM or SIGINT. With --log
-every acknowledged capture is appended as a JSON line (`Answer`) before the till goes on.
+`python -m tests.till --port N --connections 64 --seconds 2` puts load on a server and prints one
+JSON line (`Load`). Without --seconds and --pairs it runs until SIGTERM or SIGINT. With --log
+every acknowledged capture is appended as a JSON line (`Answer`) before the till continues.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.till.wire import fresh_pairs
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.till", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
@@ -37,10 +37,10 @@ def arguments() -> argparse.Namespace:
 
 
 def logging_to(path: Path | None, tally: Tally, stack: ExitStack) -> Hook:
-    """Count an acknowledgement, and append it to the log if there is one."""
+    """Count each acknowledgement, and append it to the log at `path` if given."""
     if path is None:
         return tally.acknowledged
-    # Unbuffered: what this process read before it is killed is in the log.
+    # Unbuffered: acknowledgements read before a kill are in the log.
     log = stack.enter_context(path.open("ab", buffering=0))
 
     def acknowledged(answer: Answer) -> None:
@@ -51,7 +51,7 @@ def logging_to(path: Path | None, tally: Tally, stack: ExitStack) -> Hook:
 
 
 async def run(options: argparse.Namespace) -> Load:
-    """Keep the server busy as told and count."""
+    """Put load on the server and return the measurements."""
     tally = Tally(receipts=options.receipts)
     with ExitStack() as stack:
         crowd = Crowd(
@@ -70,7 +70,7 @@ async def run(options: argparse.Namespace) -> Load:
 
 
 async def measure(crowd: Crowd, tally: Tally, options: argparse.Namespace) -> Load:
-    """Let the crowd work for the time given, or until stopped or out of customers."""
+    """Let the crowd work until the time is over, a signal arrives or all customers are served."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -85,7 +85,7 @@ async def measure(crowd: Crowd, tally: Tally, options: argparse.Namespace) -> Lo
 
 
 async def until(stopped: asyncio.Event, crowd: Crowd, seconds: float | None) -> None:
-    """Wait for the end of the time, a stop, or the crowd's own end, whichever comes first."""
+    """Wait for the timeout, a stop signal or the end of the crowd, whichever is first."""
     waits = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(crowd.finished())]
     await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
@@ -93,13 +93,13 @@ async def until(stopped: asyncio.Event, crowd: Crowd, seconds: float | None) -> 
 
 
 def cpu_seconds() -> float:
-    """Return what this process has used of the processors, in seconds."""
+    """Return the CPU time of this process in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
-    """Run as told; 1 if anything but good answers came."""
+    """Run the load; return 1 if any answer was not as expected."""
     load = uvloop.run(run(arguments()))
     print(msgspec.json.encode(load).decode())
     return 1 if load.troubles else 0

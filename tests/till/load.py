@@ -1,13 +1,13 @@
-"""Changes when the way tills keep a server busy changes: question, answer, next question.
+"""A crowd of tills, each on its own connection: request, response, next request.
 
-A crowd keeps N connections asking until it is stopped, and calls back for every answer. Raw
-protocols on purpose: a client library costs more than the servers that are to be measured.
+A crowd keeps N connections busy until it is stopped, and calls a hook for every answer. It uses
+raw asyncio protocols because a client library costs more CPU than the servers under test.
 
     crowd = Crowd("127.0.0.1", 8480, on_acknowledged=acknowledged.append)
     await crowd.open(64)
     ...                      # let them work, cut the power, restart the agent
-    await crowd.close()      # the questions under way are still answered
-    crowd.in_doubt           # asked, and the connection ended before the answer
+    await crowd.close()      # requests in progress are still answered
+    crowd.in_doubt           # requests whose connection ended before the answer
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from tests.till.wire import (
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One capture as its till knows it; `answered_at` is monotonic seconds, the machine's own."""
+    """The answer to one capture; `answered_at` is in seconds of the machine's monotonic clock."""
 
     kind: Kind
     correlation_id: str
@@ -52,15 +52,15 @@ Hook: TypeAlias = Callable[[Answer], object]
 
 
 def ignore(_answer: Answer) -> None:
-    """Do nothing with an answer."""
+    """Ignore an answer."""
 
 
 class Till(asyncio.Protocol):
-    """One till on one keep-alive connection, with one question under way at a time.
+    """One till on one keep-alive connection, with one request in flight at a time.
 
-    `on_acknowledged` gets every 200, `on_refused` every other answer; a till goes on after
-    either. A pair whose session is refused ends there. `ended` is done when the connection is
-    over; its result is the question that was left without an answer, or None.
+    `on_acknowledged` is called for every 200, `on_refused` for every other answer; the till
+    continues after either. A pair whose session is refused ends there. `ended` resolves when
+    the connection is closed, to the unanswered request or None.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Till(asyncio.Protocol):
         self._next_customer()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; go on when it completes the answer."""
+        """Buffer the data; continue once the response is complete."""
         received = self._received + data if self._received else data
         try:
             response = parse_response(received)
@@ -99,13 +99,13 @@ class Till(asyncio.Protocol):
         self._take(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Settle what became of the last question."""
-        del exc  # a reset and a close mean the same to a till: no answer
+        """Resolve `ended` with the unanswered request, if any."""
+        del exc  # # for a till, a reset and a close are the same: no answer
         if not self.ended.done():
             self.ended.set_result(self._question)
 
     def stop(self) -> None:
-        """Ask nothing more; close after the answer under way."""
+        """Send no further requests; close after the response in flight."""
         self._stopping = True
         if self._question is None:
             self._transport.close()
@@ -155,7 +155,7 @@ class Till(asyncio.Protocol):
 
 
 class Crowd:
-    """Many tills at one server, sharing the customers and the hooks."""
+    """Many tills on one server that share the customers and the hooks."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Crowd:
         self._tills: list[Till] = []
 
     async def open(self, connections: int) -> None:
-        """Connect the tills; each begins at once. Raises OSError if the server is not there."""
+        """Connect the tills; each begins at once. Raises OSError if the server does not listen."""
         loop = asyncio.get_running_loop()
         for _ in range(connections):
             _, till = await loop.create_connection(self._till, self._host, self._port)
@@ -184,7 +184,7 @@ class Crowd:
             self._tills.append(till)
 
     async def finished(self, timeout_seconds: float | None = None) -> bool:
-        """Wait until every connection has ended; False if some had not in that time."""
+        """Wait until every connection has ended; return False on timeout."""
         endings = [till.ended for till in self._tills]
         if not endings:
             return True
@@ -192,7 +192,7 @@ class Crowd:
         return not pending
 
     async def close(self, timeout_seconds: float = 30.0) -> None:
-        """Stop asking, wait for the answers under way; what then is open is cut (in doubt)."""
+        """Stop sending and wait for responses in flight; abort the rest (in doubt)."""
         for till in self._tills:
             till.stop()
         if await self.finished(timeout_seconds):

@@ -1,7 +1,7 @@
-"""Tills that come in anew for each request: what a service that is started anew may do to none.
+"""Tills that open a new connection for each request, to show that restarts refuse no request.
 
-A crowd (`load.py`) keeps its connections and ends with them. These connect, ask, and go, as
-many tills do; whoever is refused the connection or left without an answer is counted.
+A crowd (`load.py`) keeps its connections and ends with them. These tills connect, send one
+request and disconnect, as many real tills do; refused connections and lost answers are counted.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 60.0
 
 
 class Passers:
-    """Keep a service busy from `come` to `leave`."""
+    """Tills that put load on a service from `come` to `leave`."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Passers:
         self._tills: list[asyncio.Task[None]] = []
 
     def come(self, tills: int) -> None:
-        """Begin with so many at a time."""
+        """Start `tills` more concurrent tills."""
         self._tills += [asyncio.create_task(self._be_a_till()) for _ in range(tills)]
 
     async def leave(self) -> None:
-        """Ask nothing more; wait for the answers under way."""
+        """Send no further requests; wait for responses in flight."""
         self._leaving = True
         await asyncio.gather(*self._tills)
 
@@ -52,7 +52,7 @@ class Passers:
                 return
 
     async def _pass(self, kind: Kind, pair: Pair, request: bytes) -> bool:
-        """Connect, ask, go; tell whether it was acknowledged."""
+        """Connect, send one request, disconnect; return whether it was acknowledged."""
         question = Question(kind, pair, time.monotonic())
         try:
             reader, writer = await asyncio.open_connection(self._host, self._port)
@@ -89,7 +89,7 @@ class Passers:
 
 
 async def _read(reader: asyncio.StreamReader) -> Response | None:
-    """Read until the answer is whole; None where the connection ends before."""
+    """Read one whole response; return None if the connection ends before."""
     received = b""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (response := parse_response(received)) is None:

@@ -1,4 +1,4 @@
-"""Changes when what is counted of a crowd's answers changes."""
+"""Counts the answers of a crowd and checks them."""
 
 from array import array
 
@@ -8,11 +8,11 @@ from tests.till.load import Answer
 from tests.till.wire import EMAIL_BODY_BYTES, Kind
 
 KEPT_TROUBLES = 3
-"""How many wrong answers are kept word for word; the rest are only more of the same."""
+"""Number of wrong answers kept verbatim; further ones are dropped."""
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What a crowd did in its measured time; latencies per request, in milliseconds."""
+    """Measurements of a crowd; latencies per request, in milliseconds."""
 
     pairs: int
     pairs_with_warm_up: int
@@ -27,7 +27,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Counts answers; every answer that a till should not get becomes a trouble."""
+    """Counts answers; every answer that a till should not get is recorded in `troubles`."""
 
     def __init__(self, *, receipts: bool = False) -> None:
         self.troubles: list[str] = []
@@ -37,7 +37,7 @@ class Tally:
         self.clear()
 
     def clear(self) -> None:
-        """Begin the measured time; troubles stay."""
+        """Start the measured time; keep `troubles`."""
         self._latencies = array("d")
         self._pairs_before += self._pairs
         self._pairs = 0
@@ -56,11 +56,11 @@ class Tally:
             self._trouble(f"no Loyalty-Receipt: {answer}")
 
     def refused(self, answer: Answer) -> None:
-        """Count an answer other than 200: always a trouble."""
+        """Record an answer other than 200: always an error."""
         self._trouble(f"refused: {answer}")
 
     def load(self, seconds: float, cpu_seconds: float) -> Load:
-        """Sum up the measured time."""
+        """Return the measurements."""
         ordered = sorted(self._latencies)
         return Load(
             pairs=self._pairs,
@@ -81,7 +81,7 @@ class Tally:
 
 
 def percentile(ordered: list[float], percent: int) -> float:
-    """Return the value below which so many percent of the ordered values lie; 0 for none."""
+    """Return the given percentile of sorted values; 0 if there are none."""
     if not ordered:
         return 0.0
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]

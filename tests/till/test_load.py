@@ -1,4 +1,4 @@
-"""Changes when the way tills keep a server busy changes: what they make of a server's answers."""
+"""Simulated tills parse, count and doubt a server's answers correctly."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ SAID = b"HTTP/1.1 200 OK\r\nCONTENT-length: 2\r\nloyalty-Receipt: e/7\r\n\r\n{}"
 
 @asynccontextmanager
 async def server_that_says(said: bytes) -> AsyncIterator[int]:
-    """Serve on a free port: each thing heard is answered with the same bytes, or hung up on."""
+    """Serve on a free port; answer each read with the same bytes, or close if there are none."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while said and await reader.read(65536):
@@ -36,8 +36,8 @@ async def server_that_says(said: bytes) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-def test_an_answer_in_pieces_is_read_once_it_is_whole() -> None:
-    """Every cut through the bytes leaves them incomplete; header names in any case."""
+def test_response_in_pieces_is_parsed_once_it_is_complete() -> None:
+    """Every prefix is incomplete; header names match in any case."""
     assert {parse_response(SAID[:cut]) for cut in range(len(SAID))} == {None}
     assert parse_response(SAID) == Response(200, b"{}", "e/7")
 
@@ -45,14 +45,14 @@ def test_an_answer_in_pieces_is_read_once_it_is_whole() -> None:
 @pytest.mark.parametrize(
     "said", [SAID + b"more", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"\r\n\r\n"]
 )
-def test_what_is_not_one_answer_with_its_length_is_malformed(said: bytes) -> None:
-    """A till must not take such a thing for an acknowledgement."""
+def test_response_without_exact_length_is_malformed(said: bytes) -> None:
+    """A till must not take it for an acknowledgement."""
     with pytest.raises(MalformedResponseError):
         parse_response(said)
 
 
-async def test_a_refused_session_ends_its_pair_and_the_till_goes_on() -> None:
-    """Two customers, two refusals, no e-mail asked."""
+async def test_till_goes_on_with_next_customer_after_refused_session() -> None:
+    """Two customers, two refusals, no e-mail answer sent."""
     refused: list[Answer] = []
     said = b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n"
     async with server_that_says(said) as port:
@@ -62,8 +62,8 @@ async def test_a_refused_session_ends_its_pair_and_the_till_goes_on() -> None:
     assert [(answer.kind, answer.status) for answer in refused] == [(Kind.SESSION, 507)] * 2
 
 
-async def test_a_question_without_an_answer_is_in_doubt() -> None:
-    """The server hangs up: the capture may be recorded or not."""
+async def test_unanswered_request_is_in_doubt() -> None:
+    """The server closes the connection: the capture may be recorded or not."""
     pair = fresh_pair()
     async with server_that_says(b"") as port:
         crowd = Crowd("127.0.0.1", port, pairs=iter([pair]))
@@ -72,8 +72,8 @@ async def test_a_question_without_an_answer_is_in_doubt() -> None:
     assert [question.pair for question in crowd.in_doubt] == [pair]
 
 
-async def test_a_crowd_without_end_stops_when_told() -> None:
-    """The questions under way are answered first."""
+async def test_endless_crowd_stops_on_close() -> None:
+    """Requests in flight are answered first."""
     acknowledged: list[Answer] = []
     seen = asyncio.Event()
 
@@ -90,8 +90,8 @@ async def test_a_crowd_without_end_stops_when_told() -> None:
     assert {answer.receipt for answer in acknowledged} == {"e/7"}
 
 
-def test_a_wrong_length_and_a_missing_receipt_are_troubles() -> None:
-    """What the capture bench fails on."""
+def test_wrong_length_and_missing_receipt_are_reported() -> None:
+    """The capture benchmark fails on these."""
     tally = Tally(receipts=True)
     tally.acknowledged(Answer(Kind.EMAIL, "c", 200, 34, None, 0.0, 0.0))
     assert len(tally.troubles) == 2

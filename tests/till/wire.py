@@ -1,4 +1,4 @@
-"""Changes when what a till and the loyalty API say to each other in bytes changes."""
+"""Requests that a till sends to the loyalty API, and a parser for its responses."""
 
 import uuid
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ EMAIL_BODY_BYTES = 35
 
 
 class Kind(StrEnum):
-    """What a till asked for."""
+    """Kind of a till's request."""
 
     SESSION = "session"
     EMAIL = "email"
@@ -25,7 +25,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """What a till reads of an HTTP answer."""
+    """The fields of an HTTP response that a till reads."""
 
     status: int
     body: bytes
@@ -37,13 +37,13 @@ class MalformedResponseError(ValueError):
 
 
 def fresh_pair() -> Pair:
-    """Make a customer whom no server has seen."""
+    """Return a customer with a new random id."""
     name = uuid.uuid4()
     return Pair(str(name), f"guest.{name.hex[:16]}@example.com")
 
 
 def fresh_pairs(count: int | None = None) -> Iterator[Pair]:
-    """Make customers whom no server has seen: so many, or without end."""
+    """Yield `count` new customers, or endlessly."""
     made = 0
     while count is None or made < count:
         yield fresh_pair()
@@ -51,7 +51,7 @@ def fresh_pairs(count: int | None = None) -> Iterator[Pair]:
 
 
 class Requests:
-    """The request bytes of one server's tills, built once but for what differs."""
+    """Builds request bytes for one server; the constant parts are encoded once."""
 
     def __init__(self, host: str, port: int, token: str | None = None) -> None:
         lines = [f"Host: {host}:{port}", "Content-Type: application/json"]
@@ -70,7 +70,7 @@ class Requests:
         )
 
     def session(self, pair: Pair) -> bytes:
-        """POST a session start."""
+        """Return the bytes of a session start (POST)."""
         body = (
             b'{"correlationId":"%b","externalIdentifier":"POS-0007-0001234567",'
             b'"channel":"STORE","locale":"en-CA"}' % pair.correlation_id.encode()
@@ -78,15 +78,15 @@ class Requests:
         return self._session % (len(body), body)
 
     def email(self, pair: Pair) -> bytes:
-        """PUT the customer's address, status accepted."""
+        """Return the bytes of an accepted e-mail answer (PUT)."""
         body = b'{"emailAddress":"%b","status":"accepted"}' % pair.email_address.encode()
         return self._email % (pair.correlation_id.encode(), len(body), body)
 
 
 def parse_response(received: bytes) -> Response | None:
-    """Read the one response in `received`; None while it is incomplete.
+    """Parse the one response in `received`; return None while it is incomplete.
 
-    Raises MalformedResponseError, also when anything follows the body: nothing else was asked.
+    Raises MalformedResponseError, also if bytes follow the body: only one request was sent.
     """
     end = received.find(b"\r\n\r\n")
     if end < 0:
@@ -106,7 +106,7 @@ def parse_response(received: bytes) -> Response | None:
 
 
 def _header(lines: bytes, lowered: bytes, prefix: bytes) -> bytes | None:
-    """Return the value of the header whose lower-case line begins so."""
+    """Return the value of the header with this lower-case prefix; None if absent."""
     at = lowered.find(prefix)
     if at < 0:
         return None
