@@ -71,7 +71,7 @@ class ProgramNews:
         return await self._storage.ask(lambda connection: read_etag(connection, PROGRAM))
 
     async def adopt(self, document: bytes, etag: str | None) -> None:
-        """Apply and store `document`, JSON of `sync.protocol.wire.Program`. Raises `OutboxUnavailable`."""
+        """Apply and store `document`, JSON of `wire.Program`. Raises `OutboxUnavailable`."""
         if not self._adopt(document):
             log_event(_log, logging.WARNING, "program.not_understood", source="program")
             return
