@@ -1,4 +1,4 @@
-"""What the store keeps and what it says of it: plain values, no I/O."""
+"""Values that the store takes and returns. No I/O."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class EmailStatus(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a capture stands on its way to central."""
+    """Delivery state of a capture."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -23,10 +23,10 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When something happened, by both clocks of the machine, in microseconds.
+    """A timestamp by both clocks of the machine, in microseconds.
 
-    `wall_us` counts from 1970 in UTC and may be wrong; `monotonic_us` counts
-    from the machine's boot and never steps, so that head office can correct it.
+    `wall_us` is Unix time in UTC and may be wrong; `monotonic_us` counts from the machine's boot
+    and never steps, so head office can correct `wall_us` by it.
     """
 
     wall_us: int
@@ -35,10 +35,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
-    """A session start worth keeping.
+    """A validated session start.
 
-    `body` is the till's own, as it came; `query_locale` stands beside it.
-    A `closed` session takes no e-mail answer.
+    `body` is the till's JSON, byte for byte; `query_locale` comes from the query string. A `closed`
+    session takes no e-mail answer.
     """
 
     correlation_id: str
@@ -49,7 +49,7 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class EmailAnswered:
-    """An e-mail answer worth keeping. `body` is the till's JSON without the address."""
+    """A validated e-mail answer. `body` is the till's JSON without the address."""
 
     correlation_id: str
     status: EmailStatus
@@ -60,31 +60,31 @@ class EmailAnswered:
 Capture = SessionStarted | EmailAnswered
 
 
-# EPOCH/SEQUENCE; numbers of 16 digits are beyond any epoch.
+# EPOCH/SEQUENCE, with at most 16 digits: no epoch gets that far.
 RECEIPT_PATTERN = "([0-9a-f-]{36})/([0-9]{1,16})"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The number under which head office will find a capture."""
+    """The number of a capture: epoch and sequence, as head office knows it."""
 
     epoch: str
     sequence: int
 
     def __str__(self) -> str:
-        """Write it as the `Loyalty-Receipt` header does."""
+        """Return the value of the `Loyalty-Receipt` header."""
         return f"{self.epoch}/{self.sequence}"
 
     @classmethod
     def read(cls, text: str) -> "Receipt | None":
-        """Return the receipt that is written in `text`; None for anything else."""
+        """Parse a receipt; return None if `text` is not one."""
         found = re.fullmatch(RECEIPT_PATTERN, text)
         return None if found is None else cls(found[1], int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The capture is on the disk, now (`repeated` false) or since an earlier request."""
+    """The capture is on disk: since now, or (`repeated`) since an earlier request."""
 
     receipt: Receipt
     repeated: bool
@@ -92,12 +92,12 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class IdTaken:
-    """The correlation id stands for a session with other content."""
+    """The correlation id belongs to a session with other content."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoOpenSession:
-    """No session of this id takes an e-mail answer: unknown, or started as closed."""
+    """No session with this id takes e-mail answers: unknown, or started as closed."""
 
 
 Outcome = Recorded | IdTaken | NoOpenSession

@@ -1,1 +1,1 @@
-"""The local database: what a till was promised is on the disk here, and leaves from here."""
+"""The local SQLite database of the till: every acknowledged capture is on disk here."""

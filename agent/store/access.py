@@ -1,4 +1,4 @@
-"""The outbox's way to the file: questions beside the writer, changes through it."""
+"""Database access of the outbox: reads beside the writer, writes through it."""
 
 import asyncio
 import sqlite3
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class OutboxStorage:
-    """Raises `OutboxUnavailable` wherever the storage fails; nothing is lost then."""
+    """Raises `OutboxUnavailable` on every storage failure; nothing is lost then."""
 
     directory: Path
     writer: Writer
 
     async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Return the answer to `question`, which only reads."""
+        """Return the result of `question`, which only reads."""
         try:
             return await asyncio.to_thread(self._ask, question)
         except StorageDamaged:
-            # Once more on the writer's connection: it sets aside a file that is damaged.
+            # Retry on the writer's connection, which quarantines a damaged file.
             return await self.change(question)
         except StorageTrouble as trouble:
             raise OutboxUnavailable(str(trouble)) from trouble
@@ -43,13 +43,13 @@ class OutboxStorage:
     async def change(
         self, chore: Callable[[sqlite3.Connection], T], *, touches_captures: bool = False
     ) -> T:
-        """Run `chore` in a transaction of its own: on the disk when this returns."""
+        """Run `chore` in its own transaction; committed and synced on return."""
         return await self.run(lambda store: store.run(chore, touches_captures=touches_captures))
 
     async def run(self, work: Callable[[Store], T]) -> T:
         """Run `work` in the writer's thread.
 
-        What fails on a full disk is tried once more: the store has given up its ballast.
+        On a full disk it is retried once, since the store has then freed its ballast.
         """
         try:
             try:

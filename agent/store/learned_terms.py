@@ -1,4 +1,4 @@
-"""Keeps what was last learned of the program terms, so that it serves while central is away."""
+"""Stores the latest program terms, for use while central is unreachable."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ ETAG = compiled(select(_terms.c.etag).where(_terms.c.source == bindparam("source
 
 @dataclass(frozen=True, slots=True)
 class LearnedTerms:
-    """What was learned from `source`, as its own JSON; with its ETag where it has one."""
+    """Program terms from `source`, in its own JSON, and their ETag if it has one."""
 
     source: str
     terms: str
@@ -34,7 +34,7 @@ class LearnedTerms:
 
 
 def keep_terms(connection: sqlite3.Connection, learned: LearnedTerms, now_us: int) -> None:
-    """Keep `learned` in place of what was kept from the same source."""
+    """Store `learned`, replacing the previous terms of the same source."""
     values = {
         "source": learned.source,
         "etag": learned.etag,
@@ -45,12 +45,12 @@ def keep_terms(connection: sqlite3.Connection, learned: LearnedTerms, now_us: in
 
 
 def read_terms(connection: sqlite3.Connection) -> list[LearnedTerms]:
-    """Return all that was learned, the last one at the end."""
+    """Return the stored terms of all sources, the latest last."""
     rows: list[tuple[str, str]] = list(sensible(connection.execute(ALL.sql)))
     return [LearnedTerms(source, terms) for source, terms in rows]
 
 
 def read_etag(connection: sqlite3.Connection, source: str) -> str | None:
-    """Return the ETag of what was last learned from `source`."""
+    """Return the ETag of the stored terms of `source`."""
     row = connection.execute(ETAG.sql, (source,)).fetchone()
     return None if row is None else row[0]

@@ -1,4 +1,4 @@
-"""Opens a storage directory whatever state it is in: empty, in use for years, or damaged."""
+"""Opens the store of a storage directory in any state: empty, in use or damaged."""
 
 import logging
 import sqlite3
@@ -26,10 +26,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoreOpener:
-    """Opens the store of `directory`, time after time while the agent runs.
+    """Opens the store of `directory`, each time the writer needs it.
 
-    A file that is not a database any more is set aside, never deleted, and a fresh one
-    begun under a new epoch: tills are served, and what the old one holds can be salvaged.
+    A database file that is damaged is quarantined, never deleted, and replaced by a new one with a
+    new epoch: captures go on, and the old file can be salvaged.
     """
 
     directory: Path
@@ -38,7 +38,7 @@ class StoreOpener:
     circumstances: Circumstances
 
     def open(self) -> Store:
-        """Open the store. Raises a `StorageTrouble` where that has to wait."""
+        """Open the store. Raises a `StorageTrouble` if that is not possible now."""
         try:
             make_directory(self.directory)
             if has_strays(self._database):
@@ -55,7 +55,7 @@ class StoreOpener:
         return store
 
     def set_aside(self, reason: str) -> None:
-        """Move the database out of the way. Raises `OSError`."""
+        """Quarantine the database. Raises `OSError`."""
         place = set_aside(self._database, self.circumstances.now_us())
         log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(place))
 
@@ -64,7 +64,7 @@ class StoreOpener:
         return self.directory / DATABASE_FILE
 
     def _give_up_ballast(self) -> bool:
-        """Make room to open the store in: what it holds can then be delivered and purged."""
+        """Free the reserve so that the store opens; its events can then be delivered and purged."""
         return Space(self.directory, self.limits).give_up_ballast()
 
     def _open_or_replace(self) -> Store:
@@ -87,7 +87,7 @@ class StoreOpener:
         except UnusableKey as error:
             raise StorageDown(str(error)) from error
         if not has_key and self._database.exists():
-            # Tills are served all the same; only the addresses captured until now are at stake.
+            # Captures go on; only the addresses captured under the old key are lost.
             reason = "the encryption key was gone: addresses kept under it cannot be read"
             log_event(_log, logging.ERROR, "store.key_made", reason=reason, key=str(self.key_file))
         return vault

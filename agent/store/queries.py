@@ -1,4 +1,4 @@
-"""What others may ask of the store: short questions on read-only connections of their own."""
+"""Queries of the store for status, metrics and lookups, on short-lived read-only connections."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ BACKLOG = compiled(
 
 @dataclass(frozen=True, slots=True)
 class CaptureStatus:
-    """Where one capture stands. Times in microseconds since 1970 UTC; `status` of an answer."""
+    """State of one capture. Times in microseconds since 1970 UTC; `status` of an e-mail answer."""
 
     receipt: Receipt
     captured_at_us: int
@@ -102,9 +102,9 @@ class CaptureStatus:
 
 @dataclass(frozen=True, slots=True)
 class EpochStanding:
-    """How far an epoch goes, and how far central has settled it without a gap.
+    """The last sequence number of an epoch, and the last one that central settled without a gap.
 
-    All from `base_sequence` on is held.
+    All events from `base_sequence` on are held.
     """
 
     epoch: str
@@ -115,10 +115,10 @@ class EpochStanding:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What the store holds, for a person, metrics and head office.
+    """State of the store, for the status page, metrics and heartbeats.
 
-    Bytes; microseconds since 1970 UTC. `epochs` with the current one last; `waiting` counts
-    the events of all.
+    Sizes in bytes, times in microseconds since 1970 UTC. The last of `epochs` is the current one;
+    `waiting` counts the pending events of all epochs.
     """
 
     epochs: list[EpochStanding]
@@ -132,18 +132,18 @@ class StoreStatus:
 
     @property
     def current(self) -> EpochStanding:
-        """The epoch that new captures go to."""
+        """The epoch of new captures."""
         return self.epochs[-1]
 
 
 class Reader:
-    """Answers questions about the store of a directory. Blocks: call it off the event loop."""
+    """Queries the store of a directory. Blocking: call it off the event loop."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def session(self, correlation_id: str) -> list[CaptureStatus]:
-        """Return the session start and its answers, in order; empty when there is none."""
+        """Return a session start and its answers, in order; empty if there is none."""
         with read_only(self._directory) as connection:
             numbering = read_numbering(connection)
             rows = connection.execute(
@@ -161,7 +161,7 @@ class Reader:
         ]
 
     def status(self) -> StoreStatus:
-        """Count what waits and measure what it takes; does not depend on the backlog."""
+        """Return backlog and sizes; the cost does not depend on the backlog."""
         with read_only(self._directory) as connection:
             numbering = read_numbering(connection)
             row = connection.execute(BACKLOG.sql).fetchone()

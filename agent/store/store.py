@@ -1,4 +1,4 @@
-"""The open store: one database file and what stands beside it, in the writer's thread alone."""
+"""The open store: database, high-water mark and ballast. Writer's thread only."""
 
 import contextlib
 import sqlite3
@@ -26,22 +26,22 @@ from agent.store.files.storage_errors import StorageFull, StorageTrouble, troubl
 from agent.store.journal.journal import Journal
 
 T = TypeVar("T")
-# A checkpoint copies the WAL's pages into the database. SQLite does not tell their number
-# cheaply, so it is reckoned from above: some for each commit, one more for each capture
-# (its place in the index of correlation ids).
+# A checkpoint copies the WAL's pages into the database. SQLite does not report their number
+# cheaply, so this is an upper bound: a few pages for each commit, one more for each capture (its
+# entry in the index of correlation ids).
 PAGES_PER_COMMIT = 4
 PAGES_PER_CHECKPOINT = 2_000
 PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
-# Looking at the disk for each commit would cost as much as the statements; what this many
-# captures take is far below the space that is kept free.
+# Checking free space at each commit would cost as much as the statements. This many captures take
+# far less than the space that is kept free.
 ROWS_PER_ROOM_CHECK = 256
 
-# Not the disk's fault but that of what was to be written, or of this program.
+# Errors of the data or of this program, not of the disk.
 _FAULTS_OF_A_CAPTURE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
 
 class Store:
-    """Records captures durably. Every method raises a `StorageTrouble` where the disk fails it."""
+    """Records captures durably. Every method raises a `StorageTrouble` if the disk fails."""
 
     def __init__(
         self, directory: Path, vault: Vault, limits: Limits, circumstances: Circumstances
@@ -70,11 +70,11 @@ class Store:
         captures: Sequence[tuple[Capture, Moment]],
         meanwhile: Callable[[], None] = lambda: None,
     ) -> list[Outcome]:
-        """Record a group in one transaction and one sync: on the disk when this returns.
+        """Record a group in one transaction with one sync; it is on disk on return.
 
-        `meanwhile` starts, without waiting for it, what others can do while the disk works.
-        What the numbers promise advances only after the commit. Raises what a single bad
-        capture raises, for the whole group, with nothing written.
+        `meanwhile` is called before the disk works, and must only start other work, not wait for
+        it. The numbering advances only after the commit. An exception that a single bad capture
+        raises fails the whole group, with nothing written.
         """
         with self._naming_trouble():
             self._rows_to_room_check -= len(captures)
@@ -88,12 +88,12 @@ class Store:
         return outcomes
 
     def run(self, chore: Callable[[sqlite3.Connection], T], *, touches_captures: bool = True) -> T:
-        """Run `chore` in a transaction of its own; allowed on a full disk.
+        """Run `chore` in its own transaction; allowed with a full disk.
 
-        One that does not touch captures leaves sessions and answers as the journal knows them.
+        A chore that does not touch captures leaves the journal's session cache valid.
         """
         if touches_captures:
-            # Nothing that it purges may be answered for from memory.
+            # A purged session must not be answered from the cache.
             self._journal.forget()
         before = self.connection.total_changes
         with self._naming_trouble(), transaction(self.connection):
@@ -103,10 +103,10 @@ class Store:
         return result
 
     def renumber(self, receipt: Receipt, also: Callable[[sqlite3.Connection, int], object]) -> None:
-        """Begin a new epoch with what follows `receipt` in its epoch.
+        """Begin a new epoch with the events that follow `receipt` in its epoch.
 
-        `also` does, in the same transaction, what else is due, given the new epoch's base.
-        Where nothing follows, only the current epoch ends: new captures go to the next one.
+        `also` runs in the same transaction with the new epoch's base position. If no event follows,
+        only the current epoch ends: new captures go to the next one.
         """
         extent = self.numbering.find(receipt.epoch)
         if extent is None:
@@ -138,13 +138,13 @@ class Store:
         )
 
     def checkpoint(self) -> None:
-        """Carry the WAL into the database file, as far as no reader needs it."""
+        """Copy the WAL into the database file, as far as no reader needs it."""
         with self._naming_trouble():
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self.pages_since_checkpoint = 0
 
     def keep_up(self) -> None:
-        """Do what is due every few seconds: sync the mark, lay ballast and WAL down."""
+        """Run the periodic upkeep: sync the mark, create the ballast, preallocate the WAL."""
         with self._naming_trouble():
             self._mark.sync()
             self.space.keep_ballast()
@@ -152,24 +152,24 @@ class Store:
                 grow_wal(self.directory)
 
     def require_room(self) -> None:
-        """Raise `StorageFull` while captures have no room."""
+        """Raise `StorageFull` if there is no room for captures."""
         self._rows_to_room_check = 0
         with self._naming_trouble():
             self.space.require_room(database_bytes(self.directory))
         self._rows_to_room_check = ROWS_PER_ROOM_CHECK
 
     def close(self) -> None:
-        """Sync the mark and close the file; SQLite carries the rest of the WAL over."""
+        """Sync the mark and close the file; SQLite checkpoints the rest of the WAL."""
         self._files.close()
 
     def _note_less(self, receipt: Receipt) -> None:
-        """Lower the mark before an epoch becomes shorter: a crash is no step back of the file."""
+        """Lower the mark before an epoch is shortened, or a crash would look like lost commits."""
         with self._naming_trouble():
             self._mark.note(receipt.epoch, receipt.sequence)
             self._mark.sync()
 
     def _note(self, last: Receipt) -> None:
-        # The commit stands whatever becomes of the note; one that is too low only guards less.
+        # The commit stands even if this write fails; a mark that is too low only protects less.
         with contextlib.suppress(OSError):
             self._mark.note(last.epoch, last.sequence)
 
@@ -187,7 +187,7 @@ class Store:
     def _trouble_of(self, error: sqlite3.Error | OSError) -> StorageTrouble:
         trouble = trouble_of(error, self.directory)
         if isinstance(trouble, StorageFull):
-            # Acknowledging and purging need a little space to make more of it.
+            # Settling and purging need a little space to free more.
             self.space.give_up_ballast()
             self._rows_to_room_check = 0
         return trouble

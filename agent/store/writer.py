@@ -1,13 +1,13 @@
-"""The one thread that writes: what waits goes into one transaction and one sync.
+"""The single writer thread: group commit, one transaction and one fsync for all queued captures.
 
-Flow: loop thread > queue > [group: record, commit, sync] > loop thread, which answers.
+Flow: event loop > queue > [group: record, COMMIT, fsync] > event loop > answers.
 
-There is no delay to gather a group. While one group syncs, the next one forms in the queue
-by itself; a lonely capture is committed at once. The answer leaves the thread only after
-COMMIT has returned, and COMMIT returns after the WAL is synced (`database.py`).
+There is no delay to collect a group: while one group is synced, the next one collects in the queue,
+and a single capture is committed at once. An answer leaves the thread only after COMMIT has
+returned, and COMMIT returns after the WAL is synced (`database.py`).
 
-The store is opened in this thread too, and again whenever it failed: the agent starts and
-answers on a full or missing disk, and takes captures as soon as it can.
+The thread also opens the store, and reopens it after each failure: the agent starts and answers
+with a full or missing disk, and takes captures as soon as it can.
 """
 
 import asyncio
@@ -44,24 +44,24 @@ REOPEN_SECONDS = 1.0
 
 
 class Overloaded(StorageTrouble):
-    """More captures wait than the writer will hold: ask again in a moment."""
+    """The queue is full; retry in a moment."""
 
 
 class Opener(Protocol):
-    """What the writer needs of `StoreOpener`."""
+    """Opens the store for the writer (see `StoreOpener`)."""
 
     def open(self) -> Store:
         """Open the store or raise a `StorageTrouble`."""
 
     def set_aside(self, reason: str) -> None:
-        """Move a damaged database out of the way."""
+        """Quarantine a damaged database."""
 
 
 class CommitWatch(Protocol):
-    """Is told of each commit, in the writer's thread."""
+    """Observes commits, in the writer's thread."""
 
     def committed(self, captures: int, seconds: float) -> None:
-        """Note that `captures` went to the disk together, in `seconds`."""
+        """Record one commit of `captures` captures that took `seconds`."""
 
 
 @dataclass(slots=True)
@@ -86,9 +86,9 @@ _Answer = tuple["asyncio.Future[Outcome] | asyncio.Future[object]", object]
 
 
 class Writer:
-    """Records captures and runs chores in its thread, from `start` to `close`.
+    """Runs captures and jobs in its thread, from `start` to `close`.
 
-    Called from the event loop's thread alone.
+    Not thread-safe; event loop only.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._closing = False
-        # The writer's thread alone uses what follows.
+        # Used by the writer's thread only:
         self._store: Store | None = None
         self._in_hand: list[_Item] = []
         self._held_answers: list[_Answer] = []
@@ -116,36 +116,36 @@ class Writer:
         self._trouble: StorageTrouble = StorageDown("the store is not open yet")
 
     def start(self) -> None:
-        """Start the thread; it opens the store and serves what was queued meanwhile."""
+        """Start the thread; it opens the store and serves the queue."""
         self._loop = asyncio.get_running_loop()
         self.died: asyncio.Future[None] = self._loop.create_future()
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many captures and chores wait for the writer."""
+        """The number of captures and jobs in the queue."""
         return self._waiting
 
     def record(self, capture: Capture, moment: Moment) -> "asyncio.Future[Outcome]":
-        """Return what becomes the outcome once the capture is on the disk.
+        """Queue a capture; the future returns its outcome once it is on disk.
 
-        The future raises a `StorageTrouble` where the disk fails it; raises `Overloaded`
-        at once when too many wait, and `StorageDown` after `close`.
+        The future raises a `StorageTrouble` if the disk fails. The call raises `Overloaded` if the
+        queue is full, and `StorageDown` after `close`.
         """
         reply: asyncio.Future[Outcome] = self._loop.create_future()
         self._put(_Recording(capture, moment, reply))
         return reply
 
     async def run(self, chore: Callable[[Store], T]) -> T:
-        """Run `chore` in the writer's thread, after the captures that wait; return its result."""
+        """Run `chore` in the writer's thread, after the queued captures; return its result."""
         reply: asyncio.Future[object] = self._loop.create_future()
         self._put(_Chore(chore, reply))
-        return await reply  # type: ignore[return-value] # the reply is what this chore returned
+        return await reply  # type: ignore[return-value] # the result is that of this chore
 
     async def check(self, timeout_seconds: float) -> None:
         """Return if captures can be taken now; raise the `StorageTrouble` if not.
 
-        The writer's own thread answers, so one that hangs is found out.
+        The check runs in the writer's thread, so it also detects a thread that hangs.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -154,9 +154,9 @@ class Writer:
             raise StorageDown("the disk does not answer in time") from None
 
     async def pulse(self) -> bool:
-        """Return True once the writer's thread has answered, whatever the disk's state is.
+        """Return True once the writer's thread responds, in any state of the disk.
 
-        False where it could not be asked: too much waits for it, or it has ended.
+        Return False if the queue is full or the thread has ended.
         """
         reply: asyncio.Future[object] = self._loop.create_future()
         try:
@@ -168,7 +168,7 @@ class Writer:
         return not self.died.done()
 
     async def close(self) -> None:
-        """Commit and answer all that was taken, then end the thread; twice is harmless."""
+        """Commit and answer everything in the queue, then end the thread. Idempotent."""
         if not self._closing:
             self._closing = True
             self._hand_over()
@@ -186,25 +186,25 @@ class Writer:
             self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        """Give the writer what this turn of the loop gathered: one wake-up for all of it.
+        """Queue the items of this event loop iteration: one wake-up for all of them.
 
-        That is no delay: woken earlier, the thread would only wait for the interpreter's
-        lock until the turn is over.
+        This adds no delay: woken earlier, the thread would only wait for the GIL until the
+        iteration is over.
         """
         for item in self._gathered:
             self._queue.put(item)
         self._gathered.clear()
 
     def _settle(self, answers: Sequence[_Answer]) -> None:
-        """Answer those who wait, in the loop's thread."""
+        """Resolve the futures of `answers`, in the event loop's thread."""
         self._waiting -= len(answers)
         for reply, answer in answers:
-            if reply.done():  # its request was given up; the capture stands all the same
+            if reply.done():  # the request was cancelled; its capture stands
                 continue
             if isinstance(answer, BaseException):
                 reply.set_exception(answer)
             else:
-                reply.set_result(answer)  # type: ignore[arg-type] # paired when it was taken
+                reply.set_result(answer)  # type: ignore[arg-type] # answers and futures are paired in the queue
 
     # From here on: the writer's thread.
 
@@ -214,14 +214,14 @@ class Writer:
             while self._serve_once():
                 pass
             self._close_store()
-        except BaseException:  # noqa: BLE001 - a fault of this program: no till is left unanswered
+        except BaseException:  # noqa: BLE001 - a bug: every till still gets an answer
             _log.critical("writer.died", exc_info=True)
             self._loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
-        """Answer what was in the dead thread's hands and what waits; nothing more is taken.
+        """Fail the items that the dead thread held and those in the queue; take no more.
 
-        In the loop's thread: nothing can be put between the look at the queue and the end.
+        Runs in the event loop's thread, so no item can be queued between draining and ending.
         """
         self.died.set_result(None)
         self._hand_over()
@@ -246,7 +246,7 @@ class Writer:
         return not any(isinstance(item, _Stop) for item in items)
 
     def _take(self) -> list[_Item]:
-        """Wait for the next item and take with it what else stands in the queue."""
+        """Wait for the next item; return it with everything else in the queue, up to MAX_GROUP."""
         try:
             items = [self._queue.get(timeout=None if self._store else self._reopen_seconds)]
         except queue.Empty:
@@ -260,7 +260,7 @@ class Writer:
         return items
 
     def _record(self, recordings: Sequence[_Recording], *, retry: bool) -> Sequence[object]:
-        """Return an outcome or an exception for each."""
+        """Return an outcome or an exception for each recording."""
         if self._store is None:
             return [self._trouble] * len(recordings)
         started = perf_counter()
@@ -272,7 +272,7 @@ class Writer:
             if retry and not isinstance(trouble, StorageFull):
                 return self._record(recordings, retry=False)
             return [trouble] * len(recordings)
-        except Exception as error:  # noqa: BLE001 - a bad capture must not hurt its neighbours
+        except Exception as error:  # noqa: BLE001 - one bad capture must not fail its group
             if len(recordings) == 1:
                 return [error]
             return [self._record([item], retry=retry)[0] for item in recordings]
@@ -280,7 +280,7 @@ class Writer:
         return outcomes
 
     def _run_chore(self, chore: _Chore) -> object:
-        """Return what the chore returns or raises."""
+        """Return the result of the chore, or the exception that it raised."""
         if self._store is None:
             return self._trouble
         try:
@@ -288,7 +288,7 @@ class Writer:
         except StorageTrouble as trouble:
             self._recover_from(trouble)
             return trouble
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked for the chore
+        except Exception as error:  # noqa: BLE001 - raised in the coroutine that waits for the chore
             return error
 
     def _checkpoint_if_due(self) -> None:
@@ -304,12 +304,12 @@ class Writer:
                 self._recover_from(trouble)
 
     def _recover_from(self, trouble: StorageTrouble) -> None:
-        """Set a damaged file aside, open a failing one anew; a full disk only waits."""
+        """Quarantine a damaged file, reopen a failing one; with a full disk only wait."""
         if isinstance(trouble, StorageFull):
             return
         self._close_store()
         if isinstance(trouble, StorageDamaged):
-            # Where it cannot be moved now, opening finds the damage again and tries again.
+            # If the move fails, the next opening finds the damage again and retries.
             with contextlib.suppress(OSError):
                 self._opener.set_aside(str(trouble))
         self._reopen()
@@ -326,23 +326,23 @@ class Writer:
     def _close_store(self) -> None:
         store, self._store = self._store, None
         if store is not None:
-            # What was answered is on the disk; a file that does not even close is left as it is.
+            # Acknowledged captures are on disk, so an error on close loses nothing.
             with contextlib.suppress(sqlite3.Error, OSError):
                 store.close()
 
     def _let_answers_go(self) -> None:
-        """Send off the answers of the group before.
+        """Send the answers of the previous group.
 
-        Where the next group waits already they are held until that one is on its way to the
-        disk, a fraction of a millisecond: the loop then answers while the disk works, and
-        does not stand in the way of what has to be done before.
+        If the next group is already queued, they are held back until that group is being written, a
+        fraction of a millisecond later: the event loop then answers while the disk works, and does
+        not compete for the GIL with the work before the write.
         """
         if self._held_answers:
             self._answer(self._held_answers)
             self._held_answers = []
 
     def _answer(self, answers: Sequence[_Answer]) -> None:
-        """Hand all answers to the loop in one step: waking it costs more than they do."""
+        """Pass all answers to the event loop at once: waking it costs more than they do."""
         self._loop.call_soon_threadsafe(self._settle, answers)
 
     def _drain(self) -> list[_Item]:
@@ -358,4 +358,4 @@ class Writer:
 
 
 def _do_nothing(_: Store) -> None:
-    """Be the chore that only shows that chores are done."""
+    """No-op job: its completion proves that the writer thread is alive."""

@@ -1,35 +1,35 @@
-"""Keeps a till's body as it came; one that may hold an e-mail address is sealed as a whole.
+"""Stores a till's body byte for byte; encrypts it as a whole if it may hold an e-mail address.
 
-The address of an e-mail answer has a column of its own. But a till can repeat it in a member
-that the API does not know, or use it as some other name of the session, and such a member
-belongs to the body too. Every address has an at sign, and JSON spells that in two ways only:
-a body without one stays readable, and hardly any has one.
+The address of an e-mail answer has its own column. But a till can repeat it in a member unknown to
+the API, or use it as the session's id, and such a member belongs to the body too. Every address has
+an at sign, which JSON can spell in only two ways: a body without one is stored as plain text, and
+hardly any has one.
 """
 
 from collections.abc import Callable
 
 from agent.store.crypto.vault import Vault, is_sealed
 
-# As JSON writes it, plain or escaped, and as it stands in a URL.
+# As written in JSON, plain or escaped, and in a URL.
 _AT_SIGNS = (b"@", b"\\u0040", b"%40")
 
 
 def may_hold_address(text: bytes) -> bool:
-    """Tell whether an e-mail address can stand in `text`, JSON or plain."""
+    """Return whether `text`, JSON or plain, may hold an e-mail address."""
     return any(sign in text for sign in _AT_SIGNS)
 
 
 def to_keep(body: bytes, correlation_id: str, vault: Vault) -> bytes:
-    """Return what is kept of `body`, JSON, on the disk."""
+    """Return the stored form of `body`, JSON."""
     if not may_hold_address(body):
         return body
     return vault.seal(body.decode(), _place(correlation_id))
 
 
 def as_it_came(kept: bytes, correlation_id: str, vault: Callable[[], Vault]) -> bytes:
-    """Return the body of which `kept` is what `to_keep` made. Raises `Unreadable`.
+    """Return the original body from its stored form. Raises `Unreadable`.
 
-    The `vault` is asked for only where it is needed.
+    `vault` is called only if the stored form is encrypted.
     """
     if not is_sealed(kept):
         return kept
@@ -37,5 +37,5 @@ def as_it_came(kept: bytes, correlation_id: str, vault: Callable[[], Vault]) -> 
 
 
 def _place(correlation_id: str) -> str:
-    """Name what is sealed apart from the session's address: no id has a line end in it."""
+    """Return the associated data of a body, distinct from the address's: no id has a line feed."""
     return f"{correlation_id}\nbody"

@@ -1,9 +1,9 @@
-"""Keeps e-mail addresses unreadable on the POS machine's disk.
+"""Encrypts e-mail addresses on the disk of the POS machine.
 
-AES-256-GCM with a fresh random nonce for each address, bound to its session, so that a
-sealed address moved to another row does not open. A second key, derived from the same
-secret, makes the marks by which a repeated answer is recognised after erasure: a plain
-hash of an address could be guessed.
+AES-256-GCM with a random nonce for each address. The session is the associated data, so a
+ciphertext copied to another row does not decrypt. A second key, derived from the same secret, makes
+keyed digests (HMAC) that recognise a repeated answer after its address is erased; a plain hash of
+an address could be guessed.
 """
 
 import base64
@@ -32,16 +32,16 @@ class UnusableKey(Exception):  # noqa: N818 - names the thing that is wrong
 
 
 class Unreadable(Exception):  # noqa: N818 - names the thing that is wrong
-    """A sealed address does not open: made with another key, moved, or damaged."""
+    """A ciphertext does not decrypt: made with another key, moved, or damaged."""
 
 
 def is_sealed(kept: bytes) -> bool:
-    """Tell what a vault sealed from JSON, which never begins so."""
+    """Return whether `kept` is a ciphertext. JSON never begins with the version byte."""
     return kept.startswith(_VERSION)
 
 
 class Vault:
-    """Seals and opens addresses with the keys derived from one secret of 32 bytes."""
+    """Encrypts and decrypts with keys derived from one secret of 32 bytes."""
 
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESGCM(_derive(secret, b"seal"))
@@ -55,7 +55,7 @@ class Vault:
         return _VERSION + self._key_id + nonce + sealed
 
     def open(self, sealed: bytes, correlation_id: str) -> str:
-        """Decrypt what `seal` made for the same session. Raises `Unreadable`."""
+        """Decrypt a ciphertext of the same session. Raises `Unreadable`."""
         if sealed[: len(_VERSION) + _KEY_ID_BYTES] != _VERSION + self._key_id:
             raise Unreadable("the address was sealed with another key")
         nonce = sealed[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
@@ -66,16 +66,16 @@ class Vault:
         return address.decode()
 
     def mark(self, address: str, correlation_id: str) -> bytes:
-        """Return what recognises `address` in this session and says nothing without the key."""
+        """Return a keyed digest of `address` in this session, useless without the key."""
         message = correlation_id.encode() + b"\0" + address.encode()
         return hmac.digest(self._mark_key, message, "sha256")
 
 
 def open_vault(key_file: Path) -> Vault:
-    """Open the vault with the key in `key_file`: 32 bytes in base64, made if absent.
+    """Open the vault with the key in `key_file` (32 bytes in base64); create the key if missing.
 
-    A key that is made is on the disk, readable by its owner alone, before it is used.
-    Raises `UnusableKey`, or `OSError` where the file cannot be read or made.
+    A new key is on the disk, readable by its owner only, before it is used. Raises `UnusableKey`,
+    or `OSError` if the file cannot be read or created.
     """
     try:
         text = key_file.read_bytes()
@@ -86,7 +86,7 @@ def open_vault(key_file: Path) -> Vault:
 
 
 def read_vault(key_file: Path) -> Vault:
-    """Open the vault with the key that is there. Raises `UnusableKey` or `OSError`."""
+    """Open the vault with an existing key. Raises `UnusableKey` or `OSError`."""
     return Vault(_read_key(key_file.read_bytes(), key_file))
 
 

@@ -1,4 +1,4 @@
-"""Opens the agent's database file: rights, pragmas, schema, numbering."""
+"""Opens the agent's database file: pragmas, WAL, schema, epochs, boot."""
 
 import logging
 import os
@@ -27,10 +27,10 @@ ADD_BOOT = compiled(insert(_boot))
 BOOT_NUMBER = compiled(select(_boot.c.number).where(_boot.c.boot_id == bindparam("boot_id")))
 LAST_BOOT_NUMBER = compiled(select(func.coalesce(func.max(_boot.c.number), constant(0))))
 
-# synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
-# wal_autocheckpoint=0: a checkpoint inside a commit would stand in an answer's way; the
-# writer runs it. secure_delete: an erased address is overwritten with zeros.
-# journal_size_limit: a WAL that grew once gives its space back.
+# synchronous=FULL: COMMIT returns after the sync (NORMAL loses commits in a power cut).
+# wal_autocheckpoint=0: a checkpoint inside a commit would delay answers; the writer runs it.
+# secure_delete: an erased address is overwritten with zeros. journal_size_limit: a WAL that grew
+# once is truncated again.
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -45,7 +45,7 @@ _PRAGMAS = (
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the store cannot know by itself: the clock, new ids, this start of the machine."""
+    """Inputs of the store from its environment: clock, new epoch ids, boot id."""
 
     now_us: Callable[[], int]
     new_epoch: Callable[[], str]
@@ -55,11 +55,11 @@ class Circumstances:
 def connect_for_writing(
     path: Path, mark: Marked | None, circumstances: Circumstances
 ) -> sqlite3.Connection:
-    """Open the one connection that writes, on a file of the newest schema.
+    """Open the only writing connection, on a file of the newest schema.
 
-    The driver's own transaction handling is off: a deferred BEGIN that then writes can fail
-    at once, whatever the busy timeout. Raises `sqlite3.Error`, or `OSError` where a WAL in
-    doubt cannot be kept.
+    The driver's transaction handling is off: its deferred BEGIN can fail on the first write at
+    once, regardless of the busy timeout. Raises `sqlite3.Error`, or `OSError` if a suspect WAL
+    cannot be copied.
     """
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
@@ -76,9 +76,9 @@ def connect_for_writing(
 
 
 def is_in_doubt(connection: sqlite3.Connection, path: Path, mark: Marked | None) -> bool:
-    """Tell whether the WAL may hold more than SQLite will read of it: it is to be kept then.
+    """Return whether the WAL may hold commits that SQLite does not read; it is then kept.
 
-    The first write, a checkpoint, and closing a damaged database all put an end to it.
+    The first write, a checkpoint, or closing a damaged database would destroy it.
     """
     try:
         if mark is None or revision_of(connection) is None:
@@ -90,20 +90,20 @@ def is_in_doubt(connection: sqlite3.Connection, path: Path, mark: Marked | None)
 
 
 def note_kept(copy: Path | None) -> None:
-    """Log that a WAL was kept; nothing where there was none."""
+    """Log the path of a WAL copy; None means that there was no WAL."""
     if copy is not None:
         reason = "SQLite does not read all of the WAL"
         log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(copy))
 
 
 def settle_wal(connection: sqlite3.Connection, wal: Path) -> None:
-    """Put on the disk what a WAL left behind holds, before anything is answered from it.
+    """Sync the commits of a WAL left by an earlier process, before any answer relies on them.
 
-    A process killed between writing a commit and syncing it, or a sync that failed, leaves
-    frames that SQLite takes over at the next start though they were never synced. A till
-    that asks again would be told "already recorded", without a write and so without a
-    sync. The checkpoint syncs the WAL, copies it into the database and syncs that; where
-    somebody else's reader stands in its way, the WAL alone is synced.
+    A process killed between writing a commit and syncing it, or a failed sync, leaves frames that
+    SQLite adopts at the next start although they were never synced. A till that repeats its request
+    would be answered "already recorded" without a write, and so without a sync. The checkpoint
+    syncs the WAL, copies it into the database and syncs that. If another reader blocks it, only the
+    WAL is synced.
     """
     ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     if is_busy:
@@ -112,11 +112,11 @@ def settle_wal(connection: sqlite3.Connection, wal: Path) -> None:
 
 
 def grow_wal(directory: Path) -> None:
-    """Give the WAL beforehand the size it comes to between two checkpoints.
+    """Preallocate the WAL at the size that it reaches between two checkpoints.
 
-    Syncing a file that grows takes the file system's journal as well, and twice as long. What
-    is added are zeros: SQLite reads a WAL only as far as its checksums go. Real blocks, as
-    unwritten ones would cost the journal too.
+    Syncing a growing file also writes the file system's journal and takes twice as long. The
+    padding is zeros: SQLite reads a WAL only as far as its checksums are valid. The zeros are
+    written, because unwritten extents would cost the journal as well.
     """
     path = directory / f"{DATABASE_FILE}-wal"
     missing_bytes = WAL_BYTES - path.stat().st_size
@@ -131,7 +131,7 @@ def grow_wal(directory: Path) -> None:
 def open_numbering(
     connection: sqlite3.Connection, mark: Marked | None, circumstances: Circumstances
 ) -> Numbering:
-    """Read the numbering, and begin a new epoch where the old one's numbers are in doubt."""
+    """Read the epochs; begin a new one if the current one's numbers cannot be trusted."""
     numbering = read_numbering(connection)
     reason = reason_for_new_epoch(numbering, mark)
     if reason is None:
@@ -147,10 +147,10 @@ def open_numbering(
 
 
 def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | None:
-    """Say why the file must not go on in its current epoch; None when it may.
+    """Return why the file needs a new epoch; None if it can go on with the current one.
 
-    The mark is noted after each commit: a file that holds less than it says, or does not
-    know its epoch, is not the file that was written last.
+    The high-water mark is written after each commit: a file that holds less than the mark, or does
+    not know its epoch, is not the file that was written last.
     """
     if numbering.current is None:
         return "new file"
@@ -165,7 +165,7 @@ def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | Non
 
 
 def open_boot(connection: sqlite3.Connection, circumstances: Circumstances) -> int:
-    """Return the number of this start of the machine, noting one not seen before."""
+    """Return the number of the current boot; insert a row for a new one."""
     for (number,) in sensible(connection.execute(BOOT_NUMBER.sql, (circumstances.boot_id,))):
         return int(number)
     with transaction(connection):
@@ -180,7 +180,7 @@ def open_boot(connection: sqlite3.Connection, circumstances: Circumstances) -> i
 
 
 def database_bytes(directory: Path) -> int:
-    """Return what the database of `directory` and its WAL take on the disk."""
+    """Return the size of the database of `directory` and its WAL on disk."""
     return sum(
         file.stat().st_size
         for file in (directory / DATABASE_FILE, directory / f"{DATABASE_FILE}-wal")

@@ -1,4 +1,4 @@
-"""Where central stands: the one row about it, and how all others tell what is settled."""
+"""The delivery cursor: one row of positions that defines which events are settled."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ BEGIN = compiled(
 
 
 def number_of_central(name: str) -> ColumnElement[int]:
-    """Return the expression of a number of central's row; 0 where there is no row yet."""
+    """Return an SQL expression for a column of the cursor; 0 if there is no row yet."""
     number = select(_destination.c[name]).where(_destination.c.name == is_central)
     return func.coalesce(number.scalar_subquery(), constant(0))
 
 
 def setting(*names: str) -> Statement:
-    """Return the statement that sets these numbers of central's row."""
+    """Return the statement that sets these columns of the cursor."""
     values: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
     return compiled(update(_destination).where(_destination.c.name == is_central).values(values))
 
@@ -50,7 +50,7 @@ SET_ERASED = setting("erased_through")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Central's numbers, all of them positions."""
+    """The delivery cursor of central; all values are positions."""
 
     watermark: int = 0
     attempting_from: int = 0
@@ -60,7 +60,7 @@ class Standing:
 
 
 def read_standing(connection: sqlite3.Connection) -> Standing:
-    """Read where central stands; at the beginning of everything where nothing is noted yet."""
+    """Read the cursor; all zeros if there is no row yet."""
     row = connection.execute(STANDING.sql).fetchone()
     if row is None:
         return Standing()
@@ -70,6 +70,6 @@ def read_standing(connection: sqlite3.Connection) -> Standing:
 
 
 def open_standing(connection: sqlite3.Connection) -> Standing:
-    """Read it to change it: there is a row afterwards."""
+    """Read the cursor for an update, inserting its row if missing."""
     connection.execute(BEGIN.sql)
     return read_standing(connection)

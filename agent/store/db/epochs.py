@@ -1,4 +1,4 @@
-"""Epochs and sequences: the name under which head office knows an event."""
+"""Epochs and sequence numbers: the number of an event at head office."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ ALL_EPOCHS = compiled(
     )
 )
 KNOWS_EPOCH = compiled(select(_epoch.c.number).where(_epoch.c.epoch == bindparam("epoch")))
-# Purged events leave their numbers used: they were settled, and what is settled is remembered.
+# The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
 LAST_POSITION = compiled(
     select(
         func.max(
@@ -40,7 +40,7 @@ LAST_POSITION = compiled(
 
 @dataclass(frozen=True, slots=True)
 class EpochBase:
-    """An epoch, and the position after which its sequence begins at 1."""
+    """An epoch and the position after which its sequence begins at 1."""
 
     number: int
     epoch: str
@@ -57,20 +57,20 @@ class Extent:
 
     @property
     def last_sequence(self) -> int:
-        """The last sequence of the epoch; 0: it has none."""
+        """The last sequence number of the epoch; 0 if it is empty."""
         return self.last_position - self.base_position
 
     def base_sequence(self, purged_through: int) -> int:
-        """Return the lowest sequence from which on all are held; one above the last for none."""
+        """Return the lowest number from which all events are held; last + 1 if none is."""
         gone = min(max(purged_through - self.base_position, 0), self.last_sequence)
         return gone + 1
 
 
 class Numbering:
-    """Gives out positions and translates them; holds every epoch of the file (a few).
+    """Allocates positions and maps them to receipts; holds all epochs of the file (a few).
 
-    They stand in the order of their bases: the last one is current. One that began late to
-    take over the end of an older one stands where its positions are.
+    Epochs are ordered by base position; the last one is current. An epoch that began later to take
+    over the end of an older one is ordered by its positions, too.
     """
 
     def __init__(self, epochs: list[EpochBase], last_position: int) -> None:
@@ -79,7 +79,7 @@ class Numbering:
 
     @property
     def current(self) -> EpochBase | None:
-        """The epoch that new captures belong to; None in a fresh file."""
+        """The epoch of new captures; None in a new file."""
         return self._epochs[-1] if self._epochs else None
 
     @property
@@ -89,12 +89,12 @@ class Numbering:
 
     @property
     def last(self) -> Receipt:
-        """The current epoch and the last sequence committed in it (0: none yet)."""
+        """The current epoch and its last committed sequence number (0: none yet)."""
         epoch = self._epochs[-1]
         return Receipt(epoch.epoch, self.last_position - epoch.base_position)
 
     def receipt(self, position: int) -> Receipt:
-        """Return the epoch and sequence of the event at `position`."""
+        """Return epoch and sequence number of the event at `position`."""
         for epoch in reversed(self._epochs):
             if epoch.base_position < position:
                 return Receipt(epoch.epoch, position - epoch.base_position)
@@ -102,7 +102,7 @@ class Numbering:
 
     @property
     def extents(self) -> list[Extent]:
-        """Where each epoch lies, the current one last."""
+        """The extents of all epochs, the current one last."""
         ends = [later.base_position for later in self._epochs[1:]] + [self.last_position]
         return [
             Extent(known.epoch, known.base_position, end)
@@ -110,37 +110,37 @@ class Numbering:
         ]
 
     def extent_of(self, epoch: str) -> int | None:
-        """Return the last sequence of `epoch` in this file; None if the file does not know it."""
+        """Return the last sequence number of `epoch`; None for an epoch unknown to this file."""
         extent = self.find(epoch)
         return None if extent is None else extent.last_sequence
 
     def find(self, epoch: str) -> Extent | None:
-        """Return where `epoch` lies; None if the file does not know it."""
+        """Return the extent of `epoch`; None for an epoch unknown to this file."""
         return next((extent for extent in self.extents if extent.epoch == epoch), None)
 
     def extent_at(self, position: int) -> Extent:
-        """Return where the epoch of the event at `position` lies."""
+        """Return the extent of the epoch that holds `position`."""
         return next(extent for extent in reversed(self.extents) if extent.base_position < position)
 
     def position_of(self, epoch: str, sequence: int) -> int | None:
-        """Return the position behind a receipt; None where this file never gave it."""
+        """Return the position of a receipt; None if this file never issued it."""
         extent = self.find(epoch)
         if extent is None or not 1 <= sequence <= extent.last_sequence:
             return None
         return extent.base_position + sequence
 
     def advance_to(self, position: int) -> None:
-        """Note that everything up to `position` is committed."""
+        """Set the last committed position."""
         self.last_position = position
 
     def take_over(self, other: "Numbering") -> None:
-        """Go on as `other`, for all who hold this one: a new epoch is committed."""
-        self._epochs = other._epochs  # noqa: SLF001 - one of its own kind
+        """Replace this numbering in place by `other`, after a new epoch is committed."""
+        self._epochs = other._epochs  # noqa: SLF001 - same class
         self.last_position = other.last_position
 
 
 def sensible(rows: Iterable[Row]) -> Iterator[Row]:
-    """Pass on rows none of whose columns can be null. Raises `SenselessRow` where one is."""
+    """Yield the rows; none of their columns may be null. Raises `SenselessRow` if one is."""
     for row in rows:
         if None in row:
             raise SenselessRow("a column is null that never is")
@@ -148,12 +148,12 @@ def sensible(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def knows_epoch(connection: sqlite3.Connection, epoch: str) -> bool:
-    """Tell whether `epoch` is one of the file's."""
+    """Return whether `epoch` is an epoch of this file."""
     return connection.execute(KNOWS_EPOCH.sql, (epoch,)).fetchone() is not None
 
 
 def read_numbering(connection: sqlite3.Connection) -> Numbering:
-    """Read the epochs and the last position from the file."""
+    """Read the epochs and the last position."""
     epochs = [EpochBase(*row) for row in sensible(connection.execute(ALL_EPOCHS.sql))]
     highest_base = max((epoch.base_position for epoch in epochs), default=0)
     ((last_position,),) = sensible(connection.execute(LAST_POSITION.sql))
@@ -169,9 +169,9 @@ def begin_epoch(
     reason: str,
     base_position: int | None = None,
 ) -> Numbering:
-    """Begin `epoch` after `base_position` (None: the last one), in the caller's transaction.
+    """Insert `epoch` after `base_position` (None: the last one), in the caller's transaction.
 
-    Events above, up to the next epoch's base, belong to it from now on.
+    Events above the base, up to the next epoch's base, now belong to it.
     """
     values = {
         "number": numbering.next_number,

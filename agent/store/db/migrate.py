@@ -1,4 +1,4 @@
-"""Brings a database file to the newest schema, forward only, the old file copied aside first."""
+"""Migrates a database file to the newest schema, forward only, after copying the old file."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def revision_of(connection: sqlite3.Connection) -> str | None:
-    """Return the schema revision of the file; None for a file without tables."""
+    """Return the schema revision of the file, or None for a file without tables."""
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE name = 'alembic_version'")
     if tables.fetchone() is None:
         return None
@@ -23,8 +23,8 @@ def revision_of(connection: sqlite3.Connection) -> str | None:
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     """Migrate the database at `path`, open on `connection`, in one transaction.
 
-    A file from a newer version is left as it is: migrations only add. Raises
-    `sqlite3.Error`; what was there before then still is.
+    A file with a newer revision is left unchanged: migrations only add, so this version can use it.
+    Raises `sqlite3.Error`; the database is then unchanged.
     """
     found = revision_of(connection)
     if found == NEWEST_REVISION or (found is not None and found > NEWEST_REVISION):
@@ -40,18 +40,18 @@ def _copy_aside(connection: sqlite3.Connection, copy: Path) -> None:
         with closing(sqlite3.connect(copy)) as target:
             connection.backup(target)
     except BaseException:
-        # Half a copy helps nobody and holds the space that its other half did not find.
+        # An incomplete copy is useless and takes up scarce space.
         copy.unlink(missing_ok=True)
         raise
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
-    # Alembic is needed once in a file's life: the usual start does not pay for importing it.
+    # Alembic is needed only when a file is migrated: a usual start does not pay for the import.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    # The driver's own transaction handling is off, so that this is what begins one.
+    # The driver's transaction handling is off, so this listener begins the transaction.
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -60,5 +60,5 @@ def _upgrade(connection: sqlite3.Connection) -> None:
             config.attributes["connection"] = migrating
             command.upgrade(config, "head")
     except DBAPIError as error:
-        # Whoever opens the store tells a full disk from a damaged file by the driver's own error.
+        # The caller classifies the driver's own error: disk full or database damaged.
         raise error.orig or error from error

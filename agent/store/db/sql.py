@@ -1,8 +1,8 @@
-"""SQLAlchemy Core statements made into text once, so that a capture pays for SQLite alone.
+"""Compiles SQLAlchemy Core statements to SQL text once, at import.
 
-Building and compiling a statement costs several times what SQLite needs to run it. The
-tables stay the one place where columns are named; the hot way runs the compiled text on
-the driver's connection.
+Building and compiling a statement costs several times as much as SQLite needs to run it. The tables
+stay the single definition of the columns; the hot path runs the compiled text on the driver's
+connection.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,18 @@ from sqlalchemy.dialects import sqlite
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement for SQLite: its text, and the names of its parameters in their order."""
+    """SQL text for SQLite and the names of its parameters, in order."""
 
     sql: str
     names: tuple[str, ...]
 
     def row(self, values: Mapping[str, object]) -> tuple[object, ...]:
-        """Put `values` into the order of the statement's parameters."""
+        """Return `values` in the order of the statement's parameters."""
         return tuple(values[name] for name in self.names)
 
 
 def compiled(clause: ClauseElement) -> Statement:
-    """Compile a Core statement whose values are all bound by name; constants are `constant`s."""
+    """Compile a Core statement in which every value is a named parameter or a `constant`."""
     text = clause.compile(dialect=sqlite.dialect(paramstyle="qmark"))
     if strays := [name for name, value in text.params.items() if value is not None]:
         raise ValueError(f"bound without a name, use constant(): {strays}")
@@ -34,15 +34,15 @@ def compiled(clause: ClauseElement) -> Statement:
 
 
 def constant(value: int | str) -> ColumnElement[int | str]:
-    """Write `value`, a constant of this program, into the statement's text."""
+    """Return `value`, a constant of this program, as a literal in the SQL text."""
     return literal_column(repr(value))
 
 
 def listed(name: str) -> Select[tuple[int]]:
-    """Select the numbers of the parameter `name`, given by `as_list`."""
+    """Return a subquery of the integers in the JSON parameter `name` (see `as_list`)."""
     return select(func.json_each(bindparam(name)).table_valued("value").c.value)
 
 
 def as_list(numbers: Iterable[int]) -> str:
-    """Write numbers as one value, for a statement with `listed`."""
+    """Encode integers as one JSON parameter for a statement with `listed`."""
     return msgspec.json.encode(list(numbers)).decode()

@@ -1,23 +1,23 @@
-"""The tables of the agent's database, as the newest migration leaves them.
+"""The tables of the agent's database at the newest schema revision.
 
-A capture is one row of `event` and one of `session` or `email_answer`, all three under the
-same `position`: a number that only this file knows and that is never given twice. What
-head office sees is the epoch and the sequence, and `epoch.base_position` ties the two:
-sequence = position - base_position, for the epoch with the highest base below the position
-(of two with the same base, the one that began later).
+A capture is one row of `event` and one of `session` or `email_answer`, all under the same
+`position`: a number local to this file that is never reused. Head office knows an event by epoch
+and sequence number; `epoch.base_position` maps between the two: sequence = position -
+base_position, for the epoch with the highest base below the position (of two epochs with the same
+base, the later one).
 """
 
 from sqlalchemy import Index, Integer, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
 STRICT = {"sqlite_strict": True}
-# Columns that came later: the version before writes rows without them.
+# Defaults for columns added by a migration: the previous agent version inserts without them.
 ZERO = {"server_default": text("0")}
 NOTHING = {"server_default": text("''")}
 
 
 class Epoch(SQLModel, table=True):
-    """An unbroken run of sequence numbers; `number` says in which order they began."""
+    """An unbroken run of sequence numbers; `number` is the order in which epochs began."""
 
     __tablename__ = "epoch"
     __table_args__ = STRICT
@@ -29,7 +29,7 @@ class Epoch(SQLModel, table=True):
 
 
 class Boot(SQLModel, table=True):
-    """A start of the machine under which events were captured (its monotonic clock's zero)."""
+    """A boot of the machine, the zero of the monotonic clock of the events captured in it."""
 
     __tablename__ = "boot"
     __table_args__ = STRICT
@@ -39,7 +39,7 @@ class Boot(SQLModel, table=True):
 
 
 class Event(SQLModel, table=True):
-    """The outbox: append only, one row a capture. `body`: see `kept_bodies.py`."""
+    """The outbox: append-only, one row for each capture. `body`: see `kept_bodies.py`."""
 
     __tablename__ = "event"
     __table_args__ = STRICT
@@ -53,7 +53,7 @@ class Event(SQLModel, table=True):
 
 
 class Session(SQLModel, table=True):
-    """A session that a till started."""
+    """A session started by a till."""
 
     __tablename__ = "session"
     __table_args__ = STRICT
@@ -66,8 +66,8 @@ class Session(SQLModel, table=True):
 class EmailAnswer(SQLModel, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
-    `address` is sealed by the vault and erased once delivered; `address_mark`, keyed with
-    the vault's key, stays to recognise a repeat.
+    `address` is encrypted and erased after delivery. `address_mark`, a keyed digest, stays so that
+    a repeated answer is still recognised.
     """
 
     __tablename__ = "email_answer"
@@ -80,12 +80,12 @@ class EmailAnswer(SQLModel, table=True):
 
 
 class Destination(SQLModel, table=True):
-    """Where events go. Everything up to `watermark`, a position, is settled there.
+    """Delivery cursor of a destination. Every event up to the position `watermark` is settled.
 
-    What waits between `attempting_from` and `attempting_through` is being tried, or was when
-    the process ended. Addresses up to `erased_through` are erased but for dead letters', and
-    up to `purged_through` events may be held no more; neither is ever above the watermark's
-    highest place.
+    Unsettled events between `attempting_from` and `attempting_through` are in flight, or were when
+    the process ended. Addresses up to `erased_through` are erased, except those of dead letters.
+    Events up to `purged_through` may be deleted. Neither is above the highest position that the
+    watermark has reached.
     """
 
     __tablename__ = "destination"
@@ -99,7 +99,7 @@ class Destination(SQLModel, table=True):
 
 
 class Delivery(SQLModel, table=True):
-    """When the watermark came to where: one row an acknowledgement, not one an event."""
+    """When the watermark reached a position: one row for each acknowledgement, not each event."""
 
     __tablename__ = "delivery"
     __table_args__ = STRICT
@@ -109,7 +109,7 @@ class Delivery(SQLModel, table=True):
 
 
 class Settled(SQLModel, table=True):
-    """The few events settled by themselves: ahead of the watermark, or a dead letter below it."""
+    """Events settled individually: ahead of the watermark, or a dead letter below it."""
 
     __tablename__ = "settled"
     __table_args__ = STRICT
@@ -119,7 +119,7 @@ class Settled(SQLModel, table=True):
 
 
 class Doubt(SQLModel, table=True):
-    """An event that was tried and whose outcome is unknown: it may have arrived."""
+    """An event that was sent with unknown outcome: it may have arrived."""
 
     __tablename__ = "doubt"
     __table_args__ = STRICT
@@ -128,9 +128,9 @@ class Doubt(SQLModel, table=True):
 
 
 class DeadLetter(SQLModel, table=True):
-    """An event that a destination refused for good, kept until somebody decides.
+    """An event that a destination rejected for good, kept until an operator decides.
 
-    `agent_version` is the one that was refused: another one may know better.
+    `agent_version` is the version that sent it; a newer one may succeed.
     """
 
     __tablename__ = "dead_letter"
@@ -156,7 +156,7 @@ class DeadLetter(SQLModel, table=True):
 
 
 class ProgramTerms(SQLModel, table=True):
-    """The program terms last learned from `source`, which serve while central is away."""
+    """The latest program terms from `source`, used while central is unreachable."""
 
     __tablename__ = "program_terms"
     __table_args__ = STRICT
@@ -167,5 +167,5 @@ class ProgramTerms(SQLModel, table=True):
 
 
 def table_of(model: type[SQLModel]) -> Table:
-    """Return the Core table behind `model`, for statements that need no ORM."""
+    """Return the Core table of `model`, for statements without the ORM."""
     return SQLModel.metadata.tables[str(model.__tablename__)]

@@ -1,4 +1,4 @@
-"""A transaction on the connection that writes."""
+"""Transactions on the writer's connection."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the body in one transaction: committed and synced when this returns.
+    """Run the body in one transaction, committed and synced on return.
 
-    After a full disk or an I/O error SQLite has rolled back already; a second ROLLBACK
-    would only hide the error.
+    After a full disk or an I/O error SQLite has already rolled back; a second ROLLBACK would only
+    hide the error.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:

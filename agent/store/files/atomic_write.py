@@ -1,4 +1,4 @@
-"""Names and small files that a power cut leaves whole: the old or the new, never a part."""
+"""Atomic file writes: after a power cut a file holds the old or the new content, never a mix."""
 
 import contextlib
 import os
@@ -6,11 +6,10 @@ from pathlib import Path
 
 
 def write_durably(path: Path, content: bytes, *, mode: int) -> None:
-    """Replace `path` by `content`, on the disk before this returns. Raises `OSError`.
+    """Atomically replace `path` by `content`; synced to disk on return. Raises `OSError`.
 
-    A temporary file is written and synced, renamed over the old one, and the directory
-    synced, in this order: after a rename without the first sync a power cut can leave an
-    empty file, without the last one the old name.
+    Order: write and sync a temporary file, rename it over `path`, sync the directory. Without the
+    first sync a power cut can leave an empty file; without the last one the rename can be lost.
     """
     scratch = path.with_name(path.name + ".new")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -27,21 +26,21 @@ def write_durably(path: Path, content: bytes, *, mode: int) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make `directory` and what is missing above it, for this user alone. Raises `OSError`.
+    """Create `directory` and its missing parents with mode 0700. Raises `OSError`.
 
-    The names are on the disk before this returns: whatever is synced within could not be found
-    again without them.
+    The directory entries are synced on return; a file synced inside would otherwise be unreachable
+    after a power cut.
     """
     missing = [place for place in (directory, *directory.parents) if not place.exists()]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for place in missing:
-        # Where one may make names and not read them there is no syncing either.
+        # A parent that may be written but not read cannot be synced either.
         with contextlib.suppress(PermissionError):
             sync_directory(place.parent)
 
 
 def sync_directory(directory: Path) -> None:
-    """Put the names in `directory` on the disk. Raises `OSError`."""
+    """Sync the entries of `directory` to disk. Raises `OSError`."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Watches how much room the store has, and keeps a reserve to give up on a full disk.
+"""Disk space limits, and a reserve that is freed when the disk is full.
 
-Acknowledging and purging need a little space too, so a disk that fills to the last byte
-could never be emptied again: the ballast is a file of real blocks that is given up then.
+Settling and purging need a little space too, so a completely full disk could never be emptied. The
+ballast is a file of allocated blocks that is deleted in that case.
 """
 
 import os
@@ -15,7 +15,7 @@ BALLAST_FILE = "agent.ballast"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much the store may take and must leave, in bytes."""
+    """How many bytes the store may take and how many it must leave free."""
 
     max_bytes: int
     min_free_bytes: int
@@ -23,7 +23,7 @@ class Limits:
 
 
 class Space:
-    """The room of one storage directory."""
+    """Disk space of one storage directory."""
 
     def __init__(self, directory: Path, limits: Limits) -> None:
         self._directory = directory
@@ -31,7 +31,7 @@ class Space:
         self._ballast = directory / BALLAST_FILE
 
     def require_room(self, database_bytes: int) -> None:
-        """Raise `StorageFull` when a store of `database_bytes` may take no more captures."""
+        """Raise `StorageFull` if a store of `database_bytes` may take no more captures."""
         if database_bytes >= self._limits.max_bytes:
             raise StorageFull(
                 f"the store holds {_mib(database_bytes)}, [storage] max_bytes is "
@@ -46,7 +46,7 @@ class Space:
             )
 
     def keep_ballast(self) -> None:
-        """Lay the ballast down where it is missing and there is room for it twice over."""
+        """Create the ballast file if it is missing and twice its size is free."""
         wanted = self._limits.ballast_bytes
         if wanted == 0 or self._has_ballast():
             return
@@ -54,26 +54,26 @@ class Space:
             return
         descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            # Real blocks: a sparse file would give nothing back.
+            # Allocated blocks: deleting a sparse file would free nothing.
             os.posix_fallocate(descriptor, 0, wanted)
         finally:
             os.close(descriptor)
 
     def give_up_ballast(self) -> bool:
-        """Free the ballast's space; tell whether there was any."""
+        """Delete the ballast file; return True if there was one."""
         had = self._has_ballast()
         self._ballast.unlink(missing_ok=True)
         return had
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Tell whether so much could be taken and the reserve still be left."""
+        """Return True if the reserve stays free after writing `size_bytes`."""
         return free_bytes(self._directory) > self._bytes_to_leave() + size_bytes
 
     def _bytes_to_leave(self) -> int:
-        """Return what captures must not touch.
+        """Return the free space that captures must not use.
 
-        While the ballast is given up its space is there for acknowledging and purging:
-        captures that ate it would leave nothing to empty the store with.
+        While the ballast is deleted, its space is reserved for settling and purging; captures that
+        used it up would leave no way to empty the store.
         """
         reserve = 0 if self._has_ballast() else 2 * self._limits.ballast_bytes
         return self._limits.min_free_bytes + reserve

@@ -1,8 +1,8 @@
-"""The number last committed, noted outside the database.
+"""High-water mark: the number of the last commit, kept outside the database.
 
-SQLite steps back in silence when its WAL is damaged, and so does a database restored from
-a copy. New captures would then get numbers that head office already knows for others. The
-mark tells: it is written after each commit and synced every few seconds.
+SQLite silently loses commits when its WAL is damaged, and so does a database restored from a
+backup. New captures would then reuse numbers that head office already has for other events. The
+mark detects this: it is written after each commit and synced every few seconds.
 """
 
 import os
@@ -16,14 +16,14 @@ _MARK_BYTES = 80
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """The epoch and the sequence of the last commit that was noted."""
+    """The epoch and sequence number of the last commit recorded in the mark file."""
 
     epoch: str
     sequence: int
 
 
 def read_mark(directory: Path) -> Marked | None:
-    """Return what is noted in `directory`; None where nothing readable is."""
+    """Return the mark of `directory`, or None if it is missing or invalid."""
     try:
         line = (directory / MARK_FILE).read_bytes()
         epoch, sequence, checksum = line.decode("ascii").split()
@@ -35,18 +35,18 @@ def read_mark(directory: Path) -> Marked | None:
 
 
 class Mark:
-    """Notes commits in the mark file of a directory, open from construction to `close`."""
+    """Writes the mark file of a directory; open from construction to `close`."""
 
     def __init__(self, directory: Path) -> None:
         self._descriptor = os.open(directory / MARK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
 
     def note(self, epoch: str, sequence: int) -> None:
-        """Write the number, to the page cache only: it survives the process, not the power."""
+        """Write the mark to the page cache only: it survives the process, not a power cut."""
         line = f"{epoch} {sequence} {_checksum(epoch, sequence):08x}"
         os.pwrite(self._descriptor, line.ljust(_MARK_BYTES - 1).encode() + b"\n", 0)
 
     def sync(self) -> None:
-        """Put what was noted on the disk."""
+        """Sync the mark to disk."""
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One process owns the store: a second one is told who does."""
+"""Exclusive lock on the storage directory: one process owns the store."""
 
 import fcntl
 import os
@@ -9,15 +9,15 @@ from typing import Self
 LOCK_FILE = "agent.lock"
 
 
-class StoreInUse(Exception):  # noqa: N818 - names what the operator meets
-    """Another process works on this storage directory."""
+class StoreInUse(Exception):  # noqa: N818 - names the condition that the operator sees
+    """Another process holds the lock on this storage directory."""
 
 
 class StoreLock:
     """Holds a storage directory from `acquire` until `release` or the end of the process.
 
-    The lock is on the directory itself, so it needs no space on a full disk; the file
-    beside it only names the holder.
+    The lock (flock) is on the directory itself, so it needs no space on a full disk. The file
+    `agent.lock` only names the holder.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -25,7 +25,7 @@ class StoreLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock at once or raise `StoreInUse` with the holder's process id."""
+        """Take the lock without waiting. Raises `StoreInUse` with the holder's process id."""
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +40,7 @@ class StoreLock:
         self._name_holder()
 
     def release(self) -> None:
-        """Give the directory free; harmless when it is not held."""
+        """Release the lock. Idempotent."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -63,7 +63,7 @@ class StoreLock:
         try:
             (self._directory / LOCK_FILE).write_text(f"process {os.getpid()}\n")
         except OSError:
-            # A full disk: the lock holds all the same, only its holder stays unnamed.
+            # The disk is full: the lock holds, only the name of its holder is missing.
             return
 
     def _holder(self) -> str:

@@ -1,12 +1,12 @@
-"""What can be wrong with the storage, told apart by what helps against it."""
+"""Storage errors, classified by their remedy."""
 
 import errno
 import os
 import sqlite3
 from pathlib import Path
 
-# Below this much free space an error of the disk is taken for a full disk: SQLite reports
-# a file it had no room to create as one that it cannot open.
+# With less free space than this, any disk error counts as a full disk: SQLite reports a file that
+# it has no room to create as one that it cannot open.
 _NEARLY_NOTHING_BYTES = 256 * 1024
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -14,27 +14,27 @@ _PRIMARY_CODE = 0xFF
 
 
 class StorageTrouble(Exception):  # noqa: N818 - names the state, not the raising
-    """The storage cannot take captures now; the message says why and what to do."""
+    """The storage cannot take captures now. The message says why, and the remedy."""
 
 
 class StorageFull(StorageTrouble):
-    """There is no room: the disk, the configured limit, or the reserve is reached."""
+    """No room left: the disk, the configured limit or the reserve is reached."""
 
 
 class StorageDown(StorageTrouble):
-    """The storage does not work: an I/O error, a missing right, a missing directory."""
+    """The storage does not work: an I/O error, missing permissions or a missing directory."""
 
 
 class StorageDamaged(StorageTrouble):
-    """The database file is not readable as one: it is set aside, and a fresh one begun."""
+    """The database file is corrupt: it is quarantined and replaced by a new one."""
 
 
 class SenselessRow(sqlite3.DatabaseError):
-    """SQLite read from a damaged page, without noticing, what was never written."""
+    """A row that SQLite read from a damaged page without an error, with impossible values."""
 
 
 def trouble_of(error: sqlite3.Error | OSError, directory: Path) -> StorageTrouble:
-    """Name the trouble behind an error that SQLite or the system reported on `directory`."""
+    """Return the storage error for a SQLite or system `error` that occurred on `directory`."""
     if isinstance(error, OSError):
         return _trouble_of_system(error, directory)
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
@@ -48,7 +48,7 @@ def trouble_of(error: sqlite3.Error | OSError, directory: Path) -> StorageTroubl
 
 
 def is_nearly_full(directory: Path) -> bool:
-    """Tell whether next to nothing can be written to the disk of `directory`."""
+    """Return whether the disk of `directory` has next to no free space."""
     try:
         return free_bytes(directory) < _NEARLY_NOTHING_BYTES
     except OSError:
@@ -62,7 +62,7 @@ def free_bytes(directory: Path) -> int:
 
 
 def _trouble_of_system(error: OSError, directory: Path) -> StorageTrouble:
-    # Not all that is needed lies in the directory: the key can be elsewhere.
+    # The failing file may lie outside the directory: the key file, for example.
     named = error.filename if isinstance(error.filename, str) else None
     if error.errno in _FULL_ERRNOS:
         return _full(Path(named).parent if named else directory)

@@ -1,11 +1,11 @@
-"""Writes a whole group of captures by one statement, its commit and sync included.
+"""Inserts a whole group of captures with one statement, including its commit and sync.
 
-Each call into SQLite gives the interpreter's lock away, and the event loop then holds it
-for the rest of its turn. Between BEGIN, three inserts and COMMIT that costs a capture more
-than SQLite does. So a group goes in one call: its rows go into a view, and a trigger puts
-each into its tables. Outside a transaction such a statement is a transaction of its own.
+Each call into SQLite releases the GIL, and the event loop then holds it for the rest of its
+iteration. Between BEGIN, three inserts and COMMIT, that costs a capture more than SQLite does. So a
+group goes in one call: its rows are inserted into a view, and a trigger inserts each into its
+tables. Outside a transaction such a statement is a transaction of its own.
 
-View and trigger are temporary: they belong to the connection and not to the file.
+View and trigger are temporary: they belong to the connection, not to the file.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ MOST_ROWS = 64
 _EVENT = [column.name for column in table_of(Event).columns]
 _SESSION = [column.name for column in table_of(Session).columns]
 _ANSWER = [column.name for column in table_of(EmailAnswer).columns]
-# A row of the view: the event, then what its session or answer has beside it.
+# A row of the view: the event's columns, then those of its session or answer.
 COLUMNS = [*_EVENT, *(name for name in [*_SESSION, *_ANSWER] if name not in _EVENT)]
 
 
@@ -39,26 +39,26 @@ END;
 """
 _ROW = f"({', '.join('?' * len(COLUMNS))})"
 _NO_ROW: list[object] = [None] * len(COLUMNS)
-# A few sizes, so that the driver keeps each prepared; empty rows fill a group up to the next.
+# A few sizes, so that the driver keeps each one prepared; a group is padded with empty rows.
 _SIZES = tuple(1 << exponent for exponent in range(MOST_ROWS.bit_length()))
 _SQL = {
-    size: f"INSERT INTO intake VALUES {', '.join([_ROW] * size)}"  # noqa: S608 - no value in it
+    size: f"INSERT INTO intake VALUES {', '.join([_ROW] * size)}"  # noqa: S608 - contains no value
     for size in _SIZES
 }
 
 
 class Intake:
-    """Puts rows of `COLUMNS` into the tables of a connection that writes."""
+    """Inserts rows of `COLUMNS` through the writer's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         connection.executescript(_VIEW)
         self._connection = connection
 
     def write(self, values: list[object], meanwhile: Callable[[], None]) -> None:
-        """Write the rows whose values stand one after another: on the disk when this returns.
+        """Insert the rows given as one flat list of values; on disk on return.
 
-        All of them or, where this raises, none. `meanwhile` starts, without waiting for it,
-        what others can do in this time. Raises `sqlite3.Error`.
+        All rows or, if this raises, none. `meanwhile` is called first, and must only start other
+        work, not wait for it. Raises `sqlite3.Error`.
         """
         meanwhile()
         most = MOST_ROWS * len(COLUMNS)

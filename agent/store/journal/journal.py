@@ -1,11 +1,10 @@
-"""Keeps captures with their events: decides over a group, and writes its rows together.
+"""Records captures with their events: decides a whole group, then writes its rows together.
 
-The writer's connection is the only one that writes, and it is used by one thread: nothing
-can come between the look at what is there and the deed. Captures of one group see each
-other in their order.
+The writer's connection is the only one that writes, and only one thread uses it, so no write can
+come between the read and the decision. Captures of a group see each other in order.
 
-A till's new session is taken at its word: that its id is new is left to the file's unique
-index, and only a group that the index refuses is decided again, with a look at each id.
+New sessions are not looked up first: the unique index on the correlation id rejects a duplicate,
+and only then is the group decided again, with each id looked up.
 """
 
 import sqlite3
@@ -34,9 +33,9 @@ from sync.protocol.wire import EventType
 
 @dataclass(slots=True)
 class _Group:
-    """What a group has decided so far: its rows, and the sessions as they will then be.
+    """State of a group while it is decided: its rows, and the sessions as they will then be.
 
-    `bodies` and `answers` are those that are not in the file yet, by position.
+    `bodies` and `answers` are those not yet in the file, by position.
     """
 
     last_position: int
@@ -47,7 +46,7 @@ class _Group:
 
 
 class Journal:
-    """Records captures on the writer's connection, in its thread."""
+    """Records captures on the writer's connection. Writer's thread only."""
 
     def __init__(
         self,
@@ -65,11 +64,11 @@ class Journal:
     def record(
         self, captures: Sequence[tuple[Capture, Moment]], meanwhile: Callable[[], None]
     ) -> list[Outcome]:
-        """Record `captures` in one transaction: on the disk when this returns.
+        """Record `captures` in one transaction; they are on disk on return.
 
-        Returns an outcome for each, in their order. `meanwhile` is called when all is decided,
-        before the wait for the disk. Raises `sqlite3.Error`, or what a single
-        bad capture raises; nothing is written then, and the numbering stays.
+        Returns one outcome for each, in order. `meanwhile` is called after the decision, before the
+        disk works. Raises `sqlite3.Error`, or the exception of a single bad capture; then nothing
+        is written and the numbering does not advance.
         """
         names = {capture.correlation_id for capture, _ in captures}
         known = self._sessions.recent(names)
@@ -82,7 +81,7 @@ class Journal:
             return self._decide_and_write(captures, self._sessions.read(names), meanwhile)
 
     def forget(self) -> None:
-        """Ask the file again for what is known of sessions: somebody else has changed it."""
+        """Clear the session cache: the file was changed outside the journal."""
         self._sessions.forget()
 
     def _decide_and_write(
@@ -94,7 +93,7 @@ class Journal:
         group = _Group(self._numbering.last_position, known)
         outcomes = [self._decide(group, capture, moment) for capture, moment in captures]
         self._intake.write(group.values, meanwhile)
-        # Committed: only now may anything be built on it.
+        # Committed: only now may the numbering and the cache advance.
         self._numbering.advance_to(group.last_position)
         self._sessions.remember(group.sessions)
         return outcomes
@@ -180,7 +179,7 @@ class Journal:
         return replace(last, body=self._opened(last.body, correlation_id))
 
     def _opened(self, kept: bytes, correlation_id: str) -> bytes:
-        """Return the body as it came; nothing, which is like no body, where the key is another."""
+        """Return the original body; b"" (equal to no body) if it was encrypted with another key."""
         try:
             return as_it_came(kept, correlation_id, lambda: self._vault)
         except Unreadable:

@@ -1,4 +1,4 @@
-"""What the journal knows of sessions: the recent ones by heart, the others by asking the file."""
+"""Session lookup for the journal: an LRU cache over the database."""
 
 import sqlite3
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from agent.store.db.sql import Statement, compiled
 from agent.store.db.tables import EmailAnswer, Event, Session, table_of
 from agent.store.files.storage_errors import SenselessRow
 
-# A customer's answer follows the session within minutes: a till's day at the most.
+# A customer's answer follows the session within minutes; this is about a till's day.
 MOST_RECENT = 4_096
 
 _event = table_of(Event)
@@ -25,7 +25,7 @@ _last_answer = (
     .where(_answer.c.session_position == _session.c.position)
     .scalar_subquery()
 )
-# All rows in one, as JSON: one call into SQLite, see `intake.py`.
+# All rows in one JSON value: a single call into SQLite, see `intake.py`.
 SESSIONS_BY_ID = compiled(
     select(
         func.json_group_array(
@@ -50,7 +50,7 @@ _found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]]
 
 @dataclass(frozen=True, slots=True)
 class LastAnswer:
-    """The last e-mail answer of a session; `mark` recognises its address."""
+    """The last e-mail answer of a session; `mark` is the keyed digest of its address."""
 
     position: int
     status: str
@@ -60,7 +60,7 @@ class LastAnswer:
 
 @dataclass(frozen=True, slots=True)
 class KnownSession:
-    """A session, and where its last e-mail answer stands, if it has one."""
+    """A session and the position of its last e-mail answer, if any."""
 
     position: int
     closed: bool
@@ -69,19 +69,19 @@ class KnownSession:
 
 
 class Sessions:
-    """The sessions of the file. Only what is committed may be remembered."""
+    """Looks up sessions. Only committed sessions may be cached."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._recent: OrderedDict[str, KnownSession] = OrderedDict()
 
     def recent(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
-        """Return those of the sessions that are known by heart."""
+        """Return those of the sessions that are cached."""
         recent = self._recent
         return {name: recent[name] for name in correlation_ids if name in recent}
 
     def read(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
-        """Return those of the sessions that the file holds."""
+        """Return those of the sessions that are in the file."""
         ids = msgspec.json.encode(list(correlation_ids)).decode()
         (rows,) = self._connection.execute(SESSIONS_BY_ID.sql, (ids,)).fetchone()
         return {
@@ -90,7 +90,7 @@ class Sessions:
         }
 
     def remember(self, sessions: Mapping[str, KnownSession]) -> None:
-        """Know these by heart, as they now are; the longest untouched are forgotten for them."""
+        """Cache these sessions; evict the least recently used."""
         for name, session in sessions.items():
             self._recent[name] = session
             self._recent.move_to_end(name)
@@ -98,7 +98,7 @@ class Sessions:
             self._recent.popitem(last=False)
 
     def forget(self) -> None:
-        """Know none by heart: somebody else has changed the file."""
+        """Clear the cache: the file was changed outside the journal."""
         self._recent.clear()
 
     def body_at(self, position: int) -> bytes:
@@ -111,9 +111,9 @@ class Sessions:
         return LastAnswer(position, *self._row_at(ANSWER_AT, position))
 
     def _row_at(self, statement: Statement, position: int) -> tuple[Any, ...]:
-        """Return the one row, whose last column is a body.
+        """Return the single row; its last column is a body.
 
-        Raises `SenselessRow` where there is none: a damaged page can lose a row in silence.
+        Raises `SenselessRow` if there is none: a damaged page can lose a row without an error.
         """
         row = self._connection.execute(statement.sql, (position,)).fetchone()
         if row is None or row[-1] is None:

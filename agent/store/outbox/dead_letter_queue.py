@@ -1,4 +1,4 @@
-"""What central refused for good: shown, tried again, or given up, as somebody decides."""
+"""Dead letters: events that central rejected for good, to be listed, retried or discarded."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ WANT_DUE = compiled(
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was refused, and why. Times in microseconds since 1970 UTC."""
+    """A rejected event and the reason. Times in microseconds since 1970 UTC."""
 
     receipt: Receipt
     type: EventType
@@ -102,32 +102,32 @@ class DeadLetters:
         self._agent_version = agent_version
 
     async def page(self, limit: int, after: Receipt | None = None) -> list[DeadLetter]:
-        """Return up to `limit` that are not discarded, lowest first, from above `after`."""
+        """Return up to `limit` dead letters not discarded, in ascending order, above `after`."""
         return await self._storage.ask(lambda connection: _page(connection, limit, after))
 
     async def find(self, epoch: str, sequence: int) -> DeadLetter | None:
-        """Return the dead letter under this receipt, a discarded one too."""
+        """Return the dead letter with this receipt, even a discarded one."""
         return await self._storage.ask(lambda connection: _find(connection, epoch, sequence))
 
     async def retry(self, epoch: str, sequence: int) -> bool:
-        """Have it tried again in the next pass, with the answers that were refused with it.
+        """Mark a dead letter, and the answers rejected with it, for retry in the next pass.
 
-        Returns whether there is such a dead letter; one that was discarded is none any more.
+        Returns False if there is no such dead letter, or it is discarded.
         """
         return await self._storage.change(lambda connection: _retry(connection, epoch, sequence))
 
     async def discard(self, epoch: str, sequence: int) -> bool:
-        """Give it up for good, and erase its address; return whether there is such a one."""
+        """Discard a dead letter for good and erase its address; return False if there is none."""
         now_us = self._now_us()
         return await self._storage.change(
             lambda connection: _discard(connection, epoch, sequence, now_us)
         )
 
     async def take_back(self, epoch: str, sequences: Sequence[int]) -> int:
-        """Have tried again what was delivered and yet stands refused at central: it fell back.
+        """Retry delivered events that central reports as rejected, after it fell back.
 
-        Each is a dead letter until then. Returns how many; what waits, is a dead letter already or
-        is held no more is left as it is.
+        They become dead letters until then. Returns how many; an event that is pending, a dead
+        letter or purged is left unchanged.
         """
 
         def find(connection: sqlite3.Connection) -> list[int]:
@@ -135,14 +135,15 @@ class DeadLetters:
             named = (numbering.position_of(epoch, sequence) for sequence in sequences)
             return find_delivered(connection, [at for at in named if at is not None])
 
-        # Central names what is a dead letter here, too, at every heartbeat: mostly that is all.
+        # Central reports our own dead letters, too, at every heartbeat; mostly there are no
+        # others.
         if not await self._storage.ask(find):
             return 0
         now_us, version = self._now_us(), self._agent_version
         return await self._storage.change(lambda c: take_back(c, find(c), now_us, version))
 
     async def retry_due(self) -> int:
-        """Have all tried again that another version, or this one a day ago, was refused.
+        """Mark for retry each event rejected from another version, or a day ago from this one.
 
         Returns how many.
         """

@@ -1,6 +1,7 @@
-"""Sets aside what central refuses, and takes off again what it accepts after all.
+"""Adds and removes dead letters as central rejects and accepts events.
 
-And the other way round: what it accepted and then has as refused, since it fell back.
+Also restores a dead letter when central, reset to an older state, rejects an event again that it
+had accepted.
 """
 
 import sqlite3
@@ -99,7 +100,7 @@ def keep_refused(
     at_us: int,
     agent_version: str,
 ) -> None:
-    """Keep by position why each was refused; one refused before has one attempt more."""
+    """Store the reason of each rejection by position; a repeated one adds an attempt."""
     rows = [
         KEEP_REFUSED.row(
             {
@@ -117,9 +118,9 @@ def keep_refused(
 
 
 def take_off_delivered(connection: sqlite3.Connection, delivered: Sequence[int]) -> list[int]:
-    """Return which of `delivered` were dead letters; they are none any more.
+    """Remove the dead letters among `delivered`, and return their positions.
 
-    Where it was a session, its refused answers are to be tried again.
+    The rejected answers of a session among them are marked for retry.
     """
     rows = connection.execute(TAKE_OFF.sql, (as_list(delivered),)).fetchall()
     late = [position for (position,) in rows]
@@ -129,7 +130,7 @@ def take_off_delivered(connection: sqlite3.Connection, delivered: Sequence[int])
 
 
 def find_delivered(connection: sqlite3.Connection, positions: Sequence[int]) -> list[int]:
-    """Return which of `positions` are held, and delivered as far as is known here; only reads."""
+    """Return those of `positions` that are held and delivered, as far as known here. Read-only."""
     rows = connection.execute(DELIVERED.sql, (as_list(positions),))
     return [position for (position,) in rows]
 
@@ -137,9 +138,9 @@ def find_delivered(connection: sqlite3.Connection, positions: Sequence[int]) -> 
 def take_back(
     connection: sqlite3.Connection, positions: Sequence[int], at_us: int, agent_version: str
 ) -> int:
-    """Make dead letters, to be tried again, of those that are delivered; return how many.
+    """Make those of `positions` that are delivered dead letters to retry; return how many.
 
-    Not of one that waits: it goes in its turn. Not of a dead letter: somebody decides, or has.
+    A pending event is skipped: it is sent in its turn. So is a dead letter: its operator decides.
     """
     values = {
         "error_code": STANDS_REFUSED.error_code,
@@ -152,10 +153,9 @@ def take_back(
 
 
 def want_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> None:
-    """Have the refused answers of `sessions` tried again.
+    """Mark the rejected answers of `sessions` for retry, for any rejection reason.
 
-    Whatever the reason was: a loyalty API refuses the answer of an unknown session in words of
-    its own.
+    A loyalty API has error codes of its own for an answer whose session is unknown.
     """
     connection.execute(WANT_ANSWERS.sql, (as_list(sessions),))
 

@@ -1,4 +1,4 @@
-"""Remembers what is being tried, so that after a crash it is known what may have arrived."""
+"""Records events in flight: after a crash they are known to be possibly delivered."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -50,10 +50,10 @@ SET_ATTEMPT = setting("attempting_from", "attempting_through")
 
 
 def note_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
-    """Note that the events at `positions`, ascending, are about to be tried.
+    """Record that the events at `positions`, ascending, are in flight.
 
-    For what waits two numbers are enough. Dead letters that are tried again lie among others
-    that are not, and are noted one by one.
+    For pending events a range of two numbers is enough. Dead letters being retried lie between
+    others that are not, and are recorded one by one.
     """
     standing = open_standing(connection)
     keep_unsettled_attempt(connection, standing)
@@ -65,7 +65,7 @@ def note_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> No
 
 
 def keep_unsettled_attempt(connection: sqlite3.Connection, standing: Standing) -> None:
-    """Put down one by one what an earlier try left behind: nobody learned what became of it."""
+    """Mark the unsettled events of an earlier attempt as possibly delivered: no result arrived."""
     if standing.attempting_through:
         values = {
             "watermark": standing.watermark,
@@ -78,9 +78,10 @@ def keep_unsettled_attempt(connection: sqlite3.Connection, standing: Standing) -
 def end_attempt(
     connection: sqlite3.Connection, sure: Iterable[int], doubtful: Iterable[int]
 ) -> None:
-    """Note that what is `doubtful` may have arrived, and of all else that is `sure` that not.
+    """Mark `doubtful` events as possibly delivered; clear the mark of those in `sure`.
 
-    What was in doubt before the attempt, and was then not tried, is in neither: it stays so.
+    An event that was doubtful before the attempt and was not sent is in neither, and keeps its
+    mark.
     """
     connection.execute(END_DOUBT.sql, (as_list(sure),))
     add_doubt(connection, doubtful)
@@ -89,7 +90,7 @@ def end_attempt(
 
 
 def add_doubt(connection: sqlite3.Connection, positions: Iterable[int]) -> None:
-    """Note that the events at `positions` may have arrived."""
+    """Mark the events at `positions` as possibly delivered."""
     connection.execute(ADD_DOUBT.sql, (as_list(positions),))
 
 

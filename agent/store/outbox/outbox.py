@@ -1,7 +1,7 @@
-"""The outbox on the agent's store: what waits for central, and what became of it there.
+"""The outbox port implemented on the agent's store: pending events and their delivery results.
 
-Questions go over read-only connections of their own, in a thread; what changes goes through
-the writer, in transactions so short that a till does not notice them.
+Reads use short-lived read-only connections, in a thread. Writes go through the writer, in
+transactions short enough not to delay a till.
 """
 
 import sqlite3
@@ -31,17 +31,16 @@ _DAY_US = 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how many days after delivery captures and, with `email_days`, addresses are kept."""
+    """Days to keep captures, and (`email_days`) addresses, after delivery."""
 
     delivered_days: float
     email_days: float
 
 
 class StoreOutbox:
-    """The events of this machine, until central has them: `sync.delivery.outbox.Outbox`.
+    """The events of this machine that central does not have yet: `sync.delivery.outbox.Outbox`.
 
-    Of the event loop's thread. Every method raises `OutboxUnavailable` where the storage
-    fails it.
+    Event loop only. Every method raises `OutboxUnavailable` if the storage fails.
     """
 
     def __init__(
@@ -62,27 +61,28 @@ class StoreOutbox:
         self.dead_letters = DeadLetters(self.storage, now_us, agent_version)
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the lowest events that are not settled, of one epoch, from above `after`."""
+        """Return the lowest unsettled events of one epoch above `after`."""
         return await self.storage.ask(lambda c: self._windows.waiting(c, portion, after))
 
     async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the dead letters that are to be tried again, of one epoch, above `after`."""
+        """Return the dead letters to retry, of one epoch, above `after`."""
         return await self.storage.ask(lambda c: self._windows.to_retry(c, portion, after))
 
     async def note_attempt(self, window: Window) -> None:
-        """Note durably, before anything is sent, that `window` is about to be tried."""
+        """Record durably, before anything is sent, that `window` is in flight."""
         positions = [event.position for event in window.events]
         await self._change_in(window, lambda c: note_attempt(c, positions))
 
     async def settle(
         self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
-        """Keep durably what became of a window, and which of it may have arrived unnoticed."""
+        """Record durably the results of a window, and its `doubtful` events: possibly delivered."""
         judgement = Judgement(self._now_us(), self._agent_version)
         rest, in_doubt = list(judged), [event.position for event in doubtful]
         while len(rest) > MOST_IN_A_TRANSACTION:
             some, rest = rest[:MOST_IN_A_TRANSACTION], rest[MOST_IN_A_TRANSACTION:]
-            # What is refused waits no more, so that the attempt noted says nothing of it.
+            # A rejected event is no longer pending, so the in-flight range does not cover it: its
+            # doubt is recorded with it.
             part = partial(_settle_part, judged=some, judgement=judgement, doubtful=in_doubt)
             await self._change_in(window, part)
         sure = [one.event.position for one in judged]
@@ -90,23 +90,23 @@ class StoreOutbox:
         await self._change_in(window, lambda c: _settle_and_end(c, rest, judgement, sure, in_doubt))
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
-        """Let all from `expected_sequence` on, or from the lowest held, wait again.
+        """Make all events from `expected_sequence` on, or from the lowest held, pending again.
 
-        Returns whether anything now waits that did not before.
+        Returns True if any event became pending.
         """
         return await self.storage.change(lambda c: rewind(c, epoch, expected_sequence))
 
     async def renumber(self, epoch: str, after_sequence: int) -> None:
-        """Begin a new epoch; what follows `after_sequence` of `epoch` moves into it.
+        """Begin a new epoch with the events that follow `after_sequence` of `epoch`.
 
-        All that moved waits again, as central has nothing of a new epoch. Later epochs keep
-        their numbers: where `epoch` is not the current one, only its own end moves.
+        The moved events become pending again: central has nothing of a new epoch. Later epochs keep
+        their numbers: if `epoch` is not the current one, only its own end moves.
         """
         receipt = Receipt(epoch, max(after_sequence, 0))
         await self.storage.run(lambda store: store.renumber(receipt, rewind_to))
 
     async def erase_once(self) -> bool:
-        """Erase some of the addresses that are not needed any more; say whether more are due."""
+        """Erase some addresses past their retention; return True if more remain."""
         kept_us = round(self._retention.email_days * _DAY_US)
         cutoff_us = self._now_us() - kept_us if kept_us else None
         if await self.storage.change(lambda c: erase_slice(c, cutoff_us)):
@@ -115,7 +115,7 @@ class StoreOutbox:
         return bool(apart) and await self.storage.change(lambda c: erase_apart(c, apart))
 
     async def purge_once(self) -> bool:
-        """Remove some of what was delivered long ago; say whether more may be due."""
+        """Delete some events past their retention; return True if more may remain."""
         cutoff_us = self._now_us() - round(self._retention.delivered_days * _DAY_US)
         old = await self.storage.ask(lambda c: find_old(c, cutoff_us))
         if not old.events and not old.deliveries:
@@ -123,21 +123,21 @@ class StoreOutbox:
         return await self.storage.change(lambda c: purge(c, old, cutoff_us), touches_captures=True)
 
     async def mend_times(self) -> None:
-        """Let what a wrong clock noted count from now on: it goes neither early nor never."""
+        """Replace impossible delivery times by now, so that retention counts from now on."""
         now_us = self._now_us()
         if await self.storage.ask(lambda c: needs_mending(c, now_us)):
             await self.storage.change(lambda c: mend_times(c, now_us))
 
     async def retry_due(self) -> int:
-        """Have refused events tried again: after an upgrade and once a day. Returns how many."""
+        """Mark dead letters for retry after an upgrade and once a day. Returns how many."""
         return await self.dead_letters.retry_due()
 
     async def _change_in(
         self, window: Window, chore: Callable[[sqlite3.Connection], object]
     ) -> None:
-        """Run `chore`, unless the file that `window` was read from was set aside since.
+        """Run `chore`, unless the database that `window` was read from has been replaced.
 
-        The positions in the window would be those of other events in the fresh one.
+        In the new database the positions of the window belong to other events.
         """
 
         def change(connection: sqlite3.Connection) -> None:

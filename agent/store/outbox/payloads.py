@@ -1,4 +1,4 @@
-"""Makes a body for sending out of what is kept: opened, the e-mail address put back."""
+"""Builds the body to send from the stored one: decrypts it and puts the e-mail address back."""
 
 import logging
 from collections.abc import Callable
@@ -15,20 +15,23 @@ _ERASED = b'"emailAddress":null,"erased":true'
 
 
 class Readdressing:
-    """Opens what is sealed for sending; says once that something does not open."""
+    """Decrypts stored bodies and addresses for sending; logs the first failure only."""
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
         self._has_complained = False
 
     def vault(self) -> Vault:
-        """Open the vault as it is now. Raises `UnusableKey` or `OSError`: nothing can be sent."""
+        """Open the vault with the current key. Raises `UnusableKey` or `OSError`.
+
+        Without a key nothing is sent.
+        """
         return read_vault(self._key_file)
 
     def address(
         self, sealed: bytes | None, correlation_id: str, vault: Callable[[], Vault]
     ) -> str | None:
-        """Return the address; None where it is erased or, for good, does not open."""
+        """Return the address; None if it is erased or cannot be decrypted."""
         if sealed is None:
             return None
         try:
@@ -42,8 +45,8 @@ class Readdressing:
     ) -> bytes:
         """Return the body without the address.
 
-        One that, for good, does not open is made anew of what is known beside it: the session's
-        name, or the `status` of an answer.
+        A body that cannot be decrypted is rebuilt from its columns: the session's correlation id,
+        or the `status` of an answer.
         """
         try:
             return as_it_came(kept, correlation_id, vault)
@@ -60,9 +63,9 @@ class Readdressing:
 
 
 def with_address(body: bytes, address: str | None) -> bytes:
-    """Return the JSON object `body` with the address as its first member, the rest as it is.
+    """Return the JSON object `body` with the address as its first member, otherwise unchanged.
 
-    Without an address it says that it was erased.
+    Without an address it is marked as erased.
     """
     member = _ERASED
     if address is not None:

@@ -1,4 +1,4 @@
-"""Lets events wait again that were settled: head office was restored from a backup, say."""
+"""Makes settled events pending again, for example after head office was restored from a backup."""
 
 import sqlite3
 
@@ -27,7 +27,7 @@ UNSETTLE = compiled(
         _settled.c.destination == is_central, _settled.c.position > bindparam("target")
     )
 )
-# The acknowledgement that went further was one of what lies below, too.
+# The acknowledgement of higher positions also covers the lower ones that remain.
 CUT_DELIVERY = compiled(
     insert(_delivery)
     .from_select(["destination", "through_position", "delivered_at_us"], _covering)
@@ -42,22 +42,22 @@ FORGET_DELIVERIES = compiled(
 
 
 def rewind(connection: sqlite3.Connection, epoch: str, expected_sequence: int) -> bool:
-    """Let all from `expected_sequence` of `epoch` on wait again, as far as it is held.
+    """Make all held events from `expected_sequence` of `epoch` on pending again.
 
-    Returns whether anything waits now that did not; never for an epoch not known here, one of
-    which nothing is held any more, or a number not given yet.
+    Returns True if any event became pending; False for an epoch unknown here or fully purged, or a
+    number not issued yet.
     """
     extent = read_numbering(connection).find(epoch)
     if extent is None or expected_sequence > extent.last_sequence:
         return False
     if extent.last_position <= open_standing(connection).purged_through:
-        # Later epochs would be sent again for nothing, and at the next heartbeat once more.
+        # Later epochs would be sent again in vain, at every heartbeat.
         return False
     return rewind_to(connection, extent.base_position + max(expected_sequence, 1) - 1)
 
 
 def rewind_to(connection: sqlite3.Connection, position: int) -> bool:
-    """Let all above `position` wait again, as far as it is held; say whether any did not."""
+    """Make all held events above `position` pending again; return True if any was settled."""
     standing = open_standing(connection)
     target = max(position, standing.purged_through)
     unsettled = connection.execute(UNSETTLE.sql, (target,)).rowcount
@@ -66,6 +66,6 @@ def rewind_to(connection: sqlite3.Connection, position: int) -> bool:
         connection.execute(FORGET_DELIVERIES.sql, (target,))
         connection.execute(SET_WATERMARK.sql, (target,))
     if target < standing.erased_through:
-        # What had a time of its own, and its address still, goes with the others from now on.
+        # Individually settled events that still have their address are erased with the others.
         connection.execute(SET_ERASED.sql, (target,))
     return target < standing.watermark or unsettled > 0

@@ -1,4 +1,4 @@
-"""Keeps what became of events at central: moves one number, not a row an event."""
+"""Records delivery results: moves the watermark instead of writing a row for each event."""
 
 import heapq
 import sqlite3
@@ -68,14 +68,14 @@ EXTEND_DELIVERY = compiled(
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """When central judged, and which version of the agent it judged."""
+    """The time of central's verdicts, and the agent version that sent the events."""
 
     at_us: int
     agent_version: str
 
 
 def settle(connection: sqlite3.Connection, judged: Sequence[Judged], judgement: Judgement) -> None:
-    """Keep what central said of each of `judged`, some hundreds at the most."""
+    """Record the verdict of central on each of `judged`, at most some hundreds."""
     standing, at_us = open_standing(connection), judgement.at_us
     verdicts = {one.event.position: one.verdict for one in judged}
     refused = {at: verdict for at, verdict in verdicts.items() if isinstance(verdict, Refused)}
@@ -83,7 +83,7 @@ def settle(connection: sqlite3.Connection, judged: Sequence[Judged], judgement: 
     delivered = verdicts.keys() - refused.keys()
     late = take_off_delivered(connection, sorted(delivered))
     watermark = _move_watermark(connection, standing.watermark, verdicts, at_us)
-    # A dead letter that is delivered after all has a time of its own.
+    # A dead letter that is delivered late has its own delivery time.
     apart = {position for position in verdicts if position > watermark}.union(late)
     connection.executemany(KEEP_SETTLED.sql, [(position, at_us) for position in sorted(apart)])
 
@@ -91,7 +91,7 @@ def settle(connection: sqlite3.Connection, judged: Sequence[Judged], judgement: 
 def _move_watermark(
     connection: sqlite3.Connection, before: int, positions: Iterable[int], at_us: int
 ) -> int:
-    """Move it over all that is settled without a gap, and return where it then is."""
+    """Advance the watermark over all events settled without a gap; return the new one."""
     with closing(connection.execute(AHEAD.sql, (before,))) as rows:
         ahead = (position for (position,) in rows)
         watermark = _end_of_run(before, heapq.merge(sorted(positions), ahead))
@@ -103,7 +103,7 @@ def _move_watermark(
 
 
 def _end_of_run(start: int, ascending: Iterable[int]) -> int:
-    """Return how far the numbers after `start` go without a gap."""
+    """Return the end of the run of consecutive numbers after `start`."""
     end = start
     for number in ascending:
         if number > end + 1:
@@ -113,7 +113,7 @@ def _end_of_run(start: int, ascending: Iterable[int]) -> int:
 
 
 def _note_delivery(connection: sqlite3.Connection, before: int, through: int, at_us: int) -> None:
-    """Note when the watermark came there; within a second the last note is extended."""
+    """Record when the watermark advanced; within one second, extend the last row."""
     last = connection.execute(DELIVERED_THROUGH.sql, (before,)).fetchone()
     if last is not None and last[0] // _SECOND_US == at_us // _SECOND_US:
         values = {"before": before, "through": through}

@@ -1,6 +1,6 @@
-"""Reads windows of the outbox: what waits, and dead letters that are to be tried again.
+"""Reads windows of the outbox: pending events, and dead letters to retry.
 
-One statement a window, by a range of positions: it never goes through the backlog.
+One statement for each window, over a range of positions; it never scans the backlog.
 """
 
 import sqlite3
@@ -94,7 +94,7 @@ def _rows(
     session_refused: ColumnElement[bool],
     is_overtaken: ColumnElement[bool],
 ) -> Select[tuple[object, ...]]:
-    """Select what a `_Row` has, in ascending order."""
+    """Select the columns of `_Row`, in ascending order."""
     return (
         select(
             _event.c.position,
@@ -143,9 +143,9 @@ WAITING = compiled(
     .where(_event.c.position > bindparam("after"), _settled.c.position.is_(None))
     .order_by(_event.c.position)
 )
-# What a dead letter waits for: only its own tries leave it in doubt, and its session is no
-# reason to refuse it while that one is tried again, too. One that waits again since a rewind
-# goes in its turn, after what central lacks before it.
+# Only a dead letter's own attempts leave it in doubt, and a rejected session is no reason to
+# reject it while that session is retried, too. A dead letter that is pending again since a rewind
+# is sent in its turn, after the events before it that central lacks.
 TO_RETRY = compiled(
     _rows(
         _doubt.c.position.is_not(None),
@@ -169,18 +169,18 @@ TO_RETRY = compiled(
 
 
 class WindowReader:
-    """Reads windows on connections that it is given."""
+    """Reads windows on a given connection."""
 
     def __init__(self, readdressing: Readdressing) -> None:
         self._readdressing = readdressing
 
     def waiting(self, connection: sqlite3.Connection, portion: Portion, after: int) -> Window:
-        """Return the lowest events above `after` that are not settled."""
+        """Return the lowest unsettled events above `after`."""
         watermark = read_standing(connection).watermark
         return self._window(connection, WAITING, portion, max(after, watermark))
 
     def to_retry(self, connection: sqlite3.Connection, portion: Portion, after: int) -> Window:
-        """Return the lowest dead letters above `after` that somebody wants tried again."""
+        """Return the lowest dead letters above `after` that are marked for retry."""
         return self._window(connection, TO_RETRY, portion, after)
 
     def _window(
@@ -200,7 +200,7 @@ class WindowReader:
     def _events(
         self, rows: Iterator[_Row], extent: Extent, max_bytes: int
     ) -> Iterator[OutboxEvent]:
-        """Make events of `rows` to the end of the epoch, or of the bytes; one at least."""
+        """Yield the events of `rows` up to the end of the epoch or `max_bytes`; at least one."""
         vault, size = cache(self._readdressing.vault), 0
         for row in rows:
             if row.position > extent.last_position:

@@ -1,4 +1,4 @@
-"""Looking at a database whole, within a bounded time, and leaving no trace of it."""
+"""Reads a whole database within a time limit, without leaving files beside it."""
 
 import sqlite3
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.read_only import require_no_strays
 
-# SQLite asks after so many of its steps, about ten thousand times a second, whether to go on.
+# SQLite calls the progress handler every so many VM steps: about ten thousand times a second.
 _STEPS = 10_000
 
 
@@ -17,11 +17,11 @@ _STEPS = 10_000
 def inspecting(
     directory: Path, *, within_seconds: float, is_owned: bool
 ) -> Iterator[sqlite3.Connection]:
-    """Open the database of `directory` read-only; what takes too long is interrupted.
+    """Open the database of `directory` read-only; interrupt a query that exceeds the time limit.
 
-    Raises as `read_only` does, with `SQLITE_INTERRUPT` at the end of the time. A database in WAL
-    mode that no process owns (`is_owned` false) and whose WAL is empty is read as if it
-    could not change: else SQLite would lay files beside it.
+    Raises as `read_only` does, with `SQLITE_INTERRUPT` when the time is over. A WAL-mode database
+    with an empty WAL and no owner process (`is_owned` false) is opened as immutable; otherwise
+    SQLite would create files beside it.
     """
     path = (directory / DATABASE_FILE).absolute()
     require_no_strays(path)
@@ -34,7 +34,7 @@ def inspecting(
 
 
 def is_interrupted(error: sqlite3.Error) -> bool:
-    """Tell whether `error` says that the time was over."""
+    """Return True if `error` means that the time limit was exceeded."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 

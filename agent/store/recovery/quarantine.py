@@ -1,4 +1,4 @@
-"""Moves a damaged database out of the way, whole: tills are served, and it can be salvaged."""
+"""Quarantines a damaged database by moving it as a whole, so that it can be salvaged later."""
 
 import os
 import shutil
@@ -13,10 +13,10 @@ _COMPANIONS = (_WAL, "-journal")
 
 
 def set_aside(database: Path, at_us: int) -> Path:
-    """Move `database` and what belongs to it to a place in `set-aside/`; return where it now lies.
+    """Move `database` and its companion files into `set-aside/`; return its new path.
 
-    The file itself goes last: after a crash in between it is found damaged again. The
-    shared-memory file is only an index of the WAL and is dropped.
+    The database file goes last: after a crash in between, it is found damaged again at the next
+    start. The shared-memory file is only an index of the WAL and is deleted.
     """
     place = _new_place(database, at_us)
     for companion in _COMPANIONS:
@@ -28,10 +28,10 @@ def set_aside(database: Path, at_us: int) -> Path:
 
 
 def keep_wal(database: Path, at_us: int) -> Path | None:
-    """Copy the WAL of `database` to a place in `set-aside/`, on the disk before this returns.
+    """Copy the WAL of `database` into `set-aside/`, synced to disk on return.
 
-    SQLite takes a damaged WAL for one that ends before the damage, and writes over the rest.
-    Returns where the copy lies; None where there is no WAL.
+    SQLite treats a damaged WAL as one that ends before the damage, and overwrites the rest. Returns
+    the path of the copy, or None if there is no WAL.
     """
     wal = database.with_name(database.name + _WAL)
     if not _has_content(wal):
@@ -51,9 +51,9 @@ def keep_wal(database: Path, at_us: int) -> Path | None:
 
 
 def has_strays(database: Path) -> bool:
-    """Tell whether a WAL lies there without its database.
+    """Return whether there is a WAL without its database.
 
-    SQLite would play such a WAL into the next database of that name, and deletes one that it
+    SQLite would replay such a WAL into the next database of that name, and deletes one that it
     finds beside an empty file.
     """
     if _has_content(database):
@@ -64,7 +64,7 @@ def has_strays(database: Path) -> bool:
 
 
 def list_set_aside(directory: Path) -> list[str]:
-    """Return the names of what was set aside in the storage directory, oldest first."""
+    """Return the names of the quarantined databases in the storage directory, oldest first."""
     place = directory / SET_ASIDE
     return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
@@ -79,7 +79,7 @@ def _has_content(file: Path) -> bool:
 
 
 def _new_place(database: Path, at_us: int) -> Path:
-    """Make a directory named for the time; a number follows where there is one already."""
+    """Create a directory named for the time, with a number appended if it exists."""
     name = f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y%m%dT%H%M%SZ}"
     parent = database.parent / SET_ASIDE
     place, count = parent / name, 1
@@ -91,6 +91,6 @@ def _new_place(database: Path, at_us: int) -> Path:
 
 
 def _sync(place: Path) -> None:
-    """Put the names in `place` on the disk, and its own."""
+    """Sync the entries of `place` and of its two parents."""
     for directory in (place, place.parent, place.parent.parent):
         sync_directory(directory)

@@ -1,7 +1,7 @@
-"""Mends times that cannot be: noted by a clock that was wrong, and right since.
+"""Repairs impossible delivery times, written while the clock was wrong.
 
-What was delivered in 2099 would be kept until then, and what was delivered in 1970 would go
-at once. Both count from the moment on at which the mistake is seen.
+An event delivered "in 2099" would be kept until then; one delivered "in 1970" would be purged at
+once. Both times are replaced by the time of the repair.
 """
 
 import sqlite3
@@ -12,7 +12,7 @@ from agent.store.db.cursor import is_central
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import DeadLetter, Delivery, Settled, table_of
 
-# 2025: this program is younger. A clock that says less is wrong itself, and mends nothing.
+# 2025, before this program existed. A clock that reads less is wrong itself and repairs nothing.
 EARLIEST_US = 1_735_689_600_000_000
 _earliest = constant(EARLIEST_US)
 _TIMES: tuple[Column[int], ...] = (
@@ -43,7 +43,7 @@ MEND = tuple(
 
 
 def needs_mending(connection: sqlite3.Connection, now_us: int) -> bool:
-    """Tell whether there is a time that cannot be; only reads."""
+    """Return whether there is an impossible time. Read-only."""
     if now_us < EARLIEST_US:
         return False
     values = dict.fromkeys(FIRST_IMPOSSIBLE.names, now_us)
@@ -54,6 +54,6 @@ def needs_mending(connection: sqlite3.Connection, now_us: int) -> bool:
 
 
 def mend_times(connection: sqlite3.Connection, now_us: int) -> None:
-    """Set what cannot be to `now_us`."""
+    """Replace every impossible time by `now_us`."""
     for statement in MEND:
         connection.execute(statement.sql, statement.row({"now_us": now_us}))

@@ -1,6 +1,6 @@
-"""Erases the addresses of what is delivered, a few at a time, so that no till has to wait.
+"""Erases the addresses of delivered events, in short transactions that delay no till.
 
-What was in their place is overwritten with zeros (`secure_delete`).
+SQLite overwrites the erased bytes with zeros (`secure_delete`).
 """
 
 import sqlite3
@@ -61,10 +61,10 @@ ERASE_APART = compiled(
 
 
 def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
-    """Erase some of the addresses delivered before `cutoff_us` (None: whenever that was).
+    """Erase some addresses delivered before `cutoff_us` (None: any time).
 
-    A dead letter keeps its own until it is delivered or discarded; what was delivered by
-    itself has a time of its own. Returns whether more is due.
+    Returns True if more remain. A dead letter keeps its address until it is delivered or discarded.
+    Events settled individually have their own delivery time (see `find_apart`).
     """
     standing = read_standing(connection)
     above, bound = standing.erased_through, _bound(connection, standing, cutoff_us)
@@ -78,18 +78,17 @@ def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
 
 
 def find_apart(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
-    """Return where some addresses stand that were delivered by themselves; only reads.
+    """Return positions of addresses to erase among individually settled events. Read-only.
 
-    One event that central cannot make up its mind about holds the watermark back, for days
-    perhaps; what was delivered after it is erased all the same. What was refused at first and
-    delivered late is kept for as long as all else.
+    One event without a verdict can hold the watermark back for days; addresses delivered after it
+    are erased all the same. A dead letter delivered late is kept as long as any other event.
     """
     cutoff_us = _ANY_TIME_US if cutoff_us is None else cutoff_us
     return [position for (position,) in connection.execute(APART.sql, (cutoff_us,))]
 
 
 def erase_apart(connection: sqlite3.Connection, positions: list[int]) -> bool:
-    """Erase the addresses at `positions`, where they are still settled; say if more may be due."""
+    """Erase the addresses at `positions` if still settled; return True if more may remain."""
     connection.execute(ERASE_APART.sql, (as_list(positions),))
     return len(positions) == MOST_ROWS
 

@@ -1,4 +1,4 @@
-"""Up to where everything was delivered before a moment: what may be erased, and purged."""
+"""The position up to which everything was delivered before a time, for erasure and purge."""
 
 import sqlite3
 
@@ -32,10 +32,10 @@ LAST_BEFORE = compiled(
 def delivered_before(
     connection: sqlite3.Connection, standing: Standing, cutoff_us: int, *, above: int
 ) -> int:
-    """Return up to where all above `above` was delivered at `cutoff_us` or earlier.
+    """Return the highest P such that every event in (above, P] was delivered by `cutoff_us`.
 
-    The first younger acknowledgement ends it: a wrong clock for a while, in 1970 say, makes
-    nothing below look old.
+    The first younger acknowledgement ends the range: if the clock was wrong for a while, in 1970
+    for example, no event below it looks old.
     """
     values = {"above": above, "cutoff_us": cutoff_us}
     row = connection.execute(FIRST_YOUNG.sql, FIRST_YOUNG.row(values)).fetchone()

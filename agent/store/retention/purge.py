@@ -1,8 +1,8 @@
-"""Removes what was delivered long ago, a few rows at a time, so that no till has to wait.
+"""Deletes events past their retention, a few rows at a time, so that no till has to wait.
 
-What can go is looked for beside the writer, which then removes what still can. SQLite puts
-the freed pages on its list and uses them for new captures: the file does not shrink, and
-after the first weeks does not grow.
+Candidates are found on a read-only connection; the writer then deletes those that still qualify.
+SQLite reuses the freed pages for new captures: the file does not shrink, and after the first weeks
+does not grow.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ from agent.store.db.tables import (
 )
 from agent.store.retention.horizon import delivered_before
 
-# Each is two rows: the event, and its session or answer.
+# Each event is two rows: the event, and its session or answer.
 MOST_EVENTS = 100
 _event = table_of(Event)
 _answer = table_of(EmailAnswer)
@@ -40,7 +40,7 @@ _is_kept_dead_letter = exists().where(
     or_(_dead.c.discarded_at_us.is_(None), _dead.c.discarded_at_us > bindparam("cutoff_us")),
 )
 _dead_answer = _answer.alias("dead_answer")
-# Tried again, that one has to learn that it was overtaken.
+# On its retry the dead letter must see that it was overtaken.
 _overtook_dead_letter = exists().where(
     _dead.c.destination == is_central,
     _dead.c.discarded_at_us.is_(None),
@@ -119,17 +119,17 @@ REMOVE_DELIVERIES = _remove(_delivery.c.through_position, _delivery.c.destinatio
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """Positions of events, and of acknowledgements that none is left of."""
+    """Candidates: positions of events, and of acknowledgements that cover no event any more."""
 
     events: list[int]
     deliveries: list[int]
 
 
 def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
-    """Return some of what was delivered before `cutoff_us`, lowest first; only reads.
+    """Return some events delivered before `cutoff_us`, lowest first. Read-only.
 
-    A session stays while an answer to it does, a dead letter until it was discarded, or
-    delivered after all, as long ago, and with it the later answers of its session.
+    A session stays as long as an answer to it; a dead letter until it was discarded or delivered
+    before `cutoff_us`, and with it the later answers of its session.
     """
     standing = read_standing(connection)
     bound = delivered_before(connection, standing, cutoff_us, above=standing.purged_through)
@@ -140,7 +140,7 @@ def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
 
 
 def purge(connection: sqlite3.Connection, old: Old, cutoff_us: int) -> bool:
-    """Remove of `old` what still may go; say whether there was anything."""
+    """Delete those of `old` that still qualify; return True if there were any."""
     values = {"positions": as_list(old.events), "cutoff_us": cutoff_us}
     rows = connection.execute(REMOVE_EVENTS.sql, REMOVE_EVENTS.row(values)).fetchall()
     gone = [position for (position,) in rows]

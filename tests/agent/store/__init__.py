@@ -1,1 +1,1 @@
-"""Tests of the store, on real files: what was recorded is there, whatever was done to the disk."""
+"""Tests of the agent's store."""

@@ -1,4 +1,4 @@
-"""Damage done to the files of a store that was killed, and what must be true afterwards."""
+"""Damage to the files of a killed store, and the helpers that restart an agent on them."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,14 +20,14 @@ NAMES = [f"guest-{n:05d}-session" for n in range(CAPTURES)]
 
 
 class Unwatched:
-    """A commit watch that does not look."""
+    """A commit observer that ignores everything."""
 
     def committed(self, captures: int, seconds: float) -> None:
         """Do nothing."""
 
 
 def killed_store(place: Path) -> Path:
-    """Make the files of a killed agent: half of the captures in the database, half in the WAL."""
+    """Create the files of a killed agent: half of the captures in the database, half in the WAL."""
     with opened(place / "live", Epochs()) as store:
         for number, group in enumerate(groups(NAMES), 1):
             record(store, *[session(name) for name in group])
@@ -38,40 +38,40 @@ def killed_store(place: Path) -> Path:
 
 
 def groups(names: list[str]) -> Iterator[list[str]]:
-    """Cut the names into groups."""
+    """Yield the names in groups."""
     for start in range(0, len(names), GROUP):
         yield names[start : start + GROUP]
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of the store, to do damage to."""
+    """A file of the store to be damaged."""
 
     path: Path
     dice: random.Random
 
     @property
     def length(self) -> int:
-        """How long it is without the zeros at its end: a WAL is made longer beforehand."""
+        """The length without trailing zeros: the WAL is preallocated."""
         return len(self.path.read_bytes().rstrip(b"\0"))
 
     def garble(self, start: int, length: int) -> None:
-        """Put garbage over a part of it."""
+        """Overwrite a range with random bytes."""
         self.overwrite(start, self.dice.randbytes(length))
 
     def overwrite(self, start: int, content: bytes) -> None:
-        """Replace a part of it."""
+        """Replace a range."""
         with self.path.open("r+b") as target:
             target.seek(start)
             target.write(content)
 
     def cut(self, length: int) -> None:
-        """Keep so many bytes."""
+        """Truncate to `length` bytes."""
         with self.path.open("r+b") as target:
             target.truncate(length)
 
     def remove(self) -> None:
-        """Delete it."""
+        """Delete the file."""
         self.path.unlink()
 
 
@@ -113,14 +113,14 @@ DAMAGES: dict[str, Damage] = {
 
 
 def do(damage: Damage, directory: Path) -> None:
-    """Do the damage to the files of a store; the same each time."""
+    """Apply the damage to the files of a store; deterministic."""
     dice = random.Random(1)
     for name, deed in damage:
         deed(File(directory / name, dice))
 
 
 def damage_somewhere(directory: Path, dice: random.Random) -> None:
-    """Overwrite a few places of the database or its WAL, as a dying disk does."""
+    """Overwrite a few places of the database or its WAL, as a failing disk does."""
     file = File(directory / dice.choice([DB, WAL]), dice)
     for _ in range(dice.choice([1, 1, 3])):
         start = dice.randrange(file.length)
@@ -130,7 +130,7 @@ def damage_somewhere(directory: Path, dice: random.Random) -> None:
 
 @dataclass(slots=True)
 class Aftermath:
-    """What an agent made of damaged files: `seen` before anything was asked again, `live` after."""
+    """State after an agent ran on damaged files: `seen` before the repeats, `live` after them."""
 
     new: Outcome
     seen: set[str]
@@ -140,12 +140,12 @@ class Aftermath:
 
     @property
     def new_receipt(self) -> str:
-        """The number of the new session; empty where it was not recorded."""
+        """The receipt of the new session; empty if it was not recorded."""
         return str(self.new.receipt) if isinstance(self.new, Recorded) else ""
 
 
 async def serve_on(directory: Path, again: Iterable[str]) -> Aftermath:
-    """Start a writer on the files; have a till start a new session and repeat old ones."""
+    """Start a writer on the files; record a new session and repeat old ones."""
     writer = Writer(opener(directory, epochs=Epochs(iter(range(2, 100)))), Unwatched())
     writer.start()
     try:
@@ -159,17 +159,17 @@ async def serve_on(directory: Path, again: Iterable[str]) -> Aftermath:
 
 
 def sessions_in(store: Store) -> set[str]:
-    """Return the sessions that the store knows."""
+    """Return the correlation ids in the store."""
     rows = store.connection.execute("SELECT correlation_id FROM session")
     return {row[0] for row in rows}
 
 
 def on_the_disk(directory: Path) -> set[str]:
-    """Return the captures whose bytes stand in any file of the directory."""
+    """Return the captures whose bytes are in any file of the directory."""
     content = b"".join(file.read_bytes() for file in directory.rglob("*") if file.is_file())
     return {name for name in NAMES if name.encode() in content}
 
 
 def is_served(outcome: Outcome) -> bool:
-    """Tell whether a till was told that its capture is recorded."""
+    """Return whether the till was answered "recorded"."""
     return isinstance(outcome, Recorded)

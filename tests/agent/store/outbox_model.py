@@ -1,4 +1,4 @@
-"""The outbox in dictionaries and a few lines: what the real one must never differ from."""
+"""Model of the outbox in dictionaries, compared with the real one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sync.delivery.outcomes import Delivered, Refused, Verdict
 
 @dataclass
 class Kept:
-    """An event as the model keeps it. `session` is its own position for a session start."""
+    """An event in the model. `session` is its own position for a session start."""
 
     position: int
     session: int
@@ -27,19 +27,19 @@ class Kept:
 
     @property
     def is_answer(self) -> bool:
-        """Tell whether it is an answer."""
+        """True for an e-mail answer."""
         return self.session != self.position
 
     @property
     def state(self) -> DeliveryState:
-        """Return what a till is told."""
+        """The state that a till sees."""
         if self.dead is not None:
             return DeliveryState.REFUSED
         return DeliveryState.DELIVERED if self.is_settled else DeliveryState.WAITING
 
     @property
     def body(self) -> bytes:
-        """Return what is sent."""
+        """The body to be sent."""
         if not self.is_answer:
             return b'{"correlationId":"%b"}' % self.name.encode()
         address = b'"%b"' % self.address.encode() if self.address and not self.is_erased else None
@@ -49,7 +49,7 @@ class Kept:
 
 @dataclass
 class Model:
-    """All events ever captured by position, and which receipt each has."""
+    """All events ever captured, by position, and their receipts."""
 
     held: dict[int, Kept] = field(default_factory=dict)
     receipts: dict[int, Receipt] = field(default_factory=dict)
@@ -60,17 +60,17 @@ class Model:
 
     @property
     def last_position(self) -> int:
-        """The highest position ever given."""
+        """The highest position ever issued."""
         return max(self.receipts, default=0)
 
     @property
     def watermark(self) -> int:
-        """Up to here all is settled."""
+        """All events up to this position are settled."""
         waiting = (kept.position for kept in self.held.values() if not kept.is_settled)
         return min(waiting, default=self.last_position + 1) - 1
 
     def capture(self, name: str, session: int | None, address: str | None) -> Receipt:
-        """Keep one more event; return its receipt."""
+        """Add an event; return its receipt."""
         position = self.last_position + 1
         self.held[position] = Kept(position, session or position, name, address)
         receipt = Receipt(self.current, position - self.bases[self.current])
@@ -78,28 +78,28 @@ class Model:
         return receipt
 
     def waiting(self) -> list[Kept]:
-        """Return what a pass must find, in order."""
+        """Return the pending events in order."""
         return [kept for _, kept in sorted(self.held.items()) if not kept.is_settled]
 
     def to_retry(self) -> list[Kept]:
-        """Return what a pass must try again, in order."""
+        """Return the dead letters to retry, in order."""
         return [
             kept for _, kept in sorted(self.held.items()) if kept.retry_wanted and kept.is_settled
         ]
 
     def is_doubtful(self, kept: Kept, *, again: bool) -> bool:
-        """Tell whether central may have it already."""
+        """Return whether central may already have the event."""
         return kept.in_doubt or (not again and kept.position in self.trying)
 
     def session_refused(self, kept: Kept, *, again: bool) -> bool:
-        """Tell whether it is an answer that has no session at central."""
+        """Return whether the event is an answer without a session at central."""
         session = self.held[kept.session]
         if not kept.is_answer or session.dead is None:
             return False
         return not (again and session.retry_wanted)
 
     def is_overtaken(self, kept: Kept, *, again: bool) -> bool:
-        """Tell whether it is an answer after which a later one was delivered."""
+        """Return whether a later answer of the same session was delivered."""
         return again and any(
             later.position > kept.position and later.is_settled and later.dead is None
             for later in self.held.values()
@@ -107,7 +107,7 @@ class Model:
         )
 
     def attempt(self, window: Sequence[Kept]) -> None:
-        """Begin to try `window`; what an earlier try left open stays in doubt."""
+        """Put `window` in flight; events of an unfinished attempt stay in doubt."""
         for kept in self.waiting():
             kept.in_doubt |= kept.position in self.trying
         for kept in window:
@@ -118,7 +118,7 @@ class Model:
     def settle(
         self, window: Window, verdicts: Mapping[int, Verdict], doubtful: Iterable[int]
     ) -> None:
-        """Keep what central said; what of `window` was not tried is in no more doubt for it."""
+        """Apply the verdicts; events of `window` that were not sent are no longer in doubt."""
         for event in window.events:
             self.held[event.position].in_doubt &= event.is_doubtful
         for position, verdict in verdicts.items():
@@ -144,7 +144,7 @@ class Model:
                 kept.retry_wanted = True
 
     def rewind(self, epoch: str, expected: int) -> bool:
-        """Let events wait again; say whether any did not."""
+        """Make events pending again; return True if any was settled."""
         count = len([r for r in self.receipts.values() if r.epoch == epoch])
         if expected > count or self.bases[epoch] + count <= self.purged_through:
             return False
@@ -158,7 +158,7 @@ class Model:
         return bool(again)
 
     def renumber(self, epoch: str, after: int, new: str) -> None:
-        """Move what follows into the epoch `new`, if there is reason to begin it."""
+        """Move the following events into the epoch `new`, if one has to begin."""
         count = len([r for r in self.receipts.values() if r.epoch == epoch])
         if epoch != self.current and after >= count:
             return
@@ -171,7 +171,7 @@ class Model:
         self._rewind_to(base)
 
     def retry(self, kept: Kept) -> bool:
-        """Have a dead letter tried again."""
+        """Mark a dead letter for retry."""
         if kept.dead != "open":
             return False
         kept.retry_wanted = True
@@ -179,14 +179,14 @@ class Model:
         return True
 
     def discard(self, kept: Kept) -> bool:
-        """Give a dead letter up."""
+        """Discard a dead letter."""
         if kept.dead != "open":
             return False
         kept.dead, kept.retry_wanted, kept.is_erased = "discarded", False, True
         return True
 
     def take_back(self, kept: Kept) -> int:
-        """Have one tried again that is delivered, since central has it as refused."""
+        """Retry a delivered event that central reports as rejected."""
         if kept.dead is not None or not kept.is_settled:
             return 0
         kept.dead, kept.refusal = "open", STANDS_REFUSED
@@ -199,7 +199,7 @@ class Model:
             kept.is_erased |= kept.is_settled and kept.dead is None
 
     def purge(self) -> None:
-        """Remove all that is settled and nobody needs."""
+        """Delete all settled events that are no longer needed."""
         watermark, last = self.watermark, None
         while last != len(self.held):
             last = len(self.held)

@@ -1,4 +1,4 @@
-"""A running outbox for tests: a real file, the real writer, a clock that a test sets."""
+"""A running outbox for tests: a real file, the real writer, a manual clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -22,15 +22,15 @@ DELIVERED = Delivered()
 
 
 class Unwatched:
-    """A commit watch that does not look."""
+    """A commit observer that ignores everything."""
 
     def committed(self, captures: int, seconds: float) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
 
 @dataclass
 class Clock:
-    """Stands still until a test moves it. Microseconds since 1970 UTC."""
+    """A manual clock. Microseconds since 1970 UTC."""
 
     now_us: int = AT.wall_us
 
@@ -39,13 +39,13 @@ class Clock:
         return self.now_us
 
     def pass_seconds(self, seconds: float) -> None:
-        """Move on."""
+        """Advance the clock."""
         self.now_us += round(seconds * 1_000_000)
 
 
 @dataclass
 class OutboxRig:
-    """An outbox, its writer, and short ways to use them."""
+    """An outbox, its writer, and shortcuts to use them."""
 
     directory: Path
     writer: Writer
@@ -53,15 +53,15 @@ class OutboxRig:
     clock: Clock
 
     async def capture(self, *captures: Capture) -> list[str]:
-        """Record `captures`, one after another; return their receipts."""
+        """Record `captures` one after another; return their receipts."""
         return [receipt_of(await self.writer.record(one, AT)) for one in captures]
 
     async def window(self, events: int = 1000, after: int = 0) -> Window:
-        """Read what waits."""
+        """Read a window of pending events."""
         return await self.outbox.read(Portion(events, 2**30), after=after)
 
     async def positions(self) -> list[int]:
-        """Return where the events stand that wait."""
+        """Return the positions of the pending events."""
         return [event.position for event in (await self.window()).events]
 
     async def deliver(self, *events: OutboxEvent) -> None:
@@ -69,7 +69,7 @@ class OutboxRig:
         await self._settle(judged(events))
 
     async def refuse(self, *events: OutboxEvent, verdict: Refused = REFUSED) -> None:
-        """Settle `events` as refused."""
+        """Settle `events` as rejected."""
         await self._settle([Judged(event, verdict) for event in events])
 
     async def _settle(self, judged: Sequence[Judged]) -> None:
@@ -78,18 +78,18 @@ class OutboxRig:
         await self.outbox.settle(Window(current.epoch, 1, events), judged)
 
     async def deliver_all(self) -> None:
-        """Settle all that waits as delivered."""
+        """Settle all pending events as delivered."""
         while events := (await self.window()).events:
             await self.deliver(*events)
 
 
 def judged(events: Sequence[OutboxEvent]) -> list[Judged]:
-    """Say of all `events` that they were delivered."""
+    """Return a "delivered" verdict for each of `events`."""
     return [Judged(event, DELIVERED) for event in events]
 
 
 def receipt_of(outcome: Outcome) -> str:
-    """Return the receipt of a capture that was kept."""
+    """Return the receipt of a recorded capture."""
     assert isinstance(outcome, Recorded)
     return str(outcome.receipt)
 
@@ -101,7 +101,7 @@ def start_outbox(
     retention: Retention = RETENTION,
     version: str = "1.0",
 ) -> OutboxRig:
-    """Start a writer and an outbox on `directory`; close the writer when done."""
+    """Start a writer and an outbox on `directory`; the caller closes the writer."""
     writer = Writer(opener, Unwatched())
     writer.start()
     outbox = StoreOutbox(
@@ -125,7 +125,7 @@ async def outbox_on(
     version: str = "1.0",
     retention: Retention = RETENTION,
 ) -> AsyncIterator[OutboxRig]:
-    """Run writer and outbox on `directory` until the block ends."""
+    """Run a writer and an outbox on `directory` until the block ends."""
     opening = opener(directory, epochs=epochs, limits=limits)
     rig = start_outbox(directory, opening, clock or Clock(), retention, version)
     try:

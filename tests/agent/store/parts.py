@@ -1,4 +1,4 @@
-"""Stores, captures and clocks for tests: everything fixed but what a test is about."""
+"""Test fixtures for the store: openers, captures, a fixed clock, readable epoch ids."""
 
 import itertools
 import sqlite3
@@ -21,17 +21,17 @@ KEY_FILE = "encryption.key"
 
 @dataclass
 class Epochs:
-    """Gives out epoch names that a person can read: epoch-1, epoch-2, ..."""
+    """Generates readable epoch ids: epoch-1, epoch-2, ..."""
 
     count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __call__(self) -> str:
-        """Return the next one."""
+        """Return the next id."""
         return f"epoch-{next(self.count)}"
 
 
 def circumstances(epochs: Epochs | None = None, boot_id: str = "boot-1") -> Circumstances:
-    """Return a standing clock and readable names."""
+    """Return a fixed clock and readable ids."""
     return Circumstances(now_us=lambda: AT.wall_us, new_epoch=epochs or Epochs(), boot_id=boot_id)
 
 
@@ -42,7 +42,7 @@ def opener(
     epochs: Epochs | None = None,
     boot_id: str = "boot-1",
 ) -> StoreOpener:
-    """Return what opens the store of `directory`."""
+    """Return a `StoreOpener` for `directory`."""
     return StoreOpener(directory, directory / KEY_FILE, limits, circumstances(epochs, boot_id))
 
 
@@ -64,7 +64,7 @@ def session(
 def answer(
     name: str = "one", address: str | None = ADDRESS, status: EmailStatus = EmailStatus.ACCEPTED
 ) -> EmailAnswered:
-    """Return an e-mail answer of the session `name`; without an address unless accepted."""
+    """Return an e-mail answer of the session `name`, with an address only if accepted."""
     body = b'{"status":"%b"}' % status.value.encode()
     given = address if status is EmailStatus.ACCEPTED else None
     return EmailAnswered(name, status, given, body)
@@ -76,21 +76,21 @@ def record(store: Store, *captures: Capture) -> list[Outcome]:
 
 
 def query(directory: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
-    """Ask the database file by itself."""
+    """Query the database file directly, read-only."""
     uri = f"file:{directory / DATABASE_FILE}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as connection:
         return connection.execute(sql, values).fetchall()
 
 
 def change(directory: Path, *statements: str) -> None:
-    """Change the database file of a closed store by hand."""
+    """Change the database file of a closed store directly."""
     with closing(sqlite3.connect(directory / DATABASE_FILE, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def crashed_copy(directory: Path, place: Path, names: Sequence[str] = ()) -> Path:
-    """Copy the files of an open store, as a process killed now would leave them."""
+    """Copy the files of an open store as a process killed now would leave them."""
     place.mkdir()
     for file in directory.iterdir():
         if file.is_file() and (not names or file.name in names):

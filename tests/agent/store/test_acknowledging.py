@@ -1,4 +1,4 @@
-"""Acknowledging moves one number, however many events it is about."""
+"""Settling writes a few rows for each window, however many events it holds."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.agent.store.outbox_rig import OutboxRig, judged, outbox_on
 from tests.agent.store.parts import change, opened, query, record, session
 
 EVENTS, WINDOW = 100_000, 500
-# The boot's number and all else is as in the one event that was captured.
+# Boot number and all other columns are those of the one captured event.
 MANY = f"""
 WITH RECURSIVE number(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number WHERE n < {EVENTS})
 INSERT INTO event SELECT n, type, n, occurred_at_us, monotonic_us, boot_number, body
@@ -19,14 +19,14 @@ INSERT INTO session SELECT position, 's' || position, NULL, 0 FROM event WHERE p
 
 
 def make_backlog(directory: Path) -> None:
-    """Have this many sessions wait, written past the agent: capturing them takes too long."""
+    """Insert the pending sessions directly: capturing them takes too long."""
     with opened(directory) as store:
         record(store, session("s1"))
     change(directory, MANY, THEIR_SESSIONS)
 
 
 async def rows_changed(rig: OutboxRig) -> int:
-    """Return how many rows the writer has inserted, changed or deleted since it opened the file."""
+    """Return the number of rows that the writer has changed since it opened the file."""
 
     def count(store: Store) -> int:
         return store.connection.total_changes
@@ -34,7 +34,7 @@ async def rows_changed(rig: OutboxRig) -> int:
     return await rig.writer.run(count)
 
 
-async def test_a_backlog_is_acknowledged_by_a_few_rows_a_window_and_leaves_none_an_event(
+async def test_settling_a_backlog_writes_a_few_rows_for_each_window(
     tmp_path: Path,
 ) -> None:
     make_backlog(tmp_path)

@@ -1,4 +1,4 @@
-"""Damaged files: tills are served all the same, nothing is deleted, and the status says so."""
+"""Damaged database files: captures go on, nothing is deleted, the status reports it."""
 
 import asyncio
 import random
@@ -31,7 +31,7 @@ SOME, MANY = NAMES[::40], NAMES[::5]
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the files of a killed agent, to be copied before they are touched."""
+    """Return the files of a killed agent; copy them before use."""
     return killed_store(tmp_path_factory.mktemp("killed"))
 
 
@@ -41,8 +41,8 @@ def directory(killed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(killed, tmp_path / "state"))
 
 
-async def test_undamaged_files_go_on_as_they_were(directory: Path) -> None:
-    """The control of all that follows."""
+async def test_undamaged_files_lose_nothing(directory: Path) -> None:
+    """Control case for the tests below."""
     aftermath = await serve_on(directory, SOME)
     assert aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
     assert all(isinstance(old, Recorded) and old.repeated for old in aftermath.again)
@@ -52,7 +52,7 @@ async def test_undamaged_files_go_on_as_they_were(directory: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Damaged files, an agent started on them, a new session and repeats of old ones."""
+    """Damaged files, and an agent that was started on them and served new and repeated sessions."""
 
     damage: str
     before: set[str]
@@ -64,7 +64,7 @@ class Story:
 def story(
     request: pytest.FixtureRequest, killed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Story:
-    """Tell the story of one kind of damage."""
+    """Return the story of one kind of damage."""
     directory = Path(shutil.copytree(killed, tmp_path_factory.mktemp("damaged") / "state"))
     do(DAMAGES[request.param], directory)
     before = on_the_disk(directory)
@@ -72,40 +72,40 @@ def story(
     return Story(request.param, before, aftermath, on_the_disk(directory))
 
 
-def test_the_damage_bites(story: Story) -> None:
-    """But for what SQLite makes good by itself, and what is found when it is asked for."""
+def test_damage_loses_captures(story: Story) -> None:
+    """Except for damage that SQLite repairs, or that is detected only on access."""
     assert bool(set(NAMES) - story.aftermath.seen) is (story.damage not in UNSEEN)
 
 
-def test_a_till_is_served_from_damaged_files(story: Story) -> None:
+def test_damaged_files_do_not_stop_new_captures(story: Story) -> None:
     assert is_served(story.aftermath.new)
 
 
-def test_nothing_is_deleted_of_damaged_files(story: Story) -> None:
-    """What a reader of raw bytes could still salvage, it can still salvage afterwards."""
+def test_nothing_salvageable_is_deleted_from_damaged_files(story: Story) -> None:
+    """Bytes that could be salvaged before can be salvaged afterwards."""
     assert story.before <= story.after
 
 
-def test_captures_that_the_agent_lost_sight_of_mean_a_new_epoch(story: Story) -> None:
-    """Their numbers may be known at head office."""
+def test_lost_captures_start_a_new_epoch(story: Story) -> None:
+    """Head office may already have events with their numbers."""
     if set(NAMES) - story.aftermath.seen:
         assert story.aftermath.new_receipt == "epoch-2/1"
     else:
         assert story.aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
 
 
-def test_captures_that_lie_aside_are_named_in_the_status(story: Story) -> None:
+def test_quarantined_captures_are_reported_in_the_status(story: Story) -> None:
     if (set(NAMES) - story.aftermath.seen) & story.before:
         assert story.aftermath.set_aside
 
 
-def test_captures_asked_again_after_damage_are_recorded_or_recognised(story: Story) -> None:
+def test_captures_repeated_after_damage_are_recorded_or_recognised(story: Story) -> None:
     assert [outcome for outcome in story.aftermath.again if not is_served(outcome)] == []
     assert story.aftermath.live >= set(MANY)
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_random_damage_stops_no_till(directory: Path, seed: int) -> None:
+async def test_random_damage_does_not_stop_captures(directory: Path, seed: int) -> None:
     damage_somewhere(directory, random.Random(seed))
     before = on_the_disk(directory)
     aftermath = await serve_on(directory, SOME)
@@ -114,7 +114,7 @@ async def test_random_damage_stops_no_till(directory: Path, seed: int) -> None:
 
 
 @pytest.mark.campaign
-def test_a_thousand_random_damages_stop_no_till(killed: Path, tmp_path: Path) -> None:
+def test_a_thousand_random_damages_do_not_stop_captures(killed: Path, tmp_path: Path) -> None:
     for seed in range(1000, 2000):
         directory = Path(shutil.copytree(killed, tmp_path / str(seed)))
         damage_somewhere(directory, random.Random(seed))
@@ -125,7 +125,7 @@ def test_a_thousand_random_damages_stop_no_till(killed: Path, tmp_path: Path) ->
         shutil.rmtree(directory)
 
 
-def test_what_is_set_aside_lies_whole_in_a_place_named_for_the_time(tmp_path: Path) -> None:
+def test_quarantined_database_is_complete_in_a_directory_named_for_the_time(tmp_path: Path) -> None:
     database = tmp_path / DATABASE_FILE
     for suffix in ("", "-wal", "-journal", "-shm"):
         database.with_name(database.name + suffix).write_text(suffix)
@@ -139,7 +139,7 @@ def test_what_is_set_aside_lies_whole_in_a_place_named_for_the_time(tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == [SET_ASIDE]
 
 
-def test_two_set_aside_in_one_second_lie_apart(tmp_path: Path) -> None:
+def test_databases_quarantined_within_a_second_get_their_own_directories(tmp_path: Path) -> None:
     database = tmp_path / DATABASE_FILE
     for content in ("one", "two", "three"):
         database.write_text(content)
@@ -162,19 +162,19 @@ def test_two_set_aside_in_one_second_lie_apart(tmp_path: Path) -> None:
         ({"": "", "-journal": "content"}, False),
     ],
 )
-def test_a_wal_without_its_database_is_a_stray(
+def test_wal_without_its_database_is_detected(
     tmp_path: Path,
     files: dict[str, str],
     expected: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """An empty file with a journal is a database whose very first write was cut off."""
+    """An empty file with a journal is a database whose first write was interrupted."""
     for suffix, content in files.items():
         (tmp_path / f"{DATABASE_FILE}{suffix}").write_text(content)
     assert has_strays(tmp_path / DATABASE_FILE) is expected
 
 
-def test_a_store_set_aside_can_be_put_back(tmp_path: Path) -> None:
-    """By hand, with the agent stopped: the files are as they were."""
+def test_quarantined_database_can_be_restored(tmp_path: Path) -> None:
+    """By hand, with the agent stopped: its files are unchanged."""
     epochs = Epochs()
     with opened(tmp_path, epochs) as store:
         record(store, session("one"))

@@ -1,4 +1,4 @@
-"""Dead letters: shown with their reason, tried again or given up, and never in the way."""
+"""Dead letters: listed with their reason, retried or discarded, never blocking the outbox."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +20,7 @@ WITH_ITS_SESSION = Refused(ErrorCode.SESSION_REFUSED, "its session was refused",
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
-    """Run an outbox whose session one (1) and its answer (2) were refused, two (3) was not."""
+    """Run an outbox with session one (1) and its answer (2) rejected, session two (3) delivered."""
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one"), session("two"))
         one, two, three = (await rig.window()).events
@@ -31,22 +31,22 @@ async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
 
 
 async def retries(rig: OutboxRig) -> list[OutboxEvent]:
-    """Return what is to be tried again."""
+    """Return the dead letters to retry."""
     return list((await rig.outbox.read_retries(PLENTY)).events)
 
 
 async def shown(rig: OutboxRig) -> list[int]:
-    """Return the sequences of the dead letters."""
+    """Return the sequences of the listed dead letters."""
     return [letter.receipt.sequence for letter in await rig.outbox.dead_letters.page(10)]
 
 
 async def addresses(rig: OutboxRig) -> list[object]:
-    """Return where addresses are kept."""
+    """Return the positions of the stored addresses."""
     rows = query(rig.directory, "SELECT position FROM email_answer WHERE address IS NOT NULL")
     return [row[0] for row in rows]
 
 
-async def test_a_dead_letter_shows_what_was_refused_and_why(rig: OutboxRig) -> None:
+async def test_dead_letter_has_the_event_and_the_reason(rig: OutboxRig) -> None:
     first, _ = await rig.outbox.dead_letters.page(10)
     assert first == DeadLetter(
         receipt=Receipt("epoch-1", 1),
@@ -63,7 +63,7 @@ async def test_a_dead_letter_shows_what_was_refused_and_why(rig: OutboxRig) -> N
     assert await rig.outbox.dead_letters.find("epoch-1", 1) == first
 
 
-async def test_a_page_goes_on_after_the_last_receipt_of_the_one_before(rig: OutboxRig) -> None:
+async def test_page_continues_after_the_last_receipt(rig: OutboxRig) -> None:
     (first,) = await rig.outbox.dead_letters.page(1)
     (second,) = await rig.outbox.dead_letters.page(1, first.receipt)
     assert [first.receipt.sequence, second.receipt.sequence] == [1, 2]
@@ -71,7 +71,7 @@ async def test_a_page_goes_on_after_the_last_receipt_of_the_one_before(rig: Outb
 
 
 @pytest.mark.parametrize(("epoch", "sequence"), [("epoch-1", 3), ("epoch-1", 99), ("none", 1)])
-async def test_what_is_no_dead_letter_is_neither_found_nor_decided_on(
+async def test_other_events_are_neither_found_nor_changed(
     rig: OutboxRig, epoch: str, sequence: int
 ) -> None:
     letters = rig.outbox.dead_letters
@@ -80,11 +80,11 @@ async def test_what_is_no_dead_letter_is_neither_found_nor_decided_on(
     assert not await letters.discard(epoch, sequence)
 
 
-async def test_nothing_is_tried_again_unasked(rig: OutboxRig) -> None:
+async def test_nothing_is_retried_unless_marked(rig: OutboxRig) -> None:
     assert await retries(rig) == []
 
 
-async def test_a_session_takes_along_the_answers_refused_because_of_it(rig: OutboxRig) -> None:
+async def test_retry_of_a_session_includes_its_rejected_answers(rig: OutboxRig) -> None:
     assert await rig.outbox.dead_letters.retry("epoch-1", 1)
     events = await retries(rig)
     assert [(e.position, e.sequence, e.session_refused) for e in events] == [
@@ -94,12 +94,12 @@ async def test_a_session_takes_along_the_answers_refused_because_of_it(rig: Outb
     assert ADDRESS.encode() in events[1].body
 
 
-async def test_an_answer_alone_learns_that_its_session_still_is_refused(rig: OutboxRig) -> None:
+async def test_retry_of_an_answer_alone_says_that_its_session_is_rejected(rig: OutboxRig) -> None:
     assert await rig.outbox.dead_letters.retry("epoch-1", 2)
     assert [(e.position, e.session_refused) for e in await retries(rig)] == [(2, True)]
 
 
-async def test_refused_again_it_waits_for_the_next_decision(rig: OutboxRig) -> None:
+async def test_dead_letter_rejected_again_is_no_longer_marked_for_retry(rig: OutboxRig) -> None:
     await rig.outbox.dead_letters.retry("epoch-1", 1)
     rig.clock.pass_seconds(60)
     await rig.refuse((await retries(rig))[0], verdict=Refused("OTHER", "another reason", 409))
@@ -110,7 +110,7 @@ async def test_refused_again_it_waits_for_the_next_decision(rig: OutboxRig) -> N
     assert [e.position for e in await retries(rig)] == [2]
 
 
-async def test_delivered_after_all_it_is_none_any_more_and_its_time_is_its_own(
+async def test_late_delivery_removes_the_dead_letter_and_has_its_own_time(
     rig: OutboxRig,
 ) -> None:
     await rig.outbox.dead_letters.retry("epoch-1", 1)
@@ -125,8 +125,8 @@ async def test_delivered_after_all_it_is_none_any_more_and_its_time_is_its_own(
     assert Reader(rig.directory).status().waiting == 0
 
 
-async def test_a_session_delivered_after_all_has_its_answers_tried_again(rig: OutboxRig) -> None:
-    """Also those that were refused while it was under way."""
+async def test_late_delivery_of_a_session_retries_its_answers(rig: OutboxRig) -> None:
+    """This includes answers rejected while the session was in flight."""
     await rig.outbox.dead_letters.retry("epoch-1", 1)
     session_, answer_ = await retries(rig)
     await rig.refuse(answer_, verdict=WITH_ITS_SESSION)
@@ -134,8 +134,8 @@ async def test_a_session_delivered_after_all_has_its_answers_tried_again(rig: Ou
     assert [(e.position, e.session_refused) for e in await retries(rig)] == [(2, False)]
 
 
-async def test_a_dead_letter_in_doubt_is_so_by_its_own_tries_alone(rig: OutboxRig) -> None:
-    """To take another's "already there" for its own would lose it in silence."""
+async def test_only_its_own_attempts_put_a_dead_letter_in_doubt(rig: OutboxRig) -> None:
+    """An "already exists" about another record, taken for its own, would lose it silently."""
     await rig.capture(session("three"))
     await rig.outbox.dead_letters.retry("epoch-1", 1)
     await rig.outbox.note_attempt(await rig.window())
@@ -144,8 +144,8 @@ async def test_a_dead_letter_in_doubt_is_so_by_its_own_tries_alone(rig: OutboxRi
     assert [e.is_doubtful for e in await retries(rig)] == [True, True]
 
 
-async def test_a_dead_letter_whose_retry_was_never_sent_is_in_no_doubt(rig: OutboxRig) -> None:
-    """A line that is down says nothing: "already in use" is then about somebody else's record."""
+async def test_retry_that_was_never_sent_leaves_no_doubt(rig: OutboxRig) -> None:
+    """After a failed connection, a later "already in use" is about another record."""
     await rig.outbox.dead_letters.retry("epoch-1", 1)
     window = await rig.outbox.read_retries(PLENTY)
     await rig.outbox.note_attempt(window)
@@ -153,7 +153,9 @@ async def test_a_dead_letter_whose_retry_was_never_sent_is_in_no_doubt(rig: Outb
     assert [e.is_doubtful for e in await retries(rig)] == [False, False]
 
 
-async def test_a_discarded_one_is_neither_shown_nor_tried_nor_counted(rig: OutboxRig) -> None:
+async def test_discarded_dead_letter_is_neither_listed_nor_retried_nor_counted(
+    rig: OutboxRig,
+) -> None:
     assert await rig.outbox.dead_letters.discard("epoch-1", 2)
     assert await shown(rig) == [1]
     assert Reader(rig.directory).status().dead_letters == 1
@@ -164,19 +166,19 @@ async def test_a_discarded_one_is_neither_shown_nor_tried_nor_counted(rig: Outbo
     assert found.discarded_at_us == AT.wall_us
 
 
-async def test_discarding_erases_the_address_at_once(rig: OutboxRig) -> None:
+async def test_discard_erases_the_address_at_once(rig: OutboxRig) -> None:
     assert await addresses(rig) == [2]
     await rig.outbox.dead_letters.discard("epoch-1", 2)
     assert await addresses(rig) == []
 
 
-async def test_an_answer_of_a_discarded_session_knows_that_it_was_refused(rig: OutboxRig) -> None:
+async def test_answer_of_a_discarded_session_says_that_it_was_rejected(rig: OutboxRig) -> None:
     await rig.outbox.dead_letters.discard("epoch-1", 1)
     await rig.capture(answer("one", "guest.two@example.com"))
     assert [e.session_refused for e in (await rig.window()).events] == [True]
 
 
-async def test_refused_events_are_tried_again_after_a_day(rig: OutboxRig) -> None:
+async def test_dead_letters_are_retried_after_a_day(rig: OutboxRig) -> None:
     rig.clock.pass_seconds(DAY_SECONDS - 1)
     assert await rig.outbox.retry_due() == 0
     rig.clock.pass_seconds(1)
@@ -184,12 +186,12 @@ async def test_refused_events_are_tried_again_after_a_day(rig: OutboxRig) -> Non
     assert [e.position for e in await retries(rig)] == [1, 2]
 
 
-async def test_refused_events_are_tried_again_when_the_clock_was_set_back(rig: OutboxRig) -> None:
+async def test_dead_letters_are_retried_when_the_clock_was_set_back(rig: OutboxRig) -> None:
     rig.clock.pass_seconds(-10)
     assert await rig.outbox.retry_due() == 2
 
 
-async def test_refused_events_are_tried_again_by_another_version_once(tmp_path: Path) -> None:
+async def test_dead_letters_are_retried_once_by_another_version(tmp_path: Path) -> None:
     epochs, clock = Epochs(), Clock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.0") as rig:
         await rig.capture(session("one"))
@@ -201,7 +203,7 @@ async def test_refused_events_are_tried_again_by_another_version_once(tmp_path: 
         assert await rig.outbox.retry_due() == 0
 
 
-async def test_more_dead_letters_than_one_transaction_takes_are_all_tried_again(
+async def test_retry_due_covers_more_dead_letters_than_one_transaction(
     tmp_path: Path,
 ) -> None:
     async with outbox_on(tmp_path) as rig:
@@ -215,7 +217,7 @@ async def test_more_dead_letters_than_one_transaction_takes_are_all_tried_again(
 
 
 async def overtaken(rig: OutboxRig) -> list[bool]:
-    """Refuse an answer of session two (4), deliver the next one (5); say if 4 knows of it."""
+    """Reject answer 4 of session two, deliver answer 5; return `is_overtaken` of the retries."""
     await rig.capture(answer("two"), answer("two", "guest.two@example.com"))
     refused, later = (await rig.window()).events
     await rig.refuse(refused)
@@ -224,14 +226,14 @@ async def overtaken(rig: OutboxRig) -> list[bool]:
     return [event.is_overtaken for event in await retries(rig)]
 
 
-async def test_an_answer_knows_that_a_later_one_of_its_session_was_delivered(
+async def test_retry_is_overtaken_when_a_later_answer_was_delivered(
     rig: OutboxRig,
 ) -> None:
-    """Sent now to who takes the last one for what counts, it would undo what the customer said."""
+    """A receiver that lets the last answer win would otherwise undo the customer's choice."""
     assert await overtaken(rig) == [True]
 
 
-async def test_a_later_answer_is_kept_for_as_long_as_a_dead_letter_before_it(
+async def test_later_answer_is_kept_as_long_as_an_earlier_dead_letter(
     rig: OutboxRig,
 ) -> None:
     await overtaken(rig)
@@ -241,14 +243,14 @@ async def test_a_later_answer_is_kept_for_as_long_as_a_dead_letter_before_it(
     assert [event.is_overtaken for event in await retries(rig)] == [True]
 
 
-async def test_a_later_answer_that_was_refused_as_well_overtakes_nothing(rig: OutboxRig) -> None:
+async def test_rejected_later_answer_overtakes_nothing(rig: OutboxRig) -> None:
     await rig.capture(answer("two"), answer("two", "guest.two@example.com"))
     await rig.refuse(*(await rig.window()).events)
     await rig.outbox.dead_letters.retry("epoch-1", 4)
     assert [event.is_overtaken for event in await retries(rig)] == [False]
 
 
-async def test_a_rewind_sends_dead_letters_again_and_leaves_them_dead(rig: OutboxRig) -> None:
+async def test_rewind_resends_dead_letters_and_keeps_them_until_delivered(rig: OutboxRig) -> None:
     assert await rig.outbox.rewind("epoch-1", 1)
     assert await rig.positions() == [1, 2, 3]
     assert await shown(rig) == [1, 2]
@@ -256,10 +258,10 @@ async def test_a_rewind_sends_dead_letters_again_and_leaves_them_dead(rig: Outbo
     assert await shown(rig) == []
 
 
-# What central has as refused though it had been delivered: it fell back to before that.
+# Events reported as rejected by central although they were delivered: central fell back.
 
 
-async def test_what_stands_refused_though_it_was_delivered_is_tried_again(rig: OutboxRig) -> None:
+async def test_delivered_event_reported_as_rejected_is_retried(rig: OutboxRig) -> None:
     rig.clock.pass_seconds(60)
     assert await rig.outbox.dead_letters.take_back("epoch-1", [1, 2, 3, 99]) == 1
     assert [(e.position, e.is_doubtful) for e in await retries(rig)] == [(3, False)]
@@ -269,7 +271,7 @@ async def test_what_stands_refused_though_it_was_delivered_is_tried_again(rig: O
     assert found.refused_at_us == AT.wall_us + 60_000_000
 
 
-async def test_taken_back_and_delivered_once_more_its_time_is_its_own(rig: OutboxRig) -> None:
+async def test_event_delivered_again_after_fallback_has_its_own_time(rig: OutboxRig) -> None:
     await rig.outbox.dead_letters.take_back("epoch-1", [3])
     rig.clock.pass_seconds(60)
     await rig.deliver(*await retries(rig))
@@ -281,7 +283,7 @@ async def test_taken_back_and_delivered_once_more_its_time_is_its_own(rig: Outbo
     )
 
 
-async def test_what_is_taken_back_is_kept_with_its_address_until_it_is_delivered(
+async def test_event_to_resend_after_fallback_keeps_its_address_until_delivered(
     rig: OutboxRig,
 ) -> None:
     await rig.capture(answer("two"))
@@ -294,7 +296,7 @@ async def test_what_is_taken_back_is_kept_with_its_address_until_it_is_delivered
     assert ADDRESS.encode() in event.body
 
 
-async def test_what_is_taken_back_after_its_address_was_erased_goes_as_erased(
+async def test_event_resent_after_fallback_is_marked_erased_if_its_address_is_gone(
     rig: OutboxRig,
 ) -> None:
     await rig.capture(answer("two"))
@@ -306,7 +308,7 @@ async def test_what_is_taken_back_after_its_address_was_erased_goes_as_erased(
     assert [event.is_erased for event in await retries(rig)] == [True]
 
 
-async def test_what_waits_or_was_given_up_or_is_not_held_is_not_taken_back(rig: OutboxRig) -> None:
+async def test_fallback_skips_pending_discarded_and_unknown_events(rig: OutboxRig) -> None:
     await rig.capture(session("three"))
     await rig.outbox.dead_letters.discard("epoch-1", 1)
     assert await rig.outbox.dead_letters.take_back("epoch-1", [1, 2, 4, 99]) == 0
@@ -315,7 +317,7 @@ async def test_what_waits_or_was_given_up_or_is_not_held_is_not_taken_back(rig: 
     assert await rig.positions() == [4]
 
 
-async def test_what_was_purged_is_not_taken_back(tmp_path: Path) -> None:
+async def test_fallback_skips_purged_events(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
         await rig.deliver_all()
@@ -325,7 +327,7 @@ async def test_what_was_purged_is_not_taken_back(tmp_path: Path) -> None:
         assert await rig.outbox.dead_letters.take_back("epoch-1", [1]) == 0
 
 
-async def test_what_waits_again_after_a_rewind_is_not_taken_back(rig: OutboxRig) -> None:
+async def test_fallback_skips_events_pending_since_a_rewind(rig: OutboxRig) -> None:
     assert await rig.outbox.rewind("epoch-1", 3)
     assert await rig.outbox.dead_letters.take_back("epoch-1", [3]) == 0
     assert await rig.positions() == [3]

@@ -1,4 +1,4 @@
-"""Small files: the old content or the new, whatever happens in between."""
+"""Atomic file writes: old content or new, after any failure."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from agent.store.files.atomic_write import make_directory, write_durably
 
 
-def test_the_new_content_replaces_the_old_and_nothing_else_stays(tmp_path: Path) -> None:
+def test_new_content_replaces_the_old_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     write_durably(file, b"old", mode=0o600)
     write_durably(file, b"new", mode=0o600)
@@ -16,12 +16,12 @@ def test_the_new_content_replaces_the_old_and_nothing_else_stays(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_mode_is_the_one_asked_for(tmp_path: Path) -> None:
+def test_file_has_the_requested_mode(tmp_path: Path) -> None:
     write_durably(tmp_path / "file", b"", mode=0o600)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_content_is_synced_before_the_name_and_the_name_before_it_returns(
+def test_content_is_synced_before_the_rename_and_the_directory_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -42,7 +42,7 @@ def test_the_content_is_synced_before_the_name_and_the_name_before_it_returns(
 
 
 @pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
-def test_a_write_that_fails_leaves_the_old_content(
+def test_failed_write_keeps_the_old_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     def fail(*_arguments: object) -> None:
@@ -56,10 +56,10 @@ def test_a_write_that_fails_leaves_the_old_content(
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_a_directory_that_is_made_is_on_the_disk_with_all_above_it(
+def test_created_directory_and_its_parents_are_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A receipt is worth nothing in a directory that a power cut takes away."""
+    """A receipt is worthless in a directory that a power cut removes."""
     synced: list[Path] = []
     monkeypatch.setattr("agent.store.files.atomic_write.sync_directory", synced.append)
     make_directory(tmp_path / "a" / "b")

@@ -1,4 +1,4 @@
-"""Erasing: a delivered address leaves the machine, a few at a time; others stay readable."""
+"""Erasure: addresses of delivered events are erased in slices; all others stay readable."""
 
 import asyncio
 from pathlib import Path
@@ -28,18 +28,18 @@ SEALED = "SELECT position FROM email_answer WHERE address IS NOT NULL ORDER BY p
 
 
 def sealed(directory: Path) -> list[object]:
-    """Return the positions whose address is kept."""
+    """Return the positions of the stored addresses."""
     return [row[0] for row in query(directory, SEALED)]
 
 
 async def answered(rig: OutboxRig, *names: str) -> None:
-    """Record sessions with an answer each."""
+    """Record sessions with one answer each."""
     for name in names:
         await rig.capture(session(name), answer(name))
 
 
 async def refused_among_others(rig: OutboxRig) -> OutboxEvent:
-    """Record two answers, the first of which is refused; return it."""
+    """Record two answers and reject the first one; return it."""
     await answered(rig, "one", "two")
     letter = (await rig.window()).events[1]
     await rig.refuse(letter)
@@ -48,14 +48,14 @@ async def refused_among_others(rig: OutboxRig) -> OutboxEvent:
 
 
 async def erase_all(rig: OutboxRig) -> int:
-    """Erase what is due; return in how many steps."""
+    """Erase everything due; return the number of steps."""
     steps = 1
     while await rig.outbox.erase_once():
         steps += 1
     return steps
 
 
-async def test_only_what_is_delivered_is_erased(tmp_path: Path) -> None:
+async def test_only_delivered_addresses_are_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one", "two")
         await rig.deliver(*(await rig.window(events=2)).events)
@@ -63,7 +63,7 @@ async def test_only_what_is_delivered_is_erased(tmp_path: Path) -> None:
         assert sealed(tmp_path) == [4]
 
 
-async def test_what_is_delivered_ahead_of_one_that_is_stuck_is_erased(tmp_path: Path) -> None:
+async def test_addresses_delivered_ahead_of_a_stuck_event_are_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "stuck", "one", "two")
         events = (await rig.window()).events
@@ -73,7 +73,7 @@ async def test_what_is_delivered_ahead_of_one_that_is_stuck_is_erased(tmp_path: 
         assert sealed(tmp_path) == [2, 6]
 
 
-async def test_what_is_delivered_ahead_is_kept_as_long_as_all_else(tmp_path: Path) -> None:
+async def test_addresses_delivered_ahead_have_the_same_retention(tmp_path: Path) -> None:
     a_day = Retention(delivered_days=30, email_days=1)
     async with outbox_on(tmp_path, retention=a_day) as rig:
         await answered(rig, "stuck", "one")
@@ -86,7 +86,7 @@ async def test_what_is_delivered_ahead_is_kept_as_long_as_all_else(tmp_path: Pat
         assert sealed(tmp_path) == [2]
 
 
-async def test_more_ahead_than_one_step_takes_is_erased_to_the_end(tmp_path: Path) -> None:
+async def test_more_addresses_ahead_than_one_slice_are_all_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "stuck", *(f"s{number}" for number in range(MOST_ROWS + 1)))
         await rig.deliver(*(await rig.window()).events[2:])
@@ -94,7 +94,7 @@ async def test_more_ahead_than_one_step_takes_is_erased_to_the_end(tmp_path: Pat
         assert sealed(tmp_path) == [2]
 
 
-async def test_what_is_erased_is_not_in_the_file_any_more(tmp_path: Path) -> None:
+async def test_erased_address_is_gone_from_the_file(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one")
         (ciphertext,) = query(tmp_path, "SELECT address FROM email_answer")[0]
@@ -104,7 +104,7 @@ async def test_what_is_erased_is_not_in_the_file_any_more(tmp_path: Path) -> Non
     assert ciphertext not in (tmp_path / "agent.db").read_bytes()
 
 
-async def test_many_are_erased_in_slices(tmp_path: Path) -> None:
+async def test_many_addresses_are_erased_in_slices(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         names = [f"s{n}" for n in range(2 * MOST_ROWS + 1)]
         recorded = [rig.writer.record(session(name), AT) for name in names]
@@ -117,7 +117,7 @@ async def test_many_are_erased_in_slices(tmp_path: Path) -> None:
         assert sealed(tmp_path) == []
 
 
-async def test_nothing_due_writes_nothing(tmp_path: Path) -> None:
+async def test_erase_writes_nothing_when_nothing_is_due(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one")
         await rig.deliver_all()
@@ -127,7 +127,7 @@ async def test_nothing_due_writes_nothing(tmp_path: Path) -> None:
         assert await rig.writer.run(lambda store: store.connection.total_changes) == before
 
 
-async def test_a_dead_letter_keeps_its_address_until_it_is_delivered(tmp_path: Path) -> None:
+async def test_dead_letter_keeps_its_address_until_delivered(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one", "two")
         events = (await rig.window()).events
@@ -141,10 +141,10 @@ async def test_a_dead_letter_keeps_its_address_until_it_is_delivered(tmp_path: P
 
 
 @pytest.mark.parametrize("days_refused", [1, 5])
-async def test_a_dead_letter_delivered_after_all_keeps_its_address_for_its_own_days(
+async def test_retention_of_a_late_delivery_counts_from_its_own_time(
     tmp_path: Path, days_refused: int
 ) -> None:
-    """Whether those around it have gone by then or go meanwhile."""
+    """In both cases: its neighbours are already erased by then, or not yet."""
     async with outbox_on(tmp_path, retention=TWO_DAYS) as rig:
         letter = await refused_among_others(rig)
         rig.clock.pass_seconds(days_refused * DAY_SECONDS)
@@ -158,7 +158,7 @@ async def test_a_dead_letter_delivered_after_all_keeps_its_address_for_its_own_d
         assert sealed(tmp_path) == []
 
 
-async def test_a_dead_letter_delivered_after_all_and_once_more_is_erased_with_the_others(
+async def test_late_delivery_repeated_after_a_rewind_is_erased_with_the_others(
     tmp_path: Path,
 ) -> None:
     async with outbox_on(tmp_path, retention=TWO_DAYS) as rig:
@@ -175,7 +175,7 @@ async def test_a_dead_letter_delivered_after_all_and_once_more_is_erased_with_th
         assert sealed(tmp_path) == []
 
 
-async def test_addresses_are_kept_for_days_where_that_is_wanted(tmp_path: Path) -> None:
+async def test_addresses_are_kept_for_email_days(tmp_path: Path) -> None:
     async with outbox_on(tmp_path, retention=TWO_DAYS) as rig:
         await answered(rig, "one")
         await rig.deliver_all()
@@ -192,7 +192,7 @@ async def test_addresses_are_kept_for_days_where_that_is_wanted(tmp_path: Path) 
         assert sealed(tmp_path) == []
 
 
-async def test_an_erased_address_is_said_to_be_erased_when_it_is_asked_for_again(
+async def test_resent_answer_says_that_its_address_is_erased(
     tmp_path: Path,
 ) -> None:
     async with outbox_on(tmp_path) as rig:
@@ -205,7 +205,7 @@ async def test_an_erased_address_is_said_to_be_erased_when_it_is_asked_for_again
         assert event.body == b'{"emailAddress":null,"erased":true,"status":"accepted"}'
 
 
-async def test_an_answer_that_has_no_address_is_not_called_erased(tmp_path: Path) -> None:
+async def test_answer_without_address_is_not_marked_as_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one", status=EmailStatus.DEFERRED))
         await rig.deliver_all()
@@ -214,7 +214,7 @@ async def test_an_answer_that_has_no_address_is_not_called_erased(tmp_path: Path
         assert (await rig.window()).events[1].body == b'{"status":"deferred"}'
 
 
-async def test_an_address_that_does_not_open_is_sent_as_erased_and_said_once(
+async def test_undecryptable_address_is_sent_as_erased_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with outbox_on(tmp_path) as rig:
@@ -227,7 +227,7 @@ async def test_an_address_that_does_not_open_is_sent_as_erased_and_said_once(
     assert complaints == ["outbox.address_unreadable"]
 
 
-async def test_without_the_key_nothing_is_sent_and_nothing_is_given_up(tmp_path: Path) -> None:
+async def test_nothing_is_sent_or_given_up_while_the_key_is_missing(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one")
         key = (tmp_path / KEY_FILE).read_bytes()
@@ -238,7 +238,7 @@ async def test_without_the_key_nothing_is_sent_and_nothing_is_given_up(tmp_path:
         assert ADDRESS.encode() in (await rig.window()).events[1].body
 
 
-async def test_an_agent_killed_before_it_erased_erases_after_the_start(tmp_path: Path) -> None:
+async def test_addresses_due_before_a_kill_are_erased_after_the_restart(tmp_path: Path) -> None:
     epochs = Epochs()
     async with outbox_on(tmp_path / "live", epochs=epochs) as rig:
         await answered(rig, "one")

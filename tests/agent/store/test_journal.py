@@ -1,4 +1,4 @@
-"""The journal: what is new, what is a repeat, what is refused; the same however it is grouped."""
+"""The journal: new captures, repeats and rejections, independent of the grouping."""
 
 import itertools
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ ACCEPTED, DECLINED = answer("one"), answer("one", status=EmailStatus.DECLINED)
 
 
 def new(sequence: int) -> Recorded:
-    """Return what a capture that was recorded under this number gets."""
+    """Return the outcome of a new capture with this number."""
     return Recorded(Receipt("epoch-1", sequence), repeated=False)
 
 
 def repeat(sequence: int) -> Recorded:
-    """Return what the repeat of that capture gets."""
+    """Return the outcome of a repeat of that capture."""
     return Recorded(Receipt("epoch-1", sequence), repeated=True)
 
 
@@ -92,7 +92,7 @@ CASES: dict[str, list[tuple[Capture, Outcome]]] = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("group", [1, 2, 100])
-def test_each_capture_gets_its_answer_however_they_are_grouped(
+def test_outcomes_do_not_depend_on_the_grouping(
     tmp_path: Path, case: Sequence[tuple[Capture, Outcome]], group: int
 ) -> None:
     captures = [capture for capture, _ in case]
@@ -107,7 +107,7 @@ def test_each_capture_gets_its_answer_however_they_are_grouped(
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_each_capture_gets_its_answer_also_from_a_store_opened_anew(
+def test_outcomes_do_not_depend_on_the_session_cache(
     tmp_path: Path, case: Sequence[tuple[Capture, Outcome]]
 ) -> None:
     for capture, outcome in case:
@@ -115,14 +115,14 @@ def test_each_capture_gets_its_answer_also_from_a_store_opened_anew(
             assert record(store, capture) == [outcome]
 
 
-def test_an_answer_erased_after_delivery_is_still_recognised(tmp_path: Path) -> None:
+def test_repeat_is_recognised_after_its_address_was_erased(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(), ACCEPTED)
         store.run(lambda connection: connection.execute("UPDATE email_answer SET address = NULL"))
         assert record(store, ACCEPTED) == [repeat(2)]
 
 
-def test_a_capture_is_an_event_and_its_own_row_under_one_position(tmp_path: Path) -> None:
+def test_capture_is_an_event_row_and_a_detail_row_with_one_position(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(locale="fr-CA"), ACCEPTED, DECLINED)
     assert query(tmp_path, "SELECT position, type, session_position, body FROM event") == [
@@ -138,7 +138,7 @@ def test_a_capture_is_an_event_and_its_own_row_under_one_position(tmp_path: Path
     ) == [(2, 1, "accepted", 0, 0), (3, 1, "declined", 1, 1)]
 
 
-def test_the_moment_is_kept_by_both_clocks_and_the_boot(tmp_path: Path) -> None:
+def test_event_has_both_clocks_and_the_boot(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session())
     assert query(tmp_path, "SELECT occurred_at_us, monotonic_us, boot_number FROM event") == [
@@ -146,7 +146,7 @@ def test_the_moment_is_kept_by_both_clocks_and_the_boot(tmp_path: Path) -> None:
     ]
 
 
-def test_a_group_that_fails_leaves_nothing_and_uses_no_number(tmp_path: Path) -> None:
+def test_failed_group_writes_nothing_and_uses_no_number(tmp_path: Path) -> None:
     poison = SessionStarted("half a pair \ud800", None, closed=False, body=b"{}")
     with opened(tmp_path) as store:
         with pytest.raises(UnicodeEncodeError):
@@ -156,8 +156,8 @@ def test_a_group_that_fails_leaves_nothing_and_uses_no_number(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 127, 512])
-def test_a_group_of_any_size_is_written_whole(tmp_path: Path, size: int) -> None:
-    """Rows are inserted many at a time, in sizes of powers of two."""
+def test_group_of_any_size_is_written_completely(tmp_path: Path, size: int) -> None:
+    """Rows are inserted many at a time, in batches of powers of two."""
     captures = [session(f"s{n}") for n in range(size)]
     answers = [answer(f"s{n}", f"guest{n}@example.com") for n in range(size)]
     with opened(tmp_path) as store:
@@ -173,14 +173,14 @@ def test_a_group_of_any_size_is_written_whole(tmp_path: Path, size: int) -> None
     ]
 
 
-def test_values_are_given_in_the_order_of_the_columns() -> None:
-    """The journal writes its rows by hand, in this order."""
+def test_values_have_the_order_of_the_columns() -> None:
+    """The journal builds its rows by hand, in this order."""
     event = ["position", "type", "session_position", "occurred_at_us", "monotonic_us"]
     session_or_answer = ["correlation_id", "query_locale", "closed", "status", "address"]
     assert [*event, "boot_number", "body", *session_or_answer, "address_mark"] == COLUMNS
 
 
-def test_a_session_that_is_not_known_by_heart_is_found_in_the_file(tmp_path: Path) -> None:
+def test_session_missing_from_the_cache_is_found_in_the_database(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session("one"), answer("one"))
     with opened(tmp_path) as store:
@@ -191,8 +191,8 @@ def test_a_session_that_is_not_known_by_heart_is_found_in_the_file(tmp_path: Pat
         assert record(store, DECLINED) == [new(4)]
 
 
-def test_an_id_taken_long_ago_does_not_hurt_its_neighbours(tmp_path: Path) -> None:
-    """Only the file knows it: the whole group is decided again, and nothing is written twice."""
+def test_old_duplicate_id_does_not_fail_its_group(tmp_path: Path) -> None:
+    """Only the database has it: the whole group is decided again, and nothing is written twice."""
     with opened(tmp_path) as store:
         record(store, session("one"))
     with opened(tmp_path) as store:
@@ -206,14 +206,14 @@ def test_an_id_taken_long_ago_does_not_hurt_its_neighbours(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["päron-日本-🛒", "with'quote\"and\\", "1", "null", "a/b c%20"])
-def test_an_id_of_any_characters_names_its_session(tmp_path: Path, name: str) -> None:
+def test_correlation_id_may_hold_any_characters(tmp_path: Path, name: str) -> None:
     started = SessionStarted(name, None, closed=False, body=b"{}")
     with opened(tmp_path) as store:
         assert record(store, started, started, answer(name)) == [new(1), repeat(1), new(2)]
         assert record(store, started, answer(name)) == [repeat(1), repeat(2)]
 
 
-def test_a_group_of_more_than_one_statement_is_written_whole_or_not_at_all(
+def test_group_of_several_statements_is_atomic(
     tmp_path: Path,
 ) -> None:
     many = [session(f"s{n}") for n in range(MOST_ROWS)]
@@ -228,8 +228,8 @@ def test_a_group_of_more_than_one_statement_is_written_whole_or_not_at_all(
     assert len(query(tmp_path, "SELECT 1 FROM event")) == MOST_ROWS + 1
 
 
-def test_a_session_that_a_chore_purged_is_not_known_by_heart_any_more(tmp_path: Path) -> None:
-    """Its id is free again, and its customer's late answer finds no session."""
+def test_purged_session_is_evicted_from_the_cache(tmp_path: Path) -> None:
+    """Its id is free again, and a late answer to it finds no session."""
     with opened(tmp_path) as store:
         record(store, session("one"), session("two"))
         store.run(lambda connection: connection.execute("DELETE FROM event WHERE position = 1"))
@@ -238,10 +238,10 @@ def test_a_session_that_a_chore_purged_is_not_known_by_heart_any_more(tmp_path: 
 
 
 @pytest.mark.parametrize("repeated", [session(), ACCEPTED])
-def test_a_row_lost_on_a_damaged_page_is_damage_not_a_fault(
+def test_row_lost_on_a_damaged_page_is_reported_as_damage(
     tmp_path: Path, repeated: Capture
 ) -> None:
-    """What was acknowledged is not there any more; SQLite itself does not always notice."""
+    """An acknowledged row is missing; SQLite itself does not always notice."""
     with opened(tmp_path) as store:
         record(store, session(), ACCEPTED)
         store.run(lambda connection: connection.execute("DELETE FROM event"))
@@ -249,7 +249,7 @@ def test_a_row_lost_on_a_damaged_page_is_damage_not_a_fault(
             record(store, repeated)
 
 
-def test_no_address_stands_in_any_file(tmp_path: Path) -> None:
+def test_no_file_contains_a_plain_address(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(), ACCEPTED)
         names = {file.name for file in tmp_path.iterdir()}

@@ -1,4 +1,4 @@
-"""Random histories of captures, split into groups at random, against a model of a few lines."""
+"""Random histories of captures in random groups, compared with a small model."""
 
 import tempfile
 from collections.abc import Sequence
@@ -45,14 +45,14 @@ ANSWERS = st.one_of(
         body=st.just(b'{"status":"deferred"}'),
     ),
 )
-# Captures, and between some of them the end of a group (None) or of the process (...).
+# Captures, and between them ends of a group (None) or of the process (...).
 HISTORIES = st.lists(
     st.one_of(SESSIONS, ANSWERS, st.none(), st.just(Ellipsis)), min_size=1, max_size=40
 )
 
 
 class Model:
-    """What the reference says of repeats and refusals, in dictionaries."""
+    """The API's rules for repeats and rejections, in dictionaries."""
 
     def __init__(self) -> None:
         self.kept: list[Capture] = []
@@ -60,13 +60,13 @@ class Model:
         self._answers: dict[str, tuple[EmailAnswered, int]] = {}
 
     def take(self, capture: Capture) -> Outcome:
-        """Return what the capture must be answered."""
+        """Return the expected outcome of the capture."""
         known = self._sessions.get(capture.correlation_id)
         if isinstance(capture, SessionStarted):
             if known is None:
                 self._sessions[capture.correlation_id] = (capture, len(self.kept) + 1)
                 return self._keep(capture)
-            # Whether it is closed stands in the body; here the two are drawn apart.
+            # `closed` is part of the body; here the two are drawn independently.
             same = (known[0].body, known[0].query_locale) == (capture.body, capture.query_locale)
             return _repeat(known[1]) if same else IdTaken()
         if known is None or known[0].closed:
@@ -88,7 +88,7 @@ def _repeat(sequence: int) -> Recorded:
 
 @settings(max_examples=60, deadline=None)
 @given(history=HISTORIES)
-def test_any_history_is_answered_as_the_model_says_and_numbered_without_gaps(
+def test_any_history_matches_the_model_and_is_numbered_without_gaps(
     history: "list[Capture | None]",
 ) -> None:
     model = Model()
@@ -101,7 +101,7 @@ def test_any_history_is_answered_as_the_model_says_and_numbered_without_gaps(
 
 
 def _play(directory: Path, history: "list[Capture | None]") -> list[Outcome]:
-    """Record the history, group by group, opening the store anew where it says so."""
+    """Record the history group by group, reopening the store where it says so."""
     epochs, outcomes, rest = Epochs(), list[Outcome](), [*history, ...]
     while rest:
         end = rest.index(...)

@@ -1,4 +1,4 @@
-"""Bodies on the disk: one that may hold an address is sealed, and comes back as it was."""
+"""Stored bodies: encrypted if they may hold an address, restored byte for byte."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,27 +26,27 @@ DECLINED = EmailAnswered(
 
 
 @given(text=st.text(max_size=300), name=st.text(min_size=1, max_size=128))
-def test_any_body_comes_back_as_it_came(text: str, name: str) -> None:
+def test_any_body_is_restored_unchanged(text: str, name: str) -> None:
     body = text.encode()
 
     assert as_it_came(to_keep(b"{" + body, name, VAULT), name, lambda: VAULT) == b"{" + body
 
 
 @given(local=st.text(max_size=30), domain=st.text(max_size=30))
-def test_a_body_with_an_at_sign_is_not_kept_readable(local: str, domain: str) -> None:
+def test_body_with_an_at_sign_is_encrypted(local: str, domain: str) -> None:
     for sign in ("@", "\\u0040", "%40"):
         body = f'{{"x":"{local}{sign}{domain}"}}'.encode()
 
         assert body not in to_keep(body, "one", VAULT)
 
 
-def test_a_body_without_an_at_sign_is_kept_as_it_is() -> None:
+def test_body_without_an_at_sign_is_stored_as_plain_text() -> None:
     body = b'{"correlationId":"one","channel":"STORE"}'
 
     assert to_keep(body, "one", VAULT) == body
 
 
-def test_a_sealed_body_is_neither_an_address_nor_another_sessions() -> None:
+def test_encrypted_body_decrypts_neither_as_an_address_nor_for_another_session() -> None:
     kept = to_keep(NAMED.body, "one", VAULT)
 
     with pytest.raises(Unreadable):
@@ -55,7 +55,7 @@ def test_a_sealed_body_is_neither_an_address_nor_another_sessions() -> None:
         as_it_came(kept, "two", lambda: VAULT)
 
 
-def test_what_a_till_repeats_of_an_address_is_not_readable_on_the_disk(tmp_path: Path) -> None:
+def test_address_repeated_in_other_members_is_not_readable_on_disk(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, NAMED, TWICE, DECLINED)
 
@@ -64,7 +64,7 @@ def test_what_a_till_repeats_of_an_address_is_not_readable_on_the_disk(tmp_path:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_repeat_of_what_is_sealed_is_recognised_and_other_content_is_not(
+def test_repeat_of_an_encrypted_body_is_recognised_and_other_content_is_not(
     tmp_path: Path,
     restarted: bool,  # noqa: FBT001 - a case
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_repeat_of_what_is_sealed_is_recognised_and_other_content_is_not(
         assert repeat(1) not in record(store, session())
 
 
-async def test_what_is_sealed_goes_out_as_it_came_also_when_its_address_is_erased(
+async def test_encrypted_body_is_sent_unchanged_even_after_its_address_is_erased(
     tmp_path: Path,
 ) -> None:
     def sent(events: list[OutboxEvent]) -> list[bytes]:
@@ -102,8 +102,8 @@ async def test_what_is_sealed_goes_out_as_it_came_also_when_its_address_is_erase
         ]
 
 
-async def test_what_does_not_open_any_more_holds_nothing_up(tmp_path: Path) -> None:
-    """The key was lost and a new one made: the session and the answers still count."""
+async def test_undecryptable_bodies_do_not_block_the_outbox(tmp_path: Path) -> None:
+    """The key was lost and replaced: the sessions and answers are still delivered."""
     async with outbox_on(tmp_path) as rig:
         await rig.capture(NAMED, TWICE, DECLINED, session("two"))
     (tmp_path / KEY_FILE).unlink()
@@ -118,8 +118,8 @@ async def test_what_does_not_open_any_more_holds_nothing_up(tmp_path: Path) -> N
     ]
 
 
-def test_the_files_own_copy_of_a_plain_capture_stays_readable(tmp_path: Path) -> None:
-    """Salvage and support can read what is no secret."""
+def test_plain_bodies_stay_readable_in_the_database(tmp_path: Path) -> None:
+    """Salvage and support can read bodies that hold no address."""
     with opened(tmp_path) as store:
         record(store, session(), answer())
 

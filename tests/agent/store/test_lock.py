@@ -1,4 +1,4 @@
-"""The lock: one process owns the directory, and the next one is told which."""
+"""The storage lock: one process owns the directory; a second one learns its id."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ HOLD = (
 
 @contextmanager
 def held_by_a_child(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Have another process hold the lock until the block ends."""
+    """Have a child process hold the lock until the block ends."""
     child = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -31,7 +31,7 @@ def held_by_a_child(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
 
 
-def test_a_second_process_is_told_who_holds_the_directory_and_what_to_do(tmp_path: Path) -> None:
+def test_second_process_gets_an_error_with_holder_and_remedy(tmp_path: Path) -> None:
     with held_by_a_child(tmp_path) as child, pytest.raises(StoreInUse) as raised:
         StoreLock(tmp_path).acquire()
     assert f"process {child.pid}" in str(raised.value)
@@ -39,7 +39,7 @@ def test_a_second_process_is_told_who_holds_the_directory_and_what_to_do(tmp_pat
     assert "[storage] directory" in str(raised.value)
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+def test_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with held_by_a_child(tmp_path) as child:
         child.kill()
         child.wait()
@@ -47,7 +47,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
             assert (tmp_path / LOCK_FILE).read_text() != f"process {child.pid}\n"
 
 
-def test_a_lock_given_back_can_be_taken_again(tmp_path: Path) -> None:
+def test_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
     lock = StoreLock(tmp_path)
     for _ in range(2):
         lock.acquire()
@@ -60,7 +60,7 @@ def test_two_locks_in_one_process_exclude_each_other(tmp_path: Path) -> None:
         StoreLock(tmp_path).acquire()
 
 
-def test_the_lock_holds_without_room_for_the_holders_name(tmp_path: Path) -> None:
+def test_lock_works_when_the_holder_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).mkdir()
     with StoreLock(tmp_path), pytest.raises(StoreInUse, match="another process"):
         StoreLock(tmp_path).acquire()

@@ -1,4 +1,4 @@
-"""The mark: the number last committed, believed only when it is whole."""
+"""The high-water mark: the last committed number, read back only if intact."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from agent.store.files.high_water_mark import MARK_FILE, Mark, Marked, read_mark
 
 
 def noted(directory: Path, *sequences: int) -> None:
-    """Note commits and close the mark."""
+    """Write marks and close the file."""
     mark = Mark(directory)
     for sequence in sequences:
         mark.note("epoch-1", sequence)
@@ -16,34 +16,34 @@ def noted(directory: Path, *sequences: int) -> None:
 
 
 def open_descriptors() -> int:
-    """Count the files that this process has open."""
+    """Return the number of open files of this process."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def test_the_last_note_is_read_back(tmp_path: Path) -> None:
+def test_last_mark_is_read_back(tmp_path: Path) -> None:
     noted(tmp_path, 1, 2, 1_000_000_000_000)
     assert read_mark(tmp_path) == Marked("epoch-1", 1_000_000_000_000)
 
 
-def test_a_shorter_note_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+def test_shorter_mark_replaces_a_longer_one_completely(tmp_path: Path) -> None:
     noted(tmp_path, 123_456_789, 7)
     assert read_mark(tmp_path) == Marked("epoch-1", 7)
 
 
-def test_no_mark_is_none(tmp_path: Path) -> None:
+def test_missing_mark_is_none(tmp_path: Path) -> None:
     assert read_mark(tmp_path) is None
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 10, 20])
-def test_a_torn_mark_is_none(tmp_path: Path, kept_bytes: int) -> None:
+def test_torn_mark_is_none(tmp_path: Path, kept_bytes: int) -> None:
     noted(tmp_path, 12_345)
     file = tmp_path / MARK_FILE
     file.write_bytes(file.read_bytes()[:kept_bytes])
     assert read_mark(tmp_path) is None
 
 
-def test_a_mark_with_any_bit_flipped_is_none_or_the_same(tmp_path: Path) -> None:
-    """A flipped bit never makes another number of it; in the padding it changes nothing."""
+def test_mark_with_a_flipped_bit_is_none_or_the_same(tmp_path: Path) -> None:
+    """A flipped bit never yields another number; in the padding it changes nothing."""
     noted(tmp_path, 12_345)
     file = tmp_path / MARK_FILE
     whole = file.read_bytes()
@@ -54,7 +54,7 @@ def test_a_mark_with_any_bit_flipped_is_none_or_the_same(tmp_path: Path) -> None
         assert read_mark(tmp_path) in {None, Marked("epoch-1", 12_345)}
 
 
-def test_a_mark_half_of_one_note_and_half_of_another_is_none(tmp_path: Path) -> None:
+def test_mark_mixed_from_two_writes_is_none(tmp_path: Path) -> None:
     noted(tmp_path, 11_111)
     file = tmp_path / MARK_FILE
     old = file.read_bytes()
@@ -65,15 +65,15 @@ def test_a_mark_half_of_one_note_and_half_of_another_is_none(tmp_path: Path) -> 
     assert read_mark(tmp_path) is None
 
 
-def test_the_mark_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_mark_file_is_private_to_its_owner(tmp_path: Path) -> None:
     noted(tmp_path, 1)
     assert (tmp_path / MARK_FILE).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_mark_whose_sync_fails_still_gives_its_file_back(
+def test_close_releases_the_descriptor_even_if_the_sync_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each reopening after an I/O error would leave a descriptor behind."""
+    """Otherwise each reopening after an I/O error would leak a descriptor."""
 
     def fail(_descriptor: int) -> None:
         raise OSError(5, "Input/output error")

@@ -1,4 +1,4 @@
-"""Times noted by a wrong clock: what was delivered goes neither early nor never because of it."""
+"""Clock repair: impossible delivery times neither shorten nor extend the retention."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ KEPT = Retention(delivered_days=30, email_days=7)
 
 
 async def delivered_at(rig: OutboxRig, wall_us: int) -> None:
-    """Deliver a session and its answer by a clock that says this, then set it right."""
+    """Deliver a session and its answer with the clock at `wall_us`, then correct it."""
     await rig.capture(session("one"), answer("one"))
     rig.clock.now_us = wall_us
     await rig.deliver_all()
@@ -24,7 +24,7 @@ async def delivered_at(rig: OutboxRig, wall_us: int) -> None:
 
 
 async def keep_house(rig: OutboxRig) -> tuple[int, int]:
-    """Do what is done each hour; return how many events and how many addresses are left."""
+    """Run the hourly upkeep; return the numbers of events and addresses left."""
     await rig.outbox.mend_times()
     while await rig.outbox.erase_once() or await rig.outbox.purge_once():
         pass
@@ -36,7 +36,7 @@ async def keep_house(rig: OutboxRig) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("wrong_us", [0, IN_2099_US])
-async def test_what_a_wrong_clock_delivered_is_kept_from_when_it_is_right_again(
+async def test_retention_counts_from_the_repair_after_delivery_with_a_wrong_clock(
     tmp_path: Path, wrong_us: int
 ) -> None:
     async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
@@ -48,7 +48,7 @@ async def test_what_a_wrong_clock_delivered_is_kept_from_when_it_is_right_again(
     assert left == [(2, 1), (2, 1), (2, 0), (0, 0)]
 
 
-async def test_a_dead_letter_discarded_in_2099_is_purged_in_time(tmp_path: Path) -> None:
+async def test_dead_letter_discarded_in_2099_is_purged_in_time(tmp_path: Path) -> None:
     async with outbox_on(tmp_path, clock=Clock(RIGHT_US), retention=KEPT) as rig:
         await rig.capture(session("one"))
         await rig.refuse(*(await rig.window()).events)
@@ -60,8 +60,8 @@ async def test_a_dead_letter_discarded_in_2099_is_purged_in_time(tmp_path: Path)
         assert await keep_house(rig) == (0, 0)
 
 
-async def test_a_clock_that_is_wrong_itself_mends_nothing(tmp_path: Path) -> None:
-    """Booted in 1970, all that was delivered yesterday would look impossible, and then old."""
+async def test_clock_before_2025_repairs_nothing(tmp_path: Path) -> None:
+    """On a machine booted in 1970, yesterday's deliveries would look impossible, and later old."""
     async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
         await delivered_at(rig, RIGHT_US - DAY_US)
         rig.clock.now_us = 0
@@ -70,7 +70,7 @@ async def test_a_clock_that_is_wrong_itself_mends_nothing(tmp_path: Path) -> Non
         assert await keep_house(rig) == (2, 1)
 
 
-async def test_times_that_can_be_stay_as_they_are(tmp_path: Path) -> None:
+async def test_plausible_times_are_unchanged(tmp_path: Path) -> None:
     async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
         await delivered_at(rig, RIGHT_US - DAY_US)
         await rig.outbox.mend_times()

@@ -1,4 +1,4 @@
-"""Epochs and sequences: a number is given once, and a file in doubt gets a new epoch."""
+"""Epochs and sequence numbers: a number is issued once; a suspect file gets a new epoch."""
 
 import shutil
 import sqlite3
@@ -22,22 +22,22 @@ def receipts(directory: Path, epochs: Epochs, *names: str) -> list[Receipt]:
 
 
 def reasons(directory: Path) -> list[object]:
-    """Return why each epoch began."""
+    """Return the reason of each epoch."""
     return [row[0] for row in query(directory, "SELECT reason FROM epoch ORDER BY number")]
 
 
-def test_a_new_file_begins_an_epoch_at_one(tmp_path: Path) -> None:
+def test_new_file_begins_an_epoch_at_one(tmp_path: Path) -> None:
     assert receipts(tmp_path, Epochs(), "a", "b") == [Receipt("epoch-1", 1), Receipt("epoch-1", 2)]
     assert reasons(tmp_path) == ["new file"]
 
 
-def test_a_start_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+def test_numbering_continues_after_a_restart(tmp_path: Path) -> None:
     epochs = Epochs()
     receipts(tmp_path, epochs, "a", "b")
     assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-1", 3)]
 
 
-def test_a_start_after_a_crash_goes_on_as_well(tmp_path: Path) -> None:
+def test_numbering_continues_after_a_crash(tmp_path: Path) -> None:
     epochs = Epochs()
     with opened(tmp_path / "live", epochs) as store:
         record(store, session("a"), session("b"))
@@ -45,8 +45,8 @@ def test_a_start_after_a_crash_goes_on_as_well(tmp_path: Path) -> None:
     assert receipts(crashed, epochs, "c") == [Receipt("epoch-1", 3)]
 
 
-def test_a_file_that_stepped_back_below_the_mark_begins_a_new_epoch(tmp_path: Path) -> None:
-    """A lost WAL: SQLite opens what is left without a word."""
+def test_lost_wal_starts_a_new_epoch(tmp_path: Path) -> None:
+    """SQLite silently opens the rest."""
     epochs = Epochs()
     receipts(tmp_path / "live", epochs, "a", "b")
     with opened(tmp_path / "live", epochs) as store:
@@ -57,7 +57,7 @@ def test_a_file_that_stepped_back_below_the_mark_begins_a_new_epoch(tmp_path: Pa
     assert reasons(crashed)[1] == "file stepped back from sequence 3 to 2"
 
 
-def test_a_restored_older_copy_begins_a_new_epoch(tmp_path: Path) -> None:
+def test_restored_backup_starts_a_new_epoch(tmp_path: Path) -> None:
     epochs = Epochs()
     receipts(tmp_path / "live", epochs, "a", "b")
     shutil.copytree(tmp_path / "live", tmp_path / "backup")
@@ -70,8 +70,8 @@ def test_a_restored_older_copy_begins_a_new_epoch(tmp_path: Path) -> None:
     assert receipts(tmp_path / "live", epochs, "f") == [Receipt("epoch-2", 3)]
 
 
-def test_a_copy_from_before_the_present_epoch_begins_a_new_one(tmp_path: Path) -> None:
-    """The mark names an epoch that the copy never heard of."""
+def test_backup_from_before_the_current_epoch_starts_a_new_one(tmp_path: Path) -> None:
+    """The mark has an epoch unknown to the backup."""
     epochs = Epochs()
     receipts(tmp_path / "live", epochs, "a", "b")
     shutil.copytree(tmp_path / "live", tmp_path / "backup")
@@ -85,16 +85,16 @@ def test_a_copy_from_before_the_present_epoch_begins_a_new_one(tmp_path: Path) -
     )
 
 
-def test_a_file_without_a_mark_goes_on(tmp_path: Path) -> None:
-    """The mark guards; its absence proves nothing."""
+def test_missing_mark_keeps_the_epoch(tmp_path: Path) -> None:
+    """The mark detects lost commits; its absence proves nothing."""
     epochs = Epochs()
     receipts(tmp_path, epochs, "a")
     (tmp_path / MARK_FILE).unlink()
     assert receipts(tmp_path, epochs, "b") == [Receipt("epoch-1", 2)]
 
 
-def test_a_mark_that_lags_behind_the_file_is_no_reason(tmp_path: Path) -> None:
-    """After a power cut: the WAL was synced with each commit, the mark only now and then."""
+def test_mark_older_than_the_file_keeps_the_epoch(tmp_path: Path) -> None:
+    """After a power cut: the WAL is synced at each commit, the mark every few seconds."""
     epochs = Epochs()
     receipts(tmp_path, epochs, "a")
     old = (tmp_path / MARK_FILE).read_bytes()
@@ -103,7 +103,7 @@ def test_a_mark_that_lags_behind_the_file_is_no_reason(tmp_path: Path) -> None:
     assert receipts(tmp_path, epochs, "d") == [Receipt("epoch-1", 4)]
 
 
-def test_a_crash_before_the_new_epoch_is_noted_begins_one_more(tmp_path: Path) -> None:
+def test_crash_before_the_new_epoch_is_in_the_mark_starts_another_epoch(tmp_path: Path) -> None:
     epochs = Epochs()
     receipts(tmp_path, epochs, "a", "b")
     mark = (tmp_path / MARK_FILE).read_bytes()
@@ -117,8 +117,8 @@ def test_a_crash_before_the_new_epoch_is_noted_begins_one_more(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("with_mark", [True, False])
-def test_the_numbers_of_a_purged_tail_are_not_given_again(tmp_path: Path, with_mark: bool) -> None:  # noqa: FBT001 - a case
-    """A store closed for a month: all is delivered and purged, the watermark remembers."""
+def test_numbers_of_a_purged_tail_are_not_reused(tmp_path: Path, with_mark: bool) -> None:  # noqa: FBT001 - a case
+    """A shop closed for a month: everything is delivered and purged; the watermark remembers."""
     epochs = Epochs()
     receipts(tmp_path, epochs, "a", "b", "c")
     change(
@@ -133,7 +133,7 @@ def test_the_numbers_of_a_purged_tail_are_not_given_again(tmp_path: Path, with_m
     assert query(tmp_path, "SELECT position FROM event") == [(4,)]
 
 
-def test_a_purged_event_settled_ahead_of_the_watermark_keeps_its_number(tmp_path: Path) -> None:
+def test_number_of_a_purged_event_settled_ahead_is_not_reused(tmp_path: Path) -> None:
     epochs = Epochs()
     receipts(tmp_path, epochs, "a", "b")
     change(
@@ -145,10 +145,8 @@ def test_a_purged_event_settled_ahead_of_the_watermark_keeps_its_number(tmp_path
     assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-1", 3)]
 
 
-def test_a_commit_that_fails_uses_no_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither in memory nor in the mark: the next capture gets the number that was not used."""
+def test_failed_commit_uses_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in memory nor in the mark: the next capture gets the unused number."""
 
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -164,7 +162,7 @@ def test_a_commit_that_fails_uses_no_number(
     assert query(tmp_path, "SELECT correlation_id FROM session") == [("a",), ("c",)]
 
 
-def test_a_receipt_translates_back_through_every_epoch() -> None:
+def test_positions_map_to_receipts_in_every_epoch() -> None:
     numbering = Numbering(
         [EpochBase(1, "first", 0), EpochBase(2, "empty", 5), EpochBase(3, "third", 5)], 7
     )

@@ -1,4 +1,4 @@
-"""Opening: what a killed process left is on the disk before anything is answered from it."""
+"""Opening: the commits of a killed process are synced before any answer relies on them."""
 
 import functools
 import os
@@ -31,14 +31,14 @@ WAL_FILE = f"{DATABASE_FILE}-wal"
 
 
 def without_wal(directory: Path, place: Path) -> Path:
-    """Copy the database file alone: what it holds by itself."""
+    """Copy the database file without its WAL."""
     place.mkdir()
     shutil.copy(directory / DATABASE_FILE, place)
     return place
 
 
-def test_a_wal_left_behind_is_settled_before_the_first_answer(tmp_path: Path) -> None:
-    """A repeat is answered without a write, so nothing else would sync what it rests on."""
+def test_leftover_wal_is_checkpointed_before_the_first_answer(tmp_path: Path) -> None:
+    """A repeat is answered without a write, so nothing else would sync the original capture."""
     epochs = Epochs()
     with opened(tmp_path / "live", epochs) as store:
         record(store, session("one"))
@@ -50,10 +50,10 @@ def test_a_wal_left_behind_is_settled_before_the_first_answer(tmp_path: Path) ->
         assert record(store, session("one")) == [Recorded(Receipt("epoch-1", 1), repeated=True)]
 
 
-def test_a_wal_that_a_reader_holds_is_synced_by_itself(
+def test_leftover_wal_is_synced_even_while_a_reader_blocks_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody looks into the database with a tool of his own and goes to lunch."""
+    """An operator has the database open in another tool."""
     synced: list[str] = []
     epochs = Epochs()
 
@@ -78,7 +78,7 @@ def test_a_wal_that_a_reader_holds_is_synced_by_itself(
                 ]
 
 
-def test_the_pragmas_that_promises_rest_on_are_set(tmp_path: Path) -> None:
+def test_durability_pragmas_are_set(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         set_to = {
             name: store.connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -92,14 +92,14 @@ def test_the_pragmas_that_promises_rest_on_are_set(tmp_path: Path) -> None:
     }
 
 
-def test_a_failed_group_is_rolled_back_and_its_own_error_is_seen(tmp_path: Path) -> None:
+def test_failed_job_is_rolled_back_and_its_error_raised(tmp_path: Path) -> None:
     with opened(tmp_path) as store, pytest.raises(ZeroDivisionError):
         store.run(lambda connection: connection.execute("DELETE FROM epoch").rowcount / 0)
     with opened(tmp_path) as store:
         assert store.numbering.last == Receipt("epoch-1", 0)
 
 
-def test_a_boot_of_the_machine_is_noted_once(tmp_path: Path) -> None:
+def test_each_boot_is_inserted_once(tmp_path: Path) -> None:
     epochs = Epochs()
     for boot_id in ("boot-1", "boot-1", "boot-2", "boot-1"):
         with closing(opener(tmp_path, epochs=epochs, boot_id=boot_id).open()) as store:
@@ -108,14 +108,14 @@ def test_a_boot_of_the_machine_is_noted_once(tmp_path: Path) -> None:
     assert query(tmp_path, "SELECT boot_number FROM event ORDER BY position") == [(1,), (2,)]
 
 
-def test_a_closed_store_leaves_one_file_that_holds_all(tmp_path: Path) -> None:
+def test_closed_store_is_a_single_complete_file(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session("one"))
     assert not (tmp_path / WAL_FILE).exists()
     assert query(tmp_path, "SELECT correlation_id FROM session") == [("one",)]
 
 
-def test_a_checkpoint_carries_the_wal_over_while_the_store_is_open(tmp_path: Path) -> None:
+def test_checkpoint_copies_the_wal_into_the_open_database(tmp_path: Path) -> None:
     with opened(tmp_path / "state") as store:
         record(store, session("one"))
         assert store.pages_since_checkpoint > 0
@@ -125,18 +125,18 @@ def test_a_checkpoint_carries_the_wal_over_while_the_store_is_open(tmp_path: Pat
     assert query(alone, "SELECT correlation_id FROM session") == [("one",)]
 
 
-def test_a_key_that_cannot_be_made_is_named_and_not_the_storage_directory(tmp_path: Path) -> None:
-    """The key may be a credential, or lie on a disk of its own."""
+def test_error_names_the_key_file_that_cannot_be_created(tmp_path: Path) -> None:
+    """The key may be a credential, or lie on another disk than the storage directory."""
     key_file = tmp_path / "elsewhere" / KEY_FILE
     opening = replace(opener(tmp_path / "state"), key_file=key_file)
     with pytest.raises(StorageDown, match=re.escape(f"{key_file}.new cannot be used (No such")):
         opening.open()
 
 
-def test_a_key_made_beside_an_older_database_is_told(
+def test_new_key_for_an_existing_database_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody restored the database and forgot the key: what is lost must be said."""
+    """The database was restored without its key: the loss must be reported."""
     with opened(tmp_path) as store:
         record(store, session("one"), answer("one"))
     assert "store.key_made" not in caplog.messages

@@ -1,4 +1,4 @@
-"""The outbox: what waits is read in order, what central judged is kept, nothing waits twice."""
+"""The outbox: windows in order, durable delivery results, rewind and renumbering."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -34,14 +34,14 @@ async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
 
 
 def standing(rig: OutboxRig) -> tuple[object, list[object]]:
-    """Return the watermark, and what is settled by itself."""
+    """Return the watermark, and the positions settled ahead of it."""
     watermark = query(rig.directory, "SELECT watermark FROM destination")
     settled = query(rig.directory, "SELECT position FROM settled ORDER BY position")
     return watermark[0][0] if watermark else 0, [row[0] for row in settled]
 
 
 def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awaitable[object]]:
-    """Return `run` on a storage that fails from the second time on."""
+    """Let `run` work once; every later call fails like the storage."""
     runs = [run]
 
     async def run_or_fail(work: Work) -> object:
@@ -52,13 +52,13 @@ def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awai
     return run_or_fail
 
 
-async def test_it_is_what_a_pass_needs(rig: OutboxRig) -> None:
-    """The type checker says so; a pass that finds nothing shows it."""
+async def test_store_outbox_implements_the_outbox_port(rig: OutboxRig) -> None:
+    """The type checker proves it; a pass that finds nothing demonstrates it."""
     outbox: Outbox = rig.outbox
     assert (await outbox.read_retries(PLENTY)).events == ()
 
 
-async def test_an_empty_outbox_gives_an_empty_window(tmp_path: Path) -> None:
+async def test_empty_outbox_yields_an_empty_window(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture()
         await rig.writer.check(10)
@@ -67,7 +67,7 @@ async def test_an_empty_outbox_gives_an_empty_window(tmp_path: Path) -> None:
         assert not (await rig.outbox.read_retries(PLENTY)).events
 
 
-async def test_an_event_says_what_was_captured(rig: OutboxRig) -> None:
+async def test_event_has_all_captured_values(rig: OutboxRig) -> None:
     window = await rig.window()
     started, answered = window.events[:2]
     assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
@@ -81,39 +81,41 @@ async def test_an_event_says_what_was_captured(rig: OutboxRig) -> None:
     assert not any(e.is_doubtful or e.is_erased or e.session_refused for e in window.events)
 
 
-async def test_an_answer_has_its_address_back_as_its_first_member(rig: OutboxRig) -> None:
+async def test_address_is_restored_as_the_first_member_of_an_answer(rig: OutboxRig) -> None:
     event = (await rig.window()).events[1]
     assert event.body == b'{"emailAddress":"%b","status":"accepted"}' % ADDRESS.encode()
 
 
-async def test_an_answer_without_an_address_is_sent_as_it_came(tmp_path: Path) -> None:
+async def test_answer_without_address_is_sent_unchanged(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one", status=EmailStatus.DECLINED))
         event = (await rig.window()).events[1]
         assert (event.body, event.is_erased) == (b'{"status":"declined"}', False)
 
 
-async def test_a_window_holds_no_more_events_than_asked_for(rig: OutboxRig) -> None:
+async def test_window_holds_at_most_the_requested_number_of_events(rig: OutboxRig) -> None:
     assert [e.position for e in (await rig.window(events=2)).events] == [1, 2]
 
 
-async def test_a_window_goes_on_after_a_position(rig: OutboxRig) -> None:
+async def test_window_continues_after_a_position(rig: OutboxRig) -> None:
     assert [e.position for e in (await rig.window(events=2, after=2)).events] == [3, 4]
 
 
-async def test_a_window_holds_no_more_bytes_than_asked_for_but_one_event(rig: OutboxRig) -> None:
+async def test_window_holds_at_most_the_requested_bytes_but_at_least_one_event(
+    rig: OutboxRig,
+) -> None:
     sizes = [len(event.body) for event in (await rig.window()).events]
     for bytes_, count in ((1, 1), (sizes[0] + sizes[1], 2), (sum(sizes) - 1, 3), (sum(sizes), 4)):
         assert len((await rig.outbox.read(Portion(10, bytes_))).events) == count
 
 
-async def test_what_is_delivered_in_a_row_moves_the_watermark_alone(rig: OutboxRig) -> None:
+async def test_contiguous_deliveries_only_advance_the_watermark(rig: OutboxRig) -> None:
     await rig.deliver(*(await rig.window(events=3)).events)
     assert standing(rig) == (3, [])
     assert await rig.positions() == [4]
 
 
-async def test_what_is_delivered_ahead_waits_no_more_and_is_swallowed_later(
+async def test_event_delivered_ahead_is_not_pending_and_is_merged_into_the_watermark_later(
     rig: OutboxRig,
 ) -> None:
     one, two, three, four = (await rig.window()).events
@@ -126,7 +128,9 @@ async def test_what_is_delivered_ahead_waits_no_more_and_is_swallowed_later(
     assert standing(rig) == (4, [])
 
 
-async def test_a_refused_event_is_set_aside_and_the_rest_goes_on(rig: OutboxRig) -> None:
+async def test_rejected_event_becomes_a_dead_letter_and_the_watermark_passes_it(
+    rig: OutboxRig,
+) -> None:
     window = await rig.window()
     one, two, *_ = window.events
     await rig.outbox.settle(window, [Judged(one, DELIVERED), Judged(two, REFUSED)])
@@ -138,14 +142,14 @@ async def test_a_refused_event_is_set_aside_and_the_rest_goes_on(rig: OutboxRig)
     assert query(rig.directory, noted) == [(AT.wall_us, 1, "1.0")]
 
 
-async def test_an_answer_knows_that_its_session_was_refused(rig: OutboxRig) -> None:
+async def test_answer_of_a_rejected_session_says_so(rig: OutboxRig) -> None:
     await rig.refuse((await rig.window()).events[0])
     refused = {e.position: e.session_refused for e in (await rig.window()).events}
     assert refused == {2: True, 3: False, 4: False}
 
 
-async def test_a_repeated_settlement_changes_nothing(rig: OutboxRig) -> None:
-    """A pass whose answer from the disk was cut off settles again what it had settled."""
+async def test_settle_is_idempotent(rig: OutboxRig) -> None:
+    """A pass that lost the disk's reply to its settle repeats it."""
     events = (await rig.window(events=2)).events
     await rig.deliver(*events)
     await rig.deliver(*events)
@@ -162,7 +166,7 @@ async def test_acknowledgements_within_a_second_share_a_row(rig: OutboxRig) -> N
     assert deliveries == [(2, AT.wall_us), (4, AT.wall_us + 2_000_000)]
 
 
-async def test_a_window_ends_with_its_epoch(tmp_path: Path) -> None:
+async def test_window_ends_at_the_end_of_its_epoch(tmp_path: Path) -> None:
     epochs = Epochs()
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.capture(session("one"), session("two"))
@@ -174,7 +178,7 @@ async def test_a_window_ends_with_its_epoch(tmp_path: Path) -> None:
         assert (window.epoch, [e.sequence for e in window.events]) == ("epoch-2", [1, 2])
 
 
-async def test_a_try_that_was_cut_off_leaves_its_events_in_doubt(tmp_path: Path) -> None:
+async def test_interrupted_attempt_leaves_its_events_in_doubt(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(1, 6)))
         await rig.deliver((await rig.window()).events[2])
@@ -184,10 +188,10 @@ async def test_a_try_that_was_cut_off_leaves_its_events_in_doubt(tmp_path: Path)
         assert doubt == {1: True, 2: True, 4: True, 5: False}
 
 
-async def test_doubt_stays_until_each_event_is_judged_whatever_else_is_tried(
+async def test_doubt_remains_until_each_event_has_a_verdict(
     tmp_path: Path,
 ) -> None:
-    """After a crash a single probe comes first: what it learns says nothing of the others."""
+    """After a crash a single probe goes first; its verdict says nothing about the others."""
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(1, 5)))
         await rig.outbox.note_attempt(await rig.window(events=3))
@@ -201,7 +205,7 @@ async def test_doubt_stays_until_each_event_is_judged_whatever_else_is_tried(
         assert query(tmp_path, "SELECT position FROM doubt") == [(2,), (3,)]
 
 
-async def test_what_was_sent_without_an_answer_stays_in_doubt(rig: OutboxRig) -> None:
+async def test_events_sent_without_an_answer_stay_in_doubt(rig: OutboxRig) -> None:
     window = await rig.window()
     await rig.outbox.note_attempt(window)
     one, two, three, _ = window.events
@@ -213,10 +217,10 @@ async def test_what_was_sent_without_an_answer_stays_in_doubt(rig: OutboxRig) ->
     }
 
 
-async def test_a_settling_that_breaks_off_keeps_the_doubt_of_what_it_refused(
+async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_rejected_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A window of more than a transaction holds: the storage fails between two of them."""
+    """The window needs more than one transaction; the storage fails between two of them."""
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(MOST_IN_A_TRANSACTION + 1)))
         window = await rig.window()
@@ -233,7 +237,7 @@ async def test_a_settling_that_breaks_off_keeps_the_doubt_of_what_it_refused(
         assert [(e.position, e.is_doubtful) for e in again.events] == [(1, True)]
 
 
-async def test_a_rewind_lets_all_from_there_on_wait_again(rig: OutboxRig) -> None:
+async def test_rewind_makes_all_later_events_pending_again(rig: OutboxRig) -> None:
     await rig.deliver_all()
     assert await rig.outbox.rewind("epoch-1", 3)
     assert await rig.positions() == [3, 4]
@@ -241,14 +245,14 @@ async def test_a_rewind_lets_all_from_there_on_wait_again(rig: OutboxRig) -> Non
     assert query(rig.directory, "SELECT through_position FROM delivery") == [(2,)]
 
 
-async def test_a_rewind_unsettles_what_was_ahead(rig: OutboxRig) -> None:
+async def test_rewind_unsettles_events_settled_ahead(rig: OutboxRig) -> None:
     await rig.deliver((await rig.window()).events[2])
     assert await rig.outbox.rewind("epoch-1", 1)
     assert await rig.positions() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [("unknown", 1), ("epoch-1", 5), ("epoch-1", 9)])
-async def test_a_rewind_to_what_is_not_held_changes_nothing(
+async def test_rewind_to_an_unknown_number_changes_nothing(
     rig: OutboxRig, epoch: str, expected: int
 ) -> None:
     await rig.deliver(*(await rig.window(events=2)).events)
@@ -256,7 +260,7 @@ async def test_a_rewind_to_what_is_not_held_changes_nothing(
     assert standing(rig) == (2, [])
 
 
-async def test_renumbering_moves_what_follows_into_a_new_epoch(rig: OutboxRig) -> None:
+async def test_renumber_moves_the_following_events_into_a_new_epoch(rig: OutboxRig) -> None:
     await rig.deliver(*(await rig.window(events=2)).events)
     await rig.outbox.renumber("epoch-1", 2)
     window = await rig.window()
@@ -264,21 +268,21 @@ async def test_renumbering_moves_what_follows_into_a_new_epoch(rig: OutboxRig) -
     assert await rig.capture(session("four"), session("two")) == ["epoch-2/3", "epoch-2/1"]
 
 
-async def test_renumbering_lets_what_moved_wait_again(rig: OutboxRig) -> None:
+async def test_renumber_makes_the_moved_events_pending_again(rig: OutboxRig) -> None:
     """Central has nothing of the new epoch."""
     await rig.deliver_all()
     await rig.outbox.renumber("epoch-1", 2)
     assert await rig.positions() == [3, 4]
 
 
-async def test_renumbering_where_nothing_follows_gives_new_captures_a_new_epoch(
+async def test_renumber_at_the_end_of_the_epoch_starts_a_new_one_for_new_captures(
     rig: OutboxRig,
 ) -> None:
     await rig.outbox.renumber("epoch-1", 9)
     assert await rig.capture(session("four")) == ["epoch-2/1"]
 
 
-async def test_renumbering_an_older_epoch_leaves_the_later_ones_alone(rig: OutboxRig) -> None:
+async def test_renumber_of_an_older_epoch_keeps_the_later_epochs(rig: OutboxRig) -> None:
     await rig.outbox.renumber("epoch-1", 3)
     await rig.capture(session("four"))
     await rig.outbox.renumber("epoch-1", 1)
@@ -291,7 +295,7 @@ async def test_renumbering_an_older_epoch_leaves_the_later_ones_alone(rig: Outbo
     assert await rig.capture(session("five")) == ["epoch-2/3"]
 
 
-async def test_a_renumbered_file_goes_on_in_its_epoch_after_a_start(tmp_path: Path) -> None:
+async def test_renumbered_file_continues_its_epoch_after_a_restart(tmp_path: Path) -> None:
     epochs = Epochs()
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.capture(session("one"), session("two"))

@@ -1,4 +1,4 @@
-"""Random histories of the outbox, beside a model of a few lines: nothing lost, nothing twice."""
+"""Random histories of the outbox, compared with a small model: nothing lost or duplicated."""
 
 import asyncio
 import shutil
@@ -41,7 +41,7 @@ CHOICES = st.integers(0, 10**6)
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Does the same to the outbox and to the model, and compares the two after each step."""
+    """Applies each step to the outbox and to the model, and compares the two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,18 +54,18 @@ class OutboxMachine(RuleBasedStateMachine):
         self.rig = self.run(self.start())
 
     async def start(self) -> OutboxRig:
-        """Start the agent's outbox on the directory as it lies there."""
+        """Start the outbox on the present files of the directory."""
         opening = opener(self.directory, epochs=self.epochs)
         rig = start_outbox(self.directory, opening, self.clock, AT_ONCE)
         await rig.writer.check(30)
         return rig
 
     def run(self, work: "Coroutine[None, None, T]") -> T:
-        """Run `work` to its end."""
+        """Run a coroutine to completion."""
         return self.runner.run(work)
 
     def teardown(self) -> None:
-        """Leave nothing behind."""
+        """Close the writer and delete the files."""
         self.run(self.rig.writer.close())
         self.runner.close()
         shutil.rmtree(self.place)
@@ -76,7 +76,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.capture_session()
             self.capture_answer(which=0)
 
-    # What tills do.
+    # Steps of the tills.
 
     @rule()
     def capture_session(self) -> None:
@@ -97,7 +97,7 @@ class OutboxMachine(RuleBasedStateMachine):
         expected = self.model.capture(started.name, started.position, address)
         assert self.run(self.rig.capture(answered)) == [str(expected)]
 
-    # What passes do.
+    # Steps of the delivery passes.
 
     @rule(size=SIZES, after=st.one_of(st.just(0), CHOICES), again=st.booleans())
     def try_and_be_cut_off(self, size: int, after: int, again: bool) -> None:  # noqa: FBT001 - drawn
@@ -156,7 +156,7 @@ class OutboxMachine(RuleBasedStateMachine):
         taken = self.run(letters.take_back(receipt.epoch, [receipt.sequence]))
         assert taken == self.model.take_back(kept)
 
-    # What store IT and upkeep do.
+    # Steps of store IT and of the upkeep.
 
     @precondition(lambda self: self.model.held)
     @rule(which=CHOICES, discarding=st.booleans())
@@ -188,7 +188,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.run(self.rig.writer.close())
         self.rig = self.run(self.start())
 
-    # What must hold after each step.
+    # Invariants, checked after each step.
 
     @invariant()
     def what_waits_is_read_in_order_and_nothing_else(self) -> None:
@@ -225,21 +225,21 @@ class OutboxMachine(RuleBasedStateMachine):
         held = sorted(self.model.held.items())
         assert rows == [(p, k.attempts) for p, k in held if k.dead is not None]
 
-    # Ways to look.
+    # Helpers.
 
     def pick(self, which: int) -> Kept:
-        """Return one of the events that are held."""
+        """Return one of the held events."""
         return list(self.model.held.values())[which % len(self.model.held)]
 
     def window(self, size: int, after: int, *, again: bool) -> Window:
-        """Read a window from anywhere in what is held."""
+        """Read a window from anywhere in the held events."""
         outbox = self.rig.outbox
         read = outbox.read_retries if again else outbox.read
         above = after % (self.model.last_position + 1)
         return self.run(read(Portion(size, 2**30), after=above))
 
     def all_events(self, *, again: bool) -> list[tuple[Receipt, OutboxEvent]]:
-        """Read window after window until there is none."""
+        """Read windows until there are no more events."""
         found: list[tuple[Receipt, OutboxEvent]] = []
         read = self.rig.outbox.read_retries if again else self.rig.outbox.read
         while True:
@@ -252,7 +252,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def compare(
         self, found: list[tuple[Receipt, OutboxEvent]], expected: list[Kept], *, again: bool
     ) -> None:
-        """Hold each event that was read against the model's."""
+        """Compare each event read with the model's."""
         assert [event.position for _, event in found] == [kept.position for kept in expected]
         for (receipt, event), kept in zip(found, expected, strict=True):
             assert receipt == self.model.receipts[kept.position]

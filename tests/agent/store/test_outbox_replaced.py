@@ -1,4 +1,4 @@
-"""A database set aside while a window is under way: the fresh one has other events."""
+"""A database quarantined while a window is in flight: the new one has other events."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +21,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
 
 
 async def replaced(rig: OutboxRig) -> Window:
-    """Return a window of the file of before, which was set aside meanwhile."""
+    """Return a window of the old database, now quarantined."""
     window = await rig.window()
 
     def find_damage(_store: Store) -> None:
@@ -32,7 +32,7 @@ async def replaced(rig: OutboxRig) -> Window:
     return window
 
 
-async def test_what_central_took_of_the_old_file_settles_nothing_in_the_fresh_one(
+async def test_window_of_the_old_database_settles_nothing_in_the_new_one(
     rig: OutboxRig,
 ) -> None:
     window = await replaced(rig)
@@ -43,7 +43,7 @@ async def test_what_central_took_of_the_old_file_settles_nothing_in_the_fresh_on
     assert await rig.positions() == [1, 2]
 
 
-async def test_what_is_tried_of_the_old_file_leaves_nothing_in_doubt_in_the_fresh_one(
+async def test_window_of_the_old_database_puts_nothing_in_doubt_in_the_new_one(
     rig: OutboxRig,
 ) -> None:
     window = await replaced(rig)
@@ -54,10 +54,10 @@ async def test_what_is_tried_of_the_old_file_leaves_nothing_in_doubt_in_the_fres
     assert query(rig.directory, "SELECT * FROM doubt") == []
 
 
-async def test_a_window_of_an_epoch_that_was_cut_short_is_settled_all_the_same(
+async def test_window_of_a_shortened_epoch_is_still_settled(
     rig: OutboxRig,
 ) -> None:
-    """The positions are the file's own, whatever head office calls them now."""
+    """Positions belong to the file and do not change with the numbers at head office."""
     window = await rig.window()
     await rig.outbox.renumber(window.epoch, 0)
     await rig.outbox.settle(window, judged(window.events))

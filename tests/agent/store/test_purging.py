@@ -1,4 +1,4 @@
-"""Purging: what was delivered long ago goes, a few rows at a time; what is needed stays."""
+"""Purge: old delivered events are deleted a few at a time; the rest stays."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ EVENTS = "SELECT position FROM event ORDER BY position"
 
 
 async def purge_all(rig: OutboxRig) -> int:
-    """Purge what is due; return in how many steps."""
+    """Purge everything due; return the number of steps."""
     steps = 1
     while await rig.outbox.purge_once():
         steps += 1
@@ -23,17 +23,17 @@ async def purge_all(rig: OutboxRig) -> int:
 
 
 def held(directory: Path) -> list[object]:
-    """Return the positions that are held."""
+    """Return the held positions."""
     return [row[0] for row in query(directory, EVENTS)]
 
 
 def rows(directory: Path) -> dict[str, object]:
-    """Count the rows of each table that has any."""
+    """Return the row counts of the tables that are not empty."""
     counts = {name: query(directory, f"SELECT count(*) FROM {name}")[0][0] for name in TABLES}  # noqa: S608 - names of this test
     return {name: count for name, count in counts.items() if count}
 
 
-async def test_only_what_was_delivered_long_ago_goes(tmp_path: Path) -> None:
+async def test_purge_deletes_only_events_delivered_long_ago(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("old"), answer("old"))
         await rig.deliver_all()
@@ -51,7 +51,7 @@ async def test_only_what_was_delivered_long_ago_goes(tmp_path: Path) -> None:
         assert held(tmp_path) == [4]
 
 
-async def test_nothing_is_left_of_what_went(tmp_path: Path) -> None:
+async def test_purge_leaves_no_rows_behind(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one"), session("two"))
         await rig.deliver(*(await rig.window()).events[1:])
@@ -62,7 +62,7 @@ async def test_nothing_is_left_of_what_went(tmp_path: Path) -> None:
         assert Reader(tmp_path).session("one") == []
 
 
-async def test_a_step_removes_a_few_at_a_time(tmp_path: Path) -> None:
+async def test_purge_step_deletes_a_limited_number_of_events(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(2 * MOST_EVENTS + 1)))
         await rig.deliver_all()
@@ -73,7 +73,7 @@ async def test_a_step_removes_a_few_at_a_time(tmp_path: Path) -> None:
         assert held(tmp_path) == []
 
 
-async def test_a_session_stays_while_an_answer_to_it_does(tmp_path: Path) -> None:
+async def test_purge_keeps_a_session_as_long_as_its_answers(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.deliver_all()
@@ -89,7 +89,7 @@ async def test_a_session_stays_while_an_answer_to_it_does(tmp_path: Path) -> Non
         assert rows(tmp_path) == {}
 
 
-async def test_a_dead_letter_stays_whole_until_it_was_discarded_as_long_ago(
+async def test_purge_keeps_a_dead_letter_until_its_retention_after_discarding(
     tmp_path: Path,
 ) -> None:
     async with outbox_on(tmp_path) as rig:
@@ -109,7 +109,9 @@ async def test_a_dead_letter_stays_whole_until_it_was_discarded_as_long_ago(
         assert rows(tmp_path) == {}
 
 
-async def test_a_dead_letter_delivered_after_all_stays_for_its_own_days(tmp_path: Path) -> None:
+async def test_purge_counts_the_retention_of_a_late_delivery_from_its_own_time(
+    tmp_path: Path,
+) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one"), session("two"))
         letter = (await rig.window()).events[1]
@@ -126,7 +128,7 @@ async def test_a_dead_letter_delivered_after_all_stays_for_its_own_days(tmp_path
         assert rows(tmp_path) == {}
 
 
-async def test_a_purged_number_is_not_given_again(tmp_path: Path) -> None:
+async def test_purged_numbers_are_not_reused(tmp_path: Path) -> None:
     epochs, clock = Epochs(), Clock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
         await rig.capture(session("one"), session("two"))
@@ -137,7 +139,7 @@ async def test_a_purged_number_is_not_given_again(tmp_path: Path) -> None:
         assert await rig.capture(session("three"), session("one")) == ["epoch-1/3", "epoch-1/4"]
 
 
-async def test_a_purged_session_is_not_answered_for_from_memory(tmp_path: Path) -> None:
+async def test_purged_session_is_not_answered_from_the_cache(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
         await rig.deliver_all()
@@ -146,7 +148,7 @@ async def test_a_purged_session_is_not_answered_for_from_memory(tmp_path: Path) 
         assert await rig.capture(session("one")) == ["epoch-1/2"]
 
 
-async def test_a_window_says_from_where_on_all_are_held(tmp_path: Path) -> None:
+async def test_window_has_the_lowest_number_from_which_all_are_held(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"), session("three"), session("four"))
         await rig.refuse((await rig.window()).events[0])
@@ -157,7 +159,7 @@ async def test_a_window_says_from_where_on_all_are_held(tmp_path: Path) -> None:
         assert (await rig.window()).base_sequence == 3
 
 
-async def test_the_status_says_of_each_epoch_from_where_on_all_are_held(tmp_path: Path) -> None:
+async def test_status_has_the_base_sequence_of_each_epoch(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.outbox.renumber("epoch-1", 2)
@@ -170,7 +172,7 @@ async def test_the_status_says_of_each_epoch_from_where_on_all_are_held(tmp_path
         assert [(one.last_sequence, one.base_sequence) for one in status.epochs] == [(2, 3), (2, 2)]
 
 
-async def test_a_rewind_goes_back_to_the_lowest_from_where_on_all_are_held(
+async def test_rewind_stops_at_the_lowest_number_from_which_all_are_held(
     tmp_path: Path,
 ) -> None:
     async with outbox_on(tmp_path) as rig:
@@ -185,8 +187,8 @@ async def test_a_rewind_goes_back_to_the_lowest_from_where_on_all_are_held(
         assert await rig.positions() == [3, 4]
 
 
-async def test_a_wrong_clock_for_a_while_makes_nothing_look_old(tmp_path: Path) -> None:
-    """A machine without a clock battery delivers in 1970 until it learns the time."""
+async def test_purge_keeps_events_delivered_while_the_clock_was_wrong(tmp_path: Path) -> None:
+    """A machine without a clock battery delivers in 1970 until it gets the time."""
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
         await rig.deliver_all()
@@ -199,7 +201,7 @@ async def test_a_wrong_clock_for_a_while_makes_nothing_look_old(tmp_path: Path) 
         assert held(tmp_path) == [1, 2]
 
 
-async def test_the_space_of_what_went_is_used_again(tmp_path: Path) -> None:
+async def test_space_of_purged_events_is_reused(tmp_path: Path) -> None:
     kept = Retention(delivered_days=1, email_days=0)
     sizes = []
     async with outbox_on(tmp_path, retention=kept) as rig:

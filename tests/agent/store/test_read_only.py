@@ -1,4 +1,4 @@
-"""A reader's connection changes nothing, on whatever files it is opened."""
+"""Read-only connections change nothing, in any state of the files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from agent.store.queries import Reader
 from tests.agent.store.damage import killed_store
 
 
-def test_reader_does_not_have_the_wal_deleted_that_lies_beside_an_empty_database(
+def test_reader_does_not_delete_the_wal_beside_an_empty_database(
     tmp_path: Path,
 ) -> None:
     directory = killed_store(tmp_path)

@@ -1,4 +1,4 @@
-"""The reader: where a capture stands, how much waits; by look-ups that never go through it all."""
+"""Queries for capture states and status; their cost does not grow with the tables."""
 
 import sqlite3
 from contextlib import closing
@@ -41,33 +41,33 @@ def dead_letter(destination: str, position: int) -> str:
     """Return the statement that makes the event at `position` a dead letter."""
     values = f"'{destination}', {position}, 'CODE', 'message', 1, 1"
     columns = "destination, position, error_code, error_message, refused_at_us, attempts"
-    return f"INSERT INTO dead_letter ({columns}) VALUES ({values})"  # noqa: S608 - a test's own
+    return f"INSERT INTO dead_letter ({columns}) VALUES ({values})"  # noqa: S608 - values of this test
 
 
 def states(directory: Path, name: str = "one") -> list[tuple[int, DeliveryState, int | None]]:
-    """Return sequence, state and time of delivery of each capture of a session."""
+    """Return sequence, state and delivery time of each capture of a session."""
     return [
         (capture.receipt.sequence, capture.state, capture.delivered_at_us)
         for capture in Reader(directory).session(name)
     ]
 
 
-def test_captures_wait_where_nothing_was_delivered(directory: Path) -> None:
+def test_undelivered_captures_are_waiting(directory: Path) -> None:
     assert states(directory) == [(n, WAITING, None) for n in (1, 2, 3)]
     assert states(directory, "two") == [(4, WAITING, None)]
 
 
-def test_a_session_comes_first_and_its_answers_in_order(directory: Path) -> None:
+def test_session_is_followed_by_its_answers_in_order(directory: Path) -> None:
     captures = Reader(directory).session("one")
     assert [capture.status for capture in captures] == [None, "deferred", "accepted"]
     assert {capture.captured_at_us for capture in captures} == {AT.wall_us}
 
 
-def test_an_unknown_session_has_no_captures(directory: Path) -> None:
+def test_unknown_session_has_no_captures(directory: Path) -> None:
     assert Reader(directory).session("nobody") == []
 
 
-def test_what_the_watermark_passed_is_delivered_when_it_passed(directory: Path) -> None:
+def test_event_is_delivered_at_the_time_the_watermark_passed_it(directory: Path) -> None:
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('central', 2)",
@@ -76,7 +76,7 @@ def test_what_the_watermark_passed_is_delivered_when_it_passed(directory: Path) 
     assert states(directory) == [(1, DELIVERED, 111), (2, DELIVERED, 222), (3, WAITING, None)]
 
 
-def test_a_clock_set_back_between_deliveries_does_not_mix_up_their_times(directory: Path) -> None:
+def test_clock_set_back_between_deliveries_does_not_mix_up_their_times(directory: Path) -> None:
     """The first acknowledgement that covers an event counts, not the smallest time."""
     change(
         directory,
@@ -86,12 +86,12 @@ def test_a_clock_set_back_between_deliveries_does_not_mix_up_their_times(directo
     assert states(directory) == [(1, DELIVERED, 999), (2, DELIVERED, 999), (3, DELIVERED, 5)]
 
 
-def test_what_is_settled_ahead_of_the_watermark_is_delivered(directory: Path) -> None:
+def test_event_settled_ahead_of_the_watermark_is_delivered(directory: Path) -> None:
     change(directory, "INSERT INTO settled VALUES ('central', 3, 333)")
     assert states(directory) == [(1, WAITING, None), (2, WAITING, None), (3, DELIVERED, 333)]
 
 
-def test_a_dead_letter_is_refused_and_not_delivered(directory: Path) -> None:
+def test_dead_letter_is_refused_not_delivered(directory: Path) -> None:
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('central', 4)",
@@ -101,7 +101,7 @@ def test_a_dead_letter_is_refused_and_not_delivered(directory: Path) -> None:
     assert states(directory) == [(1, DELIVERED, 444), (2, REFUSED, None), (3, DELIVERED, 444)]
 
 
-def test_another_destination_says_nothing_of_central(directory: Path) -> None:
+def test_other_destinations_do_not_affect_central(directory: Path) -> None:
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('elsewhere', 4)",
@@ -113,7 +113,7 @@ def test_another_destination_says_nothing_of_central(directory: Path) -> None:
     assert Reader(directory).status().waiting == 4
 
 
-def test_the_status_counts_what_waits(directory: Path) -> None:
+def test_status_counts_pending_events(directory: Path) -> None:
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('central', 1)",
@@ -128,8 +128,8 @@ def test_the_status_counts_what_waits(directory: Path) -> None:
     assert status.set_aside == []
 
 
-def test_a_watermark_in_an_earlier_epoch_is_none_in_the_present_one(directory: Path) -> None:
-    """Shown beside the present epoch's last sequence, 3 would say that all of 1 is delivered."""
+def test_watermark_in_an_earlier_epoch_is_zero_in_the_current_one(directory: Path) -> None:
+    """Beside a last sequence of 1, a watermark of 3 would mean "all delivered"."""
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('central', 3)",
@@ -142,14 +142,14 @@ def test_a_watermark_in_an_earlier_epoch_is_none_in_the_present_one(directory: P
     assert status.waiting == 2
 
 
-def test_the_status_of_an_empty_store_says_that_nothing_waits(tmp_path: Path) -> None:
+def test_status_of_an_empty_store_has_no_pending_events(tmp_path: Path) -> None:
     with opened(tmp_path):
         status = Reader(tmp_path).status()
     assert (status.current, status.waiting) == (EpochStanding("epoch-1", 0, 0), 0)
     assert status.oldest_waiting_at_us is None
 
 
-def test_the_status_names_what_was_set_aside_oldest_first(directory: Path) -> None:
+def test_status_lists_quarantined_databases_oldest_first(directory: Path) -> None:
     for _ in range(2):
         set_aside(directory / DATABASE_FILE, AT.wall_us)
         with opened(directory):
@@ -157,8 +157,8 @@ def test_the_status_names_what_was_set_aside_oldest_first(directory: Path) -> No
     assert Reader(directory).status().set_aside == ["20231114T221320Z", "20231114T221320Z-2"]
 
 
-def test_a_reader_sees_what_is_committed_and_holds_nothing_back(tmp_path: Path) -> None:
-    """Its connection is closed again: a checkpoint can carry everything over at once."""
+def test_reader_sees_commits_and_does_not_block_checkpoints(tmp_path: Path) -> None:
+    """Its connection is closed again, so a checkpoint can copy the whole WAL at once."""
     with opened(tmp_path) as store:
         record(store, session("one"))
         assert states(tmp_path) == [(1, WAITING, None)]
@@ -166,7 +166,7 @@ def test_a_reader_sees_what_is_committed_and_holds_nothing_back(tmp_path: Path) 
         assert (busy, in_wal, carried) == (0, 0, 0)
 
 
-def test_a_reader_cannot_write(tmp_path: Path) -> None:
+def test_reader_cannot_write(tmp_path: Path) -> None:
     with (
         opened(tmp_path),
         read_only(tmp_path) as connection,
@@ -175,16 +175,14 @@ def test_a_reader_cannot_write(tmp_path: Path) -> None:
         connection.execute("DELETE FROM epoch")
 
 
-def test_a_missing_database_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         Reader(tmp_path).status()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
-def test_no_statement_goes_through_a_table_that_grows(
-    directory: Path, statement: Statement
-) -> None:
+def test_no_statement_scans_a_growing_table(directory: Path, statement: Statement) -> None:
     with closing(sqlite3.connect(directory / DATABASE_FILE)) as connection:
         values = ["[]"] * len(statement.names)
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", values).fetchall()
@@ -192,6 +190,6 @@ def test_no_statement_goes_through_a_table_that_grows(
     assert [scan for scan in scanned if scan.split()[1] in LARGE_TABLES] == []
 
 
-def test_the_plans_are_of_all_statements_in_use() -> None:
+def test_query_plan_test_covers_the_statements_in_use() -> None:
     assert LAST_POSITION in STATEMENTS.values()
     assert len(STATEMENTS) >= 8

@@ -1,4 +1,4 @@
-"""The schema: migrations and tables say the same, forward only, the old file copied first."""
+"""Schema migration: equal to the tables, forward only, with a copy of the old file."""
 
 import shutil
 import sqlite3
@@ -36,7 +36,7 @@ def upgrade() -> None:
 
 
 def our_tables() -> list[Table]:
-    """Return the tables of the agent alone: others may share the library's registry."""
+    """Return the agent's tables only: others may share SQLModel's registry."""
     models = [
         model
         for model in vars(tables).values()
@@ -47,7 +47,7 @@ def our_tables() -> list[Table]:
 
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Turn the program into its next version, with one more revision; return that one's file."""
+    """Add one more revision, as the next version would; return its file."""
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
@@ -59,20 +59,20 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def old_file(tmp_path: Path) -> Path:
-    """Return the directory of a store as the present version leaves it, with a capture."""
+    """Return the directory of a store of the current version with one capture."""
     directory = tmp_path / "state"
     with opened(directory) as store:
         record(store, session("old"))
     return directory
 
 
-def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
+def test_newest_revision_is_the_head_of_the_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
 
 
-def test_a_migrated_file_is_what_the_tables_say(tmp_path: Path) -> None:
+def test_migrated_schema_equals_the_tables(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     engine = create_engine(f"sqlite:///{tmp_path / 'said.db'}")
@@ -81,8 +81,8 @@ def test_a_migrated_file_is_what_the_tables_say(tmp_path: Path) -> None:
     assert described(tmp_path / DATABASE_FILE) == described(tmp_path / "said.db")
 
 
-def test_a_file_from_a_newer_version_is_left_as_it_is_and_serves(tmp_path: Path) -> None:
-    """After a rollback of the program; migrations only add."""
+def test_file_from_a_newer_version_is_used_unchanged(tmp_path: Path) -> None:
+    """This happens after a rollback of the program; migrations only add."""
     epochs = Epochs()
     with opened(tmp_path, epochs) as store:
         record(store, session("one"))
@@ -101,7 +101,7 @@ def test_a_file_from_a_newer_version_is_left_as_it_is_and_serves(tmp_path: Path)
     assert query(tmp_path, "SELECT version_num FROM alembic_version") == [("9999",)]
 
 
-def test_an_older_file_is_copied_aside_and_migrated(old_file: Path, next_version: Path) -> None:
+def test_older_file_is_copied_and_migrated(old_file: Path, next_version: Path) -> None:
     with opened(old_file) as store:
         record(store, session("new"))
     assert query(old_file, "SELECT correlation_id, more FROM session") == [
@@ -113,15 +113,13 @@ def test_an_older_file_is_copied_aside_and_migrated(old_file: Path, next_version
         assert revision_of(copy) == "0002"
 
 
-def test_an_up_to_date_file_is_not_copied(old_file: Path) -> None:
+def test_up_to_date_file_is_not_copied(old_file: Path) -> None:
     with opened(old_file):
         pass
     assert not list(old_file.glob("*.before-*"))
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(
-    old_file: Path, next_version: Path
-) -> None:
+def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version: Path) -> None:
     next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
     with closing(sqlite3.connect(old_file / DATABASE_FILE, isolation_level=None)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="nothing"):
@@ -131,10 +129,10 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
         assert connection.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
 
 
-def test_a_copy_that_finds_no_room_leaves_no_half_of_itself(
+def test_failed_copy_leaves_no_partial_file(
     old_file: Path, next_version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried again every second: it must not hold the last of the space meanwhile."""
+    """It is retried every second and must not take up the last free space."""
 
     class Full(sqlite3.Connection):
         def backup(self, target: sqlite3.Connection, **_options: object) -> None:

@@ -1,4 +1,4 @@
-"""Space: limits that refuse in time, and a reserve for those who make room."""
+"""Disk space: limits for captures, and a reserve for settling and purging."""
 
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +16,7 @@ FREE = 100 * MIB
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the free bytes that the disk is said to have, to be changed at [0]."""
+    """Return the simulated free bytes of the disk; change them at [0]."""
     said = [FREE]
     monkeypatch.setattr(space, "free_bytes", lambda _directory: said[0])
     return said
@@ -29,14 +29,14 @@ def limited(
     return Space(directory, Limits(max_bytes, min_free_bytes, ballast_bytes))
 
 
-def test_captures_are_refused_from_max_bytes_on(tmp_path: Path) -> None:
+def test_captures_are_rejected_at_max_bytes(tmp_path: Path) -> None:
     room = limited(tmp_path, max_bytes=20 * MIB)
     room.require_room(20 * MIB - 1)
     with pytest.raises(StorageFull, match=r"holds 20\.0 MiB, \[storage\] max_bytes is 20\.0 MiB"):
         room.require_room(20 * MIB)
 
 
-def test_captures_are_refused_below_min_free_bytes(tmp_path: Path, free: list[int]) -> None:
+def test_captures_are_rejected_below_min_free_bytes(tmp_path: Path, free: list[int]) -> None:
     room = limited(tmp_path, min_free_bytes=FREE)
     room.require_room(0)
     free[0] = FREE - 1
@@ -44,7 +44,7 @@ def test_captures_are_refused_below_min_free_bytes(tmp_path: Path, free: list[in
         room.require_room(0)
 
 
-def test_the_ballast_is_of_real_blocks_and_given_up_once(tmp_path: Path) -> None:
+def test_ballast_has_allocated_blocks_and_is_freed_once(tmp_path: Path) -> None:
     room = limited(tmp_path, ballast_bytes=MIB)
     room.keep_ballast()
     assert (tmp_path / BALLAST_FILE).stat().st_blocks * 512 >= MIB
@@ -53,7 +53,7 @@ def test_the_ballast_is_of_real_blocks_and_given_up_once(tmp_path: Path) -> None
     assert not room.give_up_ballast()
 
 
-def test_no_ballast_is_laid_where_there_is_little_room(tmp_path: Path, free: list[int]) -> None:
+def test_no_ballast_is_created_when_space_is_short(tmp_path: Path, free: list[int]) -> None:
     room = limited(tmp_path, min_free_bytes=10 * MIB, ballast_bytes=MIB)
     free[0] = 12 * MIB - 1
     room.keep_ballast()
@@ -63,20 +63,22 @@ def test_no_ballast_is_laid_where_there_is_little_room(tmp_path: Path, free: lis
     assert (tmp_path / BALLAST_FILE).exists()
 
 
-def test_a_ballast_of_none_is_none(tmp_path: Path) -> None:
+def test_ballast_of_zero_bytes_creates_no_file(tmp_path: Path) -> None:
     limited(tmp_path).keep_ballast()
     assert not (tmp_path / BALLAST_FILE).exists()
 
 
-def test_half_a_ballast_is_made_whole(tmp_path: Path) -> None:
-    """The agent was killed, or the disk was full, in the middle of laying it."""
+def test_incomplete_ballast_is_completed(tmp_path: Path) -> None:
+    """The agent was killed, or the disk was full, while it was being created."""
     (tmp_path / BALLAST_FILE).write_bytes(bytes(MIB // 2))
     limited(tmp_path, ballast_bytes=MIB).keep_ballast()
     assert (tmp_path / BALLAST_FILE).stat().st_size == MIB
 
 
-def test_captures_do_not_eat_what_the_ballast_gave_back(tmp_path: Path, free: list[int]) -> None:
-    """They are taken again when it could be laid down again."""
+def test_captures_do_not_use_the_space_freed_by_the_ballast(
+    tmp_path: Path, free: list[int]
+) -> None:
+    """They are accepted again once the ballast could be recreated."""
     room = limited(tmp_path, ballast_bytes=MIB)
     room.keep_ballast()
     free[0] = 0
@@ -89,8 +91,8 @@ def test_captures_do_not_eat_what_the_ballast_gave_back(tmp_path: Path, free: li
     room.require_room(0)
 
 
-def test_a_full_store_refuses_captures_and_still_runs_chores(tmp_path: Path) -> None:
-    """Acknowledging and purging are what makes room again."""
+def test_full_store_rejects_captures_but_runs_jobs(tmp_path: Path) -> None:
+    """Settling and purging free space again."""
     with closing(opener(tmp_path, limits=Limits(1, 0, 0)).open()) as store:
         with pytest.raises(StorageFull):
             record(store, session())
@@ -101,9 +103,7 @@ def test_a_full_store_refuses_captures_and_still_runs_chores(tmp_path: Path) -> 
         )
 
 
-def test_a_store_whose_limit_was_reached_takes_captures_once_there_is_room(
-    tmp_path: Path, free: list[int]
-) -> None:
+def test_captures_are_accepted_again_when_there_is_space(tmp_path: Path, free: list[int]) -> None:
     with closing(opener(tmp_path, limits=Limits(2**40, MIB, 0)).open()) as store:
         free[0] = 0
         with pytest.raises(StorageFull):

@@ -1,4 +1,4 @@
-"""Troubles: told apart by what helps against them."""
+"""Storage errors are classified by their remedy."""
 
 import errno
 import sqlite3
@@ -20,7 +20,7 @@ PLENTY = 2**40
 
 
 def sqlite_error(code: int) -> sqlite3.Error:
-    """Return an error of SQLite's with its code."""
+    """Return a SQLite error with this code."""
     error = sqlite3.OperationalError("as SQLite says it")
     error.sqlite_errorcode = code
     return error
@@ -45,7 +45,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (PermissionError(errno.EACCES, "Permission denied"), StorageDown),
     ],
 )
-def test_an_error_is_the_trouble_that_helps(
+def test_error_is_classified_by_its_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: sqlite3.Error | OSError,
@@ -65,17 +65,17 @@ def test_an_error_is_the_trouble_that_helps(
         (sqlite3.SQLITE_CORRUPT, StorageDamaged),
     ],
 )
-def test_on_a_disk_without_room_an_error_is_the_lack_of_room(
+def test_any_error_on_a_full_disk_is_a_full_disk_except_damage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     code: int,
     expected: type[StorageTrouble],
 ) -> None:
-    """SQLite cannot open a file that it had no room to create. Damage stays damage."""
+    """SQLite cannot open a file that it has no room to create."""
     monkeypatch.setattr(troubles, "free_bytes", lambda _directory: 4096)
     assert type(trouble_of(sqlite_error(code), tmp_path)) is expected
 
 
-def test_a_missing_directory_is_a_storage_that_does_not_work(tmp_path: Path) -> None:
+def test_missing_directory_means_storage_down(tmp_path: Path) -> None:
     error = sqlite_error(sqlite3.SQLITE_CANTOPEN)
     assert type(trouble_of(error, tmp_path / "gone")) is StorageDown

@@ -1,4 +1,4 @@
-"""The vault: addresses nobody reads without the key, and marks that say nothing without it."""
+"""The vault: addresses unreadable, and digests meaningless, without the key."""
 
 import base64
 import os
@@ -17,21 +17,21 @@ OTHER = Vault(bytes(KEY_BYTES))
 
 
 @given(address=st.text(max_size=300), correlation_id=st.text(min_size=1, max_size=128))
-def test_what_is_sealed_opens_in_its_session(address: str, correlation_id: str) -> None:
+def test_encrypted_address_decrypts_in_its_session(address: str, correlation_id: str) -> None:
     assert VAULT.open(VAULT.seal(address, correlation_id), correlation_id) == address
 
 
-def test_a_sealed_address_moved_to_another_session_does_not_open() -> None:
+def test_address_moved_to_another_session_does_not_decrypt() -> None:
     with pytest.raises(Unreadable):
         VAULT.open(VAULT.seal(ADDRESS, "one"), "two")
 
 
-def test_another_key_is_named_as_the_reason() -> None:
+def test_error_names_another_key_as_the_reason() -> None:
     with pytest.raises(Unreadable, match="another key"):
         OTHER.open(VAULT.seal(ADDRESS, "one"), "one")
 
 
-def test_any_flipped_bit_is_noticed() -> None:
+def test_any_flipped_bit_is_detected() -> None:
     sealed = VAULT.seal(ADDRESS, "one")
     for bit in range(8 * len(sealed)):
         flipped = bytearray(sealed)
@@ -40,18 +40,18 @@ def test_any_flipped_bit_is_noticed() -> None:
             VAULT.open(bytes(flipped), "one")
 
 
-def test_any_cut_is_noticed() -> None:
+def test_any_truncation_is_detected() -> None:
     sealed = VAULT.seal(ADDRESS, "one")
     for length in range(len(sealed)):
         with pytest.raises(Unreadable):
             VAULT.open(sealed[:length], "one")
 
 
-def test_the_same_address_is_never_sealed_the_same_way_twice() -> None:
+def test_same_address_never_encrypts_to_the_same_bytes() -> None:
     assert len({VAULT.seal(ADDRESS, "one") for _ in range(100)}) == 100
 
 
-def test_a_mark_recognises_an_address_in_its_session_with_its_key_alone() -> None:
+def test_digest_depends_on_address_session_and_key() -> None:
     mark = VAULT.mark(ADDRESS, "one")
     assert mark == VAULT.mark(ADDRESS, "one")
     assert mark != VAULT.mark("guest.two@example.com", "one")
@@ -59,11 +59,11 @@ def test_a_mark_recognises_an_address_in_its_session_with_its_key_alone() -> Non
     assert mark != OTHER.mark(ADDRESS, "one")
 
 
-def test_a_mark_does_not_confuse_where_the_id_ends() -> None:
+def test_digest_separates_session_id_and_address() -> None:
     assert VAULT.mark("bc", "a") != VAULT.mark("c", "ab")
 
 
-def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_key_is_created_once_and_private_to_its_owner(tmp_path: Path) -> None:
     usual = os.umask(0)
     try:
         sealed = open_vault(tmp_path / KEY_FILE).seal(ADDRESS, "one")
@@ -74,10 +74,8 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert open_vault(tmp_path / KEY_FILE).open(sealed, "one") == ADDRESS
 
 
-def test_a_key_is_on_the_disk_before_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An address sealed with a key that a power cut took away could never be read."""
+def test_new_key_is_synced_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address encrypted with a key lost in a power cut could never be read."""
     synced: list[str] = []
     real = os.fsync
 
@@ -93,7 +91,7 @@ def test_a_key_is_on_the_disk_before_it_is_used(
 @pytest.mark.parametrize(
     "text", [b"", b"too short", b"=" * 44, base64.b64encode(bytes(31)), b"\xff" * 44]
 )
-def test_a_malformed_key_is_named_with_what_to_do(tmp_path: Path, text: bytes) -> None:
+def test_malformed_key_error_names_the_file_and_the_remedy(tmp_path: Path, text: bytes) -> None:
     (tmp_path / KEY_FILE).write_bytes(text)
     with pytest.raises(UnusableKey, match=KEY_FILE) as raised:
         open_vault(tmp_path / KEY_FILE)
@@ -101,7 +99,7 @@ def test_a_malformed_key_is_named_with_what_to_do(tmp_path: Path, text: bytes) -
     assert (tmp_path / KEY_FILE).read_bytes() == text
 
 
-def test_a_store_with_a_malformed_key_waits_for_a_good_one(tmp_path: Path) -> None:
+def test_store_with_a_malformed_key_opens_once_it_is_replaced(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).write_bytes(b"nonsense")
     with pytest.raises(StorageDown, match=KEY_FILE):
         opener(tmp_path).open()

@@ -1,4 +1,4 @@
-"""The writer: many captures, one sync; each answered once on the disk, none hurt by another."""
+"""The writer: group commit, answers after the commit, isolation of failures."""
 
 import asyncio
 import threading
@@ -35,19 +35,19 @@ POISON = SessionStarted("poison \ud800", None, closed=False, body=b"{}")
 
 @dataclass
 class Commits:
-    """A commit watch that keeps what it is told."""
+    """A commit observer that records the sizes of the groups."""
 
     groups: list[int] = field(default_factory=list)
 
     def committed(self, captures: int, seconds: float) -> None:
-        """Note a commit."""
+        """Record a commit."""
         assert seconds >= 0
         self.groups.append(captures)
 
 
 @dataclass
 class Rig:
-    """A running writer on a real directory, with a gate that holds its thread."""
+    """A running writer on a real directory, with a gate that blocks its thread."""
 
     writer: Writer
     commits: Commits
@@ -55,7 +55,7 @@ class Rig:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Keep the writer's thread busy until the block ends: what is recorded in it waits."""
+        """Block the writer's thread until the block ends, so that captures queue up."""
         entered, free = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
@@ -86,13 +86,13 @@ async def writing(directory: Path, *, max_waiting: int = 10_000) -> AsyncIterato
 
 
 async def next_turn() -> None:
-    """Let the loop finish what it is at."""
+    """Wait for the end of this event loop iteration."""
     turn = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(turn.set_result, None)
     await turn
 
 
-async def test_what_waits_goes_into_one_commit(tmp_path: Path) -> None:
+async def test_queued_captures_share_one_commit(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
             replies = [rig.writer.record(session(f"s{n}"), AT) for n in range(100)]
@@ -101,7 +101,7 @@ async def test_what_waits_goes_into_one_commit(tmp_path: Path) -> None:
     assert outcomes == [Recorded(Receipt("epoch-1", n), repeated=False) for n in range(1, 101)]
 
 
-async def test_a_group_has_a_bound_and_the_rest_forms_the_next_one(tmp_path: Path) -> None:
+async def test_captures_beyond_the_group_size_form_the_next_group(tmp_path: Path) -> None:
     size = MAX_GROUP // 2 + 1
     async with writing(tmp_path) as rig:
         replies = []
@@ -113,20 +113,20 @@ async def test_a_group_has_a_bound_and_the_rest_forms_the_next_one(tmp_path: Pat
     assert rig.commits.groups == [MAX_GROUP, 3 * size - MAX_GROUP]
 
 
-async def test_a_lonely_capture_is_committed_at_once(tmp_path: Path) -> None:
+async def test_single_capture_is_committed_at_once(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         await rig.writer.record(session("one"), AT)
         await rig.writer.record(session("two"), AT)
     assert rig.commits.groups == [1, 1]
 
 
-async def test_an_answer_means_that_another_connection_can_read_it(tmp_path: Path) -> None:
+async def test_answered_capture_is_visible_to_other_connections(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         await rig.writer.record(session("one"), AT)
         assert query(tmp_path, "SELECT correlation_id FROM session") == [("one",)]
 
 
-async def test_a_refused_capture_does_not_hurt_its_neighbours(tmp_path: Path) -> None:
+async def test_refused_capture_does_not_fail_its_group(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
             replies = [
@@ -142,8 +142,8 @@ async def test_a_refused_capture_does_not_hurt_its_neighbours(tmp_path: Path) ->
     assert rig.commits.groups == [3]
 
 
-async def test_a_capture_that_breaks_the_journal_fails_alone(tmp_path: Path) -> None:
-    """Half a surrogate pair cannot be written as UTF-8; nothing lets one in, and yet."""
+async def test_unencodable_capture_does_not_fail_its_group(tmp_path: Path) -> None:
+    """Half a surrogate pair cannot be encoded as UTF-8; earlier checks should keep it out."""
     async with writing(tmp_path) as rig:
         async with rig.held():
             replies = [
@@ -162,8 +162,8 @@ async def test_a_capture_that_breaks_the_journal_fails_alone(tmp_path: Path) -> 
         )
 
 
-async def test_at_the_bound_a_capture_is_turned_away_at_once(tmp_path: Path) -> None:
-    """What the thread has in its hands waits as well."""
+async def test_capture_beyond_the_queue_limit_is_rejected_at_once(tmp_path: Path) -> None:
+    """Items that the thread is working on count as well."""
     async with writing(tmp_path, max_waiting=4) as rig:
         async with rig.held():
             replies = [rig.writer.record(session(f"s{n}"), AT) for n in range(3)]
@@ -176,7 +176,7 @@ async def test_at_the_bound_a_capture_is_turned_away_at_once(tmp_path: Path) -> 
     assert len(query(tmp_path, "SELECT 1 FROM event")) == 4
 
 
-async def test_closing_answers_all_that_was_taken(tmp_path: Path) -> None:
+async def test_close_answers_everything_in_the_queue(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
             replies = [rig.writer.record(session(f"s{n}"), AT) for n in range(2 * MAX_GROUP)]
@@ -188,7 +188,7 @@ async def test_closing_answers_all_that_was_taken(tmp_path: Path) -> None:
     assert len(query(tmp_path, "SELECT 1 FROM event")) == 2 * MAX_GROUP
 
 
-async def test_closing_twice_is_harmless_and_nothing_is_taken_afterwards(tmp_path: Path) -> None:
+async def test_close_is_idempotent_and_later_captures_are_rejected(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         await asyncio.gather(rig.writer.close(), rig.writer.close())
         await rig.writer.close()
@@ -198,7 +198,7 @@ async def test_closing_twice_is_harmless_and_nothing_is_taken_afterwards(tmp_pat
             await rig.writer.check(1)
 
 
-async def test_a_request_given_up_leaves_its_capture_recorded(tmp_path: Path) -> None:
+async def test_cancelled_request_leaves_its_capture_recorded(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
             given_up = rig.writer.record(session("one"), AT)
@@ -209,7 +209,7 @@ async def test_a_request_given_up_leaves_its_capture_recorded(tmp_path: Path) ->
     assert repeated == Recorded(Receipt("epoch-1", 1), repeated=True)
 
 
-async def test_a_chore_runs_after_the_captures_before_it_and_returns_its_result(
+async def test_job_runs_after_earlier_captures_and_returns_its_result(
     tmp_path: Path,
 ) -> None:
     async with writing(tmp_path) as rig:
@@ -221,7 +221,7 @@ async def test_a_chore_runs_after_the_captures_before_it_and_returns_its_result(
         assert await chore == 1
 
 
-async def test_a_chore_that_raises_hurts_nobody_else(tmp_path: Path) -> None:
+async def test_job_that_raises_does_not_affect_later_captures(tmp_path: Path) -> None:
     def fail(_store: Store) -> NoReturn:
         raise ZeroDivisionError
 
@@ -231,7 +231,7 @@ async def test_a_chore_that_raises_hurts_nobody_else(tmp_path: Path) -> None:
         await rig.writer.record(session(), AT)
 
 
-async def test_a_thread_that_hangs_is_found_out(tmp_path: Path) -> None:
+async def test_check_detects_a_writer_thread_that_hangs(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
             with pytest.raises(StorageDown, match="in time"):
@@ -239,7 +239,7 @@ async def test_a_thread_that_hangs_is_found_out(tmp_path: Path) -> None:
         await rig.writer.check(5)
 
 
-async def test_captures_asked_before_the_store_is_open_are_recorded(tmp_path: Path) -> None:
+async def test_captures_queued_before_the_store_opens_are_recorded(tmp_path: Path) -> None:
     writer = Writer(opener(tmp_path), Commits())
     writer.start()
     outcome = await writer.record(session(), AT)
@@ -248,7 +248,7 @@ async def test_captures_asked_before_the_store_is_open_are_recorded(tmp_path: Pa
 
 
 class BreakingOpener:
-    """Opens real stores whose `record` raises, a time each, what the test wants."""
+    """Opens real stores whose `record` raises the planned errors, one for each call."""
 
     def __init__(self, directory: Path, troubles: Sequence[BaseException | None]) -> None:
         self.opened = 0
@@ -258,7 +258,7 @@ class BreakingOpener:
         self._directory = directory
 
     def open(self) -> Store:
-        """Open the store, broken as told."""
+        """Open the store with its planned faults."""
         self.opened += 1
         store = opener(self._directory).open()
         usual = store.record
@@ -270,11 +270,11 @@ class BreakingOpener:
                 raise trouble
             return usual(captures, meanwhile)
 
-        store.record = record_or_raise  # type: ignore[method-assign, assignment] # the planted fault
+        store.record = record_or_raise  # type: ignore[method-assign, assignment] # the planned fault
         return store
 
     def set_aside(self, reason: str) -> None:
-        """Note it, or fail as told."""
+        """Record the call, or fail as planned."""
         self.reasons.append(reason)
         if self.set_aside_error:
             raise self.set_aside_error
@@ -282,7 +282,7 @@ class BreakingOpener:
 
 @asynccontextmanager
 async def writing_with(breaking: BreakingOpener) -> AsyncIterator[Writer]:
-    """Run a writer on a breaking store."""
+    """Run a writer on a store with planned faults."""
     writer = Writer(breaking, Commits(), reopen_seconds=0.01)
     writer.start()
     try:
@@ -292,7 +292,7 @@ async def writing_with(breaking: BreakingOpener) -> AsyncIterator[Writer]:
         await writer.close()
 
 
-async def test_a_store_that_failed_is_opened_again_and_the_till_never_notices(
+async def test_failed_store_is_reopened_and_the_capture_retried(
     tmp_path: Path,
 ) -> None:
     breaking = BreakingOpener(tmp_path, [StorageDown("an I/O error")])
@@ -301,7 +301,9 @@ async def test_a_store_that_failed_is_opened_again_and_the_till_never_notices(
     assert breaking.opened == 2
 
 
-async def test_a_store_that_fails_twice_refuses_the_capture_and_goes_on(tmp_path: Path) -> None:
+async def test_capture_fails_when_the_store_fails_twice_and_the_writer_goes_on(
+    tmp_path: Path,
+) -> None:
     breaking = BreakingOpener(tmp_path, [StorageDown("an I/O error"), StorageDown("and again")])
     async with writing_with(breaking) as writer:
         with pytest.raises(StorageDown):
@@ -309,14 +311,14 @@ async def test_a_store_that_fails_twice_refuses_the_capture_and_goes_on(tmp_path
         await writer.record(session(), AT)
 
 
-async def test_a_damaged_store_is_set_aside_before_it_is_opened_again(tmp_path: Path) -> None:
+async def test_damaged_store_is_quarantined_before_reopening(tmp_path: Path) -> None:
     breaking = BreakingOpener(tmp_path, [StorageDamaged("zeros")])
     async with writing_with(breaking) as writer:
         await writer.record(session(), AT)
     assert breaking.reasons == ["zeros"]
 
 
-async def test_a_full_disk_is_neither_reopened_nor_tried_again(tmp_path: Path) -> None:
+async def test_full_disk_is_neither_reopened_nor_retried(tmp_path: Path) -> None:
     breaking = BreakingOpener(tmp_path, [StorageFull("no room")])
     async with writing_with(breaking) as writer:
         with pytest.raises(StorageFull):
@@ -325,8 +327,8 @@ async def test_a_full_disk_is_neither_reopened_nor_tried_again(tmp_path: Path) -
     assert breaking.opened == 1
 
 
-async def test_damage_that_cannot_be_set_aside_yet_does_not_end_the_writer(tmp_path: Path) -> None:
-    """A full or read-only disk: the file stays where it is, tills get 503, it is tried again."""
+async def test_failing_quarantine_does_not_end_the_writer(tmp_path: Path) -> None:
+    """With a full or read-only disk the file stays in place, tills get 503, and it is retried."""
     breaking = BreakingOpener(tmp_path, [StorageDamaged("zeros")] * 2)
     breaking.set_aside_error = OSError(28, "No space left on device")
     async with writing_with(breaking) as writer:
@@ -337,8 +339,8 @@ async def test_damage_that_cannot_be_set_aside_yet_does_not_end_the_writer(tmp_p
         await writer.record(session(), AT)
 
 
-async def test_a_writer_that_dies_says_so_and_leaves_no_till_unanswered(tmp_path: Path) -> None:
-    """Whoever was in its hands, whoever waited, and whoever comes later gets an answer."""
+async def test_dying_writer_answers_every_till(tmp_path: Path) -> None:
+    """The items that it worked on, those in the queue and later ones all get an answer."""
     breaking = BreakingOpener(tmp_path, [SystemExit("a fault of this program")])
     async with writing_with(breaking) as writer:
         replies = [writer.record(session(f"s{n}"), AT) for n in range(MAX_GROUP + 10)]
@@ -349,10 +351,10 @@ async def test_a_writer_that_dies_says_so_and_leaves_no_till_unanswered(tmp_path
             writer.record(session(), AT)
 
 
-async def test_what_was_committed_before_the_writer_died_is_answered_as_recorded(
+async def test_captures_committed_before_the_writer_died_are_answered_as_recorded(
     tmp_path: Path,
 ) -> None:
-    """Answers are held until the next group is on its way; here that one is the end."""
+    """Answers are held back until the next group is being written; here that one never is."""
     breaking = BreakingOpener(tmp_path, [None, SystemExit("a fault of this program")])
     async with writing_with(breaking) as writer:
         replies = [writer.record(session(f"s{n}"), AT) for n in range(2 * MAX_GROUP)]
@@ -363,8 +365,8 @@ async def test_what_was_committed_before_the_writer_died_is_answered_as_recorded
     assert len(query(tmp_path, "SELECT 1 FROM event")) == len(recorded)
 
 
-async def test_a_directory_that_went_away_is_trouble_with_the_storage(tmp_path: Path) -> None:
-    """Not a fault of the program: readyz says 503, and captures are refused."""
+async def test_missing_directory_is_a_storage_error(tmp_path: Path) -> None:
+    """It is not a bug: readyz answers 503, and captures are rejected."""
     async with writing(tmp_path / "state") as rig:
         await rig.writer.record(session("one"), AT)
         (tmp_path / "state").rename(tmp_path / "elsewhere")
@@ -372,7 +374,7 @@ async def test_a_directory_that_went_away_is_trouble_with_the_storage(tmp_path: 
             await rig.writer.check(5)
 
 
-async def test_a_writer_that_is_held_up_has_no_pulse_until_it_goes_on(tmp_path: Path) -> None:
+async def test_ping_of_a_blocked_writer_returns_only_when_it_goes_on(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
             pulse = asyncio.create_task(rig.writer.pulse())
@@ -381,19 +383,19 @@ async def test_a_writer_that_is_held_up_has_no_pulse_until_it_goes_on(tmp_path: 
         assert await pulse
 
 
-async def test_a_writer_whose_disk_is_gone_has_a_pulse(tmp_path: Path) -> None:
-    """A new start would not bring the disk back."""
+async def test_writer_without_a_disk_answers_pings(tmp_path: Path) -> None:
+    """A restart of the process would not bring the disk back."""
     (tmp_path / "file").touch()
     async with writing(tmp_path / "file" / "state") as rig:
         assert await rig.writer.pulse()
 
 
-async def test_a_writer_for_which_too_much_waits_has_no_pulse(tmp_path: Path) -> None:
+async def test_ping_fails_when_the_queue_is_full(tmp_path: Path) -> None:
     async with writing(tmp_path, max_waiting=1) as rig, rig.held():
         assert not await rig.writer.pulse()
 
 
-async def test_a_writer_that_has_ended_has_no_pulse(tmp_path: Path) -> None:
+async def test_ping_fails_after_close(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         await rig.writer.close()
         assert not await rig.writer.pulse()

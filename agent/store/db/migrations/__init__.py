@@ -1,1 +1,1 @@
-"""The history of the schema: Alembic migrations, run forward when the agent starts."""
+"""Schema history: Alembic migrations, applied at start, forward only."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that the store hands in."""
+"""Alembic environment: runs the migrations on the connection passed by the store."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What delivering needs to remember: tries under way, how far erased and purged, the terms."""
+"""Revision 0002: events in flight, erased and purged positions, program terms."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""One file a revision, never changed once released.
+"""One file for each revision, never changed once released.
 
-Only additions, so that the version before can still read what it needs.
+Migrations only add, so that the previous agent version can still read the file.
 """
