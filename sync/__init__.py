@@ -1,1 +1,1 @@
-"""What carries captures to central, and the receiver at head office."""
+"""Delivery of captures to central, and the receiver at head office."""

@@ -1,4 +1,4 @@
-"""Whether two request bodies say the same: how a repeat is told from other content."""
+"""Compares two JSON request bodies by value, to distinguish a retry from a conflict."""
 
 import json
 from collections.abc import Callable
@@ -12,19 +12,18 @@ SameText: TypeAlias = Callable[[str, str], bool]
 
 
 def same_content(one: bytes, other: bytes, *, same_text: SameText | None = None) -> bool:
-    """Tell whether two JSON texts have the same value.
+    """Return whether two JSON texts have the same value.
 
-    White space, the order of members and the way a number is written make no difference. With
-    `same_text` strings, names among them, need not be equal where it says that they are the same.
+    White space, member order and number format are ignored. `same_text` compares strings and
+    member names; by default they must be equal.
     """
     if one == other:
         return True
     try:
         return _equal(_exactly(one), _exactly(other), same_text or str.__eq__)
     except (RecursionError, InvalidOperation, ValueError):
-        # Too deeply nested, kept on a page that was damaged since, or a number written with an
-        # exponent beyond any use (1E-9999999999 passes for zero): the safe answer is that it
-        # is something else.
+        # Nested too deeply, corrupted on the disk, or a number with an absurd exponent
+        # (1E-9999999999 passes for zero). "Different" is the safe answer.
         return False
 
 
@@ -34,11 +33,11 @@ def _exactly(body: bytes) -> _Exact:
 
 
 def _equal(one: _Exact, other: _Exact, same_text: SameText) -> bool:
-    """Compare without recursion: a till's body may nest as deeply as the parser goes."""
+    """Compare iteratively: a body may be nested as deeply as the parser allows."""
     pairs: list[tuple[_Exact, _Exact]] = [(one, other)]
     while pairs:
         left, right = pairs.pop()
-        # Python takes True for 1; JSON does not.
+        # True == 1 in Python, but not in JSON.
         if type(left) is not type(right):
             return False
         if isinstance(left, dict) and isinstance(right, dict):
@@ -61,7 +60,7 @@ def _equal(one: _Exact, other: _Exact, same_text: SameText) -> bool:
 def _paired(
     left: dict[str, _Exact], right: dict[str, _Exact], same_text: SameText
 ) -> list[tuple[str, str]] | None:
-    """Return which name goes with which: equal ones, the others in their order; None if none."""
+    """Pair the member names: equal names first, the rest in order; None if they do not match."""
     equal = [(name, name) for name in left if name in right]
     ours = [name for name in left if name not in right]
     theirs = [name for name in right if name not in left]

@@ -1,11 +1,11 @@
-"""Which language a session speaks: the three the platform supports, and who decides."""
+"""The three supported locales, and the selection of a session's locale."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 
 
 class Locale(StrEnum):
-    """The locales a session can have (`reference/start-anonymous-session.txt`)."""
+    """Locales of a session (`reference/start-anonymous-session.txt`)."""
 
     EN_CA = "en-CA"
     EN_US = "en-US"
@@ -16,9 +16,9 @@ _BY_LOWER_CASE = {locale.value.lower(): locale for locale in Locale}
 
 
 def first_valid_locale(candidates: Iterable[object]) -> Locale | None:
-    """Return the first candidate that names a supported locale, letter case ignored.
+    """Return the first candidate that is a supported locale, ignoring case.
 
-    Anything else, `EN` and `FR` included, counts as not given and is never an error.
+    Any other value, `EN` and `FR` included, counts as absent and is not an error.
     """
     for candidate in candidates:
         if isinstance(candidate, str) and (found := _BY_LOWER_CASE.get(candidate.lower())):

@@ -1,7 +1,7 @@
-"""The contract that the edge and head office share: names and shapes on the wire.
+"""Wire contract between agent and head office: JSON, camelCase names, RFC 3339 UTC times.
 
-Whoever reads tolerates fields that it does not know: a newer agent talks to an older head
-office and the other way round. JSON, names in camelCase, times in RFC 3339 UTC.
+Unknown fields are ignored, so that a newer agent works with an older head office and vice
+versa.
 """
 
 from enum import StrEnum
@@ -15,19 +15,19 @@ PROGRAM_PATH = "/sync/v1/program"
 
 
 class EventType(StrEnum):
-    """What an event reports, as it is written on the wire and in the outbox."""
+    """Event type on the wire and in the outbox."""
 
     SESSION_STARTED = "session.started"
     EMAIL_ANSWERED = "email.answered"
 
 
-# Stands for an event that cannot be sent itself: head office rejects the type that it does not
-# know, and has accounted for the number.
+# Placeholder for an event that cannot be sent: head office rejects the unknown type, but its
+# sequence number is accounted for and leaves no gap.
 WITHHELD_TYPE = "event.withheld"
 
 
 class ErrorCode(StrEnum):
-    """Codes by which the two ends understand each other; others are passed on as they are."""
+    """Error codes with a defined meaning; others are passed through unchanged."""
 
     SEQUENCE_GAP = "SEQUENCE_GAP"
     ALTERED = "ALTERED"
@@ -41,16 +41,16 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-# Names a start of a machine; its times are looked up by it, so it has to be what it says.
+# Boot ID of the machine: the key for its monotonic times, hence validated.
 BootId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,128}\Z")]
 
 
 class BatchEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """One event. `body` is the till's own JSON object, verbatim, with the e-mail address put back.
+    """One event. `body` is the till's JSON object, verbatim, with the e-mail address restored.
 
-    Optional: `query_locale`, the locale that a session's query string gave; `boot_id` (where
-    it is not the batch's) and `monotonic_us`, the machine's clock that never steps, so that
-    head office can take a wrong wall clock out of `occurred_at`.
+    Optional: `query_locale`, the locale in the query string of a session start; `boot_id` (if
+    it differs from the batch's) and `monotonic_us`, the machine's monotonic clock, by which
+    head office corrects `occurred_at` if the wall clock was wrong.
     """
 
     sequence: int
@@ -66,8 +66,8 @@ class BatchEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit
 class Batch(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """`POST /sync/v1/batches`: events of one epoch in ascending order.
 
-    `base_sequence` is the lowest number that the agent still holds. Optional:
-    `sent_monotonic_us`, the clock of `boot_id` at the moment of `sent_at`.
+    `base_sequence` is the lowest sequence number that the agent still stores. Optional:
+    `sent_monotonic_us`, the monotonic clock of boot `boot_id` at `sent_at`.
     """
 
     store_id: str
@@ -82,7 +82,7 @@ class Batch(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
 
 
 class Rejection(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """An event that head office refuses for good; the others of its batch stand."""
+    """An event that head office rejects permanently; the rest of its batch is accepted."""
 
     sequence: int
     error_code: str
@@ -90,14 +90,14 @@ class Rejection(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
 
 
 class BatchAccepted(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The 200: all up to `accepted_through`, without a gap, is committed at head office."""
+    """The 200: head office has committed all events up to `accepted_through`, without a gap."""
 
     accepted_through: int
     rejected: list[Rejection]
 
 
 class Problem(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """The three fields of every error; `expected_sequence` with `SEQUENCE_GAP` alone."""
+    """The three fields of every error; `expected_sequence` only with `SEQUENCE_GAP`."""
 
     status_code: int
     error_message: str
@@ -106,7 +106,7 @@ class Problem(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_de
 
 
 class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """How far an epoch goes in the agent's database; all from `base_sequence` on is held there."""
+    """The range of an epoch in the agent's database: all from `base_sequence` on is stored."""
 
     epoch: str
     last_sequence: int
@@ -114,20 +114,20 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
 
 
 class EpochSequence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """An event, by its number in an epoch of the agent that is spoken of."""
+    """Identifies an event of the agent by epoch and sequence number."""
 
     epoch: str
     sequence: int
 
 
 class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """`POST /sync/v1/heartbeats`: how an agent is, each minute, captures or not.
+    """`POST /sync/v1/heartbeats`: status of an agent, each minute, with or without captures.
 
-    `epoch`, `last_sequence`, `base_sequence` and `watermark` are of the epoch that new captures
-    go to; `epochs` are the older ones that the database knows. What lies below a base may be
-    held no more, so nothing of it will come; an agent of an older version says 1.
-    `outstanding` counts the events that wait, of all epochs. `rejected_after` is the last one of
-    those that the answer before named in `rejected`, so that this one goes on from there.
+    `epoch`, `last_sequence`, `base_sequence` and `watermark` describe the epoch of new
+    captures; `epochs` lists the older epochs in the database. Events below a base may have been
+    purged and will not be sent; older agent versions send 1. `outstanding` counts undelivered
+    events of all epochs. `rejected_after` is a cursor: the last event in `rejected` of the
+    previous answer, from which the next answer continues.
     """
 
     store_id: str
@@ -151,7 +151,7 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
 
 
 class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """How far head office has an epoch without a gap; 0: nothing of it."""
+    """Last sequence number up to which head office has an epoch without a gap; 0: none."""
 
     epoch: str
     accepted_through: int
@@ -160,12 +160,12 @@ class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
 class HeartbeatAnswer(
     msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True
 ):
-    """The 200 to a heartbeat: what head office has of the epochs that were named.
+    """The 200 to a heartbeat: progress of the epochs that the heartbeat listed.
 
-    An agent whose watermark is above knows that head office was restored from a backup; so does
-    one that holds as delivered what is `rejected`: some of what stands rejected in these epochs,
-    in an order of head office's own, from behind `rejected_after` on. Where none is named, the
-    agent begins anew.
+    A watermark above `accepted_through` shows the agent that head office was restored from a
+    backup. So does an event in `rejected` that the agent has marked as delivered. `rejected` is
+    one page of the rejected events in these epochs, in head office's own order, starting after
+    `rejected_after`; after an empty page the agent starts over.
     """
 
     epochs: list[AcceptedThrough]
@@ -173,7 +173,7 @@ class HeartbeatAnswer(
 
 
 class Rules(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The limits of redeeming points, as in a session's answer; a whole number stays one."""
+    """Redemption limits, as in the answer to a session start; integers stay integers."""
 
     min_redeem_points: int | float
     min_redeem_amount: int | float
@@ -184,7 +184,7 @@ class Rules(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Texts(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """What the till shows and prints in one locale."""
+    """Texts that the till displays and prints in one locale."""
 
     prompt: str
     anonymous_prompt: str
@@ -192,7 +192,7 @@ class Texts(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Program(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """`GET /sync/v1/program`, with an ETag: the terms that sessions are answered with.
+    """`GET /sync/v1/program`, with an ETag: the terms for answers to session starts.
 
     `messages` by locale: `en-CA`, `en-US`, `fr-CA`.
     """

@@ -1,4 +1,4 @@
-"""Which boot of the machine this is: what one boot's monotonic clock says belongs together."""
+"""Boot ID of the machine: monotonic times are comparable only within one boot."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ _CREDENTIAL = "boot-id"
 
 
 def read_boot_id(environ: Mapping[str, str], kernel_file: Path = _KERNEL_FILE) -> str | None:
-    """Return the kernel's name for this boot; None where a sandbox hides it.
+    """Return the kernel's boot ID; None if a sandbox hides it.
 
-    A sandboxed service has it as the credential `boot-id` (LoadCredential=, systemd.exec(5)).
+    A sandboxed service gets it as the credential `boot-id` (LoadCredential=, systemd.exec(5)).
     """
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     places = [Path(directory) / _CREDENTIAL] if directory else []

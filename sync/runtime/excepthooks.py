@@ -1,4 +1,4 @@
-"""Exceptions that nobody caught: one line of the log each, instead of a traceback of many."""
+"""Logs uncaught exceptions: one log line each instead of a multi-line traceback."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 def log_what_nobody_catches() -> None:
-    """Send what Python would print of an exception to the log, whatever thread it ended."""
+    """Install hooks that log uncaught exceptions of all threads and finalizers."""
     sys.excepthook = _ended
     sys.unraisablehook = _unraisable
     threading.excepthook = _thread_ended

@@ -1,4 +1,4 @@
-"""Where callers come in: an address of our own or an inherited socket, and left politely."""
+"""Binds or inherits listening sockets; shuts down gracefully."""
 
 import asyncio
 import socket
@@ -10,21 +10,21 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-# Callers that connect at one time, or during a restart, and are let in one after the other.
+# Listen backlog: connections that arrive in one burst, or during a restart, wait here.
 BACKLOG = 1024
-# While a service leaves, callers with a connection are still answered for at most so long.
+# How long open connections are still served during shutdown.
 LAME_DUCK_SECONDS = 0.5
 _LOOKS = 50
 
 
 class Door:
-    """Lets callers in to a runner that is set up, from `open` to `close`.
+    """Listens for a runner that is set up, from `open` to `close`.
 
-    A server that closes its connections all at once cuts off whoever is just asking. So the
-    door is left in two steps: first nobody new is let in (where systemd holds the socket,
-    they wait in front of it for the next process), and every answer says that it is the last
-    on its connection; then, once all have gone or `LAME_DUCK_SECONDS` are over, the runner
-    ends what is left.
+    Closing all connections at once would cut off requests in flight. So `close` has two steps.
+    First stop listening (where systemd holds the socket, new connections wait in its backlog
+    for the next process) and answer every request with `Connection: close`. Then wait until
+    all connections are closed or `LAME_DUCK_SECONDS` have passed; the runner's cleanup closes
+    the rest.
     """
 
     def __init__(self, runner: web.AppRunner, tls: ssl.SSLContext | None) -> None:
@@ -39,18 +39,18 @@ class Door:
     async def open(
         self, host: str, port: int, inherited: Sequence[socket.socket] = ()
     ) -> tuple[str, int]:
-        """Listen on what was inherited, else on host and port; return the address in use."""
+        """Listen on the inherited sockets, else on host and port; return the bound address."""
         for site in self._sites(host, port, inherited):
             await site.start()
         in_use: tuple[str, int] = self._runner.addresses[0][:2]
         return in_use
 
     async def close(self) -> None:
-        """Leave as said above; twice is harmless."""
+        """Shut down gracefully (see the class). Idempotent."""
         for site in list(self._runner.sites):
             await site.stop()
         self._leaving = True
-        # The library tells nobody when a connection has gone, so it is looked at.
+        # aiohttp has no event for a closed connection, so poll.
         for _ in range(_LOOKS):
             if not self._server.connections:
                 break
@@ -75,7 +75,7 @@ class Door:
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        """Make a request; while leaving, as if its caller had asked for the connection's end."""
+        """Make a request; while closing, as if the client had sent `Connection: close`."""
         if self._leaving:
             message = message._replace(should_close=True)
         return self._make_request(message, body, connection, writer, task)

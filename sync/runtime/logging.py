@@ -1,11 +1,11 @@
-"""How both programs write their log: one line for one thing that happened, as text or JSON.
+"""Logging of both programs: one line per event, as text or JSON.
 
-Under systemd each line begins with its priority, as `sd-daemon(3)` has it, and is short enough
-for journald to keep it whole (`LineMax=` in journald.conf(5), 48 KiB).
+Under systemd each line starts with its priority (sd-daemon(3)) and is below journald's line
+limit (`LineMax=` in journald.conf(5), 48 KiB).
 
-Addresses and tokens never belong in a log call. Should one get into it all the same (in the
-message of a library's exception, say), it is masked. That is a net and not the rule: it knows
-an address and a token only by their usual looks.
+Never pass an address or a token to a log call. If one gets in anyway (in the message of a
+library's exception, for example), it is masked. Masking is a safety net only: it recognizes
+the usual forms of addresses and tokens.
 """
 
 import json
@@ -28,17 +28,17 @@ _OUR_LOGGERS = ("agent", "sync")
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 _BARE = re.compile(r"[A-Za-z0-9_.:/+@%-]+")
 _NOT_IN_A_FIELD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
-# The proof of identity in a header, as RFC 9110 (11.6.2) has it: scheme and credentials.
+# Credentials in a header (RFC 9110, 11.6.2): scheme and token.
 _TOKEN = re.compile(r"(?i)\b(Bearer|Basic)(?:\s|%20|\\u0020)+[^\s\"',;\\]+")
 _SECRET_FIELDS = frozenset({"authorization", "password", "secret", "token"})
 _LONGEST_NAME = 64
-# The longest values of a line; shorter ones are tried until the line is short enough.
+# Limits for the length of a value, tried in this order until the line is short enough.
 _LONGEST_VALUES = (8_192, 1_024, 64)
 _LONGEST_VALUE = _LONGEST_VALUES[0]
 LONGEST_LINE_BYTES = 40_000
 _MOST_FIELDS = 32
 _CUT = "[cut]"
-# sd-daemon(3), from syslog(3): what journald makes of a line's first three characters.
+# Priority prefixes that journald reads (sd-daemon(3), values from syslog(3)).
 _PRIORITIES = {
     logging.CRITICAL: "<2>",
     logging.ERROR: "<3>",
@@ -49,19 +49,19 @@ _DEBUG_PRIORITY = "<7>"
 
 
 def log_event(logger: logging.Logger, level: int, event: str, /, **fields: object) -> None:
-    """Log `event`, such as `store.opened`, with ids and counts as its fields.
+    """Log `event`, such as `store.opened`, with ids and counts as fields.
 
-    Inside an `except` block give the exception as `error=`; `logger.exception(event)` adds
-    the traceback.
+    In an `except` block pass the exception as `error=`; `logger.exception(event)` adds the
+    traceback.
     """
     logger.log(level, event, extra={_FIELDS: fields}, stacklevel=2)
 
 
 def configure_logging(level: str, format: str, stream: TextIO | None = None) -> None:  # noqa: A002 - the setting's name
-    """Send the log to `stream` (None: standard error) from `level` up; `format`: text or json.
+    """Log to `stream` (None: standard error) from `level` up; `format` is text or json.
 
-    Libraries are heard from `warning` up, whatever the level: what they say below that is
-    not about captures. Calling it again replaces what was before.
+    Libraries are logged from `warning` up at any `level`: their lower levels are noise. A
+    second call replaces the configuration of the first.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     kind = JsonFormatter if format == "json" else TextFormatter
@@ -78,7 +78,7 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Tell whether `stream` goes to journald (`$JOURNAL_STREAM` in systemd.exec(5))."""
+    """Return whether `stream` is connected to journald (`$JOURNAL_STREAM`, systemd.exec(5))."""
     try:
         file = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -87,7 +87,7 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class LineFormatter(logging.Formatter):
-    """Makes any log record, a library's too, one line without line ends or control characters."""
+    """Formats any log record, a library's too, as one line without control characters."""
 
     def __init__(self, *, with_priority: bool = False) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class LineFormatter(logging.Formatter):
 
 
 class TextFormatter(LineFormatter):
-    """`TIME LEVEL event name=value ...`, values quoted as in JSON where they need to be."""
+    """`TIME LEVEL event name=value ...`; values are quoted as in JSON where necessary."""
 
     def _line(self, head: Mapping[str, Plain], fields: Mapping[str, Plain]) -> str:
         named = [f"{name}={_quoted(value)}" for name, value in fields.items()]
@@ -149,7 +149,7 @@ class JsonFormatter(LineFormatter):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Tell whether the message is an event's name, rather than a library's sentence."""
+    """Return whether the message is an event name of this program, not a library's text."""
     return hasattr(record, _FIELDS) or bool(_EVENT_NAME.fullmatch(_message_of(record)))
 
 
@@ -161,18 +161,18 @@ def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        # A library's message whose arguments do not fit: half a message is better than none.
+        # The message's arguments do not match its format: log the format string.
         return str(record.msg)
 
 
 def _plain(value: object) -> Plain:
-    """Return what JSON can hold; strings without addresses and cut to a bound."""
+    """Convert to a JSON value; strings are masked and truncated."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     text = value.isoformat() if isinstance(value, datetime) else str(value)
-    # Masked before it is cut, lest half an address stay; more than this is not looked at.
+    # Mask before truncating, or half an address could remain. The first slice bounds the work.
     return _cut(masked(text[: 2 * _LONGEST_VALUE]), _LONGEST_VALUE)
 
 
@@ -183,7 +183,7 @@ def _cut(value: Plain, longest: int) -> Plain:
 
 
 def masked(text: str) -> str:
-    """Return `text` without what looks like an e-mail address or a token."""
+    """Return `text` with e-mail addresses and tokens replaced by placeholders."""
     return without_addresses(_TOKEN.sub(r"\1 [token]", text), "[address]")
 
 
@@ -195,5 +195,5 @@ def _priority(level: int) -> str:
 def _quoted(value: Plain) -> str:
     if isinstance(value, str) and _BARE.fullmatch(value):
         return value
-    # Only ASCII: a line separator or a change of writing direction cannot fake another line.
+    # ASCII only: no line separator or bidi control character can forge another line.
     return json.dumps(value)

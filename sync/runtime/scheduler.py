@@ -1,4 +1,4 @@
-"""When periodic work is done: intervals that hold whatever happens to the wall clock."""
+"""Periodic jobs on APScheduler, robust against changes of the wall clock."""
 
 import asyncio
 import time
@@ -12,11 +12,12 @@ _STEP_SECONDS = 1.0
 
 
 class Schedule:
-    """Runs bounded passes at intervals, from `start` to `stop`, in the running event loop.
+    """Runs jobs at intervals in the running event loop, from `start` to `stop`.
 
-    APScheduler plans by the wall clock: set back by a day, it would sleep for a day. So the
-    two clocks are compared every `LOOK_SECONDS`, and after a step every pass is due at once.
-    A run that comes late is made up for once; a pass never runs twice at a time.
+    APScheduler schedules by the wall clock: after a step back by a day it would sleep for a
+    day. So wall clock and monotonic clock are compared every `LOOK_SECONDS`, and after a step
+    every job is due immediately. Missed runs are coalesced into one; runs of a job never
+    overlap.
     """
 
     def __init__(self, wall_seconds: Callable[[], float] = time.time) -> None:
@@ -32,10 +33,10 @@ class Schedule:
         *,
         first_after_seconds: float | None = None,
     ) -> None:
-        """Have `work` done every `seconds`, for the first time after one of them.
+        """Run `work` every `seconds`, first after `first_after_seconds` (default: `seconds`).
 
-        Machines that start in one moment, as after a power cut, stay apart for ever where each
-        has a `first_after_seconds` of its own.
+        Give each machine its own `first_after_seconds` to keep machines apart that start at
+        the same time, as after a power cut.
         """
         first_after = seconds if first_after_seconds is None else first_after_seconds
         self._scheduler.add_job(
@@ -49,20 +50,20 @@ class Schedule:
         )
 
     def start(self) -> None:
-        """Begin to run what was planned."""
+        """Start running the jobs."""
         self._loop = asyncio.get_running_loop()
         self._scheduler.start()
         self._look_later()
 
     def stop(self) -> None:
-        """Start nothing more; what runs is not waited for. Twice is harmless."""
+        """Start no more runs; do not wait for those in progress. Idempotent."""
         if self._look_handle is not None:
             self._look_handle.cancel()
             self._look_handle = None
             self._scheduler.shutdown(wait=False)
 
     def look_at_clocks(self) -> None:
-        """Make every pass due at once if the wall clock was set since the last look."""
+        """Make every job due immediately if the wall clock was set since the last call."""
         lead = self._lead()
         if abs(lead - self._lead_seconds) > _STEP_SECONDS:
             for job in self._scheduler.get_jobs():

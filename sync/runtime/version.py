@@ -1,4 +1,4 @@
-"""Which version of the package this is; the agent and the receiver come in one."""
+"""Version of the package, which contains both the agent and the receiver."""
 
 import importlib.metadata
 import tomllib
@@ -8,7 +8,7 @@ _DISTRIBUTION = "loyalty-agent"
 
 
 def installed_version() -> str:
-    """Return the version of the installed package, or of the source tree it runs from."""
+    """Return the version of the installed package, else that in pyproject.toml."""
     try:
         return importlib.metadata.version(_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:

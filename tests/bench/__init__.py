@@ -1,1 +1,1 @@
-"""Benches: what the agent costs beside its peers, measured in one run. `python -m tests.bench`."""
+"""Benchmarks of both programs, with reference servers in the same run: `python -m tests.bench`."""

@@ -1,4 +1,4 @@
-"""Changes when the benches' command line changes: see `--help` of `python -m tests.bench`."""
+"""Command line of the benchmarks: see `python -m tests.bench --help`."""
 
 import argparse
 import asyncio
@@ -30,7 +30,7 @@ NEEDED = {Kind.FASTAPI: ("fastapi", "uvicorn", "httptools")}
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     benches = parser.add_subparsers(dest="bench", required=True)
     capture = benches.add_parser("capture", help="pairs per second, beside peers")
@@ -73,7 +73,7 @@ def arguments() -> argparse.Namespace:
 
 
 def positive(text: str) -> int:
-    """Read a number of at least one."""
+    """Parse an integer of at least 1."""
     number = int(text)
     if number < 1:
         raise ValueError(text)
@@ -81,7 +81,7 @@ def positive(text: str) -> int:
 
 
 def run_capture(options: argparse.Namespace) -> int:
-    """Measure captures on each disk, print, and say whether an answer was wrong."""
+    """Measure captures on each disk and print; the exit code is 1 if an answer was wrong."""
     plan = Plan(
         options.rounds,
         options.seconds,
@@ -105,14 +105,14 @@ def run_capture(options: argparse.Namespace) -> int:
 
 
 def run_page(options: argparse.Namespace) -> int:
-    """Measure the fleet page, and print: reads, for which the disk does not count."""
+    """Measure and print the fleet page; reads only, so the disk does not matter."""
     with scratch(None) as directory:
         asyncio.run(measure_page(directory, options.stores, options.times))
     return FINE
 
 
 def run_start(options: argparse.Namespace) -> int:
-    """Measure starts and memory, and print."""
+    """Measure and print start-up time and memory."""
     with scratch(options.directory) as directory:
         describe(directory)
         asyncio.run(measure_start(directory, options.backlog))
@@ -120,7 +120,7 @@ def run_start(options: argparse.Namespace) -> int:
 
 
 def run_drain(options: argparse.Namespace) -> int:
-    """Measure delivery, and print."""
+    """Measure and print delivery."""
     with scratch(options.directory) as directory:
         describe(directory)
         plan = DrainPlan(options.events, options.replayed, options.rounds)
@@ -129,7 +129,7 @@ def run_drain(options: argparse.Namespace) -> int:
 
 
 def run_receiver(options: argparse.Namespace) -> int:
-    """Measure head office on PostgreSQL, and print."""
+    """Measure and print head office on PostgreSQL."""
     with scratch(options.directory) as directory:
         describe(directory)
         asyncio.run(measure_receiver(directory, ReceiverPlan(options.batches, options.rounds)))
@@ -137,7 +137,7 @@ def run_receiver(options: argparse.Namespace) -> int:
 
 
 def run_fleet(options: argparse.Namespace) -> int:
-    """Tell of a chain's outages, print, and say whether all kept to the targets."""
+    """Simulate a chain's outages and print; the exit code is 1 if a target was missed."""
     outages = [AWAYS[name] for name in options.outages]
     plans = plans_for(options.stores, options.rate, outages, options.seed)
     is_met = [measure_fleet(plans), measure_few(options.few)]
@@ -145,13 +145,13 @@ def run_fleet(options: argparse.Namespace) -> int:
 
 
 def missing_modules(plan: Plan) -> list[str]:
-    """Return what the chosen servers need and this environment has not."""
+    """Return the modules that the chosen servers need and that are not installed."""
     needed = [module for server in plan.servers for module in NEEDED.get(server, ())]
     return [module for module in needed if importlib.util.find_spec(module) is None]
 
 
 def describe(directory: Path) -> None:
-    """Say what the figures were taken on."""
+    """Print the disk that is measured, its file system and its commit time."""
     kind = file_system(directory)
     if kind in IN_MEMORY:
         print(f"warning: {directory} is {kind}: syncs cost nothing there", file=sys.stderr)
@@ -162,7 +162,7 @@ def describe(directory: Path) -> None:
 
 
 def measure_disk(plan: Plan, disk: Disk, directory: Path, turns: list[Turn]) -> str | None:
-    """Add one disk's turns; return why it could not be measured to the end, if so."""
+    """Append one disk's turns to `turns`; return the error that ended them early, if any."""
     progress = Progress(plan.turns)
     place = directory / disk
     place.mkdir()
@@ -177,7 +177,7 @@ def measure_disk(plan: Plan, disk: Disk, directory: Path, turns: list[Turn]) -> 
 
 
 def conclude(turns: list[Turn], failures: list[str], json: Path | None) -> int:
-    """Print the report and write the file; 1 if anything but speed was wrong."""
+    """Print the report and write the file; return 1 on any failure other than speed."""
     report.print_report(turns)
     troubles = failures + report.troubles(turns)
     for trouble in troubles:
@@ -188,7 +188,7 @@ def conclude(turns: list[Turn], failures: list[str], json: Path | None) -> int:
 
 
 def everything(turns: list[Turn], troubles: list[str]) -> dict[str, list[object]]:
-    """Return the report as JSON has it."""
+    """Return the report for the JSON file."""
     return {
         "summaries": [summary._asdict() for summary in summaries(turns)],
         "ratios": [
@@ -207,12 +207,12 @@ def everything(turns: list[Turn], troubles: list[str]) -> dict[str, list[object]
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """End by way of every `finally`, so that no server is left behind."""
+    """Exit through every `finally`, so that no server keeps running."""
     sys.exit(128 + number)
 
 
 def main() -> int:
-    """Run the bench that was asked for."""
+    """Run the chosen benchmark."""
     signal.signal(signal.SIGTERM, leave)
     options = arguments()
     return int(options.run(options))

@@ -1,8 +1,7 @@
-"""Changes when the way captures are measured changes: interleaved rounds, each server in turn.
+"""Capture benchmark: interleaved rounds, in which each server is under load in turn.
 
-Every server keeps running on its own port for the whole of a part, with a database of its own;
-only one at a time is asked. The tills are a process of their own, so that they share no
-interpreter lock with a server.
+All servers run throughout, each on its own port and database; only one at a time is under load.
+The tills run in a separate process, so that they share no interpreter lock with a server.
 """
 
 import subprocess
@@ -21,13 +20,13 @@ from tests.bench.servers import ROOT, Kind, Server, running
 from tests.till.tally import Load
 
 SETTLE_SECONDS = 0.1
-"""Between turns, so that one server's last work is not measured as the next one's delay."""
+"""Pause between turns, so that one server's trailing work does not slow the next one."""
 GRACE_SECONDS = 90.0
-"""How much longer than its measured time a crowd may take to get its last answers."""
+"""Time for the last answers, beyond the measured time."""
 
 
 class Plan(NamedTuple):
-    """What is to be measured."""
+    """Parameters of a run."""
 
     rounds: int
     seconds: float
@@ -42,7 +41,7 @@ class Plan(NamedTuple):
 
 
 class LoadError(RuntimeError):
-    """The tills' process did not come to its end."""
+    """The tills' process failed or timed out."""
 
 
 def measure(
@@ -60,7 +59,7 @@ def measure(
 
 
 class Position(NamedTuple):
-    """Whose turn it is."""
+    """Server, connections and round of a turn."""
 
     round_number: int
     connections: int
@@ -68,7 +67,7 @@ class Position(NamedTuple):
 
 
 def positions(plan: Plan) -> Iterator[Position]:
-    """Order the turns; who begins changes by round, so that nobody always follows the same."""
+    """Order the turns; rotate the servers by round, so that their order does not matter."""
     for round_number in range(plan.rounds):
         first = round_number % len(plan.servers)
         order = plan.servers[first:] + plan.servers[:first]
@@ -78,7 +77,7 @@ def positions(plan: Plan) -> Iterator[Position]:
 
 
 def take_turn(plan: Plan, disk: Disk, position: Position, servers: Mapping[Kind, Server]) -> Turn:
-    """Put one server under load, and watch the processors that the others use."""
+    """Put one server under load; measure the CPU time of all servers."""
     time.sleep(SETTLE_SECONDS)
     before = {kind: server.cpu_seconds() for kind, server in servers.items()}
     started = time.monotonic()
@@ -96,12 +95,12 @@ def take_turn(plan: Plan, disk: Disk, position: Position, servers: Mapping[Kind,
 
 
 def since(before: float | None, after: float | None) -> float | None:
-    """Return the difference, if both are known."""
+    """Return the difference; None if either value is unknown."""
     return None if before is None or after is None else after - before
 
 
 def ask(plan: Plan, position: Position, server: Server) -> Load:
-    """Run a crowd of tills against the server, in its own process. Raises LoadError."""
+    """Run tills against the server in a separate process. Raises LoadError."""
     command = [
         *(sys.executable, "-m", "tests.till", "--port", str(server.port)),
         *("--connections", str(position.connections), "--seconds", str(plan.seconds)),

@@ -1,4 +1,4 @@
-"""Changes when the choice of the disk to measure on changes: a real one, not memory."""
+"""Scratch directories on a real disk, and its commit time."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ print(sorted(took)[5])
 
 @contextmanager
 def scratch(parent: Path | None) -> Iterator[Path]:
-    """Make a fresh directory under `parent`, or the user's cache; remove it afterwards."""
+    """Create a directory in `parent` (default: the user's cache); remove it afterwards."""
     parent = parent or user_cache() / "loyalty-agent-bench"
     parent.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
@@ -43,22 +43,22 @@ def user_cache() -> Path:
 
 
 def file_system(path: Path) -> str | None:
-    """Return the type of the file system that holds `path`; None where /proc does not tell."""
+    """Return the file system type of `path`; None if /proc is not available."""
     try:
         mounts = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:
         return None
     held: tuple[str, str] | None = None
     for _, point, kind, *_ in map(str.split, mounts):
-        # Of two mounts on one point the later one is seen, hence not ">".
+        # ">=": of two mounts on one mount point, the later one is visible.
         if path.resolve().is_relative_to(point) and len(point) >= len(held[0] if held else ""):
             held = point, kind
     return held[1] if held else None
 
 
 def commit_seconds(directory: Path, environment: Mapping[str, str] | None = None) -> float:
-    """Return the median time of a durable commit in `directory`, in a process of its own."""
-    # sys.executable and not "python": a version manager's shim would be slowed in its stead.
+    """Return the median time of a durable commit in `directory`, in a separate process."""
+    # sys.executable, not "python": `environment` could act on a version manager's shim instead.
     finished = subprocess.run(
         [sys.executable, "-c", TIMED_COMMITS, str(directory / "check.db")],
         env=os.environ | (environment or {}),

@@ -1,8 +1,8 @@
-"""Changes when what is measured of delivery changes: a backlog's way to head office.
+"""Delivery benchmark: draining a backlog to head office.
 
-Each way beside its own limit in the same round: batches beside the same bytes posted with no
-outbox and no ledger, replay beside sessions in flight divided by the latency, and the tills'
-p99 while a backlog goes out beside their p99 while nothing does.
+Each figure has its limit from the same round: batch delivery, the same bytes posted without
+outbox and ledger; replay, sessions in flight divided by the latency; the tills' p99 during
+delivery, their p99 without delivery.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ LATENCY_SECONDS = 0.02
 TILLS = 8
 TILL_SECONDS = 2.0
 STORE = {"LOYALTY_AGENT__STORE__STORE_ID": "bench", "LOYALTY_AGENT__STORE__TILL_ID": "bench"}
-# Nothing goes out until it is asked for.
+# No delivery until it is requested.
 QUIET = {"LOYALTY_AGENT__SYNC__QUIET_HOURS": "00:00-23:59"}
-# What a store that has no tills to serve meanwhile would set.
+# Batch size for a store without tills to serve meanwhile.
 LARGE = {"LOYALTY_AGENT__SYNC__BATCH_EVENTS": "500"}
 _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
 
 
 class Plan(NamedTuple):
-    """What is measured: a backlog of so many events, so often."""
+    """Sizes of the backlogs in events, and number of rounds."""
 
     events: int
     replayed: int
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Events a second of one way, and of its limit, by round."""
+    """Events per second of one protocol and of its limit, by round."""
 
     name: str
     target: float
@@ -56,7 +56,7 @@ class Rates(NamedTuple):
 
 
 class Latencies(NamedTuple):
-    """The tills' p99 in ms by round: with nothing going out, at the default pace, at full speed."""
+    """The tills' p99 in ms by round: without delivery, at the default pace, at full speed."""
 
     idle: list[float]
     paced: list[float]
@@ -64,7 +64,7 @@ class Latencies(NamedTuple):
 
 
 async def measure_drain(directory: Path, plan: Plan) -> None:
-    """Measure and print all of it; databases are made in `directory`."""
+    """Measure and print everything; databases are created in `directory`."""
     backlog, replayed = directory / "backlog", directory / "replayed"
     await asyncio.to_thread(fill, backlog, plan.events)
     await asyncio.to_thread(fill, replayed, plan.replayed)
@@ -74,7 +74,7 @@ async def measure_drain(directory: Path, plan: Plan) -> None:
 
 
 async def batch_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
-    """Drain into the receiver on SQLite, and post the same bytes to a sink."""
+    """Deliver to the receiver on SQLite, and post the same bytes to a sink."""
     bodies = await recorded_bodies(directory, backlog)
     rates, limits = [], []
     for number in range(plan.rounds):
@@ -86,7 +86,7 @@ async def batch_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
 
 
 async def replay_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
-    """Replay against an endpoint with latency."""
+    """Deliver by replay to an endpoint with latency."""
     settings = {
         "LOYALTY_AGENT__CENTRAL__PROTOCOL": "replay",
         "LOYALTY_AGENT__SYNC__MAX_IN_FLIGHT": str(IN_FLIGHT),
@@ -102,7 +102,7 @@ async def replay_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
 
 
 async def till_latencies(directory: Path, backlog: Path, plan: Plan) -> Latencies:
-    """Have tills ask while nothing goes out, and while the backlog does at either pace."""
+    """Measure the tills' p99 without delivery, and during delivery at either pace."""
     found = Latencies([], [], [])
     for _ in range(plan.rounds):
         for latencies, query in (
@@ -115,9 +115,9 @@ async def till_latencies(directory: Path, backlog: Path, plan: Plan) -> Latencie
 
 
 async def p99_while_draining(directory: Path, backlog: Path, query: str | None) -> float:
-    """Return the tills' p99 in ms while the backlog goes out; with no `query` nothing does.
+    """Return the tills' p99 in ms while the backlog is delivered; None as `query`: no delivery.
 
-    Head office is another machine: what stands for it here is the one that costs the least.
+    In production head office is another machine, so the cheapest peer stands in for it here.
     """
     with peer("sink") as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"}
@@ -129,7 +129,7 @@ async def p99_while_draining(directory: Path, backlog: Path, query: str | None) 
 
 
 async def recorded_bodies(directory: Path, backlog: Path) -> list[bytes]:
-    """Have the agent deliver to a sink that keeps the bodies."""
+    """Return the bodies of all batches, recorded by a sink."""
     kept = directory / "bodies"
     kept.mkdir()
     with peer("sink", "--record", str(kept)) as port:
@@ -139,7 +139,7 @@ async def recorded_bodies(directory: Path, backlog: Path) -> list[bytes]:
 
 
 async def seconds_to_post(port: int, bodies: list[bytes]) -> float:
-    """Post each body when the one before is answered."""
+    """Post the bodies one after the other; return the elapsed seconds."""
     url = f"http://127.0.0.1:{port}{BATCHES_PATH}"
     async with aiohttp.ClientSession() as session:
         started = time.monotonic()
@@ -150,7 +150,7 @@ async def seconds_to_post(port: int, bodies: list[bytes]) -> float:
 
 
 async def seconds_to_drain(directory: Path, backlog: Path, central: dict[str, str]) -> float:
-    """Deliver a copy of the backlog at full speed, from the asking to the end."""
+    """Deliver a copy of the backlog at full speed; return the seconds from request to end."""
     async with draining(directory, backlog, central) as child:
         port = await child.ready()
         await child.logged("delivery.quiet_hours")
@@ -174,7 +174,7 @@ async def draining(directory: Path, backlog: Path, central: dict[str, str]) -> A
 
 @asynccontextmanager
 async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
-    """Run a receiver; give the settings of an agent that delivers to it."""
+    """Run a receiver; yield the settings of an agent that delivers to it."""
     receiver = receiver_in(directory)
     token_file = directory.with_suffix(".token")
     token_file.touch(mode=0o600)
@@ -192,7 +192,7 @@ async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
 
 @contextmanager
 def peer(name: str, *arguments: str) -> Iterator[int]:
-    """Run a head office that keeps nothing; give its port."""
+    """Run a peer that stores nothing; yield its port."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", f"tests.bench.peers.{name}", "--port", str(port), *arguments],
@@ -211,7 +211,7 @@ def peer(name: str, *arguments: str) -> Iterator[int]:
 
 
 async def begin(port: int, query: str) -> None:
-    """Ask the agent to deliver now."""
+    """Request immediate delivery from the agent."""
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"http://127.0.0.1:{port}/agent/v1/sync{query}") as answer,
@@ -220,7 +220,7 @@ async def begin(port: int, query: str) -> None:
 
 
 def ask_as_tills(port: int) -> Load:
-    """Keep the agent busy with tills in a process of their own."""
+    """Put the agent under load from tills in a separate process."""
     finished = subprocess.run(
         [
             *(sys.executable, "-m", "tests.till", "--port", str(port), "--receipts"),
@@ -235,7 +235,7 @@ def ask_as_tills(port: int) -> Load:
 
 
 def print_rates(rates: Rates) -> None:
-    """Print medians, and the median of the rounds' ratios."""
+    """Print medians and the median ratio of the rounds."""
     ratios = [rate / limit for rate, limit in zip(rates.rates, rates.limits, strict=True)]
     print(
         f"{rates.name}: {statistics.median(rates.rates):,.0f} / "
@@ -246,7 +246,7 @@ def print_rates(rates: Rates) -> None:
 
 
 def print_latencies(found: Latencies) -> None:
-    """Print p99 beside p99 with nothing going out."""
+    """Print p99 during delivery as a ratio to p99 without delivery."""
     idle = statistics.median(found.idle)
     print(f"tills' p99, {TILLS} of them, nothing going out: {idle:.2f} ms")
     for name, target, p99s in (

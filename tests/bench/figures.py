@@ -1,4 +1,4 @@
-"""Changes when what the capture bench promises or sums up changes: targets, medians, ratios."""
+"""Results of the capture benchmark: turns, medians, ratios and targets."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -10,14 +10,14 @@ from tests.till.tally import Load
 
 
 class Disk(StrEnum):
-    """The disk under the databases: the machine's own, or one whose syncs take 4 ms."""
+    """Disk of the databases: the machine's own, or one with 4 ms added to each sync."""
 
     OWN = "own"
     SLOW = "slow"
 
 
 class Turn(NamedTuple):
-    """One server under load once."""
+    """Result of one server under load once."""
 
     disk: Disk
     round_number: int
@@ -26,21 +26,21 @@ class Turn(NamedTuple):
     load: Load
     server_cpu_seconds: float | None
     idle_cpu_share: float
-    """The processor share of the busiest server that was not asked anything meanwhile."""
+    """CPU share of the busiest server that was not under load."""
 
     @property
     def pairs_per_second(self) -> float:
-        """Return the turn's rate."""
+        """Return the rate of the turn."""
         return self.load.pairs / self.load.seconds
 
     @property
     def server_cpu_us_per_pair(self) -> float:
-        """Return what a pair costs the server, warm-up included as in the measured time."""
+        """Return the server's CPU time per pair, warm-up included in both."""
         return 1e6 * (self.server_cpu_seconds or 0.0) / max(1, self.load.pairs_with_warm_up)
 
 
 class Contest(NamedTuple):
-    """Two servers side by side at so many connections on one disk."""
+    """Comparison of two servers at one number of connections on one disk."""
 
     disk: Disk
     connections: int
@@ -49,7 +49,7 @@ class Contest(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """How many times the pairs of the other a server takes; NaN if the other took none."""
+    """Ratio of the pairs per second of two servers; NaN if the other has none."""
 
     contest: Contest
     of_medians: float
@@ -58,14 +58,14 @@ class Ratio(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Say whether the target is met; nothing where none is set."""
+        """Return "met" or "missed"; empty without a target."""
         if self.target is None:
             return ""
         return "met" if self.of_medians >= self.target else "missed"
 
 
 class Summary(NamedTuple):
-    """The medians of one server's turns at so many connections on one disk."""
+    """Medians of one server's turns at one number of connections on one disk."""
 
     disk: Disk
     connections: int
@@ -88,13 +88,13 @@ PAIRINGS = ((Kind.AGENT, Kind.BARE), (Kind.AGENT, Kind.FASTAPI), (Kind.FASTAPI, 
 
 
 def summaries(turns: list[Turn]) -> list[Summary]:
-    """Sum up each server at each number of connections on each disk."""
+    """Summarize each server at each number of connections on each disk."""
     groups = dict.fromkeys((turn.disk, turn.connections, turn.server) for turn in turns)
     return [summarise(of(turns, *group)) for group in groups]
 
 
 def summarise(turns: list[Turn]) -> Summary:
-    """Take the medians of turns of one kind."""
+    """Return the medians of turns with equal disk, connections and server."""
     first = turns[0]
     return Summary(
         first.disk,
@@ -109,7 +109,7 @@ def summarise(turns: list[Turn]) -> Summary:
 
 
 def ratios(turns: list[Turn]) -> list[Ratio]:
-    """Compare each two servers that met."""
+    """Compare each pairing of servers that were both measured."""
     fields = dict.fromkeys((turn.disk, turn.connections) for turn in turns)
     servers = {turn.server for turn in turns}
     met = [pairing for pairing in PAIRINGS if servers.issuperset(pairing)]
@@ -117,7 +117,7 @@ def ratios(turns: list[Turn]) -> list[Ratio]:
 
 
 def compare(turns: list[Turn], contest: Contest) -> Ratio:
-    """Compare two servers by their medians, and round by round."""
+    """Compare two servers by their medians and round by round."""
     disk, connections, server, beside = contest
     own = rates(of(turns, disk, connections, server))
     other = rates(of(turns, disk, connections, beside))
@@ -128,7 +128,7 @@ def compare(turns: list[Turn], contest: Contest) -> Ratio:
 
 
 def of(turns: Iterable[Turn], disk: Disk, connections: int, server: Kind) -> list[Turn]:
-    """Pick turns of one kind, by round."""
+    """Return the turns with this disk, connections and server, by round."""
     wanted = (disk, connections, server)
     return [turn for turn in turns if (turn.disk, turn.connections, turn.server) == wanted]
 
@@ -139,5 +139,5 @@ def rates(turns: list[Turn]) -> list[float]:
 
 
 def quotient(a: float, b: float) -> float:
-    """Divide; NaN by zero, which meets no target."""
+    """Divide; return NaN, which meets no target, for division by zero."""
     return a / b if b else float("nan")

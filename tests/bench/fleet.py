@@ -1,8 +1,8 @@
-"""Changes when what is measured of a whole chain changes: its return after an outage.
+"""Fleet benchmark: recovery of a whole chain after an outage of head office.
 
-Counted in virtual time, the same for a seed on every machine: what is real and what simulated in
-it stands in `tests.fleet`. Beside it a few stores in real time, with real HTTP, against a real
-receiver.
+Simulated in virtual time, deterministic for a seed on every machine: `tests.fleet` lists its
+real and simulated parts. In addition a few stores run in real time, with real HTTP, against a
+real receiver.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.fleet.network import Condition
 
 STORES, RATE, AWAY_MINUTES = 10_000, 1_000, 30
 TRADING_SECONDS = 300
-# Those in real time: a rate at which most of them have to come again.
+# Stores in real time: a rate limit at which most of them have to retry.
 EVENTS_EACH, RATE_OF_FEW, AWAY_SECONDS_OF_FEW = 40, 50, 10.0
 MOST_TIMES_THE_RATE = 2.0
 FIRST_REQUEST_SECONDS = 120
@@ -34,13 +34,13 @@ _CONTACT_SECONDS = 60
 
 
 def measure_fleet(plans: Sequence[Plan]) -> bool:
-    """Tell each story and print its account; return whether each kept to the targets."""
+    """Simulate and print each plan; return whether all targets were met."""
     kept_to = [tell(plan) for plan in plans]
     return all(kept_to)
 
 
 def tell(plan: Plan) -> bool:
-    """Tell one story; return whether it kept to the targets."""
+    """Simulate and print one plan; return whether its targets were met."""
     began = time.monotonic()
     outcome = outage_of(plan)
     print(f"\n{plan.stores:,} stores, head office away for {plan.away_seconds / 60:.0f} min:")
@@ -52,7 +52,7 @@ def tell(plan: Plan) -> bool:
 
 
 def measure_few(stores: int) -> bool:
-    """Have a few stores deliver in real time, and print; return whether nothing was lost."""
+    """Run a few stores in real time and print; return whether nothing was lost."""
     few = Few(stores, EVENTS_EACH, RATE_OF_FEW, AWAY_SECONDS_OF_FEW)
     with tempfile.TemporaryDirectory() as directory:
         outcome = asyncio.run(outage_of_few(few, Path(directory)))
@@ -67,7 +67,7 @@ def measure_few(stores: int) -> bool:
 
 
 def is_met(plan: Plan, outcome: Outcome) -> bool:
-    """Tell whether a story kept to the targets."""
+    """Return whether an outcome meets the targets."""
     account, most = outcome.account, MOST_TIMES_THE_RATE * plan.rate
     heard = account.first_after_seconds
     return (
@@ -81,7 +81,7 @@ def is_met(plan: Plan, outcome: Outcome) -> bool:
 
 
 def lines(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
-    """Return what was counted, each with its name."""
+    """Return names and values of the results."""
     account = outcome.account
     beats = heartbeats(plan)
     return [
@@ -101,18 +101,18 @@ def lines(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def of_rate(peak: int, rate: int) -> str:
-    """Show a peak beside the rate."""
+    """Format a peak and its ratio to the rate limit."""
     times = peak / rate
     return f"{peak:,} a second, {times:.2f} times the rate (target {MOST_TIMES_THE_RATE:.0f})"
 
 
 def last(account: Account) -> float:
-    """Return when the last store's first request came."""
+    """Return the seconds until the last store's first request."""
     return max(account.first_after_seconds.values())
 
 
 def refusals(account: Account) -> str:
-    """Show how many were refused, and what they were told."""
+    """Format the number of rejected requests and their Retry-After."""
     told = sorted(account.told_seconds)
     if not told:
         return "0"
@@ -123,21 +123,21 @@ def refusals(account: Account) -> str:
 
 
 def knocks(account: Account) -> str:
-    """Show how hard head office was tried while it was away."""
+    """Format the peak of attempts at the end of the outage."""
     return f"peak {account.peak_knocks(600):,} a second"
 
 
 def heartbeats(plan: Plan) -> Counter[int]:
-    """Return how many agents tell in each second of a minute how they are.
+    """Return the number of heartbeats in each second of a minute.
 
-    Each does so every minute from its own start on, also while head office is away.
+    Each agent sends one every minute from its own start on, also during the outage.
     """
     dice = random.Random(plan.seed)
     return Counter(int(dice.random() * _CONTACT_SECONDS) for _ in range(plan.stores))
 
 
 def plans_for(stores: int, rate: int, conditions: Sequence[Condition], seed: int) -> list[Plan]:
-    """Return the stories of an outage of half an hour."""
+    """Return a plan for each condition, with an outage of half an hour."""
     return [
         Plan(stores, rate, AWAY_MINUTES * 60, TRADING_SECONDS, condition, seed=seed)
         for condition in conditions

@@ -1,7 +1,7 @@
-"""Changes when what is measured of the fleet page changes: its answers with a whole chain.
+"""Page benchmark: response times of head office's pages with a whole chain.
 
-Figures are printed and none is judged. The receiver runs in this process, on a PostgreSQL that
-the bench brings; each address is asked for again and again, one request at a time.
+Prints figures without targets. The receiver runs in this process, on a temporary PostgreSQL
+server; each URL is requested repeatedly, one request at a time.
 """
 
 import statistics
@@ -29,7 +29,7 @@ ASKED = {
     "Prometheus' figures": "/metrics",
     "those of a store": "/history.json?store=00097",
 }
-# Each till trades twelve hours a day.
+# Each till is open twelve hours a day.
 _HOURS = """
 INSERT INTO hours
 SELECT store_id, till_id, $1::timestamptz - ago * interval '1 hour', 40, 20, 12, 8, 0, 80, 200, 9
@@ -38,7 +38,7 @@ FROM agents, generate_series(0, $2::int - 1) AS ago WHERE ago % 24 < 12
 
 
 async def measure_page(directory: Path, stores: int, times: int) -> None:
-    """Measure and print; `directory` is the receiver's and the server's."""
+    """Measure and print; `directory` holds the files of receiver and server."""
     with started_server() as server:
         url = await filled(server, stores)
         settings = settings_in(directory, database={"url": url})
@@ -50,7 +50,7 @@ async def measure_page(directory: Path, stores: int, times: int) -> None:
 
 
 async def filled(server: PostgresqlServer, stores: int) -> str:
-    """Return the URL of a database with so many stores."""
+    """Create a database with `stores` stores; return its URL."""
     url = await server.new_database()
     database = Postgresql(url)
     await database.open()
@@ -63,7 +63,7 @@ async def filled(server: PostgresqlServer, stores: int) -> str:
 
 
 async def line(receiver: Receiver, name: str, path: str, times: int) -> str:
-    """Ask for one address; return its line."""
+    """Measure one path; return its output line."""
     taken: list[float] = []
     size = 0
     for _ in range(times):

@@ -1,4 +1,4 @@
-"""Changes when what a bench says while it runs changes: one line, on a terminal only."""
+"""Progress line of a benchmark, on a terminal only."""
 
 import sys
 
@@ -6,14 +6,14 @@ from tests.bench.figures import Turn
 
 
 class Progress:
-    """Counts turns to a known end."""
+    """Counts turns up to a known total."""
 
     def __init__(self, turns: int) -> None:
         self._turns = turns
         self._taken = 0
 
     def took(self, turn: Turn) -> Turn:
-        """Note a turn and hand it on; wrong answers are shown at once, terminal or not."""
+        """Count and return a turn; wrong answers are always printed immediately."""
         self._taken += 1
         self._show(
             f"[{self._taken}/{self._turns}] {turn.disk} disk, {turn.connections} connections,"

@@ -1,8 +1,8 @@
-"""Changes when what is measured of the receiver changes: batches into PostgreSQL.
+"""Receiver benchmark: batches into PostgreSQL.
 
-By one receiver process and by two, beside the same rows put there without HTTP: for each batch
-a COPY into staging tables and one INSERT a table, on as many connections as there are agents.
-The turns of a round follow each other, each on a database of its own.
+With one receiver process and with two, compared to the same rows inserted without HTTP: for
+each batch a COPY into staging tables and one INSERT per table, with one connection per agent.
+The turns of a round run one after the other, each on its own database.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ Rows: TypeAlias = list[tuple[Any, ...]]
 
 
 class Plan(NamedTuple):
-    """What is measured: so many batches of each agent, so often."""
+    """Batches of each agent, and number of rounds."""
 
     batches: int
     rounds: int
 
     @property
     def events(self) -> int:
-        """How many events a turn has."""
+        """Events in a turn."""
         return self.batches * BATCH_EVENTS * len(SENDERS)
 
 
 class Round(NamedTuple):
-    """Events a second."""
+    """Events per second: by COPY, by one process, by two."""
 
     copied: float
     by_one: float
@@ -52,7 +52,7 @@ class Round(NamedTuple):
 
 
 async def measure_receiver(directory: Path, plan: Plan) -> None:
-    """Measure and print; the server's files and the receivers' lie in `directory`."""
+    """Measure and print; `directory` holds the files of server and receivers."""
     bodies = [sent_by(sender, plan.batches) for sender in SENDERS]
     with started_server(directory) as server:
         rounds = [await one_round(server, directory, plan, bodies) for _ in range(plan.rounds)]
@@ -62,7 +62,7 @@ async def measure_receiver(directory: Path, plan: Plan) -> None:
 async def one_round(
     server: PostgresqlServer, directory: Path, plan: Plan, bodies: Sequence[Sequence[bytes]]
 ) -> Round:
-    """Take all turns, one after the other."""
+    """Run the turns of a round, one after the other."""
     url = await server.new_database()
     by_one = await seconds_to_post(directory, url, 1, bodies)
     copied = await seconds_to_copy(await server.new_database(), await chunks_at(url, plan))
@@ -71,7 +71,7 @@ async def one_round(
 
 
 def sent_by(sender: Sender, batches: int) -> list[bytes]:
-    """Return an agent's batches as they come over the line."""
+    """Return an agent's batches as request bodies."""
     firsts = range(1, batches * BATCH_EVENTS, BATCH_EVENTS)
     return [
         zstandard.compress(
@@ -84,7 +84,7 @@ def sent_by(sender: Sender, batches: int) -> list[bytes]:
 async def seconds_to_post(
     directory: Path, url: str, processes: int, bodies: Sequence[Sequence[bytes]]
 ) -> float:
-    """Have each agent send its batches, one when the one before is answered."""
+    """Post all batches, one at a time per agent; return the elapsed seconds."""
     feeders = await feeders_on(Postgresql(url), SENDERS, random.Random(1))
     async with AsyncExitStack() as parts:
         offices = [
@@ -120,7 +120,7 @@ async def post_all(
 
 
 async def chunks_at(url: str, plan: Plan) -> list[list[tuple[Rows, ...]]]:
-    """Return the rows that a receiver made: by agent, by batch, by table."""
+    """Return the rows that a receiver inserted: by agent, batch and table."""
     tables = [await rows_at(url, f"SELECT * FROM {table} ORDER BY sequence") for table in TABLES]  # noqa: S608 - our own names
     assert sum(map(len, tables)) == plan.events, "not all was taken"
     half = BATCH_EVENTS // 2
@@ -135,7 +135,7 @@ async def chunks_at(url: str, plan: Plan) -> list[list[tuple[Rows, ...]]]:
 
 
 async def seconds_to_copy(url: str, chunks: Sequence[Sequence[tuple[Rows, ...]]]) -> float:
-    """Put the rows into tables that are as empty as a receiver's first ones."""
+    """Copy the rows into empty tables; return the elapsed seconds."""
     database = Postgresql(url)
     await database.open()
     await database.close()
@@ -147,7 +147,7 @@ async def seconds_to_copy(url: str, chunks: Sequence[Sequence[tuple[Rows, ...]]]
 
 
 async def connected(url: str, parts: AsyncExitStack) -> "asyncpg.Connection[asyncpg.Record]":
-    """Return a connection with staging tables; it closes with `parts`."""
+    """Return a connection with staging tables, closed with `parts`."""
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     parts.push_async_callback(connection.close)
     for table in TABLES:
@@ -160,7 +160,7 @@ async def connected(url: str, parts: AsyncExitStack) -> "asyncpg.Connection[asyn
 async def copy_all(
     connection: "asyncpg.Connection[asyncpg.Record]", chunks: Sequence[tuple[Rows, ...]]
 ) -> None:
-    """Commit one batch after the other."""
+    """Commit the batches one after the other."""
     for chunk in chunks:
         async with connection.transaction():
             for table, rows in zip(TABLES, chunk, strict=True):
@@ -169,7 +169,7 @@ async def copy_all(
 
 
 def print_rounds(rounds: Sequence[Round]) -> None:
-    """Print medians, and the medians of the rounds' ratios beside their targets."""
+    """Print medians, and the median ratio of the rounds with its target."""
     for name in Round._fields:
         print(f"{name}: {statistics.median(getattr(one, name) for one in rounds):,.0f} events/s")
     for name, target, ratios in (

@@ -1,4 +1,4 @@
-"""Changes when the printed form of the capture bench changes: tables, notes, troubles."""
+"""Printed report of the capture benchmark: tables, notes, failures."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -8,7 +8,7 @@ from tests.bench.servers import Kind
 from tests.bench.slow_sync import POS_DISK_SECONDS
 
 IDLE_SHARE = 0.02
-"""From here on a server that nobody asks takes something away from the one that is measured."""
+"""CPU share above which an idle server distorts the measurement of another one."""
 
 TITLES = {
     Disk.OWN: "The machine's own disk",
@@ -17,13 +17,13 @@ TITLES = {
 
 
 def print_report(turns: list[Turn]) -> None:
-    """Print all that was measured."""
+    """Print the results of all disks."""
     for disk, group in groupby(turns, key=lambda turn: turn.disk):
         print_part(TITLES[disk], list(group))
 
 
 def print_part(title: str, turns: list[Turn]) -> None:
-    """Print what was measured on one disk."""
+    """Print the results of one disk."""
     print(f"\n{title}: session+e-mail pairs, medians of rounds")
     print(
         f"{'connections':>11}  {'server':<8}{'pairs/s':>10}{'p50 ms':>10}{'p99 ms':>10}"
@@ -41,7 +41,7 @@ def print_part(title: str, turns: list[Turn]) -> None:
 
 
 def summary_line(summary: Summary) -> str:
-    """Show one server's medians."""
+    """Format one server's medians."""
     return (
         f"{summary.connections:>11}  {summary.server:<8}{summary.pairs_per_second:>10.0f}"
         f"{summary.p50_ms:>10.2f}{summary.p99_ms:>10.2f}"
@@ -50,7 +50,7 @@ def summary_line(summary: Summary) -> str:
 
 
 def ratio_line(ratio: Ratio) -> str:
-    """Show a ratio beside its target."""
+    """Format a ratio and its target."""
     contest = ratio.contest
     target = "" if ratio.target is None else f">= {ratio.target:.2f}"
     line = (
@@ -61,7 +61,7 @@ def ratio_line(ratio: Ratio) -> str:
 
 
 def notes(turns: list[Turn]) -> Iterator[str]:
-    """Say what makes the figures less comparable than they look."""
+    """Return caveats about the comparability of the figures."""
     lengths = {turn.server: turn.load.session_body_bytes for turn in turns}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{server} {length}" for server, length in lengths.items())
@@ -72,13 +72,13 @@ def notes(turns: list[Turn]) -> Iterator[str]:
 
 
 def troubles(turns: list[Turn]) -> list[str]:
-    """Return what makes the run a failure: wrong answers, and answers faster than the disk."""
+    """Return the failures of the run: wrong answers, and answers faster than the disk."""
     wrong = [f"{turn.server}: {what}" for turn in turns for what in turn.load.troubles]
     return wrong + list(too_fast(turns))
 
 
 def too_fast(turns: list[Turn]) -> Iterator[str]:
-    """Find answers given before their sync can have ended: no question of speed, but of truth."""
+    """Return the servers that answered before their sync can have ended."""
     for turn in turns:
         durable = turn.server is not Kind.BARE and turn.disk is Disk.SLOW
         if durable and turn.load.requests and turn.load.minimum_ms < POS_DISK_SECONDS * 1000:

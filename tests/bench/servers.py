@@ -1,4 +1,4 @@
-"""Changes when starting or stopping the measured servers changes: child processes on free ports."""
+"""Starts and stops the measured servers: child processes on free ports."""
 
 import http.client
 import os
@@ -26,7 +26,7 @@ level = "warning"
 
 
 class Kind(StrEnum):
-    """The servers that can be measured."""
+    """Servers that can be measured."""
 
     BARE = "bare"
     AGENT = "agent"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 class Server(NamedTuple):
-    """A running server, alone in `directory`."""
+    """A running server with its files in `directory`."""
 
     kind: Kind
     port: int
@@ -42,7 +42,7 @@ class Server(NamedTuple):
     directory: Path
 
     def cpu_seconds(self) -> float | None:
-        """Return what the server has used of the processors; None where /proc does not tell."""
+        """Return the CPU time used by the server; None if /proc is not available."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -50,19 +50,19 @@ class Server(NamedTuple):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def last_words(self) -> str:
-        """Return the end of what the server printed."""
+        """Return the end of the server's output."""
         return (self.directory / "output").read_text(errors="replace")[-2000:]
 
 
 class ServerError(RuntimeError):
-    """A server did not start, or ended before its time."""
+    """A server did not start, or exited early."""
 
 
 @contextmanager
 def running(
     kind: Kind, directory: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run a server with a fresh database until the block ends. Raises ServerError."""
+    """Run a server with a new database during the block. Raises ServerError."""
     directory.mkdir(parents=True)
     port = free_port()
     with (directory / "output").open("wb") as output:
@@ -73,7 +73,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for the bench alone: it stops the servers itself, in order.
+            # Ctrl-C must reach only the benchmark, which stops the servers itself.
             start_new_session=True,
         )
     server = Server(kind, port, process, directory)
@@ -85,7 +85,7 @@ def running(
 
 
 def command(kind: Kind, port: int, directory: Path) -> list[str]:
-    """Return how the server is started; the agent exactly as its user starts it."""
+    """Return the command that starts the server; the agent's is the documented one."""
     if kind is Kind.AGENT:
         config = directory / "config.toml"
         config.write_text(AGENT_CONFIG.format(port=port, directory=directory / "state"))
@@ -97,14 +97,14 @@ def command(kind: Kind, port: int, directory: Path) -> list[str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without settings that would configure the agent otherwise."""
+    """Return the environment without the agent's settings."""
     return {
         name: value for name, value in os.environ.items() if not name.startswith("LOYALTY_AGENT__")
     }
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -112,7 +112,7 @@ def free_port() -> int:
 
 
 def wait_until_ready(server: Server) -> None:
-    """Poll /readyz until it says 200. Raises ServerError when it will not."""
+    """Poll /readyz until it returns 200. Raises ServerError on timeout or exit."""
     deadline = time.monotonic() + READY_SECONDS
     while not is_ready(server.port):
         if server.process.poll() is not None or time.monotonic() > deadline:
@@ -121,7 +121,7 @@ def wait_until_ready(server: Server) -> None:
 
 
 def is_ready(port: int) -> bool:
-    """Ask once."""
+    """Return whether /readyz returns 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")
@@ -133,7 +133,7 @@ def is_ready(port: int) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End this process: asked first, killed if it does not listen."""
+    """Terminate this process; kill it after STOP_SECONDS."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

@@ -1,7 +1,7 @@
-/* Changes when the disk of a POS machine is to be imitated otherwise: every sync takes longer.
+/* Simulates the disk of a POS machine: adds a delay to every sync.
  *
- * Preloaded into a server. SQLite in WAL mode calls fdatasync; fsync is what the rest calls.
- * SLOW_SYNC_MICROSECONDS is read once, at load: getenv is not safe beside setenv. */
+ * Preloaded into a server. SQLite in WAL mode calls fdatasync; other code calls fsync.
+ * SLOW_SYNC_MICROSECONDS is read once, at load: getenv is not safe concurrently with setenv. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-"""Changes when building or checking the slow disk changes: slow_sync.c, preloaded into servers."""
+"""Builds and checks the simulated slow disk: slow_sync.c, preloaded into servers."""
 
 import shutil
 import subprocess
@@ -9,17 +9,17 @@ from tests.bench.disk import commit_seconds
 
 SOURCE = Path(__file__).with_name("slow_sync.c")
 POS_DISK_SECONDS = 0.004
-"""What a sync takes on a POS machine's disk."""
+"""Time of a sync on a POS machine's disk."""
 
 
 class SlowSyncError(RuntimeError):
-    """The slow disk cannot be had on this machine."""
+    """The slow disk is not available on this machine."""
 
 
 def build(directory: Path, delay_seconds: float = POS_DISK_SECONDS) -> dict[str, str]:
-    """Compile the library into `directory`; return the environment that slows a server's syncs.
+    """Compile the library into `directory`; return the environment variables that preload it.
 
-    Raises SlowSyncError if there is no compiler or the library has no effect on this interpreter.
+    Raises SlowSyncError without a compiler, or if the library has no effect on this interpreter.
     """
     library = compile_library(directory)
     environment = {
@@ -54,7 +54,7 @@ def compile_library(directory: Path) -> Path:
 
 
 def check(directory: Path, environment: dict[str, str], delay_seconds: float) -> None:
-    """See that a commit of SQLite in this interpreter takes the delay. Raises SlowSyncError."""
+    """Check that an SQLite commit in this interpreter is delayed. Raises SlowSyncError."""
     took = commit_seconds(directory, environment)
     if took < delay_seconds:
         raise SlowSyncError(

@@ -1,8 +1,8 @@
-"""Changes when what is measured of a start changes.
+"""Start-up and memory benchmark.
 
-Figures are printed and none is judged: start-up from the spawn to the first 200 of a session
-start, on an empty database and on one with a backlog of undelivered events, and the agent's
-resident memory at idle and while 100,000 captures come in.
+Prints figures without targets: the time from spawn to the first 200 to a session start, on an
+empty database and on one with a backlog of undelivered events, and the agent's resident memory
+when idle and during 100,000 captures.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _SESSION_BODY = (
 
 
 def fill(directory: Path, events: int) -> None:
-    """Make a store with so many undelivered events: sessions, each with an accepted address."""
+    """Create a store with `events` undelivered events: sessions with an accepted address each."""
     now_us = time.time_ns() // 1000
     circumstances = Circumstances(lambda: now_us, lambda: str(uuid.uuid4()), str(uuid.uuid4()))
     key_file = directory / "encryption.key"
@@ -63,7 +63,7 @@ Pair = tuple[tuple[object, ...], ...]
 
 
 def rows_of(vault: Vault, pairs: int, now_us: int) -> Iterator[Pair]:
-    """Make two events, a session and an answer for each customer, a minute apart."""
+    """Generate the rows of each customer: two events, a session and an answer, a minute apart."""
     for number in range(pairs):
         name, session, answer = str(uuid.uuid4()), 2 * number + 1, 2 * number + 2
         address = f"guest.{name[:16]}@example.com"
@@ -77,19 +77,19 @@ def rows_of(vault: Vault, pairs: int, now_us: int) -> Iterator[Pair]:
 
 
 def body_of(name: str) -> bytes:
-    """Return what a till says to start the session."""
+    """Return the body of a session start."""
     return _SESSION_BODY % name.encode()
 
 
 def insert_pairs(connection: sqlite3.Connection, chunk: list[Pair]) -> None:
-    """Insert the rows of some customers."""
+    """Insert the rows of the customers in `chunk`."""
     connection.executemany(ADD_EVENT.sql, (row for pair in chunk for row in pair[:2]))
     connection.executemany(ADD_SESSION.sql, (pair[2] for pair in chunk))
     connection.executemany(ADD_ANSWER.sql, (pair[3] for pair in chunk))
 
 
 async def seconds_to_first_answer(directory: Path) -> float:
-    """Start the agent, have it record a session, stop it."""
+    """Start the agent, capture a session, stop the agent; return the seconds to the answer."""
     started = time.monotonic()
     async with agent_on(directory) as child:
         answer = await ask(await child.port(), REQUESTS.session(fresh_pair()))
@@ -102,7 +102,7 @@ async def seconds_to_first_answer(directory: Path) -> float:
 
 
 async def measure_starts(title: str, directory: Path) -> None:
-    """Print the median of some starts, after one that nobody counts, and the memory at idle."""
+    """Print the median of several starts, after an uncounted one, and the idle memory."""
     await seconds_to_first_answer(directory)
     times = [await seconds_to_first_answer(directory) for _ in range(STARTS)]
     async with agent_on(directory) as child:
@@ -116,7 +116,7 @@ async def measure_starts(title: str, directory: Path) -> None:
 
 
 async def measure_memory(directory: Path) -> None:
-    """Print the resident memory while captures come in."""
+    """Print the resident memory during captures."""
     async with agent_on(directory) as child:
         looks = Looks(child)
         crowd = Crowd(
@@ -131,7 +131,7 @@ async def measure_memory(directory: Path) -> None:
 
 
 class Looks:
-    """Looks at the agent's memory every so many captures."""
+    """Prints the agent's memory every CAPTURES_PER_LOOK captures."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
@@ -147,7 +147,7 @@ class Looks:
 
 
 def resident_kib(child: Child) -> int:
-    """Return what the agent holds in memory (VmRSS)."""
+    """Return the agent's resident memory (VmRSS)."""
     for line in Path(f"/proc/{child.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -155,9 +155,9 @@ def resident_kib(child: Child) -> int:
 
 
 async def measure_start(directory: Path, backlog: int) -> None:
-    """Print all figures; databases are made in `directory`."""
-    # As installed: a start that has to compile takes much longer, and PYTHONDONTWRITEBYTECODE
-    # would have each of them compile again.
+    """Measure and print everything; databases are created in `directory`."""
+    # Compile first, as an installed package is: otherwise a start takes much longer, and with
+    # PYTHONDONTWRITEBYTECODE every start would compile.
     for package in ("agent", "sync"):
         compileall.compile_dir(ROOT / package, quiet=1)
     await measure_starts("empty database", directory / "empty")

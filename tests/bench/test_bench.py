@@ -1,4 +1,4 @@
-"""Changes when the benches' own tools change: the tills, on the bare peer."""
+"""The benchmark's load generator against the bare peer."""
 
 from collections import Counter
 
@@ -11,8 +11,8 @@ from tests.till.wire import EMAIL_BODY_BYTES, Kind, fresh_pair
 PAIRS = 25
 
 
-async def test_every_pair_of_a_crowd_is_acknowledged_by_the_bare_peer() -> None:
-    """A bounded number of customers, shared by four tills: each one whole, none twice."""
+async def test_bare_peer_acknowledges_every_pair_of_the_load() -> None:
+    """Four tills share the customers: each pair is complete and sent once."""
     customers = [fresh_pair() for _ in range(PAIRS)]
     acknowledged: list[Answer] = []
     runner = web.AppRunner(build_app())

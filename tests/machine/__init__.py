@@ -1,6 +1,6 @@
-"""The package on a real Debian with systemd as its init, and its power cut.
+"""Machine tests: the package on Debian with systemd as init, power cuts included.
 
-Needs root, systemd-container, e2fsprogs, strace and faketime; run before each release with
-`python -m pytest -m machine -s`. The machine is this one's file system under a layer of its
-own, with a kernel's view, an init and a network of its own (systemd-nspawn).
+Need root, systemd-container, e2fsprogs, strace and faketime; run before each release with
+`python -m pytest -m machine -s`. A machine is a systemd-nspawn container: this machine's file
+system under an overlay, with its own namespaces, init and network.
 """

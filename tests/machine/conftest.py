@@ -1,4 +1,4 @@
-"""Machines to test on, each new; the packages, built once for all."""
+"""Fixtures: a new machine for each test; the packages, built once a session."""
 
 import os
 import tempfile
@@ -14,21 +14,21 @@ from tests.machine.service import Service
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
-    """Build the packages, or take those that LOYALTY_PACKAGES names the directory of."""
+    """Build the packages, or use those in the directory LOYALTY_PACKAGES."""
     given = os.environ.get("LOYALTY_PACKAGES")
     return build_packages(Path(given) if given else tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="session")
 def private_mounts() -> None:
-    """Keep the machines' file systems out of everybody's sight."""
+    """Hide the machines' mounts from other processes."""
     keep_mounts_private()
 
 
 @pytest.fixture
 def machine(private_mounts: None) -> Iterator[Machine]:
-    """Make a machine and switch it on; there is no network in it but its own loopback."""
-    # Not in pytest's directory, which pytest clears.
+    """Create and boot a machine. Its only network is its own loopback."""
+    # Not in pytest's directory, because pytest deletes old ones.
     made = Machine(Path(tempfile.mkdtemp(prefix="loyalty-machine-", dir="/var/tmp")))
     try:
         made.boot()

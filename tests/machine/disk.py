@@ -1,7 +1,7 @@
-"""A disk whose power can be cut: ext4 on a loop device, shut down without flushing.
+"""A disk with a simulated power cut: ext4 on a loop device, shut down without flushing.
 
-`FS_IOC_SHUTDOWN` ends the file system as a power cut does: what was not synced is gone, and
-nothing more gets through; the next mount replays the journal.
+`FS_IOC_SHUTDOWN` stops the file system as a power cut does: unsynced data is lost and no
+further write succeeds; the next mount replays the journal.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ _SIZE = "2G"
 
 
 def do(*command: str | Path) -> None:
-    """Run a command that has to succeed."""
+    """Run a command; raises if it fails."""
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
 
 
@@ -31,7 +31,7 @@ class Disk:
         do("mkfs.ext4", "-q", "-F", image)
 
     def mount(self) -> None:
-        """Mount it; after a cut the file system's journal is replayed."""
+        """Mount it; after a power cut this replays the journal."""
         do("mount", "-o", "loop", self._image, self.mount_point)
 
     def unmount(self) -> None:
@@ -39,7 +39,7 @@ class Disk:
         do("umount", self.mount_point)
 
     def cut(self) -> None:
-        """Lose all that was not synced, and write nothing more."""
+        """Cut the power: drop all unsynced data and block further writes."""
         descriptor = os.open(self.mount_point, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.ioctl(descriptor, _FS_IOC_SHUTDOWN, struct.pack("I", _WITHOUT_FLUSHING))

@@ -1,4 +1,4 @@
-"""Tills at work while something happens to the service, and the proof that none noticed."""
+"""Load from tills during an incident, and the check that no till was affected."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ TILLS = 8
 
 @asynccontextmanager
 async def tills_at_work(service: Service, ledger: Ledger) -> AsyncIterator[Passers]:
-    """Have tills come and go for as long as the block lasts, the first ones served before it."""
+    """Keep tills connecting and asking during the block; the first capture precedes it."""
     await service.is_active()
     with service.machine.network():
         passers = Passers(HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse)
@@ -23,7 +23,7 @@ async def tills_at_work(service: Service, ledger: Ledger) -> AsyncIterator[Passe
 
 
 def assert_no_till_noticed(service: Service, ledger: Ledger, passers: Passers) -> None:
-    """Each was let in, answered and not refused, and all that was acknowledged is there once."""
+    """Assert that no request failed and each acknowledged capture is stored exactly once."""
     assert passers.turned_away == []
     assert passers.cut_off == []
     assert ledger.refused == []

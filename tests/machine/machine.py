@@ -1,4 +1,4 @@
-"""A machine of its own: a file system layer on a disk, booted with systemd, switched off or cut."""
+"""A systemd-nspawn machine on an overlay file system: boot, shutdown, power cut."""
 
 import ctypes
 import os
@@ -26,10 +26,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def keep_mounts_private() -> None:
-    """Hide what this thread mounts from now on from everybody else; it ends with the process.
+    """Put this thread in its own mount namespace, which ends with the process.
 
-    A machine's lower layer is this machine's own root directory: nobody who clears up after
-    tests must ever come upon it.
+    A machine's lower layer is this host's root directory: no other process that cleans up
+    after tests may ever see it.
     """
     _call("unshare", _CLONE_NEWNS)
     do("mount", "--make-rprivate", "/")
@@ -38,7 +38,7 @@ def keep_mounts_private() -> None:
 class Machine:
     """A Debian in `place`: off at first, on between `boot` and `switch_off` or `cut_power`.
 
-    `place` is an empty directory of its own. Mounts are to be private (above).
+    `place` is an empty directory for this machine. Call `keep_mounts_private` first.
     """
 
     def __init__(self, place: Path) -> None:
@@ -57,7 +57,7 @@ class Machine:
         self._make_it_a_tills()
 
     def boot(self) -> None:
-        """Switch it on; returns once its init runs."""
+        """Boot it; return once its init is running."""
         with (self._place / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
                 (*_NSPAWN, f"--uuid={self._uuid}", "-D", self.root),
@@ -68,7 +68,7 @@ class Machine:
         self._init = self._wait_for_init(self._nspawn.pid)
 
     def run(self, *command: str, check: bool = True) -> str:
-        """Run a command in it; return what it printed."""
+        """Run a command in it; return its output."""
         namespaces = ("nsenter", "-t", str(self._init), "-m", "-p", "-n", "-i", "-u", "--")
         done = subprocess.run((*namespaces, *command), check=False, capture_output=True, text=True)
         if check and done.returncode:
@@ -76,7 +76,7 @@ class Machine:
         return done.stdout + done.stderr
 
     def host_pid(self, pid: int) -> int:
-        """Return how a process of the machine is called here."""
+        """Return the host's PID of a process of the machine."""
         for status in Path("/proc").glob("[0-9]*/status"):
             with suppress(OSError):
                 spaces = _numbers(status, "NSpid")
@@ -86,7 +86,7 @@ class Machine:
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """Let the sockets that this thread makes be the machine's until the block ends."""
+        """Create this thread's sockets in the machine's network during the block."""
         own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         its = os.open(f"/proc/{self._init}/ns/net", os.O_RDONLY)
         try:
@@ -98,17 +98,17 @@ class Machine:
             os.close(own)
 
     def sync(self) -> None:
-        """Have all that was written on the disk: a till that has run for a while has that."""
+        """Flush its file system, as on a till that has run for a while."""
         do("sync", "-f", self.root)
 
     def switch_off(self) -> None:
-        """Shut it down in good order."""
+        """Shut it down cleanly."""
         if self._nspawn is not None:
             self.run("systemctl", "poweroff", check=False)
             self._wait_until_off()
 
     def cut_power(self) -> None:
-        """Pull the plug and plug it in again: the disk has what was synced, the machine is off."""
+        """Cut the power: the disk keeps synced data only; the machine is off afterwards."""
         self._disk.cut()
         self._kill()
         do("umount", self.root)
@@ -116,7 +116,7 @@ class Machine:
         self._insert_disk()
 
     def remove(self) -> None:
-        """Take it apart, whatever state it is in; nothing is deleted but what is its own."""
+        """Unmount and delete it in any state; deletes only its own files."""
         try:
             if self._nspawn is not None:
                 self._kill()
@@ -137,7 +137,7 @@ class Machine:
         do("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
 
     def _make_it_a_tills(self) -> None:
-        """Enable nothing of what this machine has enabled; no name, no ban on starting services."""
+        """Remove the host's enabled units, machine ID and ban on starting services."""
         units = self.root / "etc/systemd/system"
         shutil.rmtree(units)
         units.mkdir()
@@ -183,7 +183,7 @@ def _enter(network: int) -> None:
 
 
 def _call(name: str, *arguments: int) -> None:
-    """Call what Python 3.11 has no function for."""
+    """Call a libc function that Python 3.11 does not wrap."""
     if getattr(_LIBC, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")

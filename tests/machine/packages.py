@@ -10,7 +10,7 @@ from tests.crash.child import ROOT
 
 VERSION = '\nversion = "'
 LATER_VERSION = "99.0.0"
-# What a later version may do to the database: it adds.
+# A later version may only add to the database schema.
 LATER_REVISION = "9999"
 _MIGRATION = f'''"""A later version's column."""
 
@@ -29,14 +29,14 @@ def upgrade() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """Where the package of this checkout is, and one of a later version."""
+    """Paths of the package of this checkout and of one of a later version."""
 
     this: Path
     later: Path
 
 
 def build_packages(place: Path) -> Packages:
-    """Build both; a directory that holds them already is taken as it is."""
+    """Build both packages, unless `place` already contains them."""
     this = _built(ROOT, place / "this")
     later = place / "later"
     if not list(later.glob("*.deb")):

@@ -1,4 +1,4 @@
-"""The agent as a service of a machine: installed, asked as a till, and looked after by systemd."""
+"""The agent as a systemd service of a machine: install it, send requests, query systemd."""
 
 import asyncio
 import json
@@ -24,38 +24,38 @@ T = TypeVar("T")
 
 
 class Service:
-    """The agent in a machine that is on. What is asked goes by the machine's own network."""
+    """The agent on a running machine. Requests use the machine's network."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
     @property
     def state(self) -> Path:
-        """Its state directory, as seen from here."""
+        """Its state directory, as a path of the host."""
         return self.machine.root / STATE
 
     def install(self, package: Path) -> str:
-        """Install a package, as store IT does; return what was printed."""
+        """Install a package, as store IT does; return the output."""
         shutil.copy(package, self.machine.root / "root")
         return self.machine.run("dpkg", "--install", f"/root/{package.name}")
 
     def set_in_unit(self, *lines: str) -> None:
-        """Change the unit by a drop-in; counts from the next start."""
+        """Add settings to the unit by a drop-in; effective from the next start."""
         drop_ins = self.machine.root / "etc/systemd/system" / f"{UNIT}.d"
         drop_ins.mkdir(exist_ok=True)
         (drop_ins / "test.conf").write_text("\n".join(("[Service]", *lines, "")))
         self.machine.run("systemctl", "daemon-reload")
 
     def shows(self, name: str, unit: str = UNIT) -> str:
-        """Return what systemd says of a unit, the agent's where none is named."""
+        """Return a property of a unit (default: the agent's) from systemd."""
         return self.machine.run("systemctl", "show", unit, "--property", name, "--value").strip()
 
     def pid(self) -> int:
-        """The main process, as it is called here."""
+        """Return the host's PID of the main process."""
         return self.machine.host_pid(int(self.shows("MainPID")))
 
     def seconds_to_ready(self) -> float:
-        """Return how long the last start took until the service said that it serves."""
+        """Return the seconds from the last start until READY."""
         started, ready = (
             int(self.shows(f"{name}TimestampMonotonic"))
             for name in ("ExecMainStart", "ActiveEnter")
@@ -63,12 +63,12 @@ class Service:
         return (ready - started) / 1e6
 
     async def start_session(self) -> Response:
-        """Start a session as a till whose connection is taken at once or waits."""
+        """Send a session start; its connection may wait in the backlog."""
         with self.machine.network():
             return await ask(PORT, _REQUESTS.session(fresh_pair()))
 
     async def first_answer(self) -> float:
-        """Ask until it answers that it takes captures; return the seconds that took."""
+        """Poll /readyz until it returns 200; return the elapsed seconds."""
         began = time.monotonic()
         await until(self._is_ready)
         return time.monotonic() - began
@@ -78,10 +78,10 @@ class Service:
             with self.machine.network():
                 return (await get(PORT, "/readyz")).status == HTTPStatus.OK
         except OSError:
-            return False  # not even the socket is there yet
+            return False  # the socket does not exist yet
 
     async def is_active(self, unit: str = UNIT) -> None:
-        """Wait until systemd has been told that it serves."""
+        """Wait until systemd considers the unit active."""
 
         async def active() -> bool:
             return self.shows("ActiveState", unit) == "active"
@@ -89,7 +89,7 @@ class Service:
         await until(active)
 
     async def is_restarted(self, count: int, unit: str = UNIT) -> None:
-        """Wait until systemd has started it anew so many times."""
+        """Wait until systemd has restarted the unit `count` times."""
 
         async def restarted() -> bool:
             return int(self.shows("NRestarts", unit)) >= count
@@ -97,11 +97,11 @@ class Service:
         await until(restarted)
 
     async def in_background(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """Do what takes its time while tills go on being served."""
+        """Run blocking `work` in a thread while tills are served."""
         return await asyncio.to_thread(work, *args, **named)
 
     def status(self) -> dict[str, object]:
-        """Return its own report, as the command in the package prints it."""
+        """Return the report of `loyalty-agent status --json`."""
         printed = self.machine.run("loyalty-agent", "status", "--json")
         report = json.loads(printed)
         assert isinstance(report, dict)
@@ -109,7 +109,7 @@ class Service:
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Look again until it is so: systemd tells nobody outside of the machine."""
+    """Poll until true: systemd sends no events out of the machine."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await is_so():  # noqa: ASYNC110 - see above
             await asyncio.sleep(_LOOK_SECONDS)

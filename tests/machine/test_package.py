@@ -1,4 +1,4 @@
-"""The package on a machine with no network: installed, upgraded, taken back, removed."""
+"""The package on a machine without network: install, upgrade, downgrade, purge."""
 
 import pytest
 
@@ -14,7 +14,7 @@ CUSTOMERS = 5_000
 
 
 async def capture(service: Service, ledger: Ledger, customers: int) -> None:
-    """Have so many customers' sessions and addresses captured."""
+    """Capture a session and an e-mail address of each customer."""
     with service.machine.network():
         crowd = Crowd(
             HOST,
@@ -37,7 +37,7 @@ def revision(service: Service) -> str:
     return service.machine.run("/usr/bin/python3", "-c", script).strip()
 
 
-async def test_an_installed_package_serves_tills(machine: Machine, packages: Packages) -> None:
+async def test_installed_package_serves_tills(machine: Machine, packages: Packages) -> None:
     service = Service(machine)
     service.install(packages.this)
     assert (await service.start_session()).status == 200
@@ -56,9 +56,7 @@ async def test_an_installed_package_serves_tills(machine: Machine, packages: Pac
     )
 
 
-async def test_an_installed_service_comes_up_with_the_machine(
-    service: Service, machine: Machine
-) -> None:
+async def test_installed_service_starts_at_boot(service: Service, machine: Machine) -> None:
     assert (await service.start_session()).status == 200
     machine.sync()
     machine.switch_off()
@@ -66,10 +64,10 @@ async def test_an_installed_service_comes_up_with_the_machine(
     print(f"boot to first answer {await service.first_answer():.2f} s")
 
 
-async def test_an_upgrade_and_the_way_back_keep_a_queue_of_ten_thousand(
+async def test_upgrade_and_downgrade_keep_ten_thousand_queued_events(
     service: Service, packages: Packages
 ) -> None:
-    """The later version has changed the database by then, as later versions may."""
+    """The later version has migrated the database by the time of the downgrade."""
     ledger = Ledger()
     await capture(service, ledger, CUSTOMERS)
     service.install(packages.later)
@@ -86,9 +84,7 @@ async def test_an_upgrade_and_the_way_back_keep_a_queue_of_ten_thousand(
     assert not findings.gaps
 
 
-async def test_an_upgrade_under_load_turns_nobody_away(
-    service: Service, packages: Packages
-) -> None:
+async def test_upgrade_under_load_refuses_no_request(service: Service, packages: Packages) -> None:
     ledger = Ledger()
     async with tills_at_work(service, ledger) as passers:
         await service.in_background(service.install, packages.later)
@@ -100,7 +96,7 @@ async def test_an_upgrade_under_load_turns_nobody_away(
     assert_no_till_noticed(service, ledger, passers)
 
 
-async def test_a_purge_leaves_the_queue_and_says_where_it_is(
+async def test_package_purge_keeps_the_queue_and_prints_its_path(
     service: Service, packages: Packages
 ) -> None:
     ledger = Ledger()
@@ -114,7 +110,7 @@ async def test_a_purge_leaves_the_queue_and_says_where_it_is(
     assert not findings, findings
 
 
-async def test_a_changed_configuration_outlives_an_upgrade(
+async def test_changed_configuration_survives_an_upgrade(
     service: Service, packages: Packages
 ) -> None:
     config = service.machine.root / "etc/loyalty-agent/config.toml"

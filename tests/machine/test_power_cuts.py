@@ -1,4 +1,4 @@
-"""Power cut at random moments under load: what was acknowledged is there after each boot."""
+"""Power cuts at random moments under load: no acknowledged capture is lost."""
 
 import asyncio
 import os
@@ -21,10 +21,10 @@ DATABASE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/st
 
 
 async def cut_once(service: Service, ledger: Ledger, dice: random.Random) -> None:
-    """Load the service, and pull the plug 50 ms to 1 s after the first answer of this round.
+    """Load the service, and cut the power 50 ms to 1 s after the first answer of this round.
 
-    What a till hears after the cut it was not told: in-flight syncs may then return without an
-    error, and a machine without power says nothing.
+    Answers after the cut do not count: syncs in flight may then return without an error, but a
+    machine without power sends nothing.
     """
     ledger.any_acknowledged.clear()
     powered = True
@@ -39,7 +39,7 @@ async def cut_once(service: Service, ledger: Ledger, dice: random.Random) -> Non
             PORT,
             pairs=ledger.customers(),
             on_acknowledged=hear,
-            on_refused=lambda _: None,  # the disk that is gone is no till's trouble
+            on_refused=lambda _: None,  # errors from the missing disk are expected
         )
         await crowd.open(TILLS)
     await ledger.any_acknowledged.wait()
@@ -51,7 +51,7 @@ async def cut_once(service: Service, ledger: Ledger, dice: random.Random) -> Non
 
 
 async def up_again(service: Service) -> float:
-    """Boot; return the seconds until a till had an answer."""
+    """Boot; return the seconds until the first answer."""
     service.machine.boot()
     seconds = await service.first_answer()
     await service.is_active()
@@ -59,7 +59,7 @@ async def up_again(service: Service) -> float:
     return seconds
 
 
-async def test_power_cuts_lose_nothing_that_was_acknowledged(service: Service) -> None:
+async def test_power_cuts_lose_no_acknowledged_capture(service: Service) -> None:
     print(f"CRASH_SEED={SEED}")
     dice, ledger, waits = random.Random(SEED), Ledger(), []
     await service.is_active()
@@ -76,8 +76,8 @@ async def test_power_cuts_lose_nothing_that_was_acknowledged(service: Service) -
     )
 
 
-async def test_a_commit_that_is_not_synced_is_lost_in_the_same_cuts(service: Service) -> None:
-    """The control: with synchronous=NORMAL this rig finds losses, or it shows nothing."""
+async def test_control_without_sync_loses_captures_in_the_same_power_cuts(service: Service) -> None:
+    """Control: with synchronous=NORMAL this setup must find losses, or it proves nothing."""
     print(f"CRASH_SEED={SEED}")
     sabotage(service.machine.root / DATABASE_CODE)
     service.machine.run("systemctl", "restart", "loyalty-agent.service")
@@ -96,10 +96,10 @@ async def test_a_commit_that_is_not_synced_is_lost_in_the_same_cuts(service: Ser
 
 
 def sabotage(code: Path) -> None:
-    """Have the agent answer before the disk has it."""
+    """Patch the agent to answer before the commit is synced."""
     text = code.read_text()
     assert "synchronous=FULL" in text
     code.write_text(text.replace("synchronous=FULL", "synchronous=NORMAL"))
-    # The package's compiled code is taken without a look at its source.
+    # The package's .pyc files are used without checking their sources.
     for compiled in (code.parent / "__pycache__").glob("database.*.pyc"):
         compiled.unlink()

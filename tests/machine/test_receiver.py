@@ -1,4 +1,4 @@
-"""Head office out of the same package: enabled, an agent enrolled with it, captures delivered."""
+"""Head office from the same package: enable it, enroll an agent, deliver captures."""
 
 import pytest
 
@@ -26,7 +26,7 @@ token_file = "credential:central-token"
 """
 
 
-async def test_an_agent_serves_before_it_is_enrolled_and_delivers_afterwards(
+async def test_agent_serves_before_enrollment_and_delivers_after_it(
     service: Service, machine: Machine
 ) -> None:
     (machine.root / "etc/loyalty-agent/config.toml").write_text(CONFIG)
@@ -41,7 +41,7 @@ async def test_an_agent_serves_before_it_is_enrolled_and_delivers_afterwards(
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-async def test_doctor_knows_the_credentials_of_the_service_running_or_stopped(
+async def test_doctor_finds_the_credentials_of_the_running_or_stopped_service(
     service: Service, machine: Machine, verb: str
 ) -> None:
     (machine.root / "etc/loyalty-agent/config.toml").write_text(CONFIG)
@@ -50,12 +50,12 @@ async def test_doctor_knows_the_credentials_of_the_service_running_or_stopped(
     token.write_text(machine.run(*ENROLL))
     machine.run("systemctl", "restart", UNIT)
     machine.run("systemctl", verb, UNIT)
-    # Whatever else this bare machine lacks, the exit code is 1 for.
+    # Exit code 1 is expected: this bare machine fails other checks.
     found = machine.run("sh", "-c", f"{DOCTOR} || [ $? = 1 ]")
     assert "pass\tcredentials\tbearer: accepted" in found
 
 
-async def test_a_killed_receiver_is_started_anew(service: Service, machine: Machine) -> None:
+async def test_killed_receiver_is_restarted(service: Service, machine: Machine) -> None:
     machine.run("systemctl", "enable", "--now", RECEIVER)
     machine.run("systemctl", "kill", "--signal=KILL", RECEIVER)
     await service.is_restarted(1, RECEIVER)

@@ -1,4 +1,4 @@
-"""What systemd does for the agent: starts it anew whatever ends it, and no till is refused."""
+"""systemd restarts the agent after any failure, and no till is refused meanwhile."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
 async def served_some(ledger: Ledger) -> None:
-    """Wait until so many more were acknowledged that the service was at work."""
+    """Wait until the service has acknowledged ACKNOWLEDGED_BETWEEN more captures."""
     enough = len(ledger.acknowledged) + ACKNOWLEDGED_BETWEEN
     while len(ledger.acknowledged) < enough:
         ledger.any_acknowledged.clear()
         await ledger.any_acknowledged.wait()
 
 
-async def test_a_restart_under_load_refuses_not_one_connection_and_loses_nothing(
+async def test_restart_under_load_refuses_no_connection_and_loses_no_capture(
     service: Service,
 ) -> None:
     ledger = Ledger()
@@ -41,7 +41,7 @@ async def test_a_restart_under_load_refuses_not_one_connection_and_loses_nothing
     assert_no_till_noticed(service, ledger, passers)
 
 
-async def test_a_killed_service_is_started_anew_and_has_what_it_acknowledged(
+async def test_killed_service_is_restarted_with_all_acknowledged_captures(
     service: Service,
 ) -> None:
     ledger = Ledger()
@@ -54,8 +54,8 @@ async def test_a_killed_service_is_started_anew_and_has_what_it_acknowledged(
     assert not findings, findings
 
 
-async def test_a_service_that_is_killed_again_and_again_is_never_given_up(service: Service) -> None:
-    """More often in ten seconds than systemd's own default would allow."""
+async def test_repeatedly_killed_service_is_always_restarted(service: Service) -> None:
+    """More restarts in ten seconds than systemd's default start limit allows."""
     service.set_in_unit("RestartSec=10ms")
     for number in range(1, 9):
         await service.is_active()
@@ -64,12 +64,12 @@ async def test_a_service_that_is_killed_again_and_again_is_never_given_up(servic
     assert (await service.start_session()).status == 200
 
 
-async def test_a_service_whose_writer_hangs_is_started_anew(service: Service) -> None:
-    """A sync that stalls: the process lives and answers, and takes no capture any more."""
+async def test_service_with_a_hanging_writer_is_restarted_by_the_watchdog(service: Service) -> None:
+    """A stalled sync: the process lives and answers, but cannot commit captures."""
     service.set_in_unit("WatchdogSec=2", "TimeoutAbortSec=2")
     service.machine.run("systemctl", "restart", UNIT)
     await service.is_active()
-    # Long enough for systemd to lose patience; a process in a stalled call cannot die before.
+    # Longer than the watchdog timeout; a process in a stalled call cannot die before it returns.
     async with injected(service.pid(), "fdatasync:delay_enter=8s"):
         hanging = asyncio.create_task(service.start_session())
         await service.is_restarted(1)
@@ -81,7 +81,9 @@ async def test_a_service_whose_writer_hangs_is_started_anew(service: Service) ->
     assert "Fatal Python error: Aborted" in said, "where its threads hung"
 
 
-async def test_a_cold_boot_with_no_network_and_the_clock_at_1970_serves(service: Service) -> None:
+async def test_cold_boot_without_network_and_with_the_clock_at_1970_serves_tills(
+    service: Service,
+) -> None:
     service.set_in_unit(
         f"Environment=LD_PRELOAD={FAKETIME}",
         'Environment="FAKETIME=@1970-01-01 00:00:10" DONT_FAKE_MONOTONIC=1',
@@ -98,7 +100,7 @@ async def test_a_cold_boot_with_no_network_and_the_clock_at_1970_serves(service:
     assert str(service.status()["startedAt"]).startswith("1970-01-01")
 
 
-async def test_the_boot_id_is_known_inside_the_sandbox(service: Service) -> None:
+async def test_boot_id_is_available_inside_the_sandbox(service: Service) -> None:
     assert (await service.start_session()).status == 200
     machine = service.machine
     boot_id = (machine.run("cat", "/proc/sys/kernel/random/boot_id")).strip()

@@ -1,4 +1,4 @@
-"""Which boot this is: from systemd's credential, else from the kernel, else not known."""
+"""Boot ID: from systemd's credential, else from the kernel, else None."""
 
 from pathlib import Path
 
@@ -7,18 +7,18 @@ from sync.runtime.boot_id import read_boot_id
 BOOT = "6e1f1c2a-8f0d-4d7b-9d43-1f2b5a9c0e11"
 
 
-def test_the_credential_goes_before_the_kernel_file(tmp_path: Path) -> None:
+def test_boot_id_credential_takes_precedence_over_the_kernel_file(tmp_path: Path) -> None:
     (tmp_path / "boot-id").write_text(f"{BOOT}\n")
     (tmp_path / "kernel").write_text("another\n")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert read_boot_id(environ, tmp_path / "kernel") == BOOT
 
 
-def test_without_the_credential_the_kernel_is_asked(tmp_path: Path) -> None:
+def test_boot_id_is_read_from_the_kernel_without_a_credential(tmp_path: Path) -> None:
     (tmp_path / "kernel").write_text(f"{BOOT}\n")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert read_boot_id(environ, tmp_path / "kernel") == BOOT
 
 
-def test_where_both_are_hidden_it_is_not_known(tmp_path: Path) -> None:
+def test_boot_id_is_none_if_both_files_are_hidden(tmp_path: Path) -> None:
     assert read_boot_id({}, tmp_path / "hidden") is None

@@ -1,4 +1,4 @@
-"""A server is left politely: nobody new, one last answer for each, then the end."""
+"""Graceful shutdown: no new connections, one last response each, then close."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @dataclass
 class Served:
-    """A server behind a door, and what it is asked to hold back."""
+    """A running server; its handler sets `asked` and waits for `held`."""
 
     door: Door
     port: int
@@ -54,12 +54,12 @@ async def get(port: int) -> Answer:
     return answer
 
 
-async def test_an_answer_keeps_its_connection_before_the_door_is_closed() -> None:
+async def test_connection_is_kept_alive_before_shutdown() -> None:
     async with served() as server:
         assert (await get(server.port)).header("Connection") is None
 
 
-async def test_while_leaving_the_answer_under_way_is_the_last_of_its_connection() -> None:
+async def test_response_during_shutdown_closes_its_connection() -> None:
     async with served() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(GET)
@@ -74,7 +74,7 @@ async def test_while_leaving_the_answer_under_way_is_the_last_of_its_connection(
         await closing
 
 
-async def test_an_answer_that_takes_its_time_is_still_given() -> None:
+async def test_slow_request_is_still_answered_during_shutdown() -> None:
     async with served() as server:
         server.held.clear()
         asking = asyncio.create_task(get(server.port))
@@ -86,14 +86,14 @@ async def test_an_answer_that_takes_its_time_is_still_given() -> None:
         await closing
 
 
-async def test_a_closed_door_refuses_on_an_address_of_its_own() -> None:
+async def test_closed_listener_refuses_new_connections() -> None:
     async with served() as server:
         await server.door.close()
         with pytest.raises(ConnectionRefusedError):
             await get(server.port)
 
 
-async def test_whoever_comes_to_an_inherited_socket_meanwhile_waits_for_the_next_server() -> None:
+async def test_connection_to_an_inherited_socket_waits_for_the_next_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as systemds:
         systemds.setblocking(False)
         async with served(systemds.dup()) as first:
@@ -105,7 +105,7 @@ async def test_whoever_comes_to_an_inherited_socket_meanwhile_waits_for_the_next
             assert (await waiting).status == 200
 
 
-async def test_closing_twice_is_harmless() -> None:
+async def test_close_is_idempotent() -> None:
     async with served() as server:
         await server.door.close()
         await server.door.close()

@@ -1,4 +1,4 @@
-"""The log: one line for one event, whatever is in it, and no address in any of them."""
+"""The log: one line per event for any content, and never an address."""
 
 import io
 import json
@@ -91,13 +91,13 @@ def test_json_line_has_time_level_event_and_fields() -> None:
         (ValueError("no room"), '"no room"'),
     ],
 )
-def test_value_is_quoted_where_it_needs_to_be(value: object, shown: str) -> None:
+def test_value_is_quoted_where_necessary(value: object, shown: str) -> None:
     line = TextFormatter().format(record_of("x.y", value=value))
 
     assert line.endswith(f" x.y value={shown}")
 
 
-def test_field_cannot_pass_for_time_level_or_event() -> None:
+def test_field_cannot_overwrite_time_level_or_event() -> None:
     line = JsonFormatter().format(record_of("store.opened", event="forged", level="DEBUG"))
 
     assert json.loads(line)["event"] == "store.opened"
@@ -116,7 +116,7 @@ def test_any_event_is_one_printable_line(
 
 
 @given(value=st.text(st.characters(exclude_characters="@%")))
-def test_any_value_comes_out_of_a_json_line_as_it_was(value: str) -> None:
+def test_any_value_survives_a_json_round_trip(value: str) -> None:
     line = JsonFormatter().format(record_of("x.y", value=value))
 
     assert json.loads(line)["value"] == value
@@ -142,7 +142,9 @@ def test_any_value_comes_out_of_a_json_line_as_it_was(value: str) -> None:
         "marie@[192.0.2.1]",
     ],
 )
-def test_address_is_masked_wherever_it_stands(formatter: LineFormatter, text: str) -> None:
+def test_address_is_masked_in_message_field_name_value_and_traceback(
+    formatter: LineFormatter, text: str
+) -> None:
     error = ValueError(text)
     record = record_of(text, value=text, error=error, **{text: 1})
     record.exc_info = (ValueError, error, None)
@@ -162,7 +164,7 @@ def test_address_is_masked_wherever_it_stands(formatter: LineFormatter, text: st
     before=st.sampled_from(["", " ", "\n", '"', "(", "address=", "é "]),
     after=st.sampled_from(["", " ", "\n", '"', ")", ","]),
 )
-def test_no_usual_address_gets_through(
+def test_no_address_of_usual_form_is_logged(
     formatter: LineFormatter, address: str, before: str, after: str
 ) -> None:
     line = formatter.format(record_of("x.y", value=before + address + after))
@@ -171,20 +173,20 @@ def test_no_usual_address_gets_through(
     assert "@" + address.split("@")[1] not in line
 
 
-def test_address_on_the_edge_of_the_cut_is_masked() -> None:
+def test_address_at_the_truncation_limit_is_masked() -> None:
     line = TextFormatter().format(record_of("x.y", value="x" * 8_185 + " marie@example.ca"))
 
     assert "marie" not in line
 
 
-def test_long_value_is_cut() -> None:
+def test_long_value_is_truncated() -> None:
     line = TextFormatter().format(record_of("x.y", value="x" * 1_000_000))
 
     assert len(line) < 10_000
     assert line.endswith('[cut]"')
 
 
-def test_exception_stays_on_the_line() -> None:
+def test_traceback_is_logged_on_the_same_line() -> None:
     stream = written("info", "text")
 
     try:
@@ -198,7 +200,7 @@ def test_exception_stays_on_the_line() -> None:
     assert "Traceback (most recent call last):\\n" in lines[0]
 
 
-def test_sentence_of_a_library_becomes_a_field() -> None:
+def test_message_of_a_library_becomes_a_field() -> None:
     stream = written("info", "json")
 
     THEIRS.warning("lost %s of %d", "two", 3)
@@ -207,13 +209,13 @@ def test_sentence_of_a_library_becomes_a_field() -> None:
     assert (line["event"], line["message"]) == ("somebody.else", "lost two of 3")
 
 
-def test_message_whose_arguments_do_not_fit_is_logged_all_the_same() -> None:
+def test_message_with_mismatched_arguments_is_still_logged() -> None:
     record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "%d of %d", ("a",), None)
 
     assert TextFormatter().format(record).endswith('ERROR x message="%d of %d"')
 
 
-def test_level_counts_for_our_events_and_libraries_are_heard_from_warning_up() -> None:
+def test_libraries_are_logged_from_warning_up_at_level_debug() -> None:
     stream = written("debug", "text")
 
     log_event(OURS, logging.DEBUG, "till.asked")
@@ -226,7 +228,7 @@ def test_level_counts_for_our_events_and_libraries_are_heard_from_warning_up() -
     ]
 
 
-def test_below_the_level_nothing_is_written() -> None:
+def test_nothing_is_logged_below_the_level() -> None:
     stream = written("error", "text")
 
     log_event(OURS, logging.WARNING, "line.lost")
@@ -235,7 +237,7 @@ def test_below_the_level_nothing_is_written() -> None:
     assert stream.getvalue() == ""
 
 
-def test_configuring_again_replaces_what_was_before() -> None:
+def test_second_configuration_replaces_the_first() -> None:
     first = written("info", "text")
     second = written("info", "text")
 
@@ -245,7 +247,7 @@ def test_configuring_again_replaces_what_was_before() -> None:
     assert second.getvalue().count("store.opened") == 1
 
 
-def test_warning_of_python_is_one_line_in_the_log() -> None:
+def test_python_warning_is_one_log_line() -> None:
     stream = written("info", "text")
 
     with warnings.catch_warnings():
@@ -265,7 +267,7 @@ def test_warning_of_python_is_one_line_in_the_log() -> None:
     ),
     repeats=st.integers(1, 20_000),
 )
-def test_any_line_is_short_enough_for_journald_to_keep_it_whole(
+def test_any_line_is_below_the_line_limit_of_journald(
     formatter: LineFormatter, fields: dict[str, str], repeats: int
 ) -> None:
     long = {name: value * repeats for name, value in fields.items()}
@@ -281,7 +283,7 @@ def test_any_line_is_short_enough_for_journald_to_keep_it_whole(
     token=st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=8, max_size=40),
     before=st.sampled_from(["Bearer ", "bearer  ", "Authorization: Bearer ", "Basic ", "'Bearer "]),
 )
-def test_token_is_masked_wherever_it_stands_as_in_a_header(
+def test_token_after_its_auth_scheme_is_masked(
     formatter: LineFormatter, token: str, before: str
 ) -> None:
     line = formatter.format(record_of("x.y", value=before + token))
@@ -292,7 +294,7 @@ def test_token_is_masked_wherever_it_stands_as_in_a_header(
 
 @FORMATTERS
 @pytest.mark.parametrize("name", ["token", "Authorization", "secret", "PASSWORD"])
-def test_field_that_is_called_a_secret_is_not_written(formatter: LineFormatter, name: str) -> None:
+def test_value_of_a_secret_field_is_not_logged(formatter: LineFormatter, name: str) -> None:
     assert "s3cret" not in formatter.format(record_of("x.y", **{name: "s3cret"}))
 
 
@@ -306,14 +308,14 @@ def test_field_that_is_called_a_secret_is_not_written(formatter: LineFormatter, 
         (logging.CRITICAL, "<2>"),
     ],
 )
-def test_line_for_the_journal_begins_with_its_priority(level: int, priority: str) -> None:
+def test_line_for_the_journal_starts_with_its_priority(level: int, priority: str) -> None:
     record = record_of("store.opened")
     record.levelno = level
 
     assert TextFormatter(with_priority=True).format(record).startswith(f"{priority}2026-")
 
 
-def test_stream_that_goes_to_the_journal_is_known_by_its_device_and_inode(tmp_path: Path) -> None:
+def test_journal_stream_is_detected_by_device_and_inode(tmp_path: Path) -> None:
     with (tmp_path / "journal").open("w") as journal, (tmp_path / "file").open("w") as file:
         status = os.fstat(journal.fileno())
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
@@ -324,7 +326,7 @@ def test_stream_that_goes_to_the_journal_is_known_by_its_device_and_inode(tmp_pa
         assert not is_journal(io.StringIO(), environ)
 
 
-def test_log_into_the_journal_has_priorities_and_elsewhere_none(
+def test_priorities_are_logged_only_to_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = []

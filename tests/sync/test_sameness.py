@@ -1,4 +1,4 @@
-"""Two bodies say the same: an equivalence that spelling does not touch."""
+"""JSON equality: an equivalence relation, independent of formatting."""
 
 import json
 from decimal import Decimal
@@ -11,7 +11,7 @@ from tests.agent.capture.strategies import objects, shuffled, spelled, values
 
 
 @given(st.data())
-def test_spelling_and_order_of_members_make_no_difference(data: st.DataObject) -> None:
+def test_formatting_and_member_order_are_ignored(data: st.DataObject) -> None:
     members = data.draw(objects)
     one = data.draw(spelled(members))
     other = data.draw(shuffled(members).flatmap(spelled))
@@ -21,7 +21,7 @@ def test_spelling_and_order_of_members_make_no_difference(data: st.DataObject) -
 
 
 def tagged(value: object) -> object:
-    """Return something that Python compares as JSON does: true is not 1, 1 is 1.0."""
+    """Convert to a value with JSON's equality in Python: true is not 1, 1 is 1.0."""
     if isinstance(value, dict):
         return ("object", frozenset((name, tagged(member)) for name, member in value.items()))
     if isinstance(value, list):
@@ -46,7 +46,7 @@ pairs = st.tuples(values, values) | values.flatmap(lambda value: st.tuples(st.ju
 @example(("1", 1))
 @example((2**63, float(2**63)))
 @example((2**53 + 1, float(2**53)))
-def test_content_is_the_same_exactly_when_the_json_values_are(pair: tuple[object, object]) -> None:
+def test_bodies_are_equal_exactly_if_their_json_values_are(pair: tuple[object, object]) -> None:
     one, other = (json.dumps({"": value}).encode() for value in pair)
 
     assert same_content(one, other) == (tagged(pair[0]) == tagged(pair[1]))
@@ -58,7 +58,7 @@ small = st.sampled_from(
 
 
 @given(small, small, small)
-def test_sameness_is_an_equivalence(one: bytes, two: bytes, three: bytes) -> None:
+def test_equality_is_an_equivalence_relation(one: bytes, two: bytes, three: bytes) -> None:
     assert same_content(one, one)
     assert same_content(one, two) == same_content(two, one)
     if same_content(one, two) and same_content(two, three):
@@ -66,7 +66,7 @@ def test_sameness_is_an_equivalence(one: bytes, two: bytes, three: bytes) -> Non
 
 
 @given(st.integers(0, 2000), st.integers(0, 2000))
-def test_depth_never_fails(one: int, other: int) -> None:
+def test_deep_nesting_raises_no_error(one: int, other: int) -> None:
     nested = [b"[" * depth + b"]" * depth for depth in (one + 1, other + 1)]
 
     assert same_content(*nested) in {True, False}
@@ -74,7 +74,7 @@ def test_depth_never_fails(one: int, other: int) -> None:
 
 
 @given(st.sampled_from(["0e{}", "1e-{}", "1.0e-{}", "0.0E+{}"]), st.integers(0, 10**30))
-def test_no_exponent_is_too_much(number: str, exponent: int) -> None:
+def test_huge_exponent_raises_no_error(number: str, exponent: int) -> None:
     body = number.format(exponent).encode()
 
     assert same_content(body, b" " + body) in {True, False}

@@ -1,4 +1,4 @@
-"""Intervals: once each, made up for when late, and alive after the wall clock was set."""
+"""Periodic jobs: one run per interval, also after a wall clock step."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ HOUR = 3600.0
 
 
 class Wall:
-    """A wall clock that can be set, for the schedule and for APScheduler alike."""
+    """A settable wall clock for the schedule and for APScheduler."""
 
     def __init__(self) -> None:
         self.lead = timedelta()
@@ -27,7 +27,7 @@ class Wall:
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
-    """Let APScheduler read this clock."""
+    """Patch APScheduler to read this clock."""
     clock = Wall()
 
     class Settable(datetime):
@@ -40,7 +40,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 
 
 class Counted:
-    """A pass that says when it ran."""
+    """A job that counts its runs."""
 
     def __init__(self) -> None:
         self.ran = asyncio.Event()
@@ -58,7 +58,7 @@ async def schedule(wall: Wall) -> AsyncIterator[Schedule]:
     plan.stop()
 
 
-async def test_a_pass_runs_again_and_again(schedule: Schedule) -> None:
+async def test_job_runs_repeatedly(schedule: Schedule) -> None:
     work = Counted()
     schedule.every(0.01, work.once)
     schedule.start()
@@ -71,7 +71,7 @@ async def test_a_pass_runs_again_and_again(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize("step_hours", [-24 * 365, -1, 1, 24 * 365])
-async def test_a_pass_is_due_at_once_after_the_wall_clock_was_set(
+async def test_job_is_due_immediately_after_a_wall_clock_step(
     schedule: Schedule, wall: Wall, step_hours: float
 ) -> None:
     work = Counted()
@@ -85,7 +85,7 @@ async def test_a_pass_is_due_at_once_after_the_wall_clock_was_set(
     assert work.count == 1
 
 
-async def test_a_wall_clock_set_between_planning_and_start_is_noticed_too(
+async def test_wall_clock_step_between_scheduling_and_start_is_detected(
     schedule: Schedule, wall: Wall
 ) -> None:
     work = Counted()
@@ -98,7 +98,7 @@ async def test_a_wall_clock_set_between_planning_and_start_is_noticed_too(
     await asyncio.wait_for(work.ran.wait(), 5)
 
 
-async def test_first_time_can_be_another_than_after_a_whole_interval(schedule: Schedule) -> None:
+async def test_first_run_can_differ_from_the_interval(schedule: Schedule) -> None:
     soon, later = Counted(), Counted()
     schedule.every(HOUR, soon.once, first_after_seconds=0.01)
     schedule.every(HOUR, later.once, first_after_seconds=HOUR / 2)
@@ -109,7 +109,7 @@ async def test_first_time_can_be_another_than_after_a_whole_interval(schedule: S
     assert (soon.count, later.count) == (1, 0)
 
 
-async def test_interval_goes_on_from_the_first_time(schedule: Schedule) -> None:
+async def test_interval_continues_after_the_first_run(schedule: Schedule) -> None:
     work = Counted()
     schedule.every(0.01, work.once, first_after_seconds=0.0)
     schedule.start()
@@ -121,7 +121,7 @@ async def test_interval_goes_on_from_the_first_time(schedule: Schedule) -> None:
     assert work.count >= 3
 
 
-async def test_a_clock_that_only_runs_makes_nothing_due(schedule: Schedule, wall: Wall) -> None:
+async def test_no_job_is_due_without_a_wall_clock_step(schedule: Schedule, wall: Wall) -> None:
     work = Counted()
     schedule.every(HOUR, work.once)
     schedule.start()
@@ -132,7 +132,7 @@ async def test_a_clock_that_only_runs_makes_nothing_due(schedule: Schedule, wall
     assert work.count == 0
 
 
-async def test_stopping_twice_is_harmless(wall: Wall) -> None:
+async def test_stop_is_idempotent(wall: Wall) -> None:
     schedule = Schedule(wall_seconds=wall.seconds)
     schedule.start()
 

@@ -1,4 +1,4 @@
-"""An exception that nobody caught is one line of the log, whatever thread it ended."""
+"""Uncaught exceptions of any thread are one log line each."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ gc.collect()
         (IN_FINALIZER, "exception.ignored", 0),
     ],
 )
-def test_exception_that_nobody_catches_is_one_line(program: str, event: str, code: int) -> None:
+def test_uncaught_exception_is_one_log_line(program: str, event: str, code: int) -> None:
     result = subprocess.run(
         [sys.executable, "-c", BEFORE + program],
         cwd=SOURCE_TREE,

@@ -1,1 +1,1 @@
-"""The units and what builds the package, checked without a machine that runs systemd."""
+"""Checks of the systemd units that need no running systemd."""

@@ -1,4 +1,4 @@
-"""The units as systemd's own tools judge them, and what the programs rely on in them."""
+"""The units checked with systemd-analyze, and the settings that the programs rely on."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ NAMED = re.compile(r'"credential:([^"]+)"')
 
 
 def analyze() -> str:
-    """Return where systemd-analyze is; skip, and say so, where there is none."""
+    """Return the path of systemd-analyze; skip the test if it is not installed."""
     found = shutil.which("systemd-analyze")
     if found is None:
         pytest.skip("no unit was checked: systemd-analyze (package systemd) is missing")
@@ -26,7 +26,7 @@ def analyze() -> str:
 
 
 def machine_in(directory: Path) -> Path:
-    """Make a root directory with the units, the programs they start, and systemd's targets."""
+    """Create a root directory with the units, their executables, and systemd's targets."""
     programs = directory / "opt/loyalty-agent/current/bin"
     targets = directory / "usr/lib/systemd/system"
     units = directory / "etc/systemd/system"
@@ -42,7 +42,7 @@ def machine_in(directory: Path) -> Path:
 
 
 def verified(root: Path) -> str:
-    """Return what systemd has to say against the units in `root`."""
+    """Return the complaints of systemd-analyze about the units in `root`."""
     command = (analyze(), "verify", "--man=no", f"--root={root}", *UNITS)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr + ("" if done.returncode == 0 else f"{done.returncode}")
@@ -52,12 +52,12 @@ def text_of(unit: str) -> str:
     return (SYSTEMD / unit).read_text()
 
 
-def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+def test_systemd_analyze_reports_no_problem_in_the_units(tmp_path: Path) -> None:
     assert verified(machine_in(tmp_path)) == ""
 
 
-def test_systemd_would_find_a_misspelt_setting(tmp_path: Path) -> None:
-    """The control: the check is made on these very files."""
+def test_systemd_analyze_reports_a_misspelled_setting(tmp_path: Path) -> None:
+    """Control: proves that the check reads these files."""
     unit = machine_in(tmp_path) / "etc/systemd/system/loyalty-hq.service"
     unit.write_text(unit.read_text().replace("TasksMax=", "TaskMax="))
     assert "TaskMax" in verified(tmp_path)
@@ -66,16 +66,16 @@ def test_systemd_would_find_a_misspelt_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("unit", "tenths"), [("loyalty-agent.service", 11), ("loyalty-hq.service", 15)]
 )
-def test_the_sandbox_is_as_tight_as_promised(unit: str, tenths: int) -> None:
-    """systemd's own exposure, 0 to 10; telegraf's unit has 9.2."""
+def test_sandbox_exposure_is_below_the_limit(unit: str, tenths: int) -> None:
+    """Exposure by systemd-analyze, 0 to 10; telegraf's unit has 9.2."""
     judge = (analyze(), "security", "--offline=true", f"--threshold={tenths}")
     done = subprocess.run((*judge, SYSTEMD / unit), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_every_line_of_a_unit_has_its_reason_above_it(unit: str) -> None:
-    """A reason may count for the lines that follow at once, up to seven of one family."""
+def test_every_setting_of_a_unit_has_a_comment_above_it(unit: str) -> None:
+    """One comment may cover up to seven consecutive settings."""
     lines_under_a_reason = 99
     for line in text_of(unit).splitlines():
         if line.startswith("#"):
@@ -86,38 +86,38 @@ def test_every_line_of_a_unit_has_its_reason_above_it(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES)
-def test_a_service_is_started_again_however_it_ended_and_however_often(unit: str) -> None:
-    """After five quick starts systemd gives a service up for good, unless told otherwise."""
+def test_service_is_always_restarted_without_a_start_limit(unit: str) -> None:
+    """By default systemd gives up on a service after five quick starts."""
     assert "\nRestart=always\n" in text_of(unit)
     assert "\nStartLimitIntervalSec=0\n" in text_of(unit)
 
 
 @pytest.mark.parametrize("unit", SERVICES)
-def test_a_service_keeps_its_files_as_a_user_of_its_own_for_itself(unit: str) -> None:
+def test_service_has_its_own_user_and_a_private_state_directory(unit: str) -> None:
     program = unit.removesuffix(".service")
     assert f"\nUser={program}\n" in text_of(unit)
     assert "\nStateDirectoryMode=0700\n" in text_of(unit)
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_nothing_waits_for_the_network_to_be_up(unit: str) -> None:
+def test_no_unit_waits_for_the_network(unit: str) -> None:
     assert "network-online" not in text_of(unit)
 
 
 @pytest.mark.parametrize("unit", SERVICES)
-def test_a_credential_that_is_not_there_yet_does_not_fail_the_start(unit: str) -> None:
+def test_missing_credential_does_not_fail_the_start(unit: str) -> None:
     loaded = set(LOADED.findall(text_of(unit))) - {"boot-id"}
     assert loaded == set(DEFAULTED.findall(text_of(unit)))
 
 
-def test_every_credential_that_the_example_names_is_loaded() -> None:
+def test_every_credential_in_the_example_configuration_is_loaded() -> None:
     agents_part = (ROOT / "config.example.toml").read_text().partition("\n#|")[0]
     named = set(NAMED.findall(agents_part)) - {"NAME"}
     assert named
     assert named <= set(LOADED.findall(text_of("loyalty-agent.service")))
 
 
-def test_the_socket_listens_where_an_agent_without_settings_would() -> None:
+def test_socket_unit_listens_on_the_default_address() -> None:
     example = (ROOT / "config.example.toml").read_text()
     host, port = (
         re.search(pattern, example, re.MULTILINE)

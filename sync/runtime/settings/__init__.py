@@ -1,5 +1,5 @@
-"""The machinery of a configuration, for both programs: TOML and environment, read and checked.
+"""Settings loading for both programs: defaults, TOML file, environment, validation.
 
-A program brings its settings, a `SettingsTree`. Nothing here touches the disk beyond
-reading the configuration file, and the secret files when asked to.
+Each program defines its settings as a subclass of `SettingsTree`. This package only reads: the
+configuration file, and the secret files on request.
 """

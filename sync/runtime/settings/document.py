@@ -1,4 +1,4 @@
-"""Reading the configuration file: TOML, with the line of every setting in it."""
+"""Reads the configuration file: TOML, with the line number of each setting."""
 
 import re
 import tomllib
@@ -20,10 +20,10 @@ def read_document(
     environ: Mapping[str, str],
     mistakes: list[Mistake],
 ) -> Layer:
-    """Return what the file at `path` says; without a path, nothing.
+    """Return the settings in the file at `path` as a layer; an empty layer if `path` is None.
 
-    Appends what is wrong in it to `mistakes`; raises `ConfigurationError` when it cannot be
-    read at all or is not TOML, since then nothing in it can be told.
+    Appends mistakes to `mistakes`. Raises `ConfigurationError` if the file cannot be read or
+    is not TOML: then there are no settings to check.
     """
     if path is None:
         return Layer(model, {}, "default")
@@ -42,7 +42,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise _unreadable(path, f"the file cannot be read ({error.strerror})") from None
     try:
-        # Some editors begin a file with a byte order mark, which TOML does not know.
+        # Some editors write a byte order mark, and TOML does not allow one.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1

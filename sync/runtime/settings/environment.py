@@ -1,4 +1,4 @@
-"""Reading the environment variables that go before the configuration file."""
+"""Reads settings from environment variables, which override the configuration file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ from sync.runtime.settings.types import is_list
 def read_variables(
     model: type[SettingsTree], environ: Mapping[str, str], mistakes: list[Mistake]
 ) -> Layer:
-    """Return what the variables `PROGRAM__SECTION__KEY` in `environ` say.
+    """Return the settings from the variables `PROGRAM__SECTION__KEY` in `environ`.
 
-    A list is written with commas. A variable that names no setting is appended to
-    `mistakes`. Letter case makes no difference in a name.
+    Lists are comma-separated. Names are not case-sensitive. A variable that matches no
+    setting is appended to `mistakes`.
     """
     layer = Layer(model, {}, "")
     prefix = model.environment_prefix()
@@ -47,7 +47,7 @@ def _value(model: type[SettingsTree], path: SettingPath, text: str) -> object:
 def _put(tree: dict[str, object], path: SettingPath, value: object) -> None:
     for name in path[:-1]:
         inner = tree.setdefault(name, {})
-        # Only settings come here and none lies within another, so what is on the way is a table.
+        # A known setting is never nested in another, so each parent is a table.
         assert isinstance(inner, dict)  # noqa: S101 - as the line above says
         tree = inner
     tree[path[-1]] = value

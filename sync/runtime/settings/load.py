@@ -1,4 +1,4 @@
-"""Reading the configuration: defaults, then the TOML file, then the environment over both."""
+"""Loads the settings. Precedence: environment, then the TOML file, then the defaults."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +18,11 @@ Tree = TypeVar("Tree", bound=SettingsTree)
 
 
 def load(model: type[Tree], path: Path | None, environ: Mapping[str, str]) -> Tree:
-    """Return the settings of the file at `path` (None: no file) and of `environ`.
+    """Return the settings from `environ` and the file at `path` (None: no file).
 
-    A variable `PROGRAM__SECTION__KEY` goes before the file. A relative path in the
-    file starts at the file's directory, one in a variable at the current directory. Raises
-    `ConfigurationError` with all mistakes found. Nothing on the disk is changed.
+    A variable `PROGRAM__SECTION__KEY` overrides the file. A relative path in the file is
+    relative to the file's directory, one in a variable to the current directory. Raises
+    `ConfigurationError` with all mistakes found. Changes nothing on the disk.
     """
     mistakes: list[Mistake] = []
     layers = [
@@ -48,13 +48,13 @@ def _defaults(model: type[SettingsTree], environ: Mapping[str, str]) -> Layer:
     try:
         directory = state_directory(model.program_name, environ)
     except RuntimeError:
-        # No home directory; that matters only if nobody sets the directory either.
+        # No home directory: an error only if storage.directory is not set either.
         return Layer(model, {"storage": {}}, "default")
     return Layer(model, {"storage": {"directory": directory}}, "default")
 
 
 def changed_settings(settings: SettingsTree, environ: Mapping[str, str]) -> dict[str, object]:
-    """Return the settings, by dotted name, whose value is not the default on this machine."""
+    """Return the settings, by dotted name, that differ from the defaults of this machine."""
     plain = {name: environ[name] for name in STATE_VARIABLES if name in environ}
     defaults = load(type(settings), None, plain)
     values = {path: value_of(settings, path) for path in known_settings(type(settings))}

@@ -1,4 +1,4 @@
-"""The settings of the log."""
+"""Settings of the log."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from sync.runtime.settings.section import Section
 
 
 class LogLevel(StrEnum):
-    """The least that is worth a line in the log."""
+    """Lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -17,14 +17,14 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How a line of the log is written."""
+    """Format of log lines."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogSettings(Section):
-    """What the log holds and looks like."""
+    """Section `[log]`."""
 
     level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
     format: LogFormat = Field(LogFormat.TEXT, description="text or json")

@@ -1,4 +1,4 @@
-"""The names of all settings: how they are spelled, and which one somebody probably meant."""
+"""Names of all settings: canonical spelling, and suggestions for unknown names."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from sync.protocol.locales import Locale
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
 
-_LEAST_LIKENESS = 0.6  # below it a suggestion misleads more often than it helps
+_LEAST_LIKENESS = 0.6  # below this, suggestions mislead more often than they help
 _AS_GOOD_AS = 0.05
 MESSAGES = ("program", "messages")
 _LOCALES = {locale.lower().replace("-", "_"): locale.value for locale in Locale}
@@ -19,13 +19,13 @@ _LOCALES = {locale.lower().replace("-", "_"): locale.value for locale in Locale}
 
 @cache
 def known_settings(tree: type[SettingsTree]) -> Mapping[SettingPath, FieldInfo]:
-    """Return every setting of `tree`, sections left out, in the order of the file."""
+    """Return every setting of `tree`, without sections, in file order."""
     return {path: field for path, field in _walk(tree, ()) if not _is_section(field)}
 
 
 @cache
 def known_sections(tree: type[SettingsTree]) -> tuple[SettingPath, ...]:
-    """Return the path of every section, those within others included."""
+    """Return the path of every section, nested ones included."""
     return tuple(path for path, field in _walk(tree, ()) if _is_section(field))
 
 
@@ -41,9 +41,9 @@ def _is_section(field: FieldInfo) -> bool:
 
 
 def canonical(path: SettingPath) -> SettingPath:
-    """Return `path` with a locale spelled as the settings spell it (`fr-CA`: `fr_ca`).
+    """Return `path` with the locale in its canonical spelling (`fr-CA` becomes `fr_ca`).
 
-    Letter case and `-` or `_` make no difference in a locale: a variable can hold no `-`.
+    Case is ignored, and `-` equals `_`, because a variable name cannot contain `-`.
     """
     if path[:2] == MESSAGES and len(path) > len(MESSAGES):
         locale = path[2].lower().replace("-", "_")
@@ -53,7 +53,7 @@ def canonical(path: SettingPath) -> SettingPath:
 
 
 def dotted(path: SettingPath) -> str:
-    """Return the name for people, such as `program.messages.fr-CA.prompt`."""
+    """Return the name to display, such as `program.messages.fr-CA.prompt`."""
     if path[:2] == MESSAGES and len(path) > len(MESSAGES):
         path = (*MESSAGES, _LOCALES.get(path[2], path[2]), *path[3:])
     return ".".join(part if part.isprintable() else ascii(part) for part in path)
@@ -65,10 +65,10 @@ def variable(tree: type[SettingsTree], path: SettingPath) -> str:
 
 
 def nearest(tree: type[SettingsTree], path: SettingPath, *, table: bool) -> tuple[SettingPath, ...]:
-    """Return the settings (or, for a `table`, sections) that `path` was probably meant to be.
+    """Return the known settings (sections if `table`) most similar to `path`.
 
-    First the same name in another section, then a similar one in the same section, then
-    a similar one anywhere; empty when nothing is close.
+    Prefers the same name in another section, then a similar name in the same section, then a
+    similar name anywhere. Empty if there is none.
     """
     names = known_sections(tree) if table else tuple(known_settings(tree))
     elsewhere = [name for name in names if path and name[-1] == path[-1]]
@@ -91,7 +91,7 @@ def _similar(path: SettingPath, names: Iterable[SettingPath]) -> tuple[SettingPa
 
 
 def _closest(path: SettingPath, names: list[SettingPath]) -> tuple[SettingPath, ...]:
-    """Keep those whose sections are most like the ones of `path`: all of them, if equally so."""
+    """Return the names whose section is most similar to that of `path`; all of them on a tie."""
     whole = difflib.SequenceMatcher(b=".".join(path[:-1]))
     likeness: dict[SettingPath, float] = {}
     for name in names:

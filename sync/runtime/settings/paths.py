@@ -1,4 +1,4 @@
-"""Where files and directories named in the configuration lie."""
+"""Resolves paths in the settings: state directory, credentials, relative paths."""
 
 import os.path
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ _CREDENTIAL = "credential:"
 
 
 def state_directory(program_name: str, environ: Mapping[str, str]) -> Path:
-    """Return where the database of a program lies when nothing is set.
+    """Return the default storage directory of a program.
 
-    `$STATE_DIRECTORY` as systemd gives it (the first, where there are several), else the
-    XDG state directory. Raises `RuntimeError` when the user has no home directory.
+    `$STATE_DIRECTORY` set by systemd (the first entry if there are several), else the XDG
+    state directory. Raises `RuntimeError` if the user has no home directory.
     """
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
     state_home = Path(environ.get("XDG_STATE_HOME", ""))
-    # The XDG specification has a relative path ignored.
+    # The XDG specification: ignore a relative path.
     if not state_home.is_absolute():
         home = environ.get("HOME")
         state_home = (Path(home) if home else Path.home()) / ".local" / "state"
@@ -33,11 +33,11 @@ def state_directory(program_name: str, environ: Mapping[str, str]) -> Path:
 def credentials_directory(
     program_name: str, environ: Mapping[str, str], root: Path = Path("/")
 ) -> Path | None:
-    """Return where a program's credentials lie; None where there are none.
+    """Return the directory of a program's credentials; None if there is none.
 
-    `$CREDENTIALS_DIRECTORY` in a service. A command that somebody runs beside the installed
-    service finds what that one was given (systemd.exec(5) has it in `/run/credentials/UNIT`) or,
-    while it is stopped, the files that it is given at its next start.
+    `$CREDENTIALS_DIRECTORY` in a service. A command run beside the installed service uses the
+    service's credentials (`/run/credentials/UNIT`, systemd.exec(5)) or, while the service is
+    stopped, the files that its next start will load.
     """
     if given := environ.get("CREDENTIALS_DIRECTORY"):
         return Path(given)
@@ -45,17 +45,17 @@ def credentials_directory(
         root / f"run/credentials/{program_name}.service",
         root / f"etc/{program_name}/credentials",
     )
-    # Of a place that this user may not see there is nothing to be had either.
+    # A directory that this user may not list counts as absent.
     return next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112 - Path.is_dir raises there
 
 
 def place_files(
     layer: Layer, base: Path, environ: Mapping[str, str], mistakes: list[Mistake]
 ) -> None:
-    """Make the paths in `layer` start at `base`, and find those named as `credential:NAME`.
+    """Resolve the paths in `layer`: relative to `base`, or `credential:NAME`.
 
-    Such a name means a file in `credentials_directory`. Values that are no text are left to
-    the check of the settings' types.
+    `credential:NAME` is a file in `credentials_directory`. Values that are not strings are
+    left to the type validation.
     """
     for path, field in known_settings(layer.model).items():
         if not is_path(field) or not (text := _text_at(layer.tree, path)):

@@ -1,4 +1,4 @@
-"""The settings of the loyalty program: what a till is told when a session starts."""
+"""Settings of the loyalty program: the terms in the answer to a session start."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from sync.protocol.locales import Locale
 from sync.runtime.settings.section import Section
 from sync.runtime.settings.types import Currency, Number, SpokenLocale, Text
 
-_MOST = 1e15  # whole numbers up to here are exact in the doubles that JSON readers use
+_MOST = 1e15  # integers up to here are exact in a JSON reader's doubles
 
 
 class RuleSettings(Section):
-    """Limits of redeeming: points, and amounts in `program.currency`."""
+    """Redemption limits: points, and amounts in `program.currency`."""
 
     min_redeem_points: Number = Field(
         25_000, ge=0, le=_MOST, description="fewest points to redeem at one time"
@@ -35,7 +35,7 @@ class RuleSettings(Section):
 
 
 class MessageSettings(Section):
-    """What the till shows and prints in one locale; each can be empty."""
+    """Texts that the till displays and prints in one locale; each can be empty."""
 
     prompt: Text = Field(
         "Would the customer like to learn more about our loyalty program?",
@@ -53,7 +53,7 @@ class MessageSettings(Section):
 
 
 class FrenchMessageSettings(MessageSettings):
-    """The same in Canadian French (no blank before a question mark)."""
+    """Texts in Canadian French (no space before a question mark)."""
 
     prompt: Text = Field(
         "Le client aimerait-il en savoir plus sur notre programme de fidélité?",
@@ -71,7 +71,7 @@ class FrenchMessageSettings(MessageSettings):
 
 
 class LocaleSettings(Section):
-    """The messages of each locale; one that is not given keeps its default."""
+    """The messages of each locale; a locale that is not set keeps its default."""
 
     en_ca: MessageSettings = MessageSettings()
     en_us: MessageSettings = MessageSettings()
@@ -83,7 +83,7 @@ class LocaleSettings(Section):
 
 
 class ProgramSettings(Section):
-    """The terms of the program, as long as central has not said otherwise."""
+    """Program terms, used until central sends its own."""
 
     locale: SpokenLocale = Field(Locale.EN_CA, description="locale of a session that names none")
     currency: Currency = Field("CAD", description="currency of all amounts")

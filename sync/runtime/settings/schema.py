@@ -1,4 +1,4 @@
-"""What the settings of a program are made of: sections, under the program's name."""
+"""Base class of a program's settings."""
 
 from typing import ClassVar
 
@@ -6,10 +6,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 
 class SettingsTree(BaseSettings):
-    """All settings of a program, checked; `load` makes it.
+    """All validated settings of a program; created by `load`.
 
-    Built by hand it takes exactly what it is given and looks at no environment;
-    `storage` then needs its `directory`.
+    Constructed directly, it takes only its arguments and ignores the environment; then
+    `storage.directory` is required.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
@@ -18,7 +18,7 @@ class SettingsTree(BaseSettings):
 
     @classmethod
     def environment_prefix(cls) -> str:
-        """Return what the variables that override these settings begin with."""
+        """Return the prefix of the variables that override these settings."""
         return cls.program_name.upper().replace("-", "_") + "__"
 
     @classmethod
@@ -30,5 +30,5 @@ class SettingsTree(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is given and nothing from the process's own environment."""
+        """Use the constructor's arguments only, never the process environment."""
         return (init_settings,)

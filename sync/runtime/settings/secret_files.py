@@ -1,4 +1,4 @@
-"""Reading secrets from the files that the settings name, and checking that it can be done."""
+"""Reads secret and certificate files named in the settings, and checks them."""
 
 import os
 import ssl
@@ -20,11 +20,11 @@ _CERTIFICATE, _KEY = "_cert_file", "_key_file"
 
 
 def read_secret(path: Path, setting: str = "") -> str:
-    """Return the secret in the file at `path`, without the newline at its end.
+    """Return the secret in the file at `path`, without its trailing newline.
 
     A secret is one line of printable ASCII, as HTTP headers (RFC 9110) and OAuth 2.0 (RFC
-    6749) have it. Raises `ConfigurationError`, which names the file and,
-    where given, the `setting`, and never the content.
+    6749) require. Raises `ConfigurationError` with the file and the `setting`, if given, but
+    never the content.
     """
     content = _content(path, setting)
     if len(content) > _MAX_SECRET_BYTES:
@@ -39,15 +39,15 @@ def read_secret(path: Path, setting: str = "") -> str:
 
 
 def serving_tls(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
-    """Return what serves TLS with `certificate` and its `key`, both PEM.
+    """Return a server-side TLS context with `certificate` and its `key`, both PEM.
 
-    Raises `ConfigurationError`; `setting` is the name of the certificate's.
+    `setting` is the certificate's setting. Raises `ConfigurationError`.
     """
     _content(certificate, setting)
     _content(key, setting.removesuffix(_CERTIFICATE) + _KEY)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # An empty password: a protected key must fail here and not ask on the terminal.
+        # With an empty password a protected key fails here instead of prompting on the terminal.
         context.load_cert_chain(certificate, key, password="")
     except OSError:
         wrong = f"this certificate cannot be used with the key {key}: not PEM, or not a pair"
@@ -56,9 +56,9 @@ def serving_tls(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
 
 
 def check_files(settings: SettingsTree) -> None:
-    """Check that the files that `settings` name are there, readable and not empty.
+    """Check that all files named in `settings` exist, are readable and are not empty.
 
-    The key file that a program makes for itself may be absent. Nothing is changed. Raises
+    The encryption key file may be absent: the program creates it. Changes nothing. Raises
     `ConfigurationError` with all mistakes found.
     """
     found = list(_checked_one_by_one(settings))
@@ -88,7 +88,7 @@ def _check(file: Path, path: SettingPath) -> None:
 
 
 def _unpaired(settings: SettingsTree, found: list[Mistake]) -> Iterator[Mistake]:
-    """Check that each certificate belongs to its key, where both can be read."""
+    """Check that each certificate matches its key, unless one of them is unreadable."""
     troubled = {mistake.setting for mistake in found}
     for pair in _pairs(settings):
         certificate, key = (value_of(settings, path) for path in pair)
@@ -99,7 +99,7 @@ def _unpaired(settings: SettingsTree, found: list[Mistake]) -> Iterator[Mistake]
 
 
 def _pairs(settings: SettingsTree) -> Iterator[tuple[SettingPath, SettingPath]]:
-    """Return each certificate and its key, as their names have it."""
+    """Return the settings of each certificate and its key, paired by name."""
     for path in known_settings(type(settings)):
         if path[-1].endswith(_CERTIFICATE):
             yield path, (*path[:-1], path[-1].removesuffix(_CERTIFICATE) + _KEY)

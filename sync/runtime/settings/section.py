@@ -1,4 +1,4 @@
-"""How a section of the configuration behaves: frozen, closed, with rules that span settings."""
+"""Base class of a section: frozen, no unknown keys, validation across settings."""
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -7,15 +7,15 @@ CONTRADICTION = "contradiction"
 
 
 class Section(BaseModel):
-    """A table of the configuration file. Frozen; a name it does not know is a mistake."""
+    """A table of the configuration file. Frozen; unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def contradiction(found: dict[str, str]) -> PydanticCustomError:
-    """Return the error for settings that are each fine but do not go together.
+    """Return the error for settings that are valid one by one but not together.
 
-    `found` maps the name of the setting to mend, relative to the section, to what is
-    wrong. One error carries them all: pydantic takes one from each validator.
+    `found` maps each setting to change (its name in the section) to a message. One error
+    carries all of them: pydantic accepts only one from each validator.
     """
     return PydanticCustomError(CONTRADICTION, "settings contradict each other", {"found": found})

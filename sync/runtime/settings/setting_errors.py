@@ -1,4 +1,4 @@
-"""Telling an operator what is wrong with a configuration, where, and what was probably meant."""
+"""Configuration errors for the operator: file, line, setting, message and suggestion."""
 
 import json
 import re
@@ -24,9 +24,9 @@ _LONGEST = 80
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong: where (a file, a line, a variable), with what, and what to do.
+    """One mistake in the configuration: place (file or variable), setting, and what to do.
 
-    `line` counts from 1; 0 when the mistake has none.
+    `line` counts from 1; 0 if there is none.
     """
 
     place: str
@@ -35,20 +35,20 @@ class Mistake:
     line: int = 0
 
     def __str__(self) -> str:
-        """Return it as one line for the operator."""
+        """Return one line for the operator."""
         where = f"{self.place}, line {self.line}" if self.line else self.place
         return ": ".join(part for part in (where, self.setting, self.message) if part)
 
 
 class ConfigurationError(Exception):
-    """The configuration is wrong; the text names every mistake, one on a line."""
+    """The configuration has mistakes; the text lists all of them, one a line."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(sorted(mistakes, key=_reading_order))
         super().__init__(self.mistakes)
 
     def __str__(self) -> str:
-        """Return the text to show to the operator."""
+        """Return the message for the operator."""
         count = len(self.mistakes)
         head = "1 mistake" if count == 1 else f"{count} mistakes"
         return "\n".join([f"{head} in the configuration:", *(f"  {m}" for m in self.mistakes)])
@@ -60,9 +60,9 @@ def _reading_order(mistake: Mistake) -> tuple[bool, int, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one source says: its settings as a tree, and where each stands.
+    """The settings from one source (environment, file or defaults) and their line numbers.
 
-    `place` is empty for the environment, where every setting has a variable of its own.
+    `place` is empty for the environment, where each setting has its own variable.
     """
 
     model: type[SettingsTree]
@@ -71,7 +71,7 @@ class Layer:
     lines: Mapping[SettingPath, int] = field(default_factory=dict)
 
     def holds(self, path: SettingPath) -> bool:
-        """Tell whether this source gives `path`."""
+        """Return whether this source sets `path`."""
         value: object = self.tree
         for name in path:
             if not isinstance(value, Mapping) or name not in value:
@@ -80,7 +80,7 @@ class Layer:
         return True
 
     def mistake(self, path: SettingPath, message: str) -> Mistake:
-        """Return a mistake about `path`, with the place where it is given."""
+        """Return a mistake about `path`, with its line or variable."""
         if self.place:
             line = next((self.lines[p] for p in _inside_out(path) if p in self.lines), 0)
             return Mistake(self.place, dotted(path), message, line)
@@ -88,7 +88,7 @@ class Layer:
 
 
 def unknown_setting(layer: Layer, path: SettingPath, *, table: bool) -> Mistake:
-    """Return the mistake of a name that no setting has, with the nearest that one has."""
+    """Return the mistake for an unknown name, with the most similar known names."""
     near = nearest(layer.model, path, table=table)[:3]
     meant = [dotted(name) if layer.place else variable(layer.model, name) for name in near]
     kind = "section" if table else "setting"
@@ -105,7 +105,7 @@ def _names_beside(model: type[SettingsTree], path: SettingPath, *, table: bool) 
 
 
 def mistakes_of(error: ValidationError, layers: Iterable[Layer]) -> list[Mistake]:
-    """Return what pydantic found, in the operator's words; `layers` in order of precedence."""
+    """Translate pydantic's errors into mistakes. `layers` are in order of precedence."""
     given = list(layers)
     return [mistake for details in error.errors() for mistake in _translate(details, given)]
 
@@ -118,7 +118,7 @@ def _translate(details: ErrorDetails, layers: list[Layer]) -> list[Mistake]:
     if details["type"] == "extra_forbidden":
         return [unknown_setting(layer, path, table=isinstance(details["input"], dict))]
     if details["type"] == "missing":
-        # Only the storage directory has no default of its own, and only where nobody lives.
+        # Only storage.directory can be missing: its default needs a home directory.
         wrong = "must be set: this user has no home directory to put it in"
         return [layer.mistake(("storage", "directory"), wrong)]
     return [layer.mistake(path, _wrong_value(layer.model, path, details))]
@@ -130,7 +130,7 @@ def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> Mistake
 
 
 def _locate(path: SettingPath, layers: list[Layer]) -> tuple[SettingPath, Layer]:
-    """Find who gives `path`; what pydantic appends to it (a place in a list) is cut off."""
+    """Return the layer that sets `path`, and `path` without the list index of pydantic."""
     for part in _inside_out(path):
         for layer in layers:
             if layer.holds(part):
@@ -152,7 +152,7 @@ def _wrong_value(model: type[SettingsTree], path: SettingPath, details: ErrorDet
 
 
 def expectation(setting: FieldInfo) -> str:
-    """Return what a setting must be, such as `a whole number from 0 to 65535`."""
+    """Return a description of the expected value, such as `a whole number from 0 to 65535`."""
     if isinstance(setting.annotation, type) and issubclass(setting.annotation, StrEnum):
         return "one of " + ", ".join(f'"{choice}"' for choice in setting.annotation)
     told = [item.text for item in setting.metadata if isinstance(item, Expected)][-1]
@@ -162,7 +162,7 @@ def expectation(setting: FieldInfo) -> str:
 
 
 def _shown(model: type[SettingsTree], path: SettingPath, value: object) -> str:
-    """Return a value for a message; never one that could be a secret."""
+    """Format a value for a message; a possible secret is never shown."""
     if any(_SECRET.search(part) for part in path):
         return "a value that is not shown here"
     if isinstance(value, dict):

@@ -1,4 +1,8 @@
-"""Finding the line on which a TOML document gives each setting."""
+"""Finds the line number of each setting in a TOML document.
+
+`tomllib` does not report positions, so this scans the text a second time. It only has to split
+statements: the text has already been parsed, so it is valid TOML.
+"""
 
 import re
 import tomllib
@@ -10,7 +14,7 @@ _BETWEEN_STATEMENTS = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _BLANKS = re.compile(r"[ \t]*")
 _KEY_PART = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|[A-Za-z0-9_-]+')
 _DOT = re.compile(r"[ \t]*\.[ \t]*")
-# The end of a multi-line string may have up to two more quotes, which belong to the text.
+# A multi-line string may end with up to two extra quotes that are part of its text.
 _VALUE_PIECE = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}'
     r"|'''.*?'{3,5}"
@@ -25,10 +29,10 @@ _DEEPER = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def find_lines(text: str) -> dict[SettingPath, int]:
-    """Return the line, counted from 1, on which each table and setting of `text` is first given.
+    """Return the line, counted from 1, of the first occurrence of each table and setting.
 
-    What stands inside an inline table or an array is not listed: it has the line of the
-    setting it belongs to. `text` must be TOML that `tomllib` accepts.
+    Items of inline tables and arrays are not listed: they have the line of their setting.
+    `text` must be TOML that `tomllib` accepts.
     """
     scanner = _Scanner(text.replace("\r\n", "\n"))
     scanner.scan()
@@ -46,7 +50,8 @@ class _Scanner:
     def scan(self) -> None:
         self._take(_BETWEEN_STATEMENTS)
         last = -1
-        # Text that is no TOML could stop the scanner; a line not found is better than no end.
+        # Stop if the text is not TOML and the position does not advance: a missing line number
+        # is better than an endless loop.
         while last < self._at < len(self._text):
             last, line = self._at, self._line
             if self._text[self._at] == "[":

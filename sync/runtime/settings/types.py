@@ -1,4 +1,4 @@
-"""The kinds of value a setting can have, each with the words that say what it must look like."""
+"""Types of setting values, each with its validation and its description in error messages."""
 
 import ipaddress
 import re
@@ -15,7 +15,7 @@ from sync.protocol.locales import Locale, first_valid_locale
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a message says a setting must be, ranges aside."""
+    """Description of the expected value for error messages, without the range."""
 
     text: str
 
@@ -31,7 +31,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host`, a name or an IP address, can only mean this machine."""
+    """Return whether `host` is `localhost` or a loopback IP address."""
     if host.lower() == "localhost":
         return True
     try:
@@ -41,12 +41,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_path(field: FieldInfo) -> bool:
-    """Tell whether a setting names a file or directory."""
+    """Return whether the setting is a path of a file or directory."""
     return field.annotation in {Path, Path | None}
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Tell whether a setting holds several values."""
+    """Return whether the setting is a list."""
     return get_origin(field.annotation) is tuple
 
 
@@ -59,7 +59,7 @@ def _is_address(host: str) -> bool:
 
 
 def _not_a_truth_value(value: object) -> object:
-    # Python takes true for 1; whoever wrote true did not mean 1.
+    # In Python True == 1, so pydantic would accept true as a number.
     if isinstance(value, bool):
         raise ValueError("expected a number")  # noqa: TRY004 - pydantic collects ValueErrors only
     return value
@@ -70,7 +70,7 @@ def _shortest(number: float) -> float:
 
 
 def check_name(text: str) -> str:
-    """Return `text` if it can name a store or a till; raises `ValueError`."""
+    """Return `text` if it is a valid store or till ID. Raises `ValueError`."""
     if not _NAME.fullmatch(text) or text in {".", ".."}:
         raise ValueError("expected 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return text
@@ -98,7 +98,7 @@ def _origin(text: str) -> str:
     found = _ORIGIN.fullmatch(text.lower())
     if not found:
         raise ValueError("expected origins of the form scheme://host or scheme://host:port")
-    # A browser leaves the usual port out of an Origin header; with it, nothing would ever match.
+    # Browsers omit the default port in the Origin header, so drop it here or nothing matches.
     scheme, host, port = found.groups(default="")
     return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS.get(scheme) else port)
 

@@ -1,5 +1,5 @@
-"""What a service and systemd say to each other; started by hand it neither hears nor says it.
+"""systemd integration: socket activation, readiness and watchdog. Inactive without systemd.
 
-systemd > sockets.py  > the sockets on which tills wait already
+systemd > sockets.py  > inherited listening sockets
 writer  > watching.py > notify.py > systemd: ready, alive, stopping
 """

@@ -1,4 +1,4 @@
-"""Tells systemd of a service's state: sd_notify(3), which is one datagram."""
+"""Sends the service's state to systemd: sd_notify(3), one datagram."""
 
 import socket
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ STOPPING = "STOPPING=1"
 
 
 def notify(state: str, environ: Mapping[str, str]) -> bool:
-    """Send `state` to the service manager; tell whether there is one and it took it.
+    """Send `state` to the service manager; return whether it was sent.
 
-    Never waits: a manager that is too busy to listen must not stop an event loop.
+    Never blocks: a busy service manager must not stop the event loop.
     """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False
-    if address.startswith("@"):  # an abstract socket's name begins with a zero byte
+    if address.startswith("@"):  # the name of an abstract socket starts with a zero byte
         address = f"\0{address[1:]}"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:

@@ -1,7 +1,7 @@
-"""Takes over the listening sockets that systemd hands to a service: sd_listen_fds(3).
+"""Inherits listening sockets from systemd: sd_listen_fds(3).
 
-systemd keeps them open while the service is stopped and started: whoever connects meanwhile
-waits in the kernel's queue and is not refused.
+systemd keeps them open while the service restarts: new connections wait in the kernel's
+backlog instead of being refused.
 """
 
 import os
@@ -14,16 +14,16 @@ FIRST_DESCRIPTOR = 3
 
 
 class UnfitSocket(Exception):  # noqa: N818 - names the thing that is wrong
-    """What systemd handed over cannot be served on."""
+    """A file descriptor from systemd is not usable as a listening socket."""
 
 
 def inherited_sockets(
     environ: MutableMapping[str, str], pid: int, first_descriptor: int = FIRST_DESCRIPTOR
 ) -> list[socket.socket]:
-    """Return the sockets meant for this process, none without systemd; a second time none.
+    """Return the sockets passed to this process by systemd; empty on a second call.
 
-    The variables that name them are taken away, and no child process inherits the sockets.
-    Raises `UnfitSocket`.
+    Removes the variables from `environ` and makes the sockets non-inheritable. Raises
+    `UnfitSocket`.
     """
     for_whom = environ.pop("LISTEN_PID", "")
     count = environ.pop("LISTEN_FDS", "")
@@ -34,7 +34,10 @@ def inherited_sockets(
 
 
 def check_reach(sockets: Sequence[socket.socket], *, guarded: bool) -> None:
-    """Raise `UnfitSocket` where one is open to the network and the API is not guarded."""
+    """Raise `UnfitSocket` if a socket is reachable from the network and `guarded` is false.
+
+    `guarded`: the API requires a token over TLS.
+    """
     for given in sockets:
         host, port = given.getsockname()[:2]
         if not guarded and not is_loopback(host):

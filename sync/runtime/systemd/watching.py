@@ -1,8 +1,8 @@
-"""Has systemd believe that a service is alive for exactly as long as its writer answers.
+"""systemd watchdog: keep-alives are sent only while the writer thread responds.
 
-The signs of life come from the event loop, each after an answer of the writer's: a loop that
-hangs sends none, a writer that hangs lets none be sent, and systemd starts the service anew.
-A disk that is full or gone is an answer too: a new start would not mend it.
+The event loop sends each keep-alive after a response of the writer, so a hang of either stops
+them and systemd restarts the service. A full or missing disk counts as a response: a restart
+would not repair it.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 
 from sync.runtime.systemd.notify import ALIVE, READY, STOPPING, notify
 
-# Signs in the time after which systemd loses patience: one may come late or be lost.
+# Keep-alives per watchdog timeout: one may be late or lost.
 SIGNS = 4
-# Where no watchdog is set, systemd is still told when the service is ready.
+# Interval where no watchdog is set: READY has to be sent all the same.
 _UNWATCHED_SECONDS = 60.0
 
 Pulse = Callable[[], Awaitable[bool]]
@@ -22,9 +22,10 @@ Tell = Callable[[str], object]
 
 @asynccontextmanager
 async def watched(pulse: Pulse, environ: Mapping[str, str], pid: int) -> AsyncIterator[None]:
-    """Tell systemd, if it started this process, that the service is ready, alive, then stopping.
+    """Notify systemd: ready and alive while the block runs, stopping afterwards.
 
-    `pulse` returns once the writer has answered: True, or False where it could not be asked.
+    Does nothing if systemd did not start this process. `pulse` returns once the writer has
+    responded: True, or False if it could not be reached.
     """
     if not environ.get("NOTIFY_SOCKET"):
         yield
@@ -42,9 +43,9 @@ async def watched(pulse: Pulse, environ: Mapping[str, str], pid: int) -> AsyncIt
 
 
 async def give_signs(pulse: Pulse, tell: Tell, seconds: float) -> None:
-    """Tell of each pulse, `seconds` after the one before; never returns.
+    """Send a keep-alive after each successful pulse, every `seconds`; never returns.
 
-    Each sign says ready as well: the first one counts, and one that was lost is made up for.
+    Each one repeats READY, so that a lost first message does no harm.
     """
     while True:
         if await pulse():
@@ -53,7 +54,7 @@ async def give_signs(pulse: Pulse, tell: Tell, seconds: float) -> None:
 
 
 def seconds_between_signs(environ: Mapping[str, str], pid: int) -> float:
-    """Return how long to wait between two signs: sd_watchdog_enabled(3)."""
+    """Return the interval between two keep-alives: sd_watchdog_enabled(3)."""
     if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return _UNWATCHED_SECONDS
     try:

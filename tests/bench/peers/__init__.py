@@ -1,1 +1,1 @@
-"""The servers that the agent is measured beside."""
+"""Reference servers for the benchmarks."""

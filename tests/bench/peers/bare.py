@@ -1,6 +1,6 @@
-"""Changes when the agent's stack changes: the same app with nothing behind it, the upper bound.
+"""Upper bound for the capture benchmark: the agent's stack without storage.
 
-aiohttp, uvloop and msgspec, the same JSON in and out, no storage. `python -m
+aiohttp, uvloop and msgspec, with the same JSON requests and answers. `python -m
 tests.bench.peers.bare --port N`.
 """
 
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.bench.peers.terms import EMAIL_ANSWER, SESSION_ANSWER
 
-# All that is the same in every answer is made once: the bound must not be slower than the agent.
+# Encode the constant parts once: the upper bound must not be slower than the agent.
 BEFORE, _, AFTER = msgspec.json.encode(SESSION_ANSWER).rpartition(b'""')
 EMAIL_BODY = msgspec.json.encode(EMAIL_ANSWER)
 
@@ -25,18 +25,18 @@ async def start_session(request: web.Request) -> web.Response:
 
 
 async def answer_email(request: web.Request) -> web.Response:
-    """Answer an e-mail answer."""
+    """Answer an e-mail request."""
     msgspec.json.decode(await request.read())
     return web.Response(body=EMAIL_BODY, content_type="application/json")
 
 
 async def ready(_request: web.Request) -> web.Response:
-    """Say that the server takes requests."""
+    """Answer the readiness check."""
     return web.Response(text="ready")
 
 
 def build_app() -> web.Application:
-    """Make the app, routes and all."""
+    """Create the application."""
     app = web.Application()
     app.router.add_get("/readyz", ready)
     app.router.add_post("/client/users/anonymous/sessions", start_session)

@@ -1,8 +1,8 @@
-"""Changes when the far loyalty API of the replay bench changes: it answers after a latency.
+"""A loyalty API with latency, for the replay benchmark.
 
-A request is answered so long after its last byte has come, and costs next to nothing: what is
-measured beside it is the agent, and not a web framework under load. It reads no more of HTTP than
-the agent sends. `python -m tests.bench.peers.distant --port N --latency S`.
+Each request is answered a fixed time after its last byte, at nearly no CPU cost, so that the
+benchmark measures the agent and not a web framework. It parses only the HTTP that the agent
+sends. `python -m tests.bench.peers.distant --port N --latency S`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
 class Distant(asyncio.Protocol):
-    """One connection: a request at a time."""
+    """One connection with one request at a time."""
 
     def __init__(self, latency_seconds: float) -> None:
         self._latency_seconds = latency_seconds
@@ -27,11 +27,11 @@ class Distant(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep whom to answer."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; once a request is whole, answer it when its time has come."""
+        """Buffer the data; once a request is complete, schedule its answer."""
         self._received += data
         head, end, body = self._received.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)

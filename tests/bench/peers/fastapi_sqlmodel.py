@@ -1,7 +1,7 @@
-"""Changes when the usual way to write such a service changes: FastAPI and SQLModel.
+"""Reference for the capture benchmark: a conventional service with FastAPI and SQLModel.
 
-What one would write from the two frameworks' tutorials, with the agent's durability: a session a
-request, a commit a request, SQLite in WAL mode with synchronous=FULL. `python -m
+Written after the two frameworks' tutorials, with the agent's durability: one session and one
+commit per request, SQLite in WAL mode with synchronous=FULL. `python -m
 tests.bench.peers.fastapi_sqlmodel --port N --directory DIR`.
 """
 
@@ -27,7 +27,7 @@ NO_SESSION = "The document path provided in the update expression is invalid for
 
 
 class SessionRow(SQLModel, table=True):
-    """A session as it was started."""
+    """A started session."""
 
     __tablename__ = "session"
     id: int | None = Field(default=None, primary_key=True)
@@ -40,7 +40,7 @@ class SessionRow(SQLModel, table=True):
 
 
 class EmailRow(SQLModel, table=True):
-    """An e-mail answer given in a session."""
+    """An e-mail answer in a session."""
 
     __tablename__ = "email_answer"
     id: int | None = Field(default=None, primary_key=True)
@@ -61,7 +61,7 @@ class SessionStart(BaseModel):
 
 
 class RedemptionRules(BaseModel):
-    """The rules within a session's answer."""
+    """The rules in the answer to a session start."""
 
     minRedeemPoints: int  # noqa: N815 - the page's names
     minRedeemAmount: float | int  # noqa: N815 - the page's names
@@ -97,7 +97,7 @@ class EmailAnswer(BaseModel):
 
     @model_validator(mode="after")
     def address_if_accepted(self) -> Self:
-        """An address comes with accepted, and only then."""
+        """Require an address exactly if the status is accepted."""
         if (self.status == "accepted") != (self.emailAddress is not None):
             raise ValueError("Email address is required with accepted, not expected otherwise")
         return self
@@ -113,7 +113,7 @@ app = FastAPI(openapi_url=None)
 
 
 def database_session(request: Request) -> Iterator[Session]:
-    """Give an endpoint a session of its own."""
+    """Yield a new database session for a request."""
     with Session(request.app.state.engine) as session:
         yield session
 
@@ -123,7 +123,7 @@ Database = Annotated[Session, Depends(database_session)]
 
 @app.get("/readyz", response_class=PlainTextResponse)
 def ready() -> str:
-    """Say that the server takes requests."""
+    """Answer the readiness check."""
     return "ready"
 
 
@@ -167,13 +167,13 @@ def answer_email(correlation_id: str, answer: EmailAnswer, database: Database) -
 
 
 def find_session(database: Session, correlation_id: str) -> SessionRow | None:
-    """Look a session up by its own name."""
+    """Return the session with this correlation ID, or None."""
     wanted = select(SessionRow).where(SessionRow.correlation_id == correlation_id)
     return database.exec(wanted).first()
 
 
 def open_database(directory: Path) -> Engine:
-    """Open the database; a writer waits for its turn rather than fail."""
+    """Open the database; writers wait for the lock instead of failing."""
     engine = create_engine(
         f"sqlite:///{directory / 'peer.db'}",
         connect_args={"check_same_thread": False, "timeout": 60},
@@ -184,7 +184,7 @@ def open_database(directory: Path) -> Engine:
 
 
 def make_durable(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    """Set the agent's durability: what is committed is on the disk."""
+    """Set the agent's durability: every commit is synced."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")

@@ -1,6 +1,6 @@
-"""Changes when the upper bound of delivery changes: a head office that keeps nothing.
+"""Upper bound for the delivery benchmark: a head office that stores nothing.
 
-Batches are unpacked and read as the receiver does it, and answered.
+Decompresses and decodes batches as the receiver does, and answers them.
 `python -m tests.bench.peers.sink --port N [--record DIR]`.
 """
 
@@ -19,7 +19,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class Sink:
-    """Takes everything and keeps nothing, but for the bodies of batches where asked."""
+    """Accepts everything and stores nothing; optionally records the bodies of batches."""
 
     def __init__(self, record: Path | None) -> None:
         self._record = record
@@ -27,7 +27,7 @@ class Sink:
         self._batch = msgspec.json.Decoder(Batch)
 
     async def take_batch(self, request: web.Request) -> web.Response:
-        """Answer a batch as if all of it were committed."""
+        """Answer a batch as if it were committed."""
         body = await request.read()
         if self._record is not None:
             (self._record / f"{self._recorded:06}").write_bytes(body)
@@ -42,12 +42,12 @@ class Sink:
 
 
 async def ready(_request: web.Request) -> web.Response:
-    """Say that the server takes requests."""
+    """Answer the readiness check."""
     return web.Response(text="ready")
 
 
 def build_app(sink: Sink) -> web.Application:
-    """Make the app; what is compressed is unpacked by the sink itself."""
+    """Create the application; the sink decompresses bodies itself."""
     app = web.Application(client_max_size=MOST_BYTES, handler_args={"auto_decompress": False})
     app.router.add_get("/readyz", ready)
     app.router.add_post(BATCHES_PATH, sink.take_batch)

@@ -1,6 +1,6 @@
-"""Changes when the agent's default program terms change: the answers that the peers give.
+"""Answers of the peers, as long as the agent's with its default program terms.
 
-Of the same length as the agent's, so that no server wins by saying less.
+Equal lengths keep the comparison fair.
 """
 
 RULES: dict[str, int | float | str] = {

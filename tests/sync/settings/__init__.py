@@ -1,1 +1,1 @@
-"""Tests of the machinery of a configuration."""
+"""Tests of settings loading."""

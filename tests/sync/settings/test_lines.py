@@ -1,4 +1,4 @@
-"""The scanner that finds the line of a setting, held against documents it did not make."""
+"""The line scanner on generated TOML documents with known line numbers."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from sync.runtime.settings.toml_lines import SettingPath, find_lines
 BARE = st.from_regex(r"[A-Za-z0-9_-]{1,6}", fullmatch=True)
 ODD = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="'"), max_size=6)
 BLANK = st.sampled_from(["", " ", "\t "])
-# What could be taken for the start of another statement, a comment or an end of a string.
+# Text that could be mistaken for a statement, a comment or the end of a string.
 TRAPS = st.sampled_from(
     ["x = 1", "[x]", "# x", '"', "''", '""', "\\\\", "\n", "\n[y]\n", "\ny = 2\n", "]", "}", "{"]
 )
@@ -55,12 +55,12 @@ ENDS = st.sampled_from(["\n", " # [x]\n", "\t#\n\n", "\n  # y = 1\n"])
 
 @st.composite
 def documents(draw: st.DrawFn) -> tuple[str, dict[SettingPath, int]]:
-    """Draw a TOML text together with the line of every statement in it."""
+    """Draw a TOML document and the line of each statement in it."""
     text = draw(st.sampled_from(["", "\n", "# first\n"]))
     lines: dict[SettingPath, int] = {}
     table: SettingPath = ()
     for number in range(draw(st.integers(0, 8))):
-        # The number keeps every name new, as TOML demands.
+        # The number makes each name unique, as TOML requires.
         names = [f"{number}-{draw(BARE)}", *draw(st.lists(BARE | ODD, max_size=2))]
         key = f"{draw(BLANK)}.{draw(BLANK)}".join(draw(spellings(name)) for name in names)
         line = text.count("\n") + 1
@@ -80,7 +80,7 @@ def spellings(name: str) -> st.SearchStrategy[str]:
 
 
 @given(document=documents())
-def test_every_statement_is_found_on_its_line(
+def test_each_setting_is_reported_on_its_line(
     document: tuple[str, dict[SettingPath, int]],
 ) -> None:
     text, lines = document
@@ -92,7 +92,7 @@ def test_every_statement_is_found_on_its_line(
 
 
 @given(document=documents())
-def test_nothing_is_found_that_the_document_does_not_say(
+def test_no_setting_is_reported_that_is_not_in_the_document(
     document: tuple[str, dict[SettingPath, int]],
 ) -> None:
     text, _ = document
@@ -111,7 +111,7 @@ def says(tree: Mapping[str, object], path: SettingPath) -> bool:
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_lines_are_counted_whatever_ends_them(newline: str) -> None:
+def test_lines_are_counted_with_lf_and_with_crlf(newline: str) -> None:
     text = newline.join(["# first", "[api]", "port = 1", "", "[[list]]", 'a."b c".d = 2'])
 
     found = find_lines(text)
@@ -127,10 +127,10 @@ def test_lines_are_counted_whatever_ends_them(newline: str) -> None:
 
 
 @given(text=st.text(st.sampled_from("a=.[]{}\"'#\n\r\\ "), max_size=30))
-def test_scanner_comes_to_an_end_whatever_the_text(text: str) -> None:
+def test_scanner_terminates_on_any_text(text: str) -> None:
     with suppress(tomllib.TOMLDecodeError):
         find_lines(text)
 
 
-def test_last_line_needs_no_end() -> None:
+def test_last_line_needs_no_newline() -> None:
     assert find_lines("a = 1\nb = 2") == {("a",): 1, ("b",): 2}

@@ -1,4 +1,4 @@
-"""Where the credentials lie that settings name: for the service, and for commands beside it."""
+"""Credentials directory of a service, and of a command run beside it."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ STOPPED = "etc/loyalty-agent/credentials"
     ("there", "found"),
     [((RUNNING, STOPPED), RUNNING), ((STOPPED,), STOPPED), ((), None)],
 )
-def test_command_finds_what_the_service_was_given_or_will_be(
+def test_command_uses_the_credentials_of_the_running_or_stopped_service(
     tmp_path: Path, there: tuple[str, ...], found: str | None
 ) -> None:
     for place in there:
@@ -25,14 +25,14 @@ def test_command_finds_what_the_service_was_given_or_will_be(
     assert directory == (tmp_path / found if found else None)
 
 
-def test_service_takes_its_credentials_from_where_systemd_says(tmp_path: Path) -> None:
+def test_service_uses_the_credentials_directory_of_systemd(tmp_path: Path) -> None:
     (tmp_path / RUNNING).mkdir(parents=True)
     environ = {"CREDENTIALS_DIRECTORY": "/given"}
 
     assert credentials_directory("loyalty-agent", environ, tmp_path) == Path("/given")
 
 
-def test_credentials_of_another_program_are_not_taken(tmp_path: Path) -> None:
+def test_credentials_of_another_program_are_not_used(tmp_path: Path) -> None:
     (tmp_path / STOPPED).mkdir(parents=True)
 
     assert credentials_directory("loyalty-hq", {}, tmp_path) is None

@@ -1,1 +1,1 @@
-"""What a service says to systemd and takes from it, on real sockets."""
+"""Tests of the systemd integration on real sockets."""

@@ -1,4 +1,4 @@
-"""A service manager's end of the notification socket."""
+"""Fake service manager: the receiving end of the notification socket."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 10.0
 
 
 class Manager:
-    """Hears what a service says of itself."""
+    """Receives the notifications of a service."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
@@ -25,10 +25,10 @@ class Manager:
     async def hears_at_last(self, state: str) -> None:
         """Wait for a message with `state`."""
         while state not in await self.hears():
-            """Others may come before it."""
+            """Skip other messages."""
 
     def has_heard_nothing(self) -> bool:
-        """Tell whether no message waits."""
+        """Return whether no message is pending."""
         try:
             self._listening.recv(4096, socket.MSG_PEEK)
         except BlockingIOError:
@@ -38,7 +38,7 @@ class Manager:
 
 @contextmanager
 def manager_in(directory: Path) -> Iterator[Manager]:
-    """Listen on a socket in `directory`, whose path is to be short."""
+    """Listen on a socket in `directory`, whose path must be short."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listening:
         listening.bind(str(directory / "notify"))
         yield Manager(listening)

@@ -1,4 +1,4 @@
-"""One datagram to the service manager, and no trouble where there is none."""
+"""sd_notify: one datagram, and no error without a service manager."""
 
 import socket
 import uuid
@@ -18,21 +18,21 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield listening
 
 
-async def test_what_is_notified_is_heard(manager: Manager) -> None:
+async def test_notification_reaches_the_service_manager(manager: Manager) -> None:
     assert notify(READY, manager.environ)
     assert await manager.hears() == ["READY=1"]
 
 
-def test_without_a_manager_nobody_is_told() -> None:
+def test_without_a_service_manager_nothing_is_sent() -> None:
     assert not notify(READY, {})
 
 
-def test_a_manager_that_is_gone_is_no_trouble(tmp_path: Path) -> None:
+def test_missing_notify_socket_is_no_error(tmp_path: Path) -> None:
     assert not notify(READY, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
 
-def test_an_abstract_socket_is_found() -> None:
-    """systemd may listen on one; its name begins with @ in the environment."""
+def test_abstract_notify_socket_is_supported() -> None:
+    """systemd may use one; in the environment its name starts with @."""
     name = f"loyalty-agent-{uuid.uuid4()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listening:
         listening.bind(f"\0{name}")
@@ -40,8 +40,8 @@ def test_an_abstract_socket_is_found() -> None:
         assert listening.recv(64) == b"READY=1"
 
 
-def test_a_manager_that_does_not_listen_is_not_waited_for(manager: Manager) -> None:
-    """Its queue is full sooner or later: then it is not told, and the loop goes on."""
+def test_notify_never_blocks_on_a_busy_service_manager(manager: Manager) -> None:
+    """Once the queue of the socket is full, messages are dropped."""
     told = [notify(READY, manager.environ) for _ in range(10_000)]
     assert told[0]
     assert not told[-1]

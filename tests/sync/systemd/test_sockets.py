@@ -1,4 +1,4 @@
-"""Sockets from systemd: ours alone, once, and only what can be listened on without danger."""
+"""Sockets inherited from systemd: only this process's, once, and only safe ones."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ def handed(count: int = 1, pid: int = PID) -> dict[str, str]:
 
 
 def adopt(given: socket.socket, environ: dict[str, str]) -> list[socket.socket]:
-    """Hand a duplicate over, which the one who adopts it owns."""
+    """Pass a duplicate of the descriptor, owned by the adopted socket."""
     descriptor = os.dup(given.fileno())
     adopted = inherited_sockets(environ, PID, descriptor)
     if not adopted:
@@ -31,21 +31,21 @@ def adopt(given: socket.socket, environ: dict[str, str]) -> list[socket.socket]:
     return adopted
 
 
-def test_a_socket_that_is_handed_over_is_listened_on(listening: socket.socket) -> None:
+def test_inherited_socket_accepts_connections(listening: socket.socket) -> None:
     (adopted,) = adopt(listening, handed())
     with adopted, socket.create_connection(listening.getsockname()):
         connection, _ = adopted.accept()
         connection.close()
 
 
-def test_a_socket_that_is_handed_over_stays_with_this_process(listening: socket.socket) -> None:
+def test_inherited_socket_is_not_passed_to_child_processes(listening: socket.socket) -> None:
     (adopted,) = adopt(listening, handed())
     with adopted:
         assert not adopted.get_inheritable()
         assert not adopted.getblocking()
 
 
-def test_sockets_are_handed_over_once(listening: socket.socket) -> None:
+def test_sockets_are_inherited_only_once(listening: socket.socket) -> None:
     environ = handed()
     (adopted,) = adopt(listening, environ)
     adopted.close()
@@ -53,25 +53,25 @@ def test_sockets_are_handed_over_once(listening: socket.socket) -> None:
     assert adopt(listening, environ) == []
 
 
-def test_sockets_for_another_process_are_left_alone(listening: socket.socket) -> None:
+def test_sockets_for_another_process_are_ignored(listening: socket.socket) -> None:
     assert adopt(listening, handed(pid=PID + 1)) == []
 
 
-def test_without_systemd_there_are_none() -> None:
+def test_without_systemd_no_sockets_are_inherited() -> None:
     assert inherited_sockets({}, PID) == []
 
 
-def test_a_count_that_is_no_number_is_as_none(listening: socket.socket) -> None:
+def test_invalid_listen_fds_count_is_ignored(listening: socket.socket) -> None:
     assert adopt(listening, handed() | {"LISTEN_FDS": "many"}) == []
 
 
-def test_a_connection_instead_of_a_listening_socket_is_refused() -> None:
-    """Accept=yes in the socket unit hands over one connection at a time."""
+def test_connected_socket_is_rejected() -> None:
+    """With Accept=yes in the socket unit, systemd passes accepted connections."""
     with socket.socket() as unbound, pytest.raises(UnfitSocket, match="Accept=no"):
         adopt(unbound, handed())
 
 
-def test_a_socket_in_the_file_system_is_refused() -> None:
+def test_unix_socket_is_rejected() -> None:
     with socket.socket(socket.AF_UNIX) as local:
         local.bind("")
         local.listen()
@@ -79,18 +79,18 @@ def test_a_socket_in_the_file_system_is_refused() -> None:
             adopt(local, handed())
 
 
-def test_a_socket_open_to_the_network_is_refused_without_guards() -> None:
+def test_network_socket_without_token_and_tls_is_rejected() -> None:
     with (
-        socket.create_server(("0.0.0.0", 0)) as wide,  # noqa: S104 - what must be refused
+        socket.create_server(("0.0.0.0", 0)) as wide,  # noqa: S104 - must be rejected
         pytest.raises(UnfitSocket, match="token_file"),
     ):
         check_reach([wide], guarded=False)
 
 
-def test_a_socket_open_to_the_network_is_served_with_guards() -> None:
+def test_network_socket_with_token_and_tls_is_accepted() -> None:
     with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - guarded
         check_reach([wide], guarded=True)
 
 
-def test_a_socket_on_loopback_needs_no_guards(listening: socket.socket) -> None:
+def test_loopback_socket_needs_no_token_or_tls(listening: socket.socket) -> None:
     check_reach([listening], guarded=False)

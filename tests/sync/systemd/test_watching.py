@@ -1,4 +1,4 @@
-"""Ready and alive only after the writer has answered; stopping when it is over."""
+"""Watchdog: ready and alive only after a response of the writer, stopping at the end."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ QUICK = {"WATCHDOG_USEC": "4000", "WATCHDOG_PID": str(PID)}
 
 
 class Writer:
-    """Answers as long as it does not hang; says when it was asked and not answered."""
+    """Fake writer: responds unless it hangs; `asked` is set by each probe."""
 
     def __init__(self) -> None:
         self.can_be_asked = True
@@ -45,7 +45,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield listening
 
 
-async def test_a_service_is_ready_only_once_its_writer_has_answered(manager: Manager) -> None:
+async def test_service_is_ready_only_after_its_writer_has_responded(manager: Manager) -> None:
     writer = Writer()
     writer.hang()
     async with watched(writer.pulse, manager.environ | QUICK, PID):
@@ -55,13 +55,13 @@ async def test_a_service_is_ready_only_once_its_writer_has_answered(manager: Man
         assert "READY=1" in await manager.hears()
 
 
-async def test_a_writer_that_answers_is_said_to_be_alive_again_and_again(manager: Manager) -> None:
+async def test_keep_alives_are_sent_while_the_writer_responds(manager: Manager) -> None:
     async with watched(Writer().pulse, manager.environ | QUICK, PID):
         for _ in range(3):
             assert "WATCHDOG=1" in await manager.hears()
 
 
-async def test_while_the_writer_hangs_no_sign_of_life_is_given() -> None:
+async def test_no_keep_alive_is_sent_while_the_writer_hangs() -> None:
     writer, signs = Writer(), asyncio.Queue[str]()
     watch = asyncio.create_task(give_signs(writer.pulse, signs.put_nowait, 0))
     await asyncio.wait_for(signs.get(), PATIENCE_SECONDS)
@@ -75,7 +75,7 @@ async def test_while_the_writer_hangs_no_sign_of_life_is_given() -> None:
     watch.cancel()
 
 
-async def test_a_writer_that_cannot_be_asked_gives_no_sign() -> None:
+async def test_no_keep_alive_is_sent_while_the_writer_is_unreachable() -> None:
     writer, signs = Writer(), asyncio.Queue[str]()
     writer.can_be_asked = False
     watch = asyncio.create_task(give_signs(writer.pulse, signs.put_nowait, 0))
@@ -87,13 +87,13 @@ async def test_a_writer_that_cannot_be_asked_gives_no_sign() -> None:
     watch.cancel()
 
 
-async def test_the_end_is_announced(manager: Manager) -> None:
+async def test_stopping_is_sent_at_the_end(manager: Manager) -> None:
     async with watched(Writer().pulse, manager.environ, PID):
         assert "READY=1" in await manager.hears()
     assert await manager.hears() == ["STOPPING=1"]
 
 
-async def test_without_a_manager_the_writer_is_not_asked() -> None:
+async def test_writer_is_not_probed_without_a_service_manager() -> None:
     writer = Writer()
     async with watched(writer.pulse, {}, PID):
         await asyncio.sleep(0)
@@ -101,15 +101,15 @@ async def test_without_a_manager_the_writer_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("patience_us", [1_000_000, 30_000_000, 86_400_000_000])
-def test_signs_come_at_least_twice_as_often_as_systemd_asks(patience_us: int) -> None:
+def test_keep_alive_interval_is_at_most_half_the_watchdog_timeout(patience_us: int) -> None:
     seconds = seconds_between_signs({"WATCHDOG_USEC": str(patience_us)}, PID)
     assert 0 < seconds <= patience_us / 1e6 / 2
 
 
-def test_a_watchdog_for_another_process_is_not_ours() -> None:
+def test_watchdog_of_another_process_is_ignored() -> None:
     environ = {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(PID + 1)}
     assert seconds_between_signs(environ, PID) == seconds_between_signs({}, PID)
 
 
-def test_a_watchdog_time_that_is_no_number_is_as_none() -> None:
+def test_invalid_watchdog_timeout_is_ignored() -> None:
     assert seconds_between_signs({"WATCHDOG_USEC": "soon"}, PID) == seconds_between_signs({}, PID)
