@@ -77,7 +77,7 @@ class Contact:
             await self.contact_once()
 
     async def contact_once(self) -> None:
-        """Send one heartbeat and fetch the terms if due; log errors and leave them to the next one."""
+        """Send a heartbeat, fetch the terms if due; an error is logged, the next heartbeat retries."""
         try:
             await self._beat()
             await self._ask_for_terms()
