@@ -77,7 +77,7 @@ class Contact:
             await self.contact_once()
 
     async def contact_once(self) -> None:
-        """Send a heartbeat, fetch the terms if due; an error is logged, the next heartbeat retries."""
+        """Send a heartbeat and fetch due terms; log an error, the next heartbeat retries."""
         try:
             await self._beat()
             await self._ask_for_terms()
