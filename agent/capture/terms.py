@@ -91,7 +91,7 @@ class SessionAnswers:
         }
 
     def learn(self, asked: Asked, answer: CentralAnswer) -> bool:
-        """Use central's answer for this kind of session; return False if the limit is reached."""
+        """Use this answer of central for such sessions; return False if the limit is reached."""
         if asked not in self._learned and len(self._learned) >= MOST_LEARNED:
             return False
         self._learned[asked] = _frame({**_ALWAYS_THE_SAME, **msgspec.to_builtins(answer)})

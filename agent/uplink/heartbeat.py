@@ -77,7 +77,7 @@ class Contact:
             await self.contact_once()
 
     async def contact_once(self) -> None:
-        """Send one heartbeat and fetch the terms if due; log errors, the next one retries."""
+        """Send a heartbeat and fetch due terms; log an error, the next heartbeat retries."""
         try:
             await self._beat()
             await self._ask_for_terms()

@@ -1,4 +1,4 @@
-"""The real agent in this process: a socket on a free port, a database in a scratch directory."""
+"""The real agent in the test process, on a free port with a database in a temporary directory."""
 
 import asyncio
 import json
@@ -24,12 +24,12 @@ from tests.agent.raw_http import Answer, ask
 SESSIONS = "/client/users/anonymous/sessions"
 PATIENCE_SECONDS = 10.0
 
-# A table and the values of a row of it.
+# Table name and the values of one row.
 Row = tuple[str | int, ...]
 
 
 class Clock:
-    """The agent's clock: stands where the test puts it, and fails on demand."""
+    """Clock of the agent, set by the test; raises on demand."""
 
     def __init__(self, wall_us: int = 1_767_225_600_000_000) -> None:
         self.wall_us = wall_us
@@ -42,7 +42,7 @@ class Clock:
 
 
 def settings_in(directory: Path, **sections: object) -> Settings:
-    """Return settings for a storage directory, on a free port; a section given replaces ours."""
+    """Return settings for a storage directory and a free port; `sections` override them."""
     storage = StorageSettings(directory=directory, min_free_bytes=0, ballast_bytes=0)
     return Settings.model_validate({"storage": storage, "api": ApiSettings(port=0)} | sections)
 
@@ -53,13 +53,13 @@ def email_path(correlation_id: str) -> str:
 
 
 def state_path(correlation_id: str) -> str:
-    """Return the path that tells where a session stands, percent-encoded."""
+    """Return the path of the session state for an id, percent-encoded."""
     return f"/agent/v1/sessions/{quote(correlation_id, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A running agent, and a till that talks to it."""
+    """A running agent and a client for it."""
 
     address: RunningAgent
     directory: Path
@@ -69,7 +69,7 @@ class Agent:
     @property
     def origin(self) -> str:
         """Scheme, host and port."""
-        # Where every address is listened on, a till on this machine calls by the loopback one.
+        # An agent that listens on all addresses is called by the loopback one.
         host = "127.0.0.1" if self.address.host == "0.0.0.0" else self.address.host  # noqa: S104 - compared
         return f"{self.scheme}://{host}:{self.address.port}"
 
@@ -80,7 +80,7 @@ class Agent:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request with exactly this path, body and headers; take the answer."""
+        """Send a request with exactly this path, body and headers; return the answer."""
         url = URL(self.origin + path, encoded=True)
         async with self.client.request(method, url, data=body, headers=headers) as response:
             content = await response.read()
@@ -93,43 +93,43 @@ class Agent:
     async def start_session(
         self, body: bytes | Mapping[str, object], query: str = "", **headers: str
     ) -> Answer:
-        """Start a session with these bytes, or these members as JSON."""
+        """Send a session start with these bytes, or these members as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.request("POST", SESSIONS + query, content, headers)
 
     async def set_email(
         self, correlation_id: str, body: bytes | Mapping[str, object], **headers: str
     ) -> Answer:
-        """Answer the e-mail prompt of a session with these bytes, or these members as JSON."""
+        """Send an e-mail answer with these bytes, or these members as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.request("PUT", email_path(correlation_id), content, headers)
 
     async def ask(self, request: bytes, *, answers: int = 1) -> list[Answer]:
-        """Send raw bytes on a connection of their own; take so many answers."""
+        """Send raw bytes on a new connection; return this number of answers."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await ask(self.address.host, self.address.port, request, answers)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Read from the agent's database, on a connection of our own."""
+        """Query the agent's database on a separate connection."""
         return rows_in(self.directory, query)
 
     def bodies(self) -> list[bytes]:
-        """Return the body of every event kept, in order."""
+        """Return the bodies of all stored events, in order."""
         rows = self.rows("SELECT body FROM event ORDER BY position")
         return [body for (body,) in rows if isinstance(body, bytes)]
 
 
 def rows_in(directory: Path, query: str) -> list[tuple[object, ...]]:
-    """Read from the database of a storage directory."""
+    """Query the database of a storage directory."""
     uri = f"{(directory / DATABASE_FILE).as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as connection:
         return connection.execute(query).fetchall()
 
 
 def insert_in(directory: Path, *rows: Row) -> None:
-    """Add rows to the database of a storage directory whose agent is stopped.
+    """Insert rows into the database of a stopped agent.
 
-    A row gives the values of its table's first columns; the others have a default.
+    A row has the values of the first columns of its table; the others get their default.
     """
     with closing(sqlite3.connect(directory / DATABASE_FILE)) as connection, connection:
         for table, *values in rows:
@@ -144,16 +144,16 @@ def insert_in(directory: Path, *rows: Row) -> None:
 async def agent_under_test(
     settings: Settings, clock: Callable[[], Moment] | None = None
 ) -> AsyncIterator[Agent]:
-    """Run an agent until it has looked at its disk, and a till beside it.
+    """Run an agent, wait until its store is open, and connect a client.
 
-    A till of an agent with TLS trusts its certificate and no other.
+    The client of an agent with TLS trusts only its certificate.
     """
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
     certificate = settings.api.tls_cert_file
     trust = ssl.create_default_context(cafile=certificate) if certificate else True
     async with (
         running_agent(settings, now=clock) as address,
-        # Nothing between test and agent is to add a header or wait for a free connection.
+        # The client must not add a header or wait for a free connection.
         aiohttp.ClientSession(
             timeout=timeout,
             connector=aiohttp.TCPConnector(limit=0, ssl=trust),
@@ -168,7 +168,7 @@ async def agent_under_test(
 
 @contextmanager
 def agent_in_a_thread(settings: Settings) -> Iterator[RunningAgent]:
-    """Run an agent on an event loop of its own, beside a test that blocks."""
+    """Run an agent on its own event loop in a thread, for tests that block."""
     started: Future[tuple[RunningAgent, Callable[[], object]]] = Future()
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The agent as a program of its own, for tests of what it prints and how it ends."""
+"""Runs the agent as a subprocess, for tests of output and exit codes."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ SOURCE_TREE = Path(__file__).parents[2]
 
 
 def agent(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the real program, in this environment without any of its own variables."""
+    """Run the program with this environment, without its own variables."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("LOYALTY_AGENT__")}
     return subprocess.run(
         [sys.executable, "-m", "agent", *arguments],

@@ -1,4 +1,4 @@
-"""HTTP byte for byte: what no well-behaved client library would send, or would show."""
+"""HTTP byte for byte, for requests and answers that a client library would not allow."""
 
 import asyncio
 import json
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer as it came."""
+    """An HTTP answer as received."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """Return the header's value, letter case of the name ignored; None where absent."""
+        """Return the value of a header (case-insensitive name); None if absent."""
         values = [value for known, value in self.headers if known.lower() == name.lower()]
         assert len(values) < 2, f"{name} came {len(values)} times"
         return values[0] if values else None
@@ -25,14 +25,14 @@ class Answer:
         return self.header("Loyalty-Receipt")
 
     def members(self) -> dict[str, object]:
-        """Read the body as a JSON object."""
+        """Parse the body as a JSON object."""
         document = json.loads(self.body)
         assert isinstance(document, dict)
         return document
 
 
 async def ask(host: str, port: int, request: bytes, answers: int) -> list[Answer]:
-    """Send bytes on one connection and read so many answers to them."""
+    """Send bytes on one connection and read this number of answers."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(request)
@@ -44,7 +44,7 @@ async def ask(host: str, port: int, request: bytes, answers: int) -> list[Answer
 
 
 async def read_answer(reader: asyncio.StreamReader, *, with_body: bool) -> Answer:
-    """Read the next answer on a connection."""
+    """Read the next answer of a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.rstrip("\r\n").split("\r\n")
     pairs = [line.split(":", 1) for line in lines]

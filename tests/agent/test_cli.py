@@ -1,4 +1,4 @@
-"""The commands as store IT meets them: what they print and their exit codes."""
+"""Output and exit codes of the agent's commands."""
 
 import subprocess
 import sys
@@ -21,22 +21,22 @@ def test_help_names_the_commands() -> None:
     assert {"run", "check-config", "status"} <= set(result.stdout.split())
 
 
-def test_no_command_is_told_of_in_half_a_sentence() -> None:
+def test_help_does_not_truncate_command_summaries() -> None:
     assert "..." not in agent("--help").stdout.partition("Commands:")[2]
 
 
-def test_version_is_told() -> None:
+def test_version_is_printed() -> None:
     result = agent("--version")
 
     assert (result.returncode, result.stdout) == (0, "loyalty-agent 0.1.0\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["run", "--loud"], ["--config"]])
-def test_wrong_use_ends_with_2(arguments: list[str]) -> None:
+def test_usage_error_exits_with_2(arguments: list[str]) -> None:
     assert agent(*arguments).returncode == 2
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_module() -> None:
     program = "import sys; sys.argv[1:] = ['--help']\nfrom agent.cli import main\n"
     program += "try: main()\nexcept SystemExit: pass\nprint(*sys.modules)"
 
@@ -51,7 +51,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", ["run", "check-config", "status"])
 @pytest.mark.parametrize("before", [True, False])
-def test_wrong_configuration_ends_with_2_and_touches_nothing(
+def test_invalid_configuration_exits_with_2_and_writes_no_file(
     tmp_path: Path, command: str, *, before: bool
 ) -> None:
     file = tmp_path / "agent.toml"
@@ -66,7 +66,7 @@ def test_wrong_configuration_ends_with_2_and_touches_nothing(
     assert [found.name for found in tmp_path.iterdir()] == ["agent.toml"]
 
 
-def test_config_after_the_command_goes_before_the_one_in_front(tmp_path: Path) -> None:
+def test_config_option_after_the_command_overrides_the_one_before_it(tmp_path: Path) -> None:
     (tmp_path / "right.toml").write_text("store.store_id = '0042'\n")
 
     result = agent(
@@ -78,7 +78,7 @@ def test_config_after_the_command_goes_before_the_one_in_front(tmp_path: Path) -
     assert "store.store_id: 0042" in result.stdout
 
 
-def test_check_config_shows_what_differs_and_no_secret(tmp_path: Path) -> None:
+def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     (tmp_path / "agent.toml").write_text("[api]\nport = 9000\ntoken_file = 'token'\n")
 
@@ -92,14 +92,14 @@ def test_check_config_shows_what_differs_and_no_secret(tmp_path: Path) -> None:
     ]
 
 
-def test_check_config_without_file_is_fine() -> None:
+def test_check_config_accepts_a_missing_default_file() -> None:
     result = agent("check-config")
 
     assert result.returncode == 0
     assert "only defaults and environment" in result.stdout
 
 
-def test_check_config_tells_of_a_secret_file_that_is_not_there(tmp_path: Path) -> None:
+def test_check_config_reports_a_missing_secret_file(tmp_path: Path) -> None:
     result = agent("check-config", LOYALTY_AGENT__API__TOKEN_FILE=str(tmp_path / "absent"))
 
     assert result.returncode == 2
@@ -107,7 +107,7 @@ def test_check_config_tells_of_a_secret_file_that_is_not_there(tmp_path: Path) -
 
 
 class FakeService(types.ModuleType):
-    """Stands in for the composition root: notes the settings and ends as it is told."""
+    """Fake composition root: records the settings, returns or raises the given outcome."""
 
     def __init__(self, outcome: int | Exception) -> None:
         super().__init__("agent.service")
@@ -125,7 +125,7 @@ class FakeService(types.ModuleType):
     ("outcome", "code"),
     [(0, 0), (1, 1), (ConfigurationError([Mistake("/token", "", "the file is empty")]), 2)],
 )
-def test_run_starts_the_agent_and_ends_as_it_ends(
+def test_run_exits_with_the_code_of_the_agent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: int | Exception, code: int
 ) -> None:
     service = FakeService(outcome)
@@ -139,7 +139,7 @@ def test_run_starts_the_agent_and_ends_as_it_ends(
     assert [s.storage.directory for s in service.started_with] == [tmp_path / "data"]
 
 
-def test_table_is_for_a_person_and_shows_odd_values_plainly(
+def test_table_on_a_terminal_escapes_markup_and_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -153,7 +153,7 @@ def test_table_is_for_a_person_and_shows_odd_values_plainly(
     assert "yes" in shown
 
 
-def test_title_stands_in_one_line_above_a_narrow_table(
+def test_title_above_a_narrow_table_is_not_wrapped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

@@ -32,7 +32,7 @@ STATUS = {
 def answering(
     body: bytes, code: int = 200, tls: ssl.SSLContext | None = None
 ) -> Iterator[tuple[int, list[str]]]:
-    """Serve one canned answer on loopback; give the port and what each caller sent."""
+    """Serve one canned answer on loopback; yield the port and the list of received requests."""
     asked: list[str] = []
 
     class Canned(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ def answering(
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - name of the base class
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Canned)
@@ -83,7 +83,7 @@ def test_status_is_printed_as_lines_in_a_pipe() -> None:
     ]
 
 
-def test_status_json_comes_as_the_agent_wrote_it() -> None:
+def test_status_json_prints_the_answer_unchanged() -> None:
     result = status_of(b'{"storage":  {"state":"ready"},"later":[1]}', "--json")
 
     assert (result.returncode, result.stdout) == (
@@ -93,12 +93,12 @@ def test_status_json_comes_as_the_agent_wrote_it() -> None:
 
 
 @pytest.mark.parametrize("state", [{"storage": {"state": "full"}}, {}])
-def test_storage_that_is_not_ready_ends_with_1(state: dict[str, object]) -> None:
+def test_status_exits_with_1_when_the_storage_is_not_ready(state: dict[str, object]) -> None:
     assert status_of(STATUS | {"storage": None} | state).returncode == 1
 
 
 @pytest.mark.parametrize(("state", "code"), [("holding", 1), ("retrying", 0), ("idle", 0)])
-def test_head_office_that_refuses_this_machine_ends_with_1_and_a_line_down_does_not(
+def test_status_exits_with_1_when_head_office_rejects_this_machine_but_0_when_offline(
     state: str, code: int
 ) -> None:
     assert status_of(STATUS | {"sync": {"state": state}}).returncode == code
@@ -114,7 +114,7 @@ def test_head_office_that_refuses_this_machine_ends_with_1_and_a_line_down_does_
         (500, b"{}", "in trouble (HTTP 500)"),
     ],
 )
-def test_answer_that_is_none_ends_with_1(code: int, body: bytes, told: str) -> None:
+def test_status_exits_with_1_on_an_invalid_answer(code: int, body: bytes, told: str) -> None:
     result = status_of(body, code=code)
 
     assert result.returncode == 1
@@ -122,7 +122,7 @@ def test_answer_that_is_none_ends_with_1(code: int, body: bytes, told: str) -> N
     assert result.stdout == ""
 
 
-def test_agent_that_does_not_run_ends_with_1_and_says_what_to_do() -> None:
+def test_status_exits_with_1_and_a_hint_when_no_agent_is_running() -> None:
     with answering(b"") as (port, _):
         pass
 
@@ -133,14 +133,14 @@ def test_agent_that_does_not_run_ends_with_1_and_says_what_to_do() -> None:
     assert "systemctl status loyalty-agent" in result.stderr
 
 
-def test_any_free_port_cannot_be_asked() -> None:
+def test_status_with_port_0_exits_with_1() -> None:
     result = agent("status", LOYALTY_AGENT__API__PORT="0")
 
     assert result.returncode == 1
     assert "api.port is 0" in result.stderr
 
 
-def test_status_over_tls_trusts_the_configured_certificate_and_shows_the_token(
+def test_status_over_tls_trusts_the_configured_certificate_and_sends_the_token(
     tmp_path: Path,
 ) -> None:
     certificate, key = make_certificate(tmp_path)
@@ -151,7 +151,7 @@ def test_status_over_tls_trusts_the_configured_certificate_and_shows_the_token(
     with answering(json.dumps(STATUS).encode(), tls=tls) as (port, asked):
         result = agent(
             "status",
-            LOYALTY_AGENT__API__HOST="0.0.0.0",  # noqa: S104 - the case of the test
+            LOYALTY_AGENT__API__HOST="0.0.0.0",  # noqa: S104 - the case under test
             LOYALTY_AGENT__API__PORT=str(port),
             LOYALTY_AGENT__API__TOKEN_FILE=str(tmp_path / "token"),
             LOYALTY_AGENT__API__TLS_CERT_FILE=str(certificate),
@@ -162,7 +162,7 @@ def test_status_over_tls_trusts_the_configured_certificate_and_shows_the_token(
     assert asked == ["/agent/v1/status Bearer s3cret"]
 
 
-def test_status_with_a_certificate_that_is_none_ends_with_2(tmp_path: Path) -> None:
+def test_status_with_an_invalid_certificate_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "crt").write_text("not PEM")
 
     result = agent(
@@ -176,7 +176,7 @@ def test_status_with_a_certificate_that_is_none_ends_with_2(tmp_path: Path) -> N
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Make a certificate for a name that the agent is not asked by, and its key."""
+    """Create a certificate for another name than the agent's address, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pos.example")])
     now = datetime.now(UTC)

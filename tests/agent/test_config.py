@@ -1,4 +1,4 @@
-"""What the configuration comes to: defaults, the file over them, the environment over both."""
+"""Configuration precedence: defaults, file, environment."""
 
 import itertools
 import re
@@ -27,7 +27,7 @@ def from_text(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> 
     return load_settings(file, environ)
 
 
-def test_without_file_the_agent_listens_on_loopback_and_only_captures() -> None:
+def test_defaults_listen_on_loopback_without_central() -> None:
     settings = load_settings(None, HOME)
 
     assert (settings.api.host, settings.api.port) == ("127.0.0.1", 8480)
@@ -45,7 +45,7 @@ def test_without_file_the_agent_listens_on_loopback_and_only_captures() -> None:
         (HOME, "/home/clerk/.local/state/loyalty-agent"),
     ],
 )
-def test_database_lies_where_the_system_keeps_state(
+def test_database_directory_defaults_to_the_state_directory(
     environ: dict[str, str], directory: str
 ) -> None:
     settings = load_settings(None, environ)
@@ -53,7 +53,7 @@ def test_database_lies_where_the_system_keeps_state(
     assert settings.storage.directory == Path(directory)
 
 
-def test_key_file_lies_beside_the_database_unless_set() -> None:
+def test_key_file_defaults_to_the_database_directory() -> None:
     usual = StorageSettings(directory=Path("/data"))
     other = StorageSettings(directory=Path("/data"), encryption_key_file=Path("/keys/vault"))
 
@@ -61,7 +61,7 @@ def test_key_file_lies_beside_the_database_unless_set() -> None:
     assert other.encryption_key_path == Path("/keys/vault")
 
 
-def test_variable_goes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
+def test_variable_overrides_file_and_file_overrides_default(tmp_path: Path) -> None:
     text = '[api]\nport = 9000\nhost = "::1"\n'
 
     settings = from_text(tmp_path, text, {"LOYALTY_AGENT__API__PORT": "9001", **HOME})
@@ -70,7 +70,7 @@ def test_variable_goes_before_the_file_and_the_file_before_the_default(tmp_path:
     assert settings.store.till_id == "unnamed-till"
 
 
-def test_list_in_a_variable_is_written_with_commas() -> None:
+def test_variable_list_is_comma_separated() -> None:
     environ = {"LOYALTY_AGENT__API__ALLOWED_HOSTS": "pos.example, TILL-1", **HOME}
 
     settings = load_settings(None, environ)
@@ -78,7 +78,7 @@ def test_list_in_a_variable_is_written_with_commas() -> None:
     assert settings.api.allowed_hosts == ("pos.example", "till-1")
 
 
-def test_one_message_of_one_locale_leaves_all_others_as_they_are(tmp_path: Path) -> None:
+def test_setting_one_message_keeps_all_other_messages(tmp_path: Path) -> None:
     before = load_settings(None, HOME).program.messages.by_locale()
 
     after = from_text(tmp_path, '[program.messages.fr-CA]\nreceipt = "Merci!"\n')
@@ -91,7 +91,7 @@ def test_one_message_of_one_locale_leaves_all_others_as_they_are(tmp_path: Path)
 
 
 @pytest.mark.parametrize("spelling", ["fr-CA", "FR-CA", "fr_ca", "Fr_cA"])
-def test_letter_case_and_dash_of_a_locale_make_no_difference(tmp_path: Path, spelling: str) -> None:
+def test_locale_is_case_insensitive_and_accepts_underscore(tmp_path: Path, spelling: str) -> None:
     text = f'program.locale = "{spelling}"\n[program.messages.{spelling}]\nprompt = "Bonjour"\n'
 
     settings = from_text(tmp_path, text)
@@ -108,7 +108,7 @@ def test_variable_can_set_a_message() -> None:
     assert settings.program.messages.fr_ca.prompt == "Bonjour"
 
 
-def test_relative_path_starts_at_the_directory_of_the_file(tmp_path: Path) -> None:
+def test_relative_path_is_resolved_against_the_directory_of_the_file(tmp_path: Path) -> None:
     text = '[api]\ntoken_file = "secrets/token"\n[storage]\ndirectory = "data"\n'
 
     settings = from_text(tmp_path, text)
@@ -117,7 +117,7 @@ def test_relative_path_starts_at_the_directory_of_the_file(tmp_path: Path) -> No
     assert settings.storage.directory == tmp_path / "data"
 
 
-def test_credential_is_found_where_systemd_puts_it(tmp_path: Path) -> None:
+def test_credential_path_is_resolved_in_the_systemd_credentials_directory(tmp_path: Path) -> None:
     text = '[api]\ntoken_file = "credential:api-token"\n'
 
     settings = from_text(tmp_path, text, {"CREDENTIALS_DIRECTORY": "/run/credentials/x", **HOME})
@@ -133,7 +133,7 @@ def test_empty_path_means_not_set(tmp_path: Path) -> None:
     assert settings.api.token_file is None
 
 
-def test_usual_port_of_an_origin_is_left_out_as_browsers_do(tmp_path: Path) -> None:
+def test_default_port_of_an_origin_is_removed(tmp_path: Path) -> None:
     text = '[api]\ncors_origins = ["https://Pos.example:443", "http://pos.example:8080"]\n'
 
     settings = from_text(tmp_path, text)
@@ -141,19 +141,19 @@ def test_usual_port_of_an_origin_is_left_out_as_browsers_do(tmp_path: Path) -> N
     assert settings.api.cors_origins == ("https://pos.example", "http://pos.example:8080")
 
 
-def test_loading_leaves_the_disk_alone(tmp_path: Path) -> None:
+def test_loading_creates_no_file(tmp_path: Path) -> None:
     from_text(tmp_path, '[storage]\ndirectory = "data"\nencryption_key_file = "key"\n')
 
     assert [file.name for file in tmp_path.iterdir()] == ["agent.toml"]
 
 
-def test_file_with_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
+def test_file_with_byte_order_mark_and_crlf_is_read(tmp_path: Path) -> None:
     settings = from_text(tmp_path, "\ufeff[api]\r\nport = 9000\r\n")
 
     assert settings.api.port == 9000
 
 
-def test_generous_lower_ends_are_allowed(tmp_path: Path) -> None:
+def test_smallest_allowed_values_are_accepted(tmp_path: Path) -> None:
     text = (
         "[sync]\ninterval_seconds = 1\ntimeout_seconds = 1\nbackoff_base_seconds = 0.1\n"
         "[storage]\nballast_bytes = 1_048_576\nmax_bytes = 16_777_216\n[api]\nport = 0\n"
@@ -165,11 +165,11 @@ def test_generous_lower_ends_are_allowed(tmp_path: Path) -> None:
     assert settings.storage.max_bytes == 16 * 1024 * 1024
 
 
-def test_example_as_it_stands_is_the_defaults() -> None:
+def test_example_file_equals_the_defaults() -> None:
     assert load_settings(EXAMPLE, HOME) == load_settings(None, HOME)
 
 
-def test_example_shows_every_setting_and_no_other() -> None:
+def test_example_file_contains_exactly_the_known_settings() -> None:
     text = EXAMPLE.read_text("utf-8")
 
     shown = tomllib.loads(re.sub(r"(?m)^# (?=[a-z_]+ = )", "", text))
@@ -178,7 +178,7 @@ def test_example_shows_every_setting_and_no_other() -> None:
     assert {".".join(path) for path in leaves(shown)} == known
 
 
-def test_example_says_something_about_every_setting() -> None:
+def test_example_file_comments_every_setting() -> None:
     lines = EXAMPLE.read_text("utf-8").splitlines()
 
     bare = [
@@ -190,7 +190,7 @@ def test_example_says_something_about_every_setting() -> None:
     assert bare == []
 
 
-def test_every_setting_says_what_it_is_and_what_it_must_be() -> None:
+def test_every_setting_has_a_description_and_an_expectation() -> None:
     for path, field in known_settings(Settings).items():
         assert field.description, path
         assert expectation(field), path
@@ -231,7 +231,7 @@ def as_toml(value: str | float | bool) -> str:  # noqa: FBT001 - one value of ma
 
 
 @given(tree=TREES)
-def test_any_right_settings_come_out_of_variables_as_they_were(
+def test_valid_settings_round_trip_through_variables(
     tree: dict[SettingPath, str | float | bool],
 ) -> None:
     environ = {variable(Settings, path): as_text(value) for path, value in tree.items()}
@@ -242,7 +242,7 @@ def test_any_right_settings_come_out_of_variables_as_they_were(
 
 
 @given(tree=TREES)
-def test_any_right_settings_come_out_of_a_file_as_they_were(
+def test_valid_settings_round_trip_through_a_file(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[SettingPath, str | float | bool]
 ) -> None:
     text = "".join(f"{dotted(path)} = {as_toml(value)}\n" for path, value in tree.items())
@@ -256,14 +256,14 @@ def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_user_without_home_is_asked_for_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_home_must_set_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", no_home)
 
     with pytest.raises(ConfigurationError, match=r"storage\.directory: must be set: this user"):
         load_settings(None, {})
 
 
-def test_user_without_home_is_fine_with_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_home_can_set_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", no_home)
 
     settings = load_settings(None, {"LOYALTY_AGENT__STORAGE__DIRECTORY": "/data"})
@@ -271,7 +271,9 @@ def test_user_without_home_is_fine_with_a_directory(monkeypatch: pytest.MonkeyPa
     assert settings.storage.directory == Path("/data")
 
 
-def test_settings_built_by_hand_look_at_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_constructed_directly_ignore_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LOYALTY_AGENT__API__PORT", "1")
     monkeypatch.setenv("API", '{"port": 2}')
 

@@ -1,4 +1,4 @@
-"""What an operator is told about a wrong configuration."""
+"""Error messages for an invalid configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ HOME = {"HOME": "/home/clerk"}
 
 
 def refusal(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> str:
-    """Return what loading `text` is answered, without the file's directory."""
+    """Return the error message of loading `text`, without the directory of the file."""
     file = directory / "agent.toml"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ConfigurationError) as raised:
@@ -52,7 +52,7 @@ def refusal(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> st
         ),
     ],
 )
-def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
+def test_unknown_name_is_reported_with_line_and_suggestion(
     tmp_path: Path, text: str, told: str
 ) -> None:
     assert told in refusal(tmp_path, text)
@@ -104,7 +104,7 @@ def test_unknown_name_is_told_with_its_line_and_the_nearest_right_one(
         ("log.level = 'loud'", 'expected one of "debug", "info", "warning", "error"; found "loud"'),
     ],
 )
-def test_wrong_value_is_told_with_what_was_expected_and_found(
+def test_invalid_value_is_reported_with_expected_and_found(
     tmp_path: Path, text: str, told: str
 ) -> None:
     assert told in refusal(tmp_path, text)
@@ -140,20 +140,20 @@ def test_wrong_value_is_told_with_what_was_expected_and_found(
         ("[central.auth]\nkind = 'oauth2'", "also needs token_url, client_id, client_secret_file"),
     ],
 )
-def test_settings_that_do_not_go_together_are_told(tmp_path: Path, text: str, told: str) -> None:
+def test_contradicting_settings_are_reported(tmp_path: Path, text: str, told: str) -> None:
     assert told in refusal(tmp_path, text)
 
 
-def test_listening_everywhere_is_fine_with_a_token_and_tls(tmp_path: Path) -> None:
+def test_listening_on_all_addresses_is_allowed_with_token_and_tls(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(
         "[api]\nhost = '0.0.0.0'\ntoken_file = 't'\ntls_cert_file = 'c'\ntls_key_file = 'k'\n"
     )
 
-    assert load_settings(file, HOME).api.host == "0.0.0.0"  # noqa: S104 - the case of the test
+    assert load_settings(file, HOME).api.host == "0.0.0.0"  # noqa: S104 - the case under test
 
 
-def test_all_mistakes_are_told_together_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together_in_file_order(tmp_path: Path) -> None:
     text = "[log]\nlevel = 'loud'\n[api]\nport = -1\nprot = 1\n"
 
     told = refusal(tmp_path, text, {"LOYALTY_AGENT__SYNC__BATCH_EVENTS": "many", **HOME})
@@ -183,43 +183,43 @@ def test_all_mistakes_are_told_together_in_the_order_of_the_file(tmp_path: Path)
         "[central]\nproxy = 'ftp://clerk:s3cret@proxy/'",
     ],
 )
-def test_what_could_be_a_secret_is_never_repeated(tmp_path: Path, text: str) -> None:
+def test_possible_secret_is_never_repeated_in_a_message(tmp_path: Path, text: str) -> None:
     assert "s3cret" not in refusal(tmp_path, text)
 
 
-def test_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
+def test_syntax_error_is_reported_with_its_line(tmp_path: Path) -> None:
     assert "agent.toml, line 2: not TOML: " in refusal(tmp_path, "[api]\nport =\n")
 
 
-def test_string_that_never_ends_is_told_with_the_last_line(tmp_path: Path) -> None:
+def test_unterminated_string_is_reported_with_the_last_line(tmp_path: Path) -> None:
     assert "agent.toml, line 3: not TOML: " in refusal(tmp_path, 'a = """\n\nb')
 
 
-def test_file_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+def test_invalid_utf8_is_reported_with_its_line(tmp_path: Path) -> None:
     assert "line 2: this is not UTF-8 text" in refusal(tmp_path, "#\nfid\udce9lit\udce9 = 1\n")
 
 
-def test_absent_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"absent\.toml: the file cannot be read \(No such"
     ):
         load_settings(tmp_path / "absent.toml", HOME)
 
 
-def test_locale_given_in_two_spellings_is_told(tmp_path: Path) -> None:
+def test_locale_given_in_two_spellings_is_reported(tmp_path: Path) -> None:
     text = "[program.messages]\nfr-CA.prompt = ''\nfr_ca.prompt = ''\n"
 
     assert "program.messages.fr-CA: this locale is given twice" in refusal(tmp_path, text)
 
 
-def test_credential_without_systemd_is_told(tmp_path: Path) -> None:
+def test_credential_path_without_systemd_is_reported(tmp_path: Path) -> None:
     told = refusal(tmp_path, "api.token_file = 'credential:x'")
 
     assert "line 1: api.token_file:" in told
     assert "$CREDENTIALS_DIRECTORY" in told
 
 
-def test_credential_cannot_lead_out_of_its_directory(tmp_path: Path) -> None:
+def test_credential_path_cannot_leave_its_directory(tmp_path: Path) -> None:
     environ = {"CREDENTIALS_DIRECTORY": "/run/credentials/x", **HOME}
 
     told = refusal(tmp_path, "api.token_file = 'credential:../x'", environ)
@@ -237,7 +237,7 @@ def test_credential_cannot_lead_out_of_its_directory(tmp_path: Path) -> None:
         ("LOYALTY_AGENT__", "there is no such setting"),
     ],
 )
-def test_variable_that_names_no_setting_is_told_without_its_value(name: str, told: str) -> None:
+def test_unknown_variable_is_reported_without_its_value(name: str, told: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         load_settings(None, {name: "s3cret", **HOME})
 
@@ -246,7 +246,7 @@ def test_variable_that_names_no_setting_is_told_without_its_value(name: str, tol
     assert "s3cret" not in str(raised.value)
 
 
-def test_other_variables_are_none_of_the_agents_business() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     load_settings(None, {"LOYALTY_AGENT_CONFIG": "x", "LOYALTY_HQ__SERVER__PORT": "1", **HOME})
 
 
@@ -254,7 +254,7 @@ SETTINGS = sorted(known_settings(Settings))
 
 
 @given(path=st.sampled_from(SETTINGS), data=st.data())
-def test_any_slip_of_the_finger_is_named_with_the_setting_that_was_meant(
+def test_misspelled_setting_is_reported_with_the_intended_one(
     path: SettingPath, data: st.DataObject
 ) -> None:
     name = path[-1]
@@ -272,7 +272,7 @@ def test_any_slip_of_the_finger_is_named_with_the_setting_that_was_meant(
 
 
 @given(name=st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True))
-def test_any_name_that_is_no_section_is_named_with_its_line(
+def test_unknown_section_is_reported_with_its_line(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     assume(name not in {path[0] for path in SETTINGS})

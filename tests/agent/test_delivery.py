@@ -1,4 +1,4 @@
-"""What the composition of the way to central plans, with and without a central."""
+"""Scheduled jobs and window size of delivery, with and without a configured central."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ DAY_SECONDS = 24 * 3600
 
 
 class Planned(Schedule):
-    """Does what is planned when it is told to, and at no other time."""
+    """A schedule that runs its jobs only on demand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def without_central(rig: OutboxRig, schedule: Schedule) -> Surroundings:
     return Surroundings(settings, rig.outbox, news, schedule, lambda: AT, "boot-1")
 
 
-async def test_what_was_delivered_goes_in_its_time_though_central_is_set_no_more(
+async def test_delivered_events_are_purged_after_central_is_unconfigured(
     tmp_path: Path,
 ) -> None:
     planned = Planned()
@@ -64,7 +64,7 @@ async def test_what_was_delivered_goes_in_its_time_though_central_is_set_no_more
         assert query(tmp_path, "SELECT position FROM email_answer") == [(4,)]
 
 
-async def test_addresses_are_erased_though_central_is_set_no_more(tmp_path: Path) -> None:
+async def test_delivered_addresses_are_erased_after_central_is_unconfigured(tmp_path: Path) -> None:
     planned = Planned()
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one"), answer("one", "another@example.com"))
@@ -76,9 +76,7 @@ async def test_addresses_are_erased_though_central_is_set_no_more(tmp_path: Path
 
 
 @given(bandwidth=st.integers(0, 10**9), batch=st.integers(1_024, 67_108_864))
-def test_no_bandwidth_makes_a_window_of_several_events_wait_for_days(
-    bandwidth: int, batch: int
-) -> None:
+def test_window_size_bounds_the_pause_at_every_bandwidth(bandwidth: int, batch: int) -> None:
     sync = SyncSettings(bandwidth_bytes_per_second=bandwidth, max_batch_bytes=batch)
     assert 1 <= most_window_bytes(sync) <= batch
     assert not bandwidth or most_window_bytes(sync) / bandwidth <= LONGEST_PAUSE_SECONDS

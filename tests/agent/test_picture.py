@@ -1,4 +1,4 @@
-"""The status for a person: what matters comes first, and says what to do."""
+"""Human-readable status: most important first, with the action required."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def way(state: str, **members: object) -> dict[str, object]:
     return {"state": state, "trouble": "no line", "detail": "no connection"} | members
 
 
-def test_all_is_well_in_two_sentences() -> None:
+def test_healthy_agent_is_described_in_two_sentences() -> None:
     assert said() == [
         "Tills are served: captures are taken and kept on this machine.",
         "Nothing waits for head office.",
@@ -44,7 +44,7 @@ def test_all_is_well_in_two_sentences() -> None:
         ("odd", "It is not known whether tills are served. free some space"),
     ],
 )
-def test_tills_that_are_refused_come_first_with_the_reason(state: str, words: str) -> None:
+def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, words: str) -> None:
     assert said(storage={"state": state, "reason": "free some space"})[0] == words
 
 
@@ -82,13 +82,13 @@ def test_tills_that_are_refused_come_first_with_the_reason(state: str, words: st
         (way("later {x}"), 2, "The way to head office: later {x}; 2 captures wait."),
     ],
 )
-def test_second_sentence_says_whether_captures_get_to_head_office(
+def test_second_sentence_describes_the_delivery_state(
     sync: dict[str, object], waiting: int | None, words: str
 ) -> None:
     assert said(waiting, sync=sync)[1] == words
 
 
-def test_refused_captures_and_databases_set_aside_say_what_to_do() -> None:
+def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
     lines = said(deadLetters=2, storage={"state": "ready", "setAside": ["20260101T000000Z"]})
 
     assert lines[2].startswith("Head office refused 2 captures for good;")
@@ -97,11 +97,11 @@ def test_refused_captures_and_databases_set_aside_say_what_to_do() -> None:
 
 
 @given(st.dictionaries(NAMES, JSON))
-def test_whatever_answers_is_shown_somehow(members: dict[str, object]) -> None:
+def test_any_json_object_can_be_displayed(members: dict[str, object]) -> None:
     assert len(list(headlines(Status(members)))) >= 2
 
 
-def test_figures_follow_in_groups(
+def test_figures_are_printed_in_groups(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

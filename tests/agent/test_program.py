@@ -1,4 +1,4 @@
-"""What was learned of the program, taken up at a start."""
+"""Learned program terms: stored, bounded, restored at start."""
 
 import asyncio
 import json
@@ -56,7 +56,9 @@ async def kept_sources(rig: OutboxRig) -> list[str]:
 
 
 @pytest.mark.parametrize("word", ["channel", "locale"])
-async def test_words_that_tills_make_up_do_not_fill_the_disk(tmp_path: Path, word: str) -> None:
+async def test_number_of_stored_terms_is_bounded_for_arbitrary_words_of_tills(
+    tmp_path: Path, word: str
+) -> None:
     async with outbox_on(tmp_path) as rig:
         news, _ = news_on(rig)
         for number in range(MOST_LEARNED + 10):
@@ -67,7 +69,7 @@ async def test_words_that_tills_make_up_do_not_fill_the_disk(tmp_path: Path, wor
 
 
 @pytest.mark.parametrize("word", ["channel", "locale"])
-async def test_address_that_a_till_puts_beside_a_session_is_not_kept_with_what_is_learned(
+async def test_learned_terms_never_store_an_address_in_channel_or_locale(
     tmp_path: Path, word: str
 ) -> None:
     async with outbox_on(tmp_path) as rig:
@@ -78,7 +80,7 @@ async def test_address_that_a_till_puts_beside_a_session_is_not_kept_with_what_i
         assert not [one for one in await kept_sources(rig) if "guest" in one]
 
 
-async def test_what_head_office_says_last_counts_after_the_protocol_was_changed(
+async def test_latest_terms_win_after_a_change_of_protocol(
     tmp_path: Path,
 ) -> None:
     kind, asked = (
@@ -98,7 +100,7 @@ async def test_what_head_office_says_last_counts_after_the_protocol_was_changed(
         assert json.loads(one.answer("id", asked))["promptMessage"] == "Programme?"
 
 
-async def test_terms_that_another_version_kept_are_passed_over_without_a_till_s_words_in_the_log(
+async def test_stored_terms_of_another_version_are_skipped_without_logging_the_channel(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = 'answer:{"channel":"guest@example.com","of":"the future"}'

@@ -1,4 +1,4 @@
-"""Secrets come from files; what is wrong with one is told without telling the secret."""
+"""Secret files; error messages never contain the secret."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from agent.config import ConfigurationError, check_files, load_settings, read_secret
 
 
-def test_one_newline_at_the_end_is_no_part_of_the_secret(tmp_path: Path) -> None:
+def test_one_trailing_newline_is_not_part_of_the_secret(tmp_path: Path) -> None:
     file = tmp_path / "token"
 
     for content in (b"s3cret", b"s3cret\n", b"s3cret\r\n"):
@@ -27,7 +27,7 @@ def test_one_newline_at_the_end_is_no_part_of_the_secret(tmp_path: Path) -> None
         (b"s3cret" * 20_000, "more than 65536 bytes"),
     ],
 )
-def test_what_cannot_be_a_secret_is_refused_and_not_repeated(
+def test_invalid_secret_is_rejected_and_not_repeated_in_the_message(
     tmp_path: Path, content: bytes, told: str
 ) -> None:
     file = tmp_path / "token"
@@ -41,12 +41,12 @@ def test_what_cannot_be_a_secret_is_refused_and_not_repeated(
     assert "s3cret" not in str(raised.value)
 
 
-def test_absent_secret_file_is_told(tmp_path: Path) -> None:
+def test_missing_secret_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be read \(No such file"):
         read_secret(tmp_path / "absent")
 
 
-def test_all_files_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
+def test_all_unusable_files_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     environ = {
         "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path),
@@ -64,7 +64,7 @@ def test_all_files_that_cannot_be_used_are_told_together(tmp_path: Path) -> None
     }
 
 
-def test_certificate_that_is_none_is_told(tmp_path: Path) -> None:
+def test_invalid_certificate_is_reported(tmp_path: Path) -> None:
     for name in ("crt", "key"):
         (tmp_path / name).write_text("not PEM")
     environ = {
@@ -77,7 +77,7 @@ def test_certificate_that_is_none_is_told(tmp_path: Path) -> None:
         check_files(load_settings(None, environ))
 
 
-def test_key_file_and_directory_that_the_agent_makes_itself_may_be_absent(tmp_path: Path) -> None:
+def test_key_file_and_directory_created_by_the_agent_may_be_missing(tmp_path: Path) -> None:
     environ = {
         "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path / "data"),
         "LOYALTY_AGENT__STORAGE__ENCRYPTION_KEY_FILE": str(tmp_path / "vault.key"),
@@ -88,7 +88,7 @@ def test_key_file_and_directory_that_the_agent_makes_itself_may_be_absent(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_storage_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_storage_directory_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     environ = {"LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path / "data")}
 

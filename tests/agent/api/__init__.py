@@ -1,1 +1,1 @@
-"""The till API on real sockets and real files."""
+"""Tests of the till API on real sockets and real files."""

@@ -1,4 +1,4 @@
-"""Agents for the tests of the till API."""
+"""Fixtures that start agents for the tests of the till API."""
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a storage directory as a first start leaves it; most of a start goes into that."""
+    """Create a storage directory as after a first start, once: that is the slowest part."""
     directory = tmp_path_factory.mktemp("new") / "state"
     with agent_in_a_thread(settings_in(directory)):
         pass
@@ -34,7 +34,7 @@ def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def start_agent(new_state: Path, tmp_path: Path, clock: Clock) -> AsyncIterator[StartAgent]:
-    """Start an agent with these sections of settings; it is stopped after the test."""
+    """Return a function that starts an agent with these settings; it is stopped after the test."""
     shutil.copytree(new_state, tmp_path / "state")
     async with AsyncExitStack() as running:
 

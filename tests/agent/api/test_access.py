@@ -1,4 +1,4 @@
-"""Who may talk to the agent: Host, Origin, token. Promises for pages open in a browser."""
+"""Access control: Host, Origin, CORS and token."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ EVERY_PATH = [
 
 
 async def errors_everywhere(agent: Agent, headers: Mapping[str, str]) -> set[tuple[int, object]]:
-    """Ask for every path with these headers; return the statuses and error codes that come."""
+    """Request every path with these headers; return the statuses and error codes."""
     body = b'{"correlationId":"x","status":"declined"}'
     answers = [await agent.request(method, path, body, headers) for method, path in EVERY_PATH]
     return {(answer.status, answer.members()["errorCode"]) for answer in answers}
@@ -44,7 +44,7 @@ async def errors_everywhere(agent: Agent, headers: Mapping[str, str]) -> set[tup
         "[0:0:0:0:0:0:0:1]:8480",
     ],
 )
-async def test_loopback_names_are_served_on_any_port(agent: Agent, host: str) -> None:
+async def test_loopback_host_is_allowed_on_any_port(agent: Agent, host: str) -> None:
     [answer] = await agent.ask(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
 
     assert answer.status == 200
@@ -69,21 +69,19 @@ FOREIGN_HOSTS = [
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
-async def test_any_other_name_is_not_served(agent: Agent, host: bytes) -> None:
+async def test_other_host_is_rejected(agent: Agent, host: bytes) -> None:
     [answer] = await agent.ask(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
 
     assert (answer.status, answer.members()["errorCode"]) == (403, "FORBIDDEN")
 
 
-async def test_name_rebound_to_this_machine_reaches_nothing(agent: Agent) -> None:
+async def test_rebound_host_is_rejected_on_every_path(agent: Agent) -> None:
     assert await errors_everywhere(agent, {"Host": "evil.test"}) == {(403, "FORBIDDEN")}
     assert agent.bodies() == []
 
 
 @pytest.mark.parametrize("host", ["till-7.store.example", "TILL-7.Store.Example:8480", "192.0.2.7"])
-async def test_allowed_hosts_are_served_whatever_letter_case_and_port(
-    start_agent: StartAgent, host: str
-) -> None:
+async def test_allowed_hosts_ignore_case_and_port(start_agent: StartAgent, host: str) -> None:
     agent = await start_agent(
         api=ApiSettings(port=0, allowed_hosts=("till-7.Store.example", "192.0.2.7"))
     )
@@ -98,13 +96,13 @@ async def test_allowed_hosts_are_served_whatever_letter_case_and_port(
     "origin",
     ["https://evil.test", "null", "http://localhost", "http://localhost:1", "file://", "", "*"],
 )
-async def test_page_of_another_origin_reaches_nothing(agent: Agent, origin: str) -> None:
+async def test_other_origin_is_rejected_on_every_path(agent: Agent, origin: str) -> None:
     assert await errors_everywhere(agent, {"Origin": origin}) == {(403, "FORBIDDEN")}
     assert agent.bodies() == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
-async def test_agents_own_pages_may_use_it(agent: Agent, host: str) -> None:
+async def test_own_origin_is_allowed(agent: Agent, host: str) -> None:
     own = f"{host}:{agent.address.port}"
 
     answer = await agent.get("/healthz", {"Host": own, "Origin": f"http://{own.lower()}"})
@@ -113,7 +111,7 @@ async def test_agents_own_pages_may_use_it(agent: Agent, host: str) -> None:
     assert answer.header("Access-Control-Allow-Origin") is None
 
 
-async def test_origin_of_another_scheme_is_not_its_own(agent: Agent) -> None:
+async def test_own_origin_requires_the_same_scheme(agent: Agent) -> None:
     own = f"localhost:{agent.address.port}"
 
     answer = await agent.get("/healthz", {"Host": own, "Origin": f"https://{own}"})
@@ -123,7 +121,7 @@ async def test_origin_of_another_scheme_is_not_its_own(agent: Agent) -> None:
 
 @pytest.fixture
 async def open_agent(start_agent: StartAgent) -> Agent:
-    """An agent that pages of `POS` may use."""
+    """An agent with `POS` in `cors_origins`."""
     return await start_agent(api=ApiSettings(port=0, cors_origins=(POS,)))
 
 
@@ -131,7 +129,7 @@ async def open_agent(start_agent: StartAgent) -> Agent:
     ("method", "path", "status"),
     [("POST", SESSIONS, 200), ("GET", "/nothing", 404), ("PUT", email_path("unknown"), 400)],
 )
-async def test_configured_origin_may_read_answers_and_errors(
+async def test_configured_origin_gets_cors_headers_on_answers_and_errors(
     open_agent: Agent, method: str, path: str, status: int
 ) -> None:
     answer = await open_agent.request(method, path, b'{"correlationId":"x"}', {"Origin": POS})
@@ -167,7 +165,7 @@ async def test_preflight_of_a_configured_origin_is_allowed(open_agent: Agent) ->
 @pytest.mark.parametrize(
     "origin", ["https://evil.test", f"{POS}.evil.test", "https://pos.example:8"]
 )
-async def test_preflight_of_any_other_origin_is_refused(open_agent: Agent, origin: str) -> None:
+async def test_preflight_of_other_origin_is_rejected(open_agent: Agent, origin: str) -> None:
     headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
 
     answer = await open_agent.request("OPTIONS", SESSIONS, headers=headers)
@@ -176,13 +174,13 @@ async def test_preflight_of_any_other_origin_is_refused(open_agent: Agent, origi
     assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
 
 
-async def test_options_without_a_preflight_is_a_method_like_any_other(open_agent: Agent) -> None:
+async def test_options_without_preflight_headers_is_405(open_agent: Agent) -> None:
     answer = await open_agent.request("OPTIONS", SESSIONS, headers={"Origin": POS})
 
     assert answer.status == 405
 
 
-async def test_configured_origin_opens_nothing_to_requests_without_one(open_agent: Agent) -> None:
+async def test_request_without_origin_gets_no_cors_headers(open_agent: Agent) -> None:
     answer = await open_agent.start_session({"correlationId": "x"})
 
     assert answer.status == 200
@@ -191,7 +189,7 @@ async def test_configured_origin_opens_nothing_to_requests_without_one(open_agen
 
 @pytest.fixture
 async def guarded(start_agent: StartAgent, tmp_path: Path) -> Agent:
-    """An agent that asks for a token, with an origin that may use it."""
+    """An agent that requires a token, with `POS` in `cors_origins`."""
     token_file = tmp_path / "token"
     token_file.write_text("s3cret~Token\n")
     return await start_agent(api=ApiSettings(port=0, token_file=token_file, cors_origins=(POS,)))
@@ -201,7 +199,7 @@ async def guarded(start_agent: StartAgent, tmp_path: Path) -> Agent:
     "given",
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer s3cret~Toke", "s3cret~Token", "\xff"],
 )
-async def test_without_the_token_nothing_is_told_or_taken(
+async def test_request_without_token_is_rejected_on_every_path(
     guarded: Agent, given: str | None
 ) -> None:
     headers = {} if given is None else {"Authorization": given}
@@ -210,14 +208,14 @@ async def test_without_the_token_nothing_is_told_or_taken(
     assert guarded.bodies() == []
 
 
-async def test_401_says_that_a_bearer_token_is_needed(guarded: Agent) -> None:
+async def test_401_names_the_bearer_scheme(guarded: Agent) -> None:
     answer = await guarded.get("/agent/v1/status")
 
     assert answer.header("WWW-Authenticate") == "Bearer"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_with_the_token_the_till_is_served(guarded: Agent, scheme: str) -> None:
+async def test_request_with_token_is_accepted(guarded: Agent, scheme: str) -> None:
     answer = await guarded.start_session(
         {"correlationId": "x"}, Authorization=f"{scheme} s3cret~Token"
     )
@@ -226,13 +224,13 @@ async def test_with_the_token_the_till_is_served(guarded: Agent, scheme: str) ->
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_health_is_told_without_a_token(guarded: Agent, path: str) -> None:
+async def test_health_endpoints_need_no_token(guarded: Agent, path: str) -> None:
     answer = await guarded.get(path)
 
     assert answer.status == 200
 
 
-async def test_preflight_needs_no_token_as_a_browser_cannot_send_one(guarded: Agent) -> None:
+async def test_preflight_needs_no_token(guarded: Agent) -> None:
     headers = {"Origin": POS, "Access-Control-Request-Method": "POST"}
 
     welcome = await guarded.request("OPTIONS", SESSIONS, headers=headers)
@@ -242,7 +240,7 @@ async def test_preflight_needs_no_token_as_a_browser_cannot_send_one(guarded: Ag
     assert [answer.status for answer in (welcome, stranger, plain)] == [204, 403, 401]
 
 
-async def test_token_does_not_open_the_agent_to_foreign_hosts_or_origins(guarded: Agent) -> None:
+async def test_token_does_not_bypass_host_and_origin_checks(guarded: Agent) -> None:
     token = {"Authorization": "Bearer s3cret~Token"}
 
     host = await guarded.get("/healthz", token | {"Host": "evil.test"})

@@ -1,4 +1,4 @@
-"""What every answer carries, whatever it answers: headers, an id, and errors in one shape."""
+"""Properties of every answer: headers, request id, and one error body."""
 
 import json
 import logging
@@ -117,7 +117,7 @@ def assert_three_fields(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize(("request_", "status"), EVERY_KIND.values(), ids=EVERY_KIND)
-async def test_every_answer_carries_the_pages_headers_and_an_id(
+async def test_every_answer_has_the_reference_headers_and_a_request_id(
     agent: Agent, request_: bytes, status: int
 ) -> None:
     [answer] = await agent.ask(request_)
@@ -129,7 +129,7 @@ async def test_every_answer_carries_the_pages_headers_and_an_id(
 
 
 @pytest.mark.parametrize(("request_", "status"), EVERY_KIND.values(), ids=EVERY_KIND)
-async def test_no_answer_opens_itself_to_other_origins_by_default(
+async def test_no_answer_has_cors_headers_by_default(
     agent: Agent, request_: bytes, status: int
 ) -> None:
     [answer] = await agent.ask(request_)
@@ -139,7 +139,7 @@ async def test_no_answer_opens_itself_to_other_origins_by_default(
 
 
 @pytest.mark.parametrize(("request_", "status"), ERRORS.values(), ids=ERRORS)
-async def test_every_error_has_the_three_field_body(
+async def test_every_error_has_the_three_member_body(
     agent: Agent, request_: bytes, status: int
 ) -> None:
     [answer] = await agent.ask(request_)
@@ -148,7 +148,7 @@ async def test_every_error_has_the_three_field_body(
 
 
 @pytest.mark.parametrize(("request_", "status"), ERRORS.values(), ids=ERRORS)
-async def test_log_line_of_an_error_carries_the_id_of_its_answer(
+async def test_error_log_contains_the_request_id_of_the_answer(
     agent: Agent, caplog: pytest.LogCaptureFixture, request_: bytes, status: int
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -166,13 +166,13 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     return dict(fields)
 
 
-async def test_id_of_an_answer_is_fresh_every_time(agent: Agent) -> None:
+async def test_request_id_is_unique(agent: Agent) -> None:
     answers = [await agent.get("/healthz") for _ in range(50)]
 
     assert len({answer.header("x-amzn-RequestId") for answer in answers}) == 50
 
 
-async def test_receipt_comes_with_a_capture_and_with_nothing_else(agent: Agent) -> None:
+async def test_only_recorded_captures_have_a_receipt(agent: Agent) -> None:
     receipts = {name: (await agent.ask(kind[0]))[0].receipt for name, kind in EVERY_KIND.items()}
 
     assert {name for name, receipt in receipts.items() if receipt} == {"session", "repeat", "email"}
@@ -192,7 +192,7 @@ async def test_receipt_comes_with_a_capture_and_with_nothing_else(agent: Agent) 
         ("DELETE", "/healthz", {"GET", "HEAD"}),
     ],
 )
-async def test_405_names_the_methods_that_are_allowed(
+async def test_405_lists_the_allowed_methods(
     agent: Agent, method: str, path: str, allowed: set[str]
 ) -> None:
     answer = await agent.request(method, path)
@@ -219,7 +219,7 @@ async def test_405_names_the_methods_that_are_allowed(
         "/%2Fhealthz",
     ],
 )
-async def test_404_is_for_every_other_address(agent: Agent, path: str) -> None:
+async def test_unknown_path_is_404(agent: Agent, path: str) -> None:
     answer = await agent.get(path)
 
     assert answer.status == 404
@@ -229,9 +229,7 @@ async def test_404_is_for_every_other_address(agent: Agent, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "status"), [("/healthz", 200), ("/", 200), ("/nothing", 404), (SESSIONS, 405)]
 )
-async def test_head_is_answered_like_get_without_its_body(
-    agent: Agent, path: str, status: int
-) -> None:
+async def test_head_is_get_without_body(agent: Agent, path: str, status: int) -> None:
     full = await agent.get(path)
     [head] = await agent.ask(request_bytes("HEAD", path))
 
@@ -240,7 +238,7 @@ async def test_head_is_answered_like_get_without_its_body(
     assert int(head.header("Content-Length") or 0) > 0
 
 
-async def test_pipelined_requests_are_answered_in_their_order(agent: Agent) -> None:
+async def test_pipelined_requests_are_answered_in_order(agent: Agent) -> None:
     pipeline = (
         request_bytes("POST", SESSIONS, b'{"correlationId":"1"}')
         + request_bytes("PUT", email_path("1"), b'{"status":"declined"}')
@@ -255,7 +253,7 @@ async def test_pipelined_requests_are_answered_in_their_order(agent: Agent) -> N
     assert [answer.receipt is not None for answer in answers] == [True, True, False, False, True]
 
 
-async def test_connection_stays_open_after_a_refusal(agent: Agent) -> None:
+async def test_connection_stays_open_after_an_error(agent: Agent) -> None:
     requests = request_bytes("POST", SESSIONS, b"[]") * 3 + request_bytes("GET", "/healthz")
 
     answers = await agent.ask(requests, answers=4)
@@ -264,10 +262,8 @@ async def test_connection_stays_open_after_a_refusal(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.2"])
-async def test_till_that_offers_another_protocol_is_answered_in_this_one(
-    agent: Agent, upgrade: str
-) -> None:
-    """The HTTP client of Java offers h2c with every first request."""
+async def test_h2c_upgrade_offer_is_answered_in_http_1_1(agent: Agent, upgrade: str) -> None:
+    """Java's HTTP client offers h2c with the first request of a connection."""
     offer = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAE\r\n"
 
     [answer] = await agent.ask(
@@ -277,7 +273,7 @@ async def test_till_that_offers_another_protocol_is_answered_in_this_one(
     assert answer.status == 200
 
 
-async def test_till_that_waits_for_100_continue_is_told_to_go_on(agent: Agent) -> None:
+async def test_expect_100_continue_is_answered(agent: Agent) -> None:
     expecting = request_bytes(
         "POST", SESSIONS, b'{"correlationId":"curl"}', b"Expect: 100-continue\r\n"
     )
@@ -295,7 +291,7 @@ async def test_till_that_waits_for_100_continue_is_told_to_go_on(agent: Agent) -
     ],
     ids=["in the handler", "in the writer"],
 )
-async def test_fault_of_the_agent_is_a_500_and_the_log_tells_it(
+async def test_internal_error_is_500_and_logged(
     agent: Agent,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,

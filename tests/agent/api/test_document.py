@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running agent: whatever is sent, no answer leaves it."""
+"""Conformance of the running agent to its OpenAPI document, with generated requests."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 import schemathesis
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # has no stubs
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # no stubs
 from schemathesis import GenerationMode
 from schemathesis.config import (
     ChecksConfig,
@@ -45,7 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass(slots=True)
 class Exploration:
-    """What came of one way of exploring the API."""
+    """Results of one test phase against the API."""
 
     failures: list[str] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -69,8 +69,8 @@ class Exploration:
 
 
 def explore(address: str, phase: str, max_examples: int) -> Exploration:
-    """Send what the document makes think of; the same requests every time."""
-    # That a valid request can be refused for the session's sake no schema can say.
+    """Send requests generated from the document, deterministically."""
+    # A schema cannot express that a valid request is refused because of the session's state.
     checks = ChecksConfig(positive_data_acceptance=PositiveDataAcceptanceConfig(enabled=False))
     generation = GenerationConfig(deterministic=True, database="none", max_examples=max_examples)
     phases = PhasesConfig(
@@ -95,7 +95,7 @@ def explore(address: str, phase: str, max_examples: int) -> Exploration:
     ("phase", "max_examples", "answers_at_least"),
     [("examples", 1, 3), ("coverage", 1, 100), ("fuzzing", 120, 200), ("stateful", 30, 100)],
 )
-def test_every_answer_is_one_that_the_document_knows(
+def test_every_answer_conforms_to_the_document(
     address: str, phase: str, max_examples: int, answers_at_least: int
 ) -> None:
     exploration = explore(address, phase, max_examples)
@@ -105,24 +105,24 @@ def test_every_answer_is_one_that_the_document_knows(
     assert exploration.statuses[200] > 0
     assert max(exploration.statuses) < 500
     assert exploration.refusals_of_valid_requests <= {
-        INVALID_CORRELATION_ID,  # used before, with other content
+        INVALID_CORRELATION_ID,  # id in use with other content
         NO_OPEN_SESSION,
         ADDRESS_NOT_VALID,
     }
 
 
-def test_document_keeps_the_rules_of_openapi_3_1() -> None:
+def test_document_is_valid_openapi_3_1() -> None:
     schemathesis.openapi.from_dict(document("1.2.3")).validate()
 
 
-def test_schemas_keep_the_rules_of_json_schema() -> None:
+def test_schemas_are_valid_json_schema() -> None:
     components = cast("dict[str, dict[str, dict[str, object]]]", document("1.2.3"))["components"]
 
     for schema in components["schemas"].values():
         Draft202012Validator.check_schema(schema)
 
 
-def test_document_and_routes_name_the_same_addresses_and_methods() -> None:
+def test_document_and_routes_have_the_same_paths_and_methods() -> None:
     app = build_app(cast("Context", None))
     routed = {
         (route.resource.canonical, route.method.lower())

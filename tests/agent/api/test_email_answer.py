@@ -1,4 +1,4 @@
-"""*Set e-mail*: `reference/set-email.txt` and what README decides."""
+"""*Set e-mail*: `reference/set-email.txt` and the decisions in README."""
 
 import json
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ def kept_addresses(agent: Agent) -> list[str | None]:
         {"status": "declined", "emailAddress": " \t\u00a0\n"},
     ],
 )
-async def test_answer_is_taken_with_the_pages_35_bytes(
+async def test_accepted_answer_returns_the_35_bytes_of_the_reference(
     agent: Agent, body: Mapping[str, object]
 ) -> None:
     answer = await agent.set_email("x", body)
@@ -83,7 +83,7 @@ async def test_answer_is_taken_with_the_pages_35_bytes(
         ("[]", "[]"),
     ],
 )
-async def test_any_other_status_is_named_as_not_supported(
+async def test_unsupported_status_is_named_in_the_message(
     agent: Agent, status: str, shown: str
 ) -> None:
     body = f'{{"status":{status},"emailAddress":"{ADDRESS}"}}'.encode()
@@ -98,7 +98,7 @@ async def test_any_other_status_is_named_as_not_supported(
     }
 
 
-async def test_missing_status_is_named_null(agent: Agent) -> None:
+async def test_missing_status_is_reported_as_null(agent: Agent) -> None:
     answer = await agent.set_email("x", {"emailAddress": ADDRESS})
 
     assert answer.body == refusal("Email capture option null is not supported!")
@@ -114,7 +114,7 @@ async def test_accepted_needs_an_address(agent: Agent, address: str | None) -> N
 
 @pytest.mark.parametrize("status", ["declined", "deferred"])
 @pytest.mark.parametrize("address", [ADDRESS, "no address", "\u0000", 0, False, [], {}])
-async def test_address_is_not_expected_when_declined_or_deferred(
+async def test_address_is_refused_when_declined_or_deferred(
     agent: Agent, status: str, address: object
 ) -> None:
     answer = await agent.set_email("x", {"status": status, "emailAddress": address})
@@ -143,7 +143,7 @@ async def test_address_is_not_expected_when_declined_or_deferred(
         "guest@" + "a" * 63 + ".example",
     ],
 )
-async def test_address_is_taken_as_it_was_written(agent: Agent, address: str) -> None:
+async def test_valid_address_is_stored_as_written(agent: Agent, address: str) -> None:
     answer = await agent.set_email("x", {"status": "accepted", "emailAddress": address})
 
     assert answer.status == 200
@@ -195,16 +195,14 @@ async def test_address_is_taken_as_it_was_written(agent: Agent, address: str) ->
         {"address": "guest@example.com"},
     ],
 )
-async def test_what_is_no_address_is_refused_while_the_customer_is_there(
-    agent: Agent, address: object
-) -> None:
+async def test_invalid_address_is_refused(agent: Agent, address: object) -> None:
     answer = await agent.set_email("x", {"status": "accepted", "emailAddress": address})
 
     assert (answer.status, answer.body) == (400, refusal(NOT_VALID))
     assert kept_addresses(agent) == []
 
 
-async def test_blanks_around_an_address_are_trimmed(agent: Agent) -> None:
+async def test_address_is_trimmed(agent: Agent) -> None:
     blank = {"status": "accepted", "emailAddress": f" \t{ADDRESS}\u00a0\r\n"}
 
     first = await agent.set_email("x", blank)
@@ -215,7 +213,7 @@ async def test_blanks_around_an_address_are_trimmed(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("address", ["no address at all", "guest@localhost", '"q"@[::1]', "@"])
-async def test_any_string_is_an_address_when_the_check_is_off(
+async def test_any_string_is_accepted_without_the_syntax_check(
     start_agent: StartAgent, address: str
 ) -> None:
     agent = await start_agent(email=EmailSettings(check_syntax=False))
@@ -228,7 +226,7 @@ async def test_any_string_is_an_address_when_the_check_is_off(
 
 
 @pytest.mark.parametrize("address", [7, True, [], "a\u0000b"])
-async def test_what_cannot_be_kept_is_no_address_even_when_the_check_is_off(
+async def test_unstorable_address_is_refused_even_without_the_syntax_check(
     start_agent: StartAgent, address: object
 ) -> None:
     agent = await start_agent(email=EmailSettings(check_syntax=False))
@@ -240,7 +238,7 @@ async def test_what_cannot_be_kept_is_no_address_even_when_the_check_is_off(
 
 
 @pytest.mark.parametrize("status", ["accepted", "declined", "deferred"])
-async def test_unknown_session_takes_no_answer(agent: Agent, status: str) -> None:
+async def test_unknown_session_is_refused(agent: Agent, status: str) -> None:
     address = ADDRESS if status == "accepted" else None
 
     answer = await agent.set_email("unknown", {"status": status, "emailAddress": address})
@@ -249,14 +247,14 @@ async def test_unknown_session_takes_no_answer(agent: Agent, status: str) -> Non
 
 
 @pytest.mark.parametrize("correlation_id", IMPOSSIBLE_IDS.values(), ids=IMPOSSIBLE_IDS)
-async def test_impossible_id_is_an_unknown_session(agent: Agent, correlation_id: str) -> None:
+async def test_invalid_id_is_an_unknown_session(agent: Agent, correlation_id: str) -> None:
     answer = await agent.set_email(correlation_id, {"status": "declined"})
 
     assert (answer.status, answer.body) == (400, refusal(NO_OPEN_SESSION))
 
 
 @pytest.mark.parametrize("encoded", ["%FF", "%ED%A0%80", "%C3", "%00", "%2e", "%2E%2E", "%0A", "%"])
-async def test_escapes_that_spell_no_id_are_an_unknown_session(agent: Agent, encoded: str) -> None:
+async def test_undecodable_id_is_an_unknown_session(agent: Agent, encoded: str) -> None:
     path = f"/client/users/{encoded}/profile/email"
 
     answer = await agent.request("PUT", path, b'{"status":"declined"}')
@@ -265,9 +263,7 @@ async def test_escapes_that_spell_no_id_are_an_unknown_session(agent: Agent, enc
 
 
 @pytest.mark.parametrize("encoded", ["x", "%78", "x?locale=fr-CA", "x?"])
-async def test_any_spelling_of_the_id_in_the_path_finds_its_session(
-    agent: Agent, encoded: str
-) -> None:
+async def test_percent_encoding_of_the_id_does_not_matter(agent: Agent, encoded: str) -> None:
     path, _, query = encoded.partition("?")
 
     answer = await agent.request(
@@ -287,7 +283,7 @@ async def test_id_is_compared_exactly(agent: Agent) -> None:
 
 @pytest.mark.parametrize("user_status", ["CLOSED", "closed", "Closed", "cLoSeD"])
 @pytest.mark.parametrize("status", ["accepted", "declined", "deferred"])
-async def test_closed_session_takes_no_answer(agent: Agent, user_status: str, status: str) -> None:
+async def test_closed_session_is_refused(agent: Agent, user_status: str, status: str) -> None:
     started = await agent.start_session({"correlationId": "c", "userStatus": user_status})
     address = ADDRESS if status == "accepted" else None
 
@@ -297,7 +293,7 @@ async def test_closed_session_takes_no_answer(agent: Agent, user_status: str, st
 
 
 @pytest.mark.parametrize("user_status", ["OPEN", "ACTIVE", "", None, "NOT CLOSED"])
-async def test_session_of_another_user_status_takes_an_answer(
+async def test_session_with_another_user_status_is_open(
     agent: Agent, user_status: str | None
 ) -> None:
     await agent.start_session({"correlationId": "o", "userStatus": user_status})
@@ -321,7 +317,7 @@ async def test_session_of_another_user_status_takes_an_answer(
         ),
     ],
 )
-async def test_body_is_looked_at_before_the_session(
+async def test_error_in_the_body_takes_precedence_over_the_session(
     agent: Agent, correlation_id: str, body: bytes, message: str
 ) -> None:
     await agent.start_session({"correlationId": "closed", "userStatus": "CLOSED"})
@@ -331,7 +327,7 @@ async def test_body_is_looked_at_before_the_session(
     assert answer.body == refusal(message)
 
 
-async def test_status_is_looked_at_before_the_address(agent: Agent) -> None:
+async def test_error_in_the_status_takes_precedence_over_the_address(agent: Agent) -> None:
     answer = await agent.set_email("x", {"status": "no", "emailAddress": 7})
 
     assert answer.body == refusal("Email capture option no is not supported!")
@@ -356,7 +352,7 @@ async def test_status_is_looked_at_before_the_address(agent: Agent) -> None:
         (b'{"emailAddress":null,"status":"deferred"}', b'{"status":"deferred"}'),
     ],
 )
-async def test_body_is_kept_without_the_address_and_the_rest_letter_for_letter(
+async def test_body_is_stored_without_the_address_and_otherwise_byte_for_byte(
     agent: Agent, body: bytes, kept: bytes
 ) -> None:
     answer = await agent.set_email("x", body)

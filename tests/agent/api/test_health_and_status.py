@@ -1,4 +1,4 @@
-"""What the agent says of itself: health, readiness, metrics, status, the document."""
+"""Health, readiness, metrics, status and the OpenAPI document."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +31,12 @@ async def gauge(agent: Agent, name: str, **labels: str) -> float | None:
 
 
 def full_storage(directory: Path) -> StorageSettings:
-    """Return settings under which there is always less free space than has to be left."""
+    """Return settings that require more free space than any disk has."""
     return StorageSettings(directory=directory, min_free_bytes=2**60, ballast_bytes=0)
 
 
 def down_storage(directory: Path) -> StorageSettings:
-    """Return settings with a key file that does not hold a key."""
+    """Return settings with an invalid key file."""
     key_file = directory.parent / "wrong.key"
     key_file.write_text("this is no key\n")
     return StorageSettings(directory=directory, min_free_bytes=0, encryption_key_file=key_file)
@@ -56,19 +56,19 @@ async def down(start_agent: StartAgent, tmp_path: Path) -> Agent:
 async def troubled(
     start_agent: StartAgent, tmp_path: Path, request: pytest.FixtureRequest
 ) -> tuple[Agent, str]:
-    """An agent that cannot take captures, and the state it is in."""
+    """An agent that cannot record captures, and the state of its storage."""
     storage = {"full": full_storage, "down": down_storage}[request.param]
     return await start_agent(storage=storage(tmp_path / "state")), request.param
 
 
-async def test_agent_that_can_capture_is_alive_and_ready(agent: Agent) -> None:
+async def test_working_agent_is_alive_and_ready(agent: Agent) -> None:
     alive, ready = await agent.get("/healthz"), await agent.get("/readyz")
 
     assert (alive.status, alive.body) == (200, b'{"status":"alive"}')
     assert (ready.status, ready.body) == (200, b'{"status":"ready"}')
 
 
-async def test_agent_without_a_line_is_ready(start_agent: StartAgent) -> None:
+async def test_agent_without_central_is_ready(start_agent: StartAgent) -> None:
     agent = await start_agent(central=CentralSettings(url="https://hq.invalid/base"))
 
     ready = await agent.get("/readyz")
@@ -76,7 +76,7 @@ async def test_agent_without_a_line_is_ready(start_agent: StartAgent) -> None:
     assert ready.status == 200
 
 
-async def test_full_disk_refuses_captures_with_507_and_is_not_ready(full: Agent) -> None:
+async def test_full_disk_answers_507_and_is_not_ready(full: Agent) -> None:
     session = await full.start_session({"correlationId": "x"})
     email = await full.set_email("x", EMAIL)
     ready = await full.get("/readyz")
@@ -88,7 +88,7 @@ async def test_full_disk_refuses_captures_with_507_and_is_not_ready(full: Agent)
     assert alive.status == 200
 
 
-async def test_storage_that_does_not_work_refuses_captures_with_503(down: Agent) -> None:
+async def test_broken_storage_answers_503_and_is_not_ready(down: Agent) -> None:
     session = await down.start_session({"correlationId": "x"})
     email = await down.set_email("x", EMAIL)
     ready = await down.get("/readyz")
@@ -101,10 +101,10 @@ async def test_storage_that_does_not_work_refuses_captures_with_503(down: Agent)
 
 
 @pytest.mark.parametrize("storage", [full_storage, down_storage])
-async def test_page_that_may_use_the_agent_reads_that_the_storage_has_trouble(
+async def test_preflight_succeeds_during_a_storage_error(
     start_agent: StartAgent, tmp_path: Path, storage: Callable[[Path], StorageSettings]
 ) -> None:
-    """A browser shows a page nothing of an answer whose preflight failed, not even its status."""
+    """A browser hides an answer from the page, even its status, if the preflight failed."""
     pos = {"Origin": "https://pos.example"}
     api = ApiSettings(port=0, cors_origins=(pos["Origin"],))
     agent = await start_agent(storage=storage(tmp_path / "state"), api=api)
@@ -121,7 +121,9 @@ async def test_page_that_may_use_the_agent_reads_that_the_storage_has_trouble(
     assert "Retry-After" in (answer.header("Access-Control-Expose-Headers") or "")
 
 
-async def test_rules_are_asked_before_the_storage(troubled: tuple[Agent, str]) -> None:
+async def test_invalid_request_is_400_even_during_a_storage_error(
+    troubled: tuple[Agent, str],
+) -> None:
     agent, _ = troubled
 
     refused = await agent.start_session({"correlationId": ""})
@@ -129,7 +131,7 @@ async def test_rules_are_asked_before_the_storage(troubled: tuple[Agent, str]) -
     assert refused.status == 400
 
 
-async def test_session_states_are_told_on_a_full_disk(
+async def test_session_state_is_readable_on_a_full_disk(
     start_agent: StartAgent, tmp_path: Path
 ) -> None:
     async with agent_under_test(settings_in(tmp_path / "old")) as agent:
@@ -141,7 +143,7 @@ async def test_session_states_are_told_on_a_full_disk(
     assert told.status == 200
 
 
-async def test_session_state_that_cannot_be_read_is_a_503(agent: Agent, tmp_path: Path) -> None:
+async def test_unreadable_session_state_is_503(agent: Agent, tmp_path: Path) -> None:
     await agent.start_session({"correlationId": "x"})
     (tmp_path / "state" / "agent.db").rename(tmp_path / "elsewhere")
 
@@ -188,7 +190,9 @@ async def test_metrics_count_captures_repeats_and_refusals(agent: Agent) -> None
     assert counted[(problems, frozenset({("code", "NOT_FOUND")}))] == 1
 
 
-async def test_metrics_tell_what_waits_and_for_how_long(agent: Agent, clock: Clock) -> None:
+async def test_metrics_contain_number_and_age_of_undelivered_events(
+    agent: Agent, clock: Clock
+) -> None:
     await agent.start_session({"correlationId": "x"})
     await agent.start_session({"correlationId": "y"})
     clock.wall_us += 90_000_000
@@ -199,11 +203,13 @@ async def test_metrics_tell_what_waits_and_for_how_long(agent: Agent, clock: Clo
     assert await gauge(agent, "ready") == 1
 
 
-async def test_metrics_tell_that_the_agent_is_not_ready(full: Agent) -> None:
+async def test_metrics_show_an_agent_that_is_not_ready(full: Agent) -> None:
     assert await gauge(full, "ready") == 0
 
 
-async def test_status_tells_who_what_and_where(start_agent: StartAgent, tmp_path: Path) -> None:
+async def test_status_contains_identity_storage_and_central(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
     agent = await start_agent(
         store=StoreSettings(store_id="store-7", till_id="till-3"),
         central=CentralSettings(url="https://hq.example/loyalty", protocol="replay"),
@@ -224,7 +230,7 @@ async def test_status_tells_who_what_and_where(start_agent: StartAgent, tmp_path
     assert "reason" not in storage
 
 
-async def test_status_counts_what_central_settled_and_refused(tmp_path: Path) -> None:
+async def test_status_counts_settled_and_dead_letter_events(tmp_path: Path) -> None:
     async with agent_under_test(settings_in(tmp_path)) as agent:
         for number in range(5):
             await agent.start_session({"correlationId": str(number)})
@@ -242,7 +248,7 @@ async def test_status_counts_what_central_settled_and_refused(tmp_path: Path) ->
     assert (status["watermark"], status["waiting"], status["deadLetters"]) == (2, 2, 1)
 
 
-async def test_status_and_page_say_what_is_wrong(troubled: tuple[Agent, str]) -> None:
+async def test_status_and_page_contain_the_storage_error(troubled: tuple[Agent, str]) -> None:
     agent, state = troubled
     remedy = {"full": "[storage] min_free_bytes", "down": "wrong.key does not hold"}[state]
 

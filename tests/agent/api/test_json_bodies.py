@@ -1,4 +1,4 @@
-"""What a request body may be, for both calls: strict JSON, any type, two encodings, 16 KiB."""
+"""Request bodies of both calls: strict JSON, any Content-Type, two encodings, 16 KiB."""
 
 import gzip
 import json
@@ -84,7 +84,7 @@ BOTH_CALLS = pytest.mark.parametrize("call", ["session", "email"])
         b'{"a":' * (MAX_BYTES // 5),
     ],
 )
-async def test_body_that_is_no_json_object_by_rfc_8259_is_refused(
+async def test_body_that_is_not_a_json_object_is_refused(
     agent: Agent, call: str, body: bytes
 ) -> None:
     assert await send(agent, call, body, {}) == 400
@@ -101,7 +101,7 @@ async def test_body_that_is_no_json_object_by_rfc_8259_is_refused(
         b'{"correlationId":"x","a":0.1000000000000000055511151231257827}',
     ],
 )
-async def test_json_in_any_spelling_is_taken(agent: Agent, body: bytes) -> None:
+async def test_any_spelling_of_json_is_accepted(agent: Agent, body: bytes) -> None:
     assert await send(agent, "session", body, {}) == 200
 
 
@@ -119,9 +119,7 @@ async def test_json_in_any_spelling_is_taken(agent: Agent, body: bytes) -> None:
         "a/b/c;;=",
     ],
 )
-async def test_content_type_is_never_a_reason_to_refuse(
-    agent: Agent, content_type: str | None
-) -> None:
+async def test_content_type_is_ignored(agent: Agent, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     body = '{"correlationId":"é"}'.encode()
 
@@ -141,7 +139,7 @@ async def test_content_type_is_never_a_reason_to_refuse(
         ("", SESSION),
     ],
 )
-async def test_body_of_a_known_encoding_is_kept_decoded(
+async def test_compressed_body_is_stored_decompressed(
     agent: Agent, encoding: str, body: bytes
 ) -> None:
     assert await send(agent, "session", body, {"Content-Encoding": encoding}) == 200
@@ -172,7 +170,7 @@ async def test_unknown_encoding_is_refused_with_415(agent: Agent, call: str, enc
         ("deflate", zlib.compress(SESSION)[:-1]),
     ],
 )
-async def test_body_that_does_not_decode_is_refused(
+async def test_body_that_cannot_be_decompressed_is_refused(
     agent: Agent, call: str, encoding: str, body: bytes
 ) -> None:
     assert await send(agent, call, body, {"Content-Encoding": encoding}) == 400
@@ -209,7 +207,7 @@ DEPTHS = [1, 100, 490, 499, 500, *range(900, 1100, 25), 2000, 4000, 8000]
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-async def test_deep_nesting_is_taken_or_refused_but_never_a_fault(agent: Agent, depth: int) -> None:
+async def test_deep_nesting_is_accepted_or_refused_but_never_500(agent: Agent, depth: int) -> None:
     await agent.start_session({"correlationId": "known"})
     nested = b"[" * depth + b"]" * depth
     objects = b'{"a":' * (depth // 4) + b"1" + b"}" * (depth // 4)
@@ -226,7 +224,7 @@ async def test_deep_nesting_is_taken_or_refused_but_never_a_fault(agent: Agent, 
 
 
 @pytest.mark.parametrize("depth", [100, 400, 495, 600, 900])
-async def test_deeply_nested_repeat_in_another_spelling_is_still_a_repeat(
+async def test_deeply_nested_body_in_another_spelling_is_a_duplicate(
     agent: Agent, depth: int
 ) -> None:
     body = b'{"correlationId":"x","deep":' + b"[" * depth + b"]" * depth + b"}"
@@ -238,10 +236,8 @@ async def test_deeply_nested_repeat_in_another_spelling_is_still_a_repeat(
 
 
 @pytest.mark.parametrize("depth", [500, 975, 1000])
-async def test_nested_body_that_was_taken_is_a_repeat_when_it_comes_again(
-    agent: Agent, depth: int
-) -> None:
-    """A comparison that cannot go as deep must not turn a lost answer into a refusal."""
+async def test_accepted_nested_body_is_a_duplicate_when_repeated(agent: Agent, depth: int) -> None:
+    """A comparison with a lower depth limit than the parser must not refuse a retry."""
     deep = b',"deep":' + b"[" * depth + b"]" * depth + b"}"
     session = b'{"correlationId":"x"' + deep
     email = b'{"status":"accepted","emailAddress":"a@example.com"' + deep
@@ -254,7 +250,7 @@ async def test_nested_body_that_was_taken_is_a_repeat_when_it_comes_again(
         assert (again.status, again.receipt) == (first.status, first.receipt)
 
 
-async def test_huge_numbers_are_taken_or_refused_but_never_a_fault(agent: Agent) -> None:
+async def test_huge_numbers_are_accepted_or_refused_but_never_500(agent: Agent) -> None:
     numbers = [
         "0e99999999999999999999",
         "1.0e-99999999999999999999",
@@ -273,7 +269,7 @@ async def test_huge_numbers_are_taken_or_refused_but_never_a_fault(agent: Agent)
         assert (await agent.set_email("x", email)).status == 400
 
 
-async def test_chunked_body_is_taken(agent: Agent) -> None:
+async def test_chunked_body_is_accepted(agent: Agent) -> None:
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in (b'{"correlationId"', b":", b'"x"}'))
 
     [answer] = await agent.ask(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
@@ -281,7 +277,7 @@ async def test_chunked_body_is_taken(agent: Agent) -> None:
     assert (answer.status, agent.bodies()) == (200, [SESSION])
 
 
-async def test_chunked_body_beyond_16_kib_is_refused_before_its_end(agent: Agent) -> None:
+async def test_chunked_body_over_16_kib_is_refused_before_its_end(agent: Agent) -> None:
     endless = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
     [answer] = await agent.ask(POST + b"Transfer-Encoding: chunked\r\n\r\n" + endless * 2)
@@ -289,7 +285,7 @@ async def test_chunked_body_beyond_16_kib_is_refused_before_its_end(agent: Agent
     assert (answer.status, answer.members()["errorCode"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
-async def test_till_that_hangs_up_within_its_body_leaves_no_record(agent: Agent) -> None:
+async def test_disconnect_within_the_body_records_nothing(agent: Agent) -> None:
     await agent.ask(POST + b"Content-Length: 21\r\n\r\n" + SESSION[:-1], answers=0)
     after = await agent.start_session({"correlationId": "after"})
 
@@ -297,9 +293,7 @@ async def test_till_that_hangs_up_within_its_body_leaves_no_record(agent: Agent)
     assert [json.loads(body) for body in agent.bodies()] == [{"correlationId": "after"}]
 
 
-async def test_body_that_does_not_come_is_given_up(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_body_times_out(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_TIMEOUT_SECONDS", 0.01)
     [answer] = await agent.ask(POST + b"Content-Length: 21\r\n\r\n" + b"{")
 

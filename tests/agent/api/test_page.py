@@ -1,4 +1,4 @@
-"""The status page: what store IT sees at a glance, and that it runs and loads nothing."""
+"""Status page: notices, figures, no script, no external resource."""
 
 import base64
 import hashlib
@@ -58,13 +58,13 @@ def page_of(
     sync: dict[str, object] | None = None,
     **changes: object,
 ) -> str:
-    """Return the page of an agent that is well, but for these changes."""
+    """Return the page of a healthy agent with these changes."""
     report = REPORT | {"storage": STORAGE | (storage or {}), "sync": SYNC | (sync or {})} | changes
     return status_page(cast("StatusReport", report))[0]
 
 
 def notices(page: str) -> list[tuple[str, str]]:
-    """Return what is to be seen at a glance: kind and text."""
+    """Return the notices: kind and text."""
     found = re.findall(r'<p class="state (\w+)" role="status">(.*?)</p>', page)
     return [(kind, unescape(text)) for kind, text in found]
 
@@ -74,7 +74,7 @@ def figures(page: str) -> dict[str, str]:
 
 
 class Elements(HTMLParser):
-    """Collects the elements of a page with what could load or run something."""
+    """Collects the elements of a page and their attributes that could load or run something."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Elements(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
-async def test_page_runs_and_loads_nothing_and_its_policy_says_so(agent: Agent) -> None:
+async def test_page_has_no_script_or_external_resource_and_a_matching_csp(agent: Agent) -> None:
     answer = await agent.get("/")
 
     page, elements = answer.body.decode(), Elements()
@@ -102,7 +102,7 @@ async def test_page_runs_and_loads_nothing_and_its_policy_says_so(agent: Agent) 
     assert f"style-src 'sha256-{digest}'" in policy
 
 
-def test_page_escapes_everything_it_shows() -> None:
+def test_page_escapes_all_values() -> None:
     hostile = "<script>alert(1)</script>\"'&$till${state}"
     words = ("version", "storeId", "tillId", "startedAt", "epoch", "oldestWaitingAt")
 
@@ -119,7 +119,7 @@ def test_page_escapes_everything_it_shows() -> None:
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$till${state}") >= 9
 
 
-def test_page_tells_none_from_what_cannot_be_read() -> None:
+def test_page_distinguishes_none_from_unknown() -> None:
     page = page_of(deadLetters=None, sync={"state": "capture only"})
 
     shown = figures(page)
@@ -133,7 +133,7 @@ def test_page_tells_none_from_what_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize("state", ["idle", "delivering", "quiet hours", "capture only"])
-def test_page_of_an_agent_that_is_well_shows_nothing_but_that(state: str) -> None:
+def test_page_of_a_healthy_agent_has_only_the_ready_notice(state: str) -> None:
     page = page_of(sync={"state": state})
 
     assert notices(page) == [("ready", "Captures are taken and kept on this machine.")]
@@ -151,7 +151,7 @@ def test_page_of_an_agent_that_is_well_shows_nothing_but_that(state: str) -> Non
         ({"storage": {"setAside": ["a", "b"]}}, "note", "set aside: 2"),
     ],
 )
-def test_what_somebody_has_to_know_is_seen_at_a_glance(
+def test_condition_that_needs_attention_is_a_notice(
     changes: dict[str, Any], kind: str, said: str
 ) -> None:
     shown = notices(page_of(**changes))
@@ -159,13 +159,13 @@ def test_what_somebody_has_to_know_is_seen_at_a_glance(
     assert [found for found, text in shown if said in text] == [kind]
 
 
-def test_a_wait_that_is_all_but_over_is_not_called_none() -> None:
+def test_next_try_within_a_second_is_rounded_up() -> None:
     page = page_of(sync={"state": "retrying", "nextTryInSeconds": 0.3})
 
     assert "next try in 1 s" in figures(page)["Delivery"]
 
 
-async def test_alarm_is_raised_while_head_office_refuses_the_agent_and_ends_with_it(
+async def test_alarm_is_shown_while_head_office_rejects_the_agent(
     tmp_path: Path,
 ) -> None:
     async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch") as shop:

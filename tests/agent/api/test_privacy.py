@@ -1,4 +1,4 @@
-"""No e-mail address where it must not be: log, metrics, status, page, errors, disk."""
+"""No e-mail address in log, metrics, status, page, errors, or in plaintext on disk."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ def found_in(text: str) -> list[str]:
 
 
 async def use_the_address_everywhere(agent: Agent, clock: Clock) -> None:
-    """Send the address where it belongs, and wherever a confused till could put it."""
+    """Send the address in its member and in every other place that a faulty till could use."""
     accepted = {"status": "accepted", "emailAddress": ADDRESS}
     await agent.start_session({"correlationId": "x"})
     await agent.set_email("x", accepted)
@@ -46,7 +46,7 @@ async def use_the_address_everywhere(agent: Agent, clock: Clock) -> None:
     clock.wall_us = 0
 
 
-async def test_log_never_holds_an_address_not_even_before_it_is_masked(
+async def test_log_contains_no_address_even_before_masking(
     agent: Agent, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -63,7 +63,7 @@ async def test_log_never_holds_an_address_not_even_before_it_is_masked(
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/agent/v1/status", "/", state_path("x")])
-async def test_agent_never_tells_an_address(agent: Agent, clock: Clock, path: str) -> None:
+async def test_no_endpoint_returns_an_address(agent: Agent, clock: Clock, path: str) -> None:
     await use_the_address_everywhere(agent, clock)
 
     answer = await agent.get(path)
@@ -72,7 +72,7 @@ async def test_agent_never_tells_an_address(agent: Agent, clock: Clock, path: st
     assert found_in(f"{answer.headers}{answer.body.decode()}") == []
 
 
-async def test_metrics_hold_no_word_of_a_till(agent: Agent) -> None:
+async def test_metrics_contain_no_text_from_a_till(agent: Agent) -> None:
     word = "wordofatill"
     await agent.start_session({"correlationId": word, "channel": word}, f"?{word}={word}")
     await agent.set_email(word, {"status": word})
@@ -99,7 +99,7 @@ def all_files(directory: Path) -> dict[str, bytes]:
         ({"customer": {"mail": ADDRESS}}, {"status": "deferred"}),
     ],
 )
-async def test_disk_holds_no_readable_address_wherever_a_till_puts_it(
+async def test_disk_contains_no_plaintext_address(
     agent: Agent, tmp_path: Path, session: dict[str, object], email: dict[str, object]
 ) -> None:
     await agent.start_session({"correlationId": "x"} | session)

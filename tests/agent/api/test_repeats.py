@@ -1,4 +1,4 @@
-"""The same thing said twice: one record, one receipt, the same answer."""
+"""Idempotency: a repeated request gets the same receipt and answer and no new record."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ def sequence(receipt: str | None) -> int:
     return int(receipt.rpartition("/")[2])
 
 
-async def test_till_that_lost_the_answer_gets_it_again_and_makes_no_second_record(
+async def test_repeated_session_start_gets_the_same_answer_and_is_recorded_once(
     agent: Agent,
 ) -> None:
     first = await agent.start_session(SESSION)
@@ -40,7 +40,7 @@ async def test_till_that_lost_the_answer_gets_it_again_and_makes_no_second_recor
     ],
     ids=["white space", "member order", "1.0", "exponents", "escapes", "twice, last counts"],
 )
-async def test_same_content_in_another_spelling_is_a_repeat(agent: Agent, again: bytes) -> None:
+async def test_same_content_in_another_spelling_is_a_duplicate(agent: Agent, again: bytes) -> None:
     first = await agent.start_session(SESSION)
     second = await agent.start_session(again)
 
@@ -64,7 +64,7 @@ async def test_same_content_in_another_spelling_is_a_repeat(agent: Agent, again:
         b'{"correlationId":"x","channel":"STORE","n":1,"list":[1,{"a":null}],"more":null}',
     ],
 )
-async def test_other_content_under_a_used_id_is_refused(agent: Agent, other: bytes) -> None:
+async def test_used_id_with_other_content_is_refused(agent: Agent, other: bytes) -> None:
     await agent.start_session(SESSION)
 
     answer = await agent.start_session(other)
@@ -74,7 +74,7 @@ async def test_other_content_under_a_used_id_is_refused(agent: Agent, other: byt
     assert agent.bodies() == [SESSION]
 
 
-async def test_true_is_not_one_and_false_is_not_zero(agent: Agent) -> None:
+async def test_comparison_distinguishes_booleans_from_numbers(agent: Agent) -> None:
     await agent.start_session(b'{"correlationId":"1","n":1}')
     await agent.start_session(b'{"correlationId":"0","n":[0]}')
 
@@ -95,7 +95,7 @@ async def test_true_is_not_one_and_false_is_not_zero(agent: Agent) -> None:
         ("?locale=fr-CA", "?locale=en-CA", 400),
     ],
 )
-async def test_locale_of_the_query_belongs_to_the_content(
+async def test_locale_of_the_query_is_part_of_the_compared_content(
     agent: Agent, first: str, again: str, status: int
 ) -> None:
     await agent.start_session(SESSION, first)
@@ -106,7 +106,7 @@ async def test_locale_of_the_query_belongs_to_the_content(
     assert len(agent.bodies()) == 1
 
 
-async def test_many_tills_saying_the_same_at_once_make_one_record(agent: Agent) -> None:
+async def test_concurrent_duplicates_are_recorded_once(agent: Agent) -> None:
     answers = await asyncio.gather(*(agent.start_session(SESSION) for _ in range(20)))
 
     assert {answer.status for answer in answers} == {200}
@@ -114,7 +114,7 @@ async def test_many_tills_saying_the_same_at_once_make_one_record(agent: Agent) 
     assert agent.bodies() == [SESSION]
 
 
-async def test_many_tills_claiming_one_id_at_once_leave_it_to_the_first(agent: Agent) -> None:
+async def test_first_of_concurrent_claims_of_an_id_wins(agent: Agent) -> None:
     bodies = [{"correlationId": "x", "channel": str(number)} for number in range(20)]
 
     answers = await asyncio.gather(*(agent.start_session(body) for body in bodies))
@@ -123,7 +123,7 @@ async def test_many_tills_claiming_one_id_at_once_leave_it_to_the_first(agent: A
     assert len(agent.bodies()) == 1
 
 
-async def test_repeat_is_recognised_after_a_restart(tmp_path: Path) -> None:
+async def test_duplicate_is_recognized_after_a_restart(tmp_path: Path) -> None:
     email = {"status": "accepted", "emailAddress": "guest@example.com"}
     async with agent_under_test(settings_in(tmp_path)) as agent:
         first = [await agent.start_session(SESSION), await agent.set_email("x", email)]
@@ -159,7 +159,7 @@ NOTED = {"status": "declined", "note": 1}
         ([DECLINED, ACCEPTED, DECLINED, DECLINED, ACCEPTED, ACCEPTED], 4),
     ],
 )
-async def test_only_an_exact_repeat_of_the_last_answer_makes_no_new_record(
+async def test_only_a_duplicate_of_the_last_answer_is_not_recorded(
     agent: Agent, answers: Sequence[dict[str, object]], records: int
 ) -> None:
     await agent.start_session(SESSION)
@@ -174,7 +174,7 @@ async def test_only_an_exact_repeat_of_the_last_answer_makes_no_new_record(
     assert [position for (position,) in kept] == sorted(set(receipts))
 
 
-async def test_every_answer_is_kept_in_the_order_it_was_given(agent: Agent) -> None:
+async def test_all_answers_are_kept_in_order(agent: Agent) -> None:
     await agent.start_session(SESSION)
     for body in (DEFERRED, ACCEPTED, DECLINED):
         await agent.set_email("x", body)
@@ -183,7 +183,7 @@ async def test_every_answer_is_kept_in_the_order_it_was_given(agent: Agent) -> N
     assert kept == ["deferred", "accepted", "declined"]
 
 
-async def test_same_answer_in_two_sessions_is_two_records(agent: Agent) -> None:
+async def test_same_answer_in_two_sessions_is_recorded_twice(agent: Agent) -> None:
     for correlation_id in ("a", "b"):
         await agent.start_session({"correlationId": correlation_id})
 
@@ -192,7 +192,7 @@ async def test_same_answer_in_two_sessions_is_two_records(agent: Agent) -> None:
     assert sequence(second.receipt) == sequence(first.receipt) + 1
 
 
-async def test_receipts_count_without_gaps_across_refusals_and_repeats(agent: Agent) -> None:
+async def test_receipts_have_no_gaps_across_refusals_and_duplicates(agent: Agent) -> None:
     answers = [
         await agent.start_session({"correlationId": "1"}),
         await agent.start_session({"correlationId": ""}),
@@ -211,7 +211,7 @@ async def test_receipts_count_without_gaps_across_refusals_and_repeats(agent: Ag
     assert all(answer.receipt is None for answer in answers if answer.status != 200)
 
 
-async def test_receipts_count_without_gaps_when_tills_come_at_once(agent: Agent) -> None:
+async def test_receipts_have_no_gaps_under_concurrency(agent: Agent) -> None:
     bodies = [{"correlationId": str(number % 30)} for number in range(60)]
 
     answers = await asyncio.gather(*(agent.start_session(body) for body in bodies))

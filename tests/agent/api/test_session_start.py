@@ -1,4 +1,4 @@
-"""*Start anonymous session*: `reference/start-anonymous-session.txt` and what README decides."""
+"""*Start anonymous session*: the reference page and the decisions in README."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ async def agent(start_agent: StartAgent) -> Agent:
     return await start_agent(program=PROGRAM)
 
 
-async def test_answer_is_the_pages_json_compact_and_in_its_order(agent: Agent) -> None:
+async def test_answer_is_the_json_of_the_reference_compact_and_in_order(agent: Agent) -> None:
     answer = await agent.start_session({"correlationId": "5115314e-2a29-4e5e-af58-258f9f261716"})
 
     assert answer.status == 200
@@ -59,7 +59,7 @@ async def test_answer_is_the_pages_json_compact_and_in_its_order(agent: Agent) -
     assert answer.header("Content-Type") == "application/json"
 
 
-async def test_empty_prompt_and_messages_stay_in_the_answer_as_empty_strings(
+async def test_empty_texts_are_returned_as_empty_strings(
     start_agent: StartAgent,
 ) -> None:
     silent = MessageSettings(prompt="", anonymous_prompt="", receipt="")
@@ -114,7 +114,7 @@ IMPOSSIBLE_IDS = {
 
 
 @pytest.mark.parametrize("correlation_id", VALID_IDS.values(), ids=VALID_IDS)
-async def test_valid_id_is_taken_and_found_again_percent_encoded(
+async def test_valid_id_is_accepted_and_found_percent_encoded(
     agent: Agent, correlation_id: str
 ) -> None:
     started = await agent.start_session({"correlationId": correlation_id})
@@ -126,9 +126,7 @@ async def test_valid_id_is_taken_and_found_again_percent_encoded(
 
 
 @pytest.mark.parametrize("correlation_id", IMPOSSIBLE_IDS.values(), ids=IMPOSSIBLE_IDS)
-async def test_impossible_id_is_refused_and_leaves_no_record(
-    agent: Agent, correlation_id: str
-) -> None:
+async def test_invalid_id_is_refused_and_not_recorded(agent: Agent, correlation_id: str) -> None:
     answer = await agent.start_session({"correlationId": correlation_id})
 
     assert (answer.status, answer.body) == (400, INVALID_ID)
@@ -148,20 +146,20 @@ async def test_impossible_id_is_refused_and_leaves_no_record(
         b'{"correlationId":"x","correlationId":null}',
     ],
 )
-async def test_id_that_is_missing_or_no_string_is_refused(agent: Agent, body: bytes) -> None:
+async def test_missing_or_non_string_id_is_refused(agent: Agent, body: bytes) -> None:
     answer = await agent.start_session(body)
 
     assert (answer.status, answer.body, len(answer.body)) == (400, INVALID_ID, 88)
 
 
-async def test_id_is_looked_at_before_the_other_fields(agent: Agent) -> None:
+async def test_error_in_the_id_takes_precedence(agent: Agent) -> None:
     answer = await agent.start_session({"correlationId": "", "channel": 7})
 
     assert answer.body == INVALID_ID
 
 
 LOCALES = [
-    # query string, locale in the body, the prompt that comes
+    # query string, locale in the body, expected prompt
     ("", None, "ask ca"),
     ("", "en-CA", "ask ca"),
     ("", "en-US", "ask us"),
@@ -195,7 +193,7 @@ LOCALES = [
 
 
 @pytest.mark.parametrize(("query", "in_body", "prompt"), LOCALES)
-async def test_first_valid_locale_of_query_body_and_environment_speaks(
+async def test_first_valid_locale_of_query_body_and_configuration_is_used(
     agent: Agent, query: str, in_body: object, prompt: str
 ) -> None:
     answer = await agent.start_session({"correlationId": "x", "locale": in_body}, query)
@@ -203,7 +201,7 @@ async def test_first_valid_locale_of_query_body_and_environment_speaks(
     assert (answer.status, answer.members()["promptMessage"]) == (200, prompt)
 
 
-async def test_environment_locale_speaks_where_no_valid_one_is_given(
+async def test_configured_locale_is_used_without_a_valid_one_in_the_request(
     start_agent: StartAgent,
 ) -> None:
     agent = await start_agent(program=PROGRAM.model_copy(update={"locale": "fr-CA"}))
@@ -215,7 +213,7 @@ async def test_environment_locale_speaks_where_no_valid_one_is_given(
     assert prompts == ["demandé", "demandé"]
 
 
-async def test_messages_go_out_as_unescaped_utf8(agent: Agent) -> None:
+async def test_messages_are_unescaped_utf8(agent: Agent) -> None:
     answer = await agent.start_session({"correlationId": "Zoë", "locale": "fr-CA"})
 
     assert '"promptMessage":"demandé","receiptMessage":"imprimé"'.encode() in answer.body
@@ -226,7 +224,7 @@ async def test_messages_go_out_as_unescaped_utf8(agent: Agent) -> None:
     ("anonymous", "prompt"),
     [("anything", "points us"), (" ", "points us"), ("", "ask us"), (None, "ask us")],
 )
-async def test_anonymous_session_id_asks_for_the_points_message(
+async def test_anonymous_session_id_selects_the_points_message(
     agent: Agent, anonymous: str | None, prompt: str
 ) -> None:
     body = {"correlationId": "x", "locale": "en-US", "anonymousSessionId": anonymous}
@@ -241,7 +239,7 @@ STRING_FIELDS = ["externalIdentifier", "channel", "anonymousSessionId", "userSta
 
 @pytest.mark.parametrize("field", STRING_FIELDS)
 @pytest.mark.parametrize("value", [7, 1.5, True, False, ["STORE"], {"a": 1}, "a\u0000b"])
-async def test_known_field_that_is_no_plain_string_is_refused_by_name(
+async def test_known_member_that_is_not_a_plain_string_is_refused_by_name(
     agent: Agent, field: str, value: object
 ) -> None:
     answer = await agent.start_session({"correlationId": "x", field: value})
@@ -253,7 +251,7 @@ async def test_known_field_that_is_no_plain_string_is_refused_by_name(
 
 @pytest.mark.parametrize("field", STRING_FIELDS)
 @pytest.mark.parametrize("value", [None, "", "STORE", "\n", "é" * 500])
-async def test_known_field_may_be_null_or_any_string(
+async def test_known_member_may_be_null_or_any_string(
     agent: Agent, field: str, value: object
 ) -> None:
     answer = await agent.start_session({"correlationId": "x", field: value})
@@ -270,16 +268,14 @@ async def test_known_field_may_be_null_or_any_string(
         b'{"correlationId":"x","nul":"a\\u0000b","":null,"locale":"EN"}',
     ],
 )
-async def test_body_is_kept_letter_for_letter_unknown_fields_included(
-    agent: Agent, body: bytes
-) -> None:
+async def test_body_is_stored_byte_for_byte_with_unknown_members(agent: Agent, body: bytes) -> None:
     answer = await agent.start_session(body)
 
     assert answer.status == 200
     assert agent.bodies() == [body]
 
 
-async def test_locale_of_the_query_is_kept_beside_the_body(agent: Agent) -> None:
+async def test_locale_of_the_query_is_stored_with_the_body(agent: Agent) -> None:
     await agent.start_session({"correlationId": "1"}, "?locale=FR-ca")
     await agent.start_session({"correlationId": "2", "locale": "fr-CA"}, "?locale=FR")
 
@@ -287,7 +283,7 @@ async def test_locale_of_the_query_is_kept_beside_the_body(agent: Agent) -> None
     assert kept == [("1", "fr-CA"), ("2", None)]
 
 
-async def test_same_id_after_a_restart_is_answered_from_the_present_terms(tmp_path: Path) -> None:
+async def test_duplicate_after_a_restart_is_answered_with_the_current_terms(tmp_path: Path) -> None:
     body = {"correlationId": "x"}
     async with agent_under_test(settings_in(tmp_path)) as agent:
         first = await agent.start_session(body)

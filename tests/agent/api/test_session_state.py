@@ -1,4 +1,4 @@
-"""`GET /agent/v1/sessions/{correlation_id}`: where a session stands; never an address."""
+"""`GET /agent/v1/sessions/{correlation_id}`: delivery state; never an address."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ MIDNIGHT_US = 1_767_225_600_000_000  # 2026-01-01 in UTC
 ADDRESS = "guest@example.com"
 
 
-async def test_waiting_session_and_its_answers_are_told_in_order(
+async def test_undelivered_session_and_answers_are_listed_in_order(
     agent: Agent, clock: Clock
 ) -> None:
     clock.wall_us = MIDNIGHT_US
@@ -72,7 +72,7 @@ async def test_session_without_an_answer_has_an_empty_list(agent: Agent) -> None
     assert answer.members()["emailAnswers"] == []
 
 
-async def test_receipt_names_the_capture_that_is_told(agent: Agent) -> None:
+async def test_receipt_matches_epoch_and_sequence_of_the_state(agent: Agent) -> None:
     for number in range(3):
         started = await agent.start_session({"correlationId": str(number)})
 
@@ -82,7 +82,7 @@ async def test_receipt_names_the_capture_that_is_told(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("correlation_id", ["unknown", "X", *IMPOSSIBLE_IDS.values()], ids=ascii)
-async def test_session_that_is_not_there_is_404(agent: Agent, correlation_id: str) -> None:
+async def test_unknown_session_is_404(agent: Agent, correlation_id: str) -> None:
     await agent.start_session({"correlationId": "x"})
 
     answer = await agent.get(state_path(correlation_id))
@@ -91,7 +91,7 @@ async def test_session_that_is_not_there_is_404(agent: Agent, correlation_id: st
 
 
 @pytest.mark.parametrize("encoded", ["%FF", "%ED%A0%80", "%C3", "%00", "%2e%2e"])
-async def test_escapes_that_spell_no_id_are_404(agent: Agent, encoded: str) -> None:
+async def test_undecodable_id_is_404(agent: Agent, encoded: str) -> None:
     answer = await agent.get(f"/agent/v1/sessions/{encoded}")
 
     assert answer.status == 404
@@ -147,7 +147,7 @@ REFUSED = ("refused", None)
         "delivered elsewhere",
     ],
 )
-async def test_state_follows_what_central_said(
+async def test_delivery_state_follows_the_results_of_central(
     tmp_path: Path, rows: Sequence[Row], states: Sequence[object]
 ) -> None:
     async with agent_under_test(settings_in(tmp_path)) as agent:
@@ -173,7 +173,9 @@ async def test_times_are_rfc_3339_in_utc(agent: Agent) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(told["capturedAt"]))
 
 
-async def test_machine_without_a_clock_battery_is_told_as_it_is(agent: Agent, clock: Clock) -> None:
+async def test_capture_time_of_a_clock_at_1970_is_reported_unchanged(
+    agent: Agent, clock: Clock
+) -> None:
     clock.wall_us = 0
     await agent.start_session({"correlationId": "x"})
 

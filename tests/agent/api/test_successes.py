@@ -1,4 +1,4 @@
-"""The answer that is written in one piece is still an answer to whatever the library asks of it."""
+"""The fast-path answer has every property that aiohttp reads from a response."""
 
 from contextlib import suppress
 from inspect import getmembers
@@ -16,10 +16,10 @@ SUCCESS = Success(b"{}", Receipt("epoch-1", 1))
 
 @pytest.mark.filterwarnings("ignore:output_length is deprecated")
 @pytest.mark.parametrize("name", ASKED)
-def test_library_finds_in_it_whatever_it_looks_for(name: str) -> None:
+def test_fast_answer_has_every_property_of_a_stream_response(name: str) -> None:
     whole = SUCCESS.whole(make_mocked_request("POST", "/"), "request-1")
 
     assert whole is not None
-    # The library asserts of some that the head is written; of what is not there it says otherwise.
+    # Some properties assert that headers were sent; a missing one raises AttributeError.
     with suppress(AssertionError):
         getattr(whole, name)

@@ -1,4 +1,4 @@
-"""An agent that other machines reach: TLS and a token, on a real socket."""
+"""An agent reachable from the network: TLS and token on a real socket."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ ACCEPTED = {"status": "accepted", "emailAddress": "guest@example.com"}
 
 
 def open_to_the_network(directory: Path) -> ApiSettings:
-    """Make token and certificate in `directory`; return settings that listen everywhere."""
+    """Create token and certificate in `directory`; return settings for all addresses."""
     certificate = make_certificate(directory)
     (directory / "token").write_text("s3cret\n")
     return ApiSettings(
-        host="0.0.0.0",  # noqa: S104 - the case of these tests
+        host="0.0.0.0",  # noqa: S104 - the case under test
         port=0,
         token_file=directory / "token",
         tls_cert_file=certificate.cert_file,
@@ -35,7 +35,7 @@ async def agent(start_agent: StartAgent, tmp_path: Path) -> Agent:
     return await start_agent(api=open_to_the_network(tmp_path))
 
 
-async def test_till_with_the_token_is_served_over_tls(agent: Agent) -> None:
+async def test_request_with_token_is_accepted_over_tls(agent: Agent) -> None:
     session = await agent.start_session({"correlationId": "x"}, **TOKEN)
     email = await agent.set_email("x", ACCEPTED, **TOKEN)
 
@@ -43,14 +43,14 @@ async def test_till_with_the_token_is_served_over_tls(agent: Agent) -> None:
     assert agent.bodies() == [b'{"correlationId": "x"}', b'{"status":"accepted"}']
 
 
-async def test_till_without_the_token_is_refused_over_tls(agent: Agent) -> None:
+async def test_request_without_token_is_rejected_over_tls(agent: Agent) -> None:
     answer = await agent.start_session({"correlationId": "x"})
 
     assert (answer.status, answer.members()["errorCode"]) == (401, "UNAUTHORIZED")
     assert agent.bodies() == []
 
 
-async def test_till_that_speaks_no_tls_is_told_nothing_and_leaves_no_record(agent: Agent) -> None:
+async def test_plain_http_to_a_tls_port_gets_no_answer_and_records_nothing(agent: Agent) -> None:
     body = json.dumps({"correlationId": "x"})
     head = "POST /client/users/anonymous/sessions HTTP/1.1\r\nHost: localhost\r\n"
     request = f"{head}Authorization: Bearer s3cret\r\nContent-Length: {len(body)}\r\n\r\n{body}"
@@ -66,7 +66,7 @@ async def test_till_that_speaks_no_tls_is_told_nothing_and_leaves_no_record(agen
 
 
 @pytest.mark.parametrize(("scheme", "status"), [("https", 200), ("http", 403)])
-async def test_own_page_is_one_that_came_over_tls(agent: Agent, scheme: str, status: int) -> None:
+async def test_own_origin_over_tls_is_https(agent: Agent, scheme: str, status: int) -> None:
     own = f"{scheme}://127.0.0.1:{agent.address.port}"
 
     answer = await agent.get("/agent/v1/status", TOKEN | {"Origin": own})
@@ -79,7 +79,7 @@ async def test_own_page_is_one_that_came_over_tls(agent: Agent, scheme: str, sta
     [("token", "api.token_file"), ("cert.pem", "api.tls_cert_file"), ("key.pem", "api.tls_")],
 )
 @pytest.mark.parametrize("content", [None, "", "not what it should be\n\n"])
-async def test_guard_that_cannot_be_used_is_named_and_nothing_is_touched(
+async def test_unusable_token_or_tls_file_is_named_before_any_file_is_written(
     tmp_path: Path, unusable: str, setting: str, content: str | None
 ) -> None:
     api = open_to_the_network(tmp_path)

@@ -1,1 +1,1 @@
-"""The capture rules, mostly by properties."""
+"""Tests of the capture rules, mostly property-based."""

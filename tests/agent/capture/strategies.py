@@ -1,10 +1,10 @@
-"""What tills could send, as hypothesis strategies."""
+"""Hypothesis strategies for requests from tills."""
 
 import json
 
 from hypothesis import strategies as st
 
-# Only what JSON can carry: no surrogates.
+# JSON cannot represent unpaired surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -42,7 +42,7 @@ almost_json = st.one_of(
 
 
 def spelled(members: object) -> st.SearchStrategy[bytes]:
-    """Write a JSON value in one of its many spellings; numbers as Python writes them."""
+    """Draw one of many JSON spellings of a value; numbers as in `json.dumps`."""
     return st.builds(
         lambda escaped, indent, separators: json.dumps(
             members, ensure_ascii=escaped, indent=indent, separators=separators
@@ -54,7 +54,7 @@ def spelled(members: object) -> st.SearchStrategy[bytes]:
 
 
 def shuffled(value: object) -> st.SearchStrategy[object]:
-    """Return the same JSON value with the members of its objects in another order."""
+    """Draw the same JSON value with the members of its objects in another order."""
     if isinstance(value, dict):
         names = st.permutations(list(value))
         return names.flatmap(

@@ -1,4 +1,4 @@
-"""Reading a body as strict JSON, and taking a member out of one."""
+"""Parsing a body as strict JSON, and removing a member."""
 
 import json
 
@@ -16,14 +16,14 @@ def refuse_constant(name: str) -> object:
 
 
 def by_the_standard_library(body: bytes) -> object:
-    """Read as RFC 8259 says, without what Python adds: NaN, other encodings, lone surrogates."""
+    """Parse by RFC 8259, without Python's extensions: NaN, other encodings, lone surrogates."""
     document = json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
     json.dumps(document, ensure_ascii=False).encode("utf-8")
     return document
 
 
 @given(st.data())
-def test_any_object_in_any_spelling_is_read_as_it_is(data: st.DataObject) -> None:
+def test_object_is_parsed_in_any_json_spelling(data: st.DataObject) -> None:
     members = data.draw(objects)
 
     assert read_object(data.draw(spelled(members))) == members
@@ -41,7 +41,7 @@ def test_any_object_in_any_spelling_is_read_as_it_is(data: st.DataObject) -> Non
 @example(b'{"a":"\x7f"}')
 @example(b'{"a":"\x1f"}')
 @example(b"[]")
-def test_what_is_no_object_to_the_standard_library_is_refused_and_the_rest_read(
+def test_parser_agrees_with_the_standard_library(
     body: bytes,
 ) -> None:
     try:
@@ -57,7 +57,7 @@ def test_what_is_no_object_to_the_standard_library_is_refused_and_the_rest_read(
 
 
 @given(st.integers(1, 3000), st.sampled_from([(b"[", b"]"), (b'{"":', b"}")]))
-def test_depth_is_read_or_refused(depth: int, brackets: tuple[bytes, bytes]) -> None:
+def test_deep_nesting_is_parsed_or_refused(depth: int, brackets: tuple[bytes, bytes]) -> None:
     opening, closing = brackets
     body = b'{"a":' + opening * depth + b"0" + closing * depth + b"}"
 
@@ -70,7 +70,7 @@ def test_depth_is_read_or_refused(depth: int, brackets: tuple[bytes, bytes]) -> 
 
 
 @given(objects, texts, st.data())
-def test_member_is_taken_out_and_the_others_stay(
+def test_removing_a_member_keeps_the_others_in_order(
     members: dict[str, object], name: str, data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from([name, *members]))
@@ -82,7 +82,7 @@ def test_member_is_taken_out_and_the_others_stay(
 
 
 @given(objects, texts)
-def test_numbers_and_white_space_within_the_others_stay_letter_for_letter(
+def test_removing_a_member_keeps_the_bytes_of_other_values(
     members: dict[str, object], name: str
 ) -> None:
     odd = b'[ 1.0,\t1E+2, "\\u0041" , 0.10000000000000000000001 ]'
@@ -92,7 +92,7 @@ def test_numbers_and_white_space_within_the_others_stay_letter_for_letter(
 
 
 @given(texts, st.lists(texts, min_size=2, max_size=4))
-def test_member_given_several_times_is_taken_out_every_time(name: str, given_: list[str]) -> None:
+def test_removing_a_member_removes_all_its_duplicates(name: str, given_: list[str]) -> None:
     pairs = b",".join(f"{json.dumps(name)}:{json.dumps(value)}".encode() for value in given_)
 
     assert without_member(b"{" + pairs + b"}", name) == b"{}"

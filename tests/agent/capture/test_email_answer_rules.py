@@ -1,4 +1,4 @@
-"""The rules of *set e-mail* as properties."""
+"""Properties of the rules of *set e-mail*."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def validator_takes(address: str) -> bool:
 @example(b'{"status":1e400}')
 @example(b'{"status":123456789012345678901234567890}')
 @example(b'{"status":' + b"[" * 900 + b"]" * 900 + b"}")
-def test_whatever_comes_the_rules_answer_or_refuse_with_a_message_of_theirs(body: bytes) -> None:
+def test_any_body_is_accepted_or_refused_with_a_documented_message(body: bytes) -> None:
     answers = [outcome(body, check_syntax=check_syntax) for check_syntax in (True, False)]
 
     for answer in answers:
@@ -65,7 +65,7 @@ nearly_plain = st.builds(
     local_parts,
     labels,
     endings,
-).filter(email_answer._PLAIN_ADDRESS.fullmatch)  # noqa: SLF001 - the short cut under test
+).filter(email_answer._PLAIN_ADDRESS.fullmatch)  # noqa: SLF001 - the fast path under test
 
 
 @given(nearly_plain)
@@ -74,7 +74,7 @@ nearly_plain = st.builds(
 @example("A.b_c+d-e@1.2.34.zz")
 @example("-@0.aa")
 @example("+_-.-@a-b.test")
-def test_every_address_that_takes_the_short_cut_passes_the_validator_too(address: str) -> None:
+def test_fast_path_accepts_only_addresses_that_the_validator_accepts(address: str) -> None:
     assert validator_takes(address)
 
 
@@ -90,7 +90,7 @@ def test_every_address_that_takes_the_short_cut_passes_the_validator_too(address
 @example("guest@ab--cd.example")
 @example("guest@localhost")
 @example("guest@example.com\n")
-def test_address_is_one_exactly_when_the_validator_says_so(address: str) -> None:
+def test_address_check_agrees_with_the_validator(address: str) -> None:
     assert is_email_address(address) == validator_takes(address)
 
 
@@ -101,7 +101,7 @@ def test_special_use_domains_are_allowed(name: str, domain: str) -> None:
 
 
 @given(addresses, blanks, blanks, st.dictionaries(texts, values, max_size=4), st.data())
-def test_accepted_address_comes_out_trimmed_and_never_stands_in_the_kept_body(
+def test_accepted_address_is_trimmed_and_removed_from_the_stored_body(
     address: str, before: str, after: str, others: dict[str, object], data: st.DataObject
 ) -> None:
     assume(address not in json.dumps(others))
@@ -121,7 +121,7 @@ def test_accepted_address_comes_out_trimmed_and_never_stands_in_the_kept_body(
 
 
 @given(statuses, blanks | st.none())
-def test_blank_address_counts_as_not_given(status: str, blank: str | None) -> None:
+def test_blank_address_is_treated_as_missing(status: str, blank: str | None) -> None:
     answer = outcome(json.dumps({"status": status, "emailAddress": blank}).encode())
 
     if status == "accepted":
@@ -136,7 +136,7 @@ def test_blank_address_counts_as_not_given(status: str, blank: str | None) -> No
 
 
 @given(statuses.filter("accepted".__ne__), values)
-def test_any_address_is_unexpected_when_declined_or_deferred(status: str, value: object) -> None:
+def test_address_is_refused_when_declined_or_deferred(status: str, value: object) -> None:
     assume(value is not None and not (isinstance(value, str) and not value.strip()))
 
     answer = outcome(json.dumps({"status": status, "emailAddress": value}).encode())
@@ -147,16 +147,14 @@ def test_any_address_is_unexpected_when_declined_or_deferred(status: str, value:
 @given(texts.filter(lambda text: text not in set(EmailStatus)), values)
 @example("ACCEPTED", None)
 @example("accepted ", None)
-def test_any_other_status_is_named_before_the_address_is_looked_at(
-    status: str, address: object
-) -> None:
+def test_unsupported_status_takes_precedence_over_the_address(status: str, address: object) -> None:
     answer = outcome(json.dumps({"status": status, "emailAddress": address}).encode())
 
     assert answer == f"Email capture option {status} is not supported!"
 
 
 @given(statuses)
-def test_body_without_an_address_is_kept_letter_for_letter(status: str) -> None:
+def test_body_without_an_address_is_stored_byte_for_byte(status: str) -> None:
     assume(status != "accepted")
     body = f'  {{ "n":1.0, "status" :\t"{status}" }}\n'.encode()
 

@@ -1,4 +1,4 @@
-"""What a session start is answered, whatever the terms and the id."""
+"""Answers to session starts, for arbitrary terms and ids."""
 
 import json
 
@@ -76,7 +76,7 @@ TERMS = ProgramTerms(
 
 
 @given(terms_, texts, st.sampled_from(Locale) | st.none(), st.data())
-def test_answer_is_always_the_references_json_with_the_id_in_it(
+def test_answer_has_the_members_of_the_reference_and_the_id(
     terms: ProgramTerms, correlation_id: str, locale: Locale | None, data: st.DataObject
 ) -> None:
     anonymous = data.draw(st.booleans())
@@ -109,7 +109,7 @@ def test_answer_is_compact_utf8_with_json_numbers(terms: ProgramTerms, correlati
 
 
 @given(terms_, texts)
-def test_session_is_answered_as_central_last_answered_one_of_its_kind(
+def test_learned_answer_is_used_for_the_same_kind_of_session(
     terms: ProgramTerms, correlation_id: str
 ) -> None:
     answers = SessionAnswers(terms)
@@ -140,11 +140,11 @@ def test_session_is_answered_as_central_last_answered_one_of_its_kind(
         b"[" * 100_000,
     ],
 )
-def test_nothing_is_learned_from_what_is_no_answer_to_a_session(body: bytes) -> None:
+def test_invalid_answer_of_central_is_not_learned(body: bytes) -> None:
     assert read_central_answer(body) is None
 
 
-def test_channels_that_tills_make_up_do_not_fill_the_memory() -> None:
+def test_number_of_learned_answers_is_bounded() -> None:
     answers = SessionAnswers(TERMS)
     learned = read_central_answer(json.dumps(CENTRAL_SAID).encode())
     assert learned is not None
@@ -157,7 +157,7 @@ def test_channels_that_tills_make_up_do_not_fill_the_memory() -> None:
 
 
 def _recompacted(body: bytes) -> bytes:
-    """Take out all white space between the tokens of a JSON text."""
+    """Remove all white space between the tokens of a JSON text."""
     text, out, within, position = body.decode(), [], False, 0
     while position < len(text):
         letter = text[position]

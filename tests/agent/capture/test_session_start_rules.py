@@ -1,4 +1,4 @@
-"""The rules of *start anonymous session* as properties."""
+"""Properties of the rules of *start anonymous session*."""
 
 import json
 import unicodedata
@@ -33,7 +33,7 @@ def outcome(body: bytes, query_locales: list[str]) -> SessionStart | str:
 
 
 @given(almost_json | objects.flatmap(spelled), locales)
-def test_whatever_comes_the_rules_answer_or_refuse_with_a_message_of_theirs(
+def test_any_body_is_accepted_or_refused_with_a_documented_message(
     body: bytes, query_locales: list[str]
 ) -> None:
     answer = outcome(body, query_locales)
@@ -51,42 +51,42 @@ def test_whatever_comes_the_rules_answer_or_refuse_with_a_message_of_theirs(
 @example("\U0001f600" * 128)
 @example("...")
 @example("\u200b")
-def test_text_without_control_characters_is_an_id(text: str) -> None:
+def test_text_without_control_characters_is_a_valid_id(text: str) -> None:
     assert is_correlation_id(text)
 
 
 @given(st.text(), st.characters(categories=["Cc", "Cs"]), st.text())
-def test_one_control_character_or_surrogate_spoils_an_id(
+def test_id_with_a_control_character_or_surrogate_is_invalid(
     before: str, spoiler: str, after: str
 ) -> None:
     assert not is_correlation_id(before + spoiler + after)
 
 
 @given(st.text(st.characters(categories=["Zs"]), min_size=1))
-def test_blanks_alone_are_no_id(blanks: str) -> None:
+def test_blank_id_is_invalid(blanks: str) -> None:
     assert not is_correlation_id(blanks)
 
 
 @given(valid_ids, st.integers(1, 40))
-def test_id_of_more_than_128_code_points_is_none(start: str, beyond: int) -> None:
+def test_id_of_more_than_128_code_points_is_invalid(start: str, beyond: int) -> None:
     length = MAX_CORRELATION_ID_CODE_POINTS + beyond
 
     assert not is_correlation_id((start * length)[:length])
 
 
 @given(values.filter(lambda value: not isinstance(value, str)))
-def test_what_is_no_string_is_no_id(value: object) -> None:
+def test_id_that_is_not_a_string_is_invalid(value: object) -> None:
     assert not is_correlation_id(value)
 
 
 @pytest.mark.parametrize("code_point", [*range(0x20), *range(0x7F, 0xA0)])
-def test_every_control_character_is_one_to_unicode_too(code_point: int) -> None:
+def test_rejected_control_characters_are_those_of_unicode(code_point: int) -> None:
     assert unicodedata.category(chr(code_point)) == "Cc"
     assert not is_correlation_id(f"a{chr(code_point)}b")
 
 
 @given(valid_ids, st.data())
-def test_valid_id_comes_out_as_it_went_in(correlation_id: str, data: st.DataObject) -> None:
+def test_valid_id_is_kept_unchanged(correlation_id: str, data: st.DataObject) -> None:
     body = data.draw(spelled({"correlationId": correlation_id}))
 
     start = read_session_start(body, [])
@@ -120,12 +120,12 @@ def test_first_supported_locale_wins_in_any_letter_case(
 @given(
     st.lists(st.sampled_from(["EN", "FR", "en", "fr", "en_CA", "en-GB", "", " en-CA"]) | st.none())
 )
-def test_nothing_else_is_a_locale(candidates: list[object]) -> None:
+def test_unsupported_locale_is_ignored(candidates: list[object]) -> None:
     assert first_valid_locale(candidates) is None
 
 
 @given(supported, supported)
-def test_locale_of_the_query_goes_before_the_bodys(
+def test_locale_of_the_query_overrides_the_body(
     in_query: tuple[Locale, str], in_body: tuple[Locale, str]
 ) -> None:
     body = json.dumps({"correlationId": "x", "locale": in_body[1]}).encode()
@@ -140,14 +140,18 @@ def test_locale_of_the_query_goes_before_the_bodys(
 @given(
     st.sampled_from(RefusedField), values.filter(lambda value: not isinstance(value, str | None))
 )
-def test_known_field_that_is_no_string_is_named(field: RefusedField, value: object) -> None:
+def test_known_member_that_is_not_a_string_is_named_in_the_message(
+    field: RefusedField, value: object
+) -> None:
     body = json.dumps({"correlationId": "x", field: value}).encode()
 
     assert outcome(body, []) == f"{field} must be a string"
 
 
 @given(st.sampled_from(RefusedField), texts, texts)
-def test_known_field_with_a_nul_is_named(field: RefusedField, before: str, after: str) -> None:
+def test_known_member_with_a_nul_is_named_in_the_message(
+    field: RefusedField, before: str, after: str
+) -> None:
     body = json.dumps({"correlationId": "x", field: f"{before}\0{after}"}).encode()
 
     assert outcome(body, []) == f"{field} must not contain a NUL character"
@@ -157,7 +161,7 @@ def test_known_field_with_a_nul_is_named(field: RefusedField, before: str, after
 @example("closed")
 @example("ClOsEd")
 @example("CLOSED ")
-def test_session_is_closed_when_its_user_status_says_closed(user_status: str | None) -> None:
+def test_session_with_user_status_closed_is_closed(user_status: str | None) -> None:
     plain = None if user_status is None else user_status.replace("\0", "")
     body = json.dumps({"correlationId": "x", "userStatus": plain}).encode()
 
@@ -167,7 +171,7 @@ def test_session_is_closed_when_its_user_status_says_closed(user_status: str | N
 
 
 @given(texts | st.none())
-def test_anonymous_session_id_counts_when_it_is_not_empty(given_: str | None) -> None:
+def test_non_empty_anonymous_session_id_selects_the_anonymous_prompt(given_: str | None) -> None:
     plain = None if given_ is None else given_.replace("\0", "")
     body = json.dumps({"correlationId": "x", "anonymousSessionId": plain}).encode()
 
