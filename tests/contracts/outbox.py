@@ -1,6 +1,6 @@
-"""What every outbox does for a pass: `sync.delivery.outbox.Outbox`, told by what a pass relies on.
+"""Contract suite of the port `sync.delivery.outbox.Outbox`.
 
-A test class of each implementation inherits `OutboxContract` and has a fixture `shelf`.
+The test class of each implementation inherits `OutboxContract` and provides a fixture `shelf`.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ UNKNOWN = Window("an epoch of another file", 1, ())
 
 
 class Shelf(Protocol):
-    """An outbox, and what others than a pass do to it."""
+    """An outbox with the operations that a pass does not have."""
 
     @property
     def outbox(self) -> Outbox:
-        """The outbox itself."""
+        """The outbox under test."""
 
     async def capture_sessions(self, count: int) -> None:
-        """Add so many sessions; the first one is at position 1."""
+        """Add `count` sessions; the first one gets position 1."""
 
     async def want_retry(self, sequence: int) -> None:
-        """Have the dead letter under this number of the current epoch tried again."""
+        """Mark the dead letter with this sequence of the current epoch for retry."""
 
 
 async def waiting(shelf: Shelf) -> list[int]:
@@ -52,60 +52,56 @@ async def refuse(shelf: Shelf, window: Window, events: Sequence[OutboxEvent]) ->
 
 
 class OutboxContract:
-    """Each test begins with five sessions that wait, at the positions 1 to 5."""
+    """Each test starts with five pending sessions at the positions 1 to 5."""
 
     @pytest.fixture(autouse=True)
     async def five_sessions(self, shelf: Shelf) -> None:
         await shelf.capture_sessions(5)
 
-    async def test_what_waits_is_read_lowest_first_and_as_much_as_asked_for(
-        self, shelf: Shelf
-    ) -> None:
+    async def test_read_returns_pending_events_in_order_up_to_the_limit(self, shelf: Shelf) -> None:
         assert positions(await shelf.outbox.read(Portion(3, 2**30))) == [1, 2, 3]
         assert positions(await shelf.outbox.read(Portion(3, 2**30), after=3)) == [4, 5]
 
-    async def test_one_event_is_read_however_large_it_is(self, shelf: Shelf) -> None:
+    async def test_read_returns_one_event_above_the_size_limit(self, shelf: Shelf) -> None:
         assert positions(await shelf.outbox.read(Portion(3, 1))) == [1]
 
-    async def test_window_names_its_epoch_and_the_numbers_in_it(self, shelf: Shelf) -> None:
+    async def test_window_has_epoch_and_sequences(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
         assert [event.sequence for event in window.events] == [1, 2, 3, 4, 5]
 
-    async def test_end_of_what_waits_is_a_window_without_events(self, shelf: Shelf) -> None:
+    async def test_read_returns_an_empty_window_at_the_end(self, shelf: Shelf) -> None:
         assert not (await shelf.outbox.read(PLENTY, after=5)).events
 
-    async def test_reading_changes_nothing(self, shelf: Shelf) -> None:
+    async def test_read_has_no_side_effect(self, shelf: Shelf) -> None:
         assert await waiting(shelf) == await waiting(shelf) == [1, 2, 3, 4, 5]
 
-    async def test_what_was_judged_waits_no_more_and_all_else_does(self, shelf: Shelf) -> None:
+    async def test_settled_events_are_no_longer_pending(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await settle(shelf, window, window.events[1], window.events[3])
         assert await waiting(shelf) == [1, 3, 5]
 
-    async def test_settling_twice_changes_nothing(self, shelf: Shelf) -> None:
+    async def test_settle_is_idempotent(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await settle(shelf, window, *window.events[:2])
         await settle(shelf, window, *window.events[:2])
         assert await waiting(shelf) == [3, 4, 5]
 
-    async def test_refused_event_is_tried_again_only_when_somebody_wants_it(
-        self, shelf: Shelf
-    ) -> None:
+    async def test_refused_event_is_retried_only_on_request(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await refuse(shelf, window, window.events[1:3])
         assert await retries(shelf) == []
         await shelf.want_retry(3)
         assert (await waiting(shelf), await retries(shelf)) == ([1, 4, 5], [3])
 
-    async def test_retry_says_what_central_said_the_last_time(self, shelf: Shelf) -> None:
+    async def test_retry_carries_the_last_refusal(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await refuse(shelf, window, window.events[:1])
         await shelf.want_retry(1)
         (again,) = (await shelf.outbox.read_retries(PLENTY)).events
         assert again.refusal == REFUSED
 
-    async def test_retry_ends_with_the_verdict_on_it(self, shelf: Shelf) -> None:
+    async def test_retry_ends_with_its_verdict(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await refuse(shelf, window, window.events[:2])
         for sequence in (1, 2):
@@ -115,7 +111,7 @@ class OutboxContract:
         await refuse(shelf, window, [two])
         assert await retries(shelf) == []
 
-    async def test_what_was_sent_without_an_answer_is_in_doubt(self, shelf: Shelf) -> None:
+    async def test_event_sent_without_an_answer_is_in_doubt(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await shelf.outbox.note_attempt(window)
         one, two, *_ = window.events
@@ -123,9 +119,7 @@ class OutboxContract:
         doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
         assert doubts == [True, False, False, False]
 
-    async def test_refused_event_that_may_have_arrived_before_is_in_doubt_when_tried_again(
-        self, shelf: Shelf
-    ) -> None:
+    async def test_refused_event_in_doubt_is_in_doubt_when_retried(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await shelf.outbox.note_attempt(window)
         one, two, *_ = window.events
@@ -135,14 +129,12 @@ class OutboxContract:
         again = (await shelf.outbox.read_retries(PLENTY)).events
         assert [event.is_doubtful for event in again] == [False, True]
 
-    async def test_window_whose_outcome_was_never_settled_is_in_doubt_as_a_whole(
-        self, shelf: Shelf
-    ) -> None:
+    async def test_unsettled_window_is_in_doubt_as_a_whole(self, shelf: Shelf) -> None:
         await shelf.outbox.note_attempt(await shelf.outbox.read(Portion(2, 2**30)))
         doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
         assert doubts == [True, True, False, False, False]
 
-    async def test_rewind_lets_all_from_there_on_wait_again(self, shelf: Shelf) -> None:
+    async def test_rewind_makes_later_events_pending(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await settle(shelf, window, *window.events)
         assert await shelf.outbox.rewind("epoch-1", 3)
@@ -151,7 +143,7 @@ class OutboxContract:
     @pytest.mark.parametrize(
         ("epoch", "expected"), [("epoch-1", 3), ("epoch-1", 6), (UNKNOWN.epoch, 1)]
     )
-    async def test_rewind_says_where_nothing_waits_that_did_not_before(
+    async def test_rewind_returns_false_without_newly_pending_events(
         self, shelf: Shelf, epoch: str, expected: int
     ) -> None:
         window = await shelf.outbox.read(PLENTY)
@@ -159,9 +151,7 @@ class OutboxContract:
         assert not await shelf.outbox.rewind(epoch, expected)
         assert await waiting(shelf) == [3, 4, 5]
 
-    async def test_dead_letter_that_waits_again_after_a_rewind_goes_in_its_turn(
-        self, shelf: Shelf
-    ) -> None:
+    async def test_rewound_dead_letter_is_pending_and_not_a_retry(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await settle(shelf, window, *window.events[:3])
         await refuse(shelf, window, window.events[3:])
@@ -169,7 +159,7 @@ class OutboxContract:
         await shelf.outbox.rewind("epoch-1", 2)
         assert (await waiting(shelf), await retries(shelf)) == ([2, 3, 4, 5], [])
 
-    async def test_renumbering_moves_what_follows_into_an_epoch_that_begins_at_one(
+    async def test_renumber_moves_later_events_into_an_epoch_starting_at_one(
         self, shelf: Shelf
     ) -> None:
         await shelf.outbox.renumber("epoch-1", 3)
@@ -178,15 +168,13 @@ class OutboxContract:
         assert (first.epoch, positions(first)) == ("epoch-1", [1, 2, 3])
         assert (second.epoch, [e.sequence for e in second.events]) == ("epoch-2", [1, 2])
 
-    async def test_renumbering_lets_what_moved_wait_again(self, shelf: Shelf) -> None:
+    async def test_renumber_makes_moved_events_pending(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
         await settle(shelf, window, *window.events)
         await shelf.outbox.renumber("epoch-1", 3)
         assert await waiting(shelf) == [4, 5]
 
-    async def test_window_of_another_outbox_is_neither_noted_nor_settled(
-        self, shelf: Shelf
-    ) -> None:
+    async def test_window_of_another_outbox_is_rejected(self, shelf: Shelf) -> None:
         events = (await shelf.outbox.read(PLENTY)).events
         with pytest.raises(OutboxUnavailable):
             await shelf.outbox.note_attempt(Window(UNKNOWN.epoch, 1, events))

@@ -1,4 +1,4 @@
-"""The outbox in memory that tests of passes use does what the real one does."""
+"""The in-memory outbox of the delivery tests fulfils the outbox contract."""
 
 import pytest
 

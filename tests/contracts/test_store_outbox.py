@@ -1,4 +1,4 @@
-"""The agent's outbox, on a real file, does what a pass relies on."""
+"""The agent's outbox on a real file fulfils the outbox contract."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tests.contracts.outbox import OutboxContract
 
 @dataclass
 class StoreShelf:
-    """The rig, as the contract knows it."""
+    """Adapts the rig to the contract."""
 
     rig: OutboxRig
 

@@ -1,1 +1,1 @@
-"""Random histories of several parts together, beside a model of a few lines."""
+"""Model-based tests: random histories of the delivery chain against a simple model."""

@@ -1,7 +1,7 @@
-"""A machine on its way to head office, whole but for tills, clocks and sockets.
+"""An agent and head office in one process, without tills, real clocks and sockets.
 
-The real outbox on a real file, the real pass and transports, the real contact, and the
-scripted head office at the other end of a line in memory.
+Real: the outbox on a file, the pass, the transports and the heartbeat. Scripted: head office,
+behind an in-memory connection.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ T = TypeVar("T")
 AT_ONCE = Retention(delivered_days=0, email_days=0)
 PORTION = Portion(events=3, max_bytes=2**20)
 UNANSWERED_SECONDS = 60
-# What waits and what does not, by the number that a test wrote into each capture.
+# State of each event, by the number that a test wrote into its capture.
 _HELD = """
 SELECT json_extract(CAST(event.body AS TEXT), '$.n'),
        event.position > destination.watermark AND settled.position IS NULL,
@@ -52,14 +52,14 @@ LEFT JOIN email_answer ON email_answer.position = event.position
 
 
 def numbered_session(name: str, number: int) -> SessionStarted:
-    """Return a session whose body says which capture it is."""
+    """Return a session with the capture's number in its body."""
     return SessionStarted(
         name, None, False, b'{"correlationId":"%b","n":%d}' % (name.encode(), number)
     )
 
 
 def numbered_answer(name: str, number: int) -> EmailAnswered:
-    """Return an answer, with an address of its own, whose body says which capture it is."""
+    """Return an answer with its own address and the capture's number in its body."""
     address = f"guest{number}@example.com"
     return EmailAnswered(
         name, EmailStatus.ACCEPTED, address, b'{"status":"accepted","n":%d}' % number
@@ -67,7 +67,7 @@ def numbered_answer(name: str, number: int) -> EmailAnswered:
 
 
 class Office:
-    """`batch` or `replay`; runs in an event loop of its own, from call to call."""
+    """Harness for one protocol; runs its own event loop during each call."""
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
@@ -81,13 +81,13 @@ class Office:
         self._start()
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Close everything and delete the files."""
         self.runner.run(self.rig.writer.close())
         self.runner.close()
         self._place.cleanup()
 
     def capture(self, capture: Capture) -> None:
-        """Have a till's capture acknowledged."""
+        """Store a till's capture."""
         self.runner.run(self.rig.capture(capture))
 
     def push(self, *, probing: bool = False) -> PassReport:
@@ -95,11 +95,11 @@ class Office:
         return self.runner.run(self._push(probing=probing))
 
     def push_and_cancel(self, request: int, *, served: bool) -> None:
-        """Run a pass and cut it off at its request of this number, before or after it is served."""
+        """Run a pass and cancel it at request number `request`, before or after it is served."""
         self.runner.run(self._cut_off(request, served=served))
 
     def crash_while_pushing(self, request: int, *, served: bool) -> None:
-        """Run a pass and kill the process at its request of this number; start it again."""
+        """Run a pass, crash at request number `request`, and restart from the files."""
         self._starts += 1
         place = Path(self._place.name) / str(self._starts)
 
@@ -110,32 +110,32 @@ class Office:
         self._restart(place)
 
     def start_anew(self) -> None:
-        """Stop in good order and start again."""
+        """Stop cleanly and start again."""
         self._restart(self.directory)
 
     def push_with_contact(self) -> None:
-        """Run a pass during which a heartbeat is sent and heard."""
+        """Run a pass with a heartbeat in the middle."""
         self.runner.run(self._push_with_contact())
 
     def make_contact(self) -> None:
-        """Send a heartbeat and do what its answer asks for."""
+        """Send a heartbeat and apply its response."""
         self.runner.run(self.contact.contact_once())
 
     def erase(self) -> None:
-        """Erase what is due."""
+        """Erase all due addresses."""
         self._to_the_end(lambda: self.rig.outbox.erase_once())  # noqa: PLW0108 - of the rig as it then is
 
     def purge(self) -> None:
-        """Purge what is due."""
+        """Purge all due events."""
         self._to_the_end(lambda: self.rig.outbox.purge_once())  # noqa: PLW0108 - of the rig as it then is
 
     def retry_all(self) -> None:
-        """Have all dead letters tried again, some days later: more than clocks step back."""
+        """Retry all dead letters, some days later: longer than any clock step back."""
         self.clock.pass_seconds(3 * 24 * 3600)
         self.runner.run(self.rig.outbox.retry_due())
 
     def decide(self, which: int, *, discarding: bool) -> int | None:
-        """Have one dead letter tried again, or given up; return its sequence."""
+        """Retry or discard one dead letter; return its sequence."""
         letters = self.rig.outbox.dead_letters
         shown = self.runner.run(letters.page(100))
         if not shown:
@@ -146,7 +146,7 @@ class Office:
         return receipt.sequence
 
     def held(self) -> dict[int, tuple[bool, bool, bool]]:
-        """Return by number whether it waits, is a dead letter, and has an address."""
+        """Return by number: is pending, is a dead letter, has an address."""
         rows = query(self.directory, _HELD)
         return {
             int(str(n)): (bool(waits or waits is None), bool(dead), bool(addressed))
@@ -232,7 +232,7 @@ class Office:
             task.cancel()
         await asyncio.wait({running, reaching})
         self.central.forget_script()
-        # What was on its way to the disk when the pass ended is there now.
+        # After this job a settle that was pending when the pass ended is on the disk.
         await self.rig.writer.check(30)
 
     async def _push_with_contact(self) -> None:

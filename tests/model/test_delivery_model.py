@@ -1,12 +1,11 @@
-"""Random histories from the till to head office: whatever happens, nothing is lost or doubled.
+"""Random histories from till to head office: no event is lost or duplicated.
 
-A history is made of captures, passes under faults, passes cut off and processes killed in
-mid-pass, a head office restored from a backup or refusing what it is sent, decisions about
-dead letters, erasing, purging, and clocks that step. Each capture carries its number, so that
-it is known again wherever it turns up.
+Steps: captures, passes under faults, cancelled passes, crashes during a pass, a head office
+restored from a backup or refusing events, decisions about dead letters, erasing, purging, and
+clock steps. Each capture carries a number that identifies it everywhere.
 
-A failure is printed as a sequence of steps. Keep it: put the steps into `test_histories.py`,
-as a test named for what went wrong, before it is mended.
+A failure is printed as a sequence of steps. Before fixing it, add these steps to
+`test_histories.py` as a test named for the fault.
 """
 
 import pytest
@@ -45,7 +44,7 @@ MOST_ROUNDS = 20
 
 
 class DeliveryMachine(RuleBasedStateMachine):
-    """The history of one machine; what must hold is checked after each step and at the end."""
+    """History of one machine; the invariants are checked after each step and at the end."""
 
     protocol = ""
 
@@ -62,7 +61,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.office.close()
 
-    # What tills do.
+    # Tills.
 
     @rule()
     def capture_session(self) -> None:
@@ -80,7 +79,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.office.capture(numbered_answer(name, number))
             self.captured.append((name, True))
 
-    # What passes meet.
+    # Passes.
 
     @rule(met=st.lists(st.sampled_from(sorted(FAULTS)), max_size=4), probing=st.booleans())
     def push(self, met: list[str], probing: bool) -> None:  # noqa: FBT001 - drawn
@@ -106,7 +105,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def start_anew(self) -> None:
         self.office.start_anew()
 
-    # What head office does.
+    # Head office.
 
     @precondition(lambda self: self.captured)
     @rule(which=CHOICES, kind=st.sampled_from([None, *EventType]))
@@ -118,7 +117,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def relent(self) -> None:
         self.office.central.relent()
 
-    # What store IT, upkeep and time do.
+    # Store IT, housekeeping and time.
 
     @rule(which=CHOICES, discarding=st.booleans())
     def decide(self, which: int, discarding: bool) -> None:  # noqa: FBT001 - drawn
@@ -149,7 +148,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def step_the_clock(self, seconds: int) -> None:
         self.office.clock.pass_seconds(seconds)
 
-    # What must hold after each step.
+    # Invariants.
 
     @invariant()
     def all_that_was_acknowledged_is_somewhere(self) -> None:
@@ -182,7 +181,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule()
     def all_heals(self) -> None:
-        """Once nothing fails any more, all gets there by itself."""
+        """When nothing fails any more, all events arrive without intervention."""
         self.office.central.relent()
         self.office.retry_all()
         for _ in range(MOST_ROUNDS):
@@ -195,21 +194,21 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.fell_back -= set(self.numbers_there())
 
     def heal_once(self) -> None:
-        """Do what the relay and the contact do in a minute without trouble."""
+        """Run one undisturbed round of delivery."""
         self.office.push()
 
     def is_whole(self) -> bool:
-        """Whether nothing waits, for its turn or for being tried again."""
+        """Return whether no event is pending or waiting for a retry."""
         final = self.discarded | self.beyond_repair()
         held = self.office.held().items()
         return not any(waits or (is_dead and n not in final) for n, (waits, is_dead, _) in held)
 
     def beyond_repair(self) -> set[int]:
-        """Return what cannot get there any more, with a reason that is shown."""
+        """Return the events that can never arrive, for a reason that is shown."""
         return self.office.dead_letters("OVERTAKEN") | self.answers_without_a_session()
 
     def answers_without_a_session(self) -> set[int]:
-        """Return the refused answers whose session was given up: kept until they are, too."""
+        """Return the refused answers whose session was discarded: kept until discarded too."""
         there = {name_of(number) for number in self.numbers_there()}
         given_up = {name_of(number) for number in self.discarded} - there
         return {
@@ -223,16 +222,16 @@ class DeliveryMachine(RuleBasedStateMachine):
         }
 
     def numbers_there(self) -> list[int]:
-        """Return the numbers of all that central has."""
+        """Return the numbers of all events at central."""
         return [number_of(record) for record in self.office.central.ledger.records]
 
     def records_in_order(self) -> list[Record]:
-        """Return what central has, in the order in which it counts there."""
+        """Return the records at central in their effective order."""
         return list(self.office.central.ledger.records)
 
 
 class BatchMachine(DeliveryMachine):
-    """Head office counts by the numbers, and can be restored from a backup."""
+    """Head office orders events by sequence, and can be restored from a backup."""
 
     protocol = "batch"
 
@@ -278,10 +277,10 @@ class BatchMachine(DeliveryMachine):
 
 
 class ReplayMachine(DeliveryMachine):
-    """The loyalty API takes a repeat as it takes the first one.
+    """A loyalty API that accepts repeats.
 
-    It has no numbers: killed among several answers of a session, the agent sets them again, in
-    their order. Then each counts where it came first, and the last one must come last.
+    It has no sequence numbers: after a crash between several answers of a session, the agent
+    sends them again in order. Each counts where it arrived first, and the last must arrive last.
     """
 
     protocol = "replay"
@@ -308,7 +307,7 @@ class ReplayMachine(DeliveryMachine):
         return [number_of(record) for record in self.records_in_order()]
 
     def last_answers(self) -> dict[str, int]:
-        """Return the number of the answer that counts, by session."""
+        """Return the number of the effective answer by session."""
         return {
             name: number_of(answers[-1])
             for name, answers in self.office.central.ledger.answers.items()
@@ -323,7 +322,7 @@ class ReplayMachine(DeliveryMachine):
 
 
 class StrictReplayMachine(DeliveryMachine):
-    """The loyalty API answers a repeat with an error."""
+    """A loyalty API that answers a repeat with an error."""
 
     protocol = "replay"
 
@@ -333,14 +332,14 @@ class StrictReplayMachine(DeliveryMachine):
 
 
 def number_of(record: Record) -> int:
-    """Return which capture it is."""
+    """Return the number of the capture."""
     number = record.document["n"]
     assert isinstance(number, int)
     return number
 
 
 def name_of(number: int) -> str:
-    """Return the name of the session, if this is the number of one."""
+    """Return the name of the session captured under `number`."""
     return f"s{number}"
 
 

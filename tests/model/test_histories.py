@@ -1,4 +1,4 @@
-"""Histories that went wrong once, step by step; found by chance or by thinking, kept for good."""
+"""Regression tests: histories that once failed, found by the random test or by review."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=DeliveryMachine)
 
 @contextmanager
 def history(kind: type[M]) -> Iterator[M]:
-    """Run the steps of the block, and then what must hold."""
+    """Run the steps of the block, then check the invariants."""
     machine = kind()
     try:
         yield machine
@@ -32,15 +32,15 @@ def history(kind: type[M]) -> Iterator[M]:
 
 
 def refuse_with_an_answer_and_give_up_the_session(shop: DeliveryMachine) -> None:
-    """Have the only session refused with a new answer to it; store IT discards the session."""
+    """Let central refuse the only session and a new answer to it; discard the session."""
     shop.capture_answer(0)
     shop.refuse(0, None)
     shop.push([], probing=False)
     shop.decide(0, discarding=True)
 
 
-def test_answer_that_was_refused_is_not_sent_after_a_later_one() -> None:
-    """Tried again a day later, it undid what the customer had said since."""
+def test_refused_answer_is_not_resent_after_a_later_one() -> None:
+    """A retry a day later overwrote the customer's newer answer."""
     with history(ReplayMachine) as shop:
         shop.capture_session()
         shop.capture_answer(0)
@@ -52,8 +52,8 @@ def test_answer_that_was_refused_is_not_sent_after_a_later_one() -> None:
         shop.all_heals()
 
 
-def test_dead_letter_to_try_again_does_not_block_the_way_to_a_restored_head_office() -> None:
-    """Head office expected what came before it, at each pass anew."""
+def test_dead_letter_retry_does_not_block_delivery_to_a_restored_head_office() -> None:
+    """Head office reported the same gap in each pass."""
     with history(BatchMachine) as shop:
         shop.back_up()
         for _ in range(3):
@@ -68,7 +68,7 @@ def test_dead_letter_to_try_again_does_not_block_the_way_to_a_restored_head_offi
         assert shop.numbers_there() == [1, 2, 3, 4]
 
 
-def test_dead_letter_that_always_fails_does_not_hold_up_what_waits() -> None:
+def test_dead_letter_that_always_fails_does_not_block_pending_events() -> None:
     with history(BatchMachine) as shop:
         shop.capture_session()
         shop.refuse(0, None)
@@ -79,7 +79,7 @@ def test_dead_letter_that_always_fails_does_not_hold_up_what_waits() -> None:
         assert shop.numbers_there() == [2]
 
 
-def test_address_delivered_ahead_of_an_event_that_is_stuck_is_erased() -> None:
+def test_address_delivered_ahead_of_a_stuck_event_is_erased() -> None:
     with history(StrictReplayMachine) as shop:
         for _ in range(2):
             shop.capture_session()
@@ -89,7 +89,7 @@ def test_address_delivered_ahead_of_an_event_that_is_stuck_is_erased() -> None:
         shop.erase()
 
 
-def test_killed_between_answer_and_settling_nothing_is_there_twice() -> None:
+def test_crash_between_answer_and_settle_creates_no_duplicate() -> None:
     with history(StrictReplayMachine) as shop:
         for _ in range(2):
             shop.capture_session()
@@ -99,8 +99,8 @@ def test_killed_between_answer_and_settling_nothing_is_there_twice() -> None:
         assert sorted(shop.numbers_there()) == [1, 2, 3]
 
 
-def test_answer_to_a_session_that_was_refused_until_just_now_is_delivered_with_it() -> None:
-    """It was read before it was on the disk that its session had been delivered after all."""
+def test_answer_is_delivered_after_the_retry_of_its_session() -> None:
+    """The answer was read before the delivery of its session was settled."""
     with history(StrictReplayMachine) as shop:
         shop.capture_session()
         shop.push(["too large"], probing=False)
@@ -108,8 +108,8 @@ def test_answer_to_a_session_that_was_refused_until_just_now_is_delivered_with_i
         shop.all_heals()
 
 
-def test_killed_among_two_answers_of_a_session_both_come_again_and_the_last_one_counts() -> None:
-    """Central has no numbers to tell by, and the agent not what it learned just before."""
+def test_crash_between_two_answers_of_a_session_resends_both_in_order() -> None:
+    """Central has no sequence numbers, and the agent lost the results of the window."""
     with history(ReplayMachine) as shop:
         shop.capture_session()
         shop.all_heals()
@@ -120,8 +120,8 @@ def test_killed_among_two_answers_of_a_session_both_come_again_and_the_last_one_
         assert shop.last_answers() == {"s1": 3}
 
 
-def test_a_repeat_that_something_on_the_way_refused_may_still_have_arrived_before() -> None:
-    """What is too large for a proxy says nothing of the first try, whose answer was lost."""
+def test_repeat_refused_by_a_proxy_keeps_the_event_in_doubt() -> None:
+    """A 413 by a proxy is no evidence about the first attempt, whose response was lost."""
     with history(StrictReplayMachine) as shop:
         shop.capture_session()
         shop.push(["answer lost", "too large"], probing=False)
@@ -129,10 +129,10 @@ def test_a_repeat_that_something_on_the_way_refused_may_still_have_arrived_befor
 
 
 @pytest.mark.parametrize("kind", [BatchMachine, ReplayMachine, StrictReplayMachine])
-def test_refused_answer_to_a_session_that_was_given_up_keeps_its_address_until_it_is_too(
+def test_refused_answer_keeps_its_address_until_it_is_discarded_itself(
     kind: type[DeliveryMachine],
 ) -> None:
-    """It can never arrive, and that is for somebody to decide, not for the agent."""
+    """It can never be delivered, but only store IT may discard it."""
     with history(kind) as shop:
         shop.capture_session()
         refuse_with_an_answer_and_give_up_the_session(shop)
@@ -143,7 +143,7 @@ def test_refused_answer_to_a_session_that_was_given_up_keeps_its_address_until_i
         assert shop.is_whole()
 
 
-def test_session_that_a_restored_head_office_refuses_can_be_given_up() -> None:
+def test_session_refused_by_a_restored_head_office_can_be_discarded() -> None:
     with history(BatchMachine) as shop:
         shop.back_up()
         shop.capture_session()
@@ -154,8 +154,8 @@ def test_session_that_a_restored_head_office_refuses_can_be_given_up() -> None:
         assert shop.answers_without_a_session() == {2}
 
 
-def test_what_was_refused_until_just_now_is_sent_again_to_a_head_office_that_fell_back() -> None:
-    """The backup has it as refused, so that the highest number there is the same as here."""
+def test_retried_dead_letter_is_resent_after_a_restore_of_head_office() -> None:
+    """The backup has it as refused, so both sides have the same highest sequence."""
     with history(BatchMachine) as shop:
         shop.capture_session()
         shop.refuse(0, None)

@@ -1,4 +1,4 @@
-"""An outbox in memory: the model that the real one is held against, behind the pass's port."""
+"""In-memory outbox: the reference model of the real one, behind the port `Outbox`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from tests.agent.store.outbox_model import Kept, Model
 
 
 class FakeOutbox:
-    """Passes `tests.contracts.outbox` as the real one does.
+    """Passes the contract suite `tests.contracts.outbox`, as the real one does.
 
-    `unavailable` makes every call fail until it is taken back; `settling` holds back what is
-    settled until it is set; `calls` are the names of the calls, in order.
+    While `unavailable` is set, every call fails. `settle` waits until `settling` is set. `calls`:
+    names of the calls, in order.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class FakeOutbox:
         self._names = 0
 
     async def capture_sessions(self, count: int) -> None:
-        """Add so many sessions."""
+        """Add `count` sessions."""
         for _ in range(count):
             self.capture_session()
 
@@ -36,58 +36,58 @@ class FakeOutbox:
         return self.model.last_position
 
     def capture_answer(self, session: int) -> int:
-        """Add an answer to the session at this position; return its own."""
+        """Add an answer to the session at this position; return the answer's position."""
         kept = self.model.held[session]
         self.model.capture(kept.name, session, "guest@example.com")
         return self.model.last_position
 
     async def want_retry(self, sequence: int) -> None:
-        """Have a dead letter of the current epoch tried again."""
+        """Mark a dead letter of the current epoch for retry."""
         wanted = Receipt(self.model.current, sequence)
         (position,) = (at for at, receipt in self.model.receipts.items() if receipt == wanted)
         assert self.model.retry(self.model.held[position])
 
     @property
     def outbox(self) -> "FakeOutbox":
-        """It is its own shelf."""
+        """Return itself: it is its own `Shelf`."""
         return self
 
     @property
     def waiting(self) -> list[int]:
-        """Where the events stand that wait."""
+        """Positions of the pending events."""
         return [kept.position for kept in self.model.waiting()]
 
     async def read(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the lowest events that are not settled, of one epoch, from above `after`."""
+        """Return the lowest unsettled events above `after`, of one epoch."""
         self._call("read")
         return self._window(self.model.waiting(), portion, after, again=False)
 
     async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
-        """Return the dead letters that are to be tried again, of one epoch, above `after`."""
+        """Return the dead letters marked for retry above `after`, of one epoch."""
         self._call("read_retries")
         return self._window(self.model.to_retry(), portion, after, again=True)
 
     async def note_attempt(self, window: Window) -> None:
-        """Note what is about to be tried."""
+        """Record that `window` is about to be sent."""
         self._call("note_attempt", window)
         self.model.attempt([self.model.held[event.position] for event in window.events])
 
     async def settle(
         self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
-        """Keep what became of a window."""
+        """Save the verdicts on a window."""
         await self.settling.wait()
         self._call("settle", window)
         verdicts = {one.event.position: one.verdict for one in judged}
         self.model.settle(window, verdicts, [event.position for event in doubtful])
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
-        """Let all from there on wait again."""
+        """Make all events from `expected_sequence` on pending again."""
         self._call("rewind")
         return epoch in self.model.bases and self.model.rewind(epoch, expected_sequence)
 
     async def renumber(self, epoch: str, after_sequence: int) -> None:
-        """Begin a new epoch."""
+        """Start a new epoch."""
         self._call("renumber")
         self.model.renumber(epoch, after_sequence, f"epoch-{len(self.model.bases) + 1}")
 

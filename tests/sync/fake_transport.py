@@ -1,4 +1,4 @@
-"""A transport that does what a test says: by default it takes everything."""
+"""Scripted transport; accepts everything by default."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -12,17 +12,17 @@ DELIVERED = Delivered()
 
 
 def takes(window: Window) -> Delivery:
-    """Take all of it."""
+    """Accept all events."""
     return Delivery([Judged(event, DELIVERED) for event in window.events])
 
 
 def takes_only(count: int, stop: Stop) -> Saying:
-    """Take so many from the beginning, then stop."""
+    """Accept the first `count` events, then stop."""
     return lambda window: Delivery(list(takes(window).judged)[:count], stop=stop)
 
 
 def leaves(*positions: int, trouble: TryLater) -> Saying:
-    """Take all but these, which come to no verdict."""
+    """Accept all but these, which get no verdict."""
 
     def saying(window: Window) -> Delivery:
         judged = [one for one in takes(window).judged if one.event.position not in positions]
@@ -34,7 +34,7 @@ def leaves(*positions: int, trouble: TryLater) -> Saying:
 
 
 def refuses(*positions: int, verdict: Verdict = Refused("CODE", "a reason", 400)) -> Saying:  # noqa: B008 - a frozen value
-    """Refuse these and take the rest."""
+    """Refuse these and accept the rest."""
     return lambda window: Delivery(
         [
             Judged(event, verdict if event.position in positions else DELIVERED)
@@ -44,11 +44,10 @@ def refuses(*positions: int, verdict: Verdict = Refused("CODE", "a reason", 400)
 
 
 class FakeTransport:
-    """Says in turn what is in `script`, then what `otherwise` says.
+    """Answers with the entries of `script` in turn, then with `otherwise`.
 
-    As the real ones it is given windows in which there is something, and asks nothing of the
-    outbox. `windows` are the positions of each window it was given, `probes` whether it was
-    told that the window is a probe.
+    As a real transport it never gets an empty window and does not use the outbox. `windows`: the
+    positions of each window; `probes`: the `probing` argument of each.
     """
 
     def __init__(
@@ -63,11 +62,11 @@ class FakeTransport:
 
     @property
     def windows(self) -> list[list[int]]:
-        """The positions in each window that came, in order."""
+        """Positions of each window sent, in order."""
         return [[event.position for event in window.events] for window in self.sent]
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
-        """Answer as scripted."""
+        """Return the scripted result."""
         assert window.events
         self.sent.append(window)
         self.probes.append(probing)

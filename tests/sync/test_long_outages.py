@@ -1,4 +1,4 @@
-"""An hour of trouble, told in virtual time: all waits, nobody is hammered, it ends by itself."""
+"""Hour-long outages in virtual time: events wait, retries are rare, delivery recovers."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ from tests.sync.virtual_time import run_in_virtual_time
 HOUR_SECONDS, CAPTURE_SECONDS = 3_600, 10
 CAP_SECONDS = 60.0
 CAPTURES = HOUR_SECONDS // CAPTURE_SECONDS
-# So few that nothing is written out in a thread: virtual time knows of none.
+# Few enough that no batch is encoded in a thread: virtual time has no threads.
 PORTION = Portion(events=10, max_bytes=2**20)
 BOTH = pytest.mark.parametrize("protocol", ["batch", "replay"])
 
 
 class Trade:
-    """A till that goes on capturing, and a relay that goes on trying."""
+    """A till that keeps capturing, and a delivery loop that keeps retrying."""
 
     def __init__(self, protocol: str) -> None:
         self.central = ScriptedCentral()
@@ -59,7 +59,7 @@ class Trade:
 
     @property
     def at_central(self) -> list[str]:
-        """What arrived, in order."""
+        """Correlation ids that arrived, in order."""
         return [record.correlation_id for record in self.central.ledger.records]
 
     def _transport(self, protocol: str) -> Transport:
@@ -93,7 +93,7 @@ ALL = [f"s{number}" for number in range(1, CAPTURES + 1)]
 
 
 @BOTH
-def test_token_that_is_refused_for_an_hour_loses_and_drops_nothing(protocol: str) -> None:
+def test_token_refused_for_an_hour_loses_nothing(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
             trade.central.credentials = set()
@@ -107,7 +107,7 @@ def test_token_that_is_refused_for_an_hour_loses_and_drops_nothing(protocol: str
 
 
 @BOTH
-def test_delivery_resumes_by_itself_once_the_token_is_accepted(protocol: str) -> None:
+def test_delivery_resumes_when_the_token_is_accepted_again(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
             trade.central.credentials = set()
@@ -121,7 +121,7 @@ def test_delivery_resumes_by_itself_once_the_token_is_accepted(protocol: str) ->
 
 
 @BOTH
-def test_alarm_is_raised_once_and_ends_once(protocol: str) -> None:
+def test_blocked_state_is_reported_once_and_cleared_once(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
             trade.central.credentials = set()
@@ -135,7 +135,7 @@ def test_alarm_is_raised_once_and_ends_once(protocol: str) -> None:
 
 
 @BOTH
-def test_central_that_refuses_the_caller_is_asked_now_and_then_and_with_one_event(
+def test_refused_caller_retries_rarely_and_with_one_event(
     protocol: str,
 ) -> None:
     async def story() -> None:
@@ -148,7 +148,7 @@ def test_central_that_refuses_the_caller_is_asked_now_and_then_and_with_one_even
 
 
 @BOTH
-def test_line_that_comes_back_after_an_hour_is_noticed_within_seconds(protocol: str) -> None:
+def test_network_recovery_after_an_hour_is_detected_within_seconds(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
             trade.line.is_cut = True
@@ -161,7 +161,7 @@ def test_line_that_comes_back_after_an_hour_is_noticed_within_seconds(protocol: 
 
 
 @BOTH
-def test_connection_that_nobody_answered_for_a_while_is_noticed_within_seconds(
+def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
     protocol: str,
 ) -> None:
     async def story() -> None:
@@ -179,7 +179,7 @@ def test_connection_that_nobody_answered_for_a_while_is_noticed_within_seconds(
 
 @BOTH
 @pytest.mark.parametrize("trouble", [Trouble.AWAY, Trouble.NO_CONNECTION])
-def test_head_office_that_is_away_for_an_hour_is_tried_about_twice_a_minute(
+def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
     protocol: str, trouble: Trouble
 ) -> None:
     async def story() -> None:
@@ -196,7 +196,7 @@ def test_head_office_that_is_away_for_an_hour_is_tried_about_twice_a_minute(
 
 
 @BOTH
-def test_central_that_names_a_moment_is_not_asked_before_it(protocol: str) -> None:
+def test_retry_after_is_honoured(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
             trade.central.weather = lambda _request: faults.busy("1800", 503)
@@ -211,8 +211,8 @@ def test_central_that_names_a_moment_is_not_asked_before_it(protocol: str) -> No
 
 
 @pytest.mark.parametrize("stuck", [3, 10])
-def test_records_that_central_can_never_answer_hold_up_no_others(stuck: int) -> None:
-    """Standing first, each would end a pass, and the next one would begin with it again."""
+def test_events_that_always_fail_do_not_block_others(stuck: int) -> None:
+    """At the head of the outbox, each would end every pass."""
     bad = set(ALL[:stuck])
 
     def weather(request: Request) -> Fault | None:

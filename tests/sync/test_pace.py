@@ -1,4 +1,4 @@
-"""How fast a backlog goes out: with pauses, unless somebody waits; never above the bandwidth."""
+"""Throttling of a backlog: pauses, full speed, bandwidth limit."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ bandwidths = st.integers(1, 10**9)
 
 
 class Sleeps:
-    """Takes no time, and keeps what it would have taken."""
+    """A fake sleep that takes no time and records the seconds."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -31,7 +31,7 @@ class Sleeps:
 def pauses(
     sent: list[int], bandwidth_bytes_per_second: int = 0, *, hurries: bool = False
 ) -> list[float]:
-    """Return how long is waited after each window of these sizes."""
+    """Return the pause after each window of these sizes."""
     sleeps = Sleeps()
     pacer = Pacer(bandwidth_bytes_per_second, sleeps)
     if hurries:
@@ -46,17 +46,17 @@ def pauses(
 
 
 @given(sent=sizes)
-def test_tills_come_between_two_windows(sent: list[int]) -> None:
+def test_backlog_pauses_after_each_window(sent: list[int]) -> None:
     assert pauses(sent) == [PAUSE_SECONDS] * len(sent)
 
 
 @given(sent=sizes)
-def test_who_waits_for_the_end_of_it_has_no_pauses(sent: list[int]) -> None:
+def test_full_speed_skips_the_pauses(sent: list[int]) -> None:
     assert pauses(sent, hurries=True) == [0.0] * len(sent)
 
 
 @given(sent=sizes, bandwidth=bandwidths, hurries=st.booleans())
-def test_bandwidth_is_kept_in_a_hurry_too(
+def test_bandwidth_limit_holds_at_full_speed(
     sent: list[int],
     bandwidth: int,
     hurries: bool,  # noqa: FBT001 - drawn
@@ -67,11 +67,11 @@ def test_bandwidth_is_kept_in_a_hurry_too(
 
 
 @given(sent=sizes, bandwidth=bandwidths)
-def test_bandwidth_makes_no_pause_shorter(sent: list[int], bandwidth: int) -> None:
+def test_bandwidth_limit_never_shortens_a_pause(sent: list[int], bandwidth: int) -> None:
     assert all(seconds >= PAUSE_SECONDS for seconds in pauses(sent, bandwidth))
 
 
-async def test_hurry_ends_when_the_pass_does() -> None:
+async def test_pauses_resume_after_full_speed() -> None:
     sleeps = Sleeps()
     pacer = Pacer(sleep=sleeps)
     pacer.hurry()
@@ -82,7 +82,7 @@ async def test_hurry_ends_when_the_pass_does() -> None:
 
 
 async def paused_after(seconds: float, *, hurries: bool = False) -> float:
-    """Return the pause after a window that ends so long after a till was served."""
+    """Return the pause after a window that ends `seconds` after a till was served."""
     sleeps = Sleeps()
     pacer = Pacer(sleep=sleeps)
     if hurries:
@@ -93,18 +93,18 @@ async def paused_after(seconds: float, *, hurries: bool = False) -> float:
     return sleeps.seconds[0]
 
 
-def test_a_backlog_gives_way_to_tills_at_work() -> None:
+def test_backlog_yields_to_active_tills() -> None:
     assert run_in_virtual_time(paused_after(0.0)) == PAUSE_BESIDE_TILLS_SECONDS
     assert run_in_virtual_time(paused_after(AT_WORK_SECONDS)) == PAUSE_SECONDS
 
 
-def test_who_waits_for_the_end_of_it_gives_way_a_little() -> None:
+def test_full_speed_yields_to_active_tills_briefly() -> None:
     beside = run_in_virtual_time(paused_after(0.0, hurries=True))
     assert beside == HURRIED_PAUSE_BESIDE_TILLS_SECONDS
     assert run_in_virtual_time(paused_after(AT_WORK_SECONDS, hurries=True)) == 0.0
 
 
-def test_after_the_last_window_only_the_bandwidth_is_kept_to() -> None:
+def test_last_window_is_followed_by_the_bandwidth_pause_only() -> None:
     async def paused() -> list[float]:
         sleeps = Sleeps()
         pacer = Pacer(10, sleeps)

@@ -1,4 +1,4 @@
-"""One pass: window after window; whatever goes wrong, only what central confirmed is settled."""
+"""A delivery pass: only events that central confirmed are settled, after any failure."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 5
 
 
 class Paces:
-    """Takes no time; keeps the bytes it was told, and has `meanwhile` capture a session once."""
+    """A fake pause that records its arguments, and lets `meanwhile` capture a session once."""
 
     def __init__(self) -> None:
         self.bytes: list[int] = []
@@ -62,14 +62,14 @@ async def push(
 
 
 async def with_dead_letters(outbox: FakeOutbox, *positions: int) -> None:
-    """Have all that waits delivered but these, which are refused and to be tried again."""
+    """Deliver all pending events but these, which are refused and marked for retry."""
     await push(outbox, FakeTransport(refuses(*positions), refuses(*positions), refuses(*positions)))
     for position in positions:
         await outbox.want_retry(position)
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_all_that_waits_is_sent_in_order_and_settled(
+async def test_pending_events_are_sent_in_order_and_settled(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     transport = FakeTransport(leaves_doubt=leaves_doubt)
@@ -79,19 +79,19 @@ async def test_all_that_waits_is_sent_in_order_and_settled(
     assert outbox.waiting == []
 
 
-async def test_nothing_to_do_is_nothing_sent() -> None:
+async def test_empty_outbox_sends_nothing() -> None:
     transport = FakeTransport()
     assert await push(FakeOutbox(), transport) == PassReport()
     assert transport.windows == []
 
 
-async def test_capture_during_the_pass_still_goes_with_it(outbox: FakeOutbox) -> None:
+async def test_capture_during_a_pass_is_sent_by_the_same_pass(outbox: FakeOutbox) -> None:
     paces = Paces()
     paces.meanwhile = outbox
     assert (await push(outbox, FakeTransport(), paces=paces)).delivered == 8
 
 
-async def test_pace_is_kept_by_the_bytes_of_each_window(outbox: FakeOutbox) -> None:
+async def test_throttle_gets_the_bytes_of_each_window(outbox: FakeOutbox) -> None:
     paces = Paces()
     await push(outbox, FakeTransport(), paces=paces)
     assert [size > 0 for size in paces.bytes] == [True, True, True]
@@ -100,7 +100,7 @@ async def test_pace_is_kept_by_the_bytes_of_each_window(outbox: FakeOutbox) -> N
 
 
 @pytest.mark.parametrize("stop", [DOWN, CUT, HELD])
-async def test_what_stops_a_pass_leaves_all_that_was_not_judged(
+async def test_stopped_pass_leaves_events_without_a_verdict_pending(
     outbox: FakeOutbox, stop: Hold | TryLater
 ) -> None:
     transport = FakeTransport(takes, takes_only(1, stop))
@@ -109,13 +109,17 @@ async def test_what_stops_a_pass_leaves_all_that_was_not_judged(
     assert outbox.waiting == [5, 6, 7]
 
 
-async def test_refused_events_are_set_aside_and_the_rest_goes_on(outbox: FakeOutbox) -> None:
+async def test_refused_event_becomes_a_dead_letter_and_the_rest_is_delivered(
+    outbox: FakeOutbox,
+) -> None:
     report = await push(outbox, FakeTransport(refuses(2)))
     assert (report.delivered, report.refused, report.stop) == (6, 1, None)
     assert outbox.model.held[2].dead == "open"
 
 
-async def test_event_without_a_verdict_stays_and_the_rest_goes_on(outbox: FakeOutbox) -> None:
+async def test_event_without_a_verdict_stays_pending_and_the_rest_is_delivered(
+    outbox: FakeOutbox,
+) -> None:
     transport = FakeTransport(leaves(2, trouble=DOWN), leaves_doubt=True)
     report = await push(outbox, transport)
     assert (report.delivered, report.stop) == (6, DOWN)
@@ -123,17 +127,17 @@ async def test_event_without_a_verdict_stays_and_the_rest_goes_on(outbox: FakeOu
     assert outbox.model.held[2].in_doubt
 
 
-async def test_assumed_deliveries_are_counted_apart(outbox: FakeOutbox) -> None:
+async def test_assumed_deliveries_are_counted_separately(outbox: FakeOutbox) -> None:
     assumed = refuses(2, verdict=Delivered(assumed=True))
     report = await push(outbox, FakeTransport(assumed))
     assert (report.delivered, report.assumed) == (7, 1)
 
 
-# The probe.
+# Probes.
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_probe_is_one_event_and_the_flood_follows_it(
+async def test_probe_is_one_event_and_full_windows_follow(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     transport = FakeTransport(leaves_doubt=leaves_doubt)
@@ -142,28 +146,28 @@ async def test_probe_is_one_event_and_the_flood_follows_it(
     assert transport.probes == [True, False, False]
 
 
-async def test_probe_that_fails_is_all_that_is_sent(outbox: FakeOutbox) -> None:
+async def test_failed_probe_ends_the_pass(outbox: FakeOutbox) -> None:
     transport = FakeTransport(takes_only(0, DOWN))
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1]]
 
 
-async def test_probe_without_a_verdict_leaves_it_to_the_next_one(outbox: FakeOutbox) -> None:
+async def test_probe_without_a_verdict_is_followed_by_another_probe(outbox: FakeOutbox) -> None:
     transport = FakeTransport(leaves(1, trouble=DOWN), leaves_doubt=True)
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1], [2], [3, 4, 5], [6, 7]]
 
 
-async def test_probe_that_is_refused_shows_that_central_is_there(outbox: FakeOutbox) -> None:
+async def test_refused_probe_counts_as_a_success(outbox: FakeOutbox) -> None:
     transport = FakeTransport(refuses(1))
     await push(outbox, transport, probing=True)
     assert transport.windows[:2] == [[1], [2, 3, 4]]
 
 
-# Dead letters that are tried again.
+# Retries of dead letters.
 
 
-async def test_dead_letters_are_tried_before_what_waits(outbox: FakeOutbox) -> None:
+async def test_dead_letter_retries_are_sent_before_pending_events(outbox: FakeOutbox) -> None:
     await with_dead_letters(outbox, 2, 5)
     outbox.capture_answer(session=2)
     transport = FakeTransport()
@@ -172,7 +176,7 @@ async def test_dead_letters_are_tried_before_what_waits(outbox: FakeOutbox) -> N
     assert report.delivered == 3
 
 
-async def test_answer_that_waits_for_a_dead_letter_knows_of_its_late_delivery(
+async def test_answer_sees_that_the_retry_of_its_session_was_delivered(
     outbox: FakeOutbox,
 ) -> None:
     await with_dead_letters(outbox, 2)
@@ -190,7 +194,7 @@ async def test_answer_that_waits_for_a_dead_letter_knows_of_its_late_delivery(
     ]
 
 
-async def test_dead_letter_that_stumbles_does_not_hold_up_what_waits(outbox: FakeOutbox) -> None:
+async def test_failed_dead_letter_retry_does_not_block_pending_events(outbox: FakeOutbox) -> None:
     await with_dead_letters(outbox, 2)
     await outbox.capture_sessions(3)
     transport = FakeTransport(takes_only(0, DOWN))
@@ -200,7 +204,7 @@ async def test_dead_letter_that_stumbles_does_not_hold_up_what_waits(outbox: Fak
 
 
 @pytest.mark.parametrize("stop", [CUT, HELD])
-async def test_dead_letter_that_meets_no_central_ends_the_pass(
+async def test_dead_letter_retry_ends_the_pass_when_central_is_unreachable(
     outbox: FakeOutbox, stop: Hold | TryLater
 ) -> None:
     await with_dead_letters(outbox, 2)
@@ -210,10 +214,10 @@ async def test_dead_letter_that_meets_no_central_ends_the_pass(
     assert transport.windows == [[2]]
 
 
-async def test_dead_letter_ahead_of_a_restored_central_does_not_block_the_way(
+async def test_dead_letter_retry_does_not_block_delivery_to_a_restored_central(
     outbox: FakeOutbox,
 ) -> None:
-    """Central lacks what comes before it: the dead letter waits for its turn in the numbers."""
+    """Central lacks earlier events: the dead letter is resent in sequence order."""
     await with_dead_letters(outbox, 6)
     central_has = [3]
 
@@ -230,10 +234,10 @@ async def test_dead_letter_ahead_of_a_restored_central_does_not_block_the_way(
     assert (report.stop, outbox.waiting, outbox.model.held[6].dead) == (None, [], None)
 
 
-# What central says about the numbers.
+# Corrections of the sequence numbers.
 
 
-async def test_pass_goes_back_to_what_central_lacks(outbox: FakeOutbox) -> None:
+async def test_gap_at_central_rewinds_the_outbox(outbox: FakeOutbox) -> None:
     await push(outbox, FakeTransport())
     await outbox.capture_sessions(1)
     transport = FakeTransport(takes_only(0, GoBack(5)))
@@ -242,7 +246,7 @@ async def test_pass_goes_back_to_what_central_lacks(outbox: FakeOutbox) -> None:
     assert (report.corrections, report.stop) == (1, None)
 
 
-async def test_pass_goes_back_to_what_a_heartbeat_already_let_wait_again(
+async def test_gap_already_rewound_by_a_heartbeat_is_resent(
     outbox: FakeOutbox,
 ) -> None:
     await push(outbox, FakeTransport())
@@ -258,7 +262,7 @@ async def test_pass_goes_back_to_what_a_heartbeat_already_let_wait_again(
     assert report.stop is None
 
 
-async def test_what_moved_to_a_new_epoch_is_sent_under_its_new_numbers(
+async def test_renumbered_events_are_sent_in_the_new_epoch(
     outbox: FakeOutbox,
 ) -> None:
     transport = FakeTransport(takes, takes_only(1, Renumber(4)))
@@ -270,7 +274,7 @@ async def test_what_moved_to_a_new_epoch_is_sent_under_its_new_numbers(
 
 
 @pytest.mark.parametrize("stop", [GoBack(1), GoBack(99), Renumber(0)])
-async def test_disagreement_on_the_numbers_ends_the_pass_and_loses_nothing(
+async def test_repeated_sequence_disagreement_ends_the_pass_without_loss(
     outbox: FakeOutbox, stop: GoBack | Renumber
 ) -> None:
     transport = FakeTransport()
@@ -282,10 +286,10 @@ async def test_disagreement_on_the_numbers_ends_the_pass_and_loses_nothing(
     assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
 
 
-# What is on the disk, and when.
+# Durability and order of the writes.
 
 
-async def test_attempts_are_noted_before_anything_is_sent_where_central_leaves_doubt(
+async def test_attempt_is_recorded_before_sending_when_resending_is_not_idempotent(
     outbox: FakeOutbox,
 ) -> None:
     noted_before: list[int] = []
@@ -300,7 +304,7 @@ async def test_attempts_are_noted_before_anything_is_sent_where_central_leaves_d
     assert noted_before == [1, 2, 3]
 
 
-async def test_attempt_is_noted_when_what_became_of_the_one_before_is_on_the_disk(
+async def test_attempt_is_recorded_after_the_previous_window_is_settled(
     outbox: FakeOutbox,
 ) -> None:
     outbox.settling.clear()
@@ -315,7 +319,7 @@ async def test_attempt_is_noted_when_what_became_of_the_one_before_is_on_the_dis
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_next_window_is_read_while_one_is_under_way(
+async def test_next_window_is_read_while_one_is_in_flight(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     reads: list[int] = []
@@ -330,7 +334,7 @@ async def test_next_window_is_read_while_one_is_under_way(
     assert reads == [2]
 
 
-async def test_session_refused_in_a_window_shows_in_the_one_that_was_read_meanwhile() -> None:
+async def test_prefetched_window_is_reread_after_a_refused_session() -> None:
     outbox = FakeOutbox()
     await outbox.capture_sessions(3)
     outbox.capture_answer(session=3)
@@ -347,13 +351,13 @@ async def test_session_refused_in_a_window_shows_in_the_one_that_was_read_meanwh
     assert refused == [4]
 
 
-async def test_nothing_is_noted_where_central_knows_the_numbers(outbox: FakeOutbox) -> None:
+async def test_attempt_is_not_recorded_when_resending_is_idempotent(outbox: FakeOutbox) -> None:
     await push(outbox, FakeTransport())
     assert "note_attempt" not in outbox.calls
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_pass_ends_only_when_what_became_of_it_is_on_the_disk(
+async def test_pass_ends_after_its_last_settle_is_on_the_disk(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     outbox.settling.clear()
@@ -366,7 +370,7 @@ async def test_pass_ends_only_when_what_became_of_it_is_on_the_disk(
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-def test_pass_cut_off_does_not_wait_for_a_disk_that_hangs(*, leaves_doubt: bool) -> None:
+def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, leaves_doubt: bool) -> None:
     async def story() -> None:
         outbox = FakeOutbox()
         await outbox.capture_sessions(7)
@@ -387,7 +391,7 @@ def test_pass_cut_off_does_not_wait_for_a_disk_that_hangs(*, leaves_doubt: bool)
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_pass_cut_off_before_its_settling_still_settles_what_was_delivered(
+async def test_pass_cancelled_during_a_settle_completes_it(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     outbox.settling.clear()
@@ -402,7 +406,7 @@ async def test_pass_cut_off_before_its_settling_still_settles_what_was_delivered
     assert set(outbox.waiting).isdisjoint({1, 2, 3})
 
 
-async def test_pass_cut_off_in_mid_window_settles_what_central_had_answered(
+async def test_pass_cancelled_mid_window_settles_the_answers_received(
     outbox: FakeOutbox,
 ) -> None:
     def cut_off(window: Window) -> Delivery:
@@ -417,7 +421,7 @@ async def test_pass_cut_off_in_mid_window_settles_what_central_had_answered(
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_pass_cut_off_while_central_thinks_settles_nothing(
+async def test_pass_cancelled_before_an_answer_settles_nothing(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     asked = asyncio.Event()
@@ -436,7 +440,7 @@ async def test_pass_cut_off_while_central_thinks_settles_nothing(
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
-async def test_storage_that_fails_in_mid_pass_ends_it_with_nothing_unconfirmed_settled(
+async def test_storage_failure_ends_the_pass_without_settling_unconfirmed_events(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
     def disk_fails(window: Window) -> Delivery:

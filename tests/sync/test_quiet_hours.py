@@ -1,4 +1,4 @@
-"""The hours of the day in which nothing is delivered."""
+"""Quiet hours: the time of day without delivery."""
 
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from sync.delivery.quiet_hours import quiet_hours
         ("12:00-13:30", "00:00", False),
     ],
 )
-def test_it_is_quiet_from_the_beginning_to_the_end_of_the_hours(
+def test_quiet_hours_include_the_start_and_exclude_the_end(
     text: str, clock: str, *, quiet: bool
 ) -> None:
     is_quiet = quiet_hours(text, lambda: datetime.fromisoformat(f"2026-01-01T{clock}"))

@@ -1,4 +1,4 @@
-"""When passes run, and what is said of it."""
+"""The delivery loop: times of passes, and the reported status."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -60,7 +60,7 @@ class Queue:
 
 
 class Central:
-    """Takes everything, or stops with `says`; tells of each try."""
+    """Accepts everything, or stops with `says`; signals each attempt."""
 
     portion = Portion(10, 1_000)
     leaves_doubt = False
@@ -89,7 +89,7 @@ class Central:
 
 
 class Watch:
-    """Waits for a state."""
+    """Collects statuses; waits for a state."""
 
     def __init__(self) -> None:
         self.seen: list[RelayStatus] = []
@@ -147,14 +147,14 @@ async def is_empty(queue: Queue) -> None:
         await queue.empty.wait()
 
 
-async def test_what_waits_at_the_start_is_delivered_without_being_asked() -> None:
+async def test_pending_events_are_delivered_at_startup() -> None:
     queue, central = Queue(25), Central()
     async with relaying(queue, central, Watch()):
         await is_empty(queue)
     assert central.windows == [10, 10, 5]
 
 
-async def test_capture_is_sent_when_it_wakes_the_relay() -> None:
+async def test_wake_sends_a_capture() -> None:
     queue, central = Queue(), Central()
     async with relaying(queue, central, Watch()) as relay:
         queue.add()
@@ -162,7 +162,7 @@ async def test_capture_is_sent_when_it_wakes_the_relay() -> None:
         await is_empty(queue)
 
 
-async def test_capture_that_comes_during_a_pass_does_not_sit_until_the_next_one() -> None:
+async def test_capture_during_a_pass_starts_another_pass() -> None:
     queue, central = Queue(1), Central()
     async with relaying(queue, central, Watch()) as relay:
         await central.is_tried()
@@ -171,7 +171,7 @@ async def test_capture_that_comes_during_a_pass_does_not_sit_until_the_next_one(
         await is_empty(queue)
 
 
-async def test_captures_do_not_hammer_a_central_that_is_down() -> None:
+async def test_captures_do_not_bypass_the_backoff() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch) as relay:
@@ -185,7 +185,7 @@ async def test_captures_do_not_hammer_a_central_that_is_down() -> None:
 
 
 @pytest.mark.parametrize("fault", [None, ZeroDivisionError()])
-async def test_captures_during_a_pass_that_fails_do_not_begin_the_next_one(
+async def test_captures_during_a_failing_pass_do_not_bypass_the_backoff(
     fault: Exception | None,
 ) -> None:
     queue, central, watch = Queue(1), Central(), Watch()
@@ -198,7 +198,7 @@ async def test_captures_during_a_pass_that_fails_do_not_begin_the_next_one(
         assert len(central.windows) == 1
 
 
-async def test_who_asks_during_a_pass_that_fails_gets_another_one_at_once() -> None:
+async def test_try_now_during_a_failing_pass_starts_another_at_once() -> None:
     queue, central = Queue(1), Central()
     central.says = DOWN
     async with relaying(queue, central, Watch()) as relay:
@@ -214,7 +214,7 @@ async def test_who_asks_during_a_pass_that_fails_gets_another_one_at_once() -> N
         await is_empty(queue)
 
 
-async def test_failures_are_counted_from_pass_to_pass_until_something_gets_through() -> None:
+async def test_failures_accumulate_across_passes_until_a_success() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch, wait_seconds=0.001) as relay:
@@ -226,7 +226,7 @@ async def test_failures_are_counted_from_pass_to_pass_until_something_gets_throu
         assert relay.status.failures == 0
 
 
-async def test_after_a_failure_one_event_goes_first_and_then_the_flood() -> None:
+async def test_first_window_after_a_failure_is_a_probe() -> None:
     queue, central, watch = Queue(12), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch, wait_seconds=0.001):
@@ -238,7 +238,7 @@ async def test_after_a_failure_one_event_goes_first_and_then_the_flood() -> None
     assert central.windows[begun:][-3:] == [1, 10, 1]
 
 
-async def test_refused_caller_holds_the_queue_and_is_tried_again_by_itself() -> None:
+async def test_refused_caller_keeps_the_outbox_and_is_retried() -> None:
     queue, central, watch = Queue(3), Central(), Watch()
     central.says = HELD
     async with relaying(queue, central, watch, wait_seconds=0.001):
@@ -249,7 +249,7 @@ async def test_refused_caller_holds_the_queue_and_is_tried_again_by_itself() -> 
     assert (status.trouble, status.http_status) == ("unauthorized", 401)
 
 
-async def test_somebody_who_asks_for_it_does_not_wait_for_the_end_of_a_wait() -> None:
+async def test_try_now_overrides_the_backoff() -> None:
     queue, central, watch = Queue(3), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch) as relay:
@@ -259,7 +259,7 @@ async def test_somebody_who_asks_for_it_does_not_wait_for_the_end_of_a_wait() ->
         await is_empty(queue)
 
 
-async def test_state_stays_the_trouble_until_something_got_through() -> None:
+async def test_state_stays_retrying_until_a_success() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch, wait_seconds=0.001):
@@ -269,7 +269,7 @@ async def test_state_stays_the_trouble_until_something_got_through() -> None:
 
 
 @pytest.mark.parametrize("break_it", ["storage", "fault"])
-async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
+async def test_local_failures_do_not_grow_the_backoff(break_it: str) -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     if break_it == "storage":
         queue.trouble = OutboxUnavailable("the disk is gone")
@@ -286,7 +286,7 @@ async def test_our_own_trouble_is_no_failure_of_central(break_it: str) -> None:
         await is_empty(queue)
 
 
-async def test_somebody_who_asks_for_it_does_not_wait_for_a_narrow_bandwidth() -> None:
+async def test_try_now_cuts_a_bandwidth_pause_short() -> None:
     queue, central, begun = Queue(1), Central(), asyncio.Event()
 
     async def wait(seconds: float) -> None:
@@ -301,7 +301,7 @@ async def test_somebody_who_asks_for_it_does_not_wait_for_a_narrow_bandwidth() -
         await is_empty(queue)
 
 
-async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
+async def test_quiet_hours_send_nothing_except_on_try_now() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     async with relaying(queue, central, watch, is_quiet=lambda: True) as relay:
         await watch.sees(RelayState.QUIET)
@@ -310,7 +310,7 @@ async def test_nothing_is_sent_in_quiet_hours_unless_asked_for() -> None:
         await is_empty(queue)
 
 
-async def test_last_delivery_is_still_known_in_the_quiet_hours_and_after_them() -> None:
+async def test_quiet_hours_keep_the_time_of_the_last_delivery() -> None:
     queue, central, watch, tidied = Queue(1), Central(), Watch(), asyncio.Event()
     hours: list[str] = []
     async with (
@@ -329,7 +329,7 @@ async def test_last_delivery_is_still_known_in_the_quiet_hours_and_after_them() 
     assert (quiet.got_through_at, idle.got_through_at) == (delivered_at, delivered_at)
 
 
-async def test_alarm_outlives_the_quiet_hours() -> None:
+async def test_quiet_hours_keep_the_blocked_state() -> None:
     queue, central, watch, asked = Queue(1), Central(), Watch(), asyncio.Event()
     central.says = HELD
 
@@ -345,7 +345,7 @@ async def test_alarm_outlives_the_quiet_hours() -> None:
     assert len(central.windows) == 1
 
 
-async def test_pass_that_gets_through_after_our_own_trouble_says_so_before_its_end() -> None:
+async def test_state_changes_to_delivering_on_the_first_success_of_a_pass() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     queue.trouble = OutboxUnavailable("the disk is gone")
     async with relaying(queue, central, watch) as relay:
@@ -358,9 +358,7 @@ async def test_pass_that_gets_through_after_our_own_trouble_says_so_before_its_e
     assert states == [RelayState.RETRYING, RelayState.DELIVERING]
 
 
-async def test_storage_that_fails_after_a_pass_neither_cuts_central_s_wait_short_nor_hides_it() -> (
-    None
-):
+async def test_storage_failure_after_a_pass_keeps_the_retry_after_and_its_cause() -> None:
     queue, central, watch, tidied = Queue(1), Central(), Watch(), asyncio.Event()
     central.says = TryLater(Trouble.BUSY, "answered 429", LONG, 429)
     unavailable = OutboxUnavailable("the disk is full")
@@ -375,7 +373,7 @@ async def test_storage_that_fails_after_a_pass_neither_cuts_central_s_wait_short
         assert (relay.status.trouble, relay.totals.passes) == ("head office is busy", 1)
 
 
-async def test_pass_that_runs_into_quiet_hours_ends_with_its_window_unless_asked_for() -> None:
+async def test_quiet_hours_end_a_running_pass_after_its_window_except_on_try_now() -> None:
     queue, central, watch = Queue(25), Central(), Watch()
     hours: list[str] = []
     central.meanwhile = lambda: hours.append("begun") if len(central.windows) == 2 else None
@@ -389,9 +387,9 @@ async def test_pass_that_runs_into_quiet_hours_ends_with_its_window_unless_asked
 
 
 class TestHearing:
-    """What a heartbeat says of this agent counts, where passes have nothing to say."""
+    """Heartbeat results set the state as long as passes have none of their own."""
 
-    async def test_refused_while_nothing_waits_it_holds_until_it_is_refused_no_more(self) -> None:
+    async def test_refused_heartbeat_blocks_until_one_is_accepted(self) -> None:
         watch = Watch()
         async with relaying(Queue(), Central(), watch) as relay:
             relay.hear(HELD)
@@ -404,7 +402,7 @@ class TestHearing:
         )
         assert [status.state for status in watch.seen] == [RelayState.HOLDING, RelayState.IDLE]
 
-    async def test_alarm_outlives_a_pass_that_had_nothing_to_send(self) -> None:
+    async def test_pass_without_events_keeps_the_blocked_state(self) -> None:
         watch, tidied = Watch(), asyncio.Event()
         async with relaying(Queue(), Central(), watch, tidied=tidied) as relay:
             relay.hear(HELD)
@@ -413,14 +411,14 @@ class TestHearing:
             assert relay.status.state is RelayState.HOLDING
         assert len(watch.seen) == 1
 
-    async def test_events_that_get_through_end_it(self) -> None:
+    async def test_delivered_events_clear_the_blocked_state(self) -> None:
         queue, watch = Queue(1), Watch()
         async with relaying(queue, Central(), watch) as relay:
             relay.hear(HELD)
             status = await watch.sees(RelayState.IDLE)
         assert status.trouble is None
 
-    async def test_trouble_that_a_pass_has_met_itself_comes_first(self) -> None:
+    async def test_failure_of_a_pass_has_priority_over_a_refused_heartbeat(self) -> None:
         central, watch = Central(), Watch()
         central.says = DOWN
         async with relaying(Queue(1), central, watch) as relay:

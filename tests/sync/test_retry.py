@@ -1,4 +1,4 @@
-"""When to try again: waits that grow to a cap, differ between stores, and obey central."""
+"""Backoff: exponential growth to a cap, jitter between stores, Retry-After."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,7 +21,7 @@ from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 FAR_AND_WIDE = datetime(1970, 1, 2), datetime(9998, 12, 31)  # noqa: DTZ001 - hypothesis adds UTC
-# Either the store's line is at fault or head office; and all that is head office's alone.
+# Causes that can be the store's network or head office, and those of head office alone.
 EITHERS = [Trouble.NO_CONNECTION, Trouble.CLOCK]
 ITS_OWN = [trouble for trouble in Trouble if trouble not in {Trouble.NO_LINE, *EITHERS}]
 HELD = Hold(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
@@ -49,7 +49,7 @@ def asking(seconds: float, status: int = 429) -> TryLater:
 
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
-def test_no_wait_is_above_the_cap_or_vanishes(
+def test_backoff_stays_between_half_the_base_and_the_cap(
     backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, share: float
 ) -> None:
     seconds = wait(backoff, outcome, rules, share)
@@ -57,7 +57,7 @@ def test_no_wait_is_above_the_cap_or_vanishes(
 
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), one=shares, other=shares)
-def test_two_stores_wait_differently_however_often_both_have_failed(
+def test_jitter_separates_two_stores_after_any_number_of_failures(
     backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, one: float, other: float
 ) -> None:
     assume(abs(one - other) > 0.001)
@@ -66,7 +66,7 @@ def test_two_stores_wait_differently_however_often_both_have_failed(
 
 
 @given(outcome=outcomes, rules=rule_sets(), share=shares)
-def test_full_jitter_is_left_at_the_cap(
+def test_jitter_is_full_at_the_cap(
     outcome: Hold | TryLater, rules: RetryRules, share: float
 ) -> None:
     often = Backoff(10_000)
@@ -75,14 +75,14 @@ def test_full_jitter_is_left_at_the_cap(
 
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
-def test_one_more_failure_never_makes_a_wait_shorter(
+def test_backoff_never_shrinks_with_another_failure(
     backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, share: float
 ) -> None:
     longer = wait(backoff.failed(), outcome, rules, share)
     assert longer >= wait(backoff, outcome, rules, share)
 
 
-def test_waits_double_from_the_first_one_to_the_cap() -> None:
+def test_backoff_doubles_from_the_base_to_the_cap() -> None:
     rules, backoff, waits = RetryRules(1.0, 60.0, slot=0.5), Backoff(), []
     for _ in range(8):
         backoff = backoff.failed()
@@ -91,7 +91,7 @@ def test_waits_double_from_the_first_one_to_the_cap() -> None:
 
 
 @given(backoff=failures, rules=rule_sets(), share=shares)
-def test_line_of_its_own_that_comes_back_is_noticed_within_seconds_however_long_it_was_down(
+def test_backoff_of_the_stores_own_network_is_capped_at_seconds(
     backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
     assert wait(backoff, TryLater(Trouble.NO_LINE, ""), rules, share) <= LINE_CAP_SECONDS
@@ -99,14 +99,14 @@ def test_line_of_its_own_that_comes_back_is_noticed_within_seconds_however_long_
 
 @pytest.mark.parametrize("trouble", EITHERS)
 @given(times=st.integers(1, FAILURES_IN_DOUBT), rules=rule_sets(), share=shares)
-def test_what_may_be_the_line_is_at_first_taken_for_it(
+def test_ambiguous_failure_first_counts_as_the_stores_network(
     trouble: Trouble, times: int, rules: RetryRules, share: float
 ) -> None:
     assert wait(Backoff(times), TryLater(trouble, ""), rules, share) <= LINE_CAP_SECONDS
 
 
 @pytest.mark.parametrize("trouble", EITHERS)
-def test_what_may_be_the_line_is_then_taken_for_head_office(trouble: Trouble) -> None:
+def test_ambiguous_failure_later_counts_as_head_office(trouble: Trouble) -> None:
     rules = RetryRules(1.0, 60.0, slot=0.5)
     longest = [
         wait(Backoff(FAILURES_IN_DOUBT + more), TryLater(trouble, ""), rules, 1.0)
@@ -117,16 +117,16 @@ def test_what_may_be_the_line_is_then_taken_for_head_office(trouble: Trouble) ->
 
 @pytest.mark.parametrize("trouble", ITS_OWN)
 @given(share=shares)
-def test_head_office_that_is_away_is_asked_by_all_stores_over_a_whole_minute(
+def test_retries_of_a_chain_spread_over_a_minute_when_head_office_is_down(
     trouble: Trouble, share: float
 ) -> None:
-    """Ten thousand stores that each waited 5 s at most would ask 2,000 times a second."""
+    """With a wait of 5 s, ten thousand stores would send 2,000 requests per second."""
     seconds = wait(Backoff(7), TryLater(trouble, ""), RetryRules(1.0, 60.0, slot=0.5), share)
     assert seconds == pytest.approx(0.5 + 59.5 * share)
 
 
 @given(asked=st.floats(0, 1e12), backoff=failures, rules=rule_sets(), share=shares)
-def test_central_is_never_asked_before_the_moment_it_named(
+def test_retry_after_is_a_lower_bound(
     asked: float, backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
     seconds = wait(backoff, asking(asked), rules, share)
@@ -134,7 +134,7 @@ def test_central_is_never_asked_before_the_moment_it_named(
 
 
 @given(asked=st.floats(0, 1e12), backoff=failures, rules=rule_sets(), share=shares)
-def test_what_central_asks_for_is_honoured_up_to_an_hour_and_the_spread(
+def test_retry_after_is_capped_at_an_hour_plus_the_spread(
     asked: float, backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
     longest = MAX_RETRY_AFTER_SECONDS + rules.cap_seconds
@@ -142,7 +142,7 @@ def test_what_central_asks_for_is_honoured_up_to_an_hour_and_the_spread(
 
 
 @given(asked=st.floats(0, 0.09), backoff=failures, rules=rule_sets(), share=shares)
-def test_central_that_asks_for_no_wait_is_not_hammered(
+def test_retry_after_below_the_base_does_not_shorten_the_backoff(
     asked: float, backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
     own = wait(backoff, TryLater(Trouble.BUSY, ""), rules, share)
@@ -150,10 +150,10 @@ def test_central_that_asks_for_no_wait_is_not_hammered(
 
 
 @given(asked=st.floats(0.1, 1e12), backoff=failures, rules=rule_sets(), share=shares)
-def test_moment_that_all_were_told_alike_makes_no_wait_of_ours_shorter(
+def test_shared_retry_after_of_a_503_does_not_shorten_the_backoff(
     asked: float, backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
-    """A head office that says "in 5 s" for half an hour would have all stores ask every 5 s."""
+    """If it did, a head office that answers 5 for half an hour would get retries every 5 s."""
     own = wait(backoff, TryLater(Trouble.BUSY, "", http_status=503), rules, share)
     assert wait(backoff, asking(asked, 503), rules, share) >= own
 
@@ -163,7 +163,7 @@ def test_moment_that_all_were_told_alike_makes_no_wait_of_ours_shorter(
     backoffs=st.tuples(failures, failures),
     dice=st.tuples(shares, shares),
 )
-def test_moment_of_its_own_does_not_depend_on_how_often_it_failed_before(
+def test_allocated_retry_after_of_a_429_ignores_earlier_failures(
     asked: float, backoffs: tuple[Backoff, Backoff], dice: tuple[float, float]
 ) -> None:
     rules = RetryRules(1.0, 60.0, slot=0.5)
@@ -175,12 +175,12 @@ def test_moment_of_its_own_does_not_depend_on_how_often_it_failed_before(
 
 
 @given(store=st.text(), till=st.text())
-def test_machine_has_the_same_slot_for_ever(store: str, till: str) -> None:
+def test_slot_of_a_machine_is_stable(store: str, till: str) -> None:
     assert 0 <= slot_of(store, till) < 1
     assert slot_of(store, till) == slot_of(store, till)
 
 
-def test_slots_of_a_chain_fill_the_whole_time_evenly() -> None:
+def test_slots_of_a_chain_are_evenly_distributed() -> None:
     slots = [slot_of(f"{store:05}", "till-1") for store in range(10_000)]
     tenths = [sum(tenth <= slot * 10 < tenth + 1 for slot in slots) for tenth in range(10)]
     assert min(tenths) > 900
@@ -188,26 +188,24 @@ def test_slots_of_a_chain_fill_the_whole_time_evenly() -> None:
 
 
 @given(asked=st.floats(1, 3_600), slots=st.tuples(shares, shares))
-def test_stores_that_were_told_the_same_moment_come_in_their_own_slots(
-    asked: float, slots: tuple[float, float]
-) -> None:
+def test_same_retry_after_is_spread_by_slot(asked: float, slots: tuple[float, float]) -> None:
     assume(abs(slots[0] - slots[1]) > 0.001)
     first, second = (spread(asked, RetryRules(1, 60, slot)) for slot in slots)
     assert (first < second) == (slots[0] < slots[1])
 
 
-def test_failure_is_probed_and_success_is_not() -> None:
+def test_failure_is_followed_by_a_probe() -> None:
     assert not Backoff().is_probing
     assert Backoff().failed().is_probing
 
 
 @given(seconds=st.integers(0, 10**30))
-def test_seconds_are_read_and_capped_at_an_hour(seconds: int) -> None:
+def test_retry_after_seconds_are_capped_at_an_hour(seconds: int) -> None:
     assert retry_after(f" {seconds} ", None, NOW) == min(seconds, MAX_RETRY_AFTER_SECONDS)
 
 
 @given(seconds=st.integers(-(10**9), 10**9), answered_at=moments, now=moments)
-def test_date_is_counted_from_the_answers_own_date_whatever_our_clock_says(
+def test_retry_after_date_is_relative_to_the_responses_date_header(
     seconds: int, answered_at: datetime, now: datetime
 ) -> None:
     answered_at = answered_at.replace(microsecond=0)
@@ -221,24 +219,22 @@ def test_date_is_counted_from_the_answers_own_date_whatever_our_clock_says(
     )
 
 
-def test_date_is_counted_from_our_clock_where_the_answer_has_none() -> None:
+def test_retry_after_date_is_relative_to_our_clock_without_a_date_header() -> None:
     named = format_datetime(NOW + timedelta(seconds=90), usegmt=True)
     assert retry_after(named, None, NOW) == 90.0
     assert retry_after(named, "nonsense", NOW) == 90.0
 
 
 @pytest.mark.parametrize("header", ["-5", "soon", "", "1.5", "١٢", "Wed, 99 Foo 2026 00:00:00 GMT"])
-def test_what_is_neither_seconds_nor_a_date_says_nothing(header: str) -> None:
+def test_malformed_retry_after_is_ignored(header: str) -> None:
     assert retry_after(header, None, NOW) is None
 
 
-def test_missing_header_says_nothing() -> None:
+def test_missing_retry_after_is_ignored() -> None:
     assert retry_after(None, None, NOW) is None
 
 
 @given(header=anything, date=st.none() | anything)
-def test_whatever_the_headers_say_it_is_nothing_or_up_to_an_hour(
-    header: str, date: str | None
-) -> None:
+def test_retry_after_of_any_text_is_none_or_up_to_an_hour(header: str, date: str | None) -> None:
     seconds = retry_after(header, date, NOW)
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS

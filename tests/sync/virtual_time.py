@@ -1,4 +1,4 @@
-"""An event loop in which waiting takes no time: an hour of it passes in an instant."""
+"""Event loop with virtual time: sleeping advances the clock without waiting."""
 
 import asyncio
 import selectors
@@ -11,18 +11,18 @@ T = TypeVar("T")
 
 
 class NothingToWaitFor(AssertionError):  # noqa: N818 - names the state
-    """All that runs waits for something that nothing will bring about."""
+    """Deadlock: no task is ready and no timer is set."""
 
 
 class SkippingSelector(selectors.DefaultSelector):
-    """Where nothing is ready, moves the clock on instead of waiting."""
+    """Advances the clock instead of waiting when nothing is ready."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return what is ready now; the time until `timeout` is over with this."""
+        """Return the ready keys; if there are none, advance the clock by `timeout`."""
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
@@ -33,20 +33,20 @@ class SkippingSelector(selectors.DefaultSelector):
 
 
 class AtOnce(ThreadPoolExecutor):
-    """Has no threads: what is given to one is done on the spot, and takes no time either."""
+    """Executor without threads: runs each job synchronously, in no virtual time."""
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Do the work; return what became of it."""
+        """Run `work`; return a finished future."""
         done: Future[T] = Future()
         try:
             done.set_result(work(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - it is whoever waits for it that is told
+        except Exception as error:  # noqa: BLE001 - raised to the awaiter
             done.set_exception(error)
         return done
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Counts the seconds of its selector."""
+    """Event loop whose clock is that of its selector."""
 
     def __init__(self) -> None:
         self._skipping = SkippingSelector()
@@ -54,11 +54,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_default_executor(AtOnce())
 
     def time(self) -> float:
-        """Return the seconds since the loop was made."""
+        """Return the virtual seconds since the loop was created."""
         return self._skipping.seconds
 
 
 def run_in_virtual_time(story: Coroutine[None, None, T]) -> T:
-    """Run `story` to its end."""
+    """Run `story` to its end in a loop with virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(story)

@@ -1,4 +1,4 @@
-"""Certificates of the loopback address, made for a test: good, too early, too late."""
+"""Test certificates for the loopback address: valid, not yet valid, expired."""
 
 import ssl
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that is its own authority, and its key."""
+    """A self-signed certificate and its key."""
 
     cert_file: Path
     key_file: Path
@@ -24,7 +24,7 @@ class Certificate:
         return context
 
     def served_to(self, *clients: "Certificate") -> ssl.SSLContext:
-        """Serve only who shows one of these certificates, by TLS 1.3."""
+        """Return a TLS 1.3 server context that requires one of these client certificates."""
         context = self.served()
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
@@ -33,7 +33,7 @@ class Certificate:
         return context
 
     def take_the_place_of(self, other: "Certificate") -> None:
-        """Be moved to where the other lies, as whatever renews certificates does."""
+        """Replace the files of `other`, as a certificate renewal does."""
         self.cert_file.replace(other.cert_file)
         self.key_file.replace(other.key_file)
 
@@ -41,11 +41,11 @@ class Certificate:
 def make_certificate(
     directory: Path, *, starts_in_days: int = -1, ends_in_days: int = 1, address: str = "127.0.0.1"
 ) -> Certificate:
-    """Write a certificate for `address` and its key to `directory`, made where it is not there."""
+    """Write a certificate for `address` and its key to `directory`, created if missing."""
     directory.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     now, serial = datetime.now(UTC), x509.random_serial_number()
-    # One of its own: of two authorities with one name OpenSSL asks the first alone.
+    # Unique name: of two CAs with the same name OpenSSL tries only the first.
     common_name = f"a test's own authority {serial % 2**64}"
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     certificate = (

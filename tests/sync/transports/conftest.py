@@ -1,4 +1,4 @@
-"""A scripted central, and a way to it."""
+"""Fixtures: a scripted central, and transports that send to it."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What the tests of the transports are made of: events, windows, and transports to a fake."""
+"""Builders for transport tests: events, windows, and transports to a fake central."""
 
 import json
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"
 
 @dataclass(frozen=True, slots=True)
 class Stands:
-    """Clocks that stand."""
+    """Fixed clocks."""
 
     wall_us: int = NOW_US
     monotonic_us: int = 123_000_000
@@ -82,14 +82,14 @@ def window(*events: OutboxEvent, base_sequence: int = 1) -> Window:
 
 
 def verdicts(delivery: Delivery) -> dict[int, Verdict]:
-    """What was judged, by sequence; each event at most once."""
+    """Return the verdicts by sequence; each event has at most one."""
     found = {judged.event.sequence: judged.verdict for judged in delivery.judged}
     assert len(found) == len(delivery.judged)
     return found
 
 
 class Naps:
-    """Sleeps that take no time, and what they would have taken."""
+    """A fake sleep that takes no time and records the seconds."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -102,7 +102,7 @@ class Naps:
 async def caller_to(
     url: str, credentials: Credentials | None = None, **rules: object
 ) -> AsyncIterator[Caller]:
-    """A caller with a line of its own, closed at the end."""
+    """Yield a caller with its own connections, closed at the end."""
     line = Line(replace(LineRules(timeout_seconds=10), **rules))  # type: ignore[arg-type]
     try:
         yield Caller(line, url, credentials or NoCredentials(), lambda: NOW)

@@ -1,4 +1,4 @@
-"""Short retries: how often something is asked again within a pass."""
+"""Short retries within a pass: number and time limit."""
 
 import asyncio
 
@@ -14,10 +14,8 @@ SILENCE = TryLater(Trouble.NO_ANSWER, "no answer in time")
 @pytest.mark.parametrize(
     ("seconds", "times"), [(0.0, MOST_ATTEMPTS), (1.0, MOST_ATTEMPTS), (MOST_SECONDS, 1)]
 )
-def test_what_took_long_to_fail_is_not_asked_again_in_the_same_pass(
-    seconds: float, times: int
-) -> None:
-    """A batch too large for a slow line goes in halves next, and not once more as it is."""
+def test_slow_failure_is_not_retried_in_the_same_pass(seconds: float, times: int) -> None:
+    """A batch too large for a slow network must be halved, not repeated."""
     asked: list[float] = []
 
     async def ask() -> TryLater:

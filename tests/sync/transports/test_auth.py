@@ -1,4 +1,4 @@
-"""Proof of identity at central."""
+"""Credentials for central."""
 
 import asyncio
 import base64
@@ -23,11 +23,11 @@ from tests.sync.transports.parts import (
     window,
 )
 
-SECRET = "s3cret:/+ &"  # noqa: S105 - a made-up one
+SECRET = "s3cret:/+ &"  # noqa: S105 - a test value
 
 
 class Clock:
-    """A monotonic clock that stands."""
+    """A fixed monotonic clock."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -37,7 +37,7 @@ class Clock:
 
 
 def granted(token: str, kind: str) -> Fault:
-    """A token endpoint's answer that does not say how long the token lives."""
+    """Answer with a token that has no `expires_in`."""
     return faults.says(Answer.of(200, {"access_token": token, "token_type": kind}))
 
 
@@ -65,13 +65,13 @@ async def oauth(
 
 
 async def outcome(central: ScriptedCentral, credentials: Credentials) -> Answer | Hold | TryLater:
-    """What a call with the credentials comes to."""
+    """Return the result of a request with the credentials."""
     async with caller_to(central.url, credentials) as caller:
         answer = await caller.ask("GET", "/sync/v1/program")
     return Answer(answer.status) if not isinstance(answer, (Hold, TryLater)) else answer
 
 
-async def test_a_bearer_token_goes_along_and_a_rotated_file_is_taken_up(
+async def test_bearer_token_is_sent_and_reread_after_rotation(
     central: ScriptedCentral, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
@@ -83,7 +83,7 @@ async def test_a_bearer_token_goes_along_and_a_rotated_file_is_taken_up(
     assert await outcome(central, bearer(file)) == Answer(200)
 
 
-async def test_a_token_rotated_between_the_reading_and_the_answer_is_taken_up_at_once(
+async def test_token_rotated_during_a_request_is_used_at_once(
     central: ScriptedCentral, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
@@ -98,13 +98,13 @@ async def test_a_token_rotated_between_the_reading_and_the_answer_is_taken_up_at
     assert await asking == Answer(200)
 
 
-async def test_a_fixed_header_goes_along(central: ScriptedCentral, secret_file: Path) -> None:
+async def test_fixed_header_is_sent(central: ScriptedCentral, secret_file: Path) -> None:
     await outcome(central, FixedHeader("X-Api-Key", secret_file))
     assert central.requests[0].headers["X-Api-Key"] == SECRET
 
 
 @pytest.mark.parametrize("kind", ["none", "bearer"])
-async def test_a_token_that_stays_refused_holds_the_queue_after_one_request(
+async def test_refused_token_blocks_after_one_request(
     central: ScriptedCentral, secret_file: Path, kind: str
 ) -> None:
     central.credentials = set()
@@ -114,9 +114,7 @@ async def test_a_token_that_stays_refused_holds_the_queue_after_one_request(
     assert len(central.requests) == 1
 
 
-async def test_a_secret_file_that_cannot_be_read_is_named(
-    central: ScriptedCentral, tmp_path: Path
-) -> None:
+async def test_unreadable_secret_file_is_named(central: ScriptedCentral, tmp_path: Path) -> None:
     found = await outcome(central, bearer(tmp_path / "absent"))
     assert isinstance(found, Hold)
     assert found.reason is HoldReason.CREDENTIALS
@@ -127,7 +125,7 @@ async def test_a_secret_file_that_cannot_be_read_is_named(
 class TestClientCredentials:
     """OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
-    async def test_a_token_is_asked_for_as_the_standard_says(
+    async def test_token_request_follows_the_rfc(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         assert await outcome(central, oauth) == Answer(200)
@@ -136,7 +134,7 @@ class TestClientCredentials:
         assert request.headers["Authorization"] == f"Basic {encoded}"
         assert request.body == b"grant_type=client_credentials&scope=write+all"
 
-    async def test_a_token_is_kept_until_four_fifths_of_its_life_are_over(
+    async def test_token_is_cached_for_four_fifths_of_its_lifetime(
         self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
     ) -> None:
         central.token_seconds = 100
@@ -148,7 +146,7 @@ class TestClientCredentials:
         await outcome(central, oauth)
         assert central.tokens_granted == 2
 
-    async def test_a_token_that_central_no_longer_takes_is_renewed_and_the_call_goes_through(
+    async def test_rejected_token_is_renewed_and_the_request_repeated(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         await outcome(central, oauth)
@@ -156,7 +154,7 @@ class TestClientCredentials:
         assert await outcome(central, oauth) == Answer(200)
         assert central.tokens_granted == 2
 
-    async def test_a_new_token_that_is_refused_as_well_holds_the_queue(
+    async def test_rejected_new_token_blocks(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         await outcome(central, oauth)
@@ -166,7 +164,7 @@ class TestClientCredentials:
         assert found.reason is HoldReason.UNAUTHORIZED
         assert central.tokens_granted == 2
 
-    async def test_however_many_need_a_token_one_is_asked_for(
+    async def test_concurrent_callers_share_one_token_request(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         first = {"Authorization": "Bearer token-1"}
@@ -176,7 +174,7 @@ class TestClientCredentials:
         assert all(one == {"Authorization": "Bearer token-2"} for one in renewed)
         assert len(central.requests) == 2
 
-    async def test_trouble_is_shared_by_those_who_waited_and_tried_again_by_the_next(
+    async def test_failed_token_request_is_shared_by_waiters_and_retried_by_later_callers(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         central.then(faults.html(500))
@@ -186,7 +184,7 @@ class TestClientCredentials:
         assert await oauth.headers() == {"Authorization": "Bearer token-1"}
 
     @pytest.mark.parametrize("status", [400, 401])
-    async def test_a_refused_client_holds_the_queue_and_no_secret_is_told(
+    async def test_refused_client_blocks_without_leaking_the_secret(
         self, central: ScriptedCentral, oauth: ClientCredentials, status: int
     ) -> None:
         refused = {"error": "invalid_client", "error_description": SECRET}
@@ -214,7 +212,7 @@ class TestClientCredentials:
             ),
         ],
     )
-    async def test_other_trouble_is_tried_later_and_central_was_not_reached(
+    async def test_transient_token_failure_is_retried_and_nothing_was_sent(
         self, central: ScriptedCentral, oauth: ClientCredentials, fault: Fault, trouble: Trouble
     ) -> None:
         central.then(fault)
@@ -223,7 +221,7 @@ class TestClientCredentials:
         assert (found.trouble, found.is_open) == (trouble, False)
         assert [request.path for request in central.requests] == [TOKEN_PATH]
 
-    async def test_a_busy_token_endpoint_is_given_the_time_that_it_asks_for(
+    async def test_retry_after_of_the_token_endpoint_is_honoured(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         central.then(faults.busy("7", 503))
@@ -231,7 +229,7 @@ class TestClientCredentials:
         assert isinstance(found, TryLater)
         assert found.retry_after_seconds == 7
 
-    async def test_a_token_without_a_length_of_life_is_kept_for_a_while(
+    async def test_token_without_expiry_is_cached_for_a_default_time(
         self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
     ) -> None:
         central.then(granted("x", "bearer"))
@@ -240,7 +238,7 @@ class TestClientCredentials:
         await oauth.headers()
         assert len(central.requests) == 1
 
-    async def test_a_secret_that_cannot_be_read_holds_the_queue(
+    async def test_unreadable_client_secret_blocks(
         self, central: ScriptedCentral, oauth: ClientCredentials, secret_file: Path
     ) -> None:
         await asyncio.to_thread(secret_file.unlink)
@@ -248,7 +246,7 @@ class TestClientCredentials:
         assert isinstance(found, Hold)
         assert str(secret_file) in found.detail
 
-    async def test_both_protocols_go_through_a_renewal(
+    async def test_both_protocols_survive_a_token_renewal(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         async with caller_to(central.url, oauth) as caller:

@@ -1,4 +1,4 @@
-"""The protocol `batch`: what becomes of a window."""
+"""The protocol `batch`: results of a window."""
 
 import os
 from dataclasses import replace
@@ -35,7 +35,7 @@ from tests.sync.transports.parts import (
 
 
 def sent(central: ScriptedCentral) -> list[Batch]:
-    """The batches that came."""
+    """Return the batches received."""
     return [read_batch(r.body, r.encoding) for r in central.requests if r.path == BATCHES_PATH]
 
 
@@ -43,7 +43,7 @@ def sizes(central: ScriptedCentral) -> list[int]:
     return [len(batch.events) for batch in sent(central)]
 
 
-async def test_a_window_arrives_once_and_in_order(
+async def test_window_arrives_once_and_in_order(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     first = session(1)
@@ -54,7 +54,7 @@ async def test_a_window_arrives_once_and_in_order(
     assert [record.body for record in central.ledger.records] == [e.body for e in events]
 
 
-async def test_a_batch_says_who_when_and_from_where_on(
+async def test_batch_document_has_sender_clocks_and_base_sequence(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     events = [replace(session(7), query_locale="fr-CA"), replace(session(8), boot_id="before")]
@@ -82,7 +82,7 @@ async def test_a_batch_says_who_when_and_from_where_on(
     assert one.boot_id == BOOT
 
 
-async def test_a_rejected_record_is_refused_and_the_others_stand(
+async def test_rejected_event_is_refused_and_the_others_are_delivered(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.refuse("session-2", code="NO_SUCH_STORE", message="taken by x@y.com\x00")
@@ -94,7 +94,7 @@ async def test_a_rejected_record_is_refused_and_the_others_stand(
     }
 
 
-async def test_after_a_gap_it_goes_back_to_what_head_office_expects(
+async def test_sequence_gap_returns_the_expected_sequence(
     batch: BatchTransport,
 ) -> None:
     await batch.deliver(window(*sessions(1, 2)), probing=False)
@@ -102,7 +102,7 @@ async def test_after_a_gap_it_goes_back_to_what_head_office_expects(
     assert (delivery.judged, delivery.stop) == ([], GoBack(3))
 
 
-async def test_a_200_that_is_behind_what_was_sent_is_a_gap_as_well(
+async def test_accepted_through_below_the_batch_is_a_gap(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
@@ -110,7 +110,7 @@ async def test_a_200_that_is_behind_what_was_sent_is_a_gap_as_well(
     assert (delivery.judged, delivery.stop) == ([], GoBack(3))
 
 
-async def test_nothing_taken_and_nothing_missing_is_no_progress(
+async def test_response_without_progress_is_a_failure(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
@@ -119,7 +119,7 @@ async def test_nothing_taken_and_nothing_missing_is_no_progress(
     assert delivery.stop.trouble is Trouble.NO_PROGRESS
 
 
-async def test_where_a_part_was_taken_the_rest_is_sent_again(
+async def test_rest_of_a_partly_accepted_batch_is_resent(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
@@ -129,7 +129,7 @@ async def test_where_a_part_was_taken_the_rest_is_sent_again(
     assert sizes(central) == [4, 2]
 
 
-async def test_numbers_known_with_other_content_begin_a_new_epoch_after_the_last_alike(
+async def test_altered_event_renumbers_after_the_last_common_sequence(
     batch: BatchTransport,
 ) -> None:
     await batch.deliver(window(*sessions(1, 4)), probing=False)
@@ -138,7 +138,7 @@ async def test_numbers_known_with_other_content_begin_a_new_epoch_after_the_last
     assert (sorted(verdicts(delivery)), delivery.stop) == ([1, 2], Renumber(2))
 
 
-async def test_dead_letters_far_below_what_was_accepted_are_tried_again(
+async def test_dead_letters_below_accepted_through_are_retried(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.refuse("session-2")
@@ -155,7 +155,7 @@ async def test_dead_letters_far_below_what_was_accepted_are_tried_again(
     assert verdicts(delivery) == {2: Delivered()}
 
 
-async def test_an_erased_answer_sent_again_is_no_other_content(batch: BatchTransport) -> None:
+async def test_resent_answer_with_erased_address_is_not_altered(batch: BatchTransport) -> None:
     first = session(1)
     told = answer(2, first)
     await batch.deliver(window(first, told), probing=False)
@@ -165,9 +165,9 @@ async def test_an_erased_answer_sent_again_is_no_other_content(batch: BatchTrans
 
 
 class TestTooLarge:
-    """What is too large for head office, or for something on the way."""
+    """Batches and events that exceed the body limit of head office or a proxy."""
 
-    async def test_a_batch_that_is_too_large_is_halved_until_it_goes(
+    async def test_batch_too_large_is_bisected(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
         central.max_body_bytes = 20_000
@@ -176,7 +176,7 @@ class TestTooLarge:
         assert set(verdicts(delivery).values()) == {Delivered()}
         assert len(central.ledger.records) == 16
 
-    async def test_the_next_windows_are_smaller_and_then_slowly_grow(
+    async def test_batch_size_shrinks_after_a_413_and_grows_slowly(
         self, central: ScriptedCentral, caller: Caller
     ) -> None:
         transport = batch_transport(caller, portion=Portion(32, 1_000_000))
@@ -186,7 +186,7 @@ class TestTooLarge:
         await transport.deliver(window(*sessions(33, 32 + shrunk)), probing=False)
         assert 16 < shrunk < transport.portion.events < 32
 
-    async def test_a_single_event_too_large_is_set_aside_and_its_number_is_known(
+    async def test_single_event_too_large_is_refused_and_its_sequence_sent(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
         central.max_body_bytes = 20_000
@@ -201,7 +201,7 @@ class TestTooLarge:
         assert central.ledger.epochs[EPOCH].rejected[41].code == ErrorCode.UNKNOWN_TYPE
         assert batch.portion.events > 25
 
-    async def test_a_number_that_was_withheld_is_taken_once_it_fits(
+    async def test_withheld_event_is_accepted_later_with_its_content(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
         central.max_body_bytes = 20_000
@@ -213,9 +213,9 @@ class TestTooLarge:
 
 
 class TestRefusedWhole:
-    """A receiver, or something before it, that refuses a whole batch for one record."""
+    """A receiver or proxy that refuses a whole batch because of one event."""
 
-    async def test_one_bad_record_among_many_never_blocks_the_others(
+    async def test_one_bad_event_does_not_block_the_batch(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
         central.refuses_whole_batches = True
@@ -227,7 +227,7 @@ class TestRefusedWhole:
         assert (len(central.ledger.records), delivery.stop) == (499, None)
         assert len(central.requests) < 25
 
-    async def test_an_agent_that_is_refused_whatever_it_sends_loses_no_record(
+    async def test_agent_whose_every_request_is_refused_keeps_its_events(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
         central.weather = lambda _: faults.problem(400, "INVALID_REQUEST")
@@ -238,7 +238,7 @@ class TestRefusedWhole:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 415])
-async def test_a_refused_caller_holds_the_queue(
+async def test_refused_caller_blocks(
     central: ScriptedCentral, batch: BatchTransport, status: int
 ) -> None:
     central.weather = lambda _: faults.gateway(status)
@@ -275,7 +275,7 @@ async def test_a_refused_caller_holds_the_queue(
         (faults.gateway(429), Trouble.BUSY),
     ],
 )
-async def test_whatever_else_comes_settles_nothing(
+async def test_unexpected_response_settles_nothing(
     central: ScriptedCentral, batch: BatchTransport, fault: Fault, trouble: Trouble
 ) -> None:
     central.weather = lambda _: fault
@@ -285,7 +285,7 @@ async def test_whatever_else_comes_settles_nothing(
     assert delivery.stop.trouble is trouble
 
 
-async def test_a_rejection_of_what_was_not_sent_is_not_believed(
+async def test_rejection_of_an_event_not_sent_is_invalid(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     strange = {"sequence": 9, "errorCode": "X", "errorMessage": "x"}
@@ -295,16 +295,14 @@ async def test_a_rejection_of_what_was_not_sent_is_not_believed(
     assert isinstance(delivery.stop, TryLater)
 
 
-async def test_an_answer_without_an_end_is_not_read_to_the_end(
-    central: ScriptedCentral, batch: BatchTransport
-) -> None:
+async def test_endless_response_is_aborted(central: ScriptedCentral, batch: BatchTransport) -> None:
     central.then(faults.says(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"})))
     delivery = await batch.deliver(window(session(1)), probing=False)
     assert isinstance(delivery.stop, TryLater)
     assert delivery.stop.trouble is Trouble.NOT_CENTRAL
 
 
-async def test_a_lost_answer_is_asked_for_again_in_the_same_pass_and_has_no_second_effect(
+async def test_lost_response_is_retried_without_a_duplicate(
     central: ScriptedCentral, batch: BatchTransport, naps: Naps
 ) -> None:
     central.then(faults.answer_lost)
@@ -314,13 +312,15 @@ async def test_a_lost_answer_is_asked_for_again_in_the_same_pass_and_has_no_seco
     assert len(naps.seconds) == 1
 
 
-async def test_a_probe_is_tried_once(central: ScriptedCentral, batch: BatchTransport) -> None:
+async def test_probe_is_sent_without_retries(
+    central: ScriptedCentral, batch: BatchTransport
+) -> None:
     central.weather = lambda _: faults.gateway(500)
     await batch.deliver(window(session(1)), probing=True)
     assert len(central.requests) == 1
 
 
-async def test_refused_connection_has_brought_nothing_to_head_office(
+async def test_refused_connection_means_head_office_is_down(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     await central.stop()

@@ -42,7 +42,7 @@ NOT_THE_PROTOCOLS = [
 ]
 
 
-async def test_a_heartbeat_is_answered_with_what_head_office_has(
+async def test_heartbeat_response_has_accepted_sequences(
     central: ScriptedCentral, caller: Caller
 ) -> None:
     await batch_transport(caller).deliver(window(*sessions(1, 3)), probing=False)
@@ -56,7 +56,7 @@ async def test_a_heartbeat_is_answered_with_what_head_office_has(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_heartbeat_tells_that_the_caller_is_refused(
+async def test_heartbeat_reports_a_refused_caller(
     central: ScriptedCentral, caller: Caller, status: int
 ) -> None:
     central.then(faults.gateway(status))
@@ -66,14 +66,14 @@ async def test_a_heartbeat_tells_that_the_caller_is_refused(
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
-async def test_a_heartbeat_without_an_answer_is_no_trouble(
+async def test_unanswered_heartbeat_returns_none(
     central: ScriptedCentral, caller: Caller, fault: Fault
 ) -> None:
     central.then(fault)
     assert await beat_once(caller, HEARTBEAT) is None
 
 
-async def test_terms_come_once_and_again_when_they_have_changed(
+async def test_terms_are_fetched_again_only_when_changed(
     central: ScriptedCentral, caller: Caller
 ) -> None:
     first = await fetch_program(caller, None)
@@ -86,15 +86,13 @@ async def test_terms_come_once_and_again_when_they_have_changed(
     assert (second.program.currency, second.etag != first.etag) == ("USD", True)
 
 
-async def test_a_304_to_an_unconditional_request_is_not_believed(
-    central: ScriptedCentral, caller: Caller
-) -> None:
+async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: Caller) -> None:
     central.then(faults.says(Answer(304)))
     assert isinstance(await fetch_program(caller, None), TryLater)
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
-async def test_what_is_not_head_offices_changes_no_terms(
+async def test_foreign_response_changes_no_terms(
     central: ScriptedCentral, caller: Caller, fault: Fault
 ) -> None:
     central.then(fault)
@@ -103,7 +101,7 @@ async def test_what_is_not_head_offices_changes_no_terms(
     assert found.trouble in set(Trouble)
 
 
-async def test_a_receiver_without_the_endpoint_is_named(
+async def test_missing_program_endpoint_is_reported(
     central: ScriptedCentral, caller: Caller
 ) -> None:
     elsewhere = dataclasses.replace(caller, url=f"{central.url}/elsewhere")

@@ -1,4 +1,4 @@
-"""The line to central: one request and its answer, or what became of it."""
+"""HTTP client: one request, its response or a classified failure."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ PATH = "/sync/v1/program"
 
 
 async def ask(url: str, **rules: object) -> Answer | Hold | TryLater:
-    """Send one request over a line of its own."""
+    """Send one request with a client of its own."""
     line = Line(LineRules(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
     try:
         return await line.ask("GET", URL(url + PATH, encoded=True), headers={})
@@ -40,7 +40,7 @@ async def line() -> AsyncIterator[Line]:
 
 @asynccontextmanager
 async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIterator[Line]:
-    """A line of one connection that trusts one certificate, and shows another."""
+    """Return a client with one connection, a trusted CA and a client certificate."""
     line = Line(
         LineRules(
             timeout_seconds=10,
@@ -54,7 +54,7 @@ async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIt
     await line.close()
 
 
-async def test_an_answer_is_given_as_it_came(central: ScriptedCentral) -> None:
+async def test_response_is_returned_unchanged(central: ScriptedCentral) -> None:
     found = await ask(central.url)
     assert isinstance(found, Answer)
     assert (found.status, found.is_json) == (200, True)
@@ -72,13 +72,13 @@ async def test_an_answer_is_given_as_it_came(central: ScriptedCentral) -> None:
         ("", False),
     ],
 )
-def test_json_is_what_says_so(media_type: str, *, is_json: bool) -> None:
+def test_json_is_detected_by_content_type(media_type: str, *, is_json: bool) -> None:
     assert Answer(200, {"Content-Type": media_type}, b"{}").is_json is is_json
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 @pytest.mark.parametrize("fault", [faults.answer_lost, faults.reset_before])
-async def test_nothing_is_sent_twice_in_silence_on_a_connection_that_died(
+async def test_request_is_not_resent_on_a_dead_connection(
     central: ScriptedCentral, line: Line, method: str, fault: Fault
 ) -> None:
     url = URL(central.url + PATH)
@@ -90,14 +90,14 @@ async def test_nothing_is_sent_twice_in_silence_on_a_connection_that_died(
     assert len(central.requests) == 2
 
 
-async def test_no_redirect_is_followed(central: ScriptedCentral) -> None:
+async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
     central.then(faults.redirected)
     found = await ask(central.url)
     assert isinstance(found, Answer)
     assert (found.status, len(central.requests)) == (302, 1)
 
 
-async def test_no_cookie_is_kept(central: ScriptedCentral, line: Line) -> None:
+async def test_cookies_are_not_stored(central: ScriptedCentral, line: Line) -> None:
     url = URL(central.url + PATH)
     central.then(faults.says(Told(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
     await line.ask("GET", url, headers={})
@@ -105,13 +105,13 @@ async def test_no_cookie_is_kept(central: ScriptedCentral, line: Line) -> None:
     assert "Cookie" not in central.requests[1].headers
 
 
-async def test_a_connection_is_used_again(central: ScriptedCentral, line: Line) -> None:
+async def test_connections_are_reused(central: ScriptedCentral, line: Line) -> None:
     for _ in range(3):
         await line.ask("GET", URL(central.url + PATH), headers={})
     assert len({request.connection for request in central.requests}) == 1
 
 
-async def test_an_answer_that_unpacks_without_end_is_not_unpacked_to_the_end(
+async def test_decompression_bomb_is_aborted(
     central: ScriptedCentral,
 ) -> None:
     bomb = gzip.compress(b" " * (50 * MAX_ANSWER_BYTES))
@@ -122,13 +122,13 @@ async def test_an_answer_that_unpacks_without_end_is_not_unpacked_to_the_end(
     assert found.trouble is Trouble.NOT_CENTRAL
 
 
-async def test_an_answer_that_cannot_be_unpacked_is_trouble(central: ScriptedCentral) -> None:
+async def test_corrupt_compression_is_a_failure(central: ScriptedCentral) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.then(faults.says(Told(200, b"not gzip at all", packed)))
     assert isinstance(await ask(central.url), TryLater)
 
 
-async def test_what_is_not_http_is_not_central() -> None:
+async def test_non_http_response_is_not_central() -> None:
     async def chat(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
         writer.close()
@@ -140,7 +140,7 @@ async def test_what_is_not_http_is_not_central() -> None:
     assert found.trouble is Trouble.NOT_CENTRAL
 
 
-async def test_no_answer_in_time_leaves_the_outcome_open(central: ScriptedCentral) -> None:
+async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> None:
     stalled = faults.Stalled()
     central.then(stalled)
     found = await ask(central.url, timeout_seconds=0.05)
@@ -149,7 +149,7 @@ async def test_no_answer_in_time_leaves_the_outcome_open(central: ScriptedCentra
     assert (found.trouble, found.is_open) == (Trouble.NO_ANSWER, True)
 
 
-async def test_a_refused_connection_says_that_head_office_is_away(
+async def test_refused_connection_means_head_office_is_down(
     central: ScriptedCentral,
 ) -> None:
     await central.stop()
@@ -157,15 +157,15 @@ async def test_a_refused_connection_says_that_head_office_is_away(
     assert found == TryLater(Trouble.AWAY, "no connection to central: Connection refused")
 
 
-async def test_a_network_with_no_way_to_central_is_no_line() -> None:
-    # A group's address: the system itself says of it that no connection leads there.
+async def test_unreachable_network_means_the_stores_network_is_down() -> None:
+    # A multicast address: connecting fails locally with ENETUNREACH.
     found = await ask("http://224.0.0.1")
     assert isinstance(found, TryLater)
     assert (found.trouble, found.is_open) == (Trouble.NO_LINE, False)
 
 
-async def test_a_connection_that_nobody_answers_can_be_the_line_or_head_office() -> None:
-    """As behind a firewall, or a modem without a line: what is sent to it vanishes."""
+async def test_connect_timeout_is_ambiguous() -> None:
+    """As behind a firewall that drops packets, or a modem without uplink."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as full,
         socket.create_connection(full.getsockname()),
@@ -176,12 +176,12 @@ async def test_a_connection_that_nobody_answers_can_be_the_line_or_head_office()
     assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
 
 
-async def test_a_name_that_nobody_knows_is_no_line() -> None:
+async def test_failed_name_resolution_means_the_stores_network_is_down() -> None:
     found = await ask("http://no-such-host.invalid")
     assert found == TryLater(Trouble.NO_LINE, "central's name cannot be resolved")
 
 
-async def test_a_name_server_that_nobody_answers_for_is_known_to_have_let_nothing_out(
+async def test_name_resolution_timeout_counts_as_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def never(*_: object, **__: object) -> NoReturn:
@@ -194,7 +194,7 @@ async def test_a_name_server_that_nobody_answers_for_is_known_to_have_let_nothin
     assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
 
 
-async def test_a_proxy_that_is_away_can_be_anybodys_and_is_named(
+async def test_unreachable_proxy_is_ambiguous_and_named(
     central: ScriptedCentral,
 ) -> None:
     proxy = central.url
@@ -205,7 +205,7 @@ async def test_a_proxy_that_is_away_can_be_anybodys_and_is_named(
     assert "proxy" in found.detail
 
 
-async def test_a_proxy_that_refuses_a_tunnel_can_be_anybodys_and_is_named(
+async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(
     central: ScriptedCentral,
 ) -> None:
     central.then(faults.html(407))
@@ -216,36 +216,36 @@ async def test_a_proxy_that_refuses_a_tunnel_can_be_anybodys_and_is_named(
 
 
 class TestTls:
-    """Trust in central's certificate, and what its absence may mean."""
+    """Certificate validation and its failures."""
 
     async def served(self, certificate: Certificate, **rules: object) -> Answer | Hold | TryLater:
         async with ScriptedCentral(certificate.served()) as central:
             return await ask(central.url, **rules)
 
-    async def test_a_certificate_of_the_given_authority_is_trusted(self, tmp_path: Path) -> None:
+    async def test_certificate_of_the_configured_ca_is_trusted(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path)
         found = await self.served(certificate, ca_file=certificate.cert_file)
         assert isinstance(found, Answer)
 
-    async def test_a_token_endpoint_may_have_either_authority(self, tmp_path: Path) -> None:
+    async def test_token_endpoint_trusts_configured_and_system_cas(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path)
         ca_file = certificate.cert_file
         found = await self.served(certificate, ca_file=ca_file, trusts_system=True)
         assert isinstance(found, Answer)
 
-    async def test_an_unknown_authority_is_not_trusted(self, tmp_path: Path) -> None:
+    async def test_unknown_ca_is_not_trusted(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path))
         assert isinstance(found, TryLater)
         assert (found.trouble, found.is_open) == (Trouble.TLS, False)
 
-    async def test_a_certificate_for_another_host_is_not_trusted(self, tmp_path: Path) -> None:
+    async def test_certificate_for_another_host_is_not_trusted(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path, address="127.0.0.2")
         found = await self.served(certificate, ca_file=certificate.cert_file)
         assert isinstance(found, TryLater)
         assert found.trouble is Trouble.TLS
 
     @pytest.mark.parametrize(("days", "words"), [((5, 9), "not yet valid"), ((-9, -5), "expired")])
-    async def test_a_certificate_out_of_its_time_names_the_clock(
+    async def test_expired_or_future_certificate_names_the_clock(
         self, tmp_path: Path, days: tuple[int, int], words: str
     ) -> None:
         certificate = make_certificate(tmp_path, starts_in_days=days[0], ends_in_days=days[1])
@@ -255,15 +255,13 @@ class TestTls:
         assert words in found.detail
         assert "clock" in found.detail
 
-    async def test_a_certificate_file_that_cannot_be_used_holds_the_queue_and_is_named(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_unusable_certificate_file_blocks_and_is_named(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path), ca_file=tmp_path / "absent.pem")
         assert isinstance(found, Hold)
         assert found.reason is HoldReason.CREDENTIALS
         assert "absent.pem" in found.detail
 
-    async def test_a_renewed_authority_file_is_taken_up(self, tmp_path: Path) -> None:
+    async def test_renewed_ca_file_is_reloaded(self, tmp_path: Path) -> None:
         ca_file = make_certificate(tmp_path / "old").cert_file
         certificate = make_certificate(tmp_path / "new")
         line = Line(LineRules(timeout_seconds=10, ca_file=ca_file))
@@ -275,10 +273,8 @@ class TestTls:
             assert isinstance(await line.ask("GET", url, headers={}), Answer)
         await line.close()
 
-    async def test_a_client_certificate_renewed_after_it_was_refused_is_shown(
-        self, tmp_path: Path
-    ) -> None:
-        """In TLS 1.3 the refusal comes after the handshake, in the place of an answer."""
+    async def test_client_certificate_renewed_after_a_refusal_is_used(self, tmp_path: Path) -> None:
+        """In TLS 1.3 the refusal comes after the handshake, instead of a response."""
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(new)) as central,
@@ -291,9 +287,7 @@ class TestTls:
         assert isinstance(refused, TryLater)
         assert isinstance(found, Answer)
 
-    async def test_a_renewed_client_certificate_is_shown_on_a_connection_of_its_own(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_renewed_client_certificate_gets_a_new_connection(self, tmp_path: Path) -> None:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
@@ -307,9 +301,7 @@ class TestTls:
         before, unchanged, after = [request.connection for request in central.requests]
         assert before == unchanged != after
 
-    async def test_a_renewed_certificate_without_its_key_holds_the_queue_until_that_is_there(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_renewed_certificate_blocks_until_its_key_arrives(self, tmp_path: Path) -> None:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
@@ -324,7 +316,9 @@ class TestTls:
         assert isinstance(held, Hold)
         assert isinstance(found, Answer)
 
-    async def test_plain_http_on_a_tls_line_is_no_trust(self, central: ScriptedCentral) -> None:
+    async def test_plain_http_on_a_tls_port_is_a_tls_failure(
+        self, central: ScriptedCentral
+    ) -> None:
         found = await ask(central.url.replace("http:", "https:"))
         assert isinstance(found, TryLater)
         assert (found.trouble, found.is_open) == (Trouble.TLS, False)

@@ -1,4 +1,4 @@
-"""The protocol `replay`: what becomes of a window at a backend with the loyalty API."""
+"""The protocol `replay`: results of a window at a backend with the loyalty API."""
 
 import asyncio
 from dataclasses import replace
@@ -35,7 +35,7 @@ ALREADY = faults.problem(400, "INVALID_REQUEST", "This card has Already been con
 
 
 def only(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
-    """Let every request that names the id meet `fault`."""
+    """Apply `fault` to every request that contains the id."""
 
     def weather(request: Request) -> Fault | None:
         named = correlation_id in request.path or correlation_id.encode() in request.body
@@ -45,7 +45,7 @@ def only(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
 
 
 class Counting(NoCredentials):
-    """Counts the requests that are made ready."""
+    """Counts the requests built."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -55,9 +55,7 @@ class Counting(NoCredentials):
         return await super().headers(refused=refused)
 
 
-async def test_bodies_arrive_as_the_tills_sent_them(
-    central: ScriptedCentral, replay: ReplayTransport
-) -> None:
+async def test_bodies_are_sent_verbatim(central: ScriptedCentral, replay: ReplayTransport) -> None:
     odd = replace(session(1, "a/b ü%"), body=b'{ "correlationId":"a/b \xc3\xbc%" , "extra":1e2}')
     told = answer(2, odd)
     delivery = await replay.deliver(window(odd, told), probing=False)
@@ -66,14 +64,12 @@ async def test_bodies_arrive_as_the_tills_sent_them(
     assert central.requests[1].path == "/client/users/a%2Fb%20%C3%BC%25/profile/email"
 
 
-async def test_the_locale_of_the_query_goes_along(
-    central: ScriptedCentral, replay: ReplayTransport
-) -> None:
+async def test_query_locale_is_sent(central: ScriptedCentral, replay: ReplayTransport) -> None:
     await replay.deliver(window(replace(session(1), query_locale="fr CA&x")), probing=False)
     assert central.requests[0].query == {"locale": "fr CA&x"}
 
 
-async def test_order_is_kept_in_a_session_and_sessions_go_side_by_side(
+async def test_sessions_run_in_parallel_each_in_order(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     stalled = faults.Stalled()
@@ -90,9 +86,7 @@ async def test_order_is_kept_in_a_session_and_sessions_go_side_by_side(
     assert [record.body for record in of_one] == [events[0].body, events[2].body, events[4].body]
 
 
-async def test_no_more_requests_are_in_flight_than_allowed(
-    central: ScriptedCentral, caller: Caller
-) -> None:
+async def test_requests_in_flight_are_limited(central: ScriptedCentral, caller: Caller) -> None:
     stalled = [faults.Stalled() for _ in range(3)]
     central.then(*stalled)
     transport = replay_transport(caller, max_in_flight=3)
@@ -105,7 +99,7 @@ async def test_no_more_requests_are_in_flight_than_allowed(
     assert len((await delivering).judged) == 20
 
 
-async def test_an_answer_to_a_refused_session_is_not_sent(
+async def test_answer_to_a_refused_session_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.refuse("session-1", message="Invalid Correlation ID for x@y.com")
@@ -118,7 +112,7 @@ async def test_an_answer_to_a_refused_session_is_not_sent(
     assert len(central.requests) == 1
 
 
-async def test_an_answer_whose_session_is_a_dead_letter_is_not_sent(
+async def test_answer_to_a_dead_letter_session_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     told = replace(answer(2, session(1)), session_refused=True)
@@ -127,7 +121,7 @@ async def test_an_answer_whose_session_is_a_dead_letter_is_not_sent(
     assert (found.error_code, len(central.requests)) == ("SESSION_REFUSED", 0)
 
 
-async def test_a_session_taken_on_a_second_try_takes_its_answers_along(
+async def test_answers_follow_a_session_delivered_on_retry(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.refuse("session-1")
@@ -138,7 +132,7 @@ async def test_a_session_taken_on_a_second_try_takes_its_answers_along(
     assert found == {1: Delivered(), 2: Delivered()}
 
 
-async def test_an_answer_after_which_a_later_one_was_delivered_is_not_replayed(
+async def test_overtaken_answer_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     told = replace(answer(2, session(1)), is_overtaken=True)
@@ -147,7 +141,7 @@ async def test_an_answer_after_which_a_later_one_was_delivered_is_not_replayed(
     assert (found.error_code, len(central.requests)) == ("OVERTAKEN", 0)
 
 
-async def test_an_answer_whose_address_is_erased_cannot_be_replayed(
+async def test_answer_with_erased_address_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     told = replace(answer(2, session(1)), is_erased=True)
@@ -157,7 +151,7 @@ async def test_an_answer_whose_address_is_erased_cannot_be_replayed(
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 422])
-async def test_one_bad_record_is_set_aside_and_the_rest_goes_on(
+async def test_one_bad_event_is_refused_and_the_rest_is_delivered(
     central: ScriptedCentral, replay: ReplayTransport, status: int
 ) -> None:
     only("session-500", faults.problem(status, "SOME_CODE", "some words"), central)
@@ -168,7 +162,7 @@ async def test_one_bad_record_is_set_aside_and_the_rest_goes_on(
     assert (delivery.left, delivery.stop) == (None, None)
 
 
-async def test_a_record_too_large_is_set_aside_whoever_says_so(
+async def test_event_too_large_is_refused_by_central_or_a_proxy(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.then(faults.html(413))
@@ -177,10 +171,10 @@ async def test_a_record_too_large_is_set_aside_whoever_says_so(
     assert (found.error_code, found.http_status) == ("PAYLOAD_TOO_LARGE", 413)
 
 
-async def test_a_way_that_takes_nothing_however_small_holds_the_queue(
+async def test_proxy_that_refuses_every_size_blocks(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    """A proxy whose limit is far too low: no record is at fault."""
+    """A proxy with far too low a limit: no event is at fault."""
     central.weather = lambda _: faults.html(413)
     delivery = await replay.deliver(window(*sessions(1, 20)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [])
@@ -188,7 +182,7 @@ async def test_a_way_that_takes_nothing_however_small_holds_the_queue(
     assert (delivery.stop.reason, delivery.stop.http_status) == (HoldReason.UNKNOWN_PROTOCOL, 413)
 
 
-async def test_a_large_record_is_too_large_by_itself(
+async def test_large_event_is_refused_without_a_check_request(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.max_body_bytes = 500
@@ -198,7 +192,7 @@ async def test_a_large_record_is_too_large_by_itself(
     assert found[2] == Delivered()
 
 
-async def test_asking_whether_all_is_too_large_makes_no_record(
+async def test_size_check_request_has_no_effect(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.then(faults.html(413))
@@ -217,7 +211,7 @@ async def test_asking_whether_all_is_too_large_makes_no_record(
         (faults.html(405), HoldReason.NOT_FOUND),
     ],
 )
-async def test_a_refused_caller_holds_the_queue(
+async def test_refused_caller_blocks(
     central: ScriptedCentral, caller: Caller, fault: Fault, reason: HoldReason
 ) -> None:
     central.weather = lambda _: fault
@@ -249,7 +243,7 @@ async def test_a_refused_caller_holds_the_queue(
         (faults.gateway(429), Trouble.BUSY),
     ],
 )
-async def test_whatever_else_comes_settles_nothing_and_leaves_doubt(
+async def test_unexpected_response_settles_nothing_and_leaves_doubt(
     central: ScriptedCentral, replay: ReplayTransport, fault: Fault, trouble: Trouble
 ) -> None:
     central.weather = lambda _: fault
@@ -261,7 +255,7 @@ async def test_whatever_else_comes_settles_nothing_and_leaves_doubt(
 
 
 @pytest.mark.parametrize("message", [None, "Please log in to go on-line"])
-async def test_an_e_mail_answer_of_other_words_settles_nothing(
+async def test_email_response_with_another_message_settles_nothing(
     central: ScriptedCentral, replay: ReplayTransport, message: str | None
 ) -> None:
     one = session(1)
@@ -271,7 +265,7 @@ async def test_an_e_mail_answer_of_other_words_settles_nothing(
     assert (delivery.judged, len(delivery.doubtful)) == ([], 1)
 
 
-async def test_a_201_is_an_answer_to_a_session_too(
+async def test_session_response_may_be_201(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.then(faults.says(Answer.of(201, {"sessionCorrelationId": "session-1"})))
@@ -289,9 +283,9 @@ async def test_refused_connection_leaves_no_doubt(
 
 
 class TestAlready:
-    """What "already" means after a try whose outcome is unknown, and what it means else."""
+    """Meaning of "already" with and without an earlier attempt in doubt."""
 
-    async def test_it_counts_as_delivered_after_an_answer_lost_in_this_call(
+    async def test_already_after_a_lost_response_is_assumed_delivered(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.conflicts = True
@@ -299,7 +293,7 @@ class TestAlready:
         found = verdicts(await replay.deliver(window(session(1)), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
-    async def test_it_counts_as_delivered_after_a_doubtful_try_before(
+    async def test_already_after_an_attempt_in_doubt_is_assumed_delivered(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.then(ALREADY)
@@ -307,17 +301,17 @@ class TestAlready:
         found = verdicts(await replay.deliver(window(doubtful), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
-    async def test_it_is_a_refusal_where_there_is_no_doubt(
+    async def test_already_without_doubt_is_a_refusal(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.then(ALREADY)
         found = verdicts(await replay.deliver(window(session(1)), probing=False))
         assert isinstance(found[1], Refused)
 
-    async def test_it_stays_a_refusal_where_it_was_one_before_there_was_doubt(
+    async def test_already_refused_before_the_doubt_stays_a_refusal(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
-        """Another record is under this id, whatever else the words name."""
+        """Another record has this id; ids in the message do not matter."""
         before = Refused("CONFLICT", "already known (request 17)", 409)
         central.then(
             faults.answer_lost, faults.problem(409, "CONFLICT", "already known (request 18)")
@@ -333,7 +327,7 @@ class TestAlready:
             Refused("CONFLICT", "a card of this number exists", 409),
         ],
     )
-    async def test_it_counts_as_delivered_where_the_refusal_before_was_another(
+    async def test_already_after_another_refusal_is_assumed_delivered(
         self, central: ScriptedCentral, replay: ReplayTransport, before: Refused
     ) -> None:
         central.then(ALREADY)
@@ -341,7 +335,7 @@ class TestAlready:
         found = verdicts(await replay.deliver(window(again), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
-    async def test_another_refusal_stays_one_in_doubt_as_well(
+    async def test_other_refusal_in_doubt_stays_a_refusal(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.refuse("session-1")
@@ -349,7 +343,7 @@ class TestAlready:
         found = verdicts(await replay.deliver(window(doubtful), probing=False))
         assert isinstance(found[1], Refused)
 
-    async def test_doubt_ends_with_what_central_says_of_the_record_itself(
+    async def test_doubt_ends_with_centrals_verdict(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.refuse("session-1")
@@ -357,7 +351,7 @@ class TestAlready:
         delivery = await replay.deliver(window(doubtful), probing=False)
         assert (len(delivery.judged), delivery.doubtful) == (1, [])
 
-    async def test_doubt_outlives_a_refusal_by_something_on_the_way(
+    async def test_doubt_survives_a_refusal_by_a_proxy(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.then(faults.answer_lost, faults.html(413))
@@ -365,7 +359,7 @@ class TestAlready:
         assert isinstance(verdicts(delivery)[1], Refused)
         assert delivery.doubtful == [one]
 
-    async def test_doubt_of_an_answer_outlives_the_refusal_of_its_session(
+    async def test_doubt_of_an_answer_survives_the_refusal_of_its_session(
         self, replay: ReplayTransport
     ) -> None:
         one = replace(answer(2, session(1)), is_doubtful=True, session_refused=True)
@@ -373,7 +367,7 @@ class TestAlready:
         assert isinstance(verdicts(delivery)[2], Refused)
         assert delivery.doubtful == [one]
 
-    async def test_an_old_doubt_outlives_a_try_that_did_not_get_out(
+    async def test_doubt_survives_an_attempt_that_was_not_sent(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         await central.stop()
@@ -383,9 +377,9 @@ class TestAlready:
 
 
 class TestTroubleInALane:
-    """An event without a verdict stops its own lane, and after some in a row the pass."""
+    """An event without a verdict stops its lane; several in a row stop the pass."""
 
-    async def test_the_rest_of_the_lane_waits_and_other_lanes_go_on(
+    async def test_failure_stops_its_lane_only(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one, two = session(1), session(2)
@@ -397,7 +391,7 @@ class TestTroubleInALane:
         assert isinstance(delivery.left, TryLater)
         assert delivery.doubtful == [one]
 
-    async def test_it_waits_in_later_windows_of_the_pass_as_well(
+    async def test_stopped_lane_waits_in_later_windows(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one = session(1)
@@ -411,7 +405,7 @@ class TestTroubleInALane:
         delivery = await replay.deliver(window(one, answer(3, one)), probing=False)
         assert sorted(verdicts(delivery)) == [1, 3]
 
-    async def test_it_does_not_wait_for_an_event_that_is_no_longer_there(
+    async def test_lane_does_not_wait_for_an_event_that_is_gone(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one = session(1)
@@ -422,7 +416,7 @@ class TestTroubleInALane:
         central.weather = lambda _: None
         assert sorted(verdicts(await replay.deliver(window(again), probing=False))) == [4]
 
-    async def test_three_in_a_row_end_the_pass(
+    async def test_three_failures_in_a_row_end_the_pass(
         self, central: ScriptedCentral, caller: Caller
     ) -> None:
         central.weather = lambda _: faults.captive_portal
@@ -431,7 +425,7 @@ class TestTroubleInALane:
         assert isinstance(delivery.stop, TryLater)
         assert len(central.requests) == 3
 
-    async def test_one_ends_the_pass_where_nobody_was_reached(
+    async def test_one_failure_without_a_connection_ends_the_pass(
         self, central: ScriptedCentral
     ) -> None:
         counting = Counting()
@@ -442,13 +436,13 @@ class TestTroubleInALane:
         assert isinstance(delivery.stop, TryLater)
         assert (delivery.stop.trouble, counting.times) == (Trouble.AWAY, 1)
 
-    async def test_a_probe_that_reaches_nobody_is_not_followed_by_another(
+    async def test_probe_without_a_connection_is_not_repeated(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         await central.stop()
         assert (await replay.deliver(window(session(1)), probing=True)).stop is not None
 
-    async def test_they_are_counted_across_windows(
+    async def test_failures_are_counted_across_windows(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.weather = lambda _: faults.captive_portal
@@ -458,7 +452,7 @@ class TestTroubleInALane:
         ]
         assert [stop is None for stop in stops] == [True, True, False]
 
-    async def test_records_that_fail_while_others_get_through_say_nothing_of_central(
+    async def test_failures_of_sick_lanes_do_not_count_against_central(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         only("sick", faults.html(500), central)
@@ -468,7 +462,7 @@ class TestTroubleInALane:
         delivery = await replay.deliver(window(*sick, session(11)), probing=False)
         assert (sorted(verdicts(delivery)), delivery.stop) == ([11], None)
 
-    async def test_a_probe_is_tried_once(
+    async def test_probe_is_sent_without_retries(
         self, central: ScriptedCentral, replay: ReplayTransport, naps: Naps
     ) -> None:
         central.weather = lambda _: faults.html(500)
@@ -477,9 +471,9 @@ class TestTroubleInALane:
 
 
 class TestLearning:
-    """Program terms are learned from the answers to sessions."""
+    """Program terms are observed in the responses to sessions."""
 
-    async def test_each_kind_of_session_teaches_once_until_the_answer_changes(
+    async def test_terms_are_reported_once_per_session_kind_until_they_change(
         self, central: ScriptedCentral, caller: Caller
     ) -> None:
         lessons: list[tuple[SessionKind, Mapping[str, Json]]] = []
@@ -500,7 +494,7 @@ class TestLearning:
         await transport.deliver(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
         assert lessons[2][1] == {"promptMessage": "New"}
 
-    async def test_a_refused_session_teaches_nothing(
+    async def test_refused_session_reports_no_terms(
         self, central: ScriptedCentral, caller: Caller
     ) -> None:
         lessons: list[SessionKind] = []
@@ -510,7 +504,7 @@ class TestLearning:
         assert lessons == []
 
 
-async def test_a_window_cut_off_leaves_no_task_behind(
+async def test_cancelled_window_leaves_no_task_behind(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     stalled = faults.Stalled()
@@ -524,7 +518,7 @@ async def test_a_window_cut_off_leaves_no_task_behind(
     stalled.release.set()
 
 
-async def test_a_window_cut_off_tells_what_is_delivered_and_what_may_have_arrived(
+async def test_cancelled_window_reports_delivered_and_doubtful_events(
     central: ScriptedCentral, caller: Caller
 ) -> None:
     stalled = faults.Stalled()
