@@ -1,4 +1,4 @@
-"""What agents are answered: on real sockets, from a real database file."""
+"""Responses to agents, on real sockets and a real database file."""
 
 import gzip
 import sqlite3
@@ -20,7 +20,7 @@ SENT = "SELECT sequence FROM sessions ORDER BY sequence"
 
 
 def assert_refused(answered: Answer, status: int, code: str) -> None:
-    """Check the three fields, in their order, and that nothing is to be kept or guessed."""
+    """Check the error body's fields and their order, the content type and the cache headers."""
     assert answered.status == status
     members = answered.members()
     assert list(members)[:3] == ["statusCode", "errorMessage", "errorCode"]
@@ -31,7 +31,7 @@ def assert_refused(answered: Answer, status: int, code: str) -> None:
     assert answered.header("Server") == "loyalty-hq"
 
 
-async def test_a_batch_is_answered_how_far_it_is_and_what_was_rejected(
+async def test_batch_response_has_accepted_through_and_rejections(
     receiver: Receiver, till: Sender
 ) -> None:
     answered = await receiver.send(till, session(1), session(2, type="points.burned"))
@@ -49,13 +49,15 @@ async def test_a_batch_is_answered_how_far_it_is_and_what_was_rejected(
     }
 
 
-async def test_what_is_answered_is_committed(receiver: Receiver, till: Sender) -> None:
+async def test_acknowledged_events_are_committed(receiver: Receiver, till: Sender) -> None:
     assert (await receiver.send(till, *sessions(1, 3))).status == 200
 
     assert receiver.rows(SENT) == [(1,), (2,), (3,)]
 
 
-async def test_a_gap_is_answered_with_where_to_begin(receiver: Receiver, till: Sender) -> None:
+async def test_sequence_gap_response_has_the_expected_sequence(
+    receiver: Receiver, till: Sender
+) -> None:
     await receiver.send(till, *sessions(1, 2))
 
     answered = await receiver.send(till, session(9))
@@ -73,7 +75,7 @@ async def test_a_gap_is_answered_with_where_to_begin(receiver: Receiver, till: S
         ("ZSTD", zstandard.compress),
     ],
 )
-async def test_a_body_comes_in_any_of_its_encodings(
+async def test_body_in_any_supported_encoding_is_accepted(
     receiver: Receiver, till: Sender, encoding: str, encode: Callable[[bytes], bytes]
 ) -> None:
     body = encode(till.batch(*sessions(1, 200)))
@@ -83,7 +85,7 @@ async def test_a_body_comes_in_any_of_its_encodings(
     assert answered.members() == {"acceptedThrough": 200, "rejected": []}
 
 
-async def test_an_encoding_that_is_not_known_is_415(receiver: Receiver, till: Sender) -> None:
+async def test_unknown_encoding_is_415(receiver: Receiver, till: Sender) -> None:
     body = till.batch(session(1))
 
     answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="br")
@@ -92,8 +94,8 @@ async def test_an_encoding_that_is_not_known_is_415(receiver: Receiver, till: Se
     assert "zstd" in str(answered.header("Accept-Encoding"))
 
 
-async def test_a_bomb_is_413(receiver: Receiver, till: Sender) -> None:
-    """Small as it comes, and more than the bound once decoded."""
+async def test_decompression_bomb_is_413(receiver: Receiver, till: Sender) -> None:
+    """Small as received, larger than the limit when decompressed."""
     bomb = gzip.compress(bytes(64 * 1024 * 1024 + 1), 1)
 
     answered = await receiver.post(BATCHES_PATH, bomb, till, Content_Encoding="gzip")
@@ -102,7 +104,7 @@ async def test_a_bomb_is_413(receiver: Receiver, till: Sender) -> None:
 
 
 async def test_too_many_events_are_413(receiver: Receiver, till: Sender) -> None:
-    """The agent halves its batch."""
+    """The status makes the agent halve its batch."""
     body = zstandard.compress(till.batch(*sessions(1, 10_001)))
 
     answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="zstd")
@@ -118,7 +120,7 @@ async def test_too_many_epochs_in_a_heartbeat_are_413(receiver: Receiver, till: 
 
 @pytest.mark.parametrize("path", [BATCHES_PATH, HEARTBEATS_PATH])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"storeId": "0042"}', b"\xff"])
-async def test_a_body_that_does_not_fit_is_400(
+async def test_invalid_body_is_400(
     receiver: Receiver, till: Sender, path: str, body: bytes
 ) -> None:
     assert_refused(await receiver.post(path, body, till), 400, "INVALID_REQUEST")
@@ -128,7 +130,7 @@ async def test_a_body_that_does_not_fit_is_400(
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", BATCHES_PATH), ("POST", HEARTBEATS_PATH), ("GET", PROGRAM_PATH)]
 )
-async def test_without_a_token_of_an_agent_it_is_401(
+async def test_missing_or_unknown_token_is_401(
     receiver: Receiver, till: Sender, method: str, path: str, shown: str
 ) -> None:
     answered = await receiver.request(method, path, till.batch(), Authorization=shown)
@@ -138,7 +140,7 @@ async def test_without_a_token_of_an_agent_it_is_401(
 
 
 @pytest.mark.parametrize("other", [Sender(store_id="0043"), Sender(till_id="till-2")])
-async def test_in_the_name_of_another_it_is_403_and_nothing_is_taken(
+async def test_batch_in_the_name_of_another_agent_is_403_and_stores_nothing(
     receiver: Receiver, till: Sender, other: Sender
 ) -> None:
     batch = await receiver.post(BATCHES_PATH, other.batch(session(1)), till)
@@ -149,11 +151,11 @@ async def test_in_the_name_of_another_it_is_403_and_nothing_is_taken(
     assert receiver.rows("SELECT * FROM agents") == []
 
 
-async def test_nowhere_is_404(receiver: Receiver) -> None:
+async def test_unknown_path_is_404(receiver: Receiver) -> None:
     assert_refused(await receiver.get("/nowhere"), 404, "NOT_FOUND")
 
 
-async def test_the_wrong_method_is_405_and_tells_the_right_one(receiver: Receiver) -> None:
+async def test_wrong_method_is_405_with_allow_header(receiver: Receiver) -> None:
     answered = await receiver.request("PUT", BATCHES_PATH)
 
     assert_refused(answered, 405, "METHOD_NOT_ALLOWED")
@@ -164,19 +166,19 @@ async def test_the_wrong_method_is_405_and_tells_the_right_one(receiver: Receive
     "request_bytes",
     [b"\x16\x03\x01 TLS\r\n\r\n", b"GET / HTTP/1.1\r\nbroken header\r\n\r\n"],
 )
-async def test_what_is_not_http_is_answered_in_the_same_shape(
+async def test_malformed_http_gets_the_usual_error_body(
     receiver: Receiver, request_bytes: bytes
 ) -> None:
     assert_refused(await receiver.ask(request_bytes), 400, "INVALID_REQUEST")
 
 
-async def test_an_expectation_that_cannot_be_met_is_417(receiver: Receiver) -> None:
+async def test_unknown_expectation_is_417(receiver: Receiver) -> None:
     answered = await receiver.request("POST", BATCHES_PATH, b"{}", Expect="miracles")
 
     assert_refused(answered, 417, "INVALID_REQUEST")
 
 
-async def test_too_many_events_in_a_second_are_429_with_a_time_to_come_again(
+async def test_exceeded_event_rate_is_429_with_retry_after(
     start_receiver: StartReceiver, till: Sender
 ) -> None:
     receiver = await start_receiver(intake={"events_per_second": 1})
@@ -190,9 +192,7 @@ async def test_too_many_events_in_a_second_are_429_with_a_time_to_come_again(
     assert receiver.rows("SELECT max(sequence) FROM sessions") == [(50,)]
 
 
-async def test_a_database_that_somebody_locks_is_503_and_takes_nothing(
-    receiver: Receiver, till: Sender
-) -> None:
+async def test_locked_database_is_503_and_stores_nothing(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(1))
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
         tool.execute("BEGIN IMMEDIATE")
@@ -204,7 +204,9 @@ async def test_a_database_that_somebody_locks_is_503_and_takes_nothing(
     assert receiver.rows(SENT) == [(1,)]
 
 
-async def test_after_a_lock_it_takes_what_it_could_not(receiver: Receiver, till: Sender) -> None:
+async def test_batch_is_accepted_after_the_database_lock_is_released(
+    receiver: Receiver, till: Sender
+) -> None:
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
         tool.execute("BEGIN IMMEDIATE")
         await receiver.send(till, session(1))
@@ -212,10 +214,8 @@ async def test_after_a_lock_it_takes_what_it_could_not(receiver: Receiver, till:
     assert (await receiver.send(till, session(1))).status == 200
 
 
-async def test_a_fault_of_its_own_is_500_and_takes_nothing(
-    receiver: Receiver, till: Sender
-) -> None:
-    """A table that somebody dropped is no fault of the agent's."""
+async def test_internal_error_is_5xx_and_stores_nothing(receiver: Receiver, till: Sender) -> None:
+    """A dropped table is not the agent's fault."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("DROP TABLE email_answers")
 
@@ -225,7 +225,7 @@ async def test_a_fault_of_its_own_is_500_and_takes_nothing(
     assert receiver.rows(SENT) == []
 
 
-async def test_a_heartbeat_is_answered_how_far_its_epochs_are(
+async def test_heartbeat_response_has_accepted_through_of_each_epoch(
     receiver: Receiver, till: Sender
 ) -> None:
     await receiver.send(till, *sessions(1, 4))
@@ -241,10 +241,10 @@ async def test_a_heartbeat_is_answered_how_far_its_epochs_are(
     }
 
 
-async def test_head_office_restored_from_a_backup_is_filled_again(
+async def test_agent_refills_a_head_office_restored_from_backup(
     receiver: Receiver, start_receiver: StartReceiver, till: Sender
 ) -> None:
-    """An old copy of the file takes its place; the agent learns of it, and goes back."""
+    """After the file is replaced by an old copy, the agent is told and resends from there."""
     await receiver.send(till, *sessions(1, 2))
     with closing(sqlite3.connect(receiver.directory / "backup.db")) as backup:
         with closing(sqlite3.connect(receiver.database)) as present:
@@ -264,9 +264,7 @@ async def test_head_office_restored_from_a_backup_is_filled_again(
     assert taken.members()["acceptedThrough"] == 6
 
 
-async def test_the_program_is_answered_once_for_each_of_its_tags(
-    receiver: Receiver, till: Sender
-) -> None:
+async def test_unchanged_program_is_304_for_its_etag(receiver: Receiver, till: Sender) -> None:
     token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
     first = await receiver.get(PROGRAM_PATH, Authorization=token)
 
@@ -279,7 +277,7 @@ async def test_the_program_is_answered_once_for_each_of_its_tags(
     assert again.header("ETag") == first.header("ETag")
 
 
-async def test_other_terms_are_answered_under_another_tag(
+async def test_changed_program_has_another_etag(
     receiver: Receiver, start_receiver: StartReceiver, till: Sender
 ) -> None:
     token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
@@ -293,7 +291,7 @@ async def test_other_terms_are_answered_under_another_tag(
     assert (second.status, second.members()["currency"]) == (200, "USD")
 
 
-async def test_the_old_token_works_until_the_new_one_is_first_used(
+async def test_old_token_works_until_the_new_one_is_first_used(
     receiver: Receiver, till: Sender
 ) -> None:
     old = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
@@ -307,8 +305,8 @@ async def test_the_old_token_works_until_the_new_one_is_first_used(
     assert statuses == [200, 200, 401, 200]
 
 
-async def test_every_answer_is_dated(receiver: Receiver) -> None:
-    """An agent with a wrong clock can tell."""
+async def test_every_response_has_a_date_header(receiver: Receiver) -> None:
+    """Lets an agent detect that its clock is wrong."""
     answered = await receiver.get("/healthz")
 
     assert parsedate_to_datetime(str(answered.header("Date"))).utcoffset() == timedelta(0)
