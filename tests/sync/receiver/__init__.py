@@ -1,1 +1,1 @@
-"""Tests of the receiver's rules: what head office makes of what agents send."""
+"""Tests of the receiver."""

@@ -1,4 +1,4 @@
-"""Events and batches for tests of the receiver's rules."""
+"""Builders of parsed events for tests of the ledger's rules."""
 
 import json
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def session(sequence: int, name: str, *, at: datetime = AT, channel: str = "stor
 def answer(
     sequence: int, name: str, address: str | None = "guest@example.com", *, note: str = ""
 ) -> AnswerFact:
-    """Return an answer with its address, or with one that was erased; `note` tells two apart."""
+    """Return an accepted answer; `address=None` means erased, `note` makes bodies differ."""
     return AnswerFact(
         sequence=sequence,
         correlation_id=name,
@@ -39,18 +39,18 @@ def answer(
 
 
 def bad_session(sequence: int, name: str) -> Unfit:
-    """Return a session start that cannot be taken."""
+    """Return an invalid session start."""
     kind = EventType.SESSION_STARTED
     return unfit(sequence, kind, name, ErrorCode.INVALID_REQUEST, "The body cannot be read")
 
 
 def unknown(sequence: int, name: str = "any") -> Unfit:
-    """Return an event of a type that head office does not know."""
+    """Return an event of an unknown type."""
     return unfit(sequence, "points.spent", name, ErrorCode.UNKNOWN_TYPE, "not known here")
 
 
 def codes(taken: Taken | SequenceGap) -> dict[int, str]:
-    """Return what was refused, and with which code."""
+    """Return the error code of each rejected number."""
     assert isinstance(taken, Taken)
     found = {rejection.sequence: rejection.error_code for rejection in taken.rejected}
     assert len(found) == len(taken.rejected), "a number is rejected twice"

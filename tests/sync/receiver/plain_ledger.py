@@ -1,6 +1,6 @@
-"""A ledger in dictionaries: it writes what `judge` decides, and minds that nothing stands twice.
+"""In-memory reference ledger: applies the decisions of `judge` to dictionaries.
 
-What the database's keys refuse is an assertion here.
+Assertions stand in for the unique keys of the database.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,13 +15,13 @@ from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
 from sync.receiver.ingest.gaps import Gap
 
 Key: TypeAlias = tuple[str, str]
-"""Till and epoch."""
+"""(till, epoch)"""
 _Row = TypeVar("_Row", Fact, Unfit)
 
 
 @dataclass
 class Epoch:
-    """What the ledger has of an epoch."""
+    """Stored state of one epoch."""
 
     accepted_through: int = 0
     standing: dict[int, Fact] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Epoch:
     gaps: list[Gap] = field(default_factory=list)
 
     def times_accounted(self, number: int) -> int:
-        """Return in how many places a number stands; an address that is missing apart."""
+        """Return how often a number is accounted for; an erased address's gap does not count."""
         found = sum(number in place for place in (self.standing, self.rejected, self.doubles))
         gaps = [gap for gap in self.gaps if gap.first <= number <= gap.last]
         return found + len(gaps) - (number in self.standing and bool(gaps))
@@ -38,12 +38,12 @@ class Epoch:
 
 @dataclass
 class PlainLedger:
-    """One store at head office."""
+    """The ledger of one store."""
 
     epochs: dict[Key, Epoch] = field(default_factory=dict)
 
     def take(self, key: Key, events: Sequence[Event], base: int = 1) -> Taken | SequenceGap:
-        """Take a batch."""
+        """Apply a batch."""
         epoch = self.epochs.setdefault(key, Epoch())
         placed = place([e.sequence for e in events], base, epoch.accepted_through)
         if isinstance(placed, SequenceGap):
@@ -53,11 +53,11 @@ class PlainLedger:
         return taken
 
     def facts(self) -> list[tuple[Key, Fact]]:
-        """Return all that stands."""
+        """Return all stored events."""
         return [(key, fact) for key, e in self.epochs.items() for fact in e.standing.values()]
 
     def forget(self, address: str) -> None:
-        """Take an address out for good, on purpose."""
+        """Erase an address, as `forget` does."""
         for epoch in self.epochs.values():
             for number, fact in epoch.standing.items():
                 if isinstance(fact, AnswerFact) and fact.address == address:
@@ -66,7 +66,7 @@ class PlainLedger:
                     )
 
     def copy(self) -> "PlainLedger":
-        """Return the ledger as a backup keeps it."""
+        """Return a copy, as a backup."""
         return PlainLedger(
             {
                 key: replace(
@@ -108,7 +108,7 @@ class PlainLedger:
 
 
 def label(event: Event) -> Label:
-    """Return what the database keeps of it beside its number."""
+    """Return the stored part of a rejected or duplicate event."""
     if isinstance(event, Unfit):
         return Label(event.type, event.correlation_id)
     is_session = isinstance(event, SessionFact)
@@ -126,7 +126,7 @@ def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:
 
 
 def _write(epoch: Epoch, taken: Taken) -> None:
-    """Do what the real ledger does, in its order."""
+    """Write the changes in the order of the real ledger."""
     for number in taken.readmitted:
         del epoch.rejected[number]
     for gap in taken.gaps_gone:
@@ -138,7 +138,7 @@ def _write(epoch: Epoch, taken: Taken) -> None:
     for unfit in taken.refused:
         _put(epoch.rejected, unfit)
     for fact in taken.doubles:
-        # A double that comes again would be written twice, and the database refuses that.
+        # A resent duplicate must not be inserted again: the real table has a unique key.
         _put(epoch.doubles, fact)
     for gap in taken.gaps_noted:
         assert gap.first not in {other.first for other in epoch.gaps}

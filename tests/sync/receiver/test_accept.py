@@ -1,4 +1,4 @@
-"""What becomes of a batch: taken, refused, known already, missing for good."""
+"""The ledger's rules for a batch: accepted, rejected, duplicate, permanently missing."""
 
 from itertools import pairwise
 
@@ -41,11 +41,11 @@ def ledger() -> PlainLedger:
     return PlainLedger()
 
 
-# Where the numbers of a batch lie.
+# Placing a batch.
 
 
 @given(numbers=RUNS, base=st.integers(0, 80), through=st.integers(0, 60))
-def test_after_a_batch_nothing_is_missing_or_the_first_missing_number_is_named(
+def test_placed_batch_leaves_no_hole_or_names_first_missing_number(
     numbers: range, base: int, through: int
 ) -> None:
     placed = place(numbers, base, through)
@@ -62,7 +62,7 @@ def test_after_a_batch_nothing_is_missing_or_the_first_missing_number_is_named(
 
 
 @given(numbers=RUNS, base=st.integers(0, 80), through=st.integers(0, 60))
-def test_only_what_the_agent_no_longer_holds_is_given_up(
+def test_only_numbers_below_the_agents_base_become_a_gap(
     numbers: range, base: int, through: int
 ) -> None:
     placed = place(numbers, base, through)
@@ -73,14 +73,14 @@ def test_only_what_the_agent_no_longer_holds_is_given_up(
 
 
 @given(numbers=RUNS, base=st.integers(0, 80), through=st.integers(0, 60))
-def test_accepted_through_never_falls(numbers: range, base: int, through: int) -> None:
+def test_accepted_through_never_decreases(numbers: range, base: int, through: int) -> None:
     placed = place(numbers, base, through)
 
     assert isinstance(placed, SequenceGap) or placed.accepted_through >= through
 
 
 @given(numbers=RUNS, base=st.integers(0, 80), through=st.integers(0, 60))
-def test_repeats_are_the_numbers_that_were_there_before(
+def test_repeats_span_the_numbers_already_accounted_for(
     numbers: range, base: int, through: int
 ) -> None:
     placed = place(numbers, base, through)
@@ -91,7 +91,7 @@ def test_repeats_are_the_numbers_that_were_there_before(
 
 
 @given(numbers=st.lists(st.integers(1, 20), max_size=6), through=st.integers(0, 20))
-def test_numbers_that_do_not_ascend_are_no_batch(numbers: list[int], through: int) -> None:
+def test_batch_with_unordered_numbers_is_malformed(numbers: list[int], through: int) -> None:
     if all(one < next_one for one, next_one in pairwise(numbers)):
         place(numbers, 1, through)
     else:
@@ -99,24 +99,24 @@ def test_numbers_that_do_not_ascend_are_no_batch(numbers: list[int], through: in
             place(numbers, 1, through)
 
 
-def test_hole_within_a_batch_is_a_gap() -> None:
+def test_hole_within_a_batch_is_a_sequence_gap() -> None:
     assert place([1, 2, 4], 1, 0) == SequenceGap(3)
 
 
-def test_old_repeats_may_have_holes() -> None:
-    """Dead letters of long ago are tried again together."""
+def test_resent_numbers_may_have_holes() -> None:
+    """Old dead letters are retried together."""
     assert place([2, 5, 9], 1, 10) == Placed(None, (2, 9), 10)
 
 
-def test_batch_that_begins_after_a_hole_that_can_be_filled_is_sent_back_for_it() -> None:
+def test_batch_after_a_fillable_hole_is_a_sequence_gap() -> None:
     assert place([17, 18], 1, 3) == SequenceGap(4)
 
 
-def test_batch_that_begins_above_its_base_is_sent_back_to_the_base() -> None:
+def test_batch_above_its_base_is_a_sequence_gap_at_the_base() -> None:
     assert place([17, 18], 10, 3) == SequenceGap(10)
 
 
-def test_what_no_longer_exists_is_noted_for_good() -> None:
+def test_numbers_below_the_base_become_a_permanent_gap() -> None:
     assert place([10, 11], 10, 3) == Placed(Gap(4, 9, NO_LONGER_HELD), None, 11)
 
 
@@ -124,11 +124,11 @@ def test_empty_batch_changes_nothing() -> None:
     assert place([], 50, 7) == Placed(None, None, 7)
 
 
-# One bad event among good ones.
+# Invalid events among valid ones.
 
 
 @given(bad=st.sets(st.integers(1, 30)))
-def test_bad_events_are_named_and_their_neighbours_stand(bad: set[int]) -> None:
+def test_invalid_events_are_rejected_and_their_neighbours_stored(bad: set[int]) -> None:
     ledger = PlainLedger()
     numbers = range(1, 31)
 
@@ -141,7 +141,7 @@ def test_bad_events_are_named_and_their_neighbours_stand(bad: set[int]) -> None:
     assert ledger.epochs[TILL].accepted_through == 30
 
 
-def test_bad_event_that_is_fine_later_is_taken_and_its_rejection_is_over(
+def test_resend_of_a_rejected_event_that_is_now_valid_deletes_the_rejection(
     ledger: PlainLedger,
 ) -> None:
     ledger.take(TILL, [bad_session(1, "a"), session(2, "b")])
@@ -151,7 +151,7 @@ def test_bad_event_that_is_fine_later_is_taken_and_its_rejection_is_over(
     assert ledger.epochs[TILL].standing.keys() == {1, 2}
 
 
-# The same again, and other content.
+# Resends with equal and with different content.
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_bad_event_that_is_fine_later_is_taken_and_its_rejection_is_over(
         pytest.param(unknown(1, "a"), id="an unknown type"),
     ],
 )
-def test_other_content_under_a_known_number_is_altered_and_what_stands_stays(
+def test_different_content_under_a_stored_number_is_rejected_and_keeps_the_original(
     ledger: PlainLedger, other: Event
 ) -> None:
     ledger.take(TILL, [session(1, "a")])
@@ -178,13 +178,15 @@ def test_other_content_under_a_known_number_is_altered_and_what_stands_stays(
 @pytest.mark.parametrize(
     "other", [answer(2, "a", "other@example.com"), answer(2, "a", note="another")]
 )
-def test_other_answer_under_a_known_number_is_altered(ledger: PlainLedger, other: Event) -> None:
+def test_different_answer_under_a_stored_number_is_rejected_as_altered(
+    ledger: PlainLedger, other: Event
+) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(TILL, [other])) == {2: ErrorCode.ALTERED}
 
 
-def test_body_spelled_otherwise_is_the_same(ledger: PlainLedger) -> None:
+def test_body_with_other_json_formatting_is_equal(ledger: PlainLedger) -> None:
     one = session(1, "a")
     ledger.take(TILL, [one])
     spelled = msgspec.json.encode(msgspec.json.decode(one.body)).decode()
@@ -193,10 +195,10 @@ def test_body_spelled_otherwise_is_the_same(ledger: PlainLedger) -> None:
     assert codes(ledger.take(TILL, [msgspec.structs.replace(one, body=spelled)])) == {}
 
 
-# Captures that move to a new epoch.
+# Captures resent in a new epoch.
 
 
-def test_capture_that_comes_again_in_a_new_epoch_is_a_double_of_what_stands(
+def test_capture_resent_in_a_new_epoch_is_a_duplicate(
     ledger: PlainLedger,
 ) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
@@ -206,33 +208,35 @@ def test_capture_that_comes_again_in_a_new_epoch_is_a_double_of_what_stands(
     assert ledger.epochs[NEXT_EPOCH].standing == {}
 
 
-def test_two_answers_that_differ_in_their_bodies_alone_are_two(ledger: PlainLedger) -> None:
+def test_answers_that_differ_only_in_the_body_are_both_stored(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", note="one"), answer(3, "a", note="two")])
 
     assert ledger.epochs[TILL].standing.keys() == {1, 2, 3}
 
 
-def test_same_capture_twice_in_one_batch_takes_effect_once(ledger: PlainLedger) -> None:
+def test_same_capture_twice_in_one_batch_is_stored_once(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), session(2, "a"), answer(3, "a"), answer(4, "a")])
 
     assert ledger.epochs[TILL].standing.keys() == {1, 3}
     assert ledger.epochs[TILL].doubles.keys() == {2, 4}
 
 
-def test_two_sessions_under_one_id_in_one_batch_are_not_both_taken(ledger: PlainLedger) -> None:
+def test_second_different_session_under_one_id_in_a_batch_is_rejected(ledger: PlainLedger) -> None:
     taken = ledger.take(TILL, [session(1, "a"), session(2, "a", channel="web")])
 
     assert codes(taken) == {2: ErrorCode.INVALID_REQUEST}
 
 
-def test_double_that_comes_with_other_content_is_altered(ledger: PlainLedger) -> None:
+def test_duplicate_resent_with_different_content_is_rejected_as_altered(
+    ledger: PlainLedger,
+) -> None:
     ledger.take(TILL, [session(1, "a")])
     ledger.take(NEXT_EPOCH, [session(1, "a")])
 
     assert codes(ledger.take(NEXT_EPOCH, [session(1, "b")])) == {1: ErrorCode.ALTERED}
 
 
-def test_erased_answer_in_a_new_epoch_is_a_double_of_the_whole_one(ledger: PlainLedger) -> None:
+def test_erased_answer_in_a_new_epoch_is_a_duplicate_of_the_full_one(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
 
     ledger.take(NEXT_EPOCH, [answer(1, "a", None)])
@@ -241,10 +245,10 @@ def test_erased_answer_in_a_new_epoch_is_a_double_of_the_whole_one(ledger: Plain
     assert ledger.epochs[NEXT_EPOCH].gaps == []
 
 
-# Sessions that are refused, and their answers.
+# Rejected sessions and their answers.
 
 
-def test_id_that_another_till_used_for_something_else_is_refused_with_its_answers(
+def test_id_used_by_another_tills_different_session_is_rejected_with_its_answers(
     ledger: PlainLedger,
 ) -> None:
     ledger.take(OTHER_TILL, [session(1, "a", channel="web"), answer(2, "a", note="theirs")])
@@ -254,7 +258,7 @@ def test_id_that_another_till_used_for_something_else_is_refused_with_its_answer
     assert codes(taken) == {1: ErrorCode.INVALID_REQUEST, 2: ErrorCode.SESSION_REFUSED}
 
 
-def test_till_whose_session_was_refused_does_not_touch_the_answers_of_the_other(
+def test_rejected_session_of_one_till_does_not_block_answers_to_the_others_session(
     ledger: PlainLedger,
 ) -> None:
     ledger.take(TILL, [session(1, "a", channel="web")])
@@ -263,13 +267,13 @@ def test_till_whose_session_was_refused_does_not_touch_the_answers_of_the_other(
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {}
 
 
-def test_answer_of_a_session_refused_in_an_earlier_batch_is_refused(ledger: PlainLedger) -> None:
+def test_answer_to_a_session_rejected_in_an_earlier_batch_is_rejected(ledger: PlainLedger) -> None:
     ledger.take(TILL, [bad_session(1, "a")])
 
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {2: ErrorCode.SESSION_REFUSED}
 
 
-def test_answer_that_moved_to_a_new_epoch_remembers_that_its_session_was_refused(
+def test_answer_in_a_new_epoch_is_rejected_if_its_session_was_rejected_before(
     ledger: PlainLedger,
 ) -> None:
     ledger.take(TILL, [bad_session(1, "a")])
@@ -277,7 +281,7 @@ def test_answer_that_moved_to_a_new_epoch_remembers_that_its_session_was_refused
     assert codes(ledger.take(NEXT_EPOCH, [answer(1, "a")])) == {1: ErrorCode.SESSION_REFUSED}
 
 
-def test_session_that_was_fine_in_the_new_epoch_takes_its_answers_along(
+def test_session_accepted_in_the_new_epoch_lets_its_answers_pass(
     ledger: PlainLedger,
 ) -> None:
     ledger.take(TILL, [bad_session(1, "a")])
@@ -285,30 +289,30 @@ def test_session_that_was_fine_in_the_new_epoch_takes_its_answers_along(
     assert codes(ledger.take(NEXT_EPOCH, [session(1, "a"), answer(2, "a")])) == {}
 
 
-def test_session_tried_again_with_its_answers_is_taken_with_them(ledger: PlainLedger) -> None:
+def test_retry_of_rejected_session_with_its_answers_is_accepted(ledger: PlainLedger) -> None:
     ledger.take(TILL, [bad_session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(TILL, [session(1, "a"), answer(2, "a")])) == {}
     assert ledger.epochs[TILL].rejected == {}
 
 
-def test_answer_tried_again_without_its_session_stays_refused(ledger: PlainLedger) -> None:
+def test_retry_of_answer_without_its_rejected_session_stays_rejected(ledger: PlainLedger) -> None:
     ledger.take(TILL, [bad_session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {2: ErrorCode.SESSION_REFUSED}
 
 
-# Addresses that are gone.
+# Erased addresses.
 
 
-def test_address_that_was_erased_before_it_came_is_noted(ledger: PlainLedger) -> None:
+def test_address_erased_before_delivery_is_recorded_as_a_gap(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", None)])
 
     assert ledger.epochs[TILL].gaps == [Gap(2, 2, ADDRESS_ERASED)]
     assert ledger.epochs[TILL].standing.keys() == {1, 2}
 
 
-def test_erased_repeat_leaves_the_address_that_head_office_has(ledger: PlainLedger) -> None:
+def test_erased_resend_keeps_the_stored_address(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
     before = ledger.copy()
 
@@ -316,7 +320,7 @@ def test_erased_repeat_leaves_the_address_that_head_office_has(ledger: PlainLedg
     assert ledger == before
 
 
-def test_address_that_comes_after_all_is_put_in_and_missed_no_more(ledger: PlainLedger) -> None:
+def test_address_that_arrives_later_is_restored_and_its_gap_deleted(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", None)])
 
     ledger.take(TILL, [answer(2, "a")])
@@ -325,7 +329,7 @@ def test_address_that_comes_after_all_is_put_in_and_missed_no_more(ledger: Plain
     assert ledger.epochs[TILL].gaps == []
 
 
-def test_address_that_was_forgotten_on_purpose_does_not_come_back(ledger: PlainLedger) -> None:
+def test_resend_does_not_restore_a_forgotten_address(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
     ledger.forget("guest@example.com")
 
@@ -333,7 +337,9 @@ def test_address_that_was_forgotten_on_purpose_does_not_come_back(ledger: PlainL
     assert ledger.epochs[TILL].standing[2] == answer(2, "a", None)
 
 
-def test_number_that_was_given_up_and_comes_after_all_is_taken(ledger: PlainLedger) -> None:
+def test_number_from_a_gap_that_arrives_later_is_stored_and_splits_the_gap(
+    ledger: PlainLedger,
+) -> None:
     ledger.take(TILL, [session(9, "i")], base=9)
 
     ledger.take(TILL, [session(5, "e")])
@@ -345,7 +351,7 @@ def test_number_that_was_given_up_and_comes_after_all_is_taken(ledger: PlainLedg
     ]
 
 
-def test_what_came_before_is_told_from_what_is_new(ledger: PlainLedger) -> None:
+def test_repeated_through_separates_resends_from_new_events(ledger: PlainLedger) -> None:
     ledger.take(TILL, [bad_session(1, "a"), session(2, "b")])
 
     taken = ledger.take(TILL, [session(1, "a"), session(2, "b"), session(3, "c")])
@@ -354,7 +360,7 @@ def test_what_came_before_is_told_from_what_is_new(ledger: PlainLedger) -> None:
     assert taken.repeated_through == 2
 
 
-def test_sameness_does_not_depend_on_which_of_two_came_first() -> None:
+def test_is_same_is_symmetric() -> None:
     events: list[Fact] = [session(1, "a"), session(1, "b"), answer(1, "a"), answer(1, "a", None)]
 
     assert all(is_same(one, other) == is_same(other, one) for one in events for other in events)

@@ -1,4 +1,4 @@
-"""Random histories of two tills and head office: each number is accounted for exactly once."""
+"""Model test, random histories of two tills: each number is accounted for exactly once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from tests.sync.receiver.plain_ledger import Epoch, Key, PlainLedger
 CHOICES = st.integers(0, 10**6)
 TILLS = st.sampled_from(["till-1", "till-2"])
 NAMES = st.sampled_from("abcdefgh")
-# Whether the session is fit to be read, and then each of its answers: mostly.
+# Per capture of a visit (session, then answers): True if valid.
 VISITS = st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_size=4)
 
 
 @dataclass
 class Captured:
-    """A capture on a POS machine. While it `is_unfit` head office cannot read it."""
+    """A capture on a POS machine. While `is_unfit`, head office rejects it as invalid."""
 
     fact: SessionFact | AnswerFact
     unfit: Unfit
@@ -32,7 +32,7 @@ class Captured:
     is_erased: bool = False
 
     def event(self, sequence: int) -> Event:
-        """Return how it is sent under a number."""
+        """Return the event as sent under a number."""
         if self.is_unfit:
             return msgspec.structs.replace(self.unfit, sequence=sequence)
         if self.is_erased and isinstance(self.fact, AnswerFact):
@@ -41,7 +41,7 @@ class Captured:
 
 
 def says_same(event: Event, other: Event) -> bool:
-    """Tell whether two events are one capture; in these tests a body is spelled in one way."""
+    """Return whether two events are the same capture. Bodies are compared as text here."""
     if isinstance(event, AnswerFact) and isinstance(other, AnswerFact):
         is_hidden = event.erased or other.erased
         return event.body == other.body and (is_hidden or event.address == other.address)
@@ -50,7 +50,7 @@ def says_same(event: Event, other: Event) -> bool:
 
 
 class AcceptMachine(RuleBasedStateMachine):
-    """Tills capture, agents send whatever they have got, head office takes it or says why not."""
+    """Tills capture, agents send any part of it, head office accepts or rejects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class AcceptMachine(RuleBasedStateMachine):
         self.count = 0
 
     def begin_epoch(self, till: str, captures: Sequence[Captured] = ()) -> Key:
-        """Begin to number anew."""
+        """Start a new epoch."""
         key = (till, f"epoch-{len(self.captured) + 1}")
         self.captured[key] = list(captures)
         return key
 
-    # What happens at the tills.
+    # Events at the tills.
 
     @initialize(visits=st.lists(st.tuples(TILLS, NAMES, VISITS), min_size=4, max_size=8))
     def open_the_shop(self, visits: list[tuple[str, str, list[bool]]]) -> None:
@@ -76,7 +76,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     @rule(till=TILLS, name=NAMES, fits=VISITS)
     def visit(self, till: str, name: str, fits: list[bool]) -> None:
-        """Serve a customer: a session and some answers, of which not all are fit to be read."""
+        """Capture a session and some answers; some of them are invalid."""
         here = self.captured[self.current[till]]
         if name in self.names[till]:
             return
@@ -89,11 +89,11 @@ class AcceptMachine(RuleBasedStateMachine):
             fact_ = answer(0, name, note=note)
             here.append(Captured(fact_, unknown(0, name), is_unfit=not is_fit))
 
-    # What happens to the machines.
+    # Events at the machines.
 
     @rule(which=CHOICES)
     def upgrade_head_office(self, which: int) -> None:
-        """Let an event be understood that was not."""
+        """Make an invalid event valid, as a new version of head office can."""
         captured = [captured for here in self.captured.values() for captured in here]
         unfit = [one for one in captured if one.is_unfit]
         if unfit:
@@ -107,7 +107,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     @rule()
     def find_addresses_again(self) -> None:
-        """Let a bundle turn up that was carried by hand."""
+        """Restore erased addresses, as a support bundle imported later does."""
         for here in self.captured.values():
             for captured in here:
                 captured.is_erased = False
@@ -115,7 +115,7 @@ class AcceptMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.captured) < 6)
     @rule(till=TILLS, after=st.integers(0, 4))
     def number_anew(self, till: str, after: int) -> None:
-        """Let a new epoch begin, to which some of the captures move, settled ones among them."""
+        """Start a new epoch with some of the captures, including delivered ones."""
         here = self.captured[self.current[till]]
         self.current[till] = self.begin_epoch(till, here[after:])
 
@@ -127,13 +127,13 @@ class AcceptMachine(RuleBasedStateMachine):
     def restore_head_office(self) -> None:
         self.ledger = self.backup.copy()
 
-    # What agents send.
+    # Batches from agents.
 
     @rule(
         which=CHOICES, first=CHOICES, count=st.integers(1, 8), altered=st.none() | st.integers(0, 7)
     )
     def send_some(self, which: int, first: int, count: int, altered: int | None) -> None:
-        """Send any part of any epoch: what head office has, what it lacks, what it asked for."""
+        """Send any part of any epoch: stored, missing or requested events."""
         key = [*self.captured, *self.current.values()][which % (len(self.captured) + 2)]
         events = self.events(key)
         begin = first % (self.epoch(key).accepted_through + 2)
@@ -141,7 +141,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     @rule(till=TILLS, lost=st.integers(1, 4), skipped=st.integers(0, 1))
     def send_what_is_left(self, till: str, lost: int, skipped: int) -> None:
-        """Send what comes after captures that the machine no longer holds."""
+        """Send the events after captures that the machine lost."""
         key = self.current[till]
         base = self.epoch(key).accepted_through + 1 + lost
         self.deliver(key, self.events(key)[base - 1 + skipped :], base)
@@ -153,7 +153,7 @@ class AcceptMachine(RuleBasedStateMachine):
         self.deliver(key, self.events(key)[sent:] or self.events(key), 1)
 
     def deliver(self, key: Key, batch: Sequence[Event], base: int) -> None:
-        """Send a batch, and hold the answer against what can be said of it beforehand."""
+        """Send a batch; compare the response with the model's prediction."""
         before, through = self.ledger.copy(), self.epoch(key).accepted_through
         known = set(self.epoch(key).standing) | set(self.epoch(key).doubles)
         altered = {event.sequence for event in batch if self.is_altered(key, event)}
@@ -176,7 +176,7 @@ class AcceptMachine(RuleBasedStateMachine):
         self.send_in_parts(key, batch, base, before)
 
     def look_at_each(self, key: Key, batch: Sequence[Event], altered: set[int]) -> None:
-        """Whatever its neighbours were, an event is where it belongs, with its content."""
+        """Check that each event is stored in its place, independent of its neighbours."""
         epoch = self.epoch(key)
         for event in batch:
             number = event.sequence
@@ -193,7 +193,7 @@ class AcceptMachine(RuleBasedStateMachine):
                 assert number in epoch.rejected
 
     def look_at_address(self, event: Event, epoch: Epoch) -> None:
-        """An address that came is there; one that never came is noted."""
+        """Check that a received address is stored and a missing one has a gap."""
         standing = epoch.standing[event.sequence]
         if isinstance(event, AnswerFact) and isinstance(standing, AnswerFact):
             noted = [gap for gap in epoch.gaps if gap.first <= event.sequence <= gap.last]
@@ -201,7 +201,7 @@ class AcceptMachine(RuleBasedStateMachine):
             assert event.erased or standing.address == event.address
 
     def send_again(self, key: Key, batch: Sequence[Event], base: int, taken: Taken) -> None:
-        """The same once more: the same answer, and nothing changes."""
+        """Check idempotence: a resend gets the same response and changes nothing."""
         ledger = self.ledger.copy()
         again = ledger.take(key, batch, base)
         assert codes(again) == codes(taken)
@@ -210,13 +210,13 @@ class AcceptMachine(RuleBasedStateMachine):
     def send_in_parts(
         self, key: Key, batch: Sequence[Event], base: int, ledger: PlainLedger
     ) -> None:
-        """In two batches it comes to the same as in one."""
+        """Check that two batches have the same effect as one."""
         middle = len(batch) // 2
         for part in (batch[:middle], batch[middle:]):
             assert isinstance(ledger.take(key, part, base), Taken)
         assert ledger.epochs == self.ledger.epochs
 
-    # What must hold after each step.
+    # Invariants.
 
     @invariant()
     def each_number_is_accounted_for_exactly_once(self) -> None:
@@ -239,23 +239,23 @@ class AcceptMachine(RuleBasedStateMachine):
         assert len(sessions) == len(set(sessions))
         assert len(answers) == len(set(answers))
 
-    # Ways to look.
+    # Queries.
 
     def next(self) -> int:
-        """Return a number that was not there before."""
+        """Return a fresh number."""
         self.count += 1
         return self.count
 
     def epoch(self, key: Key) -> Epoch:
-        """Return what head office has of an epoch."""
+        """Return head office's state of an epoch."""
         return self.ledger.epochs.get(key, Epoch())
 
     def events(self, key: Key) -> list[Event]:
-        """Return all that an agent has of an epoch."""
+        """Return all events of an epoch on the agent."""
         return [captured.event(n) for n, captured in enumerate(self.captured[key], start=1)]
 
     def altering(self, key: Key, batch: list[Event], which: int | None) -> list[Event]:
-        """Put other content under a number that is known."""
+        """Replace the content of a stored number."""
         known = self.epoch(key).standing.keys() | self.epoch(key).doubles.keys()
         places = [place for place, event in enumerate(batch) if event.sequence in known]
         if which is None or not places:
@@ -264,7 +264,7 @@ class AcceptMachine(RuleBasedStateMachine):
         return [*batch[:place], session(batch[place].sequence, "altered"), *batch[place + 1 :]]
 
     def is_altered(self, key: Key, event: Event) -> bool:
-        """Tell whether an event is not what stands under its number."""
+        """Return whether an event differs from the one stored under its number."""
         epoch = self.epoch(key)
         if event.sequence in epoch.doubles:
             facts = [fact for _, fact in self.ledger.facts()]
@@ -275,7 +275,7 @@ class AcceptMachine(RuleBasedStateMachine):
     def code_of(
         self, key: Key, event: Event, known: set[int], altered: set[int]
     ) -> ErrorCode | None:
-        """Return how an event must have been refused, now that its batch is in the ledger."""
+        """Return the expected error code of an event, after its batch was applied."""
         if event.sequence in altered:
             return ErrorCode.ALTERED
         if event.sequence in known:
@@ -290,12 +290,12 @@ class AcceptMachine(RuleBasedStateMachine):
                 return ErrorCode.SESSION_REFUSED if self.has_no_session(key, event) else None
 
     def sessions(self, event: Event) -> list[SessionFact]:
-        """Return what stands under the id of an event."""
+        """Return the sessions stored under the event's correlation id."""
         facts = [fact for _, fact in self.ledger.facts() if isinstance(fact, SessionFact)]
         return [fact for fact in facts if fact.correlation_id == event.correlation_id]
 
     def has_no_session(self, key: Key, event: AnswerFact) -> bool:
-        """Tell whether the till's session under the answer's id was refused."""
+        """Return whether the till's session under the answer's id was rejected."""
         refused = {
             of: any(
                 unfit.type == EventType.SESSION_STARTED

@@ -1,4 +1,4 @@
-"""Responses to agents, over real sockets and a real database file."""
+"""Responses to agents, on real sockets and a real database file."""
 
 import gzip
 import sqlite3
@@ -20,7 +20,7 @@ SENT = "SELECT sequence FROM sessions ORDER BY sequence"
 
 
 def assert_refused(answered: Answer, status: int, code: str) -> None:
-    """Check the error body, and the headers against caching and content sniffing."""
+    """Check the error body's fields and their order, the content type and the cache headers."""
     assert answered.status == status
     members = answered.members()
     assert list(members)[:3] == ["statusCode", "errorMessage", "errorCode"]
@@ -31,7 +31,7 @@ def assert_refused(answered: Answer, status: int, code: str) -> None:
     assert answered.header("Server") == "loyalty-hq"
 
 
-async def test_batch_response_has_the_accepted_position_and_the_rejections(
+async def test_batch_response_has_accepted_through_and_rejections(
     receiver: Receiver, till: Sender
 ) -> None:
     answered = await receiver.send(till, session(1), session(2, type="points.burned"))
@@ -49,13 +49,13 @@ async def test_batch_response_has_the_accepted_position_and_the_rejections(
     }
 
 
-async def test_batch_is_committed_before_it_is_answered(receiver: Receiver, till: Sender) -> None:
+async def test_acknowledged_events_are_committed(receiver: Receiver, till: Sender) -> None:
     assert (await receiver.send(till, *sessions(1, 3))).status == 200
 
     assert receiver.rows(SENT) == [(1,), (2,), (3,)]
 
 
-async def test_sequence_gap_is_answered_with_the_expected_number(
+async def test_sequence_gap_response_has_the_expected_sequence(
     receiver: Receiver, till: Sender
 ) -> None:
     await receiver.send(till, *sessions(1, 2))
@@ -75,7 +75,7 @@ async def test_sequence_gap_is_answered_with_the_expected_number(
         ("ZSTD", zstandard.compress),
     ],
 )
-async def test_body_is_accepted_in_every_encoding(
+async def test_body_in_any_supported_encoding_is_accepted(
     receiver: Receiver, till: Sender, encoding: str, encode: Callable[[bytes], bytes]
 ) -> None:
     body = encode(till.batch(*sessions(1, 200)))
@@ -95,7 +95,7 @@ async def test_unknown_encoding_is_415(receiver: Receiver, till: Sender) -> None
 
 
 async def test_decompression_bomb_is_413(receiver: Receiver, till: Sender) -> None:
-    """Small on the wire, larger than the limit once decompressed."""
+    """Small as received, larger than the limit when decompressed."""
     bomb = gzip.compress(bytes(64 * 1024 * 1024 + 1), 1)
 
     answered = await receiver.post(BATCHES_PATH, bomb, till, Content_Encoding="gzip")
@@ -104,7 +104,7 @@ async def test_decompression_bomb_is_413(receiver: Receiver, till: Sender) -> No
 
 
 async def test_too_many_events_are_413(receiver: Receiver, till: Sender) -> None:
-    """The agent halves its batch."""
+    """The status makes the agent halve its batch."""
     body = zstandard.compress(till.batch(*sessions(1, 10_001)))
 
     answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="zstd")
@@ -140,7 +140,7 @@ async def test_missing_or_unknown_token_is_401(
 
 
 @pytest.mark.parametrize("other", [Sender(store_id="0043"), Sender(till_id="till-2")])
-async def test_batch_in_another_name_is_403_and_stores_nothing(
+async def test_batch_in_the_name_of_another_agent_is_403_and_stores_nothing(
     receiver: Receiver, till: Sender, other: Sender
 ) -> None:
     batch = await receiver.post(BATCHES_PATH, other.batch(session(1)), till)
@@ -155,7 +155,7 @@ async def test_unknown_path_is_404(receiver: Receiver) -> None:
     assert_refused(await receiver.get("/nowhere"), 404, "NOT_FOUND")
 
 
-async def test_wrong_method_is_405_with_the_allowed_ones(receiver: Receiver) -> None:
+async def test_wrong_method_is_405_with_allow_header(receiver: Receiver) -> None:
     answered = await receiver.request("PUT", BATCHES_PATH)
 
     assert_refused(answered, 405, "METHOD_NOT_ALLOWED")
@@ -166,19 +166,19 @@ async def test_wrong_method_is_405_with_the_allowed_ones(receiver: Receiver) -> 
     "request_bytes",
     [b"\x16\x03\x01 TLS\r\n\r\n", b"GET / HTTP/1.1\r\nbroken header\r\n\r\n"],
 )
-async def test_invalid_http_is_answered_with_the_json_error_body(
+async def test_malformed_http_gets_the_usual_error_body(
     receiver: Receiver, request_bytes: bytes
 ) -> None:
     assert_refused(await receiver.ask(request_bytes), 400, "INVALID_REQUEST")
 
 
-async def test_unsupported_expectation_is_417(receiver: Receiver) -> None:
+async def test_unknown_expectation_is_417(receiver: Receiver) -> None:
     answered = await receiver.request("POST", BATCHES_PATH, b"{}", Expect="miracles")
 
     assert_refused(answered, 417, "INVALID_REQUEST")
 
 
-async def test_events_beyond_the_rate_limit_are_429_with_retry_after(
+async def test_exceeded_event_rate_is_429_with_retry_after(
     start_receiver: StartReceiver, till: Sender
 ) -> None:
     receiver = await start_receiver(intake={"events_per_second": 1})
@@ -204,7 +204,7 @@ async def test_locked_database_is_503_and_stores_nothing(receiver: Receiver, til
     assert receiver.rows(SENT) == [(1,)]
 
 
-async def test_refused_batch_is_accepted_after_the_lock_is_released(
+async def test_batch_is_accepted_after_the_database_lock_is_released(
     receiver: Receiver, till: Sender
 ) -> None:
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
@@ -214,8 +214,8 @@ async def test_refused_batch_is_accepted_after_the_lock_is_released(
     assert (await receiver.send(till, session(1))).status == 200
 
 
-async def test_internal_error_is_500_and_stores_nothing(receiver: Receiver, till: Sender) -> None:
-    """A dropped table is a fault of head office, not of the agent."""
+async def test_internal_error_is_5xx_and_stores_nothing(receiver: Receiver, till: Sender) -> None:
+    """A dropped table is not the agent's fault."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("DROP TABLE email_answers")
 
@@ -225,7 +225,7 @@ async def test_internal_error_is_500_and_stores_nothing(receiver: Receiver, till
     assert receiver.rows(SENT) == []
 
 
-async def test_heartbeat_response_has_the_accepted_position_of_each_epoch(
+async def test_heartbeat_response_has_accepted_through_of_each_epoch(
     receiver: Receiver, till: Sender
 ) -> None:
     await receiver.send(till, *sessions(1, 4))
@@ -241,10 +241,10 @@ async def test_heartbeat_response_has_the_accepted_position_of_each_epoch(
     }
 
 
-async def test_head_office_restored_from_a_backup_is_refilled(
+async def test_agent_refills_a_head_office_restored_from_backup(
     receiver: Receiver, start_receiver: StartReceiver, till: Sender
 ) -> None:
-    """An old copy replaces the file; the agent detects it and rewinds."""
+    """After the file is replaced by an old copy, the agent is told and resends from there."""
     await receiver.send(till, *sessions(1, 2))
     with closing(sqlite3.connect(receiver.directory / "backup.db")) as backup:
         with closing(sqlite3.connect(receiver.database)) as present:
@@ -264,7 +264,7 @@ async def test_head_office_restored_from_a_backup_is_refilled(
     assert taken.members()["acceptedThrough"] == 6
 
 
-async def test_unchanged_program_terms_are_304(receiver: Receiver, till: Sender) -> None:
+async def test_unchanged_program_is_304_for_its_etag(receiver: Receiver, till: Sender) -> None:
     token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
     first = await receiver.get(PROGRAM_PATH, Authorization=token)
 
@@ -277,7 +277,7 @@ async def test_unchanged_program_terms_are_304(receiver: Receiver, till: Sender)
     assert again.header("ETag") == first.header("ETag")
 
 
-async def test_changed_program_terms_have_another_etag(
+async def test_changed_program_has_another_etag(
     receiver: Receiver, start_receiver: StartReceiver, till: Sender
 ) -> None:
     token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
@@ -305,8 +305,8 @@ async def test_old_token_works_until_the_new_one_is_first_used(
     assert statuses == [200, 200, 401, 200]
 
 
-async def test_every_response_has_a_date(receiver: Receiver) -> None:
-    """An agent with a wrong clock can detect it."""
+async def test_every_response_has_a_date_header(receiver: Receiver) -> None:
+    """Lets an agent detect that its clock is wrong."""
     answered = await receiver.get("/healthz")
 
     assert parsedate_to_datetime(str(answered.header("Date"))).utcoffset() == timedelta(0)

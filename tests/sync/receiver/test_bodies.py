@@ -1,4 +1,4 @@
-"""Bodies on real sockets: decoded, bounded, and refused in words when they are broken."""
+"""Receiving and decompressing bodies on real sockets: limits and broken input."""
 
 import asyncio
 import gzip
@@ -33,26 +33,26 @@ BIG = b"\0" * (MAX_BODY_BYTES + 1)
 
 
 def busy() -> TooBusy:
-    """Refuse for 7 s."""
+    """Reject with Retry-After 7."""
     return TooBusy(7)
 
 
 @dataclass
 class Reading:
-    """A server that reads bodies; `outcomes` are the bodies read, and the problems met."""
+    """A server that reads bodies; `outcomes` holds the bodies and problems, in order."""
 
     port: int = 0
     budget: Budget = field(default_factory=Budget)
     outcomes: "asyncio.Queue[bytearray | Problem]" = field(default_factory=asyncio.Queue)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Read the body, and tell its length."""
+        """Read the body; respond with its length."""
         try:
             with self.budget.holding(ANYBODY, busy) as held:
                 decoder = decoder_of(request.headers.get("Content-Encoding", ""))
                 came = await receive_body(request, held, MAX_BODY_BYTES)
                 body = await decode(came, decoder, held, MAX_BODY_BYTES)
-        except Exception as error:  # noqa: BLE001 - the boundary, as in the receiver itself
+        except Exception as error:  # noqa: BLE001 - error boundary, as in the receiver itself
             problem = problem_of(error)
             self.outcomes.put_nowait(problem)
             return answer_of(problem)
@@ -60,14 +60,14 @@ class Reading:
         return web.Response(text=str(len(body)))
 
     async def post(self, body: bytes, encoding: str | None = None) -> tuple[int, str]:
-        """Send a body; return status and text of the answer."""
+        """Send a body; return status and text of the response."""
         headers = {} if encoding is None else {"Content-Encoding": encoding}
         url = f"http://127.0.0.1:{self.port}/"
         async with ClientSession() as client, client.post(url, data=body, headers=headers) as got:
             return got.status, await got.text()
 
     async def read(self, body: bytes, encoding: str | None = None) -> bytearray:
-        """Send a body; return it as it was read."""
+        """Send a body; return it as decoded by the server."""
         status, text = await self.post(body, encoding)
         assert status == 200, text
         outcome = self.outcomes.get_nowait()
@@ -80,7 +80,7 @@ async def reading() -> AsyncIterator[Reading]:
     one = Reading()
     app = web.Application()
     app.router.add_post("/", one.handle)
-    # As the receiver has it.
+    # Same options as the receiver.
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -106,14 +106,14 @@ async def reading() -> AsyncIterator[Reading]:
         ("zstd", zstandard.ZstdCompressor(level=19, write_checksum=True).compress(CONTENT)),
     ],
 )
-async def test_body_is_read_as_it_was_before_it_was_encoded(
-    reading: Reading, encoding: str | None, encoded: bytes
-) -> None:
+async def test_body_is_decompressed(reading: Reading, encoding: str | None, encoded: bytes) -> None:
     assert await reading.read(encoded, encoding) == CONTENT
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd, gzip", "identity, zstd", "x", "*"])
-async def test_unknown_encoding_is_told_what_is_known(reading: Reading, encoding: str) -> None:
+async def test_unknown_encoding_error_lists_the_supported_ones(
+    reading: Reading, encoding: str
+) -> None:
     status, text = await reading.post(CONTENT, encoding)
 
     assert (status, "must be zstd, gzip or identity" in text) == (415, True)
@@ -138,7 +138,7 @@ async def test_unknown_encoding_is_told_what_is_known(reading: Reading, encoding
         pytest.param("zstd", GZIP, id="gzip for zstd"),
     ],
 )
-async def test_body_that_is_not_what_it_says_is_refused(
+async def test_body_that_does_not_match_its_encoding_is_rejected(
     reading: Reading, encoding: str, broken: bytes
 ) -> None:
     status, text = await reading.post(broken, encoding)
@@ -147,7 +147,7 @@ async def test_body_that_is_not_what_it_says_is_refused(
 
 
 @pytest.mark.parametrize("cut", [1, 4, 10, len(ZSTD) - 2, len(ZSTD)])
-async def test_zstd_cut_short_is_refused(reading: Reading, cut: int) -> None:
+async def test_truncated_zstd_is_rejected(reading: Reading, cut: int) -> None:
     status, text = await reading.post(ZSTD[:-cut], "zstd")
 
     assert (status, "not what its Content-Encoding says" in text) == (400, True)
@@ -165,21 +165,23 @@ async def test_zstd_cut_short_is_refused(reading: Reading, cut: int) -> None:
         ),
     ],
 )
-async def test_bomb_is_refused_as_too_large(reading: Reading, encoding: str, bomb: bytes) -> None:
+async def test_decompression_bomb_is_rejected_as_too_large(
+    reading: Reading, encoding: str, bomb: bytes
+) -> None:
     status, text = await reading.post(bomb, encoding)
 
     assert (status, "PAYLOAD_TOO_LARGE" in text) == (413, True)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_body_of_exactly_the_most_is_read(reading: Reading, encoding: str) -> None:
+async def test_body_of_exactly_the_limit_is_accepted(reading: Reading, encoding: str) -> None:
     most = BIG[:-1]
     encoded = gzip.compress(most, 1) if encoding == "gzip" else zstandard.compress(most)
 
     assert len(await reading.read(encoded, encoding)) == MAX_BODY_BYTES
 
 
-async def test_frame_that_wants_more_memory_than_any_should_is_refused(reading: Reading) -> None:
+async def test_zstd_frame_with_too_large_a_window_is_rejected(reading: Reading) -> None:
     wide = zstandard.ZstdCompressionParameters(window_log=27)
     stream = zstandard.ZstdCompressor(compression_params=wide).compressobj()
 
@@ -188,7 +190,7 @@ async def test_frame_that_wants_more_memory_than_any_should_is_refused(reading: 
     assert status == 400
 
 
-async def test_body_announced_too_large_is_not_waited_for(reading: Reading) -> None:
+async def test_too_large_content_length_is_rejected_at_once(reading: Reading) -> None:
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
 
     [answer] = await ask("127.0.0.1", reading.port, head.encode(), 1)
@@ -196,7 +198,7 @@ async def test_body_announced_too_large_is_not_waited_for(reading: Reading) -> N
     assert answer.status == 413
 
 
-async def test_silent_sender_is_told_so_and_hung_up_on(
+async def test_silent_sender_gets_408_and_is_disconnected(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.05)
@@ -216,7 +218,7 @@ async def test_silent_sender_is_told_so_and_hung_up_on(
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
     ],
 )
-async def test_line_lost_in_a_body_is_the_callers_trouble_and_not_the_ledgers(
+async def test_connection_lost_within_a_body_is_a_client_error(
     reading: Reading, broken: bytes
 ) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", reading.port)
@@ -232,7 +234,7 @@ async def test_line_lost_in_a_body_is_the_callers_trouble_and_not_the_ledgers(
 
 
 async def start_sending(reading: Reading, head: str, body: bytes = b"") -> asyncio.StreamWriter:
-    """Send the head of a request and a part of its body; what was sent is on its way."""
+    """Send the head of a request and a part of its body."""
     _, writer = await asyncio.open_connection("127.0.0.1", reading.port)
     writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
     await writer.drain()
@@ -240,13 +242,13 @@ async def start_sending(reading: Reading, head: str, body: bytes = b"") -> async
 
 
 async def until_in_hand(reading: Reading, wanted: int) -> None:
-    """Look again until so many bytes are in hand."""
+    """Poll until `wanted` bytes are reserved."""
     async with asyncio.timeout(20):
-        while reading.budget.in_hand_bytes != wanted:  # noqa: ASYNC110 - nothing tells of it
+        while reading.budget.in_hand_bytes != wanted:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
 
-async def test_announced_body_is_held_before_it_comes(reading: Reading) -> None:
+async def test_announced_length_is_reserved_in_advance(reading: Reading) -> None:
     writer = await start_sending(reading, "Content-Length: 1000", b"abc")
 
     await until_in_hand(reading, REQUEST_BYTES + 1000)
@@ -255,7 +257,7 @@ async def test_announced_body_is_held_before_it_comes(reading: Reading) -> None:
     await until_in_hand(reading, 0)
 
 
-async def test_body_in_pieces_is_held_piece_by_piece(reading: Reading) -> None:
+async def test_chunked_body_is_reserved_chunk_by_chunk(reading: Reading) -> None:
     chunked = "Transfer-Encoding: chunked"
     writer = await start_sending(reading, chunked, b"5\r\nabcde\r\n")
 
@@ -269,7 +271,7 @@ async def test_body_in_pieces_is_held_piece_by_piece(reading: Reading) -> None:
     writer.close()
 
 
-async def test_body_beyond_the_budget_is_refused_before_it_comes(reading: Reading) -> None:
+async def test_announced_body_beyond_the_budget_is_rejected_at_once(reading: Reading) -> None:
     reading.budget = Budget(REQUEST_BYTES + 99)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 
@@ -278,7 +280,7 @@ async def test_body_beyond_the_budget_is_refused_before_it_comes(reading: Readin
     assert (answer.status, answer.header("Retry-After")) == (429, "7")
 
 
-async def test_body_that_outgrows_the_budget_is_cut_off_on_its_way(reading: Reading) -> None:
+async def test_chunked_body_that_outgrows_the_budget_is_rejected(reading: Reading) -> None:
     reading.budget = Budget(REQUEST_BYTES + 9)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -288,7 +290,7 @@ async def test_body_that_outgrows_the_budget_is_cut_off_on_its_way(reading: Read
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_bomb_bursts_within_the_budget(reading: Reading, encoding: str) -> None:
+async def test_decompression_bomb_stays_within_the_budget(reading: Reading, encoding: str) -> None:
     reading.budget = Budget(REQUEST_BYTES + MIB)
     content = bytes(32 * MIB)
     bomb = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
@@ -299,8 +301,8 @@ async def test_bomb_bursts_within_the_budget(reading: Reading, encoding: str) ->
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_decoding_takes_no_second_copy(encoding: str) -> None:
-    """Beside the body, an eighth that a growing one is ahead by, and a piece."""
+async def test_decompression_keeps_no_second_copy(encoding: str) -> None:
+    """Allowed beside the body: a growing bytearray's spare eighth, and one chunk."""
     content = bytes(32 * MIB)
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     tracemalloc.start()
@@ -317,13 +319,13 @@ async def test_decoding_takes_no_second_copy(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 2 * MIB, 3 * MIB - 1])
-async def test_gzip_whose_pieces_end_anywhere_is_read_whole(reading: Reading, size: int) -> None:
+async def test_gzip_of_any_size_is_read_completely(reading: Reading, size: int) -> None:
     content = bytes(size)
 
     assert await reading.read(gzip.compress(content, 1), "gzip") == content
 
 
-async def test_line_that_drips_is_cut_off(
+async def test_dripping_sender_is_disconnected(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "START_SECONDS", 0.05)
@@ -341,8 +343,8 @@ async def test_line_that_drips_is_cut_off(
     writer.close()
 
 
-def test_slow_but_honest_line_is_let_through() -> None:
-    """64 kbit/s, of which others take three quarters, and a batch of 1 MiB: 524 seconds."""
+def test_slow_honest_line_is_accepted() -> None:
+    """A batch of 1 MiB over a quarter of 64 kbit/s takes 524 seconds."""
     per_second = 64_000 / 8 / 4
 
     assert all(
@@ -350,15 +352,15 @@ def test_slow_but_honest_line_is_let_through() -> None:
     )
 
 
-def test_nobody_is_waited_for_longer_than_an_agent_waits() -> None:
+def test_longest_body_timeout_equals_the_agents_longest_timeout() -> None:
     longest = SyncSettings.model_validate({"timeout_seconds": 600}).timeout_seconds
 
     assert seconds_allowed(MAX_BODY_BYTES) == longest
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_body_that_becomes_large_is_not_decoded_in_the_event_loop(encoding: str) -> None:
-    """However small it came."""
+async def test_large_body_is_not_decompressed_in_the_event_loop(encoding: str) -> None:
+    """Even if it is small when compressed."""
     content = bytes(16 * MIB)
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     in_the_loop = 0

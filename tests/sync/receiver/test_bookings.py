@@ -1,4 +1,4 @@
-"""Those who are turned away come again one after the other, however many they are."""
+"""Staggered Retry-After values: rejected callers return one after the other."""
 
 import itertools
 import math
@@ -11,21 +11,21 @@ from sync.receiver.admission.retry_slots import Bookings
 EACH = st.floats(0.001, 10)
 PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)
 LONGEST_SECONDS = 3600.0
-# What a sum of floats may be wrong by.
+# Float error of a sum.
 _CLOSE = 1e-6
 
 
 def told(bookings: Bookings, pauses: list[float], each: float) -> list[tuple[float, int]]:
-    """Turn somebody away after each pause; return when, and after how long it is to come."""
+    """Reject a caller after each pause; return the time and the Retry-After of each."""
     moments = itertools.accumulate(pauses)
     return [(now, bookings.book(now, each)) for now in moments]
 
 
 @given(pauses=PAUSES, each=EACH)
-def test_in_any_time_no_more_are_to_come_than_can_be_served_in_it(
+def test_no_time_window_has_more_retries_than_can_be_served(
     pauses: list[float], each: float
 ) -> None:
-    """Beside one, and those of a second: the time is told in whole ones."""
+    """Up to one more, and those of one second, as Retry-After is in whole seconds."""
     comings = sorted(now + wait for now, wait in told(Bookings(LONGEST_SECONDS), pauses, each))
 
     for first, last in itertools.combinations(range(len(comings)), 2):
@@ -34,9 +34,7 @@ def test_in_any_time_no_more_are_to_come_than_can_be_served_in_it(
 
 
 @given(pauses=PAUSES, each=EACH)
-def test_nobody_waits_for_longer_than_those_take_who_still_have_a_place(
-    pauses: list[float], each: float
-) -> None:
+def test_wait_is_bounded_by_the_slots_already_allocated(pauses: list[float], each: float) -> None:
     comings: list[float] = []
     for now, wait in told(Bookings(LONGEST_SECONDS), pauses, each):
         before = sum(coming + each > now for coming in comings)
@@ -45,7 +43,7 @@ def test_nobody_waits_for_longer_than_those_take_who_still_have_a_place(
 
 
 @given(pauses=PAUSES, each=EACH)
-def test_place_is_gone_once_its_time_is_past(pauses: list[float], each: float) -> None:
+def test_slot_expires_with_its_time(pauses: list[float], each: float) -> None:
     bookings = Bookings(LONGEST_SECONDS)
     busy = told(bookings, pauses, each)
     quiet_from = max(now + wait for now, wait in busy) + each
@@ -54,15 +52,13 @@ def test_place_is_gone_once_its_time_is_past(pauses: list[float], each: float) -
 
 
 @given(pauses=PAUSES, each=st.floats(60, 10_000), longest=st.integers(1, 3600))
-def test_nobody_is_told_to_wait_for_longer_than_the_longest(
-    pauses: list[float], each: float, longest: int
-) -> None:
+def test_wait_never_exceeds_the_longest(pauses: list[float], each: float, longest: int) -> None:
     waits = [wait for _, wait in told(Bookings(longest), pauses, each)]
 
     assert all(1 <= wait <= longest for wait in waits)
 
 
-def test_those_beyond_the_longest_wait_are_spread_as_well() -> None:
+def test_excess_beyond_the_longest_wait_is_spread_evenly() -> None:
     waits = [wait for _, wait in told(Bookings(100), [0.0] * 1000, 1)]
 
     in_each_second = [waits.count(second) for second in range(51, 101)]
@@ -70,7 +66,9 @@ def test_those_beyond_the_longest_wait_are_spread_as_well() -> None:
 
 
 @given(now=st.floats(0, 1e6), later=st.floats(0, 3000), each=EACH)
-def test_first_place_is_not_before_there_is_room(now: float, later: float, each: float) -> None:
+def test_first_slot_is_not_before_capacity_is_available(
+    now: float, later: float, each: float
+) -> None:
     wait = Bookings(LONGEST_SECONDS).book(now, each, not_before=now + later)
 
     assert later - _CLOSE <= wait <= max(1, later + 1)

@@ -1,4 +1,4 @@
-"""The bytes in hand: never more than the budget, and all given back at the end."""
+"""Memory budget: never exceeded, and fully released at the end."""
 
 from contextlib import ExitStack, suppress
 
@@ -22,12 +22,12 @@ SIZES = st.integers(0, 5 * MIB)
 
 
 def busy() -> TooBusy:
-    """Refuse for 7 s."""
+    """Reject with Retry-After 7."""
     return TooBusy(7)
 
 
 @given(requests=st.lists(st.lists(SIZES, max_size=4), max_size=12), max_bytes=SIZES)
-def test_never_more_is_in_hand_than_the_budget_and_in_the_end_nothing(
+def test_budget_is_never_exceeded_and_fully_released(
     requests: list[list[int]], max_bytes: int
 ) -> None:
     budget = Budget(max_bytes)
@@ -47,7 +47,7 @@ def test_never_more_is_in_hand_than_the_budget_and_in_the_end_nothing(
 
 
 @given(first=st.integers(0, MIB), more=SIZES)
-def test_who_finds_no_room_for_more_holds_what_it_held(first: int, more: int) -> None:
+def test_failed_reservation_leaves_the_holding_unchanged(first: int, more: int) -> None:
     budget = Budget(REQUEST_BYTES + first)
 
     with budget.holding(ONE, busy) as held:
@@ -57,14 +57,14 @@ def test_who_finds_no_room_for_more_holds_what_it_held(first: int, more: int) ->
         assert budget.in_hand_bytes == held.bytes == REQUEST_BYTES + first
 
 
-def test_who_finds_no_room_is_told_when_to_come_again() -> None:
+def test_request_without_room_is_rejected_with_retry_after() -> None:
     with pytest.raises(TooBusy) as refused, Budget(REQUEST_BYTES - 1).holding(ONE, busy):
         pass
 
     assert refused.value.retry_after_seconds == 7
 
 
-def test_large_bodies_leave_room_for_those_of_a_usual_size() -> None:
+def test_large_bodies_leave_room_for_bodies_of_usual_size() -> None:
     budget = Budget(16 * MIB)
 
     with ExitStack() as in_hand:
@@ -78,13 +78,13 @@ def test_large_bodies_leave_room_for_those_of_a_usual_size() -> None:
         assert usual.bytes == 2 * MIB
 
 
-def test_largest_body_finds_room_as_it_came_and_decoded_when_it_is_alone() -> None:
+def test_largest_body_fits_compressed_and_decompressed_when_alone() -> None:
     with Budget().holding(ONE, busy) as held:
         held.add(MAX_BODY_BYTES)
         held.add(MAX_BODY_BYTES)
 
 
-def test_one_sender_cannot_take_the_room_of_all() -> None:
+def test_one_agent_cannot_exhaust_the_budget() -> None:
     budget = Budget(100 * MIB)
 
     with ExitStack() as in_hand:

@@ -1,4 +1,4 @@
-"""When events happened: a wrong wall clock is taken out, and what cannot be told is marked."""
+"""Clock-skew correction of event times; unknown times are marked as untrusted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ ANY_CLOCK = st.none() | st.integers()
 def corrector(
     zeros: Mapping[str, datetime] | None = None, newest: datetime | None = None
 ) -> Corrector:
-    """Return what corrects a batch that comes now."""
+    """Return the corrector of a batch received at NOW."""
     return Corrector(NOW, zeros or {}, newest)
 
 
 def microseconds(span: timedelta) -> int:
-    """Return a reading of a steady clock."""
+    """Return a monotonic clock reading."""
     return span // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Happened:
-    """An event of a boot: when it truly happened, and how wrong the wall clock was."""
+    """An event of a boot: its true time, and the error of the wall clock."""
 
     after_boot: timedelta
     wall_error: timedelta
@@ -49,7 +49,7 @@ happenings = st.builds(
 
 
 @given(events=st.lists(happenings))
-def test_whatever_the_wall_clock_did_a_boot_that_was_heard_from_is_corrected_exactly(
+def test_events_of_a_known_boot_are_exact_for_any_wall_clock_error(
     events: list[Happened],
 ) -> None:
     booted_at = NOW - MONTH
@@ -62,7 +62,7 @@ def test_whatever_the_wall_clock_did_a_boot_that_was_heard_from_is_corrected_exa
 
 
 @given(sent_after=st.timedeltas(timedelta(0), 1000 * DAY), line=st.timedeltas(timedelta(0), MINUTE))
-def test_boot_began_as_long_ago_as_the_message_says_but_for_its_time_on_the_line(
+def test_zero_of_boot_is_late_only_by_the_message_latency(
     sent_after: timedelta, line: timedelta
 ) -> None:
     booted_at = NOW - line - sent_after
@@ -73,7 +73,7 @@ def test_boot_began_as_long_ago_as_the_message_says_but_for_its_time_on_the_line
 
 
 @pytest.mark.parametrize("sent_monotonic_us", [10**18, 10**30, -(10**18), -(10**30)])
-def test_steady_clock_beyond_all_time_says_nothing_of_its_boot(sent_monotonic_us: int) -> None:
+def test_out_of_range_monotonic_clock_gives_no_zero_of_boot(sent_monotonic_us: int) -> None:
     assert zero_of_boot(NOW, sent_monotonic_us) is None
 
 
@@ -87,27 +87,27 @@ def test_steady_clock_beyond_all_time_says_nothing_of_its_boot(sent_monotonic_us
         pytest.param(datetime.min.replace(tzinfo=UTC), id="the beginning of time"),
     ],
 )
-def test_impossible_wall_clock_of_a_boot_never_heard_from_is_marked(wall: datetime) -> None:
+def test_implausible_wall_clock_of_an_unknown_boot_is_untrusted(wall: datetime) -> None:
     assert corrector().correct(wall, "boot", microseconds(HOUR)) is None
 
 
 @pytest.mark.parametrize("wall", [EARLIEST, NOW - MONTH, NOW, NOW + TOLERANCE])
-def test_possible_wall_clock_counts_where_there_is_no_better(wall: datetime) -> None:
+def test_plausible_wall_clock_of_an_unknown_boot_is_used(wall: datetime) -> None:
     assert corrector().correct(wall, "boot", microseconds(HOUR)) == wall
 
 
-def test_event_without_a_steady_clock_goes_by_the_wall_clock() -> None:
+def test_event_without_monotonic_clock_uses_the_wall_clock() -> None:
     assert corrector({"boot": NOW - DAY}).correct(NOW - HOUR, "boot", None) == NOW - HOUR
 
 
-def test_wall_clock_that_jumped_back_behind_an_earlier_event_is_marked() -> None:
+def test_wall_clock_that_jumped_behind_an_earlier_event_is_untrusted() -> None:
     correct = corrector().correct
     correct(NOW - HOUR, "boot", None)
 
     assert correct(NOW - DAY, "boot", None) is None
 
 
-def test_jump_back_is_noticed_across_batches_too() -> None:
+def test_backward_jump_is_detected_across_batches() -> None:
     earlier = corrector()
     earlier.correct(NOW - HOUR, "boot", None)
 
@@ -116,21 +116,21 @@ def test_jump_back_is_noticed_across_batches_too() -> None:
     assert later.correct(NOW - DAY, "boot", None) is None
 
 
-def test_clock_set_back_by_a_little_stays_trusted() -> None:
+def test_clock_set_back_within_the_tolerance_stays_trusted() -> None:
     correct = corrector().correct
     correct(NOW - HOUR, "boot", None)
 
     assert correct(NOW - HOUR - MINUTE, "boot", None) == NOW - HOUR - MINUTE
 
 
-def test_right_clock_goes_on_counting_after_one_that_was_far_ahead() -> None:
+def test_correct_clock_stays_trusted_after_one_far_ahead() -> None:
     correct = corrector().correct
     correct(NOW + MONTH, "boot", None)
 
     assert correct(NOW - HOUR, "boot", None) == NOW - HOUR
 
 
-def test_boots_of_one_batch_are_corrected_each_by_its_own() -> None:
+def test_each_boot_in_a_batch_is_corrected_by_its_own_zero() -> None:
     correct = corrector({"first": NOW - 2 * DAY, "second": NOW - DAY}).correct
     in_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -146,7 +146,7 @@ def test_boots_of_one_batch_are_corrected_each_by_its_own() -> None:
 @pytest.mark.parametrize(
     "broken", [microseconds(2 * DAY), microseconds(9000 * 365 * DAY), 10**30, -1, -(10**30)]
 )
-def test_reading_that_no_steady_clock_can_have_leaves_the_word_to_the_wall_clock(
+def test_impossible_monotonic_reading_falls_back_to_the_wall_clock(
     broken: int,
 ) -> None:
     correct = corrector({"boot": NOW - DAY}).correct
@@ -154,21 +154,21 @@ def test_reading_that_no_steady_clock_can_have_leaves_the_word_to_the_wall_clock
     assert correct(NOW - HOUR, "boot", broken) == NOW - HOUR
 
 
-def test_broken_reading_does_not_put_the_events_after_it_in_doubt() -> None:
+def test_broken_monotonic_reading_does_not_affect_later_events() -> None:
     correct = corrector({"boot": NOW - DAY}).correct
     correct(NOW - HOUR, "boot", microseconds(9000 * 365 * DAY))
 
     assert correct(NOW - HOUR, "other", None) == NOW - HOUR
 
 
-def test_event_that_comes_late_is_not_measured_by_those_that_were_before_it() -> None:
-    """A dead letter that is tried again a month later is as old as it says."""
+def test_resend_is_not_compared_with_events_received_before_it() -> None:
+    """For example a dead letter retried a month later."""
     correct = corrector(newest=NOW).correct
 
     assert correct(NOW - MONTH, "boot", None, in_order=False) == NOW - MONTH
 
 
-def test_event_that_comes_late_is_no_measure_for_others() -> None:
+def test_resend_does_not_advance_newest_trusted_at() -> None:
     late = corrector(newest=NOW - MONTH)
     late.correct(NOW, "boot", None, in_order=False)
 
@@ -179,7 +179,7 @@ def test_event_that_comes_late_is_no_measure_for_others() -> None:
     walls=st.lists(st.tuples(ANY_TIME, st.sampled_from(["known", "unknown"]), ANY_CLOCK)),
     zero_at=ANY_TIME,
 )
-def test_nothing_is_ever_said_to_have_happened_after_it_arrived(
+def test_corrected_time_is_never_after_arrival(
     walls: list[tuple[datetime, str, int | None]], zero_at: datetime
 ) -> None:
     correct = corrector({"known": zero_at}).correct

@@ -1,4 +1,4 @@
-"""What an event says: taken as the till meant it, or unfit, and the reason gives nothing away."""
+"""Parsing of events: valid, or invalid with a reason that reveals no customer data."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -38,7 +38,7 @@ def event(
     occurred_at: str = "2026-01-01T00:00:00Z",
     query_locale: str | None = None,
 ) -> BatchEvent:
-    """Return an event as it comes; a body that is not bytes is written as JSON."""
+    """Return an event as received; a body that is not bytes is encoded as JSON."""
     return BatchEvent(
         sequence=7,
         type=kind,
@@ -50,27 +50,27 @@ def event(
 
 
 def session_in(body: object, query_locale: str | None = None) -> SessionFact:
-    """Return what a session start that fits says."""
+    """Parse a valid session start."""
     read = read_event(event(body, query_locale=query_locale))
     assert isinstance(read, SessionFact)
     return read
 
 
 def answer_in(body: object) -> AnswerFact:
-    """Return what an answer that fits says."""
+    """Parse a valid answer."""
     read = read_event(event(body, EventType.EMAIL_ANSWERED))
     assert isinstance(read, AnswerFact)
     return read
 
 
 def reason(read: Event) -> str:
-    """Return why an event cannot be taken."""
+    """Return the reason of an invalid event."""
     assert isinstance(read, Unfit)
     assert read.error_code == ErrorCode.INVALID_REQUEST
     return read.error_message
 
 
-# Any event at all.
+# All events.
 
 
 @given(
@@ -80,7 +80,7 @@ def reason(read: Event) -> str:
     occurred_at=st.just("2026-01-01T00:00:00Z") | texts,
     query_locale=st.none() | texts,
 )
-def test_whatever_comes_is_read_or_told_unfit_under_its_number(
+def test_any_event_parses_or_is_invalid_under_its_number(
     body: bytes, kind: str, correlation_id: str, occurred_at: str, query_locale: str | None
 ) -> None:
     read = read_event(
@@ -98,7 +98,7 @@ def test_whatever_comes_is_read_or_told_unfit_under_its_number(
 
 
 @given(correlation_id=IDS)
-def test_any_id_without_nul_up_to_128_code_points_is_kept_as_it_is(correlation_id: str) -> None:
+def test_any_id_without_nul_up_to_128_code_points_is_kept_verbatim(correlation_id: str) -> None:
     read = read_event(event({}, correlation_id=correlation_id))
 
     assert isinstance(read, SessionFact)
@@ -110,14 +110,16 @@ def test_any_id_without_nul_up_to_128_code_points_is_kept_as_it_is(correlation_i
     ("kind", "body"),
     [(EventType.SESSION_STARTED, {}), (EventType.EMAIL_ANSWERED, {"status": "declined"})],
 )
-def test_impossible_id_is_refused(correlation_id: str, kind: EventType, body: object) -> None:
+def test_invalid_correlation_id_is_rejected(
+    correlation_id: str, kind: EventType, body: object
+) -> None:
     read = read_event(event(body, kind, correlation_id=correlation_id))
 
     assert reason(read) == "Invalid Correlation ID"
 
 
 @pytest.mark.parametrize("kind", ["", "SESSION.STARTED", "points.spent", WITHHELD_TYPE])
-def test_unknown_type_is_named_as_such(kind: str) -> None:
+def test_unknown_type_is_rejected_with_its_own_code(kind: str) -> None:
     read = read_event(event({}, kind))
 
     assert isinstance(read, Unfit)
@@ -127,7 +129,7 @@ def test_unknown_type_is_named_as_such(kind: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'"x"', b"7", b"{}x", b"\xff", b'{"channel":"\\ud800"}']
 )
-def test_body_that_is_no_object_is_refused(body: bytes) -> None:
+def test_body_that_is_not_an_object_is_rejected(body: bytes) -> None:
     assert reason(read_event(event(body))).startswith("The body ")
 
 
@@ -141,7 +143,7 @@ def test_body_that_is_no_object_is_refused(body: bytes) -> None:
         (EventType.EMAIL_ANSWERED, {"status": "s3cret" * 20}),
     ],
 )
-def test_reason_never_holds_what_the_customer_said(kind: EventType, body: object) -> None:
+def test_rejection_reason_never_contains_a_value(kind: EventType, body: object) -> None:
     assert "s3cret" not in reason(read_event(event(body, kind)))
 
 
@@ -149,7 +151,7 @@ def test_reason_never_holds_what_the_customer_said(kind: EventType, body: object
 
 
 @given(members=objects)
-def test_body_of_a_session_is_kept_letter_for_letter(members: dict[str, object]) -> None:
+def test_session_body_is_kept_byte_for_byte(members: dict[str, object]) -> None:
     body = json.dumps(members, indent=1).encode()
 
     read = read_event(event(body))
@@ -161,12 +163,12 @@ def test_body_of_a_session_is_kept_letter_for_letter(members: dict[str, object])
     "name", ["externalIdentifier", "channel", "anonymousSessionId", "userStatus"]
 )
 @pytest.mark.parametrize("value", [7, True, [], {}, "a\0b"])
-def test_field_that_has_a_column_has_to_be_text_that_fits_it(name: str, value: object) -> None:
+def test_field_with_a_column_must_be_text_without_nul(name: str, value: object) -> None:
     assert reason(read_event(event({name: value})))
 
 
 @given(value=values)
-def test_unknown_field_can_hold_anything(value: object) -> None:
+def test_unknown_field_can_have_any_value(value: object) -> None:
     assert session_in({"anyOther": value}).channel is None
 
 
@@ -201,7 +203,7 @@ def test_columns_are_filled_from_the_body() -> None:
         ("FR", ["fr-CA"], None),
     ],
 )
-def test_locale_of_the_query_goes_before_the_bodys_and_a_wrong_one_is_no_error(
+def test_query_locale_takes_precedence_and_invalid_locales_are_ignored(
     query: str | None, body: object, locale: str | None
 ) -> None:
     assert session_in({"locale": body}, query).locale == locale
@@ -210,7 +212,7 @@ def test_locale_of_the_query_goes_before_the_bodys_and_a_wrong_one_is_no_error(
 # Answers.
 
 
-def test_address_is_taken_out_of_the_body_and_kept_beside_it() -> None:
+def test_address_is_moved_out_of_the_body() -> None:
     read = answer_in({"emailAddress": ADDRESS, "status": "accepted", "more": [1]})
 
     assert (read.address, read.erased) == (ADDRESS, False)
@@ -226,7 +228,7 @@ def test_address_is_taken_out_of_the_body_and_kept_beside_it() -> None:
         b'{ "status" : "accepted" , "emailAddress" : "guest@example.com" }',
     ],
 )
-def test_address_is_in_no_spelling_left_in_the_body(body: bytes) -> None:
+def test_address_is_removed_from_the_body_in_every_json_spelling(body: bytes) -> None:
     read = answer_in(body)
 
     assert read.address == ADDRESS
@@ -234,7 +236,7 @@ def test_address_is_in_no_spelling_left_in_the_body(body: bytes) -> None:
 
 
 @given(members=st.dictionaries(st.text("abc", min_size=1), values, max_size=4))
-def test_erased_answer_has_the_same_body_as_the_whole_one(members: dict[str, object]) -> None:
+def test_erased_answer_has_the_same_body_as_the_full_one(members: dict[str, object]) -> None:
     rest = {**members, "status": "accepted"}
 
     whole = answer_in({"emailAddress": ADDRESS, **rest})
@@ -245,7 +247,7 @@ def test_erased_answer_has_the_same_body_as_the_whole_one(members: dict[str, obj
 
 
 @pytest.mark.parametrize("status", ["declined", "deferred", "withdrawn", "x" * 64])
-def test_answer_without_an_address_is_not_an_erased_one(status: str) -> None:
+def test_answer_without_address_is_not_erased(status: str) -> None:
     read = answer_in({"status": status})
 
     assert (read.status, read.address, read.erased) == (status, None, False)
@@ -254,20 +256,20 @@ def test_answer_without_an_address_is_not_an_erased_one(status: str) -> None:
 @pytest.mark.parametrize(
     "members", [{}, {"emailAddress": None}, {"emailAddress": ""}, {"erased": "true"}]
 )
-def test_accepted_without_an_address_is_refused(members: dict[str, object]) -> None:
+def test_accepted_answer_without_address_is_rejected(members: dict[str, object]) -> None:
     read = read_event(event({"status": "accepted", **members}, EventType.EMAIL_ANSWERED))
 
     assert reason(read) == "Email address is required when status is accepted"
 
 
 @pytest.mark.parametrize("status", [None, "", 7, "a\0", "x" * 65])
-def test_impossible_status_is_refused(status: object) -> None:
+def test_invalid_status_is_rejected(status: object) -> None:
     read = read_event(event({"status": status}, EventType.EMAIL_ANSWERED))
 
     assert reason(read).startswith("The body does not fit")
 
 
-def test_address_with_nul_is_refused() -> None:
+def test_address_with_nul_is_rejected() -> None:
     body = {"status": "accepted", "emailAddress": "guest\0@example.com"}
 
     assert reason(read_event(event(body, EventType.EMAIL_ANSWERED))) == "Email address is not valid"
@@ -283,7 +285,7 @@ def test_address_with_nul_is_refused() -> None:
         timezones=st.integers(-1439, 1439).map(lambda offset: timezone(timedelta(minutes=offset))),
     )
 )
-def test_time_with_any_offset_is_read_as_the_moment_it_names(at: datetime) -> None:
+def test_timestamp_with_any_offset_is_converted_to_utc(at: datetime) -> None:
     read = read_moment(at.isoformat())
 
     assert read == at
@@ -292,7 +294,7 @@ def test_time_with_any_offset_is_read_as_the_moment_it_names(at: datetime) -> No
 
 
 @given(text=texts)
-def test_any_text_is_a_moment_or_none(text: str) -> None:
+def test_any_text_is_a_utc_time_or_none(text: str) -> None:
     moment = read_moment(text)
 
     assert moment is None or moment.tzinfo is UTC
@@ -312,11 +314,11 @@ def test_any_text_is_a_moment_or_none(text: str) -> None:
         "1767225600",
     ],
 )
-def test_what_names_no_moment_makes_the_event_unfit(text: str) -> None:
+def test_invalid_occurred_at_makes_the_event_invalid(text: str) -> None:
     assert reason(read_event(event({}, occurred_at=text))).startswith("occurredAt must be")
 
 
 @given(text=texts, most=st.integers(0, 80))
-def test_what_is_shown_of_anything_fits_any_database(text: str, most: int) -> None:
+def test_shown_text_is_truncated_and_free_of_nul(text: str, most: int) -> None:
     assert len(shown(text, most)) <= most
     assert NUL not in shown(text, most)

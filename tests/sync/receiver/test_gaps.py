@@ -1,4 +1,4 @@
-"""The gaps of an epoch, beside a model: a dictionary of numbers, each with its reason."""
+"""Gaps of an epoch, compared with a model: a dictionary from number to reason."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ REASONS = st.sampled_from(["no longer held", "address erased"])
 
 @st.composite
 def gaps_apart(draw: st.DrawFn) -> list[Gap]:
-    """Draw gaps that do not overlap, in any order; neighbours may touch."""
+    """Draw gaps in any order that do not overlap; they may be adjacent."""
     edges = sorted(draw(st.sets(st.integers(1, HIGHEST + 1), max_size=12)))
     spans = pairwise(edges)
     gaps = [Gap(first, after - 1, draw(REASONS)) for first, after in spans if draw(st.booleans())]
@@ -23,7 +23,7 @@ def gaps_apart(draw: st.DrawFn) -> list[Gap]:
 
 
 def numbers_of(gaps: Sequence[Gap]) -> dict[int, str]:
-    """Return each number that lies in a gap, with the reason."""
+    """Return the reason of each number that lies in a gap."""
     assert all(gap.first <= gap.last for gap in gaps)
     spelled = [(number, gap.reason) for gap in gaps for number in range(gap.first, gap.last + 1)]
     assert len(spelled) == len(dict(spelled)), "gaps overlap"
@@ -31,12 +31,12 @@ def numbers_of(gaps: Sequence[Gap]) -> dict[int, str]:
 
 
 def after_changes(known: list[Gap], gaps: Gaps) -> list[Gap]:
-    """Return the gaps that the database has when what is gone is dropped and the rest added."""
+    """Return the database's gaps after deleting `gaps.gone` and inserting `gaps.noted`."""
     return [gap for gap in known if gap not in gaps.gone] + gaps.noted
 
 
 @given(known=gaps_apart(), steps=st.lists(st.tuples(NUMBERS, st.none() | REASONS), max_size=30))
-def test_what_is_dropped_and_added_leaves_exactly_the_numbers_still_missing(
+def test_gone_and_noted_gaps_leave_exactly_the_missing_numbers(
     known: list[Gap], steps: list[tuple[int, str | None]]
 ) -> None:
     gaps, model = Gaps(known), numbers_of(known)
@@ -53,14 +53,12 @@ def test_what_is_dropped_and_added_leaves_exactly_the_numbers_still_missing(
 
 
 @given(known=gaps_apart(), number=NUMBERS)
-def test_gap_holds_its_first_number_its_last_one_and_all_between(
-    known: list[Gap], number: int
-) -> None:
+def test_gap_includes_both_ends(known: list[Gap], number: int) -> None:
     assert Gaps(known).hold(number) == (number in numbers_of(known))
 
 
 @given(known=gaps_apart(), number=NUMBERS)
-def test_number_that_arrived_is_held_no_more(known: list[Gap], number: int) -> None:
+def test_taken_number_is_no_longer_in_a_gap(known: list[Gap], number: int) -> None:
     gaps = Gaps(known)
 
     gaps.take(number)
@@ -69,7 +67,7 @@ def test_number_that_arrived_is_held_no_more(known: list[Gap], number: int) -> N
 
 
 @given(known=gaps_apart(), taken=st.sets(NUMBERS))
-def test_only_gaps_that_were_known_can_go_and_only_new_ones_are_noted(
+def test_only_known_gaps_are_deleted_and_only_new_ones_inserted(
     known: list[Gap], taken: set[int]
 ) -> None:
     gaps = Gaps(known)
@@ -82,13 +80,13 @@ def test_only_gaps_that_were_known_can_go_and_only_new_ones_are_noted(
 
 
 @given(known=gaps_apart())
-def test_without_arrivals_nothing_is_written(known: list[Gap]) -> None:
+def test_no_arrivals_change_nothing(known: list[Gap]) -> None:
     gaps = Gaps(known)
 
     assert (gaps.gone, gaps.noted) == ([], [])
 
 
-def test_number_out_of_the_middle_leaves_a_gap_on_each_side_with_its_reason() -> None:
+def test_number_taken_from_the_middle_splits_the_gap() -> None:
     gaps = Gaps([Gap(1, 9, "no longer held")])
 
     gaps.take(5)

@@ -1,4 +1,4 @@
-"""How much is let in, and that what is refused comes again spread, and is taken then."""
+"""Event rate limit; rejected batches get staggered Retry-After values and then pass."""
 
 import itertools
 from contextlib import suppress
@@ -15,7 +15,7 @@ STARTED = 1000.0
 
 
 class Clock:
-    """A clock that stands still until the test moves it."""
+    """A manual clock."""
 
     def __init__(self) -> None:
         self.seconds = STARTED
@@ -25,7 +25,7 @@ class Clock:
 
 
 def wait_told(intake: Intake, events: int) -> int:
-    """Offer a batch; return the seconds that it has to wait, 0 where it is let in."""
+    """Offer a batch; return its Retry-After in seconds, 0 if admitted."""
     try:
         intake.admit(events)
     except TooBusy as busy:
@@ -34,32 +34,30 @@ def wait_told(intake: Intake, events: int) -> int:
 
 
 def refused(intake: Intake, count: int) -> list[int]:
-    """Have so many turned away; return the seconds that each is to wait."""
+    """Reject `count` requests; return the Retry-After of each."""
     return [intake.too_busy().retry_after_seconds for _ in range(count)]
 
 
 def serve(intake: Intake, clock: Clock, seconds: float, times: int) -> None:
-    """Have so many batches in hand, one after the other, for so long each."""
+    """Serve `times` batches one after the other, each for `seconds`."""
     for _ in range(times):
         with intake.serving():
             clock.seconds += seconds
 
 
-def test_nobody_is_told_to_wait_for_longer_than_an_agent_heeds() -> None:
+def test_longest_retry_after_equals_the_agents_maximum() -> None:
     assert LONGEST_SECONDS == MAX_RETRY_AFTER_SECONDS
 
 
 @given(batches=st.lists(BATCHES))
-def test_without_a_limit_everything_is_let_in(batches: list[int]) -> None:
+def test_no_limit_admits_everything(batches: list[int]) -> None:
     intake = Intake(1, 0, Clock())
 
     assert [wait_told(intake, events) for events in batches] == [0] * len(batches)
 
 
 @given(batches=st.lists(BATCHES, max_size=20), per_second=st.integers(100, 10_000))
-def test_batch_that_waits_as_long_as_it_was_told_is_let_in(
-    batches: list[int], per_second: int
-) -> None:
+def test_batch_that_honours_retry_after_is_admitted(batches: list[int], per_second: int) -> None:
     clock = Clock()
     intake = Intake(1, per_second, clock)
 
@@ -73,7 +71,7 @@ def test_batch_that_waits_as_long_as_it_was_told_is_let_in(
     offers=st.lists(st.tuples(BATCHES, st.floats(0, 10)), max_size=50),
     per_second=st.integers(1, 10_000),
 )
-def test_over_any_time_no_more_is_let_in_than_the_limit_and_half_a_second_and_one_batch(
+def test_admitted_events_never_exceed_the_rate_plus_burst_plus_one_batch(
     offers: list[tuple[int, float]], per_second: int
 ) -> None:
     clock = Clock()
@@ -88,13 +86,13 @@ def test_over_any_time_no_more_is_let_in_than_the_limit_and_half_a_second_and_on
         clock.seconds += pause
 
 
-def test_batch_larger_than_a_second_holds_is_let_in_and_the_next_one_waits_for_it() -> None:
+def test_batch_larger_than_the_rate_is_admitted_and_the_next_waits_for_it() -> None:
     intake = Intake(1, 100, Clock())
 
     assert [wait_told(intake, 1000), wait_told(intake, 1)] == [0, 10]
 
 
-def test_quiet_hour_is_not_saved_up_for_a_flood() -> None:
+def test_idle_time_does_not_accumulate_a_larger_burst() -> None:
     clock = Clock()
     intake = Intake(1, 100, clock)
     clock.seconds += 3600
@@ -108,10 +106,10 @@ def test_quiet_hour_is_not_saved_up_for_a_flood() -> None:
     offers=st.lists(st.tuples(BATCHES, st.floats(0, 2)), max_size=80),
     per_second=st.integers(100, 10_000),
 )
-def test_in_any_time_no_more_are_told_to_come_again_than_events_may_come_in_it(
+def test_no_time_window_has_more_retries_than_admissible_events(
     offers: list[tuple[int, float]], per_second: int
 ) -> None:
-    """Beside one, and those of the second that is told in whole ones."""
+    """Up to one more, and those of one second, as Retry-After is in whole seconds."""
     clock, comings = Clock(), []
     intake = Intake(10_000, per_second, clock)
 
@@ -130,7 +128,7 @@ def test_in_any_time_no_more_are_told_to_come_again_than_events_may_come_in_it(
     events=st.lists(st.integers(1, 5000), min_size=1, max_size=40),
     later=st.floats(0, 100_000),
 )
-def test_idle_receiver_asks_nobody_to_wait(events: list[int], later: float) -> None:
+def test_idle_limiter_rejects_nothing(events: list[int], later: float) -> None:
     clock = Clock()
     intake = Intake(1, 1000, clock)
     for batch in events:
@@ -141,8 +139,8 @@ def test_idle_receiver_asks_nobody_to_wait(events: list[int], later: float) -> N
     assert wait_told(intake, 5000) == 0
 
 
-def test_stores_of_a_chain_that_empty_their_queues_come_back_at_the_limit() -> None:
-    """2000 of them with batches of 50, at 1000 events a second: 20 come back in a second."""
+def test_draining_chain_retries_at_the_rate_limit() -> None:
+    """2000 stores with batches of 50 at 1000 events per second: 20 retries per second."""
     clock = Clock()
     intake = Intake(10_000, 1000, clock)
     for _ in range(100):
@@ -155,7 +153,7 @@ def test_stores_of_a_chain_that_empty_their_queues_come_back_at_the_limit() -> N
     assert (min(in_each_second), max(in_each_second)) == (19, 20)
 
 
-def test_probes_of_a_chain_are_not_put_off_as_if_each_were_a_batch() -> None:
+def test_probes_of_a_chain_are_scheduled_as_single_events() -> None:
     intake = Intake(10_000, 1000, Clock())
     for _ in range(200):
         intake.admit(1)
@@ -163,7 +161,7 @@ def test_probes_of_a_chain_are_not_put_off_as_if_each_were_a_batch() -> None:
     assert max(refused(intake, 5000)) <= 6
 
 
-def test_who_is_refused_for_want_of_a_place_comes_back_as_fast_as_places_become_free() -> None:
+def test_retries_are_scheduled_at_the_rate_of_free_slots() -> None:
     clock = Clock()
     intake = Intake(4, 0, clock)
     serve(intake, clock, seconds=2, times=200)
@@ -173,7 +171,7 @@ def test_who_is_refused_for_want_of_a_place_comes_back_as_fast_as_places_become_
     assert waits == [1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10]
 
 
-def test_batch_that_failed_says_nothing_of_how_long_one_is_in_hand() -> None:
+def test_failed_request_does_not_count_for_the_service_time() -> None:
     clock = Clock()
     intake = Intake(1, 0, clock)
 
@@ -185,9 +183,7 @@ def test_batch_that_failed_says_nothing_of_how_long_one_is_in_hand() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "is_joined"), [(0, True), (4, True), (5, False)])
-def test_line_that_takes_longer_than_a_second_is_not_joined(
-    waiting: int, *, is_joined: bool
-) -> None:
+def test_queue_longer_than_one_second_rejects(waiting: int, *, is_joined: bool) -> None:
     clock = Clock()
     intake = Intake(8, 0, clock)
     serve(intake, clock, seconds=2, times=200)
@@ -201,7 +197,7 @@ def test_line_that_takes_longer_than_a_second_is_not_joined(
     assert joined is is_joined
 
 
-def test_who_comes_while_all_is_paid_is_refused_before_its_body_is_read() -> None:
+def test_exhausted_rate_rejects_before_the_body_is_read() -> None:
     intake = Intake(1, 100, Clock())
     intake.admit(201)
 
@@ -209,14 +205,14 @@ def test_who_comes_while_all_is_paid_is_refused_before_its_body_is_read() -> Non
         intake.check()
 
 
-def test_lone_store_tries_again_soon_after_the_database_was_away() -> None:
+def test_single_store_retries_after_five_seconds_while_the_database_is_down() -> None:
     intake = Intake(1, 0, Clock())
 
     assert intake.seconds_while_away() == 5
 
 
-def test_stores_that_are_refused_in_one_second_do_not_all_come_in_another() -> None:
-    """The database is away, and 3000 stores hear of it at once."""
+def test_retries_are_spread_while_the_database_is_down() -> None:
+    """The database is down and 3000 stores are rejected at once."""
     intake = Intake(1, 0, Clock())
 
     waits = [intake.seconds_while_away() for _ in range(3000)]
@@ -225,7 +221,7 @@ def test_stores_that_are_refused_in_one_second_do_not_all_come_in_another() -> N
 
 
 @pytest.mark.parametrize("per_second", [0, 1, 10, 100_000])
-def test_stores_of_a_whole_chain_are_back_soon_after_the_database_is(per_second: int) -> None:
+def test_whole_chain_retries_within_45_seconds_while_the_database_is_down(per_second: int) -> None:
     intake = Intake(1, per_second, Clock())
 
     waits = [intake.seconds_while_away() for _ in range(10_000)]

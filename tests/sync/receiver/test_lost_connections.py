@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that end, noticed or not: what runs again, and what must not."""
+"""Lost PostgreSQL connections: retried work, and work that must not be retried."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 END_OF_OURS = text("SELECT pg_terminate_backend(pg_backend_pid())")
 ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :number, now())")
-# Ends a connection within its COMMIT.
+# Terminates a connection during its COMMIT.
 END_AT_COMMIT = (
     (
         "CREATE FUNCTION end_of_ours() RETURNS trigger LANGUAGE plpgsql AS"
@@ -31,7 +31,7 @@ END_AT_COMMIT = (
 
 @dataclass(slots=True)
 class Work:
-    """Adds a row with the number of the run; first it does something else."""
+    """Runs `first`, then inserts a row with the number of the run."""
 
     first: Callable[[Connection, int], None]
     runs: int = 0
@@ -79,9 +79,7 @@ async def boots(url: str) -> list[object]:
     return [row[0] for row in await rows_at(url, "SELECT boot_id FROM boots")]
 
 
-async def test_connection_that_died_while_idle_costs_a_writer_nothing(
-    database: Postgresql, url: str
-) -> None:
+async def test_write_survives_a_connection_lost_while_idle(database: Postgresql, url: str) -> None:
     await database.read(look)
     await rows_at(url, END_OF_ALL)
 
@@ -90,16 +88,14 @@ async def test_connection_that_died_while_idle_costs_a_writer_nothing(
     assert len(await boots(url)) == 1
 
 
-async def test_connection_that_died_while_idle_costs_a_reader_nothing(
-    database: Postgresql, url: str
-) -> None:
+async def test_read_survives_a_connection_lost_while_idle(database: Postgresql, url: str) -> None:
     await database.read(look)
     await rows_at(url, END_OF_ALL)
 
     assert await database.read(look) == 42
 
 
-async def test_connection_that_died_while_idle_costs_a_single_look_nothing(
+async def test_read_first_survives_a_connection_lost_while_idle(
     database: Postgresql, url: str
 ) -> None:
     await database.read(look)
@@ -111,7 +107,7 @@ async def test_connection_that_died_while_idle_costs_a_single_look_nothing(
     assert found["answer"] == 42
 
 
-async def test_work_that_lost_its_connection_runs_again_and_leaves_only_what_ran_last(
+async def test_write_is_retried_after_a_lost_connection_and_commits_once(
     database: Postgresql, url: str
 ) -> None:
     assert await database.write(Work(end_the_first)) == 2
@@ -119,7 +115,7 @@ async def test_work_that_lost_its_connection_runs_again_and_leaves_only_what_ran
     assert await boots(url) == ["2"]
 
 
-async def test_work_that_loses_every_connection_ends_with_the_loss(database: Postgresql) -> None:
+async def test_write_fails_after_three_lost_connections(database: Postgresql) -> None:
     work = Work(end_each)
 
     with pytest.raises(DBAPIError) as caught:
@@ -128,7 +124,7 @@ async def test_work_that_loses_every_connection_ends_with_the_loss(database: Pos
     assert (caught.value.connection_invalidated, work.runs) == (True, 3)
 
 
-async def test_work_does_not_run_again_when_its_commit_may_have_worked(
+async def test_write_is_not_retried_after_a_commit_without_response(
     database: Postgresql, url: str
 ) -> None:
     for statement in END_AT_COMMIT:

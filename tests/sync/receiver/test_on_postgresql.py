@@ -1,4 +1,4 @@
-"""Receivers on one PostgreSQL server: a server that goes away, tokens, a password."""
+"""Receivers on one PostgreSQL server: server crash, tokens, password."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from tests.head_office.sender import Sender, session
 
 
 def told(answer: Answer) -> tuple[int, bool]:
-    """Return the status, and whether it is told to come again in a few seconds."""
+    """Return the status, and whether Retry-After is a few seconds."""
     seconds = int(answer.header("Retry-After") or 0)
     return answer.status, 5 <= seconds <= 10
 
 
-async def test_while_the_server_is_away_agents_are_put_off_and_then_served_again(
+async def test_database_server_outage_is_503_with_retry_after_until_it_returns(
     crashing_postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
     url = await crashing_postgresql_server.new_database()
@@ -39,7 +39,7 @@ async def test_while_the_server_is_away_agents_are_put_off_and_then_served_again
     ]
 
 
-async def test_token_of_another_process_counts_with_the_next_request(
+async def test_token_enrolled_by_another_process_works_at_once(
     postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
@@ -53,7 +53,7 @@ async def test_token_of_another_process_counts_with_the_next_request(
     assert [answer.status for answer in (new, *both, old)] == [200, 200, 200, 401]
 
 
-async def test_password_comes_from_its_file(
+async def test_password_is_read_from_its_file(
     postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     database = await postgresql_server.new_database()

@@ -1,4 +1,4 @@
-"""Places: no more in hand than there are; who has come waits for one, and not for ever."""
+"""Concurrency limiter: bounded slots, bounded wait."""
 
 import asyncio
 
@@ -9,11 +9,11 @@ from sync.receiver.admission.rate_limit import Intake, TooBusy
 
 
 def places(most: int, patience_seconds: float = 30) -> Places:
-    """Return so many places, of an intake without a limit of events."""
+    """Return a limiter of `most` slots without an event rate limit."""
     return Places(Intake(most, 0, asyncio.get_running_loop().time), patience_seconds)
 
 
-async def test_who_finds_no_place_waits_until_one_is_free() -> None:
+async def test_request_waits_for_a_free_slot() -> None:
     one_place, order = places(1), []
 
     async def take() -> None:
@@ -29,7 +29,7 @@ async def test_who_finds_no_place_waits_until_one_is_free() -> None:
     assert order == ["given back", "taken"]
 
 
-async def test_who_waits_for_too_long_is_asked_to_come_again() -> None:
+async def test_wait_for_a_slot_times_out_with_too_busy() -> None:
     one_place = places(1, patience_seconds=0.01)
 
     async with one_place.one():
@@ -38,7 +38,7 @@ async def test_who_waits_for_too_long_is_asked_to_come_again() -> None:
                 pass
 
 
-async def test_place_is_free_again_after_what_failed_in_it() -> None:
+async def test_slot_is_released_after_a_failure() -> None:
     one_place = places(1)
 
     with pytest.raises(OSError, match="cut"):
@@ -49,7 +49,7 @@ async def test_place_is_free_again_after_what_failed_in_it() -> None:
         pass
 
 
-async def test_who_gave_up_waiting_leaves_the_places_to_the_others() -> None:
+async def test_cancelled_waiter_does_not_leak_a_slot() -> None:
     one_place = places(1)
 
     async with one_place.one():
@@ -62,8 +62,8 @@ async def test_who_gave_up_waiting_leaves_the_places_to_the_others() -> None:
         one_place.check()
 
 
-async def test_nobody_joins_a_line_that_is_long_already() -> None:
-    """A batch takes a tenth of a second before any was seen: ten of them are a second."""
+async def test_check_rejects_when_the_queue_is_too_long() -> None:
+    """The initial estimate is 0.1 s per batch: ten in the queue take one second."""
     one_place = places(1)
 
     async with one_place.one():

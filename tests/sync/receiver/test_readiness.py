@@ -1,4 +1,4 @@
-"""Ready is who can write: a full disk, a lock, a server that only reads are told with a reason."""
+"""Readiness requires a writable ledger; full disk, lock and read-only server give a reason."""
 
 import asyncio
 import sqlite3
@@ -27,7 +27,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 
 class FakeDatabase:
-    """A database that counts what is written, and fails as it is told to."""
+    """A database that counts writes, and fails with `trouble` if set."""
 
     def __init__(self) -> None:
         self.writes = 0
@@ -45,7 +45,7 @@ class FakeDatabase:
         """Do nothing."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Read nothing; what `work` would return is not wanted."""
+        """Read nothing; the result of `work` is not used."""
         return None  # type: ignore[return-value] # as above
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
@@ -53,7 +53,7 @@ class FakeDatabase:
         return None
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Write nothing, once it may."""
+        """Wait for `may_write`; write nothing."""
         self.writes += 1
         await self.may_write.wait()
         if self.trouble is not None:
@@ -62,7 +62,7 @@ class FakeDatabase:
 
 
 class Clock:
-    """A clock that stands still until the test moves it."""
+    """A manual clock."""
 
     seconds = 0.0
 
@@ -71,18 +71,18 @@ class Clock:
 
 
 def sqlite_error(name: str) -> OperationalError:
-    """Return the error of this name as SQLAlchemy raises it."""
+    """Return the SQLite error of this name, wrapped by SQLAlchemy."""
     cause = sqlite3.OperationalError(name)
     cause.sqlite_errorcode = getattr(sqlite3, name)
     return OperationalError("INSERT", {}, cause)
 
 
 def reason_in(answer: Answer) -> tuple[int, object]:
-    """Return the status, and what the caller is told."""
+    """Return status and error message."""
     return answer.status, answer.members().get("errorMessage")
 
 
-async def test_however_often_it_is_asked_it_writes_but_rarely() -> None:
+async def test_repeated_checks_write_once_per_ttl() -> None:
     database, clock = FakeDatabase(), Clock()
     readiness = Readiness(database, clock)
 
@@ -93,7 +93,7 @@ async def test_however_often_it_is_asked_it_writes_but_rarely() -> None:
     assert database.writes == 2
 
 
-async def test_many_who_ask_at_once_have_it_written_once() -> None:
+async def test_concurrent_checks_share_one_write() -> None:
     database = FakeDatabase()
     readiness = Readiness(database, Clock())
 
@@ -102,7 +102,7 @@ async def test_many_who_ask_at_once_have_it_written_once() -> None:
     assert database.writes == 1
 
 
-async def test_trouble_that_is_over_is_soon_noticed() -> None:
+async def test_recovery_is_detected_after_the_failure_ttl() -> None:
     database, clock = FakeDatabase(), Clock()
     readiness = Readiness(database, clock)
     database.trouble = OSError("away")
@@ -115,7 +115,7 @@ async def test_trouble_that_is_over_is_soon_noticed() -> None:
     await readiness.check()
 
 
-async def test_write_that_waits_behind_others_makes_nobody_unready(
+async def test_slow_write_keeps_the_previous_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sync.receiver.db.readiness._PATIENCE_SECONDS", 0.01)
@@ -141,7 +141,7 @@ async def test_write_that_waits_behind_others_makes_nobody_unready(
         (OSError(13, "x"), "the database reports an error, which stands in the log"),
     ],
 )
-async def test_trouble_is_told_in_our_own_words(trouble: Exception, reason: str) -> None:
+async def test_reason_is_in_our_own_words(trouble: Exception, reason: str) -> None:
     database = FakeDatabase()
     database.trouble = trouble
 
@@ -151,7 +151,7 @@ async def test_trouble_is_told_in_our_own_words(trouble: Exception, reason: str)
     assert problem.value.message == f"The ledger cannot be written: {reason}"
 
 
-async def test_receiver_whose_database_somebody_locks_is_not_ready(receiver: Receiver) -> None:
+async def test_locked_database_is_not_ready(receiver: Receiver) -> None:
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
         tool.execute("BEGIN IMMEDIATE")
 
@@ -162,16 +162,16 @@ async def test_receiver_whose_database_somebody_locks_is_not_ready(receiver: Rec
     assert answer.header("Retry-After") is not None
 
 
-async def test_what_it_writes_to_see_whether_it_can_is_gone_again(receiver: Receiver) -> None:
+async def test_readiness_probe_leaves_no_row(receiver: Receiver) -> None:
     assert (await receiver.get("/readyz")).status == 200
 
     assert receiver.rows("SELECT * FROM boots") == []
 
 
-async def test_server_that_has_become_read_only_is_not_ready(
+async def test_read_only_server_is_not_ready(
     postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
-    """As servers in the cloud become when their disk is nearly full."""
+    """Cloud servers become read-only when their disk is nearly full."""
     url = await postgresql_server.new_database()
     tool = await asyncpg.connect(url.replace("+asyncpg", ""))
     async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:

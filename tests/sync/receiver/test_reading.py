@@ -1,4 +1,4 @@
-"""Batches and heartbeats as they come: one bad event is one bad event, a bad batch is a Problem."""
+"""Parsing: an invalid event affects only itself; an invalid batch or heartbeat is a Problem."""
 
 import json
 import tracemalloc
@@ -44,7 +44,7 @@ BEATS: dict[str, object] = {
 
 
 def fine(sequence: int) -> dict[str, object]:
-    """Return the members of an event that fits."""
+    """Return the members of a valid event."""
     return {
         "sequence": sequence,
         "type": "session.started",
@@ -55,33 +55,33 @@ def fine(sequence: int) -> dict[str, object]:
 
 
 def batch(events: Sequence[object], **head: object) -> bytes:
-    """Return a batch as JSON; an event that is bytes stands in it as it is."""
+    """Return a batch as JSON; an event given as bytes is inserted verbatim."""
     written = [e if isinstance(e, bytes) else json.dumps(e).encode() for e in events]
     members = json.dumps({**HEAD, "baseSequence": 1, **head}).encode()
     return members[:-1] + b',"events":[' + b",".join(written) + b"]}"
 
 
 def read(body: bytes) -> list[Event]:
-    """Return what the events of a batch say."""
+    """Return the parsed events of a batch."""
     return read_batch(body)[1]
 
 
 def refusal(body: bytes) -> Problem:
-    """Return how a batch is refused as a whole."""
+    """Return the problem of an invalid batch."""
     with pytest.raises(Problem) as raised:
         read_batch(body)
     return raised.value
 
 
 def beat_refusal(body: object) -> Problem:
-    """Return how a heartbeat is refused."""
+    """Return the problem of an invalid heartbeat."""
     written = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(Problem) as raised:
         read_heartbeat(written, CALLER, NOW)
     return raised.value
 
 
-# One bad event.
+# One invalid event.
 
 UNFIT = [
     pytest.param({"sequence": 2}, id="nothing but a number"),
@@ -104,7 +104,7 @@ UNFIT = [
 
 
 @pytest.mark.parametrize("bad", UNFIT)
-def test_event_that_does_not_fit_is_alone_in_that(bad: object) -> None:
+def test_invalid_event_does_not_affect_its_neighbours(bad: object) -> None:
     first, second, third = read(batch([fine(1), bad, fine(3)]))
 
     assert isinstance(second, Unfit)
@@ -118,7 +118,7 @@ def test_event_that_does_not_fit_is_alone_in_that(bad: object) -> None:
         values,
     )
 )
-def test_event_with_anything_in_its_fields_leaves_its_neighbours_alone(
+def test_event_with_arbitrary_fields_does_not_affect_its_neighbours(
     fields: dict[str, object],
 ) -> None:
     first, _, third = read(batch([fine(1), {**fine(2), **fields}, fine(3)]))
@@ -126,7 +126,7 @@ def test_event_with_anything_in_its_fields_leaves_its_neighbours_alone(
     assert (type(first), type(third)) == (SessionFact, SessionFact)
 
 
-def test_what_is_sent_of_an_event_that_does_not_fit_is_not_looked_at_again() -> None:
+def test_undecodable_event_is_dropped_from_the_batch_but_kept_as_invalid() -> None:
     sent, events = read_batch(batch([fine(1), {"sequence": 2}, fine(3)]))
 
     assert [event.sequence for event in sent.events] == [1, 3]
@@ -134,7 +134,7 @@ def test_what_is_sent_of_an_event_that_does_not_fit_is_not_looked_at_again() -> 
 
 
 @pytest.mark.parametrize("number", ["9" * 400, "1" + "0" * 5000, "1e999", "-1e-999", "0.1"])
-def test_number_of_any_size_in_a_body_is_kept_letter_for_letter(number: str) -> None:
+def test_number_of_any_size_in_a_body_is_kept_byte_for_byte(number: str) -> None:
     event = json.dumps(fine(1)).replace('"body": {}', f'"body": {{"a": {number}}}').encode()
 
     [session] = read(batch([event]))
@@ -143,11 +143,11 @@ def test_number_of_any_size_in_a_body_is_kept_letter_for_letter(number: str) -> 
     assert session.body == f'{{"a": {number}}}'
 
 
-# A batch that cannot be understood.
+# Invalid batches.
 
 
 @given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
-def test_whatever_comes_is_a_batch_or_a_problem_of_the_callers(body: bytes) -> None:
+def test_arbitrary_body_is_a_client_error(body: bytes) -> None:
     with pytest.raises(Problem) as raised:
         read_batch(body)
 
@@ -155,7 +155,7 @@ def test_whatever_comes_is_a_batch_or_a_problem_of_the_callers(body: bytes) -> N
 
 
 @given(cut=st.integers(0, 400))
-def test_batch_that_is_cut_short_is_refused_whole(cut: int) -> None:
+def test_truncated_batch_is_rejected(cut: int) -> None:
     whole = batch([fine(1), fine(2)])
 
     assert refusal(whole[: min(cut, len(whole) - 1)]).code == ErrorCode.INVALID_REQUEST
@@ -176,8 +176,8 @@ def test_batch_that_is_cut_short_is_refused_whole(cut: int) -> None:
         b'{"a":1,}',
     ],
 )
-def test_what_is_not_json_is_refused_whole(broken: bytes) -> None:
-    """Where one value ends cannot be known then, and so not where the next event begins."""
+def test_invalid_json_rejects_the_batch(broken: bytes) -> None:
+    """Without valid JSON the end of a value, and so the start of the next event, is unknown."""
     event = json.dumps(fine(2)).encode().replace(b'"body": {}', b'"body": ' + broken)
 
     assert refusal(batch([fine(1), event])).message == "The body is not JSON"
@@ -185,9 +185,7 @@ def test_what_is_not_json_is_refused_whole(broken: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [2000, 200_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
-def test_nesting_bomb_is_refused_and_harms_nobody(
-    depth: int, opening: bytes, closing: bytes
-) -> None:
+def test_nesting_bomb_is_rejected(depth: int, opening: bytes, closing: bytes) -> None:
     bomb = b'{"a":' + opening * depth + b"1" + closing * depth + b"}"
     event = json.dumps(fine(1)).encode().replace(b'"body": {}', b'"body": ' + bomb)
 
@@ -195,12 +193,12 @@ def test_nesting_bomb_is_refused_and_harms_nobody(
 
 
 @pytest.mark.parametrize("trailing", [b"x", b"{}", b"\x00"])
-def test_batch_with_something_after_it_is_refused(trailing: bytes) -> None:
+def test_trailing_bytes_are_rejected(trailing: bytes) -> None:
     assert refusal(batch([fine(1)]) + trailing).message == "The body is not JSON"
 
 
 @pytest.mark.parametrize("name", [*HEAD, "baseSequence"])
-def test_member_that_is_missing_is_named(name: str) -> None:
+def test_missing_member_is_named(name: str) -> None:
     members = {**HEAD, "baseSequence": 1, "events": []}
     del members[name]
 
@@ -209,36 +207,36 @@ def test_member_that_is_missing_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
 @pytest.mark.parametrize("value", ["", " ", "a b", "é", "a\0", "a\n", "x" * 129])
-def test_name_that_no_database_should_hold_is_refused(name: str, value: str) -> None:
+def test_unprintable_or_too_long_id_is_rejected(name: str, value: str) -> None:
     told = refusal(batch([fine(1)], **{name: value})).message
 
     assert told.startswith("epoch, bootId and agentVersion must be")
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**63, 10**30])
-def test_sequence_out_of_range_is_refused(number: int) -> None:
+def test_sequence_out_of_range_is_rejected(number: int) -> None:
     assert refusal(batch([fine(number)])).message == "A number is out of range"
 
 
 @pytest.mark.parametrize("number", [-1, 2**63])
-def test_base_out_of_range_is_refused(number: int) -> None:
+def test_base_sequence_out_of_range_is_rejected(number: int) -> None:
     problem = refusal(batch([fine(1)], baseSequence=number))
 
     assert problem.message == "A number is out of range"
 
 
 @pytest.mark.parametrize("number", ["1.0", "1e0", '"1"', "true", "null", "9" * 5000])
-def test_event_without_a_whole_number_refuses_the_batch(number: str) -> None:
+def test_event_without_an_integer_sequence_rejects_the_batch(number: str) -> None:
     event = json.dumps(fine(1)).replace('"sequence": 1', f'"sequence": {number}').encode()
 
     assert refusal(batch([event])).status == HTTPStatus.BAD_REQUEST
 
 
-def test_highest_number_of_all_is_fine() -> None:
+def test_highest_sequence_is_accepted() -> None:
     assert len(read(batch([fine(2**63 - 1)]))) == 1
 
 
-def test_batch_with_too_many_events_is_told_to_be_halved() -> None:
+def test_batch_with_too_many_events_is_too_large() -> None:
     many = [{"sequence": number} for number in range(1, MAX_EVENTS + 2)]
 
     assert refusal(batch(many)).status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -246,7 +244,7 @@ def test_batch_with_too_many_events_is_told_to_be_halved() -> None:
 
 
 @pytest.mark.parametrize("event", [b"1", b"{}", b"[]", b'{"sequence":1}'])
-def test_millions_of_tiny_events_are_refused_before_anything_is_made_of_them(event: bytes) -> None:
+def test_millions_of_tiny_events_are_rejected_before_parsing(event: bytes) -> None:
     body = batch([event + (b"," + event) * MAX_COMMAS])
     tracemalloc.start()
     try:
@@ -259,18 +257,18 @@ def test_millions_of_tiny_events_are_refused_before_anything_is_made_of_them(eve
     assert peak < 1024 * 1024
 
 
-def test_largest_body_of_one_event_is_not_taken_for_many_events() -> None:
+def test_largest_body_of_one_event_is_accepted() -> None:
     body = {"correlationId": "a", "channel": "pos", "more": [0] * (MAX_TILL_BODY_BYTES // 2)}
 
     assert len(read(batch([fine(1) | {"body": body}]))) == 1
 
 
-def test_empty_batch_is_a_batch() -> None:
+def test_empty_batch_is_accepted() -> None:
     assert read(batch([])) == []
 
 
 @given(name=texts.filter(lambda name: name not in {*HEAD, "baseSequence", "events"}), value=values)
-def test_member_of_a_newer_agent_is_passed_over(name: str, value: object) -> None:
+def test_unknown_member_is_ignored(name: str, value: object) -> None:
     if name != "sentMonotonicUs":
         assert len(read(batch([{**fine(1), "aNewOne": value}], **{name: value}))) == 1
 
@@ -278,7 +276,7 @@ def test_member_of_a_newer_agent_is_passed_over(name: str, value: object) -> Non
 # Heartbeats.
 
 
-def test_heartbeat_says_how_its_agent_is() -> None:
+def test_heartbeat_is_parsed() -> None:
     arrival = read_heartbeat(json.dumps(BEATS).encode(), CALLER, NOW)
 
     assert (arrival.sent_at, arrival.oldest_undelivered_at) == (
@@ -289,14 +287,14 @@ def test_heartbeat_says_how_its_agent_is() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1970"])
-def test_heartbeat_with_a_time_that_is_none_is_heard_all_the_same(text: str) -> None:
+def test_heartbeat_with_an_invalid_time_is_accepted(text: str) -> None:
     body = json.dumps({**BEATS, "sentAt": text, "lastActivityAt": text}).encode()
 
     assert read_heartbeat(body, CALLER, NOW).sent_at is None
 
 
 @given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
-def test_whatever_comes_is_a_heartbeat_or_a_problem_of_the_callers(body: bytes) -> None:
+def test_arbitrary_heartbeat_body_is_a_client_error(body: bytes) -> None:
     assert beat_refusal(body).status == HTTPStatus.BAD_REQUEST
 
 
@@ -305,7 +303,7 @@ def test_whatever_comes_is_a_heartbeat_or_a_problem_of_the_callers(body: bytes) 
     ["lastSequence", "watermark", "outstanding", "deadLetters", "databaseBytes", "freeBytes"],
 )
 @pytest.mark.parametrize("number", [-1, 2**63])
-def test_number_that_no_column_holds_is_refused(name: str, number: int) -> None:
+def test_heartbeat_number_out_of_range_is_rejected(name: str, number: int) -> None:
     assert beat_refusal({**BEATS, name: number}).message == "A number is out of range"
 
 
@@ -319,7 +317,7 @@ def test_number_that_no_column_holds_is_refused(name: str, number: int) -> None:
         {},
     ],
 )
-def test_older_epoch_that_cannot_be_is_refused(epochs: object) -> None:
+def test_invalid_older_epoch_is_rejected(epochs: object) -> None:
     assert beat_refusal({**BEATS, "epochs": epochs}).status == HTTPStatus.BAD_REQUEST
 
 
@@ -338,11 +336,11 @@ def test_older_epoch_that_cannot_be_is_refused(epochs: object) -> None:
         {"epoch": "epoch", "sequence": "1"},
     ],
 )
-def test_heartbeat_that_goes_on_from_no_event_is_refused(after: object) -> None:
+def test_invalid_rejected_after_is_rejected(after: object) -> None:
     assert beat_refusal({**BEATS, "rejectedAfter": after}).status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
 @pytest.mark.parametrize("value", ["", "a b", "a\0"])
-def test_name_in_a_heartbeat_has_to_be_one(name: str, value: str) -> None:
+def test_invalid_id_in_a_heartbeat_is_rejected(name: str, value: str) -> None:
     assert beat_refusal({**BEATS, name: value}).status == HTTPStatus.BAD_REQUEST

@@ -1,4 +1,4 @@
-"""What is decided about a batch, as rows: each with its agent's name, its arrival and its time."""
+"""Rows built from the decision on a batch: key, time of receipt, corrected time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,7 @@ DAY_US = 86_400_000_000
 
 
 def sent(sequence: int, *, boot_id: str | None = None) -> BatchEvent:
-    """Return an event on the wire, taken a day after its boot."""
+    """Return an event on the wire, captured a day after its boot."""
     return BatchEvent(
         sequence=sequence,
         type="",
@@ -34,7 +34,7 @@ def sent(sequence: int, *, boot_id: str | None = None) -> BatchEvent:
 
 
 def arrival(*events: BatchEvent) -> BatchArrival:
-    """Return a batch of boot `now` that has just come."""
+    """Return a just received batch of boot `now`."""
     batch = Batch(
         store_id="store",
         till_id="till",
@@ -49,11 +49,11 @@ def arrival(*events: BatchEvent) -> BatchArrival:
 
 
 def rows_of(came: BatchArrival, taken: Taken, corrector: Corrector | None = None) -> Rows:
-    """Return what writes the rows of a batch."""
+    """Return the row builder of a batch."""
     return Rows(came, Times.of(came, taken, corrector or Corrector(NOW, {}, None)))
 
 
-def test_event_is_corrected_by_the_boot_it_was_taken_in_and_not_by_the_batchs() -> None:
+def test_event_time_is_corrected_by_its_own_boot() -> None:
     first, second = session(1, "a", at=IN_1970), session(2, "b", at=IN_1970)
     came = arrival(sent(1, boot_id="before"), sent(2))
     corrector = Corrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
@@ -64,7 +64,7 @@ def test_event_is_corrected_by_the_boot_it_was_taken_in_and_not_by_the_batchs() 
     assert rows.session(second)["corrected_at"] == NOW - DAY
 
 
-def test_time_that_cannot_be_told_is_marked_and_what_the_till_said_stays() -> None:
+def test_unknown_time_is_untrusted_and_keeps_the_tills_time() -> None:
     lost = session(1, "a", at=IN_1970)
 
     row = rows_of(arrival(sent(1)), Taken(1, sessions=[lost])).session(lost)
@@ -73,7 +73,7 @@ def test_time_that_cannot_be_told_is_marked_and_what_the_till_said_stays() -> No
     assert row["clock_trusted"] is False
 
 
-def test_session_readmitted_after_later_ones_is_as_old_as_it_says() -> None:
+def test_readmitted_session_keeps_its_old_time() -> None:
     late = session(1, "a", at=NOW - 30 * DAY)
     taken = Taken(9, repeated_through=9, sessions=[late])
 
@@ -82,7 +82,7 @@ def test_session_readmitted_after_later_ones_is_as_old_as_it_says() -> None:
     assert (row["corrected_at"], row["clock_trusted"]) == (NOW - 30 * DAY, True)
 
 
-def test_every_row_has_its_agents_name_and_when_it_came() -> None:
+def test_rows_omit_the_columns_that_are_alike() -> None:
     a_session, an_answer, refused = session(1, "a"), answer(2, "a"), unknown(3)
     came = arrival(sent(1), sent(2), sent(3))
     rows = rows_of(came, Taken(3, sessions=[a_session], answers=[an_answer]))
@@ -99,7 +99,7 @@ def test_every_row_has_its_agents_name_and_when_it_came() -> None:
     assert not any(rows.alike.keys() & row.keys() for row in written)
 
 
-def test_answer_without_its_address_says_that_it_had_one() -> None:
+def test_erased_answer_is_marked_in_its_row() -> None:
     erased = answer(1, "a", None)
 
     row = rows_of(arrival(sent(1)), Taken(1, answers=[erased])).answer(erased)
@@ -107,7 +107,7 @@ def test_answer_without_its_address_says_that_it_had_one() -> None:
     assert (row["email_address"], row["address_erased"]) == (None, True)
 
 
-def test_gap_says_from_where_to_where_and_why() -> None:
+def test_gap_row_has_range_and_reason() -> None:
     row = rows_of(arrival(), Taken(9)).gap(Gap(1, 9, "no longer held"))
 
     assert row == {

@@ -1,4 +1,4 @@
-"""The ledger's schema: migrations and tables say the same, forward only, the old file kept."""
+"""Schema migration: migrations match the tables, go forward only, and back up the old file."""
 
 import asyncio
 import shutil
@@ -36,7 +36,7 @@ def upgrade() -> None:
 
 
 async def opened_once(file: Path) -> None:
-    """Start a receiver's database, and stop it."""
+    """Open a receiver's database and close it."""
     database = SqliteFile(file)
     try:
         await database.open()
@@ -51,7 +51,7 @@ def query(file: Path, statement: str) -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def old_file(tmp_path: Path) -> Path:
-    """Return a file as the present version leaves it after a crash: with rows in its WAL."""
+    """Database file as the current version leaves it after a crash, with rows in the WAL."""
     asyncio.run(opened_once(tmp_path / "made" / FILE))
     (tmp_path / "old").mkdir()
     made, old = tmp_path / "made" / FILE, tmp_path / "old" / FILE
@@ -66,7 +66,7 @@ def old_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Turn the program into its next version, with one more revision; return that one's file."""
+    """Patch the program into a next version with one more revision; return the revision's file."""
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
@@ -76,14 +76,14 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
+def test_newest_revision_is_the_head_of_the_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
 
     assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
 
 
-async def test_a_fresh_file_is_what_the_tables_say(tmp_path: Path) -> None:
+async def test_fresh_file_matches_the_tables(tmp_path: Path) -> None:
     await opened_once(tmp_path / FILE)
     said = create_engine(f"sqlite:///{tmp_path / 'said.db'}")
     Ledger.metadata.create_all(said)
@@ -92,23 +92,21 @@ async def test_a_fresh_file_is_what_the_tables_say(tmp_path: Path) -> None:
     assert described(tmp_path / FILE) == described(tmp_path / "said.db")
 
 
-def test_a_fresh_file_leaves_no_copy(tmp_path: Path) -> None:
+def test_fresh_file_leaves_no_copy(tmp_path: Path) -> None:
     asyncio.run(opened_once(tmp_path / FILE))
 
     assert not list(tmp_path.glob("*.before-*"))
 
 
-def test_an_older_file_is_migrated_with_what_it_holds(old_file: Path, next_version: Path) -> None:
+def test_older_file_is_migrated_with_its_rows(old_file: Path, next_version: Path) -> None:
     asyncio.run(opened_once(old_file))
 
     assert query(old_file, "SELECT store_id, more FROM tokens") == [("0042", None)]
     assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
 
 
-def test_an_older_file_is_copied_aside_before_it_changes(
-    old_file: Path, next_version: Path
-) -> None:
-    """With what stood in its WAL alone."""
+def test_older_file_is_backed_up_before_migration(old_file: Path, next_version: Path) -> None:
+    """Including rows that were only in its WAL."""
     before = described(old_file)
 
     asyncio.run(opened_once(old_file))
@@ -119,15 +117,13 @@ def test_an_older_file_is_copied_aside_before_it_changes(
     assert query(copy, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
-def test_an_up_to_date_file_is_not_copied(old_file: Path) -> None:
+def test_current_file_is_not_backed_up(old_file: Path) -> None:
     asyncio.run(opened_once(old_file))
 
     assert not list(old_file.parent.glob("*.before-*"))
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(
-    old_file: Path, next_version: Path
-) -> None:
+def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version: Path) -> None:
     next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
     before = described(old_file)
 
@@ -138,7 +134,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
-def test_a_copy_that_cannot_be_made_stops_the_change(old_file: Path, next_version: Path) -> None:
+def test_failed_backup_stops_the_migration(old_file: Path, next_version: Path) -> None:
     old_file.with_name(COPY).mkdir()
 
     with pytest.raises(OSError, match="before-0004"):
@@ -147,8 +143,8 @@ def test_a_copy_that_cannot_be_made_stops_the_change(old_file: Path, next_versio
     assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
-def test_a_file_from_a_newer_version_is_left_as_it_is(old_file: Path) -> None:
-    """After a rollback of the program; migrations only add."""
+def test_newer_schema_is_left_unchanged(old_file: Path) -> None:
+    """After a program downgrade; works because migrations only add."""
     query(old_file, "UPDATE alembic_version SET version_num = '9999'")
 
     asyncio.run(opened_once(old_file))
@@ -156,7 +152,7 @@ def test_a_file_from_a_newer_version_is_left_as_it_is(old_file: Path) -> None:
     assert query(old_file, "SELECT version_num FROM alembic_version") == [("9999",)]
 
 
-async def test_a_path_that_would_mean_something_in_a_url_is_just_a_path(tmp_path: Path) -> None:
+async def test_path_with_url_characters_is_opened(tmp_path: Path) -> None:
     await opened_once(tmp_path / "100% sure? #1" / FILE)
 
     assert (tmp_path / "100% sure? #1" / FILE).is_file()

@@ -1,4 +1,4 @@
-"""The receiver under more than it can take, on real sockets: who sends well is served."""
+"""The receiver under overload, on real sockets: well-behaved agents are still served."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -34,24 +34,24 @@ WHERE datname = current_database() AND wait_event_type = 'Lock'
 
 
 class Line:
-    """A connection on which a request goes out as slowly as the test likes."""
+    """A connection for sending a request as slowly as the test wants."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def send(self, some: bytes) -> None:
-        """Send more."""
+        """Send some bytes."""
         self._writer.write(some)
         await self._writer.drain()
 
     async def answer(self) -> Answer:
-        """Wait for the answer."""
+        """Wait for the response."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await read_answer(self._reader, with_body=True)
 
     def cut(self) -> None:
-        """Cut the line."""
+        """Abort the connection."""
         self._writer.transport.abort()
 
 
@@ -59,7 +59,7 @@ class Line:
 async def lines(
     receiver: Receiver, senders: Iterable[Sender], head: str, path: str = BATCHES_PATH
 ) -> AsyncIterator[Sequence[Line]]:
-    """Begin a request of each agent, with these headers; cut them off at the end."""
+    """Start a request of each agent with these headers; abort the connections at exit."""
     opened = []
     try:
         for sender in senders:
@@ -76,7 +76,7 @@ async def lines(
 
 
 async def enrolled(receiver: Receiver, count: int) -> list[Sender]:
-    """Return so many agents that the receiver knows."""
+    """Return `count` enrolled agents."""
     senders = [Sender("0043", f"till-{number}") for number in range(count)]
     for sender in senders:
         await receiver.enroll(sender)
@@ -84,7 +84,7 @@ async def enrolled(receiver: Receiver, count: int) -> list[Sender]:
 
 
 async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
-    """Return the first answers to any of these."""
+    """Return the first `count` responses on any of these connections."""
     waiting = [asyncio.ensure_future(line.answer()) for line in opened]
     try:
         return [await answer for answer in islice(asyncio.as_completed(waiting), count)]
@@ -95,13 +95,13 @@ async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
 
 
 async def until_in_hand(receiver: Receiver, least: int, most: int) -> None:
-    """Look again until about so many bytes are in hand."""
+    """Poll until the reserved bytes are between `least` and `most`."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not least <= receiver.address.budget.in_hand_bytes <= most:  # noqa: ASYNC110 - nothing tells of it
+        while not least <= receiver.address.budget.in_hand_bytes <= most:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
 
-async def test_fifty_senders_that_drip_do_not_keep_a_healthy_one_out(
+async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
     start_receiver: StartReceiver, till: Sender
 ) -> None:
     receiver = await start_receiver(intake={"max_in_flight": 1})
@@ -117,7 +117,7 @@ async def test_fifty_senders_that_drip_do_not_keep_a_healthy_one_out(
     assert [answer.status for answer in answers] == [200, 200]
 
 
-async def test_senders_that_announce_much_do_not_keep_those_out_who_send_little(
+async def test_senders_that_announce_large_bodies_do_not_block_small_ones(
     receiver: Receiver, till: Sender
 ) -> None:
     senders = await enrolled(receiver, 4)
@@ -129,10 +129,10 @@ async def test_senders_that_announce_much_do_not_keep_those_out_who_send_little(
     assert answer.status == 200
 
 
-async def test_no_more_is_in_hand_than_the_budget_and_the_others_are_told_when_to_come(
+async def test_requests_beyond_the_memory_budget_are_429_with_retry_after(
     receiver: Receiver, till: Sender
 ) -> None:
-    """Each holds what it has announced, and what a request costs: a megabyte."""
+    """Each reserves its announced length plus the fixed cost of a request: 1 MiB together."""
     budget, fitting = receiver.address.budget, MAX_BYTES // MIB
     head = f"Content-Length: {MIB - REQUEST_BYTES}"
     senders = await enrolled(receiver, fitting // MOST_REQUESTS_OF_ONE + 3)
@@ -148,7 +148,7 @@ async def test_no_more_is_in_hand_than_the_budget_and_the_others_are_told_when_t
     assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
 
 
-async def test_body_without_end_is_cut_off(receiver: Receiver, till: Sender) -> None:
+async def test_endless_body_is_413(receiver: Receiver, till: Sender) -> None:
     piece = b"100000\r\n" + b" " * MIB + b"\r\n"
     async with lines(receiver, [till], "Transfer-Encoding: chunked") as (line,):
         answer = asyncio.ensure_future(line.answer())
@@ -158,13 +158,13 @@ async def test_body_without_end_is_cut_off(receiver: Receiver, till: Sender) -> 
         assert answer.result().status == 413
 
 
-async def test_heartbeat_far_too_large_for_one_is_refused(receiver: Receiver, till: Sender) -> None:
+async def test_oversized_heartbeat_is_413(receiver: Receiver, till: Sender) -> None:
     head = f"Content-Length: {MIB + 1}"
     async with lines(receiver, [till], head, HEARTBEATS_PATH) as (line,):
         assert (await line.answer()).status == 413
 
 
-async def test_sender_that_was_cut_off_sends_again_and_loses_nothing(
+async def test_interrupted_sender_retries_and_loses_nothing(
     receiver: Receiver, till: Sender
 ) -> None:
     batch = till.batch(*sessions(1, 3))
@@ -180,10 +180,10 @@ async def test_sender_that_was_cut_off_sends_again_and_loses_nothing(
     assert (before, receiver.rows(SENT)) == ([], [(1,), (2,), (3,)])
 
 
-async def test_heartbeats_go_on_while_batches_take_all_places(
+async def test_heartbeats_are_served_while_batches_hold_all_slots(
     postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
-    """The database holds one store's batch up; nobody else is taken for silent meanwhile."""
+    """One store's batch waits in the database; other stores must not appear silent."""
     url = await postgresql_server.new_database()
     settings = settings_in(tmp_path, database={"url": url}, intake={"max_in_flight": 1})
     tool = await asyncpg.connect(url.replace("+asyncpg", ""))
@@ -196,7 +196,7 @@ async def test_heartbeats_go_on_while_batches_take_all_places(
             await tool.execute("SELECT * FROM agents FOR UPDATE")
             batch = asyncio.ensure_future(receiver.send(till, session(2)))
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not await tool.fetchval(_WAITING):  # noqa: ASYNC110 - its server tells nobody
+                while not await tool.fetchval(_WAITING):  # noqa: ASYNC110 - the server sends no event
                     await asyncio.sleep(0.01)
 
             heard = await receiver.beat(other)

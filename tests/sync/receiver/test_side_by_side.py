@@ -1,4 +1,4 @@
-"""Receivers side by side on one file, and a receiver that is stopped."""
+"""Two receivers on one file, and the stop of a receiver."""
 
 import asyncio
 from random import Random
@@ -16,10 +16,10 @@ SELECT sequence, correlation_id FROM email_answers ORDER BY sequence
 """
 
 
-async def test_two_receivers_take_the_batches_of_one_agent_at_the_same_time(
+async def test_two_receivers_accept_one_agents_batches_concurrently(
     start_receiver: StartReceiver, till: Sender
 ) -> None:
-    """An answer was slow, and the agent asked the other one too."""
+    """The first response was slow, and the agent retried at the other receiver."""
     first, second = await start_receiver(), await start_receiver()
     await first.enroll(till)
     second.tokens = first.tokens
@@ -51,7 +51,7 @@ async def test_two_receivers_take_the_batches_of_one_agent_at_the_same_time(
     ]
 
 
-async def test_a_token_used_first_at_one_receiver_ends_the_old_one_at_the_other(
+async def test_new_token_used_at_one_receiver_revokes_the_old_one_at_the_other(
     start_receiver: StartReceiver, till: Sender
 ) -> None:
     first, second = await start_receiver(), await start_receiver()
@@ -64,7 +64,7 @@ async def test_a_token_used_first_at_one_receiver_ends_the_old_one_at_the_other(
     assert (before.status, (await second.beat(till)).status) == (200, 401)
 
 
-async def test_two_receivers_have_one_answer_for_an_epoch(
+async def test_two_receivers_agree_on_accepted_through(
     start_receiver: StartReceiver, till: Sender
 ) -> None:
     first, second = await start_receiver(), await start_receiver()
@@ -77,7 +77,7 @@ async def test_two_receivers_have_one_answer_for_an_epoch(
     }
 
 
-async def test_half_a_body_and_an_idle_connection_do_not_hold_a_stop_up(
+async def test_partial_body_and_idle_connection_do_not_delay_a_stop(
     receiver: Receiver, till: Sender
 ) -> None:
     token = receiver.tokens[till.store_id, till.till_id]
@@ -87,7 +87,7 @@ async def test_half_a_body_and_an_idle_connection_do_not_hold_a_stop_up(
         _, idle = await asyncio.open_connection(*where)
         _, half = await asyncio.open_connection(*where)
         half.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
-        # A request through the same loop: the half one is in hand by then.
+        # A request through the same event loop: afterwards the partial one is being received.
         await stopping.get("/readyz")
         began = asyncio.get_running_loop().time()
 

@@ -1,4 +1,4 @@
-"""The tables spread over machines by store: their metadata, and a real PostgreSQL's catalogue."""
+"""The tables can be sharded by store: checked on the metadata and on PostgreSQL's catalogue."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.head_office.postgresql import PostgresqlServer, rows_at
 
 TABLES = list(Ledger.metadata.tables.values())
 SCRIPT = Path(sync.receiver.db.migrations.__path__[0]) / "citus.sql"
-# Without what Alembic keeps: one row, that stays on one machine.
+# Without Alembic's table: one row that stays on one node.
 UNIQUE = """
 SELECT c.relname, k.relname, a.attname FROM pg_index i
 JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class k ON k.oid = i.indexrelid
@@ -30,7 +30,7 @@ WHERE contype NOT IN ('p', 'n') AND connamespace = 'public'::regnamespace
 UNION ALL
 SELECT tgname::text FROM pg_trigger
 """
-# In place of Citus, which is not here: notes what it is asked, of a table that must exist.
+# Stub of Citus: records its calls. `regclass` requires that the table exists.
 STAND_IN = """
 CREATE TABLE asked (name text, key text, beside text);
 CREATE FUNCTION create_distributed_table(name regclass, key text, colocate_with text)
@@ -40,7 +40,7 @@ RETURNS void LANGUAGE sql AS 'INSERT INTO asked VALUES (name, key, colocate_with
 
 @pytest.fixture
 async def url(postgresql_server: PostgresqlServer) -> str:
-    """The URL of a database on which a receiver was started."""
+    """URL of a database with the schema migrated."""
     made = await postgresql_server.new_database()
     database = Postgresql(made)
     await database.open()
@@ -49,7 +49,7 @@ async def url(postgresql_server: PostgresqlServer) -> str:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_whatever_is_unique_is_so_within_a_store(table: Table) -> None:
+def test_every_unique_key_starts_with_store_id(table: Table) -> None:
     keys = [list(table.primary_key.columns)]
     keys += [[*index.columns] for index in table.indexes if index.unique]
     keys += [[*one.columns] for one in table.constraints if isinstance(one, UniqueConstraint)]
@@ -58,28 +58,28 @@ def test_whatever_is_unique_is_so_within_a_store(table: Table) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_nothing_is_numbered_by_the_database_or_tied_to_another_table(table: Table) -> None:
+def test_no_column_has_a_default_and_no_table_a_foreign_key(table: Table) -> None:
     given = {c.name for c in table.columns if c.default or c.server_default}
-    of_old_rows = {"purged_through"}  # what a migration gave the rows that were there: always 0
+    of_old_rows = {"purged_through"}  # a migration's default for existing rows: always 0
 
     assert given <= of_old_rows
     assert table.foreign_keys == set()
 
 
-async def test_all_that_the_server_holds_unique_begins_with_the_store(url: str) -> None:
+async def test_every_unique_index_on_the_server_starts_with_store_id(url: str) -> None:
     found = await rows_at(url, UNIQUE)
 
     assert {row[0] for row in found} == {table.name for table in TABLES}
     assert {row[2] for row in found} == {"store_id"}
 
 
-async def test_the_server_has_no_sequence_no_trigger_and_no_constraint_but_the_keys(
+async def test_server_has_no_sequence_trigger_or_constraint_except_keys(
     url: str,
 ) -> None:
     assert await rows_at(url, NUMBERED) == []
 
 
-async def test_the_script_distributes_every_table_by_store_beside_the_first(url: str) -> None:
+async def test_citus_script_distributes_every_table_by_store_id(url: str) -> None:
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     await connection.execute(STAND_IN)
     await connection.execute(SCRIPT.read_text())

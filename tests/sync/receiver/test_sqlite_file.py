@@ -1,4 +1,4 @@
-"""The SQLite file behind the ledger: durable, one writer at a time, whole after any trouble."""
+"""The ledger's SQLite file: durable, one writer at a time, consistent after failures."""
 
 import asyncio
 import sqlite3
@@ -38,7 +38,7 @@ async def add(database: SqliteFile, boot: str) -> None:
 
 
 class Pause:
-    """Work that stops in its thread until it is told to go on."""
+    """Work that blocks in its thread until `end`."""
 
     def __init__(self) -> None:
         self.reached, self._release = asyncio.Event(), threading.Event()
@@ -60,17 +60,17 @@ async def pause() -> Pause:
 @pytest.mark.parametrize(
     ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)]
 )
-async def test_a_commit_is_on_the_disk_and_what_is_deleted_is_gone(
+async def test_pragmas_make_commits_durable_and_deletes_secure(
     database: SqliteFile, pragma: str, value: object
 ) -> None:
     asked = text(f"PRAGMA {pragma}")
     assert await database.write(lambda connection: connection.execute(asked).scalar()) == value
 
 
-async def test_writing_waits_for_the_turn_of_another_process(
+async def test_write_waits_for_the_lock_of_another_process(
     database: SqliteFile, tmp_path: Path
 ) -> None:
-    """Before it goes to SQLite: there, two that wait for each other can damage the file."""
+    """The lock is taken before SQLite: two connections that wait there can corrupt the file."""
     with closing(Turns(tmp_path / "hq.db")) as another:
         another.open()
         async with another.own():
@@ -82,10 +82,10 @@ async def test_writing_waits_for_the_turn_of_another_process(
     assert await boots(database) == ["one"]
 
 
-async def test_writing_takes_the_lock_at_once(
+async def test_write_takes_the_sqlite_lock_at_begin(
     database: SqliteFile, tmp_path: Path, pause: Pause
 ) -> None:
-    """One that reads first and only then writes can fail, however long it waits."""
+    """A transaction that reads before it writes can fail without waiting for the busy timeout."""
     task = asyncio.ensure_future(database.write(lambda _: pause()))
     await pause.reached.wait()
 
@@ -96,12 +96,12 @@ async def test_writing_takes_the_lock_at_once(
         await task
 
 
-async def test_who_reads_cannot_write(database: SqliteFile) -> None:
+async def test_read_connection_cannot_write(database: SqliteFile) -> None:
     with pytest.raises(OperationalError, match="readonly"):
         await database.read(lambda connection: connection.execute(ADD, {"boot": "one"}))
 
 
-async def test_who_reads_sees_one_state(database: SqliteFile, pause: Pause) -> None:
+async def test_read_sees_one_snapshot(database: SqliteFile, pause: Pause) -> None:
     def look_twice(connection: Connection) -> tuple[object, object]:
         before = connection.execute(BOOTS).all()
         pause()
@@ -116,7 +116,7 @@ async def test_who_reads_sees_one_state(database: SqliteFile, pause: Pause) -> N
     assert before == after == []
 
 
-async def test_what_fails_half_way_leaves_nothing(database: SqliteFile) -> None:
+async def test_failed_write_is_rolled_back(database: SqliteFile) -> None:
     def write(connection: Connection) -> None:
         connection.execute(ADD, {"boot": "one"})
         connection.execute(text("INSERT INTO nowhere VALUES (1)"))
@@ -127,10 +127,10 @@ async def test_what_fails_half_way_leaves_nothing(database: SqliteFile) -> None:
     assert await boots(database) == []
 
 
-async def test_what_is_cancelled_goes_on_to_its_end_before_the_next_one_writes(
+async def test_cancelled_write_completes_before_the_next_starts(
     database: SqliteFile, pause: Pause
 ) -> None:
-    """A stop that does not wait any longer: its caller was answered nothing, and asks again."""
+    """As in a stop that times out: the caller got no response and retries."""
 
     def write(connection: Connection) -> None:
         connection.execute(ADD, {"boot": "one"})
@@ -150,13 +150,13 @@ async def test_what_is_cancelled_goes_on_to_its_end_before_the_next_one_writes(
     assert sorted(await boots(database)) == ["one", "two"]
 
 
-async def test_closing_twice_is_harmless(database: SqliteFile) -> None:
+async def test_close_is_idempotent(database: SqliteFile) -> None:
     await database.close()
 
     await database.close()
 
 
-async def test_a_closed_file_leaves_no_wal_behind(database: SqliteFile, tmp_path: Path) -> None:
+async def test_close_leaves_no_wal(database: SqliteFile, tmp_path: Path) -> None:
     await add(database, "one")
 
     await database.close()
@@ -164,7 +164,7 @@ async def test_a_closed_file_leaves_no_wal_behind(database: SqliteFile, tmp_path
     assert not (tmp_path / "hq.db-wal").exists()
 
 
-async def test_what_stands_under_ids_is_found_without_going_through_the_whole_store(
+async def test_lookup_by_correlation_ids_uses_the_index(
     database: SqliteFile,
 ) -> None:
     asked = statements.UNDER_IDS.compile(dialect=sqlite.dialect(paramstyle="named"))

@@ -1,4 +1,4 @@
-"""Every statement that the receiver puts to PostgreSQL names its store, or is listed here."""
+"""Every statement on PostgreSQL is keyed by `store_id`, or is listed here."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +25,7 @@ from tests.head_office.spreading import heard, names_its_store
 
 
 async def use(receiver: Receiver, till: Sender) -> None:
-    """Ask all that agents ask: new, again, altered, refused, missing, restored, in a new epoch."""
+    """Send every kind of event: new, resent, altered, rejected, missing, restored, new epoch."""
     await receiver.enroll(till)
     await receiver.beat(till, lastSequence=2)
     await receiver.send(till, session(3, "a"), erased(4, "a"), baseSequence=3)
@@ -33,14 +33,14 @@ async def use(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(1, "d"), session(3, "e"), session(5, "b"), session(7, "c"))
     await receiver.send(till, session(9, "f"))
     later = Sender(till.store_id, till.till_id, "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
-    # The first epoch's session once more, under another number.
+    # The first epoch's session again, under another number.
     await receiver.send(later, session(1, "a", occurredAt=moment(3 - 1000)), answer(2, "b"))
     await receiver.beat(later, epochs=[{"epoch": till.epoch, "lastSequence": 9}])
     token = receiver.tokens[till.store_id, till.till_id]
     await receiver.get("/sync/v1/program", Authorization=f"Bearer {token}")
 
 
-async def test_whatever_an_agent_asks_concerns_its_store_alone(
+async def test_agent_requests_touch_only_their_store(
     postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
 ) -> None:
     url = await postgresql_server.new_database()
@@ -63,8 +63,8 @@ async def test_whatever_an_agent_asks_concerns_its_store_alone(
     }
 
 
-# Read by people, of the chain as a whole, and by a supervisor; each is a read, and a short one.
-# Also within a WITH, and the locks that a read can take.
+# Pages and probes over the whole chain may read all stores, in short reads. The pattern also
+# finds changes within a WITH, and row locks.
 CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|FOR SHARE)\b")
 READ_OF_ALL_STORES = {
     "/readyz": "whether the database can be read: one row of any store",
@@ -80,7 +80,7 @@ READ_OF_ALL_STORES = {
 
 
 @pytest.mark.parametrize("path", READ_OF_ALL_STORES)
-async def test_only_reads_are_of_all_stores(
+async def test_statements_over_all_stores_are_reads(
     postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path, path: str
 ) -> None:
     url = await postgresql_server.new_database()
@@ -123,9 +123,9 @@ async def purge_all(database: Database) -> None:
     await purge_hours(database, AT + timedelta(days=1))
 
 
-# The walk from store to store looks for the next one: into the key of each table, one row each.
+# Iteration over the stores looks up the next store id: one index lookup per table.
 NEXT_STORE = re.compile(r"SELECT min\(\w+\.\w+\) AS \w+ *\s+FROM \(SELECT min\(\w+\.store_id\)")
-# How often each agent of a list was enrolled: its stores are given, as one value.
+# Enrolments of a list of agents: the stores are bound as one parameter.
 OF_A_LIST = re.compile(
     r"SELECT tokens\..*\sWHERE tokens\.store_id = ANY \(ARRAY\(SELECT \w+\(\(\$1", re.DOTALL
 )
@@ -141,7 +141,7 @@ OF_A_LIST = re.compile(
         (enroll_a_list, OF_A_LIST),
     ],
 )
-async def test_a_command_goes_through_the_chain_store_by_store(
+async def test_command_processes_the_chain_store_by_store(
     postgresql_server: PostgresqlServer,
     till: Sender,
     command: Callable[[Database], Awaitable[None]],
@@ -182,7 +182,7 @@ async def test_a_command_goes_through_the_chain_store_by_store(
         "SELECT * FROM gaps WHERE gaps.store_id = $1 UNION ALL SELECT * FROM gaps",
     ],
 )
-def test_a_statement_of_all_stores_is_noticed(statement: str) -> None:
+def test_statement_over_all_stores_is_detected(statement: str) -> None:
     assert not names_its_store(statement)
 
 
@@ -201,5 +201,5 @@ def test_a_statement_of_all_stores_is_noticed(statement: str) -> None:
         "INSERT INTO gaps (store_id, till_id) SELECT store_id, till_id FROM unnest($1)",
     ],
 )
-def test_a_join_within_a_store_is_of_one_store(statement: str) -> None:
+def test_join_within_a_store_is_recognised(statement: str) -> None:
     assert names_its_store(statement)

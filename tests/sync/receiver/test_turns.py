@@ -1,4 +1,4 @@
-"""Turns at the ledger's file: one writer at a time, and every process gets its turn."""
+"""Write lock of the ledger's file: exclusive, and fair between processes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ ROUNDS = 40
 
 @pytest.fixture
 async def both(tmp_path: Path) -> AsyncIterator[tuple[Turns, Turns]]:
-    """Two processes at one file: the locks are of open files, not of processes."""
+    """Stand in for two processes: flock locks belong to open files, not to processes."""
     first, second = Turns(tmp_path / "hq.db"), Turns(tmp_path / "hq.db")
     with closing(first), closing(second):
         first.open()
@@ -23,7 +23,7 @@ async def both(tmp_path: Path) -> AsyncIterator[tuple[Turns, Turns]]:
         yield first, second
 
 
-async def test_only_one_holds_the_turn(both: tuple[Turns, Turns]) -> None:
+async def test_only_one_holds_the_lock(both: tuple[Turns, Turns]) -> None:
     inside, most = 0, 0
 
     async def write(place: Turns) -> None:
@@ -40,10 +40,10 @@ async def test_only_one_holds_the_turn(both: tuple[Turns, Turns]) -> None:
     assert most == 1
 
 
-async def test_a_process_with_work_without_end_lets_another_have_its_turn(
+async def test_busy_process_does_not_starve_another(
     both: tuple[Turns, Turns],
 ) -> None:
-    """`enroll` beside a receiver under load."""
+    """For example `enroll` beside a receiver under load."""
     busy, other = both
     waited: list[int] = []
     done = 0
@@ -67,7 +67,7 @@ async def test_a_process_with_work_without_end_lets_another_have_its_turn(
     assert max(waited) <= 3
 
 
-async def test_a_turn_that_does_not_come_is_trouble_with_a_name(
+async def test_lock_timeout_names_the_file(
     both: tuple[Turns, Turns],
 ) -> None:
     async with both[0].own():
@@ -76,7 +76,7 @@ async def test_a_turn_that_does_not_come_is_trouble_with_a_name(
                 pytest.fail("two hold the turn")
 
 
-async def test_who_gives_up_holds_nobody_up(both: tuple[Turns, Turns]) -> None:
+async def test_timed_out_waiter_does_not_block_others(both: tuple[Turns, Turns]) -> None:
     async with both[0].own():
         with pytest.raises(TimeoutError):
             await both[1].own(patience_seconds=0.02).__aenter__()
@@ -86,7 +86,7 @@ async def test_who_gives_up_holds_nobody_up(both: tuple[Turns, Turns]) -> None:
             pass
 
 
-def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+def test_close_is_idempotent(tmp_path: Path) -> None:
     place = Turns(tmp_path / "hq.db")
     place.open()
 
