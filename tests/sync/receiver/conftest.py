@@ -1,4 +1,4 @@
-"""Fixtures: running receivers."""
+"""Receivers for the tests of what head office answers."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ StartReceiver = Callable[..., Awaitable[Receiver]]
 
 @pytest.fixture(scope="session")
 def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Storage directory after a first start; created once because that is most of a start."""
+    """Make a storage directory as a first start leaves it; most of a start goes into that."""
     directory = tmp_path_factory.mktemp("new") / "state"
 
     async def start_once() -> None:
@@ -31,7 +31,7 @@ def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def start_receiver(new_state: Path, tmp_path: Path) -> AsyncIterator[StartReceiver]:
-    """Start a receiver with these settings sections; stopped after the test."""
+    """Start a receiver with these sections of settings; it is stopped after the test."""
     shutil.copytree(new_state, tmp_path / "state")
     async with AsyncExitStack() as running:
 
@@ -49,7 +49,7 @@ def till() -> Sender:
 
 @pytest.fixture
 async def receiver(start_receiver: StartReceiver, till: Sender) -> Receiver:
-    """A receiver with `till` enrolled."""
+    """A receiver that knows the till."""
     started = await start_receiver()
     await started.enroll(till)
     return started

@@ -1,4 +1,4 @@
-"""The completeness report: over HTTP, and on the command line."""
+"""What is told of completeness: over HTTP to a program, on the command line to a person."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def completeness(receiver: Receiver, *arguments: str) -> CompletedProcess[
 
 @pytest.fixture
 async def other(receiver: Receiver, till: Sender) -> Sender:
-    """A second store, complete; both stores have sent all their events."""
+    """A store with all it ever sent, beside one that has sent nine."""
     other = Sender(store_id="0043")
     await receiver.enroll(other)
     await receiver.send(other, *sessions(1, 2))
@@ -42,7 +42,7 @@ async def other(receiver: Receiver, till: Sender) -> Sender:
     return other
 
 
-async def test_report_names_exact_numbers_per_epoch(receiver: Receiver, other: Sender) -> None:
+async def test_each_epoch_is_told_with_exact_numbers(receiver: Receiver, other: Sender) -> None:
     lose(receiver, [3, 4, 7])
     await receiver.beat(Sender(), lastSequence=11)
 
@@ -66,9 +66,7 @@ async def test_report_names_exact_numbers_per_epoch(receiver: Receiver, other: S
     }
 
 
-async def test_report_of_one_store_contains_only_that_store(
-    receiver: Receiver, other: Sender
-) -> None:
+async def test_one_store_is_told_alone(receiver: Receiver, other: Sender) -> None:
     lose(receiver, [3])
 
     theirs = (await receiver.get("/v1/completeness?store=0043")).members()
@@ -77,11 +75,11 @@ async def test_report_of_one_store_contains_only_that_store(
     assert (theirs["complete"], ours["complete"]) == (True, False)
 
 
-async def test_unknown_store_is_404_not_complete(receiver: Receiver) -> None:
+async def test_a_store_that_nobody_knows_is_not_complete_but_unknown(receiver: Receiver) -> None:
     assert (await receiver.get("/v1/completeness?store=0099")).status == 404
 
 
-async def test_empty_database_yields_a_valid_report(
+async def test_a_head_office_that_knows_nothing_answers_a_whole_document(
     start_receiver: StartReceiver,
 ) -> None:
     receiver = await start_receiver()
@@ -91,14 +89,16 @@ async def test_empty_database_yields_a_valid_report(
     assert answered.members() == {"epochs": [], "complete": True}
 
 
-async def test_streamed_response_has_the_common_headers(receiver: Receiver, other: Sender) -> None:
+async def test_a_streamed_answer_has_the_headers_of_every_answer(
+    receiver: Receiver, other: Sender
+) -> None:
     streamed, whole = await receiver.get("/v1/completeness"), await receiver.get("/v1/stores")
 
     names = ("Server", "Cache-Control", "X-Content-Type-Options", "Content-Type")
     assert [streamed.header(name) for name in names] == [whole.header(name) for name in names]
 
 
-async def test_report_streams_store_by_store(receiver: Receiver, other: Sender) -> None:
+async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: Sender) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.executemany(
             "INSERT INTO agents (store_id, till_id, epoch, accepted_through, last_sequence)"
@@ -112,8 +112,10 @@ async def test_report_streams_store_by_store(receiver: Receiver, other: Sender) 
     assert names == ["0042", "0043", *(f"1{number:05}" for number in range(STORES))]
 
 
-async def test_report_that_breaks_off_is_not_valid_json(receiver: Receiver, other: Sender) -> None:
-    """The second store cannot be read, when the first one is already sent."""
+async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(
+    receiver: Receiver, other: Sender
+) -> None:
+    """The second store cannot be read; what came before it was already on its way."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("UPDATE agents SET accepted_through = 'many' WHERE store_id = '0043'")
 
@@ -121,7 +123,7 @@ async def test_report_that_breaks_off_is_not_valid_json(receiver: Receiver, othe
         await receiver.get("/v1/completeness")
 
 
-async def test_command_names_missing_numbers_and_exits_with_1(
+async def test_the_command_names_what_is_missing_and_ends_with_1(
     receiver: Receiver, other: Sender
 ) -> None:
     lose(receiver, [3, 4, 7])
@@ -134,8 +136,10 @@ async def test_command_names_missing_numbers_and_exits_with_1(
     assert verdict.startswith("1 not complete, of 2 epochs: 3 missing,")
 
 
-async def test_command_output_fits_a_terminal(receiver: Receiver, other: Sender) -> None:
-    """One line per epoch, and its defects below it."""
+async def test_no_line_of_the_command_is_wider_than_a_terminal(
+    receiver: Receiver, other: Sender
+) -> None:
+    """Each epoch stands in a line, and below it what is not as it should be."""
     await receiver.send(Sender(), *sessions(10, 60))
     lost = range(1, 60, 2)
     lose(receiver, lost)
@@ -152,7 +156,7 @@ async def test_command_output_fits_a_terminal(receiver: Receiver, other: Sender)
     assert shown[1 + len(below)].startswith("1 not complete, of 2 epochs: 30 missing,")
 
 
-async def test_command_exits_with_0_if_complete(receiver: Receiver, other: Sender) -> None:
+async def test_the_command_ends_with_0_when_all_is_here(receiver: Receiver, other: Sender) -> None:
     told = await completeness(receiver)
 
     assert (told.returncode, told.stderr) == (0, "")
@@ -162,8 +166,10 @@ async def test_command_exits_with_0_if_complete(receiver: Receiver, other: Sende
 SILENT = "; silent tills, of whose newer captures nothing is known: {}."
 
 
-async def test_command_counts_silent_tills(receiver: Receiver, other: Sender) -> None:
-    """Captures of a silent till since its last contact are unknown to head office."""
+async def test_the_command_says_of_how_many_tills_it_cannot_know(
+    receiver: Receiver, other: Sender
+) -> None:
+    """What a silent till has captured since nobody has told head office of."""
     await receiver.enroll(Sender(store_id="0044"))
 
     of_all, of_one = await completeness(receiver), await completeness(receiver, "--store", "0043")
@@ -172,7 +178,7 @@ async def test_command_counts_silent_tills(receiver: Receiver, other: Sender) ->
     assert of_one.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_command_does_not_mention_tills_heard_from_recently(tmp_path: Path) -> None:
+async def test_the_command_says_nothing_of_tills_that_were_just_heard_of(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
         await receiver.enroll(Sender())
@@ -184,7 +190,7 @@ async def test_command_does_not_mention_tills_heard_from_recently(tmp_path: Path
     assert "silent" not in told.stdout
 
 
-async def test_command_does_not_report_complete_if_nothing_ever_arrived(
+async def test_the_command_does_not_say_that_all_is_here_where_nothing_has_ever_come(
     receiver: Receiver,
 ) -> None:
     told = await completeness(receiver)
@@ -193,7 +199,7 @@ async def test_command_does_not_report_complete_if_nothing_ever_arrived(
     assert told.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_command_json_equals_http_json(receiver: Receiver, other: Sender) -> None:
+async def test_the_command_says_as_json_what_http_says(receiver: Receiver, other: Sender) -> None:
     await receiver.send(Sender(), session(10, occurredAt="yesterday"))
 
     told = await completeness(receiver, "--json", "--store", "0042")
@@ -204,13 +210,15 @@ async def test_command_json_equals_http_json(receiver: Receiver, other: Sender) 
 
 
 @pytest.mark.parametrize("store", ["0099", "a b"])
-async def test_command_exits_with_2_for_an_unknown_store(receiver: Receiver, store: str) -> None:
+async def test_the_command_ends_with_2_for_a_store_that_is_none(
+    receiver: Receiver, store: str
+) -> None:
     told = await completeness(receiver, "--store", store)
 
     assert (told.returncode, "store" in told.stderr) == (2, True)
 
 
-def test_command_fails_if_the_database_does_not_exist(tmp_path: Path) -> None:
+def test_the_command_takes_no_absent_database_for_a_complete_one(tmp_path: Path) -> None:
     told = hq("--config", str(configured(tmp_path / "state")), "completeness")
 
     assert told.returncode == 2

@@ -1,4 +1,4 @@
-"""`loyalty-hq enroll --csv`: all tills of a list are enrolled, or none."""
+"""Enrolling a list of machines on the command line: all of it, or none."""
 
 import asyncio
 from pathlib import Path
@@ -43,7 +43,7 @@ def list_file(tmp_path: Path) -> Path:
     return file
 
 
-async def test_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file: Path) -> None:
+async def test_the_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file: Path) -> None:
     told = await enroll(receiver, "--csv", str(list_file))
 
     assert (told.returncode, told.stderr) == (0, "")
@@ -53,7 +53,7 @@ async def test_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file
     assert kept[0] == (hash_of(token),)
 
 
-async def test_token_file_is_readable_by_its_owner_only(
+async def test_the_tokens_of_a_list_go_to_a_file_for_its_user_alone(
     receiver: Receiver, list_file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "tokens.csv"
@@ -67,7 +67,7 @@ async def test_token_file_is_readable_by_its_owner_only(
     assert (await receiver.send(Sender("0043", "till-2"), session(1))).status == 200
 
 
-async def test_one_invalid_line_enrolls_nobody(receiver: Receiver, list_file: Path) -> None:
+async def test_one_wrong_line_and_nobody_is_enrolled(receiver: Receiver, list_file: Path) -> None:
     add_line(list_file, "0043,a b")
 
     told = await enroll(receiver, "--csv", str(list_file))
@@ -78,10 +78,10 @@ async def test_one_invalid_line_enrolls_nobody(receiver: Receiver, list_file: Pa
 
 
 @pytest.mark.parametrize("output", ["there", "no/such/folder"])
-async def test_unwritable_token_file_enrolls_nobody(
+async def test_where_the_file_cannot_be_made_nobody_is_enrolled(
     receiver: Receiver, list_file: Path, tmp_path: Path, output: str
 ) -> None:
-    """An existing file is not overwritten: it may hold tokens in use."""
+    """What stands there may hold tokens that are in use."""
     told = await enroll(receiver, "--csv", str(list_file), "--output", str(tmp_path / output))
 
     assert told.returncode in {1, 2}
@@ -93,7 +93,7 @@ async def test_unwritable_token_file_enrolls_nobody(
 @pytest.mark.parametrize(
     "arguments", [["0042", "till-1", "--csv", "list"], ["--output", "out"], ["--csv", "absent"]]
 )
-def test_invalid_usage_is_rejected(tmp_path: Path, arguments: list[str]) -> None:
+def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
     config = str(configured(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])
