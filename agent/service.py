@@ -39,9 +39,9 @@ from agent.store.outbox.outbox import Retention, StoreOutbox
 from agent.store.queries import Reader
 from agent.store.writer import Writer
 from agent.uplink.chores import UPKEEP_SECONDS, Upkeep
-from agent.uplink.terms_sync import ProgramNews
-from agent.uplink.uplink import Surroundings, delivering
-from sync.delivery.delivery_loop import Relay
+from agent.uplink.terms_sync import ProgramTermsSync
+from agent.uplink.uplink import UplinkDependencies, delivering
+from sync.delivery.delivery_loop import DeliveryLoop
 from sync.runtime.boot_id import read_boot_id
 from sync.runtime.listener import Door
 from sync.runtime.logging import log_event
@@ -130,9 +130,11 @@ async def running_agent(
         outbox = _outbox(settings, writer, now)
         terms = program_terms(settings.program)
         answers = SessionAnswers(terms)
-        news = ProgramNews(answers, terms, outbox.storage, lambda: now().wall_us)
-        around = Surroundings(settings, outbox, news, schedule, now, boot_id)
-        way = Way(answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters)
+        news = ProgramTermsSync(answers, terms, outbox.storage, lambda: now().wall_us)
+        around = UplinkDependencies(settings, outbox, news, schedule, now, boot_id)
+        way = Uplink(
+            answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters
+        )
         context = _context(settings, writer, metrics, now, way, guards)
         host, port = await _serve(settings.api, guards, context, sockets, parts)
         yield RunningAgent(host, port, writer.pulse, writer.died)
@@ -174,11 +176,11 @@ async def _serve(
     return host, port
 
 
-class Way(NamedTuple):
+class Uplink(NamedTuple):
     """The parts of delivery that the API uses."""
 
     answers: SessionAnswers
-    relay: Relay | None
+    relay: DeliveryLoop | None
     dead_letters: DeadLetters
 
 
@@ -187,7 +189,7 @@ def _context(
     writer: Writer,
     metrics: Metrics,
     now: Callable[[], Moment],
-    way: Way,
+    way: Uplink,
     guards: Guards,
 ) -> Context:
     api, storage, central = settings.api, settings.storage, settings.central

@@ -12,7 +12,7 @@ from agent.facts import Moment
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.queries import Reader
 from agent.store.writer import Writer
-from sync.delivery.delivery_loop import Relay
+from sync.delivery.delivery_loop import DeliveryLoop
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Context:
     now: Callable[[], Moment]
     new_request_id: Callable[[], str]
     check_email_syntax: bool
-    relay: Relay | None
+    relay: DeliveryLoop | None
     dead_letters: DeadLetters
 
 

@@ -11,7 +11,7 @@ from agent.api.context import CONTEXT
 from agent.api.errors import ErrorCode, Problem
 from agent.api.times import iso_time
 from agent.facts import Receipt
-from agent.store.files.storage_errors import StorageDown
+from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.delivery.outbox import OutboxUnavailable
 
@@ -102,7 +102,7 @@ async def _of(answer: Awaitable[_T]) -> _T:
     try:
         return await answer
     except OutboxUnavailable as unavailable:
-        raise StorageDown(str(unavailable)) from unavailable
+        raise StorageDownError(str(unavailable)) from unavailable
 
 
 def _report(letter: DeadLetter) -> DeadLetterReport:

@@ -10,10 +10,10 @@ from aiohttp import web
 from agent.api.context import CONTEXT, Context
 from agent.api.errors import ErrorCode, Problem
 from agent.api.times import iso_time
-from sync.delivery.delivery_loop import Relay, RelayState
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryState
 
 CAPTURE_ONLY = "capture only"
-STATES = (CAPTURE_ONLY, *(state.value for state in RelayState))
+STATES = (CAPTURE_ONLY, *(state.value for state in DeliveryState))
 
 
 class SyncReport(TypedDict):
@@ -50,12 +50,12 @@ def write_sync(context: Context) -> SyncReport:
     }
 
 
-def sync_gauges(relay: Relay | None) -> list[tuple[str, str, float]]:
+def sync_gauges(relay: DeliveryLoop | None) -> list[tuple[str, str, float]]:
     """Return gauges (name without prefix, help, value); empty if central is not configured."""
     if relay is None:
         return []
     status, totals = relay.status, relay.totals
-    holding = status.state is RelayState.HOLDING
+    holding = status.state is DeliveryState.HOLDING
     return [
         ("sync_holding", "1 while central refuses this agent as a caller", float(holding)),
         ("sync_failures", "Passes in a row that central did not take", status.failures),

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from agent.capture.refusals import Refusal
-from agent.store.files.storage_errors import StorageFull, StorageTrouble
+from agent.store.files.storage_errors import StorageError, StorageFullError
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -86,13 +86,13 @@ def problem_of(error: Exception) -> Problem:
             return error
         case Refusal():
             return Problem(HTTPStatus.BAD_REQUEST, str(error), ErrorCode.INVALID_REQUEST)
-        case StorageFull():
+        case StorageFullError():
             return Problem(
                 HTTPStatus.INSUFFICIENT_STORAGE,
                 "The disk is full: nothing was recorded",
                 ErrorCode.STORAGE_FULL,
             )
-        case StorageTrouble():
+        case StorageError():
             return Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "Nothing can be recorded at the moment: ask again",

@@ -58,7 +58,7 @@ class TillServer(web.Server):
     def __init__(self, app: web.Application, plain: web.Server) -> None:
         self._context = app[CONTEXT]
         super().__init__(
-            always_ours(self._context, app[ROUTES], plain.request_handler),
+            error_boundary(self._context, app[ROUTES], plain.request_handler),
             request_factory=plain.request_factory,
             **plain._kwargs,  # noqa: SLF001 - prepared by AppRunner for its connections
         )
@@ -82,7 +82,7 @@ class TillRunner(web.AppRunner):
         return TillServer(self.app, await super()._make_server())
 
 
-def always_ours(context: Context, routes: StraightRoutes, route: _Answering) -> _Answering:
+def error_boundary(context: Context, routes: StraightRoutes, route: _Answering) -> _Answering:
     """Wrap the application: check access, turn exceptions into answers, add headers."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

@@ -19,7 +19,7 @@ from agent.api.status_page import status_page
 from agent.api.till_calls import correlation_id_in
 from agent.api.times import iso_time
 from agent.capture.session_start import is_correlation_id
-from agent.store.files.storage_errors import StorageDown, StorageFull
+from agent.store.files.storage_errors import StorageDownError, StorageFullError
 from agent.store.queries import CaptureStatus
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,7 +34,7 @@ async def show_session(request: web.Request) -> web.Response:
     try:
         captures = await asyncio.to_thread(reader.session, correlation_id)
     except (sqlite3.Error, OSError) as error:
-        raise StorageDown(f"the database cannot be read ({error})") from error
+        raise StorageDownError(f"the database cannot be read ({error})") from error
     if not captures:
         raise problem_of_status(404)
     start, answers = captures[0], captures[1:]
@@ -80,9 +80,9 @@ async def is_ready(request: web.Request) -> web.Response:
     """Return 200 if captures can be recorded now, else 503; independent of central."""
     try:
         await request.app[CONTEXT].writer.check(CHECK_TIMEOUT_SECONDS)
-    except StorageFull as full:
+    except StorageFullError as full:
         # 507 is the answer to a rejected capture; readiness probes expect 503.
-        raise StorageDown(str(full)) from full
+        raise StorageDownError(str(full)) from full
     return _json({"status": "ready"})
 
 

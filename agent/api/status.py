@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 from agent.api.context import Context
 from agent.api.delivery import SyncReport, sync_gauges, write_sync
 from agent.api.times import iso_time
-from agent.store.files.storage_errors import StorageFull, StorageTrouble
+from agent.store.files.storage_errors import StorageError, StorageFullError
 from agent.store.queries import StoreStatus
 
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -18,7 +18,7 @@ CHECK_TIMEOUT_SECONDS = 2.0
 class Health:
     """Health of the store: `trouble` is None if captures can be recorded; `store` if readable."""
 
-    trouble: StorageTrouble | None
+    trouble: StorageError | None
     store: StoreStatus | None
 
 
@@ -53,10 +53,10 @@ class StatusReport(TypedDict):
 
 async def read_health(context: Context) -> Health:
     """Check the writer thread and read the database file."""
-    trouble: StorageTrouble | None = None
+    trouble: StorageError | None = None
     try:
         await context.writer.check(CHECK_TIMEOUT_SECONDS)
-    except StorageTrouble as found:
+    except StorageError as found:
         trouble = found
     try:
         store = await asyncio.to_thread(context.reader.status)
@@ -130,7 +130,7 @@ def _storage(context: Context, health: Health) -> StorageReport:
     return report
 
 
-def _state(trouble: StorageTrouble | None) -> str:
+def _state(trouble: StorageError | None) -> str:
     if trouble is None:
         return "ready"
-    return "full" if isinstance(trouble, StorageFull) else "down"
+    return "full" if isinstance(trouble, StorageFullError) else "down"

@@ -18,7 +18,7 @@ from yarl import URL
 
 from agent.config.delivery import AuthKind, Protocol
 from agent.doctor.check import Check, fault, passed, warning
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Answer, Line
@@ -40,7 +40,7 @@ class Spoken:
     """Central answered according to the protocol."""
 
 
-Heard: TypeAlias = Spoken | Hold | TryLater
+Heard: TypeAlias = Spoken | Blocked | RetryLater
 
 
 async def look_at_clock(line: Line, url: URL, now: Callable[[], datetime]) -> timedelta | None:
@@ -88,9 +88,9 @@ def judge_credentials(heard: Heard, kind: AuthKind) -> Check:
     if isinstance(heard, Spoken):
         none = kind is AuthKind.NONE
         return passed(_CREDENTIALS, "none are asked for" if none else f"{kind}: accepted")
-    if isinstance(heard, Hold) and heard.reason in _ABOUT_CREDENTIALS:
+    if isinstance(heard, Blocked) and heard.reason in _ABOUT_CREDENTIALS:
         return fault(_CREDENTIALS, f"{kind}: {_said(heard)}", _advice_on(heard.reason, kind))
-    if isinstance(heard, TryLater) and heard.trouble is Trouble.NO_TOKEN:
+    if isinstance(heard, RetryLater) and heard.trouble is FailureCause.NO_TOKEN:
         advice = "see to the token endpoint, or to the way to it (central.auth.token_url)"
         return fault(_CREDENTIALS, f"{kind}: {heard.detail}", advice)
     advice = "see to the connection and the protocol first"
@@ -102,18 +102,18 @@ def judge_protocol(heard: Heard, protocol: Protocol) -> Check:
     match heard:
         case Spoken():
             return passed(_PROTOCOL, f"{protocol}: answered as it should be")
-        case Hold() if heard.reason in _ABOUT_CREDENTIALS:
+        case Blocked() if heard.reason in _ABOUT_CREDENTIALS:
             return warning(_PROTOCOL, f"{protocol}: not known", "see to the credentials first")
-        case Hold():
+        case Blocked():
             advice = "compare central.url and central.protocol with what head office says"
             return fault(_PROTOCOL, f"{protocol}: {_said(heard)}", advice)
-        case TryLater() if heard.trouble is Trouble.NOT_CENTRAL:
+        case RetryLater() if heard.trouble is FailureCause.NOT_CENTRAL:
             advice = "something in between answers (a portal, a proxy), or central.url is wrong"
             return fault(_PROTOCOL, f"{protocol}: {heard.detail}", advice)
-        case TryLater() if heard.trouble in {Trouble.BUSY, Trouble.FAILED}:
+        case RetryLater() if heard.trouble in {FailureCause.BUSY, FailureCause.FAILED}:
             advice = "head office has trouble of its own: captures wait here and are sent later"
             return fault(_PROTOCOL, f"{protocol}: {heard.trouble} ({heard.detail})", advice)
-        case TryLater():
+        case RetryLater():
             return warning(_PROTOCOL, f"{protocol}: not known", "see to the connection first")
         case _:
             assert_never(heard)
@@ -139,7 +139,7 @@ def _date_in(answer: Answer) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _said(hold: Hold) -> str:
+def _said(hold: Blocked) -> str:
     status = f" (HTTP {hold.http_status})" if hold.http_status else ""
     return hold.detail + status
 

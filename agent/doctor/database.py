@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import StrayWal, require_no_strays
+from agent.store.db.read_only import OrphanWal, require_no_strays
 from agent.store.recovery.integrity_check import inspecting, is_interrupted
 from agent.store.recovery.quarantine import list_set_aside
 
@@ -106,7 +106,7 @@ def _state_of(error: sqlite3.Error) -> State:
     if is_interrupted(error):
         return State.UNFINISHED
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
-    is_damage = isinstance(error, StrayWal) or code in {
+    is_damage = isinstance(error, OrphanWal) or code in {
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
     }

@@ -10,11 +10,11 @@ from typing import TypeVar
 from agent.store.crypto.vault import UnusableKey
 from agent.store.db.read_only import read_only
 from agent.store.files.storage_errors import (
-    StorageDamaged,
-    StorageDown,
-    StorageFull,
-    StorageTrouble,
-    trouble_of,
+    StorageDamagedError,
+    StorageDownError,
+    StorageError,
+    StorageFullError,
+    storage_error_from,
 )
 from agent.store.store import Store
 from agent.store.writer import Writer
@@ -34,10 +34,10 @@ class OutboxStorage:
         """Return the result of `question`, which only reads."""
         try:
             return await asyncio.to_thread(self._ask, question)
-        except StorageDamaged:
+        except StorageDamagedError:
             # Retry on the writer's connection, which quarantines a damaged file.
             return await self.change(question)
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             raise OutboxUnavailable(str(trouble)) from trouble
 
     async def change(
@@ -54,9 +54,9 @@ class OutboxStorage:
         try:
             try:
                 return await self.writer.run(work)
-            except StorageFull:
+            except StorageFullError:
                 return await self.writer.run(work)
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             raise OutboxUnavailable(str(trouble)) from trouble
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
@@ -64,6 +64,6 @@ class OutboxStorage:
             with read_only(self.directory) as connection:
                 return question(connection)
         except (sqlite3.Error, OSError) as error:
-            raise trouble_of(error, self.directory) from error
+            raise storage_error_from(error, self.directory) from error
         except UnusableKey as error:
-            raise StorageDown(str(error)) from error
+            raise StorageDownError(str(error)) from error

@@ -11,11 +11,11 @@ from agent.store.db.connect import DATABASE_FILE, Circumstances
 from agent.store.files.atomic_write import make_directory, sync_directory
 from agent.store.files.disk_space import Limits, Space
 from agent.store.files.storage_errors import (
-    StorageDamaged,
-    StorageDown,
-    StorageFull,
-    StorageTrouble,
-    trouble_of,
+    StorageDamagedError,
+    StorageDownError,
+    StorageError,
+    StorageFullError,
+    storage_error_from,
 )
 from agent.store.recovery.quarantine import has_strays, set_aside
 from agent.store.store import Store
@@ -38,7 +38,7 @@ class StoreOpener:
     circumstances: Circumstances
 
     def open(self) -> Store:
-        """Open the store. Raises a `StorageTrouble` if that is not possible now."""
+        """Open the store. Raises a `StorageError` if that is not possible now."""
         try:
             make_directory(self.directory)
             if has_strays(self._database):
@@ -46,8 +46,8 @@ class StoreOpener:
             store = self._open_or_replace()
             sync_directory(self.directory)
         except (sqlite3.Error, OSError) as error:
-            trouble = trouble_of(error, self.directory)
-            if isinstance(trouble, StorageFull) and self._give_up_ballast():
+            trouble = storage_error_from(error, self.directory)
+            if isinstance(trouble, StorageFullError) and self._give_up_ballast():
                 return self.open()
             raise trouble from error
         last = store.numbering.last
@@ -71,8 +71,8 @@ class StoreOpener:
         try:
             return self._open_once()
         except sqlite3.DatabaseError as error:
-            trouble = trouble_of(error, self.directory)
-            if not isinstance(trouble, StorageDamaged):
+            trouble = storage_error_from(error, self.directory)
+            if not isinstance(trouble, StorageDamagedError):
                 raise
             self.set_aside(str(trouble))
         return self._open_once()
@@ -85,7 +85,7 @@ class StoreOpener:
         try:
             vault = open_vault(self.key_file)
         except UnusableKey as error:
-            raise StorageDown(str(error)) from error
+            raise StorageDownError(str(error)) from error
         if not has_key and self._database.exists():
             # Captures go on; only the addresses captured under the old key are lost.
             reason = "the encryption key was gone: addresses kept under it cannot be read"
@@ -94,4 +94,4 @@ class StoreOpener:
 
 
 OpenStore = Callable[[], Store]
-__all__ = ["OpenStore", "StorageTrouble", "StoreOpener"]
+__all__ = ["OpenStore", "StorageError", "StoreOpener"]

@@ -21,8 +21,8 @@ from agent.store.db.connect import (
 from agent.store.db.epochs import Numbering, begin_epoch
 from agent.store.db.transactions import transaction
 from agent.store.files.disk_space import Limits, Space
-from agent.store.files.high_water_mark import Mark, read_mark
-from agent.store.files.storage_errors import StorageFull, StorageTrouble, trouble_of
+from agent.store.files.high_water_mark import HighWaterMark, read_mark
+from agent.store.files.storage_errors import StorageError, StorageFullError, storage_error_from
 from agent.store.journal.journal import Journal
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ _FAULTS_OF_A_CAPTURE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.Progr
 
 
 class Store:
-    """Records captures durably. Every method raises a `StorageTrouble` if the disk fails."""
+    """Records captures durably. Every method raises a `StorageError` if the disk fails."""
 
     def __init__(
         self, directory: Path, vault: Vault, limits: Limits, circumstances: Circumstances
@@ -54,7 +54,7 @@ class Store:
         self._files = contextlib.ExitStack()
         self._files.callback(self.connection.close)
         try:
-            self._mark = self._files.enter_context(contextlib.closing(Mark(directory)))
+            self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
             self.numbering = open_numbering(self.connection, found, circumstances)
             boot_number = open_boot(self.connection, circumstances)
         except BaseException:
@@ -152,7 +152,7 @@ class Store:
                 grow_wal(self.directory)
 
     def require_room(self) -> None:
-        """Raise `StorageFull` if there is no room for captures."""
+        """Raise `StorageFullError` if there is no room for captures."""
         self._rows_to_room_check = 0
         with self._naming_trouble():
             self.space.require_room(database_bytes(self.directory))
@@ -184,9 +184,9 @@ class Store:
         except OSError as error:
             raise self._trouble_of(error) from error
 
-    def _trouble_of(self, error: sqlite3.Error | OSError) -> StorageTrouble:
-        trouble = trouble_of(error, self.directory)
-        if isinstance(trouble, StorageFull):
+    def _trouble_of(self, error: sqlite3.Error | OSError) -> StorageError:
+        trouble = storage_error_from(error, self.directory)
+        if isinstance(trouble, StorageFullError):
             # Settling and purging need a little space to free more.
             self.space.give_up_ballast()
             self._rows_to_room_check = 0

@@ -23,10 +23,10 @@ from typing import Protocol, TypeVar
 
 from agent.facts import Capture, Moment, Outcome
 from agent.store.files.storage_errors import (
-    StorageDamaged,
-    StorageDown,
-    StorageFull,
-    StorageTrouble,
+    StorageDamagedError,
+    StorageDownError,
+    StorageError,
+    StorageFullError,
 )
 from agent.store.store import (
     PAGES_BEFORE_FORCED_CHECKPOINT,
@@ -43,7 +43,7 @@ MAX_WAITING = 10_000
 REOPEN_SECONDS = 1.0
 
 
-class Overloaded(StorageTrouble):
+class WriterOverloadedError(StorageError):
     """The queue is full; retry in a moment."""
 
 
@@ -51,13 +51,13 @@ class Opener(Protocol):
     """Opens the store for the writer (see `StoreOpener`)."""
 
     def open(self) -> Store:
-        """Open the store or raise a `StorageTrouble`."""
+        """Open the store or raise a `StorageError`."""
 
     def set_aside(self, reason: str) -> None:
         """Quarantine a damaged database."""
 
 
-class CommitWatch(Protocol):
+class CommitObserver(Protocol):
     """Observes commits, in the writer's thread."""
 
     def committed(self, captures: int, seconds: float) -> None:
@@ -72,7 +72,7 @@ class _Recording:
 
 
 @dataclass(slots=True)
-class _Chore:
+class _Job:
     work: Callable[[Store], object]
     reply: asyncio.Future[object]
 
@@ -81,7 +81,7 @@ class _Stop:
     """Marks the end of the queue."""
 
 
-_Item = _Recording | _Chore | _Stop
+_Item = _Recording | _Job | _Stop
 _Answer = tuple["asyncio.Future[Outcome] | asyncio.Future[object]", object]
 
 
@@ -94,7 +94,7 @@ class Writer:
     def __init__(
         self,
         opener: Opener,
-        watch: CommitWatch,
+        watch: CommitObserver,
         *,
         reopen_seconds: float = REOPEN_SECONDS,
         max_waiting: int = MAX_WAITING,
@@ -113,7 +113,7 @@ class Writer:
         self._in_hand: list[_Item] = []
         self._held_answers: list[_Answer] = []
         self._reopen_at = 0.0
-        self._trouble: StorageTrouble = StorageDown("the store is not open yet")
+        self._trouble: StorageError = StorageDownError("the store is not open yet")
 
     def start(self) -> None:
         """Start the thread; it opens the store and serves the queue."""
@@ -129,8 +129,8 @@ class Writer:
     def record(self, capture: Capture, moment: Moment) -> "asyncio.Future[Outcome]":
         """Queue a capture; the future returns its outcome once it is on disk.
 
-        The future raises a `StorageTrouble` if the disk fails. The call raises `Overloaded` if the
-        queue is full, and `StorageDown` after `close`.
+        The future raises a `StorageError` if the disk fails. The call raises
+        `WriterOverloadedError` if the queue is full, and `StorageDownError` after `close`.
         """
         reply: asyncio.Future[Outcome] = self._loop.create_future()
         self._put(_Recording(capture, moment, reply))
@@ -139,11 +139,11 @@ class Writer:
     async def run(self, chore: Callable[[Store], T]) -> T:
         """Run `chore` in the writer's thread, after the queued captures; return its result."""
         reply: asyncio.Future[object] = self._loop.create_future()
-        self._put(_Chore(chore, reply))
+        self._put(_Job(chore, reply))
         return await reply  # type: ignore[return-value] # the result is that of this chore
 
     async def check(self, timeout_seconds: float) -> None:
-        """Return if captures can be taken now; raise the `StorageTrouble` if not.
+        """Return if captures can be taken now; raise the `StorageError` if not.
 
         The check runs in the writer's thread, so it also detects a thread that hangs.
         """
@@ -151,7 +151,7 @@ class Writer:
             async with asyncio.timeout(timeout_seconds):
                 await self.run(Store.require_room)
         except TimeoutError:
-            raise StorageDown("the disk does not answer in time") from None
+            raise StorageDownError("the disk does not answer in time") from None
 
     async def pulse(self) -> bool:
         """Return True once the writer's thread responds, in any state of the disk.
@@ -160,10 +160,10 @@ class Writer:
         """
         reply: asyncio.Future[object] = self._loop.create_future()
         try:
-            self._put(_Chore(_do_nothing, reply))
-        except StorageTrouble:
+            self._put(_Job(_do_nothing, reply))
+        except StorageError:
             return False
-        with contextlib.suppress(StorageTrouble):
+        with contextlib.suppress(StorageError):
             await reply
         return not self.died.done()
 
@@ -175,11 +175,11 @@ class Writer:
             self._queue.put(_Stop())
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, item: _Recording | _Chore) -> None:
+    def _put(self, item: _Recording | _Job) -> None:
         if self._closing or self.died.done():
-            raise StorageDown("the agent is stopping")
+            raise StorageDownError("the agent is stopping")
         if self._waiting >= self._max_waiting:
-            raise Overloaded("too many captures wait for the disk")
+            raise WriterOverloadedError("too many captures wait for the disk")
         self._waiting += 1
         self._gathered.append(item)
         if len(self._gathered) == 1:
@@ -240,7 +240,7 @@ class Writer:
         if self._queue.empty() or len(recordings) < len(items):
             self._let_answers_go()
         for item in items:
-            if isinstance(item, _Chore):
+            if isinstance(item, _Job):
                 self._answer([(item.reply, self._run_chore(item))])
         self._checkpoint_if_due()
         return not any(isinstance(item, _Stop) for item in items)
@@ -267,9 +267,9 @@ class Writer:
         try:
             captures = [(item.capture, item.moment) for item in recordings]
             outcomes = self._store.record(captures, self._let_answers_go)
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             self._recover_from(trouble)
-            if retry and not isinstance(trouble, StorageFull):
+            if retry and not isinstance(trouble, StorageFullError):
                 return self._record(recordings, retry=False)
             return [trouble] * len(recordings)
         except Exception as error:  # noqa: BLE001 - one bad capture must not fail its group
@@ -279,13 +279,13 @@ class Writer:
         self._watch.committed(len(recordings), perf_counter() - started)
         return outcomes
 
-    def _run_chore(self, chore: _Chore) -> object:
+    def _run_chore(self, chore: _Job) -> object:
         """Return the result of the chore, or the exception that it raised."""
         if self._store is None:
             return self._trouble
         try:
             return chore.work(self._store)
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             self._recover_from(trouble)
             return trouble
         except Exception as error:  # noqa: BLE001 - raised in the coroutine that waits for the chore
@@ -300,15 +300,15 @@ class Writer:
             self._let_answers_go()
             try:
                 self._store.checkpoint()
-            except StorageTrouble as trouble:
+            except StorageError as trouble:
                 self._recover_from(trouble)
 
-    def _recover_from(self, trouble: StorageTrouble) -> None:
+    def _recover_from(self, trouble: StorageError) -> None:
         """Quarantine a damaged file, reopen a failing one; with a full disk only wait."""
-        if isinstance(trouble, StorageFull):
+        if isinstance(trouble, StorageFullError):
             return
         self._close_store()
-        if isinstance(trouble, StorageDamaged):
+        if isinstance(trouble, StorageDamagedError):
             # If the move fails, the next opening finds the damage again and retries.
             with contextlib.suppress(OSError):
                 self._opener.set_aside(str(trouble))
@@ -318,7 +318,7 @@ class Writer:
         self._reopen_at = perf_counter() + self._reopen_seconds
         try:
             self._store = self._opener.open()
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             if str(trouble) != str(self._trouble):
                 log_event(_log, logging.ERROR, "store.not_open", reason=str(trouble))
             self._trouble = trouble
@@ -353,8 +353,8 @@ class Writer:
         return items
 
     @staticmethod
-    def _stopped() -> StorageDown:
-        return StorageDown("the writer has stopped on a fault of this program")
+    def _stopped() -> StorageDownError:
+        return StorageDownError("the writer has stopped on a fault of this program")
 
 
 def _do_nothing(_: Store) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 
-from agent.store.files.storage_errors import StorageTrouble
+from agent.store.files.storage_errors import StorageError
 from agent.store.store import Store
 from agent.store.writer import Writer
 from sync.runtime.logging import log_event
@@ -22,12 +22,12 @@ class Upkeep:
         """Run maintenance once; log a storage error when it first occurs and when it is over."""
         try:
             await self._writer.run(_keep_up)
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             self._note(trouble)
         else:
             self._note(None)
 
-    def _note(self, trouble: StorageTrouble | None) -> None:
+    def _note(self, trouble: StorageError | None) -> None:
         kind = None if trouble is None else type(trouble).__name__
         if kind == self._trouble:
             return

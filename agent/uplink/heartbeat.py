@@ -20,10 +20,10 @@ import msgspec
 
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import Reader, StoreStatus
-from agent.uplink.terms_sync import ProgramNews
+from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
-from sync.delivery.outcomes import Hold
-from sync.delivery.transports.batch.heartbeat import beat_once
+from sync.delivery.outcomes import Blocked
+from sync.delivery.transports.batch.heartbeat import send_heartbeat
 from sync.delivery.transports.batch.sender import Sender, rfc3339
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
 from sync.delivery.transports.client import Caller
@@ -35,11 +35,11 @@ CONTACT_SECONDS = 60
 _ASKS_FOR_TERMS = 10  # every tenth heartbeat; every heartbeat until one request succeeds
 
 
-class Contact:
+class HeartbeatLoop:
     """Sends heartbeats and acts on the answers. Not thread-safe; event loop only.
 
     `rewound` is called after events were returned to the outbox. `heard` is called with None
-    when head office has accepted a heartbeat, and with the `Hold` when it rejects this agent.
+    when head office has accepted a heartbeat, and with the `Blocked` when it rejects this agent.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Contact:
         sender: Sender,
         reader: Reader,
         outbox: StoreOutbox,
-        news: ProgramNews,
+        news: ProgramTermsSync,
         *,
         rewound: Callable[[], None],
-        heard: Callable[[Hold | None], None],
+        heard: Callable[[Blocked | None], None],
     ) -> None:
         self._caller = caller
         self._sender = sender
@@ -64,7 +64,7 @@ class Contact:
         self._until_terms = 0
         self._rejected_after: EpochSequence | None = None
 
-    async def make_due(self) -> None:
+    async def trigger(self) -> None:
         """Request a heartbeat; a heartbeat in progress completes first."""
         self._due.set()
 
@@ -91,14 +91,14 @@ class Contact:
     async def _beat(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
         heartbeat = _heartbeat(status, self._sender, self._rejected_after)
-        answer = await beat_once(self._caller, heartbeat)
+        answer = await send_heartbeat(self._caller, heartbeat)
         match answer:
             case HeartbeatAnswer():
                 self._heard(None)
                 await self._go_back_to(answer, status)
                 await self._make_way_for(answer)
-                await self._take_back(answer)
-            case Hold():
+                await self._resend_rejected(answer)
+            case Blocked():
                 self._heard(answer)
             case None:
                 pass
@@ -146,7 +146,7 @@ class Contact:
             )
             self._rewound()
 
-    async def _take_back(self, answer: HeartbeatAnswer) -> None:
+    async def _resend_rejected(self, answer: HeartbeatAnswer) -> None:
         """Send again the events that head office lists as rejected though they were delivered.
 
         Head office was restored to a backup in which they are still rejected; its positions do

@@ -24,7 +24,7 @@ _ANSWER = "answer:"
 _AGAIN_SECONDS = 1.0
 
 
-class ProgramNews:
+class ProgramTermsSync:
     """Updates the answers to session starts. Not thread-safe; event loop only."""
 
     def __init__(

@@ -17,14 +17,14 @@ from agent.config.delivery import AuthKind, Protocol, SyncSettings
 from agent.facts import Moment
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import Reader
-from agent.uplink.heartbeat import CONTACT_SECONDS, Contact
-from agent.uplink.terms_sync import ProgramNews
+from agent.uplink.heartbeat import CONTACT_SECONDS, HeartbeatLoop
+from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import RetryRules, slot_of
-from sync.delivery.delivery_loop import Relay, RelayRules, RelayState, RelayStatus
-from sync.delivery.outbox import OutboxUnavailable, Portion
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
+from sync.delivery.outbox import BatchLimits, OutboxUnavailable
 from sync.delivery.push import Transport
 from sync.delivery.quiet_hours import quiet_hours
-from sync.delivery.throttle import Pacer
+from sync.delivery.throttle import Throttle
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.delivery.transports.batch.sender import Sender
 from sync.delivery.transports.batch.transport import BatchTransport
@@ -32,7 +32,7 @@ from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Line, LineRules
 from sync.delivery.transports.oauth import Client, ClientCredentials
 from sync.delivery.transports.replay.transport import ReplayTransport
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Schedule
 from sync.runtime.version import installed_version
@@ -46,19 +46,19 @@ _AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class UplinkDependencies:
     """Dependencies of delivery on the rest of the agent."""
 
     settings: Settings
     outbox: StoreOutbox
-    news: ProgramNews
+    news: ProgramTermsSync
     schedule: Schedule
     now: Callable[[], Moment]
     boot_id: str
 
 
 @asynccontextmanager
-async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
+async def delivering(around: UplinkDependencies) -> AsyncIterator[DeliveryLoop | None]:
     """Deliver until the block exits; yield None if central is not configured.
 
     Requests in flight at the exit are cancelled; their events are sent again at the next start.
@@ -73,10 +73,10 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     line = Line(line_rules(settings))
     caller = Caller(line, settings.central.url, credentials_of(settings, line), _utc_now)
     sender = _sender(around)
-    relay = Relay(
+    relay = DeliveryLoop(
         around.outbox,
         _transport(around, caller, sender),
-        Pacer(settings.sync.bandwidth_bytes_per_second),
+        Throttle(settings.sync.bandwidth_bytes_per_second),
         _relay_rules(settings),
         tidy=lambda: _to_the_end(around.outbox.erase_once),
         watch=_note_state,
@@ -86,7 +86,7 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
     contact = _contact(around, caller, sender, relay)
     # Each store has its own second of the minute, so that heartbeats do not arrive all at once.
     in_its_slot = CONTACT_SECONDS * _slot(settings)
-    around.schedule.every(CONTACT_SECONDS, contact.make_due, first_after_seconds=in_its_slot)
+    around.schedule.every(CONTACT_SECONDS, contact.trigger, first_after_seconds=in_its_slot)
     running = asyncio.ensure_future(_run(around, relay, contact))
     try:
         yield relay
@@ -96,7 +96,7 @@ async def delivering(around: Surroundings) -> AsyncIterator[Relay | None]:
         await line.close()
 
 
-async def _run(around: Surroundings, relay: Relay, contact: Contact) -> NoReturn:
+async def _run(around: UplinkDependencies, relay: DeliveryLoop, contact: HeartbeatLoop) -> NoReturn:
     """Deliver until cancelled; log an unexpected exception and start again."""
     while True:
         try:
@@ -106,7 +106,9 @@ async def _run(around: Surroundings, relay: Relay, contact: Contact) -> NoReturn
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _take_up_and_run(around: Surroundings, relay: Relay, contact: Contact) -> None:
+async def _take_up_and_run(
+    around: UplinkDependencies, relay: DeliveryLoop, contact: HeartbeatLoop
+) -> None:
     """Restore the learned terms once the storage opens, queue due retries, then run the loops."""
     await around.news.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):
@@ -117,7 +119,7 @@ async def _take_up_and_run(around: Surroundings, relay: Relay, contact: Contact)
             group.create_task(contact.run())
 
 
-def _waking(relay: Relay) -> Callable[[], Awaitable[None]]:
+def _waking(relay: DeliveryLoop) -> Callable[[], Awaitable[None]]:
     async def wake() -> None:
         relay.wake()
 
@@ -143,7 +145,7 @@ def _purging(outbox: StoreOutbox) -> Callable[[], Awaitable[None]]:
     return purge
 
 
-def _retrying(outbox: StoreOutbox, relay: Relay) -> Callable[[], Awaitable[None]]:
+def _retrying(outbox: StoreOutbox, relay: DeliveryLoop) -> Callable[[], Awaitable[None]]:
     async def retry() -> None:
         """Retry dead letters that are due."""
         with contextlib.suppress(OutboxUnavailable):
@@ -159,23 +161,25 @@ async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
         pass
 
 
-def _contact(around: Surroundings, caller: Caller, sender: Sender, relay: Relay) -> Contact:
+def _contact(
+    around: UplinkDependencies, caller: Caller, sender: Sender, relay: DeliveryLoop
+) -> HeartbeatLoop:
     reader = Reader(around.settings.storage.directory)
-    return Contact(
+    return HeartbeatLoop(
         caller, sender, reader, around.outbox, around.news, rewound=relay.wake, heard=relay.hear
     )
 
 
-def _transport(around: Surroundings, caller: Caller, sender: Sender) -> Transport:
+def _transport(around: UplinkDependencies, caller: Caller, sender: Sender) -> Transport:
     settings = around.settings
-    attempts = Attempts(random.random)
+    attempts = ShortRetries(random.random)
     match settings.central.protocol:
         case Protocol.BATCH:
-            portion = Portion(settings.sync.batch_events, most_window_bytes(settings.sync))
+            portion = BatchLimits(settings.sync.batch_events, most_window_bytes(settings.sync))
             return BatchTransport(caller, sender, attempts, portion)
         case Protocol.REPLAY:
             in_flight = settings.sync.max_in_flight
-            portion = Portion(in_flight * _EVENTS_PER_LANE, most_window_bytes(settings.sync))
+            portion = BatchLimits(in_flight * _EVENTS_PER_LANE, most_window_bytes(settings.sync))
             return ReplayTransport(
                 caller, attempts, portion, max_in_flight=in_flight, learned=around.news.heed
             )
@@ -205,7 +209,7 @@ def credentials_of(settings: Settings, line: Line) -> Credentials:
             return NoCredentials()
 
 
-def _sender(around: Surroundings) -> Sender:
+def _sender(around: UplinkDependencies) -> Sender:
     store = around.settings.store
     return Sender(store.store_id, store.till_id, around.boot_id, installed_version(), around.now)
 
@@ -223,9 +227,9 @@ def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRul
     )
 
 
-def _relay_rules(settings: Settings) -> RelayRules:
+def _relay_rules(settings: Settings) -> DeliveryRules:
     sync = settings.sync
-    return RelayRules(
+    return DeliveryRules(
         RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
         dice=random.random,
         is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
@@ -240,9 +244,9 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _note_state(status: RelayStatus) -> None:
+def _note_state(status: DeliveryStatus) -> None:
     """Log a change of the delivery state; as an error if an operator has to act."""
-    level = logging.ERROR if status.state is RelayState.HOLDING else logging.INFO
+    level = logging.ERROR if status.state is DeliveryState.HOLDING else logging.INFO
     fields = {"trouble": status.trouble, "detail": status.detail, "http_status": status.http_status}
     given = {name: value for name, value in fields.items() if value is not None}
     log_event(_log, level, f"delivery.{status.state.value.replace(' ', '_')}", **given)

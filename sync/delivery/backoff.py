@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import assert_never
 
-from sync.delivery.outcomes import Hold, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 
 MAX_RETRY_AFTER_SECONDS = 3_600.0
 # While the store's own network is down, retries put no load on head office, and its recovery
@@ -49,7 +49,7 @@ class Backoff:
         return Backoff(self.failures + 1)
 
     def wait_seconds(
-        self, outcome: Hold | TryLater, rules: RetryRules, dice: Callable[[], float]
+        self, outcome: Blocked | RetryLater, rules: RetryRules, dice: Callable[[], float]
     ) -> float:
         """Return the seconds to wait after `outcome`, already counted by `failed`.
 
@@ -60,13 +60,13 @@ class Backoff:
         """
         own_seconds = self._own_wait_seconds(self._cap_seconds(outcome, rules), rules, dice)
         match outcome:
-            case TryLater(retry_after_seconds=float(asked)) if asked < rules.base_seconds:
+            case RetryLater(retry_after_seconds=float(asked)) if asked < rules.base_seconds:
                 return max(asked, own_seconds)
-            case TryLater(retry_after_seconds=float(asked)):
+            case RetryLater(retry_after_seconds=float(asked)):
                 spread_seconds = spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
                 is_own_moment = outcome.http_status == HTTPStatus.TOO_MANY_REQUESTS
                 return spread_seconds if is_own_moment else max(spread_seconds, own_seconds)
-            case TryLater() | Hold():
+            case RetryLater() | Blocked():
                 return own_seconds
             case _:
                 assert_never(outcome)
@@ -79,14 +79,14 @@ class Backoff:
         shortest = min(cap_seconds, rules.base_seconds) / 2
         return shortest + (longest - shortest) * dice()
 
-    def _cap_seconds(self, outcome: Hold | TryLater, rules: RetryRules) -> float:
+    def _cap_seconds(self, outcome: Blocked | RetryLater, rules: RetryRules) -> float:
         match outcome:
-            case TryLater(trouble=Trouble.NO_LINE):
+            case RetryLater(trouble=FailureCause.NO_LINE):
                 return min(LINE_CAP_SECONDS, rules.cap_seconds)
-            case TryLater(trouble=Trouble.NO_CONNECTION | Trouble.CLOCK):
+            case RetryLater(trouble=FailureCause.NO_CONNECTION | FailureCause.CLOCK):
                 failures_since = max(0, self.failures - FAILURES_IN_DOUBT)
                 return min(_doubled(LINE_CAP_SECONDS, failures_since), rules.cap_seconds)
-            case TryLater() | Hold():
+            case RetryLater() | Blocked():
                 return rules.cap_seconds
             case _:
                 assert_never(outcome)

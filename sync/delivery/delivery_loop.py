@@ -15,9 +15,9 @@ from typing import assert_never
 
 from sync.delivery.backoff import Backoff, RetryRules
 from sync.delivery.outbox import Outbox, OutboxUnavailable
-from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.push import PassReport, Transport, push_once
-from sync.delivery.throttle import Pacer
+from sync.delivery.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 # A capture is sent at once; captures within this time after a pass share the next pass.
@@ -25,7 +25,7 @@ DEBOUNCE_SECONDS = 0.2
 _OWN_TROUBLE_SECONDS = 5.0
 
 
-class RelayState(StrEnum):
+class DeliveryState(StrEnum):
     """State of delivery to central."""
 
     IDLE = "idle"
@@ -36,14 +36,14 @@ class RelayState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RelayStatus:
+class DeliveryStatus:
     """Snapshot of the delivery loop.
 
     `trouble` is the cause of `RETRYING` and `HOLDING`, `detail` its text. `next_try_at` and
     `got_through_at` (last success) are monotonic seconds.
     """
 
-    state: RelayState
+    state: DeliveryState
     trouble: str | None = None
     detail: str | None = None
     http_status: int | None = None
@@ -53,7 +53,7 @@ class RelayStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class RelayRules:
+class DeliveryRules:
     """Timing rules. `dice` returns a random number, 0 to 1; `is_quiet`: quiet hours now."""
 
     retry: RetryRules
@@ -81,18 +81,18 @@ class Totals:
         self.refused += report.refused
 
 
-class Relay:
+class DeliveryLoop:
     """Delivers the outbox to central while `run` runs. Not thread-safe; event loop only."""
 
     def __init__(
         self,
         outbox: Outbox,
         transport: Transport,
-        pacer: Pacer,
-        rules: RelayRules,
+        pacer: Throttle,
+        rules: DeliveryRules,
         *,
         tidy: Callable[[], Awaitable[None]],
-        watch: Callable[[RelayStatus], None],
+        watch: Callable[[DeliveryStatus], None],
     ) -> None:
         """Call `tidy` after each pass, and `watch` when the state or its cause changes."""
         self._outbox = outbox
@@ -107,19 +107,19 @@ class Relay:
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff()
-        self._own = self._noted = RelayStatus(RelayState.IDLE)
-        self._held: Hold | None = None
+        self._own = self._noted = DeliveryStatus(DeliveryState.IDLE)
+        self._held: Blocked | None = None
         self.totals = Totals()
 
     @property
-    def status(self) -> RelayStatus:
+    def status(self) -> DeliveryStatus:
         """Current status; a refused heartbeat counts unless a pass failed for its own cause."""
         if self._held is None or self._own.trouble is not None:
             return self._own
         return _held(self._held, self._own)
 
-    def hear(self, refusal: Hold | None) -> None:
-        """Record the result of a heartbeat: central refuses this agent (`Hold`) or not (None)."""
+    def hear(self, refusal: Blocked | None) -> None:
+        """Record a heartbeat's result: central refuses this agent (`Blocked`) or not (None)."""
         self._held = refusal
         self._tell()
 
@@ -130,7 +130,7 @@ class Relay:
 
     def captured(self) -> None:
         """Start a pass for a new capture, and slow a backlog down: tills have priority."""
-        self._pacer.give_way()
+        self._pacer.yield_to_tills()
         self.wake()
 
     def try_now(self, *, at_full_speed: bool = False) -> None:
@@ -157,8 +157,8 @@ class Relay:
 
     def _rest(self) -> None:
         """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
-        if self._own.state is not RelayState.HOLDING:
-            self._note(RelayStatus(RelayState.QUIET, got_through_at=self._own.got_through_at))
+        if self._own.state is not DeliveryState.HOLDING:
+            self._note(DeliveryStatus(DeliveryState.QUIET, got_through_at=self._own.got_through_at))
 
     async def _pass_once(self, *, urged: bool) -> None:
         self._own = _delivering(self._own)
@@ -182,7 +182,7 @@ class Relay:
             self._stumbled("a fault of this program", type(error).__name__)
         finally:
             if not self._urged:
-                self._pacer.calm_down()
+                self._pacer.resume_pacing()
 
     def _may_go_on(self) -> bool:
         """Return whether the pass may send its next window: quiet hours may have begun."""
@@ -199,14 +199,14 @@ class Relay:
             self._held = None
         got_through_at = self._loop.time() if report.got_through else self._own.got_through_at
         if report.stop is None:
-            self._note(RelayStatus(RelayState.IDLE, got_through_at=got_through_at))
+            self._note(DeliveryStatus(DeliveryState.IDLE, got_through_at=got_through_at))
             return
         self._backoff = self._backoff.failed()
         rules = self._rules
         self._try_after(self._backoff.wait_seconds(report.stop, rules.retry, rules.dice))
         state, trouble = _named(report.stop)
         self._note(
-            RelayStatus(
+            DeliveryStatus(
                 state,
                 trouble=trouble,
                 detail=report.stop.detail,
@@ -223,8 +223,8 @@ class Relay:
         self.totals.failed_passes += 1
         self._try_after(_OWN_TROUBLE_SECONDS)
         self._note(
-            RelayStatus(
-                RelayState.RETRYING,
+            DeliveryStatus(
+                DeliveryState.RETRYING,
                 trouble,
                 detail,
                 failures=self._backoff.failures,
@@ -234,8 +234,8 @@ class Relay:
         )
 
     def _progress(self, report: PassReport) -> None:
-        if report.got_through and self._own.state is not RelayState.DELIVERING:
-            self._own = RelayStatus(RelayState.DELIVERING, got_through_at=self._loop.time())
+        if report.got_through and self._own.state is not DeliveryState.DELIVERING:
+            self._own = DeliveryStatus(DeliveryState.DELIVERING, got_through_at=self._loop.time())
 
     def _try_after(self, seconds: float) -> None:
         """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""
@@ -251,7 +251,7 @@ class Relay:
         self._not_before = 0.0
         self._due.set()
 
-    def _note(self, status: RelayStatus) -> None:
+    def _note(self, status: DeliveryStatus) -> None:
         self._own = status
         self._tell()
 
@@ -261,9 +261,9 @@ class Relay:
             self._watch(self._noted)
 
 
-def _held(hold: Hold, own: RelayStatus) -> RelayStatus:
-    return RelayStatus(
-        RelayState.HOLDING,
+def _held(hold: Blocked, own: DeliveryStatus) -> DeliveryStatus:
+    return DeliveryStatus(
+        DeliveryState.HOLDING,
         trouble=hold.reason.value,
         detail=hold.detail,
         http_status=hold.http_status,
@@ -271,18 +271,18 @@ def _held(hold: Hold, own: RelayStatus) -> RelayStatus:
     )
 
 
-def _delivering(before: RelayStatus) -> RelayStatus:
+def _delivering(before: DeliveryStatus) -> DeliveryStatus:
     """Return the status during a pass; after a failure it changes only on the first success."""
-    if before.state in {RelayState.RETRYING, RelayState.HOLDING}:
+    if before.state in {DeliveryState.RETRYING, DeliveryState.HOLDING}:
         return before
-    return RelayStatus(RelayState.DELIVERING, got_through_at=before.got_through_at)
+    return DeliveryStatus(DeliveryState.DELIVERING, got_through_at=before.got_through_at)
 
 
-def _named(stop: Hold | TryLater) -> tuple[RelayState, str]:
+def _named(stop: Blocked | RetryLater) -> tuple[DeliveryState, str]:
     match stop:
-        case Hold(reason):
-            return RelayState.HOLDING, reason.value
-        case TryLater(trouble):
-            return RelayState.RETRYING, trouble.value
+        case Blocked(reason):
+            return DeliveryState.HOLDING, reason.value
+        case RetryLater(trouble):
+            return DeliveryState.RETRYING, trouble.value
         case _:
             assert_never(stop)

@@ -49,7 +49,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class BatchLimits:
     """Size limits of a window: events, and bytes of their bodies (a single event may exceed)."""
 
     events: int
@@ -57,7 +57,7 @@ class Portion:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EventResult:
     """An event and central's verdict on it."""
 
     event: OutboxEvent
@@ -71,17 +71,17 @@ class OutboxUnavailable(Exception):  # noqa: N818 - names the state
 class Outbox(Protocol):
     """Undelivered events of this machine. All methods raise `OutboxUnavailable`."""
 
-    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
 
-    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters marked for retry above `after`, of one epoch."""
 
     async def note_attempt(self, window: Window) -> None:
         """Record durably, before anything is sent, that `window` is about to be sent."""
 
     async def settle(
-        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Save the verdicts on a window durably, and mark `doubtful` as possibly delivered.
 

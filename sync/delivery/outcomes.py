@@ -31,7 +31,7 @@ class HoldReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Blocked:
     """Central refuses the caller, not an event: the outbox is kept and an alarm raised."""
 
     reason: HoldReason
@@ -39,7 +39,7 @@ class Hold:
     http_status: int | None = None
 
 
-class Trouble(StrEnum):
+class FailureCause(StrEnum):
     """Cause of a transient failure.
 
     `NO_LINE`: the store's own network is down. `AWAY`: central's machine, or one in front of it,
@@ -61,21 +61,21 @@ class Trouble(StrEnum):
 
 _NOTHING_SENT = frozenset(
     {
-        Trouble.NO_LINE,
-        Trouble.NO_CONNECTION,
-        Trouble.AWAY,
-        Trouble.CLOCK,
-        Trouble.TLS,
-        Trouble.NO_TOKEN,
+        FailureCause.NO_LINE,
+        FailureCause.NO_CONNECTION,
+        FailureCause.AWAY,
+        FailureCause.CLOCK,
+        FailureCause.TLS,
+        FailureCause.NO_TOKEN,
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
-class TryLater:
+class RetryLater:
     """Transient failure: no verdict, retry later."""
 
-    trouble: Trouble
+    trouble: FailureCause
     detail: str
     retry_after_seconds: float | None = None
     http_status: int | None = None
@@ -104,4 +104,4 @@ class Renumber:
 
 
 Verdict = Delivered | Refused
-Stop = Hold | TryLater | GoBack | Renumber
+Stop = Blocked | RetryLater | GoBack | Renumber

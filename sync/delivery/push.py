@@ -13,27 +13,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
-from sync.delivery.outbox import Judged, Outbox, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.delivery.outbox import (
+    BatchLimits,
+    EventResult,
+    Outbox,
+    OutboxEvent,
+    OutboxUnavailable,
+    Window,
+)
 from sync.delivery.outcomes import (
+    Blocked,
     Delivered,
+    FailureCause,
     GoBack,
-    Hold,
     Refused,
     Renumber,
+    RetryLater,
     Stop,
-    Trouble,
-    TryLater,
 )
 
-PROBE = Portion(events=1, max_bytes=1)
+PROBE = BatchLimits(events=1, max_bytes=1)
 # Limit of rewinds and renumberings in a pass. More of them is a disagreement about sequence
 # numbers that repeating cannot resolve.
 MOST_CORRECTIONS = 3
 # On cancel, each of two places waits this long for a pending settle to be on the disk: together
 # with the HTTP server's shutdown (`Door`, ANSWER_SECONDS) a stop takes at most 5 s.
 LEAVING_SECONDS = 0.5
-_DISAGREEMENT = TryLater(
-    Trouble.NO_PROGRESS, "central and this agent do not agree on the next number"
+_DISAGREEMENT = RetryLater(
+    FailureCause.NO_PROGRESS, "central and this agent do not agree on the next number"
 )
 
 
@@ -46,9 +53,9 @@ class Delivery:
     `left`: why some stay pending though the pass may continue. `stop`: why the pass must end.
     """
 
-    judged: Sequence[Judged]
+    judged: Sequence[EventResult]
     doubtful: Sequence[OutboxEvent] = ()
-    left: TryLater | None = None
+    left: RetryLater | None = None
     stop: Stop | None = None
 
 
@@ -64,7 +71,7 @@ class Transport(Protocol):
     """Sends windows to central in one of the protocols."""
 
     @property
-    def portion(self) -> Portion:
+    def portion(self) -> BatchLimits:
         """Size limits of the next window."""
 
     @property
@@ -86,7 +93,7 @@ class PassReport:
     assumed: int = 0
     refused: int = 0
     corrections: int = 0
-    stop: Hold | TryLater | None = None
+    stop: Blocked | RetryLater | None = None
 
     @property
     def got_through(self) -> bool:
@@ -148,7 +155,7 @@ class _Pass:
 
         Without that retry they would have been sent as well. The next window is a probe.
         """
-        self.probing = isinstance(self.report.stop, TryLater) and self.report.stop.is_open
+        self.probing = isinstance(self.report.stop, RetryLater) and self.report.stop.is_open
         return self.probing
 
     async def _flow(self, read: "_Read") -> bool:
@@ -216,7 +223,7 @@ class _Pass:
                 return await self._go_back(window, expected_sequence)
             case Renumber(after_sequence):
                 return await self._renumber(window.epoch, after_sequence)
-            case Hold() | TryLater():
+            case Blocked() | RetryLater():
                 self.report.stop = delivery.stop
                 return None
             case _:
@@ -263,10 +270,10 @@ class _Pass:
         settling, self.settling = self.settling, None
         settling.result()
 
-    def _portion(self) -> Portion:
+    def _portion(self) -> BatchLimits:
         return PROBE if self.probing else self.transport.portion
 
-    def _count(self, judged: Sequence[Judged]) -> None:
+    def _count(self, judged: Sequence[EventResult]) -> None:
         for one in judged:
             match one.verdict:
                 case Delivered(assumed):
@@ -280,7 +287,7 @@ class _Pass:
 
 
 class _Read(Protocol):
-    async def __call__(self, portion: Portion, *, after: int = 0) -> Window: ...
+    async def __call__(self, portion: BatchLimits, *, after: int = 0) -> Window: ...
 
 
 def _last(window: Window) -> int:

@@ -14,7 +14,7 @@ HURRIED_PAUSE_BESIDE_TILLS_SECONDS = 0.02
 AT_WORK_SECONDS = 1.0
 
 
-class Pacer:
+class Throttle:
     """Pauses between windows; limits the bandwidth in bytes per second (0: unlimited)."""
 
     def __init__(
@@ -29,10 +29,10 @@ class Pacer:
         self._tills_at_work_until = -math.inf
 
     def hurry(self) -> None:
-        """Skip the pauses until `calm_down`: an operator waits for the result."""
+        """Skip the pauses until `resume_pacing`: an operator waits for the result."""
         self._hurries = True
 
-    def calm_down(self) -> None:
+    def resume_pacing(self) -> None:
         """Resume the pauses."""
         self._hurries = False
 
@@ -41,7 +41,7 @@ class Pacer:
         if self._pausing is not None:
             self._pausing.cancel()
 
-    def give_way(self) -> None:
+    def yield_to_tills(self) -> None:
         """Slow down for AT_WORK_SECONDS: a till was served and more captures may follow."""
         self._tills_at_work_until = asyncio.get_running_loop().time() + AT_WORK_SECONDS
 

@@ -22,12 +22,12 @@ from sync.receiver.admission.rate_limit import Intake
 from sync.receiver.auth.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.errors import Problem
-from sync.receiver.ingest.accept import SequenceGap, Taken
+from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
 from sync.receiver.ingest.inbound import BatchArrival, Caller
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import read_batch, read_heartbeat
 from sync.receiver.pages.routes import Pages
-from sync.receiver.reports.cached import Remembered
+from sync.receiver.reports.cached import TTLCache
 from sync.receiver.reports.completeness_report import Audits
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.ledger_views import Views
@@ -57,7 +57,7 @@ class Context:
     batches: Gate
     heartbeats: Gate
     metrics: Metrics
-    fleet_figures: Remembered[FleetFigures | None]
+    fleet_figures: TTLCache[FleetFigures | None]
     program: tuple[bytes, str]
     now: Callable[[], datetime]
 
@@ -83,7 +83,7 @@ class AgentCalls:
         match taken:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
-            case Taken():
+            case AcceptedBatch():
                 self._context.metrics.taken(taken, len(events), begun)
                 _log_taken(caller, batch.epoch, taken)
                 return _json(_accepted(taken))
@@ -179,7 +179,7 @@ def build_app(context: Context) -> web.Application:
     return app
 
 
-def _accepted(taken: Taken) -> BatchAccepted:
+def _accepted(taken: AcceptedBatch) -> BatchAccepted:
     return BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
 
 
@@ -192,7 +192,7 @@ def _sequence_gap(expected_sequence: int) -> Problem:
     )
 
 
-def _log_taken(caller: Caller, epoch: str, taken: Taken) -> None:
+def _log_taken(caller: Caller, epoch: str, taken: AcceptedBatch) -> None:
     named = {"store": caller.name.store_id, "till": caller.name.till_id, "epoch": epoch}
     log_event(
         _log,

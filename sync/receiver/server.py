@@ -87,7 +87,7 @@ class Server(web.Server):
     def __init__(self, plain: web.Server, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
         super().__init__(
-            always_ours(plain.request_handler, outcomes),
+            error_boundary(plain.request_handler, outcomes),
             request_factory=plain.request_factory,
             **plain._kwargs,  # noqa: SLF001 - the options that AppRunner prepared for connections
         )
@@ -116,7 +116,7 @@ class Runner(web.AppRunner):
         return Server(await super()._make_server(), self._outcomes)
 
 
-def always_ours(route: _Answering, outcomes: Outcomes) -> _Answering:
+def error_boundary(route: _Answering, outcomes: Outcomes) -> _Answering:
     """Wrap the application: map exceptions to responses, then set the common headers."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

@@ -18,8 +18,8 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.admission.admission import Gate
-from sync.receiver.admission.concurrency import Places
-from sync.receiver.admission.memory_budget import Budget
+from sync.receiver.admission.concurrency import ConcurrencyLimiter
+from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.rate_limit import Intake
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.app import Context, build_app
@@ -32,7 +32,7 @@ from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.pages.routes import Pages
 from sync.receiver.program_terms import write_program
-from sync.receiver.reports.cached import Remembered
+from sync.receiver.reports.cached import TTLCache
 from sync.receiver.reports.completeness_report import Audits
 from sync.receiver.reports.fleet_figures import FleetWatch
 from sync.receiver.reports.ledger_views import Views
@@ -83,7 +83,7 @@ class RunningReceiver:
     host: str
     port: int
     enrolment: Enrolment
-    budget: Budget
+    budget: MemoryBudget
     pulse: Callable[[], Awaitable[bool]]
 
 
@@ -152,7 +152,7 @@ def _context(
     in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
     intake = Intake(in_flight, per_second, time.monotonic)
     heartbeat_intake = Intake(in_flight, 0, time.monotonic)
-    budget = Budget()
+    budget = MemoryBudget()
     metrics = Metrics(version, time.monotonic)
     metrics.watch_bodies(lambda: budget.in_hand_bytes)
     return Context(
@@ -164,10 +164,10 @@ def _context(
         readers=readers,
         pages=Pages(database, readers, now, version, time.monotonic),
         intake=intake,
-        batches=Gate(budget, Places(intake), MAX_BODY_BYTES),
-        heartbeats=Gate(budget, Places(heartbeat_intake), MAX_HEARTBEAT_BYTES),
+        batches=Gate(budget, ConcurrencyLimiter(intake), MAX_BODY_BYTES),
+        heartbeats=Gate(budget, ConcurrencyLimiter(heartbeat_intake), MAX_HEARTBEAT_BYTES),
         metrics=metrics,
-        fleet_figures=Remembered(
+        fleet_figures=TTLCache(
             FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
         ),
         program=write_program(settings.program),

@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from agent.capture.terms import SessionAnswers
 from agent.config.delivery import SyncSettings
 from agent.service import program_terms
-from agent.uplink.terms_sync import ProgramNews
-from agent.uplink.uplink import LONGEST_PAUSE_SECONDS, Surroundings, delivering, most_window_bytes
+from agent.uplink.terms_sync import ProgramTermsSync
+from agent.uplink.uplink import (
+    LONGEST_PAUSE_SECONDS,
+    UplinkDependencies,
+    delivering,
+    most_window_bytes,
+)
 from sync.runtime.scheduler import Schedule
 from sync.runtime.settings.program import ProgramSettings
 from tests.agent.agent_under_test import settings_in
@@ -41,11 +46,11 @@ class Planned(Schedule):
             await work()
 
 
-def without_central(rig: OutboxRig, schedule: Schedule) -> Surroundings:
+def without_central(rig: OutboxRig, schedule: Schedule) -> UplinkDependencies:
     configured = program_terms(ProgramSettings())
-    news = ProgramNews(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+    news = ProgramTermsSync(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
     settings = settings_in(rig.directory)
-    return Surroundings(settings, rig.outbox, news, schedule, lambda: AT, "boot-1")
+    return UplinkDependencies(settings, rig.outbox, news, schedule, lambda: AT, "boot-1")
 
 
 async def test_delivered_events_are_purged_after_central_is_unconfigured(

@@ -11,7 +11,7 @@ import pytest
 from agent.capture.terms import MOST_LEARNED, Asked, SessionAnswers
 from agent.service import program_terms
 from agent.store.learned_terms import LearnedTerms, keep_terms, read_terms
-from agent.uplink.terms_sync import ProgramNews
+from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.replay.terms_observer import SessionKind
 from sync.protocol.wire import Program, Rules, Texts
 from sync.runtime.settings.program import ProgramSettings
@@ -33,10 +33,10 @@ CENTRAL_SAID = {
 }
 
 
-def news_on(rig: OutboxRig) -> tuple[ProgramNews, SessionAnswers]:
+def news_on(rig: OutboxRig) -> tuple[ProgramTermsSync, SessionAnswers]:
     configured = program_terms(ProgramSettings())
     answers = SessionAnswers(configured)
-    return ProgramNews(answers, configured, rig.outbox.storage, rig.clock), answers
+    return ProgramTermsSync(answers, configured, rig.outbox.storage, rig.clock), answers
 
 
 PROGRAM = msgspec.json.encode(
@@ -109,7 +109,9 @@ async def test_stored_terms_of_another_version_are_skipped_without_logging_the_c
             lambda connection: keep_terms(connection, LearnedTerms(source, "{}"), 1)
         )
         configured = program_terms(ProgramSettings())
-        news = ProgramNews(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+        news = ProgramTermsSync(
+            SessionAnswers(configured), configured, rig.outbox.storage, rig.clock
+        )
 
         with caplog.at_level(logging.WARNING):
             await news.restore_when_open()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from multidict import CIMultiDict
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.http import Answer, Line, LineRules
 from tests.central.central import ScriptedCentral
 from tests.central.door import Request
@@ -22,18 +22,18 @@ class MemoryLine(Line):
         super().__init__(LineRules(timeout_seconds=1))
         self.central = central
         self.is_cut = False
-        self.trouble = Trouble.NO_LINE
+        self.trouble = FailureCause.NO_LINE
         self.tries = 0
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Hold | TryLater:
+    ) -> Answer | Blocked | RetryLater:
         """Return the answer of the scripted head office."""
         self.tries += 1
         if self.is_cut:
-            return TryLater(self.trouble, "the line is cut")
+            return RetryLater(self.trouble, "the line is cut")
         request = Request(method, url.raw_path, dict(url.query), CIMultiDict(headers), body or b"")
         answer = await self.central.answer(request)
         if isinstance(answer, Lost) or answer.cut_after is not None:
-            return TryLater(Trouble.NO_ANSWER, "the answer was lost")
+            return RetryLater(FailureCause.NO_ANSWER, "the answer was lost")
         return Answer(answer.status, CIMultiDict(answer.headers), answer.body)

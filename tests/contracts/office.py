@@ -10,7 +10,7 @@ from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import Ledger as LedgerTable
 from sync.receiver.db.tables import table_of
-from sync.receiver.ingest.accept import SequenceGap, Taken
+from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
 from sync.receiver.ingest.inbound import BatchArrival, Caller
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import read_batch, read_heartbeat
@@ -30,19 +30,19 @@ class Office:
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.database)
 
-    async def take(self, sender: Sender, *events: Members, **members: object) -> Taken:
+    async def take(self, sender: Sender, *events: Members, **members: object) -> AcceptedBatch:
         """Ingest a batch that must be accepted."""
         taken = await self.offer(sender, *events, **members)
-        assert isinstance(taken, Taken)
+        assert isinstance(taken, AcceptedBatch)
         return taken
 
     async def offer(
         self, sender: Sender, *events: Members, **members: object
-    ) -> Taken | SequenceGap:
+    ) -> AcceptedBatch | SequenceGap:
         """Ingest a batch; return the outcome, also for a sequence gap."""
         return await self.offer_raw(sender, sender.batch(*events, **members))
 
-    async def offer_raw(self, sender: Sender, body: bytes) -> Taken | SequenceGap:
+    async def offer_raw(self, sender: Sender, body: bytes) -> AcceptedBatch | SequenceGap:
         """Ingest a raw batch body; return the outcome, also for a sequence gap."""
         batch, read = read_batch(body)
         return await self.ledger.take(BatchArrival(self._caller(sender), batch, read, self.at))

@@ -8,11 +8,18 @@ from typing import Protocol
 
 import pytest
 
-from sync.delivery.outbox import Judged, Outbox, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.delivery.outbox import (
+    BatchLimits,
+    EventResult,
+    Outbox,
+    OutboxEvent,
+    OutboxUnavailable,
+    Window,
+)
 from sync.delivery.outcomes import Refused
 from tests.agent.store.outbox_rig import judged
 
-PLENTY = Portion(events=100, max_bytes=2**30)
+PLENTY = BatchLimits(events=100, max_bytes=2**30)
 REFUSED = Refused("CODE", "a reason", 400)
 UNKNOWN = Window("an epoch of another file", 1, ())
 
@@ -48,7 +55,7 @@ async def settle(shelf: Shelf, window: Window, *delivered: OutboxEvent) -> None:
 
 
 async def refuse(shelf: Shelf, window: Window, events: Sequence[OutboxEvent]) -> None:
-    await shelf.outbox.settle(window, [Judged(event, REFUSED) for event in events])
+    await shelf.outbox.settle(window, [EventResult(event, REFUSED) for event in events])
 
 
 class OutboxContract:
@@ -59,11 +66,11 @@ class OutboxContract:
         await shelf.capture_sessions(5)
 
     async def test_read_returns_pending_events_in_order_up_to_the_limit(self, shelf: Shelf) -> None:
-        assert positions(await shelf.outbox.read(Portion(3, 2**30))) == [1, 2, 3]
-        assert positions(await shelf.outbox.read(Portion(3, 2**30), after=3)) == [4, 5]
+        assert positions(await shelf.outbox.read(BatchLimits(3, 2**30))) == [1, 2, 3]
+        assert positions(await shelf.outbox.read(BatchLimits(3, 2**30), after=3)) == [4, 5]
 
     async def test_read_returns_one_event_above_the_size_limit(self, shelf: Shelf) -> None:
-        assert positions(await shelf.outbox.read(Portion(3, 1))) == [1]
+        assert positions(await shelf.outbox.read(BatchLimits(3, 1))) == [1]
 
     async def test_window_has_epoch_and_sequences(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
@@ -123,14 +130,14 @@ class OutboxContract:
         window = await shelf.outbox.read(PLENTY)
         await shelf.outbox.note_attempt(window)
         one, two, *_ = window.events
-        await shelf.outbox.settle(window, [Judged(e, REFUSED) for e in (one, two)], [two])
+        await shelf.outbox.settle(window, [EventResult(e, REFUSED) for e in (one, two)], [two])
         for sequence in (1, 2):
             await shelf.want_retry(sequence)
         again = (await shelf.outbox.read_retries(PLENTY)).events
         assert [event.is_doubtful for event in again] == [False, True]
 
     async def test_unsettled_window_is_in_doubt_as_a_whole(self, shelf: Shelf) -> None:
-        await shelf.outbox.note_attempt(await shelf.outbox.read(Portion(2, 2**30)))
+        await shelf.outbox.note_attempt(await shelf.outbox.read(BatchLimits(2, 2**30)))
         doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
         assert doubts == [True, True, False, False, False]
 

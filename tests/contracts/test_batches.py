@@ -8,7 +8,7 @@ import pytest
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.tables import (
     Agent,
-    Double,
+    Duplicate,
     EmailAnswer,
     NotedGap,
     Rejected,
@@ -24,7 +24,7 @@ TILL = Sender()
 OTHER_TILL = Sender(till_id="till-2")
 OTHER_STORE = Sender(store_id="0043")
 LATER = timedelta(hours=1)
-_FACTS = (Session, EmailAnswer, Rejected, Double, NotedGap)
+_FACTS = (Session, EmailAnswer, Rejected, Duplicate, NotedGap)
 
 
 async def whole(office: Office) -> dict[str, object]:
@@ -220,7 +220,7 @@ async def test_event_resent_under_another_number_takes_effect_once(office: Offic
     assert (taken.accepted_through, taken.rejected) == (2, [])
     assert await office.rows(Session, "epoch", "sequence") == [(EPOCH, 1)]
     assert await office.rows(EmailAnswer, "epoch", "sequence") == [(EPOCH, 2)]
-    assert await office.rows(Double, "epoch", "sequence", "type", "correlation_id") == [
+    assert await office.rows(Duplicate, "epoch", "sequence", "type", "correlation_id") == [
         ("epoch-2", 1, "session.started", "one"),
         ("epoch-2", 2, "email.answered", "one"),
     ]

@@ -4,7 +4,7 @@ from sqlalchemy import delete
 
 from sync.receiver.db.statements import agents
 from sync.receiver.db.statements import sessions as started
-from sync.receiver.db.tables import Agent, Double, NotedGap, Rejected, Session
+from sync.receiver.db.tables import Agent, Duplicate, NotedGap, Rejected, Session
 from sync.receiver.ingest.accept import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
 from tests.contracts.office import Office
@@ -53,7 +53,7 @@ async def test_resent_events_are_duplicates(office: Office) -> None:
     assert (taken.accepted_through, [one.sequence for one in taken.rejected]) == (4, [2])
     assert await office.rows(Session, "sequence") == [(1,), (3,), (4,)]
     assert await office.rows(Rejected, "sequence") == [(2,)]
-    assert await office.rows(Double, "sequence") == []
+    assert await office.rows(Duplicate, "sequence") == []
 
 
 async def test_gap_alone_accounts_for_its_numbers(office: Office) -> None:

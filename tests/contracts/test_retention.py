@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Rejected, Session
-from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import purge as retention
 from sync.receiver.retention.purge import MISSING_BEFORE, purge
@@ -99,7 +99,7 @@ async def test_duplicate_of_a_purged_event_changes_nothing(office: Office) -> No
 
     taken = await office.offer(TILL, session(1, "a"), answer(2, "a"), session(3, "b"))
 
-    assert isinstance(taken, Taken)
+    assert isinstance(taken, AcceptedBatch)
     assert (taken.accepted_through, taken.rejected) == (3, [])
     assert await office.rows(Session, "sequence") == [(3,)]
     assert await office.rows(EmailAnswer, "sequence") == []

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.store.crypto.vault import Unreadable, open_vault
+from agent.store.crypto.vault import DecryptionError, open_vault
 from tests.till.load import Answer, Crowd
 from tests.till.wire import Kind, Pair, Requests, fresh_pair
 
@@ -159,7 +159,7 @@ def read_kept(directory: Path, findings: Findings) -> dict[CaptureName, Kept]:
         names[name] += 1
         try:
             address = None if sealed is None else vault.open(sealed, correlation_id)
-        except Unreadable as error:
+        except DecryptionError as error:
             address = str(error)
         kept[name] = Kept(receipt_of(position, epochs), body, status, address)
     findings.doubled += [f"{name}: {count} times" for name, count in names.items() if count > 1]

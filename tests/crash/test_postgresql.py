@@ -18,7 +18,7 @@ STOP_SECONDS = 5.0
 SENDERS = [Sender("0042", "till-1"), Sender("0042", "till-2"), Sender("0043", "till-1")]
 
 
-class Trouble:
+class FailureCause:
     """Agents that each send to two receivers at once, and crashes during that load."""
 
     def __init__(self, server: PostgresqlServer, url: str, feeders: list[Feeder]) -> None:
@@ -61,12 +61,12 @@ class Trouble:
         return findings([*self._feeders, *self._twins], await kept_at(self._url))
 
 
-async def trouble_on(server: PostgresqlServer) -> tuple[Trouble, str]:
+async def trouble_on(server: PostgresqlServer) -> tuple[FailureCause, str]:
     """Enroll the agents in a new database; return its URL as well."""
     print(f"CRASH_SEED={SEED}")
     url = await server.new_database()
     feeders = await feeders_on(Postgresql(url), SENDERS, random.Random(SEED))
-    return Trouble(server, url, feeders), url
+    return FailureCause(server, url, feeders), url
 
 
 async def test_database_crash_under_load_loses_and_duplicates_nothing(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered
 from sync.protocol.wire import EventType
 
@@ -29,13 +29,13 @@ class Backlog:
         """Return the body of the event with this number."""
         return msgspec.json.encode({"correlationId": self._name(number), "channel": "STORE"})
 
-    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest events above `after` that are not settled."""
         first = max(self.settled, after) + 1
         last = min(self.captured, first + portion.events - 1)
         return Window(EPOCH, 1, [self._event(number) for number in range(first, last + 1)])
 
-    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return nothing: there are no dead letters."""
         return Window(EPOCH, 1, ())
 
@@ -43,7 +43,7 @@ class Backlog:
         """Do nothing: only `replay` needs the mark."""
 
     async def settle(
-        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Advance the watermark."""
         for one in judged:

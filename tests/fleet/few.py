@@ -13,7 +13,7 @@ from pathlib import Path
 
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.auth import bearer
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Answer, Line, LineRules
@@ -46,7 +46,7 @@ class CountingLine(Line):
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Hold | TryLater:
+    ) -> Answer | Blocked | RetryLater:
         """Send the request and count its answer."""
         answer = await super().ask(method, url, headers=headers, body=body)
         if not isinstance(answer, Answer):

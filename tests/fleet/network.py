@@ -11,9 +11,9 @@ import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.http import Answer, Line, LineRules
-from sync.delivery.transports.network_errors import AnswerLost, trouble_of
+from sync.delivery.transports.network_errors import AnswerLost, storage_error_from
 from tests.fleet.account import Account
 from tests.fleet.office import HeadOffice
 
@@ -52,14 +52,16 @@ class Network:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def carry(self, store_id: str, body: bytes, timeout_seconds: float) -> Answer | TryLater:
+    async def carry(
+        self, store_id: str, body: bytes, timeout_seconds: float
+    ) -> Answer | RetryLater:
         """Return the answer to a request, or its network error."""
         if self._condition is Condition.NO_WAY:
             self._account.knocked()
             return _no_connection(errno.ENETUNREACH)
         await self._on_its_way()
         if not await self._is_connected():
-            return trouble_of(aiohttp.ConnectionTimeoutError())
+            return storage_error_from(aiohttp.ConnectionTimeoutError())
         if self._condition is not Condition.UP:
             self._account.knocked()
             return await self._trouble(timeout_seconds)
@@ -74,7 +76,7 @@ class Network:
             await asyncio.sleep(pause)
         return False
 
-    async def _trouble(self, timeout_seconds: float) -> Answer | TryLater:
+    async def _trouble(self, timeout_seconds: float) -> Answer | RetryLater:
         if self._condition is Condition.FAILING:
             return Answer(HTTPStatus.BAD_GATEWAY, {"Content-Type": "text/html"}, b"<html>")
         if self._condition is not Condition.HUNG:
@@ -83,8 +85,8 @@ class Network:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
         except TimeoutError as silence:
-            return trouble_of(silence)
-        return trouble_of(AnswerLost())
+            return storage_error_from(silence)
+        return storage_error_from(AnswerLost())
 
     async def _on_its_way(self) -> None:
         await asyncio.sleep(LATENCY_SECONDS * (1 + self._dice()))
@@ -101,11 +103,11 @@ class StoreLine(Line):
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Hold | TryLater:
+    ) -> Answer | Blocked | RetryLater:
         """Return the result of the request."""
         return await self._network.carry(self._store_id, body or b"", self._seconds)
 
 
-def _no_connection(number: int) -> TryLater:
+def _no_connection(number: int) -> RetryLater:
     reason = OSError(number, os.strerror(number))
-    return trouble_of(aiohttp.ClientConnectorError(_KEY, reason))
+    return storage_error_from(aiohttp.ClientConnectorError(_KEY, reason))

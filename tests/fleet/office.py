@@ -9,10 +9,10 @@ import zstandard
 
 from sync.delivery.transports.http import Answer
 from sync.protocol.wire import BatchAccepted
-from sync.receiver.admission.concurrency import Places
+from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.rate_limit import Intake, TooBusy
 from sync.receiver.errors import answer_of, problem_of
-from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.parse import read_batch
 from tests.fleet.account import Account
 from tests.sync.receiver.plain_ledger import PlainLedger
@@ -28,7 +28,7 @@ class HeadOffice:
     def __init__(self, events_per_second: int, account: Account) -> None:
         intake = Intake(MAX_IN_FLIGHT, events_per_second, asyncio.get_running_loop().time)
         self._intake = intake
-        self._places = Places(intake)
+        self._places = ConcurrencyLimiter(intake)
         self._account = account
         self.ledgers: defaultdict[str, PlainLedger] = defaultdict(PlainLedger)
 
@@ -49,7 +49,7 @@ class HeadOffice:
         await asyncio.sleep(COMMIT_SECONDS)
         key = (batch.till_id, batch.epoch)
         taken = self.ledgers[batch.store_id].take(key, events, batch.base_sequence)
-        assert isinstance(taken, Taken), "a number was left out"
+        assert isinstance(taken, AcceptedBatch), "a number was left out"
         self._account.accepted(len(events))
         accepted = BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
         return Answer(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))

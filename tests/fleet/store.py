@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 from agent.config.delivery import SyncSettings
 from sync.delivery.backoff import RetryRules, slot_of
-from sync.delivery.delivery_loop import Relay, RelayRules
-from sync.delivery.outbox import Portion
-from sync.delivery.throttle import Pacer
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.outbox import BatchLimits
+from sync.delivery.throttle import Throttle
 from sync.delivery.transports.batch.sender import Sender
 from sync.delivery.transports.batch.transport import BatchTransport
 from sync.delivery.transports.client import Caller
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from tests.fleet.backlog import BOOT, Backlog
 
 TILL = "till-1"
@@ -44,16 +44,16 @@ class Store:
         transport = BatchTransport(
             caller,
             Sender(name, TILL, BOOT, "0.1.0", _clock()),
-            Attempts(dice),
-            Portion(batch_events, SETTINGS.max_batch_bytes),
+            ShortRetries(dice),
+            BatchLimits(batch_events, SETTINGS.max_batch_bytes),
         )
         slot = slot_of(name, TILL)
         rules = RetryRules(SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds, slot)
-        self.relay = Relay(
+        self.relay = DeliveryLoop(
             self.backlog,
             transport,
-            Pacer(),
-            RelayRules(rules, dice),
+            Throttle(),
+            DeliveryRules(rules, dice),
             tidy=_nothing,
             watch=lambda _: None,
         )

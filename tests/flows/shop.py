@@ -14,7 +14,7 @@ from agent.facts import Moment
 from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
 from tests.crash.ledger import Ledger
 from tests.flows.receivers import STORE, TILL
-from tests.flows.ways import Way
+from tests.flows.ways import Uplink
 
 PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
@@ -134,7 +134,7 @@ async def capturing_in(
 
 @asynccontextmanager
 async def shop_on(
-    way: Way, directory: Path, ledger: Ledger | None = None, *, sync: SyncSettings = QUICK
+    way: Uplink, directory: Path, ledger: Ledger | None = None, *, sync: SyncSettings = QUICK
 ) -> AsyncIterator[Shop]:
     """Open a shop that delivers over `way`."""
     async with shop_at(

@@ -13,8 +13,8 @@ import msgspec
 from agent.capture.terms import SessionAnswers
 from agent.service import program_terms
 from agent.store.queries import Reader
-from agent.uplink.heartbeat import Contact
-from agent.uplink.terms_sync import ProgramNews
+from agent.uplink.heartbeat import HeartbeatLoop
+from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.sender import Sender
 from sync.delivery.transports.client import Caller
@@ -35,12 +35,12 @@ OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")
 @asynccontextmanager
 async def contact_of(
     rig: OutboxRig, central: ScriptedCentral, rewound: asyncio.Event | None = None
-) -> AsyncIterator[Contact]:
+) -> AsyncIterator[HeartbeatLoop]:
     """Send heartbeats from a store without a full agent, only when the test triggers them."""
     line = Line(LineRules(timeout_seconds=5))
     configured = program_terms(ProgramSettings())
-    news = ProgramNews(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
-    contact = Contact(
+    news = ProgramTermsSync(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+    contact = HeartbeatLoop(
         Caller(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
         Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),
         Reader(rig.directory),
@@ -60,10 +60,10 @@ async def contact_of(
         await line.close()
 
 
-async def beats(central: ScriptedCentral, contact: Contact, count: int) -> None:
+async def beats(central: ScriptedCentral, contact: HeartbeatLoop, count: int) -> None:
     """Trigger heartbeats until head office has received `count`."""
     while len(central.heartbeats) < count:
-        await contact.make_due()
+        await contact.trigger()
         await central.came(len(central.requests) + 1)
 
 

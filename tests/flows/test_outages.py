@@ -18,7 +18,7 @@ from tests.flows.head_offices import records_in
 from tests.flows.receivers import STORE, TILL, receiver_process
 from tests.flows.shop import PATIENCE_SECONDS, shop_at, shop_on, trade_at
 from tests.flows.verdict import judge
-from tests.flows.ways import WAYS, Way, way_to
+from tests.flows.ways import WAYS, Uplink, way_to
 
 CUSTOMERS = 30
 MOST_IN_FLIGHT = 8
@@ -49,7 +49,7 @@ def delivering_to(url: str, protocol: str, token_file: Path | None) -> dict[str,
     return {f"LOYALTY_AGENT__{name}": value for name, value in settings.items()}
 
 
-def over(way: Way) -> dict[str, str]:
+def over(way: Uplink) -> dict[str, str]:
     """Return the settings of an agent that delivers over `way`."""
     return delivering_to(way.door.url, way.protocol, way.token_file)
 

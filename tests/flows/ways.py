@@ -15,7 +15,7 @@ WAYS = ["batch", "replay", "batch to the receiver"]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Uplink:
     """A delivery path: its fault injector, protocol and records at head office."""
 
     door: Door
@@ -25,15 +25,15 @@ class Way:
 
 
 @asynccontextmanager
-async def way_to(name: str, directory: Path) -> AsyncIterator[Way]:
+async def way_to(name: str, directory: Path) -> AsyncIterator[Uplink]:
     """Open the path of this name; head office's files are in `directory`."""
     if name != "batch to the receiver":
         async with ScriptedCentral() as central:
-            yield Way(central, name, lambda: records_of(central))
+            yield Uplink(central, name, lambda: records_of(central))
         return
     async with Receiver(directory / "receiver") as receiver, FaultyLine(receiver.url) as line:
         token_file = await receiver.enroll()
-        yield Way(line, "batch", lambda: records_in(receiver.database), token_file)
+        yield Uplink(line, "batch", lambda: records_in(receiver.database), token_file)
 
 
 class Every:

@@ -16,16 +16,16 @@ from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
 from agent.service import program_terms
 from agent.store.outbox.outbox import Retention
 from agent.store.queries import Reader
-from agent.uplink.heartbeat import Contact
-from agent.uplink.terms_sync import ProgramNews
-from sync.delivery.outbox import Portion
+from agent.uplink.heartbeat import HeartbeatLoop
+from agent.uplink.terms_sync import ProgramTermsSync
+from sync.delivery.outbox import BatchLimits
 from sync.delivery.push import PassReport, Transport, push_once
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.sender import Sender
 from sync.delivery.transports.batch.transport import BatchTransport
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.replay.transport import ReplayTransport
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
 from tests.agent.store.parts import AT, Epochs, crashed_copy, opener, query
@@ -35,7 +35,7 @@ from tests.central.wire import MemoryLine
 
 T = TypeVar("T")
 AT_ONCE = Retention(delivered_days=0, email_days=0)
-PORTION = Portion(events=3, max_bytes=2**20)
+PORTION = BatchLimits(events=3, max_bytes=2**20)
 UNANSWERED_SECONDS = 60
 # State of each event, by the number that a test wrote into its capture.
 _HELD = """
@@ -166,12 +166,12 @@ class Office:
         sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
         self.transport = self._transport(caller, sender)
         configured = program_terms(ProgramSettings())
-        news = ProgramNews(
+        news = ProgramTermsSync(
             SessionAnswers(configured), configured, self.rig.outbox.storage, self.clock
         )
         self.contact = self.runner.run(
             _made(
-                lambda: Contact(
+                lambda: HeartbeatLoop(
                     caller,
                     sender,
                     Reader(self.directory),
@@ -194,7 +194,7 @@ class Office:
         async def nap(_seconds: float) -> None:
             await asyncio.sleep(0)
 
-        attempts = Attempts(lambda: 0.5, nap)
+        attempts = ShortRetries(lambda: 0.5, nap)
         if self.protocol == "batch":
             return BatchTransport(caller, sender, attempts, PORTION)
         return ReplayTransport(

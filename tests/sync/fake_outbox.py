@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from agent.facts import Receipt
-from sync.delivery.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.protocol.wire import EventType
 from tests.agent.store.outbox_model import Kept, Model
 
@@ -57,12 +57,12 @@ class FakeOutbox:
         """Positions of the pending events."""
         return [kept.position for kept in self.model.waiting()]
 
-    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
         self._call("read")
         return self._window(self.model.waiting(), portion, after, again=False)
 
-    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters marked for retry above `after`, of one epoch."""
         self._call("read_retries")
         return self._window(self.model.to_retry(), portion, after, again=True)
@@ -73,7 +73,7 @@ class FakeOutbox:
         self.model.attempt([self.model.held[event.position] for event in window.events])
 
     async def settle(
-        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Save the verdicts on a window."""
         await self.settling.wait()
@@ -98,7 +98,9 @@ class FakeOutbox:
         if window is not None and window.epoch not in self.model.bases:
             raise OutboxUnavailable("another outbox")
 
-    def _window(self, found: list[Kept], portion: Portion, after: int, *, again: bool) -> Window:
+    def _window(
+        self, found: list[Kept], portion: BatchLimits, after: int, *, again: bool
+    ) -> Window:
         above = [kept for kept in found if kept.position > after][: portion.events]
         if not above:
             return Window(self.model.current, 1, ())

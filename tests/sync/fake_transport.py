@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from sync.delivery.outbox import Judged, Portion, Window
-from sync.delivery.outcomes import Delivered, Refused, Stop, TryLater, Verdict
+from sync.delivery.outbox import BatchLimits, EventResult, Window
+from sync.delivery.outcomes import Delivered, Refused, RetryLater, Stop, Verdict
 from sync.delivery.push import Delivery
 
 Saying = Callable[[Window], Delivery | Awaitable[Delivery]]
@@ -13,7 +13,7 @@ DELIVERED = Delivered()
 
 def takes(window: Window) -> Delivery:
     """Accept all events."""
-    return Delivery([Judged(event, DELIVERED) for event in window.events])
+    return Delivery([EventResult(event, DELIVERED) for event in window.events])
 
 
 def takes_only(count: int, stop: Stop) -> Saying:
@@ -21,7 +21,7 @@ def takes_only(count: int, stop: Stop) -> Saying:
     return lambda window: Delivery(list(takes(window).judged)[:count], stop=stop)
 
 
-def leaves(*positions: int, trouble: TryLater) -> Saying:
+def leaves(*positions: int, trouble: RetryLater) -> Saying:
     """Accept all but these, which get no verdict."""
 
     def saying(window: Window) -> Delivery:
@@ -37,7 +37,7 @@ def refuses(*positions: int, verdict: Verdict = Refused("CODE", "a reason", 400)
     """Refuse these and accept the rest."""
     return lambda window: Delivery(
         [
-            Judged(event, verdict if event.position in positions else DELIVERED)
+            EventResult(event, verdict if event.position in positions else DELIVERED)
             for event in window.events
         ]
     )
@@ -51,9 +51,9 @@ class FakeTransport:
     """
 
     def __init__(
-        self, *script: Saying, portion: Portion | None = None, leaves_doubt: bool = False
+        self, *script: Saying, portion: BatchLimits | None = None, leaves_doubt: bool = False
     ) -> None:
-        self.portion = portion or Portion(events=3, max_bytes=2**20)
+        self.portion = portion or BatchLimits(events=3, max_bytes=2**20)
         self.leaves_doubt = leaves_doubt
         self.script = deque(script)
         self.otherwise: Saying = takes

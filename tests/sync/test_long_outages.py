@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 import pytest
 
 from sync.delivery.backoff import FAILURES_IN_DOUBT, LINE_CAP_SECONDS, RetryRules
-from sync.delivery.delivery_loop import Relay, RelayRules, RelayState, RelayStatus
-from sync.delivery.outbox import Portion
-from sync.delivery.outcomes import Trouble
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
+from sync.delivery.outbox import BatchLimits
+from sync.delivery.outcomes import FailureCause
 from sync.delivery.push import Transport
-from sync.delivery.throttle import Pacer
+from sync.delivery.throttle import Throttle
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.transport import BatchTransport
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.replay.transport import MOST_TROUBLES_IN_A_ROW, ReplayTransport
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from tests.central import Fault, Request, ScriptedCentral, faults
 from tests.central.wire import MemoryLine
 from tests.sync.fake_outbox import FakeOutbox
@@ -29,7 +29,7 @@ HOUR_SECONDS, CAPTURE_SECONDS = 3_600, 10
 CAP_SECONDS = 60.0
 CAPTURES = HOUR_SECONDS // CAPTURE_SECONDS
 # Few enough that no batch is encoded in a thread: virtual time has no threads.
-PORTION = Portion(events=10, max_bytes=2**20)
+PORTION = BatchLimits(events=10, max_bytes=2**20)
 BOTH = pytest.mark.parametrize("protocol", ["batch", "replay"])
 
 
@@ -40,12 +40,12 @@ class Trade:
         self.central = ScriptedCentral()
         self.line = MemoryLine(self.central)
         self.outbox = FakeOutbox()
-        self.seen: list[RelayStatus] = []
-        self.relay = Relay(
+        self.seen: list[DeliveryStatus] = []
+        self.relay = DeliveryLoop(
             self.outbox,
             self._transport(protocol),
-            Pacer(),
-            RelayRules(RetryRules(1.0, CAP_SECONDS, slot=0.5), dice=lambda: 0.5),
+            Throttle(),
+            DeliveryRules(RetryRules(1.0, CAP_SECONDS, slot=0.5), dice=lambda: 0.5),
             tidy=self._tidy,
             watch=self.seen.append,
         )
@@ -64,7 +64,7 @@ class Trade:
 
     def _transport(self, protocol: str) -> Transport:
         caller = Caller(self.line, "http://central.example", NoCredentials(), _now)
-        attempts = Attempts(lambda: 0.5)
+        attempts = ShortRetries(lambda: 0.5)
         if protocol == "batch":
             return BatchTransport(caller, sender(), attempts, PORTION)
         return ReplayTransport(
@@ -100,7 +100,7 @@ def test_token_refused_for_an_hour_loses_nothing(protocol: str) -> None:
             await trade.capture_for_an_hour()
             assert (trade.at_central, len(trade.outbox.waiting)) == ([], CAPTURES)
             assert not trade.outbox.model.to_retry()
-            assert trade.relay.status.state is RelayState.HOLDING
+            assert trade.relay.status.state is DeliveryState.HOLDING
             assert trade.relay.status.http_status == 401
 
     run_in_virtual_time(story())
@@ -115,7 +115,7 @@ def test_delivery_resumes_when_the_token_is_accepted_again(protocol: str) -> Non
             trade.central.credentials = None
             await asyncio.sleep(CAP_SECONDS + 10)
             assert sorted(trade.at_central) == sorted(ALL)
-            assert (trade.outbox.waiting, trade.relay.status.state) == ([], RelayState.IDLE)
+            assert (trade.outbox.waiting, trade.relay.status.state) == ([], DeliveryState.IDLE)
 
     run_in_virtual_time(story())
 
@@ -129,7 +129,7 @@ def test_blocked_state_is_reported_once_and_cleared_once(protocol: str) -> None:
             trade.central.credentials = None
             await asyncio.sleep(CAP_SECONDS + 10)
             states = [status.state for status in trade.seen]
-            assert states == [RelayState.HOLDING, RelayState.IDLE]
+            assert states == [DeliveryState.HOLDING, DeliveryState.IDLE]
 
     run_in_virtual_time(story())
 
@@ -166,7 +166,7 @@ def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
 ) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
-            trade.line.trouble, trade.line.is_cut = Trouble.NO_CONNECTION, True
+            trade.line.trouble, trade.line.is_cut = FailureCause.NO_CONNECTION, True
             trade.outbox.capture_session()
             trade.relay.wake()
             await asyncio.sleep(FAILURES_IN_DOUBT * LINE_CAP_SECONDS / 2)
@@ -178,9 +178,9 @@ def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
 
 
 @BOTH
-@pytest.mark.parametrize("trouble", [Trouble.AWAY, Trouble.NO_CONNECTION])
+@pytest.mark.parametrize("trouble", [FailureCause.AWAY, FailureCause.NO_CONNECTION])
 def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
-    protocol: str, trouble: Trouble
+    protocol: str, trouble: FailureCause
 ) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:

@@ -10,7 +10,7 @@ from sync.delivery.throttle import (
     HURRIED_PAUSE_BESIDE_TILLS_SECONDS,
     PAUSE_BESIDE_TILLS_SECONDS,
     PAUSE_SECONDS,
-    Pacer,
+    Throttle,
 )
 from tests.sync.virtual_time import run_in_virtual_time
 
@@ -33,7 +33,7 @@ def pauses(
 ) -> list[float]:
     """Return the pause after each window of these sizes."""
     sleeps = Sleeps()
-    pacer = Pacer(bandwidth_bytes_per_second, sleeps)
+    pacer = Throttle(bandwidth_bytes_per_second, sleeps)
     if hurries:
         pacer.hurry()
 
@@ -73,10 +73,10 @@ def test_bandwidth_limit_never_shortens_a_pause(sent: list[int], bandwidth: int)
 
 async def test_pauses_resume_after_full_speed() -> None:
     sleeps = Sleeps()
-    pacer = Pacer(sleep=sleeps)
+    pacer = Throttle(sleep=sleeps)
     pacer.hurry()
     await pacer.pause(1, more=True)
-    pacer.calm_down()
+    pacer.resume_pacing()
     await pacer.pause(1, more=True)
     assert sleeps.seconds == [0.0, PAUSE_SECONDS]
 
@@ -84,10 +84,10 @@ async def test_pauses_resume_after_full_speed() -> None:
 async def paused_after(seconds: float, *, hurries: bool = False) -> float:
     """Return the pause after a window that ends `seconds` after a till was served."""
     sleeps = Sleeps()
-    pacer = Pacer(sleep=sleeps)
+    pacer = Throttle(sleep=sleeps)
     if hurries:
         pacer.hurry()
-    pacer.give_way()
+    pacer.yield_to_tills()
     await asyncio.sleep(seconds)
     await pacer.pause(1, more=True)
     return sleeps.seconds[0]
@@ -107,8 +107,8 @@ def test_full_speed_yields_to_active_tills_briefly() -> None:
 def test_last_window_is_followed_by_the_bandwidth_pause_only() -> None:
     async def paused() -> list[float]:
         sleeps = Sleeps()
-        pacer = Pacer(10, sleeps)
-        pacer.give_way()
+        pacer = Throttle(10, sleeps)
+        pacer.yield_to_tills()
         await pacer.pause(1, more=False)
         return sleeps.seconds
 

@@ -4,25 +4,25 @@ import asyncio
 
 import pytest
 
-from sync.delivery.outbox import Judged, OutboxUnavailable, Window
+from sync.delivery.outbox import EventResult, OutboxUnavailable, Window
 from sync.delivery.outcomes import (
+    Blocked,
     Delivered,
+    FailureCause,
     GoBack,
-    Hold,
     HoldReason,
     Refused,
     Renumber,
-    Trouble,
-    TryLater,
+    RetryLater,
 )
 from sync.delivery.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
 from tests.sync.fake_outbox import FakeOutbox
 from tests.sync.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
 from tests.sync.virtual_time import run_in_virtual_time
 
-DOWN = TryLater(Trouble.NO_ANSWER, "silence")
-CUT = TryLater(Trouble.NO_LINE, "no connection")
-HELD = Hold(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
+DOWN = RetryLater(FailureCause.NO_ANSWER, "silence")
+CUT = RetryLater(FailureCause.NO_LINE, "no connection")
+HELD = Blocked(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
 PATIENCE_SECONDS = 5
 
 
@@ -101,7 +101,7 @@ async def test_throttle_gets_the_bytes_of_each_window(outbox: FakeOutbox) -> Non
 
 @pytest.mark.parametrize("stop", [DOWN, CUT, HELD])
 async def test_stopped_pass_leaves_events_without_a_verdict_pending(
-    outbox: FakeOutbox, stop: Hold | TryLater
+    outbox: FakeOutbox, stop: Blocked | RetryLater
 ) -> None:
     transport = FakeTransport(takes, takes_only(1, stop))
     report = await push(outbox, transport)
@@ -205,7 +205,7 @@ async def test_failed_dead_letter_retry_does_not_block_pending_events(outbox: Fa
 
 @pytest.mark.parametrize("stop", [CUT, HELD])
 async def test_dead_letter_retry_ends_the_pass_when_central_is_unreachable(
-    outbox: FakeOutbox, stop: Hold | TryLater
+    outbox: FakeOutbox, stop: Blocked | RetryLater
 ) -> None:
     await with_dead_letters(outbox, 2)
     await outbox.capture_sessions(3)
@@ -280,8 +280,8 @@ async def test_repeated_sequence_disagreement_ends_the_pass_without_loss(
     transport = FakeTransport()
     transport.otherwise = takes_only(0, stop)
     report = await push(outbox, transport)
-    assert isinstance(report.stop, TryLater)
-    assert report.stop.trouble is Trouble.NO_PROGRESS
+    assert isinstance(report.stop, RetryLater)
+    assert report.stop.trouble is FailureCause.NO_PROGRESS
     assert len(transport.windows) <= MOST_CORRECTIONS + 1
     assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
 
@@ -343,7 +343,7 @@ async def test_prefetched_window_is_reread_after_a_refused_session() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         refused = Refused("CODE", "a reason", 400)
-        return Delivery([*takes(window).judged[:2], Judged(window.events[2], refused)])
+        return Delivery([*takes(window).judged[:2], EventResult(window.events[2], refused)])
 
     transport = FakeTransport(slowly, leaves_doubt=True)
     await push(outbox, transport)

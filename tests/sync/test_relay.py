@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sync.delivery.backoff import RetryRules
-from sync.delivery.delivery_loop import Relay, RelayRules, RelayState, RelayStatus
-from sync.delivery.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
-from sync.delivery.outcomes import Delivered, Hold, HoldReason, Stop, Trouble, TryLater
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
+from sync.delivery.outcomes import Blocked, Delivered, FailureCause, HoldReason, RetryLater, Stop
 from sync.delivery.push import Delivery
-from sync.delivery.throttle import Pacer
+from sync.delivery.throttle import Throttle
 from sync.protocol.wire import EventType
 
 LONG = 3_600.0
-DOWN = TryLater(Trouble.NO_ANSWER, "silence")
-HELD = Hold(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
+DOWN = RetryLater(FailureCause.NO_ANSWER, "silence")
+HELD = Blocked(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
 
 
 def event(position: int) -> OutboxEvent:
@@ -36,18 +36,20 @@ class Queue:
         self.empty.clear()
         self.waiting.append(event(max([e.position for e in self.waiting], default=0) + 1))
 
-    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
         if self.trouble:
             raise self.trouble
         events = [one for one in self.waiting if one.position > after]
         return Window("epoch", 1, events[: portion.events])
 
-    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
         return Window("epoch", 1, [])
 
     async def note_attempt(self, window: Window) -> None: ...
 
-    async def settle(self, window: Window, judged: Sequence[Judged], doubtful: object = ()) -> None:
+    async def settle(
+        self, window: Window, judged: Sequence[EventResult], doubtful: object = ()
+    ) -> None:
         done = {one.event.position for one in judged}
         self.waiting = [one for one in self.waiting if one.position not in done]
         if not self.waiting:
@@ -62,7 +64,7 @@ class Queue:
 class Central:
     """Accepts everything, or stops with `says`; signals each attempt."""
 
-    portion = Portion(10, 1_000)
+    portion = BatchLimits(10, 1_000)
     leaves_doubt = False
 
     def __init__(self) -> None:
@@ -80,7 +82,7 @@ class Central:
             raise self.fault
         if self.says is not None:
             return Delivery([], stop=self.says)
-        return Delivery([Judged(one, Delivered()) for one in window.events])
+        return Delivery([EventResult(one, Delivered()) for one in window.events])
 
     async def is_tried(self) -> None:
         async with asyncio.timeout(5):
@@ -92,14 +94,14 @@ class Watch:
     """Collects statuses; waits for a state."""
 
     def __init__(self) -> None:
-        self.seen: list[RelayStatus] = []
+        self.seen: list[DeliveryStatus] = []
         self._news = asyncio.Event()
 
-    def __call__(self, status: RelayStatus) -> None:
+    def __call__(self, status: DeliveryStatus) -> None:
         self.seen.append(status)
         self._news.set()
 
-    async def sees(self, state: RelayState) -> RelayStatus:
+    async def sees(self, state: DeliveryState) -> DeliveryStatus:
         async with asyncio.timeout(5):
             while True:
                 for status in self.seen:
@@ -119,21 +121,21 @@ async def relaying(
     is_quiet: Callable[[], bool] = lambda: False,
     tidied: asyncio.Event | None = None,
     untidy: OutboxUnavailable | None = None,
-    pacer: Pacer | None = None,
-) -> AsyncIterator[Relay]:
+    pacer: Throttle | None = None,
+) -> AsyncIterator[DeliveryLoop]:
     async def tidy() -> None:
         if tidied is not None:
             tidied.set()
         if untidy is not None:
             raise untidy
 
-    rules = RelayRules(
+    rules = DeliveryRules(
         RetryRules(wait_seconds, wait_seconds, slot=0.0),
         dice=lambda: 1.0,
         is_quiet=is_quiet,
         debounce_seconds=0,
     )
-    relay = Relay(queue, central, pacer or Pacer(), rules, tidy=tidy, watch=watch)
+    relay = DeliveryLoop(queue, central, pacer or Throttle(), rules, tidy=tidy, watch=watch)
     task = asyncio.ensure_future(relay.run())
     try:
         yield relay
@@ -175,7 +177,7 @@ async def test_captures_do_not_bypass_the_backoff() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch) as relay:
-        status = await watch.sees(RelayState.RETRYING)
+        status = await watch.sees(DeliveryState.RETRYING)
         for _ in range(100):
             relay.wake()
             await asyncio.sleep(0)
@@ -192,7 +194,7 @@ async def test_captures_during_a_failing_pass_do_not_bypass_the_backoff(
     central.says, central.fault = DOWN, fault
     async with relaying(queue, central, watch) as relay:
         central.meanwhile = relay.wake
-        await watch.sees(RelayState.RETRYING)
+        await watch.sees(DeliveryState.RETRYING)
         for _ in range(100):
             await asyncio.sleep(0)
         assert len(central.windows) == 1
@@ -222,7 +224,7 @@ async def test_failures_accumulate_across_passes_until_a_success() -> None:
             await central.is_tried()
         central.says = None
         await is_empty(queue)
-        await watch.sees(RelayState.IDLE)
+        await watch.sees(DeliveryState.IDLE)
         assert relay.status.failures == 0
 
 
@@ -230,7 +232,7 @@ async def test_first_window_after_a_failure_is_a_probe() -> None:
     queue, central, watch = Queue(12), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch, wait_seconds=0.001):
-        await watch.sees(RelayState.RETRYING)
+        await watch.sees(DeliveryState.RETRYING)
         central.says = None
         await is_empty(queue)
     begun = central.windows.index(1)
@@ -242,7 +244,7 @@ async def test_refused_caller_keeps_the_outbox_and_is_retried() -> None:
     queue, central, watch = Queue(3), Central(), Watch()
     central.says = HELD
     async with relaying(queue, central, watch, wait_seconds=0.001):
-        status = await watch.sees(RelayState.HOLDING)
+        status = await watch.sees(DeliveryState.HOLDING)
         assert len(queue.waiting) == 3
         central.says = None
         await is_empty(queue)
@@ -253,7 +255,7 @@ async def test_try_now_overrides_the_backoff() -> None:
     queue, central, watch = Queue(3), Central(), Watch()
     central.says = DOWN
     async with relaying(queue, central, watch) as relay:
-        await watch.sees(RelayState.RETRYING)
+        await watch.sees(DeliveryState.RETRYING)
         central.says = None
         relay.try_now()
         await is_empty(queue)
@@ -265,7 +267,7 @@ async def test_state_stays_retrying_until_a_success() -> None:
     async with relaying(queue, central, watch, wait_seconds=0.001):
         for _ in range(5):
             await central.is_tried()
-    assert [status.state for status in watch.seen] == [RelayState.RETRYING]
+    assert [status.state for status in watch.seen] == [DeliveryState.RETRYING]
 
 
 @pytest.mark.parametrize("break_it", ["storage", "fault"])
@@ -276,7 +278,7 @@ async def test_local_failures_do_not_grow_the_backoff(break_it: str) -> None:
     else:
         central.fault = ZeroDivisionError()
     async with relaying(queue, central, watch) as relay:
-        status = await watch.sees(RelayState.RETRYING)
+        status = await watch.sees(DeliveryState.RETRYING)
         assert (status.trouble, status.failures) == (
             ("storage", 0) if break_it == "storage" else ("a fault of this program", 0)
         )
@@ -293,7 +295,7 @@ async def test_try_now_cuts_a_bandwidth_pause_short() -> None:
         begun.set()
         await asyncio.sleep(seconds * LONG)
 
-    async with relaying(queue, central, Watch(), pacer=Pacer(1, wait)) as relay:
+    async with relaying(queue, central, Watch(), pacer=Throttle(1, wait)) as relay:
         async with asyncio.timeout(5):
             await begun.wait()
         queue.add()
@@ -304,7 +306,7 @@ async def test_try_now_cuts_a_bandwidth_pause_short() -> None:
 async def test_quiet_hours_send_nothing_except_on_try_now() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     async with relaying(queue, central, watch, is_quiet=lambda: True) as relay:
-        await watch.sees(RelayState.QUIET)
+        await watch.sees(DeliveryState.QUIET)
         assert not central.windows
         relay.try_now()
         await is_empty(queue)
@@ -321,10 +323,10 @@ async def test_quiet_hours_keep_the_time_of_the_last_delivery() -> None:
         delivered_at = relay.status.got_through_at
         hours.append("begun")
         relay.wake()
-        quiet = await watch.sees(RelayState.QUIET)
+        quiet = await watch.sees(DeliveryState.QUIET)
         hours.clear()
         relay.wake()
-        idle = await watch.sees(RelayState.IDLE)
+        idle = await watch.sees(DeliveryState.IDLE)
     assert delivered_at is not None
     assert (quiet.got_through_at, idle.got_through_at) == (delivered_at, delivered_at)
 
@@ -341,7 +343,7 @@ async def test_quiet_hours_keep_the_blocked_state() -> None:
     async with relaying(queue, central, watch, wait_seconds=0.001, is_quiet=is_quiet) as relay:
         async with asyncio.timeout(5):
             await asked.wait()
-        assert relay.status.state is RelayState.HOLDING
+        assert relay.status.state is DeliveryState.HOLDING
     assert len(central.windows) == 1
 
 
@@ -349,18 +351,18 @@ async def test_state_changes_to_delivering_on_the_first_success_of_a_pass() -> N
     queue, central, watch = Queue(1), Central(), Watch()
     queue.trouble = OutboxUnavailable("the disk is gone")
     async with relaying(queue, central, watch) as relay:
-        await watch.sees(RelayState.RETRYING)
+        await watch.sees(DeliveryState.RETRYING)
         queue.trouble, queue.waiting = None, [event(number) for number in range(1, 21)]
-        states: list[RelayState] = []
+        states: list[DeliveryState] = []
         central.meanwhile = lambda: states.append(relay.status.state)
         relay.try_now()
         await is_empty(queue)
-    assert states == [RelayState.RETRYING, RelayState.DELIVERING]
+    assert states == [DeliveryState.RETRYING, DeliveryState.DELIVERING]
 
 
 async def test_storage_failure_after_a_pass_keeps_the_retry_after_and_its_cause() -> None:
     queue, central, watch, tidied = Queue(1), Central(), Watch(), asyncio.Event()
-    central.says = TryLater(Trouble.BUSY, "answered 429", LONG, 429)
+    central.says = RetryLater(FailureCause.BUSY, "answered 429", LONG, 429)
     unavailable = OutboxUnavailable("the disk is full")
     async with relaying(queue, central, watch, tidied=tidied, untidy=unavailable) as relay:
         async with asyncio.timeout(5):
@@ -378,7 +380,7 @@ async def test_quiet_hours_end_a_running_pass_after_its_window_except_on_try_now
     hours: list[str] = []
     central.meanwhile = lambda: hours.append("begun") if len(central.windows) == 2 else None
     async with relaying(queue, central, watch, is_quiet=lambda: bool(hours)) as relay:
-        await watch.sees(RelayState.QUIET)
+        await watch.sees(DeliveryState.QUIET)
         assert (central.windows, len(queue.waiting)) == ([10, 10], 5)
         queue.waiting += [event(position) for position in range(26, 46)]
         relay.try_now()
@@ -396,11 +398,14 @@ class TestHearing:
             held = relay.status
             relay.hear(None)
         assert (held.state, held.trouble, held.http_status) == (
-            RelayState.HOLDING,
+            DeliveryState.HOLDING,
             "unauthorized",
             401,
         )
-        assert [status.state for status in watch.seen] == [RelayState.HOLDING, RelayState.IDLE]
+        assert [status.state for status in watch.seen] == [
+            DeliveryState.HOLDING,
+            DeliveryState.IDLE,
+        ]
 
     async def test_pass_without_events_keeps_the_blocked_state(self) -> None:
         watch, tidied = Watch(), asyncio.Event()
@@ -408,20 +413,20 @@ class TestHearing:
             relay.hear(HELD)
             async with asyncio.timeout(5):
                 await tidied.wait()
-            assert relay.status.state is RelayState.HOLDING
+            assert relay.status.state is DeliveryState.HOLDING
         assert len(watch.seen) == 1
 
     async def test_delivered_events_clear_the_blocked_state(self) -> None:
         queue, watch = Queue(1), Watch()
         async with relaying(queue, Central(), watch) as relay:
             relay.hear(HELD)
-            status = await watch.sees(RelayState.IDLE)
+            status = await watch.sees(DeliveryState.IDLE)
         assert status.trouble is None
 
     async def test_failure_of_a_pass_has_priority_over_a_refused_heartbeat(self) -> None:
         central, watch = Central(), Watch()
         central.says = DOWN
         async with relaying(Queue(1), central, watch) as relay:
-            await watch.sees(RelayState.RETRYING)
+            await watch.sees(DeliveryState.RETRYING)
             relay.hear(HELD)
-            assert relay.status.state is RelayState.RETRYING
+            assert relay.status.state is DeliveryState.RETRYING

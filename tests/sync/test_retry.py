@@ -17,18 +17,18 @@ from sync.delivery.backoff import (
     slot_of,
     spread,
 )
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 FAR_AND_WIDE = datetime(1970, 1, 2), datetime(9998, 12, 31)  # noqa: DTZ001 - hypothesis adds UTC
 # Causes that can be the store's network or head office, and those of head office alone.
-EITHERS = [Trouble.NO_CONNECTION, Trouble.CLOCK]
-ITS_OWN = [trouble for trouble in Trouble if trouble not in {Trouble.NO_LINE, *EITHERS}]
-HELD = Hold(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
+EITHERS = [FailureCause.NO_CONNECTION, FailureCause.CLOCK]
+ITS_OWN = [trouble for trouble in FailureCause if trouble not in {FailureCause.NO_LINE, *EITHERS}]
+HELD = Blocked(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
 
 failures = st.integers(1, 10_000).map(Backoff)
 shares = st.floats(0, 1, exclude_max=True)
-outcomes = st.sampled_from([HELD, *(TryLater(trouble, "") for trouble in Trouble)])
+outcomes = st.sampled_from([HELD, *(RetryLater(trouble, "") for trouble in FailureCause)])
 moments = st.datetimes(*FAR_AND_WIDE, timezones=st.just(UTC))
 anything = st.one_of(st.text(), st.integers().map(str), st.floats().map(str))
 
@@ -40,17 +40,17 @@ def rule_sets(draw: st.DrawFn) -> RetryRules:
     return RetryRules(base_seconds, cap_seconds, draw(shares))
 
 
-def wait(backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, share: float) -> float:
+def wait(backoff: Backoff, outcome: Blocked | RetryLater, rules: RetryRules, share: float) -> float:
     return backoff.wait_seconds(outcome, rules, lambda: share)
 
 
-def asking(seconds: float, status: int = 429) -> TryLater:
-    return TryLater(Trouble.BUSY, "busy", seconds, status)
+def asking(seconds: float, status: int = 429) -> RetryLater:
+    return RetryLater(FailureCause.BUSY, "busy", seconds, status)
 
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
 def test_backoff_stays_between_half_the_base_and_the_cap(
-    backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, share: float
+    backoff: Backoff, outcome: Blocked | RetryLater, rules: RetryRules, share: float
 ) -> None:
     seconds = wait(backoff, outcome, rules, share)
     assert min(rules.base_seconds, LINE_CAP_SECONDS) / 2 <= seconds <= rules.cap_seconds
@@ -58,7 +58,7 @@ def test_backoff_stays_between_half_the_base_and_the_cap(
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), one=shares, other=shares)
 def test_jitter_separates_two_stores_after_any_number_of_failures(
-    backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, one: float, other: float
+    backoff: Backoff, outcome: Blocked | RetryLater, rules: RetryRules, one: float, other: float
 ) -> None:
     assume(abs(one - other) > 0.001)
     first, second = (wait(backoff, outcome, rules, share) for share in (one, other))
@@ -67,7 +67,7 @@ def test_jitter_separates_two_stores_after_any_number_of_failures(
 
 @given(outcome=outcomes, rules=rule_sets(), share=shares)
 def test_jitter_is_full_at_the_cap(
-    outcome: Hold | TryLater, rules: RetryRules, share: float
+    outcome: Blocked | RetryLater, rules: RetryRules, share: float
 ) -> None:
     often = Backoff(10_000)
     longest, shortest = (wait(often, outcome, rules, share) for share in (1.0, 0.0))
@@ -76,7 +76,7 @@ def test_jitter_is_full_at_the_cap(
 
 @given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
 def test_backoff_never_shrinks_with_another_failure(
-    backoff: Backoff, outcome: Hold | TryLater, rules: RetryRules, share: float
+    backoff: Backoff, outcome: Blocked | RetryLater, rules: RetryRules, share: float
 ) -> None:
     longer = wait(backoff.failed(), outcome, rules, share)
     assert longer >= wait(backoff, outcome, rules, share)
@@ -94,22 +94,22 @@ def test_backoff_doubles_from_the_base_to_the_cap() -> None:
 def test_backoff_of_the_stores_own_network_is_capped_at_seconds(
     backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
-    assert wait(backoff, TryLater(Trouble.NO_LINE, ""), rules, share) <= LINE_CAP_SECONDS
+    assert wait(backoff, RetryLater(FailureCause.NO_LINE, ""), rules, share) <= LINE_CAP_SECONDS
 
 
 @pytest.mark.parametrize("trouble", EITHERS)
 @given(times=st.integers(1, FAILURES_IN_DOUBT), rules=rule_sets(), share=shares)
 def test_ambiguous_failure_first_counts_as_the_stores_network(
-    trouble: Trouble, times: int, rules: RetryRules, share: float
+    trouble: FailureCause, times: int, rules: RetryRules, share: float
 ) -> None:
-    assert wait(Backoff(times), TryLater(trouble, ""), rules, share) <= LINE_CAP_SECONDS
+    assert wait(Backoff(times), RetryLater(trouble, ""), rules, share) <= LINE_CAP_SECONDS
 
 
 @pytest.mark.parametrize("trouble", EITHERS)
-def test_ambiguous_failure_later_counts_as_head_office(trouble: Trouble) -> None:
+def test_ambiguous_failure_later_counts_as_head_office(trouble: FailureCause) -> None:
     rules = RetryRules(1.0, 60.0, slot=0.5)
     longest = [
-        wait(Backoff(FAILURES_IN_DOUBT + more), TryLater(trouble, ""), rules, 1.0)
+        wait(Backoff(FAILURES_IN_DOUBT + more), RetryLater(trouble, ""), rules, 1.0)
         for more in range(6)
     ]
     assert longest == [5, 10, 20, 40, 60, 60]
@@ -118,10 +118,10 @@ def test_ambiguous_failure_later_counts_as_head_office(trouble: Trouble) -> None
 @pytest.mark.parametrize("trouble", ITS_OWN)
 @given(share=shares)
 def test_retries_of_a_chain_spread_over_a_minute_when_head_office_is_down(
-    trouble: Trouble, share: float
+    trouble: FailureCause, share: float
 ) -> None:
     """With a wait of 5 s, ten thousand stores would send 2,000 requests per second."""
-    seconds = wait(Backoff(7), TryLater(trouble, ""), RetryRules(1.0, 60.0, slot=0.5), share)
+    seconds = wait(Backoff(7), RetryLater(trouble, ""), RetryRules(1.0, 60.0, slot=0.5), share)
     assert seconds == pytest.approx(0.5 + 59.5 * share)
 
 
@@ -145,7 +145,7 @@ def test_retry_after_is_capped_at_an_hour_plus_the_spread(
 def test_retry_after_below_the_base_does_not_shorten_the_backoff(
     asked: float, backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
-    own = wait(backoff, TryLater(Trouble.BUSY, ""), rules, share)
+    own = wait(backoff, RetryLater(FailureCause.BUSY, ""), rules, share)
     assert wait(backoff, asking(asked), rules, share) == max(asked, own)
 
 
@@ -154,7 +154,7 @@ def test_shared_retry_after_of_a_503_does_not_shorten_the_backoff(
     asked: float, backoff: Backoff, rules: RetryRules, share: float
 ) -> None:
     """If it did, a head office that answers 5 for half an hour would get retries every 5 s."""
-    own = wait(backoff, TryLater(Trouble.BUSY, "", http_status=503), rules, share)
+    own = wait(backoff, RetryLater(FailureCause.BUSY, "", http_status=503), rules, share)
     assert wait(backoff, asking(asked, 503), rules, share) >= own
 
 

@@ -27,7 +27,7 @@ def to_keep(body: bytes, correlation_id: str, vault: Vault) -> bytes:
 
 
 def as_it_came(kept: bytes, correlation_id: str, vault: Callable[[], Vault]) -> bytes:
-    """Return the original body from its stored form. Raises `Unreadable`.
+    """Return the original body from its stored form. Raises `DecryptionError`.
 
     `vault` is called only if the stored form is encrypted.
     """

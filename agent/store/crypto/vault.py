@@ -31,7 +31,7 @@ class UnusableKey(Exception):  # noqa: N818 - names the thing that is wrong
     """The encryption key file does not hold a key."""
 
 
-class Unreadable(Exception):  # noqa: N818 - names the thing that is wrong
+class DecryptionError(Exception):
     """A ciphertext does not decrypt: made with another key, moved, or damaged."""
 
 
@@ -55,14 +55,14 @@ class Vault:
         return _VERSION + self._key_id + nonce + sealed
 
     def open(self, sealed: bytes, correlation_id: str) -> str:
-        """Decrypt a ciphertext of the same session. Raises `Unreadable`."""
+        """Decrypt a ciphertext of the same session. Raises `DecryptionError`."""
         if sealed[: len(_VERSION) + _KEY_ID_BYTES] != _VERSION + self._key_id:
-            raise Unreadable("the address was sealed with another key")
+            raise DecryptionError("the address was sealed with another key")
         nonce = sealed[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
         try:
             address = self._cipher.decrypt(nonce, sealed[_HEADER_BYTES:], correlation_id.encode())
         except (InvalidTag, ValueError):
-            raise Unreadable("the sealed address is damaged or belongs elsewhere") from None
+            raise DecryptionError("the sealed address is damaged or belongs elsewhere") from None
         return address.decode()
 
     def mark(self, address: str, correlation_id: str) -> bytes:

@@ -15,7 +15,7 @@ from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Boot, table_of
 from agent.store.db.transactions import transaction
 from agent.store.files.high_water_mark import Marked
-from agent.store.files.storage_errors import StorageDamaged, trouble_of
+from agent.store.files.storage_errors import StorageDamagedError, storage_error_from
 from agent.store.recovery.quarantine import keep_wal
 from sync.runtime.logging import log_event
 
@@ -85,7 +85,7 @@ def is_in_doubt(connection: sqlite3.Connection, path: Path, mark: Marked | None)
             return mark is not None
         extent = read_numbering(connection).extent_of(mark.epoch)
     except sqlite3.DatabaseError as error:
-        return isinstance(trouble_of(error, path.parent), StorageDamaged)
+        return isinstance(storage_error_from(error, path.parent), StorageDamagedError)
     return extent is None or extent < mark.sequence
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.db.sql import Statement, compiled, constant
 from agent.store.db.tables import Destination, table_of
-from agent.store.files.storage_errors import SenselessRow
+from agent.store.files.storage_errors import CorruptRow
 
 CENTRAL = "central"
 is_central = constant(CENTRAL)
@@ -49,7 +49,7 @@ SET_ERASED = setting("erased_through")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeliveryCursor:
     """The delivery cursor of central; all values are positions."""
 
     watermark: int = 0
@@ -59,17 +59,17 @@ class Standing:
     purged_through: int = 0
 
 
-def read_standing(connection: sqlite3.Connection) -> Standing:
+def read_standing(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor; all zeros if there is no row yet."""
     row = connection.execute(STANDING.sql).fetchone()
     if row is None:
-        return Standing()
+        return DeliveryCursor()
     if None in row:
-        raise SenselessRow("a number of the destination is null")
-    return Standing(*row)
+        raise CorruptRow("a number of the destination is null")
+    return DeliveryCursor(*row)
 
 
-def open_standing(connection: sqlite3.Connection) -> Standing:
+def open_standing(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor for an update, inserting its row if missing."""
     connection.execute(BEGIN.sql)
     return read_standing(connection)

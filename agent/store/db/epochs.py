@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, insert, select
 from agent.facts import Receipt
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Destination, Epoch, Event, Settled, table_of
-from agent.store.files.storage_errors import SenselessRow
+from agent.store.files.storage_errors import CorruptRow
 
 _epoch = table_of(Epoch)
 _event = table_of(Event)
@@ -140,10 +140,10 @@ class Numbering:
 
 
 def sensible(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the rows; none of their columns may be null. Raises `SenselessRow` if one is."""
+    """Yield the rows; none of their columns may be null. Raises `CorruptRow` if one is."""
     for row in rows:
         if None in row:
-            raise SenselessRow("a column is null that never is")
+            raise CorruptRow("a column is null that never is")
         yield row
 
 

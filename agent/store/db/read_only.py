@@ -14,7 +14,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.recovery.quarantine import has_strays
 
 
-class StrayWal(sqlite3.DatabaseError):
+class OrphanWal(sqlite3.DatabaseError):
     """A WAL without its database: it may hold captures and must be quarantined first."""
 
 
@@ -32,6 +32,6 @@ def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
 
 
 def require_no_strays(database: Path) -> None:
-    """Raise `StrayWal` if opening `database` would destroy a WAL."""
+    """Raise `OrphanWal` if opening `database` would destroy a WAL."""
     if has_strays(database):
-        raise StrayWal(f"a WAL lies beside {database.name}, which is empty or gone")
+        raise OrphanWal(f"a WAL lies beside {database.name}, which is empty or gone")

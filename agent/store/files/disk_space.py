@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.store.files.storage_errors import StorageFull, free_bytes
+from agent.store.files.storage_errors import StorageFullError, free_bytes
 
 BALLAST_FILE = "agent.ballast"
 
@@ -31,15 +31,15 @@ class Space:
         self._ballast = directory / BALLAST_FILE
 
     def require_room(self, database_bytes: int) -> None:
-        """Raise `StorageFull` if a store of `database_bytes` may take no more captures."""
+        """Raise `StorageFullError` if a store of `database_bytes` may take no more captures."""
         if database_bytes >= self._limits.max_bytes:
-            raise StorageFull(
+            raise StorageFullError(
                 f"the store holds {_mib(database_bytes)}, [storage] max_bytes is "
                 f"{_mib(self._limits.max_bytes)}: raise it, or let captures be delivered"
             )
         free, needed = free_bytes(self._directory), self._bytes_to_leave()
         if free < needed:
-            raise StorageFull(
+            raise StorageFullError(
                 f"{_mib(free)} are free on the disk of {self._directory}, {_mib(needed)} are to "
                 "be left ([storage] min_free_bytes, and ballast_bytes twice while the ballast "
                 "is given up): free some space on it"

@@ -34,7 +34,7 @@ def read_mark(directory: Path) -> Marked | None:
         return None
 
 
-class Mark:
+class HighWaterMark:
     """Writes the mark file of a directory; open from construction to `close`."""
 
     def __init__(self, directory: Path) -> None:

@@ -13,36 +13,36 @@ _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
 
 
-class StorageTrouble(Exception):  # noqa: N818 - names the state, not the raising
+class StorageError(Exception):
     """The storage cannot take captures now. The message says why, and the remedy."""
 
 
-class StorageFull(StorageTrouble):
+class StorageFullError(StorageError):
     """No room left: the disk, the configured limit or the reserve is reached."""
 
 
-class StorageDown(StorageTrouble):
+class StorageDownError(StorageError):
     """The storage does not work: an I/O error, missing permissions or a missing directory."""
 
 
-class StorageDamaged(StorageTrouble):
+class StorageDamagedError(StorageError):
     """The database file is corrupt: it is quarantined and replaced by a new one."""
 
 
-class SenselessRow(sqlite3.DatabaseError):
+class CorruptRow(sqlite3.DatabaseError):
     """A row that SQLite read from a damaged page without an error, with impossible values."""
 
 
-def trouble_of(error: sqlite3.Error | OSError, directory: Path) -> StorageTrouble:
+def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> StorageError:
     """Return the storage error for a SQLite or system `error` that occurred on `directory`."""
     if isinstance(error, OSError):
-        return _trouble_of_system(error, directory)
+        return _storage_error_from_os_error(error, directory)
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
-    if code in _DAMAGE or isinstance(error, SenselessRow):
-        return StorageDamaged(f"the database in {directory} is damaged ({error})")
+    if code in _DAMAGE or isinstance(error, CorruptRow):
+        return StorageDamagedError(f"the database in {directory} is damaged ({error})")
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):
         return _full(directory)
-    return StorageDown(
+    return StorageDownError(
         f"the database in {directory} does not work ({error}): check disk and rights"
     )
 
@@ -61,13 +61,13 @@ def free_bytes(directory: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def _trouble_of_system(error: OSError, directory: Path) -> StorageTrouble:
+def _storage_error_from_os_error(error: OSError, directory: Path) -> StorageError:
     # The failing file may lie outside the directory: the key file, for example.
     named = error.filename if isinstance(error.filename, str) else None
     if error.errno in _FULL_ERRNOS:
         return _full(Path(named).parent if named else directory)
-    return StorageDown(f"{named or directory} cannot be used ({error.strerror})")
+    return StorageDownError(f"{named or directory} cannot be used ({error.strerror})")
 
 
-def _full(directory: Path) -> StorageFull:
-    return StorageFull(f"the disk of {directory} is full: free some space on it")
+def _full(directory: Path) -> StorageFullError:
+    return StorageFullError(f"the disk of {directory} is full: free some space on it")

@@ -23,7 +23,7 @@ from agent.facts import (
     SessionStarted,
 )
 from agent.store.crypto.bodies import as_it_came, to_keep
-from agent.store.crypto.vault import Unreadable, Vault
+from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Numbering
 from agent.store.journal.insert import Intake
 from agent.store.journal.session_cache import KnownSession, LastAnswer, Sessions
@@ -182,7 +182,7 @@ class Journal:
         """Return the original body; b"" (equal to no body) if it was encrypted with another key."""
         try:
             return as_it_came(kept, correlation_id, lambda: self._vault)
-        except Unreadable:
+        except DecryptionError:
             return b""
 
     def _event(

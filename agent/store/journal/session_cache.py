@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, select
 
 from agent.store.db.sql import Statement, compiled
 from agent.store.db.tables import EmailAnswer, Event, Session, table_of
-from agent.store.files.storage_errors import SenselessRow
+from agent.store.files.storage_errors import CorruptRow
 
 # A customer's answer follows the session within minutes; this is about a till's day.
 MOST_RECENT = 4_096
@@ -113,9 +113,9 @@ class Sessions:
     def _row_at(self, statement: Statement, position: int) -> tuple[Any, ...]:
         """Return the single row; its last column is a body.
 
-        Raises `SenselessRow` if there is none: a damaged page can lose a row without an error.
+        Raises `CorruptRow` if there is none: a damaged page can lose a row without an error.
         """
         row = self._connection.execute(statement.sql, (position,)).fetchone()
         if row is None or row[-1] is None:
-            raise SenselessRow(f"the event at position {position} is not there any more")
+            raise CorruptRow(f"the event at position {position} is not there any more")
         return tuple(row)

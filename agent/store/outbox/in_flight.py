@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import and_, bindparam, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import Standing, is_central, open_standing, setting
+from agent.store.db.cursor import DeliveryCursor, is_central, open_standing, setting
 from agent.store.db.sql import as_list, compiled, listed
 from agent.store.db.tables import DeadLetter, Doubt, Event, Settled, table_of
 
@@ -64,7 +64,7 @@ def note_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> No
     _set_attempt(connection, *((waiting[0], waiting[-1]) if waiting else (0, 0)))
 
 
-def keep_unsettled_attempt(connection: sqlite3.Connection, standing: Standing) -> None:
+def keep_unsettled_attempt(connection: sqlite3.Connection, standing: DeliveryCursor) -> None:
     """Mark the unsettled events of an earlier attempt as possibly delivered: no result arrived."""
     if standing.attempting_through:
         values = {

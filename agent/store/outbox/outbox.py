@@ -23,7 +23,7 @@ from agent.store.retention.clock_repair import mend_times, needs_mending
 from agent.store.retention.erase import erase_apart, erase_slice, find_apart
 from agent.store.retention.purge import find_old, purge
 from agent.store.writer import Writer
-from sync.delivery.outbox import Judged, OutboxEvent, OutboxUnavailable, Portion, Window
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 
 MOST_IN_A_TRANSACTION = 500
 _DAY_US = 24 * 3600 * 1_000_000
@@ -60,11 +60,11 @@ class StoreOutbox:
         self._agent_version = agent_version
         self.dead_letters = DeadLetters(self.storage, now_us, agent_version)
 
-    async def read(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events of one epoch above `after`."""
         return await self.storage.ask(lambda c: self._windows.waiting(c, portion, after))
 
-    async def read_retries(self, portion: Portion, *, after: int = 0) -> Window:
+    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters to retry, of one epoch, above `after`."""
         return await self.storage.ask(lambda c: self._windows.to_retry(c, portion, after))
 
@@ -74,7 +74,7 @@ class StoreOutbox:
         await self._change_in(window, lambda c: note_attempt(c, positions))
 
     async def settle(
-        self, window: Window, judged: Sequence[Judged], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Record durably the results of a window, and its `doubtful` events: possibly delivered."""
         judgement = Judgement(self._now_us(), self._agent_version)
@@ -150,7 +150,7 @@ class StoreOutbox:
 
 def _settle_part(
     connection: sqlite3.Connection,
-    judged: Sequence[Judged],
+    judged: Sequence[EventResult],
     judgement: Judgement,
     doubtful: Sequence[int],
 ) -> None:
@@ -160,7 +160,7 @@ def _settle_part(
 
 def _settle_and_end(
     connection: sqlite3.Connection,
-    judged: Sequence[Judged],
+    judged: Sequence[EventResult],
     judgement: Judgement,
     sure: Sequence[int],
     doubtful: Sequence[int],

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from agent.store.crypto.bodies import as_it_came
-from agent.store.crypto.vault import Unreadable, Vault, read_vault
+from agent.store.crypto.vault import DecryptionError, Vault, read_vault
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Readdressing:
             return None
         try:
             return vault().open(sealed, correlation_id)
-        except Unreadable as error:
+        except DecryptionError as error:
             self._complain(error)
             return None
 
@@ -50,13 +50,13 @@ class Readdressing:
         """
         try:
             return as_it_came(kept, correlation_id, vault)
-        except Unreadable as error:
+        except DecryptionError as error:
             self._complain(error)
             return msgspec.json.encode(
                 {"correlationId": correlation_id} if status is None else {"status": status}
             )
 
-    def _complain(self, error: Unreadable) -> None:
+    def _complain(self, error: DecryptionError) -> None:
         if not self._has_complained:
             self._has_complained = True
             log_event(_log, logging.ERROR, "outbox.address_unreadable", error=error)

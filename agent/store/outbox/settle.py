@@ -13,7 +13,7 @@ from agent.store.db.cursor import SET_WATERMARK, is_central, open_standing
 from agent.store.db.sql import compiled
 from agent.store.db.tables import Delivery, Settled, table_of
 from agent.store.outbox.dead_letter_rows import keep_refused, take_off_delivered
-from sync.delivery.outbox import Judged
+from sync.delivery.outbox import EventResult
 from sync.delivery.outcomes import Refused
 
 _SECOND_US = 1_000_000
@@ -74,7 +74,9 @@ class Judgement:
     agent_version: str
 
 
-def settle(connection: sqlite3.Connection, judged: Sequence[Judged], judgement: Judgement) -> None:
+def settle(
+    connection: sqlite3.Connection, judged: Sequence[EventResult], judgement: Judgement
+) -> None:
     """Record the verdict of central on each of `judged`, at most some hundreds."""
     standing, at_us = open_standing(connection), judgement.at_us
     verdicts = {one.event.position: one.verdict for one in judged}

@@ -36,9 +36,9 @@ from agent.store.db.tables import (
     Settled,
     table_of,
 )
-from agent.store.files.storage_errors import SenselessRow
+from agent.store.files.storage_errors import CorruptRow
 from agent.store.outbox.payloads import Readdressing, with_address
-from sync.delivery.outbox import OutboxEvent, Portion, Window
+from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import EventType
 
@@ -174,17 +174,17 @@ class WindowReader:
     def __init__(self, readdressing: Readdressing) -> None:
         self._readdressing = readdressing
 
-    def waiting(self, connection: sqlite3.Connection, portion: Portion, after: int) -> Window:
+    def waiting(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
         """Return the lowest unsettled events above `after`."""
         watermark = read_standing(connection).watermark
         return self._window(connection, WAITING, portion, max(after, watermark))
 
-    def to_retry(self, connection: sqlite3.Connection, portion: Portion, after: int) -> Window:
+    def to_retry(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
         """Return the lowest dead letters above `after` that are marked for retry."""
         return self._window(connection, TO_RETRY, portion, after)
 
     def _window(
-        self, connection: sqlite3.Connection, statement: Statement, portion: Portion, after: int
+        self, connection: sqlite3.Connection, statement: Statement, portion: BatchLimits, after: int
     ) -> Window:
         numbering = read_numbering(connection)
         purged_through = read_standing(connection).purged_through
@@ -246,5 +246,5 @@ def _sensible(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
     for values in rows:
         row = _Row(*values)  # type: ignore[arg-type] # as the statement selects them
         if None in row[:8]:
-            raise SenselessRow(f"the event at position {row.position} is not there as a whole")
+            raise CorruptRow(f"the event at position {row.position} is not there as a whole")
         yield row

@@ -7,7 +7,7 @@ import sqlite3
 
 from sqlalchemy import bindparam, exists, null, select, update
 
-from agent.store.db.cursor import SET_ERASED, Standing, is_central, read_standing
+from agent.store.db.cursor import SET_ERASED, DeliveryCursor, is_central, read_standing
 from agent.store.db.sql import as_list, compiled, constant, listed
 from agent.store.db.tables import DeadLetter, EmailAnswer, Settled, table_of
 from agent.store.retention.horizon import delivered_before
@@ -93,7 +93,7 @@ def erase_apart(connection: sqlite3.Connection, positions: list[int]) -> bool:
     return len(positions) == MOST_ROWS
 
 
-def _bound(connection: sqlite3.Connection, standing: Standing, cutoff_us: int | None) -> int:
+def _bound(connection: sqlite3.Connection, standing: DeliveryCursor, cutoff_us: int | None) -> int:
     if cutoff_us is None:
         return standing.watermark
     return delivered_before(connection, standing, cutoff_us, above=standing.erased_through)

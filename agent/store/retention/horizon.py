@@ -4,7 +4,7 @@ import sqlite3
 
 from sqlalchemy import bindparam, func, select
 
-from agent.store.db.cursor import Standing, is_central
+from agent.store.db.cursor import DeliveryCursor, is_central
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Delivery, table_of
 
@@ -30,7 +30,7 @@ LAST_BEFORE = compiled(
 
 
 def delivered_before(
-    connection: sqlite3.Connection, standing: Standing, cutoff_us: int, *, above: int
+    connection: sqlite3.Connection, standing: DeliveryCursor, cutoff_us: int, *, above: int
 ) -> int:
     """Return the highest P such that every event in (above, P] was delivered by `cutoff_us`.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sync.delivery.outcomes import Hold, HoldReason, TryLater
+from sync.delivery.outcomes import Blocked, HoldReason, RetryLater
 from sync.runtime.settings.secret_files import read_secret
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -15,14 +15,14 @@ Headers = Mapping[str, str]
 class Credentials(Protocol):
     """Source of authentication headers."""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:
         """Return the headers; `refused` were rejected, so newer ones if there are any."""
 
 
 class NoCredentials:
     """For a central without authentication."""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - there is no other header
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:  # noqa: ARG002 - there is no other header
         """Return no header."""
         return {}
 
@@ -38,10 +38,10 @@ class FixedHeader:
     file: Path
     prefix: str = ""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:  # noqa: ARG002 - the file is read at each use
-        """Return the header, or a `Hold` that names the unusable file."""
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:  # noqa: ARG002 - the file is read at each use
+        """Return the header, or a `Blocked` that names the unusable file."""
         secret = secret_of(self.file)
-        return secret if isinstance(secret, Hold) else {self.name: self.prefix + secret}
+        return secret if isinstance(secret, Blocked) else {self.name: self.prefix + secret}
 
 
 def bearer(file: Path) -> FixedHeader:
@@ -49,9 +49,9 @@ def bearer(file: Path) -> FixedHeader:
     return FixedHeader("Authorization", file, "Bearer ")
 
 
-def secret_of(file: Path) -> str | Hold:
-    """Return the secret in `file`, or a `Hold` that names the unusable file."""
+def secret_of(file: Path) -> str | Blocked:
+    """Return the secret in `file`, or a `Blocked` that names the unusable file."""
     try:
         return read_secret(file)
     except ConfigurationError as error:
-        return Hold(HoldReason.CREDENTIALS, str(error.mistakes[0]))
+        return Blocked(HoldReason.CREDENTIALS, str(error.mistakes[0]))

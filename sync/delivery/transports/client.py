@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.auth import Credentials
 from sync.delivery.transports.http import Answer, Line
 from sync.delivery.transports.responses import sorted_out
@@ -32,20 +32,20 @@ class Caller:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] = _NONE,
-    ) -> Answer | Hold | TryLater:
+    ) -> Answer | Blocked | RetryLater:
         """Send a request; after a 401 once more if there are newer credentials.
 
         `path` is percent-encoded and starts with a slash. A returned `Answer` is protocol
-        specific: refused callers and transient failures are `Hold` and `TryLater`.
+        specific: refused callers and transient failures are `Blocked` and `RetryLater`.
         """
         url = URL(self.url.rstrip("/") + path, encoded=True)
         proof = await self.credentials.headers()
-        if isinstance(proof, (Hold, TryLater)):
+        if isinstance(proof, (Blocked, RetryLater)):
             return proof
         answer = await self.line.ask(method, url, headers={**headers, **proof}, body=body)
         if isinstance(answer, Answer) and answer.status == HTTPStatus.UNAUTHORIZED:
             newer = await self.credentials.headers(refused=proof)
-            if isinstance(newer, (Hold, TryLater)):
+            if isinstance(newer, (Blocked, RetryLater)):
                 return newer
             if newer != proof:
                 answer = await self.line.ask(method, url, headers={**headers, **newer}, body=body)

@@ -12,8 +12,8 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
-from sync.delivery.transports.network_errors import AnswerLost, trouble_of
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
+from sync.delivery.transports.network_errors import AnswerLost, storage_error_from
 
 MAX_ANSWER_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
@@ -72,10 +72,10 @@ class Line:
 
     async def ask(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Hold | TryLater:
+    ) -> Answer | Blocked | RetryLater:
         """Send one request and read the response; failures are returned, not raised."""
         tls = await self._trusted() if url.scheme == "https" else True
-        if isinstance(tls, Hold):
+        if isinstance(tls, Blocked):
             return tls
         try:
             async with self._opened().request(
@@ -83,8 +83,8 @@ class Line:
             ) as response:
                 return await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            trouble = trouble_of(error)
-            if trouble.trouble is Trouble.TLS:
+            trouble = storage_error_from(error)
+            if trouble.trouble is FailureCause.TLS:
                 self._tls = None  # the system's CAs may have changed: load them again next time
             return trouble
 
@@ -94,7 +94,7 @@ class Line:
         if session is not None:
             await session.close()
 
-    async def _trusted(self) -> ssl.SSLContext | Hold:
+    async def _trusted(self) -> ssl.SSLContext | Blocked:
         """Return the TLS context, rebuilt if the certificate files have changed.
 
         A new context also drops connections and TLS sessions of the old certificate. Waiting for
@@ -106,7 +106,7 @@ class Line:
             try:
                 self._tls = await asyncio.to_thread(tls_context, self._rules)
             except (OSError, ValueError) as error:
-                return Hold(HoldReason.CREDENTIALS, _unusable(self._rules, error))
+                return Blocked(HoldReason.CREDENTIALS, _unusable(self._rules, error))
             self._read_files = seen
         return self._tls
 
@@ -142,14 +142,16 @@ async def _never_twice(
         raise AnswerLost from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> Answer | TryLater:
+async def _read(response: aiohttp.ClientResponse) -> Answer | RetryLater:
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
             response.close()
-            return TryLater(Trouble.NOT_CENTRAL, f"the answer has over {MAX_ANSWER_BYTES} bytes")
+            return RetryLater(
+                FailureCause.NOT_CENTRAL, f"the answer has over {MAX_ANSWER_BYTES} bytes"
+            )
     return Answer(response.status, response.headers, b"".join(chunks))
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 from sync.delivery.transports.auth import Headers, secret_of
 from sync.delivery.transports.http import Answer, Line
 from sync.delivery.transports.responses import not_central, sorted_out
@@ -72,12 +72,12 @@ class ClientCredentials:
         self._client = client
         self._monotonic_seconds = monotonic_seconds
         self._now = now
-        self._last: Headers | Hold | TryLater = {}
+        self._last: Headers | Blocked | RetryLater = {}
         self._usable_until = float("-inf")
         self._asked = 0
         self._asking = asyncio.Lock()
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:
         """Return the token's header; if the cached token was `refused`, that of a new one."""
         if self._is_usable(refused):
             return self._last
@@ -90,13 +90,13 @@ class ClientCredentials:
         return self._last
 
     def _is_usable(self, refused: Headers | None) -> bool:
-        is_token = not isinstance(self._last, (Hold, TryLater))
+        is_token = not isinstance(self._last, (Blocked, RetryLater))
         return is_token and self._last != refused and self._monotonic_seconds() < self._usable_until
 
-    async def _ask(self) -> Headers | Hold | TryLater:
+    async def _ask(self) -> Headers | Blocked | RetryLater:
         self._usable_until = float("-inf")
         secret = secret_of(self._client.client_secret_file)
-        if isinstance(secret, Hold):
+        if isinstance(secret, Blocked):
             return secret
         asked_at = self._monotonic_seconds()
         answer = await self._line.ask(
@@ -110,11 +110,11 @@ class ClientCredentials:
         )
         if isinstance(answer, Answer):
             return self._read(answer, asked_at)
-        return _of_the_endpoint(answer) if isinstance(answer, TryLater) else answer
+        return _of_the_endpoint(answer) if isinstance(answer, RetryLater) else answer
 
-    def _read(self, answer: Answer, asked_at: float) -> Headers | Hold | TryLater:
+    def _read(self, answer: Answer, asked_at: float) -> Headers | Blocked | RetryLater:
         if answer.status in _REFUSED:
-            return Hold(HoldReason.CREDENTIALS, _why_refused(answer), answer.status)
+            return Blocked(HoldReason.CREDENTIALS, _why_refused(answer), answer.status)
         token = _token_in(answer)
         if token is None:
             return _of_the_endpoint(_trouble(answer, self._now()))
@@ -146,18 +146,18 @@ def _token_in(answer: Answer) -> _Token | None:
     return token if is_fit and token.token_type.lower() == "bearer" else None
 
 
-def _of_the_endpoint(trouble: TryLater) -> TryLater:
+def _of_the_endpoint(trouble: RetryLater) -> RetryLater:
     """Return the failure as one of the token endpoint: nothing was sent to central itself."""
     if not trouble.is_open:
         return trouble
     detail = f"the token endpoint: {trouble.detail}"
-    return replace(trouble, trouble=Trouble.NO_TOKEN, detail=detail)
+    return replace(trouble, trouble=FailureCause.NO_TOKEN, detail=detail)
 
 
-def _trouble(answer: Answer, now: datetime) -> TryLater:
+def _trouble(answer: Answer, now: datetime) -> RetryLater:
     """Return the failure of a response without a token; 400 and 401 are handled before."""
     sorted_answer = sorted_out(answer, now)
-    if isinstance(sorted_answer, TryLater):
+    if isinstance(sorted_answer, RetryLater):
         return sorted_answer
     return not_central(answer, "not a token endpoint's answer")
 

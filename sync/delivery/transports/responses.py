@@ -4,7 +4,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 from sync.delivery.backoff import retry_after
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 from sync.delivery.transports.http import Answer
 
 _BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -16,35 +16,35 @@ _REFUSED_CALLERS = {
 }
 
 
-def sorted_out(answer: Answer, now: datetime) -> Answer | Hold | TryLater:
+def sorted_out(answer: Answer, now: datetime) -> Answer | Blocked | RetryLater:
     """Return the outcome common to both protocols, or `answer` itself if there is none."""
     status = answer.status
     if status in _REFUSED_CALLERS:
         reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
-        return Hold(reason, detail, status)
+        return Blocked(reason, detail, status)
     if status in _BUSY:
-        return _later(answer, Trouble.BUSY, now)
+        return _later(answer, FailureCause.BUSY, now)
     if status in _PASSING or status >= _FAILED_FROM:
-        return _later(answer, Trouble.FAILED, now)
+        return _later(answer, FailureCause.FAILED, now)
     if status in _REDIRECTS and status != HTTPStatus.NOT_MODIFIED:
         return not_central(answer, "it sends elsewhere")
     return answer
 
 
-def not_central(answer: Answer, why: str) -> TryLater:
+def not_central(answer: Answer, why: str) -> RetryLater:
     """Return the failure for a response that is not central's, for example a proxy's."""
-    return TryLater(
-        Trouble.NOT_CENTRAL, f"answered {answer.status}: {why}", http_status=answer.status
+    return RetryLater(
+        FailureCause.NOT_CENTRAL, f"answered {answer.status}: {why}", http_status=answer.status
     )
 
 
-def no_such_endpoint(answer: Answer) -> Hold:
-    """Return the `Hold` for a missing endpoint: a wrong URL or protocol in the settings."""
+def no_such_endpoint(answer: Answer) -> Blocked:
+    """Return the `Blocked` for a missing endpoint: a wrong URL or protocol in the settings."""
     detail = "the endpoint is not there: central.url or central.protocol may be wrong"
-    return Hold(HoldReason.NOT_FOUND, detail, answer.status)
+    return Blocked(HoldReason.NOT_FOUND, detail, answer.status)
 
 
-def _later(answer: Answer, trouble: Trouble, now: datetime) -> TryLater:
+def _later(answer: Answer, trouble: FailureCause, now: datetime) -> RetryLater:
     headers = answer.headers
     seconds = retry_after(headers.get("Retry-After"), headers.get("Date"), now)
-    return TryLater(trouble, f"answered {answer.status}", seconds, answer.status)
+    return RetryLater(trouble, f"answered {answer.status}", seconds, answer.status)

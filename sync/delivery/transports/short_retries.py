@@ -7,19 +7,19 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_after_delay
 
-from sync.delivery.outcomes import Trouble, TryLater
+from sync.delivery.outcomes import FailureCause, RetryLater
 
 MOST_ATTEMPTS = 3
 # Time limit including the next wait. After it the pass ends and the next one starts with a probe.
 MOST_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.1
-_WORTH_IT = {Trouble.NO_ANSWER, Trouble.BUSY, Trouble.FAILED}
+_WORTH_IT = {FailureCause.NO_ANSWER, FailureCause.BUSY, FailureCause.FAILED}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class ShortRetries:
     """Short retries with jittered doubling. `dice` returns a random number, 0 to 1."""
 
     dice: Callable[[], float]
@@ -53,13 +53,13 @@ def short_wait_seconds(outcome: object, attempts: int, share: float) -> float:
     """Return the jittered exponential wait in seconds after `attempts`, plus any Retry-After."""
     longest = FIRST_WAIT_SECONDS * 2.0**attempts
     jitter = longest * (1 + share) / 2
-    asked = outcome.retry_after_seconds if isinstance(outcome, TryLater) else None
+    asked = outcome.retry_after_seconds if isinstance(outcome, RetryLater) else None
     return jitter if asked is None else asked + jitter
 
 
 def _may_pass_soon(outcome: object) -> bool:
     match outcome:
-        case TryLater(trouble, retry_after_seconds=asked):
+        case RetryLater(trouble, retry_after_seconds=asked):
             return trouble in _WORTH_IT and (asked or 0.0) <= MOST_SECONDS
         case _:
             return False

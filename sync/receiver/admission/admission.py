@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from sync.receiver.admission.concurrency import Places
+from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.decompress import Body, decode, decoder_of
-from sync.receiver.admission.memory_budget import Budget
+from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.receive import receive_body
 from sync.receiver.auth.tokens import AgentName
 
@@ -17,8 +17,8 @@ from sync.receiver.auth.tokens import AgentName
 class Gate:
     """Admission for one kind of request. `max_bytes` bounds the body also after decompression."""
 
-    budget: Budget
-    places: Places
+    budget: MemoryBudget
+    places: ConcurrencyLimiter
     max_bytes: int
 
     @asynccontextmanager

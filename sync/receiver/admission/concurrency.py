@@ -10,7 +10,7 @@ from sync.receiver.admission.rate_limit import Intake, TooBusy
 PATIENCE_SECONDS = 10.0
 
 
-class Places:
+class ConcurrencyLimiter:
     """Concurrency limiter for one `Intake`. Not thread-safe; event loop only."""
 
     def __init__(self, intake: Intake, patience_seconds: float = PATIENCE_SECONDS) -> None:

@@ -40,7 +40,7 @@ def decoder_of(encoding: str) -> Decoder | None:
 async def decode(encoded: Body, decoder: Decoder | None, held: Holding, max_bytes: int) -> Body:
     """Return the decompressed body; `encoded` is emptied to free its memory.
 
-    Raises `NoRoom`, or a `Problem` if the result is too large or the input is corrupt.
+    Raises `MemoryBudgetExceeded`, or a `Problem` if the result is too large or corrupt.
     """
     if decoder is None:
         return encoded

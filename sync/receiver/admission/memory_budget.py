@@ -22,11 +22,11 @@ _SMALL_BYTES = 2 * MIB
 _OF_ALL = 3 / 4
 
 
-class NoRoom(Exception):  # noqa: N818 - an answer to a caller, not a fault
+class MemoryBudgetExceeded(Exception):  # noqa: N818 - an answer to a caller, not a fault
     """The memory budget has no room for more bytes of this request."""
 
 
-class Budget:
+class MemoryBudget:
     """Counter of reserved bytes. Thread-safe."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -46,7 +46,7 @@ class Budget:
         try:
             held.add(REQUEST_BYTES)
             yield held
-        except NoRoom:
+        except MemoryBudgetExceeded:
             raise too_busy() from None
         finally:
             held.give_back(held.bytes)
@@ -55,11 +55,14 @@ class Budget:
                 del self._requests[sender]
 
     def take(self, more_bytes: int, of_bytes: int) -> None:
-        """Reserve `more_bytes` for a request that then holds `of_bytes`. Raises `NoRoom`."""
+        """Reserve `more_bytes` for a request that then holds `of_bytes`.
+
+        Raises `MemoryBudgetExceeded`.
+        """
         share = 1.0 if of_bytes <= _SMALL_BYTES else _OF_ALL
         with self._lock:
             if self.in_hand_bytes + more_bytes > share * self._max_bytes:
-                raise NoRoom
+                raise MemoryBudgetExceeded
             self.in_hand_bytes += more_bytes
 
     def give_back(self, fewer_bytes: int) -> None:
@@ -71,12 +74,12 @@ class Budget:
 class Holding:
     """The reservation of one request."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
         self.bytes = 0
 
     def add(self, more_bytes: int) -> None:
-        """Reserve more. Raises `NoRoom` and then leaves the reservation unchanged."""
+        """Reserve more. Raises `MemoryBudgetExceeded` and then leaves the reservation unchanged."""
         self._budget.take(more_bytes, self.bytes + more_bytes)
         self.bytes += more_bytes
 

@@ -1,7 +1,7 @@
 """Rate limit for events, and the Retry-After of rejected requests. No I/O.
 
-Each rejected request gets a slot behind the previous ones (`Bookings`), as long as serving one
-request takes. The size of a rejected batch is unknown: it is rejected before decompression,
+Each rejected request gets a slot behind the previous ones (`RetryAfterAllocator`), as
+long as serving one request takes. The size of a rejected batch is unknown: it is rejected before decompression,
 which is most of the work. So the moving average of admitted batches stands in for it: single
 events while a chain probes whether head office is back, full batches while it drains its
 outboxes. It is at least one event, so that never more requests per second are scheduled than
@@ -11,7 +11,7 @@ events are admitted.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sync.receiver.admission.retry_slots import Bookings
+from sync.receiver.admission.retry_slots import RetryAfterAllocator
 
 # The longest Retry-After that an agent honours (`sync.delivery.backoff`).
 LONGEST_SECONDS = 3_600.0
@@ -49,8 +49,8 @@ class Intake:
         self._rate = events_per_second
         self._now_seconds = now_seconds
         self._paid_until = now_seconds()
-        self._bookings = Bookings(LONGEST_SECONDS)
-        self._away_bookings = Bookings(_AWAY_LONGEST_SECONDS)
+        self._bookings = RetryAfterAllocator(LONGEST_SECONDS)
+        self._away_bookings = RetryAfterAllocator(_AWAY_LONGEST_SECONDS)
         self._usual_events = _EVENTS_AT_FIRST
         self._usual_seconds = _SECONDS_AT_FIRST
 

@@ -27,7 +27,7 @@ LONGEST_SECONDS = 600.0
 async def receive_body(request: web.Request, held: Holding, max_bytes: int) -> Body:
     """Read the whole body and reserve its bytes, in advance if Content-Length is given.
 
-    Raises `NoRoom`, or a `Problem` if the body is too large, too slow or incomplete.
+    Raises `MemoryBudgetExceeded`, or a `Problem` if the body is too large, too slow or incomplete.
     """
     announced = request.content_length
     if (announced or 0) > max_bytes:

@@ -6,7 +6,7 @@ import math
 _ROUNDING = 1e-6
 
 
-class Bookings:
+class RetryAfterAllocator:
     """Virtual queue: gives each rejected caller its own Retry-After.
 
     A slot is as long as serving one request takes, and expires with its time. Slots are not

@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from sync.receiver.db.database import Values
 from sync.receiver.db.migrate import bring_up_to_date, copy_aside, is_older
-from sync.receiver.db.sqlite_write_lock import Turns
+from sync.receiver.db.sqlite_write_lock import WriteLock
 
 T = TypeVar("T")
 _READERS = 4
@@ -47,7 +47,7 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turns = Turns(path)
+        self._turns = WriteLock(path)
         self._writer = _engine(path, _WRITING, begin="BEGIN IMMEDIATE", connections=1)
         self._readers = _engine(path, _READING, begin="BEGIN", connections=_READERS)
         self._writing_thread = ThreadPoolExecutor(1, "ledger-writer")

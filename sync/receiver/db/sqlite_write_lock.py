@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.002
 PATIENCE_SECONDS = 15.0
 
 
-class Turns:
+class WriteLock:
     """The write lock of one file, from `open` to `close`."""
 
     def __init__(self, path: Path) -> None:

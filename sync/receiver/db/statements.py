@@ -37,7 +37,7 @@ from sync.receiver.db.columns import Texts
 from sync.receiver.db.tables import (
     Agent,
     Boot,
-    Double,
+    Duplicate,
     EmailAnswer,
     Hour,
     NotedGap,
@@ -49,7 +49,7 @@ from sync.receiver.ingest.hourly_rollup import COUNTS, LONGEST
 
 agents, boots = table_of(Agent), table_of(Boot)
 sessions, answers = table_of(Session), table_of(EmailAnswer)
-rejections, doubles, gaps = table_of(Rejected), table_of(Double), table_of(NotedGap)
+rejections, doubles, gaps = table_of(Rejected), table_of(Duplicate), table_of(NotedGap)
 hours = table_of(Hour)
 
 

@@ -143,7 +143,7 @@ class Rejected(Ledger, table=True):
     received_at: datetime = Field(sa_type=Moment)
 
 
-class Double(Ledger, table=True):
+class Duplicate(Ledger, table=True):
     """A number of an event that is already stored under another number."""
 
     __tablename__ = "doubles"

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias, assert_never
 import msgspec
 
 from sync.protocol.wire import ErrorCode, EventType, Rejection
-from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
 from sync.receiver.ingest.gaps import Gap, Gaps
 from sync.receiver.privacy.redaction import same_body, same_text
 
@@ -75,7 +75,7 @@ class Known:
 
 
 @dataclass(slots=True)
-class Taken:
+class AcceptedBatch:
     """The changes to write. `rejected` goes into the response; it covers `refused`, `altered`.
 
     Numbers up to `repeated_through` are resends. `readmitted` are numbers whose rejection is
@@ -87,7 +87,7 @@ class Taken:
     rejected: list[Rejection] = field(default_factory=list)
     sessions: list[SessionFact] = field(default_factory=list)
     answers: list[AnswerFact] = field(default_factory=list)
-    refused: list[Unfit] = field(default_factory=list)
+    refused: list[InvalidEvent] = field(default_factory=list)
     altered: list[int] = field(default_factory=list)
     readmitted: list[int] = field(default_factory=list)
     doubles: list[Fact] = field(default_factory=list)
@@ -127,7 +127,9 @@ def unheld(base_sequence: int, accepted_through: int) -> Gap | None:
     return Gap(accepted_through + 1, base_sequence - 1, NO_LONGER_HELD)
 
 
-def judge(events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0) -> Taken:
+def judge(
+    events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0
+) -> AcceptedBatch:
     """Decide on each event of a placed batch, in order.
 
     Numbers up to `purged_through` are past retention and ignored, except rejected ones: those
@@ -146,7 +148,7 @@ class _Judging:
     def __init__(self, placed: Placed, known: Known) -> None:
         self._known = known
         repeated_through = placed.repeats[1] if placed.repeats is not None else 0
-        self._taken = Taken(placed.accepted_through, repeated_through)
+        self._taken = AcceptedBatch(placed.accepted_through, repeated_through)
         self._gaps = Gaps(known.gaps)
         if placed.missing is not None:
             self._gaps.note(placed.missing)
@@ -155,7 +157,7 @@ class _Judging:
         self._own_sessions = set(known.own_sessions)
         self._refused_here = set(known.refused_here)
 
-    def end(self) -> Taken:
+    def end(self) -> AcceptedBatch:
         self._taken.gaps_gone, self._taken.gaps_noted = self._gaps.gone, self._gaps.noted
         return self._taken
 
@@ -164,7 +166,7 @@ class _Judging:
         if standing is not None:
             self._compare(event, standing)
         elif (double := self._known.doubles.get(event.sequence)) is not None:
-            if isinstance(event, Unfit) or not self._is_double(event, double):
+            if isinstance(event, InvalidEvent) or not self._is_double(event, double):
                 self._altered(event)
         else:
             self._take(event)
@@ -185,7 +187,7 @@ class _Judging:
         """Take an event with a new number."""
         self._gaps.take(event.sequence)
         match event:
-            case Unfit():
+            case InvalidEvent():
                 self._refuse(event)
             case SessionFact():
                 self._take_session(event)
@@ -253,14 +255,14 @@ class _Judging:
         if sequence in self._known.rejected:
             self._taken.readmitted.append(sequence)
 
-    def _refuse(self, unfit: Unfit) -> None:
+    def _refuse(self, unfit: InvalidEvent) -> None:
         if unfit.type == EventType.SESSION_STARTED:
             self._refused_here.add(unfit.correlation_id)
         self._readmit(unfit.sequence)
         self._taken.refused.append(self._named_as_before(unfit))
         self._reject(unfit.sequence, unfit.error_code, unfit.error_message)
 
-    def _named_as_before(self, unfit: Unfit) -> Unfit:
+    def _named_as_before(self, unfit: InvalidEvent) -> InvalidEvent:
         """Return `unfit` with the stored, redacted correlation id if it was rejected before."""
         before = self._known.rejected.get(unfit.sequence)
         if before is None or not same_text(unfit.correlation_id, before.correlation_id):
@@ -302,8 +304,8 @@ def is_same(event: Event, other: Fact) -> bool:
             return False
 
 
-def _refused(fact: Fact, code: ErrorCode, message: str) -> Unfit:
-    return Unfit(
+def _refused(fact: Fact, code: ErrorCode, message: str) -> InvalidEvent:
+    return InvalidEvent(
         sequence=fact.sequence,
         type=_type_of(fact),
         correlation_id=fact.correlation_id,

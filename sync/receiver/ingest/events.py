@@ -48,7 +48,7 @@ class AnswerFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: str
 
 
-class Unfit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class InvalidEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event that fails validation or a ledger rule."""
 
     sequence: int
@@ -58,7 +58,7 @@ class Unfit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_message: str
 
 
-Event: TypeAlias = SessionFact | AnswerFact | Unfit
+Event: TypeAlias = SessionFact | AnswerFact | InvalidEvent
 
 
 class _SessionBody(msgspec.Struct, rename="camel", frozen=True):
@@ -97,7 +97,7 @@ class _UnfitError(Exception):
 
 
 def read_event(event: BatchEvent) -> Event:
-    """Return the parsed event, or `Unfit` with the reason."""
+    """Return the parsed event, or `InvalidEvent` with the reason."""
     try:
         match event.type:
             case EventType.SESSION_STARTED:
@@ -111,9 +111,11 @@ def read_event(event: BatchEvent) -> Event:
     return unfit(event.sequence, event.type, event.correlation_id, code, message)
 
 
-def unfit(sequence: int, kind: str, correlation_id: str, code: ErrorCode, message: str) -> Unfit:
+def unfit(
+    sequence: int, kind: str, correlation_id: str, code: ErrorCode, message: str
+) -> InvalidEvent:
     """Return an invalid event; its type and correlation id are untrusted and get truncated."""
-    return Unfit(
+    return InvalidEvent(
         sequence=sequence,
         type=shown(kind),
         correlation_id=shown(correlation_id, MAX_CORRELATION_ID_CODE_POINTS),

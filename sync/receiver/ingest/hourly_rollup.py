@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.accept import AcceptedBatch
 
 ANSWERS = ("accepted", "deferred", "declined")
 COUNTS = ("sessions", *ANSWERS, "other_answers", "arrived", "lag_seconds")
@@ -23,7 +23,7 @@ def hour_of(at: datetime) -> datetime:
 
 
 def hours_of(
-    taken: Taken, corrected: Mapping[int, datetime | None], received_at: datetime
+    taken: AcceptedBatch, corrected: Mapping[int, datetime | None], received_at: datetime
 ) -> list[dict[str, object]]:
     """Return one row of increments per hour that the batch touches, in order."""
     this_hour = hour_of(received_at)
@@ -50,7 +50,7 @@ def _nothing() -> dict[str, int]:
     return dict.fromkeys((*COUNTS, LONGEST), 0)
 
 
-def _kinds(taken: Taken) -> Iterable[tuple[int, str]]:
+def _kinds(taken: AcceptedBatch) -> Iterable[tuple[int, str]]:
     for session in taken.sessions:
         yield session.sequence, "sessions"
     for answer in taken.answers:

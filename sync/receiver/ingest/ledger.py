@@ -12,7 +12,7 @@ from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, Hear
 from sync.receiver.db import statements
 from sync.receiver.db.bulk_insert import add_rows
 from sync.receiver.db.database import Database
-from sync.receiver.ingest.accept import SequenceGap, Taken, judge, place, unheld
+from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap, judge, place, unheld
 from sync.receiver.ingest.clock_skew import Corrector, zero_of_boot
 from sync.receiver.ingest.inbound import BatchArrival, Caller, HeartbeatArrival
 from sync.receiver.ingest.lookup import look_up
@@ -25,7 +25,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
+    async def take(self, arrival: BatchArrival) -> AcceptedBatch | SequenceGap:
         """Store a batch; the returned result is durable.
 
         Nothing is stored if it returns `SequenceGap` or raises `MalformedBatch`.
@@ -58,7 +58,7 @@ class _Writing:
         self._name = caller.name
         self._at = at
 
-    def take(self, arrival: BatchArrival) -> Taken | SequenceGap:
+    def take(self, arrival: BatchArrival) -> AcceptedBatch | SequenceGap:
         batch = arrival.batch
         agent = self._agent(batch.epoch)
         numbers = [event.sequence for event in arrival.events]
@@ -204,7 +204,7 @@ class _Writing:
         self._connection.execute(statements.put_boot(self._dialect), row)
         return {boot_id: zero_at}
 
-    def _write(self, epoch: str, taken: Taken, rows: Rows) -> None:
+    def _write(self, epoch: str, taken: AcceptedBatch, rows: Rows) -> None:
         if taken.readmitted:
             self._execute(statements.DROP_REJECTIONS, epoch, numbers=taken.readmitted)
         if taken.gaps_gone:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Executable, RowMapping, Table
 
 from sync.receiver.db import statements
 from sync.receiver.ingest.accept import Fact, Known, Label
-from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.inbound import BatchArrival
 
@@ -36,7 +36,7 @@ class _LookingUp:
         self._of = statements.of(self._name, self._epoch)
 
     def ids(self, events: Iterable[Event]) -> Known:
-        ids = {event.correlation_id for event in events if not isinstance(event, Unfit)}
+        ids = {event.correlation_id for event in events if not isinstance(event, InvalidEvent)}
         found = _by_table(self._rows(statements.UNDER_IDS, ids=ids) if ids else ())
         sessions, refused = found[statements.sessions.name], found[statements.rejections.name]
         answers: dict[str, list[AnswerFact]] = {}

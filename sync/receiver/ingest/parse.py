@@ -51,7 +51,7 @@ _heartbeat = msgspec.json.Decoder(Heartbeat)
 def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
     """Return the batch in `body` and its parsed events.
 
-    An invalid event becomes `Unfit`. Raises a `Problem` if the batch itself is invalid.
+    An invalid event becomes `InvalidEvent`. Raises a `Problem` if the batch itself is invalid.
     """
     if body.count(b",") > MAX_COMMAS:
         raise too_large(f"The batch has more than {MAX_COMMAS} commas")

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.ingest.accept import Fact, Taken
+from sync.receiver.ingest.accept import AcceptedBatch, Fact
 from sync.receiver.ingest.clock_skew import Corrector
-from sync.receiver.ingest.events import AnswerFact, SessionFact, Unfit
+from sync.receiver.ingest.events import AnswerFact, InvalidEvent, SessionFact
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.hourly_rollup import hours_of
 from sync.receiver.ingest.inbound import BatchArrival
@@ -24,7 +24,7 @@ class Times:
     corrected: Mapping[int, datetime | None]
 
     @classmethod
-    def of(cls, arrival: BatchArrival, taken: Taken, corrector: Corrector) -> "Times":
+    def of(cls, arrival: BatchArrival, taken: AcceptedBatch, corrector: Corrector) -> "Times":
         """Correct the times of the accepted events, in order of their numbers."""
         corrected: dict[int, datetime | None] = {}
         kept: dict[int, Fact] = {session.sequence: session for session in taken.sessions}
@@ -72,7 +72,7 @@ class Rows:
             "address_erased": answer.erased,
         }
 
-    def rejection(self, unfit: Unfit) -> Row:
+    def rejection(self, unfit: InvalidEvent) -> Row:
         """Return a row of `rejections`."""
         return {
             "sequence": unfit.sequence,
@@ -96,7 +96,7 @@ class Rows:
         """Return a row of `gaps`."""
         return gap_row(self._key, gap, self._received_at)
 
-    def hours(self, taken: Taken) -> list[Row]:
+    def hours(self, taken: AcceptedBatch) -> list[Row]:
         """Return the increments for rows of `hours`."""
         key = {name: self._key[name] for name in ("store_id", "till_id")}
         return [{**key, **hour} for hour in hours_of(taken, self._corrected, self._received_at)]

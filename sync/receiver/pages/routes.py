@@ -16,7 +16,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.pages.login import Door
 from sync.receiver.pages.urls import read_question
 from sync.receiver.pages.views import Visit, Visits
-from sync.receiver.reports.cached import Remembered
+from sync.receiver.reports.cached import TTLCache
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import Sort, fleet
 from sync.receiver.reports.history import History, history
@@ -49,7 +49,7 @@ class Pages:
         self._own_version = own_version
         self._visits = Visits(readers, now)
         # Cached: concurrent visitors and reloads share one query over the whole chain.
-        self._chain = Remembered(partial(self._sum_up, ""), _HISTORY_SECONDS, now_seconds)
+        self._chain = TTLCache(partial(self._sum_up, ""), _HISTORY_SECONDS, now_seconds)
         self._door = Door(readers, self._visits)
         self._static = {
             file.name: (file.read_bytes(), _TYPES[file.suffix])

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class TTLCache(Generic[T]):
     """Caches the result of `ask` for `good_for_seconds`. `now_seconds` is a monotonic clock."""
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.fleet_gauges import FleetGauges
 
@@ -55,7 +55,7 @@ class Metrics:
         """Return the start time of a batch, for `taken`."""
         return self._now_seconds()
 
-    def taken(self, taken: Taken, events: int, begun: float) -> None:
+    def taken(self, taken: AcceptedBatch, events: int, begun: float) -> None:
         """Count a committed batch of `events` events."""
         new = len(taken.sessions) + len(taken.answers)
         refused, altered = len(taken.refused), len(taken.altered)

@@ -19,7 +19,7 @@ from agent.doctor.central import (
     look_at_clock,
 )
 from agent.doctor.check import Verdict
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 from sync.delivery.transports.auth import NoCredentials, bearer
 from sync.delivery.transports.http import Line, LineRules
 from tests.central import ScriptedCentral
@@ -112,11 +112,11 @@ async def test_response_outside_the_protocol_is_a_protocol_fault(
 @pytest.mark.parametrize(
     ("heard", "kind", "advice"),
     [
-        (Hold(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.NONE, "set [central.auth]"),
-        (Hold(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.HEADER, "what head office gave"),
-        (Hold(HoldReason.FORBIDDEN, "no", 403), AuthKind.BEARER, "compare store_id and till_id"),
-        (Hold(HoldReason.CREDENTIALS, "no file"), AuthKind.BEARER, "put into the files"),
-        (TryLater(Trouble.NO_TOKEN, "endpoint"), AuthKind.OAUTH2, "central.auth.token_url"),
+        (Blocked(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.NONE, "set [central.auth]"),
+        (Blocked(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.HEADER, "what head office gave"),
+        (Blocked(HoldReason.FORBIDDEN, "no", 403), AuthKind.BEARER, "compare store_id and till_id"),
+        (Blocked(HoldReason.CREDENTIALS, "no file"), AuthKind.BEARER, "put into the files"),
+        (RetryLater(FailureCause.NO_TOKEN, "endpoint"), AuthKind.OAUTH2, "central.auth.token_url"),
     ],
 )
 def test_rejected_credentials_advise_how_to_fix_them(
@@ -129,7 +129,7 @@ def test_rejected_credentials_advise_how_to_fix_them(
 
 
 def test_unreachable_central_leaves_credentials_and_protocol_unknown() -> None:
-    heard = TryLater(Trouble.NO_LINE, "no connection to central")
+    heard = RetryLater(FailureCause.NO_LINE, "no connection to central")
 
     assert verdicts(heard) == (Verdict.WARNING, Verdict.WARNING)
 

@@ -10,13 +10,13 @@ from agent.facts import Capture, Outcome, Recorded
 from agent.store.files.disk_space import Limits
 from agent.store.outbox.outbox import Retention, StoreOutbox
 from agent.store.writer import Opener, Writer
-from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
 from tests.agent.store.parts import AT, KEY_FILE, LIMITS, Epochs, opener
 
 UNANSWERED_SECONDS = 60
 RETENTION = Retention(delivered_days=30, email_days=0)
-PLENTY = Portion(events=1000, max_bytes=2**30)
+PLENTY = BatchLimits(events=1000, max_bytes=2**30)
 REFUSED = Refused("CODE", "a reason", 400)
 DELIVERED = Delivered()
 
@@ -58,7 +58,7 @@ class OutboxRig:
 
     async def window(self, events: int = 1000, after: int = 0) -> Window:
         """Read a window of pending events."""
-        return await self.outbox.read(Portion(events, 2**30), after=after)
+        return await self.outbox.read(BatchLimits(events, 2**30), after=after)
 
     async def positions(self) -> list[int]:
         """Return the positions of the pending events."""
@@ -70,10 +70,10 @@ class OutboxRig:
 
     async def refuse(self, *events: OutboxEvent, verdict: Refused = REFUSED) -> None:
         """Settle `events` as rejected."""
-        await self._settle([Judged(event, verdict) for event in events])
+        await self._settle([EventResult(event, verdict) for event in events])
 
-    async def _settle(self, judged: Sequence[Judged]) -> None:
-        current = await self.outbox.read(Portion(1, 1))
+    async def _settle(self, judged: Sequence[EventResult]) -> None:
+        current = await self.outbox.read(BatchLimits(1, 1))
         events = [one.event for one in judged]
         await self.outbox.settle(Window(current.epoch, 1, events), judged)
 
@@ -83,9 +83,9 @@ class OutboxRig:
             await self.deliver(*events)
 
 
-def judged(events: Sequence[OutboxEvent]) -> list[Judged]:
+def judged(events: Sequence[OutboxEvent]) -> list[EventResult]:
     """Return a "delivered" verdict for each of `events`."""
-    return [Judged(event, DELIVERED) for event in events]
+    return [EventResult(event, DELIVERED) for event in events]
 
 
 def receipt_of(outcome: Outcome) -> str:

@@ -17,7 +17,7 @@ from agent.facts import (
     Recorded,
     SessionStarted,
 )
-from agent.store.files.storage_errors import StorageDamaged
+from agent.store.files.storage_errors import StorageDamagedError
 from agent.store.journal.insert import COLUMNS, MOST_ROWS
 from tests.agent.store.parts import ADDRESS, answer, opened, query, record, session
 
@@ -245,7 +245,7 @@ def test_row_lost_on_a_damaged_page_is_reported_as_damage(
     with opened(tmp_path) as store:
         record(store, session(), ACCEPTED)
         store.run(lambda connection: connection.execute("DELETE FROM event"))
-        with pytest.raises(StorageDamaged):
+        with pytest.raises(StorageDamagedError):
             record(store, repeated)
 
 

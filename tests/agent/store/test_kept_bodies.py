@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.facts import EmailAnswered, EmailStatus, SessionStarted
 from agent.store.crypto.bodies import as_it_came, to_keep
-from agent.store.crypto.vault import KEY_BYTES, Unreadable, Vault
+from agent.store.crypto.vault import KEY_BYTES, DecryptionError, Vault
 from sync.delivery.outbox import OutboxEvent
 from tests.agent.store.outbox_rig import outbox_on
 from tests.agent.store.parts import ADDRESS, KEY_FILE, answer, opened, query, record, session
@@ -49,9 +49,9 @@ def test_body_without_an_at_sign_is_stored_as_plain_text() -> None:
 def test_encrypted_body_decrypts_neither_as_an_address_nor_for_another_session() -> None:
     kept = to_keep(NAMED.body, "one", VAULT)
 
-    with pytest.raises(Unreadable):
+    with pytest.raises(DecryptionError):
         VAULT.open(kept, "one")
-    with pytest.raises(Unreadable):
+    with pytest.raises(DecryptionError):
         as_it_came(kept, "two", lambda: VAULT)
 
 

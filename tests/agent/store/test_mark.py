@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.high_water_mark import MARK_FILE, Mark, Marked, read_mark
+from agent.store.files.high_water_mark import MARK_FILE, HighWaterMark, Marked, read_mark
 
 
 def noted(directory: Path, *sequences: int) -> None:
     """Write marks and close the file."""
-    mark = Mark(directory)
+    mark = HighWaterMark(directory)
     for sequence in sequences:
         mark.note("epoch-1", sequence)
     mark.close()
@@ -79,7 +79,7 @@ def test_close_releases_the_descriptor_even_if_the_sync_fails(
         raise OSError(5, "Input/output error")
 
     before = open_descriptors()
-    mark = Mark(tmp_path)
+    mark = HighWaterMark(tmp_path)
     monkeypatch.setattr("os.fdatasync", fail)
     with pytest.raises(OSError, match="Input/output"):
         mark.close()

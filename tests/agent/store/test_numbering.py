@@ -9,7 +9,7 @@ import pytest
 from agent.facts import Receipt, Recorded
 from agent.store.db.epochs import EpochBase, Numbering
 from agent.store.files.high_water_mark import MARK_FILE, Marked, read_mark
-from agent.store.files.storage_errors import StorageDown
+from agent.store.files.storage_errors import StorageDownError
 from agent.store.journal.insert import Intake
 from tests.agent.store.parts import Epochs, change, crashed_copy, opened, query, record, session
 
@@ -155,7 +155,7 @@ def test_failed_commit_uses_no_number(tmp_path: Path, monkeypatch: pytest.Monkey
         record(store, session("a"))
         with monkeypatch.context() as fault:
             fault.setattr(Intake, "write", fail)
-            with pytest.raises(StorageDown):
+            with pytest.raises(StorageDownError):
                 record(store, session("b"))
         assert read_mark(tmp_path) == Marked("epoch-1", 1)
         assert record(store, session("c")) == [Recorded(Receipt("epoch-1", 2), repeated=False)]

@@ -13,7 +13,7 @@ import pytest
 
 from agent.facts import Receipt, Recorded
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.files.storage_errors import StorageDown
+from agent.store.files.storage_errors import StorageDownError
 from tests.agent.store.parts import (
     AT,
     KEY_FILE,
@@ -129,7 +129,9 @@ def test_error_names_the_key_file_that_cannot_be_created(tmp_path: Path) -> None
     """The key may be a credential, or lie on another disk than the storage directory."""
     key_file = tmp_path / "elsewhere" / KEY_FILE
     opening = replace(opener(tmp_path / "state"), key_file=key_file)
-    with pytest.raises(StorageDown, match=re.escape(f"{key_file}.new cannot be used (No such")):
+    with pytest.raises(
+        StorageDownError, match=re.escape(f"{key_file}.new cannot be used (No such")
+    ):
         opening.open()
 
 

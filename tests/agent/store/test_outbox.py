@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from agent.facts import EmailStatus
-from agent.store.files.storage_errors import StorageDown
+from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.outbox import MOST_IN_A_TRANSACTION
 from agent.store.store import Store
-from sync.delivery.outbox import Judged, Outbox, OutboxUnavailable, Portion
+from sync.delivery.outbox import BatchLimits, EventResult, Outbox, OutboxUnavailable
 from sync.protocol.wire import EventType
 from tests.agent.store.outbox_rig import (
     DELIVERED,
@@ -46,7 +46,7 @@ def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awai
 
     async def run_or_fail(work: Work) -> object:
         if not runs:
-            raise StorageDown("the disk is gone")
+            raise StorageDownError("the disk is gone")
         return await runs.pop()(work)
 
     return run_or_fail
@@ -106,7 +106,7 @@ async def test_window_holds_at_most_the_requested_bytes_but_at_least_one_event(
 ) -> None:
     sizes = [len(event.body) for event in (await rig.window()).events]
     for bytes_, count in ((1, 1), (sizes[0] + sizes[1], 2), (sum(sizes) - 1, 3), (sum(sizes), 4)):
-        assert len((await rig.outbox.read(Portion(10, bytes_))).events) == count
+        assert len((await rig.outbox.read(BatchLimits(10, bytes_))).events) == count
 
 
 async def test_contiguous_deliveries_only_advance_the_watermark(rig: OutboxRig) -> None:
@@ -133,7 +133,7 @@ async def test_rejected_event_becomes_a_dead_letter_and_the_watermark_passes_it(
 ) -> None:
     window = await rig.window()
     one, two, *_ = window.events
-    await rig.outbox.settle(window, [Judged(one, DELIVERED), Judged(two, REFUSED)])
+    await rig.outbox.settle(window, [EventResult(one, DELIVERED), EventResult(two, REFUSED)])
     assert standing(rig) == (2, [])
     assert await rig.positions() == [3, 4]
     said = "SELECT position, error_code, error_message, http_status FROM dead_letter"
@@ -229,7 +229,7 @@ async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_reject
         monkeypatch.setattr(rig.writer, "run", only_once(rig.writer.run))
         with pytest.raises(OutboxUnavailable):
             await rig.outbox.settle(
-                window, [Judged(refused, REFUSED), *judged(delivered)], [refused]
+                window, [EventResult(refused, REFUSED), *judged(delivered)], [refused]
             )
     async with outbox_on(tmp_path) as rig:
         await rig.outbox.dead_letters.retry(window.epoch, refused.sequence)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agent.facts import EmailAnswered, EmailStatus, Receipt
 from agent.store.outbox.outbox import Retention
 from agent.store.queries import Reader
-from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict
 from sync.protocol.wire import ErrorCode
 from tests.agent.store.outbox_model import Kept, Model
@@ -126,7 +126,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.run(self.rig.outbox.note_attempt(window))
             self.model.attempt([self.model.held[event.position] for event in window.events])
         outcomes = [(event, data.draw(VERDICTS)) for event in window.events]
-        judged = [Judged(event, said) for event, said in outcomes if isinstance(said, Verdict)]
+        judged = [EventResult(event, said) for event, said in outcomes if isinstance(said, Verdict)]
         doubtful = [event for event, said in outcomes if said == DOUBTFUL]
         self.run(self.rig.outbox.settle(window, judged, doubtful))
         verdicts = {one.event.position: one.verdict for one in judged}
@@ -236,7 +236,7 @@ class OutboxMachine(RuleBasedStateMachine):
         outbox = self.rig.outbox
         read = outbox.read_retries if again else outbox.read
         above = after % (self.model.last_position + 1)
-        return self.run(read(Portion(size, 2**30), after=above))
+        return self.run(read(BatchLimits(size, 2**30), after=above))
 
     def all_events(self, *, again: bool) -> list[tuple[Receipt, OutboxEvent]]:
         """Read windows until there are no more events."""
@@ -244,7 +244,7 @@ class OutboxMachine(RuleBasedStateMachine):
         read = self.rig.outbox.read_retries if again else self.rig.outbox.read
         while True:
             after = found[-1][1].position if found else 0
-            window = self.run(read(Portion(1000, 2**30), after=after))
+            window = self.run(read(BatchLimits(1000, 2**30), after=after))
             if not window.events:
                 return found
             found += [(Receipt(window.epoch, e.sequence), e) for e in window.events]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.storage_errors import StorageDamaged
+from agent.store.files.storage_errors import StorageDamagedError
 from agent.store.store import Store
 from sync.delivery.outbox import OutboxUnavailable, Window
 from tests.agent.store.outbox_rig import OutboxRig, judged, outbox_on
@@ -25,9 +25,9 @@ async def replaced(rig: OutboxRig) -> Window:
     window = await rig.window()
 
     def find_damage(_store: Store) -> None:
-        raise StorageDamaged("a page is damaged")
+        raise StorageDamagedError("a page is damaged")
 
-    with pytest.raises(StorageDamaged):
+    with pytest.raises(StorageDamagedError):
         await rig.writer.run(find_damage)
     return window
 

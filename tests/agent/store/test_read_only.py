@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import StrayWal
+from agent.store.db.read_only import OrphanWal
 from agent.store.queries import Reader
 from tests.agent.store.damage import killed_store
 
@@ -18,7 +18,7 @@ def test_reader_does_not_delete_the_wal_beside_an_empty_database(
     wal = directory / f"{DATABASE_FILE}-wal"
     before = wal.read_bytes()
 
-    with pytest.raises(StrayWal, match="which is empty or gone"):
+    with pytest.raises(OrphanWal, match="which is empty or gone"):
         Reader(directory).status()
 
     assert wal.read_bytes() == before

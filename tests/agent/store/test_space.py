@@ -7,7 +7,7 @@ import pytest
 
 from agent.store.files import disk_space as space
 from agent.store.files.disk_space import BALLAST_FILE, Limits, Space
-from agent.store.files.storage_errors import StorageFull
+from agent.store.files.storage_errors import StorageFullError
 from tests.agent.store.parts import opener, record, session
 
 MIB = 1024 * 1024
@@ -32,7 +32,9 @@ def limited(
 def test_captures_are_rejected_at_max_bytes(tmp_path: Path) -> None:
     room = limited(tmp_path, max_bytes=20 * MIB)
     room.require_room(20 * MIB - 1)
-    with pytest.raises(StorageFull, match=r"holds 20\.0 MiB, \[storage\] max_bytes is 20\.0 MiB"):
+    with pytest.raises(
+        StorageFullError, match=r"holds 20\.0 MiB, \[storage\] max_bytes is 20\.0 MiB"
+    ):
         room.require_room(20 * MIB)
 
 
@@ -40,7 +42,7 @@ def test_captures_are_rejected_below_min_free_bytes(tmp_path: Path, free: list[i
     room = limited(tmp_path, min_free_bytes=FREE)
     room.require_room(0)
     free[0] = FREE - 1
-    with pytest.raises(StorageFull, match="min_free_bytes"):
+    with pytest.raises(StorageFullError, match="min_free_bytes"):
         room.require_room(0)
 
 
@@ -85,7 +87,7 @@ def test_captures_do_not_use_the_space_freed_by_the_ballast(
     room.require_room(0)
     room.give_up_ballast()
     free[0] = MIB
-    with pytest.raises(StorageFull, match="ballast"):
+    with pytest.raises(StorageFullError, match="ballast"):
         room.require_room(0)
     free[0] = 2 * MIB
     room.require_room(0)
@@ -94,7 +96,7 @@ def test_captures_do_not_use_the_space_freed_by_the_ballast(
 def test_full_store_rejects_captures_but_runs_jobs(tmp_path: Path) -> None:
     """Settling and purging free space again."""
     with closing(opener(tmp_path, limits=Limits(1, 0, 0)).open()) as store:
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFullError):
             record(store, session())
         store.run(
             lambda connection: connection.execute(
@@ -106,7 +108,7 @@ def test_full_store_rejects_captures_but_runs_jobs(tmp_path: Path) -> None:
 def test_captures_are_accepted_again_when_there_is_space(tmp_path: Path, free: list[int]) -> None:
     with closing(opener(tmp_path, limits=Limits(2**40, MIB, 0)).open()) as store:
         free[0] = 0
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFullError):
             record(store, session())
         free[0] = FREE
         record(store, session())

@@ -8,12 +8,12 @@ import pytest
 
 from agent.store.files import storage_errors as troubles
 from agent.store.files.storage_errors import (
-    SenselessRow,
-    StorageDamaged,
-    StorageDown,
-    StorageFull,
-    StorageTrouble,
-    trouble_of,
+    CorruptRow,
+    StorageDamagedError,
+    StorageDownError,
+    StorageError,
+    StorageFullError,
+    storage_error_from,
 )
 
 PLENTY = 2**40
@@ -29,30 +29,30 @@ def sqlite_error(code: int) -> sqlite3.Error:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (sqlite_error(sqlite3.SQLITE_CORRUPT), StorageDamaged),
-        (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), StorageDamaged),
-        (sqlite_error(sqlite3.SQLITE_NOTADB), StorageDamaged),
-        (SenselessRow("null"), StorageDamaged),
-        (sqlite_error(sqlite3.SQLITE_FULL), StorageFull),
-        (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC), StorageDown),
-        (sqlite_error(sqlite3.SQLITE_CANTOPEN), StorageDown),
-        (sqlite_error(sqlite3.SQLITE_READONLY), StorageDown),
-        (sqlite_error(sqlite3.SQLITE_BUSY), StorageDown),
-        (sqlite3.OperationalError("without a code"), StorageDown),
-        (OSError(errno.ENOSPC, "No space left on device"), StorageFull),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageFull),
-        (OSError(errno.EROFS, "Read-only file system"), StorageDown),
-        (PermissionError(errno.EACCES, "Permission denied"), StorageDown),
+        (sqlite_error(sqlite3.SQLITE_CORRUPT), StorageDamagedError),
+        (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), StorageDamagedError),
+        (sqlite_error(sqlite3.SQLITE_NOTADB), StorageDamagedError),
+        (CorruptRow("null"), StorageDamagedError),
+        (sqlite_error(sqlite3.SQLITE_FULL), StorageFullError),
+        (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC), StorageDownError),
+        (sqlite_error(sqlite3.SQLITE_CANTOPEN), StorageDownError),
+        (sqlite_error(sqlite3.SQLITE_READONLY), StorageDownError),
+        (sqlite_error(sqlite3.SQLITE_BUSY), StorageDownError),
+        (sqlite3.OperationalError("without a code"), StorageDownError),
+        (OSError(errno.ENOSPC, "No space left on device"), StorageFullError),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageFullError),
+        (OSError(errno.EROFS, "Read-only file system"), StorageDownError),
+        (PermissionError(errno.EACCES, "Permission denied"), StorageDownError),
     ],
 )
 def test_error_is_classified_by_its_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: sqlite3.Error | OSError,
-    expected: type[StorageTrouble],
+    expected: type[StorageError],
 ) -> None:
     monkeypatch.setattr(troubles, "free_bytes", lambda _directory: PLENTY)
-    trouble = trouble_of(error, tmp_path)
+    trouble = storage_error_from(error, tmp_path)
     assert type(trouble) is expected
     assert str(tmp_path) in str(trouble)
 
@@ -60,22 +60,22 @@ def test_error_is_classified_by_its_remedy(
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (sqlite3.SQLITE_CANTOPEN, StorageFull),
-        (sqlite3.SQLITE_IOERR_WRITE, StorageFull),
-        (sqlite3.SQLITE_CORRUPT, StorageDamaged),
+        (sqlite3.SQLITE_CANTOPEN, StorageFullError),
+        (sqlite3.SQLITE_IOERR_WRITE, StorageFullError),
+        (sqlite3.SQLITE_CORRUPT, StorageDamagedError),
     ],
 )
 def test_any_error_on_a_full_disk_is_a_full_disk_except_damage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     code: int,
-    expected: type[StorageTrouble],
+    expected: type[StorageError],
 ) -> None:
     """SQLite cannot open a file that it has no room to create."""
     monkeypatch.setattr(troubles, "free_bytes", lambda _directory: 4096)
-    assert type(trouble_of(sqlite_error(code), tmp_path)) is expected
+    assert type(storage_error_from(sqlite_error(code), tmp_path)) is expected
 
 
 def test_missing_directory_means_storage_down(tmp_path: Path) -> None:
     error = sqlite_error(sqlite3.SQLITE_CANTOPEN)
-    assert type(trouble_of(error, tmp_path / "gone")) is StorageDown
+    assert type(storage_error_from(error, tmp_path / "gone")) is StorageDownError

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.store.crypto.vault import KEY_BYTES, Unreadable, UnusableKey, Vault, open_vault
-from agent.store.files.storage_errors import StorageDown
+from agent.store.crypto.vault import KEY_BYTES, DecryptionError, UnusableKey, Vault, open_vault
+from agent.store.files.storage_errors import StorageDownError
 from tests.agent.store.parts import ADDRESS, KEY_FILE, opener
 
 VAULT = Vault(bytes(range(KEY_BYTES)))
@@ -22,12 +22,12 @@ def test_encrypted_address_decrypts_in_its_session(address: str, correlation_id:
 
 
 def test_address_moved_to_another_session_does_not_decrypt() -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(DecryptionError):
         VAULT.open(VAULT.seal(ADDRESS, "one"), "two")
 
 
 def test_error_names_another_key_as_the_reason() -> None:
-    with pytest.raises(Unreadable, match="another key"):
+    with pytest.raises(DecryptionError, match="another key"):
         OTHER.open(VAULT.seal(ADDRESS, "one"), "one")
 
 
@@ -36,14 +36,14 @@ def test_any_flipped_bit_is_detected() -> None:
     for bit in range(8 * len(sealed)):
         flipped = bytearray(sealed)
         flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(Unreadable):
+        with pytest.raises(DecryptionError):
             VAULT.open(bytes(flipped), "one")
 
 
 def test_any_truncation_is_detected() -> None:
     sealed = VAULT.seal(ADDRESS, "one")
     for length in range(len(sealed)):
-        with pytest.raises(Unreadable):
+        with pytest.raises(DecryptionError):
             VAULT.open(sealed[:length], "one")
 
 
@@ -101,7 +101,7 @@ def test_malformed_key_error_names_the_file_and_the_remedy(tmp_path: Path, text:
 
 def test_store_with_a_malformed_key_opens_once_it_is_replaced(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).write_bytes(b"nonsense")
-    with pytest.raises(StorageDown, match=KEY_FILE):
+    with pytest.raises(StorageDownError, match=KEY_FILE):
         opener(tmp_path).open()
     (tmp_path / KEY_FILE).unlink()
     opener(tmp_path).open().close()

@@ -20,13 +20,13 @@ from agent.facts import (
     SessionStarted,
 )
 from agent.store.files.storage_errors import (
-    StorageDamaged,
-    StorageDown,
-    StorageFull,
-    StorageTrouble,
+    StorageDamagedError,
+    StorageDownError,
+    StorageError,
+    StorageFullError,
 )
 from agent.store.store import Store
-from agent.store.writer import MAX_GROUP, Overloaded, Writer
+from agent.store.writer import MAX_GROUP, Writer, WriterOverloadedError
 from tests.agent.store.parts import AT, answer, opener, query, session
 
 UNANSWERED_SECONDS = 30
@@ -168,7 +168,7 @@ async def test_capture_beyond_the_queue_limit_is_rejected_at_once(tmp_path: Path
         async with rig.held():
             replies = [rig.writer.record(session(f"s{n}"), AT) for n in range(3)]
             assert rig.writer.waiting == 4
-            with pytest.raises(Overloaded):
+            with pytest.raises(WriterOverloadedError):
                 rig.writer.record(session("too many"), AT)
         await asyncio.gather(*replies)
         await rig.writer.record(session("later"), AT)
@@ -192,9 +192,9 @@ async def test_close_is_idempotent_and_later_captures_are_rejected(tmp_path: Pat
     async with writing(tmp_path) as rig:
         await asyncio.gather(rig.writer.close(), rig.writer.close())
         await rig.writer.close()
-        with pytest.raises(StorageDown):
+        with pytest.raises(StorageDownError):
             rig.writer.record(session(), AT)
-        with pytest.raises(StorageDown):
+        with pytest.raises(StorageDownError):
             await rig.writer.check(1)
 
 
@@ -234,7 +234,7 @@ async def test_job_that_raises_does_not_affect_later_captures(tmp_path: Path) ->
 async def test_check_detects_a_writer_thread_that_hangs(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
-            with pytest.raises(StorageDown, match="in time"):
+            with pytest.raises(StorageDownError, match="in time"):
                 await rig.writer.check(0.01)
         await rig.writer.check(5)
 
@@ -295,7 +295,7 @@ async def writing_with(breaking: BreakingOpener) -> AsyncIterator[Writer]:
 async def test_failed_store_is_reopened_and_the_capture_retried(
     tmp_path: Path,
 ) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageDown("an I/O error")])
+    breaking = BreakingOpener(tmp_path, [StorageDownError("an I/O error")])
     async with writing_with(breaking) as writer:
         assert await writer.record(session(), AT) == Recorded(Receipt("epoch-1", 1), repeated=False)
     assert breaking.opened == 2
@@ -304,24 +304,26 @@ async def test_failed_store_is_reopened_and_the_capture_retried(
 async def test_capture_fails_when_the_store_fails_twice_and_the_writer_goes_on(
     tmp_path: Path,
 ) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageDown("an I/O error"), StorageDown("and again")])
+    breaking = BreakingOpener(
+        tmp_path, [StorageDownError("an I/O error"), StorageDownError("and again")]
+    )
     async with writing_with(breaking) as writer:
-        with pytest.raises(StorageDown):
+        with pytest.raises(StorageDownError):
             await writer.record(session(), AT)
         await writer.record(session(), AT)
 
 
 async def test_damaged_store_is_quarantined_before_reopening(tmp_path: Path) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageDamaged("zeros")])
+    breaking = BreakingOpener(tmp_path, [StorageDamagedError("zeros")])
     async with writing_with(breaking) as writer:
         await writer.record(session(), AT)
     assert breaking.reasons == ["zeros"]
 
 
 async def test_full_disk_is_neither_reopened_nor_retried(tmp_path: Path) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageFull("no room")])
+    breaking = BreakingOpener(tmp_path, [StorageFullError("no room")])
     async with writing_with(breaking) as writer:
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFullError):
             await writer.record(session(), AT)
         await writer.record(session(), AT)
     assert breaking.opened == 1
@@ -329,10 +331,10 @@ async def test_full_disk_is_neither_reopened_nor_retried(tmp_path: Path) -> None
 
 async def test_failing_quarantine_does_not_end_the_writer(tmp_path: Path) -> None:
     """With a full or read-only disk the file stays in place, tills get 503, and it is retried."""
-    breaking = BreakingOpener(tmp_path, [StorageDamaged("zeros")] * 2)
+    breaking = BreakingOpener(tmp_path, [StorageDamagedError("zeros")] * 2)
     breaking.set_aside_error = OSError(28, "No space left on device")
     async with writing_with(breaking) as writer:
-        with pytest.raises(StorageTrouble):
+        with pytest.raises(StorageError):
             await writer.record(session(), AT)
         assert not writer.died.done()
         breaking.set_aside_error = None
@@ -345,9 +347,9 @@ async def test_dying_writer_answers_every_till(tmp_path: Path) -> None:
     async with writing_with(breaking) as writer:
         replies = [writer.record(session(f"s{n}"), AT) for n in range(MAX_GROUP + 10)]
         answers = await asyncio.gather(*replies, return_exceptions=True)
-        assert {type(answer) for answer in answers} == {StorageDown}
+        assert {type(answer) for answer in answers} == {StorageDownError}
         await writer.died
-        with pytest.raises(StorageDown):
+        with pytest.raises(StorageDownError):
             writer.record(session(), AT)
 
 
@@ -361,7 +363,7 @@ async def test_captures_committed_before_the_writer_died_are_answered_as_recorde
         answers = await asyncio.gather(*replies, return_exceptions=True)
     recorded = [outcome for outcome in answers if isinstance(outcome, Recorded)]
     assert recorded
-    assert {type(outcome) for outcome in answers} == {Recorded, StorageDown}
+    assert {type(outcome) for outcome in answers} == {Recorded, StorageDownError}
     assert len(query(tmp_path, "SELECT 1 FROM event")) == len(recorded)
 
 
@@ -370,7 +372,7 @@ async def test_missing_directory_is_a_storage_error(tmp_path: Path) -> None:
     async with writing(tmp_path / "state") as rig:
         await rig.writer.record(session("one"), AT)
         (tmp_path / "state").rename(tmp_path / "elsewhere")
-        with pytest.raises(StorageTrouble):
+        with pytest.raises(StorageError):
             await rig.writer.check(5)
 
 

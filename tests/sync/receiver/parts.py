@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 
 from sync.protocol.wire import ErrorCode, EventType
-from sync.receiver.ingest.accept import SequenceGap, Taken
-from sync.receiver.ingest.events import AnswerFact, SessionFact, Unfit, unfit
+from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
+from sync.receiver.ingest.events import AnswerFact, InvalidEvent, SessionFact, unfit
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 TILL, OTHER_TILL = ("till-1", "epoch-1"), ("till-2", "epoch-1")
@@ -38,20 +38,20 @@ def answer(
     )
 
 
-def bad_session(sequence: int, name: str) -> Unfit:
+def bad_session(sequence: int, name: str) -> InvalidEvent:
     """Return an invalid session start."""
     kind = EventType.SESSION_STARTED
     return unfit(sequence, kind, name, ErrorCode.INVALID_REQUEST, "The body cannot be read")
 
 
-def unknown(sequence: int, name: str = "any") -> Unfit:
+def unknown(sequence: int, name: str = "any") -> InvalidEvent:
     """Return an event of an unknown type."""
     return unfit(sequence, "points.spent", name, ErrorCode.UNKNOWN_TYPE, "not known here")
 
 
-def codes(taken: Taken | SequenceGap) -> dict[int, str]:
+def codes(taken: AcceptedBatch | SequenceGap) -> dict[int, str]:
     """Return the error code of each rejected number."""
-    assert isinstance(taken, Taken)
+    assert isinstance(taken, AcceptedBatch)
     found = {rejection.sequence: rejection.error_code for rejection in taken.rejected}
     assert len(found) == len(taken.rejected), "a number is rejected twice"
     return found

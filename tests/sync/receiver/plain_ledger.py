@@ -10,13 +10,22 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from sync.protocol.wire import EventType
-from sync.receiver.ingest.accept import Fact, Known, Label, Placed, SequenceGap, Taken, judge, place
-from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.ingest.accept import (
+    AcceptedBatch,
+    Fact,
+    Known,
+    Label,
+    Placed,
+    SequenceGap,
+    judge,
+    place,
+)
+from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
 from sync.receiver.ingest.gaps import Gap
 
 Key: TypeAlias = tuple[str, str]
 """(till, epoch)"""
-_Row = TypeVar("_Row", Fact, Unfit)
+_Row = TypeVar("_Row", Fact, InvalidEvent)
 
 
 @dataclass
@@ -25,7 +34,7 @@ class Epoch:
 
     accepted_through: int = 0
     standing: dict[int, Fact] = field(default_factory=dict)
-    rejected: dict[int, Unfit] = field(default_factory=dict)
+    rejected: dict[int, InvalidEvent] = field(default_factory=dict)
     doubles: dict[int, Fact] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
 
@@ -42,7 +51,7 @@ class PlainLedger:
 
     epochs: dict[Key, Epoch] = field(default_factory=dict)
 
-    def take(self, key: Key, events: Sequence[Event], base: int = 1) -> Taken | SequenceGap:
+    def take(self, key: Key, events: Sequence[Event], base: int = 1) -> AcceptedBatch | SequenceGap:
         """Apply a batch."""
         epoch = self.epochs.setdefault(key, Epoch())
         placed = place([e.sequence for e in events], base, epoch.accepted_through)
@@ -109,7 +118,7 @@ class PlainLedger:
 
 def label(event: Event) -> Label:
     """Return the stored part of a rejected or duplicate event."""
-    if isinstance(event, Unfit):
+    if isinstance(event, InvalidEvent):
         return Label(event.type, event.correlation_id)
     is_session = isinstance(event, SessionFact)
     kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
@@ -125,7 +134,7 @@ def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:
     )
 
 
-def _write(epoch: Epoch, taken: Taken) -> None:
+def _write(epoch: Epoch, taken: AcceptedBatch) -> None:
     """Write the changes in the order of the real ledger."""
     for number in taken.readmitted:
         del epoch.rejected[number]

@@ -11,11 +11,11 @@ from sync.protocol.wire import ErrorCode
 from sync.receiver.ingest.accept import (
     ADDRESS_ERASED,
     NO_LONGER_HELD,
+    AcceptedBatch,
     Fact,
     MalformedBatch,
     Placed,
     SequenceGap,
-    Taken,
     is_same,
     place,
 )
@@ -356,7 +356,7 @@ def test_repeated_through_separates_resends_from_new_events(ledger: PlainLedger)
 
     taken = ledger.take(TILL, [session(1, "a"), session(2, "b"), session(3, "c")])
 
-    assert isinstance(taken, Taken)
+    assert isinstance(taken, AcceptedBatch)
     assert taken.repeated_through == 2
 
 

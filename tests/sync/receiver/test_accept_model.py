@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sync.protocol.wire import ErrorCode, EventType
-from sync.receiver.ingest.accept import ADDRESS_ERASED, SequenceGap, Taken
-from sync.receiver.ingest.events import AnswerFact, Event, SessionFact, Unfit
+from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch, SequenceGap
+from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
 from tests.sync.receiver.parts import AT, answer, bad_session, codes, session, unknown
 from tests.sync.receiver.plain_ledger import Epoch, Key, PlainLedger
 
@@ -27,7 +27,7 @@ class Captured:
     """A capture on a POS machine. While `is_unfit`, head office rejects it as invalid."""
 
     fact: SessionFact | AnswerFact
-    unfit: Unfit
+    unfit: InvalidEvent
     is_unfit: bool
     is_erased: bool = False
 
@@ -164,7 +164,7 @@ class AcceptMachine(RuleBasedStateMachine):
             assert taken == SequenceGap(max(base, through + 1))
             assert self.ledger.epochs[key] == before.epochs.get(key, Epoch())
             return
-        assert isinstance(taken, Taken)
+        assert isinstance(taken, AcceptedBatch)
         assert taken.accepted_through == max([through, *new])
         assert codes(taken) == {
             event.sequence: code
@@ -182,7 +182,7 @@ class AcceptMachine(RuleBasedStateMachine):
             number = event.sequence
             if number in altered:
                 assert number not in epoch.rejected
-            elif isinstance(event, Unfit):
+            elif isinstance(event, InvalidEvent):
                 assert number in epoch.rejected or number in epoch.standing
             elif number in epoch.standing:
                 assert says_same(event, epoch.standing[number])
@@ -200,7 +200,7 @@ class AcceptMachine(RuleBasedStateMachine):
             assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (standing.address is None)
             assert event.erased or standing.address == event.address
 
-    def send_again(self, key: Key, batch: Sequence[Event], base: int, taken: Taken) -> None:
+    def send_again(self, key: Key, batch: Sequence[Event], base: int, taken: AcceptedBatch) -> None:
         """Check idempotence: a resend gets the same response and changes nothing."""
         ledger = self.ledger.copy()
         again = ledger.take(key, batch, base)
@@ -213,7 +213,7 @@ class AcceptMachine(RuleBasedStateMachine):
         """Check that two batches have the same effect as one."""
         middle = len(batch) // 2
         for part in (batch[:middle], batch[middle:]):
-            assert isinstance(ledger.take(key, part, base), Taken)
+            assert isinstance(ledger.take(key, part, base), AcceptedBatch)
         assert ledger.epochs == self.ledger.epochs
 
     # Invariants.
@@ -268,7 +268,9 @@ class AcceptMachine(RuleBasedStateMachine):
         epoch = self.epoch(key)
         if event.sequence in epoch.doubles:
             facts = [fact for _, fact in self.ledger.facts()]
-            return isinstance(event, Unfit) or not any(says_same(event, fact) for fact in facts)
+            return isinstance(event, InvalidEvent) or not any(
+                says_same(event, fact) for fact in facts
+            )
         standing = epoch.standing.get(event.sequence)
         return standing is not None and not says_same(event, standing)
 
@@ -281,7 +283,7 @@ class AcceptMachine(RuleBasedStateMachine):
         if event.sequence in known:
             return None
         match event:
-            case Unfit():
+            case InvalidEvent():
                 return ErrorCode(event.error_code)
             case SessionFact():
                 is_free = all(says_same(event, other) for other in self.sessions(event))

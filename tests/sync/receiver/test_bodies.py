@@ -15,7 +15,7 @@ from aiohttp import ClientSession, web
 from agent.config.delivery import SyncSettings
 from sync.receiver.admission import receive as bodies
 from sync.receiver.admission.decompress import decode, decoder_of
-from sync.receiver.admission.memory_budget import MIB, REQUEST_BYTES, Budget, Holding
+from sync.receiver.admission.memory_budget import MIB, REQUEST_BYTES, Holding, MemoryBudget
 from sync.receiver.admission.rate_limit import TooBusy
 from sync.receiver.admission.receive import (
     MAX_BODY_BYTES,
@@ -42,7 +42,7 @@ class Reading:
     """A server that reads bodies; `outcomes` holds the bodies and problems, in order."""
 
     port: int = 0
-    budget: Budget = field(default_factory=Budget)
+    budget: MemoryBudget = field(default_factory=MemoryBudget)
     outcomes: "asyncio.Queue[bytearray | Problem]" = field(default_factory=asyncio.Queue)
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -272,7 +272,7 @@ async def test_chunked_body_is_reserved_chunk_by_chunk(reading: Reading) -> None
 
 
 async def test_announced_body_beyond_the_budget_is_rejected_at_once(reading: Reading) -> None:
-    reading.budget = Budget(REQUEST_BYTES + 99)
+    reading.budget = MemoryBudget(REQUEST_BYTES + 99)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 
     [answer] = await ask("127.0.0.1", reading.port, head, 1)
@@ -281,7 +281,7 @@ async def test_announced_body_beyond_the_budget_is_rejected_at_once(reading: Rea
 
 
 async def test_chunked_body_that_outgrows_the_budget_is_rejected(reading: Reading) -> None:
-    reading.budget = Budget(REQUEST_BYTES + 9)
+    reading.budget = MemoryBudget(REQUEST_BYTES + 9)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     [answer] = await ask("127.0.0.1", reading.port, head + b"A\r\n0123456789\r\n", 1)
@@ -291,7 +291,7 @@ async def test_chunked_body_that_outgrows_the_budget_is_rejected(reading: Readin
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 async def test_decompression_bomb_stays_within_the_budget(reading: Reading, encoding: str) -> None:
-    reading.budget = Budget(REQUEST_BYTES + MIB)
+    reading.budget = MemoryBudget(REQUEST_BYTES + MIB)
     content = bytes(32 * MIB)
     bomb = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
 
@@ -307,7 +307,7 @@ async def test_decompression_keeps_no_second_copy(encoding: str) -> None:
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     tracemalloc.start()
     try:
-        with Budget(256 * MIB).holding(ANYBODY, busy) as held:
+        with MemoryBudget(256 * MIB).holding(ANYBODY, busy) as held:
             came = bytearray(encoded)
             tracemalloc.reset_peak()
             await decode(came, decoder_of(encoding), held, MAX_BODY_BYTES)
@@ -372,7 +372,7 @@ async def test_large_body_is_not_decompressed_in_the_event_loop(encoding: str) -
                 in_the_loop += more_bytes
             super().add(more_bytes)
 
-    watched, decoder = Watched(Budget()), decoder_of(encoding)
+    watched, decoder = Watched(MemoryBudget()), decoder_of(encoding)
     decoded = await decode(bytearray(encoded), decoder, watched, MAX_BODY_BYTES)
 
     assert decoded == content

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.admission.retry_slots import Bookings
+from sync.receiver.admission.retry_slots import RetryAfterAllocator
 
 EACH = st.floats(0.001, 10)
 PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)
@@ -15,7 +15,9 @@ LONGEST_SECONDS = 3600.0
 _CLOSE = 1e-6
 
 
-def told(bookings: Bookings, pauses: list[float], each: float) -> list[tuple[float, int]]:
+def told(
+    bookings: RetryAfterAllocator, pauses: list[float], each: float
+) -> list[tuple[float, int]]:
     """Reject a caller after each pause; return the time and the Retry-After of each."""
     moments = itertools.accumulate(pauses)
     return [(now, bookings.book(now, each)) for now in moments]
@@ -26,7 +28,9 @@ def test_no_time_window_has_more_retries_than_can_be_served(
     pauses: list[float], each: float
 ) -> None:
     """Up to one more, and those of one second, as Retry-After is in whole seconds."""
-    comings = sorted(now + wait for now, wait in told(Bookings(LONGEST_SECONDS), pauses, each))
+    comings = sorted(
+        now + wait for now, wait in told(RetryAfterAllocator(LONGEST_SECONDS), pauses, each)
+    )
 
     for first, last in itertools.combinations(range(len(comings)), 2):
         window = comings[last] - comings[first]
@@ -36,7 +40,7 @@ def test_no_time_window_has_more_retries_than_can_be_served(
 @given(pauses=PAUSES, each=EACH)
 def test_wait_is_bounded_by_the_slots_already_allocated(pauses: list[float], each: float) -> None:
     comings: list[float] = []
-    for now, wait in told(Bookings(LONGEST_SECONDS), pauses, each):
+    for now, wait in told(RetryAfterAllocator(LONGEST_SECONDS), pauses, each):
         before = sum(coming + each > now for coming in comings)
         assert wait <= max(1, math.ceil(before * each + _CLOSE))
         comings.append(now + wait)
@@ -44,7 +48,7 @@ def test_wait_is_bounded_by_the_slots_already_allocated(pauses: list[float], eac
 
 @given(pauses=PAUSES, each=EACH)
 def test_slot_expires_with_its_time(pauses: list[float], each: float) -> None:
-    bookings = Bookings(LONGEST_SECONDS)
+    bookings = RetryAfterAllocator(LONGEST_SECONDS)
     busy = told(bookings, pauses, each)
     quiet_from = max(now + wait for now, wait in busy) + each
 
@@ -53,13 +57,13 @@ def test_slot_expires_with_its_time(pauses: list[float], each: float) -> None:
 
 @given(pauses=PAUSES, each=st.floats(60, 10_000), longest=st.integers(1, 3600))
 def test_wait_never_exceeds_the_longest(pauses: list[float], each: float, longest: int) -> None:
-    waits = [wait for _, wait in told(Bookings(longest), pauses, each)]
+    waits = [wait for _, wait in told(RetryAfterAllocator(longest), pauses, each)]
 
     assert all(1 <= wait <= longest for wait in waits)
 
 
 def test_excess_beyond_the_longest_wait_is_spread_evenly() -> None:
-    waits = [wait for _, wait in told(Bookings(100), [0.0] * 1000, 1)]
+    waits = [wait for _, wait in told(RetryAfterAllocator(100), [0.0] * 1000, 1)]
 
     in_each_second = [waits.count(second) for second in range(51, 101)]
     assert max(in_each_second) - min(in_each_second) <= 1
@@ -69,6 +73,6 @@ def test_excess_beyond_the_longest_wait_is_spread_evenly() -> None:
 def test_first_slot_is_not_before_capacity_is_available(
     now: float, later: float, each: float
 ) -> None:
-    wait = Bookings(LONGEST_SECONDS).book(now, each, not_before=now + later)
+    wait = RetryAfterAllocator(LONGEST_SECONDS).book(now, each, not_before=now + later)
 
     assert later - _CLOSE <= wait <= max(1, later + 1)

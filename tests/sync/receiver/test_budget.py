@@ -10,8 +10,8 @@ from sync.receiver.admission.memory_budget import (
     MIB,
     MOST_REQUESTS_OF_ONE,
     REQUEST_BYTES,
-    Budget,
-    NoRoom,
+    MemoryBudget,
+    MemoryBudgetExceeded,
 )
 from sync.receiver.admission.rate_limit import TooBusy
 from sync.receiver.admission.receive import MAX_BODY_BYTES
@@ -30,7 +30,7 @@ def busy() -> TooBusy:
 def test_budget_is_never_exceeded_and_fully_released(
     requests: list[list[int]], max_bytes: int
 ) -> None:
-    budget = Budget(max_bytes)
+    budget = MemoryBudget(max_bytes)
 
     with ExitStack() as in_hand:
         for number, pieces in enumerate(requests):
@@ -39,7 +39,7 @@ def test_budget_is_never_exceeded_and_fully_released(
                     budget.holding(AgentName("0042", str(number % 3)), busy)
                 )
                 for piece in pieces:
-                    with suppress(NoRoom):
+                    with suppress(MemoryBudgetExceeded):
                         held.add(piece)
             assert budget.in_hand_bytes <= max_bytes
 
@@ -48,29 +48,29 @@ def test_budget_is_never_exceeded_and_fully_released(
 
 @given(first=st.integers(0, MIB), more=SIZES)
 def test_failed_reservation_leaves_the_holding_unchanged(first: int, more: int) -> None:
-    budget = Budget(REQUEST_BYTES + first)
+    budget = MemoryBudget(REQUEST_BYTES + first)
 
     with budget.holding(ONE, busy) as held:
         held.add(first)
-        with suppress(NoRoom):
+        with suppress(MemoryBudgetExceeded):
             held.add(more + 1)
         assert budget.in_hand_bytes == held.bytes == REQUEST_BYTES + first
 
 
 def test_request_without_room_is_rejected_with_retry_after() -> None:
-    with pytest.raises(TooBusy) as refused, Budget(REQUEST_BYTES - 1).holding(ONE, busy):
+    with pytest.raises(TooBusy) as refused, MemoryBudget(REQUEST_BYTES - 1).holding(ONE, busy):
         pass
 
     assert refused.value.retry_after_seconds == 7
 
 
 def test_large_bodies_leave_room_for_bodies_of_usual_size() -> None:
-    budget = Budget(16 * MIB)
+    budget = MemoryBudget(16 * MIB)
 
     with ExitStack() as in_hand:
         for number in range(10):
             large = in_hand.enter_context(budget.holding(AgentName("0042", str(number)), busy))
-            with suppress(NoRoom):
+            with suppress(MemoryBudgetExceeded):
                 large.add(3 * MIB)
         usual = in_hand.enter_context(budget.holding(OTHER, busy))
         usual.add(2 * MIB - REQUEST_BYTES)
@@ -79,13 +79,13 @@ def test_large_bodies_leave_room_for_bodies_of_usual_size() -> None:
 
 
 def test_largest_body_fits_compressed_and_decompressed_when_alone() -> None:
-    with Budget().holding(ONE, busy) as held:
+    with MemoryBudget().holding(ONE, busy) as held:
         held.add(MAX_BODY_BYTES)
         held.add(MAX_BODY_BYTES)
 
 
 def test_one_agent_cannot_exhaust_the_budget() -> None:
-    budget = Budget(100 * MIB)
+    budget = MemoryBudget(100 * MIB)
 
     with ExitStack() as in_hand:
         for _ in range(MOST_REQUESTS_OF_ONE):

@@ -13,8 +13,8 @@ from sync.receiver.ingest.events import (
     MAX_CORRELATION_ID_CODE_POINTS,
     AnswerFact,
     Event,
+    InvalidEvent,
     SessionFact,
-    Unfit,
     read_event,
     read_moment,
     shown,
@@ -65,7 +65,7 @@ def answer_in(body: object) -> AnswerFact:
 
 def reason(read: Event) -> str:
     """Return the reason of an invalid event."""
-    assert isinstance(read, Unfit)
+    assert isinstance(read, InvalidEvent)
     assert read.error_code == ErrorCode.INVALID_REQUEST
     return read.error_message
 
@@ -122,7 +122,7 @@ def test_invalid_correlation_id_is_rejected(
 def test_unknown_type_is_rejected_with_its_own_code(kind: str) -> None:
     read = read_event(event({}, kind))
 
-    assert isinstance(read, Unfit)
+    assert isinstance(read, InvalidEvent)
     assert (read.error_code, read.type) == (ErrorCode.UNKNOWN_TYPE, kind)
 
 
@@ -156,7 +156,7 @@ def test_session_body_is_kept_byte_for_byte(members: dict[str, object]) -> None:
 
     read = read_event(event(body))
 
-    assert isinstance(read, Unfit) or read.body.encode() == body
+    assert isinstance(read, InvalidEvent) or read.body.encode() == body
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from sync.protocol.wire import BATCHES_PATH
 from sync.receiver.admission.memory_budget import REQUEST_BYTES
 from sync.receiver.admission.rate_limit import TooBusy
-from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.metrics import Metrics
 from tests.exposition import Samples, samples_of
 from tests.head_office.postgresql import PostgresqlServer
@@ -95,7 +95,7 @@ def test_batch_duration_runs_from_body_to_response() -> None:
     seconds = iter([100.0, 100.2])
     metrics = Metrics("0.1.0", lambda: next(seconds))
 
-    metrics.taken(Taken(0), 0, metrics.begin())
+    metrics.taken(AcceptedBatch(0), 0, metrics.begin())
 
     samples = samples_of(metrics.render(None))
     assert told(samples, "batch_seconds_bucket", le="0.1") == 0

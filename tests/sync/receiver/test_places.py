@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from sync.receiver.admission.concurrency import Places
+from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.rate_limit import Intake, TooBusy
 
 
-def places(most: int, patience_seconds: float = 30) -> Places:
+def places(most: int, patience_seconds: float = 30) -> ConcurrencyLimiter:
     """Return a limiter of `most` slots without an event rate limit."""
-    return Places(Intake(most, 0, asyncio.get_running_loop().time), patience_seconds)
+    return ConcurrencyLimiter(Intake(most, 0, asyncio.get_running_loop().time), patience_seconds)
 
 
 async def test_request_waits_for_a_free_slot() -> None:

@@ -14,7 +14,7 @@ from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.errors import Problem
-from sync.receiver.ingest.events import Event, SessionFact, Unfit
+from sync.receiver.ingest.events import Event, InvalidEvent, SessionFact
 from sync.receiver.ingest.inbound import Caller
 from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
 from tests.agent.capture.strategies import almost_json, texts, values
@@ -107,7 +107,7 @@ UNFIT = [
 def test_invalid_event_does_not_affect_its_neighbours(bad: object) -> None:
     first, second, third = read(batch([fine(1), bad, fine(3)]))
 
-    assert isinstance(second, Unfit)
+    assert isinstance(second, InvalidEvent)
     assert second.sequence == 2
     assert (type(first), type(third)) == (SessionFact, SessionFact)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sync.receiver.reports.cached import Remembered
+from sync.receiver.reports.cached import TTLCache
 
 
 @dataclass(slots=True)
@@ -34,12 +34,12 @@ def oracle() -> Oracle:
 
 
 @pytest.fixture
-def remembered(oracle: Oracle) -> Remembered[int]:
-    return Remembered(oracle.ask, 10, oracle.now_seconds)
+def remembered(oracle: Oracle) -> TTLCache[int]:
+    return TTLCache(oracle.ask, 10, oracle.now_seconds)
 
 
 async def test_concurrent_callers_share_one_refresh(
-    oracle: Oracle, remembered: Remembered[int]
+    oracle: Oracle, remembered: TTLCache[int]
 ) -> None:
     asking = asyncio.gather(*(remembered.get() for _ in range(9)))
     await asyncio.sleep(0)
@@ -48,7 +48,7 @@ async def test_concurrent_callers_share_one_refresh(
     assert await asking == [1] * 9
 
 
-async def test_value_expires_after_its_ttl(oracle: Oracle, remembered: Remembered[int]) -> None:
+async def test_value_expires_after_its_ttl(oracle: Oracle, remembered: TTLCache[int]) -> None:
     oracle.free.set()
     answers = []
     for oracle.seconds in (0, 9.9, 10, 19.9, 20):
@@ -57,9 +57,7 @@ async def test_value_expires_after_its_ttl(oracle: Oracle, remembered: Remembere
     assert answers == [1, 1, 2, 2, 3]
 
 
-async def test_ttl_starts_when_the_refresh_ends(
-    oracle: Oracle, remembered: Remembered[int]
-) -> None:
+async def test_ttl_starts_when_the_refresh_ends(oracle: Oracle, remembered: TTLCache[int]) -> None:
     asking = asyncio.ensure_future(remembered.get())
     await asyncio.sleep(0)
     oracle.seconds = 100
@@ -71,7 +69,7 @@ async def test_ttl_starts_when_the_refresh_ends(
     assert await remembered.get() == 1
 
 
-async def test_errors_are_not_cached(oracle: Oracle, remembered: Remembered[int]) -> None:
+async def test_errors_are_not_cached(oracle: Oracle, remembered: TTLCache[int]) -> None:
     oracle.free.set()
     oracle.is_broken = True
     with pytest.raises(OSError, match="no answer"):
@@ -82,7 +80,7 @@ async def test_errors_are_not_cached(oracle: Oracle, remembered: Remembered[int]
 
 
 async def test_cancelled_caller_leaves_the_refresh_to_the_next(
-    oracle: Oracle, remembered: Remembered[int]
+    oracle: Oracle, remembered: TTLCache[int]
 ) -> None:
     impatient = asyncio.ensure_future(remembered.get())
     await asyncio.sleep(0)

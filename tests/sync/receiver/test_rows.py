@@ -6,7 +6,7 @@ import msgspec
 
 from sync.protocol.wire import Batch, BatchEvent
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.ingest.accept import Taken
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.clock_skew import Corrector
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.inbound import BatchArrival, Caller
@@ -48,7 +48,7 @@ def arrival(*events: BatchEvent) -> BatchArrival:
     return BatchArrival(Caller(AgentName("store", "till"), NOW), batch, (), NOW)
 
 
-def rows_of(came: BatchArrival, taken: Taken, corrector: Corrector | None = None) -> Rows:
+def rows_of(came: BatchArrival, taken: AcceptedBatch, corrector: Corrector | None = None) -> Rows:
     """Return the row builder of a batch."""
     return Rows(came, Times.of(came, taken, corrector or Corrector(NOW, {}, None)))
 
@@ -58,7 +58,7 @@ def test_event_time_is_corrected_by_its_own_boot() -> None:
     came = arrival(sent(1, boot_id="before"), sent(2))
     corrector = Corrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
 
-    rows = rows_of(came, Taken(2, sessions=[first, second]), corrector)
+    rows = rows_of(came, AcceptedBatch(2, sessions=[first, second]), corrector)
 
     assert rows.session(first)["corrected_at"] == NOW - 8 * DAY
     assert rows.session(second)["corrected_at"] == NOW - DAY
@@ -67,7 +67,7 @@ def test_event_time_is_corrected_by_its_own_boot() -> None:
 def test_unknown_time_is_untrusted_and_keeps_the_tills_time() -> None:
     lost = session(1, "a", at=IN_1970)
 
-    row = rows_of(arrival(sent(1)), Taken(1, sessions=[lost])).session(lost)
+    row = rows_of(arrival(sent(1)), AcceptedBatch(1, sessions=[lost])).session(lost)
 
     assert (row["occurred_at"], row["corrected_at"]) == (IN_1970, None)
     assert row["clock_trusted"] is False
@@ -75,7 +75,7 @@ def test_unknown_time_is_untrusted_and_keeps_the_tills_time() -> None:
 
 def test_readmitted_session_keeps_its_old_time() -> None:
     late = session(1, "a", at=NOW - 30 * DAY)
-    taken = Taken(9, repeated_through=9, sessions=[late])
+    taken = AcceptedBatch(9, repeated_through=9, sessions=[late])
 
     row = rows_of(arrival(sent(1)), taken, Corrector(NOW, {}, NOW)).session(late)
 
@@ -85,7 +85,7 @@ def test_readmitted_session_keeps_its_old_time() -> None:
 def test_rows_omit_the_columns_that_are_alike() -> None:
     a_session, an_answer, refused = session(1, "a"), answer(2, "a"), unknown(3)
     came = arrival(sent(1), sent(2), sent(3))
-    rows = rows_of(came, Taken(3, sessions=[a_session], answers=[an_answer]))
+    rows = rows_of(came, AcceptedBatch(3, sessions=[a_session], answers=[an_answer]))
 
     written = [
         rows.session(a_session),
@@ -102,13 +102,13 @@ def test_rows_omit_the_columns_that_are_alike() -> None:
 def test_erased_answer_is_marked_in_its_row() -> None:
     erased = answer(1, "a", None)
 
-    row = rows_of(arrival(sent(1)), Taken(1, answers=[erased])).answer(erased)
+    row = rows_of(arrival(sent(1)), AcceptedBatch(1, answers=[erased])).answer(erased)
 
     assert (row["email_address"], row["address_erased"]) == (None, True)
 
 
 def test_gap_row_has_range_and_reason() -> None:
-    row = rows_of(arrival(), Taken(9)).gap(Gap(1, 9, "no longer held"))
+    row = rows_of(arrival(), AcceptedBatch(9)).gap(Gap(1, 9, "no longer held"))
 
     assert row == {
         **KEY,

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from sync.receiver.db import statements
 from sync.receiver.db.sqlite import SqliteFile
-from sync.receiver.db.sqlite_write_lock import Turns
+from sync.receiver.db.sqlite_write_lock import WriteLock
 
 ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :boot, '')")
 BOOTS = text("SELECT boot_id FROM boots")
@@ -71,7 +71,7 @@ async def test_write_waits_for_the_lock_of_another_process(
     database: SqliteFile, tmp_path: Path
 ) -> None:
     """The lock is taken before SQLite: two connections that wait there can corrupt the file."""
-    with closing(Turns(tmp_path / "hq.db")) as another:
+    with closing(WriteLock(tmp_path / "hq.db")) as another:
         another.open()
         async with another.own():
             task = asyncio.ensure_future(add(database, "one"))

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.db.sqlite_write_lock import Turns
+from sync.receiver.db.sqlite_write_lock import WriteLock
 
 HELD_SECONDS = 0.004
 ROUNDS = 40
 
 
 @pytest.fixture
-async def both(tmp_path: Path) -> AsyncIterator[tuple[Turns, Turns]]:
+async def both(tmp_path: Path) -> AsyncIterator[tuple[WriteLock, WriteLock]]:
     """Stand in for two processes: flock locks belong to open files, not to processes."""
-    first, second = Turns(tmp_path / "hq.db"), Turns(tmp_path / "hq.db")
+    first, second = WriteLock(tmp_path / "hq.db"), WriteLock(tmp_path / "hq.db")
     with closing(first), closing(second):
         first.open()
         second.open()
         yield first, second
 
 
-async def test_only_one_holds_the_lock(both: tuple[Turns, Turns]) -> None:
+async def test_only_one_holds_the_lock(both: tuple[WriteLock, WriteLock]) -> None:
     inside, most = 0, 0
 
-    async def write(place: Turns) -> None:
+    async def write(place: WriteLock) -> None:
         nonlocal inside, most
         for _ in range(5):
             async with place.own():
@@ -41,7 +41,7 @@ async def test_only_one_holds_the_lock(both: tuple[Turns, Turns]) -> None:
 
 
 async def test_busy_process_does_not_starve_another(
-    both: tuple[Turns, Turns],
+    both: tuple[WriteLock, WriteLock],
 ) -> None:
     """For example `enroll` beside a receiver under load."""
     busy, other = both
@@ -68,7 +68,7 @@ async def test_busy_process_does_not_starve_another(
 
 
 async def test_lock_timeout_names_the_file(
-    both: tuple[Turns, Turns],
+    both: tuple[WriteLock, WriteLock],
 ) -> None:
     async with both[0].own():
         with pytest.raises(TimeoutError, match=r"hq\.db"):
@@ -76,7 +76,7 @@ async def test_lock_timeout_names_the_file(
                 pytest.fail("two hold the turn")
 
 
-async def test_timed_out_waiter_does_not_block_others(both: tuple[Turns, Turns]) -> None:
+async def test_timed_out_waiter_does_not_block_others(both: tuple[WriteLock, WriteLock]) -> None:
     async with both[0].own():
         with pytest.raises(TimeoutError):
             await both[1].own(patience_seconds=0.02).__aenter__()
@@ -87,7 +87,7 @@ async def test_timed_out_waiter_does_not_block_others(both: tuple[Turns, Turns])
 
 
 def test_close_is_idempotent(tmp_path: Path) -> None:
-    place = Turns(tmp_path / "hq.db")
+    place = WriteLock(tmp_path / "hq.db")
     place.open()
 
     place.close()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sync.delivery.outbox import OutboxEvent, Portion, Window
+from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Verdict
 from sync.delivery.push import Delivery
 from sync.delivery.transports.auth import Credentials, NoCredentials
@@ -16,7 +16,7 @@ from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Line, LineRules
 from sync.delivery.transports.replay.terms_observer import Learned
 from sync.delivery.transports.replay.transport import ReplayTransport
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import EventType
 
 EPOCH = "6ec0bd7f-11c0-43da-975e-2a8ad9ebae0b"
@@ -111,10 +111,10 @@ async def caller_to(
 
 
 def batch_transport(
-    caller: Caller, naps: Naps | None = None, portion: Portion | None = None
+    caller: Caller, naps: Naps | None = None, portion: BatchLimits | None = None
 ) -> BatchTransport:
-    attempts = Attempts(lambda: 0.5, naps or Naps())
-    return BatchTransport(caller, sender(), attempts, portion or Portion(500, 1_048_576))
+    attempts = ShortRetries(lambda: 0.5, naps or Naps())
+    return BatchTransport(caller, sender(), attempts, portion or BatchLimits(500, 1_048_576))
 
 
 def replay_transport(
@@ -126,8 +126,8 @@ def replay_transport(
 ) -> ReplayTransport:
     return ReplayTransport(
         caller,
-        Attempts(lambda: 0.5, naps or Naps()),
-        Portion(500, 1_048_576),
+        ShortRetries(lambda: 0.5, naps or Naps()),
+        BatchLimits(500, 1_048_576),
         max_in_flight=max_in_flight,
         learned=learned,
     )

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from sync.delivery.outcomes import Trouble, TryLater
-from sync.delivery.transports.short_retries import MOST_ATTEMPTS, MOST_SECONDS, Attempts
+from sync.delivery.outcomes import FailureCause, RetryLater
+from sync.delivery.transports.short_retries import MOST_ATTEMPTS, MOST_SECONDS, ShortRetries
 from tests.sync.virtual_time import run_in_virtual_time
 
-SILENCE = TryLater(Trouble.NO_ANSWER, "no answer in time")
+SILENCE = RetryLater(FailureCause.NO_ANSWER, "no answer in time")
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ def test_slow_failure_is_not_retried_in_the_same_pass(seconds: float, times: int
     """A batch too large for a slow network must be halved, not repeated."""
     asked: list[float] = []
 
-    async def ask() -> TryLater:
+    async def ask() -> RetryLater:
         asked.append(seconds)
         await asyncio.sleep(seconds)
         return SILENCE
 
-    assert run_in_virtual_time(Attempts(lambda: 0.5).until_clear(ask)) == SILENCE
+    assert run_in_virtual_time(ShortRetries(lambda: 0.5).until_clear(ask)) == SILENCE
     assert len(asked) == times

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.delivery.transports.http import Line, LineRules
 from sync.delivery.transports.oauth import Client, ClientCredentials
@@ -64,11 +64,13 @@ async def oauth(
     await line.close()
 
 
-async def outcome(central: ScriptedCentral, credentials: Credentials) -> Answer | Hold | TryLater:
+async def outcome(
+    central: ScriptedCentral, credentials: Credentials
+) -> Answer | Blocked | RetryLater:
     """Return the result of a request with the credentials."""
     async with caller_to(central.url, credentials) as caller:
         answer = await caller.ask("GET", "/sync/v1/program")
-    return Answer(answer.status) if not isinstance(answer, (Hold, TryLater)) else answer
+    return Answer(answer.status) if not isinstance(answer, (Blocked, RetryLater)) else answer
 
 
 async def test_bearer_token_is_sent_and_reread_after_rotation(
@@ -109,14 +111,14 @@ async def test_refused_token_blocks_after_one_request(
 ) -> None:
     central.credentials = set()
     found = await outcome(central, NoCredentials() if kind == "none" else bearer(secret_file))
-    assert isinstance(found, Hold)
+    assert isinstance(found, Blocked)
     assert (found.reason, found.http_status) == (HoldReason.UNAUTHORIZED, 401)
     assert len(central.requests) == 1
 
 
 async def test_unreadable_secret_file_is_named(central: ScriptedCentral, tmp_path: Path) -> None:
     found = await outcome(central, bearer(tmp_path / "absent"))
-    assert isinstance(found, Hold)
+    assert isinstance(found, Blocked)
     assert found.reason is HoldReason.CREDENTIALS
     assert str(tmp_path / "absent") in found.detail
     assert central.requests == []
@@ -160,7 +162,7 @@ class TestClientCredentials:
         await outcome(central, oauth)
         central.then(faults.gateway(401), faults.gateway(401), on="/sync")
         found = await outcome(central, oauth)
-        assert isinstance(found, Hold)
+        assert isinstance(found, Blocked)
         assert found.reason is HoldReason.UNAUTHORIZED
         assert central.tokens_granted == 2
 
@@ -179,7 +181,7 @@ class TestClientCredentials:
     ) -> None:
         central.then(faults.html(500))
         found = await asyncio.gather(*(oauth.headers() for _ in range(20)))
-        assert all(isinstance(one, TryLater) for one in found)
+        assert all(isinstance(one, RetryLater) for one in found)
         assert len(central.requests) == 1
         assert await oauth.headers() == {"Authorization": "Bearer token-1"}
 
@@ -190,7 +192,7 @@ class TestClientCredentials:
         refused = {"error": "invalid_client", "error_description": SECRET}
         central.then(faults.says(Answer.of(status, refused)))
         found = await outcome(central, oauth)
-        assert isinstance(found, Hold)
+        assert isinstance(found, Blocked)
         assert (found.reason, found.http_status) == (HoldReason.CREDENTIALS, status)
         assert "invalid_client" in found.detail
         assert SECRET not in found.detail
@@ -198,26 +200,30 @@ class TestClientCredentials:
     @pytest.mark.parametrize(
         ("fault", "trouble"),
         [
-            (faults.captive_portal, Trouble.NO_TOKEN),
-            (faults.html(403), Trouble.NO_TOKEN),
-            (faults.gateway(503, Retry_After="7"), Trouble.NO_TOKEN),
-            (faults.answer_lost, Trouble.NO_TOKEN),
+            (faults.captive_portal, FailureCause.NO_TOKEN),
+            (faults.html(403), FailureCause.NO_TOKEN),
+            (faults.gateway(503, Retry_After="7"), FailureCause.NO_TOKEN),
+            (faults.answer_lost, FailureCause.NO_TOKEN),
             (
                 faults.says(Answer.of(200, {"access_token": "x", "token_type": "mac"})),
-                Trouble.NO_TOKEN,
+                FailureCause.NO_TOKEN,
             ),
             (
                 faults.says(Answer.of(200, {"access_token": "a\nb", "token_type": "bearer"})),
-                Trouble.NO_TOKEN,
+                FailureCause.NO_TOKEN,
             ),
         ],
     )
     async def test_transient_token_failure_is_retried_and_nothing_was_sent(
-        self, central: ScriptedCentral, oauth: ClientCredentials, fault: Fault, trouble: Trouble
+        self,
+        central: ScriptedCentral,
+        oauth: ClientCredentials,
+        fault: Fault,
+        trouble: FailureCause,
     ) -> None:
         central.then(fault)
         found = await outcome(central, oauth)
-        assert isinstance(found, TryLater)
+        assert isinstance(found, RetryLater)
         assert (found.trouble, found.is_open) == (trouble, False)
         assert [request.path for request in central.requests] == [TOKEN_PATH]
 
@@ -226,7 +232,7 @@ class TestClientCredentials:
     ) -> None:
         central.then(faults.busy("7", 503))
         found = await outcome(central, oauth)
-        assert isinstance(found, TryLater)
+        assert isinstance(found, RetryLater)
         assert found.retry_after_seconds == 7
 
     async def test_token_without_expiry_is_cached_for_a_default_time(
@@ -243,7 +249,7 @@ class TestClientCredentials:
     ) -> None:
         await asyncio.to_thread(secret_file.unlink)
         found = await outcome(central, oauth)
-        assert isinstance(found, Hold)
+        assert isinstance(found, Blocked)
         assert str(secret_file) in found.detail
 
     async def test_both_protocols_survive_a_token_renewal(

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from sync.delivery.outbox import Portion
+from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import (
+    Blocked,
     Delivered,
+    FailureCause,
     GoBack,
-    Hold,
     HoldReason,
     Refused,
     Renumber,
-    Trouble,
-    TryLater,
+    RetryLater,
 )
 from sync.delivery.transports.batch.transport import BatchTransport
 from sync.delivery.transports.client import Caller
@@ -115,8 +115,8 @@ async def test_response_without_progress_is_a_failure(
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
     delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
-    assert isinstance(delivery.stop, TryLater)
-    assert delivery.stop.trouble is Trouble.NO_PROGRESS
+    assert isinstance(delivery.stop, RetryLater)
+    assert delivery.stop.trouble is FailureCause.NO_PROGRESS
 
 
 async def test_rest_of_a_partly_accepted_batch_is_resent(
@@ -179,7 +179,7 @@ class TestTooLarge:
     async def test_batch_size_shrinks_after_a_413_and_grows_slowly(
         self, central: ScriptedCentral, caller: Caller
     ) -> None:
-        transport = batch_transport(caller, portion=Portion(32, 1_000_000))
+        transport = batch_transport(caller, portion=BatchLimits(32, 1_000_000))
         central.then(faults.problem(413, "PAYLOAD_TOO_LARGE"))
         await transport.deliver(window(*sessions(1, 32)), probing=False)
         shrunk = transport.portion.events
@@ -233,7 +233,7 @@ class TestRefusedWhole:
         central.weather = lambda _: faults.problem(400, "INVALID_REQUEST")
         delivery = await batch.deliver(window(*sessions(1, 8)), probing=False)
         assert delivery.judged == []
-        assert isinstance(delivery.stop, Hold)
+        assert isinstance(delivery.stop, Blocked)
         assert delivery.stop.reason is HoldReason.UNKNOWN_PROTOCOL
 
 
@@ -244,44 +244,50 @@ async def test_refused_caller_blocks(
     central.weather = lambda _: faults.gateway(status)
     delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
     assert delivery.judged == []
-    assert isinstance(delivery.stop, Hold)
+    assert isinstance(delivery.stop, Blocked)
     assert delivery.stop.http_status == status
 
 
 @pytest.mark.parametrize(
     ("fault", "trouble"),
     [
-        (faults.captive_portal, Trouble.NOT_CENTRAL),
-        (faults.redirected, Trouble.NOT_CENTRAL),
-        (faults.html(400), Trouble.NOT_CENTRAL),
-        (faults.html(402), Trouble.NOT_CENTRAL),
-        (faults.html(409), Trouble.NOT_CENTRAL),
-        (faults.gateway(422), Trouble.NOT_CENTRAL),
-        (faults.problem(409, "CONFLICT"), Trouble.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"message": "ok"})), Trouble.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"acceptedThrough": -1, "rejected": []})), Trouble.NOT_CENTRAL),
-        (faults.says(Answer(200, b'{"acceptedThrough":3,"rejected":[]}')), Trouble.NOT_CENTRAL),
-        (faults.says(Answer(204)), Trouble.NOT_CENTRAL),
-        (faults.cut_short, Trouble.NO_ANSWER),
-        (faults.answer_lost, Trouble.NO_ANSWER),
-        (faults.reset_after, Trouble.NO_ANSWER),
-        (faults.reset_before, Trouble.NO_ANSWER),
-        (faults.html(500), Trouble.FAILED),
-        (faults.gateway(502), Trouble.FAILED),
-        (faults.gateway(504), Trouble.FAILED),
-        (faults.gateway(408), Trouble.FAILED),
-        (faults.gateway(425), Trouble.FAILED),
-        (faults.problem(503, "UNAVAILABLE"), Trouble.BUSY),
-        (faults.gateway(429), Trouble.BUSY),
+        (faults.captive_portal, FailureCause.NOT_CENTRAL),
+        (faults.redirected, FailureCause.NOT_CENTRAL),
+        (faults.html(400), FailureCause.NOT_CENTRAL),
+        (faults.html(402), FailureCause.NOT_CENTRAL),
+        (faults.html(409), FailureCause.NOT_CENTRAL),
+        (faults.gateway(422), FailureCause.NOT_CENTRAL),
+        (faults.problem(409, "CONFLICT"), FailureCause.NOT_CENTRAL),
+        (faults.says(Answer.of(200, {"message": "ok"})), FailureCause.NOT_CENTRAL),
+        (
+            faults.says(Answer.of(200, {"acceptedThrough": -1, "rejected": []})),
+            FailureCause.NOT_CENTRAL,
+        ),
+        (
+            faults.says(Answer(200, b'{"acceptedThrough":3,"rejected":[]}')),
+            FailureCause.NOT_CENTRAL,
+        ),
+        (faults.says(Answer(204)), FailureCause.NOT_CENTRAL),
+        (faults.cut_short, FailureCause.NO_ANSWER),
+        (faults.answer_lost, FailureCause.NO_ANSWER),
+        (faults.reset_after, FailureCause.NO_ANSWER),
+        (faults.reset_before, FailureCause.NO_ANSWER),
+        (faults.html(500), FailureCause.FAILED),
+        (faults.gateway(502), FailureCause.FAILED),
+        (faults.gateway(504), FailureCause.FAILED),
+        (faults.gateway(408), FailureCause.FAILED),
+        (faults.gateway(425), FailureCause.FAILED),
+        (faults.problem(503, "UNAVAILABLE"), FailureCause.BUSY),
+        (faults.gateway(429), FailureCause.BUSY),
     ],
 )
 async def test_unexpected_response_settles_nothing(
-    central: ScriptedCentral, batch: BatchTransport, fault: Fault, trouble: Trouble
+    central: ScriptedCentral, batch: BatchTransport, fault: Fault, trouble: FailureCause
 ) -> None:
     central.weather = lambda _: fault
     delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
     assert delivery.judged == []
-    assert isinstance(delivery.stop, TryLater)
+    assert isinstance(delivery.stop, RetryLater)
     assert delivery.stop.trouble is trouble
 
 
@@ -292,14 +298,14 @@ async def test_rejection_of_an_event_not_sent_is_invalid(
     answered = Answer.of(200, {"acceptedThrough": 9, "rejected": [strange]})
     central.then(faults.says(answered))
     delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
-    assert isinstance(delivery.stop, TryLater)
+    assert isinstance(delivery.stop, RetryLater)
 
 
 async def test_endless_response_is_aborted(central: ScriptedCentral, batch: BatchTransport) -> None:
     central.then(faults.says(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"})))
     delivery = await batch.deliver(window(session(1)), probing=False)
-    assert isinstance(delivery.stop, TryLater)
-    assert delivery.stop.trouble is Trouble.NOT_CENTRAL
+    assert isinstance(delivery.stop, RetryLater)
+    assert delivery.stop.trouble is FailureCause.NOT_CENTRAL
 
 
 async def test_lost_response_is_retried_without_a_duplicate(
@@ -325,7 +331,7 @@ async def test_refused_connection_means_head_office_is_down(
 ) -> None:
     await central.stop()
     delivery = await batch.deliver(window(session(1)), probing=False)
-    assert isinstance(delivery.stop, TryLater)
-    assert delivery.stop.trouble is Trouble.AWAY
+    assert isinstance(delivery.stop, RetryLater)
+    assert delivery.stop.trouble is FailureCause.AWAY
     await central.start()
     assert sorted(verdicts(await batch.deliver(window(session(1)), probing=False))) == [1]

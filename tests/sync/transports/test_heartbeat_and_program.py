@@ -5,8 +5,8 @@ import dataclasses
 import msgspec
 import pytest
 
-from sync.delivery.outcomes import Hold, Trouble, TryLater
-from sync.delivery.transports.batch.heartbeat import beat_once
+from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
+from sync.delivery.transports.batch.heartbeat import send_heartbeat
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
 from sync.delivery.transports.client import Caller
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
@@ -46,7 +46,7 @@ async def test_heartbeat_response_has_accepted_sequences(
     central: ScriptedCentral, caller: Caller
 ) -> None:
     await batch_transport(caller).deliver(window(*sessions(1, 3)), probing=False)
-    assert await beat_once(caller, HEARTBEAT) == HeartbeatAnswer(
+    assert await send_heartbeat(caller, HEARTBEAT) == HeartbeatAnswer(
         epochs=[
             AcceptedThrough(epoch=EPOCH, accepted_through=3),
             AcceptedThrough(epoch="older", accepted_through=0),
@@ -60,8 +60,8 @@ async def test_heartbeat_reports_a_refused_caller(
     central: ScriptedCentral, caller: Caller, status: int
 ) -> None:
     central.then(faults.gateway(status))
-    heard = await beat_once(caller, HEARTBEAT)
-    assert isinstance(heard, Hold)
+    heard = await send_heartbeat(caller, HEARTBEAT)
+    assert isinstance(heard, Blocked)
     assert heard.http_status == status
 
 
@@ -70,7 +70,7 @@ async def test_unanswered_heartbeat_returns_none(
     central: ScriptedCentral, caller: Caller, fault: Fault
 ) -> None:
     central.then(fault)
-    assert await beat_once(caller, HEARTBEAT) is None
+    assert await send_heartbeat(caller, HEARTBEAT) is None
 
 
 async def test_terms_are_fetched_again_only_when_changed(
@@ -88,7 +88,7 @@ async def test_terms_are_fetched_again_only_when_changed(
 
 async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: Caller) -> None:
     central.then(faults.says(Answer(304)))
-    assert isinstance(await fetch_program(caller, None), TryLater)
+    assert isinstance(await fetch_program(caller, None), RetryLater)
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
@@ -97,12 +97,12 @@ async def test_foreign_response_changes_no_terms(
 ) -> None:
     central.then(fault)
     found = await fetch_program(caller, None)
-    assert isinstance(found, TryLater)
-    assert found.trouble in set(Trouble)
+    assert isinstance(found, RetryLater)
+    assert found.trouble in set(FailureCause)
 
 
 async def test_missing_program_endpoint_is_reported(
     central: ScriptedCentral, caller: Caller
 ) -> None:
     elsewhere = dataclasses.replace(caller, url=f"{central.url}/elsewhere")
-    assert isinstance(await fetch_program(elsewhere, None), Hold)
+    assert isinstance(await fetch_program(elsewhere, None), Blocked)

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 from yarl import URL
 
-from sync.delivery.outcomes import Hold, HoldReason, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
 from sync.delivery.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRules
 from tests.central import Answer as Told
 from tests.central import ScriptedCentral, faults
@@ -21,7 +21,7 @@ from tests.sync.transports.certificates import Certificate, make_certificate
 PATH = "/sync/v1/program"
 
 
-async def ask(url: str, **rules: object) -> Answer | Hold | TryLater:
+async def ask(url: str, **rules: object) -> Answer | Blocked | RetryLater:
     """Send one request with a client of its own."""
     line = Line(LineRules(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
     try:
@@ -85,8 +85,8 @@ async def test_request_is_not_resent_on_a_dead_connection(
     await line.ask("GET", url, headers={})
     central.then(fault)
     found = await line.ask(method, url, headers={}, body=b"{}" if method != "GET" else None)
-    assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open) == (Trouble.NO_ANSWER, True)
+    assert isinstance(found, RetryLater)
+    assert (found.trouble, found.is_open) == (FailureCause.NO_ANSWER, True)
     assert len(central.requests) == 2
 
 
@@ -118,14 +118,14 @@ async def test_decompression_bomb_is_aborted(
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.then(faults.says(Told(200, bomb, packed)))
     found = await ask(central.url)
-    assert isinstance(found, TryLater)
-    assert found.trouble is Trouble.NOT_CENTRAL
+    assert isinstance(found, RetryLater)
+    assert found.trouble is FailureCause.NOT_CENTRAL
 
 
 async def test_corrupt_compression_is_a_failure(central: ScriptedCentral) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.then(faults.says(Told(200, b"not gzip at all", packed)))
-    assert isinstance(await ask(central.url), TryLater)
+    assert isinstance(await ask(central.url), RetryLater)
 
 
 async def test_non_http_response_is_not_central() -> None:
@@ -136,8 +136,8 @@ async def test_non_http_response_is_not_central() -> None:
     server = await asyncio.start_server(chat, "127.0.0.1", 0)
     async with server:
         found = await ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert isinstance(found, TryLater)
-    assert found.trouble is Trouble.NOT_CENTRAL
+    assert isinstance(found, RetryLater)
+    assert found.trouble is FailureCause.NOT_CENTRAL
 
 
 async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> None:
@@ -145,8 +145,8 @@ async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> N
     central.then(stalled)
     found = await ask(central.url, timeout_seconds=0.05)
     stalled.release.set()
-    assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open) == (Trouble.NO_ANSWER, True)
+    assert isinstance(found, RetryLater)
+    assert (found.trouble, found.is_open) == (FailureCause.NO_ANSWER, True)
 
 
 async def test_refused_connection_means_head_office_is_down(
@@ -154,14 +154,14 @@ async def test_refused_connection_means_head_office_is_down(
 ) -> None:
     await central.stop()
     found = await ask(central.url)
-    assert found == TryLater(Trouble.AWAY, "no connection to central: Connection refused")
+    assert found == RetryLater(FailureCause.AWAY, "no connection to central: Connection refused")
 
 
 async def test_unreachable_network_means_the_stores_network_is_down() -> None:
     # A multicast address: connecting fails locally with ENETUNREACH.
     found = await ask("http://224.0.0.1")
-    assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open) == (Trouble.NO_LINE, False)
+    assert isinstance(found, RetryLater)
+    assert (found.trouble, found.is_open) == (FailureCause.NO_LINE, False)
 
 
 async def test_connect_timeout_is_ambiguous() -> None:
@@ -172,13 +172,13 @@ async def test_connect_timeout_is_ambiguous() -> None:
     ):
         port = full.getsockname()[1]
         found = await ask(f"http://127.0.0.1:{port}", timeout_seconds=0.5)
-    assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
+    assert isinstance(found, RetryLater)
+    assert (found.trouble, found.is_open) == (FailureCause.NO_CONNECTION, False)
 
 
 async def test_failed_name_resolution_means_the_stores_network_is_down() -> None:
     found = await ask("http://no-such-host.invalid")
-    assert found == TryLater(Trouble.NO_LINE, "central's name cannot be resolved")
+    assert found == RetryLater(FailureCause.NO_LINE, "central's name cannot be resolved")
 
 
 async def test_name_resolution_timeout_counts_as_not_sent(
@@ -190,8 +190,8 @@ async def test_name_resolution_timeout_counts_as_not_sent(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
     found = await ask("http://head-office.invalid", timeout_seconds=0.2)
-    assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
+    assert isinstance(found, RetryLater)
+    assert (found.trouble, found.is_open) == (FailureCause.NO_CONNECTION, False)
 
 
 async def test_unreachable_proxy_is_ambiguous_and_named(
@@ -200,8 +200,8 @@ async def test_unreachable_proxy_is_ambiguous_and_named(
     proxy = central.url
     await central.stop()
     found = await ask("http://127.0.0.1:9", proxy=proxy)
-    assert isinstance(found, TryLater)
-    assert found.trouble is Trouble.NO_CONNECTION
+    assert isinstance(found, RetryLater)
+    assert found.trouble is FailureCause.NO_CONNECTION
     assert "proxy" in found.detail
 
 
@@ -210,15 +210,17 @@ async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(
 ) -> None:
     central.then(faults.html(407))
     found = await ask("https://127.0.0.1:9", proxy=central.url)
-    assert isinstance(found, TryLater)
-    assert (found.trouble, found.is_open) == (Trouble.NO_CONNECTION, False)
+    assert isinstance(found, RetryLater)
+    assert (found.trouble, found.is_open) == (FailureCause.NO_CONNECTION, False)
     assert found.http_status == 407
 
 
 class TestTls:
     """Certificate validation and its failures."""
 
-    async def served(self, certificate: Certificate, **rules: object) -> Answer | Hold | TryLater:
+    async def served(
+        self, certificate: Certificate, **rules: object
+    ) -> Answer | Blocked | RetryLater:
         async with ScriptedCentral(certificate.served()) as central:
             return await ask(central.url, **rules)
 
@@ -235,14 +237,14 @@ class TestTls:
 
     async def test_unknown_ca_is_not_trusted(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path))
-        assert isinstance(found, TryLater)
-        assert (found.trouble, found.is_open) == (Trouble.TLS, False)
+        assert isinstance(found, RetryLater)
+        assert (found.trouble, found.is_open) == (FailureCause.TLS, False)
 
     async def test_certificate_for_another_host_is_not_trusted(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path, address="127.0.0.2")
         found = await self.served(certificate, ca_file=certificate.cert_file)
-        assert isinstance(found, TryLater)
-        assert found.trouble is Trouble.TLS
+        assert isinstance(found, RetryLater)
+        assert found.trouble is FailureCause.TLS
 
     @pytest.mark.parametrize(("days", "words"), [((5, 9), "not yet valid"), ((-9, -5), "expired")])
     async def test_expired_or_future_certificate_names_the_clock(
@@ -250,14 +252,14 @@ class TestTls:
     ) -> None:
         certificate = make_certificate(tmp_path, starts_in_days=days[0], ends_in_days=days[1])
         found = await self.served(certificate, ca_file=certificate.cert_file)
-        assert isinstance(found, TryLater)
-        assert (found.trouble, found.is_open) == (Trouble.CLOCK, False)
+        assert isinstance(found, RetryLater)
+        assert (found.trouble, found.is_open) == (FailureCause.CLOCK, False)
         assert words in found.detail
         assert "clock" in found.detail
 
     async def test_unusable_certificate_file_blocks_and_is_named(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path), ca_file=tmp_path / "absent.pem")
-        assert isinstance(found, Hold)
+        assert isinstance(found, Blocked)
         assert found.reason is HoldReason.CREDENTIALS
         assert "absent.pem" in found.detail
 
@@ -267,7 +269,7 @@ class TestTls:
         line = Line(LineRules(timeout_seconds=10, ca_file=ca_file))
         async with ScriptedCentral(certificate.served()) as central:
             url = URL(central.url + PATH)
-            assert isinstance(await line.ask("GET", url, headers={}), TryLater)
+            assert isinstance(await line.ask("GET", url, headers={}), RetryLater)
             content = await asyncio.to_thread(certificate.cert_file.read_bytes)
             await asyncio.to_thread(ca_file.write_bytes, content)
             assert isinstance(await line.ask("GET", url, headers={}), Answer)
@@ -284,7 +286,7 @@ class TestTls:
             refused = await line.ask("GET", url, headers={})
             await asyncio.to_thread(new.take_the_place_of, old)
             found = await line.ask("GET", url, headers={})
-        assert isinstance(refused, TryLater)
+        assert isinstance(refused, RetryLater)
         assert isinstance(found, Answer)
 
     async def test_renewed_client_certificate_gets_a_new_connection(self, tmp_path: Path) -> None:
@@ -313,12 +315,12 @@ class TestTls:
             held = await line.ask("GET", url, headers={})
             await asyncio.to_thread(new.key_file.replace, old.key_file)
             found = await line.ask("GET", url, headers={})
-        assert isinstance(held, Hold)
+        assert isinstance(held, Blocked)
         assert isinstance(found, Answer)
 
     async def test_plain_http_on_a_tls_port_is_a_tls_failure(
         self, central: ScriptedCentral
     ) -> None:
         found = await ask(central.url.replace("http:", "https:"))
-        assert isinstance(found, TryLater)
-        assert (found.trouble, found.is_open) == (Trouble.TLS, False)
+        assert isinstance(found, RetryLater)
+        assert (found.trouble, found.is_open) == (FailureCause.TLS, False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sync.delivery.outcomes import Delivered, Hold, HoldReason, Refused, Trouble, TryLater
+from sync.delivery.outcomes import Blocked, Delivered, FailureCause, HoldReason, Refused, RetryLater
 from sync.delivery.push import CutOff
 from sync.delivery.transports.auth import Headers, NoCredentials
 from sync.delivery.transports.client import Caller
@@ -50,7 +50,7 @@ class Counting(NoCredentials):
     def __init__(self) -> None:
         self.times = 0
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Hold | TryLater:
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:
         self.times += 1
         return await super().headers(refused=refused)
 
@@ -178,7 +178,7 @@ async def test_proxy_that_refuses_every_size_blocks(
     central.weather = lambda _: faults.html(413)
     delivery = await replay.deliver(window(*sessions(1, 20)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [])
-    assert isinstance(delivery.stop, Hold)
+    assert isinstance(delivery.stop, Blocked)
     assert (delivery.stop.reason, delivery.stop.http_status) == (HoldReason.UNKNOWN_PROTOCOL, 413)
 
 
@@ -218,7 +218,7 @@ async def test_refused_caller_blocks(
     transport = replay_transport(caller, max_in_flight=2)
     delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
     assert delivery.judged == []
-    assert isinstance(delivery.stop, Hold)
+    assert isinstance(delivery.stop, Blocked)
     assert delivery.stop.reason is reason
     assert len(central.requests) <= 2
 
@@ -226,31 +226,34 @@ async def test_refused_caller_blocks(
 @pytest.mark.parametrize(
     ("fault", "trouble"),
     [
-        (faults.captive_portal, Trouble.NOT_CENTRAL),
-        (faults.redirected, Trouble.NOT_CENTRAL),
-        (faults.html(400), Trouble.NOT_CENTRAL),
-        (faults.gateway(400), Trouble.NOT_CENTRAL),
-        (faults.gateway(422), Trouble.NOT_CENTRAL),
-        (faults.html(409), Trouble.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"message": "Hello"})), Trouble.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"sessionCorrelationId": "other"})), Trouble.NOT_CENTRAL),
-        (faults.says(Answer.of(202, {"sessionCorrelationId": "session-1"})), Trouble.NOT_CENTRAL),
-        (faults.says(Answer(204)), Trouble.NOT_CENTRAL),
-        (faults.cut_short, Trouble.NO_ANSWER),
-        (faults.answer_lost, Trouble.NO_ANSWER),
-        (faults.reset_before, Trouble.NO_ANSWER),
-        (faults.gateway(504), Trouble.FAILED),
-        (faults.gateway(429), Trouble.BUSY),
+        (faults.captive_portal, FailureCause.NOT_CENTRAL),
+        (faults.redirected, FailureCause.NOT_CENTRAL),
+        (faults.html(400), FailureCause.NOT_CENTRAL),
+        (faults.gateway(400), FailureCause.NOT_CENTRAL),
+        (faults.gateway(422), FailureCause.NOT_CENTRAL),
+        (faults.html(409), FailureCause.NOT_CENTRAL),
+        (faults.says(Answer.of(200, {"message": "Hello"})), FailureCause.NOT_CENTRAL),
+        (faults.says(Answer.of(200, {"sessionCorrelationId": "other"})), FailureCause.NOT_CENTRAL),
+        (
+            faults.says(Answer.of(202, {"sessionCorrelationId": "session-1"})),
+            FailureCause.NOT_CENTRAL,
+        ),
+        (faults.says(Answer(204)), FailureCause.NOT_CENTRAL),
+        (faults.cut_short, FailureCause.NO_ANSWER),
+        (faults.answer_lost, FailureCause.NO_ANSWER),
+        (faults.reset_before, FailureCause.NO_ANSWER),
+        (faults.gateway(504), FailureCause.FAILED),
+        (faults.gateway(429), FailureCause.BUSY),
     ],
 )
 async def test_unexpected_response_settles_nothing_and_leaves_doubt(
-    central: ScriptedCentral, replay: ReplayTransport, fault: Fault, trouble: Trouble
+    central: ScriptedCentral, replay: ReplayTransport, fault: Fault, trouble: FailureCause
 ) -> None:
     central.weather = lambda _: fault
     one = session(1)
     delivery = await replay.deliver(window(one, answer(2, one)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [one])
-    assert isinstance(delivery.left, TryLater)
+    assert isinstance(delivery.left, RetryLater)
     assert delivery.left.trouble is trouble
 
 
@@ -278,8 +281,8 @@ async def test_refused_connection_leaves_no_doubt(
     await central.stop()
     delivery = await replay.deliver(window(session(1)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [])
-    assert isinstance(delivery.left, TryLater)
-    assert delivery.left.trouble is Trouble.AWAY
+    assert isinstance(delivery.left, RetryLater)
+    assert delivery.left.trouble is FailureCause.AWAY
 
 
 class TestAlready:
@@ -388,7 +391,7 @@ class TestTroubleInALane:
         delivery = await replay.deliver(window(*events), probing=False)
         assert sorted(verdicts(delivery)) == [2, 4]
         assert delivery.stop is None
-        assert isinstance(delivery.left, TryLater)
+        assert isinstance(delivery.left, RetryLater)
         assert delivery.doubtful == [one]
 
     async def test_stopped_lane_waits_in_later_windows(
@@ -401,7 +404,7 @@ class TestTroubleInALane:
         requests = len(central.requests)
         delivery = await replay.deliver(window(answer(3, one)), probing=False)
         assert (delivery.judged, len(central.requests)) == ([], requests)
-        assert isinstance(delivery.left, TryLater)
+        assert isinstance(delivery.left, RetryLater)
         delivery = await replay.deliver(window(one, answer(3, one)), probing=False)
         assert sorted(verdicts(delivery)) == [1, 3]
 
@@ -422,7 +425,7 @@ class TestTroubleInALane:
         central.weather = lambda _: faults.captive_portal
         transport = replay_transport(caller, max_in_flight=1)
         delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
-        assert isinstance(delivery.stop, TryLater)
+        assert isinstance(delivery.stop, RetryLater)
         assert len(central.requests) == 3
 
     async def test_one_failure_without_a_connection_ends_the_pass(
@@ -433,8 +436,8 @@ class TestTroubleInALane:
             await central.stop()
             transport = replay_transport(caller, max_in_flight=1)
             delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
-        assert isinstance(delivery.stop, TryLater)
-        assert (delivery.stop.trouble, counting.times) == (Trouble.AWAY, 1)
+        assert isinstance(delivery.stop, RetryLater)
+        assert (delivery.stop.trouble, counting.times) == (FailureCause.AWAY, 1)
 
     async def test_probe_without_a_connection_is_not_repeated(
         self, central: ScriptedCentral, replay: ReplayTransport

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from sync.delivery.outcomes import Hold
+from sync.delivery.outcomes import Blocked
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Answer
 from sync.protocol.wire import HEARTBEATS_PATH, Heartbeat, HeartbeatAnswer
@@ -14,15 +14,15 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
-async def beat_once(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | Hold | None:
+async def send_heartbeat(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | Blocked | None:
     """Send one heartbeat and return the response.
 
-    Returns `Hold` if head office refuses this agent, None on a transient failure: heartbeats
+    Returns `Blocked` if head office refuses this agent, None on a transient failure: heartbeats
     are periodic, so there is no retry.
     """
     body = _encoder.encode(heartbeat)
     answer = await caller.ask("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
-    if isinstance(answer, Hold):
+    if isinstance(answer, Blocked):
         return answer
     if not isinstance(answer, Answer) or answer.status != HTTPStatus.OK or not answer.is_json:
         return None

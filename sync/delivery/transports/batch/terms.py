@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from sync.delivery.outcomes import Hold, TryLater
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Answer
 from sync.delivery.transports.responses import no_such_endpoint, not_central
@@ -30,7 +30,7 @@ class UnchangedProgram:
 
 async def fetch_program(
     caller: Caller, etag: str | None
-) -> NewProgram | UnchangedProgram | Hold | TryLater:
+) -> NewProgram | UnchangedProgram | Blocked | RetryLater:
     """Fetch the terms if they differ from those of `etag` (None: no terms known yet)."""
     headers = {} if etag is None else {"If-None-Match": etag}
     answer = await caller.ask("GET", PROGRAM_PATH, headers=headers)
@@ -47,7 +47,7 @@ async def fetch_program(
             return not_central(answer, "not program terms")
 
 
-def _new_program(answer: Answer) -> NewProgram | TryLater:
+def _new_program(answer: Answer) -> NewProgram | RetryLater:
     try:
         program = _decoder.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
-from sync.delivery.outcomes import Trouble, TryLater
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
+from sync.delivery.outcomes import FailureCause, RetryLater
 from sync.delivery.push import Delivery
 from sync.delivery.transports.batch.adaptive_batch_size import BatchSize
 from sync.delivery.transports.batch.documents import packed
@@ -27,7 +27,7 @@ from sync.delivery.transports.batch.verdicts import (
 )
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Answer
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import BATCHES_PATH, BatchAccepted
 
 _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
@@ -37,7 +37,7 @@ class BatchTransport:
     """Sends windows to a receiver. Idempotent there, so no event is left in doubt."""
 
     def __init__(
-        self, caller: Caller, sender: Sender, attempts: Attempts, portion: Portion
+        self, caller: Caller, sender: Sender, attempts: ShortRetries, portion: BatchLimits
     ) -> None:
         """Limit each request to `portion`: events, and bytes of their bodies."""
         self._caller = caller
@@ -47,9 +47,9 @@ class BatchTransport:
         self._size = BatchSize(portion.events)
 
     @property
-    def portion(self) -> Portion:
+    def portion(self) -> BatchLimits:
         """Size limits of the next window: smaller for a while after a 413."""
-        return Portion(self._size.events, self._max_bytes)
+        return BatchLimits(self._size.events, self._max_bytes)
 
     @property
     def leaves_doubt(self) -> bool:
@@ -58,7 +58,7 @@ class BatchTransport:
 
     async def deliver(self, window: Window, *, probing: bool) -> Delivery:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""
-        judged: list[Judged] = []
+        judged: list[EventResult] = []
         parts = deque([window.events])
         while parts:
             part = parts.popleft()
@@ -89,7 +89,7 @@ class BatchTransport:
             # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = ruling(part, outcome)
-        return [Judged(one.event, refused.verdict) for one in known], stop
+        return [EventResult(one.event, refused.verdict) for one in known], stop
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
@@ -104,7 +104,7 @@ class BatchTransport:
         match outcome:
             case BatchAccepted():
                 self._size.took(len(part))
-            case RefusedWhole(is_too_large=True) | TryLater(trouble=Trouble.NO_ANSWER):
+            case RefusedWhole(is_too_large=True) | RetryLater(trouble=FailureCause.NO_ANSWER):
                 # A timeout counts too: the network may be too slow for so many events.
                 self._size.was_too_large(len(part))
         return outcome

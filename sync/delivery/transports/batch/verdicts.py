@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeAlias
 
-from sync.delivery.outbox import Judged, OutboxEvent
+from sync.delivery.outbox import EventResult, OutboxEvent
 from sync.delivery.outcomes import (
+    Blocked,
     Delivered,
+    FailureCause,
     GoBack,
-    Hold,
     HoldReason,
     Refused,
     Renumber,
+    RetryLater,
     Stop,
-    Trouble,
-    TryLater,
     Verdict,
 )
 from sync.delivery.transports.batch.documents import accepted_in
@@ -26,7 +26,9 @@ from sync.protocol.wire import BatchAccepted, ErrorCode, Problem, Rejection
 
 _NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 _REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-_NO_PROGRESS = TryLater(Trouble.NO_PROGRESS, "head office took none of the events it was sent")
+_NO_PROGRESS = RetryLater(
+    FailureCause.NO_PROGRESS, "head office took none of the events it was sent"
+)
 _UNKNOWN_ENCODING = "the receiver, or something on the way to it, does not know zstd"
 
 
@@ -47,7 +49,7 @@ _TOO_LARGE = RefusedWhole(
     is_too_large=True,
 )
 Outcome: TypeAlias = BatchAccepted | RefusedWhole | Stop
-Ruling: TypeAlias = tuple[Sequence[Judged], Stop | None]
+Ruling: TypeAlias = tuple[Sequence[EventResult], Stop | None]
 
 
 def outcome_of(answer: Answer, sent: Sequence[OutboxEvent]) -> Outcome:
@@ -60,7 +62,7 @@ def outcome_of(answer: Answer, sent: Sequence[OutboxEvent]) -> Outcome:
     if status in _NO_ENDPOINT:
         return no_such_endpoint(answer)
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        return Hold(HoldReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
+        return Blocked(HoldReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
     problem = problem_in(answer)
     if problem is None:
         return not_central(answer, "not a receiver's error")
@@ -74,14 +76,14 @@ def ruling(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Ruling
     return (), outcome
 
 
-def refused_whatever_it_holds(refused: RefusedWhole) -> Hold:
-    """Return the `Hold` for an agent whose every request is refused: no event is at fault."""
+def refused_whatever_it_holds(refused: RefusedWhole) -> Blocked:
+    """Return the `Blocked` for an agent whose every request is refused: no event is at fault."""
     verdict = refused.verdict
     detail = f"every request is refused: {verdict.error_code}: {verdict.error_message}"
-    return Hold(HoldReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
+    return Blocked(HoldReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
 
 
-def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[Judged]:
+def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[EventResult]:
     """Return verdicts up to `acceptedThrough` or the first `ALTERED` event, if that is lower."""
     rejections = {rejection.sequence: rejection for rejection in accepted.rejected}
     judged = []
@@ -89,7 +91,7 @@ def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[Ju
         rejection = rejections.get(event.sequence)
         if event.sequence > accepted.accepted_through or _is_altered(rejection):
             break
-        judged.append(Judged(event, _verdict(rejection)))
+        judged.append(EventResult(event, _verdict(rejection)))
     return judged
 
 

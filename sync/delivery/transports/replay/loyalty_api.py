@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from sync.delivery.outbox import OutboxEvent
-from sync.delivery.outcomes import Delivered, Hold, HoldReason, Refused, TryLater, Verdict
+from sync.delivery.outcomes import Blocked, Delivered, HoldReason, Refused, RetryLater, Verdict
 from sync.delivery.transports.http import Answer
 from sync.delivery.transports.rejections import problem_in
 from sync.delivery.transports.responses import no_such_endpoint, not_central
@@ -77,13 +77,13 @@ def impossible_request(size: int) -> Request:
     return Request("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
 
 
-def refused_whatever_it_holds(size: int) -> Hold:
-    """Return the `Hold` for an agent whose every request of `size` bytes gets a 413."""
+def refused_whatever_it_holds(size: int) -> Blocked:
+    """Return the `Blocked` for an agent whose every request of `size` bytes gets a 413."""
     detail = (
         f"every request is refused as too large, one of {size} bytes too: something on the way to"
         " central has too low a limit"
     )
-    return Hold(HoldReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return Blocked(HoldReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def document_in(body: bytes) -> Mapping[str, Json] | None:
@@ -96,7 +96,7 @@ def document_in(body: bytes) -> Mapping[str, Json] | None:
 
 def meaning(
     event: OutboxEvent, answer: Answer, document: Mapping[str, Json] | None, *, in_doubt: bool
-) -> Verdict | Hold | TryLater:
+) -> Verdict | Blocked | RetryLater:
     """Return the outcome for `event` from `answer` and its JSON `document`.
 
     `in_doubt`: an earlier attempt may have been delivered. Then "already" means that central has

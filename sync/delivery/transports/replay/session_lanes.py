@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync.delivery.outbox import OutboxEvent
-from sync.delivery.outcomes import TryLater
+from sync.delivery.outcomes import RetryLater
 
 # Each skipped lane costs the pass one read of the outbox.
 MOST_PASSED_BY = 100
@@ -15,7 +15,7 @@ _PASSED_BY = -math.inf
 @dataclass(slots=True)
 class _Stopped:
     by_position: float
-    trouble: TryLater
+    trouble: RetryLater
     is_sick: bool = False
 
 
@@ -48,7 +48,7 @@ class StoppedLanes:
         """Skip the stopped lanes in the next pass, because they ended this one."""
         self._passes_by = True
 
-    def why_not(self, event: OutboxEvent) -> TryLater | None:
+    def why_not(self, event: OutboxEvent) -> RetryLater | None:
         """Return why `event` must wait for an earlier one; None if it may be sent."""
         stopped = self._stopped.get(event.session)
         if stopped is None or event.position <= stopped.by_position:
@@ -60,7 +60,7 @@ class StoppedLanes:
         stopped = self._stopped.get(event.session)
         return stopped is not None and stopped.is_sick
 
-    def stop(self, event: OutboxEvent, trouble: TryLater) -> None:
+    def stop(self, event: OutboxEvent, trouble: RetryLater) -> None:
         """Stop the lane of `event`, which got no verdict."""
         is_sick = self.is_sick(event)
         self._stopped[event.session] = _Stopped(event.position, trouble, is_sick)

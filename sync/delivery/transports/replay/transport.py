@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import assert_never
 
-from sync.delivery.outbox import Judged, OutboxEvent, Portion, Window
-from sync.delivery.outcomes import Delivered, Hold, Refused, Trouble, TryLater, Verdict
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
+from sync.delivery.outcomes import Blocked, Delivered, FailureCause, Refused, RetryLater, Verdict
 from sync.delivery.push import CutOff, Delivery
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.http import Answer
@@ -28,7 +28,7 @@ from sync.delivery.transports.replay.loyalty_api import (
 )
 from sync.delivery.transports.replay.session_lanes import StoppedLanes
 from sync.delivery.transports.replay.terms_observer import Learned, Lessons
-from sync.delivery.transports.short_retries import Attempts
+from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import ErrorCode, EventType
 
 # Consecutive failures without a verdict between them after which central counts as down.
@@ -51,8 +51,8 @@ class ReplayTransport:
     def __init__(
         self,
         caller: Caller,
-        attempts: Attempts,
-        portion: Portion,
+        attempts: ShortRetries,
+        portion: BatchLimits,
         *,
         max_in_flight: int,
         learned: Learned,
@@ -67,7 +67,7 @@ class ReplayTransport:
         self._troubles_in_a_row = 0
 
     @property
-    def portion(self) -> Portion:
+    def portion(self) -> BatchLimits:
         """Size limits of a window."""
         return self._portion
 
@@ -105,10 +105,10 @@ class ReplayTransport:
                 return
             outcome = self._stopped.why_not(event) or await self._judge(run, event)
             match outcome:
-                case Hold():
+                case Blocked():
                     run.stop = outcome
                     return
-                case TryLater():
+                case RetryLater():
                     run.left = outcome
                     return
                 case Delivered() | Refused():
@@ -116,7 +116,7 @@ class ReplayTransport:
                 case _:
                     assert_never(outcome)
 
-    async def _judge(self, run: "_Run", event: OutboxEvent) -> Verdict | Hold | TryLater:
+    async def _judge(self, run: "_Run", event: OutboxEvent) -> Verdict | Blocked | RetryLater:
         unsendable = run.unsendable(event)
         if unsendable is not None:
             self._stopped.go_on(event)
@@ -126,16 +126,16 @@ class ReplayTransport:
             case Delivered() | Refused():
                 self._troubles_in_a_row = 0
                 self._stopped.go_on(event)
-            case TryLater():
+            case RetryLater():
                 self._count(run, event, outcome)
                 self._stopped.stop(event, outcome)
-            case Hold():
+            case Blocked():
                 pass
             case _:
                 assert_never(outcome)
         return outcome
 
-    def _count(self, run: "_Run", event: OutboxEvent, trouble: TryLater) -> None:
+    def _count(self, run: "_Run", event: OutboxEvent, trouble: RetryLater) -> None:
         if not trouble.is_open and not run.judged:
             # The request was never sent, and the next one would not be either.
             run.stop = run.stop or trouble
@@ -146,16 +146,16 @@ class ReplayTransport:
         if self._troubles_in_a_row >= MOST_TROUBLES_IN_A_ROW:
             run.stop = run.stop or trouble
 
-    async def _send(self, run: "_Run", event: OutboxEvent) -> Verdict | Hold | TryLater:
+    async def _send(self, run: "_Run", event: OutboxEvent) -> Verdict | Blocked | RetryLater:
         request = request_of(event)
 
-        async def ask() -> Verdict | Hold | TryLater:
+        async def ask() -> Verdict | Blocked | RetryLater:
             try:
                 outcome = await self._ask(event, request, in_doubt=run.is_in_doubt(event))
             except asyncio.CancelledError:
                 run.opened.add(event.position)
                 raise
-            if isinstance(outcome, TryLater) and outcome.is_open:
+            if isinstance(outcome, RetryLater) and outcome.is_open:
                 run.opened.add(event.position)
             return outcome
 
@@ -163,7 +163,7 @@ class ReplayTransport:
 
     async def _ask(
         self, event: OutboxEvent, request: Request, *, in_doubt: bool
-    ) -> Verdict | Hold | TryLater:
+    ) -> Verdict | Blocked | RetryLater:
         answer = await self._caller.ask(
             request.method, request.path, body=request.body, headers=_HEADERS
         )
@@ -197,8 +197,8 @@ class _Run:
     once: bool
     judged: dict[int, Verdict] = field(default_factory=dict)
     opened: set[int] = field(default_factory=set)
-    left: TryLater | None = None
-    stop: Hold | TryLater | None = None
+    left: RetryLater | None = None
+    stop: Blocked | RetryLater | None = None
 
     def unsendable(self, event: OutboxEvent) -> Refused | None:
         """Return the local refusal of an event that cannot be sent; None for all others."""
@@ -216,7 +216,9 @@ class _Run:
 
     def delivery(self, events: Sequence[OutboxEvent]) -> Delivery:
         """Return the result for `events`."""
-        judged = [Judged(e, self.judged[e.position]) for e in events if e.position in self.judged]
+        judged = [
+            EventResult(e, self.judged[e.position]) for e in events if e.position in self.judged
+        ]
         doubtful = [
             e
             for e in events
@@ -235,9 +237,9 @@ def _ends_doubt(verdict: Verdict | None) -> bool:
     return verdict is not None
 
 
-def _may_be_the_records(stop: Hold | TryLater) -> bool:
+def _may_be_the_records(stop: Blocked | RetryLater) -> bool:
     """Return whether central was reachable, so that the sent events may be the cause."""
-    return isinstance(stop, TryLater) and stop.is_open and stop.trouble is not Trouble.BUSY
+    return isinstance(stop, RetryLater) and stop.is_open and stop.trouble is not FailureCause.BUSY
 
 
 def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:
