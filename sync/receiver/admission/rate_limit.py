@@ -1,10 +1,10 @@
 """Rate limit for events, and the Retry-After of rejected requests. No I/O.
 
-Each rejected request gets a slot behind the previous ones (`RetryAfterAllocator`), as
-long as serving one request takes. The size of a rejected batch is unknown: it is rejected before decompression,
-which is most of the work. So the moving average of admitted batches stands in for it: single
-events while a chain probes whether head office is back, full batches while it drains its
-outboxes. It is at least one event, so that never more requests per second are scheduled than
+Each rejected request gets a slot behind the previous ones (`RetryAfterAllocator`), as long as
+serving one request takes. The size of a rejected batch is unknown: it is rejected before
+decompression, which is most of the work. So the moving average of admitted batches stands in for
+it: single events while a chain probes whether head office is back, full batches while it drains
+its outboxes. It is at least one event, so that never more requests per second are scheduled than
 events are admitted.
 """
 
