@@ -11,9 +11,9 @@ from agent.facts import EmailAnswered, EmailStatus, SessionStarted
 from agent.store.crypto.bodies import as_it_came, to_keep
 from agent.store.crypto.vault import KEY_BYTES, DecryptionError, Vault
 from sync.delivery.outbox import OutboxEvent
+from tests.agent.store.journal.test_journal import new, repeat
 from tests.agent.store.outbox_rig import outbox_on
 from tests.agent.store.parts import ADDRESS, KEY_FILE, answer, opened, query, record, session
-from tests.agent.store.test_journal import new, repeat
 
 VAULT = Vault(bytes(range(KEY_BYTES)))
 NAMED = SessionStarted(
