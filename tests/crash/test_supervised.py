@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.child import AGENT, Child, agent_on, ask
 from tests.crash.ledger import Ledger
-from tests.sync.systemd.manager import Manager, manager_in
+from tests.sync.runtime.systemd.manager import Manager, manager_in
 from tests.till.passers import Passers
 from tests.till.wire import Requests, fresh_pair
 
