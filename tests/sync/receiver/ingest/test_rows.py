@@ -11,7 +11,7 @@ from sync.receiver.ingest.clock_skew import Corrector
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.inbound import BatchArrival, Caller
 from sync.receiver.ingest.rows import Rows, Times
-from tests.sync.receiver.parts import answer, session, unknown
+from tests.sync.receiver.ingest.event_builders import answer, session, unknown
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 IN_1970 = datetime(1970, 1, 1, tzinfo=UTC)

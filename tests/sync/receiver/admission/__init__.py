@@ -1,0 +1,1 @@
+"""Tests of admission: limits, memory budget, receiving and decompressing bodies."""

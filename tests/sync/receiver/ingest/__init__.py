@@ -1,0 +1,1 @@
+"""Tests of ingest: parsing, the ledger's rules, rows."""
