@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.support_bundle.secrecy import Secrecy
-from tests.agent.bundle.planting import ADDRESSES, TOKENS, Planted
+from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 
 
 @pytest.mark.parametrize(

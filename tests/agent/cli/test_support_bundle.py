@@ -7,8 +7,8 @@ import pytest
 
 from agent.cli.commands import app
 from tests.agent.agent_under_test import agent_in_a_thread, settings_in
-from tests.agent.bundle.unpacking import members_of
 from tests.agent.program import agent
+from tests.agent.support_bundle.unpacking import members_of
 
 
 def ended(file: Path) -> object:
