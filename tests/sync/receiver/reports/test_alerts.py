@@ -15,7 +15,7 @@ from tests.head_office.receiver import Receiver
 from tests.head_office.sender import Sender, session
 from tests.sync.receiver.conftest import StartReceiver
 
-README = Path(__file__).parents[3] / "README.md"
+README = Path(__file__).parents[4] / "README.md"
 # Prometheus' own metric: whether a scrape succeeded.
 NOT_OURS = {"up"}
 MOST_BATCHES = 50

@@ -14,7 +14,7 @@ from tests.agent.raw_http import Answer
 from tests.head_office.receiver import PATIENCE_SECONDS, Receiver
 from tests.head_office.sender import Sender, answer, moment, session
 from tests.sync.receiver.conftest import StartReceiver
-from tests.sync.receiver.pages.reading import Page
+from tests.sync.receiver.pages.html_page import Page
 
 HOSTILE = "<script>alert(1)<script>\"'&{{7*7}}"
 READ = ["/", "/history", "/stores/0042", "/sessions/one", "/sessions?id=one"]
