@@ -18,7 +18,7 @@ from sync.runtime.settings.setting_errors import expectation
 from sync.runtime.settings.toml_lines import SettingPath
 
 HOME = {"HOME": "/home/clerk"}
-EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 
 
 def from_text(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> Settings:
