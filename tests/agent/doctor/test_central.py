@@ -24,7 +24,7 @@ from sync.delivery.transports.auth import NoCredentials, bearer
 from sync.delivery.transports.http import Line, LineRules
 from tests.central import ScriptedCentral
 from tests.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
-from tests.sync.transports.parts import caller_to
+from tests.sync.delivery.transports.parts import caller_to
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 500_000, UTC)
 BOTH = pytest.mark.parametrize("protocol", Protocol)

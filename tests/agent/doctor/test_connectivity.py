@@ -23,7 +23,7 @@ from agent.doctor.connectivity import (
 from sync.delivery.transports.http import LineRules
 from tests.bench.servers import free_port
 from tests.central import ScriptedCentral
-from tests.sync.transports.certificates import make_certificate
+from tests.sync.delivery.transports.certificates import make_certificate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RULES = LineRules(timeout_seconds=10)

@@ -21,8 +21,8 @@ from sync.delivery.transports.replay.transport import MOST_TROUBLES_IN_A_ROW, Re
 from sync.delivery.transports.short_retries import ShortRetries
 from tests.central import Fault, Request, ScriptedCentral, faults
 from tests.central.wire import MemoryLine
-from tests.sync.fake_outbox import FakeOutbox
-from tests.sync.transports.parts import sender
+from tests.sync.delivery.fake_outbox import FakeOutbox
+from tests.sync.delivery.transports.parts import sender
 from tests.sync.virtual_time import run_in_virtual_time
 
 HOUR_SECONDS, CAPTURE_SECONDS = 3_600, 10

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tests.sync.delivery.transports.certificates import Certificate, make_certificate
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
@@ -16,7 +17,6 @@ from sync.delivery.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRu
 from tests.central import Answer as Told
 from tests.central import ScriptedCentral, faults
 from tests.central.faults import Fault
-from tests.sync.transports.certificates import Certificate, make_certificate
 
 PATH = "/sync/v1/program"
 

@@ -16,8 +16,8 @@ from sync.delivery.outcomes import (
     RetryLater,
 )
 from sync.delivery.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
-from tests.sync.fake_outbox import FakeOutbox
-from tests.sync.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
+from tests.sync.delivery.fake_outbox import FakeOutbox
+from tests.sync.delivery.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
 from tests.sync.virtual_time import run_in_virtual_time
 
 DOWN = RetryLater(FailureCause.NO_ANSWER, "silence")
