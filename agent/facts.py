@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Timestamp:
     """A timestamp by both clocks of the machine, in microseconds.
 
     `wall_us` is Unix time in UTC and may be wrong; `monotonic_us` counts from the machine's boot

@@ -28,15 +28,15 @@ from agent.api.server import TillRunner
 from agent.capture.terms import Messages, ProgramTerms, RedemptionRules, SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
-from agent.facts import Moment
-from agent.store.db.connect import Circumstances
+from agent.facts import Timestamp
+from agent.store.db.connect import StoreEnvironment
 from agent.store.files.atomic_write import make_directory
-from agent.store.files.disk_space import Limits
+from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StoreInUse, StoreLock
 from agent.store.open import StoreOpener
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.outbox import Retention, StoreOutbox
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from agent.store.writer import Writer
 from agent.uplink.chores import UPKEEP_SECONDS, Upkeep
 from agent.uplink.terms_sync import ProgramTermsSync
@@ -101,7 +101,7 @@ class RunningAgent:
 async def running_agent(
     settings: Settings,
     *,
-    now: Callable[[], Moment] | None = None,
+    now: Callable[[], Timestamp] | None = None,
     sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[RunningAgent]:
     """Start store, scheduler and server; stop them in reverse order.
@@ -188,7 +188,7 @@ def _context(
     settings: Settings,
     writer: Writer,
     metrics: Metrics,
-    now: Callable[[], Moment],
+    now: Callable[[], Timestamp],
     way: Uplink,
     guards: Guards,
 ) -> Context:
@@ -209,7 +209,7 @@ def _context(
             token=guards.token,
         ),
         writer=writer,
-        reader=Reader(storage.directory),
+        reader=StoreReader(storage.directory),
         answers=way.answers,
         metrics=metrics,
         now=now,
@@ -220,19 +220,19 @@ def _context(
     )
 
 
-def _opener(settings: Settings, now: Callable[[], Moment], boot_id: str) -> StoreOpener:
+def _opener(settings: Settings, now: Callable[[], Timestamp], boot_id: str) -> StoreOpener:
     storage = settings.storage
     return StoreOpener(
         directory=storage.directory,
         key_file=storage.encryption_key_path,
-        limits=Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
-        circumstances=Circumstances(
+        limits=SpaceLimits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
+        environment=StoreEnvironment(
             now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=boot_id
         ),
     )
 
 
-def _outbox(settings: Settings, writer: Writer, now: Callable[[], Moment]) -> StoreOutbox:
+def _outbox(settings: Settings, writer: Writer, now: Callable[[], Timestamp]) -> StoreOutbox:
     retention = settings.retention
     return StoreOutbox(
         writer,
@@ -271,9 +271,9 @@ def _stop_signal() -> "asyncio.Future[None]":
     return stop
 
 
-def _now() -> Moment:
+def _now() -> Timestamp:
     # CLOCK_BOOTTIME advances during suspend, CLOCK_MONOTONIC does not.
-    return Moment(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+    return Timestamp(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
 
 
 def _new_id() -> str:

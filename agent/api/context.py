@@ -8,9 +8,9 @@ from aiohttp import web
 from agent.api.access import Access
 from agent.api.metrics import Metrics
 from agent.capture.terms import SessionAnswers
-from agent.facts import Moment
+from agent.facts import Timestamp
 from agent.store.outbox.dead_letter_queue import DeadLetters
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from agent.store.writer import Writer
 from sync.delivery.delivery_loop import DeliveryLoop
 
@@ -38,10 +38,10 @@ class Context:
     identity: Identity
     access: Access
     writer: Writer
-    reader: Reader
+    reader: StoreReader
     answers: SessionAnswers
     metrics: Metrics
-    now: Callable[[], Moment]
+    now: Callable[[], Timestamp]
     new_request_id: Callable[[], str]
     check_email_syntax: bool
     relay: DeliveryLoop | None

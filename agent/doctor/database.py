@@ -8,9 +8,9 @@ from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import OrphanWal, require_no_strays
-from agent.store.recovery.integrity_check import inspecting, is_interrupted
-from agent.store.recovery.quarantine import list_set_aside
+from agent.store.db.read_only import OrphanWal, require_no_orphan_wal
+from agent.store.recovery.integrity_check import inspect_database, is_interrupted
+from agent.store.recovery.quarantine import list_quarantined
 
 _VERSION, _INTEGRITY, _ASIDE = "SQLite", "integrity", "set aside"
 _NEEDED = (3, 37, 0)  # STRICT tables
@@ -41,10 +41,12 @@ class Integrity:
 def look_at_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -> Integrity:
     """Run `quick_check` on the database with a time limit."""
     try:
-        require_no_strays(directory / DATABASE_FILE)
+        require_no_orphan_wal(directory / DATABASE_FILE)
         if not (directory / DATABASE_FILE).exists():
             return Integrity(State.ABSENT)
-        with inspecting(directory, within_seconds=within_seconds, is_owned=is_owned) as connection:
+        with inspect_database(
+            directory, within_seconds=within_seconds, is_owned=is_owned
+        ) as connection:
             found = [str(row[0]) for row in connection.execute(_QUICK_CHECK)]
     except sqlite3.Error as error:
         return Integrity(_state_of(error), str(error), is_owned)
@@ -89,7 +91,7 @@ def judge_sqlite(version: tuple[int, ...]) -> Check:
 def look_at_set_aside(directory: Path) -> list[str]:
     """Return the names of quarantined databases; empty if they cannot be listed."""
     try:
-        return list_set_aside(directory)
+        return list_quarantined(directory)
     except OSError:
         return []
 

@@ -7,7 +7,7 @@ from agent.config.settings import StorageSettings
 from agent.doctor.check import Check, fault, passed, warning
 from agent.doctor.directory import nearest_existing
 from agent.store.db.connect import database_bytes
-from agent.store.files.disk_space import Limits, Space
+from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import free_bytes
 
 _DISK, _LIMIT = "free disk", "database size"
@@ -32,8 +32,8 @@ class RoomFacts:
 def look_at_room(storage: StorageSettings) -> RoomFacts:
     """Measure the disk of the storage directory and the database. Raises `OSError`."""
     place = nearest_existing(storage.directory)
-    limits = Limits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes)
-    space = Space(place, limits)
+    limits = SpaceLimits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes)
+    space = DiskSpace(place, limits)
     return RoomFacts(
         free_bytes=free_bytes(place),
         min_free_bytes=storage.min_free_bytes,

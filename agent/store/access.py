@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxStorage:
+class StoreAccess:
     """Raises `OutboxUnavailable` on every storage failure; nothing is lost then."""
 
     directory: Path

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault
-from agent.store.db.connect import DATABASE_FILE, Circumstances
+from agent.store.db.connect import DATABASE_FILE, StoreEnvironment
 from agent.store.files.atomic_write import make_directory, sync_directory
-from agent.store.files.disk_space import Limits, Space
+from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import (
     StorageDamagedError,
     StorageDownError,
@@ -17,7 +17,7 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     storage_error_from,
 )
-from agent.store.recovery.quarantine import has_strays, set_aside
+from agent.store.recovery.quarantine import has_orphan_wal, set_aside
 from agent.store.store import Store
 from sync.runtime.logging import log_event
 
@@ -34,14 +34,14 @@ class StoreOpener:
 
     directory: Path
     key_file: Path
-    limits: Limits
-    circumstances: Circumstances
+    limits: SpaceLimits
+    environment: StoreEnvironment
 
     def open(self) -> Store:
         """Open the store. Raises a `StorageError` if that is not possible now."""
         try:
             make_directory(self.directory)
-            if has_strays(self._database):
+            if has_orphan_wal(self._database):
                 self.set_aside("a WAL without its database")
             store = self._open_or_replace()
             sync_directory(self.directory)
@@ -50,13 +50,13 @@ class StoreOpener:
             if isinstance(trouble, StorageFullError) and self._give_up_ballast():
                 return self.open()
             raise trouble from error
-        last = store.numbering.last
+        last = store.epochs.last
         log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
         return store
 
     def set_aside(self, reason: str) -> None:
         """Quarantine the database. Raises `OSError`."""
-        place = set_aside(self._database, self.circumstances.now_us())
+        place = set_aside(self._database, self.environment.now_us())
         log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(place))
 
     @property
@@ -65,7 +65,7 @@ class StoreOpener:
 
     def _give_up_ballast(self) -> bool:
         """Free the reserve so that the store opens; its events can then be delivered and purged."""
-        return Space(self.directory, self.limits).give_up_ballast()
+        return DiskSpace(self.directory, self.limits).give_up_ballast()
 
     def _open_or_replace(self) -> Store:
         try:
@@ -78,7 +78,7 @@ class StoreOpener:
         return self._open_once()
 
     def _open_once(self) -> Store:
-        return Store(self.directory, self._vault(), self.limits, self.circumstances)
+        return Store(self.directory, self._vault(), self.limits, self.environment)
 
     def _vault(self) -> Vault:
         has_key = self.key_file.exists()

@@ -7,8 +7,8 @@ from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
 
 from agent.facts import DeliveryState, Receipt
 from agent.store.db.connect import database_bytes
-from agent.store.db.cursor import is_central, number_of_central
-from agent.store.db.epochs import Extent, read_numbering
+from agent.store.db.cursor import cursor_column, is_central
+from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.read_only import read_only
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import (
@@ -21,7 +21,7 @@ from agent.store.db.tables import (
     table_of,
 )
 from agent.store.files.storage_errors import free_bytes
-from agent.store.recovery.quarantine import list_set_aside
+from agent.store.recovery.quarantine import list_quarantined
 
 _event = table_of(Event)
 _session = table_of(Session)
@@ -30,7 +30,7 @@ _delivery = table_of(Delivery)
 _settled = table_of(Settled)
 _dead = table_of(DeadLetter)
 
-_watermark = number_of_central("watermark")
+_watermark = cursor_column("watermark")
 _delivered_at = (
     select(_delivery.c.delivered_at_us)
     .where(_delivery.c.destination == is_central, _delivery.c.through_position >= _event.c.position)
@@ -72,7 +72,7 @@ _first_waiting = (
 BACKLOG = compiled(
     select(
         _watermark,
-        number_of_central("purged_through"),
+        cursor_column("purged_through"),
         select(func.count())
         .select_from(_settled)
         .where(_settled.c.destination == is_central, _settled.c.position > _watermark)
@@ -101,7 +101,7 @@ class CaptureStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochStanding:
+class EpochProgress:
     """The last sequence number of an epoch, and the last one that central settled without a gap.
 
     All events from `base_sequence` on are held.
@@ -121,7 +121,7 @@ class StoreStatus:
     `waiting` counts the pending events of all epochs.
     """
 
-    epochs: list[EpochStanding]
+    epochs: list[EpochProgress]
     waiting: int
     oldest_waiting_at_us: int | None
     last_activity_at_us: int | None
@@ -131,12 +131,12 @@ class StoreStatus:
     set_aside: list[str]
 
     @property
-    def current(self) -> EpochStanding:
+    def current(self) -> EpochProgress:
         """The epoch of new captures."""
         return self.epochs[-1]
 
 
-class Reader:
+class StoreReader:
     """Queries the store of a directory. Blocking: call it off the event loop."""
 
     def __init__(self, directory: Path) -> None:
@@ -145,13 +145,13 @@ class Reader:
     def session(self, correlation_id: str) -> list[CaptureStatus]:
         """Return a session start and its answers, in order; empty if there is none."""
         with read_only(self._directory) as connection:
-            numbering = read_numbering(connection)
+            epochs = read_epochs(connection)
             rows = connection.execute(
                 CAPTURES_OF_SESSION.sql, (correlation_id,) * len(CAPTURES_OF_SESSION.names)
             ).fetchall()
         return [
             CaptureStatus(
-                receipt=numbering.receipt(position),
+                receipt=epochs.receipt(position),
                 captured_at_us=captured_at_us,
                 state=_state(is_refused=bool(refused), is_settled=bool(settled)),
                 delivered_at_us=delivered_at_us if settled and not refused else None,
@@ -163,25 +163,25 @@ class Reader:
     def status(self) -> StoreStatus:
         """Return backlog and sizes; the cost does not depend on the backlog."""
         with read_only(self._directory) as connection:
-            numbering = read_numbering(connection)
+            epochs = read_epochs(connection)
             row = connection.execute(BACKLOG.sql).fetchone()
         watermark, purged_through, settled_ahead, dead_letters, oldest_us, newest_us = row
         return StoreStatus(
-            epochs=[_standing(extent, watermark, purged_through) for extent in numbering.extents],
-            waiting=numbering.last_position - watermark - settled_ahead,
+            epochs=[_standing(extent, watermark, purged_through) for extent in epochs.extents],
+            waiting=epochs.last_position - watermark - settled_ahead,
             oldest_waiting_at_us=oldest_us,
             last_activity_at_us=newest_us,
             dead_letters=dead_letters,
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
-            set_aside=list_set_aside(self._directory),
+            set_aside=list_quarantined(self._directory),
         )
 
 
-def _standing(extent: Extent, watermark: int, purged_through: int) -> EpochStanding:
+def _standing(extent: EpochRange, watermark: int, purged_through: int) -> EpochProgress:
     settled = min(max(0, watermark - extent.base_position), extent.last_sequence)
     base_sequence = extent.base_sequence(purged_through)
-    return EpochStanding(extent.epoch, extent.last_sequence, settled, base_sequence)
+    return EpochProgress(extent.epoch, extent.last_sequence, settled, base_sequence)
 
 
 def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:

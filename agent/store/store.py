@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from agent.facts import Capture, Moment, Outcome, Receipt
+from agent.facts import Capture, Outcome, Receipt, Timestamp
 from agent.store.crypto.vault import Vault
 from agent.store.db.connect import (
     DATABASE_FILE,
     WAL_BYTES,
-    Circumstances,
+    StoreEnvironment,
     connect_for_writing,
     database_bytes,
     grow_wal,
     open_boot,
-    open_numbering,
+    open_epochs,
 )
-from agent.store.db.epochs import Numbering, begin_epoch
+from agent.store.db.epochs import Epochs, begin_epoch
 from agent.store.db.transactions import transaction
-from agent.store.files.disk_space import Limits, Space
+from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.high_water_mark import HighWaterMark, read_mark
 from agent.store.files.storage_errors import StorageError, StorageFullError, storage_error_from
 from agent.store.journal.journal import Journal
@@ -44,47 +44,47 @@ class Store:
     """Records captures durably. Every method raises a `StorageError` if the disk fails."""
 
     def __init__(
-        self, directory: Path, vault: Vault, limits: Limits, circumstances: Circumstances
+        self, directory: Path, vault: Vault, limits: SpaceLimits, environment: StoreEnvironment
     ) -> None:
         self.directory = directory
-        self._circumstances = circumstances
-        self.space = Space(directory, limits)
+        self._circumstances = environment
+        self.space = DiskSpace(directory, limits)
         found = read_mark(directory)
-        self.connection = connect_for_writing(directory / DATABASE_FILE, found, circumstances)
+        self.connection = connect_for_writing(directory / DATABASE_FILE, found, environment)
         self._files = contextlib.ExitStack()
         self._files.callback(self.connection.close)
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
-            self.numbering = open_numbering(self.connection, found, circumstances)
-            boot_number = open_boot(self.connection, circumstances)
+            self.epochs = open_epochs(self.connection, found, environment)
+            boot_number = open_boot(self.connection, environment)
         except BaseException:
             self._files.close()
             raise
-        self._journal = Journal(self.connection, vault, self.numbering, boot_number)
-        self._note(self.numbering.last)
+        self._journal = Journal(self.connection, vault, self.epochs, boot_number)
+        self._note(self.epochs.last)
         self.pages_since_checkpoint = 0
         self._rows_to_room_check = 0
 
     def record(
         self,
-        captures: Sequence[tuple[Capture, Moment]],
+        captures: Sequence[tuple[Capture, Timestamp]],
         meanwhile: Callable[[], None] = lambda: None,
     ) -> list[Outcome]:
         """Record a group in one transaction with one sync; it is on disk on return.
 
         `meanwhile` is called before the disk works, and must only start other work, not wait for
-        it. The numbering advances only after the commit. An exception that a single bad capture
+        it. The numbers advance only after the commit. An exception that a single bad capture
         raises fails the whole group, with nothing written.
         """
         with self._naming_trouble():
             self._rows_to_room_check -= len(captures)
             if self._rows_to_room_check < 0:
                 self.require_room()
-            before = self.numbering.last_position
+            before = self.epochs.last_position
             outcomes = self._journal.record(captures, meanwhile)
-        if rows := self.numbering.last_position - before:
+        if rows := self.epochs.last_position - before:
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
-        self._note(self.numbering.last)
+        self._note(self.epochs.last)
         return outcomes
 
     def run(self, chore: Callable[[sqlite3.Connection], T], *, touches_captures: bool = True) -> T:
@@ -108,29 +108,29 @@ class Store:
         `also` runs in the same transaction with the new epoch's base position. If no event follows,
         only the current epoch ends: new captures go to the next one.
         """
-        extent = self.numbering.find(receipt.epoch)
+        extent = self.epochs.find(receipt.epoch)
         if extent is None:
             return
-        is_current = receipt.epoch == self.numbering.last.epoch
+        is_current = receipt.epoch == self.epochs.last.epoch
         sequence = min(receipt.sequence, extent.last_sequence)
         if is_current:
             self._note_less(Receipt(receipt.epoch, sequence))
         elif sequence == extent.last_sequence:
             return
         base = extent.base_position + sequence
-        self.numbering.take_over(self.run(lambda connection: self._begin(connection, base, also)))
-        self._note(self.numbering.last)
+        self.epochs.take_over(self.run(lambda connection: self._begin(connection, base, also)))
+        self._note(self.epochs.last)
 
     def _begin(
         self,
         connection: sqlite3.Connection,
         base: int,
         also: Callable[[sqlite3.Connection, int], object],
-    ) -> Numbering:
+    ) -> Epochs:
         also(connection, base)
         return begin_epoch(
             connection,
-            self.numbering,
+            self.epochs,
             epoch=self._circumstances.new_epoch(),
             at_us=self._circumstances.now_us(),
             reason="central knows other events under these numbers",

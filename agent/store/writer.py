@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from agent.facts import Capture, Moment, Outcome
+from agent.facts import Capture, Outcome, Timestamp
 from agent.store.files.storage_errors import (
     StorageDamagedError,
     StorageDownError,
@@ -67,7 +67,7 @@ class CommitObserver(Protocol):
 @dataclass(slots=True)
 class _Recording:
     capture: Capture
-    moment: Moment
+    moment: Timestamp
     reply: asyncio.Future[Outcome]
 
 
@@ -126,7 +126,7 @@ class Writer:
         """The number of captures and jobs in the queue."""
         return self._waiting
 
-    def record(self, capture: Capture, moment: Moment) -> "asyncio.Future[Outcome]":
+    def record(self, capture: Capture, moment: Timestamp) -> "asyncio.Future[Outcome]":
         """Queue a capture; the future returns its outcome once it is on disk.
 
         The future raises a `StorageError` if the disk fails. The call raises

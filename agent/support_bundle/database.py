@@ -9,10 +9,10 @@ from pathlib import Path
 from sqlmodel import SQLModel
 
 from agent.store.db import tables
-from agent.store.db.cursor import read_standing
-from agent.store.db.epochs import read_numbering
+from agent.store.db.cursor import read_cursor
+from agent.store.db.epochs import read_epochs
 from agent.store.db.migrate import revision_of
-from agent.store.recovery.integrity_check import inspecting
+from agent.store.recovery.integrity_check import inspect_database
 from agent.support_bundle.secrecy import Json
 from sync.protocol.wire import EventType
 
@@ -62,7 +62,9 @@ def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
 
 def _answer(directory: Path, question: Question, *, is_owned: bool) -> Json:
     try:
-        with inspecting(directory, within_seconds=_WITHIN_SECONDS, is_owned=is_owned) as connection:
+        with inspect_database(
+            directory, within_seconds=_WITHIN_SECONDS, is_owned=is_owned
+        ) as connection:
             return question(connection)
     except (sqlite3.Error, OSError, IndexError) as error:
         return {"notKnown": type(error).__name__, "reason": str(error)}
@@ -71,12 +73,12 @@ def _answer(directory: Path, question: Question, *, is_owned: bool) -> Json:
 def _epochs(connection: sqlite3.Connection) -> Json:
     return [
         {"epoch": extent.epoch, "lastSequence": extent.last_sequence}
-        for extent in read_numbering(connection).extents
+        for extent in read_epochs(connection).extents
     ]
 
 
 def _standing(connection: sqlite3.Connection) -> Json:
-    standing = read_standing(connection)
+    standing = read_cursor(connection)
     return {
         "watermark": standing.watermark,
         "attemptingFrom": standing.attempting_from,
@@ -96,13 +98,13 @@ def _rows(connection: sqlite3.Connection) -> Json:
 
 
 def _dead_letters(connection: sqlite3.Connection) -> Json:
-    numbering = read_numbering(connection)
+    epochs = read_epochs(connection)
     letters: list[Json] = []
     for row in connection.execute(_LETTERS, (_MOST_LETTERS,)):
         position, kind, code, status, refused_at_us, attempts, again, discarded = row
         letters.append(
             {
-                "number": str(numbering.receipt(position)),
+                "number": str(epochs.receipt(position)),
                 "type": kind if kind in set(EventType) else _NOT_SHOWN,
                 "errorCode": code if _CODE.fullmatch(str(code)) else _NOT_SHOWN,
                 "httpStatus": status,

@@ -15,7 +15,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import BALLAST_FILE
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
-from agent.store.recovery.quarantine import SET_ASIDE
+from agent.store.recovery.quarantine import QUARANTINE
 from agent.support_bundle.secrecy import Json
 
 # Files created by the agent. Others are only counted: their names may hold personal data.
@@ -58,12 +58,12 @@ def describe_files(directory: Path) -> dict[str, Json]:
     """Return names, sizes and permissions of the agent's files, and the number of others."""
     try:
         entries = sorted(directory.iterdir())
-        aside = sorted((directory / SET_ASIDE).iterdir()) if SET_ASIDE in _names(entries) else []
+        aside = sorted((directory / QUARANTINE).iterdir()) if QUARANTINE in _names(entries) else []
         ours = [entry for entry in entries if _OURS.fullmatch(entry.name)]
         return {
             "files": [_described(entry) for entry in ours],
             "setAside": [entry.name for entry in aside if _PLACE.fullmatch(entry.name)],
-            "others": len([name for name in _names(entries) if name != SET_ASIDE]) - len(ours),
+            "others": len([name for name in _names(entries) if name != QUARANTINE]) - len(ours),
         }
     except OSError as error:
         return {"notKnown": error.strerror or type(error).__name__}

@@ -19,7 +19,7 @@ from typing import NoReturn, assert_never
 import msgspec
 
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import Reader, StoreStatus
+from agent.store.queries import StoreReader, StoreStatus
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked
@@ -46,7 +46,7 @@ class HeartbeatLoop:
         self,
         caller: Caller,
         sender: Sender,
-        reader: Reader,
+        reader: StoreReader,
         outbox: StoreOutbox,
         news: ProgramTermsSync,
         *,

@@ -10,7 +10,7 @@ import msgspec
 from agent.capture.central_terms import read_central_answer
 from agent.capture.terms import Asked, ProgramTerms, SessionAnswers
 from agent.capture.wire_terms import terms_of
-from agent.store.access import OutboxStorage
+from agent.store.access import StoreAccess
 from agent.store.crypto.bodies import may_hold_address
 from agent.store.learned_terms import LearnedTerms, keep_terms, read_etag, read_terms
 from sync.delivery.outbox import OutboxUnavailable
@@ -31,7 +31,7 @@ class ProgramTermsSync:
         self,
         answers: SessionAnswers,
         configured: ProgramTerms,
-        storage: OutboxStorage,
+        storage: StoreAccess,
         now_us: Callable[[], int],
     ) -> None:
         self._answers = answers

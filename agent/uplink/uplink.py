@@ -14,9 +14,9 @@ from typing import NoReturn, assert_never
 
 from agent.config import Settings
 from agent.config.delivery import AuthKind, Protocol, SyncSettings
-from agent.facts import Moment
+from agent.facts import Timestamp
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import CONTACT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import RetryRules, slot_of
@@ -53,7 +53,7 @@ class UplinkDependencies:
     outbox: StoreOutbox
     news: ProgramTermsSync
     schedule: Schedule
-    now: Callable[[], Moment]
+    now: Callable[[], Timestamp]
     boot_id: str
 
 
@@ -164,7 +164,7 @@ async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
 def _contact(
     around: UplinkDependencies, caller: Caller, sender: Sender, relay: DeliveryLoop
 ) -> HeartbeatLoop:
-    reader = Reader(around.settings.storage.directory)
+    reader = StoreReader(around.settings.storage.directory)
     return HeartbeatLoop(
         caller, sender, reader, around.outbox, around.news, rewound=relay.wake, heard=relay.hear
     )

@@ -16,7 +16,7 @@ from yarl import URL
 
 from agent.config import Settings
 from agent.config.settings import ApiSettings, StorageSettings
-from agent.facts import Moment
+from agent.facts import Timestamp
 from agent.service import RunningAgent, running_agent
 from agent.store.db.connect import DATABASE_FILE
 from tests.agent.raw_http import Answer, ask
@@ -35,10 +35,10 @@ class Clock:
         self.wall_us = wall_us
         self.broken = False
 
-    def __call__(self) -> Moment:
+    def __call__(self) -> Timestamp:
         if self.broken:
             raise RuntimeError("the clock is broken")
-        return Moment(wall_us=self.wall_us, monotonic_us=self.wall_us)
+        return Timestamp(wall_us=self.wall_us, monotonic_us=self.wall_us)
 
 
 def settings_in(directory: Path, **sections: object) -> Settings:
@@ -142,7 +142,7 @@ def insert_in(directory: Path, *rows: Row) -> None:
 
 @asynccontextmanager
 async def agent_under_test(
-    settings: Settings, clock: Callable[[], Moment] | None = None
+    settings: Settings, clock: Callable[[], Timestamp] | None = None
 ) -> AsyncIterator[Agent]:
     """Run an agent, wait until its store is open, and connect a client.
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from agent.store.crypto.vault import Vault, open_vault
-from agent.store.db.connect import Circumstances
+from agent.store.db.connect import StoreEnvironment
 from agent.store.db.sql import compiled
 from agent.store.db.tables import EmailAnswer, Event, Session, table_of
 from agent.store.db.transactions import transaction
-from agent.store.files.disk_space import Limits
+from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from sync.protocol.wire import EventType
 from tests.crash.child import ROOT, Child, agent_on, ask
@@ -49,9 +49,9 @@ _SESSION_BODY = (
 def fill(directory: Path, events: int) -> None:
     """Create a store with `events` undelivered events: sessions with an accepted address each."""
     now_us = time.time_ns() // 1000
-    circumstances = Circumstances(lambda: now_us, lambda: str(uuid.uuid4()), str(uuid.uuid4()))
+    environment = StoreEnvironment(lambda: now_us, lambda: str(uuid.uuid4()), str(uuid.uuid4()))
     key_file = directory / "encryption.key"
-    opener = StoreOpener(directory, key_file, Limits(2**60, 0, 0), circumstances)
+    opener = StoreOpener(directory, key_file, SpaceLimits(2**60, 0, 0), environment)
     with closing(opener.open()) as store:
         pairs = rows_of(open_vault(key_file), events // 2, now_us)
         with transaction(store.connection):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from agent.config.delivery import CentralSettings, SyncSettings
 from agent.config.settings import RetentionSettings, StoreSettings
-from agent.facts import Moment
+from agent.facts import Timestamp
 from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
 from tests.crash.ledger import Ledger
 from tests.flows.receivers import STORE, TILL
@@ -103,7 +103,7 @@ async def shop_at(
     keeps_addresses: bool = False,
     token_file: Path | None = None,
     till_id: str = TILL,
-    clock: Callable[[], Moment] | None = None,
+    clock: Callable[[], Timestamp] | None = None,
 ) -> AsyncIterator[Shop]:
     """Open a shop that delivers to `url`; its data stays in `directory`.
 
@@ -125,7 +125,7 @@ async def shop_at(
 
 @asynccontextmanager
 async def capturing_in(
-    directory: Path, ledger: Ledger, *, clock: Callable[[], Moment] | None = None
+    directory: Path, ledger: Ledger, *, clock: Callable[[], Timestamp] | None = None
 ) -> AsyncIterator[Shop]:
     """Open a shop without a configured head office."""
     async with agent_under_test(settings_in(directory), clock) as agent:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.facts import Moment
+from agent.facts import Timestamp
 from tests.crash.ledger import Ledger
 from tests.flows.receivers import TILL, FaultyLine, Receiver
 from tests.flows.shop import Shop, capturing_in, shop_at, until_there
@@ -30,10 +30,10 @@ class TillClock:
         """Set the wall clock to 1970, as after a boot without a battery."""
         self.wrong_by_us = -(time.time_ns() // 1000)
 
-    def __call__(self) -> Moment:
+    def __call__(self) -> Timestamp:
         """Return a reading of both clocks."""
         now_us = time.time_ns() // 1000
-        return Moment(now_us + self.wrong_by_us, now_us - self._booted_us)
+        return Timestamp(now_us + self.wrong_by_us, now_us - self._booted_us)
 
 
 class Machine:

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.capture.terms import SessionAnswers
 from agent.service import program_terms
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.auth import NoCredentials
@@ -43,7 +43,7 @@ async def contact_of(
     contact = HeartbeatLoop(
         Caller(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
         Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),
-        Reader(rig.directory),
+        StoreReader(rig.directory),
         rig.outbox,
         news,
         rewound=(rewound or asyncio.Event()).set,

@@ -15,7 +15,7 @@ from agent.capture.terms import SessionAnswers
 from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
 from agent.service import program_terms
 from agent.store.outbox.outbox import Retention
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
@@ -28,7 +28,7 @@ from sync.delivery.transports.replay.transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
-from tests.agent.store.parts import AT, Epochs, crashed_copy, opener, query
+from tests.agent.store.parts import AT, EpochIds, crashed_copy, opener, query
 from tests.central import Answer, ScriptedCentral
 from tests.central.faults import Lost, Serve
 from tests.central.wire import MemoryLine
@@ -73,7 +73,7 @@ class Office:
         self.protocol = protocol
         self.runner = asyncio.Runner()
         self._place = tempfile.TemporaryDirectory(prefix="delivery-model-")
-        self.epochs, self.clock = Epochs(), Clock()
+        self.epochs, self.clock = EpochIds(), Clock()
         self.central = self.runner.run(_made(ScriptedCentral))
         self.line = MemoryLine(self.central)
         self.directory = Path(self._place.name) / "0"
@@ -174,7 +174,7 @@ class Office:
                 lambda: HeartbeatLoop(
                     caller,
                     sender,
-                    Reader(self.directory),
+                    StoreReader(self.directory),
                     self.rig.outbox,
                     news,
                     rewound=lambda: None,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, func, insert, select
 
-from agent.store.db.epochs import Numbering, begin_epoch, read_numbering, sensible
+from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, sensible
 from agent.store.db.migrate import bring_up_to_date, revision_of
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Boot, table_of
@@ -44,7 +44,7 @@ _PRAGMAS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class StoreEnvironment:
     """Inputs of the store from its environment: clock, new epoch ids, boot id."""
 
     now_us: Callable[[], int]
@@ -53,7 +53,7 @@ class Circumstances:
 
 
 def connect_for_writing(
-    path: Path, mark: Marked | None, circumstances: Circumstances
+    path: Path, mark: Marked | None, environment: StoreEnvironment
 ) -> sqlite3.Connection:
     """Open the only writing connection, on a file of the newest schema.
 
@@ -64,7 +64,7 @@ def connect_for_writing(
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
         if is_in_doubt(connection, path, mark):
-            note_kept(keep_wal(path, circumstances.now_us()))
+            note_kept(keep_wal(path, environment.now_us()))
         for pragma in _PRAGMAS:
             connection.execute(pragma).fetchall()
         settle_wal(connection, path.with_name(f"{path.name}-wal"))
@@ -83,7 +83,7 @@ def is_in_doubt(connection: sqlite3.Connection, path: Path, mark: Marked | None)
     try:
         if mark is None or revision_of(connection) is None:
             return mark is not None
-        extent = read_numbering(connection).extent_of(mark.epoch)
+        extent = read_epochs(connection).extent_of(mark.epoch)
     except sqlite3.DatabaseError as error:
         return isinstance(storage_error_from(error, path.parent), StorageDamagedError)
     return extent is None or extent < mark.sequence
@@ -128,35 +128,35 @@ def grow_wal(directory: Path) -> None:
         os.fsync(wal.fileno())
 
 
-def open_numbering(
-    connection: sqlite3.Connection, mark: Marked | None, circumstances: Circumstances
-) -> Numbering:
+def open_epochs(
+    connection: sqlite3.Connection, mark: Marked | None, environment: StoreEnvironment
+) -> Epochs:
     """Read the epochs; begin a new one if the current one's numbers cannot be trusted."""
-    numbering = read_numbering(connection)
-    reason = reason_for_new_epoch(numbering, mark)
+    epochs = read_epochs(connection)
+    reason = reason_for_new_epoch(epochs, mark)
     if reason is None:
-        return numbering
+        return epochs
     with transaction(connection):
         return begin_epoch(
             connection,
-            numbering,
-            epoch=circumstances.new_epoch(),
-            at_us=circumstances.now_us(),
+            epochs,
+            epoch=environment.new_epoch(),
+            at_us=environment.now_us(),
             reason=reason,
         )
 
 
-def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | None:
+def reason_for_new_epoch(epochs: Epochs, mark: Marked | None) -> str | None:
     """Return why the file needs a new epoch; None if it can go on with the current one.
 
     The high-water mark is written after each commit: a file that holds less than the mark, or does
     not know its epoch, is not the file that was written last.
     """
-    if numbering.current is None:
+    if epochs.current is None:
         return "new file"
     if mark is None:
         return None
-    extent = numbering.extent_of(mark.epoch)
+    extent = epochs.extent_of(mark.epoch)
     if extent is None:
         return "file restored from a copy: it does not know the epoch last used here"
     if extent < mark.sequence:
@@ -164,16 +164,16 @@ def reason_for_new_epoch(numbering: Numbering, mark: Marked | None) -> str | Non
     return None
 
 
-def open_boot(connection: sqlite3.Connection, circumstances: Circumstances) -> int:
+def open_boot(connection: sqlite3.Connection, environment: StoreEnvironment) -> int:
     """Return the number of the current boot; insert a row for a new one."""
-    for (number,) in sensible(connection.execute(BOOT_NUMBER.sql, (circumstances.boot_id,))):
+    for (number,) in sensible(connection.execute(BOOT_NUMBER.sql, (environment.boot_id,))):
         return int(number)
     with transaction(connection):
         number = int(connection.execute(LAST_BOOT_NUMBER.sql).fetchone()[0]) + 1
         values = {
             "number": number,
-            "boot_id": circumstances.boot_id,
-            "first_seen_us": circumstances.now_us(),
+            "boot_id": environment.boot_id,
+            "first_seen_us": environment.now_us(),
         }
         connection.execute(ADD_BOOT.sql, ADD_BOOT.row(values))
     return number

@@ -32,7 +32,7 @@ BEGIN = compiled(
 )
 
 
-def number_of_central(name: str) -> ColumnElement[int]:
+def cursor_column(name: str) -> ColumnElement[int]:
     """Return an SQL expression for a column of the cursor; 0 if there is no row yet."""
     number = select(_destination.c[name]).where(_destination.c.name == is_central)
     return func.coalesce(number.scalar_subquery(), constant(0))
@@ -59,7 +59,7 @@ class DeliveryCursor:
     purged_through: int = 0
 
 
-def read_standing(connection: sqlite3.Connection) -> DeliveryCursor:
+def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor; all zeros if there is no row yet."""
     row = connection.execute(STANDING.sql).fetchone()
     if row is None:
@@ -69,7 +69,7 @@ def read_standing(connection: sqlite3.Connection) -> DeliveryCursor:
     return DeliveryCursor(*row)
 
 
-def open_standing(connection: sqlite3.Connection) -> DeliveryCursor:
+def ensure_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor for an update, inserting its row if missing."""
     connection.execute(BEGIN.sql)
-    return read_standing(connection)
+    return read_cursor(connection)

@@ -48,7 +48,7 @@ class EpochBase:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class EpochRange:
     """The positions of an epoch: above `base_position`, up to `last_position`."""
 
     epoch: str
@@ -66,7 +66,7 @@ class Extent:
         return gone + 1
 
 
-class Numbering:
+class Epochs:
     """Allocates positions and maps them to receipts; holds all epochs of the file (a few).
 
     Epochs are ordered by base position; the last one is current. An epoch that began later to take
@@ -101,11 +101,11 @@ class Numbering:
         raise LookupError(f"no epoch holds position {position}")
 
     @property
-    def extents(self) -> list[Extent]:
+    def extents(self) -> list[EpochRange]:
         """The extents of all epochs, the current one last."""
         ends = [later.base_position for later in self._epochs[1:]] + [self.last_position]
         return [
-            Extent(known.epoch, known.base_position, end)
+            EpochRange(known.epoch, known.base_position, end)
             for known, end in zip(self._epochs, ends, strict=True)
         ]
 
@@ -114,11 +114,11 @@ class Numbering:
         extent = self.find(epoch)
         return None if extent is None else extent.last_sequence
 
-    def find(self, epoch: str) -> Extent | None:
+    def find(self, epoch: str) -> EpochRange | None:
         """Return the extent of `epoch`; None for an epoch unknown to this file."""
         return next((extent for extent in self.extents if extent.epoch == epoch), None)
 
-    def extent_at(self, position: int) -> Extent:
+    def extent_at(self, position: int) -> EpochRange:
         """Return the extent of the epoch that holds `position`."""
         return next(extent for extent in reversed(self.extents) if extent.base_position < position)
 
@@ -133,8 +133,8 @@ class Numbering:
         """Set the last committed position."""
         self.last_position = position
 
-    def take_over(self, other: "Numbering") -> None:
-        """Replace this numbering in place by `other`, after a new epoch is committed."""
+    def take_over(self, other: "Epochs") -> None:
+        """Replace these epochs in place by `other`, after a new epoch is committed."""
         self._epochs = other._epochs  # noqa: SLF001 - same class
         self.last_position = other.last_position
 
@@ -152,33 +152,33 @@ def knows_epoch(connection: sqlite3.Connection, epoch: str) -> bool:
     return connection.execute(KNOWS_EPOCH.sql, (epoch,)).fetchone() is not None
 
 
-def read_numbering(connection: sqlite3.Connection) -> Numbering:
+def read_epochs(connection: sqlite3.Connection) -> Epochs:
     """Read the epochs and the last position."""
     epochs = [EpochBase(*row) for row in sensible(connection.execute(ALL_EPOCHS.sql))]
     highest_base = max((epoch.base_position for epoch in epochs), default=0)
     ((last_position,),) = sensible(connection.execute(LAST_POSITION.sql))
-    return Numbering(epochs, max(last_position, highest_base))
+    return Epochs(epochs, max(last_position, highest_base))
 
 
 def begin_epoch(
     connection: sqlite3.Connection,
-    numbering: Numbering,
+    epochs: Epochs,
     *,
     epoch: str,
     at_us: int,
     reason: str,
     base_position: int | None = None,
-) -> Numbering:
+) -> Epochs:
     """Insert `epoch` after `base_position` (None: the last one), in the caller's transaction.
 
     Events above the base, up to the next epoch's base, now belong to it.
     """
     values = {
-        "number": numbering.next_number,
+        "number": epochs.next_number,
         "epoch": epoch,
-        "base_position": numbering.last_position if base_position is None else base_position,
+        "base_position": epochs.last_position if base_position is None else base_position,
         "began_at_us": at_us,
         "reason": reason,
     }
     connection.execute(ADD_EPOCH.sql, ADD_EPOCH.row(values))
-    return read_numbering(connection)
+    return read_epochs(connection)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.recovery.quarantine import has_strays
+from agent.store.recovery.quarantine import has_orphan_wal
 
 
 class OrphanWal(sqlite3.DatabaseError):
@@ -21,7 +21,7 @@ class OrphanWal(sqlite3.DatabaseError):
 @contextlib.contextmanager
 def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
     """Open the database of `directory` read-only for one query. Raises `sqlite3.Error`."""
-    require_no_strays(directory / DATABASE_FILE)
+    require_no_orphan_wal(directory / DATABASE_FILE)
     uri = f"{(directory / DATABASE_FILE).absolute().as_uri()}?mode=ro"
     with contextlib.closing(
         sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
@@ -31,7 +31,7 @@ def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def require_no_strays(database: Path) -> None:
+def require_no_orphan_wal(database: Path) -> None:
     """Raise `OrphanWal` if opening `database` would destroy a WAL."""
-    if has_strays(database):
+    if has_orphan_wal(database):
         raise OrphanWal(f"a WAL lies beside {database.name}, which is empty or gone")

@@ -14,7 +14,7 @@ BALLAST_FILE = "agent.ballast"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SpaceLimits:
     """How many bytes the store may take and how many it must leave free."""
 
     max_bytes: int
@@ -22,10 +22,10 @@ class Limits:
     ballast_bytes: int
 
 
-class Space:
+class DiskSpace:
     """Disk space of one storage directory."""
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: SpaceLimits) -> None:
         self._directory = directory
         self._limits = limits
         self._ballast = directory / BALLAST_FILE

@@ -16,15 +16,15 @@ from agent.facts import (
     Capture,
     EmailAnswered,
     IdTaken,
-    Moment,
     NoOpenSession,
     Outcome,
     Recorded,
     SessionStarted,
+    Timestamp,
 )
 from agent.store.crypto.bodies import as_it_came, to_keep
 from agent.store.crypto.vault import DecryptionError, Vault
-from agent.store.db.epochs import Numbering
+from agent.store.db.epochs import Epochs
 from agent.store.journal.insert import Intake
 from agent.store.journal.session_cache import KnownSession, LastAnswer, Sessions
 from sync.protocol.json_equality import same_content
@@ -52,23 +52,23 @@ class Journal:
         self,
         connection: sqlite3.Connection,
         vault: Vault,
-        numbering: Numbering,
+        epochs: Epochs,
         boot_number: int,
     ) -> None:
         self._intake = Intake(connection)
         self._sessions = Sessions(connection)
         self._vault = vault
-        self._numbering = numbering
+        self._epochs = epochs
         self._boot_number = boot_number
 
     def record(
-        self, captures: Sequence[tuple[Capture, Moment]], meanwhile: Callable[[], None]
+        self, captures: Sequence[tuple[Capture, Timestamp]], meanwhile: Callable[[], None]
     ) -> list[Outcome]:
         """Record `captures` in one transaction; they are on disk on return.
 
         Returns one outcome for each, in order. `meanwhile` is called after the decision, before the
         disk works. Raises `sqlite3.Error`, or the exception of a single bad capture; then nothing
-        is written and the numbering does not advance.
+        is written and the numbers do not advance.
         """
         names = {capture.correlation_id for capture, _ in captures}
         known = self._sessions.recent(names)
@@ -86,19 +86,19 @@ class Journal:
 
     def _decide_and_write(
         self,
-        captures: Sequence[tuple[Capture, Moment]],
+        captures: Sequence[tuple[Capture, Timestamp]],
         known: dict[str, KnownSession],
         meanwhile: Callable[[], None],
     ) -> list[Outcome]:
-        group = _Group(self._numbering.last_position, known)
+        group = _Group(self._epochs.last_position, known)
         outcomes = [self._decide(group, capture, moment) for capture, moment in captures]
         self._intake.write(group.values, meanwhile)
-        # Committed: only now may the numbering and the cache advance.
-        self._numbering.advance_to(group.last_position)
+        # Committed: only now may the numbers and the cache advance.
+        self._epochs.advance_to(group.last_position)
         self._sessions.remember(group.sessions)
         return outcomes
 
-    def _decide(self, group: _Group, capture: Capture, moment: Moment) -> Outcome:
+    def _decide(self, group: _Group, capture: Capture, moment: Timestamp) -> Outcome:
         match capture:
             case SessionStarted():
                 return self._decide_session(group, capture, moment)
@@ -107,7 +107,7 @@ class Journal:
             case _:
                 assert_never(capture)
 
-    def _decide_session(self, group: _Group, started: SessionStarted, moment: Moment) -> Outcome:
+    def _decide_session(self, group: _Group, started: SessionStarted, moment: Timestamp) -> Outcome:
         known = group.sessions.get(started.correlation_id)
         if known is not None:
             return self._repeat_of_session(group, known, started)
@@ -121,7 +121,7 @@ class Journal:
         group.sessions[started.correlation_id] = KnownSession(
             position, started.closed, started.query_locale, None
         )
-        return Recorded(self._numbering.receipt(position), repeated=False)
+        return Recorded(self._epochs.receipt(position), repeated=False)
 
     def _repeat_of_session(
         self, group: _Group, known: KnownSession, started: SessionStarted
@@ -131,9 +131,9 @@ class Journal:
         )
         if known.query_locale != started.query_locale or not same_content(body, started.body):
             return IdTaken()
-        return Recorded(self._numbering.receipt(known.position), repeated=True)
+        return Recorded(self._epochs.receipt(known.position), repeated=True)
 
-    def _decide_answer(self, group: _Group, answered: EmailAnswered, moment: Moment) -> Outcome:
+    def _decide_answer(self, group: _Group, answered: EmailAnswered, moment: Timestamp) -> Outcome:
         session = group.sessions.get(answered.correlation_id)
         if session is None or session.closed:
             return NoOpenSession()
@@ -142,9 +142,9 @@ class Journal:
             mark = self._vault.mark(answered.address, answered.correlation_id)
         last = self._last_answer(group, session, answered.correlation_id)
         if last is not None and _repeats(last, answered, mark):
-            return Recorded(self._numbering.receipt(last.position), repeated=True)
+            return Recorded(self._epochs.receipt(last.position), repeated=True)
         position = self._add_answer(group, session, answered, mark, moment)
-        return Recorded(self._numbering.receipt(position), repeated=False)
+        return Recorded(self._epochs.receipt(position), repeated=False)
 
     def _add_answer(
         self,
@@ -152,7 +152,7 @@ class Journal:
         session: KnownSession,
         answered: EmailAnswered,
         mark: bytes | None,
-        moment: Moment,
+        moment: Timestamp,
     ) -> int:
         status, body, sealed = answered.status.value, answered.body, None
         if answered.address is not None:
@@ -186,7 +186,7 @@ class Journal:
             return b""
 
     def _event(
-        self, position: int, kind: EventType, session_position: int, moment: Moment, body: bytes
+        self, position: int, kind: EventType, session_position: int, moment: Timestamp, body: bytes
     ) -> tuple[object, ...]:
         return (
             position,

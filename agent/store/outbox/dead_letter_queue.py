@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from agent.facts import Receipt
-from agent.store.access import OutboxStorage
+from agent.store.access import StoreAccess
 from agent.store.db import tables
 from agent.store.db.cursor import is_central
-from agent.store.db.epochs import Numbering, read_numbering
+from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Event, Session, table_of
 from agent.store.outbox.dead_letter_rows import erase_at, find_delivered, take_back, want_answers
@@ -94,9 +94,7 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of this machine. Every method raises `OutboxUnavailable`."""
 
-    def __init__(
-        self, storage: OutboxStorage, now_us: Callable[[], int], agent_version: str
-    ) -> None:
+    def __init__(self, storage: StoreAccess, now_us: Callable[[], int], agent_version: str) -> None:
         self._storage = storage
         self._now_us = now_us
         self._agent_version = agent_version
@@ -131,8 +129,8 @@ class DeadLetters:
         """
 
         def find(connection: sqlite3.Connection) -> list[int]:
-            numbering = read_numbering(connection)
-            named = (numbering.position_of(epoch, sequence) for sequence in sequences)
+            epochs = read_epochs(connection)
+            named = (epochs.position_of(epoch, sequence) for sequence in sequences)
             return find_delivered(connection, [at for at in named if at is not None])
 
         # Central reports our own dead letters, too, at every heartbeat; mostly there are no
@@ -157,25 +155,25 @@ class DeadLetters:
 
 
 def _page(connection: sqlite3.Connection, limit: int, after: Receipt | None) -> list[DeadLetter]:
-    numbering = read_numbering(connection)
-    above = numbering.position_of(after.epoch, after.sequence) if after else None
+    epochs = read_epochs(connection)
+    above = epochs.position_of(after.epoch, after.sequence) if after else None
     values = {"after": above or 0, "most": limit}
     rows = connection.execute(DEAD_LETTERS.sql, DEAD_LETTERS.row(values))
-    return [_dead_letter(numbering, row) for row in rows]
+    return [_dead_letter(epochs, row) for row in rows]
 
 
 def _find(connection: sqlite3.Connection, epoch: str, sequence: int) -> DeadLetter | None:
-    numbering = read_numbering(connection)
-    position = numbering.position_of(epoch, sequence)
+    epochs = read_epochs(connection)
+    position = epochs.position_of(epoch, sequence)
     row = connection.execute(DEAD_LETTER_AT.sql, (position,)).fetchone()
-    return None if row is None else _dead_letter(numbering, row)
+    return None if row is None else _dead_letter(epochs, row)
 
 
-def _dead_letter(numbering: Numbering, row: tuple[Any, ...]) -> DeadLetter:
+def _dead_letter(epochs: Epochs, row: tuple[Any, ...]) -> DeadLetter:
     position, kind, name, code, message, http_status, refused_at_us, attempts, *decided = row
     retry_wanted, discarded_at_us = decided
     return DeadLetter(
-        receipt=numbering.receipt(position),
+        receipt=epochs.receipt(position),
         type=EventType(kind),
         correlation_id=name,
         error_code=code,
@@ -189,7 +187,7 @@ def _dead_letter(numbering: Numbering, row: tuple[Any, ...]) -> DeadLetter:
 
 
 def _retry(connection: sqlite3.Connection, epoch: str, sequence: int) -> bool:
-    position = read_numbering(connection).position_of(epoch, sequence)
+    position = read_epochs(connection).position_of(epoch, sequence)
     found = connection.execute(WANT_RETRY.sql, (position,)).rowcount > 0
     if found and position is not None:
         want_answers(connection, [position])
@@ -197,7 +195,7 @@ def _retry(connection: sqlite3.Connection, epoch: str, sequence: int) -> bool:
 
 
 def _discard(connection: sqlite3.Connection, epoch: str, sequence: int, now_us: int) -> bool:
-    position = read_numbering(connection).position_of(epoch, sequence)
+    position = read_epochs(connection).position_of(epoch, sequence)
     values = {"at": position, "now_us": now_us}
     found = connection.execute(DISCARD.sql, DISCARD.row(values)).rowcount > 0
     if found and position is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import bindparam, delete, exists, null, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import is_central, number_of_central
+from agent.store.db.cursor import cursor_column, is_central
 from agent.store.db.sql import as_list, compiled, constant, listed
 from agent.store.db.tables import DeadLetter, EmailAnswer, Event, Settled, table_of
 from sync.delivery.outcomes import Refused
@@ -65,7 +65,7 @@ ERASE = compiled(
 _is_delivered = (
     _event.c.position.in_(_listed),
     or_(
-        _event.c.position <= number_of_central("watermark"),
+        _event.c.position <= cursor_column("watermark"),
         exists().where(
             _settled.c.destination == is_central, _settled.c.position == _event.c.position
         ),

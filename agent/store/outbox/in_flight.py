@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import and_, bindparam, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import DeliveryCursor, is_central, open_standing, setting
+from agent.store.db.cursor import DeliveryCursor, ensure_cursor, is_central, setting
 from agent.store.db.sql import as_list, compiled, listed
 from agent.store.db.tables import DeadLetter, Doubt, Event, Settled, table_of
 
@@ -55,7 +55,7 @@ def note_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> No
     For pending events a range of two numbers is enough. Dead letters being retried lie between
     others that are not, and are recorded one by one.
     """
-    standing = open_standing(connection)
+    standing = ensure_cursor(connection)
     keep_unsettled_attempt(connection, standing)
     rows = connection.execute(DEAD_OF.sql, (as_list(positions),)).fetchall()
     again = {position for (position,) in rows}
@@ -85,7 +85,7 @@ def end_attempt(
     """
     connection.execute(END_DOUBT.sql, (as_list(sure),))
     add_doubt(connection, doubtful)
-    if open_standing(connection).attempting_through:
+    if ensure_cursor(connection).attempting_through:
         _set_attempt(connection, 0, 0)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.facts import Receipt
-from agent.store.access import OutboxStorage
+from agent.store.access import StoreAccess
 from agent.store.db.epochs import knows_epoch
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, note_attempt
@@ -53,7 +53,7 @@ class StoreOutbox:
         now_us: Callable[[], int],
         agent_version: str,
     ) -> None:
-        self.storage = OutboxStorage(directory, writer)
+        self.storage = StoreAccess(directory, writer)
         self._windows = WindowReader(Readdressing(key_file))
         self._retention = retention
         self._now_us = now_us

@@ -5,8 +5,8 @@ import sqlite3
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import SET_ERASED, SET_WATERMARK, is_central, open_standing
-from agent.store.db.epochs import read_numbering
+from agent.store.db.cursor import SET_ERASED, SET_WATERMARK, ensure_cursor, is_central
+from agent.store.db.epochs import read_epochs
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Delivery, Settled, table_of
 
@@ -47,10 +47,10 @@ def rewind(connection: sqlite3.Connection, epoch: str, expected_sequence: int) -
     Returns True if any event became pending; False for an epoch unknown here or fully purged, or a
     number not issued yet.
     """
-    extent = read_numbering(connection).find(epoch)
+    extent = read_epochs(connection).find(epoch)
     if extent is None or expected_sequence > extent.last_sequence:
         return False
-    if extent.last_position <= open_standing(connection).purged_through:
+    if extent.last_position <= ensure_cursor(connection).purged_through:
         # Later epochs would be sent again in vain, at every heartbeat.
         return False
     return rewind_to(connection, extent.base_position + max(expected_sequence, 1) - 1)
@@ -58,7 +58,7 @@ def rewind(connection: sqlite3.Connection, epoch: str, expected_sequence: int) -
 
 def rewind_to(connection: sqlite3.Connection, position: int) -> bool:
     """Make all held events above `position` pending again; return True if any was settled."""
-    standing = open_standing(connection)
+    standing = ensure_cursor(connection)
     target = max(position, standing.purged_through)
     unsettled = connection.execute(UNSETTLE.sql, (target,)).rowcount
     if target < standing.watermark:

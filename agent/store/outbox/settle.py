@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from agent.store.db.cursor import SET_WATERMARK, is_central, open_standing
+from agent.store.db.cursor import SET_WATERMARK, ensure_cursor, is_central
 from agent.store.db.sql import compiled
 from agent.store.db.tables import Delivery, Settled, table_of
 from agent.store.outbox.dead_letter_rows import keep_refused, take_off_delivered
@@ -78,7 +78,7 @@ def settle(
     connection: sqlite3.Connection, judged: Sequence[EventResult], judgement: Judgement
 ) -> None:
     """Record the verdict of central on each of `judged`, at most some hundreds."""
-    standing, at_us = open_standing(connection), judgement.at_us
+    standing, at_us = ensure_cursor(connection), judgement.at_us
     verdicts = {one.event.position: one.verdict for one in judged}
     refused = {at: verdict for at, verdict in verdicts.items() if isinstance(verdict, Refused)}
     keep_refused(connection, refused, at_us, judgement.agent_version)

@@ -23,8 +23,8 @@ from sqlalchemy import (
 
 from agent.facts import EmailStatus
 from agent.store.crypto.vault import Vault
-from agent.store.db.cursor import is_central, number_of_central, read_standing
-from agent.store.db.epochs import Extent, read_numbering
+from agent.store.db.cursor import cursor_column, is_central, read_cursor
+from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.sql import Statement, compiled, constant
 from agent.store.db.tables import (
     Boot,
@@ -57,8 +57,8 @@ _later, _later_settled, _later_dead = (
 )
 
 _is_tried_now = and_(
-    _event.c.position >= number_of_central("attempting_from"),
-    _event.c.position <= number_of_central("attempting_through"),
+    _event.c.position >= cursor_column("attempting_from"),
+    _event.c.position <= cursor_column("attempting_through"),
 )
 _is_answer_of_refused = and_(
     _event.c.session_position != _event.c.position, _dead_session.c.position.is_not(None)
@@ -129,7 +129,7 @@ _is_overtaken = (
         _later.c.position > _event.c.position,
         _event.c.session_position != _event.c.position,
         or_(
-            _later.c.position <= number_of_central("watermark"),
+            _later.c.position <= cursor_column("watermark"),
             exists().where(_at(_later_settled, _later.c.position)),
         ),
         ~exists().where(_at(_later_dead, _later.c.position)),
@@ -157,7 +157,7 @@ TO_RETRY = compiled(
     .outerjoin(_settled, _at(_settled, _event.c.position))
     .where(
         or_(
-            _dead.c.position <= number_of_central("watermark"),
+            _dead.c.position <= cursor_column("watermark"),
             _settled.c.position.is_not(None),
         ),
         _dead.c.position > bindparam("after"),
@@ -176,7 +176,7 @@ class WindowReader:
 
     def waiting(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
         """Return the lowest unsettled events above `after`."""
-        watermark = read_standing(connection).watermark
+        watermark = read_cursor(connection).watermark
         return self._window(connection, WAITING, portion, max(after, watermark))
 
     def to_retry(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
@@ -186,19 +186,19 @@ class WindowReader:
     def _window(
         self, connection: sqlite3.Connection, statement: Statement, portion: BatchLimits, after: int
     ) -> Window:
-        numbering = read_numbering(connection)
-        purged_through = read_standing(connection).purged_through
+        epochs = read_epochs(connection)
+        purged_through = read_cursor(connection).purged_through
         values = {"after": after, "most_events": portion.events}
         rows = _sensible(connection.execute(statement.sql, statement.row(values)))
         first = next(rows, None)
         if first is None:
-            return Window(numbering.last.epoch, 1, ())
-        extent = numbering.extent_at(first.position)
+            return Window(epochs.last.epoch, 1, ())
+        extent = epochs.extent_at(first.position)
         events = list(self._events(chain([first], rows), extent, portion.max_bytes))
         return Window(extent.epoch, extent.base_sequence(purged_through), events)
 
     def _events(
-        self, rows: Iterator[_Row], extent: Extent, max_bytes: int
+        self, rows: Iterator[_Row], extent: EpochRange, max_bytes: int
     ) -> Iterator[OutboxEvent]:
         """Yield the events of `rows` up to the end of the epoch or `max_bytes`; at least one."""
         vault, size = cache(self._readdressing.vault), 0

@@ -7,14 +7,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import require_no_strays
+from agent.store.db.read_only import require_no_orphan_wal
 
 # SQLite calls the progress handler every so many VM steps: about ten thousand times a second.
 _STEPS = 10_000
 
 
 @contextmanager
-def inspecting(
+def inspect_database(
     directory: Path, *, within_seconds: float, is_owned: bool
 ) -> Iterator[sqlite3.Connection]:
     """Open the database of `directory` read-only; interrupt a query that exceeds the time limit.
@@ -24,7 +24,7 @@ def inspecting(
     SQLite would create files beside it.
     """
     path = (directory / DATABASE_FILE).absolute()
-    require_no_strays(path)
+    require_no_orphan_wal(path)
     is_still = not is_owned and not _has_content(path.with_name(f"{path.name}-wal"))
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds

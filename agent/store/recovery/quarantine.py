@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.store.files.atomic_write import sync_directory
 
-SET_ASIDE = "set-aside"
+QUARANTINE = "set-aside"
 _WAL = "-wal"
 _COMPANIONS = (_WAL, "-journal")
 
@@ -50,7 +50,7 @@ def keep_wal(database: Path, at_us: int) -> Path | None:
     return copy
 
 
-def has_strays(database: Path) -> bool:
+def has_orphan_wal(database: Path) -> bool:
     """Return whether there is a WAL without its database.
 
     SQLite would replay such a WAL into the next database of that name, and deletes one that it
@@ -63,9 +63,9 @@ def has_strays(database: Path) -> bool:
     return any(database.with_name(database.name + companion).exists() for companion in _COMPANIONS)
 
 
-def list_set_aside(directory: Path) -> list[str]:
+def list_quarantined(directory: Path) -> list[str]:
     """Return the names of the quarantined databases in the storage directory, oldest first."""
-    place = directory / SET_ASIDE
+    place = directory / QUARANTINE
     return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
 
@@ -81,7 +81,7 @@ def _has_content(file: Path) -> bool:
 def _new_place(database: Path, at_us: int) -> Path:
     """Create a directory named for the time, with a number appended if it exists."""
     name = f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y%m%dT%H%M%SZ}"
-    parent = database.parent / SET_ASIDE
+    parent = database.parent / QUARANTINE
     place, count = parent / name, 1
     while place.exists():
         count += 1

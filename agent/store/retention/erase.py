@@ -7,7 +7,7 @@ import sqlite3
 
 from sqlalchemy import bindparam, exists, null, select, update
 
-from agent.store.db.cursor import SET_ERASED, DeliveryCursor, is_central, read_standing
+from agent.store.db.cursor import SET_ERASED, DeliveryCursor, is_central, read_cursor
 from agent.store.db.sql import as_list, compiled, constant, listed
 from agent.store.db.tables import DeadLetter, EmailAnswer, Settled, table_of
 from agent.store.retention.horizon import delivered_before
@@ -66,7 +66,7 @@ def erase_slice(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
     Returns True if more remain. A dead letter keeps its address until it is delivered or discarded.
     Events settled individually have their own delivery time (see `find_apart`).
     """
-    standing = read_standing(connection)
+    standing = read_cursor(connection)
     above, bound = standing.erased_through, _bound(connection, standing, cutoff_us)
     if bound <= above:
         return False

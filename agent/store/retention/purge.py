@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select
 
-from agent.store.db.cursor import is_central, number_of_central, read_standing, setting
+from agent.store.db.cursor import cursor_column, is_central, read_cursor, setting
 from agent.store.db.sql import Statement, as_list, compiled, constant, listed
 from agent.store.db.tables import (
     DeadLetter,
@@ -90,7 +90,7 @@ REMOVE_EVENTS = compiled(
     delete(_event)
     .where(
         _event.c.position.in_(listed("positions")),
-        _event.c.position <= number_of_central("watermark"),
+        _event.c.position <= cursor_column("watermark"),
         ~_is_needed,
     )
     .returning(_event.c.position)
@@ -131,7 +131,7 @@ def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
     A session stays as long as an answer to it; a dead letter until it was discarded or delivered
     before `cutoff_us`, and with it the later answers of its session.
     """
-    standing = read_standing(connection)
+    standing = read_cursor(connection)
     bound = delivered_before(connection, standing, cutoff_us, above=standing.purged_through)
     values = {"bound": bound, "cutoff_us": cutoff_us}
     events = connection.execute(OLD_EVENTS.sql, OLD_EVENTS.row(values))
@@ -147,6 +147,6 @@ def purge(connection: sqlite3.Connection, old: Old, cutoff_us: int) -> bool:
     for statement in BESIDE_EVENTS:
         connection.execute(statement.sql, (as_list(gone),))
     connection.execute(REMOVE_DELIVERIES.sql, (as_list(old.deliveries),))
-    highest = max([*gone, read_standing(connection).purged_through])
+    highest = max([*gone, read_cursor(connection).purged_through])
     connection.execute(SET_PURGED.sql, (highest,))
     return bool(gone or old.deliveries)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from agent.facts import Outcome, Recorded
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.recovery.quarantine import list_set_aside
+from agent.store.recovery.quarantine import list_quarantined
 from agent.store.store import Store
 from agent.store.writer import Writer
-from tests.agent.store.parts import AT, Epochs, crashed_copy, opened, opener, record, session
+from tests.agent.store.parts import AT, EpochIds, crashed_copy, opened, opener, record, session
 
 CAPTURES = 400
 IN_THE_WAL = 200
@@ -28,7 +28,7 @@ class Unwatched:
 
 def killed_store(place: Path) -> Path:
     """Create the files of a killed agent: half of the captures in the database, half in the WAL."""
-    with opened(place / "live", Epochs()) as store:
+    with opened(place / "live", EpochIds()) as store:
         for number, group in enumerate(groups(NAMES), 1):
             record(store, *[session(name) for name in group])
             if number * GROUP == CAPTURES - IN_THE_WAL:
@@ -146,7 +146,7 @@ class Aftermath:
 
 async def serve_on(directory: Path, again: Iterable[str]) -> Aftermath:
     """Start a writer on the files; record a new session and repeat old ones."""
-    writer = Writer(opener(directory, epochs=Epochs(iter(range(2, 100)))), Unwatched())
+    writer = Writer(opener(directory, epochs=EpochIds(iter(range(2, 100)))), Unwatched())
     writer.start()
     try:
         new = await writer.record(session("new"), AT)
@@ -155,7 +155,7 @@ async def serve_on(directory: Path, again: Iterable[str]) -> Aftermath:
         live = await writer.run(sessions_in)
     finally:
         await writer.close()
-    return Aftermath(new, seen, repeated, live, list_set_aside(directory))
+    return Aftermath(new, seen, repeated, live, list_quarantined(directory))
 
 
 def sessions_in(store: Store) -> set[str]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.facts import Capture, Outcome, Recorded
-from agent.store.files.disk_space import Limits
+from agent.store.files.disk_space import SpaceLimits
 from agent.store.outbox.outbox import Retention, StoreOutbox
 from agent.store.writer import Opener, Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
-from tests.agent.store.parts import AT, KEY_FILE, LIMITS, Epochs, opener
+from tests.agent.store.parts import AT, KEY_FILE, LIMITS, EpochIds, opener
 
 UNANSWERED_SECONDS = 60
 RETENTION = Retention(delivered_days=30, email_days=0)
@@ -119,9 +119,9 @@ def start_outbox(
 async def outbox_on(
     directory: Path,
     *,
-    epochs: Epochs | None = None,
+    epochs: EpochIds | None = None,
     clock: Clock | None = None,
-    limits: Limits = LIMITS,
+    limits: SpaceLimits = LIMITS,
     version: str = "1.0",
     retention: Retention = RETENTION,
 ) -> AsyncIterator[OutboxRig]:

@@ -7,20 +7,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.facts import Capture, EmailAnswered, EmailStatus, Moment, Outcome, SessionStarted
-from agent.store.db.connect import DATABASE_FILE, Circumstances
-from agent.store.files.disk_space import Limits
+from agent.facts import Capture, EmailAnswered, EmailStatus, Outcome, SessionStarted, Timestamp
+from agent.store.db.connect import DATABASE_FILE, StoreEnvironment
+from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from agent.store.store import Store
 
 ADDRESS = "guest.one@example.com"
-AT = Moment(wall_us=1_700_000_000_000_000, monotonic_us=5_000_000)
-LIMITS = Limits(max_bytes=2**40, min_free_bytes=0, ballast_bytes=0)
+AT = Timestamp(wall_us=1_700_000_000_000_000, monotonic_us=5_000_000)
+LIMITS = SpaceLimits(max_bytes=2**40, min_free_bytes=0, ballast_bytes=0)
 KEY_FILE = "encryption.key"
 
 
 @dataclass
-class Epochs:
+class EpochIds:
     """Generates readable epoch ids: epoch-1, epoch-2, ..."""
 
     count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -30,24 +30,26 @@ class Epochs:
         return f"epoch-{next(self.count)}"
 
 
-def circumstances(epochs: Epochs | None = None, boot_id: str = "boot-1") -> Circumstances:
+def environment(epochs: EpochIds | None = None, boot_id: str = "boot-1") -> StoreEnvironment:
     """Return a fixed clock and readable ids."""
-    return Circumstances(now_us=lambda: AT.wall_us, new_epoch=epochs or Epochs(), boot_id=boot_id)
+    return StoreEnvironment(
+        now_us=lambda: AT.wall_us, new_epoch=epochs or EpochIds(), boot_id=boot_id
+    )
 
 
 def opener(
     directory: Path,
     *,
-    limits: Limits = LIMITS,
-    epochs: Epochs | None = None,
+    limits: SpaceLimits = LIMITS,
+    epochs: EpochIds | None = None,
     boot_id: str = "boot-1",
 ) -> StoreOpener:
     """Return a `StoreOpener` for `directory`."""
-    return StoreOpener(directory, directory / KEY_FILE, limits, circumstances(epochs, boot_id))
+    return StoreOpener(directory, directory / KEY_FILE, limits, environment(epochs, boot_id))
 
 
 @contextmanager
-def opened(directory: Path, epochs: Epochs | None = None) -> Iterator[Store]:
+def opened(directory: Path, epochs: EpochIds | None = None) -> Iterator[Store]:
     """Open the store of `directory` until the block ends."""
     with closing(opener(directory, epochs=epochs).open()) as store:
         yield store

@@ -17,7 +17,7 @@ from agent.store.files.storage_errors import StorageDownError
 from tests.agent.store.parts import (
     AT,
     KEY_FILE,
-    Epochs,
+    EpochIds,
     answer,
     crashed_copy,
     opened,
@@ -39,7 +39,7 @@ def without_wal(directory: Path, place: Path) -> Path:
 
 def test_leftover_wal_is_checkpointed_before_the_first_answer(tmp_path: Path) -> None:
     """A repeat is answered without a write, so nothing else would sync the original capture."""
-    epochs = Epochs()
+    epochs = EpochIds()
     with opened(tmp_path / "live", epochs) as store:
         record(store, session("one"))
         crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
@@ -55,7 +55,7 @@ def test_leftover_wal_is_synced_even_while_a_reader_blocks_the_checkpoint(
 ) -> None:
     """An operator has the database open in another tool."""
     synced: list[str] = []
-    epochs = Epochs()
+    epochs = EpochIds()
 
     def note(descriptor: int) -> None:
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
@@ -96,11 +96,11 @@ def test_failed_job_is_rolled_back_and_its_error_raised(tmp_path: Path) -> None:
     with opened(tmp_path) as store, pytest.raises(ZeroDivisionError):
         store.run(lambda connection: connection.execute("DELETE FROM epoch").rowcount / 0)
     with opened(tmp_path) as store:
-        assert store.numbering.last == Receipt("epoch-1", 0)
+        assert store.epochs.last == Receipt("epoch-1", 0)
 
 
 def test_each_boot_is_inserted_once(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     for boot_id in ("boot-1", "boot-1", "boot-2", "boot-1"):
         with closing(opener(tmp_path, epochs=epochs, boot_id=boot_id).open()) as store:
             store.record([(session(f"in {boot_id}"), AT)])

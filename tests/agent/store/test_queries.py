@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 from agent.facts import DeliveryState, EmailStatus
-from agent.store import queries as reader
-from agent.store.db import epochs as numbering
+from agent.store import queries
+from agent.store.db import epochs
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import LAST_POSITION
 from agent.store.db.read_only import read_only
 from agent.store.db.sql import Statement
-from agent.store.journal import session_cache as sessions
-from agent.store.queries import EpochStanding, Reader
+from agent.store.journal import session_cache
+from agent.store.queries import EpochProgress, StoreReader
 from agent.store.recovery.quarantine import set_aside
-from tests.agent.store.parts import AT, Epochs, answer, change, opened, record, session
+from tests.agent.store.parts import AT, EpochIds, answer, change, opened, record, session
 
 WAITING, DELIVERED, REFUSED = DeliveryState
 STATEMENTS = {
     name: statement
-    for module in (numbering, reader, sessions)
+    for module in (epochs, queries, session_cache)
     for name, statement in vars(module).items()
     if isinstance(statement, Statement)
 }
@@ -48,7 +48,7 @@ def states(directory: Path, name: str = "one") -> list[tuple[int, DeliveryState,
     """Return sequence, state and delivery time of each capture of a session."""
     return [
         (capture.receipt.sequence, capture.state, capture.delivered_at_us)
-        for capture in Reader(directory).session(name)
+        for capture in StoreReader(directory).session(name)
     ]
 
 
@@ -58,13 +58,13 @@ def test_undelivered_captures_are_waiting(directory: Path) -> None:
 
 
 def test_session_is_followed_by_its_answers_in_order(directory: Path) -> None:
-    captures = Reader(directory).session("one")
+    captures = StoreReader(directory).session("one")
     assert [capture.status for capture in captures] == [None, "deferred", "accepted"]
     assert {capture.captured_at_us for capture in captures} == {AT.wall_us}
 
 
 def test_unknown_session_has_no_captures(directory: Path) -> None:
-    assert Reader(directory).session("nobody") == []
+    assert StoreReader(directory).session("nobody") == []
 
 
 def test_event_is_delivered_at_the_time_the_watermark_passed_it(directory: Path) -> None:
@@ -110,7 +110,7 @@ def test_other_destinations_do_not_affect_central(directory: Path) -> None:
         dead_letter("elsewhere", 2),
     )
     assert states(directory) == [(n, WAITING, None) for n in (1, 2, 3)]
-    assert Reader(directory).status().waiting == 4
+    assert StoreReader(directory).status().waiting == 4
 
 
 def test_status_counts_pending_events(directory: Path) -> None:
@@ -120,8 +120,8 @@ def test_status_counts_pending_events(directory: Path) -> None:
         "INSERT INTO settled VALUES ('central', 3, 333)",
         "UPDATE event SET occurred_at_us = 10 * position",
     )
-    status = Reader(directory).status()
-    assert status.epochs == [EpochStanding("epoch-1", 4, 1)]
+    status = StoreReader(directory).status()
+    assert status.epochs == [EpochProgress("epoch-1", 4, 1)]
     assert (status.waiting, status.oldest_waiting_at_us, status.dead_letters) == (2, 20, 0)
     assert status.database_bytes == (directory / DATABASE_FILE).stat().st_size
     assert status.free_bytes > 0
@@ -135,17 +135,17 @@ def test_watermark_in_an_earlier_epoch_is_zero_in_the_current_one(directory: Pat
         "INSERT INTO destination (name, watermark) VALUES ('central', 3)",
         "INSERT INTO epoch VALUES (2, 'epoch-2', 4, 0, 'a test')",
     )
-    with opened(directory, Epochs()) as store:
+    with opened(directory, EpochIds()) as store:
         record(store, session("three"))
-    status = Reader(directory).status()
-    assert status.epochs == [EpochStanding("epoch-1", 4, 3), EpochStanding("epoch-2", 1, 0)]
+    status = StoreReader(directory).status()
+    assert status.epochs == [EpochProgress("epoch-1", 4, 3), EpochProgress("epoch-2", 1, 0)]
     assert status.waiting == 2
 
 
 def test_status_of_an_empty_store_has_no_pending_events(tmp_path: Path) -> None:
     with opened(tmp_path):
-        status = Reader(tmp_path).status()
-    assert (status.current, status.waiting) == (EpochStanding("epoch-1", 0, 0), 0)
+        status = StoreReader(tmp_path).status()
+    assert (status.current, status.waiting) == (EpochProgress("epoch-1", 0, 0), 0)
     assert status.oldest_waiting_at_us is None
 
 
@@ -154,7 +154,7 @@ def test_status_lists_quarantined_databases_oldest_first(directory: Path) -> Non
         set_aside(directory / DATABASE_FILE, AT.wall_us)
         with opened(directory):
             pass
-    assert Reader(directory).status().set_aside == ["20231114T221320Z", "20231114T221320Z-2"]
+    assert StoreReader(directory).status().set_aside == ["20231114T221320Z", "20231114T221320Z-2"]
 
 
 def test_reader_sees_commits_and_does_not_block_checkpoints(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_reader_cannot_write(tmp_path: Path) -> None:
 
 def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
-        Reader(tmp_path).status()
+        StoreReader(tmp_path).status()
     assert not list(tmp_path.iterdir())
 
 

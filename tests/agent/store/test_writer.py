@@ -12,12 +12,12 @@ import pytest
 
 from agent.facts import (
     Capture,
-    Moment,
     NoOpenSession,
     Outcome,
     Receipt,
     Recorded,
     SessionStarted,
+    Timestamp,
 )
 from agent.store.files.storage_errors import (
     StorageDamagedError,
@@ -215,7 +215,7 @@ async def test_job_runs_after_earlier_captures_and_returns_its_result(
     async with writing(tmp_path) as rig:
         async with rig.held():
             recorded = rig.writer.record(session("one"), AT)
-            chore = asyncio.create_task(rig.writer.run(lambda store: store.numbering.last.sequence))
+            chore = asyncio.create_task(rig.writer.run(lambda store: store.epochs.last.sequence))
             await asyncio.wait({chore}, timeout=0)
         await recorded
         assert await chore == 1
@@ -264,7 +264,7 @@ class BreakingOpener:
         usual = store.record
 
         def record_or_raise(
-            captures: Sequence[tuple[Capture, Moment]], meanwhile: Callable[[], None]
+            captures: Sequence[tuple[Capture, Timestamp]], meanwhile: Callable[[], None]
         ) -> list[Outcome]:
             if self._troubles and (trouble := self._troubles.pop(0)):
                 raise trouble

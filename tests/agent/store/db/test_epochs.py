@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from agent.facts import Receipt, Recorded
-from agent.store.db.epochs import EpochBase, Numbering
+from agent.store.db.epochs import EpochBase, Epochs
 from agent.store.files.high_water_mark import MARK_FILE, Marked, read_mark
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.journal.insert import Intake
-from tests.agent.store.parts import Epochs, change, crashed_copy, opened, query, record, session
+from tests.agent.store.parts import EpochIds, change, crashed_copy, opened, query, record, session
 
 
-def receipts(directory: Path, epochs: Epochs, *names: str) -> list[Receipt]:
+def receipts(directory: Path, epochs: EpochIds, *names: str) -> list[Receipt]:
     """Open the store, record sessions, close it; return their receipts."""
     with opened(directory, epochs) as store:
         outcomes = record(store, *[session(name) for name in names])
@@ -27,18 +27,21 @@ def reasons(directory: Path) -> list[object]:
 
 
 def test_new_file_begins_an_epoch_at_one(tmp_path: Path) -> None:
-    assert receipts(tmp_path, Epochs(), "a", "b") == [Receipt("epoch-1", 1), Receipt("epoch-1", 2)]
+    assert receipts(tmp_path, EpochIds(), "a", "b") == [
+        Receipt("epoch-1", 1),
+        Receipt("epoch-1", 2),
+    ]
     assert reasons(tmp_path) == ["new file"]
 
 
 def test_numbering_continues_after_a_restart(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path, epochs, "a", "b")
     assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-1", 3)]
 
 
 def test_numbering_continues_after_a_crash(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     with opened(tmp_path / "live", epochs) as store:
         record(store, session("a"), session("b"))
         crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
@@ -47,7 +50,7 @@ def test_numbering_continues_after_a_crash(tmp_path: Path) -> None:
 
 def test_lost_wal_starts_a_new_epoch(tmp_path: Path) -> None:
     """SQLite silently opens the rest."""
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path / "live", epochs, "a", "b")
     with opened(tmp_path / "live", epochs) as store:
         record(store, session("c"))
@@ -58,7 +61,7 @@ def test_lost_wal_starts_a_new_epoch(tmp_path: Path) -> None:
 
 
 def test_restored_backup_starts_a_new_epoch(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path / "live", epochs, "a", "b")
     shutil.copytree(tmp_path / "live", tmp_path / "backup")
     receipts(tmp_path / "live", epochs, "c")
@@ -72,7 +75,7 @@ def test_restored_backup_starts_a_new_epoch(tmp_path: Path) -> None:
 
 def test_backup_from_before_the_current_epoch_starts_a_new_one(tmp_path: Path) -> None:
     """The mark has an epoch unknown to the backup."""
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path / "live", epochs, "a", "b")
     shutil.copytree(tmp_path / "live", tmp_path / "backup")
     receipts(tmp_path / "live", epochs, "c")
@@ -87,7 +90,7 @@ def test_backup_from_before_the_current_epoch_starts_a_new_one(tmp_path: Path) -
 
 def test_missing_mark_keeps_the_epoch(tmp_path: Path) -> None:
     """The mark detects lost commits; its absence proves nothing."""
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path, epochs, "a")
     (tmp_path / MARK_FILE).unlink()
     assert receipts(tmp_path, epochs, "b") == [Receipt("epoch-1", 2)]
@@ -95,7 +98,7 @@ def test_missing_mark_keeps_the_epoch(tmp_path: Path) -> None:
 
 def test_mark_older_than_the_file_keeps_the_epoch(tmp_path: Path) -> None:
     """After a power cut: the WAL is synced at each commit, the mark every few seconds."""
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path, epochs, "a")
     old = (tmp_path / MARK_FILE).read_bytes()
     receipts(tmp_path, epochs, "b", "c")
@@ -104,14 +107,14 @@ def test_mark_older_than_the_file_keeps_the_epoch(tmp_path: Path) -> None:
 
 
 def test_crash_before_the_new_epoch_is_in_the_mark_starts_another_epoch(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path, epochs, "a", "b")
     mark = (tmp_path / MARK_FILE).read_bytes()
     change(
         tmp_path, "DELETE FROM event WHERE position = 2", "DELETE FROM session WHERE position = 2"
     )
     with opened(tmp_path, epochs) as store:
-        assert store.numbering.last == Receipt("epoch-2", 0)
+        assert store.epochs.last == Receipt("epoch-2", 0)
     (tmp_path / MARK_FILE).write_bytes(mark)
     assert receipts(tmp_path, epochs, "c") == [Receipt("epoch-3", 1)]
 
@@ -119,7 +122,7 @@ def test_crash_before_the_new_epoch_is_in_the_mark_starts_another_epoch(tmp_path
 @pytest.mark.parametrize("with_mark", [True, False])
 def test_numbers_of_a_purged_tail_are_not_reused(tmp_path: Path, with_mark: bool) -> None:  # noqa: FBT001 - a case
     """A shop closed for a month: everything is delivered and purged; the watermark remembers."""
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path, epochs, "a", "b", "c")
     change(
         tmp_path,
@@ -134,7 +137,7 @@ def test_numbers_of_a_purged_tail_are_not_reused(tmp_path: Path, with_mark: bool
 
 
 def test_number_of_a_purged_event_settled_ahead_is_not_reused(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     receipts(tmp_path, epochs, "a", "b")
     change(
         tmp_path,
@@ -163,19 +166,19 @@ def test_failed_commit_uses_no_number(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_positions_map_to_receipts_in_every_epoch() -> None:
-    numbering = Numbering(
+    epochs = Epochs(
         [EpochBase(1, "first", 0), EpochBase(2, "empty", 5), EpochBase(3, "third", 5)], 7
     )
-    assert [str(numbering.receipt(position)) for position in range(1, 8)] == [
+    assert [str(epochs.receipt(position)) for position in range(1, 8)] == [
         *(f"first/{n}" for n in range(1, 6)),
         "third/1",
         "third/2",
     ]
-    assert {name: numbering.extent_of(name) for name in ("first", "empty", "third", "none")} == {
+    assert {name: epochs.extent_of(name) for name in ("first", "empty", "third", "none")} == {
         "first": 5,
         "empty": 0,
         "third": 2,
         "none": None,
     }
     with pytest.raises(LookupError):
-        numbering.receipt(0)
+        epochs.receipt(0)

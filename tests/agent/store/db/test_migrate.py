@@ -16,7 +16,7 @@ from agent.store.db import tables
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
 from agent.store.db.tables import table_of
-from tests.agent.store.parts import Epochs, change, opened, query, record, session
+from tests.agent.store.parts import EpochIds, change, opened, query, record, session
 from tests.schemas import described
 
 COPY = f"{DATABASE_FILE}.before-0003"
@@ -83,7 +83,7 @@ def test_migrated_schema_equals_the_tables(tmp_path: Path) -> None:
 
 def test_file_from_a_newer_version_is_used_unchanged(tmp_path: Path) -> None:
     """This happens after a rollback of the program; migrations only add."""
-    epochs = Epochs()
+    epochs = EpochIds()
     with opened(tmp_path, epochs) as store:
         record(store, session("one"))
     change(

@@ -6,7 +6,7 @@ import pytest
 
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.read_only import OrphanWal
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from tests.agent.store.damage import killed_store
 
 
@@ -19,6 +19,6 @@ def test_reader_does_not_delete_the_wal_beside_an_empty_database(
     before = wal.read_bytes()
 
     with pytest.raises(OrphanWal, match="which is empty or gone"):
-        Reader(directory).status()
+        StoreReader(directory).status()
 
     assert wal.read_bytes() == before

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.files import disk_space as space
-from agent.store.files.disk_space import BALLAST_FILE, Limits, Space
+from agent.store.files.disk_space import BALLAST_FILE, DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import StorageFullError
 from tests.agent.store.parts import opener, record, session
 
@@ -24,9 +24,9 @@ def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def limited(
     directory: Path, *, max_bytes: int = 2**40, min_free_bytes: int = 0, ballast_bytes: int = 0
-) -> Space:
+) -> DiskSpace:
     """Return the space of a directory with these limits."""
-    return Space(directory, Limits(max_bytes, min_free_bytes, ballast_bytes))
+    return DiskSpace(directory, SpaceLimits(max_bytes, min_free_bytes, ballast_bytes))
 
 
 def test_captures_are_rejected_at_max_bytes(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_captures_do_not_use_the_space_freed_by_the_ballast(
 
 def test_full_store_rejects_captures_but_runs_jobs(tmp_path: Path) -> None:
     """Settling and purging free space again."""
-    with closing(opener(tmp_path, limits=Limits(1, 0, 0)).open()) as store:
+    with closing(opener(tmp_path, limits=SpaceLimits(1, 0, 0)).open()) as store:
         with pytest.raises(StorageFullError):
             record(store, session())
         store.run(
@@ -106,7 +106,7 @@ def test_full_store_rejects_captures_but_runs_jobs(tmp_path: Path) -> None:
 
 
 def test_captures_are_accepted_again_when_there_is_space(tmp_path: Path, free: list[int]) -> None:
-    with closing(opener(tmp_path, limits=Limits(2**40, MIB, 0)).open()) as store:
+    with closing(opener(tmp_path, limits=SpaceLimits(2**40, MIB, 0)).open()) as store:
         free[0] = 0
         with pytest.raises(StorageFullError):
             record(store, session())

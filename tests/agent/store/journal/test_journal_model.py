@@ -18,7 +18,7 @@ from agent.facts import (
     Recorded,
     SessionStarted,
 )
-from tests.agent.store.parts import Epochs, opened, query, record
+from tests.agent.store.parts import EpochIds, opened, query, record
 
 NAMES = st.sampled_from(["a", "b", "c"])
 SESSIONS = st.builds(
@@ -102,7 +102,7 @@ def test_any_history_matches_the_model_and_is_numbered_without_gaps(
 
 def _play(directory: Path, history: "list[Capture | None]") -> list[Outcome]:
     """Record the history group by group, reopening the store where it says so."""
-    epochs, outcomes, rest = Epochs(), list[Outcome](), [*history, ...]
+    epochs, outcomes, rest = EpochIds(), list[Outcome](), [*history, ...]
     while rest:
         end = rest.index(...)
         with opened(directory, epochs) as store:

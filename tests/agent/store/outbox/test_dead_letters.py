@@ -7,12 +7,12 @@ import pytest
 
 from agent.facts import DeliveryState, Receipt
 from agent.store.outbox.dead_letter_queue import DeadLetter
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import ErrorCode, EventType
 from tests.agent.store.outbox_rig import PLENTY, REFUSED, Clock, OutboxRig, outbox_on
-from tests.agent.store.parts import ADDRESS, AT, Epochs, answer, query, session
+from tests.agent.store.parts import ADDRESS, AT, EpochIds, answer, query, session
 
 DAY_SECONDS = 24 * 3600
 WITH_ITS_SESSION = Refused(ErrorCode.SESSION_REFUSED, "its session was refused", None)
@@ -118,11 +118,11 @@ async def test_late_delivery_removes_the_dead_letter_and_has_its_own_time(
     await rig.deliver(*await retries(rig))
     assert await shown(rig) == []
     later = AT.wall_us + 60_000_000
-    states = [(c.state, c.delivered_at_us) for c in Reader(rig.directory).session("one")]
+    states = [(c.state, c.delivered_at_us) for c in StoreReader(rig.directory).session("one")]
     assert states == [(DeliveryState.DELIVERED, later)] * 2
-    (other,) = Reader(rig.directory).session("two")
+    (other,) = StoreReader(rig.directory).session("two")
     assert other.delivered_at_us == AT.wall_us
-    assert Reader(rig.directory).status().waiting == 0
+    assert StoreReader(rig.directory).status().waiting == 0
 
 
 async def test_late_delivery_of_a_session_retries_its_answers(rig: OutboxRig) -> None:
@@ -158,7 +158,7 @@ async def test_discarded_dead_letter_is_neither_listed_nor_retried_nor_counted(
 ) -> None:
     assert await rig.outbox.dead_letters.discard("epoch-1", 2)
     assert await shown(rig) == [1]
-    assert Reader(rig.directory).status().dead_letters == 1
+    assert StoreReader(rig.directory).status().dead_letters == 1
     assert not await rig.outbox.dead_letters.retry("epoch-1", 2)
     assert await rig.outbox.retry_due() == 0
     found = await rig.outbox.dead_letters.find("epoch-1", 2)
@@ -192,7 +192,7 @@ async def test_dead_letters_are_retried_when_the_clock_was_set_back(rig: OutboxR
 
 
 async def test_dead_letters_are_retried_once_by_another_version(tmp_path: Path) -> None:
-    epochs, clock = Epochs(), Clock()
+    epochs, clock = EpochIds(), Clock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.0") as rig:
         await rig.capture(session("one"))
         await rig.refuse(*(await rig.window()).events)
@@ -276,7 +276,7 @@ async def test_event_delivered_again_after_fallback_has_its_own_time(rig: Outbox
     rig.clock.pass_seconds(60)
     await rig.deliver(*await retries(rig))
     assert await shown(rig) == [1, 2]
-    (delivered,) = Reader(rig.directory).session("two")
+    (delivered,) = StoreReader(rig.directory).session("two")
     assert (delivered.state, delivered.delivered_at_us) == (
         DeliveryState.DELIVERED,
         AT.wall_us + 60_000_000,

@@ -19,7 +19,7 @@ from tests.agent.store.outbox_rig import (
     judged,
     outbox_on,
 )
-from tests.agent.store.parts import ADDRESS, AT, Epochs, answer, query, session
+from tests.agent.store.parts import ADDRESS, AT, EpochIds, answer, query, session
 
 Work = Callable[[Store], object]
 
@@ -167,7 +167,7 @@ async def test_acknowledgements_within_a_second_share_a_row(rig: OutboxRig) -> N
 
 
 async def test_window_ends_at_the_end_of_its_epoch(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.outbox.renumber("epoch-1", 1)
@@ -296,7 +296,7 @@ async def test_renumber_of_an_older_epoch_keeps_the_later_epochs(rig: OutboxRig)
 
 
 async def test_renumbered_file_continues_its_epoch_after_a_restart(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.outbox.renumber("epoch-1", 1)

@@ -12,13 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.facts import EmailAnswered, EmailStatus, Receipt
 from agent.store.outbox.outbox import Retention
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict
 from sync.protocol.wire import ErrorCode
 from tests.agent.store.outbox_model import Kept, Model
 from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
-from tests.agent.store.parts import Epochs, crashed_copy, opener, query, session
+from tests.agent.store.parts import EpochIds, crashed_copy, opener, query, session
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -47,7 +47,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.place = Path(tempfile.mkdtemp(prefix="outbox-model-"))
-        self.epochs, self.clock, self.model = Epochs(), Clock(), Model()
+        self.epochs, self.clock, self.model = EpochIds(), Clock(), Model()
         self.names, self.starts, self.renumberings = 0, 0, 1
         self.positions_of: dict[Receipt, int] = {}
         self.directory = self.place / "start"
@@ -205,14 +205,14 @@ class OutboxMachine(RuleBasedStateMachine):
         rows = query(self.directory, "SELECT watermark, purged_through FROM destination")
         watermark, purged_through = rows[0] if rows else (0, 0)
         assert (watermark, purged_through) == (self.model.watermark, self.model.purged_through)
-        status = Reader(self.directory).status()
+        status = StoreReader(self.directory).status()
         assert status.waiting == len(self.model.waiting())
         dead = [kept for kept in self.model.held.values() if kept.dead == "open"]
         assert status.dead_letters == len(dead)
 
     @invariant()
     def the_tills_are_told_the_truth(self) -> None:
-        reader, held = Reader(self.directory), self.model.held
+        reader, held = StoreReader(self.directory), self.model.held
         for kept in [kept for kept in held.values() if not kept.is_answer][-3:]:
             of_session = [k for _, k in sorted(held.items()) if k.session == kept.position]
             assert [(c.receipt, c.state) for c in reader.session(kept.name)] == [

@@ -10,8 +10,8 @@ import pytest
 
 from agent.facts import Recorded
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.queries import Reader
-from agent.store.recovery.quarantine import SET_ASIDE, has_strays, set_aside
+from agent.store.queries import StoreReader
+from agent.store.recovery.quarantine import QUARANTINE, has_orphan_wal, set_aside
 from tests.agent.store.damage import (
     DAMAGES,
     NAMES,
@@ -23,7 +23,7 @@ from tests.agent.store.damage import (
     on_the_disk,
     serve_on,
 )
-from tests.agent.store.parts import AT, Epochs, opened, record, session
+from tests.agent.store.parts import AT, EpochIds, opened, record, session
 
 UNSEEN = {"a garbage header", "a garbage WAL index"}
 SOME, MANY = NAMES[::40], NAMES[::5]
@@ -130,13 +130,13 @@ def test_quarantined_database_is_complete_in_a_directory_named_for_the_time(tmp_
     for suffix in ("", "-wal", "-journal", "-shm"):
         database.with_name(database.name + suffix).write_text(suffix)
     kept_at = set_aside(database, AT.wall_us)
-    assert kept_at == tmp_path / SET_ASIDE / "20231114T221320Z" / DATABASE_FILE
+    assert kept_at == tmp_path / QUARANTINE / "20231114T221320Z" / DATABASE_FILE
     assert {file.name for file in kept_at.parent.iterdir()} == {
         DATABASE_FILE,
         f"{DATABASE_FILE}-wal",
         f"{DATABASE_FILE}-journal",
     }
-    assert [file.name for file in tmp_path.iterdir()] == [SET_ASIDE]
+    assert [file.name for file in tmp_path.iterdir()] == [QUARANTINE]
 
 
 def test_databases_quarantined_within_a_second_get_their_own_directories(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_databases_quarantined_within_a_second_get_their_own_directories(tmp_pat
     for content in ("one", "two", "three"):
         database.write_text(content)
         set_aside(database, AT.wall_us)
-    kept = sorted((tmp_path / SET_ASIDE).iterdir())
+    kept = sorted((tmp_path / QUARANTINE).iterdir())
     assert [place.name.removeprefix("20231114T221320Z") for place in kept] == ["", "-2", "-3"]
     assert [(place / DATABASE_FILE).read_text() for place in kept] == ["one", "two", "three"]
 
@@ -170,18 +170,18 @@ def test_wal_without_its_database_is_detected(
     """An empty file with a journal is a database whose first write was interrupted."""
     for suffix, content in files.items():
         (tmp_path / f"{DATABASE_FILE}{suffix}").write_text(content)
-    assert has_strays(tmp_path / DATABASE_FILE) is expected
+    assert has_orphan_wal(tmp_path / DATABASE_FILE) is expected
 
 
 def test_quarantined_database_can_be_restored(tmp_path: Path) -> None:
     """By hand, with the agent stopped: its files are unchanged."""
-    epochs = Epochs()
+    epochs = EpochIds()
     with opened(tmp_path, epochs) as store:
         record(store, session("one"))
     kept_at = set_aside(tmp_path / DATABASE_FILE, AT.wall_us)
     with opened(tmp_path, epochs):
-        assert Reader(tmp_path).session("one") == []
+        assert StoreReader(tmp_path).session("one") == []
     for file in kept_at.parent.iterdir():
         file.replace(tmp_path / file.name)
     with opened(tmp_path, epochs):
-        assert len(Reader(tmp_path).session("one")) == 1
+        assert len(StoreReader(tmp_path).session("one")) == 1

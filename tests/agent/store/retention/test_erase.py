@@ -14,7 +14,7 @@ from tests.agent.store.parts import (
     ADDRESS,
     AT,
     KEY_FILE,
-    Epochs,
+    EpochIds,
     answer,
     change,
     crashed_copy,
@@ -239,7 +239,7 @@ async def test_nothing_is_sent_or_given_up_while_the_key_is_missing(tmp_path: Pa
 
 
 async def test_addresses_due_before_a_kill_are_erased_after_the_restart(tmp_path: Path) -> None:
-    epochs = Epochs()
+    epochs = EpochIds()
     async with outbox_on(tmp_path / "live", epochs=epochs) as rig:
         await answered(rig, "one")
         await rig.deliver_all()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from agent.facts import EmailStatus
 from agent.store.outbox.outbox import Retention
-from agent.store.queries import Reader
+from agent.store.queries import StoreReader
 from agent.store.retention.purge import MOST_EVENTS
 from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
-from tests.agent.store.parts import Epochs, answer, query, session
+from tests.agent.store.parts import EpochIds, answer, query, session
 
 DAY_SECONDS = 24 * 3600
 TABLES = ("event", "session", "email_answer", "delivery", "dead_letter", "settled", "doubt")
@@ -59,7 +59,7 @@ async def test_purge_leaves_no_rows_behind(tmp_path: Path) -> None:
         rig.clock.pass_seconds(31 * DAY_SECONDS)
         await purge_all(rig)
         assert rows(tmp_path) == {}
-        assert Reader(tmp_path).session("one") == []
+        assert StoreReader(tmp_path).session("one") == []
 
 
 async def test_purge_step_deletes_a_limited_number_of_events(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_purge_keeps_a_session_as_long_as_its_answers(tmp_path: Path) -> N
         rig.clock.pass_seconds(20 * DAY_SECONDS)
         await purge_all(rig)
         assert held(tmp_path) == [1, 3]
-        assert len(Reader(tmp_path).session("one")) == 2
+        assert len(StoreReader(tmp_path).session("one")) == 2
         rig.clock.pass_seconds(20 * DAY_SECONDS)
         await purge_all(rig)
         assert rows(tmp_path) == {}
@@ -129,7 +129,7 @@ async def test_purge_counts_the_retention_of_a_late_delivery_from_its_own_time(
 
 
 async def test_purged_numbers_are_not_reused(tmp_path: Path) -> None:
-    epochs, clock = Epochs(), Clock()
+    epochs, clock = EpochIds(), Clock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.deliver_all()
@@ -168,7 +168,7 @@ async def test_status_has_the_base_sequence_of_each_epoch(tmp_path: Path) -> Non
         await rig.deliver(*(await rig.window(events=1)).events)
         rig.clock.pass_seconds(31 * DAY_SECONDS)
         await purge_all(rig)
-        status = Reader(tmp_path).status()
+        status = StoreReader(tmp_path).status()
         assert [(one.last_sequence, one.base_sequence) for one in status.epochs] == [(2, 3), (2, 2)]
 
 
