@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.sync.delivery.transports.parts import Naps, batch_transport, caller_to, replay_transport
 
 from sync.delivery.transports.batch.transport import BatchTransport
 from sync.delivery.transports.client import Caller
 from sync.delivery.transports.replay.transport import ReplayTransport
 from tests.central import ScriptedCentral
+from tests.sync.delivery.transports.parts import Naps, batch_transport, caller_to, replay_transport
 
 
 @pytest.fixture

@@ -6,6 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
+from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
+from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.oauth import Client, ClientCredentials
+from tests.central import Answer, Fault, ScriptedCentral, faults
+from tests.central.central import TOKEN_PATH
 from tests.sync.delivery.transports.parts import (
     NOW,
     batch_transport,
@@ -15,13 +22,6 @@ from tests.sync.delivery.transports.parts import (
     verdicts,
     window,
 )
-
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
-from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
-from sync.delivery.transports.http import Line, LineRules
-from sync.delivery.transports.oauth import Client, ClientCredentials
-from tests.central import Answer, Fault, ScriptedCentral, faults
-from tests.central.central import TOKEN_PATH
 
 SECRET = "s3cret:/+ &"  # noqa: S105 - a test value
 

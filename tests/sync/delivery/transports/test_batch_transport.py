@@ -4,17 +4,6 @@ import os
 from dataclasses import replace
 
 import pytest
-from tests.sync.delivery.transports.parts import (
-    BOOT,
-    EPOCH,
-    Naps,
-    answer,
-    batch_transport,
-    session,
-    sessions,
-    verdicts,
-    window,
-)
 
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import (
@@ -32,6 +21,17 @@ from sync.delivery.transports.client import Caller
 from sync.protocol.wire import BATCHES_PATH, Batch, ErrorCode
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.batches import read_batch
+from tests.sync.delivery.transports.parts import (
+    BOOT,
+    EPOCH,
+    Naps,
+    answer,
+    batch_transport,
+    session,
+    sessions,
+    verdicts,
+    window,
+)
 
 
 def sent(central: ScriptedCentral) -> list[Batch]:

@@ -4,7 +4,6 @@ import dataclasses
 
 import msgspec
 import pytest
-from tests.sync.delivery.transports.parts import BOOT, EPOCH, batch_transport, sessions, window
 
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
@@ -13,6 +12,7 @@ from sync.delivery.transports.client import Caller
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.terms import PROGRAM
+from tests.sync.delivery.transports.parts import BOOT, EPOCH, batch_transport, sessions, window
 
 HEARTBEAT = Heartbeat(
     store_id="store-1",

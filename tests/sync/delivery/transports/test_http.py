@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from tests.sync.delivery.transports.certificates import Certificate, make_certificate
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
@@ -17,6 +16,7 @@ from sync.delivery.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRu
 from tests.central import Answer as Told
 from tests.central import ScriptedCentral, faults
 from tests.central.faults import Fault
+from tests.sync.delivery.transports.certificates import Certificate, make_certificate
 
 PATH = "/sync/v1/program"
 

@@ -5,16 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.sync.delivery.transports.parts import (
-    Naps,
-    answer,
-    caller_to,
-    replay_transport,
-    session,
-    sessions,
-    verdicts,
-    window,
-)
 
 from sync.delivery.outcomes import Blocked, Delivered, FailureCause, HoldReason, Refused, RetryLater
 from sync.delivery.push import CutOff
@@ -25,6 +15,16 @@ from sync.delivery.transports.replay.terms_observer import SessionKind
 from sync.delivery.transports.replay.transport import ReplayTransport
 from sync.protocol.wire import EventType
 from tests.central import Answer, Fault, Request, ScriptedCentral, faults
+from tests.sync.delivery.transports.parts import (
+    Naps,
+    answer,
+    caller_to,
+    replay_transport,
+    session,
+    sessions,
+    verdicts,
+    window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
