@@ -20,10 +20,11 @@ from sync.protocol.wire import (
 from sync.receiver.admission.admission import Gate
 from sync.receiver.admission.rate_limit import Intake
 from sync.receiver.auth.access import AgentAccess, ReaderAccess, check_name
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.errors import Problem
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
-from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import read_batch, read_heartbeat
 from sync.receiver.pages.routes import Pages
@@ -192,7 +193,7 @@ def _sequence_gap(expected_sequence: int) -> Problem:
     )
 
 
-def _log_taken(caller: Caller, epoch: str, taken: AcceptedBatch) -> None:
+def _log_taken(caller: EnrolledAgent, epoch: str, taken: AcceptedBatch) -> None:
     named = {"store": caller.name.store_id, "till": caller.name.till_id, "epoch": epoch}
     log_event(
         _log,

@@ -7,11 +7,12 @@ from datetime import datetime
 from sqlalchemy import select
 
 from sync.protocol.wire import HeartbeatAnswer
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import Ledger as LedgerTable
 from sync.receiver.db.tables import table_of
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
-from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import read_batch, read_heartbeat
 from tests.head_office.sender import AT, Members, Sender
@@ -73,5 +74,5 @@ class Office:
         body = sender.heartbeat(**members)
         return await self.ledger.hear(read_heartbeat(body, self._caller(sender), self.at))
 
-    def _caller(self, sender: Sender) -> Caller:
-        return Caller(sender.name, AT)
+    def _caller(self, sender: Sender) -> EnrolledAgent:
+        return EnrolledAgent(sender.name, AT)

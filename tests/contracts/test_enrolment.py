@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import Token
-from sync.receiver.ingest.inbound import Caller
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender
 
@@ -24,7 +24,7 @@ def enrolment(database: Database) -> Enrolment:
 async def test_token_identifies_agent_and_enrolment_time(enrolment: Enrolment) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
 
-    assert await enrolment.find(token, LATER) == Caller(TILL.name, AT)
+    assert await enrolment.find(token, LATER) == EnrolledAgent(TILL.name, AT)
 
 
 async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: Office) -> None:
@@ -82,7 +82,7 @@ async def test_tokens_of_other_tills_are_not_revoked(enrolment: Enrolment, other
 
     await enrolment.find(await enrolment.enroll(TILL.name, b"second", AT), AT)
 
-    assert await enrolment.find(theirs, AT) == Caller(other.name, AT)
+    assert await enrolment.find(theirs, AT) == EnrolledAgent(other.name, AT)
 
 
 @pytest.mark.parametrize("made_up", ["", ".", "a.b", "é.x", "MDA0Mi90aWxsLTE.", "MDA0Mg.x"])
@@ -104,7 +104,7 @@ async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
     tokens = await enrolment.enroll_all([(name, b"secret") for name in names], AT)
 
     found = [await enrolment.find(token, AT) for token in tokens]
-    assert found == [Caller(name, AT) for name in names]
+    assert found == [EnrolledAgent(name, AT) for name in names]
 
 
 async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: Office) -> None:

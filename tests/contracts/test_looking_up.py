@@ -1,7 +1,8 @@
 """The lookup for a batch reads only rows that concern it, however scattered its numbers are."""
 
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.accept import Known, Placed, place
-from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import read_batch
 from tests.contracts.office import Office
@@ -14,7 +15,7 @@ THROUGH = 300
 async def looked_up(office: Office, *events: Members) -> Known:
     """Return the ledger state for a batch of known numbers."""
     batch, read = read_batch(TILL.batch(*events))
-    arrival = BatchArrival(Caller(TILL.name, AT), batch, read, office.at)
+    arrival = BatchArrival(EnrolledAgent(TILL.name, AT), batch, read, office.at)
     placed = place([event.sequence for event in read], 1, THROUGH)
     assert isinstance(placed, Placed)
     return await office.database.read(lambda c: look_up(c, arrival, placed.repeats))

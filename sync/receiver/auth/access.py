@@ -11,9 +11,8 @@ from aiohttp import hdrs, web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.session_cookie import COOKIE, is_good, new_pass
-from sync.receiver.auth.tokens import AgentName
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import Problem
-from sync.receiver.ingest.inbound import Caller
 from sync.runtime.settings.types import is_loopback
 
 
@@ -23,7 +22,7 @@ class AgentAccess:
     def __init__(self, enrolment: Enrolment) -> None:
         self._enrolment = enrolment
 
-    async def caller(self, request: web.Request, at: datetime) -> Caller:
+    async def caller(self, request: web.Request, at: datetime) -> EnrolledAgent:
         """Return the authenticated agent. Raises `Problem` (401) otherwise."""
         token = _bearer(request)
         caller = await self._enrolment.find(token, at) if token else None
@@ -32,7 +31,7 @@ class AgentAccess:
         return caller
 
 
-def check_name(caller: Caller, store_id: str, till_id: str) -> None:
+def check_name(caller: EnrolledAgent, store_id: str, till_id: str) -> None:
     """Raise `Problem` (403) unless the store and till in the body are those of the token."""
     if AgentName(store_id, till_id) != caller.name:
         raise Problem(

@@ -5,13 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text, update
 
-from sync.receiver.auth.tokens import AgentName, hash_of, make_token, name_in
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_of, make_token, name_in
 from sync.receiver.db.bulk_insert import add_rows
 from sync.receiver.db.columns import Texts
 from sync.receiver.db.database import Database, Values
 from sync.receiver.db.statements import Among, of, of_agent
 from sync.receiver.db.tables import Token, table_of
-from sync.receiver.ingest.inbound import Caller
 
 _tokens = table_of(Token)
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
@@ -39,7 +38,7 @@ class Enrolment:
         await self._database.write(lambda connection: _add(connection, tokens, at))
         return list(tokens.values())
 
-    async def find(self, token: str, at: datetime) -> Caller | None:
+    async def find(self, token: str, at: datetime) -> EnrolledAgent | None:
         """Return the owner of the token, or None. The first use of a token revokes older ones.
 
         The lookup is by hash, so its timing reveals nothing useful about the token.
@@ -52,7 +51,7 @@ class Enrolment:
             row = await self._database.write(
                 lambda connection: _begin_to_use(connection, name, token, at)
             )
-        return None if row is None else Caller(name, row["enrolled_at"])
+        return None if row is None else EnrolledAgent(name, row["enrolled_at"])
 
 
 def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from sync.runtime.settings.types import check_name
 
@@ -13,6 +14,14 @@ class AgentName:
 
     store_id: str
     till_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledAgent:
+    """An authenticated agent. `enrolled_at` is the start of its token's validity."""
+
+    name: AgentName
+    enrolled_at: datetime
 
 
 def make_token(name: AgentName, secret: bytes) -> str:

@@ -5,23 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync.protocol.wire import Batch, Heartbeat
-from sync.receiver.auth.tokens import AgentName
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.events import Event
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """An authenticated agent. `enrolled_at` is the start of its token's validity."""
-
-    name: AgentName
-    enrolled_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class BatchArrival:
     """A batch with its parsed events."""
 
-    caller: Caller
+    caller: EnrolledAgent
     batch: Batch
     events: Sequence[Event]
     received_at: datetime
@@ -31,7 +23,7 @@ class BatchArrival:
 class HeartbeatArrival:
     """A heartbeat with its times parsed."""
 
-    caller: Caller
+    caller: EnrolledAgent
     heartbeat: Heartbeat
     sent_at: datetime | None
     oldest_undelivered_at: datetime | None

@@ -9,12 +9,13 @@ from datetime import datetime
 from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
 from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
 from sync.receiver.db.bulk_insert import add_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap, judge, place, unheld
 from sync.receiver.ingest.clock_skew import Corrector, zero_of_boot
-from sync.receiver.ingest.inbound import BatchArrival, Caller, HeartbeatArrival
+from sync.receiver.ingest.inbound import BatchArrival, HeartbeatArrival
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.rows import Row, Rows, Times, epoch_key, gap_row
 
@@ -51,7 +52,7 @@ class Ledger:
 class _Writing:
     """One transaction for one agent."""
 
-    def __init__(self, connection: Connection, caller: Caller, at: datetime) -> None:
+    def __init__(self, connection: Connection, caller: EnrolledAgent, at: datetime) -> None:
         self._connection = connection
         self._dialect = connection.dialect.name
         self._caller = caller

@@ -7,9 +7,10 @@ from datetime import datetime
 import msgspec
 
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.errors import Problem, invalid, too_large
 from sync.receiver.ingest.events import Event, read_event, read_moment, unfit
-from sync.receiver.ingest.inbound import Caller, HeartbeatArrival
+from sync.receiver.ingest.inbound import HeartbeatArrival
 
 MAX_EVENTS = 10_000
 # 100 members per event, nested ones included. Without this limit a body of nothing but commas
@@ -65,7 +66,7 @@ def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
 
 
 def read_heartbeat(
-    body: bytes | bytearray, caller: Caller, received_at: datetime
+    body: bytes | bytearray, caller: EnrolledAgent, received_at: datetime
 ) -> HeartbeatArrival:
     """Return the heartbeat in `body`. Raises a `Problem` if it is invalid."""
     try:

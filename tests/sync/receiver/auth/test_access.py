@@ -8,9 +8,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from sync.receiver.auth.access import ReaderAccess, check_name
-from sync.receiver.auth.tokens import AgentName
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import Problem
-from sync.receiver.ingest.inbound import Caller
 
 LOCAL = {"Host": "localhost:8580"}
 TOKEN = {"Authorization": "Bearer reader-token"}
@@ -102,12 +101,12 @@ def test_with_token_and_proxy_configured_either_is_enough(headers: dict[str, str
 
 
 def test_agent_may_send_in_its_own_name() -> None:
-    check_name(Caller(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC)), "s", "t")
+    check_name(EnrolledAgent(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC)), "s", "t")
 
 
 @pytest.mark.parametrize(("store_id", "till_id"), [("s", "T"), ("other", "t"), ("t", "s")])
 def test_agent_may_not_send_in_another_name(store_id: str, till_id: str) -> None:
-    caller = Caller(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC))
+    caller = EnrolledAgent(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC))
 
     with pytest.raises(Problem) as raised:
         check_name(caller, store_id, till_id)

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import ErrorCode
-from sync.receiver.auth.tokens import AgentName
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import Problem
 from sync.receiver.ingest.events import Event, InvalidEvent, SessionFact
-from sync.receiver.ingest.inbound import Caller
 from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
 from tests.agent.capture.strategies import almost_json, texts, values
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-CALLER = Caller(AgentName("store", "till"), NOW)
+CALLER = EnrolledAgent(AgentName("store", "till"), NOW)
 HEAD: dict[str, object] = {
     "storeId": "store",
     "tillId": "till",

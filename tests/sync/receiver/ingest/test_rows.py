@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from sync.protocol.wire import Batch, BatchEvent
-from sync.receiver.auth.tokens import AgentName
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.clock_skew import Corrector
 from sync.receiver.ingest.gaps import Gap
-from sync.receiver.ingest.inbound import BatchArrival, Caller
+from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.rows import Rows, Times
 from tests.sync.receiver.ingest.event_builders import answer, session, unknown
 
@@ -45,7 +45,7 @@ def arrival(*events: BatchEvent) -> BatchArrival:
         base_sequence=1,
         events=list(events),
     )
-    return BatchArrival(Caller(AgentName("store", "till"), NOW), batch, (), NOW)
+    return BatchArrival(EnrolledAgent(AgentName("store", "till"), NOW), batch, (), NOW)
 
 
 def rows_of(came: BatchArrival, taken: AcceptedBatch, corrector: Corrector | None = None) -> Rows:
