@@ -9,8 +9,7 @@ from sqlalchemy import select
 from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import Ledger as LedgerTable
-from sync.receiver.db.tables import table_of
+from sync.receiver.db.tables import LedgerTable, table_of
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
 from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.ledger import Ledger

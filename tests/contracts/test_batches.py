@@ -7,15 +7,15 @@ import pytest
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.tables import (
-    Agent,
-    Duplicate,
-    EmailAnswer,
-    NotedGap,
-    Rejected,
-    Session,
+    AgentRow,
+    DuplicateRow,
+    EmailAnswerRow,
+    GapRow,
+    LedgerTable,
+    RejectionRow,
+    SessionRow,
     table_of,
 )
-from sync.receiver.db.tables import Ledger as LedgerTable
 from sync.receiver.ingest.accept import MalformedBatch, SequenceGap
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, EPOCH, Sender, answer, session, sessions
@@ -24,7 +24,7 @@ TILL = Sender()
 OTHER_TILL = Sender(till_id="till-2")
 OTHER_STORE = Sender(store_id="0043")
 LATER = timedelta(hours=1)
-_FACTS = (Session, EmailAnswer, Rejected, Duplicate, NotedGap)
+_FACTS = (SessionRow, EmailAnswerRow, RejectionRow, DuplicateRow, GapRow)
 
 
 async def whole(office: Office) -> dict[str, object]:
@@ -33,7 +33,7 @@ async def whole(office: Office) -> dict[str, object]:
 
 
 async def accounted(office: Office) -> list[tuple[object, ...]]:
-    return await office.rows(Agent, "store_id", "till_id", "epoch", "accepted_through")
+    return await office.rows(AgentRow, "store_id", "till_id", "epoch", "accepted_through")
 
 
 async def test_batch_fills_every_column(office: Office) -> None:
@@ -47,7 +47,7 @@ async def test_batch_fills_every_column(office: Office) -> None:
 
     await office.offer_raw(TILL, raw)
 
-    assert await office.all_rows(Session) == [
+    assert await office.all_rows(SessionRow) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -73,7 +73,7 @@ async def test_answer_has_its_address_in_a_column_and_in_the_body(office: Office
     await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
 
     assert await office.rows(
-        EmailAnswer, "sequence", "correlation_id", "status", "email_address", "body"
+        EmailAnswerRow, "sequence", "correlation_id", "status", "email_address", "body"
     ) == [(2, "one", "accepted", "guest@example.com", '{"status":"accepted"}')]
 
 
@@ -88,7 +88,7 @@ async def test_answers_of_a_session_keep_their_order(
         answer(4, "one", "second@example.com"),
     )
 
-    assert await office.rows(EmailAnswer, "sequence", "status", "email_address") == [
+    assert await office.rows(EmailAnswerRow, "sequence", "status", "email_address") == [
         (2, "deferred", None),
         (3, "accepted", "first@example.com"),
         (4, "accepted", "second@example.com"),
@@ -116,7 +116,7 @@ async def test_only_new_events_of_a_partly_duplicate_batch_are_stored(office: Of
     taken = await office.take(TILL, *sessions(2, 5))
 
     assert taken.accepted_through == 5
-    assert await office.rows(Session, "sequence", "received_at") == [
+    assert await office.rows(SessionRow, "sequence", "received_at") == [
         (number, AT if number < 4 else AT + LATER) for number in range(1, 6)
     ]
 
@@ -136,8 +136,8 @@ async def test_unknown_type_is_rejected_on_record_and_the_rest_stored(office: Of
     taken = await office.take(TILL, session(1), session(2, type="points.burned"), session(3))
 
     assert taken.accepted_through == 3
-    assert await office.rows(Session, "sequence") == [(1,), (3,)]
-    assert await office.rows(Rejected, "sequence", "type", "error_code", "received_at") == [
+    assert await office.rows(SessionRow, "sequence") == [(1,), (3,)]
+    assert await office.rows(RejectionRow, "sequence", "type", "error_code", "received_at") == [
         (2, "points.burned", "UNKNOWN_TYPE", AT)
     ]
 
@@ -149,7 +149,7 @@ async def test_resent_rejected_event_is_recorded_once(office: Office) -> None:
     taken = await office.take(TILL, *events)
 
     assert [one.sequence for one in taken.rejected] == [2]
-    assert await office.rows(Rejected, "sequence") == [(2,)]
+    assert await office.rows(RejectionRow, "sequence") == [(2,)]
 
 
 async def test_corrected_event_is_accepted_after_a_rejection(office: Office) -> None:
@@ -158,21 +158,21 @@ async def test_corrected_event_is_accepted_after_a_rejection(office: Office) -> 
     taken = await office.take(TILL, session(2))
 
     assert (taken.accepted_through, taken.rejected) == (3, [])
-    assert await office.rows(Session, "sequence") == [(1,), (2,), (3,)]
-    assert await office.rows(Rejected, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == [(1,), (2,), (3,)]
+    assert await office.rows(RejectionRow, "sequence") == []
 
 
 async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
     office: Office,
 ) -> None:
     await office.take(TILL, session(1, "one", occurredAt="yesterday"), answer(2, "one"))
-    refused = await office.rows(Rejected, "sequence", "error_code")
+    refused = await office.rows(RejectionRow, "sequence", "error_code")
 
     taken = await office.take(TILL, session(1, "one"), answer(2, "one"))
 
     assert refused == [(1, "INVALID_REQUEST"), (2, "SESSION_REFUSED")]
     assert taken.rejected == []
-    assert await office.rows(EmailAnswer, "sequence") == [(2,)]
+    assert await office.rows(EmailAnswerRow, "sequence") == [(2,)]
 
 
 async def test_answer_is_not_assigned_to_the_session_of_another_till(office: Office) -> None:
@@ -183,7 +183,7 @@ async def test_answer_is_not_assigned_to_the_session_of_another_till(office: Off
     taken = await office.take(Sender(epoch="epoch-2"), answer(1, "one"))
 
     assert [one.error_code for one in taken.rejected] == [ErrorCode.SESSION_REFUSED]
-    assert await office.rows(EmailAnswer, "sequence") == []
+    assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
 async def test_same_correlation_id_in_two_stores_is_two_sessions(office: Office) -> None:
@@ -192,7 +192,7 @@ async def test_same_correlation_id_in_two_stores_is_two_sessions(office: Office)
     taken = await office.take(OTHER_STORE, session(1, "one", body={"channel": "kiosk"}))
 
     assert taken.rejected == []
-    assert await office.rows(Session, "store_id", "correlation_id", "channel") == [
+    assert await office.rows(SessionRow, "store_id", "correlation_id", "channel") == [
         ("0042", "one", "pos"),
         ("0043", "one", "kiosk"),
     ]
@@ -204,7 +204,7 @@ async def test_correlation_id_used_in_the_same_store_is_rejected(office: Office)
     taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
 
     assert [one.error_message for one in taken.rejected] == ["Invalid Correlation ID"]
-    assert await office.rows(Session, "till_id", "correlation_id") == [("till-1", "one")]
+    assert await office.rows(SessionRow, "till_id", "correlation_id") == [("till-1", "one")]
 
 
 async def test_event_resent_under_another_number_takes_effect_once(office: Office) -> None:
@@ -218,9 +218,9 @@ async def test_event_resent_under_another_number_takes_effect_once(office: Offic
     taken = await office.take(renumbered, *again)
 
     assert (taken.accepted_through, taken.rejected) == (2, [])
-    assert await office.rows(Session, "epoch", "sequence") == [(EPOCH, 1)]
-    assert await office.rows(EmailAnswer, "epoch", "sequence") == [(EPOCH, 2)]
-    assert await office.rows(Duplicate, "epoch", "sequence", "type", "correlation_id") == [
+    assert await office.rows(SessionRow, "epoch", "sequence") == [(EPOCH, 1)]
+    assert await office.rows(EmailAnswerRow, "epoch", "sequence") == [(EPOCH, 2)]
+    assert await office.rows(DuplicateRow, "epoch", "sequence", "type", "correlation_id") == [
         ("epoch-2", 1, "session.started", "one"),
         ("epoch-2", 2, "email.answered", "one"),
     ]
@@ -252,7 +252,7 @@ async def test_invalid_batch_leaves_nothing_behind(office: Office) -> None:
         await office.offer(TILL, session(2), session(1))
 
     assert await accounted(office) == []
-    assert await office.rows(Session, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == []
 
 
 async def test_batch_after_a_gap_stores_nothing(office: Office) -> None:
@@ -279,7 +279,7 @@ async def test_largest_batch_is_accepted_twice(office: Office) -> None:
     taken = await office.take(TILL, *events)
 
     assert (taken.accepted_through, taken.rejected) == (10_000, [])
-    assert len(await office.rows(Session, "sequence")) == 10_000
+    assert len(await office.rows(SessionRow, "sequence")) == 10_000
 
 
 async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: Office) -> None:
@@ -288,20 +288,20 @@ async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: Office) 
     taken = await asyncio.gather(*(office.take(TILL, *events) for _ in range(8)))
 
     assert {one.accepted_through for one in taken} == {3}
-    assert await office.rows(Session, "sequence") == [(1,), (3,)]
-    assert await office.rows(EmailAnswer, "sequence") == [(2,)]
+    assert await office.rows(SessionRow, "sequence") == [(1,), (3,)]
+    assert await office.rows(EmailAnswerRow, "sequence") == [(2,)]
 
 
 @pytest.mark.parametrize("text", ["\x00", "'); DROP TABLE sessions; --", "\u202eé😀"])
 async def test_unusual_text_in_a_body_is_stored_unchanged(office: Office, text: str) -> None:
     await office.take(TILL, session(1, "one", body={"more": text}))
 
-    ((body,),) = await office.rows(Session, "body")
+    ((body,),) = await office.rows(SessionRow, "body")
     assert isinstance(body, str)
     assert "more" in body
 
 
-@pytest.mark.parametrize("model", [*_FACTS, Agent])
+@pytest.mark.parametrize("model", [*_FACTS, AgentRow])
 def test_every_primary_key_begins_with_the_store(model: type[LedgerTable]) -> None:
     """So that tables can be partitioned by store."""
     table = table_of(model)

@@ -5,13 +5,13 @@ from collections.abc import Collection
 import pytest
 from sqlalchemy import delete
 
-from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Session, table_of
+from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow, table_of
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.contracts.office import Office
 from tests.head_office.sender import Sender, answer, erased, session, sessions
 
 TILL = Sender()
-_sessions = table_of(Session)
+_sessions = table_of(SessionRow)
 
 
 async def audited(office: Office, store_id: str | None = None) -> list[EpochCompleteness]:
@@ -87,8 +87,8 @@ async def test_deleted_answer_is_missing_even_if_its_redaction_is_recorded(
 ) -> None:
     """The gap of an erased address accompanies the row and does not replace it."""
     await office.take(TILL, session(1, "one"), erased(2, "one"))
-    assert await office.all_rows(NotedGap)
-    answers = table_of(EmailAnswer)
+    assert await office.all_rows(GapRow)
+    answers = table_of(EmailAnswerRow)
     await office.database.write(lambda connection: connection.execute(delete(answers)) and None)
 
     (epoch,) = await audited(office)
@@ -99,6 +99,6 @@ async def test_deleted_answer_is_missing_even_if_its_redaction_is_recorded(
 async def test_audit_of_one_store_contains_only_that_store(office: Office) -> None:
     for store in ("0042", "0043"):
         await office.take(Sender(store_id=store), session(1))
-    assert len(await office.all_rows(Agent)) == 2
+    assert len(await office.all_rows(AgentRow)) == 2
 
     assert [epoch.store_id for epoch in await audited(office, "0043")] == ["0043"]

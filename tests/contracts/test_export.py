@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sync.receiver.db.tables import Session
+from sync.receiver.db.tables import SessionRow
 from sync.receiver.export.names import Exported
 from sync.receiver.export.selection import Selection, read_time
 from tests.contracts.office import Office
@@ -43,7 +43,7 @@ async def test_every_row_is_exported_once_in_key_order(office: Office) -> None:
     found = await keys(office, Selection())
 
     key = ("store_id", "till_id", "epoch", "sequence")
-    assert found == await office.rows(Session, *key)
+    assert found == await office.rows(SessionRow, *key)
     assert len(found) == 1500 + 7 * 3
 
 

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import BigInteger, Boolean, Table, Text, insert
 
 from sync.receiver.db.tables import (
-    EmailAnswer,
-    Ledger,
-    NotedGap,
-    Rejected,
-    Session,
+    EmailAnswerRow,
+    GapRow,
+    LedgerTable,
+    RejectionRow,
+    SessionRow,
 )
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import FORGOTTEN, Address
@@ -26,7 +26,7 @@ GUEST = "guest@example.com"
 OTHERS = ["my.guest@example.com", "guest@example.com.au", "other@example.com"]
 TEXT_COLUMNS = [
     (table, column.name)
-    for table in Ledger.metadata.sorted_tables
+    for table in LedgerTable.metadata.sorted_tables
     for column in table.columns
     if type(column.type) is Text and not column.primary_key
 ]
@@ -40,7 +40,7 @@ async def everything(office: Office) -> dict[str, list[tuple[object, ...]]]:
     """Return the content of the whole database, with escapes decoded."""
     return {
         model.__name__: [tuple(row.values()) for row in await office.all_rows(model)]
-        for model in Ledger.__subclasses__()
+        for model in LedgerTable.__subclasses__()
     }
 
 
@@ -80,11 +80,11 @@ async def test_address_is_redacted_in_every_text_column(office: Office) -> None:
 
 async def test_redacted_answer_loses_only_its_address(office: Office) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", GUEST))
-    before = (await office.all_rows(EmailAnswer))[0]
+    before = (await office.all_rows(EmailAnswerRow))[0]
 
     await forget_in(office)
 
-    after = (await office.all_rows(EmailAnswer))[0]
+    after = (await office.all_rows(EmailAnswerRow))[0]
     assert after == {**before, "email_address": None, "address_erased": True}
 
 
@@ -93,12 +93,12 @@ async def test_similar_addresses_stay(office: Office, other: str) -> None:
     await office.take(
         TILL, session(1, "one", body=told() | {"note": other}), answer(2, "one", other)
     )
-    before = await office.rows(EmailAnswer, "email_address", "address_erased")
+    before = await office.rows(EmailAnswerRow, "email_address", "address_erased")
 
     await forget_in(office)
 
-    assert await office.rows(EmailAnswer, "email_address", "address_erased") == before
-    ((body,),) = await office.rows(Session, "body")
+    assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == before
+    ((body,),) = await office.rows(SessionRow, "body")
     assert json.loads(str(body))["note"] == other
 
 
@@ -198,8 +198,8 @@ async def test_session_and_answers_stay_linked_under_a_new_id(office: Office) ->
     changes = await forget_in(office)
 
     ((started,), _), ((answered,),) = (
-        await office.rows(Session, "correlation_id"),
-        await office.rows(EmailAnswer, "correlation_id"),
+        await office.rows(SessionRow, "correlation_id"),
+        await office.rows(EmailAnswerRow, "correlation_id"),
     )
     assert started == answered
     assert str(started).startswith(f"till:{FORGOTTEN[:-1]} ")
@@ -213,7 +213,7 @@ async def test_address_that_arrives_later_can_be_redacted_then(office: Office) -
 
     assert await forget_in(office) == {"email_answers.email_address": 1}
 
-    assert await office.rows(NotedGap) == []
+    assert await office.rows(GapRow) == []
 
 
 async def test_redaction_is_idempotent(office: Office) -> None:
@@ -237,7 +237,7 @@ async def test_address_is_found_in_every_store_and_on_every_page(office: Office)
     changes = await forget_in(office)
 
     assert changes == {"email_answers.email_address": 3 * 650}
-    assert GUEST not in str(await office.rows(EmailAnswer, "email_address"))
+    assert GUEST not in str(await office.rows(EmailAnswerRow, "email_address"))
 
 
 async def test_address_is_found_behind_json_escapes(office: Office) -> None:
@@ -256,7 +256,7 @@ async def test_rejected_events_keep_their_reason(office: Office) -> None:
 
     await forget_in(office)
 
-    ((code, received_at),) = await office.rows(Rejected, "error_code", "received_at")
+    ((code, received_at),) = await office.rows(RejectionRow, "error_code", "received_at")
     assert code == "UNKNOWN_TYPE"
     assert isinstance(received_at, datetime)
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Session
+from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow
 from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
 from tests.contracts.office import Office
 from tests.head_office.sender import (
@@ -19,7 +19,7 @@ TILL = Sender()
 
 
 async def noted(office: Office) -> list[tuple[object, ...]]:
-    return await office.rows(NotedGap, "first_sequence", "last_sequence", "reason")
+    return await office.rows(GapRow, "first_sequence", "last_sequence", "reason")
 
 
 async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
@@ -30,7 +30,7 @@ async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
     taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
 
     assert taken.accepted_through == 7
-    assert await office.all_rows(NotedGap) == [
+    assert await office.all_rows(GapRow) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -45,12 +45,12 @@ async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
 
 async def test_gap_stays_recorded_when_the_events_after_it_are_resent(office: Office) -> None:
     await office.take(TILL, *sessions(3, 4), baseSequence=3)
-    before = await office.all_rows(NotedGap)
+    before = await office.all_rows(GapRow)
     office.at += timedelta(days=1)
 
     await office.take(TILL, *sessions(3, 5), baseSequence=3)
 
-    assert await office.all_rows(NotedGap) == before
+    assert await office.all_rows(GapRow) == before
 
 
 async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
@@ -63,7 +63,7 @@ async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
 
     assert heard == {EPOCH: 6}
     assert await noted(office) == [(3, 6, NO_LONGER_HELD)]
-    assert await office.rows(Agent, "accepted_through", "last_sequence") == [(6, 9)]
+    assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(6, 9)]
 
 
 async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
@@ -75,7 +75,7 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     heard = await office.hear(TILL, epochs=[gone])
 
     assert heard == {EPOCH: 0, "epoch-0": 4}
-    assert await office.all_rows(NotedGap) == [
+    assert await office.all_rows(GapRow) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -90,12 +90,12 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
 
 async def test_repeated_heartbeat_does_not_change_the_gap(office: Office) -> None:
     await office.hear(TILL, lastSequence=9, baseSequence=7)
-    before = await office.all_rows(NotedGap)
+    before = await office.all_rows(GapRow)
     office.at += timedelta(minutes=1)
 
     await office.hear(TILL, lastSequence=9, baseSequence=7)
 
-    assert await office.all_rows(NotedGap) == before
+    assert await office.all_rows(GapRow) == before
 
 
 async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(office: Office) -> None:
@@ -119,7 +119,7 @@ async def test_late_event_shrinks_its_gap(office: Office) -> None:
     await office.take(TILL, session(3))
 
     assert await noted(office) == [(1, 2, NO_LONGER_HELD), (4, 5, NO_LONGER_HELD)]
-    assert await office.rows(Session, "sequence") == [(3,), (6,)]
+    assert await office.rows(SessionRow, "sequence") == [(3,), (6,)]
 
 
 async def test_filled_gap_disappears(office: Office) -> None:
@@ -128,7 +128,7 @@ async def test_filled_gap_disappears(office: Office) -> None:
     await office.take(TILL, *sessions(1, 3))
 
     assert await noted(office) == []
-    assert await office.rows(Agent, "accepted_through") == [(4,)]
+    assert await office.rows(AgentRow, "accepted_through") == [(4,)]
 
 
 async def test_events_still_held_by_the_agent_are_requested_and_not_a_gap(office: Office) -> None:
@@ -145,7 +145,7 @@ async def test_erased_address_leaves_its_answer_and_a_gap(office: Office) -> Non
     await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     assert await office.rows(
-        EmailAnswer, "sequence", "status", "email_address", "address_erased"
+        EmailAnswerRow, "sequence", "status", "email_address", "address_erased"
     ) == [(2, "accepted", None, True)]
     assert await noted(office) == [(2, 2, ADDRESS_ERASED)]
 
@@ -156,7 +156,7 @@ async def test_duplicate_without_address_does_not_erase_the_stored_one(office: O
     taken = await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     assert taken.rejected == []
-    assert await office.rows(EmailAnswer, "email_address", "address_erased") == [
+    assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]
     assert await noted(office) == []
@@ -167,7 +167,7 @@ async def test_address_that_arrives_later_completes_its_answer(office: Office) -
 
     await office.take(TILL, answer(2, "one", "guest@example.com"))
 
-    assert await office.rows(EmailAnswer, "email_address", "address_erased") == [
+    assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]
     assert await noted(office) == []
@@ -180,7 +180,7 @@ async def test_address_completes_only_the_answer_of_its_own_agent(office: Office
 
     await office.take(TILL, answer(2, "s-0", "guest@example.com"))
 
-    filled = await office.rows(EmailAnswer, "store_id", "till_id", "epoch", "email_address")
+    filled = await office.rows(EmailAnswerRow, "store_id", "till_id", "epoch", "email_address")
     assert [row[:3] for row in filled if row[3] is not None] == [("0042", "till-1", EPOCH)]
 
 
@@ -190,6 +190,6 @@ async def test_gap_is_recorded_for_its_own_epoch_only(office: Office) -> None:
 
     await office.take(TILL, *sessions(1, 2))
 
-    assert await office.rows(NotedGap, "epoch", "first_sequence", "last_sequence") == [
+    assert await office.rows(GapRow, "epoch", "first_sequence", "last_sequence") == [
         ("epoch-2", 1, 4)
     ]

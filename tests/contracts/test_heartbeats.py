@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, event
 
-from sync.receiver.db.statements import MOST_REJECTED_NAMED
-from sync.receiver.db.tables import Agent
+from sync.receiver.db.statements import MAX_REJECTED_NAMED
+from sync.receiver.db.tables import AgentRow
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, EPOCH, Sender, moment, session, sessions
 
@@ -29,7 +29,7 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: Office) -> None:
         sentAt=moment(2),
     )
 
-    assert await office.all_rows(Agent) == [
+    assert await office.all_rows(AgentRow) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -62,7 +62,7 @@ async def test_heartbeat_replaces_the_previous_one(office: Office) -> None:
 
     await office.hear(TILL, outstanding=0)
 
-    assert await office.rows(Agent, "outstanding", "oldest_undelivered_at", "heartbeat_at") == [
+    assert await office.rows(AgentRow, "outstanding", "oldest_undelivered_at", "heartbeat_at") == [
         (0, None, AT + timedelta(minutes=1))
     ]
 
@@ -74,7 +74,7 @@ async def test_previous_backlog_is_stored_beside_the_current_one(office: Office)
     await office.hear(TILL, outstanding=10)
 
     before = ("outstanding_before", "heartbeat_before_at")
-    assert await office.rows(Agent, "outstanding", *before) == [(10, 30, AT)]
+    assert await office.rows(AgentRow, "outstanding", *before) == [(10, 30, AT)]
 
 
 async def test_response_names_the_accepted_position_of_each_epoch(office: Office) -> None:
@@ -127,7 +127,7 @@ async def test_events_accepted_after_a_rejection_are_no_longer_named(office: Off
 
 
 async def test_long_list_of_rejected_events_is_spread_over_responses(office: Office) -> None:
-    count = MOST_REJECTED_NAMED + 3
+    count = MAX_REJECTED_NAMED + 3
     await office.take(TILL, *(session(number, type=UNKNOWN) for number in range(1, count + 1)))
     await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
     epochs = [{"epoch": "epoch-0", "lastSequence": 1}]
@@ -138,7 +138,7 @@ async def test_long_list_of_rejected_events_is_spread_over_responses(office: Off
     second = await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=last)
     end = {"epoch": "epoch-0", "sequence": 1}
 
-    assert len(first) == MOST_REJECTED_NAMED
+    assert len(first) == MAX_REJECTED_NAMED
     expected = [(EPOCH, number) for number in range(1, count + 1)]
     assert first + second == [*expected, ("epoch-0", 1)]
     assert await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=end) == []
@@ -147,7 +147,7 @@ async def test_long_list_of_rejected_events_is_spread_over_responses(office: Off
 async def test_previous_epoch_is_stored_with_its_length(office: Office) -> None:
     await office.hear(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
 
-    assert await office.rows(Agent, "epoch", "last_sequence", "heartbeat_at") == [
+    assert await office.rows(AgentRow, "epoch", "last_sequence", "heartbeat_at") == [
         (EPOCH, 0, AT),
         ("epoch-0", 4, None),
     ]
@@ -159,7 +159,7 @@ async def test_epoch_never_gets_shorter(office: Office, said: int) -> None:
 
     await office.hear(TILL, lastSequence=said)
 
-    assert await office.rows(Agent, "last_sequence", "accepted_through") == [(5, 5)]
+    assert await office.rows(AgentRow, "last_sequence", "accepted_through") == [(5, 5)]
 
 
 async def test_batch_does_not_change_the_stored_heartbeat(office: Office) -> None:
@@ -168,7 +168,7 @@ async def test_batch_does_not_change_the_stored_heartbeat(office: Office) -> Non
 
     await office.take(TILL, *sessions(1, 2))
 
-    assert await office.rows(Agent, "outstanding", "last_sequence", "last_seen_at") == [
+    assert await office.rows(AgentRow, "outstanding", "last_sequence", "last_seen_at") == [
         (3, 9, AT + timedelta(seconds=1))
     ]
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sync.receiver.db.tables import Hour
+from sync.receiver.db.tables import HourRow
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender, answer, moment, session
 
@@ -18,7 +18,7 @@ def at(seconds: float) -> str:
 
 
 async def counted(office: Office, *columns: str) -> list[tuple[object, ...]]:
-    return await office.rows(Hour, "hour", *columns)
+    return await office.rows(HourRow, "hour", *columns)
 
 
 async def test_captures_are_counted_by_kind_in_the_hour_they_occurred(office: Office) -> None:
@@ -54,17 +54,17 @@ async def test_lag_is_counted_in_the_hour_of_arrival(office: Office) -> None:
 
 async def test_duplicate_is_not_counted_again(office: Office) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
-    once = await office.all_rows(Hour)
+    once = await office.all_rows(HourRow)
 
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     await office.take(Sender(epoch="later"), session(1, "a", occurredAt=moment(1 - 1000)))
 
-    assert await office.all_rows(Hour) == once
+    assert await office.all_rows(HourRow) == once
 
 
 async def test_rejected_event_is_counted_when_it_is_accepted(office: Office) -> None:
     await office.take(TILL, session(1, "a", occurredAt="noon"))
-    none = await office.all_rows(Hour)
+    none = await office.all_rows(HourRow)
 
     await office.take(TILL, session(1, "a", occurredAt=at(0)))
 
@@ -84,7 +84,7 @@ async def test_tills_and_stores_are_counted_separately(office: Office) -> None:
     for sender in (TILL, Sender(till_id="till-2"), Sender("0043")):
         await office.take(sender, session(1, f"of {sender.till_id}", occurredAt=at(0)))
 
-    rows = await office.rows(Hour, "store_id", "till_id", "sessions")
+    rows = await office.rows(HourRow, "store_id", "till_id", "sessions")
 
     assert rows == [("0042", "till-1", 1), ("0042", "till-2", 1), ("0043", "till-1", 1)]
 

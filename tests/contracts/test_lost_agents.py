@@ -4,7 +4,7 @@ from sqlalchemy import delete
 
 from sync.receiver.db.statements import agents
 from sync.receiver.db.statements import sessions as started
-from sync.receiver.db.tables import Agent, Duplicate, NotedGap, Rejected, Session
+from sync.receiver.db.tables import AgentRow, DuplicateRow, GapRow, RejectionRow, SessionRow
 from sync.receiver.ingest.accept import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
 from tests.contracts.office import Office
@@ -26,7 +26,7 @@ async def test_stored_numbers_are_not_a_gap_although_the_agent_no_longer_holds_t
     taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
 
     assert taken.accepted_through == 7
-    assert await office.rows(NotedGap, "first_sequence") == []
+    assert await office.rows(GapRow, "first_sequence") == []
     (epoch,) = [one async for one in audit(office.database, TILL.store_id)]
     assert (epoch.is_complete, epoch.complete_through) == (True, 7)
 
@@ -38,8 +38,8 @@ async def test_heartbeat_records_no_gap_for_stored_numbers(office: Office) -> No
     heard = await office.hear(TILL, lastSequence=9, baseSequence=6, epochs=[])
 
     assert heard == {TILL.epoch: 5}
-    assert await office.rows(Agent, "accepted_through", "last_sequence") == [(5, 9)]
-    assert await office.rows(NotedGap, "first_sequence", "last_sequence") == [(1, 2)]
+    assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(5, 9)]
+    assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 2)]
 
 
 async def test_resent_events_are_duplicates(office: Office) -> None:
@@ -51,9 +51,9 @@ async def test_resent_events_are_duplicates(office: Office) -> None:
     taken = await office.take(TILL, session(1), wrong, *sessions(3, 4))
 
     assert (taken.accepted_through, [one.sequence for one in taken.rejected]) == (4, [2])
-    assert await office.rows(Session, "sequence") == [(1,), (3,), (4,)]
-    assert await office.rows(Rejected, "sequence") == [(2,)]
-    assert await office.rows(Duplicate, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == [(1,), (3,), (4,)]
+    assert await office.rows(RejectionRow, "sequence") == [(2,)]
+    assert await office.rows(DuplicateRow, "sequence") == []
 
 
 async def test_gap_alone_accounts_for_its_numbers(office: Office) -> None:
@@ -61,7 +61,7 @@ async def test_gap_alone_accounts_for_its_numbers(office: Office) -> None:
     await lose_agents(office)
 
     assert await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[]) == {TILL.epoch: 9}
-    assert await office.rows(NotedGap, "first_sequence", "last_sequence") == [(1, 9)]
+    assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 9)]
 
 
 async def test_events_after_the_last_stored_one_are_requested(office: Office) -> None:

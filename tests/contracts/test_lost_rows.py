@@ -8,7 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Delete, Table, delete
 
-from sync.receiver.db.statements import agents, answers, doubles, gaps, of, of_epoch, rejections
+from sync.receiver.db.statements import (
+    agents,
+    answers,
+    doubles,
+    gaps,
+    is_epoch,
+    params_for,
+    rejections,
+)
 from sync.receiver.db.statements import sessions as started
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.contracts.office import Office
@@ -63,7 +71,7 @@ def rows_of(table: Table, numbers: Collection[int]) -> ColumnElement[bool]:
 
 
 async def run(office: Office, gone: Delete, till: Sender) -> None:
-    epoch = of(till.name, till.epoch)
+    epoch = params_for(till.name, till.epoch)
     await office.database.write(lambda connection: connection.execute(gone, epoch) and None)
 
 
@@ -71,12 +79,12 @@ async def lose(office: Office, till: Sender, lost: Mapping[int, Table]) -> None:
     """Delete the rows of these numbers."""
     for table in set(lost.values()):
         numbers = [number for number, stands in lost.items() if stands is table]
-        gone = delete(table).where(of_epoch(table), rows_of(table, numbers))
+        gone = delete(table).where(is_epoch(table), rows_of(table, numbers))
         await run(office, gone, till)
 
 
 async def lose_agent(office: Office, till: Sender) -> None:
-    gone = delete(agents).where(of_epoch(agents))
+    gone = delete(agents).where(is_epoch(agents))
     await run(office, gone, till)
 
 

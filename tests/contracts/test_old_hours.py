@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sync.receiver.db.tables import Hour, Session
+from sync.receiver.db.tables import HourRow, SessionRow
 from sync.receiver.retention.old_hours import purge_hours
 from tests.contracts.office import Office
 from tests.head_office.sender import AT, Sender, moment, session
@@ -21,12 +21,12 @@ async def test_hours_before_the_cutoff_are_deleted_for_every_store(office: Offic
 
     await purge_hours(office.database, HOUR)
 
-    assert await office.rows(Hour, "store_id", "till_id", "hour", "sessions") == [
+    assert await office.rows(HourRow, "store_id", "till_id", "hour", "sessions") == [
         ("0042", "till-1", HOUR, 1),
         ("0042", "till-2", HOUR, 1),
         ("0043", "till-1", HOUR, 1),
     ]
-    assert len(await office.all_rows(Session)) == 9
+    assert len(await office.all_rows(SessionRow)) == 9
 
 
 async def test_event_later_than_its_retention_starts_its_hour_again(office: Office) -> None:
@@ -37,10 +37,10 @@ async def test_event_later_than_its_retention_starts_its_hour_again(office: Offi
     await office.take(Sender(), session(2, occurredAt=moment(-86_400)))
 
     days_ago = HOUR - timedelta(days=1)
-    assert (days_ago, 1) in await office.rows(Hour, "hour", "sessions")
+    assert (days_ago, 1) in await office.rows(HourRow, "hour", "sessions")
 
 
 async def test_purge_of_an_empty_table_does_nothing(office: Office) -> None:
     await purge_hours(office.database, HOUR)
 
-    assert await office.all_rows(Hour) == []
+    assert await office.all_rows(HourRow) == []

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from sync.receiver.db.statements import sessions as started
-from sync.receiver.db.tables import Agent, EmailAnswer, NotedGap, Rejected, Session
+from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, RejectionRow, SessionRow
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import purge as retention
@@ -40,8 +40,8 @@ async def test_expired_events_are_deleted_and_newer_ones_kept(office: Office) ->
     purged = await purge_what_came_before(office, 1)
 
     assert purged == 3
-    assert await office.rows(Session, "sequence") == [(4,), (5,)]
-    assert await office.rows(EmailAnswer, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == [(4,), (5,)]
+    assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
 async def test_purged_numbers_are_accounted_for(office: Office) -> None:
@@ -75,7 +75,7 @@ async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: Office) 
 
     await purge_what_came_before(office, 1)
 
-    noted = await office.rows(NotedGap, "first_sequence", "last_sequence", "reason", "noted_at")
+    noted = await office.rows(GapRow, "first_sequence", "last_sequence", "reason", "noted_at")
     assert noted == [(1, 1, MISSING_BEFORE, LATER), (4, 5, MISSING_BEFORE, LATER)]
 
 
@@ -90,7 +90,7 @@ async def test_late_event_blocks_the_purge_of_those_behind_it(office: Office) ->
     purged = await purge_what_came_before(office, 1)
 
     assert purged == 1
-    assert await office.rows(Session, "sequence") == [(2,), (3,)]
+    assert await office.rows(SessionRow, "sequence") == [(2,), (3,)]
 
 
 async def test_duplicate_of_a_purged_event_changes_nothing(office: Office) -> None:
@@ -101,8 +101,8 @@ async def test_duplicate_of_a_purged_event_changes_nothing(office: Office) -> No
 
     assert isinstance(taken, AcceptedBatch)
     assert (taken.accepted_through, taken.rejected) == (3, [])
-    assert await office.rows(Session, "sequence") == [(3,)]
-    assert await office.rows(EmailAnswer, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == [(3,)]
+    assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
 async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(office: Office) -> None:
@@ -132,8 +132,8 @@ async def test_rejected_event_retried_daily_does_not_block_the_purge(
 
     assert await purge_what_came_before(office, 1) == 4
 
-    assert await office.rows(Session, "sequence") == []
-    assert await office.rows(EmailAnswer, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == []
+    assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
 async def test_rejected_event_stays_rejected_after_its_retention_period(office: Office) -> None:
@@ -143,7 +143,7 @@ async def test_rejected_event_stays_rejected_after_its_retention_period(office: 
     again = await office.take(TILL, refused(2))
 
     assert [one.sequence for one in again.rejected] == [2]
-    assert await office.rows(Rejected, "sequence") == [(2,)]
+    assert await office.rows(RejectionRow, "sequence") == [(2,)]
     epoch = await audited(office)
     assert (epoch.rejected, epoch.missing, epoch.is_complete) == ([Range(2, 2)], [], True)
 
@@ -156,8 +156,8 @@ async def test_rejected_event_is_accepted_however_late_it_becomes_valid(office: 
     taken = await office.take(TILL, session(2, "2"))
 
     assert taken.rejected == []
-    assert await office.rows(Session, "sequence") == [(2,)]
-    assert await office.rows(Rejected, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == [(2,)]
+    assert await office.rows(RejectionRow, "sequence") == []
 
 
 async def test_event_accepted_late_is_purged_after_its_own_retention_period(office: Office) -> None:
@@ -167,11 +167,11 @@ async def test_event_accepted_late_is_purged_after_its_own_retention_period(offi
     await office.take(TILL, session(2, "2"), answer(3, "2"))
 
     assert await purge_what_came_before(office, 2) == 0
-    assert await office.rows(Session, "sequence") == [(2,)]
+    assert await office.rows(SessionRow, "sequence") == [(2,)]
 
     assert await purge_what_came_before(office, 3) == 2
-    assert await office.rows(Session, "sequence") == []
-    assert await office.rows(EmailAnswer, "sequence") == []
+    assert await office.rows(SessionRow, "sequence") == []
+    assert await office.rows(EmailAnswerRow, "sequence") == []
     assert (await audited(office)).is_complete
 
 
@@ -203,8 +203,8 @@ async def test_purge_does_not_affect_other_agents(office: Office) -> None:
 
     await purge_what_came_before(office, 1)
 
-    assert await office.rows(Agent, "store_id", "purged_through") == [("0042", 1), ("0043", 0)]
-    assert await office.rows(Session, "store_id") == [("0043",)]
+    assert await office.rows(AgentRow, "store_id", "purged_through") == [("0042", 1), ("0043", 0)]
+    assert await office.rows(SessionRow, "store_id") == [("0043",)]
 
 
 @settings(

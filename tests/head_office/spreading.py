@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, event
 
-from sync.receiver.db.tables import Ledger
+from sync.receiver.db.tables import LedgerTable
 
-_TABLE = rf"(?:{'|'.join(Ledger.metadata.tables)})\b(?!\.)"
+_TABLE = rf"(?:{'|'.join(LedgerTable.metadata.tables)})\b(?!\.)"
 _USE = re.compile(rf"\b(?:FROM|UPDATE|JOIN)\s+({_TABLE})(?:\s+AS\s+(\w+))?(?:,\s*({_TABLE}))?")
 _ADDING = re.compile(rf"^\s*INSERT INTO {_TABLE}\s*\(([^)]*)\)")
 _GIVEN = re.compile(r"(?:WHERE|AND|ON)\s+\(?(\w+)\.store_id = \$\d")

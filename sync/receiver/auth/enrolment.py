@@ -6,19 +6,19 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text, update
 
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_of, make_token, name_in
-from sync.receiver.db.bulk_insert import add_rows
-from sync.receiver.db.columns import Texts
+from sync.receiver.db.bulk_insert import insert_rows
+from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.database import Database, Values
-from sync.receiver.db.statements import Among, of, of_agent
-from sync.receiver.db.tables import Token, table_of
+from sync.receiver.db.statements import Among, is_agent, params_for
+from sync.receiver.db.tables import TokenRow, table_of
 
-_tokens = table_of(Token)
+_tokens = table_of(TokenRow)
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
 # would give both tokens the same generation, and neither would revoke the other.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
 
 
-_TOKEN = select(_tokens).where(of_agent(_tokens), _tokens.c.token_hash == bindparam("hash"))
+_TOKEN = select(_tokens).where(is_agent(_tokens), _tokens.c.token_hash == bindparam("hash"))
 
 
 class Enrolment:
@@ -70,7 +70,7 @@ def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) 
         }
         for name, token in tokens.items()
     ]
-    add_rows(connection, _tokens, rows)
+    insert_rows(connection, _tokens, rows)
 
 
 def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, str], int]:
@@ -78,13 +78,13 @@ def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, 
     column = _tokens.c.store_id
     # An equality on one store lets the planner use the index on that store.
     only = column == next(iter(stores)) if len(stores) == 1 else None
-    of_stores = Among(column, bindparam(None, stores, type_=Texts)) if only is None else only
+    of_stores = Among(column, bindparam(None, stores, type_=JsonTexts)) if only is None else only
     found = select(*key, func.max(_tokens.c.generation)).where(of_stores).group_by(*key)
     return {(store, till): latest for store, till, latest in connection.execute(found)}
 
 
 def _values_of(name: AgentName, token: str) -> Values:
-    return {**of(name), "hash": hash_of(token)}
+    return {**params_for(name), "hash": hash_of(token)}
 
 
 def _begin_to_use(
@@ -96,9 +96,9 @@ def _begin_to_use(
     if row is None:
         return None
     older = _tokens.c.generation < row["generation"]
-    connection.execute(delete(_tokens).where(of_agent(_tokens), older), of(name))
+    connection.execute(delete(_tokens).where(is_agent(_tokens), older), params_for(name))
     this_one = _tokens.c.token_hash == row["token_hash"]
     unused = _tokens.c.first_used_at.is_(None)
-    begin = update(_tokens).where(of_agent(_tokens), this_one, unused).values(first_used_at=at)
-    connection.execute(begin, of(name))
+    begin = update(_tokens).where(is_agent(_tokens), this_one, unused).values(first_used_at=at)
+    connection.execute(begin, params_for(name))
     return row

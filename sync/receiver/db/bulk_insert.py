@@ -11,13 +11,13 @@ import msgspec
 from sqlalchemy import Connection, Dialect, Table, insert
 from sqlalchemy.dialects import sqlite
 
-from sync.receiver.db.columns import Moment, text_of
+from sync.receiver.db.columns import UtcTimestamp, sqlite_text
 
 Row = Mapping[str, object]
 _NOTHING: Row = MappingProxyType({})
 
 
-def add_rows(
+def insert_rows(
     connection: Connection, table: Table, rows: Sequence[Row], alike: Row = _NOTHING
 ) -> None:
     """Insert `rows`. `alike` holds the columns that have the same value in every row."""
@@ -45,7 +45,7 @@ class _Adding:
         values: list[object] = list(self.in_order(row))
         for place in self.moments:
             if (moment := values[place]) is not None:
-                values[place] = text_of(moment)  # type: ignore[arg-type] # the column's type
+                values[place] = sqlite_text(moment)  # type: ignore[arg-type] # the column's type
         return tuple(values)
 
 
@@ -53,7 +53,9 @@ class _Adding:
 def _adding(table: Table) -> _Adding:
     compiled = insert(table).compile(dialect=sqlite.dialect(paramstyle="qmark"))
     names: tuple[str, ...] = tuple(getattr(compiled, "positiontup", None) or ())
-    moments = (place for place, name in enumerate(names) if isinstance(table.c[name].type, Moment))
+    moments = (
+        place for place, name in enumerate(names) if isinstance(table.c[name].type, UtcTimestamp)
+    )
     return _Adding(str(compiled), itemgetter(*names), tuple(moments))
 
 

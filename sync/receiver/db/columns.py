@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 _WITHOUT_OFFSET = len("2026-01-01T00:00:00.000000")
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcTimestamp(TypeDecorator[datetime]):
     """UTC timestamp: `timestamptz` on PostgreSQL, sortable ISO text on SQLite."""
 
     impl = Text
@@ -26,7 +26,7 @@ class Moment(TypeDecorator[datetime]):
         """Convert a datetime to the database's representation."""
         if value is None or not _is_sqlite(dialect):
             return value
-        return text_of(value)
+        return sqlite_text(value)
 
     def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is the library's
         """Convert the database's representation to an aware datetime."""
@@ -35,7 +35,7 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 
-class Texts(TypeDecorator[Collection[str]]):
+class JsonTexts(TypeDecorator[Collection[str]]):
     """Several texts as one JSON array parameter; asyncpg encodes native arrays more slowly."""
 
     impl = Text
@@ -46,7 +46,7 @@ class Texts(TypeDecorator[Collection[str]]):
         return msgspec.json.encode(value or ()).decode()
 
 
-def text_of(moment: datetime) -> str:
+def sqlite_text(moment: datetime) -> str:
     """Format a UTC datetime for SQLite: always with microseconds, so that texts sort by time."""
     return f"{moment.isoformat(timespec='microseconds')[:_WITHOUT_OFFSET]}Z"
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sync.receiver.db.database import Database
 
 
-async def stores_in(
+async def store_ids_in(
     database: Database, tables: Sequence[Table], store_id: str | None = None
 ) -> AsyncIterator[str]:
     """Yield the stores with a row in any of `tables`, in order; or only `store_id` if given."""
@@ -46,7 +46,7 @@ def _first(
     return None if row[0] is None else str(row[0])
 
 
-class Pages:
+class KeysetPager:
     """Keyset pagination over the rows of a table that meet a condition, in primary-key order.
 
     Each page is its own read: a row that exists throughout is yielded exactly once; a row

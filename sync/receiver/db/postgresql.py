@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from sync.receiver.db.database import DatabaseUnavailableError, Values
 from sync.receiver.db.migrate import bring_up_to_date
-from sync.receiver.db.tables import Ledger
+from sync.receiver.db.tables import LedgerTable
 
 T = TypeVar("T")
 _CONNECTIONS = 8
@@ -135,7 +135,7 @@ class Postgresql:
         try:
             async with engine.connect() as connection:
                 plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-                for table in Ledger.metadata.tables:
+                for table in LedgerTable.metadata.tables:
                     await plain.execute(text(f"VACUUM {table}"))
         finally:
             await engine.dispose()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.database import Database, DatabaseUnavailableError
-from sync.receiver.db.tables import Boot, table_of
+from sync.receiver.db.tables import BootRow, table_of
 from sync.receiver.errors import Problem
 from sync.receiver.reports.ledger_views import Views
 
@@ -39,7 +39,7 @@ _BY_SQLITE = {
 _BY_POSTGRESQL = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
 _BY_SYSTEM = {errno.ENOSPC: _FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
 _PRIMARY_CODE = 0xFF
-_boots = table_of(Boot)
+_boots = table_of(BootRow)
 
 
 class Readiness:

@@ -1,7 +1,7 @@
 """SQL statements of the ledger. Each is keyed by `store_id` and runs on SQLite and PostgreSQL.
 
 Built once at import: building a statement costs the receiver more than running it. The agent
-and epoch are bound as parameters, by `of`.
+and epoch are bound as parameters, by `params_for`.
 """
 
 from collections.abc import Mapping
@@ -33,24 +33,24 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db.columns import Texts
+from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.tables import (
-    Agent,
-    Boot,
-    Duplicate,
-    EmailAnswer,
-    Hour,
-    NotedGap,
-    Rejected,
-    Session,
+    AgentRow,
+    BootRow,
+    DuplicateRow,
+    EmailAnswerRow,
+    GapRow,
+    HourRow,
+    RejectionRow,
+    SessionRow,
     table_of,
 )
 from sync.receiver.ingest.hourly_rollup import COUNTS, LONGEST
 
-agents, boots = table_of(Agent), table_of(Boot)
-sessions, answers = table_of(Session), table_of(EmailAnswer)
-rejections, doubles, gaps = table_of(Rejected), table_of(Duplicate), table_of(NotedGap)
-hours = table_of(Hour)
+agents, boots = table_of(AgentRow), table_of(BootRow)
+sessions, answers = table_of(SessionRow), table_of(EmailAnswerRow)
+rejections, doubles, gaps = table_of(RejectionRow), table_of(DuplicateRow), table_of(GapRow)
+hours = table_of(HourRow)
 
 
 _STORE, _TILL = bindparam("of_store", type_=Text), bindparam("of_till", type_=Text)
@@ -82,31 +82,31 @@ def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
     return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - our own names
 
 
-def of(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:
+def params_for(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:
     """Return the parameters that bind a statement to this agent, or to one epoch of it."""
     return {"of_store": name.store_id, "of_till": name.till_id, "of_epoch": epoch}
 
 
-def of_agent(table: Table) -> ColumnElement[bool]:
+def is_agent(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of one agent."""
     return and_(table.c.store_id == _STORE, table.c.till_id == _TILL)
 
 
-def of_epoch(table: Table) -> ColumnElement[bool]:
+def is_epoch(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of one epoch."""
-    return and_(of_agent(table), table.c.epoch == _EPOCH)
+    return and_(is_agent(table), table.c.epoch == _EPOCH)
 
 
-def with_numbers(table: Table) -> ColumnElement[bool]:
+def in_range(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows under the numbers `first` to `last` of one epoch."""
-    return and_(of_epoch(table), table.c.sequence.between(_FIRST, _LAST))
+    return and_(is_epoch(table), table.c.sequence.between(_FIRST, _LAST))
 
 
 # On PostgreSQL, locks the rows of these `epochs` until the end of the transaction, ordered by
 # name: a fixed lock order avoids deadlocks.
-AGENT_ROWS = (
+SELECT_AGENTS_FOR_UPDATE = (
     select(agents)
-    .where(of_agent(agents), Among(agents.c.epoch, bindparam("epochs", type_=Texts)))
+    .where(is_agent(agents), Among(agents.c.epoch, bindparam("epochs", type_=JsonTexts)))
     .order_by(agents.c.epoch)
     .with_for_update()
 )
@@ -115,7 +115,7 @@ AGENT_ROWS = (
 _standing = union_all(
     *(
         select(table.c.epoch, func.max(number).label("number"))
-        .where(of_agent(table), Among(table.c.epoch, bindparam("epochs", type_=Texts)))
+        .where(is_agent(table), Among(table.c.epoch, bindparam("epochs", type_=JsonTexts)))
         .group_by(table.c.epoch)
         for table, number in (
             *((table, table.c.sequence) for table in (sessions, answers, rejections, doubles)),
@@ -123,55 +123,55 @@ _standing = union_all(
         )
     )
 ).subquery()
-STANDING_THROUGH = select(
+SELECT_HIGHEST_NUMBERS = select(
     _standing.c.epoch, func.max(_standing.c.number).label("through")
 ).group_by(_standing.c.epoch)
 
-UPDATE_AGENT = update(agents).where(of_epoch(agents))
-NOTE_HEARTBEAT = UPDATE_AGENT.values(
+UPDATE_AGENT = update(agents).where(is_epoch(agents))
+UPDATE_HEARTBEAT = UPDATE_AGENT.values(
     heartbeat_before_at=agents.c.heartbeat_at, outstanding_before=agents.c.outstanding
 )
 
 # A page of the rejected numbers in these `epochs` (keyset pagination).
-MOST_REJECTED_NAMED = 200
-REJECTED = (
+MAX_REJECTED_NAMED = 200
+SELECT_REJECTED = (
     select(rejections.c.epoch, rejections.c.sequence)
     .where(
-        of_agent(rejections),
-        Among(rejections.c.epoch, bindparam("epochs", type_=Texts)),
+        is_agent(rejections),
+        Among(rejections.c.epoch, bindparam("epochs", type_=JsonTexts)),
         tuple_(rejections.c.epoch, rejections.c.sequence)
         > tuple_(bindparam("after_epoch", type_=Text), bindparam("after", type_=BigInteger)),
     )
     .order_by(rejections.c.epoch, rejections.c.sequence)
-    .limit(MOST_REJECTED_NAMED)
+    .limit(MAX_REJECTED_NAMED)
 )
 
 # The zero points of the monotonic clocks of these `boot_ids`.
-BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
-    of_agent(boots), Among(boots.c.boot_id, bindparam("boot_ids", type_=Texts))
+SELECT_BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
+    is_agent(boots), Among(boots.c.boot_id, bindparam("boot_ids", type_=JsonTexts))
 )
 
 
 @cache
-def under_numbers(table: Table) -> Select[tuple[object, ...]]:
+def select_range(table: Table) -> Select[tuple[object, ...]]:
     """Return a select of the rows with numbers `first` to `last` inclusive."""
-    return select(table).where(with_numbers(table))
+    return select(table).where(in_range(table))
 
 
 @cache
-def under_these(table: Table) -> Select[tuple[object, ...]]:
+def select_numbers(table: Table) -> Select[tuple[object, ...]]:
     """Return a select of the rows with these `numbers`."""
-    return select(table).where(of_epoch(table), table.c.sequence.in_(_NUMBERS))
+    return select(table).where(is_epoch(table), table.c.sequence.in_(_NUMBERS))
 
 
 # The gaps that overlap the numbers `first` to `last`.
-GAPS_AROUND = select(gaps).where(
-    of_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
+SELECT_OVERLAPPING_GAPS = select(gaps).where(
+    is_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
 )
 
 
 def _of_ids(table: Table) -> ColumnElement[bool]:
-    ids = bindparam("ids", type_=Texts)
+    ids = bindparam("ids", type_=JsonTexts)
     return and_(table.c.store_id == _STORE, Among(table.c.correlation_id, ids))
 
 
@@ -194,29 +194,29 @@ _TYPES_UNDER_IDS = {
 _EVENT = ("sequence", "correlation_id", "occurred_at", "body")
 # The store's rows under these correlation `ids`, in one round trip: sessions, answers, and this
 # agent's rejected sessions. `table` names the source of each row.
-UNDER_IDS = union_all(
+SELECT_BY_CORRELATION_IDS = union_all(
     _under_ids(sessions, "till_id", *_EVENT, "query_locale"),
     _under_ids(answers, *_EVENT, "status", "email_address", "address_erased"),
     _under_ids(rejections, "epoch", "correlation_id").where(
-        of_agent(rejections), rejections.c.type == EventType.SESSION_STARTED.value
+        is_agent(rejections), rejections.c.type == EventType.SESSION_STARTED.value
     ),
 )
 
 # Delete the rejections of these `numbers`, and the gaps that begin with them.
-DROP_REJECTIONS = delete(rejections).where(
-    of_epoch(rejections), rejections.c.sequence.in_(_NUMBERS)
+DELETE_REJECTIONS = delete(rejections).where(
+    is_epoch(rejections), rejections.c.sequence.in_(_NUMBERS)
 )
-DROP_GAPS = delete(gaps).where(of_epoch(gaps), gaps.c.first_sequence.in_(_NUMBERS))
+DELETE_GAPS = delete(gaps).where(is_epoch(gaps), gaps.c.first_sequence.in_(_NUMBERS))
 
 RESTORE_ADDRESS = (
     update(answers)
-    .where(of_epoch(answers), answers.c.sequence == bindparam("of_sequence"))
+    .where(is_epoch(answers), answers.c.sequence == bindparam("of_sequence"))
     .values(email_address=bindparam("address"), address_erased=False)
 )
 
 
 @cache
-def add_agents(dialect: str) -> Insert:
+def insert_agents(dialect: str) -> Insert:
     """Return an insert of agents' rows that leaves existing rows unchanged."""
     match dialect:
         case "postgresql":
@@ -226,7 +226,7 @@ def add_agents(dialect: str) -> Insert:
 
 
 @cache
-def put_boot(dialect: str) -> Insert:
+def upsert_boot(dialect: str) -> Insert:
     """Return an upsert of a boot's zero point."""
     match dialect:
         case "postgresql":
@@ -242,7 +242,7 @@ def put_boot(dialect: str) -> Insert:
 
 
 @cache
-def add_to_hours(dialect: str) -> Insert:
+def upsert_hours(dialect: str) -> Insert:
     """Return an upsert that adds increments to an hour's sums."""
     match dialect:
         case "postgresql":

@@ -15,14 +15,14 @@ from sqlalchemy import BigInteger, Boolean, Index, Table, Text, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-from sync.receiver.db.columns import Moment
+from sync.receiver.db.columns import UtcTimestamp
 
 
-class Ledger(SQLModel, registry=registry()):
+class LedgerTable(SQLModel, registry=registry()):
     """Base class with the registry of all tables."""
 
 
-class Token(Ledger, table=True):
+class TokenRow(LedgerTable, table=True):
     """Hashed bearer token of the agent on one till. `generation` counts enrolments."""
 
     __tablename__ = "tokens"
@@ -30,11 +30,11 @@ class Token(Ledger, table=True):
     till_id: str = Field(sa_type=Text, primary_key=True)
     token_hash: str = Field(sa_type=Text, primary_key=True)
     generation: int = Field(sa_type=BigInteger)
-    enrolled_at: datetime = Field(sa_type=Moment)
-    first_used_at: datetime | None = Field(sa_type=Moment)
+    enrolled_at: datetime = Field(sa_type=UtcTimestamp)
+    first_used_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
-class Agent(Ledger, table=True):
+class AgentRow(LedgerTable, table=True):
     """An epoch of an agent: ingest progress and the last heartbeat.
 
     `agent_sent_at` is the agent's wall clock at `last_seen_at`; `newest_trusted_at` the latest
@@ -48,37 +48,37 @@ class Agent(Ledger, table=True):
     epoch: str = Field(sa_type=Text, primary_key=True)
     accepted_through: int = Field(sa_type=BigInteger)
     last_sequence: int = Field(sa_type=BigInteger)
-    last_seen_at: datetime | None = Field(sa_type=Moment)
+    last_seen_at: datetime | None = Field(sa_type=UtcTimestamp)
     agent_version: str | None = Field(sa_type=Text)
-    enrolled_at: datetime | None = Field(sa_type=Moment)
-    newest_trusted_at: datetime | None = Field(sa_type=Moment)
-    heartbeat_at: datetime | None = Field(sa_type=Moment)
-    agent_sent_at: datetime | None = Field(sa_type=Moment)
+    enrolled_at: datetime | None = Field(sa_type=UtcTimestamp)
+    newest_trusted_at: datetime | None = Field(sa_type=UtcTimestamp)
+    heartbeat_at: datetime | None = Field(sa_type=UtcTimestamp)
+    agent_sent_at: datetime | None = Field(sa_type=UtcTimestamp)
     watermark: int | None = Field(sa_type=BigInteger)
     outstanding: int | None = Field(sa_type=BigInteger)
     dead_letters: int | None = Field(sa_type=BigInteger)
-    oldest_undelivered_at: datetime | None = Field(sa_type=Moment)
-    last_activity_at: datetime | None = Field(sa_type=Moment)
+    oldest_undelivered_at: datetime | None = Field(sa_type=UtcTimestamp)
+    last_activity_at: datetime | None = Field(sa_type=UtcTimestamp)
     database_bytes: int | None = Field(sa_type=BigInteger)
     free_bytes: int | None = Field(sa_type=BigInteger)
-    heartbeat_before_at: datetime | None = Field(sa_type=Moment)
+    heartbeat_before_at: datetime | None = Field(sa_type=UtcTimestamp)
     outstanding_before: int | None = Field(sa_type=BigInteger)
     purged_through: int = Field(
         default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
     )
 
 
-class Boot(Ledger, table=True):
+class BootRow(LedgerTable, table=True):
     """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero."""
 
     __tablename__ = "boots"
     store_id: str = Field(sa_type=Text, primary_key=True)
     till_id: str = Field(sa_type=Text, primary_key=True)
     boot_id: str = Field(sa_type=Text, primary_key=True)
-    zero_at: datetime = Field(sa_type=Moment)
+    zero_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class Session(Ledger, table=True):
+class SessionRow(LedgerTable, table=True):
     """A session started on a till. `body` is the till's request body, byte for byte."""
 
     __tablename__ = "sessions"
@@ -97,13 +97,13 @@ class Session(Ledger, table=True):
     user_status: str | None = Field(sa_type=Text)
     query_locale: str | None = Field(sa_type=Text)
     body: str = Field(sa_type=Text)
-    occurred_at: datetime = Field(sa_type=Moment)
-    received_at: datetime = Field(sa_type=Moment)
-    corrected_at: datetime | None = Field(sa_type=Moment)
+    occurred_at: datetime = Field(sa_type=UtcTimestamp)
+    received_at: datetime = Field(sa_type=UtcTimestamp)
+    corrected_at: datetime | None = Field(sa_type=UtcTimestamp)
     clock_trusted: bool = Field(sa_type=Boolean)
 
 
-class EmailAnswer(Ledger, table=True):
+class EmailAnswerRow(LedgerTable, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
     `body` is the till's request body without the address. `address_erased`: there was an
@@ -121,13 +121,13 @@ class EmailAnswer(Ledger, table=True):
     email_address: str | None = Field(sa_type=Text)
     address_erased: bool = Field(sa_type=Boolean)
     body: str = Field(sa_type=Text)
-    occurred_at: datetime = Field(sa_type=Moment)
-    received_at: datetime = Field(sa_type=Moment)
-    corrected_at: datetime | None = Field(sa_type=Moment)
+    occurred_at: datetime = Field(sa_type=UtcTimestamp)
+    received_at: datetime = Field(sa_type=UtcTimestamp)
+    corrected_at: datetime | None = Field(sa_type=UtcTimestamp)
     clock_trusted: bool = Field(sa_type=Boolean)
 
 
-class Rejected(Ledger, table=True):
+class RejectionRow(LedgerTable, table=True):
     """A rejected event; deleted if a resend is accepted."""
 
     __tablename__ = "rejections"
@@ -140,10 +140,10 @@ class Rejected(Ledger, table=True):
     correlation_id: str = Field(sa_type=Text)
     error_code: str = Field(sa_type=Text)
     error_message: str = Field(sa_type=Text)
-    received_at: datetime = Field(sa_type=Moment)
+    received_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class Duplicate(Ledger, table=True):
+class DuplicateRow(LedgerTable, table=True):
     """A number of an event that is already stored under another number."""
 
     __tablename__ = "doubles"
@@ -153,10 +153,10 @@ class Duplicate(Ledger, table=True):
     sequence: int = Field(sa_type=BigInteger, primary_key=True)
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)
-    received_at: datetime = Field(sa_type=Moment)
+    received_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class NotedGap(Ledger, table=True):
+class GapRow(LedgerTable, table=True):
     """Numbers whose data is permanently lost; see `reason`."""
 
     __tablename__ = "gaps"
@@ -166,17 +166,17 @@ class NotedGap(Ledger, table=True):
     first_sequence: int = Field(sa_type=BigInteger, primary_key=True)
     last_sequence: int = Field(sa_type=BigInteger)
     reason: str = Field(sa_type=Text)
-    noted_at: datetime = Field(sa_type=Moment)
+    noted_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class Hour(Ledger, table=True):
+class HourRow(LedgerTable, table=True):
     """Hourly rollup of a till, for plots; purged by age, not touched by `forget`."""
 
     __tablename__ = "hours"
     __table_args__ = (Index("hours_by_hour", "hour"),)
     store_id: str = Field(sa_type=Text, primary_key=True)
     till_id: str = Field(sa_type=Text, primary_key=True)
-    hour: datetime = Field(sa_type=Moment, primary_key=True)
+    hour: datetime = Field(sa_type=UtcTimestamp, primary_key=True)
     sessions: int = Field(sa_type=BigInteger)
     accepted: int = Field(sa_type=BigInteger)
     deferred: int = Field(sa_type=BigInteger)
@@ -187,6 +187,6 @@ class Hour(Ledger, table=True):
     longest_lag_seconds: int = Field(sa_type=BigInteger)
 
 
-def table_of(model: type[Ledger]) -> Table:
+def table_of(model: type[LedgerTable]) -> Table:
     """Return the Core table of `model`, for statements without the ORM."""
-    return Ledger.metadata.tables[str(model.__tablename__)]
+    return LedgerTable.metadata.tables[str(model.__tablename__)]

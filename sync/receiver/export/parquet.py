@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
 
-from sync.receiver.db.columns import Moment
+from sync.receiver.db.columns import UtcTimestamp
 from sync.receiver.export.sink import Sink
 
 # A row group is buffered in memory while it is written, and is a reader's unit of access.
@@ -62,7 +62,7 @@ class _File:
 
 def _field(column: Column[object]) -> "pa.Field":
     match column.type:
-        case Moment():
+        case UtcTimestamp():
             kind = pa.timestamp("us", tz="UTC")
         case BigInteger():
             kind = pa.int64()

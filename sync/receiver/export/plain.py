@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import RowMapping
 
-from sync.receiver.db.columns import text_of
+from sync.receiver.db.columns import sqlite_text
 from sync.receiver.export.sink import Sink
 
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
@@ -78,4 +78,4 @@ class JsonRows:
 
 
 def _plain(value: object) -> object:
-    return text_of(value) if isinstance(value, datetime) else value
+    return sqlite_text(value) if isinstance(value, datetime) else value

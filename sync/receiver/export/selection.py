@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, time
 from sqlalchemy import ColumnElement, RowMapping, Table, and_
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import Pages, stores_in
-from sync.receiver.db.tables import Ledger
+from sync.receiver.db.paging import KeysetPager, store_ids_in
+from sync.receiver.db.tables import LedgerTable
 from sync.receiver.export.names import Exported
 from sync.receiver.ingest.events import read_moment
 
@@ -33,12 +33,12 @@ class Selection:
     @property
     def table(self) -> Table:
         """The selected table."""
-        return Ledger.metadata.tables[self.exported]
+        return LedgerTable.metadata.tables[self.exported]
 
     async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
         """Yield pages of rows, ordered by primary key (which begins with the store)."""
-        pages = Pages(database, self.table, self._condition(), size=_ROWS_AT_ONCE)
-        async for store_id in stores_in(database, [self.table], self.store_id):
+        pages = KeysetPager(database, self.table, self._condition(), size=_ROWS_AT_ONCE)
+        async for store_id in store_ids_in(database, [self.table], self.store_id):
             async for rows in pages.of_store(store_id):
                 yield rows
 

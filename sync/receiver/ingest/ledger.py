@@ -11,7 +11,7 @@ from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
-from sync.receiver.db.bulk_insert import add_rows
+from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap, judge, place, unheld
 from sync.receiver.ingest.clock_skew import Corrector, zero_of_boot
@@ -94,7 +94,7 @@ class _Writing:
         # Lock order: agent row before boot row, as for a batch; otherwise the two can deadlock.
         self._anchor(heartbeat.boot_id, heartbeat.sent_monotonic_us)
         self._execute(
-            statements.NOTE_HEARTBEAT,
+            statements.UPDATE_HEARTBEAT,
             heartbeat.epoch,
             last_seen_at=self._at,
             agent_version=heartbeat.agent_version,
@@ -121,16 +121,16 @@ class _Writing:
         absent = [epoch for epoch in epochs if epoch not in found]
         if not absent:
             return found
-        self._connection.execute(statements.add_agents(self._dialect), self._new_agents(absent))
+        self._connection.execute(statements.insert_agents(self._dialect), self._new_agents(absent))
         return self._find_agents(epochs)
 
     def _find_agents(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
-        found = self._execute(statements.AGENT_ROWS, epochs=epochs)
+        found = self._execute(statements.SELECT_AGENTS_FOR_UPDATE, epochs=epochs)
         return {row["epoch"]: row for row in found.mappings()}
 
     def _new_agents(self, epochs: Sequence[str]) -> list[Row]:
         """Return new rows. If a row was deleted, it resumes after the highest stored number."""
-        found = self._execute(statements.STANDING_THROUGH, epochs=epochs)
+        found = self._execute(statements.SELECT_HIGHEST_NUMBERS, epochs=epochs)
         standing = {row["epoch"]: row["through"] for row in found.mappings()}
         return [
             {
@@ -156,7 +156,7 @@ class _Writing:
         if missing is not None:
             accepted_through = missing.last
             row = gap_row(epoch_key(self._name, extent.epoch), missing, self._at)
-            add_rows(self._connection, statements.gaps, [row])
+            insert_rows(self._connection, statements.gaps, [row])
         if (last_sequence, accepted_through) != before:
             self._execute(
                 statements.UPDATE_AGENT,
@@ -170,7 +170,7 @@ class _Writing:
         """Return a page of rejected numbers: the agent may have them as delivered."""
         after = after or EpochSequence(epoch="", sequence=0)
         found = self._execute(
-            statements.REJECTED, after_epoch=after.epoch, after=after.sequence, epochs=epochs
+            statements.SELECT_REJECTED, after_epoch=after.epoch, after=after.sequence, epochs=epochs
         )
         return [EpochSequence(**row) for row in found.mappings()]
 
@@ -178,7 +178,9 @@ class _Writing:
         self, statement: Executable, epoch: str | None = None, **values: object
     ) -> CursorResult[tuple[object, ...]]:
         """Run a statement bound to our agent and, if given, the epoch."""
-        return self._connection.execute(statement, {**statements.of(self._name, epoch), **values})
+        return self._connection.execute(
+            statement, {**statements.params_for(self._name, epoch), **values}
+        )
 
     def _corrector(self, arrival: BatchArrival, newest: datetime | None) -> Corrector:
         batch = arrival.batch
@@ -187,7 +189,7 @@ class _Writing:
             zeros = self._anchor(batch.boot_id, batch.sent_monotonic_us)
         boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)} - zeros.keys()
         if boot_ids:
-            found = self._execute(statements.BOOTS, boot_ids=boot_ids)
+            found = self._execute(statements.SELECT_BOOTS, boot_ids=boot_ids)
             zeros |= {row["boot_id"]: row["zero_at"] for row in found.mappings()}
         return Corrector(self._at, zeros, newest)
 
@@ -202,24 +204,24 @@ class _Writing:
             "boot_id": boot_id,
             "zero_at": zero_at,
         }
-        self._connection.execute(statements.put_boot(self._dialect), row)
+        self._connection.execute(statements.upsert_boot(self._dialect), row)
         return {boot_id: zero_at}
 
     def _write(self, epoch: str, taken: AcceptedBatch, rows: Rows) -> None:
         if taken.readmitted:
-            self._execute(statements.DROP_REJECTIONS, epoch, numbers=taken.readmitted)
+            self._execute(statements.DELETE_REJECTIONS, epoch, numbers=taken.readmitted)
         if taken.gaps_gone:
             firsts = [gap.first for gap in taken.gaps_gone]
-            self._execute(statements.DROP_GAPS, epoch, numbers=firsts)
+            self._execute(statements.DELETE_GAPS, epoch, numbers=firsts)
         for table, added in (
             (statements.sessions, [*map(rows.session, taken.sessions)]),
             (statements.answers, [*map(rows.answer, taken.answers)]),
             (statements.rejections, [*map(rows.rejection, taken.refused)]),
             (statements.doubles, [*map(rows.double, taken.doubles)]),
         ):
-            add_rows(self._connection, table, added, rows.alike)
-        add_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
+            insert_rows(self._connection, table, added, rows.alike)
+        insert_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])
         if counted := rows.hours(taken):
-            self._connection.execute(statements.add_to_hours(self._dialect), counted)
+            self._connection.execute(statements.upsert_hours(self._dialect), counted)
         for answer in taken.restored:
             self._connection.execute(statements.RESTORE_ADDRESS, rows.restored(answer))

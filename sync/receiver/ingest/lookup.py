@@ -33,11 +33,11 @@ class _LookingUp:
         self._connection = connection
         self._name = arrival.caller.name
         self._epoch = arrival.batch.epoch
-        self._of = statements.of(self._name, self._epoch)
+        self._of = statements.params_for(self._name, self._epoch)
 
     def ids(self, events: Iterable[Event]) -> Known:
         ids = {event.correlation_id for event in events if not isinstance(event, InvalidEvent)}
-        found = _by_table(self._rows(statements.UNDER_IDS, ids=ids) if ids else ())
+        found = _by_table(self._rows(statements.SELECT_BY_CORRELATION_IDS, ids=ids) if ids else ())
         sessions, refused = found[statements.sessions.name], found[statements.rejections.name]
         answers: dict[str, list[AnswerFact]] = {}
         for row in found[statements.answers.name]:
@@ -79,15 +79,15 @@ class _LookingUp:
     def _under_numbers(self, table: Table, numbers: Sequence[int]) -> Sequence[RowMapping]:
         first, last = numbers[0], numbers[-1]
         if len(numbers) < _SCATTERED * (last - first + 1):
-            return self._rows(statements.under_these(table), numbers=numbers)
-        return self._rows(statements.under_numbers(table), first=first, last=last)
+            return self._rows(statements.select_numbers(table), numbers=numbers)
+        return self._rows(statements.select_range(table), first=first, last=last)
 
     def _labels(self, table: Table, numbers: Sequence[int]) -> dict[int, Label]:
         rows = self._under_numbers(table, numbers)
         return {row["sequence"]: Label(row["type"], row["correlation_id"]) for row in rows}
 
     def _gaps(self, numbers: Sequence[int]) -> list[Gap]:
-        found = self._rows(statements.GAPS_AROUND, first=numbers[0], last=numbers[-1])
+        found = self._rows(statements.SELECT_OVERLAPPING_GAPS, first=numbers[0], last=numbers[-1])
         return [Gap(row["first_sequence"], row["last_sequence"], row["reason"]) for row in found]
 
     def _rows(self, statement: Executable, **values: object) -> Sequence[RowMapping]:

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, Text, and_,
 from sqlalchemy import func as sql
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import Pages, stores_in
-from sync.receiver.db.tables import Ledger
+from sync.receiver.db.paging import KeysetPager, store_ids_in
+from sync.receiver.db.tables import LedgerTable
 from sync.receiver.privacy.redaction import Address, Numbers, new_mark
 
 _ROWS_AT_ONCE = 500
@@ -32,7 +32,7 @@ async def forget(database: Database, address: Address, numbers: Numbers) -> Chan
     changes: Changes = Counter()
     for table, columns in _texts().items():
         forgetting = _Forgetting(database, table, columns, address, numbers)
-        async for store_id in stores_in(database, [table]):
+        async for store_id in store_ids_in(database, [table]):
             changes += await forgetting.of_store(store_id)
     return changes
 
@@ -45,7 +45,7 @@ def _texts() -> dict[Table, list[str]]:
             for column in table.columns
             if type(column.type) is Text and not column.primary_key
         ]
-        for table in Ledger.metadata.sorted_tables
+        for table in LedgerTable.metadata.sorted_tables
     }
     return {table: columns for table, columns in found.items() if columns}
 
@@ -70,7 +70,7 @@ class _Forgetting:
         self._address = address
         self._numbers = numbers
         may_hold = or_(*(self._may_hold(name) for name in columns))
-        self._pages = Pages(database, table, may_hold, size=_ROWS_AT_ONCE)
+        self._pages = KeysetPager(database, table, may_hold, size=_ROWS_AT_ONCE)
 
     async def of_store(self, store_id: str) -> Changes:
         changes: Changes = Counter()

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import stores_in
+from sync.receiver.db.paging import store_ids_in
 from sync.receiver.db.statements import agents, answers, doubles, gaps, rejections, sessions
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 
@@ -83,7 +83,7 @@ class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=Tru
 
 async def audit(database: Database, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
     """Yield the epochs of one store or of all, by store, till and epoch; one read per store."""
-    async for name in stores_in(database, _TABLES, store_id):
+    async for name in store_ids_in(database, _TABLES, store_id):
         for epoch in await database.read(partial(epochs_of, store_id=name)):
             yield epoch
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import Agent, Token, table_of
+from sync.receiver.db.tables import AgentRow, TokenRow, table_of
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.reports.ledger_views import can_be_a_name
 
@@ -75,7 +75,7 @@ async def document(epochs: AsyncIterator[EpochCompleteness], sums: Sums) -> Asyn
 
 def _is_known(connection: Connection, store_id: str) -> bool:
     """Return whether the store was ever enrolled or sent anything."""
-    places = (table_of(Token), table_of(Agent))
+    places = (table_of(TokenRow), table_of(AgentRow))
     looks = (select(place.c.store_id).where(place.c.store_id == store_id) for place in places)
     return any(connection.execute(look.limit(1)).first() for look in looks)
 

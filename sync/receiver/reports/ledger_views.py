@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, selec
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import Agent, EmailAnswer, Session, Token, table_of
+from sync.receiver.db.tables import AgentRow, EmailAnswerRow, SessionRow, TokenRow, table_of
 
-_agents, _tokens = table_of(Agent), table_of(Token)
-_sessions, _answers = table_of(Session), table_of(EmailAnswer)
+_agents, _tokens = table_of(AgentRow), table_of(TokenRow)
+_sessions, _answers = table_of(SessionRow), table_of(EmailAnswerRow)
 # By sequence number; epochs in the order in which their first answer arrived.
 _IN_ORDER = (
     func.min(_answers.c.received_at).over(partition_by=(_answers.c.till_id, _answers.c.epoch)),

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from sync.receiver.db.statements import agents
-from sync.receiver.db.tables import Token, table_of
+from sync.receiver.db.tables import TokenRow, table_of
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
@@ -39,7 +39,7 @@ from sync.receiver.reports.conditions import (
     Condition,
 )
 
-_tokens = table_of(Token)
+_tokens = table_of(TokenRow)
 _SECONDS_OF_A_DAY = 86_400
 _TOLD = (
     "store_id",

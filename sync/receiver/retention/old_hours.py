@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy import Connection, Delete, delete
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import stores_in
+from sync.receiver.db.paging import store_ids_in
 from sync.receiver.db.statements import hours
 
 
@@ -15,7 +15,7 @@ async def purge_hours(database: Database, before: datetime) -> None:
 
     Safe to interrupt and to run in two processes at once.
     """
-    async for store_id in stores_in(database, [hours]):
+    async for store_id in store_ids_in(database, [hours]):
         old = delete(hours).where(hours.c.store_id == store_id, hours.c.hour < before)
         await database.write(partial(_execute, statement=old))
 

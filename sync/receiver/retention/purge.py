@@ -38,10 +38,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db import statements
-from sync.receiver.db.bulk_insert import add_rows
-from sync.receiver.db.columns import Moment
+from sync.receiver.db.bulk_insert import insert_rows
+from sync.receiver.db.columns import UtcTimestamp
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import stores_in
+from sync.receiver.db.paging import store_ids_in
 from sync.receiver.db.statements import agents, answers, doubles, gaps, rejections, sessions
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.rows import epoch_key, gap_row
@@ -94,7 +94,7 @@ async def purge(database: Database, received_before: datetime, at: datetime) -> 
     retention period is over. Safe to interrupt, and to run in two processes at once.
     """
     purged = 0
-    async for store_id in stores_in(database, [agents]):
+    async for store_id in store_ids_in(database, [agents]):
         held = partial(_held, store_id=store_id, received_before=received_before)
         for name, epoch, is_any_late in await database.read(held):
             if is_any_late:
@@ -138,19 +138,19 @@ def _step(
 
 
 _STORE = bindparam("of_store", type_=Text)
-_RECEIVED_BEFORE = bindparam("received_before", type_=Moment)
+_RECEIVED_BEFORE = bindparam("received_before", type_=UtcTimestamp)
 _YOUNGEST = union_all(
     *(
         select(func.min(table.c.sequence).label("sequence")).where(
-            statements.with_numbers(table), table.c.received_at >= _RECEIVED_BEFORE
+            statements.in_range(table), table.c.received_at >= _RECEIVED_BEFORE
         )
         for table in _LEAVING
     )
 )
 _STANDING = union_all(
-    *(select(table.c.sequence).where(statements.with_numbers(table)) for table in _NUMBERED)
+    *(select(table.c.sequence).where(statements.in_range(table)) for table in _NUMBERED)
 )
-_GOING = [delete(table).where(statements.with_numbers(table)) for table in _LEAVING]
+_GOING = [delete(table).where(statements.in_range(table)) for table in _LEAVING]
 
 
 def _is_late(table: Table, purged_through: ColumnElement[int]) -> ColumnElement[bool]:
@@ -159,7 +159,7 @@ def _is_late(table: Table, purged_through: ColumnElement[int]) -> ColumnElement[
 
 _GOING_LATE = [
     delete(table).where(
-        statements.of_epoch(table), _is_late(table, bindparam("purged", type_=BigInteger))
+        statements.is_epoch(table), _is_late(table, bindparam("purged", type_=BigInteger))
     )
     for table in _LEAVING
 ]
@@ -186,16 +186,16 @@ class _Purging:
     def __init__(self, connection: Connection, name: AgentName, epoch: str) -> None:
         self._connection = connection
         self._key = epoch_key(name, epoch)
-        self._of = statements.of(name, epoch)
+        self._of = statements.params_for(name, epoch)
 
     def agent(self) -> RowMapping:
         """Select the epoch's row FOR UPDATE."""
-        rows = self._execute(statements.AGENT_ROWS, epochs=[self._key["epoch"]])
+        rows = self._execute(statements.SELECT_AGENTS_FOR_UPDATE, epochs=[self._key["epoch"]])
         return rows.mappings().one()
 
     def end_of_gap(self, number: int) -> int:
         """Return the last number of the gap that contains `number`; 0 if there is none."""
-        around = self._execute(statements.GAPS_AROUND, first=number, last=number)
+        around = self._execute(statements.SELECT_OVERLAPPING_GAPS, first=number, last=number)
         return max((row.last_sequence for row in around), default=0)
 
     def last_before(self, received_before: datetime, first: int, last: int) -> int:
@@ -208,7 +208,7 @@ class _Purging:
         """Return the numbers without any row, as gaps."""
         rows = self._execute(_STANDING, first=first, last=last)
         stretches: list[tuple[int, int]] = [(row.sequence, row.sequence) for row in rows]
-        noted = self._execute(statements.GAPS_AROUND, first=first, last=last)
+        noted = self._execute(statements.SELECT_OVERLAPPING_GAPS, first=first, last=last)
         stretches += [(row.first_sequence, row.last_sequence) for row in noted]
         missing: list[Gap] = []
         expected = first
@@ -220,7 +220,7 @@ class _Purging:
 
     def note(self, missing: Iterable[Gap], at: datetime) -> None:
         """Record the missing numbers as gaps, before the rows around them disappear."""
-        add_rows(self._connection, gaps, [gap_row(self._key, gap, at) for gap in missing])
+        insert_rows(self._connection, gaps, [gap_row(self._key, gap, at) for gap in missing])
 
     def delete(self, first: int, last: int) -> None:
         """Delete the rows and advance `purged_through`."""

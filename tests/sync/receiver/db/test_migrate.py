@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver.db import migrate as schema
 from sync.receiver.db.migrate import MIGRATIONS, NEWEST_REVISION
 from sync.receiver.db.sqlite import SqliteFile
-from sync.receiver.db.tables import Ledger
+from sync.receiver.db.tables import LedgerTable
 from tests.schemas import described
 
 FILE = "hq.db"
@@ -86,7 +86,7 @@ def test_newest_revision_is_the_head_of_the_migrations() -> None:
 async def test_fresh_file_matches_the_tables(tmp_path: Path) -> None:
     await opened_once(tmp_path / FILE)
     said = create_engine(f"sqlite:///{tmp_path / 'said.db'}")
-    Ledger.metadata.create_all(said)
+    LedgerTable.metadata.create_all(said)
     said.dispose()
 
     assert described(tmp_path / FILE) == described(tmp_path / "said.db")

@@ -8,10 +8,10 @@ from sqlalchemy import Table, UniqueConstraint
 
 import sync.receiver.db.migrations
 from sync.receiver.db.postgresql import Postgresql
-from sync.receiver.db.tables import Ledger
+from sync.receiver.db.tables import LedgerTable
 from tests.head_office.postgresql import PostgresqlServer, rows_at
 
-TABLES = list(Ledger.metadata.tables.values())
+TABLES = list(LedgerTable.metadata.tables.values())
 SCRIPT = Path(sync.receiver.db.migrations.__path__[0]) / "citus.sql"
 # Without Alembic's table: one row that stays on one node.
 UNIQUE = """

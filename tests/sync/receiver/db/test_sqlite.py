@@ -167,7 +167,7 @@ async def test_close_leaves_no_wal(database: SqliteFile, tmp_path: Path) -> None
 async def test_lookup_by_correlation_ids_uses_the_index(
     database: SqliteFile,
 ) -> None:
-    asked = statements.UNDER_IDS.compile(dialect=sqlite.dialect(paramstyle="named"))
+    asked = statements.SELECT_BY_CORRELATION_IDS.compile(dialect=sqlite.dialect(paramstyle="named"))
     explained = text(f"EXPLAIN QUERY PLAN {asked}")
     ids = {**asked.params, "of_store": "0042", "of_till": "till-1", "ids": '["a", "b"]'}
 

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
-from sync.receiver.db.tables import EmailAnswer, table_of
+from sync.receiver.db.tables import EmailAnswerRow, table_of
 from sync.receiver.export.parquet import ParquetRows
 from sync.receiver.export.plain import CsvRows, JsonRows
 from tests.head_office.sender import AT
 
-TABLE = table_of(EmailAnswer)
+TABLE = table_of(EmailAnswerRow)
 NAMES = list(TABLE.c.keys())
 TIMES = ("occurred_at", "received_at", "corrected_at")
 # As PostgreSQL and SQLite hold them: no NUL, no lone surrogate.

@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from alembic import op
 
-from sync.receiver.db.columns import Moment
+from sync.receiver.db.columns import UtcTimestamp
 
 revision = "0001"
 down_revision = None
@@ -23,32 +23,32 @@ def _create_agents() -> None:
         "tokens",
         *_key("store_id", "till_id", "token_hash"),
         sa.Column("generation", sa.BigInteger, nullable=False),
-        sa.Column("enrolled_at", Moment, nullable=False),
-        sa.Column("first_used_at", Moment),
+        sa.Column("enrolled_at", UtcTimestamp, nullable=False),
+        sa.Column("first_used_at", UtcTimestamp),
     )
     op.create_table(
         "agents",
         *_key("store_id", "till_id", "epoch"),
         sa.Column("accepted_through", sa.BigInteger, nullable=False),
         sa.Column("last_sequence", sa.BigInteger, nullable=False),
-        sa.Column("last_seen_at", Moment),
+        sa.Column("last_seen_at", UtcTimestamp),
         sa.Column("agent_version", sa.Text),
-        sa.Column("enrolled_at", Moment),
-        sa.Column("newest_trusted_at", Moment),
-        sa.Column("heartbeat_at", Moment),
-        sa.Column("agent_sent_at", Moment),
+        sa.Column("enrolled_at", UtcTimestamp),
+        sa.Column("newest_trusted_at", UtcTimestamp),
+        sa.Column("heartbeat_at", UtcTimestamp),
+        sa.Column("agent_sent_at", UtcTimestamp),
         sa.Column("watermark", sa.BigInteger),
         sa.Column("outstanding", sa.BigInteger),
         sa.Column("dead_letters", sa.BigInteger),
-        sa.Column("oldest_undelivered_at", Moment),
-        sa.Column("last_activity_at", Moment),
+        sa.Column("oldest_undelivered_at", UtcTimestamp),
+        sa.Column("last_activity_at", UtcTimestamp),
         sa.Column("database_bytes", sa.BigInteger),
         sa.Column("free_bytes", sa.BigInteger),
     )
     op.create_table(
         "boots",
         *_key("store_id", "till_id", "boot_id"),
-        sa.Column("zero_at", Moment, nullable=False),
+        sa.Column("zero_at", UtcTimestamp, nullable=False),
     )
 
 
@@ -92,7 +92,7 @@ def _create_accounts() -> None:
         sa.Column("correlation_id", sa.Text, nullable=False),
         sa.Column("error_code", sa.Text, nullable=False),
         sa.Column("error_message", sa.Text, nullable=False),
-        sa.Column("received_at", Moment, nullable=False),
+        sa.Column("received_at", UtcTimestamp, nullable=False),
     )
     op.create_index("rejections_by_correlation_id", "rejections", ["store_id", "correlation_id"])
     op.create_table(
@@ -100,7 +100,7 @@ def _create_accounts() -> None:
         *_event_key(),
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("correlation_id", sa.Text, nullable=False),
-        sa.Column("received_at", Moment, nullable=False),
+        sa.Column("received_at", UtcTimestamp, nullable=False),
     )
     op.create_table(
         "gaps",
@@ -108,7 +108,7 @@ def _create_accounts() -> None:
         sa.Column("first_sequence", sa.BigInteger, primary_key=True),
         sa.Column("last_sequence", sa.BigInteger, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("noted_at", Moment, nullable=False),
+        sa.Column("noted_at", UtcTimestamp, nullable=False),
     )
 
 
@@ -123,8 +123,8 @@ def _event_key() -> list[sa.Column[str] | sa.Column[int]]:
 
 def _times() -> list[sa.Column[datetime] | sa.Column[bool]]:
     return [
-        sa.Column("occurred_at", Moment, nullable=False),
-        sa.Column("received_at", Moment, nullable=False),
-        sa.Column("corrected_at", Moment),
+        sa.Column("occurred_at", UtcTimestamp, nullable=False),
+        sa.Column("received_at", UtcTimestamp, nullable=False),
+        sa.Column("corrected_at", UtcTimestamp),
         sa.Column("clock_trusted", sa.Boolean, nullable=False),
     ]
