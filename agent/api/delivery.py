@@ -38,12 +38,12 @@ def write_sync(context: Context) -> SyncReport:
     status, totals = relay.status, relay.totals
     return {
         "state": status.state.value,
-        "trouble": status.trouble,
+        "trouble": status.cause,
         "detail": status.detail,
         "httpStatus": status.http_status,
         "failures": status.failures,
         "nextTryInSeconds": _seconds_until(status.next_try_at),
-        "lastDeliveryAt": _wall_time(context, status.got_through_at),
+        "lastDeliveryAt": _wall_time(context, status.last_success_at),
         "passes": totals.passes,
         "delivered": totals.delivered,
         "refused": totals.refused,

@@ -49,7 +49,7 @@ class TillCalls:
             case Recorded():
                 self._context.metrics.recorded(capture, outcome)
                 if self._context.relay is not None:
-                    self._context.relay.captured()
+                    self._context.relay.notify_capture()
                 return outcome.receipt
             case IdTaken():
                 raise Refusal(INVALID_CORRELATION_ID)

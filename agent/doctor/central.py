@@ -18,11 +18,11 @@ from yarl import URL
 
 from agent.config.delivery import AuthKind, Protocol
 from agent.doctor.check import Check, fault, passed, warning
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Answer, Line
-from sync.delivery.transports.rejections import problem_in
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpClient, HttpResponse
+from sync.delivery.transports.rejections import parse_problem
 from sync.delivery.transports.responses import no_such_endpoint, not_central
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
@@ -32,7 +32,11 @@ _IMPOSSIBLE_ANSWER = msgspec.json.encode({"status": "loyalty-agent doctor"})
 _JSON = {"Content-Type": "application/json"}
 # 404 is not included: a wrong URL yields it too, with the same body.
 _REFUSES_A_RECORD = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
-_ABOUT_CREDENTIALS = {HoldReason.UNAUTHORIZED, HoldReason.FORBIDDEN, HoldReason.CREDENTIALS}
+_ABOUT_CREDENTIALS = {
+    BlockedReason.UNAUTHORIZED,
+    BlockedReason.FORBIDDEN,
+    BlockedReason.CREDENTIALS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,17 @@ class Spoken:
 Heard: TypeAlias = Spoken | Blocked | RetryLater
 
 
-async def look_at_clock(line: Line, url: URL, now: Callable[[], datetime]) -> timedelta | None:
+async def look_at_clock(
+    line: HttpClient, url: URL, now: Callable[[], datetime]
+) -> timedelta | None:
     """Return how far this machine's clock is ahead of central's; None if unknown.
 
     Reads the `Date` header (RFC 9110, 6.6.1) of any response; the request has no credentials.
     """
     before = now()
-    answer = await line.ask("GET", url, headers={})
+    answer = await line.request("GET", url, headers={})
     after = now()
-    there = _date_in(answer) if isinstance(answer, Answer) else None
+    there = _date_in(answer) if isinstance(answer, HttpResponse) else None
     # Date is truncated to a second and was generated between `before` and `after`.
     return None if there is None else before + (after - before) / 2 - there - _HALF_A_SECOND
 
@@ -71,7 +77,7 @@ def judge_clock(ahead: timedelta | None) -> Check:
     return passed(_CLOCK, f"within {_SMALL.seconds} s of central's")
 
 
-async def ask_central(caller: Caller, protocol: Protocol) -> Heard:
+async def ask_central(caller: CentralClient, protocol: Protocol) -> Heard:
     """Send a request that creates no record; return the outcome."""
     match protocol:
         case Protocol.BATCH:
@@ -90,7 +96,7 @@ def judge_credentials(heard: Heard, kind: AuthKind) -> Check:
         return passed(_CREDENTIALS, "none are asked for" if none else f"{kind}: accepted")
     if isinstance(heard, Blocked) and heard.reason in _ABOUT_CREDENTIALS:
         return fault(_CREDENTIALS, f"{kind}: {_said(heard)}", _advice_on(heard.reason, kind))
-    if isinstance(heard, RetryLater) and heard.trouble is FailureCause.NO_TOKEN:
+    if isinstance(heard, RetryLater) and heard.cause is FailureCause.NO_TOKEN:
         advice = "see to the token endpoint, or to the way to it (central.auth.token_url)"
         return fault(_CREDENTIALS, f"{kind}: {heard.detail}", advice)
     advice = "see to the connection and the protocol first"
@@ -107,31 +113,31 @@ def judge_protocol(heard: Heard, protocol: Protocol) -> Check:
         case Blocked():
             advice = "compare central.url and central.protocol with what head office says"
             return fault(_PROTOCOL, f"{protocol}: {_said(heard)}", advice)
-        case RetryLater() if heard.trouble is FailureCause.NOT_CENTRAL:
+        case RetryLater() if heard.cause is FailureCause.UNEXPECTED_RESPONSE:
             advice = "something in between answers (a portal, a proxy), or central.url is wrong"
             return fault(_PROTOCOL, f"{protocol}: {heard.detail}", advice)
-        case RetryLater() if heard.trouble in {FailureCause.BUSY, FailureCause.FAILED}:
+        case RetryLater() if heard.cause in {FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}:
             advice = "head office has trouble of its own: captures wait here and are sent later"
-            return fault(_PROTOCOL, f"{protocol}: {heard.trouble} ({heard.detail})", advice)
+            return fault(_PROTOCOL, f"{protocol}: {heard.cause} ({heard.detail})", advice)
         case RetryLater():
             return warning(_PROTOCOL, f"{protocol}: not known", "see to the connection first")
         case _:
             assert_never(heard)
 
 
-async def _ask_loyalty_api(caller: Caller) -> Heard:
+async def _ask_loyalty_api(caller: CentralClient) -> Heard:
     path = f"/client/users/{uuid.uuid4()}/profile/email"
-    answer = await caller.ask("PUT", path, body=_IMPOSSIBLE_ANSWER, headers=_JSON)
-    if not isinstance(answer, Answer):
+    answer = await caller.request("PUT", path, body=_IMPOSSIBLE_ANSWER, headers=_JSON)
+    if not isinstance(answer, HttpResponse):
         return answer
-    if answer.status in _REFUSES_A_RECORD and problem_in(answer) is not None:
+    if answer.status in _REFUSES_A_RECORD and parse_problem(answer) is not None:
         return Spoken()
     if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         return no_such_endpoint(answer)
     return not_central(answer, "not the loyalty API's answer")
 
 
-def _date_in(answer: Answer) -> datetime | None:
+def _date_in(answer: HttpResponse) -> datetime | None:
     try:
         found = parsedate_to_datetime(answer.headers.get("Date", ""))
     except (ValueError, OverflowError):
@@ -144,12 +150,12 @@ def _said(hold: Blocked) -> str:
     return hold.detail + status
 
 
-def _advice_on(reason: HoldReason, kind: AuthKind) -> str:
+def _advice_on(reason: BlockedReason, kind: AuthKind) -> str:
     if kind is AuthKind.NONE:
         return "set [central.auth] as head office says"
-    if kind is AuthKind.BEARER and reason is HoldReason.UNAUTHORIZED:
+    if kind is AuthKind.BEARER and reason is BlockedReason.UNAUTHORIZED:
         return "have a new token made (loyalty-hq enroll STORE_ID TILL_ID) and put into token_file"
-    if reason is HoldReason.FORBIDDEN:
+    if reason is BlockedReason.FORBIDDEN:
         return "compare store_id and till_id with those that the credentials were given out for"
     return "put into the files of [central.auth] what head office gave for this machine"
 

@@ -51,8 +51,8 @@ from agent.doctor.mounts import judge_file_system, look_at_mount
 from agent.doctor.port import judge_port, look_at_port
 from agent.doctor.systemd_units import Run, judge_units, look_at_units
 from agent.uplink.uplink import credentials_of, line_rules
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Line
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpClient
 
 __all__ = ["CONFIGURATION", "Instruments", "examine"]
 _REQUEST_SECONDS = 10.0
@@ -146,10 +146,10 @@ async def _look_along_the_line(
     reached = await look_at_connection(url, rules)
     yield judge_connection(reached, tools.now())
     show("head office")
-    line = Line(rules)
+    line = HttpClient(rules)
     try:
         yield judge_clock(await look_at_clock(line, url, tools.now))
-        caller = Caller(line, central.url, credentials_of(settings, line), tools.now)
+        caller = CentralClient(line, central.url, credentials_of(settings, line), tools.now)
         heard = await ask_central(caller, central.protocol)
     finally:
         await line.close()

@@ -14,7 +14,7 @@ from cryptography import x509
 from yarl import URL
 
 from agent.doctor.check import Check, fault, passed, warning
-from sync.delivery.transports.http import LineRules, tls_context
+from sync.delivery.transports.http_client import HttpOptions, tls_context
 
 _DNS, _CONNECTION = "DNS", "connection"
 _FEW_DAYS = 30
@@ -82,7 +82,7 @@ def judge_name(resolved: Resolved | None) -> Check:
     return fault(_DNS, f"{resolved.host} cannot be resolved ({resolved.reason})", advice)
 
 
-async def look_at_connection(url: URL, rules: LineRules) -> Reached:
+async def look_at_connection(url: URL, rules: HttpOptions) -> Reached:
     """Connect like the agent does and read the certificate. Sends no request to central."""
     where = f"{url.host} port {url.port}" + (f" by way of {rules.proxy}" if rules.proxy else "")
     try:
@@ -136,7 +136,7 @@ def _validity(shown: Certificate | None) -> str:
     return f" (valid from {shown.starts_at:%Y-%m-%d} to {shown.ends_at:%Y-%m-%d})"
 
 
-async def _reached(so_far: Reached, url: URL, rules: LineRules) -> Reached:
+async def _reached(so_far: Reached, url: URL, rules: HttpOptions) -> Reached:
     if url.scheme != "https":
         async with _connected(url, rules):
             return so_far
@@ -145,7 +145,7 @@ async def _reached(so_far: Reached, url: URL, rules: LineRules) -> Reached:
 
 
 async def _distrusted(
-    so_far: Reached, url: URL, rules: LineRules, error: ssl.SSLCertVerificationError
+    so_far: Reached, url: URL, rules: HttpOptions, error: ssl.SSLCertVerificationError
 ) -> Reached:
     """Read the untrusted certificate over an unverified connection that carries no data."""
     found = replace(so_far, distrust=error.verify_message, verify_code=error.verify_code)
@@ -159,7 +159,7 @@ async def _distrusted(
         return found
 
 
-async def _certificate(url: URL, rules: LineRules, context: ssl.SSLContext) -> Certificate | None:
+async def _certificate(url: URL, rules: HttpOptions, context: ssl.SSLContext) -> Certificate | None:
     async with _connected(url, rules) as (_, writer):
         await writer.start_tls(context, server_hostname=url.host)
         secure = writer.get_extra_info("ssl_object")
@@ -174,7 +174,7 @@ async def _certificate(url: URL, rules: LineRules, context: ssl.SSLContext) -> C
 
 @asynccontextmanager
 async def _connected(
-    url: URL, rules: LineRules
+    url: URL, rules: HttpOptions
 ) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
     proxy = URL(rules.proxy) if rules.proxy else None
     via = proxy or url

@@ -26,7 +26,7 @@ from sync.delivery.outcomes import Blocked
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
 from sync.delivery.transports.batch.sender import Sender, rfc3339
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
-from sync.delivery.transports.client import Caller
+from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
 from sync.runtime.logging import log_event
 
@@ -44,7 +44,7 @@ class HeartbeatLoop:
 
     def __init__(
         self,
-        caller: Caller,
+        caller: CentralClient,
         sender: Sender,
         reader: StoreReader,
         outbox: StoreOutbox,

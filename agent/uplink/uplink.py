@@ -19,19 +19,19 @@ from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import CONTACT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
-from sync.delivery.backoff import RetryRules, slot_of
+from sync.delivery.backoff import BackoffRules, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits, OutboxUnavailable
 from sync.delivery.push import Transport
 from sync.delivery.quiet_hours import quiet_hours
 from sync.delivery.throttle import Throttle
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
+from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Line, LineRules
-from sync.delivery.transports.oauth import Client, ClientCredentials
-from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpClient, HttpOptions
+from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
+from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Schedule
@@ -70,16 +70,16 @@ async def delivering(around: UplinkDependencies) -> AsyncIterator[DeliveryLoop |
     if not settings.central.url:
         yield None
         return
-    line = Line(line_rules(settings))
-    caller = Caller(line, settings.central.url, credentials_of(settings, line), _utc_now)
+    line = HttpClient(line_rules(settings))
+    caller = CentralClient(line, settings.central.url, credentials_of(settings, line), _utc_now)
     sender = _sender(around)
     relay = DeliveryLoop(
         around.outbox,
         _transport(around, caller, sender),
         Throttle(settings.sync.bandwidth_bytes_per_second),
         _relay_rules(settings),
-        tidy=lambda: _to_the_end(around.outbox.erase_once),
-        watch=_note_state,
+        after_pass=lambda: _to_the_end(around.outbox.erase_once),
+        on_state_change=_note_state,
     )
     around.schedule.every(settings.sync.interval_seconds, _waking(relay))
     around.schedule.every(_HOUR_SECONDS, _retrying(around.outbox, relay))
@@ -162,15 +162,21 @@ async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
 
 
 def _contact(
-    around: UplinkDependencies, caller: Caller, sender: Sender, relay: DeliveryLoop
+    around: UplinkDependencies, caller: CentralClient, sender: Sender, relay: DeliveryLoop
 ) -> HeartbeatLoop:
     reader = StoreReader(around.settings.storage.directory)
     return HeartbeatLoop(
-        caller, sender, reader, around.outbox, around.news, rewound=relay.wake, heard=relay.hear
+        caller,
+        sender,
+        reader,
+        around.outbox,
+        around.news,
+        rewound=relay.wake,
+        heard=relay.on_heartbeat_result,
     )
 
 
-def _transport(around: UplinkDependencies, caller: Caller, sender: Sender) -> Transport:
+def _transport(around: UplinkDependencies, caller: CentralClient, sender: Sender) -> Transport:
     settings = around.settings
     attempts = ShortRetries(random.random)
     match settings.central.protocol:
@@ -194,7 +200,7 @@ def most_window_bytes(sync: SyncSettings) -> int:
     return min(sync.max_batch_bytes, sync.bandwidth_bytes_per_second * LONGEST_PAUSE_SECONDS)
 
 
-def credentials_of(settings: Settings, line: Line) -> Credentials:
+def credentials_of(settings: Settings, line: HttpClient) -> Credentials:
     """Return the credentials for central as configured in `[central.auth]`."""
     auth = settings.central.auth
     match auth.kind:
@@ -203,7 +209,9 @@ def credentials_of(settings: Settings, line: Line) -> Credentials:
         case AuthKind.HEADER if auth.header_value_file:
             return FixedHeader(auth.header_name, auth.header_value_file)
         case AuthKind.OAUTH2 if auth.client_secret_file:
-            client = Client(auth.token_url, auth.client_id, auth.client_secret_file, auth.scope)
+            client = OAuthClient(
+                auth.token_url, auth.client_id, auth.client_secret_file, auth.scope
+            )
             return ClientCredentials(line, client, time.monotonic, _utc_now)
         case _:
             return NoCredentials()
@@ -214,10 +222,10 @@ def _sender(around: UplinkDependencies) -> Sender:
     return Sender(store.store_id, store.till_id, around.boot_id, installed_version(), around.now)
 
 
-def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRules:
+def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> HttpOptions:
     """Return connection settings for central; each request is limited to `most_seconds`."""
     central = settings.central
-    return LineRules(
+    return HttpOptions(
         timeout_seconds=min(settings.sync.timeout_seconds, most_seconds),
         connections=settings.sync.max_in_flight,
         ca_file=central.ca_file,
@@ -230,14 +238,14 @@ def line_rules(settings: Settings, *, most_seconds: float = math.inf) -> LineRul
 def _relay_rules(settings: Settings) -> DeliveryRules:
     sync = settings.sync
     return DeliveryRules(
-        RetryRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
-        dice=random.random,
+        BackoffRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
+        random=random.random,
         is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
     )
 
 
 def _slot(settings: Settings) -> float:
-    return slot_of(settings.store.store_id, settings.store.till_id)
+    return machine_slot(settings.store.store_id, settings.store.till_id)
 
 
 def _utc_now() -> datetime:
@@ -247,6 +255,6 @@ def _utc_now() -> datetime:
 def _note_state(status: DeliveryStatus) -> None:
     """Log a change of the delivery state; as an error if an operator has to act."""
     level = logging.ERROR if status.state is DeliveryState.HOLDING else logging.INFO
-    fields = {"trouble": status.trouble, "detail": status.detail, "http_status": status.http_status}
+    fields = {"cause": status.cause, "detail": status.detail, "http_status": status.http_status}
     given = {name: value for name, value in fields.items() if value is not None}
     log_event(_log, level, f"delivery.{status.state.value.replace(' ', '_')}", **given)

@@ -13,16 +13,16 @@ from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 MAX_RETRY_AFTER_SECONDS = 3_600.0
 # While the store's own network is down, retries put no load on head office, and its recovery
 # must be noticed within seconds.
-LINE_CAP_SECONDS = 5.0
+NETWORK_DOWN_CAP_SECONDS = 5.0
 # A connection timeout can mean the store's network or head office, and in the latter case all
 # stores retry. The first failures count as the store's network. With a connect timeout of 10 s
 # they take four minutes; by then a cached DNS name has expired, and a failed lookup tells.
-FAILURES_IN_DOUBT = 20
+AMBIGUOUS_FAILURES = 20
 _MOST_DOUBLINGS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class RetryRules:
+class BackoffRules:
     """First and longest wait in seconds, and this machine's fixed `slot`, 0 to 1.
 
     The slot spreads the machines of a chain that all got the same Retry-After.
@@ -49,16 +49,16 @@ class Backoff:
         return Backoff(self.failures + 1)
 
     def wait_seconds(
-        self, outcome: Blocked | RetryLater, rules: RetryRules, dice: Callable[[], float]
+        self, outcome: Blocked | RetryLater, rules: BackoffRules, random: Callable[[], float]
     ) -> float:
         """Return the seconds to wait after `outcome`, already counted by `failed`.
 
-        `dice` returns a random number, 0 to 1. A Retry-After is a lower bound, spread by the
+        `random` returns a random number, 0 to 1. A Retry-After is a lower bound, spread by the
         slot. With a 429 head office allocates each caller its own time, so that is the wait; any
         other Retry-After may be the same for all callers, and the longer of it and the backoff
         counts. A Retry-After shorter than the first wait is only a lower bound for the backoff.
         """
-        own_seconds = self._own_wait_seconds(self._cap_seconds(outcome, rules), rules, dice)
+        own_seconds = self._own_wait_seconds(self._cap_seconds(outcome, rules), rules, random)
         match outcome:
             case RetryLater(retry_after_seconds=float(asked)) if asked < rules.base_seconds:
                 return max(asked, own_seconds)
@@ -72,20 +72,20 @@ class Backoff:
                 assert_never(outcome)
 
     def _own_wait_seconds(
-        self, cap_seconds: float, rules: RetryRules, dice: Callable[[], float]
+        self, cap_seconds: float, rules: BackoffRules, random: Callable[[], float]
     ) -> float:
         """Double up to the cap, then apply the jitter: before the cap it would be cut off."""
         longest = min(cap_seconds, _doubled(rules.base_seconds, self.failures - 1))
         shortest = min(cap_seconds, rules.base_seconds) / 2
-        return shortest + (longest - shortest) * dice()
+        return shortest + (longest - shortest) * random()
 
-    def _cap_seconds(self, outcome: Blocked | RetryLater, rules: RetryRules) -> float:
+    def _cap_seconds(self, outcome: Blocked | RetryLater, rules: BackoffRules) -> float:
         match outcome:
-            case RetryLater(trouble=FailureCause.NO_LINE):
-                return min(LINE_CAP_SECONDS, rules.cap_seconds)
-            case RetryLater(trouble=FailureCause.NO_CONNECTION | FailureCause.CLOCK):
-                failures_since = max(0, self.failures - FAILURES_IN_DOUBT)
-                return min(_doubled(LINE_CAP_SECONDS, failures_since), rules.cap_seconds)
+            case RetryLater(cause=FailureCause.NETWORK_DOWN):
+                return min(NETWORK_DOWN_CAP_SECONDS, rules.cap_seconds)
+            case RetryLater(cause=FailureCause.NO_CONNECTION | FailureCause.WRONG_CLOCK):
+                failures_since = max(0, self.failures - AMBIGUOUS_FAILURES)
+                return min(_doubled(NETWORK_DOWN_CAP_SECONDS, failures_since), rules.cap_seconds)
             case RetryLater() | Blocked():
                 return rules.cap_seconds
             case _:
@@ -96,13 +96,13 @@ def _doubled(seconds: float, times: int) -> float:
     return seconds * 2.0 ** min(times, _MOST_DOUBLINGS)
 
 
-def slot_of(store_id: str, till_id: str) -> float:
+def machine_slot(store_id: str, till_id: str) -> float:
     """Return the machine's slot, 0 to 1: a stable hash of its name."""
     digest = hashlib.sha256(f"{store_id}/{till_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32
 
 
-def spread(asked_seconds: float, rules: RetryRules) -> float:
+def spread(asked_seconds: float, rules: BackoffRules) -> float:
     """Return a wait of at least `asked_seconds`, spread by the machine's slot."""
     return asked_seconds + rules.slot * min(rules.cap_seconds, asked_seconds)
 

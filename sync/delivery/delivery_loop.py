@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from sync.delivery.backoff import Backoff, RetryRules
+from sync.delivery.backoff import Backoff, BackoffRules
 from sync.delivery.outbox import Outbox, OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.push import PassReport, Transport, push_once
@@ -22,7 +22,7 @@ from sync.delivery.throttle import Throttle
 _log = logging.getLogger(__name__)
 # A capture is sent at once; captures within this time after a pass share the next pass.
 DEBOUNCE_SECONDS = 0.2
-_OWN_TROUBLE_SECONDS = 5.0
+_LOCAL_RETRY_SECONDS = 5.0
 
 
 class DeliveryState(StrEnum):
@@ -39,25 +39,25 @@ class DeliveryState(StrEnum):
 class DeliveryStatus:
     """Snapshot of the delivery loop.
 
-    `trouble` is the cause of `RETRYING` and `HOLDING`, `detail` its text. `next_try_at` and
-    `got_through_at` (last success) are monotonic seconds.
+    `cause` is the cause of `RETRYING` and `HOLDING`, `detail` its text. `next_try_at` and
+    `last_success_at` (last success) are monotonic seconds.
     """
 
     state: DeliveryState
-    trouble: str | None = None
+    cause: str | None = None
     detail: str | None = None
     http_status: int | None = None
     failures: int = 0
     next_try_at: float | None = None
-    got_through_at: float | None = None
+    last_success_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
-    """Timing rules. `dice` returns a random number, 0 to 1; `is_quiet`: quiet hours now."""
+    """Timing rules. `random` returns a random number, 0 to 1; `is_quiet`: quiet hours now."""
 
-    retry: RetryRules
-    dice: Callable[[], float]
+    retry: BackoffRules
+    random: Callable[[], float]
     is_quiet: Callable[[], bool] = lambda: False
     debounce_seconds: float = DEBOUNCE_SECONDS
 
@@ -88,19 +88,19 @@ class DeliveryLoop:
         self,
         outbox: Outbox,
         transport: Transport,
-        pacer: Throttle,
+        throttle: Throttle,
         rules: DeliveryRules,
         *,
-        tidy: Callable[[], Awaitable[None]],
-        watch: Callable[[DeliveryStatus], None],
+        after_pass: Callable[[], Awaitable[None]],
+        on_state_change: Callable[[DeliveryStatus], None],
     ) -> None:
-        """Call `tidy` after each pass, and `watch` when the state or its cause changes."""
+        """Call `on_state_change` when the state or its cause changes."""
         self._outbox = outbox
         self._transport = transport
-        self._pacer = pacer
+        self._throttle = throttle
         self._rules = rules
-        self._tidy = tidy
-        self._watch = watch
+        self._after_pass = after_pass
+        self._on_state_change = on_state_change
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._urged = False
@@ -114,11 +114,11 @@ class DeliveryLoop:
     @property
     def status(self) -> DeliveryStatus:
         """Current status; a refused heartbeat counts unless a pass failed for its own cause."""
-        if self._held is None or self._own.trouble is not None:
+        if self._held is None or self._own.cause is not None:
             return self._own
         return _held(self._held, self._own)
 
-    def hear(self, refusal: Blocked | None) -> None:
+    def on_heartbeat_result(self, refusal: Blocked | None) -> None:
         """Record a heartbeat's result: central refuses this agent (`Blocked`) or not (None)."""
         self._held = refusal
         self._tell()
@@ -128,9 +128,9 @@ class DeliveryLoop:
         if self._loop.time() >= self._not_before:
             self._due.set()
 
-    def captured(self) -> None:
+    def notify_capture(self) -> None:
         """Start a pass for a new capture, and slow a backlog down: tills have priority."""
-        self._pacer.yield_to_tills()
+        self._throttle.yield_to_tills()
         self.wake()
 
     def try_now(self, *, at_full_speed: bool = False) -> None:
@@ -138,8 +138,8 @@ class DeliveryLoop:
         self._urged = True
         self._not_before = 0.0
         if at_full_speed:
-            self._pacer.hurry()
-        self._pacer.cut_short()
+            self._throttle.skip_pauses()
+        self._throttle.end_pause()
         self._due.set()
 
     async def run(self) -> None:
@@ -158,7 +158,9 @@ class DeliveryLoop:
     def _rest(self) -> None:
         """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
         if self._own.state is not DeliveryState.HOLDING:
-            self._note(DeliveryStatus(DeliveryState.QUIET, got_through_at=self._own.got_through_at))
+            self._note(
+                DeliveryStatus(DeliveryState.QUIET, last_success_at=self._own.last_success_at)
+            )
 
     async def _pass_once(self, *, urged: bool) -> None:
         self._own = _delivering(self._own)
@@ -166,15 +168,15 @@ class DeliveryLoop:
             report = await push_once(
                 self._outbox,
                 self._transport,
-                self._pacer.pause,
+                self._throttle.pause,
                 probing=self._backoff.is_probing,
                 progress=self._progress,
-                may_go_on=lambda: urged or self._may_go_on(),
+                may_continue=lambda: urged or self._may_go_on(),
             )
             self._after(report)
             # Housekeeping that fails now is repeated after the next pass.
             with contextlib.suppress(OutboxUnavailable):
-                await self._tidy()
+                await self._after_pass()
         except OutboxUnavailable as unavailable:
             self._stumbled("storage", str(unavailable))
         except Exception as error:  # noqa: BLE001 - such a fault must not end delivery
@@ -182,7 +184,7 @@ class DeliveryLoop:
             self._stumbled("a fault of this program", type(error).__name__)
         finally:
             if not self._urged:
-                self._pacer.resume_pacing()
+                self._throttle.resume_pacing()
 
     def _may_go_on(self) -> bool:
         """Return whether the pass may send its next window: quiet hours may have begun."""
@@ -193,49 +195,49 @@ class DeliveryLoop:
 
     def _after(self, report: PassReport) -> None:
         self.totals.add(report)
-        if report.got_through or report.stop is None:
+        if report.made_progress or report.stop is None:
             self._backoff = Backoff()
-        if report.got_through:
+        if report.made_progress:
             self._held = None
-        got_through_at = self._loop.time() if report.got_through else self._own.got_through_at
+        last_success_at = self._loop.time() if report.made_progress else self._own.last_success_at
         if report.stop is None:
-            self._note(DeliveryStatus(DeliveryState.IDLE, got_through_at=got_through_at))
+            self._note(DeliveryStatus(DeliveryState.IDLE, last_success_at=last_success_at))
             return
         self._backoff = self._backoff.failed()
         rules = self._rules
-        self._try_after(self._backoff.wait_seconds(report.stop, rules.retry, rules.dice))
-        state, trouble = _named(report.stop)
+        self._try_after(self._backoff.wait_seconds(report.stop, rules.retry, rules.random))
+        state, cause = _named(report.stop)
         self._note(
             DeliveryStatus(
                 state,
-                trouble=trouble,
+                cause=cause,
                 detail=report.stop.detail,
                 http_status=report.stop.http_status,
                 failures=self._backoff.failures,
                 next_try_at=self._not_before,
-                got_through_at=got_through_at,
+                last_success_at=last_success_at,
             )
         )
 
-    def _stumbled(self, trouble: str, detail: str) -> None:
+    def _stumbled(self, cause: str, detail: str) -> None:
         """Retry soon after a local failure, without growing the backoff."""
         self.totals.passes += 1
         self.totals.failed_passes += 1
-        self._try_after(_OWN_TROUBLE_SECONDS)
+        self._try_after(_LOCAL_RETRY_SECONDS)
         self._note(
             DeliveryStatus(
                 DeliveryState.RETRYING,
-                trouble,
+                cause,
                 detail,
                 failures=self._backoff.failures,
                 next_try_at=self._not_before,
-                got_through_at=self._own.got_through_at,
+                last_success_at=self._own.last_success_at,
             )
         )
 
     def _progress(self, report: PassReport) -> None:
-        if report.got_through and self._own.state is not DeliveryState.DELIVERING:
-            self._own = DeliveryStatus(DeliveryState.DELIVERING, got_through_at=self._loop.time())
+        if report.made_progress and self._own.state is not DeliveryState.DELIVERING:
+            self._own = DeliveryStatus(DeliveryState.DELIVERING, last_success_at=self._loop.time())
 
     def _try_after(self, seconds: float) -> None:
         """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""
@@ -257,17 +259,17 @@ class DeliveryLoop:
 
     def _tell(self) -> None:
         before, self._noted = self._noted, self.status
-        if (before.state, before.trouble) != (self._noted.state, self._noted.trouble):
-            self._watch(self._noted)
+        if (before.state, before.cause) != (self._noted.state, self._noted.cause):
+            self._on_state_change(self._noted)
 
 
 def _held(hold: Blocked, own: DeliveryStatus) -> DeliveryStatus:
     return DeliveryStatus(
         DeliveryState.HOLDING,
-        trouble=hold.reason.value,
+        cause=hold.reason.value,
         detail=hold.detail,
         http_status=hold.http_status,
-        got_through_at=own.got_through_at,
+        last_success_at=own.last_success_at,
     )
 
 
@@ -275,14 +277,14 @@ def _delivering(before: DeliveryStatus) -> DeliveryStatus:
     """Return the status during a pass; after a failure it changes only on the first success."""
     if before.state in {DeliveryState.RETRYING, DeliveryState.HOLDING}:
         return before
-    return DeliveryStatus(DeliveryState.DELIVERING, got_through_at=before.got_through_at)
+    return DeliveryStatus(DeliveryState.DELIVERING, last_success_at=before.last_success_at)
 
 
 def _named(stop: Blocked | RetryLater) -> tuple[DeliveryState, str]:
     match stop:
         case Blocked(reason):
             return DeliveryState.HOLDING, reason.value
-        case RetryLater(trouble):
-            return DeliveryState.RETRYING, trouble.value
+        case RetryLater(cause):
+            return DeliveryState.RETRYING, cause.value
         case _:
             assert_never(stop)

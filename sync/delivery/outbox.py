@@ -71,13 +71,13 @@ class OutboxUnavailable(Exception):  # noqa: N818 - names the state
 class Outbox(Protocol):
     """Undelivered events of this machine. All methods raise `OutboxUnavailable`."""
 
-    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
 
-    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters marked for retry above `after`, of one epoch."""
 
-    async def note_attempt(self, window: Window) -> None:
+    async def record_attempt(self, window: Window) -> None:
         """Record durably, before anything is sent, that `window` is about to be sent."""
 
     async def settle(

@@ -20,7 +20,7 @@ class Refused:
     http_status: int | None
 
 
-class HoldReason(StrEnum):
+class BlockedReason(StrEnum):
     """Cause for which central refuses this agent until an operator fixes it."""
 
     UNAUTHORIZED = "unauthorized"
@@ -34,7 +34,7 @@ class HoldReason(StrEnum):
 class Blocked:
     """Central refuses the caller, not an event: the outbox is kept and an alarm raised."""
 
-    reason: HoldReason
+    reason: BlockedReason
     detail: str
     http_status: int | None = None
 
@@ -42,30 +42,30 @@ class Blocked:
 class FailureCause(StrEnum):
     """Cause of a transient failure.
 
-    `NO_LINE`: the store's own network is down. `AWAY`: central's machine, or one in front of it,
-    refused the connection. `NO_CONNECTION`: either of them.
+    `NETWORK_DOWN`: the store's own network. `CENTRAL_DOWN`: central's machine, or one in front of
+    it, refused the connection. `NO_CONNECTION`: either of them.
     """
 
-    NO_LINE = "no line"
+    NETWORK_DOWN = "no network"
     NO_CONNECTION = "no connection"
-    AWAY = "head office is away"
-    CLOCK = "clock wrong"
-    TLS = "no trust in the certificate"
-    NO_TOKEN = "no token from the token endpoint"  # noqa: S105 - says that there is none
-    NO_ANSWER = "no answer"
-    BUSY = "head office is busy"
-    FAILED = "head office failed"
-    NOT_CENTRAL = "the answer is not central's"
+    CENTRAL_DOWN = "head office is down"
+    WRONG_CLOCK = "clock wrong"
+    UNTRUSTED_CERTIFICATE = "certificate not trusted"
+    NO_TOKEN = "no token from the token endpoint"  # noqa: S105 - not a password
+    NO_RESPONSE = "no response"
+    OVERLOADED = "head office is overloaded"
+    SERVER_ERROR = "head office failed"
+    UNEXPECTED_RESPONSE = "unexpected response"
     NO_PROGRESS = "no progress"
 
 
 _NOTHING_SENT = frozenset(
     {
-        FailureCause.NO_LINE,
+        FailureCause.NETWORK_DOWN,
         FailureCause.NO_CONNECTION,
-        FailureCause.AWAY,
-        FailureCause.CLOCK,
-        FailureCause.TLS,
+        FailureCause.CENTRAL_DOWN,
+        FailureCause.WRONG_CLOCK,
+        FailureCause.UNTRUSTED_CERTIFICATE,
         FailureCause.NO_TOKEN,
     }
 )
@@ -75,19 +75,19 @@ _NOTHING_SENT = frozenset(
 class RetryLater:
     """Transient failure: no verdict, retry later."""
 
-    trouble: FailureCause
+    cause: FailureCause
     detail: str
     retry_after_seconds: float | None = None
     http_status: int | None = None
 
     @property
-    def is_open(self) -> bool:
+    def may_have_arrived(self) -> bool:
         """Whether the request may have reached central and taken effect."""
-        return self.trouble not in _NOTHING_SENT
+        return self.cause not in _NOTHING_SENT
 
 
 @dataclass(frozen=True, slots=True)
-class GoBack:
+class Rewind:
     """Central has a gap: it expects `expected_sequence` of the epoch next."""
 
     expected_sequence: int
@@ -104,4 +104,4 @@ class Renumber:
 
 
 Verdict = Delivered | Refused
-Stop = Blocked | RetryLater | GoBack | Renumber
+Stop = Blocked | RetryLater | Rewind | Renumber

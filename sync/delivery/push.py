@@ -25,10 +25,10 @@ from sync.delivery.outcomes import (
     Blocked,
     Delivered,
     FailureCause,
-    GoBack,
     Refused,
     Renumber,
     RetryLater,
+    Rewind,
     Stop,
 )
 
@@ -45,7 +45,7 @@ _DISAGREEMENT = RetryLater(
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WindowResult:
     """Result of sending a window.
 
     `judged`: events with a verdict. `doubtful`: events that were sent and may have been
@@ -59,10 +59,10 @@ class Delivery:
     stop: Stop | None = None
 
 
-class CutOff(asyncio.CancelledError):
+class WindowCancelled(asyncio.CancelledError):
     """Sending a window was cancelled; `known` is its result so far."""
 
-    def __init__(self, known: Delivery) -> None:
+    def __init__(self, known: WindowResult) -> None:
         super().__init__()
         self.known = known
 
@@ -71,17 +71,17 @@ class Transport(Protocol):
     """Sends windows to central in one of the protocols."""
 
     @property
-    def portion(self) -> BatchLimits:
+    def limits(self) -> BatchLimits:
         """Size limits of the next window."""
 
     @property
     def leaves_doubt(self) -> bool:
         """Whether resending is not idempotent at central, so attempts must be recorded first."""
 
-    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to central; a probe without retries. Failures are returned, not raised.
 
-        When cancelled, raises `CutOff` if answers received so far must be settled.
+        When cancelled, raises `WindowCancelled` if answers received so far must be settled.
         """
 
 
@@ -96,7 +96,7 @@ class PassReport:
     stop: Blocked | RetryLater | None = None
 
     @property
-    def got_through(self) -> bool:
+    def made_progress(self) -> bool:
         """Whether central accepted or refused at least one event."""
         return bool(self.delivered or self.refused)
 
@@ -118,15 +118,15 @@ async def push_once(
     *,
     probing: bool = False,
     progress: Progress = lambda _: None,
-    may_go_on: Callable[[], bool] = lambda: True,
+    may_continue: Callable[[], bool] = lambda: True,
 ) -> PassReport:
     """Deliver pending events until none is left or central stops it; return a report.
 
-    `may_go_on` is called after each window; if it returns False, the rest stays for another
+    `may_continue` is called after each window; if it returns False, the rest stays for another
     pass. Raises `OutboxUnavailable`. On an error or a cancel nothing unconfirmed is settled;
     answers received before a cancel are.
     """
-    return await _Pass(outbox, transport, pace, progress, may_go_on, probing=probing).run()
+    return await _Pass(outbox, transport, pace, progress, may_continue, probing=probing).run()
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class _Pass:
     transport: Transport
     pace: Pace
     progress: Progress
-    may_go_on: Callable[[], bool]
+    may_continue: Callable[[], bool]
     probing: bool
     report: PassReport = field(default_factory=PassReport)
     settling: "asyncio.Task[None] | None" = None
@@ -143,7 +143,7 @@ class _Pass:
     async def run(self) -> PassReport:
         try:
             # Dead letters first: they are few, and e-mail answers may depend on their session.
-            if await self._flow(self.outbox.read_retries) or self._may_pass_retries_by():
+            if await self._flow(self.outbox.next_retry_window) or self._may_pass_retries_by():
                 await self._flow(self.outbox.read)
             await self._settled()
         finally:
@@ -155,14 +155,16 @@ class _Pass:
 
         Without that retry they would have been sent as well. The next window is a probe.
         """
-        self.probing = isinstance(self.report.stop, RetryLater) and self.report.stop.is_open
+        self.probing = (
+            isinstance(self.report.stop, RetryLater) and self.report.stop.may_have_arrived
+        )
         return self.probing
 
     async def _flow(self, read: "_Read") -> bool:
         """Send all windows that `read` returns; return whether it reached the end."""
         # Settle first: new events may belong to sessions that were dead letters until now.
         await self._settled()
-        window = await read(self._portion())
+        window = await read(self._limits())
         while window.events:
             following, delivery = await self._deliver_reading_ahead(read, window)
             if delivery.left is not None:
@@ -171,20 +173,20 @@ class _Pass:
                 after = await self._after(window, delivery)
                 if after is None:
                     return False
-                following = await read(self._portion(), after=after)
+                following = await read(self._limits(), after=after)
             await self.pace(_size(window), more=bool(following.events))
-            if not self.may_go_on():
+            if not self.may_continue():
                 return False
             window = following
         return True
 
     async def _deliver_reading_ahead(
         self, read: "_Read", window: Window
-    ) -> tuple[Window | None, Delivery]:
+    ) -> tuple[Window | None, WindowResult]:
         """Send `window` while the next one is read, unless that depends on this result."""
         if self.probing:
             return None, await self._deliver(window)
-        ahead = asyncio.ensure_future(read(self._portion(), after=_last(window)))
+        ahead = asyncio.ensure_future(read(self._limits(), after=_last(window)))
         try:
             delivery = await self._deliver(window)
             # With one request per event, a refused or pending event affects later ones of its
@@ -195,14 +197,14 @@ class _Pass:
         finally:
             ahead.cancel()
 
-    async def _deliver(self, window: Window) -> Delivery:
+    async def _deliver(self, window: Window) -> WindowResult:
         if self.transport.leaves_doubt:
             # The outbox records one attempt at a time: settling ends the previous one.
             await self._settled()
-            await self.outbox.note_attempt(window)
+            await self.outbox.record_attempt(window)
         try:
             delivery = await self.transport.deliver(window, probing=self.probing)
-        except CutOff as cut:
+        except WindowCancelled as cut:
             await self._leave()
             self._begin_settling(window, cut.known)
             raise
@@ -211,7 +213,7 @@ class _Pass:
         self._count(delivery.judged)
         return delivery
 
-    async def _after(self, window: Window, delivery: Delivery) -> int | None:
+    async def _after(self, window: Window, delivery: WindowResult) -> int | None:
         """Follow the stop reason; return the position to read after, or None to end the pass."""
         await self._settled()
         match delivery.stop:
@@ -219,7 +221,7 @@ class _Pass:
                 # A probe without a verdict proves nothing: the next window is a probe too.
                 self.probing = self.probing and not delivery.judged
                 return _last(window)
-            case GoBack(expected_sequence):
+            case Rewind(expected_sequence):
                 return await self._go_back(window, expected_sequence)
             case Renumber(after_sequence):
                 return await self._renumber(window.epoch, after_sequence)
@@ -249,7 +251,7 @@ class _Pass:
         self.report.corrections += 1
         return self.report.corrections <= MOST_CORRECTIONS
 
-    def _begin_settling(self, window: Window, delivery: Delivery) -> None:
+    def _begin_settling(self, window: Window, delivery: WindowResult) -> None:
         self.settling = asyncio.ensure_future(
             self.outbox.settle(window, delivery.judged, delivery.doubtful)
         )
@@ -270,8 +272,8 @@ class _Pass:
         settling, self.settling = self.settling, None
         settling.result()
 
-    def _portion(self) -> BatchLimits:
-        return PROBE if self.probing else self.transport.portion
+    def _limits(self) -> BatchLimits:
+        return PROBE if self.probing else self.transport.limits
 
     def _count(self, judged: Sequence[EventResult]) -> None:
         for one in judged:
@@ -287,14 +289,14 @@ class _Pass:
 
 
 class _Read(Protocol):
-    async def __call__(self, portion: BatchLimits, *, after: int = 0) -> Window: ...
+    async def __call__(self, limits: BatchLimits, *, after: int = 0) -> Window: ...
 
 
 def _last(window: Window) -> int:
     return window.events[-1].position
 
 
-def _is_all_delivered(window: Window, delivery: Delivery) -> bool:
+def _is_all_delivered(window: Window, delivery: WindowResult) -> bool:
     delivered = sum(isinstance(one.verdict, Delivered) for one in delivery.judged)
     return delivered == len(window.events)
 

@@ -28,7 +28,7 @@ class Throttle:
         self._pausing: asyncio.Future[object] | None = None
         self._tills_at_work_until = -math.inf
 
-    def hurry(self) -> None:
+    def skip_pauses(self) -> None:
         """Skip the pauses until `resume_pacing`: an operator waits for the result."""
         self._hurries = True
 
@@ -36,7 +36,7 @@ class Throttle:
         """Resume the pauses."""
         self._hurries = False
 
-    def cut_short(self) -> None:
+    def end_pause(self) -> None:
         """End the current pause: with a low bandwidth limit it can last a minute."""
         if self._pausing is not None:
             self._pausing.cancel()

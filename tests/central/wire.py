@@ -6,34 +6,34 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
-from sync.delivery.transports.http import Answer, Line, LineRules
+from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
 from tests.central.central import ScriptedCentral
 from tests.central.door import Request
 from tests.central.faults import Lost
 
 
-class MemoryLine(Line):
+class MemoryLine(HttpClient):
     """Passes each request directly to `central`; while `is_cut`, no request arrives.
 
-    `trouble` is the failure that the client then sees; `tries` counts all requests.
+    `cause` is the failure that the client then sees; `tries` counts all requests.
     """
 
     def __init__(self, central: ScriptedCentral) -> None:
-        super().__init__(LineRules(timeout_seconds=1))
+        super().__init__(HttpOptions(timeout_seconds=1))
         self.central = central
         self.is_cut = False
-        self.trouble = FailureCause.NO_LINE
+        self.cause = FailureCause.NETWORK_DOWN
         self.tries = 0
 
-    async def ask(
+    async def request(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Blocked | RetryLater:
+    ) -> HttpResponse | Blocked | RetryLater:
         """Return the answer of the scripted head office."""
         self.tries += 1
         if self.is_cut:
-            return RetryLater(self.trouble, "the line is cut")
+            return RetryLater(self.cause, "the line is cut")
         request = Request(method, url.raw_path, dict(url.query), CIMultiDict(headers), body or b"")
         answer = await self.central.answer(request)
         if isinstance(answer, Lost) or answer.cut_after is not None:
-            return RetryLater(FailureCause.NO_ANSWER, "the answer was lost")
-        return Answer(answer.status, CIMultiDict(answer.headers), answer.body)
+            return RetryLater(FailureCause.NO_RESPONSE, "the answer was lost")
+        return HttpResponse(answer.status, CIMultiDict(answer.headers), answer.body)

@@ -43,7 +43,7 @@ async def waiting(shelf: Shelf) -> list[int]:
 
 
 async def retries(shelf: Shelf) -> list[int]:
-    return positions(await shelf.outbox.read_retries(PLENTY))
+    return positions(await shelf.outbox.next_retry_window(PLENTY))
 
 
 def positions(window: Window) -> list[int]:
@@ -105,7 +105,7 @@ class OutboxContract:
         window = await shelf.outbox.read(PLENTY)
         await refuse(shelf, window, window.events[:1])
         await shelf.want_retry(1)
-        (again,) = (await shelf.outbox.read_retries(PLENTY)).events
+        (again,) = (await shelf.outbox.next_retry_window(PLENTY)).events
         assert again.refusal == REFUSED
 
     async def test_retry_ends_with_its_verdict(self, shelf: Shelf) -> None:
@@ -113,14 +113,14 @@ class OutboxContract:
         await refuse(shelf, window, window.events[:2])
         for sequence in (1, 2):
             await shelf.want_retry(sequence)
-        one, two = (await shelf.outbox.read_retries(PLENTY)).events
+        one, two = (await shelf.outbox.next_retry_window(PLENTY)).events
         await settle(shelf, window, one)
         await refuse(shelf, window, [two])
         assert await retries(shelf) == []
 
     async def test_event_sent_without_an_answer_is_in_doubt(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
-        await shelf.outbox.note_attempt(window)
+        await shelf.outbox.record_attempt(window)
         one, two, *_ = window.events
         await shelf.outbox.settle(window, judged([one]), [two])
         doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
@@ -128,16 +128,16 @@ class OutboxContract:
 
     async def test_refused_event_in_doubt_is_in_doubt_when_retried(self, shelf: Shelf) -> None:
         window = await shelf.outbox.read(PLENTY)
-        await shelf.outbox.note_attempt(window)
+        await shelf.outbox.record_attempt(window)
         one, two, *_ = window.events
         await shelf.outbox.settle(window, [EventResult(e, REFUSED) for e in (one, two)], [two])
         for sequence in (1, 2):
             await shelf.want_retry(sequence)
-        again = (await shelf.outbox.read_retries(PLENTY)).events
+        again = (await shelf.outbox.next_retry_window(PLENTY)).events
         assert [event.is_doubtful for event in again] == [False, True]
 
     async def test_unsettled_window_is_in_doubt_as_a_whole(self, shelf: Shelf) -> None:
-        await shelf.outbox.note_attempt(await shelf.outbox.read(BatchLimits(2, 2**30)))
+        await shelf.outbox.record_attempt(await shelf.outbox.read(BatchLimits(2, 2**30)))
         doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
         assert doubts == [True, True, False, False, False]
 
@@ -184,7 +184,7 @@ class OutboxContract:
     async def test_window_of_another_outbox_is_rejected(self, shelf: Shelf) -> None:
         events = (await shelf.outbox.read(PLENTY)).events
         with pytest.raises(OutboxUnavailable):
-            await shelf.outbox.note_attempt(Window(UNKNOWN.epoch, 1, events))
+            await shelf.outbox.record_attempt(Window(UNKNOWN.epoch, 1, events))
         with pytest.raises(OutboxUnavailable):
             await settle(shelf, UNKNOWN, *events)
         assert await waiting(shelf) == [1, 2, 3, 4, 5]

@@ -29,17 +29,17 @@ class Backlog:
         """Return the body of the event with this number."""
         return msgspec.json.encode({"correlationId": self._name(number), "channel": "STORE"})
 
-    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest events above `after` that are not settled."""
         first = max(self.settled, after) + 1
-        last = min(self.captured, first + portion.events - 1)
+        last = min(self.captured, first + limits.events - 1)
         return Window(EPOCH, 1, [self._event(number) for number in range(first, last + 1)])
 
-    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return nothing: there are no dead letters."""
         return Window(EPOCH, 1, ())
 
-    async def note_attempt(self, window: Window) -> None:
+    async def record_attempt(self, window: Window) -> None:
         """Do nothing: only `replay` needs the mark."""
 
     async def settle(

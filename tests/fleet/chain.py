@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from sync.delivery.transports.auth import NoCredentials
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import LineRules
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpOptions
 from tests.fleet.account import Account
 from tests.fleet.backlog import EPOCH, Backlog
 from tests.fleet.network import Condition, Network, StoreLine
@@ -92,8 +92,8 @@ async def _story(plan: Plan) -> Outcome:
 
 def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> Store:
     name = f"{number:05}"
-    line = StoreLine(network, name, LineRules(SETTINGS.timeout_seconds))
-    caller = Caller(line, _URL, NoCredentials(), lambda: STARTED_AT)
+    line = StoreLine(network, name, HttpOptions(SETTINGS.timeout_seconds))
+    caller = CentralClient(line, _URL, NoCredentials(), lambda: STARTED_AT)
     return Store(name, caller, dice.random, plan.batch_events)
 
 

@@ -15,8 +15,8 @@ from yarl import URL
 
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.auth import bearer
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Answer, Line, LineRules
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
 from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, delivering, until_all_is_delivered
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
@@ -36,20 +36,20 @@ class Few:
     away_seconds: float
 
 
-class CountingLine(Line):
+class CountingLine(HttpClient):
     """A real connection that counts head office's answers."""
 
-    def __init__(self, rules: LineRules, account: Account, store_id: str) -> None:
+    def __init__(self, rules: HttpOptions, account: Account, store_id: str) -> None:
         super().__init__(rules)
         self._account = account
         self._store_id = store_id
 
-    async def ask(
+    async def request(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Blocked | RetryLater:
+    ) -> HttpResponse | Blocked | RetryLater:
         """Send the request and count its answer."""
-        answer = await super().ask(method, url, headers=headers, body=body)
-        if not isinstance(answer, Answer):
+        answer = await super().request(method, url, headers=headers, body=body)
+        if not isinstance(answer, HttpResponse):
             self._account.knocked()
             return answer
         self._account.arrived(self._store_id)
@@ -67,10 +67,10 @@ async def outage_of_few(few: Few, directory: Path, seed: int = 1) -> Outcome:
     async with AsyncExitStack() as parts:
         stores = []
         for name in names:
-            line = CountingLine(LineRules(SETTINGS.timeout_seconds), account, name)
+            line = CountingLine(HttpOptions(SETTINGS.timeout_seconds), account, name)
             parts.push_async_callback(line.close)
             token = bearer(directory / f"{name}.token")
-            caller = Caller(line, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
+            caller = CentralClient(line, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
             stores.append(Store(name, caller, dice.random))
         await parts.enter_async_context(delivering(stores))
         for store in stores:

@@ -12,8 +12,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, RetryLater
-from sync.delivery.transports.http import Answer, Line, LineRules
-from sync.delivery.transports.network_errors import AnswerLost, storage_error_from
+from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
+from sync.delivery.transports.network_errors import ResponseLost, failure_from
 from tests.fleet.account import Account
 from tests.fleet.office import HeadOffice
 
@@ -54,14 +54,14 @@ class Network:
 
     async def carry(
         self, store_id: str, body: bytes, timeout_seconds: float
-    ) -> Answer | RetryLater:
+    ) -> HttpResponse | RetryLater:
         """Return the answer to a request, or its network error."""
         if self._condition is Condition.NO_WAY:
             self._account.knocked()
             return _no_connection(errno.ENETUNREACH)
         await self._on_its_way()
         if not await self._is_connected():
-            return storage_error_from(aiohttp.ConnectionTimeoutError())
+            return failure_from(aiohttp.ConnectionTimeoutError())
         if self._condition is not Condition.UP:
             self._account.knocked()
             return await self._trouble(timeout_seconds)
@@ -76,38 +76,38 @@ class Network:
             await asyncio.sleep(pause)
         return False
 
-    async def _trouble(self, timeout_seconds: float) -> Answer | RetryLater:
+    async def _trouble(self, timeout_seconds: float) -> HttpResponse | RetryLater:
         if self._condition is Condition.FAILING:
-            return Answer(HTTPStatus.BAD_GATEWAY, {"Content-Type": "text/html"}, b"<html>")
+            return HttpResponse(HTTPStatus.BAD_GATEWAY, {"Content-Type": "text/html"}, b"<html>")
         if self._condition is not Condition.HUNG:
             return _no_connection(errno.ECONNREFUSED)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
         except TimeoutError as silence:
-            return storage_error_from(silence)
-        return storage_error_from(AnswerLost())
+            return failure_from(silence)
+        return failure_from(ResponseLost())
 
     async def _on_its_way(self) -> None:
         await asyncio.sleep(LATENCY_SECONDS * (1 + self._dice()))
 
 
-class StoreLine(Line):
+class StoreLine(HttpClient):
     """A store's connection, carried by the simulated network."""
 
-    def __init__(self, network: Network, store_id: str, rules: LineRules) -> None:
+    def __init__(self, network: Network, store_id: str, rules: HttpOptions) -> None:
         super().__init__(rules)
         self._network = network
         self._store_id = store_id
         self._seconds = rules.timeout_seconds
 
-    async def ask(
+    async def request(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Blocked | RetryLater:
+    ) -> HttpResponse | Blocked | RetryLater:
         """Return the result of the request."""
         return await self._network.carry(self._store_id, body or b"", self._seconds)
 
 
 def _no_connection(number: int) -> RetryLater:
     reason = OSError(number, os.strerror(number))
-    return storage_error_from(aiohttp.ClientConnectorError(_KEY, reason))
+    return failure_from(aiohttp.ClientConnectorError(_KEY, reason))

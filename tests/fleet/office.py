@@ -7,7 +7,7 @@ from http import HTTPStatus
 import msgspec
 import zstandard
 
-from sync.delivery.transports.http import Answer
+from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import BatchAccepted
 from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.rate_limit import Intake, TooBusy
@@ -32,7 +32,7 @@ class HeadOffice:
         self._account = account
         self.ledgers: defaultdict[str, PlainLedger] = defaultdict(PlainLedger)
 
-    async def take(self, store_id: str, body: bytes) -> Answer:
+    async def take(self, store_id: str, body: bytes) -> HttpResponse:
         """Answer a batch once it is committed."""
         self._account.arrived(store_id)
         try:
@@ -43,7 +43,7 @@ class HeadOffice:
             self._account.put_off(store_id, busy.retry_after_seconds)
             return _told(busy)
 
-    async def _take(self, body: bytes) -> Answer:
+    async def _take(self, body: bytes) -> HttpResponse:
         batch, events = read_batch(zstandard.decompress(body))
         self._intake.admit(len(events))
         await asyncio.sleep(COMMIT_SECONDS)
@@ -52,10 +52,10 @@ class HeadOffice:
         assert isinstance(taken, AcceptedBatch), "a number was left out"
         self._account.accepted(len(events))
         accepted = BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
-        return Answer(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))
+        return HttpResponse(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))
 
 
-def _told(busy: TooBusy) -> Answer:
+def _told(busy: TooBusy) -> HttpResponse:
     response = answer_of(problem_of(busy))
     assert isinstance(response.body, bytes)
-    return Answer(response.status, response.headers, response.body)
+    return HttpResponse(response.status, response.headers, response.body)

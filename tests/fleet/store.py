@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.config.delivery import SyncSettings
-from sync.delivery.backoff import RetryRules, slot_of
+from sync.delivery.backoff import BackoffRules, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.throttle import Throttle
+from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
+from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.short_retries import ShortRetries
 from tests.fleet.backlog import BOOT, Backlog
 
@@ -35,7 +35,7 @@ class Store:
     def __init__(
         self,
         name: str,
-        caller: Caller,
+        caller: CentralClient,
         dice: Callable[[], float],
         batch_events: int = SETTINGS.batch_events,
     ) -> None:
@@ -47,15 +47,15 @@ class Store:
             ShortRetries(dice),
             BatchLimits(batch_events, SETTINGS.max_batch_bytes),
         )
-        slot = slot_of(name, TILL)
-        rules = RetryRules(SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds, slot)
+        slot = machine_slot(name, TILL)
+        rules = BackoffRules(SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds, slot)
         self.relay = DeliveryLoop(
             self.backlog,
             transport,
             Throttle(),
             DeliveryRules(rules, dice),
-            tidy=_nothing,
-            watch=lambda _: None,
+            after_pass=_nothing,
+            on_state_change=lambda _: None,
         )
 
     @property

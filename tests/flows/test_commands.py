@@ -111,7 +111,7 @@ async def test_sync_wait_shows_no_progress_if_outbox_is_empty(
     assert "Nothing waits." in shown
 
 
-@pytest.mark.parametrize("trouble", ["head office is away", "unauthorized"])
+@pytest.mark.parametrize("trouble", ["head office is down", "unauthorized"])
 async def test_sync_wait_that_cannot_continue_names_cause_and_exits_with_1(
     tmp_path: Path, central: ScriptedCentral, trouble: str
 ) -> None:

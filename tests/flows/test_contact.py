@@ -17,8 +17,8 @@ from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.sender import Sender
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH
 from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import PLENTY, OutboxRig, outbox_on
@@ -37,11 +37,11 @@ async def contact_of(
     rig: OutboxRig, central: ScriptedCentral, rewound: asyncio.Event | None = None
 ) -> AsyncIterator[HeartbeatLoop]:
     """Send heartbeats from a store without a full agent, only when the test triggers them."""
-    line = Line(LineRules(timeout_seconds=5))
+    line = HttpClient(HttpOptions(timeout_seconds=5))
     configured = program_terms(ProgramSettings())
     news = ProgramTermsSync(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
     contact = HeartbeatLoop(
-        Caller(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
+        CentralClient(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
         Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),
         StoreReader(rig.directory),
         rig.outbox,
@@ -172,7 +172,7 @@ async def test_event_that_restored_head_office_has_as_rejected_is_sent_again(
         central.ledger.epochs["epoch-1"] = EpochLedger(through=2, rejected={2: REFUSED})
         async with contact_of(rig, central, rewound):
             await rewound.wait()
-        again = await rig.outbox.read_retries(PLENTY)
+        again = await rig.outbox.next_retry_window(PLENTY)
     assert [event.sequence for event in again.events] == [2]
 
 
@@ -191,7 +191,7 @@ async def test_rejections_beyond_one_answer_are_paged_through(
         async with contact_of(rig, central, rewound) as contact:
             await beats(central, contact, 4)
             await rewound.wait()
-        again = await rig.outbox.read_retries(PLENTY)
+        again = await rig.outbox.next_retry_window(PLENTY)
     assert [event.sequence for event in again.events] == [4]
     asked = [beat.rejected_after and beat.rejected_after.sequence for beat in central.heartbeats]
     assert asked[:4] == [None, 2, 4, None]
@@ -205,7 +205,7 @@ async def test_dead_letter_that_head_office_rejected_is_not_sent_again(tmp_path:
         central.ledger.epochs["epoch-1"] = EpochLedger(through=1, rejected={1: REFUSED})
         async with contact_of(rig, central, rewound) as contact:
             await beats(central, contact, 3)
-        assert not (await rig.outbox.read_retries(PLENTY)).events
+        assert not (await rig.outbox.next_retry_window(PLENTY)).events
     assert not rewound.is_set()
 
 

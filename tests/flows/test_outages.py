@@ -75,7 +75,7 @@ async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: 
         await shop.delivered()
         await way.door.stop()
         await shop.trade(CUSTOMERS)
-        status = await shop.until(state="retrying", trouble="head office is away")
+        status = await shop.until(state="retrying", trouble="head office is down")
         await way.door.start()
         await shop.delivered()
 

@@ -21,10 +21,10 @@ from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.push import PassReport, Transport, push_once
 from sync.delivery.transports.auth import NoCredentials
+from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
 from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
@@ -160,7 +160,7 @@ class Office:
 
     def _start(self) -> None:
         self.rig: OutboxRig = self.runner.run(self._started())
-        caller = Caller(
+        caller = CentralClient(
             self.line, "http://central.example", NoCredentials(), lambda: datetime.now(UTC)
         )
         sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
@@ -190,7 +190,7 @@ class Office:
         await rig.writer.check(30)
         return rig
 
-    def _transport(self, caller: Caller, sender: Sender) -> Transport:
+    def _transport(self, caller: CentralClient, sender: Sender) -> Transport:
         async def nap(_seconds: float) -> None:
             await asyncio.sleep(0)
 

@@ -49,7 +49,7 @@ DEAD_OF = compiled(
 SET_ATTEMPT = setting("attempting_from", "attempting_through")
 
 
-def note_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
+def record_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
     """Record that the events at `positions`, ascending, are in flight.
 
     For pending events a range of two numbers is enough. Dead letters being retried lie between

@@ -14,7 +14,7 @@ from agent.facts import Receipt
 from agent.store.access import StoreAccess
 from agent.store.db.epochs import knows_epoch
 from agent.store.outbox.dead_letter_queue import DeadLetters
-from agent.store.outbox.in_flight import add_doubt, end_attempt, note_attempt
+from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
 from agent.store.outbox.payloads import Readdressing
 from agent.store.outbox.rewind import rewind, rewind_to
 from agent.store.outbox.settle import Judgement, settle
@@ -64,14 +64,14 @@ class StoreOutbox:
         """Return the lowest unsettled events of one epoch above `after`."""
         return await self.storage.ask(lambda c: self._windows.waiting(c, portion, after))
 
-    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def next_retry_window(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters to retry, of one epoch, above `after`."""
         return await self.storage.ask(lambda c: self._windows.to_retry(c, portion, after))
 
-    async def note_attempt(self, window: Window) -> None:
+    async def record_attempt(self, window: Window) -> None:
         """Record durably, before anything is sent, that `window` is in flight."""
         positions = [event.position for event in window.events]
-        await self._change_in(window, lambda c: note_attempt(c, positions))
+        await self._change_in(window, lambda c: record_attempt(c, positions))
 
     async def settle(
         self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()

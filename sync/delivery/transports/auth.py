@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sync.delivery.outcomes import Blocked, HoldReason, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, RetryLater
 from sync.runtime.settings.secret_files import read_secret
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -54,4 +54,4 @@ def secret_of(file: Path) -> str | Blocked:
     try:
         return read_secret(file)
     except ConfigurationError as error:
-        return Blocked(HoldReason.CREDENTIALS, str(error.mistakes[0]))
+        return Blocked(BlockedReason.CREDENTIALS, str(error.mistakes[0]))

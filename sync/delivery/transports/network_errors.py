@@ -12,7 +12,7 @@ from sync.delivery.outcomes import FailureCause, RetryLater
 _WRONG_TIME = {9: "not yet valid", 10: "expired"}
 
 
-class AnswerLost(aiohttp.ClientError):
+class ResponseLost(aiohttp.ClientError):
     """The connection ended after the request was started; its outcome is unknown."""
 
 
@@ -20,39 +20,43 @@ class AnswerLost(aiohttp.ClientError):
 _MEANINGS: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (aiohttp.ClientHttpProxyError, FailureCause.NO_CONNECTION, "the proxy refuses the connection"),
     (aiohttp.ClientProxyConnectionError, FailureCause.NO_CONNECTION, "the proxy cannot be reached"),
-    (aiohttp.ClientConnectorDNSError, FailureCause.NO_LINE, "central's name cannot be resolved"),
+    (
+        aiohttp.ClientConnectorDNSError,
+        FailureCause.NETWORK_DOWN,
+        "central's name cannot be resolved",
+    ),
     (aiohttp.ClientConnectorError, FailureCause.NO_CONNECTION, "no connection to central"),
     (
         aiohttp.ConnectionTimeoutError,
         FailureCause.NO_CONNECTION,
         "no connection to central in time",
     ),
-    (TimeoutError, FailureCause.NO_ANSWER, "no answer in time"),
-    (aiohttp.ClientPayloadError, FailureCause.NO_ANSWER, "the answer broke off"),
-    (aiohttp.ClientResponseError, FailureCause.NOT_CENTRAL, "the answer is not HTTP"),
+    (TimeoutError, FailureCause.NO_RESPONSE, "no answer in time"),
+    (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the answer broke off"),
+    (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the answer is not HTTP"),
 )
 # A refused connection proves that a host answered; an unreachable network, that none was asked.
 _WHOSE = {
-    errno.ECONNREFUSED: FailureCause.AWAY,
-    errno.ECONNRESET: FailureCause.AWAY,
-    errno.ECONNABORTED: FailureCause.AWAY,
-    errno.ENETUNREACH: FailureCause.NO_LINE,
-    errno.EHOSTUNREACH: FailureCause.NO_LINE,
-    errno.ENETDOWN: FailureCause.NO_LINE,
+    errno.ECONNREFUSED: FailureCause.CENTRAL_DOWN,
+    errno.ECONNRESET: FailureCause.CENTRAL_DOWN,
+    errno.ECONNABORTED: FailureCause.CENTRAL_DOWN,
+    errno.ENETUNREACH: FailureCause.NETWORK_DOWN,
+    errno.EHOSTUNREACH: FailureCause.NETWORK_DOWN,
+    errno.ENETDOWN: FailureCause.NETWORK_DOWN,
 }
 
 
-def storage_error_from(error: Exception) -> RetryLater:
+def failure_from(error: Exception) -> RetryLater:
     """Return the failure for `error`, raised by the HTTP client."""
     distrust = _distrust(error)
     if distrust is not None:
         return distrust
-    for kind, trouble, detail in _MEANINGS:
+    for kind, cause, detail in _MEANINGS:
         if isinstance(error, kind):
             return RetryLater(
-                _whose(error, trouble), detail + _reason(error), http_status=_proxy_status(error)
+                _whose(error, cause), detail + _reason(error), http_status=_proxy_status(error)
             )
-    return RetryLater(FailureCause.NO_ANSWER, "the connection ended before the answer")
+    return RetryLater(FailureCause.NO_RESPONSE, "the connection ended before the answer")
 
 
 def _distrust(error: Exception) -> RetryLater | None:
@@ -60,11 +64,12 @@ def _distrust(error: Exception) -> RetryLater | None:
         error = error.certificate_error
     if isinstance(error, ssl.SSLCertVerificationError):
         return _wrong_time(error.verify_code) or RetryLater(
-            FailureCause.TLS, f"central's certificate is not trusted: {error.verify_message}"
+            FailureCause.UNTRUSTED_CERTIFICATE,
+            f"central's certificate is not trusted: {error.verify_message}",
         )
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         why = getattr(error.os_error, "reason", None) or "it broke off"
-        return RetryLater(FailureCause.TLS, f"no secure connection: {why}")
+        return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, f"no secure connection: {why}")
     return None
 
 
@@ -72,7 +77,7 @@ def _wrong_time(verify_code: int) -> RetryLater | None:
     if verify_code not in _WRONG_TIME:
         return None
     return RetryLater(
-        FailureCause.CLOCK,
+        FailureCause.WRONG_CLOCK,
         f"central's certificate is {_WRONG_TIME[verify_code]} by this machine's clock, which may"
         " be wrong: set the clock, or have the certificate renewed",
     )
@@ -82,11 +87,11 @@ def _proxy_status(error: Exception) -> int | None:
     return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
-def _whose(error: Exception, trouble: FailureCause) -> FailureCause:
-    """Return the cause by `errno` if known, else `trouble`; a proxy can be on either side."""
+def _whose(error: Exception, cause: FailureCause) -> FailureCause:
+    """Return the cause by `errno` if known, else `cause`; a proxy can be on either side."""
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return trouble
-    return _WHOSE.get(_number(error), trouble)
+        return cause
+    return _WHOSE.get(_number(error), cause)
 
 
 def _reason(error: Exception) -> str:

@@ -12,10 +12,10 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 from yarl import URL
 
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import Headers, secret_of
-from sync.delivery.transports.http import Answer, Line
-from sync.delivery.transports.responses import not_central, sorted_out
+from sync.delivery.transports.http_client import HttpClient, HttpResponse
+from sync.delivery.transports.responses import classify, not_central
 
 # A token is renewed after this share of its lifetime.
 RENEWED_AT = 0.8
@@ -49,7 +49,7 @@ _token_error = msgspec.json.Decoder(_TokenError)
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class OAuthClient:
     """OAuth client settings; the secret is read from its file at each use."""
 
     token_url: str
@@ -63,8 +63,8 @@ class ClientCredentials:
 
     def __init__(
         self,
-        line: Line,
-        client: Client,
+        line: HttpClient,
+        client: OAuthClient,
         monotonic_seconds: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
@@ -99,7 +99,7 @@ class ClientCredentials:
         if isinstance(secret, Blocked):
             return secret
         asked_at = self._monotonic_seconds()
-        answer = await self._line.ask(
+        answer = await self._line.request(
             "POST",
             URL(self._client.token_url, encoded=True),
             headers={
@@ -108,13 +108,13 @@ class ClientCredentials:
             },
             body=_form(self._client.scope),
         )
-        if isinstance(answer, Answer):
+        if isinstance(answer, HttpResponse):
             return self._read(answer, asked_at)
         return _of_the_endpoint(answer) if isinstance(answer, RetryLater) else answer
 
-    def _read(self, answer: Answer, asked_at: float) -> Headers | Blocked | RetryLater:
+    def _read(self, answer: HttpResponse, asked_at: float) -> Headers | Blocked | RetryLater:
         if answer.status in _REFUSED:
-            return Blocked(HoldReason.CREDENTIALS, _why_refused(answer), answer.status)
+            return Blocked(BlockedReason.CREDENTIALS, _why_refused(answer), answer.status)
         token = _token_in(answer)
         if token is None:
             return _of_the_endpoint(_trouble(answer, self._now()))
@@ -134,7 +134,7 @@ def _form(scope: str) -> bytes:
     return urlencode(members).encode()
 
 
-def _token_in(answer: Answer) -> _Token | None:
+def _token_in(answer: HttpResponse) -> _Token | None:
     if answer.status != HTTPStatus.OK:
         return None
     try:
@@ -146,23 +146,23 @@ def _token_in(answer: Answer) -> _Token | None:
     return token if is_fit and token.token_type.lower() == "bearer" else None
 
 
-def _of_the_endpoint(trouble: RetryLater) -> RetryLater:
+def _of_the_endpoint(cause: RetryLater) -> RetryLater:
     """Return the failure as one of the token endpoint: nothing was sent to central itself."""
-    if not trouble.is_open:
-        return trouble
-    detail = f"the token endpoint: {trouble.detail}"
-    return replace(trouble, trouble=FailureCause.NO_TOKEN, detail=detail)
+    if not cause.may_have_arrived:
+        return cause
+    detail = f"the token endpoint: {cause.detail}"
+    return replace(cause, cause=FailureCause.NO_TOKEN, detail=detail)
 
 
-def _trouble(answer: Answer, now: datetime) -> RetryLater:
+def _trouble(answer: HttpResponse, now: datetime) -> RetryLater:
     """Return the failure of a response without a token; 400 and 401 are handled before."""
-    sorted_answer = sorted_out(answer, now)
+    sorted_answer = classify(answer, now)
     if isinstance(sorted_answer, RetryLater):
         return sorted_answer
     return not_central(answer, "not a token endpoint's answer")
 
 
-def _why_refused(answer: Answer) -> str:
+def _why_refused(answer: HttpResponse) -> str:
     try:
         said = _token_error.decode(answer.body).error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from sync.delivery.transports.http import Answer
+from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.email_masking import without_addresses
 from sync.protocol.wire import Problem
 
@@ -10,7 +10,7 @@ _LONGEST_CODE, _LONGEST_MESSAGE = 100, 500
 _decoder = msgspec.json.Decoder(Problem)
 
 
-def problem_in(answer: Answer) -> Problem | None:
+def parse_problem(answer: HttpResponse) -> Problem | None:
     """Return the three-field error in `answer`; None if it has another shape.
 
     The text is truncated and e-mail addresses in it are masked, because it is stored in plain
@@ -22,17 +22,17 @@ def problem_in(answer: Answer) -> Problem | None:
         return None
     return msgspec.structs.replace(
         problem,
-        error_code=fit_code(problem.error_code),
-        error_message=fit(problem.error_message),
+        error_code=sanitise_code(problem.error_code),
+        error_message=sanitise(problem.error_message),
     )
 
 
-def fit(words: str, longest: int = _LONGEST_MESSAGE) -> str:
+def sanitise(words: str, longest: int = _LONGEST_MESSAGE) -> str:
     """Return `words` without addresses and control characters, cut to `longest` characters."""
     readable = "".join(letter if letter.isprintable() else " " for letter in words[: 2 * longest])
     return without_addresses(readable, "(address)")[:longest]
 
 
-def fit_code(code: str) -> str:
+def sanitise_code(code: str) -> str:
     """Return central's error code, sanitised likewise."""
-    return fit(code, _LONGEST_CODE)
+    return sanitise(code, _LONGEST_CODE)

@@ -13,19 +13,19 @@ MOST_ATTEMPTS = 3
 # Time limit including the next wait. After it the pass ends and the next one starts with a probe.
 MOST_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.1
-_WORTH_IT = {FailureCause.NO_ANSWER, FailureCause.BUSY, FailureCause.FAILED}
+_WORTH_IT = {FailureCause.NO_RESPONSE, FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ShortRetries:
-    """Short retries with jittered doubling. `dice` returns a random number, 0 to 1."""
+    """Short retries with jittered doubling. `random` returns a random number, 0 to 1."""
 
-    dice: Callable[[], float]
+    random: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def until_clear(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Call `ask` until its outcome is not worth a short retry; return the last outcome.
 
         A cancel takes effect at once, also during a wait.
@@ -46,7 +46,7 @@ class ShortRetries:
         return await retrying(_beginning_with(outcome, ask))
 
     def _wait_seconds(self, state: RetryCallState) -> float:
-        return short_wait_seconds(_result(state), state.attempt_number, self.dice())
+        return short_wait_seconds(_result(state), state.attempt_number, self.random())
 
 
 def short_wait_seconds(outcome: object, attempts: int, share: float) -> float:
@@ -59,8 +59,8 @@ def short_wait_seconds(outcome: object, attempts: int, share: float) -> float:
 
 def _may_pass_soon(outcome: object) -> bool:
     match outcome:
-        case RetryLater(trouble, retry_after_seconds=asked):
-            return trouble in _WORTH_IT and (asked or 0.0) <= MOST_SECONDS
+        case RetryLater(cause, retry_after_seconds=asked):
+            return cause in _WORTH_IT and (asked or 0.0) <= MOST_SECONDS
         case _:
             return False
 

@@ -26,7 +26,7 @@ def said(waiting: int | None = 0, **members: object) -> list[str]:
 
 
 def way(state: str, **members: object) -> dict[str, object]:
-    return {"state": state, "trouble": "no line", "detail": "no connection"} | members
+    return {"state": state, "trouble": "no network", "detail": "no connection"} | members
 
 
 def test_healthy_agent_is_described_in_two_sentences() -> None:
@@ -67,8 +67,8 @@ def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, wo
             way("retrying", nextTryInSeconds=11.2),
             2,
             (
-                "Head office is not reached: no line (no connection). Until it is, 2 captures wait;"
-                " next try in 12 s."
+                "Head office is not reached: no network (no connection). Until it is, 2 captures"
+                " wait; next try in 12 s."
             ),
         ),
         (

@@ -19,9 +19,9 @@ from agent.doctor.central import (
     look_at_clock,
 )
 from agent.doctor.check import Verdict
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import NoCredentials, bearer
-from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from tests.central import ScriptedCentral
 from tests.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
 from tests.sync.delivery.transports.parts import caller_to
@@ -112,10 +112,14 @@ async def test_response_outside_the_protocol_is_a_protocol_fault(
 @pytest.mark.parametrize(
     ("heard", "kind", "advice"),
     [
-        (Blocked(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.NONE, "set [central.auth]"),
-        (Blocked(HoldReason.UNAUTHORIZED, "no", 401), AuthKind.HEADER, "what head office gave"),
-        (Blocked(HoldReason.FORBIDDEN, "no", 403), AuthKind.BEARER, "compare store_id and till_id"),
-        (Blocked(HoldReason.CREDENTIALS, "no file"), AuthKind.BEARER, "put into the files"),
+        (Blocked(BlockedReason.UNAUTHORIZED, "no", 401), AuthKind.NONE, "set [central.auth]"),
+        (Blocked(BlockedReason.UNAUTHORIZED, "no", 401), AuthKind.HEADER, "what head office gave"),
+        (
+            Blocked(BlockedReason.FORBIDDEN, "no", 403),
+            AuthKind.BEARER,
+            "compare store_id and till_id",
+        ),
+        (Blocked(BlockedReason.CREDENTIALS, "no file"), AuthKind.BEARER, "put into the files"),
         (RetryLater(FailureCause.NO_TOKEN, "endpoint"), AuthKind.OAUTH2, "central.auth.token_url"),
     ],
 )
@@ -129,7 +133,7 @@ def test_rejected_credentials_advise_how_to_fix_them(
 
 
 def test_unreachable_central_leaves_credentials_and_protocol_unknown() -> None:
-    heard = RetryLater(FailureCause.NO_LINE, "no connection to central")
+    heard = RetryLater(FailureCause.NETWORK_DOWN, "no connection to central")
 
     assert verdicts(heard) == (Verdict.WARNING, Verdict.WARNING)
 
@@ -189,7 +193,7 @@ async def test_unreachable_central_gives_no_clock_offset(central: ScriptedCentra
 
 
 async def asked_for_its_clock(central: ScriptedCentral) -> timedelta | None:
-    line = Line(LineRules(timeout_seconds=10))
+    line = HttpClient(HttpOptions(timeout_seconds=10))
     try:
         return await look_at_clock(line, URL(central.url), lambda: NOW)
     finally:

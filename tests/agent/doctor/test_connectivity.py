@@ -20,18 +20,18 @@ from agent.doctor.connectivity import (
     look_at_connection,
     look_at_name,
 )
-from sync.delivery.transports.http import LineRules
+from sync.delivery.transports.http_client import HttpOptions
 from tests.bench.servers import free_port
 from tests.central import ScriptedCentral
 from tests.sync.delivery.transports.certificates import make_certificate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-RULES = LineRules(timeout_seconds=10)
+RULES = HttpOptions(timeout_seconds=10)
 SHOWN = Certificate("a CA", NOW - timedelta(days=10), NOW + timedelta(days=90))
 REACHED = Reached("hq.example port 443", certificate=SHOWN)
 
 
-async def found_at(url: str, rules: LineRules = RULES) -> Check:
+async def found_at(url: str, rules: HttpOptions = RULES) -> Check:
     return judge_connection(await look_at_connection(URL(url), rules), datetime.now(UTC))
 
 

@@ -57,17 +57,17 @@ class FakeOutbox:
         """Positions of the pending events."""
         return [kept.position for kept in self.model.waiting()]
 
-    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
         self._call("read")
-        return self._window(self.model.waiting(), portion, after, again=False)
+        return self._window(self.model.waiting(), limits, after, again=False)
 
-    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters marked for retry above `after`, of one epoch."""
         self._call("read_retries")
-        return self._window(self.model.to_retry(), portion, after, again=True)
+        return self._window(self.model.to_retry(), limits, after, again=True)
 
-    async def note_attempt(self, window: Window) -> None:
+    async def record_attempt(self, window: Window) -> None:
         """Record that `window` is about to be sent."""
         self._call("note_attempt", window)
         self.model.attempt([self.model.held[event.position] for event in window.events])
@@ -98,17 +98,15 @@ class FakeOutbox:
         if window is not None and window.epoch not in self.model.bases:
             raise OutboxUnavailable("another outbox")
 
-    def _window(
-        self, found: list[Kept], portion: BatchLimits, after: int, *, again: bool
-    ) -> Window:
-        above = [kept for kept in found if kept.position > after][: portion.events]
+    def _window(self, found: list[Kept], limits: BatchLimits, after: int, *, again: bool) -> Window:
+        above = [kept for kept in found if kept.position > after][: limits.events]
         if not above:
             return Window(self.model.current, 1, ())
         epoch, size = self.model.receipts[above[0].position].epoch, 0
         events: list[OutboxEvent] = []
         for kept in above:
             size += len(kept.body)
-            is_over = bool(events) and size > portion.max_bytes
+            is_over = bool(events) and size > limits.max_bytes
             if is_over or self.model.receipts[kept.position].epoch != epoch:
                 break
             events.append(self._event(kept, again=again))

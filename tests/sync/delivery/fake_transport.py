@@ -5,37 +5,37 @@ from collections.abc import Awaitable, Callable
 
 from sync.delivery.outbox import BatchLimits, EventResult, Window
 from sync.delivery.outcomes import Delivered, Refused, RetryLater, Stop, Verdict
-from sync.delivery.push import Delivery
+from sync.delivery.push import WindowResult
 
-Saying = Callable[[Window], Delivery | Awaitable[Delivery]]
+Saying = Callable[[Window], WindowResult | Awaitable[WindowResult]]
 DELIVERED = Delivered()
 
 
-def takes(window: Window) -> Delivery:
+def takes(window: Window) -> WindowResult:
     """Accept all events."""
-    return Delivery([EventResult(event, DELIVERED) for event in window.events])
+    return WindowResult([EventResult(event, DELIVERED) for event in window.events])
 
 
 def takes_only(count: int, stop: Stop) -> Saying:
     """Accept the first `count` events, then stop."""
-    return lambda window: Delivery(list(takes(window).judged)[:count], stop=stop)
+    return lambda window: WindowResult(list(takes(window).judged)[:count], stop=stop)
 
 
-def leaves(*positions: int, trouble: RetryLater) -> Saying:
+def leaves(*positions: int, cause: RetryLater) -> Saying:
     """Accept all but these, which get no verdict."""
 
-    def saying(window: Window) -> Delivery:
+    def saying(window: Window) -> WindowResult:
         judged = [one for one in takes(window).judged if one.event.position not in positions]
-        left = trouble if len(judged) < len(window.events) else None
+        left = cause if len(judged) < len(window.events) else None
         doubtful = [event for event in window.events if event.position in positions]
-        return Delivery(judged, doubtful, left=left)
+        return WindowResult(judged, doubtful, left=left)
 
     return saying
 
 
 def refuses(*positions: int, verdict: Verdict = Refused("CODE", "a reason", 400)) -> Saying:  # noqa: B008 - a frozen value
     """Refuse these and accept the rest."""
-    return lambda window: Delivery(
+    return lambda window: WindowResult(
         [
             EventResult(event, verdict if event.position in positions else DELIVERED)
             for event in window.events
@@ -51,9 +51,9 @@ class FakeTransport:
     """
 
     def __init__(
-        self, *script: Saying, portion: BatchLimits | None = None, leaves_doubt: bool = False
+        self, *script: Saying, limits: BatchLimits | None = None, leaves_doubt: bool = False
     ) -> None:
-        self.portion = portion or BatchLimits(events=3, max_bytes=2**20)
+        self.limits = limits or BatchLimits(events=3, max_bytes=2**20)
         self.leaves_doubt = leaves_doubt
         self.script = deque(script)
         self.otherwise: Saying = takes
@@ -65,11 +65,11 @@ class FakeTransport:
         """Positions of each window sent, in order."""
         return [[event.position for event in window.events] for window in self.sent]
 
-    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
         """Return the scripted result."""
         assert window.events
         self.sent.append(window)
         self.probes.append(probing)
         saying = self.script.popleft() if self.script else self.otherwise
         delivery = saying(window)
-        return delivery if isinstance(delivery, Delivery) else await delivery
+        return delivery if isinstance(delivery, WindowResult) else await delivery

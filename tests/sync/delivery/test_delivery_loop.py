@@ -6,17 +6,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sync.delivery.backoff import RetryRules
+from sync.delivery.backoff import BackoffRules
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
-from sync.delivery.outcomes import Blocked, Delivered, FailureCause, HoldReason, RetryLater, Stop
-from sync.delivery.push import Delivery
+from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, FailureCause, RetryLater, Stop
+from sync.delivery.push import WindowResult
 from sync.delivery.throttle import Throttle
 from sync.protocol.wire import EventType
 
 LONG = 3_600.0
-DOWN = RetryLater(FailureCause.NO_ANSWER, "silence")
-HELD = Blocked(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
+DOWN = RetryLater(FailureCause.NO_RESPONSE, "silence")
+HELD = Blocked(BlockedReason.UNAUTHORIZED, "the token is not accepted", 401)
 
 
 def event(position: int) -> OutboxEvent:
@@ -29,23 +29,23 @@ class Queue:
 
     def __init__(self, count: int = 0) -> None:
         self.waiting = [event(position) for position in range(1, count + 1)]
-        self.trouble: OutboxUnavailable | None = None
+        self.cause: OutboxUnavailable | None = None
         self.empty = asyncio.Event()
 
     def add(self) -> None:
         self.empty.clear()
         self.waiting.append(event(max([e.position for e in self.waiting], default=0) + 1))
 
-    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
-        if self.trouble:
-            raise self.trouble
+    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
+        if self.cause:
+            raise self.cause
         events = [one for one in self.waiting if one.position > after]
-        return Window("epoch", 1, events[: portion.events])
+        return Window("epoch", 1, events[: limits.events])
 
-    async def read_retries(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         return Window("epoch", 1, [])
 
-    async def note_attempt(self, window: Window) -> None: ...
+    async def record_attempt(self, window: Window) -> None: ...
 
     async def settle(
         self, window: Window, judged: Sequence[EventResult], doubtful: object = ()
@@ -64,7 +64,7 @@ class Queue:
 class Central:
     """Accepts everything, or stops with `says`; signals each attempt."""
 
-    portion = BatchLimits(10, 1_000)
+    limits = BatchLimits(10, 1_000)
     leaves_doubt = False
 
     def __init__(self) -> None:
@@ -74,15 +74,15 @@ class Central:
         self.windows: list[int] = []
         self.tried = asyncio.Event()
 
-    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
         self.windows.append(len(window.events))
         self.tried.set()
         self.meanwhile()
         if self.fault:
             raise self.fault
         if self.says is not None:
-            return Delivery([], stop=self.says)
-        return Delivery([EventResult(one, Delivered()) for one in window.events])
+            return WindowResult([], stop=self.says)
+        return WindowResult([EventResult(one, Delivered()) for one in window.events])
 
     async def is_tried(self) -> None:
         async with asyncio.timeout(5):
@@ -121,7 +121,7 @@ async def relaying(
     is_quiet: Callable[[], bool] = lambda: False,
     tidied: asyncio.Event | None = None,
     untidy: OutboxUnavailable | None = None,
-    pacer: Throttle | None = None,
+    throttle: Throttle | None = None,
 ) -> AsyncIterator[DeliveryLoop]:
     async def tidy() -> None:
         if tidied is not None:
@@ -130,12 +130,14 @@ async def relaying(
             raise untidy
 
     rules = DeliveryRules(
-        RetryRules(wait_seconds, wait_seconds, slot=0.0),
-        dice=lambda: 1.0,
+        BackoffRules(wait_seconds, wait_seconds, slot=0.0),
+        random=lambda: 1.0,
         is_quiet=is_quiet,
         debounce_seconds=0,
     )
-    relay = DeliveryLoop(queue, central, pacer or Throttle(), rules, tidy=tidy, watch=watch)
+    relay = DeliveryLoop(
+        queue, central, throttle or Throttle(), rules, after_pass=tidy, on_state_change=watch
+    )
     task = asyncio.ensure_future(relay.run())
     try:
         yield relay
@@ -182,7 +184,7 @@ async def test_captures_do_not_bypass_the_backoff() -> None:
             relay.wake()
             await asyncio.sleep(0)
         assert len(central.windows) == 1
-    assert (status.trouble, status.failures) == ("no answer", 1)
+    assert (status.cause, status.failures) == ("no response", 1)
     assert status.next_try_at is not None
 
 
@@ -248,7 +250,7 @@ async def test_refused_caller_keeps_the_outbox_and_is_retried() -> None:
         assert len(queue.waiting) == 3
         central.says = None
         await is_empty(queue)
-    assert (status.trouble, status.http_status) == ("unauthorized", 401)
+    assert (status.cause, status.http_status) == ("unauthorized", 401)
 
 
 async def test_try_now_overrides_the_backoff() -> None:
@@ -274,16 +276,16 @@ async def test_state_stays_retrying_until_a_success() -> None:
 async def test_local_failures_do_not_grow_the_backoff(break_it: str) -> None:
     queue, central, watch = Queue(1), Central(), Watch()
     if break_it == "storage":
-        queue.trouble = OutboxUnavailable("the disk is gone")
+        queue.cause = OutboxUnavailable("the disk is gone")
     else:
         central.fault = ZeroDivisionError()
     async with relaying(queue, central, watch) as relay:
         status = await watch.sees(DeliveryState.RETRYING)
-        assert (status.trouble, status.failures) == (
+        assert (status.cause, status.failures) == (
             ("storage", 0) if break_it == "storage" else ("a fault of this program", 0)
         )
         assert (relay.totals.passes, relay.totals.failed_passes) == (1, 1)
-        queue.trouble, central.fault = None, None
+        queue.cause, central.fault = None, None
         relay.try_now()
         await is_empty(queue)
 
@@ -295,7 +297,7 @@ async def test_try_now_cuts_a_bandwidth_pause_short() -> None:
         begun.set()
         await asyncio.sleep(seconds * LONG)
 
-    async with relaying(queue, central, Watch(), pacer=Throttle(1, wait)) as relay:
+    async with relaying(queue, central, Watch(), throttle=Throttle(1, wait)) as relay:
         async with asyncio.timeout(5):
             await begun.wait()
         queue.add()
@@ -320,7 +322,7 @@ async def test_quiet_hours_keep_the_time_of_the_last_delivery() -> None:
         relaying(queue, central, watch, is_quiet=lambda: bool(hours), tidied=tidied) as relay,
     ):
         await tidied.wait()
-        delivered_at = relay.status.got_through_at
+        delivered_at = relay.status.last_success_at
         hours.append("begun")
         relay.wake()
         quiet = await watch.sees(DeliveryState.QUIET)
@@ -328,7 +330,7 @@ async def test_quiet_hours_keep_the_time_of_the_last_delivery() -> None:
         relay.wake()
         idle = await watch.sees(DeliveryState.IDLE)
     assert delivered_at is not None
-    assert (quiet.got_through_at, idle.got_through_at) == (delivered_at, delivered_at)
+    assert (quiet.last_success_at, idle.last_success_at) == (delivered_at, delivered_at)
 
 
 async def test_quiet_hours_keep_the_blocked_state() -> None:
@@ -349,10 +351,10 @@ async def test_quiet_hours_keep_the_blocked_state() -> None:
 
 async def test_state_changes_to_delivering_on_the_first_success_of_a_pass() -> None:
     queue, central, watch = Queue(1), Central(), Watch()
-    queue.trouble = OutboxUnavailable("the disk is gone")
+    queue.cause = OutboxUnavailable("the disk is gone")
     async with relaying(queue, central, watch) as relay:
         await watch.sees(DeliveryState.RETRYING)
-        queue.trouble, queue.waiting = None, [event(number) for number in range(1, 21)]
+        queue.cause, queue.waiting = None, [event(number) for number in range(1, 21)]
         states: list[DeliveryState] = []
         central.meanwhile = lambda: states.append(relay.status.state)
         relay.try_now()
@@ -362,7 +364,7 @@ async def test_state_changes_to_delivering_on_the_first_success_of_a_pass() -> N
 
 async def test_storage_failure_after_a_pass_keeps_the_retry_after_and_its_cause() -> None:
     queue, central, watch, tidied = Queue(1), Central(), Watch(), asyncio.Event()
-    central.says = RetryLater(FailureCause.BUSY, "answered 429", LONG, 429)
+    central.says = RetryLater(FailureCause.OVERLOADED, "answered 429", LONG, 429)
     unavailable = OutboxUnavailable("the disk is full")
     async with relaying(queue, central, watch, tidied=tidied, untidy=unavailable) as relay:
         async with asyncio.timeout(5):
@@ -372,7 +374,7 @@ async def test_storage_failure_after_a_pass_keeps_the_retry_after_and_its_cause(
         next_try_at = relay.status.next_try_at
         assert next_try_at is not None
         assert next_try_at - asyncio.get_running_loop().time() > LONG / 2
-        assert (relay.status.trouble, relay.totals.passes) == ("head office is busy", 1)
+        assert (relay.status.cause, relay.totals.passes) == ("head office is overloaded", 1)
 
 
 async def test_quiet_hours_end_a_running_pass_after_its_window_except_on_try_now() -> None:
@@ -394,10 +396,10 @@ class TestHearing:
     async def test_refused_heartbeat_blocks_until_one_is_accepted(self) -> None:
         watch = Watch()
         async with relaying(Queue(), Central(), watch) as relay:
-            relay.hear(HELD)
+            relay.on_heartbeat_result(HELD)
             held = relay.status
-            relay.hear(None)
-        assert (held.state, held.trouble, held.http_status) == (
+            relay.on_heartbeat_result(None)
+        assert (held.state, held.cause, held.http_status) == (
             DeliveryState.HOLDING,
             "unauthorized",
             401,
@@ -410,7 +412,7 @@ class TestHearing:
     async def test_pass_without_events_keeps_the_blocked_state(self) -> None:
         watch, tidied = Watch(), asyncio.Event()
         async with relaying(Queue(), Central(), watch, tidied=tidied) as relay:
-            relay.hear(HELD)
+            relay.on_heartbeat_result(HELD)
             async with asyncio.timeout(5):
                 await tidied.wait()
             assert relay.status.state is DeliveryState.HOLDING
@@ -419,14 +421,14 @@ class TestHearing:
     async def test_delivered_events_clear_the_blocked_state(self) -> None:
         queue, watch = Queue(1), Watch()
         async with relaying(queue, Central(), watch) as relay:
-            relay.hear(HELD)
+            relay.on_heartbeat_result(HELD)
             status = await watch.sees(DeliveryState.IDLE)
-        assert status.trouble is None
+        assert status.cause is None
 
     async def test_failure_of_a_pass_has_priority_over_a_refused_heartbeat(self) -> None:
         central, watch = Central(), Watch()
         central.says = DOWN
         async with relaying(Queue(1), central, watch) as relay:
             await watch.sees(DeliveryState.RETRYING)
-            relay.hear(HELD)
+            relay.on_heartbeat_result(HELD)
             assert relay.status.state is DeliveryState.RETRYING

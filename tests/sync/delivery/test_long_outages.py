@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sync.delivery.backoff import FAILURES_IN_DOUBT, LINE_CAP_SECONDS, RetryRules
+from sync.delivery.backoff import AMBIGUOUS_FAILURES, NETWORK_DOWN_CAP_SECONDS, BackoffRules
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import FailureCause
 from sync.delivery.push import Transport
 from sync.delivery.throttle import Throttle
 from sync.delivery.transports.auth import NoCredentials
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.replay.transport import MOST_TROUBLES_IN_A_ROW, ReplayTransport
+from sync.delivery.transports.batch.batch_transport import BatchTransport
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.replay.replay_transport import MOST_TROUBLES_IN_A_ROW, ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from tests.central import Fault, Request, ScriptedCentral, faults
 from tests.central.wire import MemoryLine
@@ -45,9 +45,9 @@ class Trade:
             self.outbox,
             self._transport(protocol),
             Throttle(),
-            DeliveryRules(RetryRules(1.0, CAP_SECONDS, slot=0.5), dice=lambda: 0.5),
-            tidy=self._tidy,
-            watch=self.seen.append,
+            DeliveryRules(BackoffRules(1.0, CAP_SECONDS, slot=0.5), random=lambda: 0.5),
+            after_pass=self._tidy,
+            on_state_change=self.seen.append,
         )
 
     async def capture_for_an_hour(self) -> None:
@@ -63,7 +63,7 @@ class Trade:
         return [record.correlation_id for record in self.central.ledger.records]
 
     def _transport(self, protocol: str) -> Transport:
-        caller = Caller(self.line, "http://central.example", NoCredentials(), _now)
+        caller = CentralClient(self.line, "http://central.example", NoCredentials(), _now)
         attempts = ShortRetries(lambda: 0.5)
         if protocol == "batch":
             return BatchTransport(caller, sender(), attempts, PORTION)
@@ -154,7 +154,7 @@ def test_network_recovery_after_an_hour_is_detected_within_seconds(protocol: str
             trade.line.is_cut = True
             await trade.capture_for_an_hour()
             trade.line.is_cut = False
-            await asyncio.sleep(2 * LINE_CAP_SECONDS)
+            await asyncio.sleep(2 * NETWORK_DOWN_CAP_SECONDS)
             assert sorted(trade.at_central) == sorted(ALL)
 
     run_in_virtual_time(story())
@@ -166,25 +166,25 @@ def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
 ) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
-            trade.line.trouble, trade.line.is_cut = FailureCause.NO_CONNECTION, True
+            trade.line.cause, trade.line.is_cut = FailureCause.NO_CONNECTION, True
             trade.outbox.capture_session()
             trade.relay.wake()
-            await asyncio.sleep(FAILURES_IN_DOUBT * LINE_CAP_SECONDS / 2)
+            await asyncio.sleep(AMBIGUOUS_FAILURES * NETWORK_DOWN_CAP_SECONDS / 2)
             trade.line.is_cut = False
-            await asyncio.sleep(2 * LINE_CAP_SECONDS)
+            await asyncio.sleep(2 * NETWORK_DOWN_CAP_SECONDS)
             assert trade.at_central == ALL[:1]
 
     run_in_virtual_time(story())
 
 
 @BOTH
-@pytest.mark.parametrize("trouble", [FailureCause.AWAY, FailureCause.NO_CONNECTION])
+@pytest.mark.parametrize("cause", [FailureCause.CENTRAL_DOWN, FailureCause.NO_CONNECTION])
 def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
-    protocol: str, trouble: FailureCause
+    protocol: str, cause: FailureCause
 ) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
-            trade.line.trouble, trade.line.is_cut = trouble, True
+            trade.line.cause, trade.line.is_cut = cause, True
             await trade.capture_for_an_hour()
             assert HOUR_SECONDS / CAP_SECONDS <= trade.line.tries <= 150
 

@@ -7,22 +7,28 @@ import pytest
 from sync.delivery.outbox import EventResult, OutboxUnavailable, Window
 from sync.delivery.outcomes import (
     Blocked,
+    BlockedReason,
     Delivered,
     FailureCause,
-    GoBack,
-    HoldReason,
     Refused,
     Renumber,
     RetryLater,
+    Rewind,
 )
-from sync.delivery.push import MOST_CORRECTIONS, CutOff, Delivery, PassReport, push_once
+from sync.delivery.push import (
+    MOST_CORRECTIONS,
+    PassReport,
+    WindowCancelled,
+    WindowResult,
+    push_once,
+)
 from tests.sync.delivery.fake_outbox import FakeOutbox
 from tests.sync.delivery.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
 from tests.sync.virtual_time import run_in_virtual_time
 
-DOWN = RetryLater(FailureCause.NO_ANSWER, "silence")
-CUT = RetryLater(FailureCause.NO_LINE, "no connection")
-HELD = Blocked(HoldReason.UNAUTHORIZED, "the token is not accepted", 401)
+DOWN = RetryLater(FailureCause.NO_RESPONSE, "silence")
+CUT = RetryLater(FailureCause.NETWORK_DOWN, "no connection")
+HELD = Blocked(BlockedReason.UNAUTHORIZED, "the token is not accepted", 401)
 PATIENCE_SECONDS = 5
 
 
@@ -105,7 +111,7 @@ async def test_stopped_pass_leaves_events_without_a_verdict_pending(
 ) -> None:
     transport = FakeTransport(takes, takes_only(1, stop))
     report = await push(outbox, transport)
-    assert (report.stop, report.delivered, report.got_through) == (stop, 4, True)
+    assert (report.stop, report.delivered, report.made_progress) == (stop, 4, True)
     assert outbox.waiting == [5, 6, 7]
 
 
@@ -120,7 +126,7 @@ async def test_refused_event_becomes_a_dead_letter_and_the_rest_is_delivered(
 async def test_event_without_a_verdict_stays_pending_and_the_rest_is_delivered(
     outbox: FakeOutbox,
 ) -> None:
-    transport = FakeTransport(leaves(2, trouble=DOWN), leaves_doubt=True)
+    transport = FakeTransport(leaves(2, cause=DOWN), leaves_doubt=True)
     report = await push(outbox, transport)
     assert (report.delivered, report.stop) == (6, DOWN)
     assert outbox.waiting == [2]
@@ -153,7 +159,7 @@ async def test_failed_probe_ends_the_pass(outbox: FakeOutbox) -> None:
 
 
 async def test_probe_without_a_verdict_is_followed_by_another_probe(outbox: FakeOutbox) -> None:
-    transport = FakeTransport(leaves(1, trouble=DOWN), leaves_doubt=True)
+    transport = FakeTransport(leaves(1, cause=DOWN), leaves_doubt=True)
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1], [2], [3, 4, 5], [6, 7]]
 
@@ -221,9 +227,9 @@ async def test_dead_letter_retry_does_not_block_delivery_to_a_restored_central(
     await with_dead_letters(outbox, 6)
     central_has = [3]
 
-    def restored(window: Window) -> Delivery:
+    def restored(window: Window) -> WindowResult:
         if window.events[0].sequence > central_has[0] + 1:
-            return Delivery([], stop=GoBack(central_has[0] + 1))
+            return WindowResult([], stop=Rewind(central_has[0] + 1))
         central_has[0] = window.events[-1].sequence
         return takes(window)
 
@@ -240,7 +246,7 @@ async def test_dead_letter_retry_does_not_block_delivery_to_a_restored_central(
 async def test_gap_at_central_rewinds_the_outbox(outbox: FakeOutbox) -> None:
     await push(outbox, FakeTransport())
     await outbox.capture_sessions(1)
-    transport = FakeTransport(takes_only(0, GoBack(5)))
+    transport = FakeTransport(takes_only(0, Rewind(5)))
     report = await push(outbox, transport)
     assert transport.windows == [[8], [5, 6, 7], [8]]
     assert (report.corrections, report.stop) == (1, None)
@@ -252,9 +258,9 @@ async def test_gap_already_rewound_by_a_heartbeat_is_resent(
     await push(outbox, FakeTransport())
     await outbox.capture_sessions(1)
 
-    async def meanwhile(_window: Window) -> Delivery:
+    async def meanwhile(_window: Window) -> WindowResult:
         assert await outbox.rewind("epoch-1", 5)
-        return Delivery([], stop=GoBack(5))
+        return WindowResult([], stop=Rewind(5))
 
     transport = FakeTransport(meanwhile)
     report = await push(outbox, transport)
@@ -273,15 +279,15 @@ async def test_renumbered_events_are_sent_in_the_new_epoch(
     assert (report.stop, outbox.waiting) == (None, [])
 
 
-@pytest.mark.parametrize("stop", [GoBack(1), GoBack(99), Renumber(0)])
+@pytest.mark.parametrize("stop", [Rewind(1), Rewind(99), Renumber(0)])
 async def test_repeated_sequence_disagreement_ends_the_pass_without_loss(
-    outbox: FakeOutbox, stop: GoBack | Renumber
+    outbox: FakeOutbox, stop: Rewind | Renumber
 ) -> None:
     transport = FakeTransport()
     transport.otherwise = takes_only(0, stop)
     report = await push(outbox, transport)
     assert isinstance(report.stop, RetryLater)
-    assert report.stop.trouble is FailureCause.NO_PROGRESS
+    assert report.stop.cause is FailureCause.NO_PROGRESS
     assert len(transport.windows) <= MOST_CORRECTIONS + 1
     assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
 
@@ -294,7 +300,7 @@ async def test_attempt_is_recorded_before_sending_when_resending_is_not_idempote
 ) -> None:
     noted_before: list[int] = []
 
-    def look(window: Window) -> Delivery:
+    def look(window: Window) -> WindowResult:
         noted_before.append(outbox.calls.count("note_attempt"))
         return takes(window)
 
@@ -324,7 +330,7 @@ async def test_next_window_is_read_while_one_is_in_flight(
 ) -> None:
     reads: list[int] = []
 
-    async def slowly(window: Window) -> Delivery:
+    async def slowly(window: Window) -> WindowResult:
         for _ in range(50):
             await asyncio.sleep(0)
         reads.append(outbox.calls.count("read"))
@@ -339,11 +345,11 @@ async def test_prefetched_window_is_reread_after_a_refused_session() -> None:
     await outbox.capture_sessions(3)
     outbox.capture_answer(session=3)
 
-    async def slowly(window: Window) -> Delivery:
+    async def slowly(window: Window) -> WindowResult:
         for _ in range(50):
             await asyncio.sleep(0)
         refused = Refused("CODE", "a reason", 400)
-        return Delivery([*takes(window).judged[:2], EventResult(window.events[2], refused)])
+        return WindowResult([*takes(window).judged[:2], EventResult(window.events[2], refused)])
 
     transport = FakeTransport(slowly, leaves_doubt=True)
     await push(outbox, transport)
@@ -384,7 +390,7 @@ def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, leaves_doubt: bool) 
         await asyncio.sleep(0)
         assert running.cancelled()
         assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
-        in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().portion)).events]
+        in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().limits)).events]
         assert in_doubt == [leaves_doubt] * 3
 
     run_in_virtual_time(story())
@@ -409,14 +415,14 @@ async def test_pass_cancelled_during_a_settle_completes_it(
 async def test_pass_cancelled_mid_window_settles_the_answers_received(
     outbox: FakeOutbox,
 ) -> None:
-    def cut_off(window: Window) -> Delivery:
+    def cut_off(window: Window) -> WindowResult:
         judged = takes(window).judged
-        raise CutOff(Delivery(judged[:1], [judged[1].event]))
+        raise WindowCancelled(WindowResult(judged[:1], [judged[1].event]))
 
     with pytest.raises(asyncio.CancelledError):
         await push(outbox, FakeTransport(cut_off, leaves_doubt=True))
     assert outbox.waiting == [2, 3, 4, 5, 6, 7]
-    in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().portion)).events]
+    in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().limits)).events]
     assert in_doubt == [True, False, False]
 
 
@@ -426,7 +432,7 @@ async def test_pass_cancelled_before_an_answer_settles_nothing(
 ) -> None:
     asked = asyncio.Event()
 
-    async def never(_window: Window) -> Delivery:
+    async def never(_window: Window) -> WindowResult:
         asked.set()
         await asyncio.Event().wait()
         raise AssertionError("central never answers")
@@ -443,7 +449,7 @@ async def test_pass_cancelled_before_an_answer_settles_nothing(
 async def test_storage_failure_ends_the_pass_without_settling_unconfirmed_events(
     outbox: FakeOutbox, *, leaves_doubt: bool
 ) -> None:
-    def disk_fails(window: Window) -> Delivery:
+    def disk_fails(window: Window) -> WindowResult:
         outbox.unavailable = "the disk is gone"
         return takes(window)
 

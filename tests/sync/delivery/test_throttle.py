@@ -33,13 +33,13 @@ def pauses(
 ) -> list[float]:
     """Return the pause after each window of these sizes."""
     sleeps = Sleeps()
-    pacer = Throttle(bandwidth_bytes_per_second, sleeps)
+    throttle = Throttle(bandwidth_bytes_per_second, sleeps)
     if hurries:
-        pacer.hurry()
+        throttle.skip_pauses()
 
     async def pass_by() -> None:
         for size in sent:
-            await pacer.pause(size, more=True)
+            await throttle.pause(size, more=True)
 
     asyncio.run(pass_by())
     return sleeps.seconds
@@ -73,23 +73,23 @@ def test_bandwidth_limit_never_shortens_a_pause(sent: list[int], bandwidth: int)
 
 async def test_pauses_resume_after_full_speed() -> None:
     sleeps = Sleeps()
-    pacer = Throttle(sleep=sleeps)
-    pacer.hurry()
-    await pacer.pause(1, more=True)
-    pacer.resume_pacing()
-    await pacer.pause(1, more=True)
+    throttle = Throttle(sleep=sleeps)
+    throttle.skip_pauses()
+    await throttle.pause(1, more=True)
+    throttle.resume_pacing()
+    await throttle.pause(1, more=True)
     assert sleeps.seconds == [0.0, PAUSE_SECONDS]
 
 
 async def paused_after(seconds: float, *, hurries: bool = False) -> float:
     """Return the pause after a window that ends `seconds` after a till was served."""
     sleeps = Sleeps()
-    pacer = Throttle(sleep=sleeps)
+    throttle = Throttle(sleep=sleeps)
     if hurries:
-        pacer.hurry()
-    pacer.yield_to_tills()
+        throttle.skip_pauses()
+    throttle.yield_to_tills()
     await asyncio.sleep(seconds)
-    await pacer.pause(1, more=True)
+    await throttle.pause(1, more=True)
     return sleeps.seconds[0]
 
 
@@ -107,9 +107,9 @@ def test_full_speed_yields_to_active_tills_briefly() -> None:
 def test_last_window_is_followed_by_the_bandwidth_pause_only() -> None:
     async def paused() -> list[float]:
         sleeps = Sleeps()
-        pacer = Throttle(10, sleeps)
-        pacer.yield_to_tills()
-        await pacer.pause(1, more=False)
+        throttle = Throttle(10, sleeps)
+        throttle.yield_to_tills()
+        await throttle.pause(1, more=False)
         return sleeps.seconds
 
     assert run_in_virtual_time(paused()) == [0.1]

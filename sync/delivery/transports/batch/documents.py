@@ -8,7 +8,7 @@ import zstandard
 
 from sync.delivery.outbox import OutboxEvent, Window
 from sync.delivery.transports.batch.sender import Sender, rfc3339
-from sync.delivery.transports.http import Answer
+from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
 
 # Encoding more events than these would block the event loop and delay tills: use a thread.
@@ -18,7 +18,7 @@ _encoder = msgspec.json.Encoder()
 _accepted = msgspec.json.Decoder(BatchAccepted)
 
 
-def batch_of(
+def encode_batch(
     window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
 ) -> bytes:
     """Return the JSON of a batch; `withheld`: events without their content."""
@@ -44,18 +44,18 @@ def batch_of(
     )
 
 
-async def packed(
+async def compressed_batch(
     window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
 ) -> bytes:
-    """Return the batch of `batch_of` compressed, a zstd frame (RFC 8878)."""
+    """Return the batch of `encode_batch` compressed, a zstd frame (RFC 8878)."""
 
     def pack() -> bytes:
-        return zstandard.compress(batch_of(window, events, sender, withheld=withheld))
+        return zstandard.compress(encode_batch(window, events, sender, withheld=withheld))
 
     return pack() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(pack)
 
 
-def accepted_in(answer: Answer, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
+def decode_response(answer: HttpResponse, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
     """Return the response decoded; None if it is malformed or inconsistent with `sent`."""
     if not answer.is_json:
         return None

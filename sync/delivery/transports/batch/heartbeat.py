@@ -5,8 +5,8 @@ from http import HTTPStatus
 import msgspec
 
 from sync.delivery.outcomes import Blocked
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Answer
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import HEARTBEATS_PATH, Heartbeat, HeartbeatAnswer
 
 _HEADERS = {"Content-Type": "application/json"}
@@ -14,17 +14,19 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
-async def send_heartbeat(caller: Caller, heartbeat: Heartbeat) -> HeartbeatAnswer | Blocked | None:
+async def send_heartbeat(
+    caller: CentralClient, heartbeat: Heartbeat
+) -> HeartbeatAnswer | Blocked | None:
     """Send one heartbeat and return the response.
 
     Returns `Blocked` if head office refuses this agent, None on a transient failure: heartbeats
     are periodic, so there is no retry.
     """
     body = _encoder.encode(heartbeat)
-    answer = await caller.ask("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
+    answer = await caller.request("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
     if isinstance(answer, Blocked):
         return answer
-    if not isinstance(answer, Answer) or answer.status != HTTPStatus.OK or not answer.is_json:
+    if not isinstance(answer, HttpResponse) or answer.status != HTTPStatus.OK or not answer.is_json:
         return None
     try:
         heard = _decoder.decode(answer.body)

@@ -6,8 +6,8 @@ from http import HTTPStatus
 import msgspec
 
 from sync.delivery.outcomes import Blocked, RetryLater
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Answer
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import no_such_endpoint, not_central
 from sync.protocol.wire import PROGRAM_PATH, Program
 
@@ -29,12 +29,12 @@ class UnchangedProgram:
 
 
 async def fetch_program(
-    caller: Caller, etag: str | None
+    caller: CentralClient, etag: str | None
 ) -> NewProgram | UnchangedProgram | Blocked | RetryLater:
     """Fetch the terms if they differ from those of `etag` (None: no terms known yet)."""
     headers = {} if etag is None else {"If-None-Match": etag}
-    answer = await caller.ask("GET", PROGRAM_PATH, headers=headers)
-    if not isinstance(answer, Answer):
+    answer = await caller.request("GET", PROGRAM_PATH, headers=headers)
+    if not isinstance(answer, HttpResponse):
         return answer
     match answer.status:
         case HTTPStatus.NOT_MODIFIED if etag is not None:
@@ -47,7 +47,7 @@ async def fetch_program(
             return not_central(answer, "not program terms")
 
 
-def _new_program(answer: Answer) -> NewProgram | RetryLater:
+def _new_program(answer: HttpResponse) -> NewProgram | RetryLater:
     try:
         program = _decoder.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

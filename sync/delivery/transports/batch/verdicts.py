@@ -8,19 +8,19 @@ from typing import TypeAlias
 from sync.delivery.outbox import EventResult, OutboxEvent
 from sync.delivery.outcomes import (
     Blocked,
+    BlockedReason,
     Delivered,
     FailureCause,
-    GoBack,
-    HoldReason,
     Refused,
     Renumber,
     RetryLater,
+    Rewind,
     Stop,
     Verdict,
 )
-from sync.delivery.transports.batch.documents import accepted_in
-from sync.delivery.transports.http import Answer
-from sync.delivery.transports.rejections import fit, fit_code, problem_in
+from sync.delivery.transports.batch.documents import decode_response
+from sync.delivery.transports.http_client import HttpResponse
+from sync.delivery.transports.rejections import parse_problem, sanitise, sanitise_code
 from sync.delivery.transports.responses import no_such_endpoint, not_central
 from sync.protocol.wire import BatchAccepted, ErrorCode, Problem, Rejection
 
@@ -33,14 +33,14 @@ _UNKNOWN_ENCODING = "the receiver, or something on the way to it, does not know 
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedWhole:
+class BatchRefused:
     """A request was refused as a whole; `verdict` applies if a single event is the cause."""
 
     verdict: Refused
     is_too_large: bool = False
 
 
-_TOO_LARGE = RefusedWhole(
+_TOO_LARGE = BatchRefused(
     Refused(
         ErrorCode.PAYLOAD_TOO_LARGE,
         "too large for head office, or for something on the way to it",
@@ -48,39 +48,39 @@ _TOO_LARGE = RefusedWhole(
     ),
     is_too_large=True,
 )
-Outcome: TypeAlias = BatchAccepted | RefusedWhole | Stop
-Ruling: TypeAlias = tuple[Sequence[EventResult], Stop | None]
+Outcome: TypeAlias = BatchAccepted | BatchRefused | Stop
+Verdicts: TypeAlias = tuple[Sequence[EventResult], Stop | None]
 
 
-def outcome_of(answer: Answer, sent: Sequence[OutboxEvent]) -> Outcome:
-    """Return the outcome of `answer`; anything not in the protocol's shape is `NOT_CENTRAL`."""
+def interpret(answer: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
+    """Return the outcome of `answer`; any other shape is `UNEXPECTED_RESPONSE`."""
     status = answer.status
     if status == HTTPStatus.OK:
-        return accepted_in(answer, sent) or not_central(answer, "not a receiver's answer")
+        return decode_response(answer, sent) or not_central(answer, "not a receiver's answer")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return _TOO_LARGE
     if status in _NO_ENDPOINT:
         return no_such_endpoint(answer)
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        return Blocked(HoldReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
-    problem = problem_in(answer)
+        return Blocked(BlockedReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
+    problem = parse_problem(answer)
     if problem is None:
         return not_central(answer, "not a receiver's error")
     return _said_by(problem, answer)
 
 
-def ruling(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Ruling:
+def verdicts_on(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Verdicts:
     """Return the verdicts on a prefix of `sent`, and the reason to stop, if any."""
     if isinstance(outcome, BatchAccepted):
         return _judgements(sent, outcome), _stop(sent, outcome)
     return (), outcome
 
 
-def refused_whatever_it_holds(refused: RefusedWhole) -> Blocked:
+def every_request_refused(refused: BatchRefused) -> Blocked:
     """Return the `Blocked` for an agent whose every request is refused: no event is at fault."""
     verdict = refused.verdict
     detail = f"every request is refused: {verdict.error_code}: {verdict.error_message}"
-    return Blocked(HoldReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
+    return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
 
 
 def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[EventResult]:
@@ -100,23 +100,23 @@ def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
     if altered:
         return Renumber(min(altered) - 1)
     if accepted.accepted_through < sent[0].sequence - 1:
-        return GoBack(accepted.accepted_through + 1)
+        return Rewind(accepted.accepted_through + 1)
     return _NO_PROGRESS if accepted.accepted_through < sent[0].sequence else None
 
 
-def _said_by(problem: Problem, answer: Answer) -> Outcome:
+def _said_by(problem: Problem, answer: HttpResponse) -> Outcome:
     expected = problem.expected_sequence
     if problem.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
-        return GoBack(expected)
+        return Rewind(expected)
     if answer.status in _REFUSED_WHOLE:
-        return RefusedWhole(Refused(problem.error_code, problem.error_message, answer.status))
+        return BatchRefused(Refused(problem.error_code, problem.error_message, answer.status))
     return not_central(answer, "a receiver has no such error")
 
 
 def _verdict(rejection: Rejection | None) -> Verdict:
     if rejection is None:
         return Delivered()
-    return Refused(fit_code(rejection.error_code), fit(rejection.error_message), None)
+    return Refused(sanitise_code(rejection.error_code), sanitise(rejection.error_message), None)
 
 
 def _is_altered(rejection: Rejection | None) -> bool:

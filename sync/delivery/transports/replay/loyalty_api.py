@@ -13,9 +13,9 @@ from urllib.parse import quote
 import msgspec
 
 from sync.delivery.outbox import OutboxEvent
-from sync.delivery.outcomes import Blocked, Delivered, HoldReason, Refused, RetryLater, Verdict
-from sync.delivery.transports.http import Answer
-from sync.delivery.transports.rejections import problem_in
+from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, Refused, RetryLater, Verdict
+from sync.delivery.transports.http_client import HttpResponse
+from sync.delivery.transports.rejections import parse_problem
 from sync.delivery.transports.responses import no_such_endpoint, not_central
 from sync.protocol.wire import ErrorCode, EventType
 
@@ -69,7 +69,7 @@ def request_of(event: OutboxEvent) -> Request:
             assert_never(event.type)
 
 
-def impossible_request(size: int) -> Request:
+def request_without_effect(size: int) -> Request:
     """Return a request of about `size` bytes without effect at central.
 
     Its session does not exist and its status is invalid.
@@ -77,16 +77,16 @@ def impossible_request(size: int) -> Request:
     return Request("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
 
 
-def refused_whatever_it_holds(size: int) -> Blocked:
+def every_request_refused(size: int) -> Blocked:
     """Return the `Blocked` for an agent whose every request of `size` bytes gets a 413."""
     detail = (
         f"every request is refused as too large, one of {size} bytes too: something on the way to"
         " central has too low a limit"
     )
-    return Blocked(HoldReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-def document_in(body: bytes) -> Mapping[str, Json] | None:
+def json_object(body: bytes) -> Mapping[str, Json] | None:
     """Return the JSON object in `body`, or None."""
     try:
         return _document.decode(body)
@@ -94,8 +94,8 @@ def document_in(body: bytes) -> Mapping[str, Json] | None:
         return None
 
 
-def meaning(
-    event: OutboxEvent, answer: Answer, document: Mapping[str, Json] | None, *, in_doubt: bool
+def interpret(
+    event: OutboxEvent, answer: HttpResponse, document: Mapping[str, Json] | None, *, in_doubt: bool
 ) -> Verdict | Blocked | RetryLater:
     """Return the outcome for `event` from `answer` and its JSON `document`.
 
@@ -106,7 +106,7 @@ def meaning(
         return Delivered()
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return _TOO_LARGE
-    problem = problem_in(answer) if answer.status in _FINAL else None
+    problem = parse_problem(answer) if answer.status in _FINAL else None
     if problem is not None:
         refused = Refused(problem.error_code, problem.error_message, answer.status)
         return _assumed(event, refused) if in_doubt else refused

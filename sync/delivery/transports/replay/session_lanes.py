@@ -15,7 +15,7 @@ _PASSED_BY = -math.inf
 @dataclass(slots=True)
 class _Stopped:
     by_position: float
-    trouble: RetryLater
+    cause: RetryLater
     is_sick: bool = False
 
 
@@ -34,7 +34,7 @@ class StoppedLanes:
         self._last_position = 0
         self._passes_by = False
 
-    def begin(self, events: Sequence[OutboxEvent]) -> None:
+    def start_window(self, events: Sequence[OutboxEvent]) -> None:
         """Start a window. If it starts over at a lower position, release the stopped lanes."""
         if events[0].position <= self._last_position:
             if not self._passes_by or len(self._stopped) > MOST_PASSED_BY:
@@ -44,32 +44,32 @@ class StoppedLanes:
             self._passes_by = False
         self._last_position = events[-1].position
 
-    def pass_by(self) -> None:
+    def skip_next_pass(self) -> None:
         """Skip the stopped lanes in the next pass, because they ended this one."""
         self._passes_by = True
 
-    def why_not(self, event: OutboxEvent) -> RetryLater | None:
+    def blocked_by(self, event: OutboxEvent) -> RetryLater | None:
         """Return why `event` must wait for an earlier one; None if it may be sent."""
         stopped = self._stopped.get(event.session)
         if stopped is None or event.position <= stopped.by_position:
             return None
-        return stopped.trouble
+        return stopped.cause
 
     def is_sick(self, event: OutboxEvent) -> bool:
         """Return whether the event's lane was stopped while other lanes got verdicts."""
         stopped = self._stopped.get(event.session)
         return stopped is not None and stopped.is_sick
 
-    def stop(self, event: OutboxEvent, trouble: RetryLater) -> None:
+    def stop(self, event: OutboxEvent, cause: RetryLater) -> None:
         """Stop the lane of `event`, which got no verdict."""
         is_sick = self.is_sick(event)
-        self._stopped[event.session] = _Stopped(event.position, trouble, is_sick)
+        self._stopped[event.session] = _Stopped(event.position, cause, is_sick)
 
-    def go_on(self, event: OutboxEvent) -> None:
+    def release(self, event: OutboxEvent) -> None:
         """Release the lane of `event`, which got a verdict."""
         self._stopped.pop(event.session, None)
 
-    def others_got_through(self, events: Sequence[OutboxEvent]) -> None:
+    def mark_sick_beside(self, events: Sequence[OutboxEvent]) -> None:
         """Mark the stopped lanes of `events` as sick: another lane got a verdict beside them."""
         beside = {event.session for event in events}
         for name, stopped in self._stopped.items():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sync.delivery.outbox import OutboxEvent
-from sync.delivery.transports.replay.loyalty_api import Json, document_in
+from sync.delivery.transports.replay.loyalty_api import Json, json_object
 
 # Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
 _MOST_KINDS = 64
@@ -44,7 +44,7 @@ class Lessons:
 
 
 def _kind(session: OutboxEvent) -> SessionKind:
-    asked = document_in(session.body) or {}
+    asked = json_object(session.body) or {}
     return SessionKind(
         channel=_text(asked.get("channel")),
         locale=session.query_locale or _text(asked.get("locale")),

@@ -32,7 +32,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
 
 async def retries(rig: OutboxRig) -> list[OutboxEvent]:
     """Return the dead letters to retry."""
-    return list((await rig.outbox.read_retries(PLENTY)).events)
+    return list((await rig.outbox.next_retry_window(PLENTY)).events)
 
 
 async def shown(rig: OutboxRig) -> list[int]:
@@ -138,17 +138,17 @@ async def test_only_its_own_attempts_put_a_dead_letter_in_doubt(rig: OutboxRig) 
     """An "already exists" about another record, taken for its own, would lose it silently."""
     await rig.capture(session("three"))
     await rig.outbox.dead_letters.retry("epoch-1", 1)
-    await rig.outbox.note_attempt(await rig.window())
+    await rig.outbox.record_attempt(await rig.window())
     assert [e.is_doubtful for e in await retries(rig)] == [False, False]
-    await rig.outbox.note_attempt(await rig.outbox.read_retries(PLENTY))
+    await rig.outbox.record_attempt(await rig.outbox.next_retry_window(PLENTY))
     assert [e.is_doubtful for e in await retries(rig)] == [True, True]
 
 
 async def test_retry_that_was_never_sent_leaves_no_doubt(rig: OutboxRig) -> None:
     """After a failed connection, a later "already in use" is about another record."""
     await rig.outbox.dead_letters.retry("epoch-1", 1)
-    window = await rig.outbox.read_retries(PLENTY)
-    await rig.outbox.note_attempt(window)
+    window = await rig.outbox.next_retry_window(PLENTY)
+    await rig.outbox.record_attempt(window)
     await rig.outbox.settle(window, [])
     assert [e.is_doubtful for e in await retries(rig)] == [False, False]
 

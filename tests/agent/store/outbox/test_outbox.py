@@ -55,7 +55,7 @@ def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awai
 async def test_store_outbox_implements_the_outbox_port(rig: OutboxRig) -> None:
     """The type checker proves it; a pass that finds nothing demonstrates it."""
     outbox: Outbox = rig.outbox
-    assert (await outbox.read_retries(PLENTY)).events == ()
+    assert (await outbox.next_retry_window(PLENTY)).events == ()
 
 
 async def test_empty_outbox_yields_an_empty_window(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_empty_outbox_yields_an_empty_window(tmp_path: Path) -> None:
         await rig.writer.check(10)
         window = await rig.outbox.read(PLENTY)
         assert (window.epoch, window.events) == ("epoch-1", ())
-        assert not (await rig.outbox.read_retries(PLENTY)).events
+        assert not (await rig.outbox.next_retry_window(PLENTY)).events
 
 
 async def test_event_has_all_captured_values(rig: OutboxRig) -> None:
@@ -182,7 +182,7 @@ async def test_interrupted_attempt_leaves_its_events_in_doubt(tmp_path: Path) ->
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(1, 6)))
         await rig.deliver((await rig.window()).events[2])
-        await rig.outbox.note_attempt(await rig.window(events=3))
+        await rig.outbox.record_attempt(await rig.window(events=3))
     async with outbox_on(tmp_path) as rig:
         doubt = {e.position: e.is_doubtful for e in (await rig.window()).events}
         assert doubt == {1: True, 2: True, 4: True, 5: False}
@@ -194,10 +194,10 @@ async def test_doubt_remains_until_each_event_has_a_verdict(
     """After a crash a single probe goes first; its verdict says nothing about the others."""
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(1, 5)))
-        await rig.outbox.note_attempt(await rig.window(events=3))
+        await rig.outbox.record_attempt(await rig.window(events=3))
     async with outbox_on(tmp_path) as rig:
         probe = await rig.window(events=1)
-        await rig.outbox.note_attempt(probe)
+        await rig.outbox.record_attempt(probe)
         await rig.deliver(*probe.events)
     async with outbox_on(tmp_path) as rig:
         doubt = {e.position: e.is_doubtful for e in (await rig.window()).events}
@@ -207,7 +207,7 @@ async def test_doubt_remains_until_each_event_has_a_verdict(
 
 async def test_events_sent_without_an_answer_stay_in_doubt(rig: OutboxRig) -> None:
     window = await rig.window()
-    await rig.outbox.note_attempt(window)
+    await rig.outbox.record_attempt(window)
     one, two, three, _ = window.events
     await rig.outbox.settle(window, judged([one]), [two, three])
     assert {e.position: e.is_doubtful for e in (await rig.window()).events} == {
@@ -224,7 +224,7 @@ async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_reject
     async with outbox_on(tmp_path) as rig:
         await rig.capture(*(session(f"s{n}") for n in range(MOST_IN_A_TRANSACTION + 1)))
         window = await rig.window()
-        await rig.outbox.note_attempt(window)
+        await rig.outbox.record_attempt(window)
         refused, *delivered = window.events
         monkeypatch.setattr(rig.writer, "run", only_once(rig.writer.run))
         with pytest.raises(OutboxUnavailable):
@@ -233,7 +233,7 @@ async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_reject
             )
     async with outbox_on(tmp_path) as rig:
         await rig.outbox.dead_letters.retry(window.epoch, refused.sequence)
-        again = await rig.outbox.read_retries(PLENTY)
+        again = await rig.outbox.next_retry_window(PLENTY)
         assert [(e.position, e.is_doubtful) for e in again.events] == [(1, True)]
 
 

@@ -103,7 +103,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def try_and_be_cut_off(self, size: int, after: int, again: bool) -> None:  # noqa: FBT001 - drawn
         window = self.window(size, after, again=again)
         if window.events:
-            self.run(self.rig.outbox.note_attempt(window))
+            self.run(self.rig.outbox.record_attempt(window))
             self.model.attempt([self.model.held[event.position] for event in window.events])
 
     @rule(
@@ -123,7 +123,7 @@ class OutboxMachine(RuleBasedStateMachine):
     ) -> None:
         window = self.window(size, after, again=again)
         if noted and window.events:
-            self.run(self.rig.outbox.note_attempt(window))
+            self.run(self.rig.outbox.record_attempt(window))
             self.model.attempt([self.model.held[event.position] for event in window.events])
         outcomes = [(event, data.draw(VERDICTS)) for event in window.events]
         judged = [EventResult(event, said) for event, said in outcomes if isinstance(said, Verdict)]
@@ -234,14 +234,14 @@ class OutboxMachine(RuleBasedStateMachine):
     def window(self, size: int, after: int, *, again: bool) -> Window:
         """Read a window from anywhere in the held events."""
         outbox = self.rig.outbox
-        read = outbox.read_retries if again else outbox.read
+        read = outbox.next_retry_window if again else outbox.read
         above = after % (self.model.last_position + 1)
         return self.run(read(BatchLimits(size, 2**30), after=above))
 
     def all_events(self, *, again: bool) -> list[tuple[Receipt, OutboxEvent]]:
         """Read windows until there are no more events."""
         found: list[tuple[Receipt, OutboxEvent]] = []
-        read = self.rig.outbox.read_retries if again else self.rig.outbox.read
+        read = self.rig.outbox.next_retry_window if again else self.rig.outbox.read
         while True:
             after = found[-1][1].position if found else 0
             window = self.run(read(BatchLimits(1000, 2**30), after=after))

@@ -49,7 +49,7 @@ async def test_window_of_the_old_database_puts_nothing_in_doubt_in_the_new_one(
     window = await replaced(rig)
     await rig.capture(session("four"))
     with pytest.raises(OutboxUnavailable):
-        await rig.outbox.note_attempt(window)
+        await rig.outbox.record_attempt(window)
     assert not any(event.is_doubtful for event in (await rig.window()).events)
     assert query(rig.directory, "SELECT * FROM doubt") == []
 

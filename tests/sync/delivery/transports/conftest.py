@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.replay.transport import ReplayTransport
+from sync.delivery.transports.batch.batch_transport import BatchTransport
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from tests.central import ScriptedCentral
 from tests.sync.delivery.transports.parts import Naps, batch_transport, caller_to, replay_transport
 
@@ -18,7 +18,7 @@ async def central() -> AsyncIterator[ScriptedCentral]:
 
 
 @pytest.fixture
-async def caller(central: ScriptedCentral) -> AsyncIterator[Caller]:
+async def caller(central: ScriptedCentral) -> AsyncIterator[CentralClient]:
     async with caller_to(central.url) as one:
         yield one
 
@@ -29,10 +29,10 @@ def naps() -> Naps:
 
 
 @pytest.fixture
-def batch(caller: Caller, naps: Naps) -> BatchTransport:
+def batch(caller: CentralClient, naps: Naps) -> BatchTransport:
     return batch_transport(caller, naps)
 
 
 @pytest.fixture
-def replay(caller: Caller, naps: Naps) -> ReplayTransport:
+def replay(caller: CentralClient, naps: Naps) -> ReplayTransport:
     return replay_transport(caller, naps)

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Verdict
-from sync.delivery.push import Delivery
+from sync.delivery.push import WindowResult
 from sync.delivery.transports.auth import Credentials, NoCredentials
+from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Line, LineRules
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpClient, HttpOptions
+from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.replay.terms_observer import Learned
-from sync.delivery.transports.replay.transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import EventType
 
@@ -81,7 +81,7 @@ def window(*events: OutboxEvent, base_sequence: int = 1) -> Window:
     return Window(EPOCH, base_sequence, events)
 
 
-def verdicts(delivery: Delivery) -> dict[int, Verdict]:
+def verdicts(delivery: WindowResult) -> dict[int, Verdict]:
     """Return the verdicts by sequence; each event has at most one."""
     found = {judged.event.sequence: judged.verdict for judged in delivery.judged}
     assert len(found) == len(delivery.judged)
@@ -101,24 +101,24 @@ class Naps:
 @asynccontextmanager
 async def caller_to(
     url: str, credentials: Credentials | None = None, **rules: object
-) -> AsyncIterator[Caller]:
+) -> AsyncIterator[CentralClient]:
     """Yield a caller with its own connections, closed at the end."""
-    line = Line(replace(LineRules(timeout_seconds=10), **rules))  # type: ignore[arg-type]
+    line = HttpClient(replace(HttpOptions(timeout_seconds=10), **rules))  # type: ignore[arg-type]
     try:
-        yield Caller(line, url, credentials or NoCredentials(), lambda: NOW)
+        yield CentralClient(line, url, credentials or NoCredentials(), lambda: NOW)
     finally:
         await line.close()
 
 
 def batch_transport(
-    caller: Caller, naps: Naps | None = None, portion: BatchLimits | None = None
+    caller: CentralClient, naps: Naps | None = None, limits: BatchLimits | None = None
 ) -> BatchTransport:
     attempts = ShortRetries(lambda: 0.5, naps or Naps())
-    return BatchTransport(caller, sender(), attempts, portion or BatchLimits(500, 1_048_576))
+    return BatchTransport(caller, sender(), attempts, limits or BatchLimits(500, 1_048_576))
 
 
 def replay_transport(
-    caller: Caller,
+    caller: CentralClient,
     naps: Naps | None = None,
     *,
     max_in_flight: int = 8,

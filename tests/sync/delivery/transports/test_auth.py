@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
-from sync.delivery.transports.http import Line, LineRules
-from sync.delivery.transports.oauth import Client, ClientCredentials
+from sync.delivery.transports.http_client import HttpClient, HttpOptions
+from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.central import TOKEN_PATH
 from tests.sync.delivery.transports.parts import (
@@ -58,8 +58,8 @@ async def oauth(
     central: ScriptedCentral, secret_file: Path, clock: Clock
 ) -> AsyncIterator[ClientCredentials]:
     central.credentials = set()
-    line = Line(LineRules(timeout_seconds=10))
-    client = Client(f"{central.url}{TOKEN_PATH}", "an id", secret_file, "write all")
+    line = HttpClient(HttpOptions(timeout_seconds=10))
+    client = OAuthClient(f"{central.url}{TOKEN_PATH}", "an id", secret_file, "write all")
     yield ClientCredentials(line, client, clock, lambda: NOW)
     await line.close()
 
@@ -69,7 +69,7 @@ async def outcome(
 ) -> Answer | Blocked | RetryLater:
     """Return the result of a request with the credentials."""
     async with caller_to(central.url, credentials) as caller:
-        answer = await caller.ask("GET", "/sync/v1/program")
+        answer = await caller.request("GET", "/sync/v1/program")
     return Answer(answer.status) if not isinstance(answer, (Blocked, RetryLater)) else answer
 
 
@@ -112,14 +112,14 @@ async def test_refused_token_blocks_after_one_request(
     central.credentials = set()
     found = await outcome(central, NoCredentials() if kind == "none" else bearer(secret_file))
     assert isinstance(found, Blocked)
-    assert (found.reason, found.http_status) == (HoldReason.UNAUTHORIZED, 401)
+    assert (found.reason, found.http_status) == (BlockedReason.UNAUTHORIZED, 401)
     assert len(central.requests) == 1
 
 
 async def test_unreadable_secret_file_is_named(central: ScriptedCentral, tmp_path: Path) -> None:
     found = await outcome(central, bearer(tmp_path / "absent"))
     assert isinstance(found, Blocked)
-    assert found.reason is HoldReason.CREDENTIALS
+    assert found.reason is BlockedReason.CREDENTIALS
     assert str(tmp_path / "absent") in found.detail
     assert central.requests == []
 
@@ -163,7 +163,7 @@ class TestClientCredentials:
         central.then(faults.gateway(401), faults.gateway(401), on="/sync")
         found = await outcome(central, oauth)
         assert isinstance(found, Blocked)
-        assert found.reason is HoldReason.UNAUTHORIZED
+        assert found.reason is BlockedReason.UNAUTHORIZED
         assert central.tokens_granted == 2
 
     async def test_concurrent_callers_share_one_token_request(
@@ -193,12 +193,12 @@ class TestClientCredentials:
         central.then(faults.says(Answer.of(status, refused)))
         found = await outcome(central, oauth)
         assert isinstance(found, Blocked)
-        assert (found.reason, found.http_status) == (HoldReason.CREDENTIALS, status)
+        assert (found.reason, found.http_status) == (BlockedReason.CREDENTIALS, status)
         assert "invalid_client" in found.detail
         assert SECRET not in found.detail
 
     @pytest.mark.parametrize(
-        ("fault", "trouble"),
+        ("fault", "cause"),
         [
             (faults.captive_portal, FailureCause.NO_TOKEN),
             (faults.html(403), FailureCause.NO_TOKEN),
@@ -219,12 +219,12 @@ class TestClientCredentials:
         central: ScriptedCentral,
         oauth: ClientCredentials,
         fault: Fault,
-        trouble: FailureCause,
+        cause: FailureCause,
     ) -> None:
         central.then(fault)
         found = await outcome(central, oauth)
         assert isinstance(found, RetryLater)
-        assert (found.trouble, found.is_open) == (trouble, False)
+        assert (found.cause, found.may_have_arrived) == (cause, False)
         assert [request.path for request in central.requests] == [TOKEN_PATH]
 
     async def test_retry_after_of_the_token_endpoint_is_honoured(

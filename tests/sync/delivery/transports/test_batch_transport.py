@@ -8,16 +8,16 @@ import pytest
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import (
     Blocked,
+    BlockedReason,
     Delivered,
     FailureCause,
-    GoBack,
-    HoldReason,
     Refused,
     Renumber,
     RetryLater,
+    Rewind,
 )
-from sync.delivery.transports.batch.transport import BatchTransport
-from sync.delivery.transports.client import Caller
+from sync.delivery.transports.batch.batch_transport import BatchTransport
+from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import BATCHES_PATH, Batch, ErrorCode
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.batches import read_batch
@@ -99,7 +99,7 @@ async def test_sequence_gap_returns_the_expected_sequence(
 ) -> None:
     await batch.deliver(window(*sessions(1, 2)), probing=False)
     delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
-    assert (delivery.judged, delivery.stop) == ([], GoBack(3))
+    assert (delivery.judged, delivery.stop) == ([], Rewind(3))
 
 
 async def test_accepted_through_below_the_batch_is_a_gap(
@@ -107,7 +107,7 @@ async def test_accepted_through_below_the_batch_is_a_gap(
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
-    assert (delivery.judged, delivery.stop) == ([], GoBack(3))
+    assert (delivery.judged, delivery.stop) == ([], Rewind(3))
 
 
 async def test_response_without_progress_is_a_failure(
@@ -116,7 +116,7 @@ async def test_response_without_progress_is_a_failure(
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
     delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
     assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.trouble is FailureCause.NO_PROGRESS
+    assert delivery.stop.cause is FailureCause.NO_PROGRESS
 
 
 async def test_rest_of_a_partly_accepted_batch_is_resent(
@@ -125,7 +125,7 @@ async def test_rest_of_a_partly_accepted_batch_is_resent(
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     central.ledger.epochs.clear()
     delivery = await batch.deliver(window(*sessions(1, 4)), probing=False)
-    assert [sorted(verdicts(delivery)), delivery.stop] == [[1, 2], GoBack(1)]
+    assert [sorted(verdicts(delivery)), delivery.stop] == [[1, 2], Rewind(1)]
     assert sizes(central) == [4, 2]
 
 
@@ -177,14 +177,14 @@ class TestTooLarge:
         assert len(central.ledger.records) == 16
 
     async def test_batch_size_shrinks_after_a_413_and_grows_slowly(
-        self, central: ScriptedCentral, caller: Caller
+        self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
-        transport = batch_transport(caller, portion=BatchLimits(32, 1_000_000))
+        transport = batch_transport(caller, limits=BatchLimits(32, 1_000_000))
         central.then(faults.problem(413, "PAYLOAD_TOO_LARGE"))
         await transport.deliver(window(*sessions(1, 32)), probing=False)
-        shrunk = transport.portion.events
+        shrunk = transport.limits.events
         await transport.deliver(window(*sessions(33, 32 + shrunk)), probing=False)
-        assert 16 < shrunk < transport.portion.events < 32
+        assert 16 < shrunk < transport.limits.events < 32
 
     async def test_single_event_too_large_is_refused_and_its_sequence_sent(
         self, central: ScriptedCentral, batch: BatchTransport
@@ -199,7 +199,7 @@ class TestTooLarge:
         assert len(central.ledger.records) == 99
         assert central.ledger.epochs[EPOCH].through == 100
         assert central.ledger.epochs[EPOCH].rejected[41].code == ErrorCode.UNKNOWN_TYPE
-        assert batch.portion.events > 25
+        assert batch.limits.events > 25
 
     async def test_withheld_event_is_accepted_later_with_its_content(
         self, central: ScriptedCentral, batch: BatchTransport
@@ -234,7 +234,7 @@ class TestRefusedWhole:
         delivery = await batch.deliver(window(*sessions(1, 8)), probing=False)
         assert delivery.judged == []
         assert isinstance(delivery.stop, Blocked)
-        assert delivery.stop.reason is HoldReason.UNKNOWN_PROTOCOL
+        assert delivery.stop.reason is BlockedReason.UNKNOWN_PROTOCOL
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 415])
@@ -249,46 +249,46 @@ async def test_refused_caller_blocks(
 
 
 @pytest.mark.parametrize(
-    ("fault", "trouble"),
+    ("fault", "cause"),
     [
-        (faults.captive_portal, FailureCause.NOT_CENTRAL),
-        (faults.redirected, FailureCause.NOT_CENTRAL),
-        (faults.html(400), FailureCause.NOT_CENTRAL),
-        (faults.html(402), FailureCause.NOT_CENTRAL),
-        (faults.html(409), FailureCause.NOT_CENTRAL),
-        (faults.gateway(422), FailureCause.NOT_CENTRAL),
-        (faults.problem(409, "CONFLICT"), FailureCause.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"message": "ok"})), FailureCause.NOT_CENTRAL),
+        (faults.captive_portal, FailureCause.UNEXPECTED_RESPONSE),
+        (faults.redirected, FailureCause.UNEXPECTED_RESPONSE),
+        (faults.html(400), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.html(402), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.html(409), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.gateway(422), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.problem(409, "CONFLICT"), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.says(Answer.of(200, {"message": "ok"})), FailureCause.UNEXPECTED_RESPONSE),
         (
             faults.says(Answer.of(200, {"acceptedThrough": -1, "rejected": []})),
-            FailureCause.NOT_CENTRAL,
+            FailureCause.UNEXPECTED_RESPONSE,
         ),
         (
             faults.says(Answer(200, b'{"acceptedThrough":3,"rejected":[]}')),
-            FailureCause.NOT_CENTRAL,
+            FailureCause.UNEXPECTED_RESPONSE,
         ),
-        (faults.says(Answer(204)), FailureCause.NOT_CENTRAL),
-        (faults.cut_short, FailureCause.NO_ANSWER),
-        (faults.answer_lost, FailureCause.NO_ANSWER),
-        (faults.reset_after, FailureCause.NO_ANSWER),
-        (faults.reset_before, FailureCause.NO_ANSWER),
-        (faults.html(500), FailureCause.FAILED),
-        (faults.gateway(502), FailureCause.FAILED),
-        (faults.gateway(504), FailureCause.FAILED),
-        (faults.gateway(408), FailureCause.FAILED),
-        (faults.gateway(425), FailureCause.FAILED),
-        (faults.problem(503, "UNAVAILABLE"), FailureCause.BUSY),
-        (faults.gateway(429), FailureCause.BUSY),
+        (faults.says(Answer(204)), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.cut_short, FailureCause.NO_RESPONSE),
+        (faults.answer_lost, FailureCause.NO_RESPONSE),
+        (faults.reset_after, FailureCause.NO_RESPONSE),
+        (faults.reset_before, FailureCause.NO_RESPONSE),
+        (faults.html(500), FailureCause.SERVER_ERROR),
+        (faults.gateway(502), FailureCause.SERVER_ERROR),
+        (faults.gateway(504), FailureCause.SERVER_ERROR),
+        (faults.gateway(408), FailureCause.SERVER_ERROR),
+        (faults.gateway(425), FailureCause.SERVER_ERROR),
+        (faults.problem(503, "UNAVAILABLE"), FailureCause.OVERLOADED),
+        (faults.gateway(429), FailureCause.OVERLOADED),
     ],
 )
 async def test_unexpected_response_settles_nothing(
-    central: ScriptedCentral, batch: BatchTransport, fault: Fault, trouble: FailureCause
+    central: ScriptedCentral, batch: BatchTransport, fault: Fault, cause: FailureCause
 ) -> None:
     central.weather = lambda _: fault
     delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
     assert delivery.judged == []
     assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.trouble is trouble
+    assert delivery.stop.cause is cause
 
 
 async def test_rejection_of_an_event_not_sent_is_invalid(
@@ -305,7 +305,7 @@ async def test_endless_response_is_aborted(central: ScriptedCentral, batch: Batc
     central.then(faults.says(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"})))
     delivery = await batch.deliver(window(session(1)), probing=False)
     assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.trouble is FailureCause.NOT_CENTRAL
+    assert delivery.stop.cause is FailureCause.UNEXPECTED_RESPONSE
 
 
 async def test_lost_response_is_retried_without_a_duplicate(
@@ -332,6 +332,6 @@ async def test_refused_connection_means_head_office_is_down(
     await central.stop()
     delivery = await batch.deliver(window(session(1)), probing=False)
     assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.trouble is FailureCause.AWAY
+    assert delivery.stop.cause is FailureCause.CENTRAL_DOWN
     await central.start()
     assert sorted(verdicts(await batch.deliver(window(session(1)), probing=False))) == [1]

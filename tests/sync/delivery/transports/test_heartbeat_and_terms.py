@@ -8,7 +8,7 @@ import pytest
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
-from sync.delivery.transports.client import Caller
+from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
 from tests.central import Answer, Fault, ScriptedCentral, faults
 from tests.central.terms import PROGRAM
@@ -43,7 +43,7 @@ NOT_THE_PROTOCOLS = [
 
 
 async def test_heartbeat_response_has_accepted_sequences(
-    central: ScriptedCentral, caller: Caller
+    central: ScriptedCentral, caller: CentralClient
 ) -> None:
     await batch_transport(caller).deliver(window(*sessions(1, 3)), probing=False)
     assert await send_heartbeat(caller, HEARTBEAT) == HeartbeatAnswer(
@@ -57,7 +57,7 @@ async def test_heartbeat_response_has_accepted_sequences(
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_heartbeat_reports_a_refused_caller(
-    central: ScriptedCentral, caller: Caller, status: int
+    central: ScriptedCentral, caller: CentralClient, status: int
 ) -> None:
     central.then(faults.gateway(status))
     heard = await send_heartbeat(caller, HEARTBEAT)
@@ -67,14 +67,14 @@ async def test_heartbeat_reports_a_refused_caller(
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
 async def test_unanswered_heartbeat_returns_none(
-    central: ScriptedCentral, caller: Caller, fault: Fault
+    central: ScriptedCentral, caller: CentralClient, fault: Fault
 ) -> None:
     central.then(fault)
     assert await send_heartbeat(caller, HEARTBEAT) is None
 
 
 async def test_terms_are_fetched_again_only_when_changed(
-    central: ScriptedCentral, caller: Caller
+    central: ScriptedCentral, caller: CentralClient
 ) -> None:
     first = await fetch_program(caller, None)
     assert isinstance(first, NewProgram)
@@ -86,23 +86,23 @@ async def test_terms_are_fetched_again_only_when_changed(
     assert (second.program.currency, second.etag != first.etag) == ("USD", True)
 
 
-async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: Caller) -> None:
+async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: CentralClient) -> None:
     central.then(faults.says(Answer(304)))
     assert isinstance(await fetch_program(caller, None), RetryLater)
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
 async def test_foreign_response_changes_no_terms(
-    central: ScriptedCentral, caller: Caller, fault: Fault
+    central: ScriptedCentral, caller: CentralClient, fault: Fault
 ) -> None:
     central.then(fault)
     found = await fetch_program(caller, None)
     assert isinstance(found, RetryLater)
-    assert found.trouble in set(FailureCause)
+    assert found.cause in set(FailureCause)
 
 
 async def test_missing_program_endpoint_is_reported(
-    central: ScriptedCentral, caller: Caller
+    central: ScriptedCentral, caller: CentralClient
 ) -> None:
     elsewhere = dataclasses.replace(caller, url=f"{central.url}/elsewhere")
     assert isinstance(await fetch_program(elsewhere, None), Blocked)

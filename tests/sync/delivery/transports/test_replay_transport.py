@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sync.delivery.outcomes import Blocked, Delivered, FailureCause, HoldReason, Refused, RetryLater
-from sync.delivery.push import CutOff
+from sync.delivery.outcomes import (
+    Blocked,
+    BlockedReason,
+    Delivered,
+    FailureCause,
+    Refused,
+    RetryLater,
+)
+from sync.delivery.push import WindowCancelled
 from sync.delivery.transports.auth import Headers, NoCredentials
-from sync.delivery.transports.client import Caller
+from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
+from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.replay.terms_observer import SessionKind
-from sync.delivery.transports.replay.transport import ReplayTransport
 from sync.protocol.wire import EventType
 from tests.central import Answer, Fault, Request, ScriptedCentral, faults
 from tests.sync.delivery.transports.parts import (
@@ -86,7 +93,9 @@ async def test_sessions_run_in_parallel_each_in_order(
     assert [record.body for record in of_one] == [events[0].body, events[2].body, events[4].body]
 
 
-async def test_requests_in_flight_are_limited(central: ScriptedCentral, caller: Caller) -> None:
+async def test_requests_in_flight_are_limited(
+    central: ScriptedCentral, caller: CentralClient
+) -> None:
     stalled = [faults.Stalled() for _ in range(3)]
     central.then(*stalled)
     transport = replay_transport(caller, max_in_flight=3)
@@ -179,7 +188,10 @@ async def test_proxy_that_refuses_every_size_blocks(
     delivery = await replay.deliver(window(*sessions(1, 20)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [])
     assert isinstance(delivery.stop, Blocked)
-    assert (delivery.stop.reason, delivery.stop.http_status) == (HoldReason.UNKNOWN_PROTOCOL, 413)
+    assert (delivery.stop.reason, delivery.stop.http_status) == (
+        BlockedReason.UNKNOWN_PROTOCOL,
+        413,
+    )
 
 
 async def test_large_event_is_refused_without_a_check_request(
@@ -204,15 +216,15 @@ async def test_size_check_request_has_no_effect(
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (faults.gateway(401), HoldReason.UNAUTHORIZED),
-        (faults.gateway(403), HoldReason.FORBIDDEN),
-        (faults.gateway(404), HoldReason.NOT_FOUND),
-        (faults.html(404), HoldReason.NOT_FOUND),
-        (faults.html(405), HoldReason.NOT_FOUND),
+        (faults.gateway(401), BlockedReason.UNAUTHORIZED),
+        (faults.gateway(403), BlockedReason.FORBIDDEN),
+        (faults.gateway(404), BlockedReason.NOT_FOUND),
+        (faults.html(404), BlockedReason.NOT_FOUND),
+        (faults.html(405), BlockedReason.NOT_FOUND),
     ],
 )
 async def test_refused_caller_blocks(
-    central: ScriptedCentral, caller: Caller, fault: Fault, reason: HoldReason
+    central: ScriptedCentral, caller: CentralClient, fault: Fault, reason: BlockedReason
 ) -> None:
     central.weather = lambda _: fault
     transport = replay_transport(caller, max_in_flight=2)
@@ -224,37 +236,40 @@ async def test_refused_caller_blocks(
 
 
 @pytest.mark.parametrize(
-    ("fault", "trouble"),
+    ("fault", "cause"),
     [
-        (faults.captive_portal, FailureCause.NOT_CENTRAL),
-        (faults.redirected, FailureCause.NOT_CENTRAL),
-        (faults.html(400), FailureCause.NOT_CENTRAL),
-        (faults.gateway(400), FailureCause.NOT_CENTRAL),
-        (faults.gateway(422), FailureCause.NOT_CENTRAL),
-        (faults.html(409), FailureCause.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"message": "Hello"})), FailureCause.NOT_CENTRAL),
-        (faults.says(Answer.of(200, {"sessionCorrelationId": "other"})), FailureCause.NOT_CENTRAL),
+        (faults.captive_portal, FailureCause.UNEXPECTED_RESPONSE),
+        (faults.redirected, FailureCause.UNEXPECTED_RESPONSE),
+        (faults.html(400), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.gateway(400), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.gateway(422), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.html(409), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.says(Answer.of(200, {"message": "Hello"})), FailureCause.UNEXPECTED_RESPONSE),
+        (
+            faults.says(Answer.of(200, {"sessionCorrelationId": "other"})),
+            FailureCause.UNEXPECTED_RESPONSE,
+        ),
         (
             faults.says(Answer.of(202, {"sessionCorrelationId": "session-1"})),
-            FailureCause.NOT_CENTRAL,
+            FailureCause.UNEXPECTED_RESPONSE,
         ),
-        (faults.says(Answer(204)), FailureCause.NOT_CENTRAL),
-        (faults.cut_short, FailureCause.NO_ANSWER),
-        (faults.answer_lost, FailureCause.NO_ANSWER),
-        (faults.reset_before, FailureCause.NO_ANSWER),
-        (faults.gateway(504), FailureCause.FAILED),
-        (faults.gateway(429), FailureCause.BUSY),
+        (faults.says(Answer(204)), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.cut_short, FailureCause.NO_RESPONSE),
+        (faults.answer_lost, FailureCause.NO_RESPONSE),
+        (faults.reset_before, FailureCause.NO_RESPONSE),
+        (faults.gateway(504), FailureCause.SERVER_ERROR),
+        (faults.gateway(429), FailureCause.OVERLOADED),
     ],
 )
 async def test_unexpected_response_settles_nothing_and_leaves_doubt(
-    central: ScriptedCentral, replay: ReplayTransport, fault: Fault, trouble: FailureCause
+    central: ScriptedCentral, replay: ReplayTransport, fault: Fault, cause: FailureCause
 ) -> None:
     central.weather = lambda _: fault
     one = session(1)
     delivery = await replay.deliver(window(one, answer(2, one)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [one])
     assert isinstance(delivery.left, RetryLater)
-    assert delivery.left.trouble is trouble
+    assert delivery.left.cause is cause
 
 
 @pytest.mark.parametrize("message", [None, "Please log in to go on-line"])
@@ -282,7 +297,7 @@ async def test_refused_connection_leaves_no_doubt(
     delivery = await replay.deliver(window(session(1)), probing=False)
     assert (delivery.judged, delivery.doubtful) == ([], [])
     assert isinstance(delivery.left, RetryLater)
-    assert delivery.left.trouble is FailureCause.AWAY
+    assert delivery.left.cause is FailureCause.CENTRAL_DOWN
 
 
 class TestAlready:
@@ -420,7 +435,7 @@ class TestTroubleInALane:
         assert sorted(verdicts(await replay.deliver(window(again), probing=False))) == [4]
 
     async def test_three_failures_in_a_row_end_the_pass(
-        self, central: ScriptedCentral, caller: Caller
+        self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
         central.weather = lambda _: faults.captive_portal
         transport = replay_transport(caller, max_in_flight=1)
@@ -437,7 +452,7 @@ class TestTroubleInALane:
             transport = replay_transport(caller, max_in_flight=1)
             delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
         assert isinstance(delivery.stop, RetryLater)
-        assert (delivery.stop.trouble, counting.times) == (FailureCause.AWAY, 1)
+        assert (delivery.stop.cause, counting.times) == (FailureCause.CENTRAL_DOWN, 1)
 
     async def test_probe_without_a_connection_is_not_repeated(
         self, central: ScriptedCentral, replay: ReplayTransport
@@ -477,7 +492,7 @@ class TestLearning:
     """Program terms are observed in the responses to sessions."""
 
     async def test_terms_are_reported_once_per_session_kind_until_they_change(
-        self, central: ScriptedCentral, caller: Caller
+        self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
         lessons: list[tuple[SessionKind, Mapping[str, Json]]] = []
         transport = replay_transport(
@@ -498,7 +513,7 @@ class TestLearning:
         assert lessons[2][1] == {"promptMessage": "New"}
 
     async def test_refused_session_reports_no_terms(
-        self, central: ScriptedCentral, caller: Caller
+        self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
         lessons: list[SessionKind] = []
         transport = replay_transport(caller, learned=lambda kind, _: lessons.append(kind))
@@ -522,7 +537,7 @@ async def test_cancelled_window_leaves_no_task_behind(
 
 
 async def test_cancelled_window_reports_delivered_and_doubtful_events(
-    central: ScriptedCentral, caller: Caller
+    central: ScriptedCentral, caller: CentralClient
 ) -> None:
     stalled = faults.Stalled()
     central.then(lambda serve: serve(), stalled)
@@ -530,7 +545,7 @@ async def test_cancelled_window_reports_delivered_and_doubtful_events(
     delivering = asyncio.ensure_future(transport.deliver(window(*sessions(1, 3)), probing=False))
     await stalled.reached.wait()
     delivering.cancel()
-    with pytest.raises(CutOff) as cut:
+    with pytest.raises(WindowCancelled) as cut:
         await delivering
     stalled.release.set()
     assert verdicts(cut.value.known) == {1: Delivered()}

@@ -8,7 +8,7 @@ from sync.delivery.outcomes import FailureCause, RetryLater
 from sync.delivery.transports.short_retries import MOST_ATTEMPTS, MOST_SECONDS, ShortRetries
 from tests.sync.virtual_time import run_in_virtual_time
 
-SILENCE = RetryLater(FailureCause.NO_ANSWER, "no answer in time")
+SILENCE = RetryLater(FailureCause.NO_RESPONSE, "no answer in time")
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ def test_slow_failure_is_not_retried_in_the_same_pass(seconds: float, times: int
         await asyncio.sleep(seconds)
         return SILENCE
 
-    assert run_in_virtual_time(ShortRetries(lambda: 0.5).until_clear(ask)) == SILENCE
+    assert run_in_virtual_time(ShortRetries(lambda: 0.5).run(ask)) == SILENCE
     assert len(asked) == times

@@ -13,20 +13,20 @@ import msgspec
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import FailureCause, RetryLater
-from sync.delivery.push import Delivery
+from sync.delivery.push import WindowResult
 from sync.delivery.transports.batch.adaptive_batch_size import BatchSize
-from sync.delivery.transports.batch.documents import packed
+from sync.delivery.transports.batch.documents import compressed_batch
 from sync.delivery.transports.batch.sender import Sender
 from sync.delivery.transports.batch.verdicts import (
+    BatchRefused,
     Outcome,
-    RefusedWhole,
-    Ruling,
-    outcome_of,
-    refused_whatever_it_holds,
-    ruling,
+    Verdicts,
+    every_request_refused,
+    interpret,
+    verdicts_on,
 )
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Answer
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import BATCHES_PATH, BatchAccepted
 
@@ -37,17 +37,17 @@ class BatchTransport:
     """Sends windows to a receiver. Idempotent there, so no event is left in doubt."""
 
     def __init__(
-        self, caller: Caller, sender: Sender, attempts: ShortRetries, portion: BatchLimits
+        self, caller: CentralClient, sender: Sender, attempts: ShortRetries, limits: BatchLimits
     ) -> None:
-        """Limit each request to `portion`: events, and bytes of their bodies."""
+        """Limit each request to `limits`: events, and bytes of their bodies."""
         self._caller = caller
         self._sender = sender
         self._attempts = attempts
-        self._max_bytes = portion.max_bytes
-        self._size = BatchSize(portion.events)
+        self._max_bytes = limits.max_bytes
+        self._size = BatchSize(limits.events)
 
     @property
-    def portion(self) -> BatchLimits:
+    def limits(self) -> BatchLimits:
         """Size limits of the next window: smaller for a while after a 413."""
         return BatchLimits(self._size.events, self._max_bytes)
 
@@ -56,55 +56,55 @@ class BatchTransport:
         """False: head office recognises a repeat by its sequence numbers."""
         return False
 
-    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""
         judged: list[EventResult] = []
         parts = deque([window.events])
         while parts:
             part = parts.popleft()
             outcome = await self._post(window, part, once=probing)
-            if isinstance(outcome, RefusedWhole) and len(part) > 1:
+            if isinstance(outcome, BatchRefused) and len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft((part[middle:], part[:middle]))
                 continue
-            if isinstance(outcome, RefusedWhole):
+            if isinstance(outcome, BatchRefused):
                 some, stop = await self._without_content(window, part, outcome, once=probing)
             else:
-                some, stop = ruling(part, outcome)
+                some, stop = verdicts_on(part, outcome)
             judged += some
             if stop is not None:
-                return Delivery(judged, stop=stop)
+                return WindowResult(judged, stop=stop)
             if len(some) < len(part):
                 parts.appendleft(part[len(some) :])
-        return Delivery(judged)
+        return WindowResult(judged)
 
     async def _without_content(
-        self, window: Window, part: Sequence[OutboxEvent], refused: RefusedWhole, *, once: bool
-    ) -> Ruling:
+        self, window: Window, part: Sequence[OutboxEvent], refused: BatchRefused, *, once: bool
+    ) -> Verdicts:
         """Send a single refused event again without its content, for its sequence number."""
         outcome = await self._post(window, part, once=once, withheld=True)
-        if isinstance(outcome, RefusedWhole):
-            return (), refused_whatever_it_holds(outcome)
+        if isinstance(outcome, BatchRefused):
+            return (), every_request_refused(outcome)
         if isinstance(outcome, BatchAccepted):
             # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
-        known, stop = ruling(part, outcome)
+        known, stop = verdicts_on(part, outcome)
         return [EventResult(one.event, refused.verdict) for one in known], stop
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
     ) -> Outcome:
-        body = await packed(window, part, self._sender, withheld=withheld)
+        body = await compressed_batch(window, part, self._sender, withheld=withheld)
 
         async def ask() -> Outcome:
-            answer = await self._caller.ask("POST", BATCHES_PATH, body=body, headers=_HEADERS)
-            return outcome_of(answer, part) if isinstance(answer, Answer) else answer
+            answer = await self._caller.request("POST", BATCHES_PATH, body=body, headers=_HEADERS)
+            return interpret(answer, part) if isinstance(answer, HttpResponse) else answer
 
-        outcome = await (ask() if once else self._attempts.until_clear(ask))
+        outcome = await (ask() if once else self._attempts.run(ask))
         match outcome:
             case BatchAccepted():
                 self._size.took(len(part))
-            case RefusedWhole(is_too_large=True) | RetryLater(trouble=FailureCause.NO_ANSWER):
+            case BatchRefused(is_too_large=True) | RetryLater(cause=FailureCause.NO_RESPONSE):
                 # A timeout counts too: the network may be too slow for so many events.
                 self._size.was_too_large(len(part))
         return outcome

@@ -10,43 +10,45 @@ from yarl import URL
 
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.auth import Credentials
-from sync.delivery.transports.http import Answer, Line
-from sync.delivery.transports.responses import sorted_out
+from sync.delivery.transports.http_client import HttpClient, HttpResponse
+from sync.delivery.transports.responses import classify
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class CentralClient:
     """Sends requests below `url`. `now` (aware) is used for a `Retry-After` without `Date`."""
 
-    line: Line
+    line: HttpClient
     url: str
     credentials: Credentials
     now: Callable[[], datetime]
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] = _NONE,
-    ) -> Answer | Blocked | RetryLater:
+    ) -> HttpResponse | Blocked | RetryLater:
         """Send a request; after a 401 once more if there are newer credentials.
 
-        `path` is percent-encoded and starts with a slash. A returned `Answer` is protocol
+        `path` is percent-encoded and starts with a slash. A returned `HttpResponse` is protocol
         specific: refused callers and transient failures are `Blocked` and `RetryLater`.
         """
         url = URL(self.url.rstrip("/") + path, encoded=True)
         proof = await self.credentials.headers()
         if isinstance(proof, (Blocked, RetryLater)):
             return proof
-        answer = await self.line.ask(method, url, headers={**headers, **proof}, body=body)
-        if isinstance(answer, Answer) and answer.status == HTTPStatus.UNAUTHORIZED:
+        answer = await self.line.request(method, url, headers={**headers, **proof}, body=body)
+        if isinstance(answer, HttpResponse) and answer.status == HTTPStatus.UNAUTHORIZED:
             newer = await self.credentials.headers(refused=proof)
             if isinstance(newer, (Blocked, RetryLater)):
                 return newer
             if newer != proof:
-                answer = await self.line.ask(method, url, headers={**headers, **newer}, body=body)
-        return sorted_out(answer, self.now()) if isinstance(answer, Answer) else answer
+                answer = await self.line.request(
+                    method, url, headers={**headers, **newer}, body=body
+                )
+        return classify(answer, self.now()) if isinstance(answer, HttpResponse) else answer

@@ -11,38 +11,42 @@ from typing import NoReturn
 import pytest
 from yarl import URL
 
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
-from sync.delivery.transports.http import MAX_ANSWER_BYTES, Answer, Line, LineRules
-from tests.central import Answer as Told
-from tests.central import ScriptedCentral, faults
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
+from sync.delivery.transports.http_client import (
+    MAX_ANSWER_BYTES,
+    HttpClient,
+    HttpOptions,
+    HttpResponse,
+)
+from tests.central import Answer, ScriptedCentral, faults
 from tests.central.faults import Fault
 from tests.sync.delivery.transports.certificates import Certificate, make_certificate
 
 PATH = "/sync/v1/program"
 
 
-async def ask(url: str, **rules: object) -> Answer | Blocked | RetryLater:
+async def ask(url: str, **rules: object) -> HttpResponse | Blocked | RetryLater:
     """Send one request with a client of its own."""
-    line = Line(LineRules(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
+    line = HttpClient(HttpOptions(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
     try:
-        return await line.ask("GET", URL(url + PATH, encoded=True), headers={})
+        return await line.request("GET", URL(url + PATH, encoded=True), headers={})
     finally:
         await line.close()
         await line.close()
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    one = Line(LineRules(timeout_seconds=10))
+async def line() -> AsyncIterator[HttpClient]:
+    one = HttpClient(HttpOptions(timeout_seconds=10))
     yield one
     await one.close()
 
 
 @asynccontextmanager
-async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIterator[Line]:
+async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIterator[HttpClient]:
     """Return a client with one connection, a trusted CA and a client certificate."""
-    line = Line(
-        LineRules(
+    line = HttpClient(
+        HttpOptions(
             timeout_seconds=10,
             connections=1,
             ca_file=trusting.cert_file,
@@ -56,7 +60,7 @@ async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIt
 
 async def test_response_is_returned_unchanged(central: ScriptedCentral) -> None:
     found = await ask(central.url)
-    assert isinstance(found, Answer)
+    assert isinstance(found, HttpResponse)
     assert (found.status, found.is_json) == (200, True)
     assert found.headers["etag"] == found.headers["ETag"]
 
@@ -73,41 +77,41 @@ async def test_response_is_returned_unchanged(central: ScriptedCentral) -> None:
     ],
 )
 def test_json_is_detected_by_content_type(media_type: str, *, is_json: bool) -> None:
-    assert Answer(200, {"Content-Type": media_type}, b"{}").is_json is is_json
+    assert HttpResponse(200, {"Content-Type": media_type}, b"{}").is_json is is_json
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 @pytest.mark.parametrize("fault", [faults.answer_lost, faults.reset_before])
 async def test_request_is_not_resent_on_a_dead_connection(
-    central: ScriptedCentral, line: Line, method: str, fault: Fault
+    central: ScriptedCentral, line: HttpClient, method: str, fault: Fault
 ) -> None:
     url = URL(central.url + PATH)
-    await line.ask("GET", url, headers={})
+    await line.request("GET", url, headers={})
     central.then(fault)
-    found = await line.ask(method, url, headers={}, body=b"{}" if method != "GET" else None)
+    found = await line.request(method, url, headers={}, body=b"{}" if method != "GET" else None)
     assert isinstance(found, RetryLater)
-    assert (found.trouble, found.is_open) == (FailureCause.NO_ANSWER, True)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
     assert len(central.requests) == 2
 
 
 async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
     central.then(faults.redirected)
     found = await ask(central.url)
-    assert isinstance(found, Answer)
+    assert isinstance(found, HttpResponse)
     assert (found.status, len(central.requests)) == (302, 1)
 
 
-async def test_cookies_are_not_stored(central: ScriptedCentral, line: Line) -> None:
+async def test_cookies_are_not_stored(central: ScriptedCentral, line: HttpClient) -> None:
     url = URL(central.url + PATH)
-    central.then(faults.says(Told(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
-    await line.ask("GET", url, headers={})
-    await line.ask("GET", url, headers={})
+    central.then(faults.says(Answer(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
+    await line.request("GET", url, headers={})
+    await line.request("GET", url, headers={})
     assert "Cookie" not in central.requests[1].headers
 
 
-async def test_connections_are_reused(central: ScriptedCentral, line: Line) -> None:
+async def test_connections_are_reused(central: ScriptedCentral, line: HttpClient) -> None:
     for _ in range(3):
-        await line.ask("GET", URL(central.url + PATH), headers={})
+        await line.request("GET", URL(central.url + PATH), headers={})
     assert len({request.connection for request in central.requests}) == 1
 
 
@@ -116,15 +120,15 @@ async def test_decompression_bomb_is_aborted(
 ) -> None:
     bomb = gzip.compress(b" " * (50 * MAX_ANSWER_BYTES))
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    central.then(faults.says(Told(200, bomb, packed)))
+    central.then(faults.says(Answer(200, bomb, packed)))
     found = await ask(central.url)
     assert isinstance(found, RetryLater)
-    assert found.trouble is FailureCause.NOT_CENTRAL
+    assert found.cause is FailureCause.UNEXPECTED_RESPONSE
 
 
 async def test_corrupt_compression_is_a_failure(central: ScriptedCentral) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    central.then(faults.says(Told(200, b"not gzip at all", packed)))
+    central.then(faults.says(Answer(200, b"not gzip at all", packed)))
     assert isinstance(await ask(central.url), RetryLater)
 
 
@@ -137,7 +141,7 @@ async def test_non_http_response_is_not_central() -> None:
     async with server:
         found = await ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     assert isinstance(found, RetryLater)
-    assert found.trouble is FailureCause.NOT_CENTRAL
+    assert found.cause is FailureCause.UNEXPECTED_RESPONSE
 
 
 async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> None:
@@ -146,7 +150,7 @@ async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> N
     found = await ask(central.url, timeout_seconds=0.05)
     stalled.release.set()
     assert isinstance(found, RetryLater)
-    assert (found.trouble, found.is_open) == (FailureCause.NO_ANSWER, True)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
 
 
 async def test_refused_connection_means_head_office_is_down(
@@ -154,14 +158,16 @@ async def test_refused_connection_means_head_office_is_down(
 ) -> None:
     await central.stop()
     found = await ask(central.url)
-    assert found == RetryLater(FailureCause.AWAY, "no connection to central: Connection refused")
+    assert found == RetryLater(
+        FailureCause.CENTRAL_DOWN, "no connection to central: Connection refused"
+    )
 
 
 async def test_unreachable_network_means_the_stores_network_is_down() -> None:
     # A multicast address: connecting fails locally with ENETUNREACH.
     found = await ask("http://224.0.0.1")
     assert isinstance(found, RetryLater)
-    assert (found.trouble, found.is_open) == (FailureCause.NO_LINE, False)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NETWORK_DOWN, False)
 
 
 async def test_connect_timeout_is_ambiguous() -> None:
@@ -173,12 +179,12 @@ async def test_connect_timeout_is_ambiguous() -> None:
         port = full.getsockname()[1]
         found = await ask(f"http://127.0.0.1:{port}", timeout_seconds=0.5)
     assert isinstance(found, RetryLater)
-    assert (found.trouble, found.is_open) == (FailureCause.NO_CONNECTION, False)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
 
 
 async def test_failed_name_resolution_means_the_stores_network_is_down() -> None:
     found = await ask("http://no-such-host.invalid")
-    assert found == RetryLater(FailureCause.NO_LINE, "central's name cannot be resolved")
+    assert found == RetryLater(FailureCause.NETWORK_DOWN, "central's name cannot be resolved")
 
 
 async def test_name_resolution_timeout_counts_as_not_sent(
@@ -191,7 +197,7 @@ async def test_name_resolution_timeout_counts_as_not_sent(
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
     found = await ask("http://head-office.invalid", timeout_seconds=0.2)
     assert isinstance(found, RetryLater)
-    assert (found.trouble, found.is_open) == (FailureCause.NO_CONNECTION, False)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
 
 
 async def test_unreachable_proxy_is_ambiguous_and_named(
@@ -201,7 +207,7 @@ async def test_unreachable_proxy_is_ambiguous_and_named(
     await central.stop()
     found = await ask("http://127.0.0.1:9", proxy=proxy)
     assert isinstance(found, RetryLater)
-    assert found.trouble is FailureCause.NO_CONNECTION
+    assert found.cause is FailureCause.NO_CONNECTION
     assert "proxy" in found.detail
 
 
@@ -211,7 +217,7 @@ async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(
     central.then(faults.html(407))
     found = await ask("https://127.0.0.1:9", proxy=central.url)
     assert isinstance(found, RetryLater)
-    assert (found.trouble, found.is_open) == (FailureCause.NO_CONNECTION, False)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
     assert found.http_status == 407
 
 
@@ -220,31 +226,31 @@ class TestTls:
 
     async def served(
         self, certificate: Certificate, **rules: object
-    ) -> Answer | Blocked | RetryLater:
+    ) -> HttpResponse | Blocked | RetryLater:
         async with ScriptedCentral(certificate.served()) as central:
             return await ask(central.url, **rules)
 
     async def test_certificate_of_the_configured_ca_is_trusted(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path)
         found = await self.served(certificate, ca_file=certificate.cert_file)
-        assert isinstance(found, Answer)
+        assert isinstance(found, HttpResponse)
 
     async def test_token_endpoint_trusts_configured_and_system_cas(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path)
         ca_file = certificate.cert_file
         found = await self.served(certificate, ca_file=ca_file, trusts_system=True)
-        assert isinstance(found, Answer)
+        assert isinstance(found, HttpResponse)
 
     async def test_unknown_ca_is_not_trusted(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path))
         assert isinstance(found, RetryLater)
-        assert (found.trouble, found.is_open) == (FailureCause.TLS, False)
+        assert (found.cause, found.may_have_arrived) == (FailureCause.UNTRUSTED_CERTIFICATE, False)
 
     async def test_certificate_for_another_host_is_not_trusted(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path, address="127.0.0.2")
         found = await self.served(certificate, ca_file=certificate.cert_file)
         assert isinstance(found, RetryLater)
-        assert found.trouble is FailureCause.TLS
+        assert found.cause is FailureCause.UNTRUSTED_CERTIFICATE
 
     @pytest.mark.parametrize(("days", "words"), [((5, 9), "not yet valid"), ((-9, -5), "expired")])
     async def test_expired_or_future_certificate_names_the_clock(
@@ -253,26 +259,26 @@ class TestTls:
         certificate = make_certificate(tmp_path, starts_in_days=days[0], ends_in_days=days[1])
         found = await self.served(certificate, ca_file=certificate.cert_file)
         assert isinstance(found, RetryLater)
-        assert (found.trouble, found.is_open) == (FailureCause.CLOCK, False)
+        assert (found.cause, found.may_have_arrived) == (FailureCause.WRONG_CLOCK, False)
         assert words in found.detail
         assert "clock" in found.detail
 
     async def test_unusable_certificate_file_blocks_and_is_named(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path), ca_file=tmp_path / "absent.pem")
         assert isinstance(found, Blocked)
-        assert found.reason is HoldReason.CREDENTIALS
+        assert found.reason is BlockedReason.CREDENTIALS
         assert "absent.pem" in found.detail
 
     async def test_renewed_ca_file_is_reloaded(self, tmp_path: Path) -> None:
         ca_file = make_certificate(tmp_path / "old").cert_file
         certificate = make_certificate(tmp_path / "new")
-        line = Line(LineRules(timeout_seconds=10, ca_file=ca_file))
+        line = HttpClient(HttpOptions(timeout_seconds=10, ca_file=ca_file))
         async with ScriptedCentral(certificate.served()) as central:
             url = URL(central.url + PATH)
-            assert isinstance(await line.ask("GET", url, headers={}), RetryLater)
+            assert isinstance(await line.request("GET", url, headers={}), RetryLater)
             content = await asyncio.to_thread(certificate.cert_file.read_bytes)
             await asyncio.to_thread(ca_file.write_bytes, content)
-            assert isinstance(await line.ask("GET", url, headers={}), Answer)
+            assert isinstance(await line.request("GET", url, headers={}), HttpResponse)
         await line.close()
 
     async def test_client_certificate_renewed_after_a_refusal_is_used(self, tmp_path: Path) -> None:
@@ -283,11 +289,11 @@ class TestTls:
             line_showing(old, trusting=own) as line,
         ):
             url = URL(central.url + PATH)
-            refused = await line.ask("GET", url, headers={})
+            refused = await line.request("GET", url, headers={})
             await asyncio.to_thread(new.take_the_place_of, old)
-            found = await line.ask("GET", url, headers={})
+            found = await line.request("GET", url, headers={})
         assert isinstance(refused, RetryLater)
-        assert isinstance(found, Answer)
+        assert isinstance(found, HttpResponse)
 
     async def test_renewed_client_certificate_gets_a_new_connection(self, tmp_path: Path) -> None:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
@@ -297,9 +303,9 @@ class TestTls:
         ):
             url = URL(central.url + PATH)
             for _ in range(2):
-                await line.ask("GET", url, headers={})
+                await line.request("GET", url, headers={})
             await asyncio.to_thread(new.take_the_place_of, old)
-            await line.ask("GET", url, headers={})
+            await line.request("GET", url, headers={})
         before, unchanged, after = [request.connection for request in central.requests]
         assert before == unchanged != after
 
@@ -310,17 +316,17 @@ class TestTls:
             line_showing(old, trusting=own) as line,
         ):
             url = URL(central.url + PATH)
-            await line.ask("GET", url, headers={})
+            await line.request("GET", url, headers={})
             await asyncio.to_thread(new.cert_file.replace, old.cert_file)
-            held = await line.ask("GET", url, headers={})
+            held = await line.request("GET", url, headers={})
             await asyncio.to_thread(new.key_file.replace, old.key_file)
-            found = await line.ask("GET", url, headers={})
+            found = await line.request("GET", url, headers={})
         assert isinstance(held, Blocked)
-        assert isinstance(found, Answer)
+        assert isinstance(found, HttpResponse)
 
     async def test_plain_http_on_a_tls_port_is_a_tls_failure(
         self, central: ScriptedCentral
     ) -> None:
         found = await ask(central.url.replace("http:", "https:"))
         assert isinstance(found, RetryLater)
-        assert (found.trouble, found.is_open) == (FailureCause.TLS, False)
+        assert (found.cause, found.may_have_arrived) == (FailureCause.UNTRUSTED_CERTIFICATE, False)

@@ -14,17 +14,17 @@ from typing import assert_never
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Blocked, Delivered, FailureCause, Refused, RetryLater, Verdict
-from sync.delivery.push import CutOff, Delivery
-from sync.delivery.transports.client import Caller
-from sync.delivery.transports.http import Answer
+from sync.delivery.push import WindowCancelled, WindowResult
+from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.replay.loyalty_api import (
     SMALL_BYTES,
     Request,
-    document_in,
-    impossible_request,
-    meaning,
-    refused_whatever_it_holds,
+    every_request_refused,
+    interpret,
+    json_object,
     request_of,
+    request_without_effect,
 )
 from sync.delivery.transports.replay.session_lanes import StoppedLanes
 from sync.delivery.transports.replay.terms_observer import Learned, Lessons
@@ -50,9 +50,9 @@ class ReplayTransport:
 
     def __init__(
         self,
-        caller: Caller,
+        caller: CentralClient,
         attempts: ShortRetries,
-        portion: BatchLimits,
+        limits: BatchLimits,
         *,
         max_in_flight: int,
         learned: Learned,
@@ -60,38 +60,38 @@ class ReplayTransport:
         """Call `learned` when the program terms in central's responses change."""
         self._caller = caller
         self._attempts = attempts
-        self._portion = portion
+        self._limits = limits
         self._max_in_flight = max_in_flight
         self._lessons = Lessons(learned)
         self._stopped = StoppedLanes()
         self._troubles_in_a_row = 0
 
     @property
-    def portion(self) -> BatchLimits:
+    def limits(self) -> BatchLimits:
         """Size limits of a window."""
-        return self._portion
+        return self._limits
 
     @property
     def leaves_doubt(self) -> bool:
         """True: central may answer a repeat with an error."""
         return True
 
-    async def deliver(self, window: Window, *, probing: bool) -> Delivery:
+    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window`: each session's events in order, sessions in parallel."""
-        self._stopped.begin(window.events)
+        self._stopped.start_window(window.events)
         run = _Run(_lanes(window.events), once=probing)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_in_flight, len(run.lanes))):
                     group.create_task(self._work(run))
         except asyncio.CancelledError:
-            raise CutOff(run.delivery(window.events)) from None
+            raise WindowCancelled(run.delivery(window.events)) from None
         if run.judged and run.stop is None:
-            self._stopped.others_got_through(window.events)
+            self._stopped.mark_sick_beside(window.events)
         if run.stop is not None:
             self._troubles_in_a_row = 0
             if _may_be_the_records(run.stop):
-                self._stopped.pass_by()
+                self._stopped.skip_next_pass()
         return run.delivery(window.events)
 
     async def _work(self, run: "_Run") -> None:
@@ -103,7 +103,7 @@ class ReplayTransport:
         for event in lane:
             if run.stop is not None:
                 return
-            outcome = self._stopped.why_not(event) or await self._judge(run, event)
+            outcome = self._stopped.blocked_by(event) or await self._judge(run, event)
             match outcome:
                 case Blocked():
                     run.stop = outcome
@@ -119,13 +119,13 @@ class ReplayTransport:
     async def _judge(self, run: "_Run", event: OutboxEvent) -> Verdict | Blocked | RetryLater:
         unsendable = run.unsendable(event)
         if unsendable is not None:
-            self._stopped.go_on(event)
+            self._stopped.release(event)
             return unsendable
         outcome = await self._send(run, event)
         match outcome:
             case Delivered() | Refused():
                 self._troubles_in_a_row = 0
-                self._stopped.go_on(event)
+                self._stopped.release(event)
             case RetryLater():
                 self._count(run, event, outcome)
                 self._stopped.stop(event, outcome)
@@ -135,16 +135,16 @@ class ReplayTransport:
                 assert_never(outcome)
         return outcome
 
-    def _count(self, run: "_Run", event: OutboxEvent, trouble: RetryLater) -> None:
-        if not trouble.is_open and not run.judged:
+    def _count(self, run: "_Run", event: OutboxEvent, cause: RetryLater) -> None:
+        if not cause.may_have_arrived and not run.judged:
             # The request was never sent, and the next one would not be either.
-            run.stop = run.stop or trouble
+            run.stop = run.stop or cause
             return
         if self._stopped.is_sick(event):
             return
         self._troubles_in_a_row += 1
         if self._troubles_in_a_row >= MOST_TROUBLES_IN_A_ROW:
-            run.stop = run.stop or trouble
+            run.stop = run.stop or cause
 
     async def _send(self, run: "_Run", event: OutboxEvent) -> Verdict | Blocked | RetryLater:
         request = request_of(event)
@@ -155,26 +155,26 @@ class ReplayTransport:
             except asyncio.CancelledError:
                 run.opened.add(event.position)
                 raise
-            if isinstance(outcome, RetryLater) and outcome.is_open:
+            if isinstance(outcome, RetryLater) and outcome.may_have_arrived:
                 run.opened.add(event.position)
             return outcome
 
-        return await (ask() if run.once else self._attempts.until_clear(ask))
+        return await (ask() if run.once else self._attempts.run(ask))
 
     async def _ask(
         self, event: OutboxEvent, request: Request, *, in_doubt: bool
     ) -> Verdict | Blocked | RetryLater:
-        answer = await self._caller.ask(
+        answer = await self._caller.request(
             request.method, request.path, body=request.body, headers=_HEADERS
         )
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, HttpResponse):
             return answer
         if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and await self._refuses_all(
             request
         ):
-            return refused_whatever_it_holds(len(request.body))
-        document = document_in(answer.body)
-        outcome = meaning(event, answer, document, in_doubt=in_doubt)
+            return every_request_refused(len(request.body))
+        document = json_object(answer.body)
+        outcome = interpret(event, answer, document, in_doubt=in_doubt)
         is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
         if is_own and document is not None:
             self._lessons.heed(event, document)
@@ -184,9 +184,14 @@ class ReplayTransport:
         """Return whether a request without effect gets a 413 too: then no event is at fault."""
         if len(request.body) > SMALL_BYTES:
             return False
-        other = impossible_request(len(request.body))
-        answer = await self._caller.ask(other.method, other.path, body=other.body, headers=_HEADERS)
-        return isinstance(answer, Answer) and answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        other = request_without_effect(len(request.body))
+        answer = await self._caller.request(
+            other.method, other.path, body=other.body, headers=_HEADERS
+        )
+        return (
+            isinstance(answer, HttpResponse)
+            and answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        )
 
 
 @dataclass(slots=True)
@@ -214,7 +219,7 @@ class _Run:
         """Return whether an earlier attempt may have delivered the event."""
         return event.is_doubtful or event.position in self.opened
 
-    def delivery(self, events: Sequence[OutboxEvent]) -> Delivery:
+    def delivery(self, events: Sequence[OutboxEvent]) -> WindowResult:
         """Return the result for `events`."""
         judged = [
             EventResult(e, self.judged[e.position]) for e in events if e.position in self.judged
@@ -224,7 +229,7 @@ class _Run:
             for e in events
             if self.is_in_doubt(e) and not _ends_doubt(self.judged.get(e.position))
         ]
-        return Delivery(judged, doubtful, self.left, self.stop)
+        return WindowResult(judged, doubtful, self.left, self.stop)
 
 
 def _ends_doubt(verdict: Verdict | None) -> bool:
@@ -239,7 +244,11 @@ def _ends_doubt(verdict: Verdict | None) -> bool:
 
 def _may_be_the_records(stop: Blocked | RetryLater) -> bool:
     """Return whether central was reachable, so that the sent events may be the cause."""
-    return isinstance(stop, RetryLater) and stop.is_open and stop.trouble is not FailureCause.BUSY
+    return (
+        isinstance(stop, RetryLater)
+        and stop.may_have_arrived
+        and stop.cause is not FailureCause.OVERLOADED
+    )
 
 
 def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:

@@ -12,8 +12,8 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from yarl import URL
 
-from sync.delivery.outcomes import Blocked, FailureCause, HoldReason, RetryLater
-from sync.delivery.transports.network_errors import AnswerLost, storage_error_from
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
+from sync.delivery.transports.network_errors import ResponseLost, failure_from
 
 MAX_ANSWER_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
@@ -26,7 +26,7 @@ _Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LineRules:
+class HttpOptions:
     """Settings of the HTTP client. `connections`: concurrent ones; `proxy`: empty for none.
 
     If `ca_file` is given, only it is trusted, and the system's CAs as well if `trusts_system`.
@@ -43,7 +43,7 @@ class LineRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A complete HTTP response. Header names are case-insensitive."""
 
     status: int
@@ -57,22 +57,22 @@ class Answer:
         return media_type == "application/json" or media_type.endswith("+json")
 
 
-class Line:
+class HttpClient:
     """Sends each request at most once. Not thread-safe; event loop only.
 
     No redirects, no cookies, no hidden retries: aiohttp would resend a PUT on a dead connection,
     and a first one that took effect would go unnoticed.
     """
 
-    def __init__(self, rules: LineRules) -> None:
+    def __init__(self, rules: HttpOptions) -> None:
         self._rules = rules
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._read_files: _Seen = ()
 
-    async def ask(
+    async def request(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Answer | Blocked | RetryLater:
+    ) -> HttpResponse | Blocked | RetryLater:
         """Send one request and read the response; failures are returned, not raised."""
         tls = await self._trusted() if url.scheme == "https" else True
         if isinstance(tls, Blocked):
@@ -83,10 +83,10 @@ class Line:
             ) as response:
                 return await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            trouble = storage_error_from(error)
-            if trouble.trouble is FailureCause.TLS:
+            cause = failure_from(error)
+            if cause.cause is FailureCause.UNTRUSTED_CERTIFICATE:
                 self._tls = None  # the system's CAs may have changed: load them again next time
-            return trouble
+            return cause
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -106,7 +106,7 @@ class Line:
             try:
                 self._tls = await asyncio.to_thread(tls_context, self._rules)
             except (OSError, ValueError) as error:
-                return Blocked(HoldReason.CREDENTIALS, _unusable(self._rules, error))
+                return Blocked(BlockedReason.CREDENTIALS, _unusable(self._rules, error))
             self._read_files = seen
         return self._tls
 
@@ -133,16 +133,16 @@ class Line:
 async def _never_twice(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Disable aiohttp's own retry: replace the errors that trigger it by `AnswerLost`."""
+    """Disable aiohttp's own retry: replace the errors that trigger it by `ResponseLost`."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise AnswerLost from error
+        raise ResponseLost from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> Answer | RetryLater:
+async def _read(response: aiohttp.ClientResponse) -> HttpResponse | RetryLater:
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
@@ -150,9 +150,9 @@ async def _read(response: aiohttp.ClientResponse) -> Answer | RetryLater:
         if size > MAX_ANSWER_BYTES:
             response.close()
             return RetryLater(
-                FailureCause.NOT_CENTRAL, f"the answer has over {MAX_ANSWER_BYTES} bytes"
+                FailureCause.UNEXPECTED_RESPONSE, f"the answer has over {MAX_ANSWER_BYTES} bytes"
             )
-    return Answer(response.status, response.headers, b"".join(chunks))
+    return HttpResponse(response.status, response.headers, b"".join(chunks))
 
 
 def _kept_alive(address: AddrInfoType) -> socket.socket:
@@ -165,7 +165,7 @@ def _kept_alive(address: AddrInfoType) -> socket.socket:
     return sock
 
 
-def tls_context(rules: LineRules) -> ssl.SSLContext:
+def tls_context(rules: HttpOptions) -> ssl.SSLContext:
     """Return the TLS context for `rules`. Raises `OSError` or `ValueError`."""
     context = ssl.create_default_context(cafile=rules.ca_file)
     if rules.ca_file is not None and rules.trusts_system:
@@ -176,7 +176,7 @@ def tls_context(rules: LineRules) -> ssl.SSLContext:
     return context
 
 
-def _seen(rules: LineRules) -> _Seen:
+def _seen(rules: HttpOptions) -> _Seen:
     """Return a fingerprint of the certificate files that changes whenever they are replaced."""
     return tuple(_identity(file) for file in _files(rules))
 
@@ -189,12 +189,12 @@ def _identity(file: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _files(rules: LineRules) -> list[Path]:
+def _files(rules: HttpOptions) -> list[Path]:
     files = (rules.ca_file, rules.client_cert_file, rules.client_key_file)
     return [file for file in files if file is not None]
 
 
-def _unusable(rules: LineRules, error: Exception) -> str:
+def _unusable(rules: HttpOptions, error: Exception) -> str:
     named = ", ".join(map(str, _files(rules)))
     reason = getattr(error, "strerror", None) or type(error).__name__
     return f"certificate files cannot be used ({reason}): {named or 'the system has none'}"
