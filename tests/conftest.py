@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.head_office.postgresql import PostgresqlServer, started_server
+from tests.support.head_office.postgresql import PostgresqlServer, started_server
 
 # No test asserts speed, so Hypothesis sets no deadline.
 settings.register_profile("ours", deadline=None)

@@ -17,7 +17,7 @@ import msgspec
 from tests.bench.figures import Disk, Turn
 from tests.bench.progress import Progress
 from tests.bench.servers import ROOT, Kind, Server, running
-from tests.till.tally import Load
+from tests.support.till.tally import Load
 
 SETTLE_SECONDS = 0.1
 """Pause between turns, so that one server's trailing work does not slow the next one."""
@@ -102,7 +102,7 @@ def since(before: float | None, after: float | None) -> float | None:
 def ask(plan: Plan, position: Position, server: Server) -> Load:
     """Run tills against the server in a separate process. Raises LoadError."""
     command = [
-        *(sys.executable, "-m", "tests.till", "--port", str(server.port)),
+        *(sys.executable, "-m", "tests.support.till", "--port", str(server.port)),
         *("--connections", str(position.connections), "--seconds", str(plan.seconds)),
         *("--warm-up-seconds", str(plan.warm_up_seconds)),
         *(["--receipts"] if server.kind is Kind.AGENT else []),

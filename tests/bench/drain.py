@@ -23,8 +23,8 @@ from agent.drill.parts import enrolled, receiver_in
 from sync.protocol.wire import BATCHES_PATH
 from tests.bench.servers import ROOT, free_port, is_ready, stop
 from tests.bench.start import fill
-from tests.crash.child import Child, agent_on
-from tests.till.tally import Load
+from tests.support.agent.process import Child, agent_on
+from tests.support.till.tally import Load
 
 IN_FLIGHT = 32
 LATENCY_SECONDS = 0.02
@@ -223,7 +223,7 @@ def ask_as_tills(port: int) -> Load:
     """Put the agent under load from tills in a separate process."""
     finished = subprocess.run(
         [
-            *(sys.executable, "-m", "tests.till", "--port", str(port), "--receipts"),
+            *(sys.executable, "-m", "tests.support.till", "--port", str(port), "--receipts"),
             *("--connections", str(TILLS), "--seconds", str(TILL_SECONDS)),
             *("--warm-up-seconds", "0.3"),
         ],

@@ -6,7 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 from tests.bench.servers import Kind
-from tests.till.tally import Load
+from tests.support.till.tally import Load
 
 
 class Disk(StrEnum):

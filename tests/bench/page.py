@@ -12,10 +12,10 @@ import asyncpg
 
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.reports.history import HOURS_SHOWN
-from tests.head_office.chain import fill
-from tests.head_office.postgresql import PostgresqlServer, started_server
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import AT
+from tests.support.head_office.messages import AT
+from tests.support.head_office.postgresql import PostgresqlServer, started_server
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.head_office.sample_chain import fill
 
 STORES = 10_000
 ASKED = {

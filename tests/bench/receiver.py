@@ -20,10 +20,10 @@ import zstandard
 
 from sync.protocol.wire import BATCHES_PATH
 from sync.receiver.db.postgresql import Postgresql
-from tests.head_office.load import Feeder, event, feeders_on
-from tests.head_office.postgresql import PostgresqlServer, rows_at, started_server
-from tests.head_office.process import head_office_on
-from tests.head_office.sender import Sender
+from tests.support.head_office.load import Feeder, event, feeders_on
+from tests.support.head_office.messages import Sender
+from tests.support.head_office.postgresql import PostgresqlServer, rows_at, started_server
+from tests.support.head_office.process import head_office_on
 
 BATCH_EVENTS = 500
 SENDERS = [Sender(f"{number:04}", "till-1") for number in range(8)]

@@ -26,9 +26,9 @@ from agent.store.db.transactions import transaction
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from sync.protocol.wire import EventType
-from tests.crash.child import ROOT, Child, agent_on, ask
-from tests.till.load import Answer, Crowd
-from tests.till.wire import Requests, fresh_pair, fresh_pairs
+from tests.support.agent.process import ROOT, Child, agent_on, ask
+from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.requests import Requests, fresh_pair, fresh_pairs
 
 STARTS = 7
 BACKLOG = 1_000_000

@@ -5,8 +5,8 @@ from collections import Counter
 from aiohttp import web
 
 from tests.bench.peers.bare import build_app
-from tests.till.load import Answer, Crowd
-from tests.till.wire import EMAIL_BODY_BYTES, Kind, fresh_pair
+from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.requests import EMAIL_BODY_BYTES, Kind, fresh_pair
 
 PAIRS = 25
 

@@ -12,8 +12,8 @@ import pytest
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
-from tests.contracts.office import Office
-from tests.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.postgresql import PostgresqlServer
 
 _FILE = "hq.db"
 

@@ -17,7 +17,7 @@ from sync.delivery.outbox import (
     Window,
 )
 from sync.delivery.outcomes import Refused
-from tests.agent.store.outbox_rig import judged
+from tests.support.agent.outbox import judged
 
 PLENTY = BatchLimits(events=100, max_bytes=2**30)
 REFUSED = Refused("CODE", "a reason", 400)

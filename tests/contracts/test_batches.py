@@ -17,8 +17,8 @@ from sync.receiver.db.tables import (
     table_of,
 )
 from sync.receiver.ingest.accept import MalformedBatch, SequenceGap
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, EPOCH, Sender, answer, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, EPOCH, Sender, answer, session, sessions
 
 TILL = Sender()
 OTHER_TILL = Sender(till_id="till-2")

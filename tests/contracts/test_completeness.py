@@ -7,8 +7,8 @@ from sqlalchemy import delete
 
 from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow, table_of
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
-from tests.contracts.office import Office
-from tests.head_office.sender import Sender, answer, erased, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import Sender, answer, erased, session, sessions
 
 TILL = Sender()
 _sessions = table_of(SessionRow)

@@ -5,8 +5,8 @@ from sqlalchemy import Connection, insert, literal, select
 
 from sync.receiver.db.statements import boots
 from sync.receiver.db.tables import BootRow
-from tests.contracts.office import Office
-from tests.head_office.sender import AT
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT
 
 
 class MishapError(Exception):

@@ -9,8 +9,8 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRow
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, Sender
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender
 
 TILL = Sender()
 LATER = AT + timedelta(days=1)

@@ -9,8 +9,8 @@ import pytest
 from sync.receiver.db.tables import SessionRow
 from sync.receiver.export.names import Exported
 from sync.receiver.export.selection import Selection, read_time
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, Sender, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender, session, sessions
 
 OTHER_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
 

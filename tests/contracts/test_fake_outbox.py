@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contracts.outbox import OutboxContract
-from tests.sync.delivery.fake_outbox import FakeOutbox
+from tests.support.models.fake_outbox import FakeOutbox
 
 
 class TestFakeOutbox(OutboxContract):

@@ -10,8 +10,8 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_ON_A_PAGE, Fleet, Question, Sort, fleet
 from sync.receiver.reports.store import OneStore, one_store
 from sync.receiver.reports.tills import Moment
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, EPOCH, Sender, answer, moment, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, EPOCH, Sender, answer, moment, session
 
 OWN_VERSION = "0.1.0"
 GIB = 1024**3

@@ -8,9 +8,9 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.reports import fleet_figures
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet_figures import FleetFigures, FleetWatch
-from tests.contracts.office import Office
 from tests.contracts.test_fleet import OWN_VERSION, WELL, asked
-from tests.head_office.sender import AT, Sender, erased, moment, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender, erased, moment, session
 
 
 async def figures(office: Office) -> FleetFigures:

@@ -17,8 +17,16 @@ from sync.receiver.db.tables import (
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import FORGOTTEN, Address
 from sync.receiver.reports.completeness import audit
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, Members, Sender, answer, erased, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import (
+    AT,
+    Members,
+    Sender,
+    answer,
+    erased,
+    session,
+    sessions,
+)
 
 TILL = Sender()
 GUEST = "guest@example.com"

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow
 from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
-from tests.contracts.office import Office
-from tests.head_office.sender import (
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import (
     AT,
     EPOCH,
     Sender,

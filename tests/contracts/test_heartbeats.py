@@ -8,8 +8,8 @@ from sqlalchemy import Engine, event
 
 from sync.receiver.db.statements import MAX_REJECTED_NAMED
 from sync.receiver.db.tables import AgentRow
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, EPOCH, Sender, moment, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, EPOCH, Sender, moment, session, sessions
 
 TILL = Sender()
 UNKNOWN = "points.spent"

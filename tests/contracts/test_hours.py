@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from sync.receiver.db.tables import HourRow
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, Sender, answer, moment, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender, answer, moment, session
 
 HOUR = AT.replace(minute=0, second=0)
 TILL = Sender()

@@ -7,8 +7,8 @@ from sync.receiver.reports.fleet import Question, fleet, tally
 from sync.receiver.reports.fleet_figures import FleetWatch
 from sync.receiver.reports.store import one_store
 from sync.receiver.reports.tills import Moment
-from tests.contracts.office import Office
-from tests.head_office.sender import Sender, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import Sender, session
 
 MOST = 2**63 - 1
 AT_LAST = session(1) | {"sequence": MOST}

@@ -8,9 +8,9 @@ import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.postgresql import Postgresql
-from tests.contracts.office import Office
-from tests.head_office.postgresql import PostgresqlServer, rows_at
-from tests.head_office.sender import AT, Sender, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender, session
+from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 
 PATIENCE_SECONDS = 20
 LOOK_SECONDS = 0.02

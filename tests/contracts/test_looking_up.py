@@ -5,8 +5,8 @@ from sync.receiver.ingest.accept import Known, Placed, place
 from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import read_batch
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, Members, Sender, answer, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Members, Sender, answer, session, sessions
 
 TILL = Sender()
 THROUGH = 300

@@ -7,8 +7,8 @@ from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import AgentRow, DuplicateRow, GapRow, RejectionRow, SessionRow
 from sync.receiver.ingest.accept import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
-from tests.contracts.office import Office
-from tests.head_office.sender import Sender, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import Sender, session, sessions
 
 TILL = Sender()
 

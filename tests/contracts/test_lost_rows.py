@@ -19,8 +19,8 @@ from sync.receiver.db.statements import (
 )
 from sync.receiver.db.statements import sessions as started
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
-from tests.contracts.office import Office
-from tests.head_office.sender import Members, Sender, answer, moment, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import Members, Sender, answer, moment, session, sessions
 
 KINDS = {"session": started, "answer": answers, "refused": rejections, "double": doubles}
 _store_numbers = itertools.count(1)

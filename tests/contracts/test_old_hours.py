@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from sync.receiver.db.tables import HourRow, SessionRow
 from sync.receiver.retention.old_hours import purge_hours
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, Sender, moment, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender, moment, session
 
 HOUR = AT.replace(minute=0, second=0)
 

@@ -13,9 +13,17 @@ from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import purge as retention
 from sync.receiver.retention.purge import MISSING_BEFORE, purge
-from tests.contracts.office import Office
 from tests.contracts.test_lost_rows import HISTORIES, History, a_store
-from tests.head_office.sender import AT, Members, Sender, answer, erased, session, sessions
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import (
+    AT,
+    Members,
+    Sender,
+    answer,
+    erased,
+    session,
+    sessions,
+)
 
 TILL = Sender()
 DAY = timedelta(days=1)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sync.delivery.outbox import Outbox
-from tests.agent.store.outbox_rig import OutboxRig, outbox_on
-from tests.agent.store.parts import session
 from tests.contracts.outbox import OutboxContract
+from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.store import session
 
 
 @dataclass

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from sync.receiver.db.tables import BootRow, EmailAnswerRow, SessionRow
-from tests.contracts.office import Office
-from tests.head_office.sender import AT, BOOT, Sender, answer, moment, session
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, BOOT, Sender, answer, moment, session
 
 TILL = Sender()
 SECOND_US = 1_000_000

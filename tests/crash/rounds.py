@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.crash.child import AGENT, agent_on
-from tests.crash.ledger import Findings, Ledger
+from tests.support.agent.process import AGENT, agent_on
+from tests.support.till.ledger import Findings, Ledger
 
 TILLS = 8
 

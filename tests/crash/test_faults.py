@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.child import AGENT, Child, ChildEndedError, agent_on, ask, get
-from tests.crash.faults import injected, strace
-from tests.crash.ledger import Ledger
 from tests.crash.rounds import judge
-from tests.till.load import Crowd
-from tests.till.wire import Pair, Requests, fresh_pair
+from tests.support.agent.process import AGENT, Child, ChildEndedError, agent_on, ask, get
+from tests.support.faults.strace import injected, strace
+from tests.support.till.crowd import Crowd
+from tests.support.till.ledger import Ledger
+from tests.support.till.requests import Pair, Requests, fresh_pair
 
 pytestmark = pytest.mark.campaign
 REQUESTS = Requests("127.0.0.1", 0)

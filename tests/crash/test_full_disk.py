@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from agent.store.files.disk_space import BALLAST_FILE
-from tests.crash.child import Child, agent_on, ask, get
-from tests.crash.ledger import Ledger
-from tests.crash.small_disk import SmallDisk, small_disk
-from tests.till.load import Crowd
-from tests.till.wire import Requests, fresh_pair
+from tests.support.agent.process import Child, agent_on, ask, get
+from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.till.crowd import Crowd
+from tests.support.till.ledger import Ledger
+from tests.support.till.requests import Requests, fresh_pair
 
 REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024

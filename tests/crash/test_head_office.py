@@ -12,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.crash.child import WAIT_SECONDS, get
-from tests.crash.small_disk import small_disk
-from tests.head_office.load import Feeder, feeders_at, findings, kept_in, rush
-from tests.head_office.process import HQ, configured, head_office_on, hq
-from tests.head_office.sender import Sender
+from tests.support.agent.process import WAIT_SECONDS, get
+from tests.support.faults.small_disk import small_disk
+from tests.support.head_office.load import Feeder, feeders_at, findings, kept_in, rush
+from tests.support.head_office.messages import Sender
+from tests.support.head_office.process import HQ, configured, head_office_on, hq
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.ledger import Ledger
 from tests.crash.rounds import crash_once, judge
+from tests.support.till.ledger import Ledger
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20

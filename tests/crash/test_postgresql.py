@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sync.receiver.db.postgresql import Postgresql
-from tests.head_office.load import Feeder, feeders_on, findings, kept_at, rush
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.process import HeadOffice, head_office_on
-from tests.head_office.sender import Sender
+from tests.support.head_office.load import Feeder, feeders_on, findings, kept_at, rush
+from tests.support.head_office.messages import Sender
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.process import HeadOffice, head_office_on
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 ROUNDS = 10

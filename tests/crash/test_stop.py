@@ -6,10 +6,10 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.crash.child import agent_on, ask, read_answer
-from tests.crash.ledger import Ledger
-from tests.till.load import Crowd
-from tests.till.wire import Requests, fresh_pair
+from tests.support.agent.process import agent_on, ask, read_answer
+from tests.support.till.crowd import Crowd
+from tests.support.till.ledger import Ledger
+from tests.support.till.requests import Requests, fresh_pair
 
 STOP_SECONDS = 5.0
 TILLS = 16

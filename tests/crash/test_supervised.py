@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.child import AGENT, Child, agent_on, ask
-from tests.crash.ledger import Ledger
-from tests.sync.runtime.systemd.manager import Manager, manager_in
-from tests.till.passers import Passers
-from tests.till.wire import Requests, fresh_pair
+from tests.support.agent.process import AGENT, Child, agent_on, ask
+from tests.support.notify_socket import Manager, manager_in
+from tests.support.till.ledger import Ledger
+from tests.support.till.reconnecting import Passers
+from tests.support.till.requests import Requests, fresh_pair
 
 STOP_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0

@@ -14,7 +14,7 @@ from tests.fleet.backlog import EPOCH, Backlog
 from tests.fleet.network import Condition, Network, StoreLine
 from tests.fleet.office import HeadOffice
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
-from tests.sync.virtual_time import run_in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time
 
 # Head office accepts connections for this long without answering, as behind a recovering
 # database; then it restarts, and all hanging requests fail in the same second.

@@ -20,8 +20,8 @@ from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpRe
 from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, delivering, until_all_is_delivered
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
-from tests.head_office.receiver import Receiver, receiver_under_test, rows_in, settings_in
-from tests.head_office.sender import Sender
+from tests.support.head_office.messages import Sender
+from tests.support.head_office.receiver import Receiver, receiver_under_test, rows_in, settings_in
 
 PATIENCE_SECONDS = 120.0
 

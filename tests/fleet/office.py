@@ -15,7 +15,7 @@ from sync.receiver.errors import answer_of, problem_of
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.parse import read_batch
 from tests.fleet.account import Account
-from tests.sync.receiver.ingest.reference_ledger import PlainLedger
+from tests.support.models.ledger import PlainLedger
 
 MAX_IN_FLIGHT = 16
 COMMIT_SECONDS = 0.004

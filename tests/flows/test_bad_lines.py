@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.central import Fault, faults
-from tests.flows.shop import QUICK, shop_on
-from tests.flows.verdict import judge
-from tests.flows.ways import Every, way_to
+from tests.support.central import Fault, faults
+from tests.support.shop.paths import Every, way_to
+from tests.support.shop.shop import QUICK, shop_on
+from tests.support.shop.verdict import judge
 
 CUSTOMERS = 25
 # Small batches, so that many requests can meet faults.

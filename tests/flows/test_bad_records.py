@@ -6,12 +6,12 @@ from uuid import uuid4
 import pytest
 
 from sync.protocol.wire import EventType
-from tests.central import ScriptedCentral
-from tests.crash.ledger import Ledger
-from tests.flows.head_offices import records_in, records_of
-from tests.flows.receivers import Receiver
-from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
-from tests.flows.verdict import judge
+from tests.support.central import ScriptedCentral
+from tests.support.shop.receivers import Receiver
+from tests.support.shop.records import records_in, records_of
+from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
+from tests.support.shop.verdict import judge
+from tests.support.till.ledger import Ledger
 
 PROTOCOLS = ["batch", "replay"]
 # One pass at the start and no other: events that it leaves are never sent.

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.facts import Timestamp
-from tests.crash.ledger import Ledger
-from tests.flows.receivers import TILL, FaultyLine, Receiver
-from tests.flows.shop import Shop, capturing_in, shop_at, until_there
+from tests.support.shop.receivers import TILL, FaultyLine, Receiver
+from tests.support.shop.shop import Shop, capturing_in, shop_at, until_there
+from tests.support.till.ledger import Ledger
 
 WHEN = "SELECT occurred_at, corrected_at, clock_trusted FROM sessions ORDER BY epoch, sequence"
 # Far more than the delay between a capture and its delivery on this machine.

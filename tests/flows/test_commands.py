@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from agent.cli.commands import app
 from agent.drill.parts import free_port
 from sync.protocol.wire import EventType
-from tests.agent.program import SOURCE_TREE, agent
-from tests.central import ScriptedCentral
-from tests.central.faults import Stalled
-from tests.crash.ledger import Ledger
-from tests.flows.shop import QUICK, Shop, capturing_in, shop_at
-from tests.terminal import shown_on_a_terminal
+from tests.support.agent.commands import SOURCE_TREE, agent
+from tests.support.central import ScriptedCentral
+from tests.support.central.faults import Stalled
+from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
+from tests.support.terminal import shown_on_a_terminal
+from tests.support.till.ledger import Ledger
 
 # Only commands trigger sending; backoff is long.
 PATIENT = QUICK.model_copy(

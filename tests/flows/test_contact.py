@@ -21,12 +21,12 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH
 from sync.runtime.settings.program import ProgramSettings
-from tests.agent.store.outbox_rig import PLENTY, OutboxRig, outbox_on
-from tests.agent.store.parts import AT, session
-from tests.central import ScriptedCentral, faults
-from tests.central.ledger import EpochLedger, Refusal
-from tests.central.terms import PROGRAM
-from tests.flows.shop import PATIENCE_SECONDS, Shop, shop_at
+from tests.support.agent.outbox import PLENTY, OutboxRig, outbox_on
+from tests.support.agent.store import AT, session
+from tests.support.central import ScriptedCentral, faults
+from tests.support.central.ledger import EpochLedger, Refusal
+from tests.support.central.terms import PROGRAM
+from tests.support.shop.shop import PATIENCE_SECONDS, Shop, shop_at
 
 REFUSED = Refusal("CODE", "a reason")
 OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from tests.agent.agent_under_test import rows_in
-from tests.central import ScriptedCentral
-from tests.flows.shop import PATIENCE_SECONDS, QUICK, shop_at
+from tests.support.agent.in_process import rows_in
+from tests.support.central import ScriptedCentral
+from tests.support.shop.shop import PATIENCE_SECONDS, QUICK, shop_at
 
 ERASED = "SELECT count(*) FROM email_answer WHERE address IS NULL"
 _LOOK_SECONDS = 0.05

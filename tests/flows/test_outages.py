@@ -10,15 +10,15 @@ import pytest
 from agent.drill.parts import Part
 from agent.drill.verdict import count_at_head_office
 from sync.receiver.config import DATABASE_FILE
-from tests.agent.agent_under_test import rows_in
-from tests.central.faults import Stalled
-from tests.crash.child import Child, agent_on
-from tests.crash.ledger import Ledger
-from tests.flows.head_offices import records_in
-from tests.flows.receivers import STORE, TILL, receiver_process
-from tests.flows.shop import PATIENCE_SECONDS, shop_at, shop_on, trade_at
-from tests.flows.verdict import judge
-from tests.flows.ways import WAYS, Uplink, way_to
+from tests.support.agent.in_process import rows_in
+from tests.support.agent.process import Child, agent_on
+from tests.support.central.faults import Stalled
+from tests.support.shop.paths import WAYS, Uplink, way_to
+from tests.support.shop.receivers import STORE, TILL, receiver_process
+from tests.support.shop.records import records_in
+from tests.support.shop.shop import PATIENCE_SECONDS, shop_at, shop_on, trade_at
+from tests.support.shop.verdict import judge
+from tests.support.till.ledger import Ledger
 
 CUSTOMERS = 30
 MOST_IN_FLIGHT = 8

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from agent.drill.parts import free_port
 from sync.receiver.db.postgresql import Postgresql
-from tests.flows.head_offices import records_at
-from tests.flows.receivers import STORE, TILL, keep_token
-from tests.flows.shop import PATIENCE_SECONDS, shop_at
-from tests.flows.verdict import judge
-from tests.head_office.load import feeders_on
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.process import head_office_on
-from tests.head_office.sender import Sender
+from tests.support.head_office.load import feeders_on
+from tests.support.head_office.messages import Sender
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.process import head_office_on
+from tests.support.shop.receivers import STORE, TILL, keep_token
+from tests.support.shop.records import records_at
+from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
+from tests.support.shop.verdict import judge
 
 CUSTOMERS = 300
 _LOOK_SECONDS = 0.02

@@ -12,12 +12,12 @@ import pytest
 
 from agent.store.outbox.outbox import Retention
 from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD
-from tests.agent.store.outbox_rig import Clock, outbox_on
-from tests.crash.ledger import Ledger
-from tests.flows.head_offices import records_in
-from tests.flows.receivers import Receiver
-from tests.flows.shop import Shop, shop_at, until_there
-from tests.flows.verdict import AtCentral, judge
+from tests.support.agent.outbox import Clock, outbox_on
+from tests.support.shop.receivers import Receiver
+from tests.support.shop.records import records_in
+from tests.support.shop.shop import Shop, shop_at, until_there
+from tests.support.shop.verdict import AtCentral, judge
+from tests.support.till.ledger import Ledger
 
 FAR_FUTURE_US = 2**53
 REJECTED = "SELECT sequence FROM rejections"

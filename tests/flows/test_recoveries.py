@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from agent.store.outbox.outbox import StoreOutbox
-from tests.agent.agent_under_test import rows_in
-from tests.agent.store.parts import change
-from tests.central import ScriptedCentral
-from tests.flows.head_offices import records_of
-from tests.flows.shop import shop_at, until_there
-from tests.flows.verdict import AtCentral, judge
+from tests.support.agent.in_process import rows_in
+from tests.support.agent.store import change
+from tests.support.central import ScriptedCentral
+from tests.support.shop.records import records_of
+from tests.support.shop.shop import shop_at, until_there
+from tests.support.shop.verdict import AtCentral, judge
 
 PROTOCOLS = ["batch", "replay"]
 

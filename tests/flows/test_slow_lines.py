@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.shop import QUICK, shop_at
-from tests.flows.slow_lines import slow_line_to
-from tests.flows.verdict import judge
-from tests.flows.ways import WAYS, way_to
+from tests.support.faults.slow_line import slow_line_to
+from tests.support.shop.paths import WAYS, way_to
+from tests.support.shop.shop import QUICK, shop_at
+from tests.support.shop.verdict import judge
 
 BYTES_PER_SECOND = 20_000
 CUSTOMERS = 20

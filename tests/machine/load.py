@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.crash.ledger import Ledger
 from tests.machine.service import HOST, PORT, Service
-from tests.till.passers import Passers
+from tests.support.till.ledger import Ledger
+from tests.support.till.reconnecting import Passers
 
 TILLS = 8
 

@@ -9,9 +9,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tests.crash.child import ask, get
 from tests.machine.machine import Machine
-from tests.till.wire import Requests, Response, fresh_pair
+from tests.support.agent.process import ask, get
+from tests.support.till.requests import Requests, Response, fresh_pair
 
 HOST, PORT = "127.0.0.1", 8480
 UNIT = "loyalty-agent.service"

@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.crash.ledger import Ledger
 from tests.machine.load import TILLS, assert_no_till_noticed, tills_at_work
 from tests.machine.machine import Machine
 from tests.machine.packages import LATER_REVISION, LATER_VERSION, Packages
 from tests.machine.service import HOST, PORT, UNIT, Service
-from tests.till.load import Crowd
+from tests.support.till.crowd import Crowd
+from tests.support.till.ledger import Ledger
 
 pytestmark = pytest.mark.machine
 CUSTOMERS = 5_000

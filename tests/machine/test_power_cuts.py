@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.ledger import Ledger
 from tests.machine.service import HOST, PORT, Service
-from tests.till.load import Answer, Crowd
+from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.ledger import Ledger
 
 pytestmark = pytest.mark.machine
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from tests.crash.faults import injected
-from tests.crash.ledger import Ledger
 from tests.machine.load import assert_no_till_noticed, tills_at_work
 from tests.machine.service import UNIT, Service
+from tests.support.faults.strace import injected
+from tests.support.till.ledger import Ledger
 
 pytestmark = pytest.mark.machine
 RESTARTS = 5

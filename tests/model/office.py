@@ -27,11 +27,11 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
-from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
-from tests.agent.store.parts import AT, EpochIds, crashed_copy, opener, query
-from tests.central import Answer, ScriptedCentral
-from tests.central.faults import Lost, Serve
-from tests.central.wire import MemoryLine
+from tests.support.agent.outbox import Clock, OutboxRig, start_outbox
+from tests.support.agent.store import AT, EpochIds, crashed_copy, opener, query
+from tests.support.central import Answer, ScriptedCentral
+from tests.support.central.faults import Lost, Serve
+from tests.support.central.in_memory import MemoryLine
 
 T = TypeVar("T")
 AT_ONCE = Retention(delivered_days=0, email_days=0)

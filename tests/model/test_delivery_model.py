@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 )
 
 from sync.protocol.wire import EventType
-from tests.central import Fault, faults
-from tests.central.ledger import Ledger, Record
 from tests.model.office import Office, numbered_answer, numbered_session
+from tests.support.central import Fault, faults
+from tests.support.central.ledger import Ledger, Record
 
 CHOICES = st.integers(0, 10**6)
 REQUESTS = st.integers(0, 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.child import ROOT
+from tests.support.agent.process import ROOT
 
 SYSTEMD = ROOT / "systemd"
 UNITS = ("loyalty-agent.service", "loyalty-agent.socket", "loyalty-hq.service")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.agent_under_test import (
+from tests.support.agent.in_process import (
     Agent,
     Clock,
     agent_in_a_thread,

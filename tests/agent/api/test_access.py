@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.config.settings import ApiSettings
-from tests.agent.agent_under_test import SESSIONS, Agent, email_path
 from tests.agent.api.conftest import StartAgent
+from tests.support.agent.in_process import SESSIONS, Agent, email_path
 
 POS = "https://pos.example"
 EVERY_PATH = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
+from tests.support.agent.in_process import Agent, agent_under_test, settings_in
 
 INVALID_ID = "Invalid Correlation ID"
 SESSION = b'{"correlationId":"x","channel":"STORE","n":1,"list":[1,{"a":null}]}'

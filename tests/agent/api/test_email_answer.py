@@ -7,9 +7,9 @@ import pytest
 
 from agent.config.settings import EmailSettings
 from agent.store.crypto.vault import open_vault
-from tests.agent.agent_under_test import Agent
 from tests.agent.api.conftest import StartAgent
 from tests.agent.api.test_session_start import IMPOSSIBLE_IDS
+from tests.support.agent.in_process import Agent
 
 UPDATED = b'{"message":"Email option updated."}'
 NO_OPEN_SESSION = "The document path provided in the update expression is invalid for update"

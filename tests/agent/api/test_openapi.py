@@ -29,7 +29,7 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from agent.api.openapi import document
 from agent.api.routes import build_app
 from agent.capture.refusals import ADDRESS_NOT_VALID, INVALID_CORRELATION_ID, NO_OPEN_SESSION
-from tests.agent.agent_under_test import agent_in_a_thread, settings_in
+from tests.support.agent.in_process import agent_in_a_thread, settings_in
 
 if TYPE_CHECKING:
     from agent.api.context import Context

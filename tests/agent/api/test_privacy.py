@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sync.runtime.logging import TextFormatter
-from tests.agent.agent_under_test import Agent, Clock, email_path, state_path
+from tests.support.agent.in_process import Agent, Clock, email_path, state_path
 
 NAME = "distinctive.person"
 ADDRESS = f"{NAME}@example.org"

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from agent.api import request_body as bodies
-from tests.agent.agent_under_test import SESSIONS, Agent, email_path
+from tests.support.agent.in_process import SESSIONS, Agent, email_path
 
 NOT_AN_OBJECT = (
     b'{"statusCode":400,"errorMessage":"Request body must be a JSON object",'

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.agent.agent_under_test import SESSIONS, Agent, Clock, email_path
 from tests.agent.api.conftest import StartAgent
-from tests.agent.raw_http import Answer
+from tests.support.agent.in_process import SESSIONS, Agent, Clock, email_path
+from tests.support.raw_http import Answer
 
 HEADERS = {
     "Cache-Control": "no-cache, no-store, must-revalidate",

@@ -12,8 +12,8 @@ from sync.runtime.settings.program import (
     ProgramSettings,
     RuleSettings,
 )
-from tests.agent.agent_under_test import Agent, agent_under_test, settings_in
 from tests.agent.api.conftest import StartAgent
+from tests.support.agent.in_process import Agent, agent_under_test, settings_in
 
 INVALID_ID = (
     b'{"statusCode":400,"errorMessage":"Invalid Correlation ID","errorCode":"INVALID_REQUEST"}'

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.agent.agent_under_test import (
+from tests.agent.api.test_session_start import IMPOSSIBLE_IDS
+from tests.support.agent.in_process import (
     Agent,
     Clock,
     Row,
@@ -16,7 +17,6 @@ from tests.agent.agent_under_test import (
     settings_in,
     state_path,
 )
-from tests.agent.api.test_session_start import IMPOSSIBLE_IDS
 
 MIDNIGHT_US = 1_767_225_600_000_000  # 2026-01-01 in UTC
 ADDRESS = "guest@example.com"

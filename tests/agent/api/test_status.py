@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.config.delivery import CentralSettings
 from agent.config.settings import ApiSettings, StorageSettings, StoreSettings
-from tests.agent.agent_under_test import (
+from tests.agent.api.conftest import StartAgent
+from tests.support.agent.in_process import (
     SESSIONS,
     Agent,
     Clock,
@@ -16,8 +17,7 @@ from tests.agent.agent_under_test import (
     insert_in,
     settings_in,
 )
-from tests.agent.api.conftest import StartAgent
-from tests.exposition import Samples, samples_of
+from tests.support.prometheus import Samples, samples_of
 
 EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from agent.api.status_page import status_page
-from tests.agent.agent_under_test import Agent
-from tests.central import ScriptedCentral
-from tests.flows.shop import shop_at
+from tests.support.agent.in_process import Agent
+from tests.support.central import ScriptedCentral
+from tests.support.shop.shop import shop_at
 
 if TYPE_CHECKING:
     from agent.api.status import StatusReport

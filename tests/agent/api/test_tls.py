@@ -9,9 +9,9 @@ import pytest
 from agent.config import ConfigurationError
 from agent.config.settings import ApiSettings
 from agent.service import running_agent
-from tests.agent.agent_under_test import PATIENCE_SECONDS, Agent, settings_in
 from tests.agent.api.conftest import StartAgent
-from tests.sync.delivery.transports.certificates import make_certificate
+from tests.support.agent.in_process import PATIENCE_SECONDS, Agent, settings_in
+from tests.support.certificates import make_certificate
 
 TOKEN = {"Authorization": "Bearer s3cret"}
 ACCEPTED = {"status": "accepted", "emailAddress": "guest@example.com"}

@@ -12,7 +12,7 @@ from agent.capture import email_answer
 from agent.capture.email_answer import is_email_address, read_email_answer
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, NOT_AN_OBJECT, Refusal
 from agent.facts import EmailAnswered, EmailStatus
-from tests.agent.capture.strategies import (
+from tests.support.json_strategies import (
     addresses,
     almost_json,
     objects,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.capture.json_object import read_object, without_member
 from agent.capture.refusals import NOT_AN_OBJECT, Refusal
-from tests.agent.capture.strategies import almost_json, objects, spelled, texts
+from tests.support.json_strategies import almost_json, objects, spelled, texts
 
 
 def refuse_constant(name: str) -> object:

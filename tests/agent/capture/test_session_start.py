@@ -15,7 +15,7 @@ from agent.capture.session_start import (
     read_session_start,
 )
 from sync.protocol.locales import Locale, first_valid_locale
-from tests.agent.capture.strategies import almost_json, objects, spelled, texts, values
+from tests.support.json_strategies import almost_json, objects, spelled, texts, values
 
 locales = st.lists(st.sampled_from(["", "fr-CA", "EN-us", "FR", "de-DE"]) | texts, max_size=3)
 valid_ids = st.text(

@@ -16,7 +16,7 @@ from agent.capture.terms import (
     SessionAnswers,
 )
 from sync.protocol.locales import Locale
-from tests.agent.capture.strategies import texts
+from tests.support.json_strategies import texts
 
 amounts = st.integers(0, 10**15) | st.floats(0, 1e15)
 messages = st.builds(Messages, texts, texts, texts)

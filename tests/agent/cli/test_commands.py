@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from agent.cli.commands import app
 from agent.cli.printing import flatten, print_values
 from agent.config import ConfigurationError, Mistake, Settings
-from tests.agent.program import SOURCE_TREE, agent
+from tests.support.agent.commands import SOURCE_TREE, agent
 
 
 def test_help_names_the_commands() -> None:

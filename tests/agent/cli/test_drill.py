@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from agent.cli.commands import app
 from agent.drill import Length, PartFailed, Verdict
 from agent.drill.day import Scene, Watch
-from tests.agent.program import SOURCE_TREE, agent
+from tests.support.agent.commands import SOURCE_TREE, agent
 
 
 def lines_of(verdict: Verdict | PartFailed, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from agent.cli.drill_view import picture
 from agent.drill.day import Scene
 from agent.drill.verdict import Verdict
-from tests.terminal import COLUMNS
+from tests.support.terminal import COLUMNS
 
 
 def test_large_counts_fit_the_width_of_a_terminal() -> None:

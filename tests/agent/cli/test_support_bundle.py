@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.cli.commands import app
-from tests.agent.agent_under_test import agent_in_a_thread, settings_in
-from tests.agent.program import agent
 from tests.agent.support_bundle.unpacking import members_of
+from tests.support.agent.commands import agent
+from tests.support.agent.in_process import agent_in_a_thread, settings_in
 
 
 def ended(file: Path) -> object:

@@ -22,9 +22,9 @@ from agent.doctor.check import Verdict
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import NoCredentials, bearer
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from tests.central import ScriptedCentral
-from tests.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
-from tests.sync.delivery.transports.parts import caller_to
+from tests.support.central import ScriptedCentral
+from tests.support.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
+from tests.support.transports import caller_to
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 500_000, UTC)
 BOTH = pytest.mark.parametrize("protocol", Protocol)

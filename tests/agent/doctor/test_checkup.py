@@ -13,8 +13,8 @@ from agent.config.delivery import AuthSettings, CentralSettings
 from agent.config.settings import ApiSettings, StoreSettings
 from agent.doctor import Check, Instruments, Verdict, examine
 from agent.doctor.systemd_units import Run
-from tests.agent.agent_under_test import agent_under_test, settings_in
-from tests.central import ScriptedCentral
+from tests.support.agent.in_process import agent_under_test, settings_in
+from tests.support.central import ScriptedCentral
 
 NAMED = StoreSettings(store_id="0042", till_id="till-1")
 OF_THE_MACHINE = [

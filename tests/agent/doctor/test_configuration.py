@@ -8,7 +8,7 @@ from agent.config.delivery import AuthSettings, CentralSettings
 from agent.config.settings import StoreSettings
 from agent.doctor.check import Verdict
 from agent.doctor.configuration import check_configuration, judge_destination, judge_names
-from tests.agent.agent_under_test import settings_in
+from tests.support.agent.in_process import settings_in
 
 
 def test_missing_token_file_is_a_fault_that_names_the_file(tmp_path: Path) -> None:

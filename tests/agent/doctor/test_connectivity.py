@@ -22,8 +22,8 @@ from agent.doctor.connectivity import (
 )
 from sync.delivery.transports.http_client import HttpOptions
 from tests.bench.servers import free_port
-from tests.central import ScriptedCentral
-from tests.sync.delivery.transports.certificates import make_certificate
+from tests.support.central import ScriptedCentral
+from tests.support.certificates import make_certificate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RULES = HttpOptions(timeout_seconds=10)

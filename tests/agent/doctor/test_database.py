@@ -18,7 +18,7 @@ from agent.doctor.database import (
 )
 from agent.store.db.connect import DATABASE_FILE
 from tests.agent.store.damage import killed_store
-from tests.agent.store.parts import opened, record, session
+from tests.support.agent.store import opened, record, session
 
 PLENTY_SECONDS = 60.0
 

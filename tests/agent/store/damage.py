@@ -10,7 +10,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.recovery.quarantine import list_quarantined
 from agent.store.store import Store
 from agent.store.writer import Writer
-from tests.agent.store.parts import AT, EpochIds, crashed_copy, opened, opener, record, session
+from tests.support.agent.store import AT, EpochIds, crashed_copy, opened, opener, record, session
 
 CAPTURES = 400
 IN_THE_WAL = 200

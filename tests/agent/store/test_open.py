@@ -14,7 +14,7 @@ import pytest
 from agent.facts import Receipt, Recorded
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.storage_errors import StorageDownError
-from tests.agent.store.parts import (
+from tests.support.agent.store import (
     AT,
     KEY_FILE,
     EpochIds,

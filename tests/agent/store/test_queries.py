@@ -16,7 +16,7 @@ from agent.store.db.sql import Statement
 from agent.store.journal import session_cache
 from agent.store.queries import EpochProgress, StoreReader
 from agent.store.recovery.quarantine import set_aside
-from tests.agent.store.parts import AT, EpochIds, answer, change, opened, record, session
+from tests.support.agent.store import AT, EpochIds, answer, change, opened, record, session
 
 WAITING, DELIVERED, REFUSED = DeliveryState
 STATEMENTS = {

@@ -27,7 +27,7 @@ from agent.store.files.storage_errors import (
 )
 from agent.store.store import Store
 from agent.store.writer import MAX_GROUP, Writer, WriterOverloadedError
-from tests.agent.store.parts import AT, answer, opener, query, session
+from tests.support.agent.store import AT, answer, opener, query, session
 
 UNANSWERED_SECONDS = 30
 POISON = SessionStarted("poison \ud800", None, closed=False, body=b"{}")

@@ -18,11 +18,11 @@ from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted
 from agent.support_bundle import Known, Moment, contents, write_bundle
 from sync.delivery.outcomes import Refused
-from tests.agent.agent_under_test import settings_in
-from tests.agent.store.outbox_rig import outbox_on
-from tests.agent.store.parts import answer, change, session
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 from tests.agent.support_bundle.unpacking import layers_of, members_of
+from tests.support.agent.in_process import settings_in
+from tests.support.agent.outbox import outbox_on
+from tests.support.agent.store import answer, change, session
 
 MOMENT = Moment(datetime(2026, 6, 1, tzinfo=UTC), "UTC +0000")
 WELL = Known([fault("disk", "full", "free some space")], {"version": "0.1.0", "waiting": 3})

@@ -15,7 +15,7 @@ from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.replay.terms_observer import SessionKind
 from sync.protocol.wire import Program, Rules, Texts
 from sync.runtime.settings.program import ProgramSettings
-from tests.agent.store.outbox_rig import OutboxRig, outbox_on
+from tests.support.agent.outbox import OutboxRig, outbox_on
 
 CENTRAL_SAID = {
     "prompt": "EMAIL",

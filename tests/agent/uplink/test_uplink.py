@@ -18,9 +18,9 @@ from agent.uplink.uplink import (
 )
 from sync.runtime.scheduler import Schedule
 from sync.runtime.settings.program import ProgramSettings
-from tests.agent.agent_under_test import settings_in
-from tests.agent.store.outbox_rig import OutboxRig, outbox_on
-from tests.agent.store.parts import AT, answer, query, session
+from tests.support.agent.in_process import settings_in
+from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.store import AT, answer, query, session
 
 DAY_SECONDS = 24 * 3600
 

@@ -19,11 +19,11 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import MOST_TROUBLES_IN_A_ROW, ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
-from tests.central import Fault, Request, ScriptedCentral, faults
-from tests.central.wire import MemoryLine
-from tests.sync.delivery.fake_outbox import FakeOutbox
-from tests.sync.delivery.transports.parts import sender
-from tests.sync.virtual_time import run_in_virtual_time
+from tests.support.central import Fault, Request, ScriptedCentral, faults
+from tests.support.central.in_memory import MemoryLine
+from tests.support.models.fake_outbox import FakeOutbox
+from tests.support.transports import sender
+from tests.support.virtual_time import run_in_virtual_time
 
 HOUR_SECONDS, CAPTURE_SECONDS = 3_600, 10
 CAP_SECONDS = 60.0

@@ -22,9 +22,9 @@ from sync.delivery.push import (
     WindowResult,
     push_once,
 )
-from tests.sync.delivery.fake_outbox import FakeOutbox
-from tests.sync.delivery.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
-from tests.sync.virtual_time import run_in_virtual_time
+from tests.support.models.fake_outbox import FakeOutbox
+from tests.support.models.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
+from tests.support.virtual_time import run_in_virtual_time
 
 DOWN = RetryLater(FailureCause.NO_RESPONSE, "silence")
 CUT = RetryLater(FailureCause.NETWORK_DOWN, "no connection")

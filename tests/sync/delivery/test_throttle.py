@@ -12,7 +12,7 @@ from sync.delivery.throttle import (
     PAUSE_SECONDS,
     Throttle,
 )
-from tests.sync.virtual_time import run_in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time
 
 sizes = st.lists(st.integers(0, 10_000_000), max_size=20)
 bandwidths = st.integers(1, 10**9)

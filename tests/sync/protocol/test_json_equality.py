@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.protocol.json_equality import same_content
-from tests.agent.capture.strategies import objects, shuffled, spelled, values
+from tests.support.json_strategies import objects, shuffled, spelled, values
 
 
 @given(st.data())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import Sender
+from tests.support.head_office.messages import Sender
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 

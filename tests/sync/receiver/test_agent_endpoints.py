@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
-from tests.agent.raw_http import Answer
-from tests.head_office.receiver import Receiver
-from tests.head_office.sender import EPOCH, Sender, answer, session, sessions
+from tests.support.head_office.messages import EPOCH, Sender, answer, session, sessions
+from tests.support.head_office.receiver import Receiver
+from tests.support.raw_http import Answer
 from tests.sync.receiver.conftest import StartReceiver
 
 SENT = "SELECT sequence FROM sessions ORDER BY sequence"

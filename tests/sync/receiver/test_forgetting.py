@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sync.receiver.cli import app
-from tests.head_office.files import files_with
-from tests.head_office.process import HQ, clean_environment, configured, hq
-from tests.head_office.receiver import Receiver
-from tests.head_office.sender import Sender, answer, session
+from tests.support.head_office.files import files_with
+from tests.support.head_office.messages import Sender, answer, session
+from tests.support.head_office.process import HQ, clean_environment, configured, hq
+from tests.support.head_office.receiver import Receiver
 
 GUEST = "guest@example.com"
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from tests.head_office.process import configured, hq, hq_on_a_terminal
-from tests.head_office.receiver import Receiver
-from tests.head_office.sender import Sender, session
-from tests.terminal import COLUMNS
+from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.process import configured, hq, hq_on_a_terminal
+from tests.support.head_office.receiver import Receiver
+from tests.support.terminal import COLUMNS
 
 
 async def test_every_till_is_listed_with_its_state(receiver: Receiver, till: Sender) -> None:

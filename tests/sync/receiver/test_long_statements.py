@@ -12,8 +12,8 @@ from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.operations import existing_ledger
 from sync.receiver.service import open_database
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.receiver import settings_in
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.receiver import settings_in
 
 CANCELLED = "57014"
 

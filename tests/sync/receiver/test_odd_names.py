@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 
 PATHS = (
     "/v1/stores/{}",

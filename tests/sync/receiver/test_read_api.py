@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import AT, EPOCH, Sender, answer, session
+from tests.support.head_office.messages import AT, EPOCH, Sender, answer, session
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.sync.receiver.conftest import StartReceiver
 
 READ = ["/v1/stores", "/v1/stores/0042", "/v1/sessions/one", "/metrics"]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from sync.receiver.db.sqlite import SqliteFile
-from tests.head_office.files import files_with
+from tests.support.head_office.files import files_with
 
 ADD = "INSERT INTO boots VALUES ('0042', 'till-1', ?, '')"
 GUEST = "guest@example.com"

@@ -3,10 +3,10 @@
 import asyncio
 from random import Random
 
-from tests.agent.raw_http import Answer
-from tests.head_office.load import event
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import EPOCH, Sender, session
+from tests.support.head_office.load import event
+from tests.support.head_office.messages import EPOCH, Sender, session
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.raw_http import Answer
 from tests.sync.receiver.conftest import StartReceiver
 
 STOP_SECONDS = 5.0

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.agent.program import SOURCE_TREE
+from tests.support.agent.commands import SOURCE_TREE
 
 BEFORE = """
 import gc, threading

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from sync.runtime.listener import Door
-from tests.agent.raw_http import Answer, ask
+from tests.support.raw_http import Answer, ask
 
 PATIENCE_SECONDS = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

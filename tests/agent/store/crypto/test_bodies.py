@@ -12,8 +12,8 @@ from agent.store.crypto.bodies import as_it_came, to_keep
 from agent.store.crypto.vault import KEY_BYTES, DecryptionError, Vault
 from sync.delivery.outbox import OutboxEvent
 from tests.agent.store.journal.test_journal import new, repeat
-from tests.agent.store.outbox_rig import outbox_on
-from tests.agent.store.parts import ADDRESS, KEY_FILE, answer, opened, query, record, session
+from tests.support.agent.outbox import outbox_on
+from tests.support.agent.store import ADDRESS, KEY_FILE, answer, opened, query, record, session
 
 VAULT = Vault(bytes(range(KEY_BYTES)))
 NAMED = SessionStarted(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.store.crypto.vault import KEY_BYTES, DecryptionError, UnusableKey, Vault, open_vault
 from agent.store.files.storage_errors import StorageDownError
-from tests.agent.store.parts import ADDRESS, KEY_FILE, opener
+from tests.support.agent.store import ADDRESS, KEY_FILE, opener
 
 VAULT = Vault(bytes(range(KEY_BYTES)))
 OTHER = Vault(bytes(KEY_BYTES))

@@ -11,7 +11,7 @@ from agent.store.db.epochs import EpochBase, Epochs
 from agent.store.files.high_water_mark import MARK_FILE, Marked, read_mark
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.journal.insert import Intake
-from tests.agent.store.parts import EpochIds, change, crashed_copy, opened, query, record, session
+from tests.support.agent.store import EpochIds, change, crashed_copy, opened, query, record, session
 
 
 def receipts(directory: Path, epochs: EpochIds, *names: str) -> list[Receipt]:

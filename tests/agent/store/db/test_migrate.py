@@ -16,8 +16,8 @@ from agent.store.db import tables
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
 from agent.store.db.tables import table_of
-from tests.agent.store.parts import EpochIds, change, opened, query, record, session
-from tests.schemas import described
+from tests.support.agent.store import EpochIds, change, opened, query, record, session
+from tests.support.sqlite_schema import described
 
 COPY = f"{DATABASE_FILE}.before-0003"
 NEXT = '''"""The next schema."""

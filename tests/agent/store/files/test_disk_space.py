@@ -8,7 +8,7 @@ import pytest
 from agent.store.files import disk_space as space
 from agent.store.files.disk_space import BALLAST_FILE, DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import StorageFullError
-from tests.agent.store.parts import opener, record, session
+from tests.support.agent.store import opener, record, session
 
 MIB = 1024 * 1024
 FREE = 100 * MIB

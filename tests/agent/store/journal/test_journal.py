@@ -19,7 +19,7 @@ from agent.facts import (
 )
 from agent.store.files.storage_errors import StorageDamagedError
 from agent.store.journal.insert import COLUMNS, MOST_ROWS
-from tests.agent.store.parts import ADDRESS, answer, opened, query, record, session
+from tests.support.agent.store import ADDRESS, answer, opened, query, record, session
 
 OTHER = SessionStarted("one", None, closed=False, body=b'{"correlationId":"one","channel":"WEB"}')
 ACCEPTED, DECLINED = answer("one"), answer("one", status=EmailStatus.DECLINED)

@@ -18,7 +18,7 @@ from agent.facts import (
     Recorded,
     SessionStarted,
 )
-from tests.agent.store.parts import EpochIds, opened, query, record
+from tests.support.agent.store import EpochIds, opened, query, record
 
 NAMES = st.sampled_from(["a", "b", "c"])
 SESSIONS = st.builds(

@@ -11,8 +11,8 @@ from agent.store.queries import StoreReader
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import ErrorCode, EventType
-from tests.agent.store.outbox_rig import PLENTY, REFUSED, Clock, OutboxRig, outbox_on
-from tests.agent.store.parts import ADDRESS, AT, EpochIds, answer, query, session
+from tests.support.agent.outbox import PLENTY, REFUSED, Clock, OutboxRig, outbox_on
+from tests.support.agent.store import ADDRESS, AT, EpochIds, answer, query, session
 
 DAY_SECONDS = 24 * 3600
 WITH_ITS_SESSION = Refused(ErrorCode.SESSION_REFUSED, "its session was refused", None)

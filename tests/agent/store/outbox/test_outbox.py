@@ -11,7 +11,7 @@ from agent.store.outbox.outbox import MOST_IN_A_TRANSACTION
 from agent.store.store import Store
 from sync.delivery.outbox import BatchLimits, EventResult, Outbox, OutboxUnavailable
 from sync.protocol.wire import EventType
-from tests.agent.store.outbox_rig import (
+from tests.support.agent.outbox import (
     DELIVERED,
     PLENTY,
     REFUSED,
@@ -19,7 +19,7 @@ from tests.agent.store.outbox_rig import (
     judged,
     outbox_on,
 )
-from tests.agent.store.parts import ADDRESS, AT, EpochIds, answer, query, session
+from tests.support.agent.store import ADDRESS, AT, EpochIds, answer, query, session
 
 Work = Callable[[Store], object]
 

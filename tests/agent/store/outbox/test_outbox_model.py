@@ -16,9 +16,9 @@ from agent.store.queries import StoreReader
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict
 from sync.protocol.wire import ErrorCode
-from tests.agent.store.outbox_model import Kept, Model
-from tests.agent.store.outbox_rig import Clock, OutboxRig, start_outbox
-from tests.agent.store.parts import EpochIds, crashed_copy, opener, query, session
+from tests.support.agent.outbox import Clock, OutboxRig, start_outbox
+from tests.support.agent.store import EpochIds, crashed_copy, opener, query, session
+from tests.support.models.outbox import Kept, Model
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -8,8 +8,8 @@ import pytest
 from agent.store.files.storage_errors import StorageDamagedError
 from agent.store.store import Store
 from sync.delivery.outbox import OutboxUnavailable, Window
-from tests.agent.store.outbox_rig import OutboxRig, judged, outbox_on
-from tests.agent.store.parts import query, session
+from tests.support.agent.outbox import OutboxRig, judged, outbox_on
+from tests.support.agent.store import query, session
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from agent.store.store import Store
-from tests.agent.store.outbox_rig import OutboxRig, judged, outbox_on
-from tests.agent.store.parts import change, opened, query, record, session
+from tests.support.agent.outbox import OutboxRig, judged, outbox_on
+from tests.support.agent.store import change, opened, query, record, session
 
 EVENTS, WINDOW = 100_000, 500
 # Boot number and all other columns are those of the one captured event.

@@ -23,7 +23,7 @@ from tests.agent.store.damage import (
     on_the_disk,
     serve_on,
 )
-from tests.agent.store.parts import AT, EpochIds, opened, record, session
+from tests.support.agent.store import AT, EpochIds, opened, record, session
 
 UNSEEN = {"a garbage header", "a garbage WAL index"}
 SOME, MANY = NAMES[::40], NAMES[::5]

@@ -6,8 +6,8 @@ import pytest
 
 from agent.store.outbox.outbox import Retention
 from agent.store.retention.clock_repair import EARLIEST_US
-from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
-from tests.agent.store.parts import answer, query, session
+from tests.support.agent.outbox import Clock, OutboxRig, outbox_on
+from tests.support.agent.store import answer, query, session
 
 DAY_US = 24 * 3600 * 1_000_000
 RIGHT_US = EARLIEST_US + 365 * DAY_US

@@ -9,8 +9,8 @@ from agent.facts import EmailStatus
 from agent.store.outbox.outbox import Retention
 from agent.store.retention.erase import MOST_ROWS
 from sync.delivery.outbox import OutboxEvent, OutboxUnavailable
-from tests.agent.store.outbox_rig import OutboxRig, outbox_on
-from tests.agent.store.parts import (
+from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.store import (
     ADDRESS,
     AT,
     KEY_FILE,

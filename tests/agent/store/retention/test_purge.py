@@ -6,8 +6,8 @@ from agent.facts import EmailStatus
 from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
 from agent.store.retention.purge import MOST_EVENTS
-from tests.agent.store.outbox_rig import Clock, OutboxRig, outbox_on
-from tests.agent.store.parts import EpochIds, answer, query, session
+from tests.support.agent.outbox import Clock, OutboxRig, outbox_on
+from tests.support.agent.store import EpochIds, answer, query, session
 
 DAY_SECONDS = 24 * 3600
 TABLES = ("event", "session", "email_answer", "delivery", "dead_letter", "settled", "doubt")

@@ -7,8 +7,8 @@ import pytest
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
-from tests.central import ScriptedCentral
-from tests.sync.delivery.transports.parts import Naps, batch_transport, caller_to, replay_transport
+from tests.support.central import ScriptedCentral
+from tests.support.transports import Naps, batch_transport, caller_to, replay_transport
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
-from tests.central import Answer, Fault, ScriptedCentral, faults
-from tests.central.central import TOKEN_PATH
-from tests.sync.delivery.transports.parts import (
+from tests.support.central import Answer, Fault, ScriptedCentral, faults
+from tests.support.central.scripted import TOKEN_PATH
+from tests.support.transports import (
     NOW,
     batch_transport,
     caller_to,

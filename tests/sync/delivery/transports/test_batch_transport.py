@@ -19,9 +19,9 @@ from sync.delivery.outcomes import (
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import BATCHES_PATH, Batch, ErrorCode
-from tests.central import Answer, Fault, ScriptedCentral, faults
-from tests.central.batches import read_batch
-from tests.sync.delivery.transports.parts import (
+from tests.support.central import Answer, Fault, ScriptedCentral, faults
+from tests.support.central.batch_protocol import read_batch
+from tests.support.transports import (
     BOOT,
     EPOCH,
     Naps,

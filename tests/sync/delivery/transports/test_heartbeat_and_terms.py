@@ -10,9 +10,9 @@ from sync.delivery.transports.batch.heartbeat import send_heartbeat
 from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
-from tests.central import Answer, Fault, ScriptedCentral, faults
-from tests.central.terms import PROGRAM
-from tests.sync.delivery.transports.parts import BOOT, EPOCH, batch_transport, sessions, window
+from tests.support.central import Answer, Fault, ScriptedCentral, faults
+from tests.support.central.terms import PROGRAM
+from tests.support.transports import BOOT, EPOCH, batch_transport, sessions, window
 
 HEARTBEAT = Heartbeat(
     store_id="store-1",

@@ -18,9 +18,9 @@ from sync.delivery.transports.http_client import (
     HttpOptions,
     HttpResponse,
 )
-from tests.central import Answer, ScriptedCentral, faults
-from tests.central.faults import Fault
-from tests.sync.delivery.transports.certificates import Certificate, make_certificate
+from tests.support.central import Answer, ScriptedCentral, faults
+from tests.support.central.faults import Fault
+from tests.support.certificates import Certificate, make_certificate
 
 PATH = "/sync/v1/program"
 

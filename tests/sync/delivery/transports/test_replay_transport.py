@@ -21,8 +21,8 @@ from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.replay.terms_observer import SessionKind
 from sync.protocol.wire import EventType
-from tests.central import Answer, Fault, Request, ScriptedCentral, faults
-from tests.sync.delivery.transports.parts import (
+from tests.support.central import Answer, Fault, Request, ScriptedCentral, faults
+from tests.support.transports import (
     Naps,
     answer,
     caller_to,

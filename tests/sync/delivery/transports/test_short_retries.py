@@ -6,7 +6,7 @@ import pytest
 
 from sync.delivery.outcomes import FailureCause, RetryLater
 from sync.delivery.transports.short_retries import MOST_ATTEMPTS, MOST_SECONDS, ShortRetries
-from tests.sync.virtual_time import run_in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time
 
 SILENCE = RetryLater(FailureCause.NO_RESPONSE, "no answer in time")
 

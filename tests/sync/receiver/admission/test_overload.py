@@ -15,15 +15,15 @@ from sync.receiver.admission.memory_budget import (
     MOST_REQUESTS_OF_ONE,
     REQUEST_BYTES,
 )
-from tests.agent.raw_http import Answer, read_answer
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.receiver import (
+from tests.support.head_office.messages import Sender, session, sessions
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.receiver import (
     PATIENCE_SECONDS,
     Receiver,
     receiver_under_test,
     settings_in,
 )
-from tests.head_office.sender import Sender, session, sessions
+from tests.support.raw_http import Answer, read_answer
 from tests.sync.receiver.conftest import StartReceiver
 
 SENT = "SELECT sequence FROM sessions ORDER BY sequence"

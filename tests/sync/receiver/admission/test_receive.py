@@ -24,7 +24,7 @@ from sync.receiver.admission.receive import (
 )
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.errors import Problem, answer_of, problem_of
-from tests.agent.raw_http import ask
+from tests.support.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100
 ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT, mtime=0)

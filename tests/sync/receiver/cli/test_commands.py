@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from sync.receiver.auth.tokens import AgentName, hash_of, name_in
 from sync.receiver.cli import app
-from tests.head_office.process import configured, hq
-from tests.head_office.receiver import Receiver, rows_in
-from tests.head_office.sender import Sender, session
+from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.process import configured, hq
+from tests.support.head_office.receiver import Receiver, rows_in
 
 
 def test_version_is_printed() -> None:

@@ -12,11 +12,11 @@ from subprocess import CompletedProcess
 import aiohttp
 import pytest
 
-from tests.head_office.process import configured, hq, hq_on_a_terminal
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import EPOCH, Sender, session, sessions
+from tests.support.head_office.messages import EPOCH, Sender, session, sessions
+from tests.support.head_office.process import configured, hq, hq_on_a_terminal
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.terminal import COLUMNS
 from tests.sync.receiver.conftest import StartReceiver
-from tests.terminal import COLUMNS
 
 STORES = 300
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from sync.receiver.auth.enrolment_list import read_list
 from sync.receiver.auth.tokens import hash_of
 from sync.receiver.cli import app
-from tests.head_office.process import configured, hq
-from tests.head_office.receiver import Receiver
-from tests.head_office.sender import Sender, session
+from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.process import configured, hq
+from tests.support.head_office.receiver import Receiver
 
 LIST = "store_id,till_id\n0043,till-1\n0043,till-2\n"
 MACHINES = "SELECT store_id, till_id FROM tokens ORDER BY store_id, till_id"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from sync.receiver.cli import app
 from sync.receiver.cli.output import Output, OutputError
-from tests.head_office.process import HQ, configured, hq
-from tests.head_office.receiver import Receiver
-from tests.head_office.sender import AT, Sender, answer, session
+from tests.support.head_office.messages import AT, Sender, answer, session
+from tests.support.head_office.process import HQ, configured, hq
+from tests.support.head_office.receiver import Receiver
 
 GUEST = "guest@example.com"
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from sync.receiver.db.postgresql import Postgresql
-from tests.head_office.postgresql import PostgresqlServer, rows_at
+from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 
 END_OF_ALL = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity

@@ -16,7 +16,7 @@ from sync.receiver.db import migrate as schema
 from sync.receiver.db.migrate import MIGRATIONS, NEWEST_REVISION
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.tables import LedgerTable
-from tests.schemas import described
+from tests.support.sqlite_schema import described
 
 FILE = "hq.db"
 COPY = f"{FILE}.before-0004"

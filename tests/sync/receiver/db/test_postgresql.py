@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from sync.receiver.db.database import DatabaseUnavailableError
-from tests.agent.raw_http import Answer
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.receiver import receiver_under_test, settings_in
-from tests.head_office.sender import Sender, session
+from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.receiver import receiver_under_test, settings_in
+from tests.support.raw_http import Answer
 
 
 def told(answer: Answer) -> tuple[int, bool]:

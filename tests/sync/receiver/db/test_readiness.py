@@ -15,9 +15,9 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver.db.database import Values
 from sync.receiver.db.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
 from sync.receiver.errors import Problem
-from tests.agent.raw_http import Answer
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.raw_http import Answer
 
 T = TypeVar("T")
 _END_THE_OTHERS = """

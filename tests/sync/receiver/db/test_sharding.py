@@ -9,7 +9,7 @@ from sqlalchemy import Table, UniqueConstraint
 import sync.receiver.db.migrations
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.tables import LedgerTable
-from tests.head_office.postgresql import PostgresqlServer, rows_at
+from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 
 TABLES = list(LedgerTable.metadata.tables.values())
 SCRIPT = Path(sync.receiver.db.migrations.__path__[0]) / "citus.sql"

@@ -17,11 +17,11 @@ from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import audit
 from sync.receiver.retention.old_hours import purge_hours
 from sync.receiver.retention.purge import purge
-from tests.contracts.office import Office
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import AT, Sender, answer, erased, moment, session
-from tests.head_office.spreading import heard, names_its_store
+from tests.support.head_office.citus import heard, names_its_store
+from tests.support.head_office.ledger import Office
+from tests.support.head_office.messages import AT, Sender, answer, erased, moment, session
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 
 
 async def use(receiver: Receiver, till: Sender) -> None:

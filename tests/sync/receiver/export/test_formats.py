@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping
 from sync.receiver.db.tables import EmailAnswerRow, table_of
 from sync.receiver.export.parquet import ParquetRows
 from sync.receiver.export.plain import CsvRows, JsonRows
-from tests.head_office.sender import AT
+from tests.support.head_office.messages import AT
 
 TABLE = table_of(EmailAnswerRow)
 NAMES = list(TABLE.c.keys())

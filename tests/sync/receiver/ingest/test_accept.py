@@ -21,6 +21,7 @@ from sync.receiver.ingest.accept import (
 )
 from sync.receiver.ingest.events import Event
 from sync.receiver.ingest.gaps import Gap
+from tests.support.models.ledger import PlainLedger
 from tests.sync.receiver.ingest.event_builders import (
     OTHER_TILL,
     TILL,
@@ -30,7 +31,6 @@ from tests.sync.receiver.ingest.event_builders import (
     session,
     unknown,
 )
-from tests.sync.receiver.ingest.reference_ledger import PlainLedger
 
 NEXT_EPOCH = (TILL[0], "epoch-2")
 RUNS = st.tuples(st.integers(1, 60), st.integers(0, 20)).map(lambda run: range(run[0], sum(run)))

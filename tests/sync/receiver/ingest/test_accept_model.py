@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sync.protocol.wire import ErrorCode, EventType
 from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch, SequenceGap
 from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
+from tests.support.models.ledger import Epoch, Key, PlainLedger
 from tests.sync.receiver.ingest.event_builders import (
     AT,
     answer,
@@ -20,7 +21,6 @@ from tests.sync.receiver.ingest.event_builders import (
     session,
     unknown,
 )
-from tests.sync.receiver.ingest.reference_ledger import Epoch, Key, PlainLedger
 
 CHOICES = st.integers(0, 10**6)
 TILLS = st.sampled_from(["till-1", "till-2"])

@@ -19,7 +19,7 @@ from sync.receiver.ingest.events import (
     read_moment,
     shown,
 )
-from tests.agent.capture.strategies import almost_json, objects, texts, values
+from tests.support.json_strategies import almost_json, objects, texts, values
 
 ADDRESS = "guest@example.com"
 NUL = "\0"

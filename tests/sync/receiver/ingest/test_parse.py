@@ -16,7 +16,7 @@ from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import Problem
 from sync.receiver.ingest.events import Event, InvalidEvent, SessionFact
 from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
-from tests.agent.capture.strategies import almost_json, texts, values
+from tests.support.json_strategies import almost_json, texts, values
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CALLER = EnrolledAgent(AgentName("store", "till"), NOW)

@@ -16,10 +16,10 @@ from playwright.async_api import Browser
 from sync.receiver.config import DATABASE_FILE
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.reports.history import HOURS_SHOWN
-from tests.head_office.browser import Scheme, Tab, open_tab, running_browser
-from tests.head_office.chain import fill, fill_hours
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import Sender, answer, session
+from tests.support.browser import Scheme, Tab, open_tab, running_browser
+from tests.support.head_office.messages import Sender, answer, session
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.head_office.sample_chain import fill, fill_hours
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Chain = Callable[[int], Awaitable[str]]

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from sync.receiver.pages import login as door
-from tests.agent.raw_http import Answer
-from tests.head_office.receiver import PATIENCE_SECONDS, Receiver
-from tests.head_office.sender import Sender, answer, moment, session
+from tests.support.head_office.messages import Sender, answer, moment, session
+from tests.support.head_office.receiver import PATIENCE_SECONDS, Receiver
+from tests.support.raw_http import Answer
 from tests.sync.receiver.conftest import StartReceiver
 from tests.sync.receiver.pages.html_page import Page
 

@@ -10,9 +10,9 @@ import yaml
 from promql_parser import Expr, Matcher, MatchOp, VectorSelector, parse, parse_duration, walk
 from pydantic import BaseModel, ConfigDict, Field
 
-from tests.exposition import Samples, samples_of
-from tests.head_office.receiver import Receiver
-from tests.head_office.sender import Sender, session
+from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.receiver import Receiver
+from tests.support.prometheus import Samples, samples_of
 from tests.sync.receiver.conftest import StartReceiver
 
 README = Path(__file__).parents[4] / "README.md"

@@ -14,8 +14,8 @@ from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.reports import fleet_figures
 from sync.receiver.reports.fleet_figures import FleetWatch
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.sender import AT
+from tests.support.head_office.messages import AT
+from tests.support.head_office.postgresql import PostgresqlServer
 
 T = TypeVar("T")
 

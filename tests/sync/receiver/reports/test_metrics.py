@@ -10,11 +10,11 @@ from sync.receiver.admission.memory_budget import REQUEST_BYTES
 from sync.receiver.admission.rate_limit import TooBusy
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.metrics import Metrics
-from tests.exposition import Samples, samples_of
-from tests.head_office.postgresql import PostgresqlServer
-from tests.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.head_office.sender import Sender, answer, session
-from tests.head_office.spreading import heard
+from tests.support.head_office.citus import heard
+from tests.support.head_office.messages import Sender, answer, session
+from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.prometheus import Samples, samples_of
 
 
 async def scraped(receiver: Receiver) -> Samples:

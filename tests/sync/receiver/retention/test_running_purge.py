@@ -4,9 +4,9 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from tests.flows.shop import until_there
-from tests.head_office.receiver import receiver_under_test, settings_in
-from tests.head_office.sender import AT, Sender, session, sessions
+from tests.support.head_office.messages import AT, Sender, session, sessions
+from tests.support.head_office.receiver import receiver_under_test, settings_in
+from tests.support.shop.shop import until_there
 
 
 async def test_running_head_office_purges_expired_events(

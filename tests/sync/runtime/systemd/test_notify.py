@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.runtime.systemd.notify import READY, notify
-from tests.sync.runtime.systemd.manager import Manager, manager_in
+from tests.support.notify_socket import Manager, manager_in
 
 
 @pytest.fixture

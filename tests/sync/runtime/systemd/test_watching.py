@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.runtime.systemd.watching import give_signs, seconds_between_signs, watched
-from tests.sync.runtime.systemd.manager import PATIENCE_SECONDS, Manager, manager_in
+from tests.support.notify_socket import PATIENCE_SECONDS, Manager, manager_in
 
 PID = 41
 QUICK = {"WATCHDOG_USEC": "4000", "WATCHDOG_PID": str(PID)}

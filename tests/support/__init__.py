@@ -1,0 +1,1 @@
+"""Tools that tests share: simulated tills, head offices, agents, faults and models."""

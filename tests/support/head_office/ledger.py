@@ -1,0 +1,77 @@
+"""Driver for contract tests: sends batches and heartbeats to a ledger, reads its rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select
+
+from sync.protocol.wire import HeartbeatAnswer
+from sync.receiver.auth.tokens import EnrolledAgent
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import LedgerTable, table_of
+from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
+from sync.receiver.ingest.inbound import BatchArrival
+from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.parse import read_batch, read_heartbeat
+from tests.support.head_office.messages import AT, Members, Sender
+
+Row = Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Office:
+    """A head office at the time `at`."""
+
+    database: Database
+    at: datetime = AT
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.database)
+
+    async def take(self, sender: Sender, *events: Members, **members: object) -> AcceptedBatch:
+        """Ingest a batch that must be accepted."""
+        taken = await self.offer(sender, *events, **members)
+        assert isinstance(taken, AcceptedBatch)
+        return taken
+
+    async def offer(
+        self, sender: Sender, *events: Members, **members: object
+    ) -> AcceptedBatch | SequenceGap:
+        """Ingest a batch; return the outcome, also for a sequence gap."""
+        return await self.offer_raw(sender, sender.batch(*events, **members))
+
+    async def offer_raw(self, sender: Sender, body: bytes) -> AcceptedBatch | SequenceGap:
+        """Ingest a raw batch body; return the outcome, also for a sequence gap."""
+        batch, read = read_batch(body)
+        return await self.ledger.take(BatchArrival(self._caller(sender), batch, read, self.at))
+
+    async def hear(self, sender: Sender, **members: object) -> dict[str, int]:
+        """Ingest a heartbeat; return the accepted position of each epoch."""
+        answer = await self._answer(sender, members)
+        return {one.epoch: one.accepted_through for one in answer.epochs}
+
+    async def hear_rejected(self, sender: Sender, **members: object) -> list[tuple[str, int]]:
+        """Ingest a heartbeat; return the rejected events named in the response."""
+        answer = await self._answer(sender, members)
+        return [(one.epoch, one.sequence) for one in answer.rejected]
+
+    async def rows(self, model: type[LedgerTable], *columns: str) -> list[tuple[object, ...]]:
+        """Return columns of a table, ordered by its key."""
+        return [tuple(row[name] for name in columns) for row in await self.all_rows(model)]
+
+    async def all_rows(self, model: type[LedgerTable]) -> list[Row]:
+        """Return all columns of a table, ordered by its key."""
+        table = table_of(model)
+        found = select(table).order_by(*table.primary_key)
+        return await self.database.read(
+            lambda connection: [dict(row) for row in connection.execute(found).mappings()]
+        )
+
+    async def _answer(self, sender: Sender, members: Members) -> HeartbeatAnswer:
+        body = sender.heartbeat(**members)
+        return await self.ledger.hear(read_heartbeat(body, self._caller(sender), self.at))
+
+    def _caller(self, sender: Sender) -> EnrolledAgent:
+        return EnrolledAgent(sender.name, AT)

@@ -1,0 +1,109 @@
+"""The real receiver in the test's process: a socket on a free port, a SQLite database."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
+from sync.receiver.config import DATABASE_FILE, Settings
+from sync.receiver.service import RunningReceiver, running_receiver
+from tests.support.head_office.messages import AT, Members, Sender
+from tests.support.raw_http import Answer, ask
+
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class Receiver:
+    """A running receiver and a client for it."""
+
+    address: RunningReceiver
+    directory: Path
+    client: aiohttp.ClientSession
+    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path:
+        """Return the path of the database file."""
+        return self.directory / DATABASE_FILE
+
+    async def enroll(self, sender: Sender) -> str:
+        """Enroll an agent and return its token; its requests carry it from now on."""
+        secret = f"secret-{len(self.tokens)}".encode()
+        token = await self.address.enrolment.enroll(sender.name, secret, AT)
+        self.tokens[sender.store_id, sender.till_id] = token
+        return token
+
+    async def send(self, sender: Sender, *events: Members, **members: object) -> Answer:
+        """Send a batch as the agent does."""
+        return await self.post(BATCHES_PATH, sender.batch(*events, **members), sender)
+
+    async def beat(self, sender: Sender, **members: object) -> Answer:
+        """Send a heartbeat as the agent does."""
+        return await self.post(HEARTBEATS_PATH, sender.heartbeat(**members), sender)
+
+    async def post(self, path: str, body: bytes, sender: Sender, **headers: str) -> Answer:
+        """Send a body with the agent's token and further headers."""
+        token = self.tokens[sender.store_id, sender.till_id]
+        return await self.request("POST", path, body, Authorization=f"Bearer {token}", **headers)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        """GET a path; `_` in a header's name stands for `-`."""
+        return await self.request("GET", path, **headers)
+
+    async def request(
+        self, method: str, path: str, body: bytes | None = None, /, **headers: str
+    ) -> Answer:
+        """Send a request with exactly this path, body and headers; return the answer."""
+        url = URL(f"http://{self.address.host}:{self.address.port}{path}", encoded=True)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.client.request(
+            method, url, data=body, headers=named, allow_redirects=False
+        ) as response:
+            content = await response.read()
+            return Answer(response.status, tuple(response.headers.items()), content)
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send raw bytes on a new connection; return the answer."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return (await ask(self.address.host, self.address.port, request, 1))[0]
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Query the database on a separate connection."""
+        return rows_in(self.database, query)
+
+
+def rows_in(database: Path, query: str) -> list[tuple[object, ...]]:
+    """Query a receiver's SQLite database, running or not."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def settings_in(directory: Path, **sections: object) -> Settings:
+    """Return settings for a storage directory and a free port; `sections` override them."""
+    ours: dict[str, object] = {"storage": {"directory": directory}, "server": {"port": 0}}
+    return Settings.model_validate(ours | sections)
+
+
+@asynccontextmanager
+async def receiver_under_test(
+    settings: Settings, now: Callable[[], datetime] | None = None
+) -> AsyncIterator[Receiver]:
+    """Run a receiver; without `now` its clock is fixed at `AT`."""
+    timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+    async with (
+        running_receiver(settings, now=now or (lambda: AT)) as address,
+        aiohttp.ClientSession(
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=0),
+            skip_auto_headers=["Content-Type", "User-Agent", "Accept-Encoding"],
+        ) as client,
+    ):
+        yield Receiver(address, settings.storage.directory, client)

@@ -1,0 +1,1 @@
+"""Simple models and fakes that the real implementations are compared with."""

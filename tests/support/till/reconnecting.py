@@ -1,0 +1,103 @@
+"""Tills that open a new connection for each request, to show that restarts refuse no request.
+
+A crowd (`load.py`) keeps its connections and ends with them. These tills connect, send one
+request and disconnect, as many real tills do; refused connections and lost answers are counted.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from tests.support.till.crowd import Answer, Hook, Question, ignore
+from tests.support.till.requests import Kind, Pair, Requests, Response, parse_response
+
+PATIENCE_SECONDS = 60.0
+
+
+class Passers:
+    """Tills that put load on a service from `come` to `leave`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        pairs: Iterator[Pair],
+        on_acknowledged: Hook,
+        on_refused: Hook = ignore,
+    ) -> None:
+        self.turned_away: list[OSError] = []
+        self.cut_off: list[Question] = []
+        self.longest_wait_seconds = 0.0
+        self._host, self._port = host, port
+        self._requests = Requests(host, port)
+        self._pairs = pairs
+        self._hooks = {True: on_acknowledged, False: on_refused}
+        self._leaving = False
+        self._tills: list[asyncio.Task[None]] = []
+
+    def come(self, tills: int) -> None:
+        """Start `tills` more concurrent tills."""
+        self._tills += [asyncio.create_task(self._be_a_till()) for _ in range(tills)]
+
+    async def leave(self) -> None:
+        """Send no further requests; wait for responses in flight."""
+        self._leaving = True
+        await asyncio.gather(*self._tills)
+
+    async def _be_a_till(self) -> None:
+        for pair in self._pairs:
+            if await self._pass(Kind.SESSION, pair, self._requests.session(pair)):
+                await self._pass(Kind.EMAIL, pair, self._requests.email(pair))
+            if self._leaving:
+                return
+
+    async def _pass(self, kind: Kind, pair: Pair, request: bytes) -> bool:
+        """Connect, send one request, disconnect; return whether it was acknowledged."""
+        question = Question(kind, pair, time.monotonic())
+        try:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        except OSError as error:
+            self.turned_away.append(error)
+            return False
+        try:
+            writer.write(request)
+            response = await _read(reader)
+        finally:
+            writer.close()
+        if response is None:
+            self.cut_off.append(question)
+            return False
+        return self._note(question, response)
+
+    def _note(self, question: Question, response: Response) -> bool:
+        now = time.monotonic()
+        waited = now - question.asked_at
+        self.longest_wait_seconds = max(self.longest_wait_seconds, waited)
+        acknowledged = response.status == 200
+        self._hooks[acknowledged](
+            Answer(
+                question.kind,
+                question.pair.correlation_id,
+                response.status,
+                len(response.body),
+                response.receipt,
+                now,
+                waited,
+            )
+        )
+        return acknowledged
+
+
+async def _read(reader: asyncio.StreamReader) -> Response | None:
+    """Read one whole response; return None if the connection ends before."""
+    received = b""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (response := parse_response(received)) is None:
+            try:
+                more = await reader.read(65_536)
+            except OSError:
+                return None
+            if not more:
+                return None
+            received += more
+    return response
