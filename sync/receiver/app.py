@@ -17,8 +17,7 @@ from sync.protocol.wire import (
     BatchAccepted,
     ErrorCode,
 )
-from sync.receiver.admission.admission import Gate
-from sync.receiver.admission.rate_limit import Intake
+from sync.receiver.admission.admission import Admission
 from sync.receiver.auth.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.readiness import Readiness
@@ -54,9 +53,8 @@ class Context:
     agents: AgentAccess
     readers: ReaderAccess
     pages: Pages
-    intake: Intake
-    batches: Gate
-    heartbeats: Gate
+    batches: Admission
+    heartbeats: Admission
     metrics: Metrics
     fleet_figures: TTLCache[FleetFigures | None]
     program: tuple[bytes, str]
@@ -73,11 +71,11 @@ class AgentCalls:
         """Store a batch; answer after the commit."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        async with self._context.batches.body_of(request, caller.name) as body:
+        async with self._context.batches.admit(request, caller.name) as body:
             begun = self._context.metrics.begin()
             batch, events = read_batch(body)
             check_name(caller, batch.store_id, batch.till_id)
-            self._context.intake.admit(len(events))
+            self._context.batches.shedder.admit_events(len(events))
             taken = await self._context.ledger.take(
                 BatchArrival(caller, batch, events, received_at)
             )
@@ -93,7 +91,7 @@ class AgentCalls:
         """Store a heartbeat; answer with the accepted position of each epoch."""
         received_at = self._context.now()
         caller = await self._context.agents.caller(request, received_at)
-        async with self._context.heartbeats.body_of(request, caller.name) as body:
+        async with self._context.heartbeats.admit(request, caller.name) as body:
             arrival = read_heartbeat(body, caller, received_at)
             check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
             answer = await self._context.ledger.hear(arrival)

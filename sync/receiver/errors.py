@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol import wire
 from sync.protocol.wire import ErrorCode
-from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.ingest.accept import MalformedBatch
 from sync.runtime.logging import log_event
 
@@ -71,25 +71,25 @@ _OF_STATUS: Mapping[int, tuple[str, Code]] = {
 
 
 def problem_of(
-    error: Exception, seconds_while_away: Callable[[], int] = lambda: _AWAY_SECONDS
+    error: Exception, outage_retry_after: Callable[[], int] = lambda: _AWAY_SECONDS
 ) -> Problem:
     """Return the response for an exception.
 
-    `seconds_while_away` supplies the Retry-After while the database is down.
+    `outage_retry_after` supplies the Retry-After while the database is down.
     """
     match error:
         case Problem():
             return error
         case MalformedBatch():
             return invalid(str(error))
-        case TooBusy():
+        case Overloaded():
             return _too_busy(error.retry_after_seconds)
         case SQLAlchemyError() | OSError():
             return Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "The ledger cannot be used at the moment: come again later",
                 ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(seconds_while_away())},
+                {"Retry-After": str(outage_retry_after())},
             )
         case web.HTTPException() if error.status in _OF_STATUS:
             message, code = _OF_STATUS[error.status]

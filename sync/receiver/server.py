@@ -40,14 +40,14 @@ class Counting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Turns exceptions into responses. `seconds_while_away`: Retry-After without a database."""
+    """Turns exceptions into responses. `outage_retry_after`: Retry-After without a database."""
 
     counting: Counting
-    seconds_while_away: Callable[[], int]
+    outage_retry_after: Callable[[], int]
 
     def answer(self, error: Exception, request: str) -> web.Response:
         """Return the error response for `request`; log and count it."""
-        problem = problem_of(error, self.seconds_while_away)
+        problem = problem_of(error, self.outage_retry_after)
         log_problem(problem, error, request)
         self.counting.refused(problem.code.value)
         return answer_of(problem)

@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.admission.admission import Gate
-from sync.receiver.admission.concurrency import ConcurrencyLimiter
+from sync.receiver.admission.admission import Admission
+from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
-from sync.receiver.admission.rate_limit import Intake
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.app import Context, build_app
 from sync.receiver.auth.access import AgentAccess, ReaderAccess
@@ -150,11 +149,11 @@ def _context(
         now,
     )
     in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
-    intake = Intake(in_flight, per_second, time.monotonic)
-    heartbeat_intake = Intake(in_flight, 0, time.monotonic)
+    batch_shedder = LoadShedder(in_flight, per_second, time.monotonic)
+    heartbeat_shedder = LoadShedder(in_flight, 0, time.monotonic)
     budget = MemoryBudget()
     metrics = Metrics(version, time.monotonic)
-    metrics.watch_bodies(lambda: budget.in_hand_bytes)
+    metrics.watch_bodies(lambda: budget.reserved_bytes)
     return Context(
         ledger=Ledger(database),
         views=Views(database),
@@ -163,9 +162,8 @@ def _context(
         agents=AgentAccess(enrolment),
         readers=readers,
         pages=Pages(database, readers, now, version, time.monotonic),
-        intake=intake,
-        batches=Gate(budget, ConcurrencyLimiter(intake), MAX_BODY_BYTES),
-        heartbeats=Gate(budget, ConcurrencyLimiter(heartbeat_intake), MAX_HEARTBEAT_BYTES),
+        batches=Admission(budget, batch_shedder, MAX_BODY_BYTES),
+        heartbeats=Admission(budget, heartbeat_shedder, MAX_HEARTBEAT_BYTES),
         metrics=metrics,
         fleet_figures=TTLCache(
             FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
@@ -179,7 +177,7 @@ async def _serve(
     server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
 ) -> tuple[str, int]:
     """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
-    outcomes = Outcomes(context.metrics, context.intake.seconds_while_away)
+    outcomes = Outcomes(context.metrics, context.batches.shedder.outage_retry_after)
     runner = Runner(build_app(context), outcomes, shutdown_timeout=ANSWER_SECONDS)
     await runner.setup()
     parts.push_async_callback(runner.cleanup)

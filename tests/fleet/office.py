@@ -9,8 +9,8 @@ import zstandard
 
 from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import BatchAccepted
-from sync.receiver.admission.concurrency import ConcurrencyLimiter
-from sync.receiver.admission.rate_limit import Intake, TooBusy
+from sync.receiver.admission.admission import ConcurrencyLimiter
+from sync.receiver.admission.load_shedding import LoadShedder, Overloaded
 from sync.receiver.errors import answer_of, problem_of
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.parse import read_batch
@@ -26,9 +26,10 @@ class HeadOffice:
     """Handles batches in the same order as `sync.receiver.app`."""
 
     def __init__(self, events_per_second: int, account: Account) -> None:
-        intake = Intake(MAX_IN_FLIGHT, events_per_second, asyncio.get_running_loop().time)
-        self._intake = intake
-        self._places = ConcurrencyLimiter(intake)
+        self._shedder = LoadShedder(
+            MAX_IN_FLIGHT, events_per_second, asyncio.get_running_loop().time
+        )
+        self._limiter = ConcurrencyLimiter(self._shedder)
         self._account = account
         self.ledgers: defaultdict[str, PlainLedger] = defaultdict(PlainLedger)
 
@@ -36,16 +37,16 @@ class HeadOffice:
         """Answer a batch once it is committed."""
         self._account.arrived(store_id)
         try:
-            self._places.check()
-            async with self._places.one():
+            self._limiter.check()
+            async with self._limiter.slot():
                 return await self._take(body)
-        except TooBusy as busy:
+        except Overloaded as busy:
             self._account.put_off(store_id, busy.retry_after_seconds)
             return _told(busy)
 
     async def _take(self, body: bytes) -> HttpResponse:
         batch, events = read_batch(zstandard.decompress(body))
-        self._intake.admit(len(events))
+        self._shedder.admit_events(len(events))
         await asyncio.sleep(COMMIT_SECONDS)
         key = (batch.till_id, batch.epoch)
         taken = self.ledgers[batch.store_id].take(key, events, batch.base_sequence)
@@ -55,7 +56,7 @@ class HeadOffice:
         return HttpResponse(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))
 
 
-def _told(busy: TooBusy) -> HttpResponse:
+def _told(busy: Overloaded) -> HttpResponse:
     response = answer_of(problem_of(busy))
     assert isinstance(response.body, bytes)
     return HttpResponse(response.status, response.headers, response.body)

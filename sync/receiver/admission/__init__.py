@@ -1,1 +1,1 @@
-"""Decides which requests are served now, and receives their bodies within bounds."""
+"""Admission: decides which requests are served now, and receives their bodies within bounds."""

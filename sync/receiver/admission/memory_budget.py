@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.auth.tokens import AgentName
 
 MIB = 1024 * 1024
@@ -15,11 +15,11 @@ MAX_BYTES = 256 * MIB
 REQUEST_BYTES = 64 * 1024
 # Per-agent limit, so that one agent cannot starve the chain. An agent sends a batch and a
 # heartbeat at a time, and may have a few stale requests on broken connections.
-MOST_REQUESTS_OF_ONE = 8
+MAX_REQUESTS_PER_AGENT = 8
 # The last quarter is reserved for bodies of usual size, so that a few large ones on slow lines
 # cannot block them.
 _SMALL_BYTES = 2 * MIB
-_OF_ALL = 3 / 4
+_LARGE_SHARE = 3 / 4
 
 
 class MemoryBudgetExceeded(Exception):  # noqa: N818 - an answer to a caller, not a fault
@@ -27,52 +27,53 @@ class MemoryBudgetExceeded(Exception):  # noqa: N818 - an answer to a caller, no
 
 
 class MemoryBudget:
-    """Counter of reserved bytes. Thread-safe."""
+    """Counter of reserved bytes. Thread-safe: large bodies are decompressed in threads."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        # Large bodies are decompressed in threads.
         self._lock = threading.Lock()
         self._requests: Counter[AgentName] = Counter()
-        self.in_hand_bytes = 0
+        self.reserved_bytes = 0
 
     @contextmanager
-    def holding(self, sender: AgentName, too_busy: Callable[[], TooBusy]) -> Iterator["Holding"]:
-        """Provide a reservation, released at exit. Raises `too_busy()` if there is no room."""
-        if self._requests[sender] >= MOST_REQUESTS_OF_ONE:
-            raise too_busy()
-        held = Holding(self)
+    def reserve(
+        self, sender: AgentName, rejection: Callable[[], Overloaded]
+    ) -> Iterator["Reservation"]:
+        """Provide a reservation, released at exit. Raises `rejection()` if there is no room."""
+        if self._requests[sender] >= MAX_REQUESTS_PER_AGENT:
+            raise rejection()
+        reservation = Reservation(self)
         self._requests[sender] += 1
         try:
-            held.add(REQUEST_BYTES)
-            yield held
+            reservation.add(REQUEST_BYTES)
+            yield reservation
         except MemoryBudgetExceeded:
-            raise too_busy() from None
+            raise rejection() from None
         finally:
-            held.give_back(held.bytes)
+            reservation.release(reservation.bytes)
             self._requests[sender] -= 1
             if not self._requests[sender]:
                 del self._requests[sender]
 
-    def take(self, more_bytes: int, of_bytes: int) -> None:
-        """Reserve `more_bytes` for a request that then holds `of_bytes`.
+    def take(self, more_bytes: int, total_bytes: int) -> None:
+        """Reserve `more_bytes` for a request that then holds `total_bytes`.
 
         Raises `MemoryBudgetExceeded`.
         """
-        share = 1.0 if of_bytes <= _SMALL_BYTES else _OF_ALL
+        share = 1.0 if total_bytes <= _SMALL_BYTES else _LARGE_SHARE
         with self._lock:
-            if self.in_hand_bytes + more_bytes > share * self._max_bytes:
+            if self.reserved_bytes + more_bytes > share * self._max_bytes:
                 raise MemoryBudgetExceeded
-            self.in_hand_bytes += more_bytes
+            self.reserved_bytes += more_bytes
 
-    def give_back(self, fewer_bytes: int) -> None:
+    def release(self, released_bytes: int) -> None:
         """Release reserved bytes."""
         with self._lock:
-            self.in_hand_bytes -= fewer_bytes
+            self.reserved_bytes -= released_bytes
 
 
-class Holding:
-    """The reservation of one request."""
+class Reservation:
+    """The reserved bytes of one request."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
@@ -83,7 +84,7 @@ class Holding:
         self._budget.take(more_bytes, self.bytes + more_bytes)
         self.bytes += more_bytes
 
-    def give_back(self, fewer_bytes: int) -> None:
+    def release(self, released_bytes: int) -> None:
         """Release a part."""
-        self._budget.give_back(fewer_bytes)
-        self.bytes -= fewer_bytes
+        self._budget.release(released_bytes)
+        self.bytes -= released_bytes

@@ -1,95 +1,70 @@
-"""Rate limit for events, and the Retry-After of rejected requests. No I/O.
+"""Token bucket, and staggered Retry-After values for rejected requests. Pure, no I/O, no clock.
 
-Each rejected request gets a slot behind the previous ones (`RetryAfterAllocator`), as long as
-serving one request takes. The size of a rejected batch is unknown: it is rejected before
-decompression, which is most of the work. So the moving average of admitted batches stands in for
-it: single events while a chain probes whether head office is back, full batches while it drains
-its outboxes. It is at least one event, so that never more requests per second are scheduled than
-events are admitted.
+Times are seconds of a monotonic clock.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
 
-from sync.receiver.admission.retry_slots import RetryAfterAllocator
-
-# The longest Retry-After that an agent honours (`sync.delivery.backoff`).
-LONGEST_SECONDS = 3_600.0
-# Burst allowance: the events of one second need not be spread evenly. With it, no second exceeds
+# Bucket size: the events of one second need not be spread evenly. With it, no second exceeds
 # twice the limit, as long as no batch is larger than half the limit.
-_AHEAD_SECONDS = 0.5
-# Reject early if the queue for concurrency slots would take longer than this to drain.
-_LINE_SECONDS = 1.0
-# While the database is down, every store is rejected within the same seconds. The first value
-# allows a quick retry after a short outage. Agents add up to as much jitter again to the longest
-# one: all are back within two minutes after the database returns.
-_AWAY_FIRST_SECONDS, _AWAY_LONGEST_SECONDS = 5.0, 45.0
-_AWAY_PER_SECOND = 100
-# Initial estimates: an agent's usual batch size, and its service time on a busy disk.
-_EVENTS_AT_FIRST, _SECONDS_AT_FIRST = 100.0, 0.1
-# Weight of the newest value in the moving averages: the last few dozen matter.
-_NEWEST = 1 / 16
+BURST_SECONDS = 0.5
+# Float error of a clock difference; it must not round up to one more second.
+_ROUNDING = 1e-6
 
 
-class TooBusy(Exception):  # noqa: N818 - an answer to a caller, not a fault
-    """Head office is overloaded; retry after `retry_after_seconds`."""
+class TokenBucket:
+    """Token bucket of `rate` events per second; 0 means unlimited.
 
-    def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("too much to do")
-        self.retry_after_seconds = retry_after_seconds
+    A batch is admitted while any token is left and may overdraw the bucket: otherwise a batch
+    larger than the bucket would never pass.
+    """
+
+    def __init__(self, rate: int, now: float) -> None:
+        self.rate = rate
+        self._paid_until = now
+
+    @property
+    def refilled_at(self) -> float:
+        """The time from which the next batch is admitted."""
+        return self._paid_until - BURST_SECONDS
+
+    def is_empty(self, now: float) -> bool:
+        """Return whether not even one event is admitted."""
+        return bool(self.rate) and self._paid_until > now + BURST_SECONDS
+
+    def take(self, events: int, now: float) -> None:
+        """Take a token per event."""
+        if self.rate:
+            self._paid_until = max(self._paid_until, now) + events / self.rate
 
 
-class Intake:
-    """Rate limiter by the settings of `[intake]`. `now_seconds` is a monotonic clock."""
+class RetryAfterAllocator:
+    """Virtual queue: gives each rejected caller its own Retry-After.
 
-    def __init__(
-        self, max_in_flight: int, events_per_second: int, now_seconds: Callable[[], float]
-    ) -> None:
-        self.max_in_flight = max_in_flight
-        self._rate = events_per_second
-        self._now_seconds = now_seconds
-        self._paid_until = now_seconds()
-        self._bookings = RetryAfterAllocator(LONGEST_SECONDS)
-        self._away_bookings = RetryAfterAllocator(_AWAY_LONGEST_SECONDS)
-        self._usual_events = _EVENTS_AT_FIRST
-        self._usual_seconds = _SECONDS_AT_FIRST
+    A slot is as long as serving one request takes, and expires with its time. Slots are not
+    reserved: a caller that retries on time finds capacity because the others were sent to
+    other times.
 
-    def check(self, waiting: int = 0) -> None:
-        """Raise `TooBusy` if not even one event would be admitted now.
+    No slot lies beyond `longest_seconds`. When the queue is full, allocation wraps to its second
+    half, so that the excess is spread as well instead of all retrying in the last second.
+    """
 
-        `waiting` is the number of requests that wait for a concurrency slot.
+    def __init__(self, longest_seconds: float) -> None:
+        self._longest = longest_seconds
+        self._free_at = -math.inf
+
+    def allocate(self, now: float, slot_seconds: float, not_before: float = -math.inf) -> int:
+        """Allocate the next slot; return the whole seconds until it starts, at least one.
+
+        `not_before` is the earliest time with any capacity.
         """
-        if waiting * self._usual_seconds > _LINE_SECONDS * self.max_in_flight:
-            raise self.too_busy()
-        if self._rate and self._paid_until > self._now_seconds() + _AHEAD_SECONDS:
-            raise self.too_busy()
+        earliest = min(max(now, not_before), now + self._longest)
+        wait_seconds = self._wrapped(max(self._free_at, earliest) - now)
+        self._free_at = now + wait_seconds + slot_seconds
+        return max(1, math.ceil(wait_seconds - _ROUNDING))
 
-    def admit(self, events: int) -> None:
-        """Admit `events`, or raise `TooBusy` if the rate limit is exceeded."""
-        self.check()
-        self._usual_events += (max(events, 1) - self._usual_events) * _NEWEST
-        if self._rate:
-            self._paid_until = max(self._paid_until, self._now_seconds()) + events / self._rate
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Update the moving average of the service time; failed requests do not count."""
-        began = self._now_seconds()
-        yield
-        self._usual_seconds += (self._now_seconds() - began - self._usual_seconds) * _NEWEST
-
-    def too_busy(self) -> TooBusy:
-        """Return a rejection with the next free Retry-After slot."""
-        room_at = self._paid_until - _AHEAD_SECONDS
-        return TooBusy(self._bookings.book(self._now_seconds(), self._seconds_each(), room_at))
-
-    def seconds_while_away(self) -> int:
-        """Return the Retry-After in seconds to send while the database is down."""
-        now = self._now_seconds()
-        per_second = min(self._rate or _AWAY_PER_SECOND, _AWAY_PER_SECOND)
-        return self._away_bookings.book(now, 1 / per_second, now + _AWAY_FIRST_SECONDS)
-
-    def _seconds_each(self) -> float:
-        """Return the time per request by the tighter limit: concurrency or rate."""
-        in_hand = self._usual_seconds / self.max_in_flight
-        return max(in_hand, self._usual_events / self._rate) if self._rate else in_hand
+    def _wrapped(self, wait_seconds: float) -> float:
+        if wait_seconds <= self._longest:
+            return wait_seconds
+        half = self._longest / 2
+        return half + (wait_seconds - half) % half

@@ -3,11 +3,11 @@
 import asyncio
 from http import HTTPStatus
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.admission.decompress import Body, too_large_for
-from sync.receiver.admission.memory_budget import Holding
+from sync.receiver.admission.decompress import too_large_for
+from sync.receiver.admission.memory_budget import Reservation
 from sync.receiver.errors import Problem, invalid
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -24,7 +24,7 @@ SLOWEST_BYTES_PER_SECOND = 1000.0
 LONGEST_SECONDS = 600.0
 
 
-async def receive_body(request: web.Request, held: Holding, max_bytes: int) -> Body:
+async def receive_body(request: web.Request, reservation: Reservation, max_bytes: int) -> bytearray:
     """Read the whole body and reserve its bytes, in advance if Content-Length is given.
 
     Raises `MemoryBudgetExceeded`, or a `Problem` if the body is too large, too slow or incomplete.
@@ -33,15 +33,21 @@ async def receive_body(request: web.Request, held: Holding, max_bytes: int) -> B
     if (announced or 0) > max_bytes:
         raise too_large_for(max_bytes)
     if announced is not None:
-        held.add(announced)
-    content, arrival = bytearray(), _Arrival(request.content)
+        reservation.add(announced)
+    body, now = bytearray(), asyncio.get_running_loop().time
+    began = now()
     try:
-        while piece := await arrival.piece():
+        while True:
+            silent_at, slow_at = now() + SILENCE_SECONDS, began + seconds_allowed(len(body))
+            async with asyncio.timeout_at(min(silent_at, slow_at)):
+                chunk = await request.content.readany()
+            if not chunk:
+                return body
             if announced is None:
-                held.add(len(piece))
-            if len(content) + len(piece) > max_bytes:
+                reservation.add(len(chunk))
+            if len(body) + len(chunk) > max_bytes:
                 raise too_large_for(max_bytes)
-            content += piece
+            body += chunk
     except TimeoutError:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT,
@@ -51,28 +57,8 @@ async def receive_body(request: web.Request, held: Holding, max_bytes: int) -> B
         ) from None
     except (web.RequestPayloadError, ConnectionError):
         raise invalid("The request body is broken or incomplete") from None
-    return content
 
 
 def seconds_allowed(received_bytes: int) -> float:
     """Return the deadline, in seconds after the start, for a body of `received_bytes` so far."""
     return min(LONGEST_SECONDS, START_SECONDS + received_bytes / SLOWEST_BYTES_PER_SECOND)
-
-
-class _Arrival:
-    """Chunks of one body, each read within the timeouts."""
-
-    def __init__(self, content: StreamReader) -> None:
-        self._content = content
-        self._now = asyncio.get_running_loop().time
-        self._began = self._now()
-        self._received_bytes = 0
-
-    async def piece(self) -> bytes:
-        """Return the next chunk, empty at the end. Raises `TimeoutError` if it is too slow."""
-        silent_at = self._now() + SILENCE_SECONDS
-        slow_at = self._began + seconds_allowed(self._received_bytes)
-        async with asyncio.timeout_at(min(silent_at, slow_at)):
-            piece = await self._content.readany()
-        self._received_bytes += len(piece)
-        return piece

@@ -46,10 +46,10 @@ class Metrics:
         )
         self._problems = self._counter("problems", "Requests answered with an error", "code")
 
-    def watch_bodies(self, in_hand_bytes: Callable[[], float]) -> None:
-        """Export the memory held by request bodies; `in_hand_bytes` returns it."""
+    def watch_bodies(self, reserved_bytes: Callable[[], float]) -> None:
+        """Export the memory held by request bodies; `reserved_bytes` returns it."""
         bodies = self._gauge("body_bytes", "Bytes held for requests in hand, over all of them")
-        bodies.set_function(in_hand_bytes)
+        bodies.set_function(reserved_bytes)
 
     def begin(self) -> float:
         """Return the start time of a batch, for `taken`."""

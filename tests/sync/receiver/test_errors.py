@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.errors import answer_of, invalid, log_problem, problem_of, too_large
 from sync.receiver.ingest.accept import MalformedBatch
 
@@ -20,7 +20,7 @@ ADDRESS = "guest@example.com"
         (invalid("x"), 400, "INVALID_REQUEST"),
         (MalformedBatch("x"), 400, "INVALID_REQUEST"),
         (too_large("x"), 413, "PAYLOAD_TOO_LARGE"),
-        (TooBusy(7), 429, "UNAVAILABLE"),
+        (Overloaded(7), 429, "UNAVAILABLE"),
         (OperationalError("x", {}, Exception("locked")), 503, "UNAVAILABLE"),
         (OSError("no space left"), 503, "UNAVAILABLE"),
         (web.HTTPNotFound(), 404, "NOT_FOUND"),
@@ -40,7 +40,7 @@ def test_every_error_has_the_three_fields(error: Exception, status: int, code: s
     assert (answer.status, members["statusCode"], members["errorCode"]) == (status, status, code)
 
 
-@pytest.mark.parametrize("error", [TooBusy(7), OSError("no space left")])
+@pytest.mark.parametrize("error", [Overloaded(7), OSError("no space left")])
 def test_overload_and_outage_carry_retry_after(error: Exception) -> None:
     assert int(answer_of(problem_of(error)).headers["Retry-After"]) > 0
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.admission.memory_budget import (
+    MAX_REQUESTS_PER_AGENT,
     MIB,
-    MOST_REQUESTS_OF_ONE,
     REQUEST_BYTES,
     MemoryBudget,
     MemoryBudgetExceeded,
 )
-from sync.receiver.admission.rate_limit import TooBusy
 from sync.receiver.admission.receive import MAX_BODY_BYTES
 from sync.receiver.auth.tokens import AgentName
 
@@ -21,9 +21,9 @@ ONE, OTHER = AgentName("0042", "till-1"), AgentName("0043", "till-1")
 SIZES = st.integers(0, 5 * MIB)
 
 
-def busy() -> TooBusy:
+def busy() -> Overloaded:
     """Reject with Retry-After 7."""
-    return TooBusy(7)
+    return Overloaded(7)
 
 
 @given(requests=st.lists(st.lists(SIZES, max_size=4), max_size=12), max_bytes=SIZES)
@@ -34,31 +34,31 @@ def test_budget_is_never_exceeded_and_fully_released(
 
     with ExitStack() as in_hand:
         for number, pieces in enumerate(requests):
-            with suppress(TooBusy):
-                held = in_hand.enter_context(
-                    budget.holding(AgentName("0042", str(number % 3)), busy)
+            with suppress(Overloaded):
+                reservation = in_hand.enter_context(
+                    budget.reserve(AgentName("0042", str(number % 3)), busy)
                 )
                 for piece in pieces:
                     with suppress(MemoryBudgetExceeded):
-                        held.add(piece)
-            assert budget.in_hand_bytes <= max_bytes
+                        reservation.add(piece)
+            assert budget.reserved_bytes <= max_bytes
 
-    assert budget.in_hand_bytes == 0
+    assert budget.reserved_bytes == 0
 
 
 @given(first=st.integers(0, MIB), more=SIZES)
 def test_failed_reservation_leaves_the_holding_unchanged(first: int, more: int) -> None:
     budget = MemoryBudget(REQUEST_BYTES + first)
 
-    with budget.holding(ONE, busy) as held:
-        held.add(first)
+    with budget.reserve(ONE, busy) as reservation:
+        reservation.add(first)
         with suppress(MemoryBudgetExceeded):
-            held.add(more + 1)
-        assert budget.in_hand_bytes == held.bytes == REQUEST_BYTES + first
+            reservation.add(more + 1)
+        assert budget.reserved_bytes == reservation.bytes == REQUEST_BYTES + first
 
 
 def test_request_without_room_is_rejected_with_retry_after() -> None:
-    with pytest.raises(TooBusy) as refused, MemoryBudget(REQUEST_BYTES - 1).holding(ONE, busy):
+    with pytest.raises(Overloaded) as refused, MemoryBudget(REQUEST_BYTES - 1).reserve(ONE, busy):
         pass
 
     assert refused.value.retry_after_seconds == 7
@@ -69,30 +69,30 @@ def test_large_bodies_leave_room_for_bodies_of_usual_size() -> None:
 
     with ExitStack() as in_hand:
         for number in range(10):
-            large = in_hand.enter_context(budget.holding(AgentName("0042", str(number)), busy))
+            large = in_hand.enter_context(budget.reserve(AgentName("0042", str(number)), busy))
             with suppress(MemoryBudgetExceeded):
                 large.add(3 * MIB)
-        usual = in_hand.enter_context(budget.holding(OTHER, busy))
+        usual = in_hand.enter_context(budget.reserve(OTHER, busy))
         usual.add(2 * MIB - REQUEST_BYTES)
 
         assert usual.bytes == 2 * MIB
 
 
 def test_largest_body_fits_compressed_and_decompressed_when_alone() -> None:
-    with MemoryBudget().holding(ONE, busy) as held:
-        held.add(MAX_BODY_BYTES)
-        held.add(MAX_BODY_BYTES)
+    with MemoryBudget().reserve(ONE, busy) as reservation:
+        reservation.add(MAX_BODY_BYTES)
+        reservation.add(MAX_BODY_BYTES)
 
 
 def test_one_agent_cannot_exhaust_the_budget() -> None:
     budget = MemoryBudget(100 * MIB)
 
     with ExitStack() as in_hand:
-        for _ in range(MOST_REQUESTS_OF_ONE):
-            in_hand.enter_context(budget.holding(ONE, busy))
-        with pytest.raises(TooBusy):
-            in_hand.enter_context(budget.holding(ONE, busy))
-        in_hand.enter_context(budget.holding(OTHER, busy))
+        for _ in range(MAX_REQUESTS_PER_AGENT):
+            in_hand.enter_context(budget.reserve(ONE, busy))
+        with pytest.raises(Overloaded):
+            in_hand.enter_context(budget.reserve(ONE, busy))
+        in_hand.enter_context(budget.reserve(OTHER, busy))
 
-    with budget.holding(ONE, busy):
+    with budget.reserve(ONE, busy):
         pass

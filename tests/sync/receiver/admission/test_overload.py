@@ -11,8 +11,8 @@ import asyncpg
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.admission.memory_budget import (
     MAX_BYTES,
+    MAX_REQUESTS_PER_AGENT,
     MIB,
-    MOST_REQUESTS_OF_ONE,
     REQUEST_BYTES,
 )
 from tests.support.head_office.messages import Sender, session, sessions
@@ -97,7 +97,7 @@ async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
 async def until_in_hand(receiver: Receiver, least: int, most: int) -> None:
     """Poll until the reserved bytes are between `least` and `most`."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not least <= receiver.address.budget.in_hand_bytes <= most:  # noqa: ASYNC110 - there is no event
+        while not least <= receiver.address.budget.reserved_bytes <= most:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
 
@@ -135,12 +135,12 @@ async def test_requests_beyond_the_memory_budget_are_429_with_retry_after(
     """Each reserves its announced length plus the fixed cost of a request: 1 MiB together."""
     budget, fitting = receiver.address.budget, MAX_BYTES // MIB
     head = f"Content-Length: {MIB - REQUEST_BYTES}"
-    senders = await enrolled(receiver, fitting // MOST_REQUESTS_OF_ONE + 3)
+    senders = await enrolled(receiver, fitting // MAX_REQUESTS_PER_AGENT + 3)
     requests = islice(cycle(senders), fitting + 20)
     async with lines(receiver, requests, head) as opened:
         await until_in_hand(receiver, MAX_BYTES, MAX_BYTES)
         answers = await first_answers(opened, 20)
-        most = budget.in_hand_bytes
+        most = budget.reserved_bytes
 
     await until_in_hand(receiver, 0, 0)
     assert most == MAX_BYTES

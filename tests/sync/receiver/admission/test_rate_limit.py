@@ -1,229 +1,83 @@
-"""Event rate limit; rejected batches get staggered Retry-After values and then pass."""
+"""Staggered Retry-After values: rejected callers return one after the other."""
 
 import itertools
-from contextlib import suppress
+import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
-from sync.receiver.admission.rate_limit import LONGEST_SECONDS, Intake, TooBusy
+from sync.receiver.admission.rate_limit import RetryAfterAllocator
 
-BATCHES = st.integers(0, 5000)
-STARTED = 1000.0
-
-
-class Clock:
-    """A manual clock."""
-
-    def __init__(self) -> None:
-        self.seconds = STARTED
-
-    def __call__(self) -> float:
-        return self.seconds
+SLOT_SECONDS = st.floats(0.001, 10)
+PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)
+LONGEST_SECONDS = 3600.0
+# Float error of a sum.
+_CLOSE = 1e-6
 
 
-def wait_told(intake: Intake, events: int) -> int:
-    """Offer a batch; return its Retry-After in seconds, 0 if admitted."""
-    try:
-        intake.admit(events)
-    except TooBusy as busy:
-        return busy.retry_after_seconds
-    return 0
+def retries(
+    allocator: RetryAfterAllocator, pauses: list[float], slot_seconds: float
+) -> list[tuple[float, int]]:
+    """Reject a caller after each pause; return the time and the Retry-After of each."""
+    moments = itertools.accumulate(pauses)
+    return [(now, allocator.allocate(now, slot_seconds)) for now in moments]
 
 
-def refused(intake: Intake, count: int) -> list[int]:
-    """Reject `count` requests; return the Retry-After of each."""
-    return [intake.too_busy().retry_after_seconds for _ in range(count)]
-
-
-def serve(intake: Intake, clock: Clock, seconds: float, times: int) -> None:
-    """Serve `times` batches one after the other, each for `seconds`."""
-    for _ in range(times):
-        with intake.serving():
-            clock.seconds += seconds
-
-
-def test_longest_retry_after_equals_the_agents_maximum() -> None:
-    assert LONGEST_SECONDS == MAX_RETRY_AFTER_SECONDS
-
-
-@given(batches=st.lists(BATCHES))
-def test_no_limit_admits_everything(batches: list[int]) -> None:
-    intake = Intake(1, 0, Clock())
-
-    assert [wait_told(intake, events) for events in batches] == [0] * len(batches)
-
-
-@given(batches=st.lists(BATCHES, max_size=20), per_second=st.integers(100, 10_000))
-def test_batch_that_honours_retry_after_is_admitted(batches: list[int], per_second: int) -> None:
-    clock = Clock()
-    intake = Intake(1, per_second, clock)
-
-    for events in batches:
-        if wait := wait_told(intake, events):
-            clock.seconds += wait
-            assert wait_told(intake, events) == 0
-
-
-@given(
-    offers=st.lists(st.tuples(BATCHES, st.floats(0, 10)), max_size=50),
-    per_second=st.integers(1, 10_000),
-)
-def test_admitted_events_never_exceed_the_rate_plus_burst_plus_one_batch(
-    offers: list[tuple[int, float]], per_second: int
-) -> None:
-    clock = Clock()
-    intake = Intake(1, per_second, clock)
-    let_in = 0
-
-    for events, pause in offers:
-        if not wait_told(intake, events):
-            let_in += events
-        most = per_second * (clock.seconds - STARTED + 0.5) + max(size for size, _ in offers)
-        assert let_in <= most + 1e-6
-        clock.seconds += pause
-
-
-def test_batch_larger_than_the_rate_is_admitted_and_the_next_waits_for_it() -> None:
-    intake = Intake(1, 100, Clock())
-
-    assert [wait_told(intake, 1000), wait_told(intake, 1)] == [0, 10]
-
-
-def test_idle_time_does_not_accumulate_a_larger_burst() -> None:
-    clock = Clock()
-    intake = Intake(1, 100, clock)
-    clock.seconds += 3600
-
-    waits = [wait_told(intake, 50) for _ in range(5)]
-
-    assert waits == [0, 0, 1, 2, 3]
-
-
-@given(
-    offers=st.lists(st.tuples(BATCHES, st.floats(0, 2)), max_size=80),
-    per_second=st.integers(100, 10_000),
-)
-def test_no_time_window_has_more_retries_than_admissible_events(
-    offers: list[tuple[int, float]], per_second: int
+@given(pauses=PAUSES, slot_seconds=SLOT_SECONDS)
+def test_no_time_window_has_more_retries_than_can_be_served(
+    pauses: list[float], slot_seconds: float
 ) -> None:
     """Up to one more, and those of one second, as Retry-After is in whole seconds."""
-    clock, comings = Clock(), []
-    intake = Intake(10_000, per_second, clock)
+    comings = sorted(
+        now + wait
+        for now, wait in retries(RetryAfterAllocator(LONGEST_SECONDS), pauses, slot_seconds)
+    )
 
-    for events, pause in offers:
-        if wait := wait_told(intake, events):
-            comings.append(clock.seconds + wait)
-        clock.seconds += pause
-
-    comings.sort()
     for first, last in itertools.combinations(range(len(comings)), 2):
         window = comings[last] - comings[first]
-        assert last - first <= per_second * (window + 1) + 1e-6
+        assert last - first + 1 <= (window + 1) / slot_seconds + 1 + _CLOSE
 
 
-@given(
-    events=st.lists(st.integers(1, 5000), min_size=1, max_size=40),
-    later=st.floats(0, 100_000),
-)
-def test_idle_limiter_rejects_nothing(events: list[int], later: float) -> None:
-    clock = Clock()
-    intake = Intake(1, 1000, clock)
-    for batch in events:
-        wait_told(intake, batch)
-
-    clock.seconds += sum(events) / 1000 + later
-
-    assert wait_told(intake, 5000) == 0
+@given(pauses=PAUSES, slot_seconds=SLOT_SECONDS)
+def test_wait_is_bounded_by_the_slots_already_allocated(
+    pauses: list[float], slot_seconds: float
+) -> None:
+    comings: list[float] = []
+    for now, wait in retries(RetryAfterAllocator(LONGEST_SECONDS), pauses, slot_seconds):
+        before = sum(coming + slot_seconds > now for coming in comings)
+        assert wait <= max(1, math.ceil(before * slot_seconds + _CLOSE))
+        comings.append(now + wait)
 
 
-def test_draining_chain_retries_at_the_rate_limit() -> None:
-    """2000 stores with batches of 50 at 1000 events per second: 20 retries per second."""
-    clock = Clock()
-    intake = Intake(10_000, 1000, clock)
-    for _ in range(100):
-        intake.admit(50)
-        clock.seconds += 0.05
+@given(pauses=PAUSES, slot_seconds=SLOT_SECONDS)
+def test_slot_expires_with_its_time(pauses: list[float], slot_seconds: float) -> None:
+    allocator = RetryAfterAllocator(LONGEST_SECONDS)
+    busy = retries(allocator, pauses, slot_seconds)
+    quiet_from = max(now + wait for now, wait in busy) + slot_seconds
 
-    waits = refused(intake, 2000)
-
-    in_each_second = [waits.count(second) for second in range(2, 95)]
-    assert (min(in_each_second), max(in_each_second)) == (19, 20)
+    assert allocator.allocate(quiet_from, slot_seconds) == 1
 
 
-def test_probes_of_a_chain_are_scheduled_as_single_events() -> None:
-    intake = Intake(10_000, 1000, Clock())
-    for _ in range(200):
-        intake.admit(1)
+@given(pauses=PAUSES, slot_seconds=st.floats(60, 10_000), longest=st.integers(1, 3600))
+def test_wait_never_exceeds_the_longest(
+    pauses: list[float], slot_seconds: float, longest: int
+) -> None:
+    waits = [wait for _, wait in retries(RetryAfterAllocator(longest), pauses, slot_seconds)]
 
-    assert max(refused(intake, 5000)) <= 6
-
-
-def test_retries_are_scheduled_at_the_rate_of_free_slots() -> None:
-    clock = Clock()
-    intake = Intake(4, 0, clock)
-    serve(intake, clock, seconds=2, times=200)
-
-    waits = refused(intake, 20)
-
-    assert waits == [1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10]
+    assert all(1 <= wait <= longest for wait in waits)
 
 
-def test_failed_request_does_not_count_for_the_service_time() -> None:
-    clock = Clock()
-    intake = Intake(1, 0, clock)
+def test_excess_beyond_the_longest_wait_is_spread_evenly() -> None:
+    waits = [wait for _, wait in retries(RetryAfterAllocator(100), [0.0] * 1000, 1)]
 
-    with suppress(OSError), intake.serving():
-        clock.seconds += 1_000_000
-        raise OSError("the database is away")
-
-    assert max(refused(intake, 10)) == 1
+    in_each_second = [waits.count(second) for second in range(51, 101)]
+    assert max(in_each_second) - min(in_each_second) <= 1
 
 
-@pytest.mark.parametrize(("waiting", "is_joined"), [(0, True), (4, True), (5, False)])
-def test_queue_longer_than_one_second_rejects(waiting: int, *, is_joined: bool) -> None:
-    clock = Clock()
-    intake = Intake(8, 0, clock)
-    serve(intake, clock, seconds=2, times=200)
+@given(now=st.floats(0, 1e6), later=st.floats(0, 3000), slot_seconds=SLOT_SECONDS)
+def test_first_slot_is_not_before_capacity_is_available(
+    now: float, later: float, slot_seconds: float
+) -> None:
+    wait = RetryAfterAllocator(LONGEST_SECONDS).allocate(now, slot_seconds, not_before=now + later)
 
-    try:
-        intake.check(waiting)
-        joined = True
-    except TooBusy:
-        joined = False
-
-    assert joined is is_joined
-
-
-def test_exhausted_rate_rejects_before_the_body_is_read() -> None:
-    intake = Intake(1, 100, Clock())
-    intake.admit(201)
-
-    with pytest.raises(TooBusy):
-        intake.check()
-
-
-def test_single_store_retries_after_five_seconds_while_the_database_is_down() -> None:
-    intake = Intake(1, 0, Clock())
-
-    assert intake.seconds_while_away() == 5
-
-
-def test_retries_are_spread_while_the_database_is_down() -> None:
-    """The database is down and 3000 stores are rejected at once."""
-    intake = Intake(1, 0, Clock())
-
-    waits = [intake.seconds_while_away() for _ in range(3000)]
-
-    assert max(waits.count(second) for second in range(max(waits) + 1)) <= 100
-
-
-@pytest.mark.parametrize("per_second", [0, 1, 10, 100_000])
-def test_whole_chain_retries_within_45_seconds_while_the_database_is_down(per_second: int) -> None:
-    intake = Intake(1, per_second, Clock())
-
-    waits = [intake.seconds_while_away() for _ in range(10_000)]
-
-    assert (min(waits), max(waits)) == (5, 45)
+    assert later - _CLOSE <= wait <= max(1, later + 1)

@@ -14,9 +14,9 @@ from aiohttp import ClientSession, web
 
 from agent.config.delivery import SyncSettings
 from sync.receiver.admission import receive as bodies
-from sync.receiver.admission.decompress import decode, decoder_of
-from sync.receiver.admission.memory_budget import MIB, REQUEST_BYTES, Holding, MemoryBudget
-from sync.receiver.admission.rate_limit import TooBusy
+from sync.receiver.admission.decompress import decompress, decompressor_for
+from sync.receiver.admission.load_shedding import Overloaded
+from sync.receiver.admission.memory_budget import MIB, REQUEST_BYTES, MemoryBudget, Reservation
 from sync.receiver.admission.receive import (
     MAX_BODY_BYTES,
     receive_body,
@@ -32,9 +32,9 @@ ANYBODY = AgentName("0042", "till-1")
 BIG = b"\0" * (MAX_BODY_BYTES + 1)
 
 
-def busy() -> TooBusy:
+def busy() -> Overloaded:
     """Reject with Retry-After 7."""
-    return TooBusy(7)
+    return Overloaded(7)
 
 
 @dataclass
@@ -48,10 +48,10 @@ class Reading:
     async def handle(self, request: web.Request) -> web.Response:
         """Read the body; respond with its length."""
         try:
-            with self.budget.holding(ANYBODY, busy) as held:
-                decoder = decoder_of(request.headers.get("Content-Encoding", ""))
-                came = await receive_body(request, held, MAX_BODY_BYTES)
-                body = await decode(came, decoder, held, MAX_BODY_BYTES)
+            with self.budget.reserve(ANYBODY, busy) as reservation:
+                decoder = decompressor_for(request.headers.get("Content-Encoding", ""))
+                came = await receive_body(request, reservation, MAX_BODY_BYTES)
+                body = await decompress(came, decoder, reservation, MAX_BODY_BYTES)
         except Exception as error:  # noqa: BLE001 - error boundary, as in the receiver itself
             problem = problem_of(error)
             self.outcomes.put_nowait(problem)
@@ -143,14 +143,14 @@ async def test_body_that_does_not_match_its_encoding_is_rejected(
 ) -> None:
     status, text = await reading.post(broken, encoding)
 
-    assert (status, "not what its Content-Encoding says" in text) == (400, True)
+    assert (status, "does not match its Content-Encoding" in text) == (400, True)
 
 
 @pytest.mark.parametrize("cut", [1, 4, 10, len(ZSTD) - 2, len(ZSTD)])
 async def test_truncated_zstd_is_rejected(reading: Reading, cut: int) -> None:
     status, text = await reading.post(ZSTD[:-cut], "zstd")
 
-    assert (status, "not what its Content-Encoding says" in text) == (400, True)
+    assert (status, "does not match its Content-Encoding" in text) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ async def start_sending(reading: Reading, head: str, body: bytes = b"") -> async
 async def until_in_hand(reading: Reading, wanted: int) -> None:
     """Poll until `wanted` bytes are reserved."""
     async with asyncio.timeout(20):
-        while reading.budget.in_hand_bytes != wanted:  # noqa: ASYNC110 - there is no event
+        while reading.budget.reserved_bytes != wanted:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
 
@@ -286,7 +286,7 @@ async def test_chunked_body_that_outgrows_the_budget_is_rejected(reading: Readin
 
     [answer] = await ask("127.0.0.1", reading.port, head + b"A\r\n0123456789\r\n", 1)
 
-    assert (answer.status, reading.budget.in_hand_bytes) == (429, 0)
+    assert (answer.status, reading.budget.reserved_bytes) == (429, 0)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
@@ -297,7 +297,7 @@ async def test_decompression_bomb_stays_within_the_budget(reading: Reading, enco
 
     status, _ = await reading.post(bomb, encoding)
 
-    assert (status, reading.budget.in_hand_bytes) == (429, 0)
+    assert (status, reading.budget.reserved_bytes) == (429, 0)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
@@ -307,10 +307,10 @@ async def test_decompression_keeps_no_second_copy(encoding: str) -> None:
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     tracemalloc.start()
     try:
-        with MemoryBudget(256 * MIB).holding(ANYBODY, busy) as held:
+        with MemoryBudget(256 * MIB).reserve(ANYBODY, busy) as reservation:
             came = bytearray(encoded)
             tracemalloc.reset_peak()
-            await decode(came, decoder_of(encoding), held, MAX_BODY_BYTES)
+            await decompress(came, decompressor_for(encoding), reservation, MAX_BODY_BYTES)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -365,15 +365,15 @@ async def test_large_body_is_not_decompressed_in_the_event_loop(encoding: str) -
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     in_the_loop = 0
 
-    class Watched(Holding):
+    class Watched(Reservation):
         def add(self, more_bytes: int) -> None:
             nonlocal in_the_loop
             if threading.current_thread() is threading.main_thread():
                 in_the_loop += more_bytes
             super().add(more_bytes)
 
-    watched, decoder = Watched(MemoryBudget()), decoder_of(encoding)
-    decoded = await decode(bytearray(encoded), decoder, watched, MAX_BODY_BYTES)
+    watched, decoder = Watched(MemoryBudget()), decompressor_for(encoding)
+    decoded = await decompress(bytearray(encoded), decoder, watched, MAX_BODY_BYTES)
 
     assert decoded == content
     assert in_the_loop < len(content) / 2

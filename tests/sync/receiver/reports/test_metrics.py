@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from sync.protocol.wire import BATCHES_PATH
+from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.admission.memory_budget import REQUEST_BYTES
-from sync.receiver.admission.rate_limit import TooBusy
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.metrics import Metrics
 from tests.support.head_office.citus import heard
@@ -55,7 +55,7 @@ async def test_outcome_counters_start_at_zero(receiver: Receiver) -> None:
 async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: Sender) -> None:
     """It shows that head office is about to shed load."""
     budget = receiver.address.budget
-    with budget.holding(till.name, lambda: TooBusy(1)) as held:
+    with budget.reserve(till.name, lambda: Overloaded(1)) as held:
         held.add(1_000_000)
         during = await scraped(receiver)
     after = await scraped(receiver)
