@@ -12,8 +12,9 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from agent.api.errors import ErrorCode, Problem
 from agent.api.headers import RECEIPT, REQUEST_ID
+from sync.protocol.wire import ErrorCode
+from sync.runtime.http_errors import HttpError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _PREFLIGHT_HEADERS = {
@@ -35,18 +36,18 @@ class Access:
         self._is_own_host = lru_cache(maxsize=64)(self._names_this_machine)
 
     def check(self, request: web.BaseRequest) -> None:
-        """Raise a `Problem` if the request is not allowed."""
+        """Raise an `HttpError` if the request is not allowed."""
         headers = request.headers
         host = headers.get(hdrs.HOST, "")
         if not self._is_own_host(host):
-            raise Problem(
+            raise HttpError(
                 HTTPStatus.FORBIDDEN,
                 "This Host is not served here: use localhost, or add it to [api] allowed_hosts",
                 ErrorCode.FORBIDDEN,
             )
         origin = headers.get(hdrs.ORIGIN)
         if origin is not None and not self._is_welcome(origin, request.scheme, host):
-            raise Problem(
+            raise HttpError(
                 HTTPStatus.FORBIDDEN,
                 "Pages of this Origin may not use the agent: add it to [api] cors_origins",
                 ErrorCode.FORBIDDEN,
@@ -85,7 +86,7 @@ class Access:
         is_right = self._token is not None and hmac.compare_digest(shown, self._token)
         # The scheme is case-insensitive (RFC 9110), the token is not.
         if not is_right or scheme.lower() != "bearer":
-            raise Problem(
+            raise HttpError(
                 HTTPStatus.UNAUTHORIZED,
                 "This request needs the agent's token",
                 ErrorCode.UNAUTHORIZED,

@@ -8,12 +8,13 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.errors import ErrorCode, Problem
 from agent.api.times import iso_time
 from agent.facts import Receipt
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.delivery.outbox import OutboxUnavailable
+from sync.protocol.wire import ErrorCode
+from sync.runtime.http_errors import HttpError
 
 _T = TypeVar("_T")
 MOST_SHOWN = 1_000
@@ -78,7 +79,7 @@ async def _found(request: web.Request) -> DeadLetter:
 def _receipt(place: str) -> Receipt:
     receipt = Receipt.read(place)
     if receipt is None:
-        raise Problem(
+        raise HttpError(
             HTTPStatus.BAD_REQUEST,
             "A dead letter is named EPOCH/SEQUENCE",
             ErrorCode.INVALID_REQUEST,
@@ -86,8 +87,8 @@ def _receipt(place: str) -> Receipt:
     return receipt
 
 
-def _not_there() -> Problem:
-    return Problem(
+def _not_there() -> HttpError:
+    return HttpError(
         HTTPStatus.NOT_FOUND,
         "No dead letter has this number: it was delivered or given up, or never refused",
         ErrorCode.NOT_FOUND,

@@ -8,9 +8,10 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
-from agent.api.errors import ErrorCode, Problem
 from agent.api.times import iso_time
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryState
+from sync.protocol.wire import ErrorCode
+from sync.runtime.http_errors import HttpError
 
 CAPTURE_ONLY = "capture only"
 STATES = (CAPTURE_ONLY, *(state.value for state in DeliveryState))
@@ -71,7 +72,7 @@ async def try_now(request: web.Request) -> web.Response:
     """Start a pass now, ignoring backoff and quiet hours; `?pace=full` also skips throttling."""
     context = request.app[CONTEXT]
     if context.relay is None:
-        raise Problem(
+        raise HttpError(
             HTTPStatus.CONFLICT,
             "central.url is not set: captures are kept here and sent nowhere",
             ErrorCode.NOT_CONFIGURED,

@@ -1,7 +1,7 @@
 """OpenAPI 3.1 document of the till API, generated from the tables that the handlers use."""
 
 from agent.api.delivery import STATES
-from agent.api.errors import ErrorCode
+from agent.api.errors import ERROR_CODES
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.facts import RECEIPT_PATTERN, DeliveryState, EmailStatus
@@ -330,7 +330,7 @@ def _schemas() -> Schema:
             {
                 "statusCode": {"type": "integer"},
                 "errorMessage": _STRING,
-                "errorCode": {"enum": [code.value for code in ErrorCode]},
+                "errorCode": {"enum": [code.value for code in ERROR_CODES]},
             }
         ),
     }

@@ -12,9 +12,10 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from agent.api.context import CONTEXT, Context
-from agent.api.errors import Problem, answer_of, log_problem, problem_of, problem_of_status
+from agent.api.errors import to_http_error
 from agent.api.headers import FOR_ALL, REQUEST_ID
 from agent.api.routes import ROUTES, StraightRoutes
+from sync.runtime.http_errors import error_response, log_error
 
 _Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -38,9 +39,10 @@ class TillConnection(RequestHandler):
         """Answer invalid HTTP, then close: the rest of the stream cannot be parsed."""
         if self.writer_has_started(request):
             raise ConnectionError("the answer was already begun")
-        error = exc if isinstance(exc, Exception) else None
+        is_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        error = exc if is_fault and isinstance(exc, Exception) else web.HTTPBadRequest()
         request_id = self._context.new_request_id()
-        answer = _refused(self._context, problem_of_status(status), error, "(none)", request_id)
+        answer = _refused(self._context, error, "(none)", request_id)
         answer.headers.update(FOR_ALL)
         answer.headers[REQUEST_ID] = request_id
         answer.force_close()
@@ -103,7 +105,7 @@ def error_boundary(context: Context, routes: StraightRoutes, route: _Answering) 
         except Exception as error:  # noqa: BLE001 - error boundary
             pattern = straight.pattern if straight is not None else _pattern_of(request)
             named = f"{request.method} {pattern}"
-            response = _refused(context, problem_of(error), error, named, request_id)
+            response = _refused(context, error, named, request_id)
         headers = response.headers
         headers.update(FOR_ALL)
         headers[REQUEST_ID] = request_id
@@ -114,12 +116,11 @@ def error_boundary(context: Context, routes: StraightRoutes, route: _Answering) 
     return answer
 
 
-def _refused(
-    context: Context, problem: Problem, error: Exception | None, route: str, request_id: str
-) -> web.Response:
-    log_problem(problem, error, route, request_id)
-    context.metrics.refused(problem.code.value)
-    return answer_of(problem)
+def _refused(context: Context, error: Exception, route: str, request_id: str) -> web.Response:
+    converted = to_http_error(error)
+    log_error(converted, error, route, request_id=request_id)
+    context.metrics.refused(converted.code.value)
+    return error_response(converted)
 
 
 def _pattern_of(request: web.BaseRequest) -> str:

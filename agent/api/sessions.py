@@ -7,7 +7,6 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.errors import problem_of_status
 from agent.api.openapi import document
 from agent.api.status import (
     CHECK_TIMEOUT_SECONDS,
@@ -30,13 +29,13 @@ async def show_session(request: web.Request) -> web.Response:
     reader = request.app[CONTEXT].reader
     correlation_id = correlation_id_in(request.rel_url.raw_path, segment=4)
     if not is_correlation_id(correlation_id):
-        raise problem_of_status(404)
+        raise web.HTTPNotFound
     try:
         captures = await asyncio.to_thread(reader.session, correlation_id)
     except (sqlite3.Error, OSError) as error:
         raise StorageDownError(f"the database cannot be read ({error})") from error
     if not captures:
-        raise problem_of_status(404)
+        raise web.HTTPNotFound
     start, answers = captures[0], captures[1:]
     shown = {"correlationId": correlation_id} | _shown(start)
     shown["emailAnswers"] = [{"status": answer.status} | _shown(answer) for answer in answers]

@@ -27,7 +27,10 @@ WITHHELD_TYPE = "event.withheld"
 
 
 class ErrorCode(StrEnum):
-    """Error codes with a defined meaning; others are passed through unchanged."""
+    """The `errorCode` of both HTTP APIs and of rejections.
+
+    The first group has a meaning to the agent's delivery; all others only describe the error.
+    """
 
     SEQUENCE_GAP = "SEQUENCE_GAP"
     ALTERED = "ALTERED"
@@ -39,6 +42,12 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
     UNAVAILABLE = "UNAVAILABLE"
+
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    STORAGE_FULL = "STORAGE_FULL"
+    NOT_CONFIGURED = "NOT_CONFIGURED"
 
 
 # Boot ID of the machine: the key for its monotonic times, hence validated.
@@ -96,7 +105,7 @@ class BatchAccepted(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     rejected: list[Rejection]
 
 
-class Problem(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
+class ErrorBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """The three fields of every error; `expected_sequence` only with `SEQUENCE_GAP`."""
 
     status_code: int

@@ -21,7 +21,6 @@ from sync.receiver.admission.admission import Admission
 from sync.receiver.auth.access import AgentAccess, ReaderAccess, check_name
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.readiness import Readiness
-from sync.receiver.errors import Problem
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
 from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.ledger import Ledger
@@ -33,6 +32,7 @@ from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.ledger_views import Views
 from sync.receiver.reports.metrics import Metrics
 from sync.receiver.streaming import stream_json
+from sync.runtime.http_errors import HttpError
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -182,8 +182,8 @@ def _accepted(taken: AcceptedBatch) -> BatchAccepted:
     return BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
 
 
-def _sequence_gap(expected_sequence: int) -> Problem:
-    return Problem(
+def _sequence_gap(expected_sequence: int) -> HttpError:
+    return HttpError(
         HTTPStatus.CONFLICT,
         "Events that come before are missing",
         ErrorCode.SEQUENCE_GAP,

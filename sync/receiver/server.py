@@ -12,7 +12,8 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from sync.receiver.errors import answer_of, log_problem, problem_of
+from sync.receiver.errors import to_http_error
+from sync.runtime.http_errors import error_response, log_error
 
 # Streamed responses are prepared before they get here and set these themselves (`streaming.py`).
 FOR_ALL = {
@@ -47,10 +48,10 @@ class Outcomes:
 
     def answer(self, error: Exception, request: str) -> web.Response:
         """Return the error response for `request`; log and count it."""
-        problem = problem_of(error, self.outage_retry_after)
-        log_problem(problem, error, request)
+        problem = to_http_error(error, self.outage_retry_after)
+        log_error(problem, error, request)
         self.counting.refused(problem.code.value)
-        return answer_of(problem)
+        return error_response(problem)
 
 
 class Connection(RequestHandler):

@@ -11,9 +11,10 @@ from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import BatchAccepted
 from sync.receiver.admission.admission import ConcurrencyLimiter
 from sync.receiver.admission.load_shedding import LoadShedder, Overloaded
-from sync.receiver.errors import answer_of, problem_of
+from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.parse import read_batch
+from sync.runtime.http_errors import error_response
 from tests.fleet.account import Account
 from tests.support.models.ledger import PlainLedger
 
@@ -57,6 +58,6 @@ class HeadOffice:
 
 
 def _told(busy: Overloaded) -> HttpResponse:
-    response = answer_of(problem_of(busy))
+    response = error_response(to_http_error(busy))
     assert isinstance(response.body, bytes)
     return HttpResponse(response.status, response.headers, response.body)

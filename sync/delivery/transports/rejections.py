@@ -4,13 +4,13 @@ import msgspec
 
 from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.email_masking import without_addresses
-from sync.protocol.wire import Problem
+from sync.protocol.wire import ErrorBody
 
 _LONGEST_CODE, _LONGEST_MESSAGE = 100, 500
-_decoder = msgspec.json.Decoder(Problem)
+_decoder = msgspec.json.Decoder(ErrorBody)
 
 
-def parse_problem(answer: HttpResponse) -> Problem | None:
+def parse_problem(answer: HttpResponse) -> ErrorBody | None:
     """Return the three-field error in `answer`; None if it has another shape.
 
     The text is truncated and e-mail addresses in it are masked, because it is stored in plain

@@ -70,7 +70,7 @@ class Admission:
     async def admit(self, request: web.Request, sender: AgentName) -> AsyncIterator[bytearray]:
         """Yield the decompressed body; hold its memory and its concurrency slot until exit.
 
-        Raises `Overloaded` if overloaded or out of memory budget, or a `Problem`.
+        Raises `Overloaded` if overloaded or out of memory budget, or an `HttpError`.
         """
         self._limiter.check()
         decompressor = decompressor_for(request.headers.get(hdrs.CONTENT_ENCODING, ""))

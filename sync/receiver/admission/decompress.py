@@ -9,8 +9,10 @@ from typing import TypeAlias
 
 import zstandard
 
+from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.memory_budget import Reservation
-from sync.receiver.errors import OwnCode, Problem, invalid, too_large
+from sync.receiver.errors import invalid, too_large
+from sync.runtime.http_errors import HttpError
 
 # Beyond this many decompressed bytes (a few milliseconds), go on in a thread.
 _LARGE_BYTES = 1024 * 1024
@@ -25,13 +27,13 @@ Decompressor: TypeAlias = Callable[[bytearray], Iterator[bytes]]
 
 
 def decompressor_for(encoding: str) -> Decompressor | None:
-    """Return the decompressor for a `Content-Encoding`, None for identity. Raises `Problem`."""
+    """Return the decompressor for a `Content-Encoding`, None for identity. Raises `HttpError`."""
     name = encoding.strip().lower()
     if name not in _DECOMPRESSORS:
-        raise Problem(
+        raise HttpError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "Content-Encoding must be zstd, gzip or identity",
-            OwnCode.UNSUPPORTED_MEDIA_TYPE,
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
             {"Accept-Encoding": "zstd, gzip, identity"},
         )
     return _DECOMPRESSORS[name]
@@ -42,7 +44,7 @@ async def decompress(
 ) -> bytearray:
     """Return the decompressed body; `body` is emptied to free its memory.
 
-    Raises `MemoryBudgetExceeded`, or a `Problem` if the result is too large or corrupt.
+    Raises `MemoryBudgetExceeded`, or an `HttpError` if the result is too large or corrupt.
     """
     if decompressor is None:
         return body
@@ -72,7 +74,7 @@ def _append(
     return True
 
 
-def too_large_for(max_bytes: int) -> Problem:
+def too_large_for(max_bytes: int) -> HttpError:
     """Return the 413 problem for a body larger than `max_bytes`."""
     return too_large(f"The request is larger than {max_bytes} bytes")
 

@@ -8,7 +8,8 @@ from aiohttp import web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.decompress import too_large_for
 from sync.receiver.admission.memory_budget import Reservation
-from sync.receiver.errors import Problem, invalid
+from sync.receiver.errors import invalid
+from sync.runtime.http_errors import HttpError
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 # Ten times the size of a heartbeat with the maximum number of epochs.
@@ -27,7 +28,8 @@ LONGEST_SECONDS = 600.0
 async def receive_body(request: web.Request, reservation: Reservation, max_bytes: int) -> bytearray:
     """Read the whole body and reserve its bytes, in advance if Content-Length is given.
 
-    Raises `MemoryBudgetExceeded`, or a `Problem` if the body is too large, too slow or incomplete.
+    Raises `MemoryBudgetExceeded`, or an `HttpError` if the body is too large,
+    too slow or incomplete.
     """
     announced = request.content_length
     if (announced or 0) > max_bytes:
@@ -49,7 +51,7 @@ async def receive_body(request: web.Request, reservation: Reservation, max_bytes
                 raise too_large_for(max_bytes)
             body += chunk
     except TimeoutError:
-        raise Problem(
+        raise HttpError(
             HTTPStatus.REQUEST_TIMEOUT,
             "The request body did not arrive in time",
             ErrorCode.INVALID_REQUEST,

@@ -12,7 +12,7 @@ from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.session_cookie import COOKIE, is_good, new_pass
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
-from sync.receiver.errors import Problem
+from sync.runtime.http_errors import HttpError
 from sync.runtime.settings.types import is_loopback
 
 
@@ -23,7 +23,7 @@ class AgentAccess:
         self._enrolment = enrolment
 
     async def caller(self, request: web.Request, at: datetime) -> EnrolledAgent:
-        """Return the authenticated agent. Raises `Problem` (401) otherwise."""
+        """Return the authenticated agent. Raises `HttpError` (401) otherwise."""
         token = _bearer(request)
         caller = await self._enrolment.find(token, at) if token else None
         if caller is None:
@@ -32,9 +32,9 @@ class AgentAccess:
 
 
 def check_name(caller: EnrolledAgent, store_id: str, till_id: str) -> None:
-    """Raise `Problem` (403) unless the store and till in the body are those of the token."""
+    """Raise `HttpError` (403) unless the store and till in the body are those of the token."""
     if AgentName(store_id, till_id) != caller.name:
-        raise Problem(
+        raise HttpError(
             HTTPStatus.FORBIDDEN,
             "This token is of another store or till",
             ErrorCode.FORBIDDEN,
@@ -61,7 +61,7 @@ class ReaderAccess:
         return self._admin_token is not None
 
     def check(self, request: web.Request) -> None:
-        """Raise `Problem` (401) unless the request may read."""
+        """Raise `HttpError` (401) unless the request may read."""
         if self._proxy_header and request.headers.get(self._proxy_header):
             return
         if self._admin_token is not None:
@@ -92,8 +92,8 @@ def _bearer(request: web.Request) -> str:
     return token if scheme.lower() == "bearer" else ""
 
 
-def _unauthorized(message: str) -> Problem:
-    return Problem(
+def _unauthorized(message: str) -> HttpError:
+    return HttpError(
         HTTPStatus.UNAUTHORIZED,
         message,
         ErrorCode.UNAUTHORIZED,

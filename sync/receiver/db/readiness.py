@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.database import Database, DatabaseUnavailableError
 from sync.receiver.db.tables import BootRow, table_of
-from sync.receiver.errors import Problem
 from sync.receiver.reports.ledger_views import Views
+from sync.runtime.http_errors import HttpError
 
 # TTL of a cached result: success is cached longer than failure.
 GOOD_FOR_SECONDS, BAD_FOR_SECONDS = 10.0, 1.0
@@ -54,7 +54,7 @@ class Readiness:
         self._looking: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
-        """Raise a `Problem` with the reason if the ledger cannot be read or written."""
+        """Raise an `HttpError` with the reason if the ledger cannot be read or written."""
         try:
             await self._views.check()
         except (SQLAlchemyError, OSError) as error:
@@ -96,8 +96,8 @@ def _write_and_erase(name: str, connection: Connection) -> None:
     connection.execute(delete(_boots).where(*this_one))
 
 
-def _not_ready(what: str, error: Exception) -> Problem:
-    return Problem(
+def _not_ready(what: str, error: Exception) -> HttpError:
+    return HttpError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         f"The ledger cannot be {what}: {_reason(error)}",
         ErrorCode.UNAVAILABLE,

@@ -8,9 +8,10 @@ import msgspec
 
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.errors import Problem, invalid, too_large
+from sync.receiver.errors import invalid, too_large
 from sync.receiver.ingest.events import Event, read_event, read_moment, unfit
 from sync.receiver.ingest.inbound import HeartbeatArrival
+from sync.runtime.http_errors import HttpError
 
 MAX_EVENTS = 10_000
 # 100 members per event, nested ones included. Without this limit a body of nothing but commas
@@ -52,7 +53,7 @@ _heartbeat = msgspec.json.Decoder(Heartbeat)
 def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
     """Return the batch in `body` and its parsed events.
 
-    An invalid event becomes `InvalidEvent`. Raises a `Problem` if the batch itself is invalid.
+    An invalid event becomes `InvalidEvent`. Raises an `HttpError` if the batch itself is invalid.
     """
     if body.count(b",") > MAX_COMMAS:
         raise too_large(f"The batch has more than {MAX_COMMAS} commas")
@@ -68,7 +69,7 @@ def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
 def read_heartbeat(
     body: bytes | bytearray, caller: EnrolledAgent, received_at: datetime
 ) -> HeartbeatArrival:
-    """Return the heartbeat in `body`. Raises a `Problem` if it is invalid."""
+    """Return the heartbeat in `body`. Raises an `HttpError` if it is invalid."""
     try:
         heartbeat = _heartbeat.decode(body)
     except _UNREADABLE as wrong:
@@ -159,7 +160,7 @@ def _check_numbers(*numbers: int) -> None:
         raise invalid("A number is out of range")
 
 
-def _not_readable(wrong: Exception) -> Problem:
+def _not_readable(wrong: Exception) -> HttpError:
     if isinstance(wrong, msgspec.ValidationError):
         return invalid(f"The body does not fit: {wrong}")
     return invalid("The body is not JSON")

@@ -10,9 +10,10 @@ from aiohttp import hdrs, web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.access import ReaderAccess
 from sync.receiver.auth.session_cookie import COOKIE, GOOD_FOR
-from sync.receiver.errors import Problem, invalid, too_large
+from sync.receiver.errors import invalid, too_large
 from sync.receiver.pages.urls import is_own
 from sync.receiver.pages.views import Visit, Visits
+from sync.runtime.http_errors import HttpError
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -62,12 +63,12 @@ class Door:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Return the form fields. Raises `Problem` if the body is too long, too slow or malformed."""
+    """Return the form fields. Raises `HttpError` if the body is too long, too slow or malformed."""
     try:
         async with asyncio.timeout(_FORM_SECONDS):
             body = await _body(request)
     except TimeoutError:
-        raise Problem(
+        raise HttpError(
             HTTPStatus.REQUEST_TIMEOUT,
             "The form did not arrive in time",
             ErrorCode.INVALID_REQUEST,

@@ -10,9 +10,10 @@ from aiohttp import hdrs, web
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.auth.access import ReaderAccess
-from sync.receiver.errors import Problem, log_problem, problem_of
+from sync.receiver.errors import to_http_error
 from sync.receiver.pages.i18n import Language, choose, languages
 from sync.receiver.pages.rendering import POLICY, Templates
+from sync.runtime.http_errors import HttpError, log_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Visits:
         async def answer(visit: Visit) -> web.Response:
             try:
                 self._readers.check(visit.request)
-            except Problem:
+            except HttpError:
                 if not self._readers.takes_token:
                     return self.trouble(visit, "trouble.no_access", HTTPStatus.UNAUTHORIZED)
                 target = visit.request.path_qs
@@ -65,7 +66,7 @@ class Visits:
             try:
                 return await answering(visit)
             except (SQLAlchemyError, OSError) as error:
-                log_problem(problem_of(error), error, f"{request.method} (page)")
+                log_error(to_http_error(error), error, f"{request.method} (page)")
                 return self.trouble(visit, "trouble.ledger", HTTPStatus.SERVICE_UNAVAILABLE)
 
         return answer

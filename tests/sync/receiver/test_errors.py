@@ -8,8 +8,9 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver.admission.load_shedding import Overloaded
-from sync.receiver.errors import answer_of, invalid, log_problem, problem_of, too_large
+from sync.receiver.errors import invalid, to_http_error, too_large
 from sync.receiver.ingest.accept import MalformedBatch
+from sync.runtime.http_errors import error_response, log_error
 
 ADDRESS = "guest@example.com"
 
@@ -32,7 +33,7 @@ ADDRESS = "guest@example.com"
     ],
 )
 def test_every_error_has_the_three_fields(error: Exception, status: int, code: str) -> None:
-    answer = answer_of(problem_of(error))
+    answer = error_response(to_http_error(error))
 
     assert isinstance(answer.body, bytes)
     members = msgspec.json.decode(answer.body)
@@ -42,11 +43,11 @@ def test_every_error_has_the_three_fields(error: Exception, status: int, code: s
 
 @pytest.mark.parametrize("error", [Overloaded(7), OSError("no space left")])
 def test_overload_and_outage_carry_retry_after(error: Exception) -> None:
-    assert int(answer_of(problem_of(error)).headers["Retry-After"]) > 0
+    assert int(error_response(to_http_error(error)).headers["Retry-After"]) > 0
 
 
 def test_wrong_method_lists_the_allowed_ones() -> None:
-    answer = answer_of(problem_of(web.HTTPMethodNotAllowed("PUT", ["GET"])))
+    answer = error_response(to_http_error(web.HTTPMethodNotAllowed("PUT", ["GET"])))
 
     assert answer.headers["Allow"] == "GET"
 
@@ -65,7 +66,7 @@ def test_log_line_of_an_error_contains_no_request_data(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    log_problem(problem_of(error), error, "POST /sync/v1/batches")
+    log_error(to_http_error(error), error, "POST /sync/v1/batches")
 
     [record] = caplog.records
     assert ADDRESS not in str(record.__dict__)
@@ -75,4 +76,4 @@ def test_log_line_of_an_error_contains_no_request_data(
     "error", [OperationalError(ADDRESS, {}, Exception(ADDRESS)), OSError(ADDRESS)]
 )
 def test_error_of_a_failed_database_does_not_quote_it(error: Exception) -> None:
-    assert ADDRESS not in problem_of(error).message
+    assert ADDRESS not in to_http_error(error).message

@@ -22,7 +22,7 @@ from sync.delivery.transports.batch.documents import decode_response
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.rejections import parse_problem, sanitise, sanitise_code
 from sync.delivery.transports.responses import no_such_endpoint, not_central
-from sync.protocol.wire import BatchAccepted, ErrorCode, Problem, Rejection
+from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode, Rejection
 
 _NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 _REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -104,7 +104,7 @@ def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
     return _NO_PROGRESS if accepted.accepted_through < sent[0].sequence else None
 
 
-def _said_by(problem: Problem, answer: HttpResponse) -> Outcome:
+def _said_by(problem: ErrorBody, answer: HttpResponse) -> Outcome:
     expected = problem.expected_sequence
     if problem.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
         return Rewind(expected)

@@ -23,7 +23,8 @@ from sync.receiver.admission.receive import (
     seconds_allowed,
 )
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.errors import Problem, answer_of, problem_of
+from sync.receiver.errors import to_http_error
+from sync.runtime.http_errors import HttpError, error_response
 from tests.support.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100
@@ -43,7 +44,7 @@ class Reading:
 
     port: int = 0
     budget: MemoryBudget = field(default_factory=MemoryBudget)
-    outcomes: "asyncio.Queue[bytearray | Problem]" = field(default_factory=asyncio.Queue)
+    outcomes: "asyncio.Queue[bytearray | HttpError]" = field(default_factory=asyncio.Queue)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Read the body; respond with its length."""
@@ -53,9 +54,9 @@ class Reading:
                 came = await receive_body(request, reservation, MAX_BODY_BYTES)
                 body = await decompress(came, decoder, reservation, MAX_BODY_BYTES)
         except Exception as error:  # noqa: BLE001 - error boundary, as in the receiver itself
-            problem = problem_of(error)
+            problem = to_http_error(error)
             self.outcomes.put_nowait(problem)
-            return answer_of(problem)
+            return error_response(problem)
         self.outcomes.put_nowait(body)
         return web.Response(text=str(len(body)))
 
@@ -229,7 +230,7 @@ async def test_connection_lost_within_a_body_is_a_client_error(
     await writer.wait_closed()
 
     outcome = await asyncio.wait_for(reading.outcomes.get(), 30)
-    assert isinstance(outcome, Problem)
+    assert isinstance(outcome, HttpError)
     assert outcome.status == 400
 
 
@@ -338,7 +339,7 @@ async def test_dripping_sender_is_disconnected(
             await asyncio.sleep(0.001)
 
     outcome = reading.outcomes.get_nowait()
-    assert isinstance(outcome, Problem)
+    assert isinstance(outcome, HttpError)
     assert outcome.status == 408
     writer.close()
 

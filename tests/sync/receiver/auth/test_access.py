@@ -9,7 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from sync.receiver.auth.access import ReaderAccess, check_name
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
-from sync.receiver.errors import Problem
+from sync.runtime.http_errors import HttpError
 
 LOCAL = {"Host": "localhost:8580"}
 TOKEN = {"Authorization": "Bearer reader-token"}
@@ -25,7 +25,7 @@ def may_read(access: ReaderAccess, headers: Mapping[str, str], remote: str) -> b
     request = make_mocked_request("GET", "/v1/stores", headers).clone(remote=remote)
     try:
         access.check(request)
-    except Problem as problem:
+    except HttpError as problem:
         return problem.status != HTTPStatus.UNAUTHORIZED
     return True
 
@@ -108,7 +108,7 @@ def test_agent_may_send_in_its_own_name() -> None:
 def test_agent_may_not_send_in_another_name(store_id: str, till_id: str) -> None:
     caller = EnrolledAgent(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC))
 
-    with pytest.raises(Problem) as raised:
+    with pytest.raises(HttpError) as raised:
         check_name(caller, store_id, till_id)
 
     assert raised.value.status == HTTPStatus.FORBIDDEN

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from sync.receiver.db.database import Values
 from sync.receiver.db.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
-from sync.receiver.errors import Problem
+from sync.runtime.http_errors import HttpError
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.raw_http import Answer
@@ -106,7 +106,7 @@ async def test_recovery_is_detected_after_the_failure_ttl() -> None:
     database, clock = FakeDatabase(), Clock()
     readiness = Readiness(database, clock)
     database.trouble = OSError("away")
-    with pytest.raises(Problem):
+    with pytest.raises(HttpError):
         await readiness.check()
     database.trouble = None
 
@@ -145,7 +145,7 @@ async def test_reason_is_in_our_own_words(trouble: Exception, reason: str) -> No
     database = FakeDatabase()
     database.trouble = trouble
 
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(HttpError) as problem:
         await Readiness(database, Clock()).check()
 
     assert problem.value.message == f"The ledger cannot be written: {reason}"

@@ -1,4 +1,4 @@
-"""Parsing: an invalid event affects only itself; an invalid batch or heartbeat is a Problem."""
+"""Parsing: an invalid event affects only itself; an invalid batch or heartbeat is a HttpError."""
 
 import json
 import tracemalloc
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
-from sync.receiver.errors import Problem
 from sync.receiver.ingest.events import Event, InvalidEvent, SessionFact
 from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
+from sync.runtime.http_errors import HttpError
 from tests.support.json_strategies import almost_json, texts, values
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -65,17 +65,17 @@ def read(body: bytes) -> list[Event]:
     return read_batch(body)[1]
 
 
-def refusal(body: bytes) -> Problem:
+def refusal(body: bytes) -> HttpError:
     """Return the problem of an invalid batch."""
-    with pytest.raises(Problem) as raised:
+    with pytest.raises(HttpError) as raised:
         read_batch(body)
     return raised.value
 
 
-def beat_refusal(body: object) -> Problem:
+def beat_refusal(body: object) -> HttpError:
     """Return the problem of an invalid heartbeat."""
     written = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with pytest.raises(Problem) as raised:
+    with pytest.raises(HttpError) as raised:
         read_heartbeat(written, CALLER, NOW)
     return raised.value
 
@@ -147,7 +147,7 @@ def test_number_of_any_size_in_a_body_is_kept_byte_for_byte(number: str) -> None
 
 @given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
 def test_arbitrary_body_is_a_client_error(body: bytes) -> None:
-    with pytest.raises(Problem) as raised:
+    with pytest.raises(HttpError) as raised:
         read_batch(body)
 
     assert raised.value.status == HTTPStatus.BAD_REQUEST

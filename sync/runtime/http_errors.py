@@ -1,0 +1,93 @@
+"""Errors of an HTTP API: exception, JSON body of three fields, log line."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from sync.protocol.wire import ErrorBody, ErrorCode
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+
+# Errors that aiohttp raises itself.
+_LIBRARY_ERRORS = {
+    400: ("The request is not valid HTTP.", ErrorCode.INVALID_REQUEST),
+    404: ("No such endpoint.", ErrorCode.NOT_FOUND),
+    405: ("This endpoint does not support this method.", ErrorCode.METHOD_NOT_ALLOWED),
+    413: ("The request body is too large.", ErrorCode.PAYLOAD_TOO_LARGE),
+    417: ("The only supported expectation is 100-continue.", ErrorCode.INVALID_REQUEST),
+}
+
+
+class HttpError(Exception):
+    """A request is answered with an error: HTTP status, message, code, extra headers."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        message: str,
+        code: ErrorCode,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected_sequence: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = dict(headers or {})
+        self.expected_sequence = expected_sequence
+
+
+def generic_error(error: Exception) -> HttpError:
+    """Convert any exception; one that is not of HTTP is an internal error."""
+    match error:
+        case HttpError():
+            return error
+        case web.HTTPException() if error.status in _LIBRARY_ERRORS:
+            message, code = _LIBRARY_ERRORS[error.status]
+            allow = error.headers.get("Allow")
+            headers = {"Allow": allow} if allow else None
+            return HttpError(HTTPStatus(error.status), message, code, headers)
+        case _:
+            message = "Internal error. The request was not processed."
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            return HttpError(status, message, ErrorCode.INTERNAL_ERROR)
+
+
+def error_response(error: HttpError) -> web.Response:
+    """Return the response for an error."""
+    body = ErrorBody(
+        status_code=error.status.value,
+        error_message=error.message,
+        error_code=error.code.value,
+        expected_sequence=error.expected_sequence,
+    )
+    return web.Response(
+        status=error.status,
+        body=msgspec.json.encode(body),
+        headers={"Content-Type": "application/json", **error.headers},
+    )
+
+
+def log_error(error: HttpError, cause: Exception, route: str, **fields: object) -> None:
+    """Log a request that was answered with `error`, converted from `cause`.
+
+    Never logs the error message or the path: they can quote the request, and so an address.
+    """
+    fields |= {"code": error.code.value, "route": route, "status": error.status.value}
+    if error.code is ErrorCode.INTERNAL_ERROR:
+        _log.error("request.failed", extra={"fields": fields}, exc_info=cause)
+    elif error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        reason = _reason(cause.__cause__ or cause)
+        log_event(_log, logging.ERROR, "request.refused", reason=reason, **fields)
+    else:
+        log_event(_log, logging.INFO, "request.refused", **fields)
+
+
+def _reason(error: BaseException) -> str:
+    # The database driver's message. SQLAlchemy's would quote the values of the statement.
+    return str(getattr(error, "orig", None) or type(error).__name__)
