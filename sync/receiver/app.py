@@ -18,7 +18,8 @@ from sync.protocol.wire import (
     ErrorCode,
 )
 from sync.receiver.admission.admission import Admission
-from sync.receiver.auth.access import AgentAccess, ReaderAccess, check_name
+from sync.receiver.auth.authenticate import ReaderAccess, authenticate_agent, check_sender
+from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
@@ -50,7 +51,7 @@ class Context:
     views: Views
     readiness: Readiness
     audits: Audits
-    agents: AgentAccess
+    enrolment: Enrolment
     readers: ReaderAccess
     pages: Pages
     batches: Admission
@@ -70,11 +71,11 @@ class AgentCalls:
     async def take_batch(self, request: web.Request) -> web.Response:
         """Store a batch; answer after the commit."""
         received_at = self._context.now()
-        caller = await self._context.agents.caller(request, received_at)
+        caller = await authenticate_agent(request, self._context.enrolment, received_at)
         async with self._context.batches.admit(request, caller.name) as body:
             begun = self._context.metrics.begin()
             batch, events = read_batch(body)
-            check_name(caller, batch.store_id, batch.till_id)
+            check_sender(caller, batch.store_id, batch.till_id)
             self._context.batches.shedder.admit_events(len(events))
             taken = await self._context.ledger.take(
                 BatchArrival(caller, batch, events, received_at)
@@ -90,17 +91,17 @@ class AgentCalls:
     async def hear_heartbeat(self, request: web.Request) -> web.Response:
         """Store a heartbeat; answer with the accepted position of each epoch."""
         received_at = self._context.now()
-        caller = await self._context.agents.caller(request, received_at)
+        caller = await authenticate_agent(request, self._context.enrolment, received_at)
         async with self._context.heartbeats.admit(request, caller.name) as body:
             arrival = read_heartbeat(body, caller, received_at)
-            check_name(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
+            check_sender(caller, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
             answer = await self._context.ledger.hear(arrival)
         self._context.metrics.heard()
         return _json(answer)
 
     async def show_program(self, request: web.Request) -> web.Response:
         """Return the program terms, or 304 if the ETag matches."""
-        await self._context.agents.caller(request, self._context.now())
+        await authenticate_agent(request, self._context.enrolment, self._context.now())
         body, etag = self._context.program
         headers = {"ETag": f'"{etag}"', "Content-Type": "application/json"}
         if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):

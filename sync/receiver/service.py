@@ -22,7 +22,7 @@ from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.app import Context, build_app
-from sync.receiver.auth.access import AgentAccess, ReaderAccess
+from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.config import ServerSettings, Settings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
@@ -159,7 +159,7 @@ def _context(
         views=Views(database),
         readiness=Readiness(database, time.monotonic),
         audits=Audits(database),
-        agents=AgentAccess(enrolment),
+        enrolment=enrolment,
         readers=readers,
         pages=Pages(database, readers, now, version, time.monotonic),
         batches=Admission(budget, batch_shedder, MAX_BODY_BYTES),

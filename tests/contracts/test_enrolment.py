@@ -24,12 +24,12 @@ def enrolment(database: Database) -> Enrolment:
 async def test_token_identifies_agent_and_enrolment_time(enrolment: Enrolment) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
 
-    assert await enrolment.find(token, LATER) == EnrolledAgent(TILL.name, AT)
+    assert await enrolment.authenticate(token, LATER) == EnrolledAgent(TILL.name, AT)
 
 
 async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: Office) -> None:
     token = await enrolment.enroll(TILL.name, b"a long secret", AT)
-    await enrolment.find(token, AT)
+    await enrolment.authenticate(token, AT)
 
     kept = str(await office.all_rows(TokenRow))
     assert token not in kept
@@ -40,7 +40,7 @@ async def test_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -
     old = await enrolment.enroll(TILL.name, b"first", AT)
     await enrolment.enroll(TILL.name, b"second", AT)
 
-    assert await enrolment.find(old, AT) is not None
+    assert await enrolment.authenticate(old, AT) is not None
 
 
 async def test_first_use_of_a_new_token_revokes_older_ones(
@@ -49,11 +49,11 @@ async def test_first_use_of_a_new_token_revokes_older_ones(
     older = await enrolment.enroll(TILL.name, b"first", AT)
     old = await enrolment.enroll(TILL.name, b"second", AT)
     new = await enrolment.enroll(TILL.name, b"third", AT)
-    await enrolment.find(old, AT)
+    await enrolment.authenticate(old, AT)
 
-    assert await enrolment.find(new, LATER) is not None
+    assert await enrolment.authenticate(new, LATER) is not None
 
-    assert [await enrolment.find(token, LATER) for token in (older, old)] == [None, None]
+    assert [await enrolment.authenticate(token, LATER) for token in (older, old)] == [None, None]
     assert await office.rows(TokenRow, "generation", "first_used_at") == [(3, LATER)]
 
 
@@ -61,16 +61,16 @@ async def test_use_of_an_old_token_does_not_revoke_a_newer_one(enrolment: Enrolm
     old = await enrolment.enroll(TILL.name, b"first", AT)
     new = await enrolment.enroll(TILL.name, b"second", AT)
 
-    await enrolment.find(old, AT)
+    await enrolment.authenticate(old, AT)
 
-    assert await enrolment.find(new, AT) is not None
+    assert await enrolment.authenticate(new, AT) is not None
 
 
 async def test_first_use_is_recorded_once(enrolment: Enrolment, office: Office) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
-    await enrolment.find(token, AT)
+    await enrolment.authenticate(token, AT)
 
-    await asyncio.gather(*(enrolment.find(token, LATER) for _ in range(8)))
+    await asyncio.gather(*(enrolment.authenticate(token, LATER) for _ in range(8)))
 
     assert await office.rows(TokenRow, "first_used_at") == [(AT,)]
 
@@ -80,22 +80,22 @@ async def test_tokens_of_other_tills_are_not_revoked(enrolment: Enrolment, other
     theirs = await enrolment.enroll(other.name, b"theirs", AT)
     await enrolment.enroll(TILL.name, b"first", AT)
 
-    await enrolment.find(await enrolment.enroll(TILL.name, b"second", AT), AT)
+    await enrolment.authenticate(await enrolment.enroll(TILL.name, b"second", AT), AT)
 
-    assert await enrolment.find(theirs, AT) == EnrolledAgent(other.name, AT)
+    assert await enrolment.authenticate(theirs, AT) == EnrolledAgent(other.name, AT)
 
 
 @pytest.mark.parametrize("made_up", ["", ".", "a.b", "é.x", "MDA0Mi90aWxsLTE.", "MDA0Mg.x"])
 async def test_malformed_token_belongs_to_nobody(enrolment: Enrolment, made_up: str) -> None:
     await enrolment.enroll(TILL.name, b"secret", AT)
 
-    assert await enrolment.find(made_up, AT) is None
+    assert await enrolment.authenticate(made_up, AT) is None
 
 
 async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
 
-    assert await enrolment.find(f"{token}x", AT) is None
+    assert await enrolment.authenticate(f"{token}x", AT) is None
 
 
 async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
@@ -103,7 +103,7 @@ async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
 
     tokens = await enrolment.enroll_all([(name, b"secret") for name in names], AT)
 
-    found = [await enrolment.find(token, AT) for token in tokens]
+    found = [await enrolment.authenticate(token, AT) for token in tokens]
     assert found == [EnrolledAgent(name, AT) for name in names]
 
 

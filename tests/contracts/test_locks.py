@@ -104,7 +104,7 @@ async def test_token_is_revoked_when_a_newer_one_is_first_used_concurrently(
     async with other.transaction():
         # Another receiver is about to revoke this token, which was never used either.
         await other.execute("DELETE FROM tokens")
-        finding = asyncio.ensure_future(enrolment.find(old, AT))
+        finding = asyncio.ensure_future(enrolment.authenticate(old, AT))
         await has_to_wait(url)
 
     assert await finding is None

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text
+from sqlmodel import Session, col, delete
+from sqlmodel import select as select_model
 
-from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_of, make_token, name_in
-from sync.receiver.db.bulk_insert import insert_rows
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make_token, parse_name
 from sync.receiver.db.columns import JsonTexts
-from sync.receiver.db.database import Database, Values
+from sync.receiver.db.database import Database
 from sync.receiver.db.statements import Among, is_agent, params_for
 from sync.receiver.db.tables import TokenRow, table_of
 
@@ -16,8 +17,6 @@ _tokens = table_of(TokenRow)
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
 # would give both tokens the same generation, and neither would revoke the other.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
-
-
 _TOKEN = select(_tokens).where(is_agent(_tokens), _tokens.c.token_hash == bindparam("hash"))
 
 
@@ -38,42 +37,46 @@ class Enrolment:
         await self._database.write(lambda connection: _add(connection, tokens, at))
         return list(tokens.values())
 
-    async def find(self, token: str, at: datetime) -> EnrolledAgent | None:
+    async def authenticate(self, token: str, at: datetime) -> EnrolledAgent | None:
         """Return the owner of the token, or None. The first use of a token revokes older ones.
 
         The lookup is by hash, so its timing reveals nothing useful about the token.
         """
-        name = name_in(token)
+        name = parse_name(token)
         if name is None:
             return None
-        row = await self._database.read_first(_TOKEN, _values_of(name, token))
-        if row is not None and row["first_used_at"] is None:
-            row = await self._database.write(
-                lambda connection: _begin_to_use(connection, name, token, at)
-            )
-        return None if row is None else EnrolledAgent(name, row["enrolled_at"])
+        values = {**params_for(name), "hash": hash_token(token)}
+        row = await self._database.read_first(_TOKEN, values)
+        if row is None or row["first_used_at"] is not None:
+            return None if row is None else EnrolledAgent(name, row["enrolled_at"])
+        return await self._database.write(
+            lambda connection: _use_first(connection, name, hash_token(token), at)
+        )
 
 
 def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
     if connection.dialect.name == "postgresql":
         # SQLite needs no lock: it has a single writer.
         connection.execute(_ENROLMENT_LOCK)
-    latest = _latest(connection, {name.store_id for name in tokens})
-    rows = [
-        {
-            "store_id": name.store_id,
-            "till_id": name.till_id,
-            "token_hash": hash_of(token),
-            "generation": latest.get((name.store_id, name.till_id), 0) + 1,
-            "enrolled_at": at,
-            "first_used_at": None,
-        }
-        for name, token in tokens.items()
-    ]
-    insert_rows(connection, _tokens, rows)
+    latest = _latest_generations(connection, {name.store_id for name in tokens})
+    with Session(connection) as session:
+        session.add_all(
+            TokenRow(
+                store_id=name.store_id,
+                till_id=name.till_id,
+                token_hash=hash_token(token),
+                generation=latest.get((name.store_id, name.till_id), 0) + 1,
+                enrolled_at=at,
+                first_used_at=None,
+            )
+            for name, token in tokens.items()
+        )
+        session.commit()
 
 
-def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, str], int]:
+def _latest_generations(
+    connection: Connection, stores: Collection[str]
+) -> dict[tuple[str, str], int]:
     key = (_tokens.c.store_id, _tokens.c.till_id)
     column = _tokens.c.store_id
     # An equality on one store lets the planner use the index on that store.
@@ -83,22 +86,20 @@ def _latest(connection: Connection, stores: Collection[str]) -> dict[tuple[str, 
     return {(store, till): latest for store, till, latest in connection.execute(found)}
 
 
-def _values_of(name: AgentName, token: str) -> Values:
-    return {**params_for(name), "hash": hash_of(token)}
-
-
-def _begin_to_use(
-    connection: Connection, name: AgentName, token: str, at: datetime
-) -> RowMapping | None:
-    # FOR UPDATE: if a newer token is first used concurrently, this row is gone once the lock is
-    # held.
-    row = connection.execute(_TOKEN.with_for_update(), _values_of(name, token)).mappings().first()
-    if row is None:
-        return None
-    older = _tokens.c.generation < row["generation"]
-    connection.execute(delete(_tokens).where(is_agent(_tokens), older), params_for(name))
-    this_one = _tokens.c.token_hash == row["token_hash"]
-    unused = _tokens.c.first_used_at.is_(None)
-    begin = update(_tokens).where(is_agent(_tokens), this_one, unused).values(first_used_at=at)
-    connection.execute(begin, params_for(name))
-    return row
+def _use_first(
+    connection: Connection, name: AgentName, token_hash: str, at: datetime
+) -> EnrolledAgent | None:
+    """Record the first use of a token and revoke the older ones; None if it was just revoked."""
+    of_till = (col(TokenRow.store_id) == name.store_id, col(TokenRow.till_id) == name.till_id)
+    this_one = select_model(TokenRow).where(*of_till, TokenRow.token_hash == token_hash)
+    with Session(connection) as session:
+        # FOR UPDATE: if a newer token is first used concurrently, this row is gone once the lock
+        # is held.
+        token = session.exec(this_one.with_for_update()).first()
+        if token is None:
+            return None
+        agent = EnrolledAgent(name, token.enrolled_at)
+        session.exec(delete(TokenRow).where(*of_till, col(TokenRow.generation) < token.generation))
+        token.first_used_at = token.first_used_at or at
+        session.commit()
+    return agent

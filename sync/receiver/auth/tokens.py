@@ -32,7 +32,7 @@ def make_token(name: AgentName, secret: bytes) -> str:
     return f"{_encode(f'{name.store_id}/{name.till_id}'.encode())}.{_encode(secret)}"
 
 
-def name_in(token: str) -> AgentName | None:
+def parse_name(token: str) -> AgentName | None:
     """Return the agent that the token claims to belong to; None if it is malformed."""
     named, _, secret = token.partition(".")
     if not secret:
@@ -45,7 +45,7 @@ def name_in(token: str) -> AgentName | None:
         return None
 
 
-def hash_of(token: str) -> str:
+def hash_token(token: str) -> str:
     """Return the stored hash. A plain SHA-256 is safe, because the secret is long and random."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 

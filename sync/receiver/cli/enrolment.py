@@ -64,7 +64,7 @@ def _enroll_one(settings: "Settings", store_id: str, till_id: str) -> None:
 
 
 def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> None:
-    from sync.receiver.auth.enrolment_list import write_tokens  # noqa: PLC0415 - as above
+    from sync.receiver.auth.enrolment_csv import format_tokens  # noqa: PLC0415 - as above
     from sync.receiver.operations import enroll  # noqa: PLC0415 - as above
 
     names = _read(listed)
@@ -74,16 +74,16 @@ def _enroll_list(settings: "Settings", listed: Path, output: Path | None) -> Non
     with output_to(output, "the tokens of before are still good, and it can be done again") as file:
         with unusable_database_ends_it(settings):
             tokens = enroll(settings, names)
-        file.write("".join(write_tokens(zip(names, tokens, strict=True))).encode())
+        file.write("".join(format_tokens(zip(names, tokens, strict=True))).encode())
     if output is not None:
         typer.echo(f"Enrolled: {len(names)}, with their tokens in {output}", err=True)
 
 
 def _read(listed: Path) -> "list[AgentName]":
-    from sync.receiver.auth.enrolment_list import EnrolmentListError, read_list  # noqa: PLC0415 - as above
+    from sync.receiver.auth.enrolment_csv import EnrolmentListError, parse_list  # noqa: PLC0415 - as above
 
     try:
-        return read_list(listed.read_text("utf-8"))
+        return parse_list(listed.read_text("utf-8"))
     except OSError as error:
         _end(f"{listed}: {error.strerror}")
     except UnicodeDecodeError:

@@ -8,8 +8,7 @@ from urllib.parse import parse_qs
 from aiohttp import hdrs, web
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.auth.access import ReaderAccess
-from sync.receiver.auth.session_cookie import COOKIE, GOOD_FOR
+from sync.receiver.auth.authenticate import COOKIE_LIFETIME, COOKIE_NAME, ReaderAccess
 from sync.receiver.errors import invalid, too_large
 from sync.receiver.pages.urls import is_own
 from sync.receiver.pages.views import Visit, Visits
@@ -47,9 +46,9 @@ class Door:
             return self._visits.ask_to_sign_in(visit, target, HTTPStatus.FORBIDDEN)
         answer = _see_other(target if is_own(target) else "/")
         answer.set_cookie(
-            COOKIE,
+            COOKIE_NAME,
             signed,
-            max_age=int(GOOD_FOR.total_seconds()),
+            max_age=int(COOKIE_LIFETIME.total_seconds()),
             httponly=True,
             samesite="Strict",
             secure=visit.request.secure,
@@ -58,7 +57,9 @@ class Door:
 
     async def _sign_out(self, visit: Visit) -> web.Response:
         answer = _see_other("/sign-in")
-        answer.del_cookie(COOKIE, httponly=True, samesite="Strict", secure=visit.request.secure)
+        answer.del_cookie(
+            COOKIE_NAME, httponly=True, samesite="Strict", secure=visit.request.secure
+        )
         return answer
 
 

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import Connection
 
-from sync.receiver.auth.access import ReaderAccess
+from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.db.database import Database
 from sync.receiver.pages.login import Door
 from sync.receiver.pages.urls import read_question

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from aiohttp import hdrs, web
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.auth.access import ReaderAccess
+from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.errors import to_http_error
 from sync.receiver.pages.i18n import Language, choose, languages
 from sync.receiver.pages.rendering import POLICY, Templates
@@ -49,7 +49,7 @@ class Visits:
             try:
                 self._readers.check(visit.request)
             except HttpError:
-                if not self._readers.takes_token:
+                if not self._readers.has_admin_token:
                     return self.trouble(visit, "trouble.no_access", HTTPStatus.UNAUTHORIZED)
                 target = visit.request.path_qs
                 return self.ask_to_sign_in(visit, target, HTTPStatus.UNAUTHORIZED)
@@ -97,7 +97,7 @@ class Visits:
                 other: str(visit.request.rel_url.update_query(lang=other.code))
                 for other in languages().values()
             },
-            "has_signed_in": self._readers.has_signed_in(visit.request),
+            "is_signed_in": self._readers.is_signed_in(visit.request),
         }
         page = self._templates.render(template, visit.say, shown | dict(values))
         headers = {"Content-Security-Policy": POLICY, "Content-Language": visit.say.code}

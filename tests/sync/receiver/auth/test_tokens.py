@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.auth.tokens import AgentName, hash_of, make_token, name_in
+from sync.receiver.auth.tokens import AgentName, hash_token, make_token, parse_name
 
 NAMES = st.builds(
     AgentName,
@@ -23,7 +23,7 @@ def named(text: str) -> str:
 
 @given(name=NAMES, secret=SECRETS)
 def test_token_contains_the_name_of_its_agent(name: AgentName, secret: bytes) -> None:
-    assert name_in(make_token(name, secret)) == name
+    assert parse_name(make_token(name, secret)) == name
 
 
 @given(name=NAMES, secret=SECRETS)
@@ -42,9 +42,9 @@ def test_tokens_of_two_agents_differ(name: AgentName, other: AgentName, secret: 
 
 @given(text=st.text() | st.text("AQZaqz09-_.="))
 def test_any_text_parses_to_a_name_or_none(text: str) -> None:
-    name = name_in(text)
+    name = parse_name(text)
 
-    assert name is None or name_in(make_token(name, b"secret")) == name
+    assert name is None or parse_name(make_token(name, b"secret")) == name
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,17 @@ def test_any_text_parses_to_a_name_or_none(text: str) -> None:
     ],
 )
 def test_malformed_token_has_no_name(token: str) -> None:
-    assert name_in(token) is None
+    assert parse_name(token) is None
 
 
 @given(name=NAMES, secret=SECRETS)
 def test_hash_does_not_reveal_the_token(name: AgentName, secret: bytes) -> None:
     token = make_token(name, secret)
 
-    assert token not in hash_of(token)
-    assert hash_of(token) != hash_of(token + "x")
+    assert token not in hash_token(token)
+    assert hash_token(token) != hash_token(token + "x")
 
 
 def test_token_with_invalid_utf8_can_be_hashed() -> None:
     """An HTTP header can hold any byte."""
-    assert len(hash_of("\udcff")) == 64
+    assert len(hash_token("\udcff")) == 64

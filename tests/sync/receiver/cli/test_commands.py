@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sync.receiver.auth.tokens import AgentName, hash_of, name_in
+from sync.receiver.auth.tokens import AgentName, hash_token, parse_name
 from sync.receiver.cli import app
 from tests.support.head_office.messages import Sender, session
 from tests.support.head_office.process import configured, hq
@@ -49,8 +49,8 @@ def test_enroll_prints_only_the_token(enrolled: tuple[Path, str]) -> None:
 
     token = printed.removesuffix("\n")
 
-    assert name_in(token) == AgentName("0042", "till-1")
-    assert rows_in(directory / "hq.db", "SELECT token_hash FROM tokens") == [(hash_of(token),)]
+    assert parse_name(token) == AgentName("0042", "till-1")
+    assert rows_in(directory / "hq.db", "SELECT token_hash FROM tokens") == [(hash_token(token),)]
 
 
 def test_created_files_are_private_to_their_user(enrolled: tuple[Path, str]) -> None:

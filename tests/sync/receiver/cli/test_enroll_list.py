@@ -7,8 +7,8 @@ from subprocess import CompletedProcess
 import pytest
 from typer.testing import CliRunner
 
-from sync.receiver.auth.enrolment_list import read_list
-from sync.receiver.auth.tokens import hash_of
+from sync.receiver.auth.enrolment_csv import parse_list
+from sync.receiver.auth.tokens import hash_token
 from sync.receiver.cli import app
 from tests.support.head_office.messages import Sender, session
 from tests.support.head_office.process import configured, hq
@@ -47,10 +47,10 @@ async def test_the_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_
     told = await enroll(receiver, "--csv", str(list_file))
 
     assert (told.returncode, told.stderr) == (0, "")
-    assert read_list(told.stdout) == read_list(LIST)
+    assert parse_list(told.stdout) == parse_list(LIST)
     token = told.stdout.splitlines()[1].split(",")[2]
     kept = receiver.rows("SELECT token_hash FROM tokens WHERE store_id = '0043' ORDER BY till_id")
-    assert kept[0] == (hash_of(token),)
+    assert kept[0] == (hash_token(token),)
 
 
 async def test_the_tokens_of_a_list_go_to_a_file_for_its_user_alone(

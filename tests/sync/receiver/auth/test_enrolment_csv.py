@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.auth.enrolment_list import EnrolmentListError, read_list, write_tokens
+from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
 from sync.receiver.auth.tokens import AgentName
 
 WORDS = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True)
@@ -18,14 +18,14 @@ def test_tills_keep_the_order_of_the_list_for_any_column_order(
     rows = [{"store_id": n.store_id, "till_id": n.till_id, "city": "Nîmes"} for n in names]
     lines = [",".join(row[column] for column in columns) for row in rows]
 
-    assert read_list("\n".join([",".join(columns), *lines])) == names
+    assert parse_list("\n".join([",".join(columns), *lines])) == names
 
 
 @given(names=NAMES)
 def test_result_is_a_valid_list(names: list[AgentName]) -> None:
-    result = "".join(write_tokens((name, "token") for name in names))
+    result = "".join(format_tokens((name, "token") for name in names))
 
-    assert read_list(result) == names
+    assert parse_list(result) == names
 
 
 @pytest.mark.parametrize(
@@ -37,22 +37,22 @@ def test_result_is_a_valid_list(names: list[AgentName]) -> None:
     ],
 )
 def test_spreadsheet_csv_is_accepted(text: str) -> None:
-    assert read_list(text) == [AgentName("0042", "till-1")]
+    assert parse_list(text) == [AgentName("0042", "till-1")]
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "line 1: expected the names of the columns"),
-        ("0042,till-1\n", "line 1: expected the names of the columns"),
-        ("store_id,till_id\n", "no machine is named"),
+        ("", "line 1: expected a header"),
+        ("0042,till-1\n", "line 1: expected a header"),
+        ("store_id,till_id\n", "the list is empty"),
         ("store_id,till_id\n0042\n", "line 2: till_id: expected 1 to 64"),
         ("store_id,till_id\n0042,a b\n,till\n", "line 3: store_id: expected 1 to 64"),
-        ("store_id,till_id\n0042,a\n0042,b\n0042,a\n", "line 4: this machine stands in line 2"),
+        ("store_id,till_id\n0042,a\n0042,b\n0042,a\n", "line 4: duplicate of line 2"),
         ('store_id,till_id\n"0042"x,till-1\n', "line 2: "),
         ("store_id,till_id\n" + ",\n" * 14, "and 4 more"),
     ],
 )
 def test_errors_are_reported_line_by_line(text: str, told: str) -> None:
     with pytest.raises(EnrolmentListError, match=told):
-        read_list(text)
+        parse_list(text)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from sync.receiver.auth.access import ReaderAccess, check_name
+from sync.receiver.auth.authenticate import ReaderAccess, check_sender
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.runtime.http_errors import HttpError
 
@@ -101,7 +101,7 @@ def test_with_token_and_proxy_configured_either_is_enough(headers: dict[str, str
 
 
 def test_agent_may_send_in_its_own_name() -> None:
-    check_name(EnrolledAgent(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC)), "s", "t")
+    check_sender(EnrolledAgent(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC)), "s", "t")
 
 
 @pytest.mark.parametrize(("store_id", "till_id"), [("s", "T"), ("other", "t"), ("t", "s")])
@@ -109,6 +109,6 @@ def test_agent_may_not_send_in_another_name(store_id: str, till_id: str) -> None
     caller = EnrolledAgent(AgentName("s", "t"), datetime(2026, 1, 1, tzinfo=UTC))
 
     with pytest.raises(HttpError) as raised:
-        check_name(caller, store_id, till_id)
+        check_sender(caller, store_id, till_id)
 
     assert raised.value.status == HTTPStatus.FORBIDDEN

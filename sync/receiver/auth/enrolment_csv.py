@@ -7,40 +7,40 @@ from sync.receiver.auth.tokens import AgentName
 from sync.runtime.settings.types import check_name
 
 _COLUMNS = ("store_id", "till_id")
-_MOST_SHOWN = 10
+_MAX_ERRORS_SHOWN = 10
 
 
 class EnrolmentListError(ValueError):
     """Invalid list; the message names each bad line and its error."""
 
 
-def read_list(text: str) -> list[AgentName]:
+def parse_list(text: str) -> list[AgentName]:
     """Parse the list; return the tills in its order. Duplicates are errors.
 
     The header must contain `store_id` and `till_id`; other columns are ignored. A spreadsheet's
     semicolons are accepted as separators. Raises `EnrolmentListError`.
     """
     lines = text.removeprefix("\ufeff").splitlines()
-    columns = lines[0] if lines else ""
-    rows = csv.DictReader(lines, delimiter=";" if ";" in columns else ",", strict=True)
+    header = lines[0] if lines else ""
+    rows = csv.DictReader(lines, delimiter=";" if ";" in header else ",", strict=True)
     line_of: dict[AgentName, int] = {}
-    wrong = []
+    errors = []
     try:
         if not {*_COLUMNS} <= {*(rows.fieldnames or ())}:
-            raise EnrolmentListError("line 1: expected the names of the columns, store_id,till_id")
+            raise EnrolmentListError("line 1: expected a header with store_id,till_id")
         for row in rows:
             try:
                 _add(line_of, row, rows.line_num)
             except ValueError as error:
-                wrong.append(f"line {rows.line_num}: {error}")
+                errors.append(f"line {rows.line_num}: {error}")
     except csv.Error as error:
-        wrong.append(f"line {rows.line_num + 1}: {error}")
-    if wrong or not line_of:
-        raise EnrolmentListError(_told(wrong or ["no machine is named below the first line"]))
+        errors.append(f"line {rows.line_num + 1}: {error}")
+    if errors or not line_of:
+        raise EnrolmentListError(_summary(errors or ["the list is empty below its header"]))
     return list(line_of)
 
 
-def write_tokens(tokens: Iterable[tuple[AgentName, str]]) -> Iterator[str]:
+def format_tokens(tokens: Iterable[tuple[AgentName, str]]) -> Iterator[str]:
     """Yield the lines of the result. No field needs quoting."""
     yield "store_id,till_id,token\n"
     for name, token in tokens:
@@ -50,7 +50,7 @@ def write_tokens(tokens: Iterable[tuple[AgentName, str]]) -> Iterator[str]:
 def _add(line_of: dict[AgentName, int], row: dict[str, str | None], line: int) -> None:
     name = AgentName(*(_checked(column, row.get(column)) for column in _COLUMNS))
     if name in line_of:
-        raise ValueError(f"this machine stands in line {line_of[name]} already")
+        raise ValueError(f"duplicate of line {line_of[name]}")
     line_of[name] = line
 
 
@@ -61,7 +61,7 @@ def _checked(column: str, text: str | None) -> str:
         raise ValueError(f"{column}: {error}") from None
 
 
-def _told(wrong: Sequence[str]) -> str:
-    more = len(wrong) - _MOST_SHOWN
-    shown = [*wrong[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+def _summary(errors: Sequence[str]) -> str:
+    more = len(errors) - _MAX_ERRORS_SHOWN
+    shown = [*errors[:_MAX_ERRORS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
     return "\n  ".join(shown)
