@@ -25,7 +25,7 @@ from agent.api.context import Context, Identity
 from agent.api.metrics import Metrics
 from agent.api.routes import build_app
 from agent.api.server import TillRunner
-from agent.capture.terms import Messages, ProgramTerms, RedemptionRules, SessionAnswers
+from agent.capture.session_answer import SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
 from agent.facts import Timestamp
@@ -46,7 +46,6 @@ from sync.runtime.boot_id import read_boot_id
 from sync.runtime.listener import Door
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Schedule
-from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
 from sync.runtime.systemd.watching import watched
 from sync.runtime.version import installed_version
@@ -128,10 +127,9 @@ async def running_agent(
         schedule.start()
         parts.callback(schedule.stop)
         outbox = _outbox(settings, writer, now)
-        terms = program_terms(settings.program)
-        answers = SessionAnswers(terms)
-        news = ProgramTermsSync(answers, terms, outbox.storage, lambda: now().wall_us)
-        around = UplinkDependencies(settings, outbox, news, schedule, now, boot_id)
+        answers = SessionAnswers(settings.program.terms())
+        terms = ProgramTermsSync(answers, outbox.storage, lambda: now().wall_us)
+        around = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
         way = Uplink(
             answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters
         )
@@ -241,20 +239,6 @@ def _outbox(settings: Settings, writer: Writer, now: Callable[[], Timestamp]) ->
         Retention(retention.delivered_days, retention.email_days_after_delivery),
         now_us=lambda: now().wall_us,
         agent_version=installed_version(),
-    )
-
-
-def program_terms(program: ProgramSettings) -> ProgramTerms:
-    """Return the configured terms; they apply until central has sent others."""
-    return ProgramTerms(
-        locale=program.locale,
-        currency=program.currency,
-        prompt=program.prompt,
-        rules=RedemptionRules(**program.rules.model_dump()),
-        messages={
-            locale: Messages(**messages.model_dump())
-            for locale, messages in program.messages.by_locale().items()
-        },
     )
 
 

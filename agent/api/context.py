@@ -7,7 +7,7 @@ from aiohttp import web
 
 from agent.api.access import Access
 from agent.api.metrics import Metrics
-from agent.capture.terms import SessionAnswers
+from agent.capture.session_answer import SessionAnswers
 from agent.facts import Timestamp
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.queries import StoreReader

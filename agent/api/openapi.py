@@ -5,7 +5,7 @@ from agent.api.errors import ERROR_CODES
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.facts import RECEIPT_PATTERN, DeliveryState, EmailStatus
-from sync.protocol.locales import Locale
+from sync.protocol.program_terms import Locale
 from sync.protocol.wire import EventType
 
 Schema = dict[str, object]

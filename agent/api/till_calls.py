@@ -26,7 +26,7 @@ class TillCalls:
         """Record a session start (`reference/start-anonymous-session.txt`)."""
         start = read_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
-        answer = self._context.answers.answer(start.started.correlation_id, start.asked)
+        answer = self._context.answers.answer(start.started.correlation_id, start.kind)
         return Success(answer, receipt)
 
     async def set_email(self, request: web.Request) -> Success:

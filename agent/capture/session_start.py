@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from agent.capture.json_object import Json, read_object
 from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
-from agent.capture.terms import Asked
 from agent.facts import SessionStarted
-from sync.protocol.locales import first_valid_locale
+from sync.protocol.program_terms import SessionKind, first_valid_locale, session_kind
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
 # Control characters, and surrogates: those stand for bytes of a path that are not UTF-8.
@@ -18,10 +17,10 @@ _STRING_FIELDS = tuple(RefusedField)
 
 @dataclass(frozen=True, slots=True)
 class SessionStart:
-    """A valid session start: the fact to record and the members that select its answer."""
+    """A valid session start: the fact to record, and the kind that selects its answer."""
 
     started: SessionStarted
-    asked: Asked
+    kind: SessionKind
 
 
 def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
@@ -30,7 +29,7 @@ def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStar
     Raises `Refusal` with the message of the reference page.
     """
     members = read_object(body)
-    correlation_id, channel = members.get("correlationId"), members.get("channel")
+    correlation_id = members.get("correlationId")
     if not is_correlation_id(correlation_id):
         raise Refusal(INVALID_CORRELATION_ID)
     for field in _STRING_FIELDS:
@@ -43,11 +42,7 @@ def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStar
             closed=_is_closed(members.get("userStatus")),
             body=body,
         ),
-        asked=Asked(
-            channel=str(channel) if channel else None,
-            locale=query_locale or first_valid_locale([members.get("locale")]),
-            anonymous=bool(members.get("anonymousSessionId")),
-        ),
+        kind=session_kind(members, query_locale),
     )
 
 

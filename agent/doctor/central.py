@@ -19,7 +19,7 @@ from yarl import URL
 from agent.config.delivery import AuthKind, Protocol
 from agent.doctor.check import Check, fault, passed, warning
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
-from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
+from sync.delivery.transports.batch.terms import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.rejections import parse_problem
@@ -81,8 +81,8 @@ async def ask_central(caller: CentralClient, protocol: Protocol) -> Heard:
     """Send a request that creates no record; return the outcome."""
     match protocol:
         case Protocol.BATCH:
-            found = await fetch_program(caller, None)
-            return Spoken() if isinstance(found, (NewProgram, UnchangedProgram)) else found
+            found = await fetch_terms(caller, None)
+            return found if isinstance(found, Blocked | RetryLater) else Spoken()
         case Protocol.REPLAY:
             return await _ask_loyalty_api(caller)
         case _:

@@ -8,9 +8,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.db.epochs import sensible
 from agent.store.db.sql import compiled
-from agent.store.db.tables import ProgramTerms, table_of
+from agent.store.db.tables import LearnedTermsRow, table_of
 
-_terms = table_of(ProgramTerms)
+_terms = table_of(LearnedTermsRow)
 _NEW: dict[str, BindParameter[object]] = {
     name: bindparam(name) for name in ("etag", "terms", "learned_at_us")
 }

@@ -31,7 +31,7 @@ _TABLES: tuple[type[SQLModel], ...] = (
     tables.Settled,
     tables.Doubt,
     tables.DeadLetter,
-    tables.ProgramTerms,
+    tables.LearnedTermsRow,
 )
 # Central's error text is left out: it may quote the till's content.
 _LETTERS = """

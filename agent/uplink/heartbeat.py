@@ -16,16 +16,14 @@ import sqlite3
 from collections.abc import Callable
 from typing import NoReturn, assert_never
 
-import msgspec
-
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader, StoreStatus
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
-from sync.delivery.outcomes import Blocked
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
 from sync.delivery.transports.batch.sender import Sender, rfc3339
-from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
+from sync.delivery.transports.batch.terms import NewTerms, fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
 from sync.runtime.logging import log_event
@@ -48,7 +46,7 @@ class HeartbeatLoop:
         sender: Sender,
         reader: StoreReader,
         outbox: StoreOutbox,
-        news: ProgramTermsSync,
+        terms: ProgramTermsSync,
         *,
         rewound: Callable[[], None],
         heard: Callable[[Blocked | None], None],
@@ -57,7 +55,7 @@ class HeartbeatLoop:
         self._sender = sender
         self._reader = reader
         self._outbox = outbox
-        self._news = news
+        self._terms = terms
         self._rewound = rewound
         self._heard = heard
         self._due = asyncio.Event()
@@ -167,10 +165,10 @@ class HeartbeatLoop:
         if self._until_terms > 0:
             self._until_terms -= 1
             return
-        found = await fetch_program(self._caller, await self._news.known_etag())
-        if isinstance(found, NewProgram):
-            await self._news.adopt(msgspec.json.encode(found.program), found.etag)
-        if isinstance(found, (NewProgram, UnchangedProgram)):
+        found = await fetch_terms(self._caller, await self._terms.known_etag())
+        if isinstance(found, NewTerms):
+            await self._terms.adopt(found.terms, found.etag)
+        if not isinstance(found, Blocked | RetryLater):
             self._until_terms = _ASKS_FOR_TERMS - 1
 
 

@@ -1,44 +1,36 @@
 """Applies program terms received from central and stores them for use while offline."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
-from agent.capture.central_terms import read_central_answer
-from agent.capture.terms import Asked, ProgramTerms, SessionAnswers
-from agent.capture.wire_terms import terms_of
+from agent.capture.session_answer import SessionAnswers
 from agent.store.access import StoreAccess
 from agent.store.crypto.bodies import may_hold_address
 from agent.store.learned_terms import LearnedTerms, keep_terms, read_etag, read_terms
 from sync.delivery.outbox import OutboxUnavailable
-from sync.delivery.transports.replay.terms_observer import SessionKind
-from sync.protocol.locales import first_valid_locale
+from sync.protocol.program_terms import ProgramTerms, SessionKind, SessionTerms
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
-PROGRAM = "program"
+# Sources of stored terms: the program, or the answers of central to one kind of session.
+_PROGRAM = "program"
 _ANSWER = "answer:"
-_AGAIN_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 
 
 class ProgramTermsSync:
     """Updates the answers to session starts. Not thread-safe; event loop only."""
 
     def __init__(
-        self,
-        answers: SessionAnswers,
-        configured: ProgramTerms,
-        storage: StoreAccess,
-        now_us: Callable[[], int],
+        self, answers: SessionAnswers, storage: StoreAccess, now_us: Callable[[], int]
     ) -> None:
         self._answers = answers
-        self._configured = configured
         self._storage = storage
         self._now_us = now_us
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def restore_when_open(self) -> None:
         """Apply the stored terms; retry every second until the storage is available."""
@@ -46,78 +38,67 @@ class ProgramTermsSync:
             try:
                 return await self._restore()
             except OutboxUnavailable:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _restore(self) -> None:
         # Read through the writer: it opens, and if necessary migrates, the database first.
         for learned in await self._storage.change(read_terms):
             try:
-                self._take_up(learned)
+                self._apply(learned)
             except (msgspec.MsgspecError, ValueError):
                 # Written by another version. The configured terms apply until central answers.
                 # Log only the prefix of the source: the channel in it is free text from a till.
-                source = learned.source.partition(":")[0]
-                log_event(_log, logging.WARNING, "program.not_understood", source=source)
+                _log_not_understood(learned.source.partition(":")[0])
 
-    def _take_up(self, learned: LearnedTerms) -> None:
-        if learned.source == PROGRAM:
-            self._adopt(learned.terms.encode())
+    def _apply(self, learned: LearnedTerms) -> None:
+        if learned.source == _PROGRAM:
+            self._answers.adopt(msgspec.json.decode(learned.terms, type=ProgramTerms))
         elif learned.source.startswith(_ANSWER):
             kind = msgspec.json.decode(learned.source.removeprefix(_ANSWER), type=SessionKind)
-            self._learn(kind, json.loads(learned.terms))
+            self._answers.learn(kind, msgspec.json.decode(learned.terms, type=SessionTerms))
 
     async def known_etag(self) -> str | None:
-        """Return the ETag of the last adopted program. Raises `OutboxUnavailable`."""
-        return await self._storage.ask(lambda connection: read_etag(connection, PROGRAM))
+        """Return the ETag of the last adopted terms. Raises `OutboxUnavailable`."""
+        return await self._storage.ask(lambda connection: read_etag(connection, _PROGRAM))
 
-    async def adopt(self, document: bytes, etag: str | None) -> None:
-        """Apply and store `document`, JSON of `wire.Program`. Raises `OutboxUnavailable`."""
-        if not self._adopt(document):
-            log_event(_log, logging.WARNING, "program.not_understood", source="program")
+    async def adopt(self, terms: ProgramTerms, etag: str | None) -> None:
+        """Apply and store the terms of head office. Raises `OutboxUnavailable`."""
+        try:
+            self._answers.adopt(terms)
+        except ValueError:
+            _log_not_understood(_PROGRAM)
             return
-        await self._keep(LearnedTerms(PROGRAM, document.decode(), etag))
+        await self._store(LearnedTerms(_PROGRAM, _encoded(terms), etag))
         log_event(_log, logging.INFO, "program.adopted", etag=etag)
 
-    def heed(self, kind: SessionKind, terms: Mapping[str, object]) -> None:
+    def observe(self, kind: SessionKind, terms: SessionTerms) -> None:
         """Answer sessions of this kind as central answered one; store that in the background.
 
         Learned terms are stored unencrypted, so a channel that can contain an e-mail address
         is ignored.
         """
-        kind = _without_words_of_tills(kind)
-        if may_hold_address((kind.channel or "").encode()) or not self._learn(kind, terms):
+        if may_hold_address((kind.channel or "").encode()) or not self._answers.learn(kind, terms):
             return
-        source = _ANSWER + msgspec.json.encode(kind).decode()
-        task = asyncio.ensure_future(self._keep_later(LearnedTerms(source, json.dumps(terms))))
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        learned = LearnedTerms(_ANSWER + _encoded(kind), _encoded(terms))
+        task = asyncio.ensure_future(self._store_observed(learned))
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
 
-    def _adopt(self, document: bytes) -> bool:
-        terms = terms_of(document, self._configured)
-        if terms is not None:
-            self._answers.adopt(terms)
-        return terms is not None
-
-    def _learn(self, kind: SessionKind, terms: Mapping[str, object]) -> bool:
-        answer = read_central_answer(json.dumps(terms).encode())
-        if answer is None:
-            return False
-        locale = first_valid_locale([kind.locale])
-        return self._answers.learn(Asked(kind.channel or None, locale, kind.is_anonymous), answer)
-
-    async def _keep_later(self, learned: LearnedTerms) -> None:
+    async def _store_observed(self, learned: LearnedTerms) -> None:
         try:
-            await self._keep(learned)
+            await self._store(learned)
         except OutboxUnavailable as unavailable:
             log_event(_log, logging.WARNING, "program.not_kept", reason=str(unavailable))
 
-    async def _keep(self, learned: LearnedTerms) -> None:
+    async def _store(self, learned: LearnedTerms) -> None:
         await self._storage.change(
             lambda connection: keep_terms(connection, learned, self._now_us())
         )
 
 
-def _without_words_of_tills(kind: SessionKind) -> SessionKind:
-    """Return `kind` with its locale if supported, else without: bounds the number of kinds."""
-    locale = first_valid_locale([kind.locale])
-    return SessionKind(kind.channel, locale.value if locale else None, kind.is_anonymous)
+def _encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _log_not_understood(source: str) -> None:
+    log_event(_log, logging.WARNING, "program.not_understood", source=source)

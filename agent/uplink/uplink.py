@@ -51,7 +51,7 @@ class UplinkDependencies:
 
     settings: Settings
     outbox: StoreOutbox
-    news: ProgramTermsSync
+    terms: ProgramTermsSync
     schedule: Schedule
     now: Callable[[], Timestamp]
     boot_id: str
@@ -110,7 +110,7 @@ async def _take_up_and_run(
     around: UplinkDependencies, relay: DeliveryLoop, contact: HeartbeatLoop
 ) -> None:
     """Restore the learned terms once the storage opens, queue due retries, then run the loops."""
-    await around.news.restore_when_open()
+    await around.terms.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):
         await around.outbox.retry_due()
     async with asyncio.TaskGroup() as group:
@@ -170,7 +170,7 @@ def _contact(
         sender,
         reader,
         around.outbox,
-        around.news,
+        around.terms,
         rewound=relay.wake,
         heard=relay.on_heartbeat_result,
     )
@@ -187,7 +187,7 @@ def _transport(around: UplinkDependencies, caller: CentralClient, sender: Sender
             in_flight = settings.sync.max_in_flight
             portion = BatchLimits(in_flight * _EVENTS_PER_LANE, most_window_bytes(settings.sync))
             return ReplayTransport(
-                caller, attempts, portion, max_in_flight=in_flight, learned=around.news.heed
+                caller, attempts, portion, max_in_flight=in_flight, on_terms=around.terms.observe
             )
         case _:
             assert_never(settings.central.protocol)

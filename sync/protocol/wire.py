@@ -179,35 +179,3 @@ class HeartbeatAnswer(
 
     epochs: list[AcceptedThrough]
     rejected: list[EpochSequence] = []
-
-
-class Rules(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Redemption limits, as in the answer to a session start; integers stay integers."""
-
-    min_redeem_points: int | float
-    min_redeem_amount: int | float
-    max_redeem_points: int | float
-    max_redeem_amount: int | float
-    redeem_increment_points: int | float
-    redeem_increment_amount: int | float
-
-
-class Texts(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Texts that the till displays and prints in one locale."""
-
-    prompt: str
-    anonymous_prompt: str
-    receipt: str
-
-
-class Program(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """`GET /sync/v1/program`, with an ETag: the terms for answers to session starts.
-
-    `messages` by locale: `en-CA`, `en-US`, `fr-CA`.
-    """
-
-    locale: str
-    currency: str
-    prompt: str
-    rules: Rules
-    messages: dict[str, Texts]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
+from sync.protocol.program_terms import published
 from sync.receiver.admission.admission import Admission
 from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
@@ -30,7 +31,6 @@ from sync.receiver.db.readiness import Readiness
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.pages.routes import Pages
-from sync.receiver.program_terms import write_program
 from sync.receiver.reports.cached import TTLCache
 from sync.receiver.reports.completeness_report import Audits
 from sync.receiver.reports.fleet_figures import FleetWatch
@@ -168,7 +168,7 @@ def _context(
         fleet_figures=TTLCache(
             FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
         ),
-        program=write_program(settings.program),
+        program=published(settings.program.terms()),
         now=now,
     )
 

@@ -10,8 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from agent.capture.terms import SessionAnswers
-from agent.service import program_terms
+from agent.capture.session_answer import SessionAnswers
 from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
@@ -38,14 +37,14 @@ async def contact_of(
 ) -> AsyncIterator[HeartbeatLoop]:
     """Send heartbeats from a store without a full agent, only when the test triggers them."""
     line = HttpClient(HttpOptions(timeout_seconds=5))
-    configured = program_terms(ProgramSettings())
-    news = ProgramTermsSync(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+    answers = SessionAnswers(ProgramSettings().terms())
+    terms = ProgramTermsSync(answers, rig.outbox.storage, rig.clock)
     contact = HeartbeatLoop(
         CentralClient(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
         Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),
         StoreReader(rig.directory),
         rig.outbox,
-        news,
+        terms,
         rewound=(rewound or asyncio.Event()).set,
         heard=lambda _refusal: None,
     )

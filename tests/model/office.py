@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from agent.capture.terms import SessionAnswers
+from agent.capture.session_answer import SessionAnswers
 from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
-from agent.service import program_terms
 from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
@@ -165,10 +164,8 @@ class Office:
         )
         sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
         self.transport = self._transport(caller, sender)
-        configured = program_terms(ProgramSettings())
-        news = ProgramTermsSync(
-            SessionAnswers(configured), configured, self.rig.outbox.storage, self.clock
-        )
+        answers = SessionAnswers(ProgramSettings().terms())
+        terms = ProgramTermsSync(answers, self.rig.outbox.storage, self.clock)
         self.contact = self.runner.run(
             _made(
                 lambda: HeartbeatLoop(
@@ -176,7 +173,7 @@ class Office:
                     sender,
                     StoreReader(self.directory),
                     self.rig.outbox,
-                    news,
+                    terms,
                     rewound=lambda: None,
                     heard=lambda _refusal: None,
                 )
@@ -198,7 +195,7 @@ class Office:
         if self.protocol == "batch":
             return BatchTransport(caller, sender, attempts, PORTION)
         return ReplayTransport(
-            caller, attempts, PORTION, max_in_flight=2, learned=lambda _kind, _terms: None
+            caller, attempts, PORTION, max_in_flight=2, on_terms=lambda _kind, _terms: None
         )
 
     def _restart(self, directory: Path) -> None:

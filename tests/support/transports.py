@@ -15,7 +15,7 @@ from sync.delivery.transports.batch.sender import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
-from sync.delivery.transports.replay.terms_observer import Learned
+from sync.delivery.transports.replay.terms_observer import OnTerms
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import EventType
 
@@ -122,12 +122,12 @@ def replay_transport(
     naps: Naps | None = None,
     *,
     max_in_flight: int = 8,
-    learned: Learned = lambda _kind, _terms: None,
+    on_terms: OnTerms = lambda _kind, _terms: None,
 ) -> ReplayTransport:
     return ReplayTransport(
         caller,
         ShortRetries(lambda: 0.5, naps or Naps()),
         BatchLimits(500, 1_048_576),
         max_in_flight=max_in_flight,
-        learned=learned,
+        on_terms=on_terms,
     )

@@ -155,7 +155,7 @@ class DeadLetter(SQLModel, table=True):
     agent_version: str = Field(default="", sa_type=Text, sa_column_kwargs=NOTHING)
 
 
-class ProgramTerms(SQLModel, table=True):
+class LearnedTermsRow(SQLModel, table=True):
     """The latest program terms from `source`, used while central is unreachable."""
 
     __tablename__ = "program_terms"

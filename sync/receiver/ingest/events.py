@@ -5,7 +5,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from sync.protocol.locales import first_valid_locale
+from sync.protocol.program_terms import first_valid_locale
 from sync.protocol.wire import BatchEvent, ErrorCode, EventType
 
 MAX_CORRELATION_ID_CODE_POINTS = 128

@@ -7,7 +7,7 @@ from functools import cache
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sync.protocol.locales import Locale
+from sync.protocol.program_terms import Locale
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from sync.protocol.locales import Locale
+from sync.protocol.program_terms import Locale, Messages, ProgramTerms, RedemptionLimits
 from sync.runtime.settings.section import Section
 from sync.runtime.settings.types import Currency, Number, SpokenLocale, Text
 
@@ -90,3 +90,16 @@ class ProgramSettings(Section):
     prompt: Text = Field("REQUEST_EMAIL", description="prompt code that the till acts on")
     rules: RuleSettings = RuleSettings()
     messages: LocaleSettings = LocaleSettings()
+
+    def terms(self) -> ProgramTerms:
+        """Return the configured terms, with messages in every locale."""
+        return ProgramTerms(
+            locale=self.locale,
+            currency=self.currency,
+            prompt=self.prompt,
+            rules=RedemptionLimits(**self.rules.model_dump()),
+            messages={
+                locale.value: Messages(**messages.model_dump())
+                for locale, messages in self.messages.by_locale().items()
+            },
+        )

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-from sync.protocol.locales import Locale, first_valid_locale
+from sync.protocol.program_terms import Locale, first_valid_locale
 
 
 @dataclass(frozen=True, slots=True)

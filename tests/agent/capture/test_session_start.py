@@ -14,7 +14,7 @@ from agent.capture.session_start import (
     is_correlation_id,
     read_session_start,
 )
-from sync.protocol.locales import Locale, first_valid_locale
+from sync.protocol.program_terms import Locale, first_valid_locale
 from tests.support.json_strategies import almost_json, objects, spelled, texts, values
 
 locales = st.lists(st.sampled_from(["", "fr-CA", "EN-us", "FR", "de-DE"]) | texts, max_size=3)
@@ -133,8 +133,8 @@ def test_locale_of_the_query_overrides_the_body(
     with_query = read_session_start(body, [in_query[1]])
     without = read_session_start(body, [])
 
-    assert (with_query.asked.locale, with_query.started.query_locale) == (in_query[0], in_query[0])
-    assert (without.asked.locale, without.started.query_locale) == (in_body[0], None)
+    assert (with_query.kind.locale, with_query.started.query_locale) == (in_query[0], in_query[0])
+    assert (without.kind.locale, without.started.query_locale) == (in_body[0], None)
 
 
 @given(
@@ -175,4 +175,4 @@ def test_non_empty_anonymous_session_id_selects_the_anonymous_prompt(given_: str
     plain = None if given_ is None else given_.replace("\0", "")
     body = json.dumps({"correlationId": "x", "anonymousSessionId": plain}).encode()
 
-    assert read_session_start(body, []).asked.anonymous is bool(plain)
+    assert read_session_start(body, []).kind.is_anonymous is bool(plain)

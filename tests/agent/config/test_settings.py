@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.config import ConfigurationError, Settings, load_settings
 from agent.config.settings import StorageSettings
-from sync.protocol.locales import Locale
+from sync.protocol.program_terms import Locale
 from sync.runtime.settings.names import dotted, known_settings, value_of, variable
 from sync.runtime.settings.setting_errors import expectation
 from sync.runtime.settings.toml_lines import SettingPath

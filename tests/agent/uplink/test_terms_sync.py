@@ -5,48 +5,43 @@ import json
 import logging
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from agent.capture.terms import MOST_LEARNED, Asked, SessionAnswers
-from agent.service import program_terms
+from agent.capture.session_answer import MAX_LEARNED, SessionAnswers
 from agent.store.learned_terms import LearnedTerms, keep_terms, read_terms
 from agent.uplink.terms_sync import ProgramTermsSync
-from sync.delivery.transports.replay.terms_observer import SessionKind
-from sync.protocol.wire import Program, Rules, Texts
+from sync.protocol.program_terms import (
+    Messages,
+    ProgramTerms,
+    RedemptionLimits,
+    RedemptionRules,
+    SessionKind,
+    SessionTerms,
+    session_kind,
+)
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.outbox import OutboxRig, outbox_on
 
-CENTRAL_SAID = {
-    "prompt": "EMAIL",
-    "promptMessage": "Join?",
-    "receiptMessage": "Join.",
-    "redemptionRules": {
-        "minRedeemPoints": 1,
-        "minRedeemAmount": 1,
-        "maxRedeemPoints": 1,
-        "maxRedeemAmount": 1,
-        "redeemIncrementPoints": 1,
-        "redeemIncrementAmount": 1,
-        "currency": "CAD",
-    },
-}
+LIMITS = dict.fromkeys(RedemptionLimits.__struct_fields__, 1)
+OBSERVED = SessionTerms(
+    prompt="EMAIL",
+    prompt_message="Join?",
+    receipt_message="Join.",
+    redemption_rules=RedemptionRules(**LIMITS, currency="CAD"),
+)
 
 
-def news_on(rig: OutboxRig) -> tuple[ProgramTermsSync, SessionAnswers]:
-    configured = program_terms(ProgramSettings())
-    answers = SessionAnswers(configured)
-    return ProgramTermsSync(answers, configured, rig.outbox.storage, rig.clock), answers
+def terms_sync_on(rig: OutboxRig) -> tuple[ProgramTermsSync, SessionAnswers]:
+    answers = SessionAnswers(ProgramSettings().terms())
+    return ProgramTermsSync(answers, rig.outbox.storage, rig.clock), answers
 
 
-PROGRAM = msgspec.json.encode(
-    Program(
-        locale="en-CA",
-        currency="CAD",
-        prompt="EMAIL",
-        rules=Rules(**dict.fromkeys(Rules.__struct_fields__, 1)),
-        messages={"en-CA": Texts(prompt="Programme?", anonymous_prompt="", receipt="")},
-    )
+PROGRAM = ProgramTerms(
+    locale="en-CA",
+    currency="CAD",
+    prompt="EMAIL",
+    rules=RedemptionLimits(**LIMITS),
+    messages={"en-CA": Messages(prompt="Programme?", anonymous_prompt="", receipt="")},
 )
 
 
@@ -60,12 +55,12 @@ async def test_number_of_stored_terms_is_bounded_for_arbitrary_words_of_tills(
     tmp_path: Path, word: str
 ) -> None:
     async with outbox_on(tmp_path) as rig:
-        news, _ = news_on(rig)
-        for number in range(MOST_LEARNED + 10):
-            words = {"channel": "STORE", "locale": None} | {word: f"word-{number}"}
-            news.heed(SessionKind(**words, is_anonymous=False), CENTRAL_SAID)
+        terms_sync, _ = terms_sync_on(rig)
+        for number in range(MAX_LEARNED + 10):
+            members = {"channel": "STORE"} | {word: f"word-{number}"}
+            terms_sync.observe(session_kind(members, None), OBSERVED)
 
-        assert len(await kept_sources(rig)) == (MOST_LEARNED if word == "channel" else 1)
+        assert len(await kept_sources(rig)) == (MAX_LEARNED if word == "channel" else 1)
 
 
 @pytest.mark.parametrize("word", ["channel", "locale"])
@@ -73,9 +68,8 @@ async def test_learned_terms_never_store_an_address_in_channel_or_locale(
     tmp_path: Path, word: str
 ) -> None:
     async with outbox_on(tmp_path) as rig:
-        news, _ = news_on(rig)
-        words = {"channel": None, "locale": None} | {word: "guest@example.com"}
-        news.heed(SessionKind(**words, is_anonymous=False), CENTRAL_SAID)
+        terms_sync, _ = terms_sync_on(rig)
+        terms_sync.observe(session_kind({word: "guest@example.com"}, None), OBSERVED)
 
         assert not [one for one in await kept_sources(rig) if "guest" in one]
 
@@ -83,21 +77,18 @@ async def test_learned_terms_never_store_an_address_in_channel_or_locale(
 async def test_latest_terms_win_after_a_change_of_protocol(
     tmp_path: Path,
 ) -> None:
-    kind, asked = (
-        SessionKind("STORE", None, is_anonymous=False),
-        Asked("STORE", None, anonymous=False),
-    )
+    kind = SessionKind("STORE", None, is_anonymous=False)
     async with outbox_on(tmp_path) as rig:
-        news, answers = news_on(rig)
-        news.heed(kind, CENTRAL_SAID)
+        terms_sync, answers = terms_sync_on(rig)
+        terms_sync.observe(kind, OBSERVED)
         await kept_sources(rig)
         rig.clock.pass_seconds(1)
-        await news.adopt(PROGRAM, None)
-        again, answers_again = news_on(rig)
+        await terms_sync.adopt(PROGRAM, None)
+        again, answers_again = terms_sync_on(rig)
         await again.restore_when_open()
 
     for one in (answers, answers_again):
-        assert json.loads(one.answer("id", asked))["promptMessage"] == "Programme?"
+        assert json.loads(one.answer("id", kind))["promptMessage"] == "Programme?"
 
 
 async def test_stored_terms_of_another_version_are_skipped_without_logging_the_channel(
@@ -108,13 +99,10 @@ async def test_stored_terms_of_another_version_are_skipped_without_logging_the_c
         await rig.outbox.storage.change(
             lambda connection: keep_terms(connection, LearnedTerms(source, "{}"), 1)
         )
-        configured = program_terms(ProgramSettings())
-        news = ProgramTermsSync(
-            SessionAnswers(configured), configured, rig.outbox.storage, rig.clock
-        )
+        terms_sync, _ = terms_sync_on(rig)
 
         with caplog.at_level(logging.WARNING):
-            await news.restore_when_open()
+            await terms_sync.restore_when_open()
 
     (record,) = [one for one in caplog.records if one.message == "program.not_understood"]
     assert record.__dict__["fields"] == {"source": "answer"}

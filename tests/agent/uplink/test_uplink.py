@@ -6,9 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.capture.terms import SessionAnswers
+from agent.capture.session_answer import SessionAnswers
 from agent.config.delivery import SyncSettings
-from agent.service import program_terms
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import (
     LONGEST_PAUSE_SECONDS,
@@ -47,10 +46,10 @@ class Planned(Schedule):
 
 
 def without_central(rig: OutboxRig, schedule: Schedule) -> UplinkDependencies:
-    configured = program_terms(ProgramSettings())
-    news = ProgramTermsSync(SessionAnswers(configured), configured, rig.outbox.storage, rig.clock)
+    answers = SessionAnswers(ProgramSettings().terms())
+    terms = ProgramTermsSync(answers, rig.outbox.storage, rig.clock)
     settings = settings_in(rig.directory)
-    return UplinkDependencies(settings, rig.outbox, news, schedule, lambda: AT, "boot-1")
+    return UplinkDependencies(settings, rig.outbox, terms, schedule, lambda: AT, "boot-1")
 
 
 async def test_delivered_events_are_purged_after_central_is_unconfigured(

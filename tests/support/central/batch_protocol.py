@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 import zstandard
 
+from sync.protocol.program_terms import ProgramTerms
 from sync.protocol.wire import (
     AcceptedThrough,
     Batch,
@@ -18,7 +19,6 @@ from sync.protocol.wire import (
     EventType,
     Heartbeat,
     HeartbeatAnswer,
-    Program,
     Rejection,
 )
 from tests.support.central.faults import Answer, error
@@ -89,7 +89,7 @@ def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
     return heartbeat, _ok(HeartbeatAnswer(epochs=here, rejected=rejected[:_MOST_REJECTED_NAMED]))
 
 
-def tell_program(program: Program, known_etag: str | None) -> Answer:
+def tell_program(program: ProgramTerms, known_etag: str | None) -> Answer:
     """Answer with the program terms, or with 304 if the client has the current version."""
     body = _encode(program)
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'

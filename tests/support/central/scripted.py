@@ -25,7 +25,6 @@ from sync.protocol.wire import (
     ErrorCode,
     EventType,
     Heartbeat,
-    Program,
 )
 from tests.support.central import batch_protocol, loyalty_api
 from tests.support.central.fault_server import Door, Request
@@ -52,7 +51,7 @@ class ScriptedCentral(Door):
         self.credentials: set[str] | None = None
         self.conflicts = False
         self.refuses_whole_batches = False
-        self.program: Program = PROGRAM
+        self.program = PROGRAM
         self.token_seconds = 3_600
         self.tokens_granted = 0
         self.heartbeats: list[Heartbeat] = []

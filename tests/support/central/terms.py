@@ -1,12 +1,12 @@
 """Program terms for tests."""
 
-from sync.protocol.wire import Program, Rules, Texts
+from sync.protocol.program_terms import Messages, ProgramTerms, RedemptionLimits
 
-PROGRAM = Program(
+PROGRAM = ProgramTerms(
     locale="en-CA",
     currency="CAD",
     prompt="REQUEST_EMAIL",
-    rules=Rules(
+    rules=RedemptionLimits(
         min_redeem_points=10_000,
         min_redeem_amount=10,
         max_redeem_points=500_000,
@@ -15,7 +15,7 @@ PROGRAM = Program(
         redeem_increment_amount=10,
     ),
     messages={
-        "en-CA": Texts(
+        "en-CA": Messages(
             prompt="Would you like to join?",
             anonymous_prompt="You would have earned points.",
             receipt="Join to claim your points.",

@@ -68,7 +68,7 @@ class Trade:
         if protocol == "batch":
             return BatchTransport(caller, sender(), attempts, PORTION)
         return ReplayTransport(
-            caller, attempts, PORTION, max_in_flight=8, learned=lambda _kind, _terms: None
+            caller, attempts, PORTION, max_in_flight=8, on_terms=lambda _kind, _terms: None
         )
 
     async def _tidy(self) -> None: ...

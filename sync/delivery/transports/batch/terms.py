@@ -9,48 +9,44 @@ from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import no_such_endpoint, not_central
-from sync.protocol.wire import PROGRAM_PATH, Program
+from sync.protocol.program_terms import ProgramTerms
+from sync.protocol.wire import PROGRAM_PATH
 
 _LONGEST_ETAG = 256
-_decoder = msgspec.json.Decoder(Program)
+_decoder = msgspec.json.Decoder(ProgramTerms)
 
 
 @dataclass(frozen=True, slots=True)
-class NewProgram:
+class NewTerms:
     """Changed terms; `etag` is None if head office sent none."""
 
     etag: str | None
-    program: Program
+    terms: ProgramTerms
 
 
-@dataclass(frozen=True, slots=True)
-class UnchangedProgram:
-    """The known terms are still current (304)."""
-
-
-async def fetch_program(
+async def fetch_terms(
     caller: CentralClient, etag: str | None
-) -> NewProgram | UnchangedProgram | Blocked | RetryLater:
-    """Fetch the terms if they differ from those of `etag` (None: no terms known yet)."""
+) -> NewTerms | Blocked | RetryLater | None:
+    """Fetch the terms; return None if they are still those of `etag` (None: no terms known)."""
     headers = {} if etag is None else {"If-None-Match": etag}
     answer = await caller.request("GET", PROGRAM_PATH, headers=headers)
     if not isinstance(answer, HttpResponse):
         return answer
     match answer.status:
         case HTTPStatus.NOT_MODIFIED if etag is not None:
-            return UnchangedProgram()
+            return None
         case HTTPStatus.OK if answer.is_json:
-            return _new_program(answer)
+            return _new_terms(answer)
         case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED:
             return no_such_endpoint(answer)
         case _:
             return not_central(answer, "not program terms")
 
 
-def _new_program(answer: HttpResponse) -> NewProgram | RetryLater:
+def _new_terms(answer: HttpResponse) -> NewTerms | RetryLater:
     try:
-        program = _decoder.decode(answer.body)
+        terms = _decoder.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return not_central(answer, "not program terms")
     etag = answer.headers.get("ETag")
-    return NewProgram(etag if etag and len(etag) <= _LONGEST_ETAG else None, program)
+    return NewTerms(etag if etag and len(etag) <= _LONGEST_ETAG else None, terms)

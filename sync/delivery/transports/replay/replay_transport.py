@@ -27,7 +27,7 @@ from sync.delivery.transports.replay.loyalty_api import (
     request_without_effect,
 )
 from sync.delivery.transports.replay.session_lanes import StoppedLanes
-from sync.delivery.transports.replay.terms_observer import Learned, Lessons
+from sync.delivery.transports.replay.terms_observer import OnTerms, TermsObserver
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import ErrorCode, EventType
 
@@ -55,14 +55,14 @@ class ReplayTransport:
         limits: BatchLimits,
         *,
         max_in_flight: int,
-        learned: Learned,
+        on_terms: OnTerms,
     ) -> None:
-        """Call `learned` when the program terms in central's responses change."""
+        """Call `on_terms` when the program terms in central's responses change."""
         self._caller = caller
         self._attempts = attempts
         self._limits = limits
         self._max_in_flight = max_in_flight
-        self._lessons = Lessons(learned)
+        self._terms = TermsObserver(on_terms)
         self._stopped = StoppedLanes()
         self._troubles_in_a_row = 0
 
@@ -177,7 +177,7 @@ class ReplayTransport:
         outcome = interpret(event, answer, document, in_doubt=in_doubt)
         is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
         if is_own and document is not None:
-            self._lessons.heed(event, document)
+            self._terms.observe(event, document)
         return outcome
 
     async def _refuses_all(self, request: Request) -> bool:

@@ -1,56 +1,31 @@
 """Observes program terms in central's responses to session starts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.transports.replay.loyalty_api import Json, json_object
+from sync.protocol.program_terms import SessionKind, SessionTerms, session_kind, session_terms
 
 # Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
-_MOST_KINDS = 64
-# All other members belong to the single session (`reference/start-anonymous-session.txt`).
-_TERMS = ("prompt", "promptMessage", "receiptMessage", "redemptionRules")
+_MAX_KINDS = 64
+
+OnTerms = Callable[[SessionKind, SessionTerms], None]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKind:
-    """Key that terms depend on. `is_anonymous`: the session has an `anonymousSessionId`."""
+class TermsObserver:
+    """Calls `on_terms` for each kind of session whenever its terms change."""
 
-    channel: str | None
-    locale: str | None
-    is_anonymous: bool
+    def __init__(self, on_terms: OnTerms) -> None:
+        self._on_terms = on_terms
+        self._last: dict[SessionKind, SessionTerms] = {}
 
-
-Learned = Callable[[SessionKind, Mapping[str, Json]], None]
-
-
-class Lessons:
-    """Reports the terms of each kind of session whenever they change."""
-
-    def __init__(self, learned: Learned) -> None:
-        self._learned = learned
-        self._last: dict[SessionKind, Mapping[str, Json]] = {}
-
-    def heed(self, session: OutboxEvent, document: Mapping[str, Json]) -> None:
-        """Report the terms in `document`, central's response to `session`, if they are new."""
-        kind = _kind(session)
-        terms = {name: document[name] for name in _TERMS if name in document}
-        if self._last.get(kind) == terms:
+    def observe(self, session: OutboxEvent, response: Mapping[str, Json]) -> None:
+        """Report the terms in central's response to `session`, if they are new."""
+        terms = session_terms(response)
+        kind = session_kind(json_object(session.body) or {}, session.query_locale)
+        if terms is None or self._last.get(kind) == terms:
             return
-        if len(self._last) >= _MOST_KINDS:
+        if len(self._last) >= _MAX_KINDS:
             self._last.clear()
         self._last[kind] = terms
-        self._learned(kind, terms)
-
-
-def _kind(session: OutboxEvent) -> SessionKind:
-    asked = json_object(session.body) or {}
-    return SessionKind(
-        channel=_text(asked.get("channel")),
-        locale=session.query_locale or _text(asked.get("locale")),
-        is_anonymous=bool(asked.get("anonymousSessionId")),
-    )
-
-
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) else None
+        self._on_terms(kind, terms)

@@ -7,7 +7,7 @@ import pytest
 
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
-from sync.delivery.transports.batch.terms import NewProgram, UnchangedProgram, fetch_program
+from sync.delivery.transports.batch.terms import NewTerms, fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
 from tests.support.central import Answer, Fault, ScriptedCentral, faults
@@ -76,19 +76,19 @@ async def test_unanswered_heartbeat_returns_none(
 async def test_terms_are_fetched_again_only_when_changed(
     central: ScriptedCentral, caller: CentralClient
 ) -> None:
-    first = await fetch_program(caller, None)
-    assert isinstance(first, NewProgram)
-    assert first.program == PROGRAM
-    assert await fetch_program(caller, first.etag) == UnchangedProgram()
+    first = await fetch_terms(caller, None)
+    assert isinstance(first, NewTerms)
+    assert first.terms == PROGRAM
+    assert await fetch_terms(caller, first.etag) is None
     central.program = msgspec.structs.replace(PROGRAM, currency="USD")
-    second = await fetch_program(caller, first.etag)
-    assert isinstance(second, NewProgram)
-    assert (second.program.currency, second.etag != first.etag) == ("USD", True)
+    second = await fetch_terms(caller, first.etag)
+    assert isinstance(second, NewTerms)
+    assert (second.terms.currency, second.etag != first.etag) == ("USD", True)
 
 
 async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: CentralClient) -> None:
     central.then(faults.says(Answer(304)))
-    assert isinstance(await fetch_program(caller, None), RetryLater)
+    assert isinstance(await fetch_terms(caller, None), RetryLater)
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
@@ -96,7 +96,7 @@ async def test_foreign_response_changes_no_terms(
     central: ScriptedCentral, caller: CentralClient, fault: Fault
 ) -> None:
     central.then(fault)
-    found = await fetch_program(caller, None)
+    found = await fetch_terms(caller, None)
     assert isinstance(found, RetryLater)
     assert found.cause in set(FailureCause)
 
@@ -105,4 +105,4 @@ async def test_missing_program_endpoint_is_reported(
     central: ScriptedCentral, caller: CentralClient
 ) -> None:
     elsewhere = dataclasses.replace(caller, url=f"{central.url}/elsewhere")
-    assert isinstance(await fetch_program(elsewhere, None), Blocked)
+    assert isinstance(await fetch_terms(elsewhere, None), Blocked)

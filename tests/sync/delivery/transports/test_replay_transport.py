@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,8 +18,9 @@ from sync.delivery.transports.auth import Headers, NoCredentials
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
-from sync.delivery.transports.replay.terms_observer import SessionKind
+from sync.protocol.program_terms import Locale, SessionKind, SessionTerms
 from sync.protocol.wire import EventType
+from tests.bench.peers.terms import SESSION_ANSWER
 from tests.support.central import Answer, Fault, Request, ScriptedCentral, faults
 from tests.support.transports import (
     Naps,
@@ -32,11 +32,6 @@ from tests.support.transports import (
     verdicts,
     window,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sync.delivery.transports.replay.loyalty_api import Json
 
 ALREADY = faults.problem(400, "INVALID_REQUEST", "This card has Already been confirmed")
 
@@ -494,32 +489,33 @@ class TestLearning:
     async def test_terms_are_reported_once_per_session_kind_until_they_change(
         self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
-        lessons: list[tuple[SessionKind, Mapping[str, Json]]] = []
+        observed: list[tuple[SessionKind, SessionTerms]] = []
         transport = replay_transport(
-            caller, max_in_flight=1, learned=lambda kind, terms: lessons.append((kind, terms))
+            caller, max_in_flight=1, on_terms=lambda kind, terms: observed.append((kind, terms))
         )
         here = [session(n, channel="STORE", locale="fr-CA") for n in (1, 2)]
         named = [session(n, channel="STORE", anonymousSessionId="x") for n in (3, 4)]
         await transport.deliver(window(*here, *named), probing=False)
-        assert [kind for kind, _ in lessons] == [
-            SessionKind("STORE", "fr-CA", is_anonymous=False),
+        assert [kind for kind, _ in observed] == [
+            SessionKind("STORE", Locale.FR_CA, is_anonymous=False),
             SessionKind("STORE", None, is_anonymous=True),
         ]
-        assert lessons[0][1]["receiptMessage"] == "Join to claim your points."
-        assert "sessionCorrelationId" not in lessons[0][1]
-        changed = Answer.of(200, {"sessionCorrelationId": "session-5", "promptMessage": "New"})
+        assert observed[0][1].receipt_message == "Join to claim your points."
+        changed = Answer.of(
+            200, SESSION_ANSWER | {"sessionCorrelationId": "session-5", "promptMessage": "New"}
+        )
         central.then(faults.says(changed))
         await transport.deliver(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
-        assert lessons[2][1] == {"promptMessage": "New"}
+        assert observed[2][1].prompt_message == "New"
 
     async def test_refused_session_reports_no_terms(
         self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
-        lessons: list[SessionKind] = []
-        transport = replay_transport(caller, learned=lambda kind, _: lessons.append(kind))
+        observed: list[SessionKind] = []
+        transport = replay_transport(caller, on_terms=lambda kind, _: observed.append(kind))
         central.refuse("session-1", EventType.SESSION_STARTED)
         await transport.deliver(window(session(1)), probing=False)
-        assert lessons == []
+        assert observed == []
 
 
 async def test_cancelled_window_leaves_no_task_behind(

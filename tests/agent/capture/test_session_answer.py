@@ -2,31 +2,30 @@
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.capture.central_terms import read_central_answer
-from agent.capture.terms import (
-    MOST_LEARNED,
-    Asked,
+from agent.capture.session_answer import MAX_LEARNED, SessionAnswers
+from sync.protocol.program_terms import (
+    Locale,
     Messages,
     ProgramTerms,
-    RedemptionRules,
-    SessionAnswers,
+    RedemptionLimits,
+    SessionKind,
+    session_terms,
 )
-from sync.protocol.locales import Locale
 from tests.support.json_strategies import texts
 
 amounts = st.integers(0, 10**15) | st.floats(0, 1e15)
-messages = st.builds(Messages, texts, texts, texts)
+messages = st.builds(Messages, prompt=texts, anonymous_prompt=texts, receipt=texts)
+LIMITS = RedemptionLimits.__struct_fields__
 terms_ = st.builds(
     ProgramTerms,
-    locale=st.sampled_from(Locale),
+    locale=st.sampled_from(Locale).map(str),
     currency=texts,
     prompt=texts,
-    rules=st.builds(RedemptionRules, *[amounts] * 6),
-    messages=st.fixed_dictionaries(dict.fromkeys(Locale, messages)),
+    rules=st.builds(RedemptionLimits, **dict.fromkeys(LIMITS, amounts)),
+    messages=st.fixed_dictionaries({locale.value: messages for locale in Locale}),
 )
 MEMBERS = [
     "loyaltyId",
@@ -67,11 +66,11 @@ CENTRAL_SAID: dict[str, object] = {
     "receiptPreference": "UNKNOWN",
 }
 TERMS = ProgramTerms(
-    Locale.EN_CA,
-    "CAD",
-    "",
-    RedemptionRules(*[1.0] * 6),
-    dict.fromkeys(Locale, Messages("", "", "")),
+    locale="en-CA",
+    currency="CAD",
+    prompt="",
+    rules=RedemptionLimits(**dict.fromkeys(LIMITS, 1.0)),
+    messages=dict.fromkeys(Locale, Messages(prompt="", anonymous_prompt="", receipt="")),
 )
 
 
@@ -82,7 +81,7 @@ def test_answer_has_the_members_of_the_reference_and_the_id(
     anonymous = data.draw(st.booleans())
 
     answer = json.loads(
-        SessionAnswers(terms).answer(correlation_id, Asked(None, locale, anonymous))
+        SessionAnswers(terms).answer(correlation_id, SessionKind(None, locale, anonymous))
     )
 
     spoken = terms.messages[locale or terms.locale]
@@ -99,11 +98,11 @@ def test_answer_has_the_members_of_the_reference_and_the_id(
 
 @given(terms_, texts)
 def test_answer_is_compact_utf8_with_json_numbers(terms: ProgramTerms, correlation_id: str) -> None:
-    body = SessionAnswers(terms).answer(correlation_id, Asked(None, None, anonymous=False))
+    body = SessionAnswers(terms).answer(correlation_id, SessionKind(None, None, is_anonymous=False))
 
     rules = json.loads(body)["redemptionRules"]
     limits = [rules[name] for name in RULES[:-1]]
-    assert limits == [getattr(terms.rules, name) for name in RedemptionRules.__slots__]
+    assert limits == [getattr(terms.rules, name) for name in LIMITS]
     assert all(isinstance(limit, int | float) for limit in limits)
     assert body == _recompacted(body)
 
@@ -113,46 +112,35 @@ def test_learned_answer_is_used_for_the_same_kind_of_session(
     terms: ProgramTerms, correlation_id: str
 ) -> None:
     answers = SessionAnswers(terms)
-    asked = Asked("STORE", Locale.FR_CA, anonymous=False)
+    kind = SessionKind("STORE", Locale.FR_CA, is_anonymous=False)
     said = CENTRAL_SAID | {"sessionCorrelationId": "another", "promptMessage": "Bonjour?"}
     a_session_s_own = {"unknown": 1, "pointsBalance": 70, "userMaxRedeemDollars": 7}
-    learned = read_central_answer(json.dumps(said | a_session_s_own).encode())
+    learned = session_terms(said | a_session_s_own)
     assert learned is not None
 
-    answers.learn(asked, learned)
+    answers.learn(kind, learned)
 
-    assert json.loads(answers.answer(correlation_id, asked)) == said | {
+    assert json.loads(answers.answer(correlation_id, kind)) == said | {
         "sessionCorrelationId": correlation_id
     }
-    others = [Asked("WEB", Locale.FR_CA, anonymous=False), Asked("STORE", None, anonymous=True)]
+    others = [
+        SessionKind("WEB", Locale.FR_CA, is_anonymous=False),
+        SessionKind("STORE", None, is_anonymous=True),
+    ]
     unlearned = SessionAnswers(terms)
     for other in others:
         assert answers.answer(correlation_id, other) == unlearned.answer(correlation_id, other)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<html>Sign in to the hotel</html>",
-        b"{}",
-        json.dumps(CENTRAL_SAID | {"promptMessage": 7}).encode(),
-        json.dumps(CENTRAL_SAID | {"receiptMessage": "\0"}).encode(),
-        b"[" * 100_000,
-    ],
-)
-def test_invalid_answer_of_central_is_not_learned(body: bytes) -> None:
-    assert read_central_answer(body) is None
-
-
 def test_number_of_learned_answers_is_bounded() -> None:
     answers = SessionAnswers(TERMS)
-    learned = read_central_answer(json.dumps(CENTRAL_SAID).encode())
+    learned = session_terms(CENTRAL_SAID)
     assert learned is not None
 
-    for number in range(MOST_LEARNED + 1):
-        answers.learn(Asked(str(number), None, anonymous=False), learned)
+    for number in range(MAX_LEARNED + 1):
+        answers.learn(SessionKind(str(number), None, is_anonymous=False), learned)
 
-    beyond = Asked(str(MOST_LEARNED), None, anonymous=False)
+    beyond = SessionKind(str(MAX_LEARNED), None, is_anonymous=False)
     assert answers.answer("id", beyond) == SessionAnswers(TERMS).answer("id", beyond)
 
 

@@ -1,0 +1,106 @@
+"""Answer to a session start, rendered from the program terms."""
+
+from typing import Literal
+
+import msgspec
+
+from sync.protocol.program_terms import (
+    Locale,
+    ProgramTerms,
+    RedemptionRules,
+    SessionKind,
+    SessionTerms,
+)
+
+# Placeholder for the correlation id; it is not valid as one.
+_PLACEHOLDER = "\x00"
+# Channels are free text from tills, so the number of learned answers needs a limit.
+MAX_LEARNED = 64
+
+
+class SessionAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """JSON of the answer, in the order of the reference page."""
+
+    loyalty_id: Literal["anonymous"] = "anonymous"
+    membership_type: Literal["N"] = "N"
+    status: str = "NO_CARD"
+    prompt: str
+    is_valid: bool = True
+    prompt_message: str
+    receipt_message: str
+    points_balance: int | float = 0
+    user_max_redeem_dollars: int | float = 0
+    redemption_rules: RedemptionRules
+    session_correlation_id: str
+    receipt_preference: str = "UNKNOWN"
+
+
+Frame = tuple[bytes, bytes]
+
+
+class SessionAnswers:
+    """Renders answers to session starts.
+
+    Answers of one kind differ only in the correlation id, so the JSON before and after it is
+    encoded once for each locale and prompt. An answer learned from central for the same kind
+    of session takes precedence over the program terms. `configured` has messages in every locale.
+    """
+
+    def __init__(self, configured: ProgramTerms) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._configured = configured
+        self._learned: dict[SessionKind, Frame] = {}
+        self.adopt(configured)
+
+    def answer(self, correlation_id: str, kind: SessionKind) -> bytes:
+        """Return the answer as compact JSON.
+
+        Uses the program's locale if none was given; an anonymous session gets the prompt about
+        points that the customer would have earned.
+        """
+        before, after = self._frame_for(kind)
+        return before + self._encode(correlation_id) + after
+
+    def adopt(self, terms: ProgramTerms) -> None:
+        """Use `terms` from now on; discard the learned answers.
+
+        Raises `ValueError` if the locale of `terms` is not supported.
+        """
+        self._default_locale = Locale(terms.locale)
+        self._learned.clear()
+        self._frames = {
+            (locale, anonymous): _frame(self._session_terms(terms, locale, anonymous=anonymous))
+            for locale in Locale
+            for anonymous in (False, True)
+        }
+
+    def learn(self, kind: SessionKind, terms: SessionTerms) -> bool:
+        """Use these terms of central for such sessions; return False if the limit is reached."""
+        if kind not in self._learned and len(self._learned) >= MAX_LEARNED:
+            return False
+        self._learned[kind] = _frame(terms)
+        return True
+
+    def _frame_for(self, kind: SessionKind) -> Frame:
+        if self._learned and (learned := self._learned.get(kind)):
+            return learned
+        return self._frames[kind.locale or self._default_locale, kind.is_anonymous]
+
+    def _session_terms(
+        self, terms: ProgramTerms, locale: Locale, *, anonymous: bool
+    ) -> SessionTerms:
+        messages = terms.messages.get(locale) or self._configured.messages[locale]
+        limits = msgspec.structs.asdict(terms.rules)
+        return SessionTerms(
+            prompt=terms.prompt,
+            prompt_message=messages.anonymous_prompt if anonymous else messages.prompt,
+            receipt_message=messages.receipt,
+            redemption_rules=RedemptionRules(**limits, currency=terms.currency),
+        )
+
+
+def _frame(terms: SessionTerms) -> Frame:
+    members = {name: getattr(terms, name) for name in SessionTerms.__struct_fields__}
+    answer = SessionAnswer(**members, session_correlation_id=_PLACEHOLDER)
+    before, _, after = msgspec.json.encode(answer).rpartition(msgspec.json.encode(_PLACEHOLDER))
+    return before, after
