@@ -149,7 +149,7 @@ async def test_address_stays_redacted_when_resent_in_a_new_epoch(office: Office)
 
     again = await office.take(Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"), *events)
 
-    assert (again.rejected, len(again.doubles)) == ([], 2)
+    assert (again.rejected, len(again.duplicates)) == ([], 2)
     assert GUEST not in str(await everything(office))
 
 

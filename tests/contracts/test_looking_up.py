@@ -47,4 +47,4 @@ async def test_scattered_numbers_are_looked_up_in_every_table(office: Office) ->
     known = await looked_up(office, session(1), refused, told, again, session(THROUGH))
 
     assert set(known.standing) == {1, 120, THROUGH}
-    assert (set(known.rejected), set(known.doubles)) == ({60}, {200})
+    assert (set(known.rejected), set(known.duplicates)) == ({60}, {200})

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Delete, Table, delete
 from sync.receiver.db.statements import (
     agents,
     answers,
-    doubles,
+    duplicates,
     gaps,
     is_epoch,
     params_for,
@@ -22,7 +22,7 @@ from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.support.head_office.ledger import Office
 from tests.support.head_office.messages import Members, Sender, answer, moment, session, sessions
 
-KINDS = {"session": started, "answer": answers, "refused": rejections, "double": doubles}
+KINDS = {"session": started, "answer": answers, "refused": rejections, "double": duplicates}
 _store_numbers = itertools.count(1)
 
 

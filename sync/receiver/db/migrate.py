@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-NEWEST_REVISION = "0003"
+NEWEST_REVISION = "0004"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

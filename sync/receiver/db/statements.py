@@ -49,7 +49,7 @@ from sync.receiver.ingest.hourly_rollup import COUNTS, LONGEST
 
 agents, boots = table_of(AgentRow), table_of(BootRow)
 sessions, answers = table_of(SessionRow), table_of(EmailAnswerRow)
-rejections, doubles, gaps = table_of(RejectionRow), table_of(DuplicateRow), table_of(GapRow)
+rejections, duplicates, gaps = table_of(RejectionRow), table_of(DuplicateRow), table_of(GapRow)
 hours = table_of(HourRow)
 
 
@@ -118,7 +118,7 @@ _standing = union_all(
         .where(is_agent(table), Among(table.c.epoch, bindparam("epochs", type_=JsonTexts)))
         .group_by(table.c.epoch)
         for table, number in (
-            *((table, table.c.sequence) for table in (sessions, answers, rejections, doubles)),
+            *((table, table.c.sequence) for table in (sessions, answers, rejections, duplicates)),
             (gaps, gaps.c.last_sequence),
         )
     )

@@ -4,7 +4,7 @@ Every primary key starts with `store_id`; there are no database-generated number
 references between stores, so that the tables can be sharded by `store_id`.
 
 Invariant: each number of an epoch up to `agents.accepted_through` is in exactly one of
-`sessions`, `email_answers`, `rejections`, `doubles` and `gaps`, until it is purged
+`sessions`, `email_answers`, `rejections`, `duplicates` and `gaps`, until it is purged
 (`agents.purged_through`; rejections and gaps are never purged). One exception: an answer whose
 address is permanently lost is in `email_answers` and in `gaps`.
 """
@@ -146,7 +146,7 @@ class RejectionRow(LedgerTable, table=True):
 class DuplicateRow(LedgerTable, table=True):
     """A number of an event that is already stored under another number."""
 
-    __tablename__ = "doubles"
+    __tablename__ = "duplicates"
     store_id: str = Field(sa_type=Text, primary_key=True)
     till_id: str = Field(sa_type=Text, primary_key=True)
     epoch: str = Field(sa_type=Text, primary_key=True)

@@ -9,7 +9,7 @@ class Exported(StrEnum):
     SESSIONS = "sessions"
     EMAIL_ANSWERS = "email_answers"
     REJECTIONS = "rejections"
-    DOUBLES = "doubles"
+    DUPLICATES = "duplicates"
     GAPS = "gaps"
     AGENTS = "agents"
 

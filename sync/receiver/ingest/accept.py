@@ -57,7 +57,7 @@ class Label(NamedTuple):
 class Known:
     """The ledger state that concerns one batch.
 
-    By sequence number: `standing`, `rejected`, `doubles`, `gaps`. By correlation id within the
+    By sequence number: `standing`, `rejected`, `duplicates`, `gaps`. By correlation id within the
     store: `sessions` and `answers`. `own_sessions` are ids of sessions stored for this till;
     `refused_here` and `refused_before` are ids of sessions rejected in this epoch and in other
     epochs of this till.
@@ -65,7 +65,7 @@ class Known:
 
     standing: Mapping[int, Fact] = field(default_factory=dict)
     rejected: Mapping[int, Label] = field(default_factory=dict)
-    doubles: Mapping[int, Label] = field(default_factory=dict)
+    duplicates: Mapping[int, Label] = field(default_factory=dict)
     gaps: Sequence[Gap] = ()
     sessions: Mapping[str, SessionFact] = field(default_factory=dict)
     answers: Mapping[str, Sequence[AnswerFact]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class AcceptedBatch:
     refused: list[InvalidEvent] = field(default_factory=list)
     altered: list[int] = field(default_factory=list)
     readmitted: list[int] = field(default_factory=list)
-    doubles: list[Fact] = field(default_factory=list)
+    duplicates: list[Fact] = field(default_factory=list)
     restored: list[AnswerFact] = field(default_factory=list)
     gaps_gone: list[Gap] = field(default_factory=list)
     gaps_noted: list[Gap] = field(default_factory=list)
@@ -165,7 +165,7 @@ class _Judging:
         standing = self._known.standing.get(event.sequence)
         if standing is not None:
             self._compare(event, standing)
-        elif (double := self._known.doubles.get(event.sequence)) is not None:
+        elif (double := self._known.duplicates.get(event.sequence)) is not None:
             if isinstance(event, InvalidEvent) or not self._is_double(event, double):
                 self._altered(event)
         else:
@@ -202,7 +202,7 @@ class _Judging:
             self._taken.sessions.append(session)
             self._sessions[session.correlation_id] = session
         elif is_same(session, other):
-            self._taken.doubles.append(session)
+            self._taken.duplicates.append(session)
         else:
             self._refuse(_refused(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
             return
@@ -215,7 +215,7 @@ class _Judging:
             self._refuse(_refused(answer, ErrorCode.SESSION_REFUSED, "Its session was refused"))
             return
         if self._stands_elsewhere(answer):
-            self._taken.doubles.append(answer)
+            self._taken.duplicates.append(answer)
         else:
             self._taken.answers.append(answer)
             self._answers.setdefault(answer.correlation_id, []).append(answer)

@@ -217,7 +217,7 @@ class _Writing:
             (statements.sessions, [*map(rows.session, taken.sessions)]),
             (statements.answers, [*map(rows.answer, taken.answers)]),
             (statements.rejections, [*map(rows.rejection, taken.refused)]),
-            (statements.doubles, [*map(rows.double, taken.doubles)]),
+            (statements.duplicates, [*map(rows.double, taken.duplicates)]),
         ):
             insert_rows(self._connection, table, added, rows.alike)
         insert_rows(self._connection, statements.gaps, [*map(rows.gap, taken.gaps_noted)])

@@ -67,7 +67,7 @@ class _LookingUp:
         return Known(
             standing=standing,
             rejected=self._labels(statements.rejections, numbers),
-            doubles=self._labels(statements.doubles, numbers),
+            duplicates=self._labels(statements.duplicates, numbers),
             gaps=self._gaps(numbers),
             sessions=known.sessions,
             own_sessions=known.own_sessions,

@@ -83,7 +83,7 @@ class Rows:
         }
 
     def double(self, fact: Fact) -> Row:
-        """Return a row of `doubles`."""
+        """Return a row of `duplicates`."""
         is_session = isinstance(fact, SessionFact)
         kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
         return {

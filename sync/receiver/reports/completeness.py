@@ -34,13 +34,13 @@ from sqlalchemy import (
 
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
-from sync.receiver.db.statements import agents, answers, doubles, gaps, rejections, sessions
+from sync.receiver.db.statements import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 
 _STORE = bindparam("of_store", type_=Text)
 _KEY = ("till_id", "epoch")
 _LAST_OF_ALL = literal(2**63 - 1, BigInteger)
-_NUMBERED = (sessions, answers, rejections, doubles)
+_NUMBERED = (sessions, answers, rejections, duplicates)
 _TABLES = (agents, *_NUMBERED, gaps)
 
 

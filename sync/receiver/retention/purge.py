@@ -42,7 +42,7 @@ from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.columns import UtcTimestamp
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
-from sync.receiver.db.statements import agents, answers, doubles, gaps, rejections, sessions
+from sync.receiver.db.statements import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.rows import epoch_key, gap_row
 from sync.receiver.retention.old_hours import purge_hours
@@ -53,7 +53,7 @@ _A_DAY_SECONDS = 86_400.0
 # A purge transaction delays agents no longer than a few batches do.
 NUMBERS_AT_ONCE = 1000
 MISSING_BEFORE = "missing before its days were over"
-_LEAVING = (sessions, answers, doubles)
+_LEAVING = (sessions, answers, duplicates)
 _NUMBERED = (*_LEAVING, rejections)
 
 

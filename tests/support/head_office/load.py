@@ -31,7 +31,7 @@ _ACCEPTED = "SELECT store_id, till_id, accepted_through FROM agents"
 _REFUSED = """
 SELECT store_id, till_id, sequence FROM rejections
 UNION ALL
-SELECT store_id, till_id, sequence FROM doubles
+SELECT store_id, till_id, sequence FROM duplicates
 """
 _MOST = 60
 

@@ -35,12 +35,12 @@ class Epoch:
     accepted_through: int = 0
     standing: dict[int, Fact] = field(default_factory=dict)
     rejected: dict[int, InvalidEvent] = field(default_factory=dict)
-    doubles: dict[int, Fact] = field(default_factory=dict)
+    duplicates: dict[int, Fact] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
 
     def times_accounted(self, number: int) -> int:
         """Return how often a number is accounted for; an erased address's gap does not count."""
-        found = sum(number in place for place in (self.standing, self.rejected, self.doubles))
+        found = sum(number in place for place in (self.standing, self.rejected, self.duplicates))
         gaps = [gap for gap in self.gaps if gap.first <= number <= gap.last]
         return found + len(gaps) - (number in self.standing and bool(gaps))
 
@@ -82,7 +82,7 @@ class PlainLedger:
                     epoch,
                     standing=dict(epoch.standing),
                     rejected=dict(epoch.rejected),
-                    doubles=dict(epoch.doubles),
+                    duplicates=dict(epoch.duplicates),
                     gaps=list(epoch.gaps),
                 )
                 for key, epoch in self.epochs.items()
@@ -102,7 +102,7 @@ class PlainLedger:
         return Known(
             standing={n: f for n, f in epoch.standing.items() if first <= n <= last},
             rejected={n: label(e) for n, e in epoch.rejected.items() if first <= n <= last},
-            doubles={n: label(e) for n, e in epoch.doubles.items() if first <= n <= last},
+            duplicates={n: label(e) for n, e in epoch.duplicates.items() if first <= n <= last},
             gaps=[gap for gap in epoch.gaps if gap.first <= last and gap.last >= first],
             sessions={fact.correlation_id: fact for _, fact in sessions},
             answers=answers,
@@ -146,9 +146,9 @@ def _write(epoch: Epoch, taken: AcceptedBatch) -> None:
         _put(epoch.standing, answer)
     for unfit in taken.refused:
         _put(epoch.rejected, unfit)
-    for fact in taken.doubles:
+    for fact in taken.duplicates:
         # A resent duplicate must not be inserted again: the real table has a unique key.
-        _put(epoch.doubles, fact)
+        _put(epoch.duplicates, fact)
     for gap in taken.gaps_noted:
         assert gap.first not in {other.first for other in epoch.gaps}
         epoch.gaps.append(gap)

@@ -12,7 +12,7 @@ SELECT create_distributed_table('boots', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('sessions', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('email_answers', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('rejections', 'store_id', colocate_with => 'tokens');
-SELECT create_distributed_table('doubles', 'store_id', colocate_with => 'tokens');
+SELECT create_distributed_table('duplicates', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('gaps', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('hours', 'store_id', colocate_with => 'tokens');
 COMMIT;

@@ -19,14 +19,14 @@ from sync.receiver.db.tables import LedgerTable
 from tests.support.sqlite_schema import described
 
 FILE = "hq.db"
-COPY = f"{FILE}.before-0004"
+COPY = f"{FILE}.before-0005"
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -70,8 +70,8 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "NEWEST_REVISION", "0004")
-    file = migrations / "versions" / "r0004_next.py"
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0005")
+    file = migrations / "versions" / "r0005_next.py"
     file.write_text(NEXT.format(more=""))
     return file
 
@@ -102,7 +102,7 @@ def test_older_file_is_migrated_with_its_rows(old_file: Path, next_version: Path
     asyncio.run(opened_once(old_file))
 
     assert query(old_file, "SELECT store_id, more FROM tokens") == [("0042", None)]
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0005",)]
 
 
 def test_older_file_is_backed_up_before_migration(old_file: Path, next_version: Path) -> None:
@@ -114,7 +114,7 @@ def test_older_file_is_backed_up_before_migration(old_file: Path, next_version: 
     copy = old_file.with_name(COPY)
     assert described(copy) == before
     assert query(copy, "SELECT store_id FROM tokens") == [("0042",)]
-    assert query(copy, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert query(copy, "SELECT version_num FROM alembic_version") == [("0004",)]
 
 
 def test_current_file_is_not_backed_up(old_file: Path) -> None:
@@ -131,16 +131,16 @@ def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version
         asyncio.run(opened_once(old_file))
 
     assert described(old_file) == before
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
 
 
 def test_failed_backup_stops_the_migration(old_file: Path, next_version: Path) -> None:
     old_file.with_name(COPY).mkdir()
 
-    with pytest.raises(OSError, match="before-0004"):
+    with pytest.raises(OSError, match="before-0005"):
         asyncio.run(opened_once(old_file))
 
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
 
 
 def test_newer_schema_is_left_unchanged(old_file: Path) -> None:

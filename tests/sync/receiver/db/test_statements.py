@@ -57,7 +57,7 @@ async def test_agent_requests_touch_only_their_store(
         "INSERT INTO sessions",
         "INSERT INTO email_answers",
         "INSERT INTO rejections",
-        "INSERT INTO doubles",
+        "INSERT INTO duplicates",
         "INSERT INTO gaps",
         "INSERT INTO hours",
     }

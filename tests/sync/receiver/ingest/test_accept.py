@@ -204,7 +204,7 @@ def test_capture_resent_in_a_new_epoch_is_a_duplicate(
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(NEXT_EPOCH, [session(1, "a"), answer(2, "a")])) == {}
-    assert ledger.epochs[NEXT_EPOCH].doubles.keys() == {1, 2}
+    assert ledger.epochs[NEXT_EPOCH].duplicates.keys() == {1, 2}
     assert ledger.epochs[NEXT_EPOCH].standing == {}
 
 
@@ -218,7 +218,7 @@ def test_same_capture_twice_in_one_batch_is_stored_once(ledger: PlainLedger) -> 
     ledger.take(TILL, [session(1, "a"), session(2, "a"), answer(3, "a"), answer(4, "a")])
 
     assert ledger.epochs[TILL].standing.keys() == {1, 3}
-    assert ledger.epochs[TILL].doubles.keys() == {2, 4}
+    assert ledger.epochs[TILL].duplicates.keys() == {2, 4}
 
 
 def test_second_different_session_under_one_id_in_a_batch_is_rejected(ledger: PlainLedger) -> None:
@@ -241,7 +241,7 @@ def test_erased_answer_in_a_new_epoch_is_a_duplicate_of_the_full_one(ledger: Pla
 
     ledger.take(NEXT_EPOCH, [answer(1, "a", None)])
 
-    assert ledger.epochs[NEXT_EPOCH].doubles.keys() == {1}
+    assert ledger.epochs[NEXT_EPOCH].duplicates.keys() == {1}
     assert ledger.epochs[NEXT_EPOCH].gaps == []
 
 

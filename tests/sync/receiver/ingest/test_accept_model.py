@@ -162,7 +162,7 @@ class AcceptMachine(RuleBasedStateMachine):
     def deliver(self, key: Key, batch: Sequence[Event], base: int) -> None:
         """Send a batch; compare the response with the model's prediction."""
         before, through = self.ledger.copy(), self.epoch(key).accepted_through
-        known = set(self.epoch(key).standing) | set(self.epoch(key).doubles)
+        known = set(self.epoch(key).standing) | set(self.epoch(key).duplicates)
         altered = {event.sequence for event in batch if self.is_altered(key, event)}
         taken = self.ledger.take(key, batch, base)
 
@@ -194,7 +194,7 @@ class AcceptMachine(RuleBasedStateMachine):
             elif number in epoch.standing:
                 assert says_same(event, epoch.standing[number])
                 self.look_at_address(event, epoch)
-            elif number in epoch.doubles:
+            elif number in epoch.duplicates:
                 assert any(says_same(event, fact) for _, fact in self.ledger.facts())
             else:
                 assert number in epoch.rejected
@@ -233,7 +233,7 @@ class AcceptMachine(RuleBasedStateMachine):
             beyond = [
                 *epoch.standing,
                 *epoch.rejected,
-                *epoch.doubles,
+                *epoch.duplicates,
                 *(g.last for g in epoch.gaps),
             ]
             assert max(beyond, default=0) <= epoch.accepted_through
@@ -263,7 +263,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     def altering(self, key: Key, batch: list[Event], which: int | None) -> list[Event]:
         """Replace the content of a stored number."""
-        known = self.epoch(key).standing.keys() | self.epoch(key).doubles.keys()
+        known = self.epoch(key).standing.keys() | self.epoch(key).duplicates.keys()
         places = [place for place, event in enumerate(batch) if event.sequence in known]
         if which is None or not places:
             return batch
@@ -273,7 +273,7 @@ class AcceptMachine(RuleBasedStateMachine):
     def is_altered(self, key: Key, event: Event) -> bool:
         """Return whether an event differs from the one stored under its number."""
         epoch = self.epoch(key)
-        if event.sequence in epoch.doubles:
+        if event.sequence in epoch.duplicates:
             facts = [fact for _, fact in self.ledger.facts()]
             return isinstance(event, InvalidEvent) or not any(
                 says_same(event, fact) for fact in facts
