@@ -22,9 +22,9 @@ from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import BackoffRules, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits, OutboxUnavailable
-from sync.delivery.push import Transport
 from sync.delivery.quiet_hours import quiet_hours
 from sync.delivery.throttle import Throttle
+from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender

@@ -16,8 +16,9 @@ from typing import assert_never
 from sync.delivery.backoff import Backoff, BackoffRules
 from sync.delivery.outbox import Outbox, OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
-from sync.delivery.push import PassReport, Transport, push_once
+from sync.delivery.push import PassReport, push_once
 from sync.delivery.throttle import Throttle
+from sync.delivery.transport import Transport
 
 _log = logging.getLogger(__name__)
 # A capture is sent at once; captures within this time after a pass share the next pass.
@@ -170,7 +171,7 @@ class DeliveryLoop:
                 self._transport,
                 self._throttle.pause,
                 probing=self._backoff.is_probing,
-                progress=self._progress,
+                on_progress=self._on_progress,
                 may_continue=lambda: urged or self._may_go_on(),
             )
             self._after(report)
@@ -235,7 +236,7 @@ class DeliveryLoop:
             )
         )
 
-    def _progress(self, report: PassReport) -> None:
+    def _on_progress(self, report: PassReport) -> None:
         if report.made_progress and self._own.state is not DeliveryState.DELIVERING:
             self._own = DeliveryStatus(DeliveryState.DELIVERING, last_success_at=self._loop.time())
 

@@ -71,7 +71,7 @@ class OutboxUnavailable(Exception):  # noqa: N818 - names the state
 class Outbox(Protocol):
     """Undelivered events of this machine. All methods raise `OutboxUnavailable`."""
 
-    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
+    async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
 
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
@@ -81,7 +81,7 @@ class Outbox(Protocol):
         """Record durably, before anything is sent, that `window` is about to be sent."""
 
     async def settle(
-        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, results: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Save the verdicts on a window durably, and mark `doubtful` as possibly delivered.
 

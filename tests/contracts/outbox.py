@@ -39,7 +39,7 @@ class Shelf(Protocol):
 
 
 async def waiting(shelf: Shelf) -> list[int]:
-    return positions(await shelf.outbox.read(PLENTY))
+    return positions(await shelf.outbox.next_window(PLENTY))
 
 
 async def retries(shelf: Shelf) -> list[int]:
@@ -66,50 +66,50 @@ class OutboxContract:
         await shelf.capture_sessions(5)
 
     async def test_read_returns_pending_events_in_order_up_to_the_limit(self, shelf: Shelf) -> None:
-        assert positions(await shelf.outbox.read(BatchLimits(3, 2**30))) == [1, 2, 3]
-        assert positions(await shelf.outbox.read(BatchLimits(3, 2**30), after=3)) == [4, 5]
+        assert positions(await shelf.outbox.next_window(BatchLimits(3, 2**30))) == [1, 2, 3]
+        assert positions(await shelf.outbox.next_window(BatchLimits(3, 2**30), after=3)) == [4, 5]
 
     async def test_read_returns_one_event_above_the_size_limit(self, shelf: Shelf) -> None:
-        assert positions(await shelf.outbox.read(BatchLimits(3, 1))) == [1]
+        assert positions(await shelf.outbox.next_window(BatchLimits(3, 1))) == [1]
 
     async def test_window_has_epoch_and_sequences(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
         assert [event.sequence for event in window.events] == [1, 2, 3, 4, 5]
 
     async def test_read_returns_an_empty_window_at_the_end(self, shelf: Shelf) -> None:
-        assert not (await shelf.outbox.read(PLENTY, after=5)).events
+        assert not (await shelf.outbox.next_window(PLENTY, after=5)).events
 
     async def test_read_has_no_side_effect(self, shelf: Shelf) -> None:
         assert await waiting(shelf) == await waiting(shelf) == [1, 2, 3, 4, 5]
 
     async def test_settled_events_are_no_longer_pending(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await settle(shelf, window, window.events[1], window.events[3])
         assert await waiting(shelf) == [1, 3, 5]
 
     async def test_settle_is_idempotent(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await settle(shelf, window, *window.events[:2])
         await settle(shelf, window, *window.events[:2])
         assert await waiting(shelf) == [3, 4, 5]
 
     async def test_refused_event_is_retried_only_on_request(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await refuse(shelf, window, window.events[1:3])
         assert await retries(shelf) == []
         await shelf.want_retry(3)
         assert (await waiting(shelf), await retries(shelf)) == ([1, 4, 5], [3])
 
     async def test_retry_carries_the_last_refusal(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await refuse(shelf, window, window.events[:1])
         await shelf.want_retry(1)
         (again,) = (await shelf.outbox.next_retry_window(PLENTY)).events
         assert again.refusal == REFUSED
 
     async def test_retry_ends_with_its_verdict(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await refuse(shelf, window, window.events[:2])
         for sequence in (1, 2):
             await shelf.want_retry(sequence)
@@ -119,15 +119,15 @@ class OutboxContract:
         assert await retries(shelf) == []
 
     async def test_event_sent_without_an_answer_is_in_doubt(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await shelf.outbox.record_attempt(window)
         one, two, *_ = window.events
         await shelf.outbox.settle(window, judged([one]), [two])
-        doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
+        doubts = [e.is_doubtful for e in (await shelf.outbox.next_window(PLENTY)).events]
         assert doubts == [True, False, False, False]
 
     async def test_refused_event_in_doubt_is_in_doubt_when_retried(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await shelf.outbox.record_attempt(window)
         one, two, *_ = window.events
         await shelf.outbox.settle(window, [EventResult(e, REFUSED) for e in (one, two)], [two])
@@ -137,12 +137,12 @@ class OutboxContract:
         assert [event.is_doubtful for event in again] == [False, True]
 
     async def test_unsettled_window_is_in_doubt_as_a_whole(self, shelf: Shelf) -> None:
-        await shelf.outbox.record_attempt(await shelf.outbox.read(BatchLimits(2, 2**30)))
-        doubts = [e.is_doubtful for e in (await shelf.outbox.read(PLENTY)).events]
+        await shelf.outbox.record_attempt(await shelf.outbox.next_window(BatchLimits(2, 2**30)))
+        doubts = [e.is_doubtful for e in (await shelf.outbox.next_window(PLENTY)).events]
         assert doubts == [True, True, False, False, False]
 
     async def test_rewind_makes_later_events_pending(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await settle(shelf, window, *window.events)
         assert await shelf.outbox.rewind("epoch-1", 3)
         assert await waiting(shelf) == [3, 4, 5]
@@ -153,13 +153,13 @@ class OutboxContract:
     async def test_rewind_returns_false_without_newly_pending_events(
         self, shelf: Shelf, epoch: str, expected: int
     ) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await settle(shelf, window, *window.events[:2])
         assert not await shelf.outbox.rewind(epoch, expected)
         assert await waiting(shelf) == [3, 4, 5]
 
     async def test_rewound_dead_letter_is_pending_and_not_a_retry(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await settle(shelf, window, *window.events[:3])
         await refuse(shelf, window, window.events[3:])
         await shelf.want_retry(4)
@@ -170,19 +170,19 @@ class OutboxContract:
         self, shelf: Shelf
     ) -> None:
         await shelf.outbox.renumber("epoch-1", 3)
-        first = await shelf.outbox.read(PLENTY)
-        second = await shelf.outbox.read(PLENTY, after=3)
+        first = await shelf.outbox.next_window(PLENTY)
+        second = await shelf.outbox.next_window(PLENTY, after=3)
         assert (first.epoch, positions(first)) == ("epoch-1", [1, 2, 3])
         assert (second.epoch, [e.sequence for e in second.events]) == ("epoch-2", [1, 2])
 
     async def test_renumber_makes_moved_events_pending(self, shelf: Shelf) -> None:
-        window = await shelf.outbox.read(PLENTY)
+        window = await shelf.outbox.next_window(PLENTY)
         await settle(shelf, window, *window.events)
         await shelf.outbox.renumber("epoch-1", 3)
         assert await waiting(shelf) == [4, 5]
 
     async def test_window_of_another_outbox_is_rejected(self, shelf: Shelf) -> None:
-        events = (await shelf.outbox.read(PLENTY)).events
+        events = (await shelf.outbox.next_window(PLENTY)).events
         with pytest.raises(OutboxUnavailable):
             await shelf.outbox.record_attempt(Window(UNKNOWN.epoch, 1, events))
         with pytest.raises(OutboxUnavailable):

@@ -29,7 +29,7 @@ class Backlog:
         """Return the body of the event with this number."""
         return msgspec.json.encode({"correlationId": self._name(number), "channel": "STORE"})
 
-    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
+    async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest events above `after` that are not settled."""
         first = max(self.settled, after) + 1
         last = min(self.captured, first + limits.events - 1)
@@ -43,10 +43,10 @@ class Backlog:
         """Do nothing: only `replay` needs the mark."""
 
     async def settle(
-        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, results: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Advance the watermark."""
-        for one in judged:
+        for one in results:
             assert isinstance(one.verdict, Delivered), one
             assert one.event.position == self.settled + 1, "settled out of order"
             self.settled += 1

@@ -18,7 +18,8 @@ from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
-from sync.delivery.push import PassReport, Transport, push_once
+from sync.delivery.push import PassReport, push_once
+from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Verdict
-from sync.delivery.push import WindowResult
+from sync.delivery.transport import WindowResult
 from sync.delivery.transports.auth import Credentials, NoCredentials
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.sender import Sender
@@ -83,8 +83,8 @@ def window(*events: OutboxEvent, base_sequence: int = 1) -> Window:
 
 def verdicts(delivery: WindowResult) -> dict[int, Verdict]:
     """Return the verdicts by sequence; each event has at most one."""
-    found = {judged.event.sequence: judged.verdict for judged in delivery.judged}
-    assert len(found) == len(delivery.judged)
+    found = {judged.event.sequence: judged.verdict for judged in delivery.results}
+    assert len(found) == len(delivery.results)
     return found
 
 

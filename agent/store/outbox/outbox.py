@@ -60,7 +60,7 @@ class StoreOutbox:
         self._agent_version = agent_version
         self.dead_letters = DeadLetters(self.storage, now_us, agent_version)
 
-    async def read(self, portion: BatchLimits, *, after: int = 0) -> Window:
+    async def next_window(self, portion: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events of one epoch above `after`."""
         return await self.storage.ask(lambda c: self._windows.waiting(c, portion, after))
 

@@ -9,9 +9,9 @@ from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, stop_aft
 
 from sync.delivery.outcomes import FailureCause, RetryLater
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 # Time limit including the next wait. After it the pass ends and the next one starts with a probe.
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.1
 _WORTH_IT = {FailureCause.NO_RESPONSE, FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}
 
@@ -33,12 +33,12 @@ class ShortRetries:
         loop = asyncio.get_running_loop()
         began = loop.time()
         outcome = await ask()
-        seconds_left = MOST_SECONDS - (loop.time() - began)
+        seconds_left = MAX_SECONDS - (loop.time() - began)
         if seconds_left <= 0 or not _may_pass_soon(outcome):
             return outcome
         retrying = AsyncRetrying(
             sleep=self.sleep,
-            stop=stop_after_attempt(MOST_ATTEMPTS) | stop_after_delay(seconds_left),
+            stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(seconds_left),
             wait=self._wait_seconds,
             retry=lambda state: not state.outcome or _may_pass_soon(state.outcome.result()),
             retry_error_callback=_as_it_is,
@@ -60,7 +60,7 @@ def short_wait_seconds(outcome: object, attempts: int, share: float) -> float:
 def _may_pass_soon(outcome: object) -> bool:
     match outcome:
         case RetryLater(cause, retry_after_seconds=asked):
-            return cause in _WORTH_IT and (asked or 0.0) <= MOST_SECONDS
+            return cause in _WORTH_IT and (asked or 0.0) <= MAX_SECONDS
         case _:
             return False
 

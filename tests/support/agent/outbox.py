@@ -58,7 +58,7 @@ class OutboxRig:
 
     async def window(self, events: int = 1000, after: int = 0) -> Window:
         """Read a window of pending events."""
-        return await self.outbox.read(BatchLimits(events, 2**30), after=after)
+        return await self.outbox.next_window(BatchLimits(events, 2**30), after=after)
 
     async def positions(self) -> list[int]:
         """Return the positions of the pending events."""
@@ -73,7 +73,7 @@ class OutboxRig:
         await self._settle([EventResult(event, verdict) for event in events])
 
     async def _settle(self, judged: Sequence[EventResult]) -> None:
-        current = await self.outbox.read(BatchLimits(1, 1))
+        current = await self.outbox.next_window(BatchLimits(1, 1))
         events = [one.event for one in judged]
         await self.outbox.settle(Window(current.epoch, 1, events), judged)
 

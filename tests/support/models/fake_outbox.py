@@ -57,9 +57,9 @@ class FakeOutbox:
         """Positions of the pending events."""
         return [kept.position for kept in self.model.waiting()]
 
-    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
+    async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
-        self._call("read")
+        self._call("next_window")
         return self._window(self.model.waiting(), limits, after, again=False)
 
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
@@ -73,12 +73,12 @@ class FakeOutbox:
         self.model.attempt([self.model.held[event.position] for event in window.events])
 
     async def settle(
-        self, window: Window, judged: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
+        self, window: Window, results: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Save the verdicts on a window."""
         await self.settling.wait()
         self._call("settle", window)
-        verdicts = {one.event.position: one.verdict for one in judged}
+        verdicts = {one.event.position: one.verdict for one in results}
         self.model.settle(window, verdicts, [event.position for event in doubtful])
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from sync.delivery.outbox import BatchLimits, EventResult, Window
 from sync.delivery.outcomes import Delivered, Refused, RetryLater, Stop, Verdict
-from sync.delivery.push import WindowResult
+from sync.delivery.transport import WindowResult
 
 Saying = Callable[[Window], WindowResult | Awaitable[WindowResult]]
 DELIVERED = Delivered()
@@ -18,17 +18,17 @@ def takes(window: Window) -> WindowResult:
 
 def takes_only(count: int, stop: Stop) -> Saying:
     """Accept the first `count` events, then stop."""
-    return lambda window: WindowResult(list(takes(window).judged)[:count], stop=stop)
+    return lambda window: WindowResult(list(takes(window).results)[:count], stop=stop)
 
 
 def leaves(*positions: int, cause: RetryLater) -> Saying:
     """Accept all but these, which get no verdict."""
 
     def saying(window: Window) -> WindowResult:
-        judged = [one for one in takes(window).judged if one.event.position not in positions]
-        left = cause if len(judged) < len(window.events) else None
+        judged = [one for one in takes(window).results if one.event.position not in positions]
+        unfinished = cause if len(judged) < len(window.events) else None
         doubtful = [event for event in window.events if event.position in positions]
-        return WindowResult(judged, doubtful, left=left)
+        return WindowResult(judged, doubtful, unfinished=unfinished)
 
     return saying
 
@@ -51,10 +51,10 @@ class FakeTransport:
     """
 
     def __init__(
-        self, *script: Saying, limits: BatchLimits | None = None, leaves_doubt: bool = False
+        self, *script: Saying, limits: BatchLimits | None = None, is_idempotent: bool = True
     ) -> None:
         self.limits = limits or BatchLimits(events=3, max_bytes=2**20)
-        self.leaves_doubt = leaves_doubt
+        self.is_idempotent = is_idempotent
         self.script = deque(script)
         self.otherwise: Saying = takes
         self.sent: list[Window] = []
@@ -65,7 +65,7 @@ class FakeTransport:
         """Positions of each window sent, in order."""
         return [[event.position for event in window.events] for window in self.sent]
 
-    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
+    async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Return the scripted result."""
         assert window.events
         self.sent.append(window)

@@ -10,8 +10,8 @@ from sync.delivery.backoff import BackoffRules
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, FailureCause, RetryLater, Stop
-from sync.delivery.push import WindowResult
 from sync.delivery.throttle import Throttle
+from sync.delivery.transport import WindowResult
 from sync.protocol.wire import EventType
 
 LONG = 3_600.0
@@ -36,7 +36,7 @@ class Queue:
         self.empty.clear()
         self.waiting.append(event(max([e.position for e in self.waiting], default=0) + 1))
 
-    async def read(self, limits: BatchLimits, *, after: int = 0) -> Window:
+    async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         if self.cause:
             raise self.cause
         events = [one for one in self.waiting if one.position > after]
@@ -48,9 +48,9 @@ class Queue:
     async def record_attempt(self, window: Window) -> None: ...
 
     async def settle(
-        self, window: Window, judged: Sequence[EventResult], doubtful: object = ()
+        self, window: Window, results: Sequence[EventResult], doubtful: object = ()
     ) -> None:
-        done = {one.event.position for one in judged}
+        done = {one.event.position for one in results}
         self.waiting = [one for one in self.waiting if one.position not in done]
         if not self.waiting:
             self.empty.set()
@@ -65,7 +65,7 @@ class Central:
     """Accepts everything, or stops with `says`; signals each attempt."""
 
     limits = BatchLimits(10, 1_000)
-    leaves_doubt = False
+    is_idempotent = True
 
     def __init__(self) -> None:
         self.says: Stop | None = None
@@ -74,7 +74,7 @@ class Central:
         self.windows: list[int] = []
         self.tried = asyncio.Event()
 
-    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
+    async def send(self, window: Window, *, probing: bool) -> WindowResult:
         self.windows.append(len(window.events))
         self.tried.set()
         self.meanwhile()

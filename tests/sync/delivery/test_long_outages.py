@@ -12,12 +12,12 @@ from sync.delivery.backoff import AMBIGUOUS_FAILURES, NETWORK_DOWN_CAP_SECONDS, 
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import FailureCause
-from sync.delivery.push import Transport
 from sync.delivery.throttle import Throttle
+from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
-from sync.delivery.transports.replay.replay_transport import MOST_TROUBLES_IN_A_ROW, ReplayTransport
+from sync.delivery.transports.replay.replay_transport import MAX_FAILURES_IN_A_ROW, ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from tests.support.central import Fault, Request, ScriptedCentral, faults
 from tests.support.central.in_memory import MemoryLine
@@ -201,7 +201,7 @@ def test_retry_after_is_honoured(protocol: str) -> None:
         async with trading(protocol) as trade:
             trade.central.weather = lambda _request: faults.busy("1800", 503)
             await trade.capture_for_an_hour()
-            assert len(trade.central.requests) <= 3 * MOST_TROUBLES_IN_A_ROW
+            assert len(trade.central.requests) <= 3 * MAX_FAILURES_IN_A_ROW
 
             trade.central.weather = lambda _request: None
             await asyncio.sleep(2_000)

@@ -15,13 +15,8 @@ from sync.delivery.outcomes import (
     RetryLater,
     Rewind,
 )
-from sync.delivery.push import (
-    MOST_CORRECTIONS,
-    PassReport,
-    WindowCancelled,
-    WindowResult,
-    push_once,
-)
+from sync.delivery.push import MAX_CORRECTIONS, PassReport, push_once
+from sync.delivery.transport import WindowCancelled, WindowResult
 from tests.support.models.fake_outbox import FakeOutbox
 from tests.support.models.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
 from tests.support.virtual_time import run_in_virtual_time
@@ -74,11 +69,11 @@ async def with_dead_letters(outbox: FakeOutbox, *positions: int) -> None:
         await outbox.want_retry(position)
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_pending_events_are_sent_in_order_and_settled(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
-    transport = FakeTransport(leaves_doubt=leaves_doubt)
+    transport = FakeTransport(is_idempotent=is_idempotent)
     report = await push(outbox, transport)
     assert transport.windows == [[1, 2, 3], [4, 5, 6], [7]]
     assert report == PassReport(delivered=7)
@@ -126,7 +121,7 @@ async def test_refused_event_becomes_a_dead_letter_and_the_rest_is_delivered(
 async def test_event_without_a_verdict_stays_pending_and_the_rest_is_delivered(
     outbox: FakeOutbox,
 ) -> None:
-    transport = FakeTransport(leaves(2, cause=DOWN), leaves_doubt=True)
+    transport = FakeTransport(leaves(2, cause=DOWN), is_idempotent=False)
     report = await push(outbox, transport)
     assert (report.delivered, report.stop) == (6, DOWN)
     assert outbox.waiting == [2]
@@ -142,11 +137,11 @@ async def test_assumed_deliveries_are_counted_separately(outbox: FakeOutbox) -> 
 # Probes.
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_probe_is_one_event_and_full_windows_follow(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
-    transport = FakeTransport(leaves_doubt=leaves_doubt)
+    transport = FakeTransport(is_idempotent=is_idempotent)
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1], [2, 3, 4], [5, 6, 7]]
     assert transport.probes == [True, False, False]
@@ -159,7 +154,7 @@ async def test_failed_probe_ends_the_pass(outbox: FakeOutbox) -> None:
 
 
 async def test_probe_without_a_verdict_is_followed_by_another_probe(outbox: FakeOutbox) -> None:
-    transport = FakeTransport(leaves(1, cause=DOWN), leaves_doubt=True)
+    transport = FakeTransport(leaves(1, cause=DOWN), is_idempotent=False)
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1], [2], [3, 4, 5], [6, 7]]
 
@@ -188,7 +183,7 @@ async def test_answer_sees_that_the_retry_of_its_session_was_delivered(
     await with_dead_letters(outbox, 2)
     outbox.capture_answer(session=2)
     outbox.settling.clear()
-    transport = FakeTransport(leaves_doubt=True)
+    transport = FakeTransport(is_idempotent=False)
     running = asyncio.ensure_future(push(outbox, transport))
     for _ in range(50):
         await asyncio.sleep(0)
@@ -288,7 +283,7 @@ async def test_repeated_sequence_disagreement_ends_the_pass_without_loss(
     report = await push(outbox, transport)
     assert isinstance(report.stop, RetryLater)
     assert report.stop.cause is FailureCause.NO_PROGRESS
-    assert len(transport.windows) <= MOST_CORRECTIONS + 1
+    assert len(transport.windows) <= MAX_CORRECTIONS + 1
     assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -304,7 +299,7 @@ async def test_attempt_is_recorded_before_sending_when_resending_is_not_idempote
         noted_before.append(outbox.calls.count("note_attempt"))
         return takes(window)
 
-    transport = FakeTransport(leaves_doubt=True)
+    transport = FakeTransport(is_idempotent=False)
     transport.otherwise = look
     await push(outbox, transport)
     assert noted_before == [1, 2, 3]
@@ -314,7 +309,7 @@ async def test_attempt_is_recorded_after_the_previous_window_is_settled(
     outbox: FakeOutbox,
 ) -> None:
     outbox.settling.clear()
-    transport = FakeTransport(leaves_doubt=True)
+    transport = FakeTransport(is_idempotent=False)
     running = asyncio.ensure_future(push(outbox, transport))
     for _ in range(50):
         await asyncio.sleep(0)
@@ -324,19 +319,19 @@ async def test_attempt_is_recorded_after_the_previous_window_is_settled(
     assert not any(kept.in_doubt for kept in outbox.model.held.values())
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_next_window_is_read_while_one_is_in_flight(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
     reads: list[int] = []
 
     async def slowly(window: Window) -> WindowResult:
         for _ in range(50):
             await asyncio.sleep(0)
-        reads.append(outbox.calls.count("read"))
+        reads.append(outbox.calls.count("next_window"))
         return takes(window)
 
-    await push(outbox, FakeTransport(slowly, leaves_doubt=leaves_doubt))
+    await push(outbox, FakeTransport(slowly, is_idempotent=is_idempotent))
     assert reads == [2]
 
 
@@ -349,9 +344,9 @@ async def test_prefetched_window_is_reread_after_a_refused_session() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         refused = Refused("CODE", "a reason", 400)
-        return WindowResult([*takes(window).judged[:2], EventResult(window.events[2], refused)])
+        return WindowResult([*takes(window).results[:2], EventResult(window.events[2], refused)])
 
-    transport = FakeTransport(slowly, leaves_doubt=True)
+    transport = FakeTransport(slowly, is_idempotent=False)
     await push(outbox, transport)
     refused = [e.position for window in transport.sent for e in window.events if e.session_refused]
     assert refused == [4]
@@ -362,12 +357,12 @@ async def test_attempt_is_not_recorded_when_resending_is_idempotent(outbox: Fake
     assert "note_attempt" not in outbox.calls
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_pass_ends_after_its_last_settle_is_on_the_disk(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
     outbox.settling.clear()
-    running = asyncio.ensure_future(push(outbox, FakeTransport(leaves_doubt=leaves_doubt)))
+    running = asyncio.ensure_future(push(outbox, FakeTransport(is_idempotent=is_idempotent)))
     for _ in range(50):
         await asyncio.sleep(0)
     assert not running.done()
@@ -375,13 +370,13 @@ async def test_pass_ends_after_its_last_settle_is_on_the_disk(
     assert (await running).delivered == 7
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
-def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, leaves_doubt: bool) -> None:
+@pytest.mark.parametrize("is_idempotent", [True, False])
+def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, is_idempotent: bool) -> None:
     async def story() -> None:
         outbox = FakeOutbox()
         await outbox.capture_sessions(7)
         outbox.settling.clear()
-        running = asyncio.ensure_future(push(outbox, FakeTransport(leaves_doubt=leaves_doubt)))
+        running = asyncio.ensure_future(push(outbox, FakeTransport(is_idempotent=is_idempotent)))
         for _ in range(50):
             await asyncio.sleep(0)
         running.cancel()
@@ -390,18 +385,20 @@ def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, leaves_doubt: bool) 
         await asyncio.sleep(0)
         assert running.cancelled()
         assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
-        in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().limits)).events]
-        assert in_doubt == [leaves_doubt] * 3
+        in_doubt = [
+            e.is_doubtful for e in (await outbox.next_window(FakeTransport().limits)).events
+        ]
+        assert in_doubt == [not is_idempotent] * 3
 
     run_in_virtual_time(story())
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_pass_cancelled_during_a_settle_completes_it(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
     outbox.settling.clear()
-    running = asyncio.ensure_future(push(outbox, FakeTransport(leaves_doubt=leaves_doubt)))
+    running = asyncio.ensure_future(push(outbox, FakeTransport(is_idempotent=is_idempotent)))
     for _ in range(50):
         await asyncio.sleep(0)
     running.cancel()
@@ -416,19 +413,19 @@ async def test_pass_cancelled_mid_window_settles_the_answers_received(
     outbox: FakeOutbox,
 ) -> None:
     def cut_off(window: Window) -> WindowResult:
-        judged = takes(window).judged
+        judged = takes(window).results
         raise WindowCancelled(WindowResult(judged[:1], [judged[1].event]))
 
     with pytest.raises(asyncio.CancelledError):
-        await push(outbox, FakeTransport(cut_off, leaves_doubt=True))
+        await push(outbox, FakeTransport(cut_off, is_idempotent=False))
     assert outbox.waiting == [2, 3, 4, 5, 6, 7]
-    in_doubt = [e.is_doubtful for e in (await outbox.read(FakeTransport().limits)).events]
+    in_doubt = [e.is_doubtful for e in (await outbox.next_window(FakeTransport().limits)).events]
     assert in_doubt == [True, False, False]
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_pass_cancelled_before_an_answer_settles_nothing(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
     asked = asyncio.Event()
 
@@ -437,7 +434,7 @@ async def test_pass_cancelled_before_an_answer_settles_nothing(
         await asyncio.Event().wait()
         raise AssertionError("central never answers")
 
-    running = asyncio.ensure_future(push(outbox, FakeTransport(never, leaves_doubt=leaves_doubt)))
+    running = asyncio.ensure_future(push(outbox, FakeTransport(never, is_idempotent=is_idempotent)))
     await asked.wait()
     running.cancel()
     await asyncio.wait([running])
@@ -445,15 +442,15 @@ async def test_pass_cancelled_before_an_answer_settles_nothing(
     assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("leaves_doubt", [False, True])
+@pytest.mark.parametrize("is_idempotent", [True, False])
 async def test_storage_failure_ends_the_pass_without_settling_unconfirmed_events(
-    outbox: FakeOutbox, *, leaves_doubt: bool
+    outbox: FakeOutbox, *, is_idempotent: bool
 ) -> None:
     def disk_fails(window: Window) -> WindowResult:
         outbox.unavailable = "the disk is gone"
         return takes(window)
 
-    transport = FakeTransport(takes, disk_fails, leaves_doubt=leaves_doubt)
+    transport = FakeTransport(takes, disk_fails, is_idempotent=is_idempotent)
     with pytest.raises(OutboxUnavailable):
         await push(outbox, transport)
     outbox.unavailable = None

@@ -13,7 +13,7 @@ import msgspec
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import FailureCause, RetryLater
-from sync.delivery.push import WindowResult
+from sync.delivery.transport import WindowResult
 from sync.delivery.transports.batch.adaptive_batch_size import BatchSize
 from sync.delivery.transports.batch.documents import compressed_batch
 from sync.delivery.transports.batch.sender import Sender
@@ -52,13 +52,13 @@ class BatchTransport:
         return BatchLimits(self._size.events, self._max_bytes)
 
     @property
-    def leaves_doubt(self) -> bool:
-        """False: head office recognises a repeat by its sequence numbers."""
-        return False
+    def is_idempotent(self) -> bool:
+        """True: head office recognises a repeat by its sequence numbers."""
+        return True
 
-    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
+    async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""
-        judged: list[EventResult] = []
+        results: list[EventResult] = []
         parts = deque([window.events])
         while parts:
             part = parts.popleft()
@@ -71,12 +71,12 @@ class BatchTransport:
                 some, stop = await self._without_content(window, part, outcome, once=probing)
             else:
                 some, stop = verdicts_on(part, outcome)
-            judged += some
+            results += some
             if stop is not None:
-                return WindowResult(judged, stop=stop)
+                return WindowResult(results, stop=stop)
             if len(some) < len(part):
                 parts.appendleft(part[len(some) :])
-        return WindowResult(judged)
+        return WindowResult(results)
 
     async def _without_content(
         self, window: Window, part: Sequence[OutboxEvent], refused: BatchRefused, *, once: bool

@@ -86,13 +86,13 @@ def every_request_refused(refused: BatchRefused) -> Blocked:
 def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[EventResult]:
     """Return verdicts up to `acceptedThrough` or the first `ALTERED` event, if that is lower."""
     rejections = {rejection.sequence: rejection for rejection in accepted.rejected}
-    judged = []
+    results = []
     for event in sent:
         rejection = rejections.get(event.sequence)
         if event.sequence > accepted.accepted_through or _is_altered(rejection):
             break
-        judged.append(EventResult(event, _verdict(rejection)))
-    return judged
+        results.append(EventResult(event, _verdict(rejection)))
+    return results
 
 
 def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:

@@ -47,7 +47,7 @@ _document: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """A request of the API; `path` is percent-encoded and includes the query."""
 
     method: str
@@ -55,26 +55,26 @@ class Request:
     body: bytes
 
 
-def request_of(event: OutboxEvent) -> Request:
+def request_of(event: OutboxEvent) -> ApiRequest:
     """Return the request for `event`, with the till's original body."""
     match event.type:
         case EventType.SESSION_STARTED:
             locale = event.query_locale
             query = "" if locale is None else f"?locale={quote(locale, safe='')}"
-            return Request("POST", SESSIONS_PATH + query, event.body)
+            return ApiRequest("POST", SESSIONS_PATH + query, event.body)
         case EventType.EMAIL_ANSWERED:
             name = quote(event.correlation_id, safe="")
-            return Request("PUT", f"/client/users/{name}/profile/email", event.body)
+            return ApiRequest("PUT", f"/client/users/{name}/profile/email", event.body)
         case _:
             assert_never(event.type)
 
 
-def request_without_effect(size: int) -> Request:
+def request_without_effect(size: int) -> ApiRequest:
     """Return a request of about `size` bytes without effect at central.
 
     Its session does not exist and its status is invalid.
     """
-    return Request("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
+    return ApiRequest("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
 
 
 def every_request_refused(size: int) -> Blocked:

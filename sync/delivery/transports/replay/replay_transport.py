@@ -10,16 +10,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Blocked, Delivered, FailureCause, Refused, RetryLater, Verdict
-from sync.delivery.push import WindowCancelled, WindowResult
+from sync.delivery.transport import WindowCancelled, WindowResult
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.replay.loyalty_api import (
     SMALL_BYTES,
-    Request,
+    ApiRequest,
     every_request_refused,
     interpret,
     json_object,
@@ -32,8 +32,9 @@ from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import ErrorCode, EventType
 
 # Consecutive failures without a verdict between them after which central counts as down.
-MOST_TROUBLES_IN_A_ROW = 3
+MAX_FAILURES_IN_A_ROW = 3
 _HEADERS = {"Content-Type": "application/json"}
+_Outcome: TypeAlias = Verdict | Blocked | RetryLater
 _SESSION_REFUSED = Refused(
     ErrorCode.SESSION_REFUSED, "the session that this answer belongs to was refused", None
 )
@@ -50,21 +51,21 @@ class ReplayTransport:
 
     def __init__(
         self,
-        caller: CentralClient,
-        attempts: ShortRetries,
+        client: CentralClient,
+        retries: ShortRetries,
         limits: BatchLimits,
         *,
         max_in_flight: int,
         on_terms: OnTerms,
     ) -> None:
         """Call `on_terms` when the program terms in central's responses change."""
-        self._caller = caller
-        self._attempts = attempts
+        self._client = client
+        self._retries = retries
         self._limits = limits
         self._max_in_flight = max_in_flight
         self._terms = TermsObserver(on_terms)
         self._stopped = StoppedLanes()
-        self._troubles_in_a_row = 0
+        self._failures_in_a_row = 0
 
     @property
     def limits(self) -> BatchLimits:
@@ -72,62 +73,57 @@ class ReplayTransport:
         return self._limits
 
     @property
-    def leaves_doubt(self) -> bool:
-        """True: central may answer a repeat with an error."""
-        return True
+    def is_idempotent(self) -> bool:
+        """False: central may answer a repeat with an error."""
+        return False
 
-    async def deliver(self, window: Window, *, probing: bool) -> WindowResult:
+    async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window`: each session's events in order, sessions in parallel."""
         self._stopped.start_window(window.events)
-        run = _Run(_lanes(window.events), once=probing)
+        run = _Run(window.events, _lanes(window.events), once=probing)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_in_flight, len(run.lanes))):
-                    group.create_task(self._work(run))
+                    group.create_task(self._send_lanes(run))
         except asyncio.CancelledError:
-            raise WindowCancelled(run.delivery(window.events)) from None
-        if run.judged and run.stop is None:
+            raise WindowCancelled(run.result()) from None
+        if run.verdicts and run.stop is None:
             self._stopped.mark_sick_beside(window.events)
         if run.stop is not None:
-            self._troubles_in_a_row = 0
-            if _may_be_the_records(run.stop):
+            self._failures_in_a_row = 0
+            if _may_be_the_events(run.stop):
                 self._stopped.skip_next_pass()
-        return run.delivery(window.events)
+        return run.result()
 
-    async def _work(self, run: "_Run") -> None:
+    async def _send_lanes(self, run: "_Run") -> None:
         while run.lanes and run.stop is None:
-            await self._carry(run, run.lanes.popleft())
+            await self._send_lane(run, run.lanes.popleft())
 
-    async def _carry(self, run: "_Run", lane: list[OutboxEvent]) -> None:
+    async def _send_lane(self, run: "_Run", lane: list[OutboxEvent]) -> None:
         """Send the events of one session, up to the first without a verdict."""
         for event in lane:
             if run.stop is not None:
                 return
-            outcome = self._stopped.blocked_by(event) or await self._judge(run, event)
+            outcome = self._stopped.blocked_by(event) or await self._send_event(run, event)
             match outcome:
+                case Delivered() | Refused():
+                    run.verdicts[event.position] = outcome
+                case RetryLater():
+                    run.unfinished = outcome
+                    return
                 case Blocked():
                     run.stop = outcome
                     return
-                case RetryLater():
-                    run.left = outcome
-                    return
-                case Delivered() | Refused():
-                    run.judged[event.position] = outcome
                 case _:
                     assert_never(outcome)
 
-    async def _judge(self, run: "_Run", event: OutboxEvent) -> Verdict | Blocked | RetryLater:
-        unsendable = run.unsendable(event)
-        if unsendable is not None:
-            self._stopped.release(event)
-            return unsendable
-        outcome = await self._send(run, event)
+    async def _send_event(self, run: "_Run", event: OutboxEvent) -> _Outcome:
+        outcome = run.local_refusal(event) or await self._send_with_retries(run, event)
         match outcome:
             case Delivered() | Refused():
-                self._troubles_in_a_row = 0
                 self._stopped.release(event)
             case RetryLater():
-                self._count(run, event, outcome)
+                self._count_failure(run, event, outcome)
                 self._stopped.stop(event, outcome)
             case Blocked():
                 pass
@@ -135,81 +131,81 @@ class ReplayTransport:
                 assert_never(outcome)
         return outcome
 
-    def _count(self, run: "_Run", event: OutboxEvent, cause: RetryLater) -> None:
-        if not cause.may_have_arrived and not run.judged:
+    def _count_failure(self, run: "_Run", event: OutboxEvent, failure: RetryLater) -> None:
+        """Stop the window if central seems to be down."""
+        if not failure.may_have_arrived and not run.verdicts:
             # The request was never sent, and the next one would not be either.
-            run.stop = run.stop or cause
+            run.stop = run.stop or failure
             return
         if self._stopped.is_sick(event):
             return
-        self._troubles_in_a_row += 1
-        if self._troubles_in_a_row >= MOST_TROUBLES_IN_A_ROW:
-            run.stop = run.stop or cause
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            run.stop = run.stop or failure
 
-    async def _send(self, run: "_Run", event: OutboxEvent) -> Verdict | Blocked | RetryLater:
+    async def _send_with_retries(self, run: "_Run", event: OutboxEvent) -> _Outcome:
         request = request_of(event)
 
-        async def ask() -> Verdict | Blocked | RetryLater:
+        async def attempt() -> _Outcome:
             try:
-                outcome = await self._ask(event, request, in_doubt=run.is_in_doubt(event))
+                outcome = await self._request(event, request, in_doubt=run.is_in_doubt(event))
             except asyncio.CancelledError:
-                run.opened.add(event.position)
+                run.unanswered.add(event.position)
                 raise
             if isinstance(outcome, RetryLater) and outcome.may_have_arrived:
-                run.opened.add(event.position)
+                run.unanswered.add(event.position)
             return outcome
 
-        return await (ask() if run.once else self._attempts.run(ask))
+        outcome = await (attempt() if run.once else self._retries.run(attempt))
+        if isinstance(outcome, (Delivered, Refused)):
+            self._failures_in_a_row = 0
+        return outcome
 
-    async def _ask(
-        self, event: OutboxEvent, request: Request, *, in_doubt: bool
-    ) -> Verdict | Blocked | RetryLater:
-        answer = await self._caller.request(
-            request.method, request.path, body=request.body, headers=_HEADERS
-        )
-        if not isinstance(answer, HttpResponse):
-            return answer
-        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and await self._refuses_all(
-            request
-        ):
+    async def _request(
+        self, event: OutboxEvent, request: ApiRequest, *, in_doubt: bool
+    ) -> _Outcome:
+        response = await self._post(request)
+        if not isinstance(response, HttpResponse):
+            return response
+        if _is_too_large(response) and await self._refuses_all(request):
             return every_request_refused(len(request.body))
-        document = json_object(answer.body)
-        outcome = interpret(event, answer, document, in_doubt=in_doubt)
+        document = json_object(response.body)
+        outcome = interpret(event, response, document, in_doubt=in_doubt)
         is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
         if is_own and document is not None:
             self._terms.observe(event, document)
         return outcome
 
-    async def _refuses_all(self, request: Request) -> bool:
+    async def _refuses_all(self, request: ApiRequest) -> bool:
         """Return whether a request without effect gets a 413 too: then no event is at fault."""
         if len(request.body) > SMALL_BYTES:
             return False
-        other = request_without_effect(len(request.body))
-        answer = await self._caller.request(
-            other.method, other.path, body=other.body, headers=_HEADERS
-        )
-        return (
-            isinstance(answer, HttpResponse)
-            and answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        response = await self._post(request_without_effect(len(request.body)))
+        return isinstance(response, HttpResponse) and _is_too_large(response)
+
+    async def _post(self, request: ApiRequest) -> HttpResponse | Blocked | RetryLater:
+        return await self._client.request(
+            request.method, request.path, body=request.body, headers=_HEADERS
         )
 
 
 @dataclass(slots=True)
 class _Run:
-    """State of a window in flight. `opened`: positions sent at least once without an outcome."""
+    """State of a window in flight. `unanswered`: positions with a request that got no outcome."""
 
+    events: Sequence[OutboxEvent]
     lanes: deque[list[OutboxEvent]]
     once: bool
-    judged: dict[int, Verdict] = field(default_factory=dict)
-    opened: set[int] = field(default_factory=set)
-    left: RetryLater | None = None
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    unanswered: set[int] = field(default_factory=set)
+    unfinished: RetryLater | None = None
     stop: Blocked | RetryLater | None = None
 
-    def unsendable(self, event: OutboxEvent) -> Refused | None:
-        """Return the local refusal of an event that cannot be sent; None for all others."""
+    def local_refusal(self, event: OutboxEvent) -> Refused | None:
+        """Return why `event` must not be sent; None if it may."""
         if event.type is EventType.SESSION_STARTED:
             return None
-        if event.session_refused or isinstance(self.judged.get(event.session), Refused):
+        if event.session_refused or isinstance(self.verdicts.get(event.session), Refused):
             return _SESSION_REFUSED
         if event.is_overtaken:
             return _OVERTAKEN
@@ -217,19 +213,19 @@ class _Run:
 
     def is_in_doubt(self, event: OutboxEvent) -> bool:
         """Return whether an earlier attempt may have delivered the event."""
-        return event.is_doubtful or event.position in self.opened
+        return event.is_doubtful or event.position in self.unanswered
 
-    def delivery(self, events: Sequence[OutboxEvent]) -> WindowResult:
-        """Return the result for `events`."""
-        judged = [
-            EventResult(e, self.judged[e.position]) for e in events if e.position in self.judged
-        ]
-        doubtful = [
-            e
-            for e in events
-            if self.is_in_doubt(e) and not _ends_doubt(self.judged.get(e.position))
-        ]
-        return WindowResult(judged, doubtful, self.left, self.stop)
+    def result(self) -> WindowResult:
+        """Return what is known of the window's events."""
+        verdicts = [(event, self.verdicts.get(event.position)) for event in self.events]
+        return WindowResult(
+            results=[EventResult(event, verdict) for event, verdict in verdicts if verdict],
+            doubtful=[
+                e for e, verdict in verdicts if self.is_in_doubt(e) and not _ends_doubt(verdict)
+            ],
+            unfinished=self.unfinished,
+            stop=self.stop,
+        )
 
 
 def _ends_doubt(verdict: Verdict | None) -> bool:
@@ -242,13 +238,17 @@ def _ends_doubt(verdict: Verdict | None) -> bool:
     return verdict is not None
 
 
-def _may_be_the_records(stop: Blocked | RetryLater) -> bool:
+def _may_be_the_events(stop: Blocked | RetryLater) -> bool:
     """Return whether central was reachable, so that the sent events may be the cause."""
     return (
         isinstance(stop, RetryLater)
         and stop.may_have_arrived
         and stop.cause is not FailureCause.OVERLOADED
     )
+
+
+def _is_too_large(response: HttpResponse) -> bool:
+    return response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:

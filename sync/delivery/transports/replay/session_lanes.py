@@ -8,14 +8,16 @@ from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import RetryLater
 
 # Each skipped lane costs the pass one read of the outbox.
-MOST_PASSED_BY = 100
-_PASSED_BY = -math.inf
+MAX_SKIPPED = 100
+_WHOLE_LANE, _NOTHING = -math.inf, math.inf
 
 
 @dataclass(slots=True)
-class _Stopped:
-    by_position: float
-    cause: RetryLater
+class _StoppedLane:
+    """`blocks_above`: events above this position wait."""
+
+    blocks_above: float
+    failure: RetryLater
     is_sick: bool = False
 
 
@@ -30,48 +32,49 @@ class StoppedLanes:
     """
 
     def __init__(self) -> None:
-        self._stopped: dict[int, _Stopped] = {}
+        self._stopped: dict[int, _StoppedLane] = {}
         self._last_position = 0
-        self._passes_by = False
+        self._skips = False
 
     def start_window(self, events: Sequence[OutboxEvent]) -> None:
-        """Start a window. If it starts over at a lower position, release the stopped lanes."""
+        """Start a window. If it is the first of a pass, release or skip the stopped lanes.
+
+        Sick lanes are always released: their failures do not end a pass.
+        """
         if events[0].position <= self._last_position:
-            if not self._passes_by or len(self._stopped) > MOST_PASSED_BY:
+            if not self._skips or len(self._stopped) > MAX_SKIPPED:
                 self._stopped = {name: one for name, one in self._stopped.items() if one.is_sick}
-            for stopped in self._stopped.values():
-                stopped.by_position = math.inf if stopped.is_sick else _PASSED_BY
-            self._passes_by = False
+            for lane in self._stopped.values():
+                lane.blocks_above = _NOTHING if lane.is_sick else _WHOLE_LANE
+            self._skips = False
         self._last_position = events[-1].position
 
     def skip_next_pass(self) -> None:
         """Skip the stopped lanes in the next pass, because they ended this one."""
-        self._passes_by = True
+        self._skips = True
 
     def blocked_by(self, event: OutboxEvent) -> RetryLater | None:
         """Return why `event` must wait for an earlier one; None if it may be sent."""
-        stopped = self._stopped.get(event.session)
-        if stopped is None or event.position <= stopped.by_position:
-            return None
-        return stopped.cause
+        lane = self._stopped.get(event.session)
+        return lane.failure if lane is not None and event.position > lane.blocks_above else None
 
     def is_sick(self, event: OutboxEvent) -> bool:
         """Return whether the event's lane was stopped while other lanes got verdicts."""
-        stopped = self._stopped.get(event.session)
-        return stopped is not None and stopped.is_sick
+        lane = self._stopped.get(event.session)
+        return lane is not None and lane.is_sick
 
-    def stop(self, event: OutboxEvent, cause: RetryLater) -> None:
+    def stop(self, event: OutboxEvent, failure: RetryLater) -> None:
         """Stop the lane of `event`, which got no verdict."""
         is_sick = self.is_sick(event)
-        self._stopped[event.session] = _Stopped(event.position, cause, is_sick)
+        self._stopped[event.session] = _StoppedLane(event.position, failure, is_sick)
 
     def release(self, event: OutboxEvent) -> None:
         """Release the lane of `event`, which got a verdict."""
         self._stopped.pop(event.session, None)
 
     def mark_sick_beside(self, events: Sequence[OutboxEvent]) -> None:
-        """Mark the stopped lanes of `events` as sick: another lane got a verdict beside them."""
+        """Mark the stopped lanes of `events`, and skipped ones, as sick: another got a verdict."""
         beside = {event.session for event in events}
-        for name, stopped in self._stopped.items():
-            if name in beside or stopped.by_position == _PASSED_BY:
-                stopped.is_sick = True
+        for session, lane in self._stopped.items():
+            if session in beside or lane.blocks_above == _WHOLE_LANE:
+                lane.is_sick = True

@@ -62,7 +62,7 @@ async def test_empty_outbox_yields_an_empty_window(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture()
         await rig.writer.check(10)
-        window = await rig.outbox.read(PLENTY)
+        window = await rig.outbox.next_window(PLENTY)
         assert (window.epoch, window.events) == ("epoch-1", ())
         assert not (await rig.outbox.next_retry_window(PLENTY)).events
 
@@ -106,7 +106,7 @@ async def test_window_holds_at_most_the_requested_bytes_but_at_least_one_event(
 ) -> None:
     sizes = [len(event.body) for event in (await rig.window()).events]
     for bytes_, count in ((1, 1), (sizes[0] + sizes[1], 2), (sum(sizes) - 1, 3), (sum(sizes), 4)):
-        assert len((await rig.outbox.read(BatchLimits(10, bytes_))).events) == count
+        assert len((await rig.outbox.next_window(BatchLimits(10, bytes_))).events) == count
 
 
 async def test_contiguous_deliveries_only_advance_the_watermark(rig: OutboxRig) -> None:

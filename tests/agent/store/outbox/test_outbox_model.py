@@ -234,14 +234,14 @@ class OutboxMachine(RuleBasedStateMachine):
     def window(self, size: int, after: int, *, again: bool) -> Window:
         """Read a window from anywhere in the held events."""
         outbox = self.rig.outbox
-        read = outbox.next_retry_window if again else outbox.read
+        read = outbox.next_retry_window if again else outbox.next_window
         above = after % (self.model.last_position + 1)
         return self.run(read(BatchLimits(size, 2**30), after=above))
 
     def all_events(self, *, again: bool) -> list[tuple[Receipt, OutboxEvent]]:
         """Read windows until there are no more events."""
         found: list[tuple[Receipt, OutboxEvent]] = []
-        read = self.rig.outbox.next_retry_window if again else self.rig.outbox.read
+        read = self.rig.outbox.next_retry_window if again else self.rig.outbox.next_window
         while True:
             after = found[-1][1].position if found else 0
             window = self.run(read(BatchLimits(1000, 2**30), after=after))

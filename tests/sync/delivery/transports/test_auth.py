@@ -256,7 +256,7 @@ class TestClientCredentials:
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         async with caller_to(central.url, oauth) as caller:
-            for deliver in (batch_transport(caller).deliver, replay_transport(caller).deliver):
+            for send in (batch_transport(caller).send, replay_transport(caller).send):
                 assert central.credentials is not None
                 central.credentials.clear()
-                assert 1 in verdicts(await deliver(window(session(1)), probing=False))
+                assert 1 in verdicts(await send(window(session(1)), probing=False))

@@ -48,9 +48,9 @@ async def test_window_arrives_once_and_in_order(
 ) -> None:
     first = session(1)
     events = [first, session(2), answer(3, first)]
-    delivery = await batch.deliver(window(*events), probing=False)
-    assert verdicts(delivery) == {1: Delivered(), 2: Delivered(), 3: Delivered()}
-    assert (delivery.stop, delivery.left) == (None, None)
+    result = await batch.send(window(*events), probing=False)
+    assert verdicts(result) == {1: Delivered(), 2: Delivered(), 3: Delivered()}
+    assert (result.stop, result.unfinished) == (None, None)
     assert [record.body for record in central.ledger.records] == [e.body for e in events]
 
 
@@ -58,7 +58,7 @@ async def test_batch_document_has_sender_clocks_and_base_sequence(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     events = [replace(session(7), query_locale="fr-CA"), replace(session(8), boot_id="before")]
-    await batch.deliver(window(*events, base_sequence=7), probing=False)
+    await batch.send(window(*events, base_sequence=7), probing=False)
     request = central.requests[0]
     assert (request.headers["Content-Encoding"], request.headers["Content-Type"]) == (
         "zstd",
@@ -86,8 +86,8 @@ async def test_rejected_event_is_refused_and_the_others_are_delivered(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.refuse("session-2", code="NO_SUCH_STORE", message="taken by x@y.com\x00")
-    delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
-    assert verdicts(delivery) == {
+    result = await batch.send(window(*sessions(1, 3)), probing=False)
+    assert verdicts(result) == {
         1: Delivered(),
         2: Refused("NO_SUCH_STORE", "taken by (address) ", None),
         3: Delivered(),
@@ -97,26 +97,26 @@ async def test_rejected_event_is_refused_and_the_others_are_delivered(
 async def test_sequence_gap_returns_the_expected_sequence(
     batch: BatchTransport,
 ) -> None:
-    await batch.deliver(window(*sessions(1, 2)), probing=False)
-    delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
-    assert (delivery.judged, delivery.stop) == ([], Rewind(3))
+    await batch.send(window(*sessions(1, 2)), probing=False)
+    result = await batch.send(window(*sessions(5, 6)), probing=False)
+    assert (result.results, result.stop) == ([], Rewind(3))
 
 
 async def test_accepted_through_below_the_batch_is_a_gap(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
-    delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
-    assert (delivery.judged, delivery.stop) == ([], Rewind(3))
+    result = await batch.send(window(*sessions(5, 6)), probing=False)
+    assert (result.results, result.stop) == ([], Rewind(3))
 
 
 async def test_response_without_progress_is_a_failure(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
-    delivery = await batch.deliver(window(*sessions(5, 6)), probing=False)
-    assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.cause is FailureCause.NO_PROGRESS
+    result = await batch.send(window(*sessions(5, 6)), probing=False)
+    assert isinstance(result.stop, RetryLater)
+    assert result.stop.cause is FailureCause.NO_PROGRESS
 
 
 async def test_rest_of_a_partly_accepted_batch_is_resent(
@@ -124,18 +124,18 @@ async def test_rest_of_a_partly_accepted_batch_is_resent(
 ) -> None:
     central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     central.ledger.epochs.clear()
-    delivery = await batch.deliver(window(*sessions(1, 4)), probing=False)
-    assert [sorted(verdicts(delivery)), delivery.stop] == [[1, 2], Rewind(1)]
+    result = await batch.send(window(*sessions(1, 4)), probing=False)
+    assert [sorted(verdicts(result)), result.stop] == [[1, 2], Rewind(1)]
     assert sizes(central) == [4, 2]
 
 
 async def test_altered_event_renumbers_after_the_last_common_sequence(
     batch: BatchTransport,
 ) -> None:
-    await batch.deliver(window(*sessions(1, 4)), probing=False)
+    await batch.send(window(*sessions(1, 4)), probing=False)
     others = [session(1), session(2), session(3, "other"), session(4, "another"), session(5)]
-    delivery = await batch.deliver(window(*others), probing=False)
-    assert (sorted(verdicts(delivery)), delivery.stop) == ([1, 2], Renumber(2))
+    result = await batch.send(window(*others), probing=False)
+    assert (sorted(verdicts(result)), result.stop) == ([1, 2], Renumber(2))
 
 
 async def test_dead_letters_below_accepted_through_are_retried(
@@ -144,24 +144,24 @@ async def test_dead_letters_below_accepted_through_are_retried(
     central.refuse("session-2")
     central.refuse("session-4")
     events = sessions(1, 9)
-    await batch.deliver(window(*events), probing=False)
+    await batch.send(window(*events), probing=False)
     central.relent()
     central.refuse("session-4")
-    delivery = await batch.deliver(window(events[1], events[3]), probing=False)
-    assert delivery.stop is None
-    assert verdicts(delivery)[2] == Delivered()
-    assert isinstance(verdicts(delivery)[4], Refused)
-    delivery = await batch.deliver(window(events[1]), probing=False)
-    assert verdicts(delivery) == {2: Delivered()}
+    result = await batch.send(window(events[1], events[3]), probing=False)
+    assert result.stop is None
+    assert verdicts(result)[2] == Delivered()
+    assert isinstance(verdicts(result)[4], Refused)
+    result = await batch.send(window(events[1]), probing=False)
+    assert verdicts(result) == {2: Delivered()}
 
 
 async def test_resent_answer_with_erased_address_is_not_altered(batch: BatchTransport) -> None:
     first = session(1)
     told = answer(2, first)
-    await batch.deliver(window(first, told), probing=False)
+    await batch.send(window(first, told), probing=False)
     body = b'{"emailAddress":null,"erased":true,"status":"accepted"}'
     erased = replace(told, body=body, is_erased=True)
-    assert verdicts(await batch.deliver(window(erased), probing=False)) == {2: Delivered()}
+    assert verdicts(await batch.send(window(erased), probing=False)) == {2: Delivered()}
 
 
 class TestTooLarge:
@@ -172,8 +172,8 @@ class TestTooLarge:
     ) -> None:
         central.max_body_bytes = 20_000
         events = [session(n, externalIdentifier=os.urandom(3_000).hex()) for n in range(1, 17)]
-        delivery = await batch.deliver(window(*events), probing=False)
-        assert set(verdicts(delivery).values()) == {Delivered()}
+        result = await batch.send(window(*events), probing=False)
+        assert set(verdicts(result).values()) == {Delivered()}
         assert len(central.ledger.records) == 16
 
     async def test_batch_size_shrinks_after_a_413_and_grows_slowly(
@@ -181,9 +181,9 @@ class TestTooLarge:
     ) -> None:
         transport = batch_transport(caller, limits=BatchLimits(32, 1_000_000))
         central.then(faults.problem(413, "PAYLOAD_TOO_LARGE"))
-        await transport.deliver(window(*sessions(1, 32)), probing=False)
+        await transport.send(window(*sessions(1, 32)), probing=False)
         shrunk = transport.limits.events
-        await transport.deliver(window(*sessions(33, 32 + shrunk)), probing=False)
+        await transport.send(window(*sessions(33, 32 + shrunk)), probing=False)
         assert 16 < shrunk < transport.limits.events < 32
 
     async def test_single_event_too_large_is_refused_and_its_sequence_sent(
@@ -192,8 +192,8 @@ class TestTooLarge:
         central.max_body_bytes = 20_000
         events = sessions(1, 100)
         events[40] = session(41, externalIdentifier=os.urandom(40_000).hex())
-        delivery = await batch.deliver(window(*events), probing=False)
-        refused = verdicts(delivery).pop(41)
+        result = await batch.send(window(*events), probing=False)
+        refused = verdicts(result).pop(41)
         assert isinstance(refused, Refused)
         assert (refused.error_code, refused.http_status) == ("PAYLOAD_TOO_LARGE", 413)
         assert len(central.ledger.records) == 99
@@ -206,9 +206,9 @@ class TestTooLarge:
     ) -> None:
         central.max_body_bytes = 20_000
         large = session(1, externalIdentifier=os.urandom(40_000).hex())
-        await batch.deliver(window(large), probing=False)
+        await batch.send(window(large), probing=False)
         central.max_body_bytes = None
-        assert verdicts(await batch.deliver(window(large), probing=False)) == {1: Delivered()}
+        assert verdicts(await batch.send(window(large), probing=False)) == {1: Delivered()}
         assert [record.sequence for record in central.ledger.records] == [1]
 
 
@@ -220,21 +220,21 @@ class TestRefusedWhole:
     ) -> None:
         central.refuses_whole_batches = True
         central.refuse("session-313", code="BAD_RECORD")
-        delivery = await batch.deliver(window(*sessions(1, 500)), probing=False)
-        refused = verdicts(delivery).pop(313)
+        result = await batch.send(window(*sessions(1, 500)), probing=False)
+        refused = verdicts(result).pop(313)
         assert isinstance(refused, Refused)
         assert (refused.error_code, refused.http_status) == ("BAD_RECORD", 422)
-        assert (len(central.ledger.records), delivery.stop) == (499, None)
+        assert (len(central.ledger.records), result.stop) == (499, None)
         assert len(central.requests) < 25
 
     async def test_agent_whose_every_request_is_refused_keeps_its_events(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
         central.weather = lambda _: faults.problem(400, "INVALID_REQUEST")
-        delivery = await batch.deliver(window(*sessions(1, 8)), probing=False)
-        assert delivery.judged == []
-        assert isinstance(delivery.stop, Blocked)
-        assert delivery.stop.reason is BlockedReason.UNKNOWN_PROTOCOL
+        result = await batch.send(window(*sessions(1, 8)), probing=False)
+        assert result.results == []
+        assert isinstance(result.stop, Blocked)
+        assert result.stop.reason is BlockedReason.UNKNOWN_PROTOCOL
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 415])
@@ -242,10 +242,10 @@ async def test_refused_caller_blocks(
     central: ScriptedCentral, batch: BatchTransport, status: int
 ) -> None:
     central.weather = lambda _: faults.gateway(status)
-    delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
-    assert delivery.judged == []
-    assert isinstance(delivery.stop, Blocked)
-    assert delivery.stop.http_status == status
+    result = await batch.send(window(*sessions(1, 3)), probing=False)
+    assert result.results == []
+    assert isinstance(result.stop, Blocked)
+    assert result.stop.http_status == status
 
 
 @pytest.mark.parametrize(
@@ -285,10 +285,10 @@ async def test_unexpected_response_settles_nothing(
     central: ScriptedCentral, batch: BatchTransport, fault: Fault, cause: FailureCause
 ) -> None:
     central.weather = lambda _: fault
-    delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
-    assert delivery.judged == []
-    assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.cause is cause
+    result = await batch.send(window(*sessions(1, 3)), probing=False)
+    assert result.results == []
+    assert isinstance(result.stop, RetryLater)
+    assert result.stop.cause is cause
 
 
 async def test_rejection_of_an_event_not_sent_is_invalid(
@@ -297,23 +297,23 @@ async def test_rejection_of_an_event_not_sent_is_invalid(
     strange = {"sequence": 9, "errorCode": "X", "errorMessage": "x"}
     answered = Answer.of(200, {"acceptedThrough": 9, "rejected": [strange]})
     central.then(faults.says(answered))
-    delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
-    assert isinstance(delivery.stop, RetryLater)
+    result = await batch.send(window(*sessions(1, 3)), probing=False)
+    assert isinstance(result.stop, RetryLater)
 
 
 async def test_endless_response_is_aborted(central: ScriptedCentral, batch: BatchTransport) -> None:
     central.then(faults.says(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"})))
-    delivery = await batch.deliver(window(session(1)), probing=False)
-    assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.cause is FailureCause.UNEXPECTED_RESPONSE
+    result = await batch.send(window(session(1)), probing=False)
+    assert isinstance(result.stop, RetryLater)
+    assert result.stop.cause is FailureCause.UNEXPECTED_RESPONSE
 
 
 async def test_lost_response_is_retried_without_a_duplicate(
     central: ScriptedCentral, batch: BatchTransport, naps: Naps
 ) -> None:
     central.then(faults.answer_lost)
-    delivery = await batch.deliver(window(*sessions(1, 3)), probing=False)
-    assert sorted(verdicts(delivery)) == [1, 2, 3]
+    result = await batch.send(window(*sessions(1, 3)), probing=False)
+    assert sorted(verdicts(result)) == [1, 2, 3]
     assert len(central.ledger.records) == 3
     assert len(naps.seconds) == 1
 
@@ -322,7 +322,7 @@ async def test_probe_is_sent_without_retries(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     central.weather = lambda _: faults.gateway(500)
-    await batch.deliver(window(session(1)), probing=True)
+    await batch.send(window(session(1)), probing=True)
     assert len(central.requests) == 1
 
 
@@ -330,8 +330,8 @@ async def test_refused_connection_means_head_office_is_down(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
     await central.stop()
-    delivery = await batch.deliver(window(session(1)), probing=False)
-    assert isinstance(delivery.stop, RetryLater)
-    assert delivery.stop.cause is FailureCause.CENTRAL_DOWN
+    result = await batch.send(window(session(1)), probing=False)
+    assert isinstance(result.stop, RetryLater)
+    assert result.stop.cause is FailureCause.CENTRAL_DOWN
     await central.start()
-    assert sorted(verdicts(await batch.deliver(window(session(1)), probing=False))) == [1]
+    assert sorted(verdicts(await batch.send(window(session(1)), probing=False))) == [1]

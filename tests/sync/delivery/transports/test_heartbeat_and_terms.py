@@ -45,7 +45,7 @@ NOT_THE_PROTOCOLS = [
 async def test_heartbeat_response_has_accepted_sequences(
     central: ScriptedCentral, caller: CentralClient
 ) -> None:
-    await batch_transport(caller).deliver(window(*sessions(1, 3)), probing=False)
+    await batch_transport(caller).send(window(*sessions(1, 3)), probing=False)
     assert await send_heartbeat(caller, HEARTBEAT) == HeartbeatAnswer(
         epochs=[
             AcceptedThrough(epoch=EPOCH, accepted_through=3),

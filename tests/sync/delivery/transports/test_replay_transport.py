@@ -13,7 +13,7 @@ from sync.delivery.outcomes import (
     Refused,
     RetryLater,
 )
-from sync.delivery.push import WindowCancelled
+from sync.delivery.transport import WindowCancelled
 from sync.delivery.transports.auth import Headers, NoCredentials
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
@@ -60,14 +60,14 @@ class Counting(NoCredentials):
 async def test_bodies_are_sent_verbatim(central: ScriptedCentral, replay: ReplayTransport) -> None:
     odd = replace(session(1, "a/b ü%"), body=b'{ "correlationId":"a/b \xc3\xbc%" , "extra":1e2}')
     told = answer(2, odd)
-    delivery = await replay.deliver(window(odd, told), probing=False)
-    assert verdicts(delivery) == {1: Delivered(), 2: Delivered()}
+    result = await replay.send(window(odd, told), probing=False)
+    assert verdicts(result) == {1: Delivered(), 2: Delivered()}
     assert [request.body for request in central.requests] == [odd.body, told.body]
     assert central.requests[1].path == "/client/users/a%2Fb%20%C3%BC%25/profile/email"
 
 
 async def test_query_locale_is_sent(central: ScriptedCentral, replay: ReplayTransport) -> None:
-    await replay.deliver(window(replace(session(1), query_locale="fr CA&x")), probing=False)
+    await replay.send(window(replace(session(1), query_locale="fr CA&x")), probing=False)
     assert central.requests[0].query == {"locale": "fr CA&x"}
 
 
@@ -78,12 +78,12 @@ async def test_sessions_run_in_parallel_each_in_order(
     central.then(stalled)
     one, two = session(1), session(2)
     events = [one, two, answer(3, one, "deferred"), answer(4, two), answer(5, one)]
-    delivering = asyncio.ensure_future(replay.deliver(window(*events), probing=False))
+    delivering = asyncio.ensure_future(replay.send(window(*events), probing=False))
     await stalled.reached.wait()
     await central.came(3)
     stalled.release.set()
-    delivery = await delivering
-    assert set(verdicts(delivery).values()) == {Delivered()}
+    result = await delivering
+    assert set(verdicts(result).values()) == {Delivered()}
     of_one = [r for r in central.ledger.records if r.correlation_id == "session-1"]
     assert [record.body for record in of_one] == [events[0].body, events[2].body, events[4].body]
 
@@ -94,13 +94,13 @@ async def test_requests_in_flight_are_limited(
     stalled = [faults.Stalled() for _ in range(3)]
     central.then(*stalled)
     transport = replay_transport(caller, max_in_flight=3)
-    delivering = asyncio.ensure_future(transport.deliver(window(*sessions(1, 20)), probing=False))
+    delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 20)), probing=False))
     for one in stalled:
         await one.reached.wait()
     assert len(central.requests) == 3
     for one in stalled:
         one.release.set()
-    assert len((await delivering).judged) == 20
+    assert len((await delivering).results) == 20
 
 
 async def test_answer_to_a_refused_session_is_not_sent(
@@ -108,8 +108,8 @@ async def test_answer_to_a_refused_session_is_not_sent(
 ) -> None:
     central.refuse("session-1", message="Invalid Correlation ID for x@y.com")
     one = session(1)
-    delivery = await replay.deliver(window(one, answer(2, one)), probing=False)
-    found = verdicts(delivery)
+    result = await replay.send(window(one, answer(2, one)), probing=False)
+    found = verdicts(result)
     assert found[1] == Refused("INVALID_REQUEST", "Invalid Correlation ID for (address)", 400)
     assert isinstance(found[2], Refused)
     assert (found[2].error_code, found[2].http_status) == ("SESSION_REFUSED", None)
@@ -120,7 +120,7 @@ async def test_answer_to_a_dead_letter_session_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     told = replace(answer(2, session(1)), session_refused=True)
-    found = verdicts(await replay.deliver(window(told), probing=False))[2]
+    found = verdicts(await replay.send(window(told), probing=False))[2]
     assert isinstance(found, Refused)
     assert (found.error_code, len(central.requests)) == ("SESSION_REFUSED", 0)
 
@@ -130,9 +130,9 @@ async def test_answers_follow_a_session_delivered_on_retry(
 ) -> None:
     central.refuse("session-1")
     one = session(1)
-    await replay.deliver(window(one), probing=False)
+    await replay.send(window(one), probing=False)
     central.relent()
-    found = verdicts(await replay.deliver(window(one, answer(2, one)), probing=False))
+    found = verdicts(await replay.send(window(one, answer(2, one)), probing=False))
     assert found == {1: Delivered(), 2: Delivered()}
 
 
@@ -140,7 +140,7 @@ async def test_overtaken_answer_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     told = replace(answer(2, session(1)), is_overtaken=True)
-    found = verdicts(await replay.deliver(window(told), probing=False))[2]
+    found = verdicts(await replay.send(window(told), probing=False))[2]
     assert isinstance(found, Refused)
     assert (found.error_code, len(central.requests)) == ("OVERTAKEN", 0)
 
@@ -149,7 +149,7 @@ async def test_answer_with_erased_address_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     told = replace(answer(2, session(1)), is_erased=True)
-    found = verdicts(await replay.deliver(window(told), probing=False))[2]
+    found = verdicts(await replay.send(window(told), probing=False))[2]
     assert isinstance(found, Refused)
     assert (found.error_code, len(central.requests)) == ("ADDRESS_ERASED", 0)
 
@@ -159,18 +159,18 @@ async def test_one_bad_event_is_refused_and_the_rest_is_delivered(
     central: ScriptedCentral, replay: ReplayTransport, status: int
 ) -> None:
     only("session-500", faults.problem(status, "SOME_CODE", "some words"), central)
-    delivery = await replay.deliver(window(*sessions(1, 1_000)), probing=False)
-    found = verdicts(delivery)
+    result = await replay.send(window(*sessions(1, 1_000)), probing=False)
+    found = verdicts(result)
     assert found.pop(500) == Refused("SOME_CODE", "some words", status)
     assert (len(found), set(found.values())) == (999, {Delivered()})
-    assert (delivery.left, delivery.stop) == (None, None)
+    assert (result.unfinished, result.stop) == (None, None)
 
 
 async def test_event_too_large_is_refused_by_central_or_a_proxy(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.then(faults.html(413))
-    found = verdicts(await replay.deliver(window(session(1)), probing=False))[1]
+    found = verdicts(await replay.send(window(session(1)), probing=False))[1]
     assert isinstance(found, Refused)
     assert (found.error_code, found.http_status) == ("PAYLOAD_TOO_LARGE", 413)
 
@@ -180,10 +180,10 @@ async def test_proxy_that_refuses_every_size_blocks(
 ) -> None:
     """A proxy with far too low a limit: no event is at fault."""
     central.weather = lambda _: faults.html(413)
-    delivery = await replay.deliver(window(*sessions(1, 20)), probing=False)
-    assert (delivery.judged, delivery.doubtful) == ([], [])
-    assert isinstance(delivery.stop, Blocked)
-    assert (delivery.stop.reason, delivery.stop.http_status) == (
+    result = await replay.send(window(*sessions(1, 20)), probing=False)
+    assert (result.results, result.doubtful) == ([], [])
+    assert isinstance(result.stop, Blocked)
+    assert (result.stop.reason, result.stop.http_status) == (
         BlockedReason.UNKNOWN_PROTOCOL,
         413,
     )
@@ -194,7 +194,7 @@ async def test_large_event_is_refused_without_a_check_request(
 ) -> None:
     central.max_body_bytes = 500
     large = session(1, externalIdentifier="x" * SMALL_BYTES)
-    found = verdicts(await replay.deliver(window(large, session(2)), probing=False))
+    found = verdicts(await replay.send(window(large, session(2)), probing=False))
     assert isinstance(found[1], Refused)
     assert found[2] == Delivered()
 
@@ -203,7 +203,7 @@ async def test_size_check_request_has_no_effect(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.then(faults.html(413))
-    await replay.deliver(window(session(1)), probing=False)
+    await replay.send(window(session(1)), probing=False)
     assert len(central.requests) == 2
     assert central.ledger.records == []
 
@@ -223,10 +223,10 @@ async def test_refused_caller_blocks(
 ) -> None:
     central.weather = lambda _: fault
     transport = replay_transport(caller, max_in_flight=2)
-    delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
-    assert delivery.judged == []
-    assert isinstance(delivery.stop, Blocked)
-    assert delivery.stop.reason is reason
+    result = await transport.send(window(*sessions(1, 50)), probing=False)
+    assert result.results == []
+    assert isinstance(result.stop, Blocked)
+    assert result.stop.reason is reason
     assert len(central.requests) <= 2
 
 
@@ -261,10 +261,10 @@ async def test_unexpected_response_settles_nothing_and_leaves_doubt(
 ) -> None:
     central.weather = lambda _: fault
     one = session(1)
-    delivery = await replay.deliver(window(one, answer(2, one)), probing=False)
-    assert (delivery.judged, delivery.doubtful) == ([], [one])
-    assert isinstance(delivery.left, RetryLater)
-    assert delivery.left.cause is cause
+    result = await replay.send(window(one, answer(2, one)), probing=False)
+    assert (result.results, result.doubtful) == ([], [one])
+    assert isinstance(result.unfinished, RetryLater)
+    assert result.unfinished.cause is cause
 
 
 @pytest.mark.parametrize("message", [None, "Please log in to go on-line"])
@@ -272,27 +272,27 @@ async def test_email_response_with_another_message_settles_nothing(
     central: ScriptedCentral, replay: ReplayTransport, message: str | None
 ) -> None:
     one = session(1)
-    await replay.deliver(window(one), probing=False)
+    await replay.send(window(one), probing=False)
     central.weather = lambda _: faults.says(Answer.of(200, {"message": message}))
-    delivery = await replay.deliver(window(answer(2, one)), probing=False)
-    assert (delivery.judged, len(delivery.doubtful)) == ([], 1)
+    result = await replay.send(window(answer(2, one)), probing=False)
+    assert (result.results, len(result.doubtful)) == ([], 1)
 
 
 async def test_session_response_may_be_201(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     central.then(faults.says(Answer.of(201, {"sessionCorrelationId": "session-1"})))
-    assert verdicts(await replay.deliver(window(session(1)), probing=False)) == {1: Delivered()}
+    assert verdicts(await replay.send(window(session(1)), probing=False)) == {1: Delivered()}
 
 
 async def test_refused_connection_leaves_no_doubt(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     await central.stop()
-    delivery = await replay.deliver(window(session(1)), probing=False)
-    assert (delivery.judged, delivery.doubtful) == ([], [])
-    assert isinstance(delivery.left, RetryLater)
-    assert delivery.left.cause is FailureCause.CENTRAL_DOWN
+    result = await replay.send(window(session(1)), probing=False)
+    assert (result.results, result.doubtful) == ([], [])
+    assert isinstance(result.unfinished, RetryLater)
+    assert result.unfinished.cause is FailureCause.CENTRAL_DOWN
 
 
 class TestAlready:
@@ -303,7 +303,7 @@ class TestAlready:
     ) -> None:
         central.conflicts = True
         central.then(faults.answer_lost)
-        found = verdicts(await replay.deliver(window(session(1)), probing=False))
+        found = verdicts(await replay.send(window(session(1)), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
     async def test_already_after_an_attempt_in_doubt_is_assumed_delivered(
@@ -311,14 +311,14 @@ class TestAlready:
     ) -> None:
         central.then(ALREADY)
         doubtful = replace(session(1), is_doubtful=True)
-        found = verdicts(await replay.deliver(window(doubtful), probing=False))
+        found = verdicts(await replay.send(window(doubtful), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
     async def test_already_without_doubt_is_a_refusal(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.then(ALREADY)
-        found = verdicts(await replay.deliver(window(session(1)), probing=False))
+        found = verdicts(await replay.send(window(session(1)), probing=False))
         assert isinstance(found[1], Refused)
 
     async def test_already_refused_before_the_doubt_stays_a_refusal(
@@ -330,7 +330,7 @@ class TestAlready:
             faults.answer_lost, faults.problem(409, "CONFLICT", "already known (request 18)")
         )
         again = replace(session(1), refusal=before)
-        found = verdicts(await replay.deliver(window(again), probing=False))
+        found = verdicts(await replay.send(window(again), probing=False))
         assert found == {1: Refused("CONFLICT", "already known (request 18)", 409)}
 
     @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ class TestAlready:
     ) -> None:
         central.then(ALREADY)
         again = replace(session(1), is_doubtful=True, refusal=before)
-        found = verdicts(await replay.deliver(window(again), probing=False))
+        found = verdicts(await replay.send(window(again), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
     async def test_other_refusal_in_doubt_stays_a_refusal(
@@ -353,7 +353,7 @@ class TestAlready:
     ) -> None:
         central.refuse("session-1")
         doubtful = replace(session(1), is_doubtful=True)
-        found = verdicts(await replay.deliver(window(doubtful), probing=False))
+        found = verdicts(await replay.send(window(doubtful), probing=False))
         assert isinstance(found[1], Refused)
 
     async def test_doubt_ends_with_centrals_verdict(
@@ -361,32 +361,32 @@ class TestAlready:
     ) -> None:
         central.refuse("session-1")
         doubtful = replace(session(1), is_doubtful=True)
-        delivery = await replay.deliver(window(doubtful), probing=False)
-        assert (len(delivery.judged), delivery.doubtful) == (1, [])
+        result = await replay.send(window(doubtful), probing=False)
+        assert (len(result.results), result.doubtful) == (1, [])
 
     async def test_doubt_survives_a_refusal_by_a_proxy(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.then(faults.answer_lost, faults.html(413))
-        delivery = await replay.deliver(window(one := session(1)), probing=False)
-        assert isinstance(verdicts(delivery)[1], Refused)
-        assert delivery.doubtful == [one]
+        result = await replay.send(window(one := session(1)), probing=False)
+        assert isinstance(verdicts(result)[1], Refused)
+        assert result.doubtful == [one]
 
     async def test_doubt_of_an_answer_survives_the_refusal_of_its_session(
         self, replay: ReplayTransport
     ) -> None:
         one = replace(answer(2, session(1)), is_doubtful=True, session_refused=True)
-        delivery = await replay.deliver(window(one), probing=False)
-        assert isinstance(verdicts(delivery)[2], Refused)
-        assert delivery.doubtful == [one]
+        result = await replay.send(window(one), probing=False)
+        assert isinstance(verdicts(result)[2], Refused)
+        assert result.doubtful == [one]
 
     async def test_doubt_survives_an_attempt_that_was_not_sent(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         await central.stop()
         doubtful = replace(session(1), is_doubtful=True)
-        delivery = await replay.deliver(window(doubtful), probing=False)
-        assert delivery.doubtful == [doubtful]
+        result = await replay.send(window(doubtful), probing=False)
+        assert result.doubtful == [doubtful]
 
 
 class TestTroubleInALane:
@@ -398,44 +398,44 @@ class TestTroubleInALane:
         one, two = session(1), session(2)
         events = [one, two, answer(3, one), answer(4, two)]
         only("session-1", faults.html(500), central)
-        delivery = await replay.deliver(window(*events), probing=False)
-        assert sorted(verdicts(delivery)) == [2, 4]
-        assert delivery.stop is None
-        assert isinstance(delivery.left, RetryLater)
-        assert delivery.doubtful == [one]
+        result = await replay.send(window(*events), probing=False)
+        assert sorted(verdicts(result)) == [2, 4]
+        assert result.stop is None
+        assert isinstance(result.unfinished, RetryLater)
+        assert result.doubtful == [one]
 
     async def test_stopped_lane_waits_in_later_windows(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one = session(1)
         only("session-1", faults.html(500), central)
-        await replay.deliver(window(one, session(2)), probing=False)
+        await replay.send(window(one, session(2)), probing=False)
         central.weather = lambda _: None
         requests = len(central.requests)
-        delivery = await replay.deliver(window(answer(3, one)), probing=False)
-        assert (delivery.judged, len(central.requests)) == ([], requests)
-        assert isinstance(delivery.left, RetryLater)
-        delivery = await replay.deliver(window(one, answer(3, one)), probing=False)
-        assert sorted(verdicts(delivery)) == [1, 3]
+        result = await replay.send(window(answer(3, one)), probing=False)
+        assert (result.results, len(central.requests)) == ([], requests)
+        assert isinstance(result.unfinished, RetryLater)
+        result = await replay.send(window(one, answer(3, one)), probing=False)
+        assert sorted(verdicts(result)) == [1, 3]
 
     async def test_lane_does_not_wait_for_an_event_that_is_gone(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one = session(1)
         told, again = answer(3, one, "deferred"), answer(4, one)
-        await replay.deliver(window(one), probing=False)
+        await replay.send(window(one), probing=False)
         only("session-1", faults.html(500), central)
-        await replay.deliver(window(told, again), probing=False)
+        await replay.send(window(told, again), probing=False)
         central.weather = lambda _: None
-        assert sorted(verdicts(await replay.deliver(window(again), probing=False))) == [4]
+        assert sorted(verdicts(await replay.send(window(again), probing=False))) == [4]
 
     async def test_three_failures_in_a_row_end_the_pass(
         self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
         central.weather = lambda _: faults.captive_portal
         transport = replay_transport(caller, max_in_flight=1)
-        delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
-        assert isinstance(delivery.stop, RetryLater)
+        result = await transport.send(window(*sessions(1, 50)), probing=False)
+        assert isinstance(result.stop, RetryLater)
         assert len(central.requests) == 3
 
     async def test_one_failure_without_a_connection_ends_the_pass(
@@ -445,22 +445,22 @@ class TestTroubleInALane:
         async with caller_to(central.url, counting) as caller:
             await central.stop()
             transport = replay_transport(caller, max_in_flight=1)
-            delivery = await transport.deliver(window(*sessions(1, 50)), probing=False)
-        assert isinstance(delivery.stop, RetryLater)
-        assert (delivery.stop.cause, counting.times) == (FailureCause.CENTRAL_DOWN, 1)
+            result = await transport.send(window(*sessions(1, 50)), probing=False)
+        assert isinstance(result.stop, RetryLater)
+        assert (result.stop.cause, counting.times) == (FailureCause.CENTRAL_DOWN, 1)
 
     async def test_probe_without_a_connection_is_not_repeated(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         await central.stop()
-        assert (await replay.deliver(window(session(1)), probing=True)).stop is not None
+        assert (await replay.send(window(session(1)), probing=True)).stop is not None
 
     async def test_failures_are_counted_across_windows(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.weather = lambda _: faults.captive_portal
         stops = [
-            (await replay.deliver(window(session(number)), probing=True)).stop
+            (await replay.send(window(session(number)), probing=True)).stop
             for number in range(1, 4)
         ]
         assert [stop is None for stop in stops] == [True, True, False]
@@ -470,16 +470,16 @@ class TestTroubleInALane:
     ) -> None:
         only("sick", faults.html(500), central)
         sick = [session(number, f"sick-{number}") for number in range(1, 3)]
-        await replay.deliver(window(*sick, session(10)), probing=False)
+        await replay.send(window(*sick, session(10)), probing=False)
         sick += [session(3, "sick-3")]
-        delivery = await replay.deliver(window(*sick, session(11)), probing=False)
-        assert (sorted(verdicts(delivery)), delivery.stop) == ([11], None)
+        result = await replay.send(window(*sick, session(11)), probing=False)
+        assert (sorted(verdicts(result)), result.stop) == ([11], None)
 
     async def test_probe_is_sent_without_retries(
         self, central: ScriptedCentral, replay: ReplayTransport, naps: Naps
     ) -> None:
         central.weather = lambda _: faults.html(500)
-        await replay.deliver(window(session(1)), probing=True)
+        await replay.send(window(session(1)), probing=True)
         assert (len(central.requests), naps.seconds) == (1, [])
 
 
@@ -495,7 +495,7 @@ class TestLearning:
         )
         here = [session(n, channel="STORE", locale="fr-CA") for n in (1, 2)]
         named = [session(n, channel="STORE", anonymousSessionId="x") for n in (3, 4)]
-        await transport.deliver(window(*here, *named), probing=False)
+        await transport.send(window(*here, *named), probing=False)
         assert [kind for kind, _ in observed] == [
             SessionKind("STORE", Locale.FR_CA, is_anonymous=False),
             SessionKind("STORE", None, is_anonymous=True),
@@ -505,7 +505,7 @@ class TestLearning:
             200, SESSION_ANSWER | {"sessionCorrelationId": "session-5", "promptMessage": "New"}
         )
         central.then(faults.says(changed))
-        await transport.deliver(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
+        await transport.send(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
         assert observed[2][1].prompt_message == "New"
 
     async def test_refused_session_reports_no_terms(
@@ -514,7 +514,7 @@ class TestLearning:
         observed: list[SessionKind] = []
         transport = replay_transport(caller, on_terms=lambda kind, _: observed.append(kind))
         central.refuse("session-1", EventType.SESSION_STARTED)
-        await transport.deliver(window(session(1)), probing=False)
+        await transport.send(window(session(1)), probing=False)
         assert observed == []
 
 
@@ -523,7 +523,7 @@ async def test_cancelled_window_leaves_no_task_behind(
 ) -> None:
     stalled = faults.Stalled()
     central.then(stalled)
-    delivering = asyncio.ensure_future(replay.deliver(window(*sessions(1, 9)), probing=False))
+    delivering = asyncio.ensure_future(replay.send(window(*sessions(1, 9)), probing=False))
     await stalled.reached.wait()
     delivering.cancel()
     await asyncio.wait([delivering])
@@ -538,11 +538,11 @@ async def test_cancelled_window_reports_delivered_and_doubtful_events(
     stalled = faults.Stalled()
     central.then(lambda serve: serve(), stalled)
     transport = replay_transport(caller, max_in_flight=1)
-    delivering = asyncio.ensure_future(transport.deliver(window(*sessions(1, 3)), probing=False))
+    delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 3)), probing=False))
     await stalled.reached.wait()
     delivering.cancel()
     with pytest.raises(WindowCancelled) as cut:
         await delivering
     stalled.release.set()
-    assert verdicts(cut.value.known) == {1: Delivered()}
-    assert [event.position for event in cut.value.known.doubtful] == [2]
+    assert verdicts(cut.value.result) == {1: Delivered()}
+    assert [event.position for event in cut.value.result.doubtful] == [2]

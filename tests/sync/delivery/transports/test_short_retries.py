@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from sync.delivery.outcomes import FailureCause, RetryLater
-from sync.delivery.transports.short_retries import MOST_ATTEMPTS, MOST_SECONDS, ShortRetries
+from sync.delivery.transports.short_retries import MAX_ATTEMPTS, MAX_SECONDS, ShortRetries
 from tests.support.virtual_time import run_in_virtual_time
 
 SILENCE = RetryLater(FailureCause.NO_RESPONSE, "no answer in time")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "times"), [(0.0, MOST_ATTEMPTS), (1.0, MOST_ATTEMPTS), (MOST_SECONDS, 1)]
+    ("seconds", "times"), [(0.0, MAX_ATTEMPTS), (1.0, MAX_ATTEMPTS), (MAX_SECONDS, 1)]
 )
 def test_slow_failure_is_not_retried_in_the_same_pass(seconds: float, times: int) -> None:
     """A batch too large for a slow network must be halved, not repeated."""
