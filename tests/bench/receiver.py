@@ -20,13 +20,13 @@ import zstandard
 
 from sync.protocol.wire import BATCHES_PATH
 from sync.receiver.db.postgresql import Postgresql
-from tests.support.head_office.load import Feeder, event, feeders_on
-from tests.support.head_office.messages import Sender
+from tests.support.head_office.load import LoadAgent, enroll_on, event
+from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at, started_server
 from tests.support.head_office.process import head_office_on
 
 BATCH_EVENTS = 500
-SENDERS = [Sender(f"{number:04}", "till-1") for number in range(8)]
+SENDERS = [SimulatedAgent(f"{number:04}", "till-1") for number in range(8)]
 TABLES = ("sessions", "email_answers")
 Rows: TypeAlias = list[tuple[Any, ...]]
 
@@ -70,7 +70,7 @@ async def one_round(
     return Round(plan.events / copied, plan.events / by_one, plan.events / by_two)
 
 
-def sent_by(sender: Sender, batches: int) -> list[bytes]:
+def sent_by(sender: SimulatedAgent, batches: int) -> list[bytes]:
     """Return an agent's batches as request bodies."""
     firsts = range(1, batches * BATCH_EVENTS, BATCH_EVENTS)
     return [
@@ -85,7 +85,7 @@ async def seconds_to_post(
     directory: Path, url: str, processes: int, bodies: Sequence[Sequence[bytes]]
 ) -> float:
     """Post all batches, one at a time per agent; return the elapsed seconds."""
-    feeders = await feeders_on(Postgresql(url), SENDERS, random.Random(1))
+    agents = await enroll_on(Postgresql(url), SENDERS, random.Random(1))
     async with AsyncExitStack() as parts:
         offices = [
             await parts.enter_async_context(head_office_on(directory / f"hq-{n}", database=url))
@@ -96,20 +96,20 @@ async def seconds_to_post(
         started = time.monotonic()
         await asyncio.gather(
             *(
-                post_all(client, ports[number % processes], feeder, sent)
-                for number, (feeder, sent) in enumerate(zip(feeders, bodies, strict=True))
+                post_all(client, ports[number % processes], agent, sent)
+                for number, (agent, sent) in enumerate(zip(agents, bodies, strict=True))
             )
         )
         return time.monotonic() - started
 
 
 async def post_all(
-    client: aiohttp.ClientSession, port: int, feeder: Feeder, bodies: Sequence[bytes]
+    client: aiohttp.ClientSession, port: int, agent: LoadAgent, bodies: Sequence[bytes]
 ) -> None:
     """Post one agent's batches."""
     url = f"http://127.0.0.1:{port}{BATCHES_PATH}"
     headers = {
-        "Authorization": f"Bearer {feeder.token}",
+        "Authorization": f"Bearer {agent.token}",
         "Content-Type": "application/json",
         "Content-Encoding": "zstd",
     }

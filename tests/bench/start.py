@@ -27,7 +27,7 @@ from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from sync.protocol.wire import EventType
 from tests.support.agent.process import ROOT, Child, agent_on, ask
-from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.crowd import CaptureAnswer, Crowd
 from tests.support.till.requests import Requests, fresh_pair, fresh_pairs
 
 STARTS = 7
@@ -137,7 +137,7 @@ class Looks:
         self._child = child
         self._captures = 0
 
-    def acknowledged(self, answer: Answer) -> None:
+    def acknowledged(self, answer: CaptureAnswer) -> None:
         """Count one capture."""
         del answer
         self._captures += 1

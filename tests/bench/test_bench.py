@@ -5,7 +5,7 @@ from collections import Counter
 from aiohttp import web
 
 from tests.bench.peers.bare import build_app
-from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.crowd import CaptureAnswer, Crowd
 from tests.support.till.requests import EMAIL_BODY_BYTES, Kind, fresh_pair
 
 PAIRS = 25
@@ -14,7 +14,7 @@ PAIRS = 25
 async def test_bare_peer_acknowledges_every_pair_of_the_load() -> None:
     """Four tills share the customers: each pair is complete and sent once."""
     customers = [fresh_pair() for _ in range(PAIRS)]
-    acknowledged: list[Answer] = []
+    acknowledged: list[CaptureAnswer] = []
     runner = web.AppRunner(build_app())
     await runner.setup()
     try:

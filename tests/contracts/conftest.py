@@ -12,7 +12,7 @@ import pytest
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
-from tests.support.head_office.ledger import Office
+from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.postgresql import PostgresqlServer
 
 _FILE = "hq.db"
@@ -64,5 +64,5 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.fixture
-def office(database: Database) -> Office:
-    return Office(database)
+def office(database: Database) -> LedgerDriver:
+    return LedgerDriver(database)

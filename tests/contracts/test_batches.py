@@ -17,26 +17,26 @@ from sync.receiver.db.tables import (
     table_of,
 )
 from sync.receiver.ingest.accept import MalformedBatch, SequenceGap
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, EPOCH, Sender, answer, session, sessions
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, sessions
 
-TILL = Sender()
-OTHER_TILL = Sender(till_id="till-2")
-OTHER_STORE = Sender(store_id="0043")
+TILL = SimulatedAgent()
+OTHER_TILL = SimulatedAgent(till_id="till-2")
+OTHER_STORE = SimulatedAgent(store_id="0043")
 LATER = timedelta(hours=1)
 _FACTS = (SessionRow, EmailAnswerRow, RejectionRow, DuplicateRow, GapRow)
 
 
-async def whole(office: Office) -> dict[str, object]:
+async def whole(office: LedgerDriver) -> dict[str, object]:
     """Return all tables of captures, without the time of last contact."""
     return {table_of(model).name: await office.all_rows(model) for model in _FACTS}
 
 
-async def accounted(office: Office) -> list[tuple[object, ...]]:
+async def accounted(office: LedgerDriver) -> list[tuple[object, ...]]:
     return await office.rows(AgentRow, "store_id", "till_id", "epoch", "accepted_through")
 
 
-async def test_batch_fills_every_column(office: Office) -> None:
+async def test_batch_fills_every_column(office: LedgerDriver) -> None:
     body = (
         '{"correlationId": "one", "externalIdentifier": "x-1", "channel": "pos",'
         ' "locale": "fr-CA", "anonymousSessionId": "a-1", "userStatus": "ACTIVE", "more": 1e2}'
@@ -69,7 +69,7 @@ async def test_batch_fills_every_column(office: Office) -> None:
     ]
 
 
-async def test_answer_has_its_address_in_a_column_and_in_the_body(office: Office) -> None:
+async def test_answer_has_its_address_in_a_column_and_in_the_body(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
 
     assert await office.rows(
@@ -78,7 +78,7 @@ async def test_answer_has_its_address_in_a_column_and_in_the_body(office: Office
 
 
 async def test_answers_of_a_session_keep_their_order(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.take(
         TILL,
@@ -96,7 +96,9 @@ async def test_answers_of_a_session_keep_their_order(
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
-async def test_duplicate_batch_is_accepted_and_changes_nothing(office: Office, first: int) -> None:
+async def test_duplicate_batch_is_accepted_and_changes_nothing(
+    office: LedgerDriver, first: int
+) -> None:
     """The response was lost; a resend may begin at any number."""
     events = [session(1, "one"), answer(2, "one"), session(3, "three")]
     await office.take(TILL, *events)
@@ -109,7 +111,7 @@ async def test_duplicate_batch_is_accepted_and_changes_nothing(office: Office, f
     assert await whole(office) == before
 
 
-async def test_only_new_events_of_a_partly_duplicate_batch_are_stored(office: Office) -> None:
+async def test_only_new_events_of_a_partly_duplicate_batch_are_stored(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 3))
     office.at += LATER
 
@@ -121,7 +123,7 @@ async def test_only_new_events_of_a_partly_duplicate_batch_are_stored(office: Of
     ]
 
 
-async def test_altered_event_is_rejected_and_the_original_kept(office: Office) -> None:
+async def test_altered_event_is_rejected_and_the_original_kept(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), session(2, "two"))
     before = await whole(office)
 
@@ -132,7 +134,7 @@ async def test_altered_event_is_rejected_and_the_original_kept(office: Office) -
     assert await whole(office) == before
 
 
-async def test_unknown_type_is_rejected_on_record_and_the_rest_stored(office: Office) -> None:
+async def test_unknown_type_is_rejected_on_record_and_the_rest_stored(office: LedgerDriver) -> None:
     taken = await office.take(TILL, session(1), session(2, type="points.burned"), session(3))
 
     assert taken.accepted_through == 3
@@ -142,7 +144,7 @@ async def test_unknown_type_is_rejected_on_record_and_the_rest_stored(office: Of
     ]
 
 
-async def test_resent_rejected_event_is_recorded_once(office: Office) -> None:
+async def test_resent_rejected_event_is_recorded_once(office: LedgerDriver) -> None:
     events = [session(1), session(2, type="points.burned")]
     await office.take(TILL, *events)
 
@@ -152,7 +154,7 @@ async def test_resent_rejected_event_is_recorded_once(office: Office) -> None:
     assert await office.rows(RejectionRow, "sequence") == [(2,)]
 
 
-async def test_corrected_event_is_accepted_after_a_rejection(office: Office) -> None:
+async def test_corrected_event_is_accepted_after_a_rejection(office: LedgerDriver) -> None:
     await office.take(TILL, session(1), session(2, occurredAt="yesterday"), session(3))
 
     taken = await office.take(TILL, session(2))
@@ -163,7 +165,7 @@ async def test_corrected_event_is_accepted_after_a_rejection(office: Office) -> 
 
 
 async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.take(TILL, session(1, "one", occurredAt="yesterday"), answer(2, "one"))
     refused = await office.rows(RejectionRow, "sequence", "error_code")
@@ -175,18 +177,18 @@ async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
     assert await office.rows(EmailAnswerRow, "sequence") == [(2,)]
 
 
-async def test_answer_is_not_assigned_to_the_session_of_another_till(office: Office) -> None:
+async def test_answer_is_not_assigned_to_the_session_of_another_till(office: LedgerDriver) -> None:
     """Its own session was rejected in the previous epoch: another till already used the id."""
     await office.take(OTHER_TILL, session(1, "one"))
     await office.take(TILL, session(1, "one", body={"channel": "kiosk"}))
 
-    taken = await office.take(Sender(epoch="epoch-2"), answer(1, "one"))
+    taken = await office.take(SimulatedAgent(epoch="epoch-2"), answer(1, "one"))
 
     assert [one.error_code for one in taken.rejected] == [ErrorCode.SESSION_REFUSED]
     assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
-async def test_same_correlation_id_in_two_stores_is_two_sessions(office: Office) -> None:
+async def test_same_correlation_id_in_two_stores_is_two_sessions(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"))
 
     taken = await office.take(OTHER_STORE, session(1, "one", body={"channel": "kiosk"}))
@@ -198,7 +200,7 @@ async def test_same_correlation_id_in_two_stores_is_two_sessions(office: Office)
     ]
 
 
-async def test_correlation_id_used_in_the_same_store_is_rejected(office: Office) -> None:
+async def test_correlation_id_used_in_the_same_store_is_rejected(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"))
 
     taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
@@ -207,10 +209,10 @@ async def test_correlation_id_used_in_the_same_store_is_rejected(office: Office)
     assert await office.rows(SessionRow, "till_id", "correlation_id") == [("till-1", "one")]
 
 
-async def test_event_resent_under_another_number_takes_effect_once(office: Office) -> None:
+async def test_event_resent_under_another_number_takes_effect_once(office: LedgerDriver) -> None:
     """Events in doubt are resent in a new epoch; their event ids make them idempotent."""
     await office.take(TILL, session(1, "one"), answer(2, "one"))
-    renumbered = Sender(epoch="epoch-2")
+    renumbered = SimulatedAgent(epoch="epoch-2")
     again = (session(1, "one"), answer(2, "one"))
     for event, old in zip(again, (session(1), answer(2, "")), strict=True):
         event["occurredAt"] = old["occurredAt"]
@@ -226,7 +228,7 @@ async def test_event_resent_under_another_number_takes_effect_once(office: Offic
     ]
 
 
-async def test_tills_of_a_store_are_numbered_independently(office: Office) -> None:
+async def test_tills_of_a_store_are_numbered_independently(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 2))
     await office.take(OTHER_TILL, session(1, "other"))
     await office.take(OTHER_STORE, *sessions(1, 3))
@@ -238,16 +240,16 @@ async def test_tills_of_a_store_are_numbered_independently(office: Office) -> No
     ]
 
 
-async def test_new_epoch_begins_with_one(office: Office) -> None:
+async def test_new_epoch_begins_with_one(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 2))
 
-    taken = await office.take(Sender(epoch="epoch-2"), session(1, "after"))
+    taken = await office.take(SimulatedAgent(epoch="epoch-2"), session(1, "after"))
 
     assert taken.accepted_through == 1
     assert len(await accounted(office)) == 2
 
 
-async def test_invalid_batch_leaves_nothing_behind(office: Office) -> None:
+async def test_invalid_batch_leaves_nothing_behind(office: LedgerDriver) -> None:
     with pytest.raises(MalformedBatch):
         await office.offer(TILL, session(2), session(1))
 
@@ -255,7 +257,7 @@ async def test_invalid_batch_leaves_nothing_behind(office: Office) -> None:
     assert await office.rows(SessionRow, "sequence") == []
 
 
-async def test_batch_after_a_gap_stores_nothing(office: Office) -> None:
+async def test_batch_after_a_gap_stores_nothing(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 2))
     before = await whole(office)
 
@@ -265,13 +267,13 @@ async def test_batch_after_a_gap_stores_nothing(office: Office) -> None:
     assert await whole(office) == before
 
 
-async def test_empty_batch_returns_the_accepted_position(office: Office) -> None:
+async def test_empty_batch_returns_the_accepted_position(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 2))
 
     assert (await office.take(TILL)).accepted_through == 2
 
 
-async def test_largest_batch_is_accepted_twice(office: Office) -> None:
+async def test_largest_batch_is_accepted_twice(office: LedgerDriver) -> None:
     """Ten thousand ids and numbers in a single lookup."""
     events = sessions(1, 10_000)
     await office.take(TILL, *events)
@@ -282,7 +284,7 @@ async def test_largest_batch_is_accepted_twice(office: Office) -> None:
     assert len(await office.rows(SessionRow, "sequence")) == 10_000
 
 
-async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: Office) -> None:
+async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: LedgerDriver) -> None:
     events = [session(1, "one"), answer(2, "one"), session(3)]
 
     taken = await asyncio.gather(*(office.take(TILL, *events) for _ in range(8)))
@@ -293,7 +295,7 @@ async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: Office) 
 
 
 @pytest.mark.parametrize("text", ["\x00", "'); DROP TABLE sessions; --", "\u202eé😀"])
-async def test_unusual_text_in_a_body_is_stored_unchanged(office: Office, text: str) -> None:
+async def test_unusual_text_in_a_body_is_stored_unchanged(office: LedgerDriver, text: str) -> None:
     await office.take(TILL, session(1, "one", body={"more": text}))
 
     ((body,),) = await office.rows(SessionRow, "body")

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, insert, literal, select
 
 from sync.receiver.db.statements import boots
 from sync.receiver.db.tables import BootRow
-from tests.support.head_office.ledger import Office
+from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT
 
 
@@ -14,7 +14,7 @@ class MishapError(Exception):
 
 
 async def test_failed_work_is_rolled_back_after_any_use_of_the_connection(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """A single SELECT runs outside a transaction; the next write must still begin one."""
     row: dict[str, object] = {

@@ -9,10 +9,10 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRow
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, SimulatedAgent
 
-TILL = Sender()
+TILL = SimulatedAgent()
 LATER = AT + timedelta(days=1)
 
 
@@ -27,7 +27,7 @@ async def test_token_identifies_agent_and_enrolment_time(enrolment: Enrolment) -
     assert await enrolment.authenticate(token, LATER) == EnrolledAgent(TILL.name, AT)
 
 
-async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: Office) -> None:
+async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: LedgerDriver) -> None:
     token = await enrolment.enroll(TILL.name, b"a long secret", AT)
     await enrolment.authenticate(token, AT)
 
@@ -44,7 +44,7 @@ async def test_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -
 
 
 async def test_first_use_of_a_new_token_revokes_older_ones(
-    enrolment: Enrolment, office: Office
+    enrolment: Enrolment, office: LedgerDriver
 ) -> None:
     older = await enrolment.enroll(TILL.name, b"first", AT)
     old = await enrolment.enroll(TILL.name, b"second", AT)
@@ -66,7 +66,7 @@ async def test_use_of_an_old_token_does_not_revoke_a_newer_one(enrolment: Enrolm
     assert await enrolment.authenticate(new, AT) is not None
 
 
-async def test_first_use_is_recorded_once(enrolment: Enrolment, office: Office) -> None:
+async def test_first_use_is_recorded_once(enrolment: Enrolment, office: LedgerDriver) -> None:
     token = await enrolment.enroll(TILL.name, b"secret", AT)
     await enrolment.authenticate(token, AT)
 
@@ -75,8 +75,12 @@ async def test_first_use_is_recorded_once(enrolment: Enrolment, office: Office) 
     assert await office.rows(TokenRow, "first_used_at") == [(AT,)]
 
 
-@pytest.mark.parametrize("other", [Sender(till_id="till-2"), Sender(store_id="0043")])
-async def test_tokens_of_other_tills_are_not_revoked(enrolment: Enrolment, other: Sender) -> None:
+@pytest.mark.parametrize(
+    "other", [SimulatedAgent(till_id="till-2"), SimulatedAgent(store_id="0043")]
+)
+async def test_tokens_of_other_tills_are_not_revoked(
+    enrolment: Enrolment, other: SimulatedAgent
+) -> None:
     theirs = await enrolment.enroll(other.name, b"theirs", AT)
     await enrolment.enroll(TILL.name, b"first", AT)
 
@@ -99,7 +103,7 @@ async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment)
 
 
 async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
-    names = [Sender(store_id=f"{number:04}").name for number in (3, 1, 2)]
+    names = [SimulatedAgent(store_id=f"{number:04}").name for number in (3, 1, 2)]
 
     tokens = await enrolment.enroll_all([(name, b"secret") for name in names], AT)
 
@@ -107,9 +111,9 @@ async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
     assert found == [EnrolledAgent(name, AT) for name in names]
 
 
-async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: Office) -> None:
+async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: LedgerDriver) -> None:
     """The generation is counted per till, independently of the rest of the list."""
-    other = Sender(store_id="0043")
+    other = SimulatedAgent(store_id="0043")
     await enrolment.enroll(TILL.name, b"first", AT)
 
     await enrolment.enroll_all([(other.name, b"theirs"), (TILL.name, b"second")], AT)
@@ -118,7 +122,9 @@ async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: Office
     assert sorted(rows, key=str) == [("0042", 1), ("0042", 2), ("0043", 1)]
 
 
-async def test_concurrent_enrolments_are_serialized(enrolment: Enrolment, office: Office) -> None:
+async def test_concurrent_enrolments_are_serialized(
+    enrolment: Enrolment, office: LedgerDriver
+) -> None:
     """With equal generations neither token would revoke the other."""
     secrets = [f"secret {number}".encode() for number in range(6)]
 

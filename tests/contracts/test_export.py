@@ -9,8 +9,8 @@ import pytest
 from sync.receiver.db.tables import SessionRow
 from sync.receiver.export.names import Exported
 from sync.receiver.export.selection import Selection, read_time
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender, session, sessions
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, SimulatedAgent, session, sessions
 
 OTHER_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
 
@@ -19,7 +19,7 @@ OTHER_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
 LARGE = 7
 
 
-async def keys(office: Office, selection: Selection) -> list[tuple[object, ...]]:
+async def keys(office: LedgerDriver, selection: Selection) -> list[tuple[object, ...]]:
     names = selection.table.primary_key.columns.keys()
     return [
         tuple(row[name] for name in names)
@@ -32,13 +32,13 @@ def numbers(rows: Iterable[tuple[object, ...]]) -> list[object]:
     return [row[-1] for row in rows]
 
 
-async def test_every_row_is_exported_once_in_key_order(office: Office) -> None:
+async def test_every_row_is_exported_once_in_key_order(office: LedgerDriver) -> None:
     """More than one page, several tills and epochs, received in another order."""
     names = itertools.product(("0043", "0042"), ("till-2", "till-1"), ("later", OTHER_EPOCH))
     for place, (store, till, epoch) in enumerate(names):
         count = 1500 if place == LARGE else 3
         events = [session(n, f"{place}-{n}") for n in range(1, count + 1)]
-        await office.take(Sender(store, till, epoch), *events)
+        await office.take(SimulatedAgent(store, till, epoch), *events)
 
     found = await keys(office, Selection())
 
@@ -47,9 +47,9 @@ async def test_every_row_is_exported_once_in_key_order(office: Office) -> None:
     assert len(found) == 1500 + 7 * 3
 
 
-async def test_export_of_one_store_contains_only_that_store(office: Office) -> None:
+async def test_export_of_one_store_contains_only_that_store(office: LedgerDriver) -> None:
     for store in ("0042", "0043"):
-        await office.take(Sender(store), *sessions(1, 2))
+        await office.take(SimulatedAgent(store), *sessions(1, 2))
 
     found = await keys(office, Selection(store_id="0043"))
 
@@ -67,11 +67,11 @@ async def test_export_of_one_store_contains_only_that_store(office: Office) -> N
     ],
 )
 async def test_time_range_includes_its_start_and_excludes_its_end(
-    office: Office, since: int | None, until: int | None, expected: list[int]
+    office: LedgerDriver, since: int | None, until: int | None, expected: list[int]
 ) -> None:
     for hour in range(3):
         office.at = AT + timedelta(hours=hour)
-        await office.take(Sender(), session(hour + 1))
+        await office.take(SimulatedAgent(), session(hour + 1))
 
     ends = [None if hour is None else AT + timedelta(hours=hour) for hour in (since, until)]
     found = await keys(office, Selection(since=ends[0], until=ends[1]))
@@ -80,9 +80,11 @@ async def test_time_range_includes_its_start_and_excludes_its_end(
 
 
 @pytest.mark.parametrize("exported", list(Exported))
-async def test_every_table_can_be_filtered_by_time(office: Office, exported: Exported) -> None:
+async def test_every_table_can_be_filtered_by_time(
+    office: LedgerDriver, exported: Exported
+) -> None:
     await office.take(
-        Sender(),
+        SimulatedAgent(),
         session(3, "one"),
         session(4, "two", type="points.spent"),
         session(5, "one", occurredAt="2026-03-04T04:49:30Z"),

@@ -10,15 +10,15 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_ON_A_PAGE, Fleet, Question, Sort, fleet
 from sync.receiver.reports.store import OneStore, one_store
 from sync.receiver.reports.tills import Moment
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, EPOCH, Sender, answer, moment, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, wire_time
 
 OWN_VERSION = "0.1.0"
 GIB = 1024**3
 WELL: dict[str, object] = {"freeBytes": GIB}
 
 
-async def asked(office: Office, **question: object) -> Fleet:
+async def asked(office: LedgerDriver, **question: object) -> Fleet:
     """Return a page of the fleet at the office's time."""
     wanted = Question(**question)  # type: ignore[arg-type] # a test's own words
     return await office.database.read(
@@ -28,7 +28,7 @@ async def asked(office: Office, **question: object) -> Fleet:
     )
 
 
-async def looked_at(office: Office, store_id: str) -> OneStore | None:
+async def looked_at(office: LedgerDriver, store_id: str) -> OneStore | None:
     """Return the details of a store at the office's time."""
     return await office.database.read(
         lambda connection: one_store(
@@ -46,23 +46,23 @@ CONDITIONS = [
     pytest.param({"deadLetters": 1}, {Condition.REFUSED}, id="a refused event"),
     pytest.param({"freeBytes": GIB // 4}, {Condition.DISK_LOW}, id="little room"),
     pytest.param({"freeBytes": 0}, {Condition.DISK_LOW}, id="no room"),
-    pytest.param({"sentAt": moment(301)}, {Condition.CLOCK_WRONG}, id="a clock ahead"),
+    pytest.param({"sentAt": wire_time(301)}, {Condition.CLOCK_WRONG}, id="a clock ahead"),
     pytest.param({"sentAt": "1970-01-01T00:00:00Z"}, {Condition.CLOCK_WRONG}, id="a clock at 1970"),
-    pytest.param({"sentAt": moment(-299)}, {Condition.DELIVERING}, id="a clock a little behind"),
+    pytest.param({"sentAt": wire_time(-299)}, {Condition.DELIVERING}, id="a clock a little behind"),
     pytest.param({"sentAt": "noon"}, {Condition.DELIVERING}, id="a clock that says nothing"),
     pytest.param(
-        {"outstanding": 3, "oldestUndeliveredAt": moment(-301)}, {Condition.BEHIND}, id="behind"
+        {"outstanding": 3, "oldestUndeliveredAt": wire_time(-301)}, {Condition.BEHIND}, id="behind"
     ),
     pytest.param(
-        {"outstanding": 3, "oldestUndeliveredAt": moment(-299)},
+        {"outstanding": 3, "oldestUndeliveredAt": wire_time(-299)},
         {Condition.DELIVERING},
         id="on its way",
     ),
     pytest.param(
         {
-            "sentAt": moment(9000),
+            "sentAt": wire_time(9000),
             "outstanding": 1,
-            "oldestUndeliveredAt": moment(9000 - 301),
+            "oldestUndeliveredAt": wire_time(9000 - 301),
         },
         {Condition.CLOCK_WRONG, Condition.BEHIND},
         id="behind by its own wrong clock",
@@ -77,9 +77,9 @@ CONDITIONS = [
 
 @pytest.mark.parametrize(("said", "expected"), CONDITIONS)
 async def test_heartbeat_determines_the_conditions_of_the_store(
-    office: Office, said: dict[str, object], expected: set[Condition]
+    office: LedgerDriver, said: dict[str, object], expected: set[Condition]
 ) -> None:
-    await office.hear(Sender(), **(WELL | said))
+    await office.hear(SimulatedAgent(), **(WELL | said))
 
     found = await asked(office)
 
@@ -88,8 +88,8 @@ async def test_heartbeat_determines_the_conditions_of_the_store(
         assert names(await asked(office, condition=one)) == ["0042"]
 
 
-async def test_store_is_silent_after_five_minutes_without_contact(office: Office) -> None:
-    await office.hear(Sender(), **WELL)
+async def test_store_is_silent_after_five_minutes_without_contact(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent(), **WELL)
 
     office.at += timedelta(minutes=5)
     still = (await asked(office)).stores[0].state
@@ -99,28 +99,28 @@ async def test_store_is_silent_after_five_minutes_without_contact(office: Office
     assert (still, silent) == (Condition.DELIVERING, Condition.SILENT)
 
 
-async def test_batch_counts_as_contact(office: Office) -> None:
-    await office.hear(Sender(), **WELL)
+async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent(), **WELL)
     office.at += timedelta(minutes=10)
-    await office.take(Sender(), session(1))
+    await office.take(SimulatedAgent(), session(1))
 
     (store,) = (await asked(office)).stores
 
     assert (store.state, store.heard_at) == (Condition.DELIVERING, office.at)
 
 
-async def test_enrolled_till_without_contact_is_silent(office: Office) -> None:
-    await Enrolment(office.database).enroll(Sender().name, b"secret", AT)
+async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> None:
+    await Enrolment(office.database).enroll(SimulatedAgent().name, b"secret", AT)
 
     (store,) = (await asked(office)).stores
 
     assert (store.state, store.heard_at, store.versions) == (Condition.SILENT, None, ())
 
 
-async def test_latest_epoch_determines_the_state_of_its_till(office: Office) -> None:
-    await office.hear(Sender(epoch="old"), **WELL, deadLetters=7, outstanding=7)
+async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent(epoch="old"), **WELL, deadLetters=7, outstanding=7)
     office.at += timedelta(minutes=1)
-    await office.hear(Sender(), **WELL, sentAt=moment(60))
+    await office.hear(SimulatedAgent(), **WELL, sentAt=wire_time(60))
 
     (store,) = (await asked(office)).stores
 
@@ -132,8 +132,8 @@ async def test_latest_epoch_determines_the_state_of_its_till(office: Office) -> 
     )
 
 
-async def test_store_has_the_conditions_of_all_its_tills(office: Office) -> None:
-    well, badly = Sender(), Sender(till_id="till-2")
+async def test_store_has_the_conditions_of_all_its_tills(office: LedgerDriver) -> None:
+    well, badly = SimulatedAgent(), SimulatedAgent(till_id="till-2")
     await office.hear(well, **WELL, outstanding=2)
     await office.hear(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
 
@@ -146,7 +146,7 @@ async def test_store_has_the_conditions_of_all_its_tills(office: Office) -> None
 def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
     """Return heartbeat members of a till whose oldest event is an hour old."""
     seconds = at.total_seconds()
-    since = {"oldestUndeliveredAt": moment(seconds - 3600), "sentAt": moment(seconds)}
+    since = {"oldestUndeliveredAt": wire_time(seconds - 3600), "sentAt": wire_time(seconds)}
     return {**WELL, **since, "outstanding": waiting}
 
 
@@ -161,12 +161,12 @@ def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
     ],
 )
 async def test_time_to_empty_backlog_is_extrapolated_from_two_heartbeats(
-    office: Office, first: int, then: int, left: timedelta | None
+    office: LedgerDriver, first: int, then: int, left: timedelta | None
 ) -> None:
     minute = timedelta(minutes=1)
-    await office.hear(Sender(), **behind(first))
+    await office.hear(SimulatedAgent(), **behind(first))
     office.at += minute
-    await office.hear(Sender(), **behind(then, minute))
+    await office.hear(SimulatedAgent(), **behind(then, minute))
 
     (store,) = (await asked(office)).stores
     shown = await looked_at(office, "0042")
@@ -177,12 +177,18 @@ async def test_time_to_empty_backlog_is_extrapolated_from_two_heartbeats(
     assert [till.left for till in shown.tills] == [left]
 
 
-async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(office: Office) -> None:
-    minute, slow, stuck = timedelta(minutes=1), Sender(till_id="slow"), Sender(till_id="stuck")
-    await office.hear(Sender(), **behind(300))
+async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(
+    office: LedgerDriver,
+) -> None:
+    minute, slow, stuck = (
+        timedelta(minutes=1),
+        SimulatedAgent(till_id="slow"),
+        SimulatedAgent(till_id="stuck"),
+    )
+    await office.hear(SimulatedAgent(), **behind(300))
     await office.hear(slow, **behind(300))
     office.at += minute
-    await office.hear(Sender(), **behind(100, minute))
+    await office.hear(SimulatedAgent(), **behind(100, minute))
     await office.hear(slow, **behind(250, minute))
     (of_two,) = (await asked(office)).stores
     await office.hear(stuck, **behind(1, minute))
@@ -191,18 +197,18 @@ async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(offi
     assert (of_two.left, of_three.left) == (timedelta(minutes=5), None)
 
 
-async def test_most_severe_condition_wins(office: Office) -> None:
+async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
     """The default order is by severity, too: stores that need attention come first."""
     sayings: dict[str, dict[str, object]] = {
         "a-well": {},
-        "b-behind": {"outstanding": 1, "oldestUndeliveredAt": moment(-900)},
-        "c-clock": {"sentAt": moment(900)},
+        "b-behind": {"outstanding": 1, "oldestUndeliveredAt": wire_time(-900)},
+        "c-clock": {"sentAt": wire_time(900)},
         "d-disk": {"freeBytes": 1},
         "e-refused": {"deadLetters": 1, "freeBytes": 1},
     }
-    await Enrolment(office.database).enroll(Sender("f-silent").name, b"secret", AT)
+    await Enrolment(office.database).enroll(SimulatedAgent("f-silent").name, b"secret", AT)
     for store_id, said in sayings.items():
-        await office.hear(Sender(store_id), **(WELL | said))
+        await office.hear(SimulatedAgent(store_id), **(WELL | said))
 
     down, up = await asked(office), await asked(office, descending=True)
 
@@ -221,13 +227,17 @@ async def test_most_severe_condition_wins(office: Office) -> None:
     ],
 )
 async def test_stores_can_be_sorted_by_any_column(
-    office: Office, sort: Sort, expected: str
+    office: LedgerDriver, sort: Sort, expected: str
 ) -> None:
-    await office.hear(Sender("c"), **WELL, outstanding=2, deadLetters=5, agentVersion="0.3.0")
+    await office.hear(
+        SimulatedAgent("c"), **WELL, outstanding=2, deadLetters=5, agentVersion="0.3.0"
+    )
     office.at += timedelta(seconds=1)
-    await office.hear(Sender("a"), **WELL, outstanding=3, agentVersion="0.2.0")
+    await office.hear(SimulatedAgent("a"), **WELL, outstanding=3, agentVersion="0.2.0")
     office.at += timedelta(seconds=1)
-    await office.hear(Sender("b"), **WELL, outstanding=1, deadLetters=9, agentVersion="0.1.0")
+    await office.hear(
+        SimulatedAgent("b"), **WELL, outstanding=1, deadLetters=9, agentVersion="0.1.0"
+    )
 
     up, down = await asked(office, sort=sort), await asked(office, sort=sort, descending=True)
 
@@ -235,9 +245,9 @@ async def test_stores_can_be_sorted_by_any_column(
     assert "".join(names(down)) == expected[::-1]
 
 
-async def test_store_without_contact_sorts_as_the_oldest_contact(office: Office) -> None:
-    await office.hear(Sender("a"), **WELL)
-    await Enrolment(office.database).enroll(Sender("b").name, b"secret", AT)
+async def test_store_without_contact_sorts_as_the_oldest_contact(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent("a"), **WELL)
+    await Enrolment(office.database).enroll(SimulatedAgent("b").name, b"secret", AT)
 
     up = await asked(office, sort=Sort.HEARD)
     down = await asked(office, sort=Sort.HEARD, descending=True)
@@ -257,10 +267,10 @@ async def test_store_without_contact_sorts_as_the_oldest_contact(office: Office)
     ],
 )
 async def test_search_matches_a_literal_part_of_the_store_name(
-    office: Office, search: str, expected: list[str]
+    office: LedgerDriver, search: str, expected: list[str]
 ) -> None:
     for store_id in ("0042", "x_00%y", "back\\slash"):
-        await office.hear(Sender(store_id), **WELL)
+        await office.hear(SimulatedAgent(store_id), **WELL)
 
     found = await asked(office, search=search, sort=Sort.STORE)
 
@@ -269,7 +279,7 @@ async def test_search_matches_a_literal_part_of_the_store_name(
 
 
 async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     count = 2 * STORES_ON_A_PAGE + 1
     rows = [
@@ -289,10 +299,12 @@ async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
 
 
 async def test_store_details_list_rejected_events_and_gaps(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
-    await office.take(Sender(), session(3, "a"), answer(4, "a", None, "accepted"), baseSequence=3)
-    await office.hear(Sender(), **WELL, sentAt=moment(-600))
+    await office.take(
+        SimulatedAgent(), session(3, "a"), answer(4, "a", None, "accepted"), baseSequence=3
+    )
+    await office.hear(SimulatedAgent(), **WELL, sentAt=wire_time(-600))
 
     shown = await looked_at(office, "0042")
 
@@ -304,7 +316,7 @@ async def test_store_details_list_rejected_events_and_gaps(
     assert [row["accepted_through"] for row in shown.epochs] == [4]
 
 
-async def test_unknown_store_has_no_details(office: Office) -> None:
-    await office.hear(Sender("0042"), **WELL)
+async def test_unknown_store_has_no_details(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent("0042"), **WELL)
 
     assert await looked_at(office, "0043") is None

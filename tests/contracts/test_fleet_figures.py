@@ -9,11 +9,11 @@ from sync.receiver.reports import fleet_figures
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet_figures import FleetFigures, FleetWatch
 from tests.contracts.test_fleet import OWN_VERSION, WELL, asked
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender, erased, moment, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, SimulatedAgent, erased, session, wire_time
 
 
-async def figures(office: Office) -> FleetFigures:
+async def figures(office: LedgerDriver) -> FleetFigures:
     """Return the figures at the office's time."""
     found = await FleetWatch(office.database, lambda: office.at, OWN_VERSION).look()
     assert found is not None
@@ -22,11 +22,11 @@ async def figures(office: Office) -> FleetFigures:
 
 def waiting(seconds: float, **members: object) -> dict[str, object]:
     """Return heartbeat members of a till whose oldest event is `seconds` old."""
-    said: dict[str, object] = {"outstanding": 1, "oldestUndeliveredAt": moment(-seconds)}
+    said: dict[str, object] = {"outstanding": 1, "oldestUndeliveredAt": wire_time(-seconds)}
     return WELL | said | members
 
 
-async def test_figures_of_an_empty_fleet_are_zero(office: Office) -> None:
+async def test_figures_of_an_empty_fleet_are_zero(office: LedgerDriver) -> None:
     found = await figures(office)
 
     assert (found.stores, set(found.holding.values())) == (0, {0})
@@ -34,18 +34,18 @@ async def test_figures_of_an_empty_fleet_are_zero(office: Office) -> None:
     assert (found.rejected, found.gap_events) == (0, 0)
 
 
-async def test_conditions_agree_with_the_fleet_page(office: Office) -> None:
-    await Enrolment(office.database).enroll(Sender("never").name, b"secret", AT)
-    await office.hear(Sender("quiet"), **WELL)
+async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> None:
+    await Enrolment(office.database).enroll(SimulatedAgent("never").name, b"secret", AT)
+    await office.hear(SimulatedAgent("quiet"), **WELL)
     office.at += timedelta(minutes=6)
     sayings: dict[str, dict[str, object]] = {
         "well": {},
-        "behind": waiting(900, sentAt=moment()),
+        "behind": waiting(900, sentAt=wire_time()),
         "refused": {"deadLetters": 2, "freeBytes": 1},
-        "clock": {"sentAt": moment(9000), "agentVersion": "0.0.9"},
+        "clock": {"sentAt": wire_time(9000), "agentVersion": "0.0.9"},
     }
     for store_id, said in sayings.items():
-        await office.hear(Sender(store_id), **(WELL | {"sentAt": moment(360)} | said))
+        await office.hear(SimulatedAgent(store_id), **(WELL | {"sentAt": wire_time(360)} | said))
 
     found, page = await figures(office), await asked(office)
 
@@ -53,19 +53,19 @@ async def test_conditions_agree_with_the_fleet_page(office: Office) -> None:
     assert (found.stores, found.holding[Condition.SILENT]) == (page.searched, 2)
 
 
-async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: Office) -> None:
-    await office.hear(Sender(), **waiting(10, outstanding=3, deadLetters=1))
-    await office.hear(Sender(till_id="till-2"), **waiting(20, outstanding=4))
-    await office.hear(Sender("0043"), **waiting(5, deadLetters=5))
+async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent(), **waiting(10, outstanding=3, deadLetters=1))
+    await office.hear(SimulatedAgent(till_id="till-2"), **waiting(20, outstanding=4))
+    await office.hear(SimulatedAgent("0043"), **waiting(5, deadLetters=5))
 
     found = await figures(office)
 
     assert (found.waiting, found.dead_letters, found.oldest_seconds) == (8, 6, 20)
 
 
-async def test_oldest_event_ages_while_its_store_is_offline(office: Office) -> None:
-    await office.take(Sender(), session(1))
-    await office.hear(Sender(), **waiting(10, lastSequence=2))
+async def test_oldest_event_ages_while_its_store_is_offline(office: LedgerDriver) -> None:
+    await office.take(SimulatedAgent(), session(1))
+    await office.hear(SimulatedAgent(), **waiting(10, lastSequence=2))
 
     office.at += timedelta(days=3)
 
@@ -73,11 +73,11 @@ async def test_oldest_event_ages_while_its_store_is_offline(office: Office) -> N
     assert (await asked(office)).counts[Condition.BEHIND] == 1
 
 
-async def test_event_received_since_the_last_heartbeat_does_not_age(office: Office) -> None:
+async def test_event_received_since_the_last_heartbeat_does_not_age(office: LedgerDriver) -> None:
     """Closed for the night, just after the last event was delivered."""
-    await office.take(Sender(), session(1))
-    await office.hear(Sender(), **waiting(10, lastSequence=2))
-    await office.take(Sender(), session(2))
+    await office.take(SimulatedAgent(), session(1))
+    await office.hear(SimulatedAgent(), **waiting(10, lastSequence=2))
+    await office.take(SimulatedAgent(), session(2))
 
     office.at += timedelta(hours=12)
 
@@ -85,21 +85,21 @@ async def test_event_received_since_the_last_heartbeat_does_not_age(office: Offi
     assert (await asked(office)).counts[Condition.BEHIND] == 0
 
 
-async def test_wrong_clock_does_not_hide_the_age_of_other_stores(office: Office) -> None:
-    await office.hear(Sender("a"), **waiting(600))
+async def test_wrong_clock_does_not_hide_the_age_of_other_stores(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent("a"), **waiting(600))
     await office.hear(
-        Sender("b"), **WELL, outstanding=1, oldestUndeliveredAt="1970-01-01T00:00:00Z"
+        SimulatedAgent("b"), **WELL, outstanding=1, oldestUndeliveredAt="1970-01-01T00:00:00Z"
     )
-    await office.hear(Sender("c"), **waiting(-86_400))
+    await office.hear(SimulatedAgent("c"), **waiting(-86_400))
 
     assert (await figures(office)).oldest_seconds == 600
 
 
-async def test_rejections_and_missing_numbers_are_counted(office: Office) -> None:
+async def test_rejections_and_missing_numbers_are_counted(office: LedgerDriver) -> None:
     await office.take(
-        Sender(), session(4), erased(5, "session-4"), session(6, type="x"), baseSequence=4
+        SimulatedAgent(), session(4), erased(5, "session-4"), session(6, type="x"), baseSequence=4
     )
-    await office.take(Sender("0043"), session(1, type="x"))
+    await office.take(SimulatedAgent("0043"), session(1, type="x"))
 
     found = await figures(office)
 
@@ -107,9 +107,9 @@ async def test_rejections_and_missing_numbers_are_counted(office: Office) -> Non
 
 
 async def test_count_of_rejections_is_capped(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet_figures, "MOST_COUNTED", 2)
-    await office.take(Sender(), *(session(number, type="x") for number in (1, 2, 3)))
+    await office.take(SimulatedAgent(), *(session(number, type="x") for number in (1, 2, 3)))
 
     assert (await figures(office)).rejected == 2

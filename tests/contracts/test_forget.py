@@ -17,18 +17,18 @@ from sync.receiver.db.tables import (
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import FORGOTTEN, Address
 from sync.receiver.reports.completeness import audit
-from tests.support.head_office.ledger import Office
+from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
     Members,
-    Sender,
+    SimulatedAgent,
     answer,
     erased,
     session,
     sessions,
 )
 
-TILL = Sender()
+TILL = SimulatedAgent()
 GUEST = "guest@example.com"
 # Similar addresses that must stay.
 OTHERS = ["my.guest@example.com", "guest@example.com.au", "other@example.com"]
@@ -40,11 +40,11 @@ TEXT_COLUMNS = [
 ]
 
 
-async def forget_in(office: Office, address: str = GUEST) -> Changes:
+async def forget_in(office: LedgerDriver, address: str = GUEST) -> Changes:
     return await forget(office.database, Address.parse(address), lambda: uuid4().hex)
 
 
-async def everything(office: Office) -> dict[str, list[tuple[object, ...]]]:
+async def everything(office: LedgerDriver) -> dict[str, list[tuple[object, ...]]]:
     """Return the content of the whole database, with escapes decoded."""
     return {
         model.__name__: [tuple(row.values()) for row in await office.all_rows(model)]
@@ -57,7 +57,7 @@ def told(body: Members | None = None, **more: object) -> Members:
     return {"correlationId": "one", "channel": "pos", "who": {GUEST: [f"<{GUEST}>"]}, **more}
 
 
-async def add(office: Office, table: Table, row: Members) -> None:
+async def add(office: LedgerDriver, table: Table, row: Members) -> None:
     await office.database.write(lambda connection: connection.execute(insert(table), row) and None)
 
 
@@ -73,7 +73,7 @@ def a_value(kind: object) -> object:
             return AT
 
 
-async def test_address_is_redacted_in_every_text_column(office: Office) -> None:
+async def test_address_is_redacted_in_every_text_column(office: LedgerDriver) -> None:
     for number, (table, column) in enumerate(TEXT_COLUMNS):
         text = json.dumps({"note": f"for {GUEST}"}) if column == "body" else f"for {GUEST.upper()}"
         row = {one.name: a_value(one.type) for one in table.columns}
@@ -86,7 +86,7 @@ async def test_address_is_redacted_in_every_text_column(office: Office) -> None:
     assert GUEST not in str(await everything(office)).lower()
 
 
-async def test_redacted_answer_loses_only_its_address(office: Office) -> None:
+async def test_redacted_answer_loses_only_its_address(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", GUEST))
     before = (await office.all_rows(EmailAnswerRow))[0]
 
@@ -97,7 +97,7 @@ async def test_redacted_answer_loses_only_its_address(office: Office) -> None:
 
 
 @pytest.mark.parametrize("other", OTHERS)
-async def test_similar_addresses_stay(office: Office, other: str) -> None:
+async def test_similar_addresses_stay(office: LedgerDriver, other: str) -> None:
     await office.take(
         TILL, session(1, "one", body=told() | {"note": other}), answer(2, "one", other)
     )
@@ -110,7 +110,7 @@ async def test_similar_addresses_stay(office: Office, other: str) -> None:
     assert json.loads(str(body))["note"] == other
 
 
-async def test_completeness_is_unchanged_by_redaction(office: Office) -> None:
+async def test_completeness_is_unchanged_by_redaction(office: LedgerDriver) -> None:
     await office.take(
         TILL,
         session(3, GUEST, body=told()),
@@ -126,7 +126,7 @@ async def test_completeness_is_unchanged_by_redaction(office: Office) -> None:
     assert [epoch async for epoch in audit(office.database, None)] == before
 
 
-async def test_resent_events_have_no_effect_and_restore_nothing(office: Office) -> None:
+async def test_resent_events_have_no_effect_and_restore_nothing(office: LedgerDriver) -> None:
     """They must not count as altered either, or the agent would resend them under new numbers."""
     events = [session(1, "one", body=told()), answer(2, "one", GUEST), session(3, f"x {GUEST}")]
     await office.take(TILL, *events)
@@ -142,21 +142,23 @@ async def test_resent_events_have_no_effect_and_restore_nothing(office: Office) 
     }
 
 
-async def test_address_stays_redacted_when_resent_in_a_new_epoch(office: Office) -> None:
+async def test_address_stays_redacted_when_resent_in_a_new_epoch(office: LedgerDriver) -> None:
     events = [session(1, "one", body=told()), answer(2, "one", GUEST)]
     await office.take(TILL, *events)
     await forget_in(office)
 
-    again = await office.take(Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"), *events)
+    again = await office.take(SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"), *events)
 
     assert (again.rejected, len(again.duplicates)) == ([], 2)
     assert GUEST not in str(await everything(office))
 
 
-async def test_resent_duplicate_stays_a_duplicate_and_restores_nothing(office: Office) -> None:
+async def test_resent_duplicate_stays_a_duplicate_and_restores_nothing(
+    office: LedgerDriver,
+) -> None:
     """If it counted as altered, it would be resent under a new number with an unknown id."""
     events = [session(1, GUEST), answer(2, GUEST, None, "declined")]
-    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    later = SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await office.take(TILL, *events)
     await office.take(later, *events)
     await forget_in(office)
@@ -167,8 +169,8 @@ async def test_resent_duplicate_stays_a_duplicate_and_restores_nothing(office: O
     assert GUEST not in str(await everything(office))
 
 
-async def test_changed_resend_of_a_duplicate_is_still_altered(office: Office) -> None:
-    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+async def test_changed_resend_of_a_duplicate_is_still_altered(office: LedgerDriver) -> None:
+    later = SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await office.take(TILL, session(1, GUEST))
     await office.take(later, session(1, GUEST))
     await forget_in(office)
@@ -178,7 +180,7 @@ async def test_changed_resend_of_a_duplicate_is_still_altered(office: Office) ->
     assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
 
 
-async def test_daily_retry_of_a_rejected_event_restores_nothing(office: Office) -> None:
+async def test_daily_retry_of_a_rejected_event_restores_nothing(office: LedgerDriver) -> None:
     """Agents retry dead letters every day."""
     wrong = session(1, GUEST, occurredAt="yesterday"), answer(2, GUEST, occurredAt="then")
     await office.take(TILL, *wrong)
@@ -190,7 +192,7 @@ async def test_daily_retry_of_a_rejected_event_restores_nothing(office: Office) 
     assert GUEST not in str(await everything(office))
 
 
-async def test_changed_resend_of_an_answer_is_still_altered(office: Office) -> None:
+async def test_changed_resend_of_an_answer_is_still_altered(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one", body=told()))
     await forget_in(office)
 
@@ -199,7 +201,7 @@ async def test_changed_resend_of_an_answer_is_still_altered(office: Office) -> N
     assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
 
 
-async def test_session_and_answers_stay_linked_under_a_new_id(office: Office) -> None:
+async def test_session_and_answers_stay_linked_under_a_new_id(office: LedgerDriver) -> None:
     name = f"till:{GUEST}"
     await office.take(TILL, session(1, name), answer(2, name, None, "declined"), sessions(3, 3)[0])
 
@@ -214,7 +216,7 @@ async def test_session_and_answers_stay_linked_under_a_new_id(office: Office) ->
     assert changes["sessions.correlation_id"] == changes["email_answers.correlation_id"] == 1
 
 
-async def test_address_that_arrives_later_can_be_redacted_then(office: Office) -> None:
+async def test_address_that_arrives_later_can_be_redacted_then(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), erased(2, "one"))
     assert not await forget_in(office)
     await office.take(TILL, answer(2, "one", GUEST))
@@ -224,7 +226,7 @@ async def test_address_that_arrives_later_can_be_redacted_then(office: Office) -
     assert await office.rows(GapRow) == []
 
 
-async def test_redaction_is_idempotent(office: Office) -> None:
+async def test_redaction_is_idempotent(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, GUEST, body=told()), answer(2, GUEST, GUEST))
     await forget_in(office)
     before = await everything(office)
@@ -234,9 +236,9 @@ async def test_redaction_is_idempotent(office: Office) -> None:
     assert await everything(office) == before
 
 
-async def test_address_is_found_in_every_store_and_on_every_page(office: Office) -> None:
+async def test_address_is_found_in_every_store_and_on_every_page(office: LedgerDriver) -> None:
     for number in range(3):
-        store = Sender(store_id=f"004{number}")
+        store = SimulatedAgent(store_id=f"004{number}")
         events = [
             answer(n, f"{n}", GUEST if n % 2 else "other@example.com") for n in range(1, 1300)
         ]
@@ -248,7 +250,7 @@ async def test_address_is_found_in_every_store_and_on_every_page(office: Office)
     assert GUEST not in str(await office.rows(EmailAnswerRow, "email_address"))
 
 
-async def test_address_is_found_behind_json_escapes(office: Office) -> None:
+async def test_address_is_found_behind_json_escapes(office: LedgerDriver) -> None:
     body = {"correlationId": "one", "mail": "ESCAPED"}
     sent = TILL.batch(session(1, "one", body=body)).replace(
         b"ESCAPED", rb"\u0067uest\u0040example.com"
@@ -259,7 +261,7 @@ async def test_address_is_found_behind_json_escapes(office: Office) -> None:
     assert await forget_in(office) == {"sessions.body": 1}
 
 
-async def test_rejected_events_keep_their_reason(office: Office) -> None:
+async def test_rejected_events_keep_their_reason(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, GUEST, type="points.spent"))
 
     await forget_in(office)
@@ -269,7 +271,7 @@ async def test_rejected_events_keep_their_reason(office: Office) -> None:
     assert isinstance(received_at, datetime)
 
 
-async def test_scrubbing_the_file_loses_nothing_else(office: Office) -> None:
+async def test_scrubbing_the_file_loses_nothing_else(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", "other@example.com"))
     await forget_in(office)
     before = await everything(office)

@@ -4,26 +4,26 @@ from datetime import timedelta
 
 from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow
 from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
-from tests.support.head_office.ledger import Office
+from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
     EPOCH,
-    Sender,
+    SimulatedAgent,
     answer,
     erased,
     session,
     sessions,
 )
 
-TILL = Sender()
+TILL = SimulatedAgent()
 
 
-async def noted(office: Office) -> list[tuple[object, ...]]:
+async def noted(office: LedgerDriver) -> list[tuple[object, ...]]:
     return await office.rows(GapRow, "first_sequence", "last_sequence", "reason")
 
 
 async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.take(TILL, *sessions(1, 2))
 
@@ -43,7 +43,7 @@ async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
     ]
 
 
-async def test_gap_stays_recorded_when_the_events_after_it_are_resent(office: Office) -> None:
+async def test_gap_stays_recorded_when_the_events_after_it_are_resent(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(3, 4), baseSequence=3)
     before = await office.all_rows(GapRow)
     office.at += timedelta(days=1)
@@ -54,7 +54,7 @@ async def test_gap_stays_recorded_when_the_events_after_it_are_resent(office: Of
 
 
 async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """Head office was restored from a backup older than the agent's retention."""
     await office.take(TILL, *sessions(1, 2))
@@ -67,7 +67,7 @@ async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
 
 
 async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """No batch will ever mention it."""
     gone = {"epoch": "epoch-0", "lastSequence": 4, "baseSequence": 5}
@@ -88,7 +88,7 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     ]
 
 
-async def test_repeated_heartbeat_does_not_change_the_gap(office: Office) -> None:
+async def test_repeated_heartbeat_does_not_change_the_gap(office: LedgerDriver) -> None:
     await office.hear(TILL, lastSequence=9, baseSequence=7)
     before = await office.all_rows(GapRow)
     office.at += timedelta(minutes=1)
@@ -98,13 +98,15 @@ async def test_repeated_heartbeat_does_not_change_the_gap(office: Office) -> Non
     assert await office.all_rows(GapRow) == before
 
 
-async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(office: Office) -> None:
+async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
+    office: LedgerDriver,
+) -> None:
     assert await office.hear(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
     assert await noted(office) == [(1, 3, NO_LONGER_HELD)]
 
 
 async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.hear(TILL, lastSequence=3, baseSequence=4)
 
@@ -113,7 +115,7 @@ async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
     assert await noted(office) == [(1, 1, NO_LONGER_HELD), (3, 3, NO_LONGER_HELD)]
 
 
-async def test_late_event_shrinks_its_gap(office: Office) -> None:
+async def test_late_event_shrinks_its_gap(office: LedgerDriver) -> None:
     await office.take(TILL, session(6), baseSequence=6)
 
     await office.take(TILL, session(3))
@@ -122,7 +124,7 @@ async def test_late_event_shrinks_its_gap(office: Office) -> None:
     assert await office.rows(SessionRow, "sequence") == [(3,), (6,)]
 
 
-async def test_filled_gap_disappears(office: Office) -> None:
+async def test_filled_gap_disappears(office: LedgerDriver) -> None:
     await office.take(TILL, session(4), baseSequence=4)
 
     await office.take(TILL, *sessions(1, 3))
@@ -131,7 +133,9 @@ async def test_filled_gap_disappears(office: Office) -> None:
     assert await office.rows(AgentRow, "accepted_through") == [(4,)]
 
 
-async def test_events_still_held_by_the_agent_are_requested_and_not_a_gap(office: Office) -> None:
+async def test_events_still_held_by_the_agent_are_requested_and_not_a_gap(
+    office: LedgerDriver,
+) -> None:
     await office.take(TILL, *sessions(1, 2))
 
     offered = await office.offer(TILL, session(9), baseSequence=2)
@@ -140,7 +144,7 @@ async def test_events_still_held_by_the_agent_are_requested_and_not_a_gap(office
     assert await noted(office) == []
 
 
-async def test_erased_address_leaves_its_answer_and_a_gap(office: Office) -> None:
+async def test_erased_address_leaves_its_answer_and_a_gap(office: LedgerDriver) -> None:
     """Head office was restored, and the agent has already erased the address."""
     await office.take(TILL, session(1, "one"), erased(2, "one"))
 
@@ -150,7 +154,9 @@ async def test_erased_address_leaves_its_answer_and_a_gap(office: Office) -> Non
     assert await noted(office) == [(2, 2, ADDRESS_ERASED)]
 
 
-async def test_duplicate_without_address_does_not_erase_the_stored_one(office: Office) -> None:
+async def test_duplicate_without_address_does_not_erase_the_stored_one(
+    office: LedgerDriver,
+) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
 
     taken = await office.take(TILL, session(1, "one"), erased(2, "one"))
@@ -162,7 +168,7 @@ async def test_duplicate_without_address_does_not_erase_the_stored_one(office: O
     assert await noted(office) == []
 
 
-async def test_address_that_arrives_later_completes_its_answer(office: Office) -> None:
+async def test_address_that_arrives_later_completes_its_answer(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     await office.take(TILL, answer(2, "one", "guest@example.com"))
@@ -173,8 +179,12 @@ async def test_address_that_arrives_later_completes_its_answer(office: Office) -
     assert await noted(office) == []
 
 
-async def test_address_completes_only_the_answer_of_its_own_agent(office: Office) -> None:
-    others = [Sender(till_id="till-2"), Sender(store_id="0043"), Sender(epoch="epoch-2")]
+async def test_address_completes_only_the_answer_of_its_own_agent(office: LedgerDriver) -> None:
+    others = [
+        SimulatedAgent(till_id="till-2"),
+        SimulatedAgent(store_id="0043"),
+        SimulatedAgent(epoch="epoch-2"),
+    ]
     for number, other in enumerate([TILL, *others]):
         await office.take(other, session(1, f"s-{number}"), erased(2, f"s-{number}"))
 
@@ -184,9 +194,9 @@ async def test_address_completes_only_the_answer_of_its_own_agent(office: Office
     assert [row[:3] for row in filled if row[3] is not None] == [("0042", "till-1", EPOCH)]
 
 
-async def test_gap_is_recorded_for_its_own_epoch_only(office: Office) -> None:
+async def test_gap_is_recorded_for_its_own_epoch_only(office: LedgerDriver) -> None:
     await office.take(TILL, session(3), baseSequence=3)
-    await office.take(Sender(epoch="epoch-2"), session(5, "five"), baseSequence=5)
+    await office.take(SimulatedAgent(epoch="epoch-2"), session(5, "five"), baseSequence=5)
 
     await office.take(TILL, *sessions(1, 2))
 

@@ -8,25 +8,32 @@ from sqlalchemy import Engine, event
 
 from sync.receiver.db.statements import MAX_REJECTED_NAMED
 from sync.receiver.db.tables import AgentRow
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, EPOCH, Sender, moment, session, sessions
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import (
+    AT,
+    EPOCH,
+    SimulatedAgent,
+    session,
+    sessions,
+    wire_time,
+)
 
-TILL = Sender()
+TILL = SimulatedAgent()
 UNKNOWN = "points.spent"
 
 
-async def test_heartbeat_stores_the_state_of_the_agent(office: Office) -> None:
+async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> None:
     await office.hear(
         TILL,
         lastSequence=12,
         watermark=9,
         outstanding=3,
         deadLetters=1,
-        oldestUndeliveredAt=moment(-600),
-        lastActivityAt=moment(-5),
+        oldestUndeliveredAt=wire_time(-600),
+        lastActivityAt=wire_time(-5),
         databaseBytes=8192,
         freeBytes=1000,
-        sentAt=moment(2),
+        sentAt=wire_time(2),
     )
 
     assert await office.all_rows(AgentRow) == [
@@ -56,8 +63,8 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: Office) -> None:
     ]
 
 
-async def test_heartbeat_replaces_the_previous_one(office: Office) -> None:
-    await office.hear(TILL, outstanding=3, oldestUndeliveredAt=moment(-600))
+async def test_heartbeat_replaces_the_previous_one(office: LedgerDriver) -> None:
+    await office.hear(TILL, outstanding=3, oldestUndeliveredAt=wire_time(-600))
     office.at += timedelta(minutes=1)
 
     await office.hear(TILL, outstanding=0)
@@ -67,7 +74,7 @@ async def test_heartbeat_replaces_the_previous_one(office: Office) -> None:
     ]
 
 
-async def test_previous_backlog_is_stored_beside_the_current_one(office: Office) -> None:
+async def test_previous_backlog_is_stored_beside_the_current_one(office: LedgerDriver) -> None:
     await office.hear(TILL, outstanding=30)
     office.at += timedelta(minutes=1)
 
@@ -77,8 +84,8 @@ async def test_previous_backlog_is_stored_beside_the_current_one(office: Office)
     assert await office.rows(AgentRow, "outstanding", *before) == [(10, 30, AT)]
 
 
-async def test_response_names_the_accepted_position_of_each_epoch(office: Office) -> None:
-    await office.take(Sender(epoch="epoch-0"), *sessions(1, 2))
+async def test_response_names_the_accepted_position_of_each_epoch(office: LedgerDriver) -> None:
+    await office.take(SimulatedAgent(epoch="epoch-0"), *sessions(1, 2))
     await office.take(TILL, *sessions(11, 13), baseSequence=11)
 
     epochs = [{"epoch": "epoch-0", "lastSequence": 4}]
@@ -87,14 +94,14 @@ async def test_response_names_the_accepted_position_of_each_epoch(office: Office
 
 
 async def test_response_omits_unknown_epochs(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """So an agent detects that head office was replaced by an empty one."""
     assert await office.hear(TILL, lastSequence=40, watermark=40) == {EPOCH: 0}
 
 
 async def test_number_of_statements_does_not_grow_with_the_number_of_epochs(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """A heartbeat blocks all other stores while it is stored (SQLite has one writer)."""
     many = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1000)]
@@ -106,12 +113,12 @@ async def test_number_of_statements_does_not_grow_with_the_number_of_epochs(
     assert all_of_them == few
 
 
-async def test_response_names_rejected_events_of_its_epochs(office: Office) -> None:
+async def test_response_names_rejected_events_of_its_epochs(office: LedgerDriver) -> None:
     """So an agent that holds them as delivered detects that head office was restored."""
-    await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
+    await office.take(SimulatedAgent(epoch="epoch-0"), session(1, type=UNKNOWN))
     await office.take(TILL, session(1), session(2, type=UNKNOWN))
-    await office.take(Sender(till_id="till-2"), session(1, "another", type=UNKNOWN))
-    await office.take(Sender(store_id="0043"), session(1, type=UNKNOWN))
+    await office.take(SimulatedAgent(till_id="till-2"), session(1, "another", type=UNKNOWN))
+    await office.take(SimulatedAgent(store_id="0043"), session(1, type=UNKNOWN))
 
     older = [{"epoch": "epoch-0", "lastSequence": 1}]
 
@@ -119,17 +126,17 @@ async def test_response_names_rejected_events_of_its_epochs(office: Office) -> N
     assert await office.hear_rejected(TILL, epochs=older) == [(EPOCH, 2), ("epoch-0", 1)]
 
 
-async def test_events_accepted_after_a_rejection_are_no_longer_named(office: Office) -> None:
+async def test_events_accepted_after_a_rejection_are_no_longer_named(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, type=UNKNOWN))
     await office.take(TILL, session(1))
 
     assert await office.hear_rejected(TILL) == []
 
 
-async def test_long_list_of_rejected_events_is_spread_over_responses(office: Office) -> None:
+async def test_long_list_of_rejected_events_is_spread_over_responses(office: LedgerDriver) -> None:
     count = MAX_REJECTED_NAMED + 3
     await office.take(TILL, *(session(number, type=UNKNOWN) for number in range(1, count + 1)))
-    await office.take(Sender(epoch="epoch-0"), session(1, type=UNKNOWN))
+    await office.take(SimulatedAgent(epoch="epoch-0"), session(1, type=UNKNOWN))
     epochs = [{"epoch": "epoch-0", "lastSequence": 1}]
 
     first = await office.hear_rejected(TILL, epochs=epochs)
@@ -144,7 +151,7 @@ async def test_long_list_of_rejected_events_is_spread_over_responses(office: Off
     assert await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=end) == []
 
 
-async def test_previous_epoch_is_stored_with_its_length(office: Office) -> None:
+async def test_previous_epoch_is_stored_with_its_length(office: LedgerDriver) -> None:
     await office.hear(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
 
     assert await office.rows(AgentRow, "epoch", "last_sequence", "heartbeat_at") == [
@@ -154,7 +161,7 @@ async def test_previous_epoch_is_stored_with_its_length(office: Office) -> None:
 
 
 @pytest.mark.parametrize("said", [2, 0])
-async def test_epoch_never_gets_shorter(office: Office, said: int) -> None:
+async def test_epoch_never_gets_shorter(office: LedgerDriver, said: int) -> None:
     await office.take(TILL, *sessions(1, 5))
 
     await office.hear(TILL, lastSequence=said)
@@ -162,7 +169,7 @@ async def test_epoch_never_gets_shorter(office: Office, said: int) -> None:
     assert await office.rows(AgentRow, "last_sequence", "accepted_through") == [(5, 5)]
 
 
-async def test_batch_does_not_change_the_stored_heartbeat(office: Office) -> None:
+async def test_batch_does_not_change_the_stored_heartbeat(office: LedgerDriver) -> None:
     await office.hear(TILL, outstanding=3, lastSequence=9)
     office.at += timedelta(seconds=1)
 

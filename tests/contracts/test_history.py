@@ -3,17 +3,17 @@
 from datetime import timedelta
 
 from sync.receiver.reports.history import HOURS_SHOWN, History, history
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender, answer, moment, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, SimulatedAgent, answer, session, wire_time
 
 HOUR = AT.replace(minute=0, second=0)
 
 
-async def shown(office: Office, store_id: str | None = None) -> History:
+async def shown(office: LedgerDriver, store_id: str | None = None) -> History:
     return await office.database.read(lambda connection: history(connection, office.at, store_id))
 
 
-async def test_hours_without_captures_are_included(office: Office) -> None:
+async def test_hours_without_captures_are_included(office: LedgerDriver) -> None:
     found = await shown(office)
 
     assert [one.hour for one in found.hours] == [
@@ -22,13 +22,13 @@ async def test_hours_without_captures_are_included(office: Office) -> None:
     assert {(one.sessions, one.mean_lag_seconds) for one in found.hours} == {(0, None)}
 
 
-async def test_tills_are_summed_for_the_chain_and_per_store(office: Office) -> None:
-    for sender in (Sender(), Sender(till_id="till-2"), Sender("0043")):
+async def test_tills_are_summed_for_the_chain_and_per_store(office: LedgerDriver) -> None:
+    for sender in (SimulatedAgent(), SimulatedAgent(till_id="till-2"), SimulatedAgent("0043")):
         name = f"of {sender.till_id}"
         await office.take(
             sender,
-            session(1, name, occurredAt=moment(-4)),
-            answer(2, name, None, "declined", occurredAt=moment(-2)),
+            session(1, name, occurredAt=wire_time(-4)),
+            answer(2, name, None, "declined", occurredAt=wire_time(-2)),
         )
 
     of_all, of_one = (await shown(office)).hours[-1], (await shown(office, "0043")).hours[-1]
@@ -37,10 +37,12 @@ async def test_tills_are_summed_for_the_chain_and_per_store(office: Office) -> N
     assert (of_all.mean_lag_seconds, of_all.longest_lag_seconds) == (3.0, 4)
 
 
-async def test_hours_older_than_two_days_are_omitted(office: Office) -> None:
+async def test_hours_older_than_two_days_are_omitted(office: LedgerDriver) -> None:
     first = (HOUR - AT).total_seconds() - 3600 * (HOURS_SHOWN - 1)
     await office.take(
-        Sender(), session(1, occurredAt=moment(first - 1)), session(2, occurredAt=moment(first))
+        SimulatedAgent(),
+        session(1, occurredAt=wire_time(first - 1)),
+        session(2, occurredAt=wire_time(first)),
     )
 
     found = await shown(office)
@@ -49,8 +51,8 @@ async def test_hours_older_than_two_days_are_omitted(office: Office) -> None:
     assert sum(one.sessions for one in found.hours) == 1
 
 
-async def test_chart_data_has_one_list_per_quantity(office: Office) -> None:
-    await office.take(Sender(), session(1, occurredAt=moment(-4)))
+async def test_chart_data_has_one_list_per_quantity(office: LedgerDriver) -> None:
+    await office.take(SimulatedAgent(), session(1, occurredAt=wire_time(-4)))
 
     columns = (await shown(office)).columns()
 

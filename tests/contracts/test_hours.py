@@ -3,25 +3,25 @@
 from datetime import datetime, timedelta
 
 from sync.receiver.db.tables import HourRow
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender, answer, moment, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, SimulatedAgent, answer, session, wire_time
 
 HOUR = AT.replace(minute=0, second=0)
-TILL = Sender()
+TILL = SimulatedAgent()
 KINDS = ("sessions", "accepted", "deferred", "declined", "other_answers")
 LAGS = ("arrived", "lag_seconds", "longest_lag_seconds")
 
 
 def at(seconds: float) -> str:
     """Return a timestamp `seconds` after the start of the hour."""
-    return moment((HOUR - AT).total_seconds() + seconds)
+    return wire_time((HOUR - AT).total_seconds() + seconds)
 
 
-async def counted(office: Office, *columns: str) -> list[tuple[object, ...]]:
+async def counted(office: LedgerDriver, *columns: str) -> list[tuple[object, ...]]:
     return await office.rows(HourRow, "hour", *columns)
 
 
-async def test_captures_are_counted_by_kind_in_the_hour_they_occurred(office: Office) -> None:
+async def test_captures_are_counted_by_kind_in_the_hour_they_occurred(office: LedgerDriver) -> None:
     await office.take(
         TILL,
         session(1, "a", occurredAt=at(-7200)),
@@ -39,7 +39,7 @@ async def test_captures_are_counted_by_kind_in_the_hour_they_occurred(office: Of
     ]
 
 
-async def test_lag_is_counted_in_the_hour_of_arrival(office: Office) -> None:
+async def test_lag_is_counted_in_the_hour_of_arrival(office: LedgerDriver) -> None:
     office.at = HOUR + timedelta(minutes=5)
     await office.take(TILL, session(1, occurredAt=at(-3600)), session(2, occurredAt=at(200)))
     office.at += timedelta(seconds=10)
@@ -52,17 +52,19 @@ async def test_lag_is_counted_in_the_hour_of_arrival(office: Office) -> None:
     assert rows == {HOUR: (3, 3900 + 100 + 1, 3900), HOUR - timedelta(hours=1): (0, 0, 0)}
 
 
-async def test_duplicate_is_not_counted_again(office: Office) -> None:
+async def test_duplicate_is_not_counted_again(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     once = await office.all_rows(HourRow)
 
     await office.take(TILL, session(1, "a"), answer(2, "a"))
-    await office.take(Sender(epoch="later"), session(1, "a", occurredAt=moment(1 - 1000)))
+    await office.take(
+        SimulatedAgent(epoch="later"), session(1, "a", occurredAt=wire_time(1 - 1000))
+    )
 
     assert await office.all_rows(HourRow) == once
 
 
-async def test_rejected_event_is_counted_when_it_is_accepted(office: Office) -> None:
+async def test_rejected_event_is_counted_when_it_is_accepted(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "a", occurredAt="noon"))
     none = await office.all_rows(HourRow)
 
@@ -73,15 +75,15 @@ async def test_rejected_event_is_counted_when_it_is_accepted(office: Office) -> 
 
 
 async def test_capture_without_a_known_time_is_counted_in_its_hour_of_arrival(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.take(TILL, session(1, occurredAt="1970-01-01T00:00:00Z"))
 
     assert await counted(office, "sessions", *LAGS) == [(HOUR, 1, 0, 0, 0)]
 
 
-async def test_tills_and_stores_are_counted_separately(office: Office) -> None:
-    for sender in (TILL, Sender(till_id="till-2"), Sender("0043")):
+async def test_tills_and_stores_are_counted_separately(office: LedgerDriver) -> None:
+    for sender in (TILL, SimulatedAgent(till_id="till-2"), SimulatedAgent("0043")):
         await office.take(sender, session(1, f"of {sender.till_id}", occurredAt=at(0)))
 
     rows = await office.rows(HourRow, "store_id", "till_id", "sessions")
@@ -89,18 +91,18 @@ async def test_tills_and_stores_are_counted_separately(office: Office) -> None:
     assert rows == [("0042", "till-1", 1), ("0042", "till-2", 1), ("0043", "till-1", 1)]
 
 
-async def test_rollups_equal_the_counts_of_all_events(office: Office) -> None:
+async def test_rollups_equal_the_counts_of_all_events(office: LedgerDriver) -> None:
     """Over several days, in any order of arrival."""
     times: list[datetime] = []
     for day in (3, 1, 2):
         office.at = AT + timedelta(days=4)
         first = len(times) + 1
         events = [
-            session(first + number, occurredAt=moment(86_400 * day + 1800 * number))
+            session(first + number, occurredAt=wire_time(86_400 * day + 1800 * number))
             for number in range(40)
         ]
         times += [AT + timedelta(days=day, minutes=30 * number) for number in range(40)]
-        await office.take(Sender(epoch=f"epoch-{day}"), *events, baseSequence=first)
+        await office.take(SimulatedAgent(epoch=f"epoch-{day}"), *events, baseSequence=first)
 
     rows = await counted(office, "sessions", "arrived")
 

@@ -7,15 +7,15 @@ from sync.receiver.reports.fleet import Question, fleet, tally
 from sync.receiver.reports.fleet_figures import FleetWatch
 from sync.receiver.reports.store import one_store
 from sync.receiver.reports.tills import Moment
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import SimulatedAgent, session
 
 MOST = 2**63 - 1
 AT_LAST = session(1) | {"sequence": MOST}
-TILLS = [Sender(), Sender(till_id="till-2"), Sender(store_id="0043")]
+TILLS = [SimulatedAgent(), SimulatedAgent(till_id="till-2"), SimulatedAgent(store_id="0043")]
 
 
-async def test_totals_do_not_overflow(office: Office) -> None:
+async def test_totals_do_not_overflow(office: LedgerDriver) -> None:
     for till in TILLS:
         most = {"lastSequence": MOST, "watermark": MOST, "outstanding": MOST, "deadLetters": MOST}
         await office.hear(till, **most, freeBytes=MOST, databaseBytes=MOST)
@@ -28,7 +28,7 @@ async def test_totals_do_not_overflow(office: Office) -> None:
     assert await office.database.read(read) == (2, 2)
 
 
-async def test_audit_handles_the_largest_sequence_number(office: Office) -> None:
+async def test_audit_handles_the_largest_sequence_number(office: LedgerDriver) -> None:
     for till in TILLS:
         await office.take(till, AT_LAST, baseSequence=MOST)
 

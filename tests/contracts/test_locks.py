@@ -8,8 +8,8 @@ import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.postgresql import Postgresql
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 
 PATIENCE_SECONDS = 20
@@ -27,15 +27,17 @@ async def url(postgresql_server: PostgresqlServer) -> str:
 
 
 @pytest.fixture
-async def office(url: str) -> AsyncIterator[Office]:
+async def office(url: str) -> AsyncIterator[LedgerDriver]:
     database = Postgresql(url)
     await database.open()
-    yield Office(database)
+    yield LedgerDriver(database)
     await database.close()
 
 
 @pytest.fixture
-async def other(url: str, office: Office) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def other(
+    url: str, office: LedgerDriver
+) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """Return a connection of another receiver."""
     del office
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
@@ -50,24 +52,24 @@ async def has_to_wait(url: str) -> None:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def repeat(office: Office, till: Sender) -> int:
+async def repeat(office: LedgerDriver, till: SimulatedAgent) -> int:
     """Resend a stored batch; return the accepted position."""
     return (await office.take(till, session(1), session(2))).accepted_through
 
 
-async def beat(office: Office, till: Sender) -> int:
+async def beat(office: LedgerDriver, till: SimulatedAgent) -> int:
     return (await office.hear(till))[till.epoch]
 
 
 @pytest.mark.parametrize("ask", [repeat, beat])
 async def test_batch_waits_for_the_uncommitted_one_of_another_receiver(
-    office: Office,
+    office: LedgerDriver,
     url: str,
     other: "asyncpg.Connection[asyncpg.Record]",
-    ask: Callable[[Office, Sender], Awaitable[int]],
+    ask: Callable[[LedgerDriver, SimulatedAgent], Awaitable[int]],
 ) -> None:
     """Otherwise it would reset the agent to the position it read before."""
-    till = Sender()
+    till = SimulatedAgent()
     await office.take(till, session(1), session(2))
     async with other.transaction():
         await other.execute("SELECT * FROM agents FOR UPDATE")
@@ -81,10 +83,10 @@ async def test_batch_waits_for_the_uncommitted_one_of_another_receiver(
 
 
 async def test_batch_and_heartbeat_of_one_agent_do_not_deadlock(
-    office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+    office: LedgerDriver, url: str, other: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """Both lock the agent's row before its boot's; a deadlock costs a second and a retry."""
-    till = Sender()
+    till = SimulatedAgent()
     await office.take(till, session(1), sentMonotonicUs=5_000_000)
     async with other.transaction():
         # Lock the row as a batch does.
@@ -97,9 +99,9 @@ async def test_batch_and_heartbeat_of_one_agent_do_not_deadlock(
 
 
 async def test_token_is_revoked_when_a_newer_one_is_first_used_concurrently(
-    office: Office, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+    office: LedgerDriver, url: str, other: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    enrolment, name = Enrolment(office.database), Sender().name
+    enrolment, name = Enrolment(office.database), SimulatedAgent().name
     old = await enrolment.enroll(name, b"first", AT)
     async with other.transaction():
         # Another receiver is about to revoke this token, which was never used either.

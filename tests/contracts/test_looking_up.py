@@ -5,14 +5,21 @@ from sync.receiver.ingest.accept import Known, Placed, place
 from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import read_batch
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Members, Sender, answer, session, sessions
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import (
+    AT,
+    Members,
+    SimulatedAgent,
+    answer,
+    session,
+    sessions,
+)
 
-TILL = Sender()
+TILL = SimulatedAgent()
 THROUGH = 300
 
 
-async def looked_up(office: Office, *events: Members) -> Known:
+async def looked_up(office: LedgerDriver, *events: Members) -> Known:
     """Return the ledger state for a batch of known numbers."""
     batch, read = read_batch(TILL.batch(*events))
     arrival = BatchArrival(EnrolledAgent(TILL.name, AT), batch, read, office.at)
@@ -22,7 +29,7 @@ async def looked_up(office: Office, *events: Members) -> Known:
 
 
 async def test_lookup_of_retried_events_skips_the_rows_between_them(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """Daily retries may be a year apart; a range scan would read that whole year."""
     wrong = session(2, "b", occurredAt="yesterday"), answer(THROUGH, "b", occurredAt="then")
@@ -35,7 +42,7 @@ async def test_lookup_of_retried_events_skips_the_rows_between_them(
     assert known.standing == {}
 
 
-async def test_scattered_numbers_are_looked_up_in_every_table(office: Office) -> None:
+async def test_scattered_numbers_are_looked_up_in_every_table(office: LedgerDriver) -> None:
     again = session(200, "session-1", occurredAt=sessions(1, 1)[0]["occurredAt"])
     again["body"] = session(1)["body"]
     told = answer(120, "session-1")

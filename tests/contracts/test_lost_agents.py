@@ -7,18 +7,18 @@ from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import AgentRow, DuplicateRow, GapRow, RejectionRow, SessionRow
 from sync.receiver.ingest.accept import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import Sender, session, sessions
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import SimulatedAgent, session, sessions
 
-TILL = Sender()
+TILL = SimulatedAgent()
 
 
-async def lose_agents(office: Office) -> None:
+async def lose_agents(office: LedgerDriver) -> None:
     await office.database.write(lambda connection: connection.execute(delete(agents)) and None)
 
 
 async def test_stored_numbers_are_not_a_gap_although_the_agent_no_longer_holds_them(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.take(TILL, *sessions(1, 5))
     await lose_agents(office)
@@ -31,7 +31,7 @@ async def test_stored_numbers_are_not_a_gap_although_the_agent_no_longer_holds_t
     assert (epoch.is_complete, epoch.complete_through) == (True, 7)
 
 
-async def test_heartbeat_records_no_gap_for_stored_numbers(office: Office) -> None:
+async def test_heartbeat_records_no_gap_for_stored_numbers(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(3, 5), baseSequence=3)
     await lose_agents(office)
 
@@ -42,7 +42,7 @@ async def test_heartbeat_records_no_gap_for_stored_numbers(office: Office) -> No
     assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 2)]
 
 
-async def test_resent_events_are_duplicates(office: Office) -> None:
+async def test_resent_events_are_duplicates(office: LedgerDriver) -> None:
     """Otherwise the unique key would fail the insert of a rejected event forever."""
     wrong = session(2, occurredAt="yesterday")
     await office.take(TILL, session(1), wrong, session(3))
@@ -56,7 +56,7 @@ async def test_resent_events_are_duplicates(office: Office) -> None:
     assert await office.rows(DuplicateRow, "sequence") == []
 
 
-async def test_gap_alone_accounts_for_its_numbers(office: Office) -> None:
+async def test_gap_alone_accounts_for_its_numbers(office: LedgerDriver) -> None:
     await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[])
     await lose_agents(office)
 
@@ -64,7 +64,7 @@ async def test_gap_alone_accounts_for_its_numbers(office: Office) -> None:
     assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 9)]
 
 
-async def test_events_after_the_last_stored_one_are_requested(office: Office) -> None:
+async def test_events_after_the_last_stored_one_are_requested(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 3))
     await lose_agents(office)
 
@@ -72,7 +72,7 @@ async def test_events_after_the_last_stored_one_are_requested(office: Office) ->
 
 
 async def test_deleted_event_below_the_last_stored_one_is_missing_and_not_a_gap(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.take(TILL, *sessions(1, 3))
     gone = delete(started).where(started.c.store_id == TILL.store_id, started.c.sequence == 2)

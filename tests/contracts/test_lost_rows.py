@@ -19,8 +19,15 @@ from sync.receiver.db.statements import (
 )
 from sync.receiver.db.statements import sessions as started
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import Members, Sender, answer, moment, session, sessions
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import (
+    Members,
+    SimulatedAgent,
+    answer,
+    session,
+    sessions,
+    wire_time,
+)
 
 KINDS = {"session": started, "answer": answers, "refused": rejections, "double": duplicates}
 _store_numbers = itertools.count(1)
@@ -53,7 +60,7 @@ class History:
                 return session(number, f"{number}", occurredAt="yesterday")
             case "double":
                 first = self.not_held + 1
-                return session(number, f"{first}", occurredAt=moment(first - 1000))
+                return session(number, f"{first}", occurredAt=wire_time(first - 1000))
             case _:
                 return session(number, f"{number}")
 
@@ -70,12 +77,12 @@ def rows_of(table: Table, numbers: Collection[int]) -> ColumnElement[bool]:
     return column.in_(numbers)
 
 
-async def run(office: Office, gone: Delete, till: Sender) -> None:
+async def run(office: LedgerDriver, gone: Delete, till: SimulatedAgent) -> None:
     epoch = params_for(till.name, till.epoch)
     await office.database.write(lambda connection: connection.execute(gone, epoch) and None)
 
 
-async def lose(office: Office, till: Sender, lost: Mapping[int, Table]) -> None:
+async def lose(office: LedgerDriver, till: SimulatedAgent, lost: Mapping[int, Table]) -> None:
     """Delete the rows of these numbers."""
     for table in set(lost.values()):
         numbers = [number for number, stands in lost.items() if stands is table]
@@ -83,7 +90,7 @@ async def lose(office: Office, till: Sender, lost: Mapping[int, Table]) -> None:
         await run(office, gone, till)
 
 
-async def lose_agent(office: Office, till: Sender) -> None:
+async def lose_agent(office: LedgerDriver, till: SimulatedAgent) -> None:
     gone = delete(agents).where(is_epoch(agents))
     await run(office, gone, till)
 
@@ -98,11 +105,11 @@ def in_ranges(numbers: Collection[int]) -> list[Range]:
     return found
 
 
-def a_store() -> Sender:
-    return Sender(store_id=f"{next(_store_numbers):06}")
+def a_store() -> SimulatedAgent:
+    return SimulatedAgent(store_id=f"{next(_store_numbers):06}")
 
 
-async def audited(office: Office, store_id: str) -> dict[str, EpochCompleteness]:
+async def audited(office: LedgerDriver, store_id: str) -> dict[str, EpochCompleteness]:
     return {epoch.till_id: epoch async for epoch in audit(office.database, store_id)}
 
 
@@ -112,10 +119,10 @@ async def audited(office: Office, store_id: str) -> dict[str, EpochCompleteness]
 )
 @given(history=HISTORIES, drawn=st.data())
 async def test_rows_deleted_from_any_table_are_named_and_no_others(
-    office: Office, history: History, drawn: st.DataObject
+    office: LedgerDriver, history: History, drawn: st.DataObject
 ) -> None:
     till = a_store()
-    other = Sender(till.store_id, "till-2")
+    other = SimulatedAgent(till.store_id, "till-2")
     await office.take(till, *history.events(), baseSequence=history.not_held + 1)
     await office.take(other, *sessions(100, 103), baseSequence=100)
     # A gap is one row for all its numbers.
@@ -145,7 +152,7 @@ async def test_rows_deleted_from_any_table_are_named_and_no_others(
     assert [epoch.missing for epoch in found.values()] == [[]]
 
 
-async def test_store_without_any_row_in_agents_is_still_audited(office: Office) -> None:
+async def test_store_without_any_row_in_agents_is_still_audited(office: LedgerDriver) -> None:
     till = a_store()
     await office.take(till, *sessions(1, 3))
     await lose_agent(office, till)

@@ -14,33 +14,33 @@ from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import purge as retention
 from sync.receiver.retention.purge import MISSING_BEFORE, purge
 from tests.contracts.test_lost_rows import HISTORIES, History, a_store
-from tests.support.head_office.ledger import Office
+from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
     Members,
-    Sender,
+    SimulatedAgent,
     answer,
     erased,
     session,
     sessions,
 )
 
-TILL = Sender()
+TILL = SimulatedAgent()
 DAY = timedelta(days=1)
 LATER = AT + 40 * DAY
 
 
-async def purge_what_came_before(office: Office, days: int) -> int:
+async def purge_what_came_before(office: LedgerDriver, days: int) -> int:
     """Purge the events received before `AT` plus `days`."""
     return await purge(office.database, AT + days * DAY, LATER)
 
 
-async def audited(office: Office, till: Sender = TILL) -> EpochCompleteness:
+async def audited(office: LedgerDriver, till: SimulatedAgent = TILL) -> EpochCompleteness:
     (epoch,) = [one async for one in audit(office.database, till.store_id)]
     return epoch
 
 
-async def test_expired_events_are_deleted_and_newer_ones_kept(office: Office) -> None:
+async def test_expired_events_are_deleted_and_newer_ones_kept(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 2), answer(3, "1"))
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(4, 5))
@@ -52,7 +52,7 @@ async def test_expired_events_are_deleted_and_newer_ones_kept(office: Office) ->
     assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
-async def test_purged_numbers_are_accounted_for(office: Office) -> None:
+async def test_purged_numbers_are_accounted_for(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 5))
 
     await purge_what_came_before(office, 1)
@@ -62,7 +62,7 @@ async def test_purged_numbers_are_accounted_for(office: Office) -> None:
     assert (epoch.purged_through, epoch.complete_through, epoch.missing) == (5, 5, [])
 
 
-async def test_events_lost_after_a_purge_are_still_named(office: Office) -> None:
+async def test_events_lost_after_a_purge_are_still_named(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 3))
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(4, 9))
@@ -74,7 +74,7 @@ async def test_events_lost_after_a_purge_are_still_named(office: Office) -> None
     assert (await audited(office)).missing == [Range(6, 6)]
 
 
-async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: Office) -> None:
+async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 9))
     lost = delete(started).where(
         started.c.store_id == TILL.store_id, started.c.sequence.in_([1, 4, 5])
@@ -87,7 +87,7 @@ async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: Office) 
     assert noted == [(1, 1, MISSING_BEFORE, LATER), (4, 5, MISSING_BEFORE, LATER)]
 
 
-async def test_late_event_blocks_the_purge_of_those_behind_it(office: Office) -> None:
+async def test_late_event_blocks_the_purge_of_those_behind_it(office: LedgerDriver) -> None:
     """A rejected event that was accepted later: its retention period starts then."""
     await office.take(
         TILL, session(1, "a"), session(2, "b", occurredAt="yesterday"), session(3, "c")
@@ -101,7 +101,7 @@ async def test_late_event_blocks_the_purge_of_those_behind_it(office: Office) ->
     assert await office.rows(SessionRow, "sequence") == [(2,), (3,)]
 
 
-async def test_duplicate_of_a_purged_event_changes_nothing(office: Office) -> None:
+async def test_duplicate_of_a_purged_event_changes_nothing(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     await purge_what_came_before(office, 1)
 
@@ -113,9 +113,11 @@ async def test_duplicate_of_a_purged_event_changes_nothing(office: Office) -> No
     assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
-async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(office: Office) -> None:
+async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(
+    office: LedgerDriver,
+) -> None:
     """If it counted as altered, it would be resent under another number and take effect twice."""
-    later = Sender(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    later = SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     office.at = AT + 2 * DAY
     await office.take(later, session(1, "a"), answer(2, "a"))
@@ -131,7 +133,7 @@ def refused(sequence: int) -> Members:
 
 
 async def test_rejected_event_retried_daily_does_not_block_the_purge(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """Otherwise one dead letter would keep a till's addresses forever."""
     await office.take(TILL, session(1), refused(2), session(3), answer(4, "session-3"))
@@ -144,7 +146,9 @@ async def test_rejected_event_retried_daily_does_not_block_the_purge(
     assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
-async def test_rejected_event_stays_rejected_after_its_retention_period(office: Office) -> None:
+async def test_rejected_event_stays_rejected_after_its_retention_period(
+    office: LedgerDriver,
+) -> None:
     await office.take(TILL, session(1), refused(2), session(3))
     await purge_what_came_before(office, 1)
 
@@ -156,7 +160,9 @@ async def test_rejected_event_stays_rejected_after_its_retention_period(office: 
     assert (epoch.rejected, epoch.missing, epoch.is_complete) == ([Range(2, 2)], [], True)
 
 
-async def test_rejected_event_is_accepted_however_late_it_becomes_valid(office: Office) -> None:
+async def test_rejected_event_is_accepted_however_late_it_becomes_valid(
+    office: LedgerDriver,
+) -> None:
     """The till erases accepted events: head office must not confirm one that it did not store."""
     await office.take(TILL, session(1), refused(2), session(3))
     await purge_what_came_before(office, 1)
@@ -168,7 +174,9 @@ async def test_rejected_event_is_accepted_however_late_it_becomes_valid(office: 
     assert await office.rows(RejectionRow, "sequence") == []
 
 
-async def test_event_accepted_late_is_purged_after_its_own_retention_period(office: Office) -> None:
+async def test_event_accepted_late_is_purged_after_its_own_retention_period(
+    office: LedgerDriver,
+) -> None:
     await office.take(TILL, session(1), refused(2), refused(3), session(4))
     await purge_what_came_before(office, 1)
     office.at = AT + 2 * DAY
@@ -183,7 +191,7 @@ async def test_event_accepted_late_is_purged_after_its_own_retention_period(offi
     assert (await audited(office)).is_complete
 
 
-async def test_gaps_are_never_purged(office: Office) -> None:
+async def test_gaps_are_never_purged(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(100, 101), erased(102, "100"), baseSequence=100)
 
     purged = await purge_what_came_before(office, 1)
@@ -193,7 +201,7 @@ async def test_gaps_are_never_purged(office: Office) -> None:
 
 
 async def test_large_gap_is_purged_in_one_step(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a store that lost its history would keep head office busy for hours."""
     monkeypatch.setattr(retention, "NUMBERS_AT_ONCE", 1)
@@ -203,8 +211,8 @@ async def test_large_gap_is_purged_in_one_step(
     assert await purge_what_came_before(office, 1) == far + 1
 
 
-async def test_purge_does_not_affect_other_agents(office: Office) -> None:
-    other = Sender(store_id="0043")
+async def test_purge_does_not_affect_other_agents(office: LedgerDriver) -> None:
+    other = SimulatedAgent(store_id="0043")
     await office.take(TILL, session(1, "a"))
     office.at = AT + 2 * DAY
     await office.take(other, session(1, "a"))
@@ -220,7 +228,7 @@ async def test_purge_does_not_affect_other_agents(office: Office) -> None:
 )
 @given(history=HISTORIES, at_once=st.integers(1, 4))
 async def test_nothing_is_missing_after_a_purge_of_any_history(
-    office: Office, history: History, at_once: int
+    office: LedgerDriver, history: History, at_once: int
 ) -> None:
     till = a_store()
     await office.take(till, *history.events(), baseSequence=history.not_held + 1)

@@ -3,20 +3,20 @@
 from datetime import UTC, datetime, timedelta
 
 from sync.receiver.db.tables import BootRow, EmailAnswerRow, SessionRow
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, BOOT, Sender, answer, moment, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import AT, BOOT, SimulatedAgent, answer, session, wire_time
 
-TILL = Sender()
+TILL = SimulatedAgent()
 SECOND_US = 1_000_000
 IN_1970 = "1970-01-01T00:02:00Z"
 
 
-async def times(office: Office) -> list[tuple[object, ...]]:
+async def times(office: LedgerDriver) -> list[tuple[object, ...]]:
     return await office.rows(SessionRow, "occurred_at", "corrected_at", "clock_trusted")
 
 
 async def test_wrong_wall_clock_is_corrected_by_the_monotonic_clock(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     """Captured 30 s after boot and sent 90 s after boot: a minute before it arrived."""
     wrong = session(1, occurredAt=IN_1970, monotonicUs=30 * SECOND_US)
@@ -28,14 +28,14 @@ async def test_wrong_wall_clock_is_corrected_by_the_monotonic_clock(
     ]
 
 
-async def test_uncorrectable_time_is_marked(office: Office) -> None:
+async def test_uncorrectable_time_is_marked(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, occurredAt=IN_1970))
 
     assert await times(office) == [(datetime(1970, 1, 1, 0, 2, tzinfo=UTC), None, False)]
 
 
 async def test_capture_of_an_earlier_boot_is_corrected_by_that_boots_clock_reference(
-    office: Office,
+    office: LedgerDriver,
 ) -> None:
     await office.hear(TILL, bootId="earlier", sentMonotonicUs=100 * SECOND_US)
     office.at += timedelta(hours=1)
@@ -46,7 +46,7 @@ async def test_capture_of_an_earlier_boot_is_corrected_by_that_boots_clock_refer
     assert [row[1:] for row in await times(office)] == [(AT - timedelta(seconds=60), True)]
 
 
-async def test_clock_reference_of_a_boot_is_its_latest_message(office: Office) -> None:
+async def test_clock_reference_of_a_boot_is_its_latest_message(office: LedgerDriver) -> None:
     await office.hear(TILL, sentMonotonicUs=10 * SECOND_US)
     office.at += timedelta(seconds=100)
 
@@ -55,18 +55,18 @@ async def test_clock_reference_of_a_boot_is_its_latest_message(office: Office) -
     assert await office.rows(BootRow, "boot_id", "zero_at") == [(BOOT, AT - timedelta(seconds=9))]
 
 
-async def test_boots_of_other_tills_are_not_used(office: Office) -> None:
-    await office.hear(Sender(till_id="till-2"), sentMonotonicUs=10 * SECOND_US)
+async def test_boots_of_other_tills_are_not_used(office: LedgerDriver) -> None:
+    await office.hear(SimulatedAgent(till_id="till-2"), sentMonotonicUs=10 * SECOND_US)
 
     await office.take(TILL, session(1, occurredAt=IN_1970, monotonicUs=5 * SECOND_US))
 
     assert [row[1:] for row in await times(office)] == [(None, False)]
 
 
-async def test_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: Office) -> None:
-    await office.take(TILL, session(1, occurredAt=moment(-60)))
+async def test_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: LedgerDriver) -> None:
+    await office.take(TILL, session(1, occurredAt=wire_time(-60)))
 
-    await office.take(TILL, session(2, occurredAt=moment(-86_400)))
+    await office.take(TILL, session(2, occurredAt=wire_time(-86_400)))
 
     assert [row[1:] for row in await times(office)] == [
         (AT - timedelta(seconds=60), True),
@@ -74,11 +74,11 @@ async def test_clock_that_steps_back_is_not_trusted_in_a_later_batch(office: Off
     ]
 
 
-async def test_answer_has_its_own_timestamps(office: Office) -> None:
+async def test_answer_has_its_own_timestamps(office: LedgerDriver) -> None:
     await office.take(
         TILL,
-        session(1, "one", occurredAt=moment(-60)),
-        answer(2, "one", occurredAt=moment(-30.25)),
+        session(1, "one", occurredAt=wire_time(-60)),
+        answer(2, "one", occurredAt=wire_time(-30.25)),
     )
 
     assert await office.rows(
@@ -86,7 +86,7 @@ async def test_answer_has_its_own_timestamps(office: Office) -> None:
     ) == [(AT - timedelta(seconds=30.25), AT, AT - timedelta(seconds=30.25), True)]
 
 
-async def test_timestamp_keeps_microseconds_and_is_converted_to_utc(office: Office) -> None:
+async def test_timestamp_keeps_microseconds_and_is_converted_to_utc(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, occurredAt="2026-03-04T01:02:03.456789-04:00"))
 
     assert await office.rows(SessionRow, "occurred_at") == [

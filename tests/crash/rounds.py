@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.agent.process import AGENT, agent_on
-from tests.support.till.ledger import Findings, Ledger
+from tests.support.till.ledger import Findings, TillLedger
 
 TILLS = 8
 
 
 async def crash_once(
-    directory: Path, ledger: Ledger, dice: random.Random, program: Sequence[str] = AGENT
+    directory: Path, ledger: TillLedger, dice: random.Random, program: Sequence[str] = AGENT
 ) -> None:
     """Kill an agent under load, 50 to 400 ms after the first answer of this round."""
     ledger.any_acknowledged.clear()
@@ -26,7 +26,7 @@ async def crash_once(
     ledger.ask_again([question.pair for question in crowd.in_doubt])
 
 
-async def judge(directory: Path, ledger: Ledger) -> Findings:
+async def judge(directory: Path, ledger: TillLedger) -> Findings:
     """Restart the agent, repeat the requests in doubt, and compare."""
     async with agent_on(directory) as child:
         crowd = await ledger.open_tills(await child.ready(), TILLS, customers=0)

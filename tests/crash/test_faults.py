@@ -11,14 +11,14 @@ from tests.crash.rounds import judge
 from tests.support.agent.process import AGENT, Child, ChildEndedError, agent_on, ask, get
 from tests.support.faults.strace import injected, strace
 from tests.support.till.crowd import Crowd
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Pair, Requests, fresh_pair
 
 pytestmark = pytest.mark.campaign
 REQUESTS = Requests("127.0.0.1", 0)
 
 
-def crowd_at(port: int, ledger: Ledger, pairs: Iterator[Pair]) -> Crowd:
+def crowd_at(port: int, ledger: TillLedger, pairs: Iterator[Pair]) -> Crowd:
     """Create tills that report to the ledger."""
     return Crowd(
         "127.0.0.1",
@@ -40,7 +40,7 @@ async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[Child, int]
 
 @pytest.mark.parametrize("number", range(1, 13))
 async def test_crash_at_nth_sync_loses_no_acknowledged_capture(tmp_path: Path, number: int) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     async with faulty(tmp_path / "state", f"fdatasync:signal=SIGKILL:when={number}") as (
         child,
         port,
@@ -72,7 +72,7 @@ async def test_agent_starts_after_crash_at_nth_sync_of_first_start(
 @pytest.mark.parametrize("fault", ["fdatasync:error=EIO:when=5", "fdatasync:error=EIO:when=3+7"])
 async def test_failed_sync_is_refused_and_agent_continues(tmp_path: Path, fault: str) -> None:
     """The till gets 200 (the writer reopened the file) or 503, never a false 200."""
-    ledger = Ledger()
+    ledger = TillLedger()
     async with faulty(tmp_path / "state", fault) as (_, port):
         crowd = crowd_at(port, ledger, ledger.customers(300))
         await crowd.open(8)
@@ -97,7 +97,7 @@ async def test_same_agent_serves_again_after_failed_sync(tmp_path: Path) -> None
 
 
 async def test_disk_that_fills_under_load_is_answered_with_507(tmp_path: Path) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     async with faulty(tmp_path / "state", "pwrite64:error=ENOSPC:when=200+") as (_, port):
         crowd = crowd_at(port, ledger, ledger.customers(100))
         await crowd.open(4)
@@ -111,7 +111,7 @@ async def test_disk_that_fills_under_load_is_answered_with_507(tmp_path: Path) -
 
 async def test_stop_on_slow_disk_answers_recorded_captures(tmp_path: Path) -> None:
     """Each sync takes 200 ms; SIGTERM arrives during one."""
-    ledger = Ledger()
+    ledger = TillLedger()
     async with faulty(tmp_path / "state", "fdatasync:delay_enter=200000") as (child, port):
         crowd = crowd_at(port, ledger, ledger.customers())
         await crowd.open(16)

@@ -8,7 +8,7 @@ from agent.store.files.disk_space import BALLAST_FILE
 from tests.support.agent.process import Child, agent_on, ask, get
 from tests.support.faults.small_disk import SmallDisk, small_disk
 from tests.support.till.crowd import Crowd
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Requests, fresh_pair
 
 REQUESTS = Requests("127.0.0.1", 0)
@@ -39,7 +39,7 @@ async def test_agent_starts_on_full_disk_and_serves_once_space_is_free(
 
 
 async def test_captures_acknowledged_before_disk_was_full_survive_kill(tmp_path: Path) -> None:
-    ledger, no_ballast = Ledger(), {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
+    ledger, no_ballast = TillLedger(), {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
     async with small_disk(tmp_path / "state", "3m") as disk:
         disk.fill(leaving_bytes=MIB)
         async with agent_on(disk.inside, program=disk.program, settings=no_ballast) as child:
@@ -62,7 +62,7 @@ async def test_full_disk_releases_ballast_that_captures_do_not_use(tmp_path: Pat
     async with small_disk(tmp_path / "state", "3m") as disk:
         lay_ballast(disk)
         async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
-            await fill_with_captures(child, Ledger())
+            await fill_with_captures(child, TillLedger())
             await refused_customers(await child.port(), 200)
         assert not (disk.outside / BALLAST_FILE).exists()
         assert disk.free_bytes() > MIB // 2
@@ -85,7 +85,7 @@ async def test_start_on_full_disk_releases_ballast_and_opens_store(
         assert not (disk.outside / BALLAST_FILE).exists()
 
 
-async def fill_with_captures(child: Child, ledger: Ledger) -> None:
+async def fill_with_captures(child: Child, ledger: TillLedger) -> None:
     """Let tills send until a capture is refused."""
     crowd = Crowd(
         "127.0.0.1",

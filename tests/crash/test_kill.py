@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.rounds import crash_once, judge
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20
@@ -18,7 +18,7 @@ SABOTAGE_ROUNDS = 6
 
 async def test_twenty_kills_lose_no_acknowledged_capture(tmp_path: Path) -> None:
     print(f"CRASH_SEED={SEED}")
-    dice, ledger = random.Random(SEED), Ledger()
+    dice, ledger = random.Random(SEED), TillLedger()
     for _ in range(KILLS):
         await crash_once(tmp_path / "state", ledger, dice)
     findings = await judge(tmp_path / "state", ledger)
@@ -32,7 +32,7 @@ async def test_agent_that_answers_before_commit_is_detected(tmp_path: Path) -> N
     print(f"CRASH_SEED={SEED}")
     dice = random.Random(SEED)
     for number in range(SABOTAGE_ROUNDS):
-        directory, ledger = tmp_path / f"state-{number}", Ledger()
+        directory, ledger = tmp_path / f"state-{number}", TillLedger()
         await crash_once(directory, ledger, dice, SABOTAGED)
         findings = ledger.compare(directory)
         if findings.lost:

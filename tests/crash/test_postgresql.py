@@ -7,66 +7,70 @@ from pathlib import Path
 import pytest
 
 from sync.receiver.db.postgresql import Postgresql
-from tests.support.head_office.load import Feeder, feeders_on, findings, kept_at, rush
-from tests.support.head_office.messages import Sender
+from tests.support.head_office.load import LoadAgent, enroll_on, findings, start_load, stored_at
+from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.process import HeadOffice, head_office_on
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 ROUNDS = 10
 STOP_SECONDS = 5.0
-SENDERS = [Sender("0042", "till-1"), Sender("0042", "till-2"), Sender("0043", "till-1")]
+SENDERS = [
+    SimulatedAgent("0042", "till-1"),
+    SimulatedAgent("0042", "till-2"),
+    SimulatedAgent("0043", "till-1"),
+]
 
 
 class FailureCause:
     """Agents that each send to two receivers at once, and crashes during that load."""
 
-    def __init__(self, server: PostgresqlServer, url: str, feeders: list[Feeder]) -> None:
+    def __init__(self, server: PostgresqlServer, url: str, agents: list[LoadAgent]) -> None:
         self._server = server
         self._url = url
-        self._feeders = feeders
-        self._twins = [Feeder(one.sender, one.token, random.Random(SEED)) for one in feeders]
+        self._agents = agents
+        self._twins = [LoadAgent(one.sender, one.token, random.Random(SEED)) for one in agents]
 
     async def crash_the_server(self, first: HeadOffice, second: HeadOffice) -> list[list[str]]:
         """Crash the database under load and restart it; return each agent's Retry-After values."""
         loads = [
-            rush(self._feeders, await first.port()),
-            rush(self._twins, await second.port()),
+            start_load(self._agents, await first.port()),
+            start_load(self._twins, await second.port()),
         ]
         for load in loads:
             await load.any_acknowledged.wait()
         await self._server.crash()
         for load in loads:
-            await load.over()
+            await load.finished()
         await self._server.start()
-        return [one.put_off for one in (*self._feeders, *self._twins)]
+        return [one.retry_after_values for one in (*self._agents, *self._twins)]
 
     async def kill_one_of(self, first: HeadOffice, second: HeadOffice) -> int:
         """Kill the first receiver under load and stop the second; return its exit code."""
         loads = [
-            rush(self._feeders, await first.port()),
-            rush(self._twins, await second.port()),
+            start_load(self._agents, await first.port()),
+            start_load(self._twins, await second.port()),
         ]
         for load in loads:
             await load.any_acknowledged.wait()
         first.kill()
-        await loads[0].over()
+        await loads[0].finished()
         second.terminate()
         exit_code = await second.ended(STOP_SECONDS)
-        await loads[1].over()
+        await loads[1].finished()
         return exit_code
 
     async def findings(self) -> list[str]:
         """Return differences between acknowledged events and the tables."""
-        return findings([*self._feeders, *self._twins], await kept_at(self._url))
+        return findings([*self._agents, *self._twins], await stored_at(self._url))
 
 
 async def trouble_on(server: PostgresqlServer) -> tuple[FailureCause, str]:
     """Enroll the agents in a new database; return its URL as well."""
     print(f"CRASH_SEED={SEED}")
     url = await server.new_database()
-    feeders = await feeders_on(Postgresql(url), SENDERS, random.Random(SEED))
-    return FailureCause(server, url, feeders), url
+    agents = await enroll_on(Postgresql(url), SENDERS, random.Random(SEED))
+    return FailureCause(server, url, agents), url
 
 
 async def test_database_crash_under_load_loses_and_duplicates_nothing(

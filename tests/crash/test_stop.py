@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.agent.process import agent_on, ask, read_answer
 from tests.support.till.crowd import Crowd
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Requests, fresh_pair
 
 STOP_SECONDS = 5.0
@@ -18,7 +18,7 @@ REQUESTS = Requests("127.0.0.1", 0)
 
 async def test_stop_under_load_answers_every_recorded_capture(tmp_path: Path) -> None:
     """Recorded and answered captures are the same set: no request in progress is dropped."""
-    ledger = Ledger()
+    ledger = TillLedger()
     async with agent_on(tmp_path / "state") as child:
         crowd = Crowd(
             "127.0.0.1",

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.agent.process import AGENT, Child, agent_on, ask
 from tests.support.notify_socket import Manager, manager_in
-from tests.support.till.ledger import Ledger
-from tests.support.till.reconnecting import Passers
+from tests.support.till.ledger import TillLedger
+from tests.support.till.reconnecting import ReconnectingTills
 from tests.support.till.requests import Requests, fresh_pair
 
 STOP_SECONDS = 5.0
@@ -71,15 +71,15 @@ async def test_request_sent_before_agent_starts_is_answered_once_it_runs(
 async def test_restarts_under_load_refuse_and_lose_nothing(
     tmp_path: Path, tills_socket: socket.socket
 ) -> None:
-    ledger = Ledger()
-    passers = Passers(
+    ledger = TillLedger()
+    tills = ReconnectingTills(
         "127.0.0.1",
         port_of(tills_socket),
         ledger.customers(),
         ledger.acknowledge,
         ledger.refuse,
     )
-    passers.come(TILLS)
+    tills.start(TILLS)
     for _ in range(RESTARTS):
         async with handed(tmp_path / "state", tills_socket) as child:
             await child.ready()
@@ -88,9 +88,9 @@ async def test_restarts_under_load_refuse_and_lose_nothing(
             child.terminate()
             assert await child.ended(STOP_SECONDS) == 0
     async with handed(tmp_path / "state", tills_socket):
-        await passers.leave()
-    assert passers.turned_away == []
-    assert passers.cut_off == []
+        await tills.stop()
+    assert tills.connection_errors == []
+    assert tills.unanswered == []
     assert ledger.refused == []
     findings = ledger.compare(tmp_path / "state")
     assert not findings, findings

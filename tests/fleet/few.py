@@ -20,7 +20,7 @@ from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpRe
 from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, delivering, until_all_is_delivered
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
-from tests.support.head_office.messages import Sender
+from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.receiver import Receiver, receiver_under_test, rows_in, settings_in
 
 PATIENCE_SECONDS = 120.0
@@ -89,7 +89,7 @@ async def _enrolled(names: list[str], directory: Path) -> int:
     """Enroll the stores at a receiver, stop it, and return its port."""
     async with receiver_under_test(settings_in(directory)) as receiver:
         for name in names:
-            token = await receiver.enroll(Sender(name, TILL))
+            token = await receiver.enroll(SimulatedAgent(name, TILL))
             file = directory / f"{name}.token"
             file.touch(mode=0o600)
             file.write_text(token)

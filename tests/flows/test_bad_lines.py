@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.central import Fault, faults
-from tests.support.shop.paths import Every, way_to
-from tests.support.shop.shop import QUICK, shop_on
+from tests.support.shop.paths import EveryNth, open_path
+from tests.support.shop.shop import QUICK, shop_over
 from tests.support.shop.verdict import judge
 
 CUSTOMERS = 25
@@ -25,36 +25,36 @@ BRIEF: dict[str, Fault] = {
     "500": faults.problem(500, "INTERNAL_ERROR"),
     "502 with a page": faults.html(502),
     "504 of a gateway": faults.gateway(504),
-    "503": faults.busy("0", status=503),
+    "503": faults.overloaded("0", status=503),
 }
 
 
 async def busy_until_a_date(serve: faults.Serve) -> faults.Answer | faults.Lost:
     """Be overloaded for about a second."""
     until = datetime.now(UTC) + timedelta(seconds=2)  # HTTP dates have no fractions
-    return await faults.busy(format_datetime(until, usegmt=True))(serve)
+    return await faults.overloaded(format_datetime(until, usegmt=True))(serve)
 
 
 LASTING: dict[str, Fault] = {
-    "429 with seconds": faults.busy("1"),
+    "429 with seconds": faults.overloaded("1"),
     "429 with a date": busy_until_a_date,
     "slower than the timeout": faults.slow(1.2),
 }
 WEATHER = [
-    *(pytest.param(Every(2, fault, at_most=3), id=name) for name, fault in BRIEF.items()),
-    *(pytest.param(Every(3, fault, at_most=1), id=name) for name, fault in LASTING.items()),
+    *(pytest.param(EveryNth(2, fault, at_most=3), id=name) for name, fault in BRIEF.items()),
+    *(pytest.param(EveryNth(3, fault, at_most=1), id=name) for name, fault in LASTING.items()),
 ]
 
 
 @pytest.mark.parametrize("name", ["replay", "batch to the receiver"])
 @pytest.mark.parametrize("weather", WEATHER)
 async def test_network_fault_loses_and_duplicates_nothing(
-    tmp_path: Path, name: str, weather: Every
+    tmp_path: Path, name: str, weather: EveryNth
 ) -> None:
     weather = copy(weather)
     async with (
-        way_to(name, tmp_path) as way,
-        shop_on(way, tmp_path / "state", sync=IN_SMALL_BATCHES) as shop,
+        open_path(name, tmp_path) as way,
+        shop_over(way, tmp_path / "state", sync=IN_SMALL_BATCHES) as shop,
     ):
         way.door.weather = weather
         await shop.trade(CUSTOMERS)

@@ -7,11 +7,11 @@ import pytest
 
 from sync.protocol.wire import EventType
 from tests.support.central import ScriptedCentral
-from tests.support.shop.receivers import Receiver
+from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.records import records_in, records_of
 from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
 from tests.support.shop.verdict import judge
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 PROTOCOLS = ["batch", "replay"]
 # One pass at the start and no other: events that it leaves are never sent.
@@ -35,7 +35,7 @@ async def the_letter(shop: Shop) -> dict[str, object]:
 async def test_one_refused_of_a_thousand_leaves_999_delivered_in_same_pass(
     tmp_path: Path, protocol: str
 ) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     async with capturing_in(tmp_path / "state", ledger) as shop:
         await shop.trade(500)
     bad = next(name for kind, name in list(ledger.acknowledged)[500:] if kind == "email")
@@ -59,13 +59,13 @@ async def test_one_refused_of_a_thousand_leaves_999_delivered_in_same_pass(
 
 async def test_one_refused_by_receiver_leaves_999_delivered_in_same_pass(tmp_path: Path) -> None:
     """Another till's session has the same correlation id with different content."""
-    ledger, taken = Ledger(), str(uuid4())
+    ledger, taken = TillLedger(), str(uuid4())
     async with capturing_in(tmp_path / "till-1", ledger) as shop:
         await shop.trade(300)
         await shop.agent.start_session({"correlationId": taken, "channel": "STORE"})
         await shop.trade(199)
         await shop.agent.start_session({"correlationId": str(uuid4())})
-    async with Receiver(tmp_path / "receiver") as receiver:
+    async with RestartableReceiver(tmp_path / "receiver") as receiver:
         token_file = await receiver.enroll("till-2")
         async with shop_at(
             tmp_path / "till-2", receiver.url, "batch", token_file=token_file, till_id="till-2"

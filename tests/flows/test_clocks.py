@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.facts import Timestamp
-from tests.support.shop.receivers import TILL, FaultyLine, Receiver
+from tests.support.shop.receivers import TILL, FaultProxy, RestartableReceiver
 from tests.support.shop.shop import Shop, capturing_in, shop_at, until_there
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 WHEN = "SELECT occurred_at, corrected_at, clock_trusted FROM sessions ORDER BY epoch, sequence"
 # Far more than the delay between a capture and its delivery on this machine.
@@ -40,7 +40,7 @@ class Machine:
     """A POS machine connected to the receiver; it can be rebooted."""
 
     def __init__(
-        self, directory: Path, boot_file: Path, receiver: Receiver, line: FaultyLine
+        self, directory: Path, boot_file: Path, receiver: RestartableReceiver, line: FaultProxy
     ) -> None:
         self.state = directory
         self.receiver = receiver
@@ -65,13 +65,16 @@ async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     # systemd passes the boot id like this to services whose sandbox hides the kernel's.
     boot_file = tmp_path / "boot-id"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    async with Receiver(tmp_path / "receiver") as receiver, FaultyLine(receiver.url) as line:
+    async with (
+        RestartableReceiver(tmp_path / "receiver") as receiver,
+        FaultProxy(receiver.url) as line,
+    ):
         await receiver.enroll()
         yield Machine(tmp_path / "state", boot_file, receiver, line)
 
 
 def shop_of(
-    machine: Machine, ledger: Ledger, clock: TillClock
+    machine: Machine, ledger: TillLedger, clock: TillClock
 ) -> AbstractAsyncContextManager[Shop]:
     """Open the machine's shop, delivering to the receiver."""
     token_file = machine.receiver.directory / f"{TILL}.token"
@@ -83,7 +86,7 @@ def shop_of(
 async def test_captures_of_1970_are_corrected_once_clock_is_right(machine: Machine) -> None:
     clock, began = machine.boot("boot-1"), datetime.now(UTC)
     await machine.line.stop()
-    async with shop_of(machine, Ledger(), clock) as shop:
+    async with shop_of(machine, TillLedger(), clock) as shop:
         clock.fall_to_1970()
         await shop.trade(3, tills=1)
         clock.wrong_by_us = 0
@@ -103,7 +106,7 @@ async def test_captures_of_1970_are_corrected_although_clock_stays_wrong(
 ) -> None:
     clock, began = machine.boot("boot-1"), datetime.now(UTC)
     clock.fall_to_1970()
-    async with shop_of(machine, Ledger(), clock) as shop:
+    async with shop_of(machine, TillLedger(), clock) as shop:
         await shop.trade(3)
         await shop.delivered()
     times = machine.times()
@@ -114,7 +117,7 @@ async def test_captures_of_1970_are_corrected_although_clock_stays_wrong(
 async def test_captures_of_previous_boot_are_corrected_if_head_office_knows_that_boot(
     machine: Machine,
 ) -> None:
-    clock, ledger, began = machine.boot("boot-1"), Ledger(), datetime.now(UTC)
+    clock, ledger, began = machine.boot("boot-1"), TillLedger(), datetime.now(UTC)
     clock.fall_to_1970()
     async with shop_of(machine, ledger, clock) as shop:
         await until_there(lambda: machine.receiver.rows("SELECT boot_id FROM boots"), 1)
@@ -131,7 +134,7 @@ async def test_captures_of_previous_boot_are_corrected_if_head_office_knows_that
 async def test_captures_of_unknown_boot_in_1970_are_marked_untrusted(
     machine: Machine,
 ) -> None:
-    clock, ledger = machine.boot("boot-1"), Ledger()
+    clock, ledger = machine.boot("boot-1"), TillLedger()
     clock.fall_to_1970()
     async with capturing_in(machine.state, ledger, clock=clock) as shop:
         await shop.trade(2)

@@ -19,8 +19,8 @@ from tests.support.agent.commands import SOURCE_TREE, agent
 from tests.support.central import ScriptedCentral
 from tests.support.central.faults import Stalled
 from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
-from tests.support.terminal import shown_on_a_terminal
-from tests.support.till.ledger import Ledger
+from tests.support.terminal import run_on_terminal
+from tests.support.till.ledger import TillLedger
 
 # Only commands trigger sending; backoff is long.
 PATIENT = QUICK.model_copy(
@@ -52,7 +52,7 @@ async def shop_where_captures_wait(
     directory: Path, central: ScriptedCentral, customers: int
 ) -> AsyncIterator[Shop]:
     """Open a shop whose connection is up again, while its agent still backs off."""
-    ledger = Ledger()
+    ledger = TillLedger()
     async with capturing_in(directory, ledger) as shop:
         await shop.trade(customers)
     await central.stop()
@@ -150,7 +150,7 @@ async def test_sync_wait_exits_with_1_when_agent_stops(
 
 
 async def test_sync_without_central_url_exits_with_1(tmp_path: Path) -> None:
-    async with capturing_in(tmp_path / "state", Ledger()) as shop:
+    async with capturing_in(tmp_path / "state", TillLedger()) as shop:
         result = await command(shop, "sync", "--wait")
     assert result.returncode == 1
     assert "central.url is not set" in result.stderr
@@ -260,4 +260,4 @@ def terminal_of(shop: Shop, *arguments: str) -> str:
     """Run a command beside the shop's agent on a terminal; return its output."""
     port = {"LOYALTY_AGENT__API__PORT": str(shop.agent.address.port)}
     program = [sys.executable, "-m", "agent", *arguments]
-    return shown_on_a_terminal(program, SOURCE_TREE, os.environ | port)
+    return run_on_terminal(program, SOURCE_TREE, os.environ | port)

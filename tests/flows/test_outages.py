@@ -13,12 +13,12 @@ from sync.receiver.config import DATABASE_FILE
 from tests.support.agent.in_process import rows_in
 from tests.support.agent.process import Child, agent_on
 from tests.support.central.faults import Stalled
-from tests.support.shop.paths import WAYS, Uplink, way_to
+from tests.support.shop.paths import PATHS, DeliveryPath, open_path
 from tests.support.shop.receivers import STORE, TILL, receiver_process
 from tests.support.shop.records import records_in
-from tests.support.shop.shop import PATIENCE_SECONDS, shop_at, shop_on, trade_at
+from tests.support.shop.shop import PATIENCE_SECONDS, shop_at, shop_over, trade_at
 from tests.support.shop.verdict import judge
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 CUSTOMERS = 30
 MOST_IN_FLIGHT = 8
@@ -49,7 +49,7 @@ def delivering_to(url: str, protocol: str, token_file: Path | None) -> dict[str,
     return {f"LOYALTY_AGENT__{name}": value for name, value in settings.items()}
 
 
-def over(way: Uplink) -> dict[str, str]:
+def over(way: DeliveryPath) -> dict[str, str]:
     """Return the settings of an agent that delivers over `way`."""
     return delivering_to(way.door.url, way.protocol, way.token_file)
 
@@ -68,9 +68,9 @@ async def until_it_has(database: Path, more_than: int) -> None:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", PATHS)
 async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: str) -> None:
-    async with way_to(name, tmp_path) as way, shop_on(way, tmp_path / "state") as shop:
+    async with open_path(name, tmp_path) as way, shop_over(way, tmp_path / "state") as shop:
         await shop.trade(10)
         await shop.delivered()
         await way.door.stop()
@@ -85,11 +85,11 @@ async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: 
     assert status["waiting"]
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", PATHS)
 async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> None:
     """Events that central committed without an answer are sent again; the repeat has no effect."""
-    state, ledger = tmp_path / "state", Ledger()
-    async with way_to(name, tmp_path) as way:
+    state, ledger = tmp_path / "state", TillLedger()
+    async with open_path(name, tmp_path) as way:
         stalled = Stalled()
         for path in ("/sync/v1/batches", "/client"):
             way.door.then(stalled, on=path)
@@ -101,7 +101,7 @@ async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> 
             await child.ended()
         stalled.release.set()
         left = waiting_in(state)
-        async with shop_on(way, state, ledger) as shop:
+        async with shop_over(way, state, ledger) as shop:
             await shop.delivered()
 
         verdict = judge(ledger, way.records())
@@ -114,8 +114,8 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
     tmp_path: Path,
 ) -> None:
     """In `replay` central may answer a repeat with an error: only events in flight may repeat."""
-    state, ledger = tmp_path / "state", Ledger()
-    async with way_to("replay", tmp_path) as way:
+    state, ledger = tmp_path / "state", TillLedger()
+    async with open_path("replay", tmp_path) as way:
         await way.door.stop()
         patient = over(way) | {"LOYALTY_AGENT__SYNC__TIMEOUT_SECONDS": "30"}
         async with agent_on(state, settings=patient) as child:
@@ -129,7 +129,7 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
             await child.ended()
         way.door.weather = lambda _: None
         stalled.release.set()
-        async with shop_on(way, state, ledger) as shop:
+        async with shop_over(way, state, ledger) as shop:
             await shop.delivered()
 
         sent = [(request.method, request.path, request.body) for request in way.door.requests]
@@ -139,7 +139,7 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
 
 
 async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_path: Path) -> None:
-    state, ledger = tmp_path / "state", Ledger()
+    state, ledger = tmp_path / "state", TillLedger()
     async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
         settings = delivering_to(url, "batch", token_file)
         database = tmp_path / "receiver" / DATABASE_FILE
@@ -174,7 +174,7 @@ async def test_twenty_kills_of_either_end_under_load_lose_and_duplicate_nothing(
     tmp_path: Path,
 ) -> None:
     print(f"CRASH_SEED={SEED}")
-    dice, state, ledger = random.Random(SEED), tmp_path / "state", Ledger()
+    dice, state, ledger = random.Random(SEED), tmp_path / "state", TillLedger()
     async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
         settings = delivering_to(url, "batch", token_file)
         for _ in range(20):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from agent.drill.parts import free_port
 from sync.receiver.db.postgresql import Postgresql
-from tests.support.head_office.load import feeders_on
-from tests.support.head_office.messages import Sender
+from tests.support.head_office.load import enroll_on
+from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.process import head_office_on
 from tests.support.shop.receivers import STORE, TILL, keep_token
@@ -21,8 +21,8 @@ _LOOK_SECONDS = 0.02
 
 async def token_for_shop(url: str, file: Path) -> Path:
     """Enroll the shop's agent; return the file with its token."""
-    (feeder,) = await feeders_on(Postgresql(url), [Sender(STORE, TILL)], random.Random(1))
-    return keep_token(file, feeder.token)
+    (agent,) = await enroll_on(Postgresql(url), [SimulatedAgent(STORE, TILL)], random.Random(1))
+    return keep_token(file, agent.token)
 
 
 async def until_more(url: str, than: int) -> int:

@@ -13,11 +13,11 @@ import pytest
 from agent.store.outbox.outbox import Retention
 from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD
 from tests.support.agent.outbox import Clock, outbox_on
-from tests.support.shop.receivers import Receiver
+from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.records import records_in
 from tests.support.shop.shop import Shop, shop_at, until_there
-from tests.support.shop.verdict import AtCentral, judge
-from tests.support.till.ledger import Ledger
+from tests.support.shop.verdict import StoredRecord, judge
+from tests.support.till.ledger import TillLedger
 
 FAR_FUTURE_US = 2**53
 REJECTED = "SELECT sequence FROM rejections"
@@ -27,12 +27,12 @@ GAPS = "SELECT first_sequence, last_sequence, reason FROM gaps ORDER BY first_se
 class HeadOffice:
     """A receiver, and shops of the one agent enrolled there."""
 
-    def __init__(self, receiver: Receiver, token_file: Path) -> None:
+    def __init__(self, receiver: RestartableReceiver, token_file: Path) -> None:
         self.receiver = receiver
         self._token_file = token_file
 
     def shop(
-        self, directory: Path, ledger: Ledger | None = None, *, keeps_addresses: bool = False
+        self, directory: Path, ledger: TillLedger | None = None, *, keeps_addresses: bool = False
     ) -> AbstractAsyncContextManager[Shop]:
         """Open a shop with this storage directory."""
         return shop_at(
@@ -44,14 +44,14 @@ class HeadOffice:
             token_file=self._token_file,
         )
 
-    def records(self) -> list[AtCentral]:
+    def records(self) -> list[StoredRecord]:
         """Return the receiver's records."""
         return records_in(self.receiver.database)
 
 
 @pytest.fixture
 async def head_office(tmp_path: Path) -> AsyncIterator[HeadOffice]:
-    async with Receiver(tmp_path / "receiver") as receiver:
+    async with RestartableReceiver(tmp_path / "receiver") as receiver:
         yield HeadOffice(receiver, await receiver.enroll())
 
 
@@ -154,7 +154,7 @@ async def test_purged_events_are_recorded_as_permanent_gap(
         await shop.delivered()
     await purge_all(tmp_path / "state")
     await head_office.receiver.restore(copy)
-    async with head_office.shop(tmp_path / "state", Ledger()) as later:
+    async with head_office.shop(tmp_path / "state", TillLedger()) as later:
         await later.trade(5)
         await until_there(head_office.records, 2 * 10)
         await later.delivered()

@@ -11,12 +11,12 @@ from tests.support.agent.store import change
 from tests.support.central import ScriptedCentral
 from tests.support.shop.records import records_of
 from tests.support.shop.shop import shop_at, until_there
-from tests.support.shop.verdict import AtCentral, judge
+from tests.support.shop.verdict import StoredRecord, judge
 
 PROTOCOLS = ["batch", "replay"]
 
 
-def without_receipt(record: AtCentral) -> AtCentral:
+def without_receipt(record: StoredRecord) -> StoredRecord:
     return replace(record, receipt=None)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults.slow_line import slow_line_to
-from tests.support.shop.paths import WAYS, way_to
+from tests.support.shop.paths import PATHS, open_path
 from tests.support.shop.shop import QUICK, shop_at
 from tests.support.shop.verdict import judge
 
@@ -13,10 +13,10 @@ BYTES_PER_SECOND = 20_000
 CUSTOMERS = 20
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", PATHS)
 async def test_slow_connection_loses_and_duplicates_nothing(tmp_path: Path, name: str) -> None:
     async with (
-        way_to(name, tmp_path) as way,
+        open_path(name, tmp_path) as way,
         slow_line_to(way.door.url, BYTES_PER_SECOND) as url,
         shop_at(tmp_path / "state", url, way.protocol, token_file=way.token_file) as shop,
     ):
@@ -34,7 +34,7 @@ async def test_batch_that_times_out_on_slow_connection_is_sent_in_smaller_ones(
     """Otherwise each pass would send only one probe."""
     whole = QUICK.model_copy(update={"batch_events": 1_000})
     async with (
-        way_to("batch", tmp_path) as way,
+        open_path("batch", tmp_path) as way,
         slow_line_to(way.door.url, BYTES_PER_SECOND // 3) as url,
         shop_at(tmp_path / "state", url, way.protocol, sync=whole) as shop,
     ):

@@ -10,9 +10,9 @@ import pytest
 from agent.config.delivery import CentralSettings
 from agent.config.settings import StoreSettings
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in, state_path
-from tests.support.shop.receivers import Receiver
+from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.shop import QUICK, Shop
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 from tests.support.version_0_1_0 import AGENT, HEAD_OFFICE, unpack
 
 EPOCH = "f0b6a6e7-9d16-4a78-8bdc-340e2782d54b"
@@ -64,10 +64,10 @@ async def test_upgraded_head_office_takes_the_rest_of_an_upgraded_agent(
 ) -> None:
     token_file = head_office / "till-1.token"
     async with (
-        Receiver(head_office) as receiver,
+        RestartableReceiver(head_office) as receiver,
         upgraded(till, receiver.url, token_file) as agent,
     ):
-        await Shop(agent, Ledger()).delivered()
+        await Shop(agent, TillLedger()).delivered()
         query = "SELECT sequence FROM sessions WHERE epoch = '{}' ORDER BY sequence"
         assert receiver.rows(query.format(EPOCH)) == [(1,), (3,), (4,), (5,), (8,), (9,), (10,)]
         answers = "SELECT sequence, email_address FROM email_answers WHERE till_id = 'till-1'"

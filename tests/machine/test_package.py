@@ -7,13 +7,13 @@ from tests.machine.machine import Machine
 from tests.machine.packages import LATER_REVISION, LATER_VERSION, Packages
 from tests.machine.service import HOST, PORT, UNIT, Service
 from tests.support.till.crowd import Crowd
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 pytestmark = pytest.mark.machine
 CUSTOMERS = 5_000
 
 
-async def capture(service: Service, ledger: Ledger, customers: int) -> None:
+async def capture(service: Service, ledger: TillLedger, customers: int) -> None:
     """Capture a session and an e-mail address of each customer."""
     with service.machine.network():
         crowd = Crowd(
@@ -68,7 +68,7 @@ async def test_upgrade_and_downgrade_keep_ten_thousand_queued_events(
     service: Service, packages: Packages
 ) -> None:
     """The later version has migrated the database by the time of the downgrade."""
-    ledger = Ledger()
+    ledger = TillLedger()
     await capture(service, ledger, CUSTOMERS)
     service.install(packages.later)
     assert (await service.start_session()).status == 200
@@ -80,12 +80,12 @@ async def test_upgrade_and_downgrade_keep_ten_thousand_queued_events(
     assert service.status()["waiting"] == 2 * (CUSTOMERS + 100) + 1
     findings = ledger.compare(service.state)
     assert not findings.lost
-    assert not findings.doubled
+    assert not findings.duplicated
     assert not findings.gaps
 
 
 async def test_upgrade_under_load_refuses_no_request(service: Service, packages: Packages) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     async with tills_at_work(service, ledger) as passers:
         await service.in_background(service.install, packages.later)
         await service.in_background(service.install, packages.this)
@@ -99,7 +99,7 @@ async def test_upgrade_under_load_refuses_no_request(service: Service, packages:
 async def test_package_purge_keeps_the_queue_and_prints_its_path(
     service: Service, packages: Packages
 ) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     await capture(service, ledger, 10)
     said = service.machine.run("dpkg", "--purge", "loyalty-agent")
     assert "/var/lib/loyalty-agent was left as it is" in said

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.machine.service import HOST, PORT, Service
-from tests.support.till.crowd import Answer, Crowd
-from tests.support.till.ledger import Ledger
+from tests.support.till.crowd import CaptureAnswer, Crowd
+from tests.support.till.ledger import TillLedger
 
 pytestmark = pytest.mark.machine
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
@@ -20,7 +20,7 @@ SERVES_WITHIN_SECONDS = 5.0
 DATABASE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/store/db/connect.py"
 
 
-async def cut_once(service: Service, ledger: Ledger, dice: random.Random) -> None:
+async def cut_once(service: Service, ledger: TillLedger, dice: random.Random) -> None:
     """Load the service, and cut the power 50 ms to 1 s after the first answer of this round.
 
     Answers after the cut do not count: syncs in flight may then return without an error, but a
@@ -29,7 +29,7 @@ async def cut_once(service: Service, ledger: Ledger, dice: random.Random) -> Non
     ledger.any_acknowledged.clear()
     powered = True
 
-    def hear(answer: Answer) -> None:
+    def hear(answer: CaptureAnswer) -> None:
         if powered:
             ledger.acknowledge(answer)
 
@@ -61,7 +61,7 @@ async def up_again(service: Service) -> float:
 
 async def test_power_cuts_lose_no_acknowledged_capture(service: Service) -> None:
     print(f"CRASH_SEED={SEED}")
-    dice, ledger, waits = random.Random(SEED), Ledger(), []
+    dice, ledger, waits = random.Random(SEED), TillLedger(), []
     await service.is_active()
     service.machine.sync()
     for _ in range(CUTS):
@@ -84,7 +84,7 @@ async def test_control_without_sync_loses_captures_in_the_same_power_cuts(servic
     dice = random.Random(SEED)
     lost = acknowledged = 0
     for _ in range(CONTROL_CUTS):
-        ledger = Ledger()
+        ledger = TillLedger()
         await service.is_active()
         service.machine.sync()
         await cut_once(service, ledger, dice)

@@ -9,7 +9,7 @@ import pytest
 from tests.machine.load import assert_no_till_noticed, tills_at_work
 from tests.machine.service import UNIT, Service
 from tests.support.faults.strace import injected
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 pytestmark = pytest.mark.machine
 RESTARTS = 5
@@ -17,7 +17,7 @@ ACKNOWLEDGED_BETWEEN = 300
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
-async def served_some(ledger: Ledger) -> None:
+async def served_some(ledger: TillLedger) -> None:
     """Wait until the service has acknowledged ACKNOWLEDGED_BETWEEN more captures."""
     enough = len(ledger.acknowledged) + ACKNOWLEDGED_BETWEEN
     while len(ledger.acknowledged) < enough:
@@ -28,7 +28,7 @@ async def served_some(ledger: Ledger) -> None:
 async def test_restart_under_load_refuses_no_connection_and_loses_no_capture(
     service: Service,
 ) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     async with tills_at_work(service, ledger) as passers:
         for _ in range(RESTARTS):
             await served_some(ledger)
@@ -44,12 +44,12 @@ async def test_restart_under_load_refuses_no_connection_and_loses_no_capture(
 async def test_killed_service_is_restarted_with_all_acknowledged_captures(
     service: Service,
 ) -> None:
-    ledger = Ledger()
+    ledger = TillLedger()
     async with tills_at_work(service, ledger) as passers:
         os.kill(service.pid(), signal.SIGKILL)
         await service.is_restarted(1)
     print(f"killed, longest wait {passers.longest_wait_seconds:.2f} s")
-    assert passers.turned_away == []
+    assert passers.connection_errors == []
     findings = ledger.compare(service.state)
     assert not findings, findings
 

@@ -35,8 +35,8 @@ FAULTS: dict[str, Fault] = {
     "gateway timeout": faults.gateway(504),
     "unauthorized": faults.gateway(401),
     "forbidden": faults.gateway(403),
-    "busy": faults.busy("1"),
-    "busy for long": faults.busy("3000", 503),
+    "busy": faults.overloaded("1"),
+    "busy for long": faults.overloaded("3000", 503),
     "failed": faults.problem(500, "INTERNAL_ERROR"),
     "too large": faults.gateway(413),
 }

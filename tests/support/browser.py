@@ -22,7 +22,7 @@ _BEYOND_THE_EDGE = "document.documentElement.scrollWidth - document.documentElem
 
 
 @dataclass(slots=True)
-class Tab:
+class BrowserTab:
     """An open page and the errors that the browser reported for it."""
 
     page: Page
@@ -72,7 +72,7 @@ async def open_tab(
     width: int = 1280,
     scheme: Scheme = "light",
     scripts: bool = True,
-) -> AsyncIterator[Tab]:
+) -> AsyncIterator[BrowserTab]:
     """Open a page with this language, window and color scheme; wait until its plots are drawn."""
     context = await browser.new_context(
         locale=locale,
@@ -81,7 +81,7 @@ async def open_tab(
         java_script_enabled=scripts,
     )
     page = await context.new_page()
-    tab = Tab(page, [])
+    tab = BrowserTab(page, [])
     page.on("console", lambda message: tab.complaints.append(message.text))
     page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     page.on("requestfailed", lambda request: tab.complaints.append(f"not loaded: {request.url}"))

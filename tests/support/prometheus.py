@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 Samples: TypeAlias = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def samples_of(body: bytes) -> Samples:
+def parse_samples(body: bytes) -> Samples:
     """Return the value of each sample, keyed by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 
-def described(file: Path) -> dict[str, object]:
+def describe_schema(file: Path) -> dict[str, object]:
     """Return the columns, indexes and strictness of every table."""
     with closing(sqlite3.connect(file)) as connection:
         strict = {row[1]: row[5] for row in connection.execute("PRAGMA table_list")}

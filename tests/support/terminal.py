@@ -9,9 +9,7 @@ from pathlib import Path
 COLUMNS = 80
 
 
-def shown_on_a_terminal(
-    program: Sequence[str], directory: Path, environment: Mapping[str, str]
-) -> str:
+def run_on_terminal(program: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str:
     """Run `program` in `directory` to completion; return its terminal output."""
     mine, its = pty.openpty()
     terminal = {"TERM": "xterm", "COLUMNS": str(COLUMNS), "LINES": "24"}

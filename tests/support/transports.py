@@ -26,7 +26,7 @@ BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"
 
 
 @dataclass(frozen=True, slots=True)
-class Stands:
+class FixedClock:
     """Fixed clocks."""
 
     wall_us: int = NOW_US
@@ -34,7 +34,7 @@ class Stands:
 
 
 def sender() -> Sender:
-    return Sender("store-1", "till-1", BOOT, "0.1.0", Stands)
+    return Sender("store-1", "till-1", BOOT, "0.1.0", FixedClock)
 
 
 def session(number: int, correlation_id: str | None = None, **fields: str) -> OutboxEvent:
@@ -88,7 +88,7 @@ def verdicts(delivery: WindowResult) -> dict[int, Verdict]:
     return found
 
 
-class Naps:
+class RecordedSleeps:
     """A fake sleep that takes no time and records the seconds."""
 
     def __init__(self) -> None:
@@ -111,22 +111,22 @@ async def caller_to(
 
 
 def batch_transport(
-    caller: CentralClient, naps: Naps | None = None, limits: BatchLimits | None = None
+    caller: CentralClient, naps: RecordedSleeps | None = None, limits: BatchLimits | None = None
 ) -> BatchTransport:
-    attempts = ShortRetries(lambda: 0.5, naps or Naps())
+    attempts = ShortRetries(lambda: 0.5, naps or RecordedSleeps())
     return BatchTransport(caller, sender(), attempts, limits or BatchLimits(500, 1_048_576))
 
 
 def replay_transport(
     caller: CentralClient,
-    naps: Naps | None = None,
+    naps: RecordedSleeps | None = None,
     *,
     max_in_flight: int = 8,
     on_terms: OnTerms = lambda _kind, _terms: None,
 ) -> ReplayTransport:
     return ReplayTransport(
         caller,
-        ShortRetries(lambda: 0.5, naps or Naps()),
+        ShortRetries(lambda: 0.5, naps or RecordedSleeps()),
         BatchLimits(500, 1_048_576),
         max_in_flight=max_in_flight,
         on_terms=on_terms,

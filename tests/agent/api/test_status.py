@@ -17,13 +17,13 @@ from tests.support.agent.in_process import (
     insert_in,
     settings_in,
 )
-from tests.support.prometheus import Samples, samples_of
+from tests.support.prometheus import Samples, parse_samples
 
 EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
 
 
 async def metrics(agent: Agent) -> Samples:
-    return samples_of((await agent.get("/metrics")).body)
+    return parse_samples((await agent.get("/metrics")).body)
 
 
 async def gauge(agent: Agent, name: str, **labels: str) -> float | None:

@@ -23,7 +23,15 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports.auth import NoCredentials, bearer
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from tests.support.central import ScriptedCentral
-from tests.support.central.faults import Answer, Fault, captive_portal, gateway, html, problem, says
+from tests.support.central.faults import (
+    Answer,
+    Fault,
+    captive_portal,
+    gateway,
+    html,
+    problem,
+    respond_with,
+)
 from tests.support.transports import caller_to
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 500_000, UTC)
@@ -164,7 +172,9 @@ async def test_clock_offset_is_read_from_the_date_of_any_response(
     central: ScriptedCentral, status: int
 ) -> None:
     there = (NOW - timedelta(hours=3)).replace(microsecond=0)
-    central.then(says(Answer(status, headers={"Date": format_datetime(there, usegmt=True)})))
+    central.then(
+        respond_with(Answer(status, headers={"Date": format_datetime(there, usegmt=True)}))
+    )
 
     assert await asked_for_its_clock(central) == timedelta(hours=3)
 
@@ -174,7 +184,7 @@ async def test_clock_offset_is_read_from_the_date_of_any_response(
     ["", "yesterday", "Mon, 99 Foo 2026", "Sun, 06 Nov 99999999999999999999 08:49:37 GMT"],
 )
 async def test_malformed_date_gives_no_clock_offset(central: ScriptedCentral, date: str) -> None:
-    central.then(says(Answer(200, headers={"Date": date})))
+    central.then(respond_with(Answer(200, headers={"Date": date})))
 
     assert await asked_for_its_clock(central) is None
 

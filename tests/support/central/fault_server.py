@@ -29,7 +29,7 @@ class Request:
         return self.headers.get("Content-Encoding", "")
 
 
-class Door:
+class FaultServer:
     """Passes each request to its fault or to `serve`, and answers.
 
     `weather` returns the fault of a request that has no scripted one; it may be set at any

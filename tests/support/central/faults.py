@@ -87,12 +87,12 @@ def problem(status: int, code: str, message: str = "scripted", **headers: str) -
     return _made_up(error(status, code, message, **headers))
 
 
-def says(answer: Answer) -> Fault:
+def respond_with(answer: Answer) -> Fault:
     """Answer with `answer`; nothing is committed."""
     return _made_up(answer)
 
 
-def busy(retry_after: str, status: int = 429) -> Fault:
+def overloaded(retry_after: str, status: int = 429) -> Fault:
     """Answer that head office is overloaded; `retry_after` is in seconds or an HTTP date."""
     return problem(status, "UNAVAILABLE", Retry_After=retry_after)
 

@@ -27,7 +27,7 @@ from sync.protocol.wire import (
     Heartbeat,
 )
 from tests.support.central import batch_protocol, loyalty_api
-from tests.support.central.fault_server import Door, Request
+from tests.support.central.fault_server import FaultServer, Request
 from tests.support.central.faults import Answer, error
 from tests.support.central.ledger import Ledger, Refusal
 from tests.support.central.terms import PROGRAM
@@ -35,7 +35,7 @@ from tests.support.central.terms import PROGRAM
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 
 
-class ScriptedCentral(Door):
+class ScriptedCentral(FaultServer):
     """Scripted head office. All attributes may be set at any time.
 
     `max_body_bytes`: a larger body is answered with 413. `credentials`: accepted values of

@@ -19,7 +19,7 @@ _GIVEN = re.compile(r"(?:WHERE|AND|ON)\s+\(?(\w+)\.store_id = \$\d")
 _SAME = re.compile(r"(\w+)\.store_id = (\w+)\.store_id")
 
 
-def names_its_store(statement: str) -> bool:
+def is_restricted_to_store(statement: str) -> bool:
     """Return whether a statement is restricted to one store or uses none of our tables."""
     adding = _ADDING.match(statement)
     if adding is None:
@@ -50,7 +50,7 @@ def _used_of_all_stores(statement: str) -> list[str]:
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
+def recorded_statements() -> Iterator[list[str]]:
     """Collect the statements that any engine sends to PostgreSQL while the block runs."""
     statements: list[str] = []
 

@@ -14,13 +14,13 @@ from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
 from sync.receiver.ingest.inbound import BatchArrival
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import read_batch, read_heartbeat
-from tests.support.head_office.messages import AT, Members, Sender
+from tests.support.head_office.messages import AT, Members, SimulatedAgent
 
 Row = Mapping[str, object]
 
 
 @dataclass(slots=True)
-class Office:
+class LedgerDriver:
     """A head office at the time `at`."""
 
     database: Database
@@ -30,29 +30,33 @@ class Office:
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.database)
 
-    async def take(self, sender: Sender, *events: Members, **members: object) -> AcceptedBatch:
+    async def take(
+        self, sender: SimulatedAgent, *events: Members, **members: object
+    ) -> AcceptedBatch:
         """Ingest a batch that must be accepted."""
         taken = await self.offer(sender, *events, **members)
         assert isinstance(taken, AcceptedBatch)
         return taken
 
     async def offer(
-        self, sender: Sender, *events: Members, **members: object
+        self, sender: SimulatedAgent, *events: Members, **members: object
     ) -> AcceptedBatch | SequenceGap:
         """Ingest a batch; return the outcome, also for a sequence gap."""
         return await self.offer_raw(sender, sender.batch(*events, **members))
 
-    async def offer_raw(self, sender: Sender, body: bytes) -> AcceptedBatch | SequenceGap:
+    async def offer_raw(self, sender: SimulatedAgent, body: bytes) -> AcceptedBatch | SequenceGap:
         """Ingest a raw batch body; return the outcome, also for a sequence gap."""
         batch, read = read_batch(body)
         return await self.ledger.take(BatchArrival(self._caller(sender), batch, read, self.at))
 
-    async def hear(self, sender: Sender, **members: object) -> dict[str, int]:
+    async def hear(self, sender: SimulatedAgent, **members: object) -> dict[str, int]:
         """Ingest a heartbeat; return the accepted position of each epoch."""
         answer = await self._answer(sender, members)
         return {one.epoch: one.accepted_through for one in answer.epochs}
 
-    async def hear_rejected(self, sender: Sender, **members: object) -> list[tuple[str, int]]:
+    async def hear_rejected(
+        self, sender: SimulatedAgent, **members: object
+    ) -> list[tuple[str, int]]:
         """Ingest a heartbeat; return the rejected events named in the response."""
         answer = await self._answer(sender, members)
         return [(one.epoch, one.sequence) for one in answer.rejected]
@@ -69,9 +73,9 @@ class Office:
             lambda connection: [dict(row) for row in connection.execute(found).mappings()]
         )
 
-    async def _answer(self, sender: Sender, members: Members) -> HeartbeatAnswer:
+    async def _answer(self, sender: SimulatedAgent, members: Members) -> HeartbeatAnswer:
         body = sender.heartbeat(**members)
         return await self.ledger.hear(read_heartbeat(body, self._caller(sender), self.at))
 
-    def _caller(self, sender: Sender) -> EnrolledAgent:
+    def _caller(self, sender: SimulatedAgent) -> EnrolledAgent:
         return EnrolledAgent(sender.name, AT)

@@ -17,7 +17,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.config import DATABASE_FILE
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
-from tests.support.head_office.messages import AT, Members, Sender, answer, session
+from tests.support.head_office.messages import AT, Members, SimulatedAgent, answer, session
 from tests.support.head_office.postgresql import rows_at
 from tests.support.head_office.receiver import rows_in
 
@@ -33,10 +33,10 @@ SELECT store_id, till_id, sequence FROM rejections
 UNION ALL
 SELECT store_id, till_id, sequence FROM duplicates
 """
-_MOST = 60
+_MAX_EVENTS = 60
 
 
-def event(sender: Sender, sequence: int) -> Members:
+def event(sender: SimulatedAgent, sequence: int) -> Members:
     """Return the event with this sequence: a session, or the answer to the session before it."""
     name = f"{sender.till_id}-{(sequence + 1) // 2}"
     if sequence % 2:
@@ -45,20 +45,20 @@ def event(sender: Sender, sequence: int) -> Members:
 
 
 @dataclass(slots=True)
-class Feeder:
+class LoadAgent:
     """One agent. `acknowledged` is the highest sequence that head office acknowledged.
 
-    `put_off` holds the Retry-After in seconds of each 503.
+    `retry_after_values` holds the Retry-After in seconds of each 503.
     """
 
-    sender: Sender
+    sender: SimulatedAgent
     token: str
     dice: random.Random
     acknowledged: int = 0
     wrong: list[str] = field(default_factory=list)
-    put_off: list[str] = field(default_factory=list)
+    retry_after_values: list[str] = field(default_factory=list)
 
-    async def feed(self, port: int, on_acknowledged: Callable[[], None]) -> None:
+    async def run(self, port: int, on_acknowledged: Callable[[], None]) -> None:
         """Send until the connection breaks or an unexpected answer arrives."""
         timeout = aiohttp.ClientTimeout(total=30)
         try:
@@ -71,7 +71,7 @@ class Feeder:
     async def send_once(self, client: aiohttp.ClientSession, port: int) -> bool:
         """Send the next batch and record its answer; return whether it was acknowledged."""
         first = max(1, self.acknowledged + 1 - self.dice.randint(0, 5))
-        last = self.acknowledged + self.dice.randint(1, _MOST)
+        last = self.acknowledged + self.dice.randint(1, _MAX_EVENTS)
         events = [event(self.sender, number) for number in range(first, last + 1)]
         url = f"http://127.0.0.1:{port}{BATCHES_PATH}"
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -79,7 +79,7 @@ class Feeder:
         async with client.post(url, data=body, headers=headers) as response:
             answered = await response.json()
         if response.status == 503 and "Retry-After" in response.headers:
-            self.put_off.append(response.headers["Retry-After"])
+            self.retry_after_values.append(response.headers["Retry-After"])
             return False
         if response.status != 200 or answered["rejected"] or answered["acceptedThrough"] < last:
             self.wrong.append(f"{response.status} {answered}")
@@ -87,7 +87,7 @@ class Feeder:
         self.acknowledged = max(self.acknowledged, answered["acceptedThrough"])
         return True
 
-    def compare(self, kept_of_all: "Kept") -> list[str]:
+    def compare(self, kept_of_all: "StoredRows") -> list[str]:
         """Return the differences between acknowledged and kept events; empty if all were kept."""
         named = (self.sender.store_id, self.sender.till_id)
         kept = [row[2:] for row in kept_of_all.events if row[:2] == named]
@@ -108,26 +108,26 @@ class Feeder:
         return (number, sent["correlationId"], body.get("emailAddress"))
 
 
-async def feeders_at(
-    directory: Path, senders: Sequence[Sender], dice: random.Random
-) -> list[Feeder]:
+async def enroll_at(
+    directory: Path, senders: Sequence[SimulatedAgent], dice: random.Random
+) -> list[LoadAgent]:
     """Enroll agents at the head office in `directory`, running or not."""
-    return await feeders_on(SqliteFile(directory / DATABASE_FILE), senders, dice)
+    return await enroll_on(SqliteFile(directory / DATABASE_FILE), senders, dice)
 
 
-async def feeders_on(
-    database: Database, senders: Sequence[Sender], dice: random.Random
-) -> list[Feeder]:
+async def enroll_on(
+    database: Database, senders: Sequence[SimulatedAgent], dice: random.Random
+) -> list[LoadAgent]:
     """Enroll agents in `database`; open it for this and close it again."""
     await database.open()
     enrolment = Enrolment(database)
     tokens = [await enrolment.enroll(sender.name, dice.randbytes(32), AT) for sender in senders]
     await database.close()
-    return [Feeder(sender, token, dice) for sender, token in zip(senders, tokens, strict=True)]
+    return [LoadAgent(sender, token, dice) for sender, token in zip(senders, tokens, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRows:
     """Everything that a head office stores of all agents."""
 
     events: list[tuple[object, ...]]
@@ -135,36 +135,36 @@ class Kept:
     refused: list[tuple[object, ...]]
 
 
-def kept_in(database: Path) -> Kept:
+def stored_in(database: Path) -> StoredRows:
     """Read a SQLite file."""
-    return Kept(*(rows_in(database, query) for query in (_KEPT, _ACCEPTED, _REFUSED)))
+    return StoredRows(*(rows_in(database, query) for query in (_KEPT, _ACCEPTED, _REFUSED)))
 
 
-async def kept_at(url: str) -> Kept:
+async def stored_at(url: str) -> StoredRows:
     """Read a PostgreSQL database."""
-    return Kept(*[await rows_at(url, query) for query in (_KEPT, _ACCEPTED, _REFUSED)])
+    return StoredRows(*[await rows_at(url, query) for query in (_KEPT, _ACCEPTED, _REFUSED)])
 
 
-def findings(feeders: Sequence[Feeder], kept: Kept) -> list[str]:
+def findings(agents: Sequence[LoadAgent], kept: StoredRows) -> list[str]:
     """Return every difference between acknowledged events and a receiver's tables."""
-    found = [wrong for feeder in feeders for wrong in feeder.compare(kept)]
+    found = [wrong for agent in agents for wrong in agent.compare(kept)]
     return found + [f"refused or doubled: {row}" for row in kept.refused]
 
 
 @dataclass(slots=True)
-class Rush:
+class RunningLoad:
     """All feeders sending to one receiver."""
 
     tasks: list[asyncio.Task[None]]
     any_acknowledged: asyncio.Event
 
-    async def over(self) -> None:
+    async def finished(self) -> None:
         """Wait until all feeders have ended."""
         await asyncio.gather(*self.tasks)
 
 
-def rush(feeders: Sequence[Feeder], port: int) -> Rush:
+def start_load(agents: Sequence[LoadAgent], port: int) -> RunningLoad:
     """Start all feeders; each sends until something stops it."""
     news = asyncio.Event()
-    tasks = [asyncio.ensure_future(feeder.feed(port, news.set)) for feeder in feeders]
-    return Rush(tasks, news)
+    tasks = [asyncio.ensure_future(agent.run(port, news.set)) for agent in agents]
+    return RunningLoad(tasks, news)

@@ -14,7 +14,7 @@ BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"
 Members: TypeAlias = dict[str, object]
 
 
-def moment(seconds: float = 0) -> str:
+def wire_time(seconds: float = 0) -> str:
     """Return the time `seconds` after `AT` in wire format."""
     return (AT + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
@@ -54,13 +54,13 @@ def _event(sequence: int, kind: str, name: str, body: Mapping[str, object]) -> M
         "sequence": sequence,
         "type": kind,
         "correlationId": name,
-        "occurredAt": moment(sequence - 1000),
+        "occurredAt": wire_time(sequence - 1000),
         "body": body,
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class SimulatedAgent:
     """One agent in one epoch of its database."""
 
     store_id: str = "0042"
@@ -99,5 +99,5 @@ class Sender:
             "epoch": self.epoch,
             "bootId": BOOT,
             "agentVersion": "0.1.0",
-            "sentAt": moment(),
+            "sentAt": wire_time(),
         }

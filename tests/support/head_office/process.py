@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 from tests.support.agent.process import ROOT, Child
-from tests.support.terminal import shown_on_a_terminal
+from tests.support.terminal import run_on_terminal
 
 HQ = (sys.executable, "-m", "sync.receiver")
 _OURS = ("LOYALTY_HQ__", "STATE_DIRECTORY")
@@ -46,9 +46,9 @@ def hq(
     )
 
 
-def hq_on_a_terminal(*arguments: str) -> list[str]:
+def hq_on_terminal(*arguments: str) -> list[str]:
     """Run a command to completion on a terminal; return the lines it printed."""
-    return shown_on_a_terminal([*HQ, *arguments], ROOT, clean_environment()).splitlines()
+    return run_on_terminal([*HQ, *arguments], ROOT, clean_environment()).splitlines()
 
 
 class HeadOffice(Child):

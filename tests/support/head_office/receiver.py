@@ -14,7 +14,7 @@ from yarl import URL
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
-from tests.support.head_office.messages import AT, Members, Sender
+from tests.support.head_office.messages import AT, Members, SimulatedAgent
 from tests.support.raw_http import Answer, ask
 
 PATIENCE_SECONDS = 20.0
@@ -34,22 +34,22 @@ class Receiver:
         """Return the path of the database file."""
         return self.directory / DATABASE_FILE
 
-    async def enroll(self, sender: Sender) -> str:
+    async def enroll(self, sender: SimulatedAgent) -> str:
         """Enroll an agent and return its token; its requests carry it from now on."""
         secret = f"secret-{len(self.tokens)}".encode()
         token = await self.address.enrolment.enroll(sender.name, secret, AT)
         self.tokens[sender.store_id, sender.till_id] = token
         return token
 
-    async def send(self, sender: Sender, *events: Members, **members: object) -> Answer:
+    async def send(self, sender: SimulatedAgent, *events: Members, **members: object) -> Answer:
         """Send a batch as the agent does."""
         return await self.post(BATCHES_PATH, sender.batch(*events, **members), sender)
 
-    async def beat(self, sender: Sender, **members: object) -> Answer:
+    async def beat(self, sender: SimulatedAgent, **members: object) -> Answer:
         """Send a heartbeat as the agent does."""
         return await self.post(HEARTBEATS_PATH, sender.heartbeat(**members), sender)
 
-    async def post(self, path: str, body: bytes, sender: Sender, **headers: str) -> Answer:
+    async def post(self, path: str, body: bytes, sender: SimulatedAgent, **headers: str) -> Answer:
         """Send a body with the agent's token and further headers."""
         token = self.tokens[sender.store_id, sender.till_id]
         return await self.request("POST", path, body, Authorization=f"Bearer {token}", **headers)

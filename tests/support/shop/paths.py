@@ -6,37 +6,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH
-from tests.support.central import Door, Fault, Request, ScriptedCentral
-from tests.support.shop.receivers import FaultyLine, Receiver
+from tests.support.central import Fault, FaultServer, Request, ScriptedCentral
+from tests.support.shop.receivers import FaultProxy, RestartableReceiver
 from tests.support.shop.records import records_in, records_of
-from tests.support.shop.verdict import AtCentral
+from tests.support.shop.verdict import StoredRecord
 
-WAYS = ["batch", "replay", "batch to the receiver"]
+PATHS = ["batch", "replay", "batch to the receiver"]
 
 
 @dataclass(frozen=True, slots=True)
-class Uplink:
+class DeliveryPath:
     """A delivery path: its fault injector, protocol and records at head office."""
 
-    door: Door
+    door: FaultServer
     protocol: str
-    records: Callable[[], list[AtCentral]]
+    records: Callable[[], list[StoredRecord]]
     token_file: Path | None = None
 
 
 @asynccontextmanager
-async def way_to(name: str, directory: Path) -> AsyncIterator[Uplink]:
+async def open_path(name: str, directory: Path) -> AsyncIterator[DeliveryPath]:
     """Open the path of this name; head office's files are in `directory`."""
     if name != "batch to the receiver":
         async with ScriptedCentral() as central:
-            yield Uplink(central, name, lambda: records_of(central))
+            yield DeliveryPath(central, name, lambda: records_of(central))
         return
-    async with Receiver(directory / "receiver") as receiver, FaultyLine(receiver.url) as line:
+    async with (
+        RestartableReceiver(directory / "receiver") as receiver,
+        FaultProxy(receiver.url) as line,
+    ):
         token_file = await receiver.enroll()
-        yield Uplink(line, "batch", lambda: records_in(receiver.database), token_file)
+        yield DeliveryPath(line, "batch", lambda: records_in(receiver.database), token_file)
 
 
-class Every:
+class EveryNth:
     """Applies `fault` to every nth request with captures, `at_most` so many times."""
 
     def __init__(self, nth: int, fault: Fault, at_most: int) -> None:

@@ -15,14 +15,14 @@ from agent.drill.parts import Part, enrolled, free_port, receiver_in
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
-from tests.support.central import Answer, Door, Request
+from tests.support.central import Answer, FaultServer, Request
 
 STORE = "store-1"
 TILL = "till-1"
 _CARRIED = ("Authorization", "Content-Type", "Content-Encoding", "If-None-Match")
 
 
-class Receiver:
+class RestartableReceiver:
     """The receiver in this process. While stopped, its file can be copied and replaced."""
 
     def __init__(self, directory: Path) -> None:
@@ -94,7 +94,7 @@ class Receiver:
         return rows_of(self.database, query)
 
 
-class FaultyLine(Door):
+class FaultProxy(FaultServer):
     """A proxy to a server; requests meet scripted faults or are forwarded."""
 
     def __init__(self, url: str) -> None:

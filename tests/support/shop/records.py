@@ -9,7 +9,7 @@ from typing import Any
 from sync.protocol.wire import EventType
 from tests.support.central import Record, ScriptedCentral
 from tests.support.head_office.postgresql import rows_at
-from tests.support.shop.verdict import AtCentral
+from tests.support.shop.verdict import StoredRecord
 from tests.support.till.requests import Kind
 
 _KINDS = {EventType.SESSION_STARTED: Kind.SESSION, EventType.EMAIL_ANSWERED: Kind.EMAIL}
@@ -22,18 +22,18 @@ ORDER BY epoch, sequence
 """
 
 
-def records_of(central: ScriptedCentral) -> list[AtCentral]:
+def records_of(central: ScriptedCentral) -> list[StoredRecord]:
     """Return the records of the scripted head office, in order of arrival."""
     return [_scripted(record) for record in central.ledger.records]
 
 
-def records_in(database: Path) -> list[AtCentral]:
+def records_in(database: Path) -> list[StoredRecord]:
     """Return the records in the receiver's SQLite database, by epoch and sequence."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return [_received(*row) for row in connection.execute(_RECEIVED)]
 
 
-async def records_at(url: str) -> list[AtCentral]:
+async def records_at(url: str) -> list[StoredRecord]:
     """Return the records in the receiver's PostgreSQL database, by epoch and sequence."""
     rows: list[tuple[Any, ...]] = await rows_at(url, _RECEIVED)
     return [_received(*row) for row in rows]
@@ -47,15 +47,15 @@ def _received(
     address: str | None,
     epoch: str,
     sequence: int,
-) -> AtCentral:
+) -> StoredRecord:
     content: object = body.encode() if status is None else (status, address)
-    return AtCentral(_KINDS[EventType(kind)], correlation_id, content, f"{epoch}/{sequence}")
+    return StoredRecord(_KINDS[EventType(kind)], correlation_id, content, f"{epoch}/{sequence}")
 
 
-def _scripted(record: Record) -> AtCentral:
+def _scripted(record: Record) -> StoredRecord:
     content: object = record.body
     if record.type is EventType.EMAIL_ANSWERED:
         document = json.loads(record.body)
         content = (document["status"], document["emailAddress"])
     receipt = f"{record.epoch}/{record.sequence}" if record.epoch else None
-    return AtCentral(_KINDS[record.type], record.correlation_id, content, receipt)
+    return StoredRecord(_KINDS[record.type], record.correlation_id, content, receipt)

@@ -12,9 +12,9 @@ from agent.config.delivery import CentralSettings, SyncSettings
 from agent.config.settings import RetentionSettings, StoreSettings
 from agent.facts import Timestamp
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
-from tests.support.shop.paths import Uplink
+from tests.support.shop.paths import DeliveryPath
 from tests.support.shop.receivers import STORE, TILL
-from tests.support.till.ledger import Ledger
+from tests.support.till.ledger import TillLedger
 
 PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
@@ -35,7 +35,7 @@ class Shop:
     """An agent and its tills; `ledger` records the answers to tills."""
 
     agent: Agent
-    ledger: Ledger
+    ledger: TillLedger
 
     async def trade(self, customers: int, tills: int = 4) -> None:
         """Serve so many customers, each with a session and an address."""
@@ -84,7 +84,7 @@ async def until_there(records: Callable[[], list[_T]], count: int) -> list[_T]:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def trade_at(port: int, ledger: Ledger, customers: int, tills: int = 4) -> None:
+async def trade_at(port: int, ledger: TillLedger, customers: int, tills: int = 4) -> None:
     """Serve so many customers with the agent at a port; fail if one is refused."""
     crowd = await ledger.open_tills(port, tills, customers)
     assert await crowd.finished(PATIENCE_SECONDS)
@@ -97,7 +97,7 @@ async def shop_at(
     directory: Path,
     url: str,
     protocol: str,
-    ledger: Ledger | None = None,
+    ledger: TillLedger | None = None,
     *,
     sync: SyncSettings = QUICK,
     keeps_addresses: bool = False,
@@ -120,12 +120,12 @@ async def shop_at(
         retention=RetentionSettings(email_days_after_delivery=int(keeps_addresses)),
     )
     async with agent_under_test(settings, clock) as agent:
-        yield Shop(agent, ledger or Ledger())
+        yield Shop(agent, ledger or TillLedger())
 
 
 @asynccontextmanager
 async def capturing_in(
-    directory: Path, ledger: Ledger, *, clock: Callable[[], Timestamp] | None = None
+    directory: Path, ledger: TillLedger, *, clock: Callable[[], Timestamp] | None = None
 ) -> AsyncIterator[Shop]:
     """Open a shop without a configured head office."""
     async with agent_under_test(settings_in(directory), clock) as agent:
@@ -133,8 +133,12 @@ async def capturing_in(
 
 
 @asynccontextmanager
-async def shop_on(
-    way: Uplink, directory: Path, ledger: Ledger | None = None, *, sync: SyncSettings = QUICK
+async def shop_over(
+    way: DeliveryPath,
+    directory: Path,
+    ledger: TillLedger | None = None,
+    *,
+    sync: SyncSettings = QUICK,
 ) -> AsyncIterator[Shop]:
     """Open a shop that delivers over `way`."""
     async with shop_at(

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.support.till.ledger import CaptureName, Ledger, expected
+from tests.support.till.ledger import CaptureName, TillLedger, expected
 from tests.support.till.requests import Kind
 
 
 @dataclass(frozen=True, slots=True)
-class AtCentral:
+class StoredRecord:
     """One record at head office; `receipt` if its sequence is known."""
 
     kind: Kind
@@ -30,7 +30,7 @@ class Verdict:
     acknowledged: int
     at_central: int
     lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     out_of_order: list[str] = field(default_factory=list)
@@ -38,16 +38,18 @@ class Verdict:
     @property
     def is_clean(self) -> bool:
         """Return whether all lists are empty."""
-        return not (self.lost or self.doubled or self.foreign or self.changed or self.out_of_order)
+        return not (
+            self.lost or self.duplicated or self.foreign or self.changed or self.out_of_order
+        )
 
 
 def judge(
-    ledger: Ledger, records: Sequence[AtCentral], *, refused: frozenset[str] = frozenset()
+    ledger: TillLedger, records: Sequence[StoredRecord], *, refused: frozenset[str] = frozenset()
 ) -> Verdict:
     """Compare; `records` are in head office's order, `refused` are ids that it must not have."""
     verdict = Verdict(len(ledger.acknowledged), len(records))
     times = Counter(record.name for record in records)
-    verdict.doubled = [f"{name}: {count} times" for name, count in times.items() if count > 1]
+    verdict.duplicated = [f"{name}: {count} times" for name, count in times.items() if count > 1]
     verdict.lost = [
         f"{name}: {receipt}"
         for name, receipt in ledger.acknowledged.items()
@@ -59,13 +61,13 @@ def judge(
     return verdict
 
 
-def content_expected(ledger: Ledger, name: CaptureName) -> object:
+def content_expected(ledger: TillLedger, name: CaptureName) -> object:
     """Return the content that head office must have: a session's body or an answer's address."""
     kept = expected(name[0], ledger.pair(name[1]), "")
     return kept.body if name[0] is Kind.SESSION else (kept.status, kept.address)
 
 
-def _judge_one(ledger: Ledger, record: AtCentral, verdict: Verdict) -> None:
+def _judge_one(ledger: TillLedger, record: StoredRecord, verdict: Verdict) -> None:
     if not ledger.knows(record.correlation_id):
         verdict.foreign.append(f"{record.name}")
         return
@@ -76,7 +78,7 @@ def _judge_one(ledger: Ledger, record: AtCentral, verdict: Verdict) -> None:
         verdict.changed.append(f"{record.name}: {receipt} here, {record.receipt} there")
 
 
-def _out_of_order(records: Sequence[AtCentral]) -> list[str]:
+def _out_of_order(records: Sequence[StoredRecord]) -> list[str]:
     started: set[str] = set()
     early = []
     for record in records:

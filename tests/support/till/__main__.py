@@ -2,7 +2,8 @@
 
 `python -m tests.support.till --port N --connections 64 --seconds 2` puts load on a server and
 prints one JSON line (`Load`). Without --seconds and --pairs it runs until SIGTERM or SIGINT. With
---log every acknowledged capture is appended as a JSON line (`Answer`) before the till continues.
+--log every acknowledged capture is appended as a JSON line (`CaptureAnswer`) before the till goes
+on.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from tests.support.till.crowd import Answer, Crowd, Hook
+from tests.support.till.crowd import CaptureAnswer, Crowd, Hook
 from tests.support.till.requests import fresh_pairs
 from tests.support.till.tally import Load, Tally
 
@@ -43,7 +44,7 @@ def logging_to(path: Path | None, tally: Tally, stack: ExitStack) -> Hook:
     # Unbuffered: acknowledgements read before a kill are in the log.
     log = stack.enter_context(path.open("ab", buffering=0))
 
-    def acknowledged(answer: Answer) -> None:
+    def acknowledged(answer: CaptureAnswer) -> None:
         log.write(msgspec.json.encode(answer) + b"\n")
         tally.acknowledged(answer)
 

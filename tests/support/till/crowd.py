@@ -28,7 +28,7 @@ from tests.support.till.requests import (
 )
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
+class CaptureAnswer(msgspec.Struct, frozen=True, gc=False):
     """The answer to one capture; `answered_at` is in seconds of the machine's monotonic clock."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     latency_seconds: float
 
 
-class Question(msgspec.Struct, frozen=True, gc=False):
+class SentRequest(msgspec.Struct, frozen=True, gc=False):
     """One request that was sent."""
 
     kind: Kind
@@ -48,10 +48,10 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     asked_at: float
 
 
-Hook: TypeAlias = Callable[[Answer], object]
+Hook: TypeAlias = Callable[[CaptureAnswer], object]
 
 
-def ignore(_answer: Answer) -> None:
+def ignore_answer(_answer: CaptureAnswer) -> None:
     """Ignore an answer."""
 
 
@@ -67,16 +67,16 @@ class Till(asyncio.Protocol):
         self,
         requests: Requests,
         pairs: Iterator[Pair],
-        on_acknowledged: Hook = ignore,
-        on_refused: Hook = ignore,
+        on_acknowledged: Hook = ignore_answer,
+        on_refused: Hook = ignore_answer,
     ) -> None:
-        self.ended: asyncio.Future[Question | None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[SentRequest | None] = asyncio.get_running_loop().create_future()
         self.on_acknowledged = on_acknowledged
         self.on_refused = on_refused
         self._requests = requests
         self._pairs = pairs
         self._received = b""
-        self._question: Question | None = None
+        self._question: SentRequest | None = None
         self._stopping = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,7 +121,7 @@ class Till(asyncio.Protocol):
             return
         self._question = None
         now = time.monotonic()
-        answer = Answer(
+        answer = CaptureAnswer(
             question.kind,
             question.pair.correlation_id,
             response.status,
@@ -145,7 +145,7 @@ class Till(asyncio.Protocol):
             self._ask(Kind.SESSION, pair, self._requests.session(pair))
 
     def _ask(self, kind: Kind, pair: Pair, payload: bytes) -> None:
-        self._question = Question(kind, pair, time.monotonic())
+        self._question = SentRequest(kind, pair, time.monotonic())
         self._transport.write(payload)
 
     def _fail(self, error: Exception) -> None:
@@ -163,11 +163,11 @@ class Crowd:
         port: int,
         *,
         pairs: Iterator[Pair] | None = None,
-        on_acknowledged: Hook = ignore,
-        on_refused: Hook = ignore,
+        on_acknowledged: Hook = ignore_answer,
+        on_refused: Hook = ignore_answer,
         token: str | None = None,
     ) -> None:
-        self.in_doubt: list[Question] = []
+        self.in_doubt: list[SentRequest] = []
         self.failures: list[Exception] = []
         self._host, self._port = host, port
         self._requests = Requests(host, port, token)
@@ -204,7 +204,7 @@ class Crowd:
     def _till(self) -> Till:
         return Till(self._requests, self._pairs, *self._hooks)
 
-    def _note(self, ended: asyncio.Future[Question | None]) -> None:
+    def _note(self, ended: asyncio.Future[SentRequest | None]) -> None:
         error = ended.exception()
         if isinstance(error, Exception):
             self.failures.append(error)

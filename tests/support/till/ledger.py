@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.store.crypto.vault import DecryptionError, open_vault
-from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.crowd import CaptureAnswer, Crowd
 from tests.support.till.requests import Kind, Pair, Requests, fresh_pair
 
 _TYPES = {"session.started": Kind.SESSION, "email.answered": Kind.EMAIL}
@@ -29,7 +29,7 @@ CaptureName = tuple[Kind, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredEvent:
     """One event in the database, its address decrypted."""
 
     receipt: str
@@ -43,21 +43,21 @@ class Findings:
     """Differences between answers and database; all lists are empty if there are none."""
 
     lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Return whether there are any findings."""
-        return bool(self.lost or self.doubled or self.changed or self.gaps)
+        return bool(self.lost or self.duplicated or self.changed or self.gaps)
 
 
-class Ledger:
+class TillLedger:
     """Records every customer of the tills and every acknowledged capture."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[CaptureName, str] = {}
-        self.refused: list[Answer] = []
+        self.refused: list[CaptureAnswer] = []
         self.contradictions: list[str] = []
         self.any_acknowledged = asyncio.Event()
         self.any_refused = asyncio.Event()
@@ -99,7 +99,7 @@ class Ledger:
         """Return the customer with this id."""
         return self._pairs[correlation_id]
 
-    def acknowledge(self, answer: Answer) -> None:
+    def acknowledge(self, answer: CaptureAnswer) -> None:
         """Record a 200; a repeat must return the receipt of the first answer."""
         name = (answer.kind, answer.correlation_id)
         first = self.acknowledged.setdefault(name, str(answer.receipt))
@@ -107,7 +107,7 @@ class Ledger:
             self.contradictions.append(f"{name}: first {first}, then {answer.receipt}")
         self.any_acknowledged.set()
 
-    def refuse(self, answer: Answer) -> None:
+    def refuse(self, answer: CaptureAnswer) -> None:
         """Record an answer other than 200."""
         self.refused.append(answer)
         self.any_refused.set()
@@ -115,7 +115,7 @@ class Ledger:
     def compare(self, directory: Path) -> Findings:
         """Compare every acknowledged capture with the database in `directory`."""
         findings = Findings(changed=list(self.contradictions))
-        kept = read_kept(directory, findings)
+        kept = read_events(directory, findings)
         for name, receipt in self.acknowledged.items():
             self._compare_one(name, receipt, kept, findings)
         findings.changed += [
@@ -125,10 +125,16 @@ class Ledger:
 
     def unanswered(self, directory: Path) -> list[CaptureName]:
         """Return captures that are recorded but were not acknowledged to a till."""
-        return [name for name in read_kept(directory, Findings()) if name not in self.acknowledged]
+        return [
+            name for name in read_events(directory, Findings()) if name not in self.acknowledged
+        ]
 
     def _compare_one(
-        self, name: CaptureName, receipt: str, kept: dict[CaptureName, Kept], findings: Findings
+        self,
+        name: CaptureName,
+        receipt: str,
+        kept: dict[CaptureName, StoredEvent],
+        findings: Findings,
     ) -> None:
         found = kept.get(name)
         if found is None:
@@ -137,15 +143,15 @@ class Ledger:
             findings.changed.append(f"{name}: {receipt}, but {found}")
 
 
-def expected(kind: Kind, pair: Pair, receipt: str) -> Kept:
+def expected(kind: Kind, pair: Pair, receipt: str) -> StoredEvent:
     """Return the expected row of a till's request (`tests/support/till/requests.py`)."""
     if kind is Kind.SESSION:
         body = Requests("127.0.0.1", 0).session(pair).partition(b"\r\n\r\n")[2]
-        return Kept(receipt, body, None, None)
-    return Kept(receipt, b'{"status":"accepted"}', "accepted", pair.email_address)
+        return StoredEvent(receipt, body, None, None)
+    return StoredEvent(receipt, b'{"status":"accepted"}', "accepted", pair.email_address)
 
 
-def read_kept(directory: Path, findings: Findings) -> dict[CaptureName, Kept]:
+def read_events(directory: Path, findings: Findings) -> dict[CaptureName, StoredEvent]:
     """Read every event; add duplicates and gaps to `findings`."""
     vault = open_vault(directory / "encryption.key")
     with closing(sqlite3.connect(f"file:{directory / 'agent.db'}?mode=ro", uri=True)) as database:
@@ -161,8 +167,8 @@ def read_kept(directory: Path, findings: Findings) -> dict[CaptureName, Kept]:
             address = None if sealed is None else vault.open(sealed, correlation_id)
         except DecryptionError as error:
             address = str(error)
-        kept[name] = Kept(receipt_of(position, epochs), body, status, address)
-    findings.doubled += [f"{name}: {count} times" for name, count in names.items() if count > 1]
+        kept[name] = StoredEvent(receipt_of(position, epochs), body, status, address)
+    findings.duplicated += [f"{name}: {count} times" for name, count in names.items() if count > 1]
     return kept
 
 

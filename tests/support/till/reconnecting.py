@@ -8,14 +8,14 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from tests.support.till.crowd import Answer, Hook, Question, ignore
+from tests.support.till.crowd import CaptureAnswer, Hook, SentRequest, ignore_answer
 from tests.support.till.requests import Kind, Pair, Requests, Response, parse_response
 
 PATIENCE_SECONDS = 60.0
 
 
-class Passers:
-    """Tills that put load on a service from `come` to `leave`."""
+class ReconnectingTills:
+    """Tills that put load on a service from `start` to `stop`."""
 
     def __init__(
         self,
@@ -23,41 +23,41 @@ class Passers:
         port: int,
         pairs: Iterator[Pair],
         on_acknowledged: Hook,
-        on_refused: Hook = ignore,
+        on_refused: Hook = ignore_answer,
     ) -> None:
-        self.turned_away: list[OSError] = []
-        self.cut_off: list[Question] = []
+        self.connection_errors: list[OSError] = []
+        self.unanswered: list[SentRequest] = []
         self.longest_wait_seconds = 0.0
         self._host, self._port = host, port
         self._requests = Requests(host, port)
         self._pairs = pairs
         self._hooks = {True: on_acknowledged, False: on_refused}
-        self._leaving = False
+        self._stopping = False
         self._tills: list[asyncio.Task[None]] = []
 
-    def come(self, tills: int) -> None:
+    def start(self, tills: int) -> None:
         """Start `tills` more concurrent tills."""
-        self._tills += [asyncio.create_task(self._be_a_till()) for _ in range(tills)]
+        self._tills += [asyncio.create_task(self._serve_customers()) for _ in range(tills)]
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """Send no further requests; wait for responses in flight."""
-        self._leaving = True
+        self._stopping = True
         await asyncio.gather(*self._tills)
 
-    async def _be_a_till(self) -> None:
+    async def _serve_customers(self) -> None:
         for pair in self._pairs:
-            if await self._pass(Kind.SESSION, pair, self._requests.session(pair)):
-                await self._pass(Kind.EMAIL, pair, self._requests.email(pair))
-            if self._leaving:
+            if await self._request_once(Kind.SESSION, pair, self._requests.session(pair)):
+                await self._request_once(Kind.EMAIL, pair, self._requests.email(pair))
+            if self._stopping:
                 return
 
-    async def _pass(self, kind: Kind, pair: Pair, request: bytes) -> bool:
+    async def _request_once(self, kind: Kind, pair: Pair, request: bytes) -> bool:
         """Connect, send one request, disconnect; return whether it was acknowledged."""
-        question = Question(kind, pair, time.monotonic())
+        question = SentRequest(kind, pair, time.monotonic())
         try:
             reader, writer = await asyncio.open_connection(self._host, self._port)
         except OSError as error:
-            self.turned_away.append(error)
+            self.connection_errors.append(error)
             return False
         try:
             writer.write(request)
@@ -65,17 +65,17 @@ class Passers:
         finally:
             writer.close()
         if response is None:
-            self.cut_off.append(question)
+            self.unanswered.append(question)
             return False
         return self._note(question, response)
 
-    def _note(self, question: Question, response: Response) -> bool:
+    def _note(self, question: SentRequest, response: Response) -> bool:
         now = time.monotonic()
         waited = now - question.asked_at
         self.longest_wait_seconds = max(self.longest_wait_seconds, waited)
         acknowledged = response.status == 200
         self._hooks[acknowledged](
-            Answer(
+            CaptureAnswer(
                 question.kind,
                 question.pair.correlation_id,
                 response.status,

@@ -4,7 +4,7 @@ from array import array
 
 import msgspec
 
-from tests.support.till.crowd import Answer
+from tests.support.till.crowd import CaptureAnswer
 from tests.support.till.requests import EMAIL_BODY_BYTES, Kind
 
 KEPT_TROUBLES = 3
@@ -43,7 +43,7 @@ class Tally:
         self._pairs = 0
         self._session_body_bytes = 0
 
-    def acknowledged(self, answer: Answer) -> None:
+    def acknowledged(self, answer: CaptureAnswer) -> None:
         """Count a 200."""
         self._latencies.append(answer.latency_seconds)
         if answer.kind is Kind.SESSION:
@@ -55,7 +55,7 @@ class Tally:
         if self._receipts and answer.receipt is None:
             self._trouble(f"no Loyalty-Receipt: {answer}")
 
-    def refused(self, answer: Answer) -> None:
+    def refused(self, answer: CaptureAnswer) -> None:
         """Record an answer other than 200: always an error."""
         self._trouble(f"refused: {answer}")
 

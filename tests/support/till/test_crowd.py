@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.till.crowd import Answer, Crowd
+from tests.support.till.crowd import CaptureAnswer, Crowd
 from tests.support.till.requests import (
     Kind,
     MalformedResponseError,
@@ -53,7 +53,7 @@ def test_response_without_exact_length_is_malformed(said: bytes) -> None:
 
 async def test_till_goes_on_with_next_customer_after_refused_session() -> None:
     """Two customers, two refusals, no e-mail answer sent."""
-    refused: list[Answer] = []
+    refused: list[CaptureAnswer] = []
     said = b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n"
     async with server_that_says(said) as port:
         crowd = Crowd("127.0.0.1", port, pairs=fresh_pairs(2), on_refused=refused.append)
@@ -74,10 +74,10 @@ async def test_unanswered_request_is_in_doubt() -> None:
 
 async def test_endless_crowd_stops_on_close() -> None:
     """Requests in flight are answered first."""
-    acknowledged: list[Answer] = []
+    acknowledged: list[CaptureAnswer] = []
     seen = asyncio.Event()
 
-    def note(answer: Answer) -> None:
+    def note(answer: CaptureAnswer) -> None:
         acknowledged.append(answer)
         seen.set()
 
@@ -93,5 +93,5 @@ async def test_endless_crowd_stops_on_close() -> None:
 def test_wrong_length_and_missing_receipt_are_reported() -> None:
     """The capture benchmark fails on these."""
     tally = Tally(receipts=True)
-    tally.acknowledged(Answer(Kind.EMAIL, "c", 200, 34, None, 0.0, 0.0))
+    tally.acknowledged(CaptureAnswer(Kind.EMAIL, "c", 200, 34, None, 0.0, 0.0))
     assert len(tally.troubles) == 2

@@ -199,7 +199,7 @@ def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
 def test_retry_after_is_honoured(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
-            trade.central.weather = lambda _request: faults.busy("1800", 503)
+            trade.central.weather = lambda _request: faults.overloaded("1800", 503)
             await trade.capture_for_an_hour()
             assert len(trade.central.requests) <= 3 * MAX_FAILURES_IN_A_ROW
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.head_office.messages import Sender
+from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
@@ -43,12 +43,12 @@ async def start_receiver(new_state: Path, tmp_path: Path) -> AsyncIterator[Start
 
 
 @pytest.fixture
-def till() -> Sender:
-    return Sender()
+def till() -> SimulatedAgent:
+    return SimulatedAgent()
 
 
 @pytest.fixture
-async def receiver(start_receiver: StartReceiver, till: Sender) -> Receiver:
+async def receiver(start_receiver: StartReceiver, till: SimulatedAgent) -> Receiver:
     """A receiver that knows the till."""
     started = await start_receiver()
     await started.enroll(till)

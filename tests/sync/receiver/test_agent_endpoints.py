@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
-from tests.support.head_office.messages import EPOCH, Sender, answer, session, sessions
+from tests.support.head_office.messages import EPOCH, SimulatedAgent, answer, session, sessions
 from tests.support.head_office.receiver import Receiver
 from tests.support.raw_http import Answer
 from tests.sync.receiver.conftest import StartReceiver
@@ -32,7 +32,7 @@ def assert_refused(answered: Answer, status: int, code: str) -> None:
 
 
 async def test_batch_response_has_accepted_through_and_rejections(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     answered = await receiver.send(till, session(1), session(2, type="points.burned"))
 
@@ -49,14 +49,14 @@ async def test_batch_response_has_accepted_through_and_rejections(
     }
 
 
-async def test_acknowledged_events_are_committed(receiver: Receiver, till: Sender) -> None:
+async def test_acknowledged_events_are_committed(receiver: Receiver, till: SimulatedAgent) -> None:
     assert (await receiver.send(till, *sessions(1, 3))).status == 200
 
     assert receiver.rows(SENT) == [(1,), (2,), (3,)]
 
 
 async def test_sequence_gap_response_has_the_expected_sequence(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.send(till, *sessions(1, 2))
 
@@ -76,7 +76,7 @@ async def test_sequence_gap_response_has_the_expected_sequence(
     ],
 )
 async def test_body_in_any_supported_encoding_is_accepted(
-    receiver: Receiver, till: Sender, encoding: str, encode: Callable[[bytes], bytes]
+    receiver: Receiver, till: SimulatedAgent, encoding: str, encode: Callable[[bytes], bytes]
 ) -> None:
     body = encode(till.batch(*sessions(1, 200)))
 
@@ -85,7 +85,7 @@ async def test_body_in_any_supported_encoding_is_accepted(
     assert answered.members() == {"acceptedThrough": 200, "rejected": []}
 
 
-async def test_unknown_encoding_is_415(receiver: Receiver, till: Sender) -> None:
+async def test_unknown_encoding_is_415(receiver: Receiver, till: SimulatedAgent) -> None:
     body = till.batch(session(1))
 
     answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="br")
@@ -94,7 +94,7 @@ async def test_unknown_encoding_is_415(receiver: Receiver, till: Sender) -> None
     assert "zstd" in str(answered.header("Accept-Encoding"))
 
 
-async def test_decompression_bomb_is_413(receiver: Receiver, till: Sender) -> None:
+async def test_decompression_bomb_is_413(receiver: Receiver, till: SimulatedAgent) -> None:
     """Small as received, larger than the limit when decompressed."""
     bomb = gzip.compress(bytes(64 * 1024 * 1024 + 1), 1)
 
@@ -103,7 +103,7 @@ async def test_decompression_bomb_is_413(receiver: Receiver, till: Sender) -> No
     assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
 
 
-async def test_too_many_events_are_413(receiver: Receiver, till: Sender) -> None:
+async def test_too_many_events_are_413(receiver: Receiver, till: SimulatedAgent) -> None:
     """The status makes the agent halve its batch."""
     body = zstandard.compress(till.batch(*sessions(1, 10_001)))
 
@@ -112,7 +112,9 @@ async def test_too_many_events_are_413(receiver: Receiver, till: Sender) -> None
     assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
 
 
-async def test_too_many_epochs_in_a_heartbeat_are_413(receiver: Receiver, till: Sender) -> None:
+async def test_too_many_epochs_in_a_heartbeat_are_413(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     epochs = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1001)]
 
     assert_refused(await receiver.beat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
@@ -121,7 +123,7 @@ async def test_too_many_epochs_in_a_heartbeat_are_413(receiver: Receiver, till: 
 @pytest.mark.parametrize("path", [BATCHES_PATH, HEARTBEATS_PATH])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"storeId": "0042"}', b"\xff"])
 async def test_invalid_body_is_400(
-    receiver: Receiver, till: Sender, path: str, body: bytes
+    receiver: Receiver, till: SimulatedAgent, path: str, body: bytes
 ) -> None:
     assert_refused(await receiver.post(path, body, till), 400, "INVALID_REQUEST")
 
@@ -131,7 +133,7 @@ async def test_invalid_body_is_400(
     ("method", "path"), [("POST", BATCHES_PATH), ("POST", HEARTBEATS_PATH), ("GET", PROGRAM_PATH)]
 )
 async def test_missing_or_unknown_token_is_401(
-    receiver: Receiver, till: Sender, method: str, path: str, shown: str
+    receiver: Receiver, till: SimulatedAgent, method: str, path: str, shown: str
 ) -> None:
     answered = await receiver.request(method, path, till.batch(), Authorization=shown)
 
@@ -139,9 +141,11 @@ async def test_missing_or_unknown_token_is_401(
     assert answered.header("WWW-Authenticate") == "Bearer"
 
 
-@pytest.mark.parametrize("other", [Sender(store_id="0043"), Sender(till_id="till-2")])
+@pytest.mark.parametrize(
+    "other", [SimulatedAgent(store_id="0043"), SimulatedAgent(till_id="till-2")]
+)
 async def test_batch_in_the_name_of_another_agent_is_403_and_stores_nothing(
-    receiver: Receiver, till: Sender, other: Sender
+    receiver: Receiver, till: SimulatedAgent, other: SimulatedAgent
 ) -> None:
     batch = await receiver.post(BATCHES_PATH, other.batch(session(1)), till)
     heartbeat = await receiver.post(HEARTBEATS_PATH, other.heartbeat(), till)
@@ -179,7 +183,7 @@ async def test_unknown_expectation_is_417(receiver: Receiver) -> None:
 
 
 async def test_exceeded_event_rate_is_429_with_retry_after(
-    start_receiver: StartReceiver, till: Sender
+    start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     receiver = await start_receiver(intake={"events_per_second": 1})
     await receiver.enroll(till)
@@ -192,7 +196,9 @@ async def test_exceeded_event_rate_is_429_with_retry_after(
     assert receiver.rows("SELECT max(sequence) FROM sessions") == [(50,)]
 
 
-async def test_locked_database_is_503_and_stores_nothing(receiver: Receiver, till: Sender) -> None:
+async def test_locked_database_is_503_and_stores_nothing(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     await receiver.send(till, session(1))
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
         tool.execute("BEGIN IMMEDIATE")
@@ -205,7 +211,7 @@ async def test_locked_database_is_503_and_stores_nothing(receiver: Receiver, til
 
 
 async def test_batch_is_accepted_after_the_database_lock_is_released(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
         tool.execute("BEGIN IMMEDIATE")
@@ -214,7 +220,9 @@ async def test_batch_is_accepted_after_the_database_lock_is_released(
     assert (await receiver.send(till, session(1))).status == 200
 
 
-async def test_internal_error_is_5xx_and_stores_nothing(receiver: Receiver, till: Sender) -> None:
+async def test_internal_error_is_5xx_and_stores_nothing(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     """A dropped table is not the agent's fault."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("DROP TABLE email_answers")
@@ -226,7 +234,7 @@ async def test_internal_error_is_5xx_and_stores_nothing(receiver: Receiver, till
 
 
 async def test_heartbeat_response_has_accepted_through_of_each_epoch(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.send(till, *sessions(1, 4))
 
@@ -242,7 +250,7 @@ async def test_heartbeat_response_has_accepted_through_of_each_epoch(
 
 
 async def test_agent_refills_a_head_office_restored_from_backup(
-    receiver: Receiver, start_receiver: StartReceiver, till: Sender
+    receiver: Receiver, start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     """After the file is replaced by an old copy, the agent is told and resends from there."""
     await receiver.send(till, *sessions(1, 2))
@@ -264,7 +272,9 @@ async def test_agent_refills_a_head_office_restored_from_backup(
     assert taken.members()["acceptedThrough"] == 6
 
 
-async def test_unchanged_program_is_304_for_its_etag(receiver: Receiver, till: Sender) -> None:
+async def test_unchanged_program_is_304_for_its_etag(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
     first = await receiver.get(PROGRAM_PATH, Authorization=token)
 
@@ -278,7 +288,7 @@ async def test_unchanged_program_is_304_for_its_etag(receiver: Receiver, till: S
 
 
 async def test_changed_program_has_another_etag(
-    receiver: Receiver, start_receiver: StartReceiver, till: Sender
+    receiver: Receiver, start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     token = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
     first = await receiver.get(PROGRAM_PATH, Authorization=token)
@@ -292,7 +302,7 @@ async def test_changed_program_has_another_etag(
 
 
 async def test_old_token_works_until_the_new_one_is_first_used(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     old = f"Bearer {receiver.tokens[till.store_id, till.till_id]}"
     new = f"Bearer {await receiver.enroll(till)}"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from sync.receiver.cli import app
 from tests.support.head_office.files import files_with
-from tests.support.head_office.messages import Sender, answer, session
+from tests.support.head_office.messages import SimulatedAgent, answer, session
 from tests.support.head_office.process import HQ, clean_environment, configured, hq
 from tests.support.head_office.receiver import Receiver
 
@@ -22,7 +22,7 @@ async def forget(receiver: Receiver, *arguments: str) -> subprocess.CompletedPro
 
 
 @pytest.fixture
-async def used(receiver: Receiver, till: Sender) -> Receiver:
+async def used(receiver: Receiver, till: SimulatedAgent) -> Receiver:
     """A head office with events of the guest."""
     await receiver.send(till, session(1, "one", body={"correlationId": "one", "mail": GUEST}))
     await receiver.send(till, *(answer(n, f"{n}", GUEST) for n in range(2, 21)))
@@ -30,7 +30,7 @@ async def used(receiver: Receiver, till: Sender) -> Receiver:
 
 
 async def test_no_byte_of_the_address_is_left_in_the_files(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.send(till, *(session(n, f"{n} {GUEST}") for n in range(1, 50)))
     await receiver.send(till, *(answer(n, f"{n}", GUEST) for n in range(50, 100)))
@@ -76,7 +76,7 @@ async def test_address_can_be_read_from_standard_input(used: Receiver) -> None:
     assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "The address is erased.")
 
 
-async def test_head_office_keeps_serving_afterwards(used: Receiver, till: Sender) -> None:
+async def test_head_office_keeps_serving_afterwards(used: Receiver, till: SimulatedAgent) -> None:
     await forget(used, GUEST)
 
     taken = await used.send(till, session(21, "later"))

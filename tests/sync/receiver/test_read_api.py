@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.head_office.messages import AT, EPOCH, Sender, answer, session
+from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.sync.receiver.conftest import StartReceiver
 
@@ -46,7 +46,9 @@ async def test_enrolled_tills_are_listed_before_their_first_batch(receiver: Rece
     assert answered.members() == {"stores": [{"storeId": "0042", "tillId": "till-1", "epochs": []}]}
 
 
-async def test_store_lists_the_position_of_each_epoch(receiver: Receiver, till: Sender) -> None:
+async def test_store_lists_the_position_of_each_epoch(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     await receiver.send(till, session(1))
     await receiver.beat(till, lastSequence=3, watermark=1, outstanding=2)
 
@@ -59,8 +61,8 @@ async def test_store_lists_the_position_of_each_epoch(receiver: Receiver, till: 
 
 
 async def test_store_lists_its_own_tills_only(receiver: Receiver) -> None:
-    await receiver.enroll(Sender(store_id="0042", till_id="till-2"))
-    await receiver.enroll(Sender(store_id="0043"))
+    await receiver.enroll(SimulatedAgent(store_id="0042", till_id="till-2"))
+    await receiver.enroll(SimulatedAgent(store_id="0043"))
 
     answered = await receiver.get("/v1/stores/0042")
 
@@ -76,9 +78,9 @@ async def test_unknown_store_is_404(receiver: Receiver) -> None:
 
 
 async def test_session_is_listed_for_every_store_without_addresses(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    other = Sender(store_id="0043")
+    other = SimulatedAgent(store_id="0043")
     await receiver.enroll(other)
     await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
     await receiver.send(other, session(1, "one"))
@@ -91,7 +93,7 @@ async def test_session_is_listed_for_every_store_without_addresses(
     assert b"example.com" not in answered.body
 
 
-async def test_answers_are_in_sequence_order(tmp_path: Path, till: Sender) -> None:
+async def test_answers_are_in_sequence_order(tmp_path: Path, till: SimulatedAgent) -> None:
     """The last one counts, even if an earlier one was rejected first and accepted later."""
     times = iter(AT + timedelta(minutes=number) for number in range(100))
     async with receiver_under_test(settings_in(tmp_path / "own"), lambda: next(times)) as receiver:
@@ -111,13 +113,13 @@ async def test_answers_are_in_sequence_order(tmp_path: Path, till: Sender) -> No
 
 
 async def test_answers_of_a_later_epoch_follow_those_of_an_earlier_one(
-    tmp_path: Path, till: Sender
+    tmp_path: Path, till: SimulatedAgent
 ) -> None:
     times = iter(AT + timedelta(minutes=number) for number in range(100))
     async with receiver_under_test(settings_in(tmp_path / "own"), lambda: next(times)) as receiver:
         await receiver.enroll(till)
         await receiver.send(till, session(1, "one"), session(2), answer(3, "one", None, "deferred"))
-        await receiver.send(Sender(epoch="0-later"), answer(1, "one"))
+        await receiver.send(SimulatedAgent(epoch="0-later"), answer(1, "one"))
 
         answered = await receiver.get("/v1/sessions/one")
 
@@ -127,7 +129,7 @@ async def test_answers_of_a_later_epoch_follow_those_of_an_earlier_one(
 
 @pytest.mark.parametrize("name", ["a/b", "ä ?#%", "..a"])
 async def test_session_is_found_by_any_percent_encoded_id(
-    receiver: Receiver, till: Sender, name: str
+    receiver: Receiver, till: SimulatedAgent, name: str
 ) -> None:
     await receiver.send(till, session(1, name))
     encoded = "".join(f"%{byte:02X}" for byte in name.encode())
@@ -174,7 +176,7 @@ async def test_with_a_token_configured_reading_needs_it(
 
 @pytest.mark.parametrize("path", READ)
 async def test_agent_token_may_not_read(
-    start_receiver: StartReceiver, token_file: Path, till: Sender, path: str
+    start_receiver: StartReceiver, token_file: Path, till: SimulatedAgent, path: str
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
     token = await receiver.enroll(till)

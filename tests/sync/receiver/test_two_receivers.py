@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 from tests.support.head_office.load import event
-from tests.support.head_office.messages import EPOCH, Sender, session
+from tests.support.head_office.messages import EPOCH, SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.raw_http import Answer
 from tests.sync.receiver.conftest import StartReceiver
@@ -17,7 +17,7 @@ SELECT sequence, correlation_id FROM email_answers ORDER BY sequence
 
 
 async def test_two_receivers_accept_one_agents_batches_concurrently(
-    start_receiver: StartReceiver, till: Sender
+    start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     """The first response was slow, and the agent retried at the other receiver."""
     first, second = await start_receiver(), await start_receiver()
@@ -52,7 +52,7 @@ async def test_two_receivers_accept_one_agents_batches_concurrently(
 
 
 async def test_new_token_used_at_one_receiver_revokes_the_old_one_at_the_other(
-    start_receiver: StartReceiver, till: Sender
+    start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     first, second = await start_receiver(), await start_receiver()
     second.tokens = {(till.store_id, till.till_id): await first.enroll(till)}
@@ -65,7 +65,7 @@ async def test_new_token_used_at_one_receiver_revokes_the_old_one_at_the_other(
 
 
 async def test_two_receivers_agree_on_accepted_through(
-    start_receiver: StartReceiver, till: Sender
+    start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     first, second = await start_receiver(), await start_receiver()
     await first.enroll(till)
@@ -78,7 +78,7 @@ async def test_two_receivers_agree_on_accepted_through(
 
 
 async def test_partial_body_and_idle_connection_do_not_delay_a_stop(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     token = receiver.tokens[till.store_id, till.till_id]
     head = f"POST /sync/v1/batches HTTP/1.1\r\nHost: hq\r\nAuthorization: Bearer {token}\r\n"

@@ -17,7 +17,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
 from agent.store.db.tables import table_of
 from tests.support.agent.store import EpochIds, change, opened, query, record, session
-from tests.support.sqlite_schema import described
+from tests.support.sqlite_schema import describe_schema
 
 COPY = f"{DATABASE_FILE}.before-0003"
 NEXT = '''"""The next schema."""
@@ -78,7 +78,7 @@ def test_migrated_schema_equals_the_tables(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'said.db'}")
     SQLModel.metadata.create_all(engine, tables=our_tables())
     engine.dispose()
-    assert described(tmp_path / DATABASE_FILE) == described(tmp_path / "said.db")
+    assert describe_schema(tmp_path / DATABASE_FILE) == describe_schema(tmp_path / "said.db")
 
 
 def test_file_from_a_newer_version_is_used_unchanged(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from tests.support.central import ScriptedCentral
-from tests.support.transports import Naps, batch_transport, caller_to, replay_transport
+from tests.support.transports import RecordedSleeps, batch_transport, caller_to, replay_transport
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ async def caller(central: ScriptedCentral) -> AsyncIterator[CentralClient]:
 
 
 @pytest.fixture
-def naps() -> Naps:
-    return Naps()
+def naps() -> RecordedSleeps:
+    return RecordedSleeps()
 
 
 @pytest.fixture
-def batch(caller: CentralClient, naps: Naps) -> BatchTransport:
+def batch(caller: CentralClient, naps: RecordedSleeps) -> BatchTransport:
     return batch_transport(caller, naps)
 
 
 @pytest.fixture
-def replay(caller: CentralClient, naps: Naps) -> ReplayTransport:
+def replay(caller: CentralClient, naps: RecordedSleeps) -> ReplayTransport:
     return replay_transport(caller, naps)

@@ -38,7 +38,7 @@ class Clock:
 
 def granted(token: str, kind: str) -> Fault:
     """Answer with a token that has no `expires_in`."""
-    return faults.says(Answer.of(200, {"access_token": token, "token_type": kind}))
+    return faults.respond_with(Answer.of(200, {"access_token": token, "token_type": kind}))
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ class TestClientCredentials:
         self, central: ScriptedCentral, oauth: ClientCredentials, status: int
     ) -> None:
         refused = {"error": "invalid_client", "error_description": SECRET}
-        central.then(faults.says(Answer.of(status, refused)))
+        central.then(faults.respond_with(Answer.of(status, refused)))
         found = await outcome(central, oauth)
         assert isinstance(found, Blocked)
         assert (found.reason, found.http_status) == (BlockedReason.CREDENTIALS, status)
@@ -205,11 +205,13 @@ class TestClientCredentials:
             (faults.gateway(503, Retry_After="7"), FailureCause.NO_TOKEN),
             (faults.answer_lost, FailureCause.NO_TOKEN),
             (
-                faults.says(Answer.of(200, {"access_token": "x", "token_type": "mac"})),
+                faults.respond_with(Answer.of(200, {"access_token": "x", "token_type": "mac"})),
                 FailureCause.NO_TOKEN,
             ),
             (
-                faults.says(Answer.of(200, {"access_token": "a\nb", "token_type": "bearer"})),
+                faults.respond_with(
+                    Answer.of(200, {"access_token": "a\nb", "token_type": "bearer"})
+                ),
                 FailureCause.NO_TOKEN,
             ),
         ],
@@ -230,7 +232,7 @@ class TestClientCredentials:
     async def test_retry_after_of_the_token_endpoint_is_honoured(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
-        central.then(faults.busy("7", 503))
+        central.then(faults.overloaded("7", 503))
         found = await outcome(central, oauth)
         assert isinstance(found, RetryLater)
         assert found.retry_after_seconds == 7

@@ -24,7 +24,7 @@ from tests.support.central.batch_protocol import read_batch
 from tests.support.transports import (
     BOOT,
     EPOCH,
-    Naps,
+    RecordedSleeps,
     answer,
     batch_transport,
     session,
@@ -105,7 +105,7 @@ async def test_sequence_gap_returns_the_expected_sequence(
 async def test_accepted_through_below_the_batch_is_a_gap(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
+    central.then(faults.respond_with(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     result = await batch.send(window(*sessions(5, 6)), probing=False)
     assert (result.results, result.stop) == ([], Rewind(3))
 
@@ -113,7 +113,7 @@ async def test_accepted_through_below_the_batch_is_a_gap(
 async def test_response_without_progress_is_a_failure(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.then(faults.says(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
+    central.then(faults.respond_with(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
     result = await batch.send(window(*sessions(5, 6)), probing=False)
     assert isinstance(result.stop, RetryLater)
     assert result.stop.cause is FailureCause.NO_PROGRESS
@@ -122,7 +122,7 @@ async def test_response_without_progress_is_a_failure(
 async def test_rest_of_a_partly_accepted_batch_is_resent(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.then(faults.says(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
+    central.then(faults.respond_with(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     central.ledger.epochs.clear()
     result = await batch.send(window(*sessions(1, 4)), probing=False)
     assert [sorted(verdicts(result)), result.stop] == [[1, 2], Rewind(1)]
@@ -258,16 +258,16 @@ async def test_refused_caller_blocks(
         (faults.html(409), FailureCause.UNEXPECTED_RESPONSE),
         (faults.gateway(422), FailureCause.UNEXPECTED_RESPONSE),
         (faults.problem(409, "CONFLICT"), FailureCause.UNEXPECTED_RESPONSE),
-        (faults.says(Answer.of(200, {"message": "ok"})), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.respond_with(Answer.of(200, {"message": "ok"})), FailureCause.UNEXPECTED_RESPONSE),
         (
-            faults.says(Answer.of(200, {"acceptedThrough": -1, "rejected": []})),
+            faults.respond_with(Answer.of(200, {"acceptedThrough": -1, "rejected": []})),
             FailureCause.UNEXPECTED_RESPONSE,
         ),
         (
-            faults.says(Answer(200, b'{"acceptedThrough":3,"rejected":[]}')),
+            faults.respond_with(Answer(200, b'{"acceptedThrough":3,"rejected":[]}')),
             FailureCause.UNEXPECTED_RESPONSE,
         ),
-        (faults.says(Answer(204)), FailureCause.UNEXPECTED_RESPONSE),
+        (faults.respond_with(Answer(204)), FailureCause.UNEXPECTED_RESPONSE),
         (faults.cut_short, FailureCause.NO_RESPONSE),
         (faults.answer_lost, FailureCause.NO_RESPONSE),
         (faults.reset_after, FailureCause.NO_RESPONSE),
@@ -296,20 +296,22 @@ async def test_rejection_of_an_event_not_sent_is_invalid(
 ) -> None:
     strange = {"sequence": 9, "errorCode": "X", "errorMessage": "x"}
     answered = Answer.of(200, {"acceptedThrough": 9, "rejected": [strange]})
-    central.then(faults.says(answered))
+    central.then(faults.respond_with(answered))
     result = await batch.send(window(*sessions(1, 3)), probing=False)
     assert isinstance(result.stop, RetryLater)
 
 
 async def test_endless_response_is_aborted(central: ScriptedCentral, batch: BatchTransport) -> None:
-    central.then(faults.says(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"})))
+    central.then(
+        faults.respond_with(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"}))
+    )
     result = await batch.send(window(session(1)), probing=False)
     assert isinstance(result.stop, RetryLater)
     assert result.stop.cause is FailureCause.UNEXPECTED_RESPONSE
 
 
 async def test_lost_response_is_retried_without_a_duplicate(
-    central: ScriptedCentral, batch: BatchTransport, naps: Naps
+    central: ScriptedCentral, batch: BatchTransport, naps: RecordedSleeps
 ) -> None:
     central.then(faults.answer_lost)
     result = await batch.send(window(*sessions(1, 3)), probing=False)

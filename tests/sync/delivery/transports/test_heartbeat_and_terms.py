@@ -36,9 +36,9 @@ NOT_THE_PROTOCOLS = [
     faults.captive_portal,
     faults.gateway(500),
     faults.answer_lost,
-    faults.says(Answer.of(200, {"epochs": [{"epoch": EPOCH, "acceptedThrough": -1}]})),
-    faults.says(Answer.of(200, ["not an object"])),
-    faults.says(Answer.of(201, {})),
+    faults.respond_with(Answer.of(200, {"epochs": [{"epoch": EPOCH, "acceptedThrough": -1}]})),
+    faults.respond_with(Answer.of(200, ["not an object"])),
+    faults.respond_with(Answer.of(201, {})),
 ]
 
 
@@ -87,7 +87,7 @@ async def test_terms_are_fetched_again_only_when_changed(
 
 
 async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: CentralClient) -> None:
-    central.then(faults.says(Answer(304)))
+    central.then(faults.respond_with(Answer(304)))
     assert isinstance(await fetch_terms(caller, None), RetryLater)
 
 

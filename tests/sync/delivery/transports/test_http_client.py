@@ -103,7 +103,7 @@ async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
 
 async def test_cookies_are_not_stored(central: ScriptedCentral, line: HttpClient) -> None:
     url = URL(central.url + PATH)
-    central.then(faults.says(Answer(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
+    central.then(faults.respond_with(Answer(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
     await line.request("GET", url, headers={})
     await line.request("GET", url, headers={})
     assert "Cookie" not in central.requests[1].headers
@@ -120,7 +120,7 @@ async def test_decompression_bomb_is_aborted(
 ) -> None:
     bomb = gzip.compress(b" " * (50 * MAX_ANSWER_BYTES))
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    central.then(faults.says(Answer(200, bomb, packed)))
+    central.then(faults.respond_with(Answer(200, bomb, packed)))
     found = await ask(central.url)
     assert isinstance(found, RetryLater)
     assert found.cause is FailureCause.UNEXPECTED_RESPONSE
@@ -128,7 +128,7 @@ async def test_decompression_bomb_is_aborted(
 
 async def test_corrupt_compression_is_a_failure(central: ScriptedCentral) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    central.then(faults.says(Answer(200, b"not gzip at all", packed)))
+    central.then(faults.respond_with(Answer(200, b"not gzip at all", packed)))
     assert isinstance(await ask(central.url), RetryLater)
 
 

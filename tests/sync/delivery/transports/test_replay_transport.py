@@ -23,7 +23,7 @@ from sync.protocol.wire import EventType
 from tests.bench.peers.terms import SESSION_ANSWER
 from tests.support.central import Answer, Fault, Request, ScriptedCentral, faults
 from tests.support.transports import (
-    Naps,
+    RecordedSleeps,
     answer,
     caller_to,
     replay_transport,
@@ -239,16 +239,19 @@ async def test_refused_caller_blocks(
         (faults.gateway(400), FailureCause.UNEXPECTED_RESPONSE),
         (faults.gateway(422), FailureCause.UNEXPECTED_RESPONSE),
         (faults.html(409), FailureCause.UNEXPECTED_RESPONSE),
-        (faults.says(Answer.of(200, {"message": "Hello"})), FailureCause.UNEXPECTED_RESPONSE),
         (
-            faults.says(Answer.of(200, {"sessionCorrelationId": "other"})),
+            faults.respond_with(Answer.of(200, {"message": "Hello"})),
             FailureCause.UNEXPECTED_RESPONSE,
         ),
         (
-            faults.says(Answer.of(202, {"sessionCorrelationId": "session-1"})),
+            faults.respond_with(Answer.of(200, {"sessionCorrelationId": "other"})),
             FailureCause.UNEXPECTED_RESPONSE,
         ),
-        (faults.says(Answer(204)), FailureCause.UNEXPECTED_RESPONSE),
+        (
+            faults.respond_with(Answer.of(202, {"sessionCorrelationId": "session-1"})),
+            FailureCause.UNEXPECTED_RESPONSE,
+        ),
+        (faults.respond_with(Answer(204)), FailureCause.UNEXPECTED_RESPONSE),
         (faults.cut_short, FailureCause.NO_RESPONSE),
         (faults.answer_lost, FailureCause.NO_RESPONSE),
         (faults.reset_before, FailureCause.NO_RESPONSE),
@@ -273,7 +276,7 @@ async def test_email_response_with_another_message_settles_nothing(
 ) -> None:
     one = session(1)
     await replay.send(window(one), probing=False)
-    central.weather = lambda _: faults.says(Answer.of(200, {"message": message}))
+    central.weather = lambda _: faults.respond_with(Answer.of(200, {"message": message}))
     result = await replay.send(window(answer(2, one)), probing=False)
     assert (result.results, len(result.doubtful)) == ([], 1)
 
@@ -281,7 +284,7 @@ async def test_email_response_with_another_message_settles_nothing(
 async def test_session_response_may_be_201(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    central.then(faults.says(Answer.of(201, {"sessionCorrelationId": "session-1"})))
+    central.then(faults.respond_with(Answer.of(201, {"sessionCorrelationId": "session-1"})))
     assert verdicts(await replay.send(window(session(1)), probing=False)) == {1: Delivered()}
 
 
@@ -476,7 +479,7 @@ class TestTroubleInALane:
         assert (sorted(verdicts(result)), result.stop) == ([11], None)
 
     async def test_probe_is_sent_without_retries(
-        self, central: ScriptedCentral, replay: ReplayTransport, naps: Naps
+        self, central: ScriptedCentral, replay: ReplayTransport, naps: RecordedSleeps
     ) -> None:
         central.weather = lambda _: faults.html(500)
         await replay.send(window(session(1)), probing=True)
@@ -504,7 +507,7 @@ class TestLearning:
         changed = Answer.of(
             200, SESSION_ANSWER | {"sessionCorrelationId": "session-5", "promptMessage": "New"}
         )
-        central.then(faults.says(changed))
+        central.then(faults.respond_with(changed))
         await transport.send(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
         assert observed[2][1].prompt_message == "New"
 

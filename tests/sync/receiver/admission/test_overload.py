@@ -15,7 +15,7 @@ from sync.receiver.admission.memory_budget import (
     MIB,
     REQUEST_BYTES,
 )
-from tests.support.head_office.messages import Sender, session, sessions
+from tests.support.head_office.messages import SimulatedAgent, session, sessions
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import (
     PATIENCE_SECONDS,
@@ -57,7 +57,7 @@ class Line:
 
 @asynccontextmanager
 async def lines(
-    receiver: Receiver, senders: Iterable[Sender], head: str, path: str = BATCHES_PATH
+    receiver: Receiver, senders: Iterable[SimulatedAgent], head: str, path: str = BATCHES_PATH
 ) -> AsyncIterator[Sequence[Line]]:
     """Start a request of each agent with these headers; abort the connections at exit."""
     opened = []
@@ -75,9 +75,9 @@ async def lines(
             line.cut()
 
 
-async def enrolled(receiver: Receiver, count: int) -> list[Sender]:
+async def enrolled(receiver: Receiver, count: int) -> list[SimulatedAgent]:
     """Return `count` enrolled agents."""
-    senders = [Sender("0043", f"till-{number}") for number in range(count)]
+    senders = [SimulatedAgent("0043", f"till-{number}") for number in range(count)]
     for sender in senders:
         await receiver.enroll(sender)
     return senders
@@ -102,7 +102,7 @@ async def until_in_hand(receiver: Receiver, least: int, most: int) -> None:
 
 
 async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
-    start_receiver: StartReceiver, till: Sender
+    start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
     receiver = await start_receiver(intake={"max_in_flight": 1})
     await receiver.enroll(till)
@@ -118,7 +118,7 @@ async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
 
 
 async def test_senders_that_announce_large_bodies_do_not_block_small_ones(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     senders = await enrolled(receiver, 4)
     async with lines(receiver, senders, f"Content-Length: {64 * MIB}"):
@@ -130,7 +130,7 @@ async def test_senders_that_announce_large_bodies_do_not_block_small_ones(
 
 
 async def test_requests_beyond_the_memory_budget_are_429_with_retry_after(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     """Each reserves its announced length plus the fixed cost of a request: 1 MiB together."""
     budget, fitting = receiver.address.budget, MAX_BYTES // MIB
@@ -148,7 +148,7 @@ async def test_requests_beyond_the_memory_budget_are_429_with_retry_after(
     assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
 
 
-async def test_endless_body_is_413(receiver: Receiver, till: Sender) -> None:
+async def test_endless_body_is_413(receiver: Receiver, till: SimulatedAgent) -> None:
     piece = b"100000\r\n" + b" " * MIB + b"\r\n"
     async with lines(receiver, [till], "Transfer-Encoding: chunked") as (line,):
         answer = asyncio.ensure_future(line.answer())
@@ -158,14 +158,14 @@ async def test_endless_body_is_413(receiver: Receiver, till: Sender) -> None:
         assert answer.result().status == 413
 
 
-async def test_oversized_heartbeat_is_413(receiver: Receiver, till: Sender) -> None:
+async def test_oversized_heartbeat_is_413(receiver: Receiver, till: SimulatedAgent) -> None:
     head = f"Content-Length: {MIB + 1}"
     async with lines(receiver, [till], head, HEARTBEATS_PATH) as (line,):
         assert (await line.answer()).status == 413
 
 
 async def test_interrupted_sender_retries_and_loses_nothing(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     batch = till.batch(*sessions(1, 3))
     async with lines(receiver, [till], f"Content-Length: {len(batch)}") as (line,):
@@ -181,14 +181,14 @@ async def test_interrupted_sender_retries_and_loses_nothing(
 
 
 async def test_heartbeats_are_served_while_batches_hold_all_slots(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     """One store's batch waits in the database; other stores must not appear silent."""
     url = await postgresql_server.new_database()
     settings = settings_in(tmp_path, database={"url": url}, intake={"max_in_flight": 1})
     tool = await asyncpg.connect(url.replace("+asyncpg", ""))
     async with receiver_under_test(settings) as receiver:
-        other = Sender("0043")
+        other = SimulatedAgent("0043")
         await receiver.enroll(till)
         await receiver.enroll(other)
         await receiver.send(till, session(1))

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from sync.receiver.auth.tokens import AgentName, hash_token, parse_name
 from sync.receiver.cli import app
-from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import configured, hq
 from tests.support.head_office.receiver import Receiver, rows_in
 
@@ -118,9 +118,11 @@ async def test_port_in_use_is_reported(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in result.stderr
 
 
-async def test_enroll_works_while_head_office_serves(receiver: Receiver, till: Sender) -> None:
+async def test_enroll_works_while_head_office_serves(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     enroll = ("--config", str(configured(receiver.directory)), "enroll", "0042", "till-2")
-    other = Sender(till_id="till-2")
+    other = SimulatedAgent(till_id="till-2")
 
     enrolled = await asyncio.to_thread(hq, *enroll)
 

@@ -12,8 +12,8 @@ from subprocess import CompletedProcess
 import aiohttp
 import pytest
 
-from tests.support.head_office.messages import EPOCH, Sender, session, sessions
-from tests.support.head_office.process import configured, hq, hq_on_a_terminal
+from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, sessions
+from tests.support.head_office.process import configured, hq, hq_on_terminal
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.terminal import COLUMNS
 from tests.sync.receiver.conftest import StartReceiver
@@ -33,18 +33,20 @@ async def completeness(receiver: Receiver, *arguments: str) -> CompletedProcess[
 
 
 @pytest.fixture
-async def other(receiver: Receiver, till: Sender) -> Sender:
+async def other(receiver: Receiver, till: SimulatedAgent) -> SimulatedAgent:
     """A store with all it ever sent, beside one that has sent nine."""
-    other = Sender(store_id="0043")
+    other = SimulatedAgent(store_id="0043")
     await receiver.enroll(other)
     await receiver.send(other, *sessions(1, 2))
     await receiver.send(till, *sessions(1, 9))
     return other
 
 
-async def test_each_epoch_is_told_with_exact_numbers(receiver: Receiver, other: Sender) -> None:
+async def test_each_epoch_is_told_with_exact_numbers(
+    receiver: Receiver, other: SimulatedAgent
+) -> None:
     lose(receiver, [3, 4, 7])
-    await receiver.beat(Sender(), lastSequence=11)
+    await receiver.beat(SimulatedAgent(), lastSequence=11)
 
     answered = await receiver.get("/v1/completeness")
 
@@ -66,7 +68,7 @@ async def test_each_epoch_is_told_with_exact_numbers(receiver: Receiver, other: 
     }
 
 
-async def test_one_store_is_told_alone(receiver: Receiver, other: Sender) -> None:
+async def test_one_store_is_told_alone(receiver: Receiver, other: SimulatedAgent) -> None:
     lose(receiver, [3])
 
     theirs = (await receiver.get("/v1/completeness?store=0043")).members()
@@ -90,7 +92,7 @@ async def test_a_head_office_that_knows_nothing_answers_a_whole_document(
 
 
 async def test_a_streamed_answer_has_the_headers_of_every_answer(
-    receiver: Receiver, other: Sender
+    receiver: Receiver, other: SimulatedAgent
 ) -> None:
     streamed, whole = await receiver.get("/v1/completeness"), await receiver.get("/v1/stores")
 
@@ -98,7 +100,7 @@ async def test_a_streamed_answer_has_the_headers_of_every_answer(
     assert [streamed.header(name) for name in names] == [whole.header(name) for name in names]
 
 
-async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: Sender) -> None:
+async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: SimulatedAgent) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.executemany(
             "INSERT INTO agents (store_id, till_id, epoch, accepted_through, last_sequence)"
@@ -113,7 +115,7 @@ async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: Sender)
 
 
 async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(
-    receiver: Receiver, other: Sender
+    receiver: Receiver, other: SimulatedAgent
 ) -> None:
     """The second store cannot be read; what came before it was already on its way."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
@@ -124,7 +126,7 @@ async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(
 
 
 async def test_the_command_names_what_is_missing_and_ends_with_1(
-    receiver: Receiver, other: Sender
+    receiver: Receiver, other: SimulatedAgent
 ) -> None:
     lose(receiver, [3, 4, 7])
 
@@ -137,15 +139,15 @@ async def test_the_command_names_what_is_missing_and_ends_with_1(
 
 
 async def test_no_line_of_the_command_is_wider_than_a_terminal(
-    receiver: Receiver, other: Sender
+    receiver: Receiver, other: SimulatedAgent
 ) -> None:
     """Each epoch stands in a line, and below it what is not as it should be."""
-    await receiver.send(Sender(), *sessions(10, 60))
+    await receiver.send(SimulatedAgent(), *sessions(10, 60))
     lost = range(1, 60, 2)
     lose(receiver, lost)
 
     config = str(configured(receiver.directory))
-    heading, *shown = await asyncio.to_thread(hq_on_a_terminal, "--config", config, "completeness")
+    heading, *shown = await asyncio.to_thread(hq_on_terminal, "--config", config, "completeness")
 
     assert max(map(len, shown)) <= COLUMNS
     assert heading.split() == ["STORE", "TILL", "EPOCH", "COMPLETE"]
@@ -156,7 +158,9 @@ async def test_no_line_of_the_command_is_wider_than_a_terminal(
     assert shown[1 + len(below)].startswith("1 not complete, of 2 epochs: 30 missing,")
 
 
-async def test_the_command_ends_with_0_when_all_is_here(receiver: Receiver, other: Sender) -> None:
+async def test_the_command_ends_with_0_when_all_is_here(
+    receiver: Receiver, other: SimulatedAgent
+) -> None:
     told = await completeness(receiver)
 
     assert (told.returncode, told.stderr) == (0, "")
@@ -167,10 +171,10 @@ SILENT = "; silent tills, of whose newer captures nothing is known: {}."
 
 
 async def test_the_command_says_of_how_many_tills_it_cannot_know(
-    receiver: Receiver, other: Sender
+    receiver: Receiver, other: SimulatedAgent
 ) -> None:
     """What a silent till has captured since nobody has told head office of."""
-    await receiver.enroll(Sender(store_id="0044"))
+    await receiver.enroll(SimulatedAgent(store_id="0044"))
 
     of_all, of_one = await completeness(receiver), await completeness(receiver, "--store", "0043")
 
@@ -181,8 +185,8 @@ async def test_the_command_says_of_how_many_tills_it_cannot_know(
 async def test_the_command_says_nothing_of_tills_that_were_just_heard_of(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
-        await receiver.enroll(Sender())
-        await receiver.send(Sender(), session(1))
+        await receiver.enroll(SimulatedAgent())
+        await receiver.send(SimulatedAgent(), session(1))
 
         told = await completeness(receiver)
 
@@ -199,8 +203,10 @@ async def test_the_command_does_not_say_that_all_is_here_where_nothing_has_ever_
     assert told.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_the_command_says_as_json_what_http_says(receiver: Receiver, other: Sender) -> None:
-    await receiver.send(Sender(), session(10, occurredAt="yesterday"))
+async def test_the_command_says_as_json_what_http_says(
+    receiver: Receiver, other: SimulatedAgent
+) -> None:
+    await receiver.send(SimulatedAgent(), session(10, occurredAt="yesterday"))
 
     told = await completeness(receiver, "--json", "--store", "0042")
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sync.receiver.auth.enrolment_csv import parse_list
 from sync.receiver.auth.tokens import hash_token
 from sync.receiver.cli import app
-from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import configured, hq
 from tests.support.head_office.receiver import Receiver
 
@@ -64,7 +64,7 @@ async def test_the_tokens_of_a_list_go_to_a_file_for_its_user_alone(
     assert mode_of(output) == 0o600
     token = lines_of(output)[2].split(",")[2]
     receiver.tokens["0043", "till-2"] = token
-    assert (await receiver.send(Sender("0043", "till-2"), session(1))).status == 200
+    assert (await receiver.send(SimulatedAgent("0043", "till-2"), session(1))).status == 200
 
 
 async def test_one_wrong_line_and_nobody_is_enrolled(receiver: Receiver, list_file: Path) -> None:

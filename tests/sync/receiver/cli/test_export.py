@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sync.receiver.cli import app
 from sync.receiver.cli.output import Output, OutputError
-from tests.support.head_office.messages import AT, Sender, answer, session
+from tests.support.head_office.messages import AT, SimulatedAgent, answer, session
 from tests.support.head_office.process import HQ, configured, hq
 from tests.support.head_office.receiver import Receiver
 
@@ -21,7 +21,7 @@ GUEST = "guest@example.com"
 
 
 @pytest.fixture
-async def used(receiver: Receiver, till: Sender) -> Receiver:
+async def used(receiver: Receiver, till: SimulatedAgent) -> Receiver:
     await receiver.send(till, session(1, "=one"), answer(2, "=one", GUEST), session(3, "two"))
     return receiver
 

@@ -16,7 +16,7 @@ from sync.receiver.db import migrate as schema
 from sync.receiver.db.migrate import MIGRATIONS, NEWEST_REVISION
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.tables import LedgerTable
-from tests.support.sqlite_schema import described
+from tests.support.sqlite_schema import describe_schema
 
 FILE = "hq.db"
 COPY = f"{FILE}.before-0005"
@@ -89,7 +89,7 @@ async def test_fresh_file_matches_the_tables(tmp_path: Path) -> None:
     LedgerTable.metadata.create_all(said)
     said.dispose()
 
-    assert described(tmp_path / FILE) == described(tmp_path / "said.db")
+    assert describe_schema(tmp_path / FILE) == describe_schema(tmp_path / "said.db")
 
 
 def test_fresh_file_leaves_no_copy(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_older_file_is_migrated_with_its_rows(old_file: Path, next_version: Path
 
 def test_older_file_is_backed_up_before_migration(old_file: Path, next_version: Path) -> None:
     """Including rows that were only in its WAL."""
-    before = described(old_file)
+    before = describe_schema(old_file)
 
     asyncio.run(opened_once(old_file))
 
     copy = old_file.with_name(COPY)
-    assert described(copy) == before
+    assert describe_schema(copy) == before
     assert query(copy, "SELECT store_id FROM tokens") == [("0042",)]
     assert query(copy, "SELECT version_num FROM alembic_version") == [("0004",)]
 
@@ -125,12 +125,12 @@ def test_current_file_is_not_backed_up(old_file: Path) -> None:
 
 def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version: Path) -> None:
     next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
-    before = described(old_file)
+    before = describe_schema(old_file)
 
     with pytest.raises(OperationalError, match="nothing"):
         asyncio.run(opened_once(old_file))
 
-    assert described(old_file) == before
+    assert describe_schema(old_file) == before
     assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sync.receiver.db.database import DatabaseUnavailableError
-from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import receiver_under_test, settings_in
 from tests.support.raw_http import Answer
@@ -18,7 +18,7 @@ def told(answer: Answer) -> tuple[int, bool]:
 
 
 async def test_database_server_outage_is_503_with_retry_after_until_it_returns(
-    crashing_postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    crashing_postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     url = await crashing_postgresql_server.new_database()
     async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
@@ -40,7 +40,7 @@ async def test_database_server_outage_is_503_with_retry_after_until_it_returns(
 
 
 async def test_token_enrolled_by_another_process_works_at_once(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
     async with receiver_under_test(settings) as first, receiver_under_test(settings) as second:

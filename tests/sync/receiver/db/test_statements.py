@@ -17,14 +17,21 @@ from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import audit
 from sync.receiver.retention.old_hours import purge_hours
 from sync.receiver.retention.purge import purge
-from tests.support.head_office.citus import heard, names_its_store
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import AT, Sender, answer, erased, moment, session
+from tests.support.head_office.citus import is_restricted_to_store, recorded_statements
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import (
+    AT,
+    SimulatedAgent,
+    answer,
+    erased,
+    session,
+    wire_time,
+)
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 
 
-async def use(receiver: Receiver, till: Sender) -> None:
+async def use(receiver: Receiver, till: SimulatedAgent) -> None:
     """Send every kind of event: new, resent, altered, rejected, missing, restored, new epoch."""
     await receiver.enroll(till)
     await receiver.beat(till, lastSequence=2)
@@ -32,23 +39,23 @@ async def use(receiver: Receiver, till: Sender) -> None:
     await receiver.send(till, session(3, "a"), answer(4, "a"), answer(5, "b"), session(6, "c"))
     await receiver.send(till, session(1, "d"), session(3, "e"), session(5, "b"), session(7, "c"))
     await receiver.send(till, session(9, "f"))
-    later = Sender(till.store_id, till.till_id, "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    later = SimulatedAgent(till.store_id, till.till_id, "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     # The first epoch's session again, under another number.
-    await receiver.send(later, session(1, "a", occurredAt=moment(3 - 1000)), answer(2, "b"))
+    await receiver.send(later, session(1, "a", occurredAt=wire_time(3 - 1000)), answer(2, "b"))
     await receiver.beat(later, epochs=[{"epoch": till.epoch, "lastSequence": 9}])
     token = receiver.tokens[till.store_id, till.till_id]
     await receiver.get("/sync/v1/program", Authorization=f"Bearer {token}")
 
 
 async def test_agent_requests_touch_only_their_store(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     url = await postgresql_server.new_database()
     async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
-        with heard() as statements:
+        with recorded_statements() as statements:
             await use(receiver, till)
 
-    assert [one for one in statements if not names_its_store(one)] == []
+    assert [one for one in statements if not is_restricted_to_store(one)] == []
     changed = {" ".join(one.split()[:3]) for one in statements if not one.startswith("SELECT")}
     assert changed >= {
         "INSERT INTO tokens",
@@ -81,16 +88,16 @@ READ_OF_ALL_STORES = {
 
 @pytest.mark.parametrize("path", READ_OF_ALL_STORES)
 async def test_statements_over_all_stores_are_reads(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path, path: str
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path, path: str
 ) -> None:
     url = await postgresql_server.new_database()
     async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
         await receiver.enroll(till)
         await receiver.send(till, session(1, "a"), answer(2, "a"))
-        with heard() as statements:
+        with recorded_statements() as statements:
             assert (await receiver.get(path)).status == 200
 
-    of_all = [one for one in statements if not names_its_store(one)]
+    of_all = [one for one in statements if not is_restricted_to_store(one)]
     assert of_all
     assert [one for one in of_all if CHANGES.search(one)] == []
 
@@ -114,7 +121,7 @@ async def forget_everywhere(database: Database) -> None:
 
 
 async def enroll_a_list(database: Database) -> None:
-    new = [(Sender(store).name, store.encode()) for store in ("0042", "0043")]
+    new = [(SimulatedAgent(store).name, store.encode()) for store in ("0042", "0043")]
     await Enrolment(database).enroll_all(new, AT)
 
 
@@ -143,19 +150,19 @@ OF_A_LIST = re.compile(
 )
 async def test_command_processes_the_chain_store_by_store(
     postgresql_server: PostgresqlServer,
-    till: Sender,
+    till: SimulatedAgent,
     command: Callable[[Database], Awaitable[None]],
     of_all_stores: re.Pattern[str],
 ) -> None:
     database = Postgresql(await postgresql_server.new_database())
     await database.open()
-    office = Office(database)
+    office = LedgerDriver(database)
     await office.take(till, session(1, "guest@example.com"), answer(2, "guest@example.com"))
-    with heard() as statements:
+    with recorded_statements() as statements:
         await command(database)
     await database.close()
 
-    of_all = [one for one in statements if not names_its_store(one)]
+    of_all = [one for one in statements if not is_restricted_to_store(one)]
     assert of_all
     assert [one for one in of_all if not of_all_stores.match(one)] == []
 
@@ -183,7 +190,7 @@ async def test_command_processes_the_chain_store_by_store(
     ],
 )
 def test_statement_over_all_stores_is_detected(statement: str) -> None:
-    assert not names_its_store(statement)
+    assert not is_restricted_to_store(statement)
 
 
 @pytest.mark.parametrize(
@@ -202,4 +209,4 @@ def test_statement_over_all_stores_is_detected(statement: str) -> None:
     ],
 )
 def test_join_within_a_store_is_recognised(statement: str) -> None:
-    assert names_its_store(statement)
+    assert is_restricted_to_store(statement)

@@ -12,13 +12,13 @@ from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.tables import DuplicateRow, GapRow, SessionRow
-from tests.support.head_office.ledger import Office
-from tests.support.head_office.messages import EPOCH, Sender, moment, session
+from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, wire_time
 from tests.support.head_office.postgresql import PostgresqlServer
 
 DUMPS = Path(__file__).parent / "written_by_0003"
 NEXT_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
-TILL, LATER = Sender(), Sender(epoch=NEXT_EPOCH)
+TILL, LATER = SimulatedAgent(), SimulatedAgent(epoch=NEXT_EPOCH)
 
 
 def sqlite_before_upgrade(directory: Path) -> Database:
@@ -36,7 +36,7 @@ async def postgresql_before_upgrade(server: PostgresqlServer) -> Database:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Office]:
+async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LedgerDriver]:
     """Head office after its upgrade."""
     database = (
         sqlite_before_upgrade(tmp_path)
@@ -44,11 +44,11 @@ async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         else await postgresql_before_upgrade(request.getfixturevalue("postgresql_server"))
     )
     await database.open()
-    yield Office(database)
+    yield LedgerDriver(database)
     await database.close()
 
 
-async def test_upgrade_keeps_every_row(office: Office) -> None:
+async def test_upgrade_keeps_every_row(office: LedgerDriver) -> None:
     assert await office.rows(DuplicateRow, "epoch", "sequence") == [(NEXT_EPOCH, 1)]
     assert await office.rows(SessionRow, "epoch", "sequence") == [
         (NEXT_EPOCH, 2),
@@ -58,10 +58,10 @@ async def test_upgrade_keeps_every_row(office: Office) -> None:
     assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 2), (4, 4)]
 
 
-async def test_upgraded_head_office_goes_on(office: Office) -> None:
+async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
     """Resends of a stored duplicate and of a rejected event, a new duplicate, new events."""
-    resent = session(1, "a", occurredAt=moment(3 - 1000))
-    duplicate = session(3, "c", occurredAt=moment(6 - 1000))
+    resent = session(1, "a", occurredAt=wire_time(3 - 1000))
+    duplicate = session(3, "c", occurredAt=wire_time(6 - 1000))
 
     later = await office.take(LATER, resent, session(2, "e"), duplicate)
     first = await office.take(TILL, session(7, "d"), session(8, "f"))

@@ -16,8 +16,8 @@ from playwright.async_api import Browser
 from sync.receiver.config import DATABASE_FILE
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.reports.history import HOURS_SHOWN
-from tests.support.browser import Scheme, Tab, open_tab, running_browser
-from tests.support.head_office.messages import Sender, answer, session
+from tests.support.browser import BrowserTab, Scheme, open_tab, running_browser
+from tests.support.head_office.messages import SimulatedAgent, answer, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.head_office.sample_chain import fill, fill_hours
 
@@ -61,7 +61,7 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
 
 async def capture(receiver: Receiver) -> None:
     """Submit a session with two answers, and a rejected event, from the first store."""
-    till = Sender("00001", "till-1", "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    till = SimulatedAgent("00001", "till-1", "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await receiver.enroll(till)
     answers = answer(4, SESSION, None, "deferred"), answer(5, SESSION)
     await receiver.send(
@@ -77,7 +77,7 @@ def picture(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return directory / f"{request.node.name}.png".replace("/", "_")
 
 
-async def take(tab: Tab, picture: Path) -> None:
+async def take(tab: BrowserTab, picture: Path) -> None:
     """Take a full-page screenshot."""
     await tab.page.screenshot(path=picture, full_page=True)
 
@@ -149,10 +149,10 @@ async def test_empty_chart_shows_a_message_instead_of_an_empty_frame(
 
 async def test_keyboard_reaches_skip_link_and_fleet(browser: Browser, chain: Chain) -> None:
     async with open_tab(browser, await chain(3)) as tab:
-        await tab.page.keyboard.press("Tab")
+        await tab.page.keyboard.press("BrowserTab")
         first = await tab.page.evaluate("document.activeElement.className")
         await tab.page.keyboard.press("Enter")
-        await tab.page.keyboard.press("Tab")
+        await tab.page.keyboard.press("BrowserTab")
         second = await tab.page.evaluate("document.activeElement.closest('nav').className")
 
     assert (first, second) == ("skip", "summary")

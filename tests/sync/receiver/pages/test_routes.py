@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from sync.receiver.pages import login as door
-from tests.support.head_office.messages import Sender, answer, moment, session
+from tests.support.head_office.messages import SimulatedAgent, answer, session, wire_time
 from tests.support.head_office.receiver import PATIENCE_SECONDS, Receiver
 from tests.support.raw_http import Answer
 from tests.sync.receiver.conftest import StartReceiver
@@ -32,7 +32,7 @@ def token_file(tmp_path: Path) -> Path:
 
 
 async def test_fleet_page_shows_each_condition_by_word_and_colour(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.beat(till, deadLetters=2, freeBytes=10**12)
 
@@ -56,9 +56,9 @@ async def test_search_without_results_says_so(receiver: Receiver) -> None:
     assert "No store fits" in page_of(await receiver.get("/?search=zzz")).text
 
 
-async def test_store_page_shows_its_tills(receiver: Receiver, till: Sender) -> None:
+async def test_store_page_shows_its_tills(receiver: Receiver, till: SimulatedAgent) -> None:
     await receiver.send(till, session(1), session(2, type="points.spent"))
-    await receiver.beat(till, sentAt=moment(3600), freeBytes=5 * 1024**3)
+    await receiver.beat(till, sentAt=wire_time(3600), freeBytes=5 * 1024**3)
 
     text = page_of(await receiver.get("/stores/0042")).text
 
@@ -66,7 +66,7 @@ async def test_store_page_shows_its_tills(receiver: Receiver, till: Sender) -> N
 
 
 async def test_till_without_heartbeat_shows_no_unknown_values(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.send(till, session(1))
 
@@ -77,7 +77,7 @@ async def test_till_without_heartbeat_shows_no_unknown_values(
 
 @pytest.mark.parametrize("path", ["/sessions/one", "/sessions?id=one", "/sessions?id=%20one%20"])
 async def test_session_page_does_not_show_the_address(
-    receiver: Receiver, till: Sender, path: str
+    receiver: Receiver, till: SimulatedAgent, path: str
 ) -> None:
     await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
 
@@ -95,9 +95,9 @@ async def test_missing_resource_is_a_404_page(receiver: Receiver, path: str) -> 
     assert "Back to the fleet" in page_of(answered).text
 
 
-async def test_external_text_is_escaped(receiver: Receiver, till: Sender) -> None:
+async def test_external_text_is_escaped(receiver: Receiver, till: SimulatedAgent) -> None:
     """Store names too: enrolment rejects markup, but the database may be edited by others."""
-    await receiver.enroll(Sender(HOSTILE, HOSTILE))
+    await receiver.enroll(SimulatedAgent(HOSTILE, HOSTILE))
     bad = session(2, "x", type=HOSTILE)
     sent = await receiver.send(till, session(1, HOSTILE), bad, agentVersion=HOSTILE)
     encoded = quote(HOSTILE, safe="")
@@ -295,10 +295,10 @@ async def test_chart_data_needs_read_access(
 
 
 async def test_concurrent_visitors_share_one_history_query(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.get("/history.json")
-    await receiver.send(till, session(1, "a", occurredAt=moment()))
+    await receiver.send(till, session(1, "a", occurredAt=wire_time()))
 
     of_all = [await receiver.get(path) for path in ("/history.json", "/history.json?store=")]
     of_it = await receiver.get(f"/history.json?store={till.store_id}")
@@ -307,8 +307,8 @@ async def test_concurrent_visitors_share_one_history_query(
     assert [sum(hours) for hours in captured] == [0, 0, 1]
 
 
-async def test_history_is_also_shown_as_a_table(receiver: Receiver, till: Sender) -> None:
-    await receiver.send(till, session(1, "a", occurredAt=moment()), answer(2, "a"))
+async def test_history_is_also_shown_as_a_table(receiver: Receiver, till: SimulatedAgent) -> None:
+    await receiver.send(till, session(1, "a", occurredAt=wire_time()), answer(2, "a"))
 
     of_all = page_of(await receiver.get("/history"))
     of_it = page_of(await receiver.get("/history?store=0042"))

@@ -10,9 +10,9 @@ import yaml
 from promql_parser import Expr, Matcher, MatchOp, VectorSelector, parse, parse_duration, walk
 from pydantic import BaseModel, ConfigDict, Field
 
-from tests.support.head_office.messages import Sender, session
+from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver
-from tests.support.prometheus import Samples, samples_of
+from tests.support.prometheus import Samples, parse_samples
 from tests.sync.receiver.conftest import StartReceiver
 
 README = Path(__file__).parents[4] / "README.md"
@@ -79,7 +79,7 @@ def is_told(selector: VectorSelector, samples: Samples) -> bool:
     )
 
 
-async def use(receiver: Receiver, till: Sender) -> None:
+async def use(receiver: Receiver, till: SimulatedAgent) -> None:
     """Produce a stored batch, a deferred one, a failed one, and a heartbeat."""
     statuses = [(await receiver.beat(till)).status]
     while statuses[-1] != 429:
@@ -94,13 +94,13 @@ async def use(receiver: Receiver, till: Sender) -> None:
 
 
 @pytest.fixture
-async def samples(start_receiver: StartReceiver, till: Sender) -> Samples:
+async def samples(start_receiver: StartReceiver, till: SimulatedAgent) -> Samples:
     """The metrics of a receiver after some traffic."""
     receiver = await start_receiver(intake={"events_per_second": 1})
     await receiver.enroll(till)
-    before = samples_of((await receiver.get("/metrics")).body)
+    before = parse_samples((await receiver.get("/metrics")).body)
     await use(receiver, till)
-    return {**before, **samples_of((await receiver.get("/metrics")).body)}
+    return {**before, **parse_samples((await receiver.get("/metrics")).body)}
 
 
 def test_each_failure_has_an_alert_with_valid_promql() -> None:

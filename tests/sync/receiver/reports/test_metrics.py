@@ -10,15 +10,15 @@ from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.admission.memory_budget import REQUEST_BYTES
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.metrics import Metrics
-from tests.support.head_office.citus import heard
-from tests.support.head_office.messages import Sender, answer, session
+from tests.support.head_office.citus import recorded_statements
+from tests.support.head_office.messages import SimulatedAgent, answer, session
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.support.prometheus import Samples, samples_of
+from tests.support.prometheus import Samples, parse_samples
 
 
 async def scraped(receiver: Receiver) -> Samples:
-    return samples_of((await receiver.get("/metrics")).body)
+    return parse_samples((await receiver.get("/metrics")).body)
 
 
 def told(samples: Samples, name: str, **labels: str) -> float | None:
@@ -26,7 +26,7 @@ def told(samples: Samples, name: str, **labels: str) -> float | None:
     return samples.get((f"loyalty_hq_{name}", frozenset(labels.items())))
 
 
-async def test_events_are_counted_by_outcome(receiver: Receiver, till: Sender) -> None:
+async def test_events_are_counted_by_outcome(receiver: Receiver, till: SimulatedAgent) -> None:
     await receiver.send(
         till, session(3, "one"), answer(4, "one"), session(5, type="x"), baseSequence=3
     )
@@ -52,7 +52,7 @@ async def test_outcome_counters_start_at_zero(receiver: Receiver) -> None:
     assert told(samples, "batch_seconds_count") == 0
 
 
-async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: Sender) -> None:
+async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: SimulatedAgent) -> None:
     """It shows that head office is about to shed load."""
     budget = receiver.address.budget
     with budget.reserve(till.name, lambda: Overloaded(1)) as held:
@@ -64,7 +64,9 @@ async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: Sende
     assert told(after, "body_bytes") == 0
 
 
-async def test_requests_are_counted_by_route_and_status(receiver: Receiver, till: Sender) -> None:
+async def test_requests_are_counted_by_route_and_status(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
     await receiver.send(till, session(1))
     await receiver.send(till, session(9))
     await receiver.beat(till)
@@ -97,19 +99,21 @@ def test_batch_duration_runs_from_body_to_response() -> None:
 
     metrics.taken(AcceptedBatch(0), 0, metrics.begin())
 
-    samples = samples_of(metrics.render(None))
+    samples = parse_samples(metrics.render(None))
     assert told(samples, "batch_seconds_bucket", le="0.1") == 0
     assert told(samples, "batch_seconds_bucket", le="0.25") == 1
 
 
-async def test_fleet_metrics_contain_no_store_names(receiver: Receiver, till: Sender) -> None:
-    await receiver.enroll(Sender("0043"))
+async def test_fleet_metrics_contain_no_store_names(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.enroll(SimulatedAgent("0043"))
     await receiver.send(till, session(3), session(4, type="x"), baseSequence=3)
     await receiver.beat(till, deadLetters=2, outstanding=1, freeBytes=10**12)
 
     body = (await receiver.get("/metrics")).body
 
-    samples = samples_of(body)
+    samples = parse_samples(body)
     assert told(samples, "fleet_stores") == 2
     assert told(samples, "fleet_stores_in_condition", condition="silent") == 1
     assert told(samples, "fleet_stores_in_condition", condition="refused") == 1
@@ -122,7 +126,7 @@ async def test_fleet_metrics_contain_no_store_names(receiver: Receiver, till: Se
 
 
 async def test_receiver_without_database_still_exports_its_own_metrics(
-    receiver: Receiver, till: Sender
+    receiver: Receiver, till: SimulatedAgent
 ) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("ALTER TABLE agents RENAME TO gone")
@@ -135,7 +139,7 @@ async def test_receiver_without_database_still_exports_its_own_metrics(
 
 
 async def test_receivers_of_one_database_export_equal_fleet_and_separate_process_metrics(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
     async with receiver_under_test(settings) as first, receiver_under_test(settings) as second:
@@ -153,12 +157,12 @@ async def test_receivers_of_one_database_export_equal_fleet_and_separate_process
 
 
 async def test_concurrent_scrapes_share_one_fleet_query(
-    postgresql_server: PostgresqlServer, till: Sender, tmp_path: Path
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
     async with receiver_under_test(settings) as receiver:
         await receiver.enroll(till)
-        with heard() as statements:
+        with recorded_statements() as statements:
             answers = await asyncio.gather(*(receiver.get("/metrics") for _ in range(9)))
 
     assert {answered.status for answered in answers} == {200}

@@ -4,13 +4,13 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from tests.support.head_office.messages import AT, Sender, session, sessions
+from tests.support.head_office.messages import AT, SimulatedAgent, session, sessions
 from tests.support.head_office.receiver import receiver_under_test, settings_in
 from tests.support.shop.shop import until_there
 
 
 async def test_running_head_office_purges_expired_events(
-    new_state: Path, tmp_path: Path, till: Sender
+    new_state: Path, tmp_path: Path, till: SimulatedAgent
 ) -> None:
     shutil.copytree(new_state, tmp_path / "state")
     settings = settings_in(tmp_path / "state", retention={"days": 35})
