@@ -24,7 +24,7 @@ from agent.api.access import Access
 from agent.api.context import Context, Identity
 from agent.api.metrics import Metrics
 from agent.api.routes import build_app
-from agent.api.server import TillRunner
+from agent.api.server import TillBoundary, straight_routing
 from agent.capture.session_answer import SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
@@ -43,7 +43,7 @@ from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, delivering
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.runtime.boot_id import read_boot_id
-from sync.runtime.listener import Door
+from sync.runtime.http_server import HttpServer
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Schedule
 from sync.runtime.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
@@ -161,12 +161,12 @@ async def _serve(
     parts: AsyncExitStack,
 ) -> tuple[str, int]:
     """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
-    runner = TillRunner(build_app(context), shutdown_timeout=ANSWER_SECONDS)
-    await runner.setup()
-    parts.push_async_callback(runner.cleanup)
-    door = Door(runner, guards.tls)
-    parts.push_async_callback(door.close)
-    host, port = await door.open(api.host, api.port, sockets)
+    app = build_app(context)
+    server = HttpServer(
+        app, TillBoundary(app), shutdown_seconds=ANSWER_SECONDS, wrap=straight_routing(app)
+    )
+    parts.push_async_callback(server.close)
+    host, port = await server.start(api.host, api.port, tls=guards.tls, inherited=sockets)
     log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
     if sockets and (host, port) != (api.host, api.port):
         mend = "ListenStream= of the socket unit counts, not [api] host and port"

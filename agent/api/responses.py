@@ -28,33 +28,41 @@ class Success:
 
     def whole(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse | None:
         """Return the pre-serialized answer; None if the request needs other headers."""
-        is_plain = request.version == HttpVersion11 and request.keep_alive
-        return _Whole(self, request_id) if is_plain and hdrs.ORIGIN not in request.headers else None
+        if request.version != HttpVersion11 or not request.keep_alive:
+            return None
+        return None if hdrs.ORIGIN in request.headers else WholeAnswer(self, request_id)
 
     def response(self) -> web.Response:
         """Return a regular aiohttp response."""
         return web.Response(body=self.body, headers=_JSON | {RECEIPT: str(self.receipt)})
 
 
-class _Whole(web.StreamResponse):
+class WholeAnswer(web.StreamResponse):
     """Serialized head and body, for a keep-alive connection."""
 
     def __init__(self, success: Success, request_id: str) -> None:
         # Initialize only the attributes that aiohttp reads from every response.
         super().__init__()
-        self._whole = (
+        self._keeps_alive = True
+        self._head = (
             f"{_HEAD}{REQUEST_ID}: {request_id}\r\n{RECEIPT}: {success.receipt}\r\n"
-            f"Content-Length: {len(success.body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
-        ).encode("ascii") + success.body
+            f"Content-Length: {len(success.body)}\r\nDate: {rfc822_formatted_time()}\r\n"
+        )
+        self._content = success.body
 
     @property
     def keep_alive(self) -> bool:
-        """Always true: the fast path is used for keep-alive requests only."""
-        return True
+        """True unless `force_close` was called: only keep-alive requests are answered so."""
+        return self._keeps_alive
+
+    def force_close(self) -> None:
+        """Close the connection after this answer."""
+        self._keeps_alive = False
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Write the answer, in one packet if it fits."""
-        await request.writer.write(self._whole)
+        end = "\r\n" if self._keeps_alive else "Connection: close\r\n\r\n"
+        await request.writer.write(f"{self._head}{end}".encode("ascii") + self._content)
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -37,8 +37,8 @@ from sync.receiver.reports.fleet_figures import FleetWatch
 from sync.receiver.reports.ledger_views import Views
 from sync.receiver.reports.metrics import Metrics
 from sync.receiver.retention.purge import kept_for
-from sync.receiver.server import Outcomes, Runner
-from sync.runtime.listener import Door
+from sync.receiver.server import ReceiverBoundary
+from sync.runtime.http_server import HttpServer
 from sync.runtime.logging import log_event
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 from sync.runtime.settings.types import is_loopback
@@ -177,13 +177,10 @@ async def _serve(
     server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
 ) -> tuple[str, int]:
     """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
-    outcomes = Outcomes(context.metrics, context.batches.shedder.outage_retry_after)
-    runner = Runner(build_app(context), outcomes, shutdown_timeout=ANSWER_SECONDS)
-    await runner.setup()
-    parts.push_async_callback(runner.cleanup)
-    door = Door(runner, tls)
-    parts.push_async_callback(door.close)
-    host, port = await door.open(server.host, server.port)
+    boundary = ReceiverBoundary(context.metrics, context.batches.shedder.outage_retry_after)
+    listening = HttpServer(build_app(context), boundary, shutdown_seconds=ANSWER_SECONDS)
+    parts.push_async_callback(listening.close)
+    host, port = await listening.start(server.host, server.port, tls=tls)
     log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
     if tls is None and not is_loopback(server.host):
         log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)

@@ -1,0 +1,190 @@
+"""HTTP server of both programs: error boundary, listening sockets, graceful shutdown.
+
+aiohttp answers in plain text if a request is not valid HTTP, has an unsupported `Expect` header
+or fails in its handler. Here every request passes one boundary, so that every error has the
+JSON body of `http_errors` and every response the program's headers.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Protocol, TypeAlias
+
+from aiohttp import web
+
+# Listen backlog: connections that arrive in one burst, or during a restart, wait here.
+BACKLOG = 1024
+# How long open connections are still served during shutdown.
+LAME_DUCK_SECONDS = 0.5
+_POLLS = 50
+# A connection buffers about twice this of an unread body: before its sender is authenticated,
+# and so outside of any memory budget.
+_UNREAD_BYTES = 32 * 1024
+_NO_ROUTE = "(none)"
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Boundary(Protocol):
+    """A program's part of the error boundary."""
+
+    def before_routing(self, request: web.BaseRequest) -> web.Response | None:
+        """Return a response to send without routing, None to go on; may raise any error."""
+
+    def error_response(self, request: web.BaseRequest, error: Exception) -> web.Response:
+        """Return the response for an error; log and count it."""
+
+    def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Add the headers of every response; count it."""
+
+
+class HttpServer:
+    """Serves an application from `start` to `close`.
+
+    Closing all connections at once would cut off requests in flight. So `close` has two steps.
+    First stop listening (where systemd holds the socket, new connections wait in its backlog
+    for the next process) and answer every request with `Connection: close`. Then wait until
+    all connections are closed or `LAME_DUCK_SECONDS` have passed. Requests still in progress
+    are cancelled after `shutdown_seconds`.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        boundary: Boundary,
+        *,
+        shutdown_seconds: float,
+        wrap: Callable[[Handler], Handler] | None = None,
+    ) -> None:
+        # Only starts and cleans up the application: the connections of an `AppRunner` would be
+        # aiohttp's own.
+        self._app_runner = web.AppRunner(app)
+        self._boundary = boundary
+        self._shutdown_seconds = shutdown_seconds
+        self._wrap = wrap
+        self._runner: web.ServerRunner | None = None
+        self._closing = False
+
+    async def start(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        inherited: Sequence[socket.socket] = (),
+    ) -> tuple[str, int]:
+        """Listen on the inherited sockets, else on host and port; return the bound address."""
+        await self._app_runner.setup()
+        plain = self._app_runner.server
+        assert plain is not None, "set up above"  # noqa: S101 - for the types
+        route: Handler = plain.request_handler
+        self._route = self._wrap(route) if self._wrap is not None else route
+        server = _Server(plain, self._handle, self._answer_broken)
+        runner = self._runner = web.ServerRunner(server, shutdown_timeout=self._shutdown_seconds)
+        await runner.setup()
+        sites: list[web.BaseSite] = [
+            web.SockSite(runner, given, ssl_context=tls, backlog=BACKLOG) for given in inherited
+        ]
+        for site in sites or [web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)]:
+            await site.start()
+        bound: tuple[str, int] = runner.addresses[0][:2]
+        return bound
+
+    async def close(self) -> None:
+        """Shut down gracefully (see the class). Idempotent."""
+        if self._runner is not None and self._runner.server is not None:
+            server = self._runner.server
+            for site in list(self._runner.sites):
+                await site.stop()
+            self._closing = True
+            # aiohttp has no event for a closed connection, so poll.
+            for _ in range(_POLLS):
+                if not server.connections:
+                    break
+                await asyncio.sleep(LAME_DUCK_SECONDS / _POLLS)
+            await self._runner.cleanup()
+        await self._app_runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request, even if its handler fails."""
+        try:
+            response: web.StreamResponse | None = self._boundary.before_routing(request)
+            if response is None:
+                response = await self._route(request)
+        except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
+            response = self._boundary.error_response(request, error)
+        self._boundary.complete(request, response)
+        if self._closing:
+            response.force_close()
+        return response
+
+    def _answer_broken(
+        self, request: web.BaseRequest, status: int, error: BaseException | None
+    ) -> web.StreamResponse:
+        """Answer a request that is not valid HTTP, then close: its end is unknown."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response has already started")
+        is_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        cause = error if is_fault and isinstance(error, Exception) else web.HTTPBadRequest()
+        response = self._boundary.error_response(request, cause)
+        self._boundary.complete(request, response)
+        response.force_close()
+        return response
+
+
+def route_of(request: web.BaseRequest) -> str:
+    """Return the matched pattern. Never log or count the path: it can contain personal data."""
+    if not isinstance(request, web.Request):
+        return _NO_ROUTE
+    try:
+        resource = request.match_info.route.resource
+    except (AssertionError, AttributeError):
+        return _NO_ROUTE  # aiohttp fails here for a request answered before routing
+    return resource.canonical if resource else _NO_ROUTE
+
+
+_AnswerBroken: TypeAlias = Callable[
+    [web.BaseRequest, int, BaseException | None], web.StreamResponse
+]
+
+
+class _Server(web.Server):
+    """An aiohttp server with connections of type `_Connection`."""
+
+    def __init__(self, plain: web.Server, handler: Handler, answer_broken: _AnswerBroken) -> None:
+        super().__init__(handler, request_factory=plain.request_factory)
+        self._answer_broken = answer_broken
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of a new connection."""
+        return _Connection(self, self._answer_broken)
+
+
+class _Connection(web.RequestHandler):
+    """A connection that answers invalid HTTP with the JSON error body."""
+
+    __slots__ = ("_answer_broken",)
+
+    def __init__(self, server: web.Server, answer_broken: _AnswerBroken) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            # An access log would double the cost of a till's request. None is documented.
+            access_log=None,  # type: ignore[arg-type]
+            # The APIs decompress bodies themselves, with a limit for their size.
+            auto_decompress=False,
+            read_bufsize=_UNREAD_BYTES,
+        )
+        self._answer_broken = answer_broken
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the signature is aiohttp's
+    ) -> web.StreamResponse:
+        """Answer a request that is not valid HTTP."""
+        return self._answer_broken(request, status, exc)

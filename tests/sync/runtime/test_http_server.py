@@ -1,0 +1,164 @@
+"""HTTP server: every error passes the boundary; shutdown lets each request finish."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+
+from sync.runtime.http_errors import error_response, generic_error
+from sync.runtime.http_server import HttpServer, route_of
+from tests.support.raw_http import Answer, ask
+
+PATIENCE_SECONDS = 10.0
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class FakeBoundary:
+    """Records the route and status of each response."""
+
+    def __init__(self) -> None:
+        self.completed: list[tuple[str, int]] = []
+
+    def before_routing(self, request: web.BaseRequest) -> web.Response | None:
+        return web.Response(text="early") if "X-Early" in request.headers else None
+
+    def error_response(self, request: web.BaseRequest, error: Exception) -> web.Response:
+        return error_response(generic_error(error))
+
+    def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        self.completed.append((route_of(request), response.status))
+
+
+@dataclass
+class Served:
+    """A running server; its handler sets `asked` and waits for `held`."""
+
+    server: HttpServer
+    port: int
+    boundary: FakeBoundary
+    asked: asyncio.Event
+    held: asyncio.Event
+
+
+@asynccontextmanager
+async def served(*sockets: socket.socket) -> AsyncIterator[Served]:
+    asked, held = asyncio.Event(), asyncio.Event()
+    held.set()
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        asked.set()
+        await held.wait()
+        return web.Response(text="here")
+
+    async def fail(_: web.BaseRequest) -> web.Response:
+        raise ZeroDivisionError
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    app.router.add_get("/broken/{name}", fail)
+    boundary = FakeBoundary()
+    server = HttpServer(app, boundary, shutdown_seconds=PATIENCE_SECONDS)
+    _, port = await server.start("127.0.0.1", 0, inherited=sockets)
+    try:
+        yield Served(server, port, boundary, asked, held)
+    finally:
+        await server.close()
+
+
+async def get(port: int, request: bytes = GET) -> Answer:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        (answer,) = await ask("127.0.0.1", port, request, 1)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "route"),
+    [
+        (GET, 200, "/"),
+        (GET.replace(b"/ ", b"/broken/x "), 500, "/broken/{name}"),
+        (GET.replace(b"/ ", b"/nowhere "), 404, "(none)"),
+        (GET.replace(b"GET", b"PUT"), 405, "(none)"),
+        (GET.replace(b"Host", b"Expect: a-banana\r\nHost"), 417, "/"),
+        (GET.replace(b"Host", b"X-Early: 1\r\nHost"), 200, "(none)"),
+        (b"hello\r\n\r\n", 400, "(none)"),
+    ],
+)
+async def test_every_response_passes_the_boundary(request_: bytes, status: int, route: str) -> None:
+    async with served() as server:
+        answer = await get(server.port, request_)
+
+    assert answer.status == status
+    assert server.boundary.completed == [(route, status)]
+    if status >= 400:
+        assert answer.members()["statusCode"] == status
+
+
+async def test_invalid_http_closes_its_connection() -> None:
+    async with served() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"hello\r\n\r\n")
+        answered = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+        writer.close()
+
+    assert answered.startswith(b"HTTP/1.0 400 ")
+
+
+async def test_connection_is_kept_alive_before_shutdown() -> None:
+    async with served() as server:
+        assert (await get(server.port)).header("Connection") is None
+
+
+async def test_response_during_shutdown_closes_its_connection() -> None:
+    async with served() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(GET)
+        await reader.readuntil(b"here")
+        closing = asyncio.create_task(server.server.close())
+        await asyncio.sleep(0)
+        writer.write(GET)
+        last = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+        assert b"\r\nConnection: close\r\n" in last
+        assert last.endswith(b"here")
+        writer.close()
+        await closing
+
+
+async def test_slow_request_is_still_answered_during_shutdown() -> None:
+    async with served() as server:
+        server.held.clear()
+        asking = asyncio.create_task(get(server.port))
+        await server.asked.wait()
+        closing = asyncio.create_task(server.server.close())
+        await asyncio.sleep(0)
+        server.held.set()
+        assert (await asking).status == 200
+        await closing
+
+
+async def test_closed_listener_refuses_new_connections() -> None:
+    async with served() as server:
+        await server.server.close()
+        with pytest.raises(ConnectionRefusedError):
+            await get(server.port)
+
+
+async def test_connection_to_an_inherited_socket_waits_for_the_next_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as systemds:
+        systemds.setblocking(False)
+        async with served(systemds.dup()) as first:
+            await first.server.close()
+            waiting = asyncio.create_task(get(first.port))
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        async with served(systemds.dup()):
+            assert (await waiting).status == 200
+
+
+async def test_close_is_idempotent() -> None:
+    async with served() as server:
+        await server.server.close()
+        await server.server.close()
