@@ -23,7 +23,7 @@ from agent.drill.parts import enrolled, receiver_in
 from sync.protocol.wire import BATCHES_PATH
 from tests.bench.servers import ROOT, free_port, is_ready, stop
 from tests.bench.start import fill
-from tests.support.agent.process import Child, agent_on
+from tests.support.agent.process import LoggedProcess, agent_process
 from tests.support.till.tally import Load
 
 IN_FLIGHT = 32
@@ -153,20 +153,22 @@ async def seconds_to_drain(directory: Path, backlog: Path, central: dict[str, st
     """Deliver a copy of the backlog at full speed; return the seconds from request to end."""
     async with draining(directory, backlog, central) as child:
         port = await child.ready()
-        await child.logged("delivery.quiet_hours")
+        await child.wait_for_log("delivery.quiet_hours")
         started = time.monotonic()
         await begin(port, "?pace=full")
-        await child.logged("delivery.idle")
+        await child.wait_for_log("delivery.idle")
         return time.monotonic() - started
 
 
 @asynccontextmanager
-async def draining(directory: Path, backlog: Path, central: dict[str, str]) -> AsyncIterator[Child]:
+async def draining(
+    directory: Path, backlog: Path, central: dict[str, str]
+) -> AsyncIterator[LoggedProcess]:
     """Run an agent on a copy of the backlog."""
     state = directory / "state"
     shutil.copytree(backlog, state)
     try:
-        async with agent_on(state, settings=STORE | QUIET | central) as child:
+        async with agent_process(state, settings=STORE | QUIET | central) as child:
             yield child
     finally:
         shutil.rmtree(state)

@@ -23,7 +23,7 @@ from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.load import LoadAgent, enroll_on, event
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at, started_server
-from tests.support.head_office.process import head_office_on
+from tests.support.head_office.process import receiver_process
 
 BATCH_EVENTS = 500
 SENDERS = [SimulatedAgent(f"{number:04}", "till-1") for number in range(8)]
@@ -88,7 +88,7 @@ async def seconds_to_post(
     agents = await enroll_on(Postgresql(url), SENDERS, random.Random(1))
     async with AsyncExitStack() as parts:
         offices = [
-            await parts.enter_async_context(head_office_on(directory / f"hq-{n}", database=url))
+            await parts.enter_async_context(receiver_process(directory / f"hq-{n}", database=url))
             for n in range(processes)
         ]
         ports = [await office.port() for office in offices]

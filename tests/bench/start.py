@@ -26,7 +26,7 @@ from agent.store.db.transactions import transaction
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from sync.protocol.wire import EventType
-from tests.support.agent.process import ROOT, Child, agent_on, ask
+from tests.support.agent.process import ROOT, LoggedProcess, agent_process, ask
 from tests.support.till.crowd import CaptureAnswer, Crowd
 from tests.support.till.requests import Requests, fresh_pair, fresh_pairs
 
@@ -91,13 +91,13 @@ def insert_pairs(connection: sqlite3.Connection, chunk: list[Pair]) -> None:
 async def seconds_to_first_answer(directory: Path) -> float:
     """Start the agent, capture a session, stop the agent; return the seconds to the answer."""
     started = time.monotonic()
-    async with agent_on(directory) as child:
+    async with agent_process(directory) as child:
         answer = await ask(await child.port(), REQUESTS.session(fresh_pair()))
         seconds = time.monotonic() - started
         if answer.status != 200:
             raise RuntimeError(f"the first answer was {answer}")
         child.terminate()
-        await child.ended()
+        await child.exit_code()
     return seconds
 
 
@@ -105,7 +105,7 @@ async def measure_starts(title: str, directory: Path) -> None:
     """Print the median of several starts, after an uncounted one, and the idle memory."""
     await seconds_to_first_answer(directory)
     times = [await seconds_to_first_answer(directory) for _ in range(STARTS)]
-    async with agent_on(directory) as child:
+    async with agent_process(directory) as child:
         await ask(await child.port(), REQUESTS.session(fresh_pair()))
         idle = resident_kib(child)
     print(
@@ -117,7 +117,7 @@ async def measure_starts(title: str, directory: Path) -> None:
 
 async def measure_memory(directory: Path) -> None:
     """Print the resident memory during captures."""
-    async with agent_on(directory) as child:
+    async with agent_process(directory) as child:
         looks = Looks(child)
         crowd = Crowd(
             "127.0.0.1",
@@ -133,7 +133,7 @@ async def measure_memory(directory: Path) -> None:
 class Looks:
     """Prints the agent's memory every CAPTURES_PER_LOOK captures."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: LoggedProcess) -> None:
         self._child = child
         self._captures = 0
 
@@ -146,7 +146,7 @@ class Looks:
             print(f"after {self._captures} captures: resident {resident:.1f} MiB", flush=True)
 
 
-def resident_kib(child: Child) -> int:
+def resident_kib(child: LoggedProcess) -> int:
     """Return the agent's resident memory (VmRSS)."""
     for line in Path(f"/proc/{child.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):

@@ -67,7 +67,7 @@ async def test_rejected_and_duplicate_events_and_answers_are_accounted_for(
 
 async def test_events_announced_by_a_heartbeat_are_outstanding(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 2))
-    await office.hear(TILL, lastSequence=5)
+    await office.heartbeat(TILL, lastSequence=5)
 
     (epoch,) = await audited(office)
 

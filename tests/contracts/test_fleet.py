@@ -79,7 +79,7 @@ CONDITIONS = [
 async def test_heartbeat_determines_the_conditions_of_the_store(
     office: LedgerDriver, said: dict[str, object], expected: set[Condition]
 ) -> None:
-    await office.hear(SimulatedAgent(), **(WELL | said))
+    await office.heartbeat(SimulatedAgent(), **(WELL | said))
 
     found = await asked(office)
 
@@ -89,7 +89,7 @@ async def test_heartbeat_determines_the_conditions_of_the_store(
 
 
 async def test_store_is_silent_after_five_minutes_without_contact(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent(), **WELL)
+    await office.heartbeat(SimulatedAgent(), **WELL)
 
     office.at += timedelta(minutes=5)
     still = (await asked(office)).stores[0].state
@@ -100,7 +100,7 @@ async def test_store_is_silent_after_five_minutes_without_contact(office: Ledger
 
 
 async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent(), **WELL)
+    await office.heartbeat(SimulatedAgent(), **WELL)
     office.at += timedelta(minutes=10)
     await office.take(SimulatedAgent(), session(1))
 
@@ -118,9 +118,9 @@ async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> 
 
 
 async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent(epoch="old"), **WELL, deadLetters=7, outstanding=7)
+    await office.heartbeat(SimulatedAgent(epoch="old"), **WELL, deadLetters=7, outstanding=7)
     office.at += timedelta(minutes=1)
-    await office.hear(SimulatedAgent(), **WELL, sentAt=wire_time(60))
+    await office.heartbeat(SimulatedAgent(), **WELL, sentAt=wire_time(60))
 
     (store,) = (await asked(office)).stores
 
@@ -134,8 +134,8 @@ async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDrive
 
 async def test_store_has_the_conditions_of_all_its_tills(office: LedgerDriver) -> None:
     well, badly = SimulatedAgent(), SimulatedAgent(till_id="till-2")
-    await office.hear(well, **WELL, outstanding=2)
-    await office.hear(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
+    await office.heartbeat(well, **WELL, outstanding=2)
+    await office.heartbeat(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
 
     (store,) = (await asked(office)).stores
 
@@ -164,9 +164,9 @@ async def test_time_to_empty_backlog_is_extrapolated_from_two_heartbeats(
     office: LedgerDriver, first: int, then: int, left: timedelta | None
 ) -> None:
     minute = timedelta(minutes=1)
-    await office.hear(SimulatedAgent(), **behind(first))
+    await office.heartbeat(SimulatedAgent(), **behind(first))
     office.at += minute
-    await office.hear(SimulatedAgent(), **behind(then, minute))
+    await office.heartbeat(SimulatedAgent(), **behind(then, minute))
 
     (store,) = (await asked(office)).stores
     shown = await looked_at(office, "0042")
@@ -185,13 +185,13 @@ async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(
         SimulatedAgent(till_id="slow"),
         SimulatedAgent(till_id="stuck"),
     )
-    await office.hear(SimulatedAgent(), **behind(300))
-    await office.hear(slow, **behind(300))
+    await office.heartbeat(SimulatedAgent(), **behind(300))
+    await office.heartbeat(slow, **behind(300))
     office.at += minute
-    await office.hear(SimulatedAgent(), **behind(100, minute))
-    await office.hear(slow, **behind(250, minute))
+    await office.heartbeat(SimulatedAgent(), **behind(100, minute))
+    await office.heartbeat(slow, **behind(250, minute))
     (of_two,) = (await asked(office)).stores
-    await office.hear(stuck, **behind(1, minute))
+    await office.heartbeat(stuck, **behind(1, minute))
     (of_three,) = (await asked(office)).stores
 
     assert (of_two.left, of_three.left) == (timedelta(minutes=5), None)
@@ -208,7 +208,7 @@ async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
     }
     await Enrolment(office.database).enroll(SimulatedAgent("f-silent").name, b"secret", AT)
     for store_id, said in sayings.items():
-        await office.hear(SimulatedAgent(store_id), **(WELL | said))
+        await office.heartbeat(SimulatedAgent(store_id), **(WELL | said))
 
     down, up = await asked(office), await asked(office, descending=True)
 
@@ -229,13 +229,13 @@ async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
 async def test_stores_can_be_sorted_by_any_column(
     office: LedgerDriver, sort: Sort, expected: str
 ) -> None:
-    await office.hear(
+    await office.heartbeat(
         SimulatedAgent("c"), **WELL, outstanding=2, deadLetters=5, agentVersion="0.3.0"
     )
     office.at += timedelta(seconds=1)
-    await office.hear(SimulatedAgent("a"), **WELL, outstanding=3, agentVersion="0.2.0")
+    await office.heartbeat(SimulatedAgent("a"), **WELL, outstanding=3, agentVersion="0.2.0")
     office.at += timedelta(seconds=1)
-    await office.hear(
+    await office.heartbeat(
         SimulatedAgent("b"), **WELL, outstanding=1, deadLetters=9, agentVersion="0.1.0"
     )
 
@@ -246,7 +246,7 @@ async def test_stores_can_be_sorted_by_any_column(
 
 
 async def test_store_without_contact_sorts_as_the_oldest_contact(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent("a"), **WELL)
+    await office.heartbeat(SimulatedAgent("a"), **WELL)
     await Enrolment(office.database).enroll(SimulatedAgent("b").name, b"secret", AT)
 
     up = await asked(office, sort=Sort.HEARD)
@@ -270,7 +270,7 @@ async def test_search_matches_a_literal_part_of_the_store_name(
     office: LedgerDriver, search: str, expected: list[str]
 ) -> None:
     for store_id in ("0042", "x_00%y", "back\\slash"):
-        await office.hear(SimulatedAgent(store_id), **WELL)
+        await office.heartbeat(SimulatedAgent(store_id), **WELL)
 
     found = await asked(office, search=search, sort=Sort.STORE)
 
@@ -304,7 +304,7 @@ async def test_store_details_list_rejected_events_and_gaps(
     await office.take(
         SimulatedAgent(), session(3, "a"), answer(4, "a", None, "accepted"), baseSequence=3
     )
-    await office.hear(SimulatedAgent(), **WELL, sentAt=wire_time(-600))
+    await office.heartbeat(SimulatedAgent(), **WELL, sentAt=wire_time(-600))
 
     shown = await looked_at(office, "0042")
 
@@ -317,6 +317,6 @@ async def test_store_details_list_rejected_events_and_gaps(
 
 
 async def test_unknown_store_has_no_details(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent("0042"), **WELL)
+    await office.heartbeat(SimulatedAgent("0042"), **WELL)
 
     assert await looked_at(office, "0043") is None

@@ -36,7 +36,7 @@ async def test_figures_of_an_empty_fleet_are_zero(office: LedgerDriver) -> None:
 
 async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> None:
     await Enrolment(office.database).enroll(SimulatedAgent("never").name, b"secret", AT)
-    await office.hear(SimulatedAgent("quiet"), **WELL)
+    await office.heartbeat(SimulatedAgent("quiet"), **WELL)
     office.at += timedelta(minutes=6)
     sayings: dict[str, dict[str, object]] = {
         "well": {},
@@ -45,7 +45,9 @@ async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> Non
         "clock": {"sentAt": wire_time(9000), "agentVersion": "0.0.9"},
     }
     for store_id, said in sayings.items():
-        await office.hear(SimulatedAgent(store_id), **(WELL | {"sentAt": wire_time(360)} | said))
+        await office.heartbeat(
+            SimulatedAgent(store_id), **(WELL | {"sentAt": wire_time(360)} | said)
+        )
 
     found, page = await figures(office), await asked(office)
 
@@ -54,9 +56,9 @@ async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> Non
 
 
 async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent(), **waiting(10, outstanding=3, deadLetters=1))
-    await office.hear(SimulatedAgent(till_id="till-2"), **waiting(20, outstanding=4))
-    await office.hear(SimulatedAgent("0043"), **waiting(5, deadLetters=5))
+    await office.heartbeat(SimulatedAgent(), **waiting(10, outstanding=3, deadLetters=1))
+    await office.heartbeat(SimulatedAgent(till_id="till-2"), **waiting(20, outstanding=4))
+    await office.heartbeat(SimulatedAgent("0043"), **waiting(5, deadLetters=5))
 
     found = await figures(office)
 
@@ -65,7 +67,7 @@ async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: Ledger
 
 async def test_oldest_event_ages_while_its_store_is_offline(office: LedgerDriver) -> None:
     await office.take(SimulatedAgent(), session(1))
-    await office.hear(SimulatedAgent(), **waiting(10, lastSequence=2))
+    await office.heartbeat(SimulatedAgent(), **waiting(10, lastSequence=2))
 
     office.at += timedelta(days=3)
 
@@ -76,7 +78,7 @@ async def test_oldest_event_ages_while_its_store_is_offline(office: LedgerDriver
 async def test_event_received_since_the_last_heartbeat_does_not_age(office: LedgerDriver) -> None:
     """Closed for the night, just after the last event was delivered."""
     await office.take(SimulatedAgent(), session(1))
-    await office.hear(SimulatedAgent(), **waiting(10, lastSequence=2))
+    await office.heartbeat(SimulatedAgent(), **waiting(10, lastSequence=2))
     await office.take(SimulatedAgent(), session(2))
 
     office.at += timedelta(hours=12)
@@ -86,11 +88,11 @@ async def test_event_received_since_the_last_heartbeat_does_not_age(office: Ledg
 
 
 async def test_wrong_clock_does_not_hide_the_age_of_other_stores(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent("a"), **waiting(600))
-    await office.hear(
+    await office.heartbeat(SimulatedAgent("a"), **waiting(600))
+    await office.heartbeat(
         SimulatedAgent("b"), **WELL, outstanding=1, oldestUndeliveredAt="1970-01-01T00:00:00Z"
     )
-    await office.hear(SimulatedAgent("c"), **waiting(-86_400))
+    await office.heartbeat(SimulatedAgent("c"), **waiting(-86_400))
 
     assert (await figures(office)).oldest_seconds == 600
 

@@ -59,7 +59,7 @@ async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
     """Head office was restored from a backup older than the agent's retention."""
     await office.take(TILL, *sessions(1, 2))
 
-    heard = await office.hear(TILL, lastSequence=9, baseSequence=7)
+    heard = await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
 
     assert heard == {EPOCH: 6}
     assert await noted(office) == [(3, 6, NO_LONGER_HELD)]
@@ -72,7 +72,7 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     """No batch will ever mention it."""
     gone = {"epoch": "epoch-0", "lastSequence": 4, "baseSequence": 5}
 
-    heard = await office.hear(TILL, epochs=[gone])
+    heard = await office.heartbeat(TILL, epochs=[gone])
 
     assert heard == {EPOCH: 0, "epoch-0": 4}
     assert await office.all_rows(GapRow) == [
@@ -89,11 +89,11 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
 
 
 async def test_repeated_heartbeat_does_not_change_the_gap(office: LedgerDriver) -> None:
-    await office.hear(TILL, lastSequence=9, baseSequence=7)
+    await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
     before = await office.all_rows(GapRow)
     office.at += timedelta(minutes=1)
 
-    await office.hear(TILL, lastSequence=9, baseSequence=7)
+    await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
 
     assert await office.all_rows(GapRow) == before
 
@@ -101,14 +101,14 @@ async def test_repeated_heartbeat_does_not_change_the_gap(office: LedgerDriver) 
 async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
     office: LedgerDriver,
 ) -> None:
-    assert await office.hear(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
+    assert await office.heartbeat(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
     assert await noted(office) == [(1, 3, NO_LONGER_HELD)]
 
 
 async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
     office: LedgerDriver,
 ) -> None:
-    await office.hear(TILL, lastSequence=3, baseSequence=4)
+    await office.heartbeat(TILL, lastSequence=3, baseSequence=4)
 
     await office.take(TILL, session(2), baseSequence=4)
 

@@ -23,7 +23,7 @@ UNKNOWN = "points.spent"
 
 
 async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> None:
-    await office.hear(
+    await office.heartbeat(
         TILL,
         lastSequence=12,
         watermark=9,
@@ -64,10 +64,10 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
 
 
 async def test_heartbeat_replaces_the_previous_one(office: LedgerDriver) -> None:
-    await office.hear(TILL, outstanding=3, oldestUndeliveredAt=wire_time(-600))
+    await office.heartbeat(TILL, outstanding=3, oldestUndeliveredAt=wire_time(-600))
     office.at += timedelta(minutes=1)
 
-    await office.hear(TILL, outstanding=0)
+    await office.heartbeat(TILL, outstanding=0)
 
     assert await office.rows(AgentRow, "outstanding", "oldest_undelivered_at", "heartbeat_at") == [
         (0, None, AT + timedelta(minutes=1))
@@ -75,10 +75,10 @@ async def test_heartbeat_replaces_the_previous_one(office: LedgerDriver) -> None
 
 
 async def test_previous_backlog_is_stored_beside_the_current_one(office: LedgerDriver) -> None:
-    await office.hear(TILL, outstanding=30)
+    await office.heartbeat(TILL, outstanding=30)
     office.at += timedelta(minutes=1)
 
-    await office.hear(TILL, outstanding=10)
+    await office.heartbeat(TILL, outstanding=10)
 
     before = ("outstanding_before", "heartbeat_before_at")
     assert await office.rows(AgentRow, "outstanding", *before) == [(10, 30, AT)]
@@ -90,14 +90,14 @@ async def test_response_names_the_accepted_position_of_each_epoch(office: Ledger
 
     epochs = [{"epoch": "epoch-0", "lastSequence": 4}]
 
-    assert await office.hear(TILL, lastSequence=13, epochs=epochs) == {EPOCH: 13, "epoch-0": 2}
+    assert await office.heartbeat(TILL, lastSequence=13, epochs=epochs) == {EPOCH: 13, "epoch-0": 2}
 
 
 async def test_response_omits_unknown_epochs(
     office: LedgerDriver,
 ) -> None:
     """So an agent detects that head office was replaced by an empty one."""
-    assert await office.hear(TILL, lastSequence=40, watermark=40) == {EPOCH: 0}
+    assert await office.heartbeat(TILL, lastSequence=40, watermark=40) == {EPOCH: 0}
 
 
 async def test_number_of_statements_does_not_grow_with_the_number_of_epochs(
@@ -107,7 +107,7 @@ async def test_number_of_statements_does_not_grow_with_the_number_of_epochs(
     many = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1000)]
 
     few, all_of_them = [
-        await statements_of(office.hear(TILL, epochs=epochs)) for epochs in (many[:2], many)
+        await statements_of(office.heartbeat(TILL, epochs=epochs)) for epochs in (many[:2], many)
     ]
 
     assert all_of_them == few
@@ -122,15 +122,15 @@ async def test_response_names_rejected_events_of_its_epochs(office: LedgerDriver
 
     older = [{"epoch": "epoch-0", "lastSequence": 1}]
 
-    assert await office.hear_rejected(TILL) == [(EPOCH, 2)]
-    assert await office.hear_rejected(TILL, epochs=older) == [(EPOCH, 2), ("epoch-0", 1)]
+    assert await office.heartbeat_rejections(TILL) == [(EPOCH, 2)]
+    assert await office.heartbeat_rejections(TILL, epochs=older) == [(EPOCH, 2), ("epoch-0", 1)]
 
 
 async def test_events_accepted_after_a_rejection_are_no_longer_named(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, type=UNKNOWN))
     await office.take(TILL, session(1))
 
-    assert await office.hear_rejected(TILL) == []
+    assert await office.heartbeat_rejections(TILL) == []
 
 
 async def test_long_list_of_rejected_events_is_spread_over_responses(office: LedgerDriver) -> None:
@@ -139,20 +139,20 @@ async def test_long_list_of_rejected_events_is_spread_over_responses(office: Led
     await office.take(SimulatedAgent(epoch="epoch-0"), session(1, type=UNKNOWN))
     epochs = [{"epoch": "epoch-0", "lastSequence": 1}]
 
-    first = await office.hear_rejected(TILL, epochs=epochs)
+    first = await office.heartbeat_rejections(TILL, epochs=epochs)
     epoch, sequence = first[-1]
     last = {"epoch": epoch, "sequence": sequence}
-    second = await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=last)
+    second = await office.heartbeat_rejections(TILL, epochs=epochs, rejectedAfter=last)
     end = {"epoch": "epoch-0", "sequence": 1}
 
     assert len(first) == MAX_REJECTED_NAMED
     expected = [(EPOCH, number) for number in range(1, count + 1)]
     assert first + second == [*expected, ("epoch-0", 1)]
-    assert await office.hear_rejected(TILL, epochs=epochs, rejectedAfter=end) == []
+    assert await office.heartbeat_rejections(TILL, epochs=epochs, rejectedAfter=end) == []
 
 
 async def test_previous_epoch_is_stored_with_its_length(office: LedgerDriver) -> None:
-    await office.hear(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
+    await office.heartbeat(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
 
     assert await office.rows(AgentRow, "epoch", "last_sequence", "heartbeat_at") == [
         (EPOCH, 0, AT),
@@ -164,13 +164,13 @@ async def test_previous_epoch_is_stored_with_its_length(office: LedgerDriver) ->
 async def test_epoch_never_gets_shorter(office: LedgerDriver, said: int) -> None:
     await office.take(TILL, *sessions(1, 5))
 
-    await office.hear(TILL, lastSequence=said)
+    await office.heartbeat(TILL, lastSequence=said)
 
     assert await office.rows(AgentRow, "last_sequence", "accepted_through") == [(5, 5)]
 
 
 async def test_batch_does_not_change_the_stored_heartbeat(office: LedgerDriver) -> None:
-    await office.hear(TILL, outstanding=3, lastSequence=9)
+    await office.heartbeat(TILL, outstanding=3, lastSequence=9)
     office.at += timedelta(seconds=1)
 
     await office.take(TILL, *sessions(1, 2))

@@ -18,7 +18,7 @@ TILLS = [SimulatedAgent(), SimulatedAgent(till_id="till-2"), SimulatedAgent(stor
 async def test_totals_do_not_overflow(office: LedgerDriver) -> None:
     for till in TILLS:
         most = {"lastSequence": MOST, "watermark": MOST, "outstanding": MOST, "deadLetters": MOST}
-        await office.hear(till, **most, freeBytes=MOST, databaseBytes=MOST)
+        await office.heartbeat(till, **most, freeBytes=MOST, databaseBytes=MOST)
 
     def read(connection: Connection) -> tuple[int, int]:
         moment = Moment(office.at, "0.1.0", connection.dialect)

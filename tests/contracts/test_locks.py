@@ -58,7 +58,7 @@ async def repeat(office: LedgerDriver, till: SimulatedAgent) -> int:
 
 
 async def beat(office: LedgerDriver, till: SimulatedAgent) -> int:
-    return (await office.hear(till))[till.epoch]
+    return (await office.heartbeat(till))[till.epoch]
 
 
 @pytest.mark.parametrize("ask", [repeat, beat])
@@ -91,7 +91,7 @@ async def test_batch_and_heartbeat_of_one_agent_do_not_deadlock(
     async with other.transaction():
         # Lock the row as a batch does.
         await other.execute("SELECT * FROM agents FOR UPDATE")
-        beating = asyncio.ensure_future(office.hear(till))
+        beating = asyncio.ensure_future(office.heartbeat(till))
         await has_to_wait(url)
         await other.execute("SELECT * FROM boots FOR UPDATE NOWAIT")
 

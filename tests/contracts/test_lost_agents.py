@@ -35,7 +35,7 @@ async def test_heartbeat_records_no_gap_for_stored_numbers(office: LedgerDriver)
     await office.take(TILL, *sessions(3, 5), baseSequence=3)
     await lose_agents(office)
 
-    heard = await office.hear(TILL, lastSequence=9, baseSequence=6, epochs=[])
+    heard = await office.heartbeat(TILL, lastSequence=9, baseSequence=6, epochs=[])
 
     assert heard == {TILL.epoch: 5}
     assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(5, 9)]
@@ -57,10 +57,12 @@ async def test_resent_events_are_duplicates(office: LedgerDriver) -> None:
 
 
 async def test_gap_alone_accounts_for_its_numbers(office: LedgerDriver) -> None:
-    await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[])
+    await office.heartbeat(TILL, lastSequence=9, baseSequence=10, epochs=[])
     await lose_agents(office)
 
-    assert await office.hear(TILL, lastSequence=9, baseSequence=10, epochs=[]) == {TILL.epoch: 9}
+    assert await office.heartbeat(TILL, lastSequence=9, baseSequence=10, epochs=[]) == {
+        TILL.epoch: 9
+    }
     assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 9)]
 
 

@@ -37,7 +37,7 @@ async def test_uncorrectable_time_is_marked(office: LedgerDriver) -> None:
 async def test_capture_of_an_earlier_boot_is_corrected_by_that_boots_clock_reference(
     office: LedgerDriver,
 ) -> None:
-    await office.hear(TILL, bootId="earlier", sentMonotonicUs=100 * SECOND_US)
+    await office.heartbeat(TILL, bootId="earlier", sentMonotonicUs=100 * SECOND_US)
     office.at += timedelta(hours=1)
     wrong = session(1, occurredAt=IN_1970, bootId="earlier", monotonicUs=40 * SECOND_US)
 
@@ -47,16 +47,16 @@ async def test_capture_of_an_earlier_boot_is_corrected_by_that_boots_clock_refer
 
 
 async def test_clock_reference_of_a_boot_is_its_latest_message(office: LedgerDriver) -> None:
-    await office.hear(TILL, sentMonotonicUs=10 * SECOND_US)
+    await office.heartbeat(TILL, sentMonotonicUs=10 * SECOND_US)
     office.at += timedelta(seconds=100)
 
-    await office.hear(TILL, sentMonotonicUs=109 * SECOND_US)
+    await office.heartbeat(TILL, sentMonotonicUs=109 * SECOND_US)
 
     assert await office.rows(BootRow, "boot_id", "zero_at") == [(BOOT, AT - timedelta(seconds=9))]
 
 
 async def test_boots_of_other_tills_are_not_used(office: LedgerDriver) -> None:
-    await office.hear(SimulatedAgent(till_id="till-2"), sentMonotonicUs=10 * SECOND_US)
+    await office.heartbeat(SimulatedAgent(till_id="till-2"), sentMonotonicUs=10 * SECOND_US)
 
     await office.take(TILL, session(1, occurredAt=IN_1970, monotonicUs=5 * SECOND_US))
 

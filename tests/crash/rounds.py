@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.agent.process import AGENT, agent_on
+from tests.support.agent.process import AGENT, agent_process
 from tests.support.till.ledger import Findings, TillLedger
 
 TILLS = 8
@@ -15,12 +15,12 @@ async def crash_once(
 ) -> None:
     """Kill an agent under load, 50 to 400 ms after the first answer of this round."""
     ledger.any_acknowledged.clear()
-    async with agent_on(directory, program=program) as child:
+    async with agent_process(directory, program=program) as child:
         crowd = await ledger.open_tills(await child.ready(), TILLS)
         await ledger.any_acknowledged.wait()
-        assert await child.outlives(dice.uniform(0.05, 0.4)), child.last_words()
+        assert await child.still_runs_after(dice.uniform(0.05, 0.4)), child.log_tail()
         child.kill()
-        await child.ended()
+        await child.exit_code()
         assert await crowd.finished(timeout_seconds=10)
     assert not crowd.failures
     ledger.ask_again([question.pair for question in crowd.in_doubt])
@@ -28,7 +28,7 @@ async def crash_once(
 
 async def judge(directory: Path, ledger: TillLedger) -> Findings:
     """Restart the agent, repeat the requests in doubt, and compare."""
-    async with agent_on(directory) as child:
+    async with agent_process(directory) as child:
         crowd = await ledger.open_tills(await child.ready(), TILLS, customers=0)
         assert await crowd.finished(timeout_seconds=10)
         return ledger.compare(directory)

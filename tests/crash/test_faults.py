@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.crash.rounds import judge
-from tests.support.agent.process import AGENT, Child, ChildEndedError, agent_on, ask, get
+from tests.support.agent.process import (
+    AGENT,
+    LoggedProcess,
+    ProcessEndedError,
+    agent_process,
+    ask,
+    get,
+)
 from tests.support.faults.strace import injected, strace
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
@@ -30,9 +37,9 @@ def crowd_at(port: int, ledger: TillLedger, pairs: Iterator[Pair]) -> Crowd:
 
 
 @asynccontextmanager
-async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[Child, int]]:
+async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[LoggedProcess, int]]:
     """Run an agent, inject the fault once it is ready, and yield it with its port."""
-    async with agent_on(directory) as child:
+    async with agent_process(directory) as child:
         port = await child.ready()
         async with injected(child.pid, fault):
             yield child, port
@@ -47,7 +54,7 @@ async def test_crash_at_nth_sync_loses_no_acknowledged_capture(tmp_path: Path, n
     ):
         crowd = crowd_at(port, ledger, ledger.customers())
         await crowd.open(4)
-        assert await child.ended() == -9
+        assert await child.exit_code() == -9
         assert await crowd.finished(timeout_seconds=10)
     ledger.ask_again([question.pair for question in crowd.in_doubt])
     findings = await judge(tmp_path / "state", ledger)
@@ -61,10 +68,10 @@ async def test_agent_starts_after_crash_at_nth_sync_of_first_start(
     """Schema, epoch and key may be half written."""
     tracing = (strace(), "-f", "-qq", "-o", "/dev/null")
     fault = ("-e", f"inject=fdatasync,fsync:signal=SIGKILL:when={number}")
-    async with agent_on(tmp_path / "state", program=(*tracing, *fault, *AGENT)) as child:
-        with suppress(ChildEndedError):
+    async with agent_process(tmp_path / "state", program=(*tracing, *fault, *AGENT)) as child:
+        with suppress(ProcessEndedError):
             await child.ready()
-    async with agent_on(tmp_path / "state") as child:
+    async with agent_process(tmp_path / "state") as child:
         assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
     assert not (tmp_path / "state" / "set-aside").exists()
 
@@ -85,7 +92,7 @@ async def test_failed_sync_is_refused_and_agent_continues(tmp_path: Path, fault:
 
 
 async def test_same_agent_serves_again_after_failed_sync(tmp_path: Path) -> None:
-    async with agent_on(tmp_path / "state") as child:
+    async with agent_process(tmp_path / "state") as child:
         port = await child.ready()
         async with injected(child.pid, "fdatasync:error=EIO"):
             assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 503
@@ -117,7 +124,7 @@ async def test_stop_on_slow_disk_answers_recorded_captures(tmp_path: Path) -> No
         await crowd.open(16)
         await ledger.any_acknowledged.wait()
         child.terminate()
-        assert await child.ended(5.0) == 0
+        assert await child.exit_code(5.0) == 0
         assert await crowd.finished(timeout_seconds=10)
     assert not ledger.refused
     assert ledger.unanswered(tmp_path / "state") == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.files.disk_space import BALLAST_FILE
-from tests.support.agent.process import Child, agent_on, ask, get
+from tests.support.agent.process import LoggedProcess, agent_process, ask, get
 from tests.support.faults.small_disk import SmallDisk, small_disk
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
@@ -26,14 +26,14 @@ async def test_agent_starts_on_full_disk_and_serves_once_space_is_free(
     """Also if the space suffices only for the key or a part of the empty database."""
     async with small_disk(tmp_path / "state", "3m") as disk:
         disk.fill(leaving_bytes)
-        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+        async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
             port = await child.port()
             refused = await ask(port, REQUESTS.session(fresh_pair()))
             assert (refused.status, b"STORAGE_FULL" in refused.body) == (507, True)
             assert (await get(port, "/readyz")).status == 503
             assert (await get(port, "/healthz")).status == 200
             disk.free()
-            await child.logged("store.opened")
+            await child.wait_for_log("store.opened")
             assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
             assert (await get(port, "/readyz")).status == 200
 
@@ -42,15 +42,15 @@ async def test_captures_acknowledged_before_disk_was_full_survive_kill(tmp_path:
     ledger, no_ballast = TillLedger(), {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
     async with small_disk(tmp_path / "state", "3m") as disk:
         disk.fill(leaving_bytes=MIB)
-        async with agent_on(disk.inside, program=disk.program, settings=no_ballast) as child:
+        async with agent_process(disk.inside, program=disk.program, settings=no_ballast) as child:
             await fill_with_captures(child, ledger)
             child.kill()
-            await child.ended()
+            await child.exit_code()
         disk.free()
-        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+        async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
             assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
             child.terminate()
-            assert await child.ended() == 0
+            assert await child.exit_code() == 0
         disk.copy_to(tmp_path / "copy")
     findings = ledger.compare(tmp_path / "copy")
     assert ledger.acknowledged
@@ -61,7 +61,7 @@ async def test_full_disk_releases_ballast_that_captures_do_not_use(tmp_path: Pat
     """The released space is reserved for settling and purging."""
     async with small_disk(tmp_path / "state", "3m") as disk:
         lay_ballast(disk)
-        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+        async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
             await fill_with_captures(child, TillLedger())
             await refused_customers(await child.port(), 200)
         assert not (disk.outside / BALLAST_FILE).exists()
@@ -73,19 +73,19 @@ async def test_start_on_full_disk_releases_ballast_and_opens_store(
 ) -> None:
     """Captures are refused, but kept events can be read, delivered and purged."""
     async with small_disk(tmp_path / "state", "3m") as disk:
-        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
+        async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
             assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
             child.terminate()
-            await child.ended()
+            await child.exit_code()
         lay_ballast(disk)
         disk.fill()
-        async with agent_on(disk.inside, program=disk.program, settings=SETTINGS) as child:
-            assert (await child.logged("store.opened"))["sequence"] == 1
+        async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
+            assert (await child.wait_for_log("store.opened"))["sequence"] == 1
             await refused_customers(await child.port(), 3)
         assert not (disk.outside / BALLAST_FILE).exists()
 
 
-async def fill_with_captures(child: Child, ledger: TillLedger) -> None:
+async def fill_with_captures(child: LoggedProcess, ledger: TillLedger) -> None:
     """Let tills send until a capture is refused."""
     crowd = Crowd(
         "127.0.0.1",

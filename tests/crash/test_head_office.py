@@ -16,7 +16,7 @@ from tests.support.agent.process import WAIT_SECONDS, get
 from tests.support.faults.small_disk import small_disk
 from tests.support.head_office.load import LoadAgent, enroll_at, findings, start_load, stored_in
 from tests.support.head_office.messages import SimulatedAgent
-from tests.support.head_office.process import HQ, configured, head_office_on, hq
+from tests.support.head_office.process import HQ, hq, receiver_process, write_config
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20
@@ -37,12 +37,12 @@ async def crash_once(
     program: Sequence[str] = HQ,
 ) -> None:
     """Kill a receiver under load, up to 150 ms after the first answer of this round."""
-    async with head_office_on(directory, program) as office:
+    async with receiver_process(directory, program) as office:
         load = start_load(agents, await office.port())
         await load.any_acknowledged.wait()
-        assert await office.outlives(dice.uniform(0, 0.15)), office.last_words()
+        assert await office.still_runs_after(dice.uniform(0, 0.15)), office.log_tail()
         office.kill()
-        await office.ended()
+        await office.exit_code()
         await load.finished()
 
 
@@ -88,14 +88,14 @@ async def test_two_receivers_on_one_file_keep_events_of_same_agents_once(
     directory, dice = tmp_path / "state", random.Random(SEED)
     agents = await enroll_at(directory, SENDERS[:2], dice)
     twins = [LoadAgent(one.sender, one.token, random.Random(one.sender.till_id)) for one in agents]
-    async with head_office_on(directory) as first, head_office_on(directory) as second:
+    async with receiver_process(directory) as first, receiver_process(directory) as second:
         loads = [start_load(agents, await first.port()), start_load(twins, await second.port())]
         for load in loads:
             await load.any_acknowledged.wait()
-        assert await first.outlives(1.0)
+        assert await first.still_runs_after(1.0)
         for office in (first, second):
             office.terminate()
-        assert [await office.ended(STOP_SECONDS) for office in (first, second)] == [0, 0]
+        assert [await office.exit_code(STOP_SECONDS) for office in (first, second)] == [0, 0]
         for load in loads:
             await load.finished()
 
@@ -105,11 +105,11 @@ async def test_two_receivers_on_one_file_keep_events_of_same_agents_once(
 async def test_stop_under_load_answers_requests_in_progress(tmp_path: Path) -> None:
     directory = tmp_path / "state"
     agents = await enroll_at(directory, SENDERS[:2], random.Random(SEED))
-    async with head_office_on(directory) as office:
+    async with receiver_process(directory) as office:
         load = start_load(agents, await office.port())
         await load.any_acknowledged.wait()
         office.terminate()
-        assert await office.ended(STOP_SECONDS) == 0
+        assert await office.exit_code(STOP_SECONDS) == 0
         await load.finished()
 
     # Check this before another connection opens the file.
@@ -121,16 +121,16 @@ async def test_stop_is_not_delayed_by_locked_database(tmp_path: Path) -> None:
     """Batches are queued for the lock."""
     directory = tmp_path / "state"
     agents = await enroll_at(directory, SENDERS, random.Random(SEED))
-    async with head_office_on(directory) as office:
+    async with receiver_process(directory) as office:
         load = start_load(agents, await office.port())
         await load.any_acknowledged.wait()
         with closing(sqlite3.connect(directory / "hq.db", isolation_level=None)) as tool:
             tool.execute("BEGIN IMMEDIATE")
-            assert (await office.logged("request.refused"))["status"] == 503
+            assert (await office.wait_for_log("request.refused"))["status"] == 503
 
             office.terminate()
 
-            assert await office.ended(STOP_SECONDS) == 0
+            assert await office.exit_code(STOP_SECONDS) == 0
         await load.finished()
 
 
@@ -139,10 +139,13 @@ async def test_full_disk_is_answered_with_503_until_space_is_free(
 ) -> None:
     async with small_disk(tmp_path / "state", "6m") as disk:
         program = disk.running(HQ)
-        enroll = ("--config", str(configured(disk.inside)), "enroll", "0042", "till-1")
+        enroll = ("--config", str(write_config(disk.inside)), "enroll", "0042", "till-1")
         token = hq(*enroll, program=program).stdout.strip()
         agent = LoadAgent(SENDERS[0], token, random.Random(SEED))
-        async with head_office_on(disk.inside, program) as office, aiohttp.ClientSession() as line:
+        async with (
+            receiver_process(disk.inside, program) as office,
+            aiohttp.ClientSession() as line,
+        ):
             port = await office.port()
             disk.fill(leaving_bytes=512 * 1024)
             while await agent.send_once(line, port):
@@ -151,7 +154,7 @@ async def test_full_disk_is_answered_with_503_until_space_is_free(
             before = agent.acknowledged
             await agent.send_once(line, port)
             office.terminate()
-            assert await office.ended(STOP_SECONDS) == 0
+            assert await office.exit_code(STOP_SECONDS) == 0
         disk.copy_to(tmp_path / "copy")
 
     assert agent.retry_after_values == ["5"]
@@ -162,8 +165,8 @@ async def test_full_disk_is_answered_with_503_until_space_is_free(
 async def test_readiness_fails_on_full_disk_until_space_is_free(tmp_path: Path) -> None:
     async with small_disk(tmp_path / "state", "6m") as disk:
         program = disk.running(HQ)
-        configured(disk.inside)
-        async with head_office_on(disk.inside, program) as office:
+        write_config(disk.inside)
+        async with receiver_process(disk.inside, program) as office:
             port = await office.port()
             disk.fill()
             full = await get(port, "/readyz")

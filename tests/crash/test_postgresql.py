@@ -10,7 +10,7 @@ from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.load import LoadAgent, enroll_on, findings, start_load, stored_at
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer
-from tests.support.head_office.process import HeadOffice, head_office_on
+from tests.support.head_office.process import ReceiverProcess, receiver_process
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 ROUNDS = 10
@@ -31,7 +31,9 @@ class FailureCause:
         self._agents = agents
         self._twins = [LoadAgent(one.sender, one.token, random.Random(SEED)) for one in agents]
 
-    async def crash_the_server(self, first: HeadOffice, second: HeadOffice) -> list[list[str]]:
+    async def crash_the_server(
+        self, first: ReceiverProcess, second: ReceiverProcess
+    ) -> list[list[str]]:
         """Crash the database under load and restart it; return each agent's Retry-After values."""
         loads = [
             start_load(self._agents, await first.port()),
@@ -45,7 +47,7 @@ class FailureCause:
         await self._server.start()
         return [one.retry_after_values for one in (*self._agents, *self._twins)]
 
-    async def kill_one_of(self, first: HeadOffice, second: HeadOffice) -> int:
+    async def kill_one_of(self, first: ReceiverProcess, second: ReceiverProcess) -> int:
         """Kill the first receiver under load and stop the second; return its exit code."""
         loads = [
             start_load(self._agents, await first.port()),
@@ -56,7 +58,7 @@ class FailureCause:
         first.kill()
         await loads[0].finished()
         second.terminate()
-        exit_code = await second.ended(STOP_SECONDS)
+        exit_code = await second.exit_code(STOP_SECONDS)
         await loads[1].finished()
         return exit_code
 
@@ -79,8 +81,8 @@ async def test_database_crash_under_load_loses_and_duplicates_nothing(
     """Each agent gets a Retry-After and is then served on new connections."""
     trouble, url = await trouble_on(crashing_postgresql_server)
     async with (
-        head_office_on(tmp_path / "first", database=url) as first,
-        head_office_on(tmp_path / "second", database=url) as second,
+        receiver_process(tmp_path / "first", database=url) as first,
+        receiver_process(tmp_path / "second", database=url) as second,
     ):
         put_off = await trouble.crash_the_server(first, second)
         exit_code = await trouble.kill_one_of(first, second)
@@ -98,8 +100,8 @@ async def test_many_crashes_of_database_and_receivers_lose_and_duplicate_nothing
     trouble, url = await trouble_on(crashing_postgresql_server)
     for _ in range(ROUNDS):
         async with (
-            head_office_on(tmp_path / "first", database=url) as first,
-            head_office_on(tmp_path / "second", database=url) as second,
+            receiver_process(tmp_path / "first", database=url) as first,
+            receiver_process(tmp_path / "second", database=url) as second,
         ):
             await trouble.crash_the_server(first, second)
             await trouble.kill_one_of(first, second)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent.process import AGENT, Child, agent_on, ask
+from tests.support.agent.process import AGENT, LoggedProcess, agent_process, ask
 from tests.support.notify_socket import Manager, manager_in
 from tests.support.till.ledger import TillLedger
 from tests.support.till.reconnecting import ReconnectingTills
@@ -44,10 +44,10 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @asynccontextmanager
-async def handed(directory: Path, listening: socket.socket) -> AsyncIterator[Child]:
+async def handed(directory: Path, listening: socket.socket) -> AsyncIterator[LoggedProcess]:
     """Run an agent with an inherited socket."""
     descriptor = listening.fileno()
-    async with agent_on(
+    async with agent_process(
         directory,
         program=(sys.executable, "-c", _HAND_OVER, str(descriptor), *AGENT),
         descriptors=(descriptor,),
@@ -86,7 +86,7 @@ async def test_restarts_under_load_refuse_and_lose_nothing(
             ledger.any_acknowledged.clear()
             await asyncio.wait_for(ledger.any_acknowledged.wait(), PATIENCE_SECONDS)
             child.terminate()
-            assert await child.ended(STOP_SECONDS) == 0
+            assert await child.exit_code(STOP_SECONDS) == 0
     async with handed(tmp_path / "state", tills_socket):
         await tills.stop()
     assert tills.connection_errors == []
@@ -97,15 +97,15 @@ async def test_restarts_under_load_refuse_and_lose_nothing(
 
 
 async def test_ready_and_stopping_are_notified(tmp_path: Path, manager: Manager) -> None:
-    async with agent_on(tmp_path / "state", settings=manager.environ) as child:
+    async with agent_process(tmp_path / "state", settings=manager.environ) as child:
         assert "READY=1" in await manager.hears()
         child.terminate()
         await manager.hears_at_last("STOPPING=1")
-        assert await child.ended(STOP_SECONDS) == 0
+        assert await child.exit_code(STOP_SECONDS) == 0
 
 
 async def test_inherited_socket_open_to_network_is_refused_without_token(tmp_path: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - this test needs it
         async with handed(tmp_path / "state", wide) as child:
-            assert await child.ended() == 1
-    assert "api.token_file" in str((await child.logged("agent.not_started"))["reason"])
+            assert await child.exit_code() == 1
+    assert "api.token_file" in str((await child.wait_for_log("agent.not_started"))["reason"])

@@ -56,7 +56,7 @@ async def test_network_fault_loses_and_duplicates_nothing(
         open_path(name, tmp_path) as way,
         shop_over(way, tmp_path / "state", sync=IN_SMALL_BATCHES) as shop,
     ):
-        way.door.weather = weather
+        way.door.default_fault = weather
         await shop.trade(CUSTOMERS)
         await shop.delivered()
 

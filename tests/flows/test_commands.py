@@ -140,7 +140,7 @@ async def test_sync_wait_exits_with_1_when_agent_stops(
 ) -> None:
     stalled = Stalled()
     async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
-        central.then(stalled, on="/sync/v1/batches")
+        central.script(stalled, on="/sync/v1/batches")
         waiting = asyncio.ensure_future(command(shop, "sync", "--wait"))
         await stalled.reached.wait()
     stalled.release.set()
@@ -204,7 +204,7 @@ async def test_dead_letters_are_listed_across_pages(
 async def test_retried_dead_letter_is_delivered(tmp_path: Path, central: ScriptedCentral) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
         number = await refuse_one_answer(shop, central)
-        central.relent()
+        central.accept_all()
         result = await command(shop, "dead-letters", "retry", number)
         await shop.until(waiting=0, deadLetters=0)
     assert (result.returncode, result.stdout) == (0, f"{number} is sent again.\n")

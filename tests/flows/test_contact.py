@@ -63,7 +63,7 @@ async def beats(central: ScriptedCentral, contact: HeartbeatLoop, count: int) ->
     """Trigger heartbeats until head office has received `count`."""
     while len(central.heartbeats) < count:
         await contact.trigger()
-        await central.came(len(central.requests) + 1)
+        await central.wait_for_requests(len(central.requests) + 1)
 
 
 async def currency_of(shop: Shop) -> object:
@@ -90,9 +90,9 @@ async def test_heartbeat_at_start_reports_machine_state(
 ) -> None:
     async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch"):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await central.came(1)
+            await central.wait_for_requests(1)
             while not central.heartbeats:
-                await central.came(len(central.requests) + 1)
+                await central.wait_for_requests(len(central.requests) + 1)
     beat = central.heartbeats[0]
     assert (beat.last_sequence, beat.watermark, beat.outstanding, beat.dead_letters) == (0, 0, 0, 0)
     assert beat.free_bytes > 0
@@ -234,7 +234,7 @@ async def test_events_accepted_after_heartbeat_was_built_start_no_new_epoch(
             central.ledger.epochs["epoch-1"] = EpochLedger(through=2)
             return await serve()
 
-        central.then(meanwhile, on=HEARTBEATS_PATH)
+        central.script(meanwhile, on=HEARTBEATS_PATH)
         async with contact_of(rig, central) as contact:
             await beats(central, contact, 2)
         assert await rig.capture(session("three")) == ["epoch-1/3"]
@@ -251,7 +251,7 @@ async def test_rejected_heartbeat_raises_alarm_while_outbox_is_empty(tmp_path: P
 
 async def test_heartbeats_continue_after_unreadable_answers(tmp_path: Path) -> None:
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
-        central.then(faults.captive_portal, faults.captive_portal, faults.answer_lost)
+        central.script(faults.captive_portal, faults.captive_portal, faults.answer_lost)
         async with contact_of(rig, central) as contact:
             await beats(central, contact, 3)
     assert len(central.heartbeats) == 3

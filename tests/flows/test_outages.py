@@ -11,10 +11,10 @@ from agent.drill.parts import Part
 from agent.drill.verdict import count_at_head_office
 from sync.receiver.config import DATABASE_FILE
 from tests.support.agent.in_process import rows_in
-from tests.support.agent.process import Child, agent_on
+from tests.support.agent.process import LoggedProcess, agent_process
 from tests.support.central.faults import Stalled
 from tests.support.shop.paths import PATHS, DeliveryPath, open_path
-from tests.support.shop.receivers import STORE, TILL, receiver_process
+from tests.support.shop.receivers import STORE, TILL, receiver_part
 from tests.support.shop.records import records_in
 from tests.support.shop.shop import PATIENCE_SECONDS, shop_at, shop_over, trade_at
 from tests.support.shop.verdict import judge
@@ -92,13 +92,13 @@ async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> 
     async with open_path(name, tmp_path) as way:
         stalled = Stalled()
         for path in ("/sync/v1/batches", "/client"):
-            way.door.then(stalled, on=path)
-        async with agent_on(state, settings=over(way)) as child:
+            way.door.script(stalled, on=path)
+        async with agent_process(state, settings=over(way)) as child:
             await trade_at(await child.ready(), ledger, CUSTOMERS)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await stalled.reached.wait()
             child.kill()
-            await child.ended()
+            await child.exit_code()
         stalled.release.set()
         left = waiting_in(state)
         async with shop_over(way, state, ledger) as shop:
@@ -118,16 +118,18 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
     async with open_path("replay", tmp_path) as way:
         await way.door.stop()
         patient = over(way) | {"LOYALTY_AGENT__SYNC__TIMEOUT_SECONDS": "30"}
-        async with agent_on(state, settings=patient) as child:
+        async with agent_process(state, settings=patient) as child:
             await trade_at(await child.ready(), ledger, CUSTOMERS)
             stalled = Stalled()
-            way.door.weather = lambda _: stalled if len(way.door.requests) > ANSWERED else None
+            way.door.default_fault = lambda _: (
+                stalled if len(way.door.requests) > ANSWERED else None
+            )
             await way.door.start()
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await way.door.came(ANSWERED + MOST_IN_FLIGHT)
+                await way.door.wait_for_requests(ANSWERED + MOST_IN_FLIGHT)
             child.terminate()
-            await child.ended()
-        way.door.weather = lambda _: None
+            await child.exit_code()
+        way.door.default_fault = lambda _: None
         stalled.release.set()
         async with shop_over(way, state, ledger) as shop:
             await shop.delivered()
@@ -140,10 +142,10 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
 
 async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     state, ledger = tmp_path / "state", TillLedger()
-    async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
+    async with receiver_part(tmp_path / "receiver") as (receiver, url, token_file):
         settings = delivering_to(url, "batch", token_file)
         database = tmp_path / "receiver" / DATABASE_FILE
-        async with agent_on(state, settings=settings) as child:
+        async with agent_process(state, settings=settings) as child:
             await trade_at(await child.ready(), ledger, 300)
             await kill_at_work(receiver, database)
             left = [waiting_in(state)]
@@ -158,7 +160,7 @@ async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_
     assert all(left)
 
 
-async def kill_at_work(receiver: Part, database: Path, child: Child | None = None) -> None:
+async def kill_at_work(receiver: Part, database: Path, child: LoggedProcess | None = None) -> None:
     """Start head office and kill it while batches arrive; kill `child` too."""
     had = count_at_head_office(database)
     await receiver.start("serve", "hq.serving")
@@ -166,7 +168,7 @@ async def kill_at_work(receiver: Part, database: Path, child: Child | None = Non
     await receiver.crash()
     if child is not None:
         child.kill()
-        await child.ended()
+        await child.exit_code()
 
 
 @pytest.mark.campaign
@@ -175,18 +177,18 @@ async def test_twenty_kills_of_either_end_under_load_lose_and_duplicate_nothing(
 ) -> None:
     print(f"CRASH_SEED={SEED}")
     dice, state, ledger = random.Random(SEED), tmp_path / "state", TillLedger()
-    async with receiver_process(tmp_path / "receiver") as (receiver, url, token_file):
+    async with receiver_part(tmp_path / "receiver") as (receiver, url, token_file):
         settings = delivering_to(url, "batch", token_file)
         for _ in range(20):
             await receiver.start("serve", "hq.serving")
-            async with agent_on(state, settings=settings) as child:
+            async with agent_process(state, settings=settings) as child:
                 crowd = await ledger.open_tills(await child.ready(), tills=4)
-                assert await child.outlives(dice.uniform(0.05, 0.8)), child.last_words()
+                assert await child.still_runs_after(dice.uniform(0.05, 0.8)), child.log_tail()
                 if dice.random() < 0.5:
                     await receiver.crash()
-                    assert await child.outlives(dice.uniform(0.0, 0.3)), child.last_words()
+                    assert await child.still_runs_after(dice.uniform(0.0, 0.3)), child.log_tail()
                 child.kill()
-                await child.ended()
+                await child.exit_code()
                 assert await crowd.finished(PATIENCE_SECONDS)
             ledger.ask_again([question.pair for question in crowd.in_doubt])
             await receiver.crash()

@@ -9,7 +9,7 @@ from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.load import enroll_on
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer
-from tests.support.head_office.process import head_office_on
+from tests.support.head_office.process import receiver_process
 from tests.support.shop.receivers import STORE, TILL, keep_token
 from tests.support.shop.records import records_at
 from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
@@ -41,7 +41,7 @@ async def test_database_crash_and_receiver_kill_under_load_lose_and_duplicate_no
     token_file = await token_for_shop(url, tmp_path / "token")
     central = f"http://127.0.0.1:{port}"
     async with shop_at(tmp_path / "state", central, "batch", token_file=token_file) as shop:
-        async with head_office_on(tmp_path / "hq", database=url, port=port) as office:
+        async with receiver_process(tmp_path / "hq", database=url, port=port) as office:
             await office.port()
             trading = asyncio.ensure_future(shop.trade(CUSTOMERS))
             await until_more(url, than=0)
@@ -52,7 +52,7 @@ async def test_database_crash_and_receiver_kill_under_load_lose_and_duplicate_no
             await until_more(url, than=before)
             office.kill()
             await shop.trade(1)
-        async with head_office_on(tmp_path / "hq", database=url, port=port):
+        async with receiver_process(tmp_path / "hq", database=url, port=port):
             await shop.delivered()
 
     verdict = judge(shop.ledger, await records_at(url))

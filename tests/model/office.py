@@ -220,7 +220,7 @@ class Office:
             await asyncio.Event().wait()
             raise AssertionError("the pass was not cut off")
 
-        self.central.then(*[_honest] * request, hang)
+        self.central.script(*[_honest] * request, hang)
         running = asyncio.ensure_future(self._push())
         reaching = asyncio.ensure_future(reached.wait())
         await asyncio.wait({running, reaching}, return_when=asyncio.FIRST_COMPLETED)
@@ -229,7 +229,7 @@ class Office:
         for task in (running, reaching):
             task.cancel()
         await asyncio.wait({running, reaching})
-        self.central.forget_script()
+        self.central.clear_script()
         # After this job a settle that was pending when the pass ended is on the disk.
         await self.rig.writer.check(30)
 
@@ -238,9 +238,9 @@ class Office:
             await self.contact.contact_once()
             return await serve()
 
-        self.central.then(beat, on="/sync/v1/batches")
+        self.central.script(beat, on="/sync/v1/batches")
         await self._push()
-        self.central.forget_script()
+        self.central.clear_script()
 
     def _to_the_end(self, step: Callable[[], Awaitable[bool]]) -> None:
         async def repeat() -> None:

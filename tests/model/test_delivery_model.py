@@ -83,9 +83,9 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(met=st.lists(st.sampled_from(sorted(FAULTS)), max_size=4), probing=st.booleans())
     def push(self, met: list[str], probing: bool) -> None:  # noqa: FBT001 - drawn
-        self.office.central.then(*(FAULTS[name] for name in met))
+        self.office.central.script(*(FAULTS[name] for name in met))
         self.office.push(probing=probing)
-        self.office.central.forget_script()
+        self.office.central.clear_script()
 
     @rule()
     def push_without_a_line(self) -> None:
@@ -114,8 +114,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.office.central.refuse(name, kind)
 
     @rule()
-    def relent(self) -> None:
-        self.office.central.relent()
+    def accept_all(self) -> None:
+        self.office.central.accept_all()
 
     # Store IT, housekeeping and time.
 
@@ -182,7 +182,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule()
     def all_heals(self) -> None:
         """When nothing fails any more, all events arrive without intervention."""
-        self.office.central.relent()
+        self.office.central.accept_all()
         self.office.retry_all()
         for _ in range(MOST_ROUNDS):
             if self.is_whole():

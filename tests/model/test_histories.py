@@ -46,7 +46,7 @@ def test_refused_answer_is_not_resent_after_a_later_one() -> None:
         shop.capture_answer(0)
         shop.refuse(0, EventType.EMAIL_ANSWERED)
         shop.push([], probing=False)
-        shop.relent()
+        shop.accept_all()
         shop.capture_answer(0)
         shop.push([], probing=False)
         shop.all_heals()
@@ -62,7 +62,7 @@ def test_dead_letter_retry_does_not_block_delivery_to_a_restored_head_office() -
         shop.push([], probing=False)
         shop.restore()
         shop.capture_session()
-        shop.relent()
+        shop.accept_all()
         shop.retry_all()
         shop.push([], probing=False)
         assert shop.numbers_there() == [1, 2, 3, 4]

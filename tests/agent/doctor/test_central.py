@@ -110,7 +110,7 @@ async def test_right_token_is_accepted(
 async def test_response_outside_the_protocol_is_a_protocol_fault(
     central: ScriptedCentral, protocol: Protocol, fault: Fault
 ) -> None:
-    central.then(fault)
+    central.script(fault)
 
     heard = await heard_from(central, protocol)
 
@@ -172,7 +172,7 @@ async def test_clock_offset_is_read_from_the_date_of_any_response(
     central: ScriptedCentral, status: int
 ) -> None:
     there = (NOW - timedelta(hours=3)).replace(microsecond=0)
-    central.then(
+    central.script(
         respond_with(Answer(status, headers={"Date": format_datetime(there, usegmt=True)}))
     )
 
@@ -184,7 +184,7 @@ async def test_clock_offset_is_read_from_the_date_of_any_response(
     ["", "yesterday", "Mon, 99 Foo 2026", "Sun, 06 Nov 99999999999999999999 08:49:37 GMT"],
 )
 async def test_malformed_date_gives_no_clock_offset(central: ScriptedCentral, date: str) -> None:
-    central.then(respond_with(Answer(200, headers={"Date": date})))
+    central.script(respond_with(Answer(200, headers={"Date": date})))
 
     assert await asked_for_its_clock(central) is None
 

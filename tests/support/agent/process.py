@@ -19,11 +19,11 @@ WAIT_SECONDS = 30.0
 LogLine: TypeAlias = dict[str, object]
 
 
-class ChildEndedError(RuntimeError):
+class ProcessEndedError(RuntimeError):
     """The agent ended before the expected event."""
 
 
-class Child:
+class LoggedProcess:
     """A running agent. `lines` holds its log so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -37,7 +37,7 @@ class Child:
         """Return the process id."""
         return self._process.pid
 
-    async def logged(self, event: str, after: int = 0) -> LogLine:
+    async def wait_for_log(self, event: str, after: int = 0) -> LogLine:
         """Return the first log line of `event` from line `after` on; wait for it if necessary.
 
         Raises ChildEndedError. On timeout the agent is aborted first, so that its log ends with the
@@ -45,28 +45,28 @@ class Child:
         """
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                return await self._logged(event, after)
+                return await self._wait_for_log(event, after)
         except TimeoutError:
             self._process.send_signal(signal.SIGABRT)
-            await self.ended()
-            raise ChildEndedError(f"no {event} in time:\n{self.last_words()}") from None
+            await self.exit_code()
+            raise ProcessEndedError(f"no {event} in time:\n{self.log_tail()}") from None
 
-    async def _logged(self, event: str, after: int) -> LogLine:
+    async def _wait_for_log(self, event: str, after: int) -> LogLine:
         while True:
             for line in self.lines[after:]:
                 if line.get("event") == event:
                     return line
             if self._listening.done():
-                raise ChildEndedError(f"no {event} before the end:\n{self.last_words()}")
+                raise ProcessEndedError(f"no {event} before the end:\n{self.log_tail()}")
             await self._news.wait()
 
     async def port(self) -> int:
         """Wait until it serves; return the port."""
-        return int(str((await self.logged("agent.serving"))["port"]))
+        return int(str((await self.wait_for_log("agent.serving"))["port"]))
 
     async def ready(self) -> int:
         """Wait until captures are accepted; return the port."""
-        await self.logged("store.opened")
+        await self.wait_for_log("store.opened")
         return await self.port()
 
     def kill(self) -> None:
@@ -77,21 +77,21 @@ class Child:
         """Ask the process to stop (SIGTERM)."""
         self._process.terminate()
 
-    async def ended(self, timeout_seconds: float = WAIT_SECONDS) -> int:
+    async def exit_code(self, timeout_seconds: float = WAIT_SECONDS) -> int:
         """Return the exit code, negative for a signal. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             await asyncio.shield(self._listening)
             return await self._process.wait()
 
-    async def outlives(self, seconds: float) -> bool:
+    async def still_runs_after(self, seconds: float) -> bool:
         """Return whether it still runs after `seconds`."""
         try:
-            await self.ended(seconds)
+            await self.exit_code(seconds)
         except TimeoutError:
             return True
         return False
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Return the last lines of its log."""
         return "\n".join(json.dumps(line) for line in self.lines[-60:])
 
@@ -108,19 +108,19 @@ class Child:
 
 
 @asynccontextmanager
-async def agent_on(
+async def agent_process(
     directory: Path,
     *,
     settings: Mapping[str, str] | None = None,
     program: Sequence[str] = AGENT,
     descriptors: Sequence[int] = (),
-) -> AsyncIterator[Child]:
+) -> AsyncIterator[LoggedProcess]:
     """Run an agent on a free port with `directory` as its storage; kill it when the block ends.
 
     `settings` are additional environment variables, `program` is the command that receives the
     agent's arguments, `descriptors` are inherited open files.
     """
-    config = configured(directory)
+    config = write_config(directory)
     process = await asyncio.create_subprocess_exec(
         *program,
         "--config",
@@ -133,17 +133,17 @@ async def agent_on(
         start_new_session=True,
         pass_fds=descriptors,
     )
-    child = Child(process)
+    child = LoggedProcess(process)
     try:
         yield child
     finally:
         # The child leads its own session, so this also ends a tracer's children.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await child.ended()
+        await child.exit_code()
 
 
-def configured(directory: Path) -> Path:
+def write_config(directory: Path) -> Path:
     """Write the configuration beside `directory`; return the file."""
     config = directory.with_name(f"{directory.name}.toml")
     config.write_text(
@@ -181,7 +181,7 @@ async def read_answer(reader: asyncio.StreamReader) -> Response:
     while (response := parse_response(received)) is None:
         more = await reader.read(65_536)
         if not more:
-            raise ChildEndedError(f"the connection ended after {received!r}")
+            raise ProcessEndedError(f"the connection ended after {received!r}")
         received += more
     return response
 

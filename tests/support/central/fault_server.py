@@ -32,12 +32,12 @@ class Request:
 class FaultServer:
     """Passes each request to its fault or to `serve`, and answers.
 
-    `weather` returns the fault of a request that has no scripted one; it may be set at any
+    `default_fault` returns the fault of a request that has no scripted one; it may be set at any
     time. `requests` lists every received request, faulty or not.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.weather: Callable[[Request], Fault | None] = lambda _: None
+        self.default_fault: Callable[[Request], Fault | None] = lambda _: None
         self.requests: list[Request] = []
         self._script: deque[tuple[str, Fault]] = deque()
         self._came = asyncio.Condition()
@@ -82,15 +82,15 @@ class FaultServer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def then(self, *faults: Fault, on: str = "") -> None:
+    def script(self, *faults: Fault, on: str = "") -> None:
         """Apply these faults in turn to the next requests whose path begins with `on`."""
         self._script.extend((on, fault) for fault in faults)
 
-    def forget_script(self) -> None:
+    def clear_script(self) -> None:
         """Drop scripted faults that have not been used yet."""
         self._script.clear()
 
-    async def came(self, count: int) -> None:
+    async def wait_for_requests(self, count: int) -> None:
         """Wait until `count` requests have been received since creation."""
         async with self._came:
             await self._came.wait_for(lambda: len(self.requests) >= count)
@@ -121,7 +121,7 @@ class FaultServer:
         async def serve() -> Answer:
             return await self.serve(request)
 
-        fault = self._scripted(request) or self.weather(request)
+        fault = self._scripted(request) or self.default_fault(request)
         return await (fault(serve) if fault else serve())
 
     def _scripted(self, request: Request) -> Fault | None:

@@ -67,7 +67,7 @@ class ScriptedCentral(FaultServer):
         """Refuse records with this id from now on, of one event type or of both."""
         self._refusals[kind, correlation_id] = Refusal(code, message)
 
-    def relent(self) -> None:
+    def accept_all(self) -> None:
         """Stop refusing records."""
         self._refusals.clear()
 

@@ -49,12 +49,12 @@ class LedgerDriver:
         batch, read = read_batch(body)
         return await self.ledger.take(BatchArrival(self._caller(sender), batch, read, self.at))
 
-    async def hear(self, sender: SimulatedAgent, **members: object) -> dict[str, int]:
+    async def heartbeat(self, sender: SimulatedAgent, **members: object) -> dict[str, int]:
         """Ingest a heartbeat; return the accepted position of each epoch."""
         answer = await self._answer(sender, members)
         return {one.epoch: one.accepted_through for one in answer.epochs}
 
-    async def hear_rejected(
+    async def heartbeat_rejections(
         self, sender: SimulatedAgent, **members: object
     ) -> list[tuple[str, int]]:
         """Ingest a heartbeat; return the rejected events named in the response."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
 
-from tests.support.agent.process import ROOT, Child
+from tests.support.agent.process import ROOT, LoggedProcess
 from tests.support.terminal import run_on_terminal
 
 HQ = (sys.executable, "-m", "sync.receiver")
@@ -21,7 +21,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
-def configured(directory: Path, *, database: str = "", port: int = 0) -> Path:
+def write_config(directory: Path, *, database: str = "", port: int = 0) -> Path:
     """Write the configuration beside `directory`; return the file. `database` is a URL."""
     config = directory.with_name(f"{directory.name}.toml")
     config.write_text(
@@ -51,23 +51,23 @@ def hq_on_terminal(*arguments: str) -> list[str]:
     return run_on_terminal([*HQ, *arguments], ROOT, clean_environment()).splitlines()
 
 
-class HeadOffice(Child):
+class ReceiverProcess(LoggedProcess):
     """A running receiver process."""
 
     async def port(self) -> int:
         """Wait until it serves; return the port."""
-        return int(str((await self.logged("hq.serving"))["port"]))
+        return int(str((await self.wait_for_log("hq.serving"))["port"]))
 
 
 @asynccontextmanager
-async def head_office_on(
+async def receiver_process(
     directory: Path, program: Sequence[str] = HQ, *, database: str = "", port: int = 0
-) -> AsyncIterator[HeadOffice]:
+) -> AsyncIterator[ReceiverProcess]:
     """Serve with `directory` as storage, on a free port; kill the process when the block ends.
 
     `database` is the URL of a PostgreSQL database; `port` replaces the free port.
     """
-    config = configured(directory, database=database, port=port)
+    config = write_config(directory, database=database, port=port)
     process = await asyncio.create_subprocess_exec(
         *(*program, "--config", str(config), "serve"),
         cwd=ROOT,
@@ -76,10 +76,10 @@ async def head_office_on(
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    child = HeadOffice(process)
+    child = ReceiverProcess(process)
     try:
         yield child
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, SIGKILL)
-        await child.ended()
+        await child.exit_code()

@@ -45,7 +45,7 @@ class Receiver:
         """Send a batch as the agent does."""
         return await self.post(BATCHES_PATH, sender.batch(*events, **members), sender)
 
-    async def beat(self, sender: SimulatedAgent, **members: object) -> Answer:
+    async def heartbeat(self, sender: SimulatedAgent, **members: object) -> Answer:
         """Send a heartbeat as the agent does."""
         return await self.post(HEARTBEATS_PATH, sender.heartbeat(**members), sender)
 

@@ -125,7 +125,7 @@ class FaultProxy(FaultServer):
 
 
 @asynccontextmanager
-async def receiver_process(directory: Path) -> AsyncIterator[tuple[Part, str, Path]]:
+async def receiver_part(directory: Path) -> AsyncIterator[tuple[Part, str, Path]]:
     """Yield a receiver in a child process, its URL, and the file with a token.
 
     It is not started yet; after a kill it starts on the same file and port.

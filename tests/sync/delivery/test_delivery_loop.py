@@ -207,11 +207,11 @@ async def test_try_now_during_a_failing_pass_starts_another_at_once() -> None:
     central.says = DOWN
     async with relaying(queue, central, Watch()) as relay:
 
-        def relent() -> None:
+        def accept_all() -> None:
             central.says = None
 
         def ask() -> None:
-            central.meanwhile = relent
+            central.meanwhile = accept_all
             relay.try_now()
 
         central.meanwhile = ask

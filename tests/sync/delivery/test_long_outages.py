@@ -199,11 +199,11 @@ def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
 def test_retry_after_is_honoured(protocol: str) -> None:
     async def story() -> None:
         async with trading(protocol) as trade:
-            trade.central.weather = lambda _request: faults.overloaded("1800", 503)
+            trade.central.default_fault = lambda _request: faults.overloaded("1800", 503)
             await trade.capture_for_an_hour()
             assert len(trade.central.requests) <= 3 * MAX_FAILURES_IN_A_ROW
 
-            trade.central.weather = lambda _request: None
+            trade.central.default_fault = lambda _request: None
             await asyncio.sleep(2_000)
             assert sorted(trade.at_central) == sorted(ALL)
 
@@ -215,19 +215,19 @@ def test_events_that_always_fail_do_not_block_others(stuck: int) -> None:
     """At the head of the outbox, each would end every pass."""
     bad = set(ALL[:stuck])
 
-    def weather(request: Request) -> Fault | None:
+    def default_fault(request: Request) -> Fault | None:
         is_bad = json.loads(request.body)["correlationId"] in bad
         return faults.problem(500, "INTERNAL_ERROR") if is_bad else None
 
     async def story() -> None:
         async with trading("replay") as trade:
-            trade.central.weather = weather
+            trade.central.default_fault = default_fault
             await trade.capture_for_an_hour()
             await asyncio.sleep(2 * CAP_SECONDS)
             assert set(trade.at_central) == set(ALL) - bad
             assert len(trade.outbox.waiting) == stuck
 
-            trade.central.weather = lambda _request: None
+            trade.central.default_fault = lambda _request: None
             await asyncio.sleep(2 * CAP_SECONDS)
             assert sorted(trade.at_central) == sorted(ALL)
 

@@ -117,7 +117,7 @@ async def test_too_many_epochs_in_a_heartbeat_are_413(
 ) -> None:
     epochs = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1001)]
 
-    assert_refused(await receiver.beat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
+    assert_refused(await receiver.heartbeat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
 
 
 @pytest.mark.parametrize("path", [BATCHES_PATH, HEARTBEATS_PATH])
@@ -238,7 +238,7 @@ async def test_heartbeat_response_has_accepted_through_of_each_epoch(
 ) -> None:
     await receiver.send(till, *sessions(1, 4))
 
-    answered = await receiver.beat(till, epochs=[{"epoch": "older", "lastSequence": 7}])
+    answered = await receiver.heartbeat(till, epochs=[{"epoch": "older", "lastSequence": 7}])
 
     assert answered.status == 200
     assert answered.members() == {
@@ -263,7 +263,7 @@ async def test_agent_refills_a_head_office_restored_from_backup(
         )
     restored.tokens = receiver.tokens
 
-    told = await restored.beat(till, lastSequence=5, watermark=5)
+    told = await restored.heartbeat(till, lastSequence=5, watermark=5)
     refused = await restored.send(till, session(6))
     taken = await restored.send(till, *sessions(3, 6))
 

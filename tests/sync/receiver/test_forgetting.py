@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from sync.receiver.cli import app
 from tests.support.head_office.files import files_with
 from tests.support.head_office.messages import SimulatedAgent, answer, session
-from tests.support.head_office.process import HQ, clean_environment, configured, hq
+from tests.support.head_office.process import HQ, clean_environment, hq, write_config
 from tests.support.head_office.receiver import Receiver
 
 GUEST = "guest@example.com"
 
 
 async def forget(receiver: Receiver, *arguments: str) -> subprocess.CompletedProcess[str]:
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     return await asyncio.to_thread(hq, "--config", config, "forget", *arguments)
 
 
@@ -60,7 +60,7 @@ async def test_unknown_address_is_reported_as_success(used: Receiver) -> None:
 
 
 async def test_address_can_be_read_from_standard_input(used: Receiver) -> None:
-    command = [*HQ, "--config", str(configured(used.directory)), "forget", "-"]
+    command = [*HQ, "--config", str(write_config(used.directory)), "forget", "-"]
 
     told = await asyncio.to_thread(
         subprocess.run,
@@ -96,7 +96,7 @@ async def test_backup_of_an_older_schema_is_named(used: Receiver) -> None:
 
 @pytest.mark.parametrize("wrong", ["guest", "@example.com", "guest@"])
 def test_invalid_address_is_rejected_without_being_repeated(tmp_path: Path, wrong: str) -> None:
-    config = str(configured(tmp_path / "state"))
+    config = str(write_config(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "forget", "--", wrong])
 
@@ -105,7 +105,7 @@ def test_invalid_address_is_rejected_without_being_repeated(tmp_path: Path, wron
 
 
 def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None:
-    told = hq("--config", str(configured(tmp_path / "state")), "forget", GUEST)
+    told = hq("--config", str(write_config(tmp_path / "state")), "forget", GUEST)
 
     assert told.returncode == 1
     assert GUEST not in told.stderr

@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.support.head_office.messages import SimulatedAgent, session
-from tests.support.head_office.process import configured, hq, hq_on_terminal
+from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
 from tests.support.terminal import COLUMNS
 
@@ -14,9 +14,9 @@ async def test_every_till_is_listed_with_its_state(
     """The clock of these tests stands still, long ago: by the command's own, all are silent."""
     await receiver.enroll(SimulatedAgent(store_id="0043"))
     await receiver.send(till, session(1))
-    await receiver.beat(till, lastSequence=3, outstanding=2, deadLetters=1, agentVersion="9.9")
+    await receiver.heartbeat(till, lastSequence=3, outstanding=2, deadLetters=1, agentVersion="9.9")
 
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     listed = await asyncio.to_thread(hq, "--config", config, "stores")
 
     assert (listed.returncode, listed.stderr) == (0, "")
@@ -31,11 +31,11 @@ async def test_every_till_is_listed_with_its_state(
 
 async def test_no_line_is_wider_than_a_terminal(receiver: Receiver, till: SimulatedAgent) -> None:
     await receiver.send(till, session(1))
-    await receiver.beat(
+    await receiver.heartbeat(
         till, lastSequence=3, outstanding=1_234_567, deadLetters=12_345, agentVersion="10.11.12"
     )
 
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     shown = await asyncio.to_thread(hq_on_terminal, "--config", config, "stores")
 
     assert [len(line) for line in shown if len(line) > COLUMNS] == []

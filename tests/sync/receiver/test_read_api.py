@@ -50,7 +50,7 @@ async def test_store_lists_the_position_of_each_epoch(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.send(till, session(1))
-    await receiver.beat(till, lastSequence=3, watermark=1, outstanding=2)
+    await receiver.heartbeat(till, lastSequence=3, watermark=1, outstanding=2)
 
     (store,) = json.loads((await receiver.get("/v1/stores")).body)["stores"]
 

@@ -57,11 +57,11 @@ async def test_new_token_used_at_one_receiver_revokes_the_old_one_at_the_other(
     first, second = await start_receiver(), await start_receiver()
     second.tokens = {(till.store_id, till.till_id): await first.enroll(till)}
     await first.enroll(till)
-    before = await second.beat(till)
+    before = await second.heartbeat(till)
 
-    await first.beat(till)
+    await first.heartbeat(till)
 
-    assert (before.status, (await second.beat(till)).status) == (200, 401)
+    assert (before.status, (await second.heartbeat(till)).status) == (200, 401)
 
 
 async def test_two_receivers_agree_on_accepted_through(
@@ -72,7 +72,7 @@ async def test_two_receivers_agree_on_accepted_through(
     second.tokens = first.tokens
     await first.send(till, session(1))
 
-    assert (await second.beat(till)).members() == {
+    assert (await second.heartbeat(till)).members() == {
         "epochs": [{"epoch": EPOCH, "acceptedThrough": 1}]
     }
 

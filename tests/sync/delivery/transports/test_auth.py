@@ -92,7 +92,7 @@ async def test_token_rotated_during_a_request_is_used_at_once(
     file.write_text("one\n")
     central.credentials = {"Bearer two"}
     stalled = faults.Stalled()
-    central.then(stalled)
+    central.script(stalled)
     asking = asyncio.ensure_future(outcome(central, bearer(file)))
     await stalled.reached.wait()
     file.write_text("two\n")
@@ -160,7 +160,7 @@ class TestClientCredentials:
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
         await outcome(central, oauth)
-        central.then(faults.gateway(401), faults.gateway(401), on="/sync")
+        central.script(faults.gateway(401), faults.gateway(401), on="/sync")
         found = await outcome(central, oauth)
         assert isinstance(found, Blocked)
         assert found.reason is BlockedReason.UNAUTHORIZED
@@ -179,7 +179,7 @@ class TestClientCredentials:
     async def test_failed_token_request_is_shared_by_waiters_and_retried_by_later_callers(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
-        central.then(faults.html(500))
+        central.script(faults.html(500))
         found = await asyncio.gather(*(oauth.headers() for _ in range(20)))
         assert all(isinstance(one, RetryLater) for one in found)
         assert len(central.requests) == 1
@@ -190,7 +190,7 @@ class TestClientCredentials:
         self, central: ScriptedCentral, oauth: ClientCredentials, status: int
     ) -> None:
         refused = {"error": "invalid_client", "error_description": SECRET}
-        central.then(faults.respond_with(Answer.of(status, refused)))
+        central.script(faults.respond_with(Answer.of(status, refused)))
         found = await outcome(central, oauth)
         assert isinstance(found, Blocked)
         assert (found.reason, found.http_status) == (BlockedReason.CREDENTIALS, status)
@@ -223,7 +223,7 @@ class TestClientCredentials:
         fault: Fault,
         cause: FailureCause,
     ) -> None:
-        central.then(fault)
+        central.script(fault)
         found = await outcome(central, oauth)
         assert isinstance(found, RetryLater)
         assert (found.cause, found.may_have_arrived) == (cause, False)
@@ -232,7 +232,7 @@ class TestClientCredentials:
     async def test_retry_after_of_the_token_endpoint_is_honoured(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
-        central.then(faults.overloaded("7", 503))
+        central.script(faults.overloaded("7", 503))
         found = await outcome(central, oauth)
         assert isinstance(found, RetryLater)
         assert found.retry_after_seconds == 7
@@ -240,7 +240,7 @@ class TestClientCredentials:
     async def test_token_without_expiry_is_cached_for_a_default_time(
         self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
     ) -> None:
-        central.then(granted("x", "bearer"))
+        central.script(granted("x", "bearer"))
         assert await oauth.headers() == {"Authorization": "Bearer x"}
         clock.seconds += 2_000
         await oauth.headers()

@@ -105,7 +105,7 @@ async def test_sequence_gap_returns_the_expected_sequence(
 async def test_accepted_through_below_the_batch_is_a_gap(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.then(faults.respond_with(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
+    central.script(faults.respond_with(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     result = await batch.send(window(*sessions(5, 6)), probing=False)
     assert (result.results, result.stop) == ([], Rewind(3))
 
@@ -113,7 +113,7 @@ async def test_accepted_through_below_the_batch_is_a_gap(
 async def test_response_without_progress_is_a_failure(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.then(faults.respond_with(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
+    central.script(faults.respond_with(Answer.of(200, {"acceptedThrough": 4, "rejected": []})))
     result = await batch.send(window(*sessions(5, 6)), probing=False)
     assert isinstance(result.stop, RetryLater)
     assert result.stop.cause is FailureCause.NO_PROGRESS
@@ -122,7 +122,7 @@ async def test_response_without_progress_is_a_failure(
 async def test_rest_of_a_partly_accepted_batch_is_resent(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.then(faults.respond_with(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
+    central.script(faults.respond_with(Answer.of(200, {"acceptedThrough": 2, "rejected": []})))
     central.ledger.epochs.clear()
     result = await batch.send(window(*sessions(1, 4)), probing=False)
     assert [sorted(verdicts(result)), result.stop] == [[1, 2], Rewind(1)]
@@ -145,7 +145,7 @@ async def test_dead_letters_below_accepted_through_are_retried(
     central.refuse("session-4")
     events = sessions(1, 9)
     await batch.send(window(*events), probing=False)
-    central.relent()
+    central.accept_all()
     central.refuse("session-4")
     result = await batch.send(window(events[1], events[3]), probing=False)
     assert result.stop is None
@@ -180,7 +180,7 @@ class TestTooLarge:
         self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
         transport = batch_transport(caller, limits=BatchLimits(32, 1_000_000))
-        central.then(faults.problem(413, "PAYLOAD_TOO_LARGE"))
+        central.script(faults.problem(413, "PAYLOAD_TOO_LARGE"))
         await transport.send(window(*sessions(1, 32)), probing=False)
         shrunk = transport.limits.events
         await transport.send(window(*sessions(33, 32 + shrunk)), probing=False)
@@ -230,7 +230,7 @@ class TestRefusedWhole:
     async def test_agent_whose_every_request_is_refused_keeps_its_events(
         self, central: ScriptedCentral, batch: BatchTransport
     ) -> None:
-        central.weather = lambda _: faults.problem(400, "INVALID_REQUEST")
+        central.default_fault = lambda _: faults.problem(400, "INVALID_REQUEST")
         result = await batch.send(window(*sessions(1, 8)), probing=False)
         assert result.results == []
         assert isinstance(result.stop, Blocked)
@@ -241,7 +241,7 @@ class TestRefusedWhole:
 async def test_refused_caller_blocks(
     central: ScriptedCentral, batch: BatchTransport, status: int
 ) -> None:
-    central.weather = lambda _: faults.gateway(status)
+    central.default_fault = lambda _: faults.gateway(status)
     result = await batch.send(window(*sessions(1, 3)), probing=False)
     assert result.results == []
     assert isinstance(result.stop, Blocked)
@@ -284,7 +284,7 @@ async def test_refused_caller_blocks(
 async def test_unexpected_response_settles_nothing(
     central: ScriptedCentral, batch: BatchTransport, fault: Fault, cause: FailureCause
 ) -> None:
-    central.weather = lambda _: fault
+    central.default_fault = lambda _: fault
     result = await batch.send(window(*sessions(1, 3)), probing=False)
     assert result.results == []
     assert isinstance(result.stop, RetryLater)
@@ -296,13 +296,13 @@ async def test_rejection_of_an_event_not_sent_is_invalid(
 ) -> None:
     strange = {"sequence": 9, "errorCode": "X", "errorMessage": "x"}
     answered = Answer.of(200, {"acceptedThrough": 9, "rejected": [strange]})
-    central.then(faults.respond_with(answered))
+    central.script(faults.respond_with(answered))
     result = await batch.send(window(*sessions(1, 3)), probing=False)
     assert isinstance(result.stop, RetryLater)
 
 
 async def test_endless_response_is_aborted(central: ScriptedCentral, batch: BatchTransport) -> None:
-    central.then(
+    central.script(
         faults.respond_with(Answer(200, b" " * 1_100_000, {"Content-Type": "application/json"}))
     )
     result = await batch.send(window(session(1)), probing=False)
@@ -313,7 +313,7 @@ async def test_endless_response_is_aborted(central: ScriptedCentral, batch: Batc
 async def test_lost_response_is_retried_without_a_duplicate(
     central: ScriptedCentral, batch: BatchTransport, naps: RecordedSleeps
 ) -> None:
-    central.then(faults.answer_lost)
+    central.script(faults.answer_lost)
     result = await batch.send(window(*sessions(1, 3)), probing=False)
     assert sorted(verdicts(result)) == [1, 2, 3]
     assert len(central.ledger.records) == 3
@@ -323,7 +323,7 @@ async def test_lost_response_is_retried_without_a_duplicate(
 async def test_probe_is_sent_without_retries(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
-    central.weather = lambda _: faults.gateway(500)
+    central.default_fault = lambda _: faults.gateway(500)
     await batch.send(window(session(1)), probing=True)
     assert len(central.requests) == 1
 

@@ -59,7 +59,7 @@ async def test_heartbeat_response_has_accepted_sequences(
 async def test_heartbeat_reports_a_refused_caller(
     central: ScriptedCentral, caller: CentralClient, status: int
 ) -> None:
-    central.then(faults.gateway(status))
+    central.script(faults.gateway(status))
     heard = await send_heartbeat(caller, HEARTBEAT)
     assert isinstance(heard, Blocked)
     assert heard.http_status == status
@@ -69,7 +69,7 @@ async def test_heartbeat_reports_a_refused_caller(
 async def test_unanswered_heartbeat_returns_none(
     central: ScriptedCentral, caller: CentralClient, fault: Fault
 ) -> None:
-    central.then(fault)
+    central.script(fault)
     assert await send_heartbeat(caller, HEARTBEAT) is None
 
 
@@ -87,7 +87,7 @@ async def test_terms_are_fetched_again_only_when_changed(
 
 
 async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: CentralClient) -> None:
-    central.then(faults.respond_with(Answer(304)))
+    central.script(faults.respond_with(Answer(304)))
     assert isinstance(await fetch_terms(caller, None), RetryLater)
 
 
@@ -95,7 +95,7 @@ async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: Cent
 async def test_foreign_response_changes_no_terms(
     central: ScriptedCentral, caller: CentralClient, fault: Fault
 ) -> None:
-    central.then(fault)
+    central.script(fault)
     found = await fetch_terms(caller, None)
     assert isinstance(found, RetryLater)
     assert found.cause in set(FailureCause)

@@ -87,7 +87,7 @@ async def test_request_is_not_resent_on_a_dead_connection(
 ) -> None:
     url = URL(central.url + PATH)
     await line.request("GET", url, headers={})
-    central.then(fault)
+    central.script(fault)
     found = await line.request(method, url, headers={}, body=b"{}" if method != "GET" else None)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
@@ -95,7 +95,7 @@ async def test_request_is_not_resent_on_a_dead_connection(
 
 
 async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
-    central.then(faults.redirected)
+    central.script(faults.redirected)
     found = await ask(central.url)
     assert isinstance(found, HttpResponse)
     assert (found.status, len(central.requests)) == (302, 1)
@@ -103,7 +103,7 @@ async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
 
 async def test_cookies_are_not_stored(central: ScriptedCentral, line: HttpClient) -> None:
     url = URL(central.url + PATH)
-    central.then(faults.respond_with(Answer(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
+    central.script(faults.respond_with(Answer(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
     await line.request("GET", url, headers={})
     await line.request("GET", url, headers={})
     assert "Cookie" not in central.requests[1].headers
@@ -120,7 +120,7 @@ async def test_decompression_bomb_is_aborted(
 ) -> None:
     bomb = gzip.compress(b" " * (50 * MAX_ANSWER_BYTES))
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    central.then(faults.respond_with(Answer(200, bomb, packed)))
+    central.script(faults.respond_with(Answer(200, bomb, packed)))
     found = await ask(central.url)
     assert isinstance(found, RetryLater)
     assert found.cause is FailureCause.UNEXPECTED_RESPONSE
@@ -128,7 +128,7 @@ async def test_decompression_bomb_is_aborted(
 
 async def test_corrupt_compression_is_a_failure(central: ScriptedCentral) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    central.then(faults.respond_with(Answer(200, b"not gzip at all", packed)))
+    central.script(faults.respond_with(Answer(200, b"not gzip at all", packed)))
     assert isinstance(await ask(central.url), RetryLater)
 
 
@@ -146,7 +146,7 @@ async def test_non_http_response_is_not_central() -> None:
 
 async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> None:
     stalled = faults.Stalled()
-    central.then(stalled)
+    central.script(stalled)
     found = await ask(central.url, timeout_seconds=0.05)
     stalled.release.set()
     assert isinstance(found, RetryLater)
@@ -214,7 +214,7 @@ async def test_unreachable_proxy_is_ambiguous_and_named(
 async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(
     central: ScriptedCentral,
 ) -> None:
-    central.then(faults.html(407))
+    central.script(faults.html(407))
     found = await ask("https://127.0.0.1:9", proxy=central.url)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)

@@ -39,11 +39,11 @@ ALREADY = faults.problem(400, "INVALID_REQUEST", "This card has Already been con
 def only(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
     """Apply `fault` to every request that contains the id."""
 
-    def weather(request: Request) -> Fault | None:
+    def default_fault(request: Request) -> Fault | None:
         named = correlation_id in request.path or correlation_id.encode() in request.body
         return fault if named else None
 
-    central.weather = weather
+    central.default_fault = default_fault
 
 
 class Counting(NoCredentials):
@@ -75,12 +75,12 @@ async def test_sessions_run_in_parallel_each_in_order(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     stalled = faults.Stalled()
-    central.then(stalled)
+    central.script(stalled)
     one, two = session(1), session(2)
     events = [one, two, answer(3, one, "deferred"), answer(4, two), answer(5, one)]
     delivering = asyncio.ensure_future(replay.send(window(*events), probing=False))
     await stalled.reached.wait()
-    await central.came(3)
+    await central.wait_for_requests(3)
     stalled.release.set()
     result = await delivering
     assert set(verdicts(result).values()) == {Delivered()}
@@ -92,7 +92,7 @@ async def test_requests_in_flight_are_limited(
     central: ScriptedCentral, caller: CentralClient
 ) -> None:
     stalled = [faults.Stalled() for _ in range(3)]
-    central.then(*stalled)
+    central.script(*stalled)
     transport = replay_transport(caller, max_in_flight=3)
     delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 20)), probing=False))
     for one in stalled:
@@ -131,7 +131,7 @@ async def test_answers_follow_a_session_delivered_on_retry(
     central.refuse("session-1")
     one = session(1)
     await replay.send(window(one), probing=False)
-    central.relent()
+    central.accept_all()
     found = verdicts(await replay.send(window(one, answer(2, one)), probing=False))
     assert found == {1: Delivered(), 2: Delivered()}
 
@@ -169,7 +169,7 @@ async def test_one_bad_event_is_refused_and_the_rest_is_delivered(
 async def test_event_too_large_is_refused_by_central_or_a_proxy(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    central.then(faults.html(413))
+    central.script(faults.html(413))
     found = verdicts(await replay.send(window(session(1)), probing=False))[1]
     assert isinstance(found, Refused)
     assert (found.error_code, found.http_status) == ("PAYLOAD_TOO_LARGE", 413)
@@ -179,7 +179,7 @@ async def test_proxy_that_refuses_every_size_blocks(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     """A proxy with far too low a limit: no event is at fault."""
-    central.weather = lambda _: faults.html(413)
+    central.default_fault = lambda _: faults.html(413)
     result = await replay.send(window(*sessions(1, 20)), probing=False)
     assert (result.results, result.doubtful) == ([], [])
     assert isinstance(result.stop, Blocked)
@@ -202,7 +202,7 @@ async def test_large_event_is_refused_without_a_check_request(
 async def test_size_check_request_has_no_effect(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    central.then(faults.html(413))
+    central.script(faults.html(413))
     await replay.send(window(session(1)), probing=False)
     assert len(central.requests) == 2
     assert central.ledger.records == []
@@ -221,7 +221,7 @@ async def test_size_check_request_has_no_effect(
 async def test_refused_caller_blocks(
     central: ScriptedCentral, caller: CentralClient, fault: Fault, reason: BlockedReason
 ) -> None:
-    central.weather = lambda _: fault
+    central.default_fault = lambda _: fault
     transport = replay_transport(caller, max_in_flight=2)
     result = await transport.send(window(*sessions(1, 50)), probing=False)
     assert result.results == []
@@ -262,7 +262,7 @@ async def test_refused_caller_blocks(
 async def test_unexpected_response_settles_nothing_and_leaves_doubt(
     central: ScriptedCentral, replay: ReplayTransport, fault: Fault, cause: FailureCause
 ) -> None:
-    central.weather = lambda _: fault
+    central.default_fault = lambda _: fault
     one = session(1)
     result = await replay.send(window(one, answer(2, one)), probing=False)
     assert (result.results, result.doubtful) == ([], [one])
@@ -276,7 +276,7 @@ async def test_email_response_with_another_message_settles_nothing(
 ) -> None:
     one = session(1)
     await replay.send(window(one), probing=False)
-    central.weather = lambda _: faults.respond_with(Answer.of(200, {"message": message}))
+    central.default_fault = lambda _: faults.respond_with(Answer.of(200, {"message": message}))
     result = await replay.send(window(answer(2, one)), probing=False)
     assert (result.results, len(result.doubtful)) == ([], 1)
 
@@ -284,7 +284,7 @@ async def test_email_response_with_another_message_settles_nothing(
 async def test_session_response_may_be_201(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    central.then(faults.respond_with(Answer.of(201, {"sessionCorrelationId": "session-1"})))
+    central.script(faults.respond_with(Answer.of(201, {"sessionCorrelationId": "session-1"})))
     assert verdicts(await replay.send(window(session(1)), probing=False)) == {1: Delivered()}
 
 
@@ -305,14 +305,14 @@ class TestAlready:
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         central.conflicts = True
-        central.then(faults.answer_lost)
+        central.script(faults.answer_lost)
         found = verdicts(await replay.send(window(session(1)), probing=False))
         assert found == {1: Delivered(assumed=True)}
 
     async def test_already_after_an_attempt_in_doubt_is_assumed_delivered(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
-        central.then(ALREADY)
+        central.script(ALREADY)
         doubtful = replace(session(1), is_doubtful=True)
         found = verdicts(await replay.send(window(doubtful), probing=False))
         assert found == {1: Delivered(assumed=True)}
@@ -320,7 +320,7 @@ class TestAlready:
     async def test_already_without_doubt_is_a_refusal(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
-        central.then(ALREADY)
+        central.script(ALREADY)
         found = verdicts(await replay.send(window(session(1)), probing=False))
         assert isinstance(found[1], Refused)
 
@@ -329,7 +329,7 @@ class TestAlready:
     ) -> None:
         """Another record has this id; ids in the message do not matter."""
         before = Refused("CONFLICT", "already known (request 17)", 409)
-        central.then(
+        central.script(
             faults.answer_lost, faults.problem(409, "CONFLICT", "already known (request 18)")
         )
         again = replace(session(1), refusal=before)
@@ -346,7 +346,7 @@ class TestAlready:
     async def test_already_after_another_refusal_is_assumed_delivered(
         self, central: ScriptedCentral, replay: ReplayTransport, before: Refused
     ) -> None:
-        central.then(ALREADY)
+        central.script(ALREADY)
         again = replace(session(1), is_doubtful=True, refusal=before)
         found = verdicts(await replay.send(window(again), probing=False))
         assert found == {1: Delivered(assumed=True)}
@@ -370,7 +370,7 @@ class TestAlready:
     async def test_doubt_survives_a_refusal_by_a_proxy(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
-        central.then(faults.answer_lost, faults.html(413))
+        central.script(faults.answer_lost, faults.html(413))
         result = await replay.send(window(one := session(1)), probing=False)
         assert isinstance(verdicts(result)[1], Refused)
         assert result.doubtful == [one]
@@ -413,7 +413,7 @@ class TestTroubleInALane:
         one = session(1)
         only("session-1", faults.html(500), central)
         await replay.send(window(one, session(2)), probing=False)
-        central.weather = lambda _: None
+        central.default_fault = lambda _: None
         requests = len(central.requests)
         result = await replay.send(window(answer(3, one)), probing=False)
         assert (result.results, len(central.requests)) == ([], requests)
@@ -429,13 +429,13 @@ class TestTroubleInALane:
         await replay.send(window(one), probing=False)
         only("session-1", faults.html(500), central)
         await replay.send(window(told, again), probing=False)
-        central.weather = lambda _: None
+        central.default_fault = lambda _: None
         assert sorted(verdicts(await replay.send(window(again), probing=False))) == [4]
 
     async def test_three_failures_in_a_row_end_the_pass(
         self, central: ScriptedCentral, caller: CentralClient
     ) -> None:
-        central.weather = lambda _: faults.captive_portal
+        central.default_fault = lambda _: faults.captive_portal
         transport = replay_transport(caller, max_in_flight=1)
         result = await transport.send(window(*sessions(1, 50)), probing=False)
         assert isinstance(result.stop, RetryLater)
@@ -461,7 +461,7 @@ class TestTroubleInALane:
     async def test_failures_are_counted_across_windows(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
-        central.weather = lambda _: faults.captive_portal
+        central.default_fault = lambda _: faults.captive_portal
         stops = [
             (await replay.send(window(session(number)), probing=True)).stop
             for number in range(1, 4)
@@ -481,7 +481,7 @@ class TestTroubleInALane:
     async def test_probe_is_sent_without_retries(
         self, central: ScriptedCentral, replay: ReplayTransport, naps: RecordedSleeps
     ) -> None:
-        central.weather = lambda _: faults.html(500)
+        central.default_fault = lambda _: faults.html(500)
         await replay.send(window(session(1)), probing=True)
         assert (len(central.requests), naps.seconds) == (1, [])
 
@@ -507,7 +507,7 @@ class TestLearning:
         changed = Answer.of(
             200, SESSION_ANSWER | {"sessionCorrelationId": "session-5", "promptMessage": "New"}
         )
-        central.then(faults.respond_with(changed))
+        central.script(faults.respond_with(changed))
         await transport.send(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
         assert observed[2][1].prompt_message == "New"
 
@@ -525,7 +525,7 @@ async def test_cancelled_window_leaves_no_task_behind(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
     stalled = faults.Stalled()
-    central.then(stalled)
+    central.script(stalled)
     delivering = asyncio.ensure_future(replay.send(window(*sessions(1, 9)), probing=False))
     await stalled.reached.wait()
     delivering.cancel()
@@ -539,7 +539,7 @@ async def test_cancelled_window_reports_delivered_and_doubtful_events(
     central: ScriptedCentral, caller: CentralClient
 ) -> None:
     stalled = faults.Stalled()
-    central.then(lambda serve: serve(), stalled)
+    central.script(lambda serve: serve(), stalled)
     transport = replay_transport(caller, max_in_flight=1)
     delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 3)), probing=False))
     await stalled.reached.wait()

@@ -112,7 +112,7 @@ async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
             await line.send(b"{")
         await until_in_hand(receiver, 50 * 100_000, MAX_BYTES)
 
-        answers = [await receiver.send(till, session(1)), await receiver.beat(till)]
+        answers = [await receiver.send(till, session(1)), await receiver.heartbeat(till)]
 
     assert [answer.status for answer in answers] == [200, 200]
 
@@ -199,7 +199,7 @@ async def test_heartbeats_are_served_while_batches_hold_all_slots(
                 while not await tool.fetchval(_WAITING):  # noqa: ASYNC110 - the server sends no event
                     await asyncio.sleep(0.01)
 
-            heard = await receiver.beat(other)
+            heard = await receiver.heartbeat(other)
 
         held_up = await batch
     await tool.close()

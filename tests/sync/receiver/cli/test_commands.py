@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sync.receiver.auth.tokens import AgentName, hash_token, parse_name
 from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
-from tests.support.head_office.process import configured, hq
+from tests.support.head_office.process import hq, write_config
 from tests.support.head_office.receiver import Receiver, rows_in
 
 
@@ -39,7 +39,7 @@ def test_help_truncates_no_summary() -> None:
 def enrolled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Enroll an agent at a new head office; return the directory and the output."""
     directory = tmp_path_factory.mktemp("enrolled") / "state"
-    result = hq("--config", str(configured(directory)), "enroll", "0042", "till-1")
+    result = hq("--config", str(write_config(directory)), "enroll", "0042", "till-1")
     assert (result.returncode, result.stderr) == (0, "")
     return directory, result.stdout
 
@@ -96,7 +96,7 @@ def test_missing_file_is_reported_and_nothing_is_created(tmp_path: Path, setting
 
 
 def test_unusable_database_exits_with_1(tmp_path: Path) -> None:
-    config = configured(tmp_path / "state")
+    config = write_config(tmp_path / "state")
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "hq.db").write_bytes(b"no database" * 1000)
 
@@ -109,7 +109,7 @@ def test_unusable_database_exits_with_1(tmp_path: Path) -> None:
 
 async def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = configured(tmp_path / "state")
+        config = write_config(tmp_path / "state")
         port = taken.getsockname()[1]
 
         result = hq("--config", str(config), "serve", LOYALTY_HQ__SERVER__PORT=str(port))
@@ -121,7 +121,7 @@ async def test_port_in_use_is_reported(tmp_path: Path) -> None:
 async def test_enroll_works_while_head_office_serves(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    enroll = ("--config", str(configured(receiver.directory)), "enroll", "0042", "till-2")
+    enroll = ("--config", str(write_config(receiver.directory)), "enroll", "0042", "till-2")
     other = SimulatedAgent(till_id="till-2")
 
     enrolled = await asyncio.to_thread(hq, *enroll)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, sessions
-from tests.support.head_office.process import configured, hq, hq_on_terminal
+from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.terminal import COLUMNS
 from tests.sync.receiver.conftest import StartReceiver
@@ -28,7 +28,7 @@ def lose(receiver: Receiver, sequences: Sequence[int]) -> None:
 
 
 async def completeness(receiver: Receiver, *arguments: str) -> CompletedProcess[str]:
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     return await asyncio.to_thread(hq, "--config", config, "completeness", *arguments)
 
 
@@ -46,7 +46,7 @@ async def test_each_epoch_is_told_with_exact_numbers(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
     lose(receiver, [3, 4, 7])
-    await receiver.beat(SimulatedAgent(), lastSequence=11)
+    await receiver.heartbeat(SimulatedAgent(), lastSequence=11)
 
     answered = await receiver.get("/v1/completeness")
 
@@ -146,7 +146,7 @@ async def test_no_line_of_the_command_is_wider_than_a_terminal(
     lost = range(1, 60, 2)
     lose(receiver, lost)
 
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     heading, *shown = await asyncio.to_thread(hq_on_terminal, "--config", config, "completeness")
 
     assert max(map(len, shown)) <= COLUMNS
@@ -225,7 +225,7 @@ async def test_the_command_ends_with_2_for_a_store_that_is_none(
 
 
 def test_the_command_takes_no_absent_database_for_a_complete_one(tmp_path: Path) -> None:
-    told = hq("--config", str(configured(tmp_path / "state")), "completeness")
+    told = hq("--config", str(write_config(tmp_path / "state")), "completeness")
 
     assert told.returncode == 2
     assert f"{tmp_path}/state/hq.db" in told.stderr

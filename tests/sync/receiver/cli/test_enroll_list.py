@@ -11,7 +11,7 @@ from sync.receiver.auth.enrolment_csv import parse_list
 from sync.receiver.auth.tokens import hash_token
 from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
-from tests.support.head_office.process import configured, hq
+from tests.support.head_office.process import hq, write_config
 from tests.support.head_office.receiver import Receiver
 
 LIST = "store_id,till_id\n0043,till-1\n0043,till-2\n"
@@ -23,7 +23,7 @@ def add_line(file: Path, line: str) -> None:
 
 
 async def enroll(receiver: Receiver, *arguments: str) -> CompletedProcess[str]:
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     return await asyncio.to_thread(hq, "--config", config, "enroll", *arguments)
 
 
@@ -94,7 +94,7 @@ async def test_where_the_file_cannot_be_made_nobody_is_enrolled(
     "arguments", [["0042", "till-1", "--csv", "list"], ["--output", "out"], ["--csv", "absent"]]
 )
 def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
-    config = str(configured(tmp_path / "state"))
+    config = str(write_config(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])
 

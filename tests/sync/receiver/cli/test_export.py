@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sync.receiver.cli import app
 from sync.receiver.cli.output import Output, OutputError
 from tests.support.head_office.messages import AT, SimulatedAgent, answer, session
-from tests.support.head_office.process import HQ, configured, hq
+from tests.support.head_office.process import HQ, hq, write_config
 from tests.support.head_office.receiver import Receiver
 
 GUEST = "guest@example.com"
@@ -27,7 +27,7 @@ async def used(receiver: Receiver, till: SimulatedAgent) -> Receiver:
 
 
 async def export(receiver: Receiver, *arguments: str) -> CompletedProcess[str]:
-    config = str(configured(receiver.directory))
+    config = str(write_config(receiver.directory))
     return await asyncio.to_thread(hq, "--config", config, "export", *arguments)
 
 
@@ -77,7 +77,7 @@ def test_failed_export_keeps_the_previous_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.csv"
     file.write_text("of yesterday")
 
-    told = hq("--config", str(configured(tmp_path / "state")), "export", "--output", str(file))
+    told = hq("--config", str(write_config(tmp_path / "state")), "export", "--output", str(file))
 
     assert told.returncode == 1
     assert f"{tmp_path}/state/hq.db" in told.stderr
@@ -86,7 +86,7 @@ def test_failed_export_keeps_the_previous_file(tmp_path: Path) -> None:
 
 
 async def test_full_disk_is_reported(used: Receiver) -> None:
-    config = str(configured(used.directory))
+    config = str(write_config(used.directory))
     command = f'exec "$@" --config {config} export > /dev/full'
 
     told = await asyncio.to_thread(hq, program=("sh", "-c", command, "sh", *HQ))
@@ -115,7 +115,7 @@ def test_full_disk_is_not_reported_as_a_database_error() -> None:
     ],
 )
 def test_invalid_arguments_exit_with_2(tmp_path: Path, arguments: list[str]) -> None:
-    config = str(configured(tmp_path / "state"))
+    config = str(write_config(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "export", *arguments])
 

@@ -45,10 +45,10 @@ async def test_token_enrolled_by_another_process_works_at_once(
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
     async with receiver_under_test(settings) as first, receiver_under_test(settings) as second:
         second.tokens = {(till.store_id, till.till_id): await first.enroll(till)}
-        new = await second.beat(till)
+        new = await second.heartbeat(till)
         await first.enroll(till)
-        both = await second.beat(till), await first.beat(till)
-        old = await second.beat(till)
+        both = await second.heartbeat(till), await first.heartbeat(till)
+        old = await second.heartbeat(till)
 
     assert [answer.status for answer in (new, *both, old)] == [200, 200, 200, 401]
 

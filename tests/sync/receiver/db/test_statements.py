@@ -34,7 +34,7 @@ from tests.support.head_office.receiver import Receiver, receiver_under_test, se
 async def use(receiver: Receiver, till: SimulatedAgent) -> None:
     """Send every kind of event: new, resent, altered, rejected, missing, restored, new epoch."""
     await receiver.enroll(till)
-    await receiver.beat(till, lastSequence=2)
+    await receiver.heartbeat(till, lastSequence=2)
     await receiver.send(till, session(3, "a"), erased(4, "a"), baseSequence=3)
     await receiver.send(till, session(3, "a"), answer(4, "a"), answer(5, "b"), session(6, "c"))
     await receiver.send(till, session(1, "d"), session(3, "e"), session(5, "b"), session(7, "c"))
@@ -42,7 +42,7 @@ async def use(receiver: Receiver, till: SimulatedAgent) -> None:
     later = SimulatedAgent(till.store_id, till.till_id, "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     # The first epoch's session again, under another number.
     await receiver.send(later, session(1, "a", occurredAt=wire_time(3 - 1000)), answer(2, "b"))
-    await receiver.beat(later, epochs=[{"epoch": till.epoch, "lastSequence": 9}])
+    await receiver.heartbeat(later, epochs=[{"epoch": till.epoch, "lastSequence": 9}])
     token = receiver.tokens[till.store_id, till.till_id]
     await receiver.get("/sync/v1/program", Authorization=f"Bearer {token}")
 

@@ -65,7 +65,7 @@ async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
 
     later = await office.take(LATER, resent, session(2, "e"), duplicate)
     first = await office.take(TILL, session(7, "d"), session(8, "f"))
-    heard = await office.hear(TILL, epochs=[{"epoch": NEXT_EPOCH, "lastSequence": 3}])
+    heard = await office.heartbeat(TILL, epochs=[{"epoch": NEXT_EPOCH, "lastSequence": 3}])
 
     assert (later.rejected, first.rejected) == ([], [])
     assert heard == {EPOCH: 8, NEXT_EPOCH: 3}

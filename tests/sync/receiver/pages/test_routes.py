@@ -34,7 +34,7 @@ def token_file(tmp_path: Path) -> Path:
 async def test_fleet_page_shows_each_condition_by_word_and_colour(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    await receiver.beat(till, deadLetters=2, freeBytes=10**12)
+    await receiver.heartbeat(till, deadLetters=2, freeBytes=10**12)
 
     page = page_of(await receiver.get("/"))
 
@@ -58,7 +58,7 @@ async def test_search_without_results_says_so(receiver: Receiver) -> None:
 
 async def test_store_page_shows_its_tills(receiver: Receiver, till: SimulatedAgent) -> None:
     await receiver.send(till, session(1), session(2, type="points.spent"))
-    await receiver.beat(till, sentAt=wire_time(3600), freeBytes=5 * 1024**3)
+    await receiver.heartbeat(till, sentAt=wire_time(3600), freeBytes=5 * 1024**3)
 
     text = page_of(await receiver.get("/stores/0042")).text
 

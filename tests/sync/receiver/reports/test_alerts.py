@@ -81,14 +81,14 @@ def is_told(selector: VectorSelector, samples: Samples) -> bool:
 
 async def use(receiver: Receiver, till: SimulatedAgent) -> None:
     """Produce a stored batch, a deferred one, a failed one, and a heartbeat."""
-    statuses = [(await receiver.beat(till)).status]
+    statuses = [(await receiver.heartbeat(till)).status]
     while statuses[-1] != 429:
         assert len(statuses) < MOST_BATCHES
         number = len(statuses)
         statuses.append((await receiver.send(till, session(number), session(number + 1))).status)
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("ALTER TABLE tokens RENAME TO gone")
-    statuses.append((await receiver.beat(till)).status)
+    statuses.append((await receiver.heartbeat(till)).status)
 
     assert {200, 429, 503} <= set(statuses)
 

@@ -69,7 +69,7 @@ async def test_requests_are_counted_by_route_and_status(
 ) -> None:
     await receiver.send(till, session(1))
     await receiver.send(till, session(9))
-    await receiver.beat(till)
+    await receiver.heartbeat(till)
     await receiver.get("/v1/sessions/somebody")
     await receiver.get("/nothing/here")
     await receiver.ask(b"no HTTP\r\n\r\n")
@@ -109,7 +109,7 @@ async def test_fleet_metrics_contain_no_store_names(
 ) -> None:
     await receiver.enroll(SimulatedAgent("0043"))
     await receiver.send(till, session(3), session(4, type="x"), baseSequence=3)
-    await receiver.beat(till, deadLetters=2, outstanding=1, freeBytes=10**12)
+    await receiver.heartbeat(till, deadLetters=2, outstanding=1, freeBytes=10**12)
 
     body = (await receiver.get("/metrics")).body
 
