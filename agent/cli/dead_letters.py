@@ -1,117 +1,96 @@
 """`loyalty-agent dead-letters`: list, show, retry and discard dead letters."""
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from typing import Annotated
 
 import typer
 
-from agent.cli.arguments import (
-    NAME,
-    ConfigFile,
-    ExitCode,
-    settings_of,
-    unreached_agent_ends_it,
-)
+from agent.cli.client import AgentClient, AgentResponse
+from agent.cli.program import AGENT, exit_on_agent_error
+from agent.facts import Receipt
+from sync.protocol.wire import EventType
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import print_entries, print_values
+from sync.runtime.cli.program import ExitCode
 
-if TYPE_CHECKING:
-    from agent.cli.client import AgentAnswer
-    from agent.config import Settings
+_PATH = "/agent/v1/dead-letters"
 
-_LETTERS = "/agent/v1/dead-letters"
-
-Letter = Annotated[
-    str, typer.Argument(metavar="EPOCH/SEQUENCE", help="Its number, as `list` shows it.")
+DeadLetterNumber = Annotated[
+    str, typer.Argument(metavar="EPOCH/SEQUENCE", help="Its number, as shown by `list`.")
 ]
 
 dead_letters = typer.Typer(
-    help="See what central refused, and decide about it.", no_args_is_help=True
+    help="List, retry and discard dead letters: captures that head office rejected.",
+    no_args_is_help=True,
 )
 
 
 @dead_letters.command("list")
-def list_letters(
+def list_dead_letters(
     context: typer.Context,
     config: ConfigFile = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
 ) -> None:
     """List all dead letters, without e-mail addresses. The exit code is 1 if there are any."""
-    settings = settings_of(context, config)
-    with unreached_agent_ends_it():
-        letters = _all_letters(settings)
-    from agent.cli.printing import print_entries  # noqa: PLC0415 - keeps --help quick
-
+    client = AgentClient(AGENT.settings(context, config))
+    with exit_on_agent_error():
+        letters = _fetch_all(client)
     if as_json:
-        import json  # noqa: PLC0415 - as above
-
         typer.echo(json.dumps(letters, ensure_ascii=False, separators=(",", ":")))
     elif letters:
-        print_entries(f"Refused by central: {len(letters)}", [_entry(one) for one in letters])
+        print_entries(f"Dead letters: {len(letters)}", [_entry(letter) for letter in letters])
     else:
-        typer.echo("Nothing was refused.")
-    raise typer.Exit(ExitCode.TROUBLE if letters else ExitCode.FINE)
+        typer.echo("There are no dead letters.")
+    raise typer.Exit(ExitCode.PROBLEM if letters else ExitCode.OK)
 
 
 @dead_letters.command()
-def show(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
+def show(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Show the details of one dead letter."""
-    from agent.cli.printing import print_values  # noqa: PLC0415 - as above
-
-    answer = _ask(context, config, "GET", letter)
-    print_values("Refused by central", answer.members)
+    response = _request(context, config, "GET", number)
+    print_values("Dead letter", response.members)
 
 
 @dead_letters.command()
-def retry(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
+def retry(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Retry one dead letter. A session start takes its e-mail answers along."""
-    _ask(context, config, "POST", letter, "/retry")
-    typer.echo(f"{letter} is sent again.")
+    _request(context, config, "POST", number, "/retry")
+    typer.echo(f"{number} is queued again.")
 
 
 @dead_letters.command()
-def discard(context: typer.Context, letter: Letter, config: ConfigFile = None) -> None:
+def discard(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Discard one dead letter and erase its address. Dead e-mail answers to a session stay."""
-    given_up = _ask(context, config, "POST", letter, "/discard").members
-    typer.echo(f"{letter} is given up.")
-    from sync.protocol.wire import EventType  # noqa: PLC0415 - as above
-
-    if given_up.get("type") == EventType.SESSION_STARTED:
-        for answer in _answers_to(given_up, settings_of(context, config)):
-            typer.echo(f"Its refused answer stays listed: {answer}")
-
-
-def _answers_to(session: dict[str, object], settings: "Settings") -> list[str]:
-    """Return the numbers of the dead e-mail answers to a session."""
-    with unreached_agent_ends_it():
-        letters = _all_letters(settings)
-    of_session = [one for one in letters if one["correlationId"] == session["correlationId"]]
-    return [_number_of(one) for one in of_session]
+    discarded = _request(context, config, "POST", number, "/discard").members
+    typer.echo(f"{number} is discarded.")
+    if discarded.get("type") != EventType.SESSION_STARTED:
+        return
+    with exit_on_agent_error():
+        remaining = _fetch_all(AgentClient(AGENT.settings(context, config)))
+    for letter in remaining:
+        if letter["correlationId"] == discarded["correlationId"]:
+            typer.echo(f"Its e-mail answer remains a dead letter: {_number_of(letter)}")
 
 
-def _ask(
-    context: typer.Context, config: ConfigFile, method: str, letter: str, decision: str = ""
-) -> "AgentAnswer":
+def _request(
+    context: typer.Context, config: ConfigFile, method: str, number: str, action: str = ""
+) -> AgentResponse:
     """Send a request about one dead letter; exit with code 2 if its number is malformed."""
-    settings = settings_of(context, config)
-    from agent.facts import Receipt  # noqa: PLC0415 - as above
-
-    if Receipt.read(letter) is None:
-        wrong = f"{letter!r} is not EPOCH/SEQUENCE: see {NAME} dead-letters list"
-        typer.echo(f"{NAME}: {wrong}", err=True)
-        raise typer.Exit(ExitCode.WRONG_USE)
-    from agent.cli.client import ask  # noqa: PLC0415 - as above
-
-    with unreached_agent_ends_it():
-        return ask(settings, method, f"{_LETTERS}/{letter}{decision}")
+    client = AgentClient(AGENT.settings(context, config))
+    if Receipt.read(number) is None:
+        message = f"{number!r} is not EPOCH/SEQUENCE: see {AGENT.name} dead-letters list"
+        AGENT.fail(message, ExitCode.USAGE)
+    with exit_on_agent_error():
+        return client.request(method, f"{_PATH}/{number}{action}")
 
 
-def _all_letters(settings: "Settings") -> list[dict[str, object]]:
+def _fetch_all(client: AgentClient) -> list[dict[str, object]]:
     """Return all dead letters: request pages until one is empty."""
-    from agent.cli.client import ask  # noqa: PLC0415 - as above
-
     letters: list[dict[str, object]] = []
     while True:
         after = f"?after={_number_of(letters[-1])}" if letters else ""
-        page = ask(settings, "GET", _LETTERS + after).value
+        page = client.request("GET", _PATH + after).value
         if not isinstance(page, list) or not page:
             return letters
         letters += page
@@ -128,6 +107,6 @@ def _entry(letter: dict[str, object]) -> dict[str, object]:
         "type": letter.get("type"),
         "code": letter.get("errorCode"),
         "message": letter.get("errorMessage"),
-        "refused": letter.get("refusedAt"),
+        "rejected": letter.get("refusedAt"),
         "attempts": letter.get("attempts"),
     }

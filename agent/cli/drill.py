@@ -1,30 +1,32 @@
-"""`loyalty-agent drill`: run a failure drill with real processes and print the verdict."""
+"""`loyalty-agent drill`: run a failure drill with real processes and print the result."""
 
+import asyncio
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from agent.cli.arguments import NAME, ExitCode
+from agent.cli.drill_view import progress_display
+from agent.cli.program import AGENT
+from agent.drill.processes import ProcessFailedError
+from agent.drill.result import DrillResult
+from agent.drill.scenario import FAST, NORMAL, run_drill
+from sync.runtime.cli.printing import print_values
+from sync.runtime.cli.program import ExitCode
 
-if TYPE_CHECKING:
-    from agent.drill import Verdict
-
-_WORDS = {
-    "captured": "asked for by the tills",
-    "acknowledged": "acknowledged to them",
+_LABELS = {
+    "captured": "requested by the tills",
+    "acknowledged": "acknowledged to the tills",
     "at_head_office": "at head office",
     "lost": "lost",
-    "doubled": "doubled",
-    "foreign": "asked for by no till",
+    "duplicated": "duplicated",
+    "unknown": "unknown",
     "changed": "changed",
     "out_of_order": "out of order",
 }
-_GOOD = {"captured", "acknowledged", "at_head_office"}
-_KEPT = "Every promise was kept."
-_BROKEN = "A PROMISE WAS BROKEN"
+_NOT_FAULTS = {"captured", "acknowledged", "at_head_office"}
 
 
 def drill(
@@ -37,35 +39,34 @@ def drill(
     machine is not touched. The exit code is 1 if a capture is lost, duplicated, changed or out
     of order.
     """
-    import asyncio  # noqa: PLC0415 - keeps --help quick
-
-    from agent.cli.drill_view import stage  # noqa: PLC0415 - as above
-    from agent.drill import DAY, FAST, PartFailed, rehearse  # noqa: PLC0415 - as above
-
+    timing = FAST if fast else NORMAL
     try:
-        with tempfile.TemporaryDirectory(prefix="loyalty-drill-") as scratch, stage() as watch:
-            verdict = asyncio.run(rehearse(Path(scratch), FAST if fast else DAY, watch))
-    except PartFailed as failed:
-        typer.echo(f"{NAME}: the drill could not be held: {failed}", err=True)
-        raise typer.Exit(ExitCode.TROUBLE) from None
-    _print(verdict)
-    raise typer.Exit(ExitCode.FINE if verdict.is_good else ExitCode.TROUBLE)
+        with (
+            tempfile.TemporaryDirectory(prefix="loyalty-drill-") as scratch,
+            progress_display() as show,
+        ):
+            result = asyncio.run(run_drill(Path(scratch), timing, show))
+    except ProcessFailedError as error:
+        AGENT.fail(f"the drill could not be run: {error}")
+    _print(result)
+    raise typer.Exit(ExitCode.OK if result.is_good else ExitCode.PROBLEM)
 
 
-def _print(verdict: "Verdict") -> None:
-    from agent.cli.printing import print_values  # noqa: PLC0415 - keeps --help quick
-
-    print_values("\nVerdict", {_WORDS[name]: value for name, value in asdict(verdict).items()})
-    if verdict.is_good:
-        typer.secho(f"\n{_KEPT}", bold=True, fg="green")
+def _print(result: DrillResult) -> None:
+    print_values("\nResult", {_LABELS[name]: value for name, value in asdict(result).items()})
+    if result.is_good:
+        typer.secho("\nPASSED: every acknowledged capture arrived once.", bold=True, fg="green")
     else:
-        typer.secho(f"\n{_BROKEN}: {_wrong(verdict)}.", bold=True, fg="red")
+        typer.secho(f"\nFAILED: {_faults(result)}.", bold=True, fg="red")
 
 
-def _wrong(verdict: "Verdict") -> str:
+def _faults(result: DrillResult) -> str:
     """Describe the counts that should be 0 and are not."""
-    counts = {name: count for name, count in asdict(verdict).items() if count}
-    parts = [f"{counts[name]:,} {_WORDS[name]}" for name in counts if name not in _GOOD]
-    if verdict.acknowledged < verdict.captured:
-        parts.insert(0, f"{verdict.captured - verdict.acknowledged:,} not acknowledged")
-    return ", ".join(parts) or "no till was served"
+    faults = [
+        f"{count:,} {_LABELS[name]}"
+        for name, count in asdict(result).items()
+        if count and name not in _NOT_FAULTS
+    ]
+    if result.acknowledged < result.captured:
+        faults.insert(0, f"{result.captured - result.acknowledged:,} not acknowledged")
+    return ", ".join(faults) or "no capture was made"

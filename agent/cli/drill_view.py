@@ -1,75 +1,66 @@
-"""Display of a running drill: live on a terminal, one line per act in a pipe."""
+"""Display of a running drill: live on a terminal, one line per step in a pipe."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from agent.drill.day import Scene, Watch
+from agent.drill.scenario import Progress, ShowProgress
 
 _BAR_WIDTH = 40
-_PICTURES_PER_SECOND = 8
+_UPDATES_PER_SECOND = 8
 
 
 @contextmanager
-def stage() -> Iterator["Watch"]:
-    """Yield a function that displays a scene."""
+def progress_display() -> Iterator[ShowProgress]:
+    """Yield a function that displays the progress of a drill."""
     if not sys.stdout.isatty():
-        yield _Lines().show
+        yield _LinePrinter().show
         return
-    from rich.live import Live  # noqa: PLC0415 - slow to load, needed on a terminal only
-
-    with Live(refresh_per_second=_PICTURES_PER_SECOND) as live:
-        yield lambda scene: live.update(picture(scene))
+    with Live(refresh_per_second=_UPDATES_PER_SECOND) as live:
+        yield lambda progress: live.update(live_view(progress))
 
 
-class _Lines:
-    """Prints each act once, as it appears."""
+class _LinePrinter:
+    """Prints each step once, as it begins."""
 
     def __init__(self) -> None:
         self._printed = 0
 
-    def show(self, scene: "Scene") -> None:
-        for act in scene.acts[self._printed :]:
-            typer.echo(act)
-        self._printed = len(scene.acts)
+    def show(self, progress: Progress) -> None:
+        for step in progress.steps[self._printed :]:
+            typer.echo(step)
+        self._printed = len(progress.steps)
 
 
-def picture(scene: "Scene") -> "RenderableType":
-    """Return the live view of a scene."""
-    from rich.console import Group  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    acts = [Text(f"  {act}", style="dim") for act in scene.acts[:-1]]
-    now = [Text(f"> {act}", style="bold") for act in scene.acts[-1:]]
-    return Group(*acts, *now, Text(), _bar(scene), _numbers(scene))
+def live_view(progress: Progress) -> RenderableType:
+    """Return the live view: steps, bar of delivered captures, counts."""
+    done = [Text(f"  {step}", style="dim") for step in progress.steps[:-1]]
+    current = [Text(f"> {step}", style="bold") for step in progress.steps[-1:]]
+    return Group(*done, *current, Text(), _bar(progress), _counts(progress))
 
 
-def _bar(scene: "Scene") -> "RenderableType":
-    from rich.columns import Columns  # noqa: PLC0415 - as above
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
-
-    so_far = scene.so_far
-    bar = ProgressBar(max(1, so_far.acknowledged), so_far.at_head_office, width=_BAR_WIDTH)
-    return Columns(["  at head office", bar, f"{so_far.at_head_office:,}"])
+def _bar(progress: Progress) -> RenderableType:
+    delivered = progress.interim.at_head_office
+    total = max(1, progress.interim.acknowledged)
+    bar = ProgressBar(total, delivered, width=_BAR_WIDTH)
+    return Columns(["  at head office", bar, f"{delivered:,}"])
 
 
-def _numbers(scene: "Scene") -> "RenderableType":
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    so_far = scene.so_far
-    wrong = so_far.doubled + so_far.foreign + so_far.changed + so_far.out_of_order
+def _counts(progress: Progress) -> RenderableType:
+    interim = progress.interim
+    faults = interim.faults - interim.lost
     return Text.assemble(
-        f"  acknowledged {so_far.acknowledged:,}   on the way {so_far.lost:,}"
-        f"   asked again {scene.repeats:,}\n  ",
-        (f"doubled {so_far.doubled:,}   out of order {so_far.out_of_order:,}", _style(wrong)),
+        f"  acknowledged {interim.acknowledged:,}   in flight {interim.lost:,}"
+        f"   retries {progress.retries:,}\n  ",
+        (
+            f"duplicated {interim.duplicated:,}   out of order {interim.out_of_order:,}",
+            "bold red" if faults else "green",
+        ),
     )
-
-
-def _style(wrong: int) -> str:
-    return "bold red" if wrong else "green"

@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.arguments import ConfigFile, ExitCode, settings_of, unreached_agent_ends_it
+from agent.cli.client import AgentClient
+from agent.cli.program import AGENT, exit_on_agent_error
+from agent.cli.status_view import show_status
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import flatten, print_values
+from sync.runtime.cli.program import ExitCode
 
 
 def status(
@@ -19,20 +24,14 @@ def status(
     The exit code is 1 if the agent is unreachable, cannot take captures, or is rejected by head
     office.
     """
-    settings = settings_of(context, config)
-    from agent.cli.client import ask_status  # noqa: PLC0415 - keeps --help quick
-    from agent.cli.printing import flatten, print_values  # noqa: PLC0415 - as above
-
-    with unreached_agent_ends_it():
-        answer = ask_status(settings)
-    values = flatten(answer.members)
+    with exit_on_agent_error():
+        response = AgentClient(AGENT.settings(context, config)).status()
+    values = flatten(response.members)
     if as_json:
-        typer.echo(answer.text)
+        typer.echo(response.text)
     elif sys.stdout.isatty():
-        from agent.cli.status_view import show_status  # noqa: PLC0415 - as above
-
-        show_status(answer.members)
+        show_status(response.members)
     else:
         print_values("Status of the agent", values)
-    is_fine = values.get("storage.state") == "ready" and values.get("sync.state") != "holding"
-    raise typer.Exit(ExitCode.FINE if is_fine else ExitCode.TROUBLE)
+    is_ok = values.get("storage.state") == "ready" and values.get("sync.state") != "holding"
+    raise typer.Exit(ExitCode.OK if is_ok else ExitCode.PROBLEM)

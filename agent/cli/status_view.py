@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from agent.cli.printing import in_one_line, print_values
+from sync.runtime.cli.printing import one_line, print_values
 
 _GIB = 1024**3
 _NOT_KNOWN = "not known now"
@@ -71,7 +71,7 @@ def show_status(members: Mapping[str, object]) -> None:
     status, console = Status(members), Console()
     for headline in headlines(status):
         # Rich wraps at word boundaries; with typer.echo the terminal would break within a word.
-        console.print(Text(in_one_line(headline.text), style=f"bold {headline.colour}"))
+        console.print(Text(one_line(headline.text), style=f"bold {headline.colour}"))
     for title, values in _figures(status).items():
         print_values(f"\n{title}", values)
 

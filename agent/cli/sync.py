@@ -1,24 +1,19 @@
 """`loyalty-agent sync`: trigger a delivery pass and, with `--wait`, follow it."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from agent.cli.arguments import (
-    NAME,
-    ConfigFile,
-    ExitCode,
-    settings_of,
-    unreached_agent_ends_it,
-)
+from agent.cli.client import AgentClient
+from agent.cli.program import AGENT, exit_on_agent_error
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import countdown
 
-if TYPE_CHECKING:
-    from agent.config import Settings
-
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 # States in `GET /agent/v1/status` after a failed pass with no success since.
-_STUCK = ("retrying", "holding")
+_FAILED = ("retrying", "holding")
 
 
 def sync(
@@ -26,7 +21,7 @@ def sync(
     config: ConfigFile = None,
     *,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Stay until nothing waits, or it cannot go on.")
+        bool, typer.Option("--wait", help="Wait until the queue is empty or delivery fails.")
     ] = False,
 ) -> None:
     """Deliver queued captures now.
@@ -34,66 +29,58 @@ def sync(
     Skips a pending retry delay and quiet hours. With --wait the exit code is 1 if captures are
     still queued or there are dead letters.
     """
-    settings = settings_of(context, config)
-    with unreached_agent_ends_it():
+    client = AgentClient(AGENT.settings(context, config))
+    with exit_on_agent_error():
         if not wait:
-            _deliver(settings)
-            typer.echo("The agent tries to deliver now.")
+            client.request("POST", "/agent/v1/sync")
+            typer.echo("Delivery is triggered.")
             return
-        status = _deliver_and_watch(settings)
-    _conclude(status)
+        status = _deliver_and_wait(client)
+    raise typer.Exit(_print_result(status))
 
 
-def _deliver(settings: "Settings", query: str = "") -> int:
-    """Trigger a delivery pass; return the number of passes before it."""
-    from agent.cli.client import ask  # noqa: PLC0415 - keeps --help quick
-
-    return _number(ask(settings, "POST", "/agent/v1/sync" + query).members, "passes")
-
-
-def _deliver_and_watch(settings: "Settings") -> dict[str, object]:
+def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
     """Show progress until the queue is empty or a pass has failed; return the last status."""
-    from agent.cli.client import ask_status  # noqa: PLC0415 - as above
-    from agent.cli.printing import Countdown  # noqa: PLC0415 - as above
-
-    status = ask_status(settings).members
-    passes_before = _deliver(settings, "?pace=full")
-    with Countdown("Delivering") as countdown:
+    status = client.status().members
+    triggered = client.request("POST", "/agent/v1/sync?pace=full").members
+    passes_before = _number(triggered, "passes")
+    with countdown("Delivering") as show:
         while True:
             if isinstance(waiting := status.get("waiting"), int):
-                countdown.show(waiting)
-            if waiting == 0 or _is_stuck(_way(status), passes_before):
+                show(waiting)
+            if waiting == 0 or _has_failed(_delivery(status), passes_before):
                 return status
-            time.sleep(_LOOK_SECONDS)
-            status = ask_status(settings).members
+            time.sleep(_POLL_SECONDS)
+            status = client.status().members
 
 
-def _is_stuck(way: dict[str, object], passes_before: int) -> bool:
-    return _number(way, "passes") > passes_before and way.get("state") in _STUCK
+def _has_failed(delivery: dict[str, object], passes_before: int) -> bool:
+    return _number(delivery, "passes") > passes_before and delivery.get("state") in _FAILED
 
 
-def _conclude(status: dict[str, object]) -> None:
-    """Print the result and exit with its code."""
-    waiting, refused = status.get("waiting"), _number(status, "deadLetters")
+def _print_result(status: dict[str, object]) -> ExitCode:
+    waiting, dead_letters = status.get("waiting"), _number(status, "deadLetters")
     if waiting == 0:
-        typer.echo("Nothing waits.")
+        typer.echo("The queue is empty.")
     else:
-        how_many = "an unknown number of" if waiting is None else waiting
-        typer.echo(f"{NAME}: {how_many} captures still wait: {_reason(_way(status))}", err=True)
-    if refused:
-        typer.echo(f"{NAME}: central refused {refused}: see {NAME} dead-letters list", err=True)
-    raise typer.Exit(ExitCode.FINE if waiting == 0 and not refused else ExitCode.TROUBLE)
+        count = "an unknown number of" if waiting is None else waiting
+        AGENT.warn(f"{count} captures are still queued: {_cause(_delivery(status))}")
+    if dead_letters:
+        AGENT.warn(
+            f"head office rejected {dead_letters} captures: see {AGENT.name} dead-letters list"
+        )
+    return ExitCode.OK if waiting == 0 and not dead_letters else ExitCode.PROBLEM
 
 
-def _reason(way: dict[str, object]) -> str:
-    detail = f" ({way['detail']})" if way.get("detail") else ""
-    return f"{way.get('trouble') or way.get('state')}{detail}"
+def _cause(delivery: dict[str, object]) -> str:
+    detail = f" ({delivery['detail']})" if delivery.get("detail") else ""
+    return f"{delivery.get('trouble') or delivery.get('state')}{detail}"
 
 
-def _way(status: dict[str, object]) -> dict[str, object]:
+def _delivery(status: dict[str, object]) -> dict[str, object]:
     """Return the delivery state in a status document."""
-    way = status.get("sync")
-    return way if isinstance(way, dict) else {}
+    delivery = status.get("sync")
+    return delivery if isinstance(delivery, dict) else {}
 
 
 def _number(members: dict[str, object], name: str) -> int:

@@ -5,6 +5,6 @@ a `judge_...` function is pure and turns facts into a `Check`.
 """
 
 from agent.doctor.check import Check, Verdict, worst
-from agent.doctor.checkup import CONFIGURATION, Instruments, examine
+from agent.doctor.checkup import CONFIGURATION, Instruments, Show, run_checks
 
-__all__ = ["CONFIGURATION", "Check", "Instruments", "Verdict", "examine", "worst"]
+__all__ = ["CONFIGURATION", "Check", "Instruments", "Show", "Verdict", "run_checks", "worst"]

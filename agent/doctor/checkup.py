@@ -37,7 +37,6 @@ from agent.doctor.database import (
     look_at_integrity,
     look_at_set_aside,
 )
-from agent.doctor.directory import judge_directory, look_at_directory, nearest_existing
 from agent.doctor.disk_space import judge_database_size, judge_free_disk, look_at_room
 from agent.doctor.fsync import (
     SyncFacts,
@@ -46,15 +45,20 @@ from agent.doctor.fsync import (
     look_at_medium,
     measure_syncing,
 )
-from agent.doctor.lock_holder import find_owner
 from agent.doctor.mounts import judge_file_system, look_at_mount
 from agent.doctor.port import judge_port, look_at_port
+from agent.doctor.storage_directory import (
+    find_lock_holder,
+    judge_directory,
+    look_at_directory,
+    nearest_existing,
+)
 from agent.doctor.systemd_units import Run, judge_units, look_at_units
 from agent.uplink.uplink import credentials_of, line_rules
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
 
-__all__ = ["CONFIGURATION", "Instruments", "examine"]
+__all__ = ["CONFIGURATION", "Instruments", "run_checks"]
 _REQUEST_SECONDS = 10.0
 
 # Progress callback: called with the next step.
@@ -76,7 +80,7 @@ class Instruments:
     sys: Path = Path("/sys")
 
 
-def examine(settings: Settings, tools: Instruments, show: Show) -> list[Check]:
+def run_checks(settings: Settings, tools: Instruments, show: Show) -> list[Check]:
     """Run all checks. Changes nothing on this machine or at central."""
     checks = [*_settings(settings), *_machine(settings, tools, show)]
     if settings.central.url:
@@ -92,7 +96,7 @@ def _settings(settings: Settings) -> Iterator[Check]:
 
 def _machine(settings: Settings, tools: Instruments, show: Show) -> Iterator[Check]:
     storage, directory = settings.storage, settings.storage.directory
-    agent = find_owner(directory, tools.proc)
+    agent = find_lock_holder(directory, tools.proc)
     show("the storage directory")
     yield judge_directory(look_at_directory(directory, storage.encryption_key_path))
     yield from _room(settings)

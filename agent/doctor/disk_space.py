@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.config.settings import StorageSettings
 from agent.doctor.check import Check, fault, passed, warning
-from agent.doctor.directory import nearest_existing
+from agent.doctor.storage_directory import nearest_existing
 from agent.store.db.connect import database_bytes
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import free_bytes

@@ -3,9 +3,3 @@
 Three simulated tills, an agent process, a receiver process, and a TCP proxy between them that
 can be cut. At the end the tills' receipts are compared with the receiver's tables.
 """
-
-from agent.drill.day import DAY, FAST, Length, rehearse
-from agent.drill.parts import PartFailed
-from agent.drill.verdict import Verdict
-
-__all__ = ["DAY", "FAST", "Length", "PartFailed", "Verdict", "rehearse"]

@@ -11,8 +11,8 @@ import aiohttp
 TILLS = 3
 SESSION, EMAIL = "session", "email"
 # (kind, session id) of a capture.
-Name: TypeAlias = tuple[str, str]
-_ASK_AGAIN_SECONDS = 0.05
+CaptureId: TypeAlias = tuple[str, str]
+_RETRY_SECONDS = 0.05
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 _HEADERS = {"Content-Type": "application/json"}
 
@@ -21,18 +21,13 @@ _HEADERS = {"Content-Type": "application/json"}
 class Receipts:
     """Requested captures with their content, and the receipts of acknowledged ones.
 
-    The content of a session start is its body, that of an e-mail answer its address. `repeats`
+    The content of a session start is its body, that of an e-mail answer its address. `retries`
     counts retried requests.
     """
 
-    asked: dict[Name, str] = field(default_factory=dict)
-    promised: dict[Name, str] = field(default_factory=dict)
-    repeats: int = 0
-
-    @property
-    def captured(self) -> int:
-        """Number of requested captures."""
-        return len(self.asked)
+    requested: dict[CaptureId, str] = field(default_factory=dict)
+    acknowledged: dict[CaptureId, str] = field(default_factory=dict)
+    retries: int = 0
 
 
 class Tills:
@@ -65,36 +60,36 @@ class Tills:
         await asyncio.gather(*served)
 
     async def _serve(self) -> None:
-        async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=_HEADERS) as line:
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=_HEADERS) as client:
             while not self._closing:
-                await self._serve_customer(line)
+                await self._serve_customer(client)
                 await asyncio.sleep(self._pause_seconds)
 
-    async def _serve_customer(self, line: aiohttp.ClientSession) -> None:
+    async def _serve_customer(self, client: aiohttp.ClientSession) -> None:
         session = str(uuid.uuid4())
         start = json.dumps({"correlationId": session, "channel": "STORE", "locale": "en-CA"})
-        self.receipts.asked[SESSION, session] = start
-        await self._capture(line, "POST", "/anonymous/sessions", start, (SESSION, session))
+        self.receipts.requested[SESSION, session] = start
+        await self._capture(client, "POST", "/anonymous/sessions", start, (SESSION, session))
         address = f"guest-{session[:8]}@example.com"
         answer = json.dumps({"status": "accepted", "emailAddress": address})
-        self.receipts.asked[EMAIL, session] = address
-        await self._capture(line, "PUT", f"/{session}/profile/email", answer, (EMAIL, session))
+        self.receipts.requested[EMAIL, session] = address
+        await self._capture(client, "PUT", f"/{session}/profile/email", answer, (EMAIL, session))
 
     async def _capture(
-        self, line: aiohttp.ClientSession, method: str, path: str, body: str, name: Name
+        self, client: aiohttp.ClientSession, method: str, path: str, body: str, capture: CaptureId
     ) -> None:
-        while (receipt := await self._ask(line, method, path, body)) is None:
-            self.receipts.repeats += 1
-            await asyncio.sleep(_ASK_AGAIN_SECONDS)
-        self.receipts.promised[name] = receipt
+        while (receipt := await self._send(client, method, path, body)) is None:
+            self.receipts.retries += 1
+            await asyncio.sleep(_RETRY_SECONDS)
+        self.receipts.acknowledged[capture] = receipt
 
-    async def _ask(
-        self, line: aiohttp.ClientSession, method: str, path: str, body: str
+    async def _send(
+        self, client: aiohttp.ClientSession, method: str, path: str, body: str
     ) -> str | None:
         """Return the receipt; None on a network error or an error response."""
         try:
-            async with line.request(method, self._url + path, data=body) as answer:
-                await answer.read()
-                return answer.headers.get("Loyalty-Receipt") if answer.ok else None
+            async with client.request(method, self._url + path, data=body) as response:
+                await response.read()
+                return response.headers.get("Loyalty-Receipt") if response.ok else None
         except (aiohttp.ClientError, TimeoutError):
             return None

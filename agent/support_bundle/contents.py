@@ -5,78 +5,107 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from agent.api.delivery import SyncReport
+from agent.api.status import StatusReport, StorageReport
 from agent.config import Settings
 from agent.doctor.check import Check
-from agent.doctor.lock_holder import find_owner
+from agent.doctor.storage_directory import find_lock_holder
 from agent.doctor.systemd_units import Run
-from agent.support_bundle.database import describe_database
-from agent.support_bundle.journal import last_lines
+from agent.support_bundle.database_stats import describe_database
 from agent.support_bundle.machine import describe_files, describe_machine, describe_packages
-from agent.support_bundle.secrecy import Json, Secrecy
-from agent.support_bundle.settings import secrets_in, shown_settings
-from agent.support_bundle.status import known_status
+from agent.support_bundle.redact import Json, Redactor
+from agent.support_bundle.settings_and_secrets import read_secrets, settings_without_secrets
 
-_ABOUT = """What the loyalty agent's support needs to know of a machine.
+_README = """Diagnostics of a loyalty agent for support.
 
-machine.json    the agent's version, and those of all that it stands on
-packages.json   the installed packages
-settings.json   the configuration; of secrets only the files that hold them
-status.json     what the running agent said of itself
-doctor.json     what loyalty-agent doctor found
-database.json   schema, epochs, row counts, dead letters without anybody's words
-files.json      the files in the storage directory
-journal.txt     the last lines of the log, where journald keeps it
+machine.json    versions of the agent, Python, SQLite and the operating system
+packages.json   installed packages
+settings.json   the configuration; secrets appear only as file names
+status.json     status of the running agent
+doctor.json     findings of loyalty-agent doctor
+database.json   schema, epochs, row counts, dead letters without content
+files.json      files in the storage directory
+journal.txt     recent lines of the log, if journald keeps it
 
-No e-mail address, no token, no key, and nothing that a till sent.
+This archive contains no e-mail addresses, tokens, keys or content sent by a till.
 """
+_JOURNAL_LINES = 2_000
+_MAX_JOURNAL_BYTES = 2 * 1024 * 1024
+_JOURNAL_COMMAND = (
+    *("journalctl", "--unit=loyalty-agent.service", f"--lines={_JOURNAL_LINES}"),
+    *("--no-pager", "--quiet", "--no-hostname", "--output=short-iso-precise"),
+)
+# The only members of a status with members of their own.
+_STATUS_SECTIONS: dict[str, Sequence[str]] = {
+    "storage": tuple(StorageReport.__annotations__),
+    "central": ("url", "protocol"),
+    "sync": tuple(SyncReport.__annotations__),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Inputs from outside: findings of doctor, and the status or the reason why it is missing."""
+class Inputs:
+    """Facts collected elsewhere: findings of doctor, and the status or why it is missing."""
 
     checks: Sequence[Check]
     status: Mapping[str, object]
-    unreached: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Time of the bundle."""
-
+    unreachable: str
     now: datetime
-    time_zone: str
+    version: str
 
 
-def contents(
-    settings: Settings, known: Known, moment: Moment, *, version: str, run: Run
-) -> dict[str, bytes]:
-    """Return the files of a bundle by name."""
-    secrecy = Secrecy.of(secrets_in(settings))
+def bundle_files(settings: Settings, inputs: Inputs, run: Run) -> dict[str, bytes]:
+    """Return the redacted files of a bundle by name."""
+    redactor = Redactor.of(read_secrets(settings))
     directory = settings.storage.directory
-    is_owned = find_owner(directory) is not None
-    parts: dict[str, Json] = {
-        "machine.json": describe_machine(version, moment.now, moment.time_zone),
+    is_owned = find_lock_holder(directory) is not None
+    documents: dict[str, Json] = {
+        "machine.json": describe_machine(inputs.version, inputs.now),
         "packages.json": describe_packages(),
-        "settings.json": {**shown_settings(settings)},
-        "status.json": _status(known),
-        "doctor.json": [{**asdict(check)} for check in known.checks],
+        "settings.json": {**settings_without_secrets(settings)},
+        "status.json": _status(inputs),
+        "doctor.json": [{**asdict(check)} for check in inputs.checks],
         "database.json": describe_database(directory, is_owned=is_owned),
         "files.json": describe_files(directory),
     }
     return {
-        "README.txt": _ABOUT.encode(),
-        **{name: _json(secrecy.clean_all(part)) for name, part in parts.items()},
-        "journal.txt": secrecy.clean(last_lines(run)).encode("utf-8", "replace"),
+        "README.txt": _README.encode(),
+        **{name: _encode(redactor.redact_all(value)) for name, value in documents.items()},
+        "journal.txt": redactor.redact(_journal(run)).encode("utf-8", "replace"),
     }
 
 
-def _status(known: Known) -> Json:
-    if known.unreached:
-        return {"unreached": known.unreached}
-    return known_status(known.status)
+def _status(inputs: Inputs) -> Json:
+    """Return the known members of the status: another program may answer on the port."""
+    if inputs.unreachable:
+        return {"unreached": inputs.unreachable}
+    status: dict[str, Json] = {}
+    for name in StatusReport.__annotations__:
+        value = inputs.status.get(name)
+        if name in _STATUS_SECTIONS and isinstance(value, Mapping):
+            status[name] = {part: _plain(value.get(part)) for part in _STATUS_SECTIONS[name]}
+        else:
+            status[name] = _plain(value)
+    return status
 
 
-def _json(value: Json) -> bytes:
+def _plain(value: object) -> Json:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)]
+    return None
+
+
+def _journal(run: Run) -> str:
+    """Return the last complete lines of the log, oldest first; empty if there are none."""
+    text = run(_JOURNAL_COMMAND) or ""
+    if len(text) <= _MAX_JOURNAL_BYTES:
+        return text
+    # Drop the first line, which may be partial: redaction cannot recognize half an address.
+    return text[-_MAX_JOURNAL_BYTES:].partition("\n")[2]
+
+
+def _encode(value: Json) -> bytes:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return f"{text}\n".encode("utf-8", "replace")

@@ -16,7 +16,7 @@ from agent.store.files.disk_space import BALLAST_FILE
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
 from agent.store.recovery.quarantine import QUARANTINE
-from agent.support_bundle.secrecy import Json
+from agent.support_bundle.redact import Json
 
 # Files created by the agent. Others are only counted: their names may hold personal data.
 _OURS = re.compile(
@@ -27,15 +27,15 @@ _OURS = re.compile(
         )
     )
 )
-_PLACE = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
+_QUARANTINE_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
 
 
-def describe_machine(version: str, now: datetime, time_zone: str) -> dict[str, Json]:
+def describe_machine(version: str, now: datetime) -> dict[str, Json]:
     """Return the versions of agent, Python, SQLite, OpenSSL and operating system."""
     return {
         "agent": version,
         "writtenAt": now.isoformat(),
-        "timeZone": time_zone,
+        "timeZone": now.astimezone().strftime("%Z %z"),
         "python": sys.version,
         "sqlite": sqlite3.sqlite_version,
         "openssl": ssl.OPENSSL_VERSION,
@@ -62,7 +62,7 @@ def describe_files(directory: Path) -> dict[str, Json]:
         ours = [entry for entry in entries if _OURS.fullmatch(entry.name)]
         return {
             "files": [_described(entry) for entry in ours],
-            "setAside": [entry.name for entry in aside if _PLACE.fullmatch(entry.name)],
+            "setAside": [entry.name for entry in aside if _QUARANTINE_NAME.fullmatch(entry.name)],
             "others": len([name for name in _names(entries) if name != QUARANTINE]) - len(ours),
         }
     except OSError as error:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 
-from agent.drill.parts import enrolled, receiver_in
+from agent.drill.processes import enroll, prepare_receiver
 from sync.protocol.wire import BATCHES_PATH
 from tests.bench.servers import ROOT, free_port, is_ready, stop
 from tests.bench.start import fill
@@ -177,10 +177,10 @@ async def draining(
 @asynccontextmanager
 async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
     """Run a receiver; yield the settings of an agent that delivers to it."""
-    receiver = receiver_in(directory)
+    receiver = prepare_receiver(directory)
     token_file = directory.with_suffix(".token")
     token_file.touch(mode=0o600)
-    token_file.write_text(await enrolled(receiver, "bench", "bench"))
+    token_file.write_text(await enroll(receiver, "bench", "bench"))
     serving = await receiver.start("serve", "hq.serving")
     try:
         yield {

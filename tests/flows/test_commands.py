@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli.commands import app
-from agent.drill.parts import free_port
+from agent.cli import app
+from agent.drill.processes import free_port
 from sync.protocol.wire import EventType
 from tests.support.agent.commands import SOURCE_TREE, agent
 from tests.support.central import ScriptedCentral
@@ -78,7 +78,7 @@ async def test_sync_triggers_delivery_at_once(tmp_path: Path, central: ScriptedC
         result = await command(shop, "sync")
         await shop.delivered()
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "The agent tries to deliver now.\n"
+    assert result.stdout == "Delivery is triggered.\n"
 
 
 async def test_sync_wait_ends_when_outbox_is_empty_and_shows_no_progress_in_a_pipe(
@@ -86,7 +86,7 @@ async def test_sync_wait_ends_when_outbox_is_empty_and_shows_no_progress_in_a_pi
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 100) as shop:
         result = await command(shop, "sync", "--wait")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "Nothing waits.\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "The queue is empty.\n", "")
     assert len(central.ledger.records) == 200
 
 
@@ -97,7 +97,7 @@ async def test_sync_wait_shows_progress_on_a_terminal(
         shown = await asyncio.to_thread(terminal_of, shop, "sync", "--wait")
     assert "Delivering" in shown
     assert "10/10" in shown
-    assert "Nothing waits." in shown
+    assert "The queue is empty." in shown
 
 
 async def test_sync_wait_shows_no_progress_if_outbox_is_empty(
@@ -108,7 +108,7 @@ async def test_sync_wait_shows_no_progress_if_outbox_is_empty(
         await shop.delivered()
         shown = await asyncio.to_thread(terminal_of, shop, "sync", "--wait")
     assert "Delivering" not in shown
-    assert "Nothing waits." in shown
+    assert "The queue is empty." in shown
 
 
 @pytest.mark.parametrize("trouble", ["head office is down", "unauthorized"])
@@ -122,7 +122,7 @@ async def test_sync_wait_that_cannot_continue_names_cause_and_exits_with_1(
             await central.stop()
         result = await command(shop, "sync", "--wait")
     assert (result.returncode, result.stdout) == (1, "")
-    assert f"4 captures still wait: {trouble} (" in result.stderr
+    assert f"4 captures are still queued: {trouble} (" in result.stderr
 
 
 async def test_sync_wait_exits_with_1_after_a_refusal(
@@ -131,8 +131,8 @@ async def test_sync_wait_exits_with_1_after_a_refusal(
     async with shop_of(tmp_path / "state", central) as shop:
         await refuse_one_answer(shop, central)
         result = await command(shop, "sync", "--wait")
-    assert (result.returncode, result.stdout) == (1, "Nothing waits.\n")
-    assert "central refused 1: see loyalty-agent dead-letters list" in result.stderr
+    assert (result.returncode, result.stdout) == (1, "The queue is empty.\n")
+    assert "head office rejected 1 captures: see loyalty-agent dead-letters list" in result.stderr
 
 
 async def test_sync_wait_exits_with_1_when_agent_stops(
@@ -146,7 +146,7 @@ async def test_sync_wait_exits_with_1_when_agent_stops(
     stalled.release.set()
     result = await waiting
     assert result.returncode == 1
-    assert "no agent answers on 127.0.0.1" in result.stderr
+    assert "cannot reach the agent on 127.0.0.1" in result.stderr
 
 
 async def test_sync_without_central_url_exits_with_1(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_commands_exit_with_1_without_running_agent() -> None:
     port = free_port()
     result = agent("dead-letters", "list", LOYALTY_AGENT__API__PORT=str(port))
     assert (result.returncode, result.stdout) == (1, "")
-    assert f"no agent answers on 127.0.0.1 port {port}" in result.stderr
+    assert f"cannot reach the agent on 127.0.0.1 port {port}" in result.stderr
 
 
 async def test_list_without_dead_letters_exits_with_0(
@@ -168,7 +168,7 @@ async def test_list_without_dead_letters_exits_with_0(
 ) -> None:
     async with shop_of(tmp_path / "state", central) as shop:
         result = await command(shop, "dead-letters", "list")
-    assert (result.returncode, result.stdout) == (0, "Nothing was refused.\n")
+    assert (result.returncode, result.stdout) == (0, "There are no dead letters.\n")
 
 
 async def test_dead_letter_is_listed_and_shown_without_address(
@@ -207,7 +207,7 @@ async def test_retried_dead_letter_is_delivered(tmp_path: Path, central: Scripte
         central.accept_all()
         result = await command(shop, "dead-letters", "retry", number)
         await shop.until(waiting=0, deadLetters=0)
-    assert (result.returncode, result.stdout) == (0, f"{number} is sent again.\n")
+    assert (result.returncode, result.stdout) == (0, f"{number} is queued again.\n")
     assert len(central.ledger.records) == 2
 
 
@@ -216,7 +216,7 @@ async def test_discarded_dead_letter_is_gone(tmp_path: Path, central: ScriptedCe
         number = await refuse_one_answer(shop, central)
         result = await command(shop, "dead-letters", "discard", number)
         again = await command(shop, "dead-letters", "show", number)
-    assert (result.returncode, result.stdout) == (0, f"{number} is given up.\n")
+    assert (result.returncode, result.stdout) == (0, f"{number} is discarded.\n")
     assert again.returncode == 1
     assert "No dead letter has this number" in again.stderr
 
@@ -236,7 +236,7 @@ async def test_discarding_a_session_names_its_refused_answers_and_keeps_them(
         session, answer = [f"{one['epoch']}/{one['sequence']}" for one in of_first]
         result = await command(shop, "dead-letters", "discard", session)
         assert len(await shop.dead_letters()) == 2
-    told = [f"{session} is given up.", f"Its refused answer stays listed: {answer}"]
+    told = [f"{session} is discarded.", f"Its e-mail answer remains a dead letter: {answer}"]
     assert (result.returncode, result.stdout.splitlines()) == (0, told)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.drill.parts import Part
-from agent.drill.verdict import count_at_head_office
+from agent.drill.processes import ProgramProcess
+from agent.drill.result import count_records
 from sync.receiver.config import DATABASE_FILE
 from tests.support.agent.in_process import rows_in
 from tests.support.agent.process import LoggedProcess, agent_process
@@ -64,7 +64,7 @@ def waiting_in(directory: Path) -> int:
 async def until_it_has(database: Path, more_than: int) -> None:
     """Wait until head office has more than `more_than` records."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while count_at_head_office(database) <= more_than:  # noqa: ASYNC110 - other process
+        while count_records(database) <= more_than:  # noqa: ASYNC110 - other process
             await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -160,9 +160,11 @@ async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_
     assert all(left)
 
 
-async def kill_at_work(receiver: Part, database: Path, child: LoggedProcess | None = None) -> None:
+async def kill_at_work(
+    receiver: ProgramProcess, database: Path, child: LoggedProcess | None = None
+) -> None:
     """Start head office and kill it while batches arrive; kill `child` too."""
-    had = count_at_head_office(database)
+    had = count_records(database)
     await receiver.start("serve", "hq.serving")
     await until_it_has(database, had + 20)
     await receiver.crash()

@@ -4,7 +4,7 @@ import asyncio
 import random
 from pathlib import Path
 
-from agent.drill.parts import free_port
+from agent.drill.processes import free_port
 from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.load import enroll_on
 from tests.support.head_office.messages import SimulatedAgent

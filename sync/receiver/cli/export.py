@@ -3,25 +3,20 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.arguments import (
-    NAME,
-    ConfigFile,
-    ExitCode,
-    checked_name,
-    settings_of,
-    unusable_database_ends_it,
-)
 from sync.receiver.cli.output import Output, output_to
-from sync.receiver.cli.progress import Counter
+from sync.receiver.cli.program import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.export.names import Exported, Format
-
-if TYPE_CHECKING:
-    from sync.receiver.export.selection import Selection
-    from sync.receiver.export.sink import RowWriter
+from sync.receiver.export.plain import CsvRows, JsonRows
+from sync.receiver.export.selection import Selection, read_time
+from sync.receiver.export.sink import RowWriter
+from sync.receiver.operations import export_table
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import row_counter
 
 
 def export(  # noqa: PLR0913 - its options, as typer has them
@@ -30,7 +25,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     config: ConfigFile = None,
     *,
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.CSV,
-    store: Annotated[str | None, typer.Option(metavar="ID", help="This store alone.")] = None,
+    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Received at this time or later.")
     ] = None,
@@ -39,13 +34,13 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Written as a whole or not at all, mode 0600."),
+        typer.Option(metavar="FILE", help="Output file, written atomically, mode 0600."),
     ] = None,
     for_spreadsheet: Annotated[
         bool,
         typer.Option(
             "--for-spreadsheet",
-            help="CSV: put ' before what a spreadsheet takes for a formula, and say how often.",
+            help="CSV: prefix texts that look like formulas with ', and count them.",
         ),
     ] = False,
 ) -> None:
@@ -54,12 +49,9 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     Rows are ordered by primary key. TIME is a date (UTC) or a time with its offset. The default
     output is standard output. email_answers contains e-mail addresses.
     """
-    settings = settings_of(context, config)
-    from sync.receiver.export.selection import Selection  # noqa: PLC0415 - as above
-    from sync.receiver.operations import export_table  # noqa: PLC0415 - keeps --help quick
-
+    settings = HEAD_OFFICE.settings(context, config)
     if for_spreadsheet and form is not Format.CSV:
-        raise typer.BadParameter("it is for --format csv", param_hint="--for-spreadsheet")
+        raise typer.BadParameter("only for --format csv", param_hint="--for-spreadsheet")
     selection = Selection(
         table,
         None if store is None else checked_name("--store", store),
@@ -68,18 +60,16 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     )
     if form is Format.PARQUET:
         _check_parquet(output)
-    with output_to(output, "nothing was changed, and it can be done again") as file:
+    with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
-        with unusable_database_ends_it(settings), Counter(table.value) as counter:
-            export_table(settings, selection, writer, counter.show)
+        with exit_on_database_error(settings), row_counter(table.value) as show:
+            export_table(settings, selection, writer, show)
         writer.close()
     if writer.changed:
-        typer.echo(f"{NAME}: ' was put before {writer.changed} texts", err=True)
+        HEAD_OFFICE.warn(f"prefixed {writer.changed} texts with ' to prevent formulas")
 
 
 def _time(option: str, text: str | None) -> datetime | None:
-    from sync.receiver.export.selection import read_time  # noqa: PLC0415 - as above
-
     try:
         return None if text is None else read_time(text)
     except ValueError as error:
@@ -88,19 +78,18 @@ def _time(option: str, text: str | None) -> datetime | None:
 
 def _check_parquet(output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
-        raise typer.BadParameter("Parquet is not for a terminal: give --output FILE")
+        raise typer.BadParameter("cannot print Parquet on a terminal: use --output FILE")
     try:
         import sync.receiver.export.parquet  # noqa: F401, PLC0415 - an extra that may be absent
     except ImportError:
-        typer.echo(f"{NAME}: Parquet needs pyarrow: pip install 'loyalty-agent[parquet]'", err=True)
-        raise typer.Exit(ExitCode.WRONG_USE) from None
+        HEAD_OFFICE.fail(
+            "Parquet needs pyarrow: pip install 'loyalty-agent[parquet]'", ExitCode.USAGE
+        )
 
 
 def _writer(
-    file: Output, form: Format, selection: "Selection", *, for_spreadsheet: bool
-) -> "RowWriter":
-    from sync.receiver.export.plain import CsvRows, JsonRows  # noqa: PLC0415 - as above
-
+    file: Output, form: Format, selection: Selection, *, for_spreadsheet: bool
+) -> RowWriter:
     names = list(selection.table.c.keys())
     match form:
         case Format.CSV:
@@ -108,6 +97,6 @@ def _writer(
         case Format.JSONL:
             return JsonRows(file, names)
         case Format.PARQUET:
-            from sync.receiver.export.parquet import ParquetRows  # noqa: PLC0415 - as above
+            from sync.receiver.export.parquet import ParquetRows  # noqa: PLC0415 - an optional extra
 
             return ParquetRows(file, selection.table)

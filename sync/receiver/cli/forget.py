@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.arguments import (
-    NAME,
-    ConfigFile,
-    settings_of,
-    unusable_database_ends_it,
-)
+from sync.receiver.cli.program import HEAD_OFFICE, exit_on_database_error
+from sync.receiver.operations import forget_address
+from sync.receiver.privacy.redaction import Address
+from sync.runtime.cli.command_group import ConfigFile
 
 
 def forget(
@@ -19,8 +17,8 @@ def forget(
         str,
         typer.Argument(
             metavar="EMAIL",
-            help="The address; - to read it from standard input, where no list of processes and"
-            " no history of a shell shows it.",
+            help="The address; - reads it from standard input, which keeps it out of process"
+            " lists and shell history.",
         ),
     ],
     config: ConfigFile = None,
@@ -31,18 +29,15 @@ def forget(
     unaffected. Safe while head office serves. Captures that have not arrived yet and backups
     are not covered. Idempotent.
     """
-    settings = settings_of(context, config)
-    from sync.receiver.operations import forget_address  # noqa: PLC0415 - keeps --help quick
-    from sync.receiver.privacy.redaction import Address  # noqa: PLC0415 - as above
-
+    settings = HEAD_OFFICE.settings(context, config)
     try:
         address = Address.parse(sys.stdin.readline() if email == "-" else email)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="EMAIL") from None
-    with unusable_database_ends_it(settings):
+    with exit_on_database_error(settings):
         forgotten = forget_address(settings, address)
     for place, rows in sorted(forgotten.changes.items()):
         typer.echo(f"{place}: {rows} rows changed")
-    typer.echo("The address is erased." if forgotten.changes else "The address is not there.")
+    typer.echo("The address is erased." if forgotten.changes else "The address was not found.")
     for copy in forgotten.copies:
-        typer.echo(f"{NAME}: {copy}: not looked into; delete it if nobody needs it", err=True)
+        HEAD_OFFICE.warn(f"{copy}: this backup was not searched; delete it if it is not needed")

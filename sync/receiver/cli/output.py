@@ -7,9 +7,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-import typer
-
-from sync.receiver.cli.arguments import NAME, ExitCode
+from sync.receiver.atomic_file import whole_file
+from sync.receiver.cli.program import HEAD_OFFICE
 
 
 class OutputError(Exception):
@@ -42,8 +41,6 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
 
     A write error is printed with `hint`, and the command exits with code 1.
     """
-    from sync.receiver.atomic_file import whole_file  # noqa: PLC0415 - keeps --help quick
-
     try:
         with _standard_output() if path is None else whole_file(path) as file:
             yield Output(file)
@@ -51,9 +48,8 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
         raise
     except (OSError, OutputError) as error:
         reason = getattr(error, "strerror", None) or error
-        where = "standard output" if path is None else path
-        typer.echo(f"{NAME}: {where}: {reason}: {hint}", err=True)
-        raise typer.Exit(ExitCode.TROUBLE) from None
+        target = "standard output" if path is None else path
+        HEAD_OFFICE.fail(f"cannot write {target} ({reason}): {hint}")
 
 
 def _standard_output() -> AbstractContextManager[BinaryIO | FileIO]:

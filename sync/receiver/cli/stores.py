@@ -2,44 +2,42 @@
 
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import typer
 
-from sync.receiver.cli.arguments import ConfigFile, settings_of, unusable_database_ends_it
+from sync.receiver.cli.program import HEAD_OFFICE, exit_on_database_error
+from sync.receiver.operations import every_till
+from sync.receiver.reports.store import Till
+from sync.runtime.cli.command_group import ConfigFile
 
-if TYPE_CHECKING:
-    from sync.receiver.reports.store import Till
-
-_ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>7}  {}"
+_ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
 
 def stores(context: typer.Context, config: ConfigFile = None) -> None:
     """List all known tills.
 
     One line per till, by store and till. The state is that of the fleet page; times are UTC.
-    Waiting and refused come from the till's last heartbeat.
+    Waiting and rejected come from the till's last heartbeat.
     """
-    settings = settings_of(context, config)
-    from sync.receiver.operations import every_till  # noqa: PLC0415 - keeps --help quick
-
-    with unusable_database_ends_it(settings):
-        listed = every_till(settings)
-    typer.echo(_ROW.format("STORE", "TILL", "STATE", "HEARD", "WAITING", "REFUSED", "VERSION"))
-    for store_id, till in listed:
+    settings = HEAD_OFFICE.settings(context, config)
+    with exit_on_database_error(settings):
+        tills = every_till(settings)
+    typer.echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
+    for store_id, till in tills:
         typer.echo(_line(store_id, till))
-    states = Counter(till.state.value for _, till in listed)
-    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    chain = len({store_id for store_id, _ in listed})
-    typer.echo(f"Tills: {len(listed)}, stores: {chain}{'; ' if counted else ''}{counted}.")
+    states = Counter(till.state.value for _, till in tills)
+    counts = "".join(f", {count} {state}" for state, count in sorted(states.items()))
+    stores = len({store_id for store_id, _ in tills})
+    typer.echo(f"{len(tills)} tills in {stores} stores{counts.replace(',', ':', 1)}.")
 
 
-def _line(store_id: str, till: "Till") -> str:
-    key = (store_id, till.till_id, till.state.value)
+def _line(store_id: str, till: Till) -> str:
+    seen = "never" if till.heard_at is None else _minute(till.heard_at)
     return _ROW.format(
-        *key, _minute(till.heard_at), till.waiting, till.refused, till.version or "-"
+        *(store_id, till.till_id, till.state.value, seen),
+        *(till.waiting, till.refused, till.version or "-"),
     )
 
 
-def _minute(at: datetime | None) -> str:
-    return "never" if at is None else f"{at:%Y-%m-%d %H:%M}"
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli.commands import app
-from agent.cli.printing import flatten, print_values
+from agent.cli import app
 from agent.config import ConfigurationError, Mistake, Settings
+from sync.runtime.cli.printing import flatten, print_values
 from tests.support.agent.commands import SOURCE_TREE, agent
 
 
@@ -86,7 +86,7 @@ def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) 
 
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        f"The configuration is fine: {tmp_path}/agent.toml.",
+        f"The configuration is valid: {tmp_path}/agent.toml.",
         "api.port: 9000",
         f"api.token_file: {tmp_path}/token",
     ]

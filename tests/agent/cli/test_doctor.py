@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.commands import app
+from agent.cli import app
 from agent.doctor.check import Check, fault, passed, warning
 from tests.support.agent.commands import agent
 
@@ -19,7 +19,7 @@ WRONG_FILE = fault("configuration", "no file", "mend it")
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
     """Findings that the doctor returns; filled by the test."""
     checks: list[Check] = []
-    monkeypatch.setattr("agent.doctor.examine", lambda *_: checks)
+    monkeypatch.setattr("agent.cli.doctor.run_checks", lambda *_: checks)
     return checks
 
 
@@ -95,10 +95,10 @@ def test_terminal_output_shows_advice_below_the_finding(
     at = next(number for number, line in enumerate(lines) if "held by" in line)
     assert "\\x1b[2J[bold]nginx" in lines[at]
     assert "> stop it" in lines[at + 1]
-    assert lines[-1] == "1 fault, 1 warning: what to do stands behind >."
+    assert lines[-1] == "1 fault, 1 warning: the lines with > say how to fix them."
 
 
-def test_terminal_output_ends_with_all_is_well_without_findings(
+def test_terminal_output_reports_no_problems_without_findings(
     found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -106,7 +106,7 @@ def test_terminal_output_ends_with_all_is_well_without_findings(
 
     ended()
 
-    assert capsys.readouterr().out.splitlines()[-1] == "All is well."
+    assert capsys.readouterr().out.splitlines()[-1] == "No problems found."
 
 
 def test_wrong_setting_exits_with_2_before_any_check(tmp_path: Path) -> None:

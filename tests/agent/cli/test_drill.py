@@ -7,22 +7,25 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli.commands import app
-from agent.drill import Length, PartFailed, Verdict
-from agent.drill.day import Scene, Watch
+from agent.cli import app
+from agent.drill.processes import ProcessFailedError
+from agent.drill.result import DrillResult
+from agent.drill.scenario import Progress, ShowProgress, Timing
 from tests.support.agent.commands import SOURCE_TREE, agent
 
 
-def lines_of(verdict: Verdict | PartFailed, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """Return exit code and output of a drill that ends with `verdict` after one act."""
+def lines_of(
+    outcome: DrillResult | ProcessFailedError, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str]:
+    """Return exit code and output of a drill that ends with `outcome` after one step."""
 
-    async def rehearse(_directory: Path, _length: Length, watch: Watch) -> Verdict:
-        watch(Scene(["an act"]))
-        if isinstance(verdict, PartFailed):
-            raise verdict
-        return verdict
+    async def run_drill(_directory: Path, _timing: Timing, show: ShowProgress) -> DrillResult:
+        show(Progress(["a step"]))
+        if isinstance(outcome, ProcessFailedError):
+            raise outcome
+        return outcome
 
-    monkeypatch.setattr("agent.drill.rehearse", rehearse)
+    monkeypatch.setattr("agent.cli.drill.run_drill", run_drill)
     result = CliRunner().invoke(app, ["drill"])
     return result.exit_code, result.output
 
@@ -31,33 +34,33 @@ def test_fast_drill_passes() -> None:
     result = agent("drill", "--fast")
     lines = result.stdout.splitlines()
     assert result.returncode == 0, result.stderr
-    assert lines[-1] == "Every promise was kept."
-    assert {"lost: 0", "doubled: 0", "changed: 0", "out of order: 0"} <= set(lines)
-    assert "THE AGENT CRASHES: the tills ask again" in lines
+    assert lines[-1] == "PASSED: every acknowledged capture arrived once."
+    assert {"lost: 0", "duplicated: 0", "changed: 0", "out of order: 0"} <= set(lines)
+    assert "THE AGENT CRASHES: the tills retry" in lines
 
 
 @pytest.mark.parametrize(
-    ("verdict", "last"),
+    ("result", "last"),
     [
-        (Verdict(9, 9, 8, lost=1), "A PROMISE WAS BROKEN: 1 lost."),
-        (Verdict(9, 9, 9, 0, 2, 0, 0, 1), "A PROMISE WAS BROKEN: 2 doubled, 1 out of order."),
-        (Verdict(9, 7, 7), "A PROMISE WAS BROKEN: 2 not acknowledged."),
-        (Verdict(), "A PROMISE WAS BROKEN: no till was served."),
+        (DrillResult(9, 9, 8, lost=1), "FAILED: 1 lost."),
+        (DrillResult(9, 9, 9, 0, 2, 0, 0, 1), "FAILED: 2 duplicated, 1 out of order."),
+        (DrillResult(9, 7, 7), "FAILED: 2 not acknowledged."),
+        (DrillResult(), "FAILED: no capture was made."),
     ],
 )
 def test_failed_drill_names_the_faults_last_and_exits_with_1(
-    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, last: str
+    monkeypatch: pytest.MonkeyPatch, result: DrillResult, last: str
 ) -> None:
-    code, output = lines_of(verdict, monkeypatch)
+    code, output = lines_of(result, monkeypatch)
     assert (code, output.splitlines()[-1]) == (1, last)
 
 
 def test_drill_that_cannot_start_exits_with_1_and_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    code, output = lines_of(PartFailed("no port"), monkeypatch)
+    code, output = lines_of(ProcessFailedError("no port"), monkeypatch)
     assert code == 1
-    assert "the drill could not be held: no port" in output
+    assert "the drill could not be run: no port" in output
 
 
 @pytest.mark.campaign
@@ -71,4 +74,4 @@ def test_planted_loss_is_found_in_a_real_drill() -> None:
         check=False,
     )
     assert result.returncode == 1, result.stderr
-    assert result.stdout.splitlines()[-1].startswith("A PROMISE WAS BROKEN: 1 lost")
+    assert result.stdout.splitlines()[-1].startswith("FAILED: 1 lost")

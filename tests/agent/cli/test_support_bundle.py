@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.commands import app
+from agent.cli import app
 from tests.agent.support_bundle.unpacking import members_of
 from tests.support.agent.commands import agent
 from tests.support.agent.in_process import agent_in_a_thread, settings_in
@@ -21,7 +21,7 @@ def ended(file: Path) -> object:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Isolate the test from an agent installed on this machine."""
-    monkeypatch.setattr("agent.doctor.examine", lambda *_: [])
+    monkeypatch.setattr("agent.cli.doctor.run_checks", lambda *_: [])
     monkeypatch.setenv("LOYALTY_AGENT__STORAGE__DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setenv("LOYALTY_AGENT__API__PORT", "0")
 
@@ -35,7 +35,7 @@ def test_bundle_without_a_running_agent_is_written_and_notes_it(
 
     assert "api.port is 0" in json.loads(members_of(bundle)["status.json"])["unreached"]
     said = capsys.readouterr()
-    assert f"{bundle} holds README.txt, machine.json" in said.out
+    assert f"{bundle} contains README.txt, machine.json" in said.out
     assert said.err == ""
 
 
@@ -55,7 +55,7 @@ def test_existing_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFix
 
     assert ended(tmp_path / "b.tar.gz") == 2
     assert (tmp_path / "b.tar.gz").read_text() == "dear"
-    assert "is there already: give another name" in capsys.readouterr().err
+    assert "exists already: choose another name" in capsys.readouterr().err
 
 
 def test_missing_directory_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_failed_write_exits_with_1_and_its_reason(
     monkeypatch.setattr("os.fsync", full)
 
     assert ended(tmp_path / "b.tar.gz") == 1
-    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+    assert f"cannot write {tmp_path}/b.tar.gz (No space left on device)" in capsys.readouterr().err
 
 
 def test_bundle_holds_the_findings_of_doctor(tmp_path: Path) -> None:

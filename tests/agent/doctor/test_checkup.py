@@ -11,7 +11,7 @@ import pytest
 from agent.config import Settings
 from agent.config.delivery import AuthSettings, CentralSettings
 from agent.config.settings import ApiSettings, StoreSettings
-from agent.doctor import Check, Instruments, Verdict, examine
+from agent.doctor import Check, Instruments, Verdict, run_checks
 from agent.doctor.systemd_units import Run
 from tests.support.agent.in_process import agent_under_test, settings_in
 from tests.support.central import ScriptedCentral
@@ -41,7 +41,7 @@ def tools(run: Run = no_systemd) -> Instruments:
 
 async def examined(settings: Settings) -> dict[str, Check]:
     """Run all checks in a thread: agent and central of the test use the event loop."""
-    checks = await asyncio.to_thread(examine, settings, tools(), lambda _: None)
+    checks = await asyncio.to_thread(run_checks, settings, tools(), lambda _: None)
     assert len({check.name for check in checks}) == len(checks)
     return {check.name: check for check in checks}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Verdict
-from agent.doctor.directory import (
+from agent.doctor.storage_directory import (
     DirectoryFacts,
     Place,
     judge_directory,

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from agent.doctor.lock_holder import find_owner
+from agent.doctor.storage_directory import find_lock_holder
 from agent.store.files.lock import LOCK_FILE, StoreLock
 
 PROC = Path("/proc")
@@ -11,7 +11,7 @@ PROC = Path("/proc")
 
 def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:
     with StoreLock(tmp_path):
-        assert find_owner(tmp_path, PROC) == os.getpid()
+        assert find_lock_holder(tmp_path, PROC) == os.getpid()
 
 
 def test_former_holder_is_not_returned(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_former_holder_is_not_returned(tmp_path: Path) -> None:
         pass
 
     assert (tmp_path / LOCK_FILE).exists()
-    assert find_owner(tmp_path, PROC) is None
+    assert find_lock_holder(tmp_path, PROC) is None
 
 
 def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
@@ -29,11 +29,11 @@ def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
     with StoreLock(tmp_path / "one"):
         (tmp_path / "two" / LOCK_FILE).write_text(f"process {os.getpid()}\n")
 
-        assert find_owner(tmp_path / "two", PROC) is None
+        assert find_lock_holder(tmp_path / "two", PROC) is None
 
 
 def test_directory_without_a_valid_lock_file_has_no_holder(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).write_bytes(b"process \xff")
 
-    assert find_owner(tmp_path, PROC) is None
-    assert find_owner(tmp_path / "absent", PROC) is None
+    assert find_lock_holder(tmp_path, PROC) is None
+    assert find_lock_holder(tmp_path / "absent", PROC) is None

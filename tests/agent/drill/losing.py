@@ -1,25 +1,25 @@
-"""`loyalty-agent drill` with a planted fault: a session row is deleted before the verdict."""
+"""`loyalty-agent drill` with a planted fault: a session row is deleted before the result."""
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from agent.cli import main
-from agent.drill import day
+from agent.drill import scenario
+from agent.drill.result import DrillResult, compare, count_records
 from agent.drill.tills import Receipts
-from agent.drill.verdict import Verdict, count_at_head_office, judge
 
 
-def judge_after_a_loss(receipts: Receipts, database: Path) -> Verdict:
-    """Delete a session once everything has arrived, then judge."""
-    if 0 < len(receipts.promised) == len(receipts.asked) == count_at_head_office(database):
+def compare_after_a_loss(receipts: Receipts, database: Path) -> DrillResult:
+    """Delete a session once everything has arrived, then compare."""
+    if 0 < len(receipts.acknowledged) == len(receipts.requested) == count_records(database):
         with closing(sqlite3.connect(database, timeout=5)) as connection, connection:
             connection.execute(
                 "DELETE FROM sessions WHERE rowid = (SELECT MIN(rowid) FROM sessions)"
             )
-    return judge(receipts, database)
+    return compare(receipts, database)
 
 
 if __name__ == "__main__":
-    day.judge = judge_after_a_loss  # type: ignore[attr-defined] # the fault
+    scenario.compare = compare_after_a_loss  # type: ignore[attr-defined] # the fault
     main()

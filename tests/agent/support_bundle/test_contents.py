@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from agent.config import Settings
 from agent.config.delivery import AuthSettings, CentralSettings
-from agent.doctor.check import fault
+from agent.doctor.check import Check, fault
 from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted
-from agent.support_bundle import Known, Moment, contents, write_bundle
+from agent.support_bundle import Inputs, bundle_files, write_bundle
 from sync.delivery.outcomes import Refused
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 from tests.agent.support_bundle.unpacking import layers_of, members_of
@@ -24,16 +24,23 @@ from tests.support.agent.in_process import settings_in
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import answer, change, session
 
-MOMENT = Moment(datetime(2026, 6, 1, tzinfo=UTC), "UTC +0000")
-WELL = Known([fault("disk", "full", "free some space")], {"version": "0.1.0", "waiting": 3})
+
+def inputs(
+    status: Mapping[str, object], *, check: Check | None = None, unreachable: str = ""
+) -> Inputs:
+    checks = [check or fault("disk", "full", "free some space")]
+    return Inputs(checks, status, unreachable, datetime(2026, 6, 1, tzinfo=UTC), "0.1.0")
+
+
+HEALTHY = inputs({"version": "0.1.0", "waiting": 3})
 
 
 def no_journal(_: Sequence[str]) -> str | None:
     return None
 
 
-def made(configured: Settings, known: Known = WELL, run: Run = no_journal) -> dict[str, bytes]:
-    return contents(configured, known, MOMENT, version="0.1.0", run=run)
+def made(configured: Settings, found: Inputs = HEALTHY, run: Run = no_journal) -> dict[str, bytes]:
+    return bundle_files(configured, found, run)
 
 
 def read(members: Mapping[str, bytes], name: str) -> object:
@@ -98,7 +105,7 @@ def test_bundle_is_made_without_a_database(tmp_path: Path) -> None:
 def test_status_holds_only_known_members(tmp_path: Path) -> None:
     status = {"version": "0.1.0", "waiting": 3, "later": "x", "storage": {"state": "ready", "y": 1}}
 
-    members = made(settings_in(tmp_path), Known([], status))
+    members = made(settings_in(tmp_path), inputs(status))
 
     assert member(members, "status.json", "waiting") == 3
     assert member(members, "status.json", "storage", "state") == "ready"
@@ -107,9 +114,9 @@ def test_status_holds_only_known_members(tmp_path: Path) -> None:
 
 
 def test_unreachable_agent_is_noted_in_status(tmp_path: Path) -> None:
-    members = made(settings_in(tmp_path), Known([], {}, unreached="no agent answers"))
+    members = made(settings_in(tmp_path), inputs({}, unreachable="connection refused"))
 
-    assert read(members, "status.json") == {"unreached": "no agent answers"}
+    assert read(members, "status.json") == {"unreached": "connection refused"}
 
 
 def test_agent_files_are_named_and_other_files_counted(tmp_path: Path) -> None:
@@ -217,10 +224,10 @@ def test_planted_secrets_never_appear_in_the_bundle(plant: Plant) -> None:
             "sync": {"detail": plant.text, "trouble": f"Bearer {plant.token}"},
             "storage": {"setAside": [plant.text], "reason": plant.text},
         }
-        known = Known([fault("port", plant.text, plant.text)], status, unreached="")
+        found = inputs(status, check=fault("port", plant.text, plant.text))
         journal = "\n".join(["store.opened", plant.text, json.dumps({"message": plant.text})])
 
-        members = made(configured, known, run=lambda _: journal)
+        members = made(configured, found, run=lambda _: journal)
         write_bundle(place / "b.tar.gz", members, at_seconds=0)
 
         assert set(members_of(place / "b.tar.gz")) == set(members)

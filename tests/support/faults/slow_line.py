@@ -5,24 +5,24 @@ import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-from agent.drill.line import Line
+from agent.drill.proxy import CuttableProxy
 
 DELAY_SECONDS = 0.05
 
 
-class SlowLine(Line):
+class SlowLine(CuttableProxy):
     """Limits the bandwidth each way and adds a delay."""
 
     def __init__(self, port: int, bytes_per_second: int) -> None:
         super().__init__(port)
         self._bytes_per_second = bytes_per_second
 
-    async def _pump(self, source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(self._bytes_per_second // 20):
                 await asyncio.sleep(DELAY_SECONDS + len(data) / self._bytes_per_second)
-                drain.write(data)
-                await drain.drain()
+                target.write(data)
+                await target.drain()
 
 
 @contextlib.asynccontextmanager

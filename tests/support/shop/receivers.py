@@ -11,7 +11,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from agent.drill.parts import Part, enrolled, free_port, receiver_in
+from agent.drill.processes import ProgramProcess, enroll, free_port, prepare_receiver
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
@@ -125,14 +125,14 @@ class FaultProxy(FaultServer):
 
 
 @asynccontextmanager
-async def receiver_part(directory: Path) -> AsyncIterator[tuple[Part, str, Path]]:
+async def receiver_part(directory: Path) -> AsyncIterator[tuple[ProgramProcess, str, Path]]:
     """Yield a receiver in a child process, its URL, and the file with a token.
 
     It is not started yet; after a kill it starts on the same file and port.
     """
     port = free_port()
-    receiver = receiver_in(directory, port)
-    token_file = keep_token(directory.with_suffix(".token"), await enrolled(receiver, STORE, TILL))
+    receiver = prepare_receiver(directory, port)
+    token_file = keep_token(directory.with_suffix(".token"), await enroll(receiver, STORE, TILL))
     try:
         yield receiver, f"http://127.0.0.1:{port}", token_file
     finally:

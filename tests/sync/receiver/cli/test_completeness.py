@@ -135,7 +135,7 @@ async def test_the_command_names_what_is_missing_and_ends_with_1(
     assert told.returncode == 1
     _, row, verdict = told.stdout.splitlines()
     assert row.split() == ["0042", "till-1", EPOCH, "2", "missing", "3-4,", "7"]
-    assert verdict.startswith("1 not complete, of 2 epochs: 3 missing,")
+    assert verdict.startswith("1 of 2 epochs are incomplete: 3 missing,")
 
 
 async def test_no_line_of_the_command_is_wider_than_a_terminal(
@@ -155,7 +155,7 @@ async def test_no_line_of_the_command_is_wider_than_a_terminal(
     below = [line for line in shown if line.startswith("    ")]
     numbers = "".join(below).replace("    ", " ").strip()
     assert numbers == f"missing: {', '.join(map(str, lost))}"
-    assert shown[1 + len(below)].startswith("1 not complete, of 2 epochs: 30 missing,")
+    assert shown[1 + len(below)].startswith("1 of 2 epochs are incomplete: 30 missing,")
 
 
 async def test_the_command_ends_with_0_when_all_is_here(
@@ -164,10 +164,10 @@ async def test_the_command_ends_with_0_when_all_is_here(
     told = await completeness(receiver)
 
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.splitlines()[1].startswith("All is here, of 2 epochs:")
+    assert told.stdout.splitlines()[1].startswith("All 2 epochs are complete:")
 
 
-SILENT = "; silent tills, of whose newer captures nothing is known: {}."
+SILENT = ", {} silent tills, which may have newer captures."
 
 
 async def test_the_command_says_of_how_many_tills_it_cannot_know(
@@ -190,7 +190,7 @@ async def test_the_command_says_nothing_of_tills_that_were_just_heard_of(tmp_pat
 
         told = await completeness(receiver)
 
-    assert told.stdout.splitlines()[1].startswith("All is here, of 1 epochs:")
+    assert told.stdout.splitlines()[1].startswith("All 1 epochs are complete:")
     assert "silent" not in told.stdout
 
 
@@ -199,7 +199,7 @@ async def test_the_command_does_not_say_that_all_is_here_where_nothing_has_ever_
 ) -> None:
     told = await completeness(receiver)
 
-    assert told.stdout.splitlines()[1].startswith("Nothing has ever come, of 0 epochs:")
+    assert told.stdout.splitlines()[1].startswith("No epochs are known:")
     assert told.stdout.rstrip().endswith(SILENT.format(1))
 
 

@@ -73,7 +73,7 @@ async def test_one_wrong_line_and_nobody_is_enrolled(receiver: Receiver, list_fi
     told = await enroll(receiver, "--csv", str(list_file))
 
     assert (told.returncode, told.stdout) == (2, "")
-    assert f"{list_file}: nobody is enrolled:\n  line 4: till_id:" in told.stderr
+    assert f"{list_file}: no machine is enrolled:\n  line 4: till_id:" in told.stderr
     assert receiver.rows(MACHINES) == [("0042", "till-1")]
 
 

@@ -50,7 +50,7 @@ async def test_spreadsheet_export_reports_escaped_formulas(used: Receiver) -> No
     told = await export(used, "--for-spreadsheet")
 
     assert "'=one" in told.stdout
-    assert told.stderr == "loyalty-hq: ' was put before 1 texts\n"
+    assert told.stderr == "loyalty-hq: prefixed 1 texts with ' to prevent formulas\n"
 
 
 async def test_output_file_is_private_to_its_user(used: Receiver, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_full_disk_is_reported(used: Receiver) -> None:
     told = await asyncio.to_thread(hq, program=("sh", "-c", command, "sh", *HQ))
 
     assert (told.returncode, told.stdout) == (1, "")
-    assert "standard output: No space left on device" in told.stderr
+    assert "standard output (No space left on device)" in told.stderr
 
 
 def test_full_disk_is_not_reported_as_a_database_error() -> None:

@@ -1,4 +1,4 @@
-"""The verdict detects each kind of fault."""
+"""The result counts each kind of fault."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.drill.result import DrillResult, compare, count_records
 from agent.drill.tills import EMAIL, SESSION, Receipts
-from agent.drill.verdict import Verdict, count_at_head_office, judge
 
 # The receiver's tables without the constraints that would reject the planted faults.
 TABLES = """
@@ -19,12 +19,12 @@ INSERT INTO sessions VALUES ('one', 'body-one', 'epoch', 1), ('two', 'body-two',
 INSERT INTO email_answers
 VALUES ('one', 'one@example.com', 'epoch', 2), ('two', 'two@example.com', 'epoch', 4);
 """
-CLEAN = Verdict(captured=4, acknowledged=4, at_head_office=4)
+CLEAN = DrillResult(captured=4, acknowledged=4, at_head_office=4)
 FAULTS = {
     "DELETE FROM sessions WHERE sequence = 3": {"lost": 1, "out_of_order": 1},
     "DELETE FROM email_answers": {"lost": 2},
-    "INSERT INTO sessions VALUES ('one', 'body-one', 'epoch', 5)": {"doubled": 1, "changed": 1},
-    "INSERT INTO sessions VALUES ('three', 'body', 'epoch', 5)": {"foreign": 1},
+    "INSERT INTO sessions VALUES ('one', 'body-one', 'epoch', 5)": {"duplicated": 1, "changed": 1},
+    "INSERT INTO sessions VALUES ('three', 'body', 'epoch', 5)": {"unknown": 1},
     "UPDATE sessions SET body = 'other' WHERE sequence = 1": {"changed": 1},
     "UPDATE email_answers SET email_address = 'b@example.com' WHERE sequence = 2": {"changed": 1},
     "UPDATE email_answers SET email_address = NULL WHERE sequence = 2": {"changed": 1},
@@ -41,20 +41,20 @@ def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture
 def receipts() -> Receipts:
-    asked = {}
+    requested = {}
     for name in ("one", "two"):
-        asked[SESSION, name] = f"body-{name}"
-        asked[EMAIL, name] = f"{name}@example.com"
-    promised = {name: f"epoch/{number}" for number, name in enumerate(asked, 1)}
-    return Receipts(asked, promised)
+        requested[SESSION, name] = f"body-{name}"
+        requested[EMAIL, name] = f"{name}@example.com"
+    promised = {name: f"epoch/{number}" for number, name in enumerate(requested, 1)}
+    return Receipts(requested, promised)
 
 
 def test_complete_ordered_unchanged_records_pass(
     database: sqlite3.Connection, receipts: Receipts, tmp_path: Path
 ) -> None:
-    verdict = judge(receipts, tmp_path / "hq.db")
-    assert verdict == CLEAN
-    assert verdict.is_good
+    result = compare(receipts, tmp_path / "hq.db")
+    assert result == CLEAN
+    assert result.is_good
 
 
 @pytest.mark.parametrize(("fault", "found"), FAULTS.items())
@@ -66,22 +66,22 @@ def test_each_fault_is_counted_and_fails(
     found: dict[str, int],
 ) -> None:
     database.execute(fault)
-    verdict = judge(receipts, tmp_path / "hq.db")
-    wrong = asdict(verdict).items() - asdict(CLEAN).items()
+    result = compare(receipts, tmp_path / "hq.db")
+    wrong = asdict(result).items() - asdict(CLEAN).items()
     assert {name: count for name, count in wrong if name != "at_head_office"} == found
-    assert not verdict.is_good
+    assert not result.is_good
 
 
 def test_unacknowledged_capture_fails(
     database: sqlite3.Connection, receipts: Receipts, tmp_path: Path
 ) -> None:
-    receipts.asked[SESSION, "three"] = "body-three"
-    assert not judge(receipts, tmp_path / "hq.db").is_good
+    receipts.requested[SESSION, "three"] = "body-three"
+    assert not compare(receipts, tmp_path / "hq.db").is_good
 
 
 def test_drill_without_captures_fails() -> None:
-    assert not Verdict().is_good
+    assert not DrillResult().is_good
 
 
 def test_database_without_tables_counts_as_empty(tmp_path: Path) -> None:
-    assert count_at_head_office(tmp_path / "hq.db") == 0
+    assert count_records(tmp_path / "hq.db") == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.support_bundle.secrecy import Secrecy
+from agent.support_bundle.redact import Redactor
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 
 
@@ -29,7 +29,7 @@ from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
     ],
 )
 def test_address_is_redacted_in_every_encoding(text: str) -> None:
-    cleaned = Secrecy().clean(f"before {text} after")
+    cleaned = Redactor().redact(f"before {text} after")
 
     assert "marie" not in cleaned
     assert "example" not in cleaned
@@ -41,32 +41,32 @@ def test_address_is_redacted_in_every_encoding(text: str) -> None:
 def test_no_part_of_an_address_survives_in_any_text(
     planted: Planted, before: str, after: str
 ) -> None:
-    cleaned = Secrecy().clean(f"{before} {planted.whole}{after}")
+    cleaned = Redactor().redact(f"{before} {planted.whole}{after}")
 
     assert not planted.is_in(cleaned)
 
 
 @given(token=TOKENS, before=st.text(max_size=20), after=st.text(max_size=20))
 def test_known_secret_is_redacted_in_any_text(token: str, before: str, after: str) -> None:
-    assert token not in Secrecy.of([token]).clean(before + token + after)
+    assert token not in Redactor.of([token]).redact(before + token + after)
 
 
 def test_longer_secret_with_the_same_prefix_is_redacted_whole() -> None:
-    secrecy = Secrecy.of(["abcdef", "abcdef-and-more"])
+    redactor = Redactor.of(["abcdef", "abcdef-and-more"])
 
-    assert secrecy.clean("it is abcdef-and-more.") == "it is [secret]."
+    assert redactor.redact("it is abcdef-and-more.") == "it is [secret]."
 
 
 def test_each_line_of_a_secret_is_redacted() -> None:
-    assert Secrecy.of(["first line\nsecond line\n"]).clean("a second line") == "a [secret]"
+    assert Redactor.of(["first line\nsecond line\n"]).redact("a second line") == "a [secret]"
 
 
 def test_short_secrets_are_not_redacted() -> None:
-    assert Secrecy.of(["a", ""]).clean("an answer") == "an answer"
+    assert Redactor.of(["a", ""]).redact("an answer") == "an answer"
 
 
 def test_nested_keys_and_values_are_redacted() -> None:
-    value = Secrecy.of(["s3cret-token"]).clean_all(
+    value = Redactor.of(["s3cret-token"]).redact_all(
         {"a@example.com": [{"x": "s3cret-token", "n": 1}, None, True]}
     )
 

@@ -16,7 +16,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 _AT = r"(?:@|\uff20|\ufe6b|%(?:25)*40|\\u0040|\\x40|&#0*64;|&#x0*40;|&commat;|=40)"
 # A quoted local part may hold blanks (RFC 5321, 4.1.2).
 _QUOTED_ADDRESS = re.compile(rf'"[^"\n]*"{_AT}\S*', re.IGNORECASE)
-_SIGN = re.compile(_AT, re.IGNORECASE)
+_AT_SIGN = re.compile(_AT, re.IGNORECASE)
 # Matched word by word: linear time for a long text.
 _WORD = re.compile(r"\S+")
 # A shorter secret would match arbitrary text by chance.
@@ -24,35 +24,35 @@ _SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Secrecy:
+class Redactor:
     """Redacts this machine's `secrets`, longest first, and everything that looks like one."""
 
     secrets: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, secrets: Iterable[str]) -> "Secrecy":
+    def of(cls, secrets: Iterable[str]) -> "Redactor":
         """Return a redactor of these secrets and of each line of a multi-line secret."""
         parts = {part.strip() for secret in secrets for part in (secret, *secret.splitlines())}
-        known = {part for part in parts if len(part) >= _SHORTEST_SECRET}
-        return cls(tuple(sorted(known, key=len, reverse=True)))
+        long_enough = {part for part in parts if len(part) >= _SHORTEST_SECRET}
+        return cls(tuple(sorted(long_enough, key=len, reverse=True)))
 
-    def clean(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return `text` with secrets, tokens and addresses redacted."""
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
         text = _QUOTED_ADDRESS.sub("[address]", text)
-        return masked(_WORD.sub(_without_address, text))
+        return masked(_WORD.sub(_redact_address, text))
 
-    def clean_all(self, value: Json) -> Json:
+    def redact_all(self, value: Json) -> Json:
         """Return `value` with all strings and keys redacted, recursively."""
         if isinstance(value, str):
-            return self.clean(value)
+            return self.redact(value)
         if isinstance(value, list):
-            return [self.clean_all(item) for item in value]
+            return [self.redact_all(item) for item in value]
         if isinstance(value, dict):
-            return {self.clean(name): self.clean_all(item) for name, item in value.items()}
+            return {self.redact(name): self.redact_all(item) for name, item in value.items()}
         return value
 
 
-def _without_address(word: re.Match[str]) -> str:
-    return "[address]" if _SIGN.search(word[0]) else word[0]
+def _redact_address(word: re.Match[str]) -> str:
+    return "[address]" if _AT_SIGN.search(word[0]) else word[0]

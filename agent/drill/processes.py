@@ -15,11 +15,11 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 
-class PartFailed(Exception):  # noqa: N818 - names what happened
+class ProcessFailedError(Exception):
     """A subprocess failed to start; the message holds its last log lines."""
 
 
-class Part:
+class ProgramProcess:
     """A program with its configuration file and log file."""
 
     def __init__(self, program: tuple[str, ...], directory: Path, settings: str) -> None:
@@ -39,15 +39,17 @@ class Part:
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        said: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.ensure_future(self._read(process, event, said))
+        logged: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.ensure_future(self._read_log(process, event, logged))
         try:
             async with asyncio.timeout(_START_SECONDS):
-                return await said
+                return await logged
         except TimeoutError:
-            raise PartFailed(f"{command} said nothing of {event}: {self._log}") from None
+            raise ProcessFailedError(
+                f"{command} did not log {event} in time: see {self._log}"
+            ) from None
 
-    async def ask(self, *command: str) -> str:
+    async def output_of(self, *command: str) -> str:
         """Run `command` to completion; return its standard output."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -57,17 +59,17 @@ class Part:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        printed, wrong = await process.communicate()
+        output, errors = await process.communicate()
         if process.returncode:
-            raise PartFailed(wrong.decode(errors="replace"))
-        return printed.decode().strip()
+            raise ProcessFailedError(errors.decode(errors="replace"))
+        return output.decode().strip()
 
     async def crash(self) -> None:
         """Kill the process (SIGKILL)."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            await self._gone()
+            await self._wait_until_ended()
 
     async def stop(self) -> None:
         """Terminate the process; kill it after a timeout. Idempotent."""
@@ -80,33 +82,33 @@ class Part:
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
-        await self._gone()
+        await self._wait_until_ended()
 
-    async def _gone(self) -> None:
+    async def _wait_until_ended(self) -> None:
         process, self._process = self._process, None
         if process is not None and self._reading is not None:
             await process.wait()
             await self._reading
 
-    async def _read(
+    async def _read_log(
         self,
         process: asyncio.subprocess.Process,
         event: str,
-        said: "asyncio.Future[dict[str, object]]",
+        logged: "asyncio.Future[dict[str, object]]",
     ) -> None:
         with self._log.open("ab") as log:
             while process.stderr and (line := await process.stderr.readline()):
                 log.write(line)
                 fields = _fields(line)
-                if fields.get("event") == event and not said.done():
-                    said.set_result(fields)
-        if not said.done():
-            said.set_exception(PartFailed(f"it ended: {_last_lines(self._log)}"))
+                if fields.get("event") == event and not logged.done():
+                    logged.set_result(fields)
+        if not logged.done():
+            logged.set_exception(ProcessFailedError(f"the process ended: {_last_lines(self._log)}"))
 
 
-def receiver_in(directory: Path, port: int = 0) -> Part:
+def prepare_receiver(directory: Path, port: int = 0) -> ProgramProcess:
     """Return a receiver on `port` (0: any free port) with its database in `directory`."""
-    return Part(
+    return ProgramProcess(
         _RECEIVER,
         directory,
         f"[server]\nport = {port}\n[storage]\ndirectory = {_quoted(directory)}\n"
@@ -114,14 +116,14 @@ def receiver_in(directory: Path, port: int = 0) -> Part:
     )
 
 
-async def enrolled(receiver: Part, store: str = STORE, till: str = TILL) -> str:
+async def enroll(receiver: ProgramProcess, store: str = STORE, till: str = TILL) -> str:
     """Enroll an agent; return its token."""
-    return await receiver.ask("enroll", store, till)
+    return await receiver.output_of("enroll", store, till)
 
 
-def agent_in(directory: Path, port: int, central_url: str, token_file: Path) -> Part:
+def prepare_agent(directory: Path, port: int, central_url: str, token_file: Path) -> ProgramProcess:
     """Return an agent on `port` that delivers to `central_url`."""
-    return Part(
+    return ProgramProcess(
         _AGENT,
         directory,
         f'[store]\nstore_id = "{STORE}"\ntill_id = "{TILL}"\n'
@@ -143,8 +145,8 @@ def free_port() -> int:
 
 def _environment() -> dict[str, str]:
     """Return the environment without variables that configure agent or receiver."""
-    ours = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    prefixes = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
 def _quoted(path: Path) -> str:

@@ -13,11 +13,11 @@ from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import read_epochs
 from agent.store.db.migrate import revision_of
 from agent.store.recovery.integrity_check import inspect_database
-from agent.support_bundle.secrecy import Json
+from agent.support_bundle.redact import Json
 from sync.protocol.wire import EventType
 
-_WITHIN_SECONDS = 10.0
-_MOST_LETTERS = 200
+_TIMEOUT_SECONDS = 10.0
+_MAX_DEAD_LETTERS = 200
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NOT_SHOWN = "(not shown)"
 _TABLES: tuple[type[SQLModel], ...] = (
@@ -34,7 +34,7 @@ _TABLES: tuple[type[SQLModel], ...] = (
     tables.LearnedTermsRow,
 )
 # Central's error text is left out: it may quote the till's content.
-_LETTERS = """
+_SELECT_DEAD_LETTERS = """
 SELECT dead_letter.position, event.type, error_code, http_status, refused_at_us, attempts,
     retry_wanted, discarded_at_us IS NOT NULL
 FROM dead_letter LEFT JOIN event ON event.position = dead_letter.position
@@ -42,30 +42,29 @@ ORDER BY dead_letter.position DESC LIMIT ?
 """
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Question = Callable[[sqlite3.Connection], Json]
+Query = Callable[[sqlite3.Connection], Json]
 
 
 def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
     """Return revision, epochs, cursor, row counts, dead letters; an error in place of any part."""
-    questions: dict[str, Question] = {
+    queries: dict[str, Query] = {
         "schemaRevision": revision_of,
         "epochs": _epochs,
-        "central": _standing,
+        "central": _cursor,
         "rows": _rows,
         "deadLetters": _dead_letters,
     }
     return {
-        name: _answer(directory, question, is_owned=is_owned)
-        for name, question in questions.items()
+        name: _run_query(directory, query, is_owned=is_owned) for name, query in queries.items()
     }
 
 
-def _answer(directory: Path, question: Question, *, is_owned: bool) -> Json:
+def _run_query(directory: Path, query: Query, *, is_owned: bool) -> Json:
     try:
         with inspect_database(
-            directory, within_seconds=_WITHIN_SECONDS, is_owned=is_owned
+            directory, within_seconds=_TIMEOUT_SECONDS, is_owned=is_owned
         ) as connection:
-            return question(connection)
+            return query(connection)
     except (sqlite3.Error, OSError, IndexError) as error:
         return {"notKnown": type(error).__name__, "reason": str(error)}
 
@@ -77,14 +76,14 @@ def _epochs(connection: sqlite3.Connection) -> Json:
     ]
 
 
-def _standing(connection: sqlite3.Connection) -> Json:
-    standing = read_cursor(connection)
+def _cursor(connection: sqlite3.Connection) -> Json:
+    cursor = read_cursor(connection)
     return {
-        "watermark": standing.watermark,
-        "attemptingFrom": standing.attempting_from,
-        "attemptingThrough": standing.attempting_through,
-        "erasedThrough": standing.erased_through,
-        "purgedThrough": standing.purged_through,
+        "watermark": cursor.watermark,
+        "attemptingFrom": cursor.attempting_from,
+        "attemptingThrough": cursor.attempting_through,
+        "erasedThrough": cursor.erased_through,
+        "purgedThrough": cursor.purged_through,
     }
 
 
@@ -99,10 +98,10 @@ def _rows(connection: sqlite3.Connection) -> Json:
 
 def _dead_letters(connection: sqlite3.Connection) -> Json:
     epochs = read_epochs(connection)
-    letters: list[Json] = []
-    for row in connection.execute(_LETTERS, (_MOST_LETTERS,)):
+    dead_letters: list[Json] = []
+    for row in connection.execute(_SELECT_DEAD_LETTERS, (_MAX_DEAD_LETTERS,)):
         position, kind, code, status, refused_at_us, attempts, again, discarded = row
-        letters.append(
+        dead_letters.append(
             {
                 "number": str(epochs.receipt(position)),
                 "type": kind if kind in set(EventType) else _NOT_SHOWN,
@@ -114,7 +113,7 @@ def _dead_letters(connection: sqlite3.Connection) -> Json:
                 "isGivenUp": bool(discarded),
             }
         )
-    return letters
+    return dead_letters
 
 
 def _time(time_us: int) -> Json:

@@ -56,7 +56,7 @@ async def test_output_reports_changes_without_the_address(used: Receiver) -> Non
 async def test_unknown_address_is_reported_as_success(used: Receiver) -> None:
     told = await forget(used, "other@example.com")
 
-    assert (told.returncode, told.stdout) == (0, "The address is not there.\n")
+    assert (told.returncode, told.stdout) == (0, "The address was not found.\n")
 
 
 async def test_address_can_be_read_from_standard_input(used: Receiver) -> None:

@@ -1,7 +1,8 @@
-"""Checks of the storage directory: owner, permissions, foreign files."""
+"""Checks of the storage directory: owner, permissions, foreign files; holder of its lock."""
 
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ from enum import Enum, auto
 from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
+from agent.store.files.lock import LOCK_FILE
 
 _NAME = "storage directory"
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_LOCK_CONTENT = re.compile(r"process ([0-9]{1,10})\n?")
+# Fields of a line in proc_locks(5).
+_KIND, _PROCESS, _INODE = 1, 4, 5
 
 
 class Place(Enum):
@@ -83,6 +88,22 @@ def nearest_existing(path: Path) -> Path:
     return next((place for place in (path, *path.parents) if _is_seen(place)), Path("/"))
 
 
+def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
+    """Return the id of the process that holds the lock of `directory`; None if there is none.
+
+    The lock file names the last holder; `/proc/locks` shows if it still holds the lock.
+    """
+    try:
+        named = _LOCK_CONTENT.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
+        locks = (proc / "locks").read_text("ascii").splitlines()
+        inode = directory.stat().st_ino
+    except (OSError, UnicodeDecodeError):
+        return None
+    if named is None or not any(_is_lock_of(line, named[1], inode) for line in locks):
+        return None
+    return int(named[1])
+
+
 def _judge_rights(facts: DirectoryFacts) -> Check:
     path, owner = facts.path, facts.owner
     if not facts.is_usable:
@@ -130,3 +151,14 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def _is_lock_of(line: str, process: str, inode: int) -> bool:
+    """Return whether a line of proc_locks(5) is a lock of `process` on `inode`."""
+    fields = line.split()
+    return (
+        len(fields) > _INODE
+        and fields[_KIND] == "FLOCK"
+        and fields[_PROCESS] == process
+        and fields[_INODE].rpartition(":")[2] == str(inode)
+    )

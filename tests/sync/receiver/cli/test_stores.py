@@ -21,12 +21,12 @@ async def test_every_till_is_listed_with_its_state(
 
     assert (listed.returncode, listed.stderr) == (0, "")
     heading, *tills, sums = listed.stdout.splitlines()
-    assert heading.split() == ["STORE", "TILL", "STATE", "HEARD", "WAITING", "REFUSED", "VERSION"]
+    assert heading.split() == ["STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"]
     assert [line.split() for line in tills] == [
         ["0042", "till-1", "silent", "2026-03-04", "05:06", "2", "1", "9.9"],
         ["0043", "till-1", "silent", "never", "0", "0", "-"],
     ]
-    assert sums == "Tills: 2, stores: 2; 2 silent."
+    assert sums == "2 tills in 2 stores: 2 silent."
 
 
 async def test_no_line_is_wider_than_a_terminal(receiver: Receiver, till: SimulatedAgent) -> None:

@@ -4,24 +4,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.config import Settings
-from agent.support_bundle.secrecy import Json
+from agent.support_bundle.redact import Json
 from sync.runtime.settings.names import dotted, known_settings, value_of
 
 # Customer-facing texts: arbitrary content, useless for diagnosis.
-_LEFT_OUT = ("program", "messages")
-_LONGEST_SECRET_BYTES = 65_536
+_EXCLUDED = ("program", "messages")
+_MAX_SECRET_BYTES = 65_536
 
 
-def shown_settings(settings: Settings) -> dict[str, Json]:
+def settings_without_secrets(settings: Settings) -> dict[str, Json]:
     """Return all settings by dotted name; secrets appear only as file paths."""
     return {
         dotted(path): _plain(value_of(settings, path))
         for path in known_settings(type(settings))
-        if path[: len(_LEFT_OUT)] != _LEFT_OUT
+        if path[: len(_EXCLUDED)] != _EXCLUDED
     }
 
 
-def secrets_in(settings: Settings) -> Iterator[str]:
+def read_secrets(settings: Settings) -> Iterator[str]:
     """Yield the content of each readable file that the settings name."""
     files = [value_of(settings, path) for path in known_settings(type(settings))]
     for file in [*files, settings.storage.encryption_key_path]:
@@ -32,7 +32,7 @@ def secrets_in(settings: Settings) -> Iterator[str]:
 def _content(file: Path) -> Iterator[str]:
     try:
         with file.open("rb") as secret:
-            content = secret.read(_LONGEST_SECRET_BYTES)
+            content = secret.read(_MAX_SECRET_BYTES)
     except (OSError, ValueError):
         return
     yield content.decode("utf-8", "replace")

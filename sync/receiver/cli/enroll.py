@@ -1,0 +1,83 @@
+"""`loyalty-hq enroll`: issue tokens for one machine or for a list of machines."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.cli.output import output_to
+from sync.receiver.cli.program import HEAD_OFFICE, checked_name, exit_on_database_error
+from sync.receiver.config import Settings
+from sync.receiver.operations import enroll as issue_tokens
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.program import ExitCode
+
+
+def enroll(
+    context: typer.Context,
+    store_id: Annotated[str | None, typer.Argument(help="The store's name.")] = None,
+    till_id: Annotated[
+        str | None, typer.Argument(help="The POS machine's name in the store.")
+    ] = None,
+    config: ConfigFile = None,
+    *,
+    list_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="All machines of a list: columns store_id, till_id."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --csv: a new file for the tokens, mode 0600."),
+    ] = None,
+) -> None:
+    """Issue a new token for the agent on a POS machine.
+
+    The previous token stays valid until the new one is first used. With --csv, either all
+    machines in the list get a token or none; the result is CSV: store_id, till_id, token.
+    """
+    settings = HEAD_OFFICE.settings(context, config)
+    if list_file is not None and store_id is None:
+        _enroll_list(settings, list_file, output)
+    elif list_file is None and output is None and store_id is not None and till_id is not None:
+        _enroll_one(settings, store_id, till_id)
+    else:
+        raise typer.BadParameter("expected STORE_ID TILL_ID, or --csv FILE [--output FILE]")
+
+
+def _enroll_one(settings: Settings, store_id: str, till_id: str) -> None:
+    name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
+    with exit_on_database_error(settings):
+        (token,) = issue_tokens(settings, [name])
+        typer.echo(token)
+
+
+def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> None:
+    names = _read(list_file)
+    if output is not None and output.exists():
+        _fail(f"{output} exists already, and its tokens may be in use: choose another name")
+    # Create the file before the first token is issued: if it fails, no token changes.
+    with output_to(output, "the previous tokens remain valid; run the command again") as file:
+        with exit_on_database_error(settings):
+            tokens = issue_tokens(settings, names)
+        file.write("".join(format_tokens(zip(names, tokens, strict=True))).encode())
+    if output is not None:
+        typer.echo(f"Enrolled {len(names)} machines; their tokens are in {output}.", err=True)
+
+
+def _read(list_file: Path) -> list[AgentName]:
+    try:
+        return parse_list(list_file.read_text("utf-8"))
+    except OSError as error:
+        _fail(f"cannot read {list_file} ({error.strerror})")
+    except UnicodeDecodeError:
+        _fail(f"{list_file}: expected text in UTF-8")
+    except EnrolmentListError as error:
+        _fail(f"{list_file}: no machine is enrolled:\n  {error}")
+
+
+def _fail(reason: str) -> NoReturn:
+    HEAD_OFFICE.fail(reason, ExitCode.USAGE)

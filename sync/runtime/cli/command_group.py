@@ -1,0 +1,102 @@
+"""A group of commands, each imported when it is used.
+
+`--help` and `--version` load no command: importing them all takes about a second, mostly for
+settings validation and the database library.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The configuration file (TOML)."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LazyCommand:
+    """Location of a command, `module:name` of a function or `Typer`, and its line in `--help`."""
+
+    location: str
+    summary: str
+
+    def load(self, name: str) -> "Command":
+        """Import the command and return it under `name`."""
+        module, _, attribute = self.location.partition(":")
+        found = getattr(import_module(module), attribute)
+        app = typer.Typer(rich_markup_mode=None)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+        return get_group(app).commands[name]
+
+
+def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) -> typer.Typer:
+    """Return the program `name` with its commands and the options `--config` and `--version`."""
+
+    class Group(_LazyGroup):
+        lazy_commands = commands
+
+    app = typer.Typer(
+        name=name,
+        cls=Group,
+        add_completion=False,
+        no_args_is_help=True,
+        # Rich markup costs a third of the start-up time; rich tracebacks show local variables.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def print_version(requested: bool) -> None:  # noqa: FBT001 - typer's callback signature
+        if requested:
+            from sync.runtime.version import installed_version  # noqa: PLC0415 - slow to import
+
+            typer.echo(f"{name} {installed_version()}")
+            raise typer.Exit
+
+    @app.callback(help=summary)
+    def options(
+        context: typer.Context,
+        config: ConfigFile = None,
+        *,
+        version: Annotated[  # noqa: ARG001 - handled by its callback
+            bool,
+            typer.Option(
+                "--version", callback=print_version, is_eager=True, help="Show the version."
+            ),
+        ] = False,
+    ) -> None:
+        context.obj = config
+
+    for command, lazy in commands.items():
+        # For `--help` and "Did you mean"; replaced by the real command when used.
+        app.command(command, help=lazy.summary)(_placeholder)
+    return app
+
+
+def _placeholder() -> None:
+    raise NotImplementedError
+
+
+class _LazyGroup(TyperGroup):
+    lazy_commands: ClassVar[Mapping[str, LazyCommand]]
+
+    def resolve_command(
+        self, ctx: "Context", args: list[str]
+    ) -> "tuple[str | None, Command | None, list[str]]":
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            command = self.lazy_commands[name].load(name)
+        return name, command, rest

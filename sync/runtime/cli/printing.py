@@ -1,0 +1,100 @@
+"""Print values and texts: as tables on a terminal, as plain lines in a pipe."""
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested values under dotted names, in order; empty mappings are dropped."""
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def print_values(title: str, values: Mapping[str, object]) -> None:
+    """Print `values` as a table under `title` on a terminal, else as `name: value` lines."""
+    lines = [(one_line(name), one_line(value)) for name, value in values.items()]
+    if not sys.stdout.isatty():
+        for name, text in lines:
+            typer.echo(f"{name}: {text}")
+    elif lines:
+        # Rich would wrap a table title at the width of the table.
+        typer.secho(title, bold=True)
+        print_table([[Text(name), Text(text)] for name, text in lines])
+
+
+def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
+    """Print entries with the same keys; in a pipe, one line each, separated by tabs.
+
+    On a terminal the first two values of an entry, which fit any width, share a line; the
+    others follow below it.
+    """
+    texts = [[one_line(value) for value in entry.values()] for entry in entries]
+    if not sys.stdout.isatty():
+        for text in texts:
+            typer.echo("\t".join(text))
+        return
+    console = Console()
+    console.print(Text(title, style="bold"))
+    for entry, (first, second, *others) in zip(entries, texts, strict=True):
+        named = zip(list(entry)[2:], others, strict=True)
+        below = ", ".join(f"{name}: {text}" for name, text in named)
+        console.print(Text.assemble((first, "bold"), f"  {second}"), soft_wrap=True)
+        console.print(Padding(Text(below), (0, 0, 0, 4)))
+
+
+def print_table(rows: Sequence[Sequence[Text]]) -> None:
+    """Print rows on a terminal; only the last column wraps.
+
+    `Text` does not interpret square brackets as markup.
+    """
+    table = Table(show_header=False, box=None)
+    for _ in rows[0][:-1]:
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_wrapped(text: str, indent: str = "") -> None:
+    """Print `text` as one line in a pipe, wrapped at word boundaries on a terminal."""
+    if sys.stdout.isatty():
+        text = textwrap.fill(
+            text,
+            shutil.get_terminal_size().columns,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    typer.echo(text)
+
+
+def one_line(value: object) -> str:
+    """Return the printed form of `value`, with line breaks and control characters escaped."""
+    match value:
+        case None:
+            text = "-"
+        case bool():
+            text = "yes" if value else "no"
+        case list() | tuple():
+            text = ", ".join(one_line(item) for item in value) or "none"
+        case Mapping():
+            text = json.dumps(value, ensure_ascii=False)
+        case _:
+            text = str(value)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,67 @@
+"""Progress of long commands: shown on a terminal, silent in a pipe."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@contextmanager
+def current_step(first: str) -> Iterator[Callable[[str], None]]:
+    """Yield a function that displays the current step, starting with `first`."""
+    if not sys.stdout.isatty():
+        yield lambda _: None
+        return
+    with Console().status(first) as status:
+        yield status.update
+
+
+@contextmanager
+def countdown(title: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows the number of remaining items as a bar.
+
+    The bar appears once at least one item remains; its total grows with the number of items.
+    """
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=not sys.stdout.isatty(),
+    )
+    task = progress.add_task(title, total=0, visible=False)
+
+    def show(remaining: int) -> None:
+        total = max(progress.tasks[0].total or 0, remaining)
+        progress.update(task, total=total, completed=total - remaining, visible=total > 0)
+
+    with progress:
+        yield show
+
+
+@contextmanager
+def row_counter(title: str) -> Iterator[Callable[[int, str], None]]:
+    """Yield a function that adds rows and shows their store.
+
+    Displays on standard error; standard output is left to the result.
+    """
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed:,.0f} rows, store {task.fields[store]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    task = progress.add_task(title, total=None, store="-")
+    with progress:
+        yield lambda rows, store_id: progress.update(task, advance=rows, store=store_id)
