@@ -34,14 +34,12 @@ from agent.store.files.atomic_write import make_directory
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StoreInUse, StoreLock
 from agent.store.open import StoreOpener
-from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.outbox import Retention, StoreOutbox
 from agent.store.queries import StoreReader
 from agent.store.writer import Writer
-from agent.uplink.chores import UPKEEP_SECONDS, Upkeep
+from agent.uplink.chores import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
-from agent.uplink.uplink import UplinkDependencies, delivering
-from sync.delivery.delivery_loop import DeliveryLoop
+from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.runtime.boot_id import read_boot_id
 from sync.runtime.http_server import HttpServer
 from sync.runtime.logging import log_event
@@ -112,109 +110,94 @@ async def running_agent(
     `UnfitSocket` if an inherited socket is open to the network without token and TLS.
     """
     now = now or _now
-    guards = _read_guards(settings.api)
-    check_reach(sockets, guarded=guards.token is not None and guards.tls is not None)
-    async with AsyncExitStack() as parts:
+    protection = _read_protection(settings.api)
+    check_reach(sockets, guarded=protection.token is not None and protection.tls is not None)
+    async with AsyncExitStack() as stack:
         make_directory(settings.storage.directory)
-        parts.enter_context(StoreLock(settings.storage.directory))
+        stack.enter_context(StoreLock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()
         writer = Writer(_opener(settings, now, boot_id), metrics)
         writer.start()
-        parts.push_async_callback(writer.close)
+        stack.push_async_callback(writer.close)
         schedule = Schedule()
-        schedule.every(UPKEEP_SECONDS, Upkeep(writer).keep_up_once)
+        schedule.every(MAINTENANCE_SECONDS, StoreMaintenance(writer).run_once)
         schedule.start()
-        parts.callback(schedule.stop)
+        stack.callback(schedule.stop)
         outbox = _outbox(settings, writer, now)
         answers = SessionAnswers(settings.program.terms())
         terms = ProgramTermsSync(answers, outbox.storage, lambda: now().wall_us)
-        around = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
-        way = Uplink(
-            answers, await parts.enter_async_context(delivering(around)), outbox.dead_letters
+        dependencies = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
+        context = Context(
+            identity=_identity(settings, now),
+            access=_access(settings.api, protection.token),
+            writer=writer,
+            reader=StoreReader(settings.storage.directory),
+            answers=answers,
+            metrics=metrics,
+            now=now,
+            new_request_id=_new_request_id,
+            check_email_syntax=settings.email.check_syntax,
+            delivery=await stack.enter_async_context(running_uplink(dependencies)),
+            dead_letters=outbox.dead_letters,
         )
-        context = _context(settings, writer, metrics, now, way, guards)
-        host, port = await _serve(settings.api, guards, context, sockets, parts)
+        host, port = await _serve(settings.api, protection.tls, context, sockets, stack)
         yield RunningAgent(host, port, writer.pulse, writer.died)
 
 
-class Guards(NamedTuple):
+class _Protection(NamedTuple):
     """Protection of the API: the required token and the TLS context, each optional."""
 
     token: str | None
     tls: ssl.SSLContext | None
 
 
-def _read_guards(api: ApiSettings) -> Guards:
+def _read_protection(api: ApiSettings) -> _Protection:
     token = read_secret(api.token_file, "api.token_file") if api.token_file else None
     tls = None
     if api.tls_cert_file and api.tls_key_file:
         tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
-    return Guards(token, tls)
+    return _Protection(token, tls)
 
 
 async def _serve(
     api: ApiSettings,
-    guards: Guards,
+    tls: ssl.SSLContext | None,
     context: Context,
     sockets: Sequence[socket.socket],
-    parts: AsyncExitStack,
+    stack: AsyncExitStack,
 ) -> tuple[str, int]:
-    """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
+    """Listen until `stack` is closed; return host and port (the actual one for port 0)."""
     app = build_app(context)
     server = HttpServer(
         app, TillBoundary(app), shutdown_seconds=ANSWER_SECONDS, wrap=straight_routing(app)
     )
-    parts.push_async_callback(server.close)
-    host, port = await server.start(api.host, api.port, tls=guards.tls, inherited=sockets)
+    stack.push_async_callback(server.close)
+    host, port = await server.start(api.host, api.port, tls=tls, inherited=sockets)
     log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
     if sockets and (host, port) != (api.host, api.port):
-        mend = "ListenStream= of the socket unit counts, not [api] host and port"
-        log_event(_log, logging.WARNING, "agent.serving_elsewhere", reason=mend)
+        reason = "ListenStream= of the socket unit applies, not [api] host and port"
+        log_event(_log, logging.WARNING, "agent.serving_elsewhere", reason=reason)
     return host, port
 
 
-class Uplink(NamedTuple):
-    """The parts of delivery that the API uses."""
+def _identity(settings: Settings, now: Callable[[], Timestamp]) -> Identity:
+    return Identity(
+        version=installed_version(),
+        store_id=settings.store.store_id,
+        till_id=settings.store.till_id,
+        started_at_us=now().wall_us,
+        storage_directory=str(settings.storage.directory),
+        central_url=settings.central.url,
+        central_protocol=settings.central.protocol,
+    )
 
-    answers: SessionAnswers
-    relay: DeliveryLoop | None
-    dead_letters: DeadLetters
 
-
-def _context(
-    settings: Settings,
-    writer: Writer,
-    metrics: Metrics,
-    now: Callable[[], Timestamp],
-    way: Uplink,
-    guards: Guards,
-) -> Context:
-    api, storage, central = settings.api, settings.storage, settings.central
-    return Context(
-        identity=Identity(
-            version=installed_version(),
-            store_id=settings.store.store_id,
-            till_id=settings.store.till_id,
-            started_at_us=now().wall_us,
-            storage_directory=str(storage.directory),
-            central_url=central.url,
-            central_protocol=central.protocol,
-        ),
-        access=Access(
-            allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
-            cors_origins=frozenset(api.cors_origins),
-            token=guards.token,
-        ),
-        writer=writer,
-        reader=StoreReader(storage.directory),
-        answers=way.answers,
-        metrics=metrics,
-        now=now,
-        new_request_id=_new_request_id,
-        check_email_syntax=settings.email.check_syntax,
-        relay=way.relay,
-        dead_letters=way.dead_letters,
+def _access(api: ApiSettings, token: str | None) -> Access:
+    return Access(
+        allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
+        cors_origins=frozenset(api.cors_origins),
+        token=token,
     )
 
 

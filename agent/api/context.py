@@ -32,7 +32,7 @@ class Identity:
 class Context:
     """Dependencies of the handlers, clock and id generator included.
 
-    `relay` is None if central is not configured.
+    `delivery` is None if central is not configured.
     """
 
     identity: Identity
@@ -44,7 +44,7 @@ class Context:
     now: Callable[[], Timestamp]
     new_request_id: Callable[[], str]
     check_email_syntax: bool
-    relay: DeliveryLoop | None
+    delivery: DeliveryLoop | None
     dead_letters: DeadLetters
 
 

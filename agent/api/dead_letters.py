@@ -51,8 +51,8 @@ async def retry_letter(request: web.Request) -> web.Response:
     """Queue one for delivery, with the e-mail answers rejected for its sake; start a pass now."""
     letter = await _found(request)
     await _decide(letter, _letters(request).retry)
-    if (relay := request.app[CONTEXT].relay) is not None:
-        relay.try_now()
+    if (delivery := request.app[CONTEXT].delivery) is not None:
+        delivery.try_now()
     return _json(_report(letter))
 
 

@@ -34,9 +34,9 @@ class SyncReport(TypedDict):
 
 def write_sync(context: Context) -> SyncReport:
     """Return the delivery state; totals count since the start of the agent."""
-    if (relay := context.relay) is None:
+    if (delivery := context.delivery) is None:
         return _CAPTURE_ONLY
-    status, totals = relay.status, relay.totals
+    status, totals = delivery.status, delivery.totals
     return {
         "state": status.state.value,
         "trouble": status.cause,
@@ -51,11 +51,11 @@ def write_sync(context: Context) -> SyncReport:
     }
 
 
-def sync_gauges(relay: DeliveryLoop | None) -> list[tuple[str, str, float]]:
+def sync_gauges(delivery: DeliveryLoop | None) -> list[tuple[str, str, float]]:
     """Return gauges (name without prefix, help, value); empty if central is not configured."""
-    if relay is None:
+    if delivery is None:
         return []
-    status, totals = relay.status, relay.totals
+    status, totals = delivery.status, delivery.totals
     holding = status.state is DeliveryState.HOLDING
     return [
         ("sync_holding", "1 while central refuses this agent as a caller", float(holding)),
@@ -71,14 +71,14 @@ def sync_gauges(relay: DeliveryLoop | None) -> list[tuple[str, str, float]]:
 async def try_now(request: web.Request) -> web.Response:
     """Start a pass now, ignoring backoff and quiet hours; `?pace=full` also skips throttling."""
     context = request.app[CONTEXT]
-    if context.relay is None:
+    if context.delivery is None:
         raise HttpError(
             HTTPStatus.CONFLICT,
             "central.url is not set: captures are kept here and sent nowhere",
             ErrorCode.NOT_CONFIGURED,
         )
     before = write_sync(context)
-    context.relay.try_now(at_full_speed=request.query.get("pace") == "full")
+    context.delivery.try_now(at_full_speed=request.query.get("pace") == "full")
     return web.Response(
         status=HTTPStatus.ACCEPTED,
         body=msgspec.json.encode(before),

@@ -112,7 +112,7 @@ def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[st
             ("free_bytes", "Free space on the disk of the database", store.free_bytes),
             ("databases_set_aside", "Damaged databases kept beside", len(store.set_aside)),
         ]
-    gauges += sync_gauges(context.relay)
+    gauges += sync_gauges(context.delivery)
     return [(f"loyalty_agent_{name}", text, value) for name, text, value in gauges]
 
 

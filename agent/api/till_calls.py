@@ -48,8 +48,8 @@ class TillCalls:
         match outcome:
             case Recorded():
                 self._context.metrics.recorded(capture, outcome)
-                if self._context.relay is not None:
-                    self._context.relay.notify_capture()
+                if self._context.delivery is not None:
+                    self._context.delivery.notify_capture()
                 return outcome.receipt
             case IdTaken():
                 raise Refusal(INVALID_CORRELATION_ID)

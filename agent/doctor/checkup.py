@@ -54,7 +54,7 @@ from agent.doctor.storage_directory import (
     nearest_existing,
 )
 from agent.doctor.systemd_units import Run, judge_units, look_at_units
-from agent.uplink.uplink import credentials_of, line_rules
+from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
 
@@ -142,7 +142,7 @@ async def _line(settings: Settings, tools: Instruments, show: Show) -> list[Chec
 async def _look_along_the_line(
     settings: Settings, tools: Instruments, show: Show
 ) -> AsyncIterator[Check]:
-    central, rules = settings.central, line_rules(settings, most_seconds=_REQUEST_SECONDS)
+    central, rules = settings.central, http_options(settings, max_seconds=_REQUEST_SECONDS)
     url = URL(central.url, encoded=True)
     show("the way to head office")
     called = URL(rules.proxy) if rules.proxy else url
@@ -153,7 +153,7 @@ async def _look_along_the_line(
     line = HttpClient(rules)
     try:
         yield judge_clock(await look_at_clock(line, url, tools.now))
-        caller = CentralClient(line, central.url, credentials_of(settings, line), tools.now)
+        caller = CentralClient(line, central.url, credentials(settings, line), tools.now)
         heard = await ask_central(caller, central.protocol)
     finally:
         await line.close()

@@ -1,43 +1,82 @@
-"""Periodic store maintenance, independent of captures."""
+"""Scheduled jobs: store maintenance, erasure, purge and retries of dead letters."""
 
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 
 from agent.store.files.storage_errors import StorageError
+from agent.store.outbox.outbox import StoreOutbox
 from agent.store.store import Store
 from agent.store.writer import Writer
+from sync.delivery.delivery_loop import DeliveryLoop
+from sync.delivery.outbox import OutboxUnavailable
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
-UPKEEP_SECONDS = 5
+MAINTENANCE_SECONDS = 5
 
 
-class Upkeep:
+class StoreMaintenance:
     """Runs store maintenance and logs changes of the storage state."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._trouble: str | None = None
+        self._error: str | None = None
 
-    async def keep_up_once(self) -> None:
+    async def run_once(self) -> None:
         """Run maintenance once; log a storage error when it first occurs and when it is over."""
         try:
-            await self._writer.run(_keep_up)
-        except StorageError as trouble:
-            self._note(trouble)
+            await self._writer.run(_maintain)
+        except StorageError as error:
+            self._log_change(error)
         else:
-            self._note(None)
+            self._log_change(None)
 
-    def _note(self, trouble: StorageError | None) -> None:
-        kind = None if trouble is None else type(trouble).__name__
-        if kind == self._trouble:
+    def _log_change(self, error: StorageError | None) -> None:
+        kind = None if error is None else type(error).__name__
+        if kind == self._error:
             return
-        self._trouble = kind
-        if trouble is None:
+        self._error = kind
+        if error is None:
             log_event(_log, logging.INFO, "storage.recovered")
         else:
-            log_event(_log, logging.ERROR, "storage.trouble", reason=str(trouble))
+            log_event(_log, logging.ERROR, "storage.failed", reason=str(error))
 
 
-def _keep_up(store: Store) -> None:
+def _maintain(store: Store) -> None:
     store.keep_up()
     store.require_room()
+
+
+async def erase_addresses(outbox: StoreOutbox) -> None:
+    """Erase the addresses that are due.
+
+    Runs during a pass as well: on a slow line a pass can take hours.
+    """
+    with contextlib.suppress(OutboxUnavailable):
+        await until_done(outbox.erase_once)
+
+
+async def purge(outbox: StoreOutbox) -> None:
+    """Purge delivered events whose retention has expired."""
+    with contextlib.suppress(OutboxUnavailable):
+        await outbox.mend_times()
+        await until_done(outbox.purge_once)
+
+
+async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> None:
+    """Deliver dead letters again that are due for a retry."""
+    with contextlib.suppress(OutboxUnavailable):
+        if await outbox.retry_due():
+            delivery.wake()
+
+
+async def wake(delivery: DeliveryLoop) -> None:
+    """Start a pass. A coroutine, so that the scheduler runs it in the event loop."""
+    delivery.wake()
+
+
+async def until_done(step: Callable[[], Awaitable[bool]]) -> None:
+    """Run the bounded step until it returns False; captures are written between two steps."""
+    while await step():
+        pass

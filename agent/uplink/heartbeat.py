@@ -1,6 +1,6 @@
 """Heartbeat loop of protocol `batch`: reports state, repairs divergence, fetches program terms.
 
-A heartbeat is sent every `CONTACT_SECONDS`, with or without captures. Its answer tells where the
+A heartbeat is sent every `HEARTBEAT_SECONDS`, with or without captures. Its answer tells where the
 ledger at head office ends for each epoch, so that both ends agree again after either one was
 restored from a backup:
 
@@ -29,35 +29,36 @@ from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatA
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
-CONTACT_SECONDS = 60
-_ASKS_FOR_TERMS = 10  # every tenth heartbeat; every heartbeat until one request succeeds
+HEARTBEAT_SECONDS = 60
+# Fetch the terms at every tenth heartbeat; at every one until a request succeeds.
+_HEARTBEATS_PER_FETCH = 10
 
 
 class HeartbeatLoop:
     """Sends heartbeats and acts on the answers. Not thread-safe; event loop only.
 
-    `rewound` is called after events were returned to the outbox. `heard` is called with None
-    when head office has accepted a heartbeat, and with the `Blocked` when it rejects this agent.
+    `on_requeued` is called after events were returned to the outbox. `on_result` is called with
+    None when head office has accepted a heartbeat, and with `Blocked` when it rejects this agent.
     """
 
     def __init__(
         self,
-        caller: CentralClient,
+        client: CentralClient,
         sender: Sender,
         reader: StoreReader,
         outbox: StoreOutbox,
         terms: ProgramTermsSync,
         *,
-        rewound: Callable[[], None],
-        heard: Callable[[Blocked | None], None],
+        on_requeued: Callable[[], None],
+        on_result: Callable[[Blocked | None], None],
     ) -> None:
-        self._caller = caller
+        self._client = client
         self._sender = sender
         self._reader = reader
         self._outbox = outbox
         self._terms = terms
-        self._rewound = rewound
-        self._heard = heard
+        self._on_requeued = on_requeued
+        self._on_result = on_result
         self._due = asyncio.Event()
         self._until_terms = 0
         self._rejected_after: EpochSequence | None = None
@@ -72,77 +73,77 @@ class HeartbeatLoop:
         while True:
             await self._due.wait()
             self._due.clear()
-            await self.contact_once()
+            await self.heartbeat_once()
 
-    async def contact_once(self) -> None:
+    async def heartbeat_once(self) -> None:
         """Send a heartbeat and fetch due terms; log an error, the next heartbeat retries."""
         try:
-            await self._beat()
-            await self._ask_for_terms()
+            await self._exchange()
+            await self._fetch_terms()
         except (sqlite3.Error, OSError, OutboxUnavailable) as error:
             # Storage errors are transient here: the next heartbeat reads the store again.
-            log_event(_log, logging.WARNING, "contact.not_made", reason=type(error).__name__)
+            log_event(_log, logging.WARNING, "heartbeat.skipped", reason=type(error).__name__)
         except Exception:  # noqa: BLE001 - see below
             # A bug here must not end the heartbeats, nor the delivery in the same task group.
-            _log.exception("contact.failed")
+            _log.exception("heartbeat.failed")
 
-    async def _beat(self) -> None:
+    async def _exchange(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
         heartbeat = _heartbeat(status, self._sender, self._rejected_after)
-        answer = await send_heartbeat(self._caller, heartbeat)
+        answer = await send_heartbeat(self._client, heartbeat)
         match answer:
             case HeartbeatAnswer():
-                self._heard(None)
-                await self._go_back_to(answer, status)
-                await self._make_way_for(answer)
+                self._on_result(None)
+                await self._rewind_lost(answer, status)
+                await self._start_new_epoch(answer)
                 await self._resend_rejected(answer)
             case Blocked():
-                self._heard(answer)
+                self._on_result(answer)
             case None:
                 pass
             case _:
                 assert_never(answer)
 
-    async def _go_back_to(self, answer: HeartbeatAnswer, told: StoreStatus) -> None:
+    async def _rewind_lost(self, answer: HeartbeatAnswer, sent: StoreStatus) -> None:
         """Rewind the delivery cursor where head office lacks events that are settled here.
 
         Compares with the state read before the heartbeat was sent: events settled since then
         may not be included in the answer.
         """
-        settled = {known.epoch: known.settled_through for known in told.epochs}
-        for there in answer.epochs:
-            lacks = there.accepted_through < settled.get(there.epoch, 0)
-            if lacks and await self._outbox.rewind(there.epoch, there.accepted_through + 1):
+        settled = {known.epoch: known.settled_through for known in sent.epochs}
+        for theirs in answer.epochs:
+            lacks_some = theirs.accepted_through < settled.get(theirs.epoch, 0)
+            if lacks_some and await self._outbox.rewind(theirs.epoch, theirs.accepted_through + 1):
                 log_event(
                     _log,
                     logging.WARNING,
                     "delivery.rewound",
-                    epoch=there.epoch,
-                    settled_through=settled[there.epoch],
-                    accepted_through=there.accepted_through,
+                    epoch=theirs.epoch,
+                    settled_through=settled[theirs.epoch],
+                    accepted_through=theirs.accepted_through,
                 )
-                self._rewound()
+                self._on_requeued()
 
-    async def _make_way_for(self, answer: HeartbeatAnswer) -> None:
+    async def _start_new_epoch(self, answer: HeartbeatAnswer) -> None:
         """Start a new epoch if head office has accepted numbers that this store does not have.
 
         Compares with the state read after the answer arrived: an event is stored here before it
         is sent, so a higher number at head office proves that this database is an older copy.
         """
-        held = (await asyncio.to_thread(self._reader.status)).current
-        for there in answer.epochs:
-            if there.epoch != held.epoch or there.accepted_through <= held.last_sequence:
+        ours = (await asyncio.to_thread(self._reader.status)).current
+        for theirs in answer.epochs:
+            if theirs.epoch != ours.epoch or theirs.accepted_through <= ours.last_sequence:
                 continue
-            await self._outbox.renumber(held.epoch, held.settled_through)
+            await self._outbox.renumber(ours.epoch, ours.settled_through)
             log_event(
                 _log,
                 logging.WARNING,
-                "delivery.renumbered",
-                epoch=held.epoch,
-                last_sequence=held.last_sequence,
-                accepted_through=there.accepted_through,
+                "delivery.epoch_started",
+                epoch=ours.epoch,
+                last_sequence=ours.last_sequence,
+                accepted_through=theirs.accepted_through,
             )
-            self._rewound()
+            self._on_requeued()
 
     async def _resend_rejected(self, answer: HeartbeatAnswer) -> None:
         """Send again the events that head office lists as rejected though they were delivered.
@@ -158,18 +159,20 @@ class HeartbeatLoop:
         for epoch, sequences in rejected.items():
             count = await self._outbox.dead_letters.take_back(epoch, sequences)
             if count:
-                log_event(_log, logging.WARNING, "delivery.taken_back", epoch=epoch, events=count)
-                self._rewound()
+                log_event(
+                    _log, logging.WARNING, "delivery.rejected_resent", epoch=epoch, events=count
+                )
+                self._on_requeued()
 
-    async def _ask_for_terms(self) -> None:
+    async def _fetch_terms(self) -> None:
         if self._until_terms > 0:
             self._until_terms -= 1
             return
-        found = await fetch_terms(self._caller, await self._terms.known_etag())
+        found = await fetch_terms(self._client, await self._terms.known_etag())
         if isinstance(found, NewTerms):
             await self._terms.adopt(found.terms, found.etag)
         if not isinstance(found, Blocked | RetryLater):
-            self._until_terms = _ASKS_FOR_TERMS - 1
+            self._until_terms = _HEARTBEATS_PER_FETCH - 1
 
 
 def _heartbeat(

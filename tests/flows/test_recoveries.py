@@ -143,7 +143,7 @@ async def test_unexpected_exception_does_not_end_delivery(
         return await honest(outbox)
 
     monkeypatch.setattr(StoreOutbox, "retry_due", faulty)
-    monkeypatch.setattr("agent.uplink.uplink._AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("agent.uplink.uplink._RESTART_SECONDS", 0.01)
     async with (
         ScriptedCentral() as central,
         shop_at(tmp_path, central.url, "batch") as shop,

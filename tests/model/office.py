@@ -113,13 +113,13 @@ class Office:
         """Stop cleanly and start again."""
         self._restart(self.directory)
 
-    def push_with_contact(self) -> None:
+    def push_with_heartbeat(self) -> None:
         """Run a pass with a heartbeat in the middle."""
-        self.runner.run(self._push_with_contact())
+        self.runner.run(self._push_with_heartbeat())
 
-    def make_contact(self) -> None:
+    def send_heartbeat(self) -> None:
         """Send a heartbeat and apply its response."""
-        self.runner.run(self.contact.contact_once())
+        self.runner.run(self.heartbeat.heartbeat_once())
 
     def erase(self) -> None:
         """Erase all due addresses."""
@@ -167,7 +167,7 @@ class Office:
         self.transport = self._transport(caller, sender)
         answers = SessionAnswers(ProgramSettings().terms())
         terms = ProgramTermsSync(answers, self.rig.outbox.storage, self.clock)
-        self.contact = self.runner.run(
+        self.heartbeat = self.runner.run(
             _made(
                 lambda: HeartbeatLoop(
                     caller,
@@ -175,8 +175,8 @@ class Office:
                     StoreReader(self.directory),
                     self.rig.outbox,
                     terms,
-                    rewound=lambda: None,
-                    heard=lambda _refusal: None,
+                    on_requeued=lambda: None,
+                    on_result=lambda _refusal: None,
                 )
             )
         )
@@ -233,9 +233,9 @@ class Office:
         # After this job a settle that was pending when the pass ended is on the disk.
         await self.rig.writer.check(30)
 
-    async def _push_with_contact(self) -> None:
+    async def _push_with_heartbeat(self) -> None:
         async def beat(serve: Serve) -> Answer | Lost:
-            await self.contact.contact_once()
+            await self.heartbeat.heartbeat_once()
             return await serve()
 
         self.central.script(beat, on="/sync/v1/batches")

@@ -239,12 +239,12 @@ class BatchMachine(DeliveryMachine):
         return sorted(self.office.central.ledger.records, key=lambda record: record.sequence or 0)
 
     @rule()
-    def make_contact(self) -> None:
-        self.office.make_contact()
+    def send_heartbeat(self) -> None:
+        self.office.send_heartbeat()
 
     @rule()
-    def make_contact_during_a_pass(self) -> None:
-        self.office.push_with_contact()
+    def send_heartbeat_during_a_pass(self) -> None:
+        self.office.push_with_heartbeat()
 
     @rule()
     def back_up(self) -> None:
@@ -262,7 +262,7 @@ class BatchMachine(DeliveryMachine):
         self.gone |= lost - self.office.held().keys()
 
     def heal_once(self) -> None:
-        self.office.make_contact()
+        self.office.send_heartbeat()
         self.office.push()
 
     def is_whole(self) -> bool:

@@ -8,13 +8,9 @@ from hypothesis import strategies as st
 
 from agent.capture.session_answer import SessionAnswers
 from agent.config.delivery import SyncSettings
+from agent.uplink.connection import MAX_PAUSE_SECONDS, window_bytes
 from agent.uplink.terms_sync import ProgramTermsSync
-from agent.uplink.uplink import (
-    LONGEST_PAUSE_SECONDS,
-    UplinkDependencies,
-    delivering,
-    most_window_bytes,
-)
+from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.runtime.scheduler import Schedule
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.in_process import settings_in
@@ -61,9 +57,9 @@ async def test_delivered_events_are_purged_after_central_is_unconfigured(
         await rig.deliver_all()
         await rig.capture(session("two"), answer("two"))
         rig.clock.pass_seconds(31 * DAY_SECONDS)
-        async with delivering(without_central(rig, planned)) as relay:
+        async with running_uplink(without_central(rig, planned)) as delivery:
             await planned.do_all()
-        assert relay is None
+        assert delivery is None
         assert query(tmp_path, "SELECT position FROM event ORDER BY position") == [(3,), (4,)]
         assert query(tmp_path, "SELECT position FROM email_answer") == [(4,)]
 
@@ -73,7 +69,7 @@ async def test_delivered_addresses_are_erased_after_central_is_unconfigured(tmp_
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), answer("one"), answer("one", "another@example.com"))
         await rig.deliver(*(await rig.window(events=2)).events)
-        async with delivering(without_central(rig, planned)):
+        async with running_uplink(without_central(rig, planned)):
             await planned.do_all()
         sealed = "SELECT position FROM email_answer WHERE address IS NOT NULL"
         assert query(tmp_path, sealed) == [(3,)]
@@ -82,5 +78,5 @@ async def test_delivered_addresses_are_erased_after_central_is_unconfigured(tmp_
 @given(bandwidth=st.integers(0, 10**9), batch=st.integers(1_024, 67_108_864))
 def test_window_size_bounds_the_pause_at_every_bandwidth(bandwidth: int, batch: int) -> None:
     sync = SyncSettings(bandwidth_bytes_per_second=bandwidth, max_batch_bytes=batch)
-    assert 1 <= most_window_bytes(sync) <= batch
-    assert not bandwidth or most_window_bytes(sync) / bandwidth <= LONGEST_PAUSE_SECONDS
+    assert 1 <= window_bytes(sync) <= batch
+    assert not bandwidth or window_bytes(sync) / bandwidth <= MAX_PAUSE_SECONDS

@@ -32,37 +32,37 @@ OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")
 
 
 @asynccontextmanager
-async def contact_of(
+async def heartbeat_of(
     rig: OutboxRig, central: ScriptedCentral, rewound: asyncio.Event | None = None
 ) -> AsyncIterator[HeartbeatLoop]:
     """Send heartbeats from a store without a full agent, only when the test triggers them."""
     line = HttpClient(HttpOptions(timeout_seconds=5))
     answers = SessionAnswers(ProgramSettings().terms())
     terms = ProgramTermsSync(answers, rig.outbox.storage, rig.clock)
-    contact = HeartbeatLoop(
+    heartbeat = HeartbeatLoop(
         CentralClient(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
         Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),
         StoreReader(rig.directory),
         rig.outbox,
         terms,
-        rewound=(rewound or asyncio.Event()).set,
-        heard=lambda _refusal: None,
+        on_requeued=(rewound or asyncio.Event()).set,
+        on_result=lambda _refusal: None,
     )
     await rig.outbox.retry_due()  # this job of the writer ensures that the store is open
-    running = asyncio.ensure_future(contact.run())
+    running = asyncio.ensure_future(heartbeat.run())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            yield contact
+            yield heartbeat
     finally:
         running.cancel()
         await asyncio.wait([running])
         await line.close()
 
 
-async def beats(central: ScriptedCentral, contact: HeartbeatLoop, count: int) -> None:
+async def beats(central: ScriptedCentral, heartbeat: HeartbeatLoop, count: int) -> None:
     """Trigger heartbeats until head office has received `count`."""
     while len(central.heartbeats) < count:
-        await contact.trigger()
+        await heartbeat.trigger()
         await central.wait_for_requests(len(central.requests) + 1)
 
 
@@ -109,8 +109,8 @@ async def test_heartbeat_counts_outstanding_events_of_all_epochs(tmp_path: Path)
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"), session("three"))
         await rig.deliver((await rig.window()).events[0])
-        async with contact_of(rig, central) as contact:
-            await beats(central, contact, 1)
+        async with heartbeat_of(rig, central) as heartbeat:
+            await beats(central, heartbeat, 1)
     beat = central.heartbeats[0]
     assert (beat.epoch, beat.last_sequence, beat.watermark) == ("epoch-1", 3, 1)
     assert (beat.outstanding, beat.epochs) == (2, [])
@@ -124,7 +124,7 @@ async def test_head_office_restored_from_backup_is_detected_without_a_capture(
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.deliver_all()
-        async with contact_of(rig, central, rewound):
+        async with heartbeat_of(rig, central, rewound):
             await rewound.wait()
         assert await rig.positions() == [1, 2]
 
@@ -133,8 +133,8 @@ async def test_events_in_flight_are_not_sent_again(tmp_path: Path) -> None:
     rewound = asyncio.Event()
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
-        async with contact_of(rig, central, rewound) as contact:
-            await beats(central, contact, 2)
+        async with heartbeat_of(rig, central, rewound) as heartbeat:
+            await beats(central, heartbeat, 2)
     assert not rewound.is_set()
 
 
@@ -153,8 +153,8 @@ async def test_purged_epoch_is_not_sent_again(
         while await rig.outbox.purge_once():
             pass
         central.ledger.epochs["epoch-2"] = EpochLedger(through=1)
-        async with contact_of(rig, central, rewound) as contact:
-            await beats(central, contact, 2)
+        async with heartbeat_of(rig, central, rewound) as heartbeat:
+            await beats(central, heartbeat, 2)
         assert await rig.positions() == []
     assert not rewound.is_set()
     assert central.ledger.epochs["epoch-1"].gaps == [(1, 1)]
@@ -169,7 +169,7 @@ async def test_event_that_restored_head_office_has_as_rejected_is_sent_again(
         await rig.capture(session("one"), session("two"))
         await rig.deliver_all()
         central.ledger.epochs["epoch-1"] = EpochLedger(through=2, rejected={2: REFUSED})
-        async with contact_of(rig, central, rewound):
+        async with heartbeat_of(rig, central, rewound):
             await rewound.wait()
         again = await rig.outbox.next_retry_window(PLENTY)
     assert [event.sequence for event in again.events] == [2]
@@ -187,8 +187,8 @@ async def test_rejections_beyond_one_answer_are_paged_through(
         await rig.deliver(last)
         rejected = dict.fromkeys(range(1, 5), REFUSED)
         central.ledger.epochs["epoch-1"] = EpochLedger(through=4, rejected=rejected)
-        async with contact_of(rig, central, rewound) as contact:
-            await beats(central, contact, 4)
+        async with heartbeat_of(rig, central, rewound) as heartbeat:
+            await beats(central, heartbeat, 4)
             await rewound.wait()
         again = await rig.outbox.next_retry_window(PLENTY)
     assert [event.sequence for event in again.events] == [4]
@@ -202,8 +202,8 @@ async def test_dead_letter_that_head_office_rejected_is_not_sent_again(tmp_path:
         await rig.capture(session("one"))
         await rig.refuse(*(await rig.window()).events)
         central.ledger.epochs["epoch-1"] = EpochLedger(through=1, rejected={1: REFUSED})
-        async with contact_of(rig, central, rewound) as contact:
-            await beats(central, contact, 3)
+        async with heartbeat_of(rig, central, rewound) as heartbeat:
+            await beats(central, heartbeat, 3)
         assert not (await rig.outbox.next_retry_window(PLENTY)).events
     assert not rewound.is_set()
 
@@ -217,8 +217,8 @@ async def test_new_epoch_starts_if_head_office_has_more_events_than_the_store(
         await rig.deliver_all()
         await rig.capture(session("two"))
         central.ledger.epochs["epoch-1"] = EpochLedger(through=9)
-        async with contact_of(rig, central) as contact:
-            await beats(central, contact, 2)
+        async with heartbeat_of(rig, central) as heartbeat:
+            await beats(central, heartbeat, 2)
         assert await rig.capture(session("three")) == ["epoch-2/2"]
         assert await rig.positions() == [2, 3]
 
@@ -235,8 +235,8 @@ async def test_events_accepted_after_heartbeat_was_built_start_no_new_epoch(
             return await serve()
 
         central.script(meanwhile, on=HEARTBEATS_PATH)
-        async with contact_of(rig, central) as contact:
-            await beats(central, contact, 2)
+        async with heartbeat_of(rig, central) as heartbeat:
+            await beats(central, heartbeat, 2)
         assert await rig.capture(session("three")) == ["epoch-1/3"]
 
 
@@ -252,8 +252,8 @@ async def test_rejected_heartbeat_raises_alarm_while_outbox_is_empty(tmp_path: P
 async def test_heartbeats_continue_after_unreadable_answers(tmp_path: Path) -> None:
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         central.script(faults.captive_portal, faults.captive_portal, faults.answer_lost)
-        async with contact_of(rig, central) as contact:
-            await beats(central, contact, 3)
+        async with heartbeat_of(rig, central) as heartbeat:
+            await beats(central, heartbeat, 3)
     assert len(central.heartbeats) == 3
 
 
@@ -280,9 +280,9 @@ async def test_terms_are_requested_by_etag_with_every_tenth_heartbeat(tmp_path: 
     async with (
         ScriptedCentral() as central,
         outbox_on(tmp_path) as rig,
-        contact_of(rig, central) as contact,
+        heartbeat_of(rig, central) as heartbeat,
     ):
-        await beats(central, contact, 12)
+        await beats(central, heartbeat, 12)
     asked = [one for one in central.requests if one.path == PROGRAM_PATH]
     tags = [one.headers.get("If-None-Match") for one in asked]
     assert len(tags) == 2
