@@ -16,7 +16,8 @@ import msgspec
 
 from tests.bench.figures import Disk, Turn
 from tests.bench.progress import Progress
-from tests.bench.servers import ROOT, Kind, Server, running
+from tests.bench.servers import Kind, Server, running
+from tests.support.processes import ROOT
 from tests.support.till.tally import Load
 
 SETTLE_SECONDS = 0.1

@@ -21,9 +21,10 @@ import msgspec
 
 from agent.drill.processes import enroll, prepare_receiver
 from sync.protocol.wire import BATCHES_PATH
-from tests.bench.servers import ROOT, free_port, is_ready, stop
+from tests.bench.servers import is_ready, stop
 from tests.bench.start import fill
-from tests.support.agent.process import LoggedProcess, agent_process
+from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.processes import ROOT, free_port
 from tests.support.till.tally import Load
 
 IN_FLIGHT = 32
@@ -163,7 +164,7 @@ async def seconds_to_drain(directory: Path, backlog: Path, central: dict[str, st
 @asynccontextmanager
 async def draining(
     directory: Path, backlog: Path, central: dict[str, str]
-) -> AsyncIterator[LoggedProcess]:
+) -> AsyncIterator[AgentProcess]:
     """Run an agent on a copy of the backlog."""
     state = directory / "state"
     shutil.copytree(backlog, state)

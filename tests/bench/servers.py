@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import ROOT, clean_environment, free_port
+
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
 AGENT_CONFIG = """\
@@ -94,21 +94,6 @@ def command(kind: Kind, port: int, directory: Path) -> list[str]:
         return [sys.executable, "-m", "tests.bench.peers.bare", "--port", str(port)]
     peer = [sys.executable, "-m", "tests.bench.peers.fastapi_sqlmodel", "--port", str(port)]
     return [*peer, "--directory", str(directory)]
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without the agent's settings."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("LOYALTY_AGENT__")
-    }
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until_ready(server: Server) -> None:

@@ -26,9 +26,10 @@ from agent.store.db.transactions import transaction
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from sync.protocol.wire import EventType
-from tests.support.agent.process import ROOT, LoggedProcess, agent_process, ask
+from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.processes import ROOT
 from tests.support.till.crowd import CaptureAnswer, Crowd
-from tests.support.till.requests import Requests, fresh_pair, fresh_pairs
+from tests.support.till.requests import Requests, fresh_pair, fresh_pairs, send_request
 
 STARTS = 7
 BACKLOG = 1_000_000
@@ -92,7 +93,7 @@ async def seconds_to_first_answer(directory: Path) -> float:
     """Start the agent, capture a session, stop the agent; return the seconds to the answer."""
     started = time.monotonic()
     async with agent_process(directory) as child:
-        answer = await ask(await child.port(), REQUESTS.session(fresh_pair()))
+        answer = await send_request(await child.port(), REQUESTS.session(fresh_pair()))
         seconds = time.monotonic() - started
         if answer.status != 200:
             raise RuntimeError(f"the first answer was {answer}")
@@ -106,7 +107,7 @@ async def measure_starts(title: str, directory: Path) -> None:
     await seconds_to_first_answer(directory)
     times = [await seconds_to_first_answer(directory) for _ in range(STARTS)]
     async with agent_process(directory) as child:
-        await ask(await child.port(), REQUESTS.session(fresh_pair()))
+        await send_request(await child.port(), REQUESTS.session(fresh_pair()))
         idle = resident_kib(child)
     print(
         f"{title}: start to first answer {statistics.median(times) * 1000:.0f} ms"
@@ -133,7 +134,7 @@ async def measure_memory(directory: Path) -> None:
 class Looks:
     """Prints the agent's memory every CAPTURES_PER_LOOK captures."""
 
-    def __init__(self, child: LoggedProcess) -> None:
+    def __init__(self, child: AgentProcess) -> None:
         self._child = child
         self._captures = 0
 
@@ -146,7 +147,7 @@ class Looks:
             print(f"after {self._captures} captures: resident {resident:.1f} MiB", flush=True)
 
 
-def resident_kib(child: LoggedProcess) -> int:
+def resident_kib(child: AgentProcess) -> int:
     """Return the agent's resident memory (VmRSS)."""
     for line in Path(f"/proc/{child.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):

@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.crash.rounds import judge
-from tests.support.agent.process import (
-    AGENT,
-    LoggedProcess,
-    ProcessEndedError,
-    agent_process,
-    ask,
-    get,
-)
+from tests.support.agent.process import AGENT, AgentProcess, agent_process
 from tests.support.faults.strace import injected, strace
+from tests.support.processes import ProcessEndedError
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
-from tests.support.till.requests import Pair, Requests, fresh_pair
+from tests.support.till.requests import Pair, Requests, fresh_pair, get, send_request
 
 pytestmark = pytest.mark.campaign
 REQUESTS = Requests("127.0.0.1", 0)
@@ -37,7 +31,7 @@ def crowd_at(port: int, ledger: TillLedger, pairs: Iterator[Pair]) -> Crowd:
 
 
 @asynccontextmanager
-async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[LoggedProcess, int]]:
+async def faulty(directory: Path, fault: str) -> AsyncIterator[tuple[AgentProcess, int]]:
     """Run an agent, inject the fault once it is ready, and yield it with its port."""
     async with agent_process(directory) as child:
         port = await child.ready()
@@ -72,7 +66,9 @@ async def test_agent_starts_after_crash_at_nth_sync_of_first_start(
         with suppress(ProcessEndedError):
             await child.ready()
     async with agent_process(tmp_path / "state") as child:
-        assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+        assert (
+            await send_request(await child.ready(), REQUESTS.session(fresh_pair()))
+        ).status == 200
     assert not (tmp_path / "state" / "set-aside").exists()
 
 
@@ -95,12 +91,12 @@ async def test_same_agent_serves_again_after_failed_sync(tmp_path: Path) -> None
     async with agent_process(tmp_path / "state") as child:
         port = await child.ready()
         async with injected(child.pid, "fdatasync:error=EIO"):
-            assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 503
+            assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 503
             assert (await get(port, "/healthz")).status == 200
         async with asyncio.timeout(10):
             while (await get(port, "/readyz")).status != 200:
                 """The agent retries opening once a second."""
-        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+        assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 200
 
 
 async def test_disk_that_fills_under_load_is_answered_with_507(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from agent.store.files.disk_space import BALLAST_FILE
-from tests.support.agent.process import LoggedProcess, agent_process, ask, get
+from tests.support.agent.process import AgentProcess, agent_process
 from tests.support.faults.small_disk import SmallDisk, small_disk
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
-from tests.support.till.requests import Requests, fresh_pair
+from tests.support.till.requests import Requests, fresh_pair, get, send_request
 
 REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024
@@ -28,13 +28,13 @@ async def test_agent_starts_on_full_disk_and_serves_once_space_is_free(
         disk.fill(leaving_bytes)
         async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
             port = await child.port()
-            refused = await ask(port, REQUESTS.session(fresh_pair()))
+            refused = await send_request(port, REQUESTS.session(fresh_pair()))
             assert (refused.status, b"STORAGE_FULL" in refused.body) == (507, True)
             assert (await get(port, "/readyz")).status == 503
             assert (await get(port, "/healthz")).status == 200
             disk.free()
             await child.wait_for_log("store.opened")
-            assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+            assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 200
             assert (await get(port, "/readyz")).status == 200
 
 
@@ -48,7 +48,9 @@ async def test_captures_acknowledged_before_disk_was_full_survive_kill(tmp_path:
             await child.exit_code()
         disk.free()
         async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
-            assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+            assert (
+                await send_request(await child.ready(), REQUESTS.session(fresh_pair()))
+            ).status == 200
             child.terminate()
             assert await child.exit_code() == 0
         disk.copy_to(tmp_path / "copy")
@@ -74,7 +76,9 @@ async def test_start_on_full_disk_releases_ballast_and_opens_store(
     """Captures are refused, but kept events can be read, delivered and purged."""
     async with small_disk(tmp_path / "state", "3m") as disk:
         async with agent_process(disk.inside, program=disk.program, settings=SETTINGS) as child:
-            assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+            assert (
+                await send_request(await child.ready(), REQUESTS.session(fresh_pair()))
+            ).status == 200
             child.terminate()
             await child.exit_code()
         lay_ballast(disk)
@@ -85,7 +89,7 @@ async def test_start_on_full_disk_releases_ballast_and_opens_store(
         assert not (disk.outside / BALLAST_FILE).exists()
 
 
-async def fill_with_captures(child: LoggedProcess, ledger: TillLedger) -> None:
+async def fill_with_captures(child: AgentProcess, ledger: TillLedger) -> None:
     """Let tills send until a capture is refused."""
     crowd = Crowd(
         "127.0.0.1",
@@ -103,7 +107,7 @@ async def fill_with_captures(child: LoggedProcess, ledger: TillLedger) -> None:
 async def refused_customers(port: int, count: int) -> None:
     """Send `count` more session starts and check that each is refused."""
     for _ in range(count):
-        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 507
+        assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 507
 
 
 def lay_ballast(disk: SmallDisk) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.agent.process import WAIT_SECONDS, get
 from tests.support.faults.small_disk import small_disk
 from tests.support.head_office.load import LoadAgent, enroll_at, findings, start_load, stored_in
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.process import HQ, hq, receiver_process, write_config
+from tests.support.processes import WAIT_SECONDS
+from tests.support.till.requests import get
 
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20

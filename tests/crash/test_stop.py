@@ -6,10 +6,10 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.support.agent.process import agent_process, ask, read_answer
+from tests.support.agent.process import agent_process
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
-from tests.support.till.requests import Requests, fresh_pair
+from tests.support.till.requests import Requests, fresh_pair, read_response, send_request
 
 STOP_SECONDS = 5.0
 TILLS = 16
@@ -44,7 +44,9 @@ async def test_stop_is_not_delayed_by_idle_connection(tmp_path: Path) -> None:
     async with agent_process(tmp_path / "state") as child:
         reader, writer = await asyncio.open_connection("127.0.0.1", await child.ready())
         writer.write(REQUESTS.session(fresh_pair()))
-        assert (await read_answer(reader)).status == 200
+        response = await read_response(reader)
+        assert response is not None
+        assert response.status == 200
         child.terminate()
         assert await child.exit_code(STOP_SECONDS) == 0
         assert await reader.read() == b""
@@ -57,7 +59,7 @@ async def test_stop_is_not_delayed_by_incomplete_body(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUESTS.session(fresh_pair())[:-10])
         # A second request in the same event loop: by now the first one has been read.
-        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+        assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 200
         child.terminate()
         assert await child.exit_code(STOP_SECONDS) == 0
         writer.close()
@@ -66,7 +68,9 @@ async def test_stop_is_not_delayed_by_incomplete_body(tmp_path: Path) -> None:
 
 async def test_stopped_agent_leaves_no_wal_file(tmp_path: Path) -> None:
     async with agent_process(tmp_path / "state") as child:
-        assert (await ask(await child.ready(), REQUESTS.session(fresh_pair()))).status == 200
+        assert (
+            await send_request(await child.ready(), REQUESTS.session(fresh_pair()))
+        ).status == 200
         child.terminate()
         await child.exit_code(STOP_SECONDS)
     assert not (tmp_path / "state" / "agent.db-wal").exists()
@@ -80,7 +84,7 @@ async def test_second_agent_on_same_directory_names_the_first(tmp_path: Path) ->
         reason = str((await second.wait_for_log("agent.not_started"))["reason"])
         assert f"process {first.pid}" in reason
         assert str(tmp_path / "state") in reason
-        assert (await ask(port, REQUESTS.session(fresh_pair()))).status == 200
+        assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 200
 
 
 async def test_agent_starts_after_previous_one_was_killed(tmp_path: Path) -> None:
@@ -90,7 +94,9 @@ async def test_agent_starts_after_previous_one_was_killed(tmp_path: Path) -> Non
         first.kill()
         await first.exit_code()
     async with agent_process(tmp_path / "state") as second:
-        assert (await ask(await second.ready(), REQUESTS.session(fresh_pair()))).status == 200
+        assert (
+            await send_request(await second.ready(), REQUESTS.session(fresh_pair()))
+        ).status == 200
 
 
 async def test_port_in_use_is_named_in_error(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent.process import AGENT, LoggedProcess, agent_process, ask
+from tests.support.agent.process import AGENT, AgentProcess, agent_process
 from tests.support.notify_socket import Manager, manager_in
 from tests.support.till.ledger import TillLedger
 from tests.support.till.reconnecting import ReconnectingTills
-from tests.support.till.requests import Requests, fresh_pair
+from tests.support.till.requests import Requests, fresh_pair, send_request
 
 STOP_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
@@ -44,7 +44,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @asynccontextmanager
-async def handed(directory: Path, listening: socket.socket) -> AsyncIterator[LoggedProcess]:
+async def handed(directory: Path, listening: socket.socket) -> AsyncIterator[AgentProcess]:
     """Run an agent with an inherited socket."""
     descriptor = listening.fileno()
     async with agent_process(
@@ -62,7 +62,9 @@ def port_of(listening: socket.socket) -> int:
 async def test_request_sent_before_agent_starts_is_answered_once_it_runs(
     tmp_path: Path, tills_socket: socket.socket
 ) -> None:
-    waiting = asyncio.create_task(ask(port_of(tills_socket), REQUESTS.session(fresh_pair())))
+    waiting = asyncio.create_task(
+        send_request(port_of(tills_socket), REQUESTS.session(fresh_pair()))
+    )
     async with handed(tmp_path / "state", tills_socket) as child:
         assert await child.ready() == port_of(tills_socket)
         assert (await waiting).status == 200

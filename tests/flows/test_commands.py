@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from agent.cli import app
 from agent.drill.processes import free_port
 from sync.protocol.wire import EventType
-from tests.support.agent.commands import SOURCE_TREE, agent
+from tests.support.agent.process import agent
 from tests.support.central import ScriptedCentral
 from tests.support.central.faults import Stalled
+from tests.support.processes import ROOT
 from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
 from tests.support.terminal import run_on_terminal
 from tests.support.till.ledger import TillLedger
@@ -260,4 +261,4 @@ def terminal_of(shop: Shop, *arguments: str) -> str:
     """Run a command beside the shop's agent on a terminal; return its output."""
     port = {"LOYALTY_AGENT__API__PORT": str(shop.agent.address.port)}
     program = [sys.executable, "-m", "agent", *arguments]
-    return run_on_terminal(program, SOURCE_TREE, os.environ | port)
+    return run_on_terminal(program, ROOT, os.environ | port)

@@ -11,7 +11,7 @@ from agent.drill.processes import ProgramProcess
 from agent.drill.result import count_records
 from sync.receiver.config import DATABASE_FILE
 from tests.support.agent.in_process import rows_in
-from tests.support.agent.process import LoggedProcess, agent_process
+from tests.support.agent.process import AgentProcess, agent_process
 from tests.support.central.faults import Stalled
 from tests.support.shop.paths import PATHS, DeliveryPath, open_path
 from tests.support.shop.receivers import STORE, TILL, receiver_part
@@ -161,7 +161,7 @@ async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_
 
 
 async def kill_at_work(
-    receiver: ProgramProcess, database: Path, child: LoggedProcess | None = None
+    receiver: ProgramProcess, database: Path, child: AgentProcess | None = None
 ) -> None:
     """Start head office and kill it while batches arrive; kill `child` too."""
     had = count_records(database)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.servers import free_port
+from tests.support.processes import free_port
 
 README = Path(__file__).parents[2] / "README.md"
 PATIENCE_SECONDS = 60.0

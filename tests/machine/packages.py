@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.agent.process import ROOT
+from tests.support.processes import ROOT
 
 VERSION = '\nversion = "'
 LATER_VERSION = "99.0.0"

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from tests.machine.machine import Machine
-from tests.support.agent.process import ask, get
-from tests.support.till.requests import Requests, Response, fresh_pair
+from tests.support.till.requests import Requests, Response, fresh_pair, get, send_request
 
 HOST, PORT = "127.0.0.1", 8480
 UNIT = "loyalty-agent.service"
@@ -65,7 +64,7 @@ class Service:
     async def start_session(self) -> Response:
         """Send a session start; its connection may wait in the backlog."""
         with self.machine.network():
-            return await ask(PORT, _REQUESTS.session(fresh_pair()))
+            return await send_request(PORT, _REQUESTS.session(fresh_pair()))
 
     async def first_answer(self) -> float:
         """Poll /readyz until it returns 200; return the elapsed seconds."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent.process import ROOT
+from tests.support.processes import ROOT
 
 SYSTEMD = ROOT / "systemd"
 UNITS = ("loyalty-agent.service", "loyalty-agent.socket", "loyalty-hq.service")

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from agent.cli import app
 from agent.config import ConfigurationError, Mistake, Settings
 from sync.runtime.cli.printing import flatten, print_values
-from tests.support.agent.commands import SOURCE_TREE, agent
+from tests.support.agent.process import agent
+from tests.support.processes import ROOT
 
 
 def test_help_names_the_commands() -> None:
@@ -41,7 +42,7 @@ def test_help_imports_no_heavy_module() -> None:
     program += "try: main()\nexcept SystemExit: pass\nprint(*sys.modules)"
 
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=SOURCE_TREE, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
     loaded = set(result.stdout.split())

@@ -7,7 +7,7 @@ import pytest
 
 from agent.cli import app
 from agent.doctor.check import Check, fault, passed, warning
-from tests.support.agent.commands import agent
+from tests.support.agent.process import agent
 
 PASS = passed("disk", "plenty")
 WARNING = warning("clock", "2 min ahead", "set the clock")

@@ -11,7 +11,8 @@ from agent.cli import app
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import Progress, ShowProgress, Timing
-from tests.support.agent.commands import SOURCE_TREE, agent
+from tests.support.agent.process import agent
+from tests.support.processes import ROOT
 
 
 def lines_of(
@@ -67,7 +68,7 @@ def test_drill_that_cannot_start_exits_with_1_and_its_reason(
 def test_planted_loss_is_found_in_a_real_drill() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.agent.drill.losing", "drill", "--fast"],
-        cwd=SOURCE_TREE,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,

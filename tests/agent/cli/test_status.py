@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.agent.commands import agent
+from tests.support.agent.process import agent
 
 STATUS = {
     "version": "0.1.0",

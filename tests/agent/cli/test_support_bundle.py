@@ -7,8 +7,8 @@ import pytest
 
 from agent.cli import app
 from tests.agent.support_bundle.unpacking import members_of
-from tests.support.agent.commands import agent
 from tests.support.agent.in_process import agent_in_a_thread, settings_in
+from tests.support.agent.process import agent
 
 
 def ended(file: Path) -> object:

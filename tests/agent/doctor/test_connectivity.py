@@ -21,9 +21,9 @@ from agent.doctor.connectivity import (
     look_at_name,
 )
 from sync.delivery.transports.http_client import HttpOptions
-from tests.bench.servers import free_port
 from tests.support.central import ScriptedCentral
 from tests.support.certificates import make_certificate
+from tests.support.processes import free_port
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RULES = HttpOptions(timeout_seconds=10)

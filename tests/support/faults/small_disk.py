@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent.process import AGENT, ROOT, WAIT_SECONDS
+from tests.support.agent.process import AGENT
+from tests.support.processes import ROOT, WAIT_SECONDS
 
 _MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && echo mounted && exec cat'
 _ENTER = 'cd "$0" && exec "$@"'

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.agent.process import WAIT_SECONDS
+from tests.support.processes import WAIT_SECONDS
 
 
 def strace() -> str:

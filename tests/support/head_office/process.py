@@ -1,24 +1,21 @@
 """The receiver in a child process: its commands, and `serve`."""
 
-import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from signal import SIGKILL
 
-from tests.support.agent.process import ROOT, LoggedProcess
+from tests.support.processes import (
+    ROOT,
+    LoggedProcess,
+    clean_environment,
+    run_command,
+    running_service,
+)
 from tests.support.terminal import run_on_terminal
 
 HQ = (sys.executable, "-m", "sync.receiver")
-_OURS = ("LOYALTY_HQ__", "STATE_DIRECTORY")
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without variables that configure the receiver."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
 def write_config(directory: Path, *, database: str = "", port: int = 0) -> Path:
@@ -35,15 +32,7 @@ def hq(
     *arguments: str, program: Sequence[str] = HQ, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to completion."""
-    return subprocess.run(
-        [*program, *arguments],
-        cwd=ROOT,
-        env=clean_environment() | variables,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run_command([*program, *arguments], variables)
 
 
 def hq_on_terminal(*arguments: str) -> list[str]:
@@ -56,7 +45,7 @@ class ReceiverProcess(LoggedProcess):
 
     async def port(self) -> int:
         """Wait until it serves; return the port."""
-        return int(str((await self.wait_for_log("hq.serving"))["port"]))
+        return await self.port_in_log("hq.serving")
 
 
 @asynccontextmanager
@@ -68,18 +57,7 @@ async def receiver_process(
     `database` is the URL of a PostgreSQL database; `port` replaces the free port.
     """
     config = write_config(directory, database=database, port=port)
-    process = await asyncio.create_subprocess_exec(
-        *(*program, "--config", str(config), "serve"),
-        cwd=ROOT,
-        env={**clean_environment(), "PYTHONFAULTHANDLER": "1"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    child = ReceiverProcess(process)
-    try:
-        yield child
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, SIGKILL)
-        await child.exit_code()
+    async with running_service(
+        ReceiverProcess, (*program, "--config", str(config), "serve")
+    ) as running:
+        yield running

@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterator
 
 from tests.support.till.crowd import CaptureAnswer, Hook, SentRequest, ignore_answer
-from tests.support.till.requests import Kind, Pair, Requests, Response, parse_response
-
-PATIENCE_SECONDS = 60.0
+from tests.support.till.requests import Kind, Pair, Requests, Response, read_response
 
 
 class ReconnectingTills:
@@ -61,7 +59,7 @@ class ReconnectingTills:
             return False
         try:
             writer.write(request)
-            response = await _read(reader)
+            response = await read_response(reader)
         finally:
             writer.close()
         if response is None:
@@ -86,18 +84,3 @@ class ReconnectingTills:
             )
         )
         return acknowledged
-
-
-async def _read(reader: asyncio.StreamReader) -> Response | None:
-    """Read one whole response; return None if the connection ends before."""
-    received = b""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (response := parse_response(received)) is None:
-            try:
-                more = await reader.read(65_536)
-            except OSError:
-                return None
-            if not more:
-                return None
-            received += more
-    return response

@@ -1,5 +1,6 @@
 """Requests that a till sends to the loyalty API, and a parser for its responses."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from enum import StrEnum
@@ -8,6 +9,9 @@ import msgspec
 
 EMAIL_BODY_BYTES = 35
 """Length of the only body that acknowledges an e-mail answer (see reference/README)."""
+
+
+PATIENCE_SECONDS = 60.0
 
 
 class Kind(StrEnum):
@@ -103,6 +107,39 @@ def parse_response(received: bytes) -> Response | None:
         raise MalformedResponseError(f"More than one answer to one question: {received!r}")
     receipt = _header(lines, lowered, b"\r\nloyalty-receipt:")
     return Response(int(received[9:12]), received[end + 4 :], receipt.decode() if receipt else None)
+
+
+async def send_request(port: int, request: bytes) -> Response:
+    """Send one request on a new connection; return the response. Raises ConnectionError."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        response = await read_response(reader)
+    finally:
+        writer.close()
+    if response is None:
+        raise ConnectionError("the connection ended before the response")
+    return response
+
+
+async def get(port: int, path: str) -> Response:
+    """GET `path`. Raises ConnectionError."""
+    return await send_request(port, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+
+async def read_response(reader: asyncio.StreamReader) -> Response | None:
+    """Read one whole response; return None if the connection ends before."""
+    received = b""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (response := parse_response(received)) is None:
+            try:
+                more = await reader.read(65_536)
+            except OSError:
+                return None
+            if not more:
+                return None
+            received += more
+    return response
 
 
 def _header(lines: bytes, lowered: bytes, prefix: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support.agent.commands import SOURCE_TREE
+from tests.support.processes import ROOT
 
 BEFORE = """
 import gc, threading
@@ -41,7 +41,7 @@ gc.collect()
 def test_uncaught_exception_is_one_log_line(program: str, event: str, code: int) -> None:
     result = subprocess.run(
         [sys.executable, "-c", BEFORE + program],
-        cwd=SOURCE_TREE,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from sync.receiver.cli import app
 from tests.support.head_office.files import files_with
 from tests.support.head_office.messages import SimulatedAgent, answer, session
-from tests.support.head_office.process import HQ, clean_environment, hq, write_config
+from tests.support.head_office.process import HQ, hq, write_config
 from tests.support.head_office.receiver import Receiver
+from tests.support.processes import clean_environment
 
 GUEST = "guest@example.com"
 
