@@ -30,7 +30,6 @@ from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
 from agent.facts import Timestamp
 from agent.store.db.connect import StoreEnvironment
-from agent.store.files.atomic_write import make_directory
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StoreInUse, StoreLock
 from agent.store.open import StoreOpener
@@ -40,6 +39,7 @@ from agent.store.writer import Writer
 from agent.uplink.chores import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
+from sync.runtime.atomic_file import make_directory
 from sync.runtime.boot_id import read_boot_id
 from sync.runtime.http_server import HttpServer
 from sync.runtime.logging import log_event

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault
 from agent.store.db.connect import DATABASE_FILE, StoreEnvironment
-from agent.store.files.atomic_write import make_directory, sync_directory
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import (
     StorageDamagedError,
@@ -19,6 +18,7 @@ from agent.store.files.storage_errors import (
 )
 from agent.store.recovery.quarantine import has_orphan_wal, set_aside
 from agent.store.store import Store
+from sync.runtime.atomic_file import make_directory, sync_directory
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from agent.store.files.atomic_write import write_durably
+from sync.runtime.atomic_file import atomic_file
 
 KEY_BYTES = 32
 _VERSION = b"\x01"
@@ -81,7 +81,8 @@ def open_vault(key_file: Path) -> Vault:
         text = key_file.read_bytes()
     except FileNotFoundError:
         text = base64.b64encode(os.urandom(KEY_BYTES)) + b"\n"
-        write_durably(key_file, text, mode=0o600)
+        with atomic_file(key_file) as file:
+            file.write(text)
     return Vault(_read_key(text, key_file))
 
 

@@ -5,7 +5,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.store.files.atomic_write import sync_directory
+from sync.runtime.atomic_file import sync_directory
 
 QUARANTINE = "set-aside"
 _WAL = "-wal"

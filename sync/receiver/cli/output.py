@@ -7,8 +7,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from sync.receiver.atomic_file import whole_file
 from sync.receiver.cli.program import HEAD_OFFICE
+from sync.runtime.atomic_file import atomic_file
 
 
 class OutputError(Exception):
@@ -42,7 +42,7 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
     A write error is printed with `hint`, and the command exits with code 1.
     """
     try:
-        with _standard_output() if path is None else whole_file(path) as file:
+        with _standard_output() if path is None else atomic_file(path) as file:
             yield Output(file)
     except BrokenPipeError:
         raise

@@ -76,16 +76,16 @@ def test_key_is_created_once_and_private_to_its_owner(tmp_path: Path) -> None:
 
 def test_new_key_is_synced_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address encrypted with a key lost in a power cut could never be read."""
-    synced: list[str] = []
+    synced: list[Path] = []
     real = os.fsync
 
     def note(descriptor: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         real(descriptor)
 
     monkeypatch.setattr("os.fsync", note)
     open_vault(tmp_path / KEY_FILE)
-    assert synced == [f"{KEY_FILE}.new", tmp_path.name]
+    assert [path.parent for path in synced] == [tmp_path, tmp_path.parent]
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,29 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.atomic_write import make_directory, write_durably
+from sync.runtime.atomic_file import atomic_file, make_directory
 
 
-def test_new_content_replaces_the_old_and_leaves_no_temporary_file(tmp_path: Path) -> None:
+def write(path: Path, content: bytes) -> None:
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def test_old_content_remains_until_the_new_one_is_complete(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    write_durably(file, b"old", mode=0o600)
-    write_durably(file, b"new", mode=0o600)
-    assert file.read_bytes() == b"new"
+    write(file, b"old")
+
+    with atomic_file(file) as writing:
+        writing.write(b"new")
+        before = file.read_bytes()
+
+    assert (before, file.read_bytes()) == (b"old", b"new")
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_file_has_the_requested_mode(tmp_path: Path) -> None:
-    write_durably(tmp_path / "file", b"", mode=0o600)
+def test_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    write(tmp_path / "file", b"")
+
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
@@ -28,7 +38,8 @@ def test_content_is_synced_before_the_rename_and_the_directory_after_it(
     sync, replace = os.fsync, Path.replace
 
     def noting_sync(descriptor: int) -> None:
-        steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        synced = Path(f"/proc/self/fd/{descriptor}").readlink()
+        steps.append("sync directory" if synced == tmp_path else "sync content")
         sync(descriptor)
 
     def noting_replace(source: Path, target: Path) -> Path:
@@ -37,8 +48,9 @@ def test_content_is_synced_before_the_rename_and_the_directory_after_it(
 
     monkeypatch.setattr(os, "fsync", noting_sync)
     monkeypatch.setattr(Path, "replace", noting_replace)
-    write_durably(tmp_path / "file", b"content", mode=0o600)
-    assert steps == ["sync file.new", "rename to file", f"sync {tmp_path.name}"]
+    write(tmp_path / "file", b"content")
+
+    assert steps == ["sync content", "rename to file", "sync directory"]
 
 
 @pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
@@ -48,12 +60,25 @@ def test_failed_write_keeps_the_old_content(
     def fail(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    write_durably(tmp_path / "file", b"old", mode=0o600)
+    write(tmp_path / "file", b"old")
     monkeypatch.setattr(failing, fail)
+
     with pytest.raises(OSError, match="No space"):
-        write_durably(tmp_path / "file", b"new", mode=0o600)
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+        write(tmp_path / "file", b"new")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def test_interrupted_write_keeps_the_old_content(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with atomic_file(tmp_path / "file") as writing:
+            writing.write(b"half")
+            raise KeyboardInterrupt
+
+    write(tmp_path / "file", b"old")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
 def test_created_directory_and_its_parents_are_synced(
@@ -61,8 +86,10 @@ def test_created_directory_and_its_parents_are_synced(
 ) -> None:
     """A receipt is worthless in a directory that a power cut removes."""
     synced: list[Path] = []
-    monkeypatch.setattr("agent.store.files.atomic_write.sync_directory", synced.append)
+    monkeypatch.setattr("sync.runtime.atomic_file.sync_directory", synced.append)
+
     make_directory(tmp_path / "a" / "b")
     make_directory(tmp_path / "a" / "b")
+
     assert sorted(synced) == [tmp_path, tmp_path / "a"]
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
