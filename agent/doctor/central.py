@@ -22,8 +22,7 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports.batch.terms import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
-from sync.delivery.transports.rejections import parse_problem
-from sync.delivery.transports.responses import no_such_endpoint, not_central
+from sync.delivery.transports.responses import error_body, no_such_endpoint, unexpected
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
 _SMALL = timedelta(minutes=1)
@@ -130,11 +129,11 @@ async def _ask_loyalty_api(caller: CentralClient) -> Heard:
     answer = await caller.request("PUT", path, body=_IMPOSSIBLE_ANSWER, headers=_JSON)
     if not isinstance(answer, HttpResponse):
         return answer
-    if answer.status in _REFUSES_A_RECORD and parse_problem(answer) is not None:
+    if answer.status in _REFUSES_A_RECORD and error_body(answer) is not None:
         return Spoken()
     if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         return no_such_endpoint(answer)
-    return not_central(answer, "not the loyalty API's answer")
+    return unexpected(answer, "not the loyalty API's response")
 
 
 def _date_in(answer: HttpResponse) -> datetime | None:

@@ -15,7 +15,7 @@ from sync.delivery.outbox import BatchLimits
 from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.delivery.transports.batch.batch_transport import BatchTransport
-from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.oauth import ClientCredentials, OAuthClient

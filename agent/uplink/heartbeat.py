@@ -21,8 +21,9 @@ from agent.store.queries import StoreReader, StoreStatus
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
+from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
-from sync.delivery.transports.batch.sender import Sender, rfc3339
+from sync.delivery.transports.batch.sender import rfc3339
 from sync.delivery.transports.batch.terms import NewTerms, fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer

@@ -1,10 +1,8 @@
-"""Exponential backoff with jitter and `Retry-After`. Pure: time and randomness are arguments."""
+"""Wait before the next pass: exponential backoff, jitter, Retry-After. Pure."""
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import assert_never
 
@@ -18,7 +16,7 @@ NETWORK_DOWN_CAP_SECONDS = 5.0
 # stores retry. The first failures count as the store's network. With a connect timeout of 10 s
 # they take four minutes; by then a cached DNS name has expired, and a failed lookup tells.
 AMBIGUOUS_FAILURES = 20
-_MOST_DOUBLINGS = 32
+_MAX_DOUBLINGS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +56,17 @@ class Backoff:
         other Retry-After may be the same for all callers, and the longer of it and the backoff
         counts. A Retry-After shorter than the first wait is only a lower bound for the backoff.
         """
-        own_seconds = self._own_wait_seconds(self._cap_seconds(outcome, rules), rules, random)
-        match outcome:
-            case RetryLater(retry_after_seconds=float(asked)) if asked < rules.base_seconds:
-                return max(asked, own_seconds)
-            case RetryLater(retry_after_seconds=float(asked)):
-                spread_seconds = spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
-                is_own_moment = outcome.http_status == HTTPStatus.TOO_MANY_REQUESTS
-                return spread_seconds if is_own_moment else max(spread_seconds, own_seconds)
-            case RetryLater() | Blocked():
-                return own_seconds
-            case _:
-                assert_never(outcome)
+        backoff_seconds = self._jittered_seconds(self._cap_seconds(outcome, rules), rules, random)
+        asked = outcome.retry_after_seconds if isinstance(outcome, RetryLater) else None
+        if asked is None:
+            return backoff_seconds
+        if asked < rules.base_seconds:
+            return max(asked, backoff_seconds)
+        spread_seconds = spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
+        is_allocated = outcome.http_status == HTTPStatus.TOO_MANY_REQUESTS
+        return spread_seconds if is_allocated else max(spread_seconds, backoff_seconds)
 
-    def _own_wait_seconds(
+    def _jittered_seconds(
         self, cap_seconds: float, rules: BackoffRules, random: Callable[[], float]
     ) -> float:
         """Double up to the cap, then apply the jitter: before the cap it would be cut off."""
@@ -93,7 +88,7 @@ class Backoff:
 
 
 def _doubled(seconds: float, times: int) -> float:
-    return seconds * 2.0 ** min(times, _MOST_DOUBLINGS)
+    return seconds * 2.0 ** min(times, _MAX_DOUBLINGS)
 
 
 def machine_slot(store_id: str, till_id: str) -> float:
@@ -105,32 +100,3 @@ def machine_slot(store_id: str, till_id: str) -> float:
 def spread(asked_seconds: float, rules: BackoffRules) -> float:
     """Return a wait of at least `asked_seconds`, spread by the machine's slot."""
     return asked_seconds + rules.slot * min(rules.cap_seconds, asked_seconds)
-
-
-def retry_after(header: str | None, date: str | None, now: datetime) -> float | None:
-    """Return the seconds of a `Retry-After` header, at most an hour; None if absent or invalid.
-
-    Seconds or an HTTP date (RFC 9110, 10.2.3). A date is relative to the response's own `Date`,
-    as our clock may be wrong; to `now` (aware) without one.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text[:9])
-    else:
-        moment = _moment(text)
-        if moment is None:
-            return None
-        seconds = (moment - (_moment(date) or now)).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -11,7 +11,7 @@ from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.throttle import Throttle
 from sync.delivery.transports.batch.batch_transport import BatchTransport
-from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.short_retries import ShortRetries
 from tests.fleet.backlog import BOOT, Backlog

@@ -15,7 +15,7 @@ from agent.store.queries import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.auth import NoCredentials
-from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH

@@ -22,7 +22,7 @@ from sync.delivery.push import PassReport, push_once
 from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.batch_transport import BatchTransport
-from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries

@@ -11,7 +11,7 @@ from sync.delivery.outcomes import Verdict
 from sync.delivery.transport import WindowResult
 from sync.delivery.transports.auth import Credentials, NoCredentials
 from sync.delivery.transports.batch.batch_transport import BatchTransport
-from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.replay.replay_transport import ReplayTransport

@@ -20,7 +20,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class CentralClient:
     """Sends requests below `url`. `now` (aware) is used for a `Retry-After` without `Date`."""
 
-    line: HttpClient
+    http: HttpClient
     url: str
     credentials: Credentials
     now: Callable[[], datetime]
@@ -42,13 +42,13 @@ class CentralClient:
         proof = await self.credentials.headers()
         if isinstance(proof, (Blocked, RetryLater)):
             return proof
-        answer = await self.line.request(method, url, headers={**headers, **proof}, body=body)
-        if isinstance(answer, HttpResponse) and answer.status == HTTPStatus.UNAUTHORIZED:
+        response = await self.http.request(method, url, headers={**headers, **proof}, body=body)
+        if isinstance(response, HttpResponse) and response.status == HTTPStatus.UNAUTHORIZED:
             newer = await self.credentials.headers(refused=proof)
             if isinstance(newer, (Blocked, RetryLater)):
                 return newer
             if newer != proof:
-                answer = await self.line.request(
+                response = await self.http.request(
                     method, url, headers={**headers, **newer}, body=body
                 )
-        return classify(answer, self.now()) if isinstance(answer, HttpResponse) else answer
+        return classify(response, self.now()) if isinstance(response, HttpResponse) else response

@@ -15,13 +15,13 @@ from yarl import URL
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import Headers, secret_of
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
-from sync.delivery.transports.responses import classify, not_central
+from sync.delivery.transports.responses import classify, decoded, unexpected
 
 # A token is renewed after this share of its lifetime.
-RENEWED_AT = 0.8
+RENEW_AT = 0.8
 # Lifetime of a token without `expires_in`, which is optional (RFC 6749, 5.1).
-_USUAL_SECONDS = 3_600.0
-_LONGEST_SECONDS = 86_400.0
+_DEFAULT_SECONDS = 3_600.0
+_MAX_SECONDS = 86_400.0
 _REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
 # RFC 6749, 5.2. Other text of a response is never shown.
 _ERRORS = {
@@ -63,43 +63,43 @@ class ClientCredentials:
 
     def __init__(
         self,
-        line: HttpClient,
+        http: HttpClient,
         client: OAuthClient,
         monotonic_seconds: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
-        self._line = line
+        self._http = http
         self._client = client
         self._monotonic_seconds = monotonic_seconds
         self._now = now
         self._last: Headers | Blocked | RetryLater = {}
         self._usable_until = float("-inf")
-        self._asked = 0
-        self._asking = asyncio.Lock()
+        self._requests = 0
+        self._requesting = asyncio.Lock()
 
     async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:
         """Return the token's header; if the cached token was `refused`, that of a new one."""
         if self._is_usable(refused):
             return self._last
-        asked_before = self._asked
-        async with self._asking:
+        requests_before = self._requests
+        async with self._requesting:
             # A caller that waited for another's request takes its result, even a failure.
-            if self._asked == asked_before:
-                self._last = await self._ask()
-                self._asked += 1
+            if self._requests == requests_before:
+                self._last = await self._request_token()
+                self._requests += 1
         return self._last
 
     def _is_usable(self, refused: Headers | None) -> bool:
         is_token = not isinstance(self._last, (Blocked, RetryLater))
         return is_token and self._last != refused and self._monotonic_seconds() < self._usable_until
 
-    async def _ask(self) -> Headers | Blocked | RetryLater:
+    async def _request_token(self) -> Headers | Blocked | RetryLater:
         self._usable_until = float("-inf")
         secret = secret_of(self._client.client_secret_file)
         if isinstance(secret, Blocked):
             return secret
-        asked_at = self._monotonic_seconds()
-        answer = await self._line.request(
+        requested_at = self._monotonic_seconds()
+        response = await self._http.request(
             "POST",
             URL(self._client.token_url, encoded=True),
             headers={
@@ -108,18 +108,18 @@ class ClientCredentials:
             },
             body=_form(self._client.scope),
         )
-        if isinstance(answer, HttpResponse):
-            return self._read(answer, asked_at)
-        return _of_the_endpoint(answer) if isinstance(answer, RetryLater) else answer
+        if isinstance(response, HttpResponse):
+            return self._read(response, requested_at)
+        return _as_token_failure(response) if isinstance(response, RetryLater) else response
 
-    def _read(self, answer: HttpResponse, asked_at: float) -> Headers | Blocked | RetryLater:
-        if answer.status in _REFUSED:
-            return Blocked(BlockedReason.CREDENTIALS, _why_refused(answer), answer.status)
-        token = _token_in(answer)
+    def _read(self, response: HttpResponse, requested_at: float) -> Headers | Blocked | RetryLater:
+        if response.status in _REFUSED:
+            return Blocked(BlockedReason.CREDENTIALS, _refusal(response), response.status)
+        token = _token_in(response)
         if token is None:
-            return _of_the_endpoint(_trouble(answer, self._now()))
-        seconds = _USUAL_SECONDS if token.expires_in is None else token.expires_in
-        self._usable_until = asked_at + RENEWED_AT * min(max(seconds, 0.0), _LONGEST_SECONDS)
+            return _as_token_failure(_failure(response, self._now()))
+        seconds = _DEFAULT_SECONDS if token.expires_in is None else token.expires_in
+        self._usable_until = requested_at + RENEW_AT * min(max(seconds, 0.0), _MAX_SECONDS)
         return {"Authorization": f"Bearer {token.access_token}"}
 
 
@@ -134,38 +134,32 @@ def _form(scope: str) -> bytes:
     return urlencode(members).encode()
 
 
-def _token_in(answer: HttpResponse) -> _Token | None:
-    if answer.status != HTTPStatus.OK:
-        return None
-    try:
-        token = _token.decode(answer.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+def _token_in(response: HttpResponse) -> _Token | None:
+    token = decoded(_token, response.body) if response.status == HTTPStatus.OK else None
+    if token is None or token.token_type.lower() != "bearer":
         return None
     text = token.access_token
-    is_fit = bool(text) and text.isascii() and text.isprintable() and " " not in text
-    return token if is_fit and token.token_type.lower() == "bearer" else None
+    is_valid = bool(text) and text.isascii() and text.isprintable() and " " not in text
+    return token if is_valid else None
 
 
-def _of_the_endpoint(cause: RetryLater) -> RetryLater:
+def _as_token_failure(failure: RetryLater) -> RetryLater:
     """Return the failure as one of the token endpoint: nothing was sent to central itself."""
-    if not cause.may_have_arrived:
-        return cause
-    detail = f"the token endpoint: {cause.detail}"
-    return replace(cause, cause=FailureCause.NO_TOKEN, detail=detail)
+    if not failure.may_have_arrived:
+        return failure
+    detail = f"the token endpoint: {failure.detail}"
+    return replace(failure, cause=FailureCause.NO_TOKEN, detail=detail)
 
 
-def _trouble(answer: HttpResponse, now: datetime) -> RetryLater:
+def _failure(response: HttpResponse, now: datetime) -> RetryLater:
     """Return the failure of a response without a token; 400 and 401 are handled before."""
-    sorted_answer = classify(answer, now)
-    if isinstance(sorted_answer, RetryLater):
-        return sorted_answer
-    return not_central(answer, "not a token endpoint's answer")
+    outcome = classify(response, now)
+    if isinstance(outcome, RetryLater):
+        return outcome
+    return unexpected(response, "not a token endpoint's response")
 
 
-def _why_refused(answer: HttpResponse) -> str:
-    try:
-        said = _token_error.decode(answer.body).error
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        said = ""
-    named = said if said in _ERRORS else "no reason given"
-    return f"the token endpoint refuses this client ({named}): check client_id and its secret"
+def _refusal(response: HttpResponse) -> str:
+    body = decoded(_token_error, response.body)
+    error = body.error if body is not None and body.error in _ERRORS else "no reason given"
+    return f"the token endpoint refuses this client ({error}): check client_id and its secret"

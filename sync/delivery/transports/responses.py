@@ -1,55 +1,125 @@
-"""Classifies responses by status where both protocols agree: refused caller, transient failure."""
+"""Interprets HTTP responses where both protocols agree: status, Retry-After, error body."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import TypeVar
 
-from sync.delivery.backoff import retry_after
+import msgspec
+
+from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.http_client import HttpResponse
+from sync.protocol.email_masking import without_addresses
+from sync.protocol.wire import ErrorBody
 
-_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
-_FAILED_FROM, _REDIRECTS = 500, range(300, 400)
+T = TypeVar("T")
+_OVERLOADED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
+_SERVER_ERRORS_FROM, _REDIRECTS = 500, range(300, 400)
 _REFUSED_CALLERS = {
-    HTTPStatus.UNAUTHORIZED: (
-        BlockedReason.UNAUTHORIZED,
-        "central does not accept the credentials",
-    ),
-    HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "central allows this agent nothing here"),
+    HTTPStatus.UNAUTHORIZED: (BlockedReason.UNAUTHORIZED, "central rejects the credentials"),
+    HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "central denies this agent access"),
 }
+_NO_ENDPOINT = "no such endpoint: check central.url and central.protocol"
+_MAX_CODE, _MAX_MESSAGE = 100, 500
+_error_body = msgspec.json.Decoder(ErrorBody)
 
 
-def classify(answer: HttpResponse, now: datetime) -> HttpResponse | Blocked | RetryLater:
-    """Return the outcome common to both protocols, or `answer` itself if there is none."""
-    status = answer.status
+def classify(response: HttpResponse, now: datetime) -> HttpResponse | Blocked | RetryLater:
+    """Return the outcome common to both protocols, or `response` itself if there is none."""
+    status = response.status
     if status in _REFUSED_CALLERS:
         reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
         return Blocked(reason, detail, status)
-    if status in _BUSY:
-        return _later(answer, FailureCause.OVERLOADED, now)
-    if status in _PASSING or status >= _FAILED_FROM:
-        return _later(answer, FailureCause.SERVER_ERROR, now)
+    if status in _OVERLOADED:
+        return _retry_later(response, FailureCause.OVERLOADED, now)
+    if status in _TRANSIENT or status >= _SERVER_ERRORS_FROM:
+        return _retry_later(response, FailureCause.SERVER_ERROR, now)
     if status in _REDIRECTS and status != HTTPStatus.NOT_MODIFIED:
-        return not_central(answer, "it sends elsewhere")
-    return answer
+        return unexpected(response, "a redirect")
+    return response
 
 
-def not_central(answer: HttpResponse, why: str) -> RetryLater:
+def unexpected(response: HttpResponse, why: str) -> RetryLater:
     """Return the failure for a response that is not central's, for example a proxy's."""
-    return RetryLater(
-        FailureCause.UNEXPECTED_RESPONSE,
-        f"answered {answer.status}: {why}",
-        http_status=answer.status,
+    detail = f"answered {response.status}: {why}"
+    return RetryLater(FailureCause.UNEXPECTED_RESPONSE, detail, http_status=response.status)
+
+
+def no_such_endpoint(response: HttpResponse) -> Blocked:
+    """Return the `Blocked` for a missing endpoint: a wrong URL or protocol in the settings."""
+    return Blocked(BlockedReason.NOT_FOUND, _NO_ENDPOINT, response.status)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
+    """Return the JSON in `body`; None if it is malformed or has another shape."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def error_body(response: HttpResponse) -> ErrorBody | None:
+    """Return the three-field error in `response`; None if it has another shape.
+
+    Its text is sanitised, because it is stored in plain text with the dead letter.
+    """
+    body = decoded(_error_body, response.body)
+    if body is None:
+        return None
+    return msgspec.structs.replace(
+        body,
+        error_code=sanitised_code(body.error_code),
+        error_message=sanitised_message(body.error_message),
     )
 
 
-def no_such_endpoint(answer: HttpResponse) -> Blocked:
-    """Return the `Blocked` for a missing endpoint: a wrong URL or protocol in the settings."""
-    detail = "the endpoint is not there: central.url or central.protocol may be wrong"
-    return Blocked(BlockedReason.NOT_FOUND, detail, answer.status)
+def sanitised_message(text: str) -> str:
+    """Return central's error message, truncated, without addresses and control characters."""
+    return _sanitised(text, _MAX_MESSAGE)
 
 
-def _later(answer: HttpResponse, cause: FailureCause, now: datetime) -> RetryLater:
-    headers = answer.headers
+def sanitised_code(text: str) -> str:
+    """Return central's error code, sanitised likewise."""
+    return _sanitised(text, _MAX_CODE)
+
+
+def retry_after(header: str | None, date: str | None, now: datetime) -> float | None:
+    """Return the seconds of a `Retry-After` header, at most an hour; None if absent or invalid.
+
+    Seconds or an HTTP date (RFC 9110, 10.2.3). A date is relative to the response's own `Date`,
+    as our clock may be wrong; to `now` (aware) without one.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        time = _http_date(text)
+        if time is None:
+            return None
+        seconds = (time - (_http_date(date) or now)).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _retry_later(response: HttpResponse, cause: FailureCause, now: datetime) -> RetryLater:
+    headers = response.headers
     seconds = retry_after(headers.get("Retry-After"), headers.get("Date"), now)
-    return RetryLater(cause, f"answered {answer.status}", seconds, answer.status)
+    return RetryLater(cause, f"answered {response.status}", seconds, response.status)
+
+
+def _sanitised(text: str, max_length: int) -> str:
+    readable = "".join(char if char.isprintable() else " " for char in text[: 2 * max_length])
+    return without_addresses(readable, "(address)")[:max_length]
+
+
+def _http_date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -14,9 +14,7 @@ import msgspec
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import FailureCause, RetryLater
 from sync.delivery.transport import WindowResult
-from sync.delivery.transports.batch.adaptive_batch_size import BatchSize
-from sync.delivery.transports.batch.documents import compressed_batch
-from sync.delivery.transports.batch.sender import Sender
+from sync.delivery.transports.batch.documents import Sender, compressed_batch
 from sync.delivery.transports.batch.verdicts import (
     BatchRefused,
     Outcome,
@@ -37,14 +35,14 @@ class BatchTransport:
     """Sends windows to a receiver. Idempotent there, so no event is left in doubt."""
 
     def __init__(
-        self, caller: CentralClient, sender: Sender, attempts: ShortRetries, limits: BatchLimits
+        self, client: CentralClient, sender: Sender, retries: ShortRetries, limits: BatchLimits
     ) -> None:
         """Limit each request to `limits`: events, and bytes of their bodies."""
-        self._caller = caller
+        self._client = client
         self._sender = sender
-        self._attempts = attempts
+        self._retries = retries
         self._max_bytes = limits.max_bytes
-        self._size = BatchSize(limits.events)
+        self._size = _AdaptiveSize(limits.events)
 
     @property
     def limits(self) -> BatchLimits:
@@ -96,15 +94,33 @@ class BatchTransport:
     ) -> Outcome:
         body = await compressed_batch(window, part, self._sender, withheld=withheld)
 
-        async def ask() -> Outcome:
-            answer = await self._caller.request("POST", BATCHES_PATH, body=body, headers=_HEADERS)
-            return interpret(answer, part) if isinstance(answer, HttpResponse) else answer
+        async def attempt() -> Outcome:
+            reply = await self._client.request("POST", BATCHES_PATH, body=body, headers=_HEADERS)
+            return interpret(reply, part) if isinstance(reply, HttpResponse) else reply
 
-        outcome = await (ask() if once else self._attempts.run(ask))
+        outcome = await (attempt() if once else self._retries.run(attempt))
         match outcome:
             case BatchAccepted():
-                self._size.took(len(part))
+                self._size.grow(len(part))
             case BatchRefused(is_too_large=True) | RetryLater(cause=FailureCause.NO_RESPONSE):
                 # A timeout counts too: the network may be too slow for so many events.
-                self._size.was_too_large(len(part))
+                self._size.shrink(len(part))
         return outcome
+
+
+class _AdaptiveSize:
+    """Batch size in events, up to `maximum`: halved after a 413, then increased slowly."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self.events = maximum
+
+    def shrink(self, refused_events: int) -> None:
+        """Halve the size after a refused batch; a single event is no evidence for others."""
+        if refused_events > 1:
+            self.events = min(self.events, refused_events // 2)
+
+    def grow(self, accepted_events: int) -> None:
+        """Increase the size after an accepted batch of full size."""
+        if accepted_events >= self.events:
+            self.events = min(self._maximum, accepted_events + max(1, accepted_events // 16))

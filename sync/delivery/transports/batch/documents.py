@@ -1,21 +1,47 @@
 """JSON documents of the protocol `batch`: encodes requests, decodes head office's response."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import zstandard
 
 from sync.delivery.outbox import OutboxEvent, Window
-from sync.delivery.transports.batch.sender import Sender, rfc3339
+from sync.delivery.transports.batch.sender import rfc3339
 from sync.delivery.transports.http_client import HttpResponse
+from sync.delivery.transports.responses import decoded
 from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
 
 # Encoding more events than these would block the event loop and delay tills: use a thread.
 _FEW_EVENTS = 16
-_HIGHEST = 2**63 - 1
+_MAX_SEQUENCE = 2**63 - 1
 _encoder = msgspec.json.Encoder()
-_accepted = msgspec.json.Decoder(BatchAccepted)
+_batch_accepted = msgspec.json.Decoder(BatchAccepted)
+
+
+class ClockReading(Protocol):
+    """A reading of the wall clock and the monotonic clock, in microseconds."""
+
+    @property
+    def wall_us(self) -> int:
+        """Microseconds since 1970."""
+
+    @property
+    def monotonic_us(self) -> int:
+        """Microseconds since the machine's boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sending machine: its name at head office, boot id, agent version and clocks."""
+
+    store_id: str
+    till_id: str
+    boot_id: str
+    agent_version: str
+    clock: Callable[[], ClockReading]
 
 
 def encode_batch(
@@ -23,12 +49,6 @@ def encode_batch(
 ) -> bytes:
     """Return the JSON of a batch; `withheld`: events without their content."""
     now = sender.clock()
-    written = [_written(event, sender.boot_id) for event in events]
-    if withheld:
-        written = [
-            msgspec.structs.replace(event, type=WITHHELD_TYPE, body=msgspec.Raw(b"{}"))
-            for event in written
-        ]
     return _encoder.encode(
         Batch(
             store_id=sender.store_id,
@@ -39,7 +59,7 @@ def encode_batch(
             sent_at=rfc3339(now.wall_us),
             sent_monotonic_us=now.monotonic_us,
             base_sequence=window.base_sequence,
-            events=written,
+            events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],
         )
     )
 
@@ -49,39 +69,34 @@ async def compressed_batch(
 ) -> bytes:
     """Return the batch of `encode_batch` compressed, a zstd frame (RFC 8878)."""
 
-    def pack() -> bytes:
+    def encode() -> bytes:
         return zstandard.compress(encode_batch(window, events, sender, withheld=withheld))
 
-    return pack() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(pack)
+    return encode() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(encode)
 
 
-def decode_response(answer: HttpResponse, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
+def decode_response(response: HttpResponse, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
     """Return the response decoded; None if it is malformed or inconsistent with `sent`."""
-    if not answer.is_json:
-        return None
-    try:
-        accepted = _accepted.decode(answer.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return accepted if _is_sane(accepted, sent) else None
+    accepted = decoded(_batch_accepted, response.body) if response.is_json else None
+    return accepted if accepted is not None and _is_consistent(accepted, sent) else None
 
 
-def _is_sane(accepted: BatchAccepted, sent: Sequence[OutboxEvent]) -> bool:
+def _is_consistent(accepted: BatchAccepted, sent: Sequence[OutboxEvent]) -> bool:
     rejected = {rejection.sequence for rejection in accepted.rejected}
     return (
-        0 <= accepted.accepted_through <= _HIGHEST
+        0 <= accepted.accepted_through <= _MAX_SEQUENCE
         and len(rejected) == len(accepted.rejected)
         and rejected <= {event.sequence for event in sent}
     )
 
 
-def _written(event: OutboxEvent, boot_id: str) -> BatchEvent:
+def _batch_event(event: OutboxEvent, boot_id: str, *, withheld: bool) -> BatchEvent:
     return BatchEvent(
         sequence=event.sequence,
-        type=event.type,
+        type=WITHHELD_TYPE if withheld else event.type,
         correlation_id=event.correlation_id,
         occurred_at=rfc3339(event.occurred_at_us),
-        body=msgspec.Raw(event.body),
+        body=msgspec.Raw(b"{}" if withheld else event.body),
         query_locale=event.query_locale,
         boot_id=event.boot_id if event.boot_id != boot_id else None,
         monotonic_us=event.monotonic_us,

@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 import msgspec
 
-from sync.delivery.outcomes import Blocked
+from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.central_client import CentralClient
-from sync.delivery.transports.http_client import HttpResponse
+from sync.delivery.transports.responses import decoded
 from sync.protocol.wire import HEARTBEATS_PATH, Heartbeat, HeartbeatAnswer
 
 _HEADERS = {"Content-Type": "application/json"}
@@ -15,7 +15,7 @@ _decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
 async def send_heartbeat(
-    caller: CentralClient, heartbeat: Heartbeat
+    client: CentralClient, heartbeat: Heartbeat
 ) -> HeartbeatAnswer | Blocked | None:
     """Send one heartbeat and return the response.
 
@@ -23,13 +23,11 @@ async def send_heartbeat(
     are periodic, so there is no retry.
     """
     body = _encoder.encode(heartbeat)
-    answer = await caller.request("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
-    if isinstance(answer, Blocked):
-        return answer
-    if not isinstance(answer, HttpResponse) or answer.status != HTTPStatus.OK or not answer.is_json:
+    response = await client.request("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
+    if isinstance(response, Blocked):
+        return response
+    if isinstance(response, RetryLater) or response.status != HTTPStatus.OK:
         return None
-    try:
-        heard = _decoder.decode(answer.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return heard if all(one.accepted_through >= 0 for one in heard.epochs) else None
+    answer = decoded(_decoder, response.body) if response.is_json else None
+    is_valid = answer is not None and all(one.accepted_through >= 0 for one in answer.epochs)
+    return answer if is_valid else None

@@ -1,35 +1,9 @@
-"""Sender fields of `batch` documents: this machine's name, boot, version and clocks."""
+"""Formats times of `batch` documents (RFC 3339)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 _WHOLE_SECONDS = len("2026-01-01T00:00:00")
 _LOWEST_US, _HIGHEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 and 9999
-
-
-class Moment(Protocol):
-    """A reading of the wall clock and the monotonic clock, in microseconds."""
-
-    @property
-    def wall_us(self) -> int:
-        """Microseconds since 1970."""
-
-    @property
-    def monotonic_us(self) -> int:
-        """Microseconds since the machine's boot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Sending machine: its name at head office, boot id, agent version and clocks."""
-
-    store_id: str
-    till_id: str
-    boot_id: str
-    agent_version: str
-    clock: Callable[[], Moment]
 
 
 def rfc3339(wall_us: int) -> str:

@@ -20,8 +20,13 @@ from sync.delivery.outcomes import (
 )
 from sync.delivery.transports.batch.documents import decode_response
 from sync.delivery.transports.http_client import HttpResponse
-from sync.delivery.transports.rejections import parse_problem, sanitise, sanitise_code
-from sync.delivery.transports.responses import no_such_endpoint, not_central
+from sync.delivery.transports.responses import (
+    error_body,
+    no_such_endpoint,
+    sanitised_code,
+    sanitised_message,
+    unexpected,
+)
 from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode, Rejection
 
 _NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
@@ -52,27 +57,27 @@ Outcome: TypeAlias = BatchAccepted | BatchRefused | Stop
 Verdicts: TypeAlias = tuple[Sequence[EventResult], Stop | None]
 
 
-def interpret(answer: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
-    """Return the outcome of `answer`; any other shape is `UNEXPECTED_RESPONSE`."""
-    status = answer.status
+def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
+    """Return the outcome of `response`; any other shape is `UNEXPECTED_RESPONSE`."""
+    status = response.status
     if status == HTTPStatus.OK:
-        return decode_response(answer, sent) or not_central(answer, "not a receiver's answer")
+        return decode_response(response, sent) or unexpected(response, "not a receiver's response")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return _TOO_LARGE
     if status in _NO_ENDPOINT:
-        return no_such_endpoint(answer)
+        return no_such_endpoint(response)
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         return Blocked(BlockedReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
-    problem = parse_problem(answer)
-    if problem is None:
-        return not_central(answer, "not a receiver's error")
-    return _said_by(problem, answer)
+    error = error_body(response)
+    if error is None:
+        return unexpected(response, "not a receiver's error")
+    return _outcome_of(error, response)
 
 
 def verdicts_on(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Verdicts:
     """Return the verdicts on a prefix of `sent`, and the reason to stop, if any."""
     if isinstance(outcome, BatchAccepted):
-        return _judgements(sent, outcome), _stop(sent, outcome)
+        return _results(sent, outcome), _stop(sent, outcome)
     return (), outcome
 
 
@@ -83,7 +88,7 @@ def every_request_refused(refused: BatchRefused) -> Blocked:
     return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
 
 
-def _judgements(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[EventResult]:
+def _results(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[EventResult]:
     """Return verdicts up to `acceptedThrough` or the first `ALTERED` event, if that is lower."""
     rejections = {rejection.sequence: rejection for rejection in accepted.rejected}
     results = []
@@ -104,19 +109,21 @@ def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
     return _NO_PROGRESS if accepted.accepted_through < sent[0].sequence else None
 
 
-def _said_by(problem: ErrorBody, answer: HttpResponse) -> Outcome:
-    expected = problem.expected_sequence
-    if problem.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
+def _outcome_of(error: ErrorBody, response: HttpResponse) -> Outcome:
+    expected = error.expected_sequence
+    if error.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
         return Rewind(expected)
-    if answer.status in _REFUSED_WHOLE:
-        return BatchRefused(Refused(problem.error_code, problem.error_message, answer.status))
-    return not_central(answer, "a receiver has no such error")
+    if response.status in _REFUSED_WHOLE:
+        return BatchRefused(Refused(error.error_code, error.error_message, response.status))
+    return unexpected(response, "not a receiver's error")
 
 
 def _verdict(rejection: Rejection | None) -> Verdict:
     if rejection is None:
         return Delivered()
-    return Refused(sanitise_code(rejection.error_code), sanitise(rejection.error_message), None)
+    return Refused(
+        sanitised_code(rejection.error_code), sanitised_message(rejection.error_message), None
+    )
 
 
 def _is_altered(rejection: Rejection | None) -> bool:

@@ -15,8 +15,7 @@ import msgspec
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, Refused, RetryLater, Verdict
 from sync.delivery.transports.http_client import HttpResponse
-from sync.delivery.transports.rejections import parse_problem
-from sync.delivery.transports.responses import no_such_endpoint, not_central
+from sync.delivery.transports.responses import decoded, error_body, no_such_endpoint, unexpected
 from sync.protocol.wire import ErrorCode, EventType
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -24,14 +23,14 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 _EMAIL_UPDATED = "Email option updated."
 # No sensible body limit is below this: a 413 for so few bytes means that everything is refused.
 SMALL_BYTES = 1_024
-_NO_SESSION = "/client/users/00000000-0000-0000-0000-000000000000/profile/email"
-_NO_STATUS = b'{"status":"asked by loyalty-agent"}'
+_UNKNOWN_SESSION = "/client/users/00000000-0000-0000-0000-000000000000/profile/email"
+_INVALID_STATUS = b'{"status":"asked by loyalty-agent"}'
 SESSIONS_PATH = "/client/users/anonymous/sessions"
-_TAKEN = {
+_SUCCESS = {
     EventType.SESSION_STARTED: {HTTPStatus.OK, HTTPStatus.CREATED},
     EventType.EMAIL_ANSWERED: {HTTPStatus.OK},
 }
-_FINAL = {
+_REFUSALS = {
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.CONFLICT,
@@ -43,7 +42,7 @@ _TOO_LARGE = Refused(
     "too large for central, or for something on the way to it",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 )
-_document: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
+_json_object: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def request_without_effect(size: int) -> ApiRequest:
 
     Its session does not exist and its status is invalid.
     """
-    return ApiRequest("PUT", _NO_SESSION, _NO_STATUS.ljust(size))
+    return ApiRequest("PUT", _UNKNOWN_SESSION, _INVALID_STATUS.ljust(size))
 
 
 def every_request_refused(size: int) -> Blocked:
@@ -88,31 +87,36 @@ def every_request_refused(size: int) -> Blocked:
 
 def json_object(body: bytes) -> Mapping[str, Json] | None:
     """Return the JSON object in `body`, or None."""
-    try:
-        return _document.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    return decoded(_json_object, body)
 
 
 def interpret(
-    event: OutboxEvent, answer: HttpResponse, document: Mapping[str, Json] | None, *, in_doubt: bool
+    event: OutboxEvent,
+    response: HttpResponse,
+    document: Mapping[str, Json] | None,
+    *,
+    in_doubt: bool,
 ) -> Verdict | Blocked | RetryLater:
-    """Return the outcome for `event` from `answer` and its JSON `document`.
+    """Return the outcome for `event` from `response` and its JSON `document`.
 
     `in_doubt`: an earlier attempt may have been delivered. Then "already" means that central has
     this event, unless it answered the same before that attempt.
     """
-    if answer.status in _TAKEN[event.type] and document is not None and _echoes(event, document):
+    if (
+        response.status in _SUCCESS[event.type]
+        and document is not None
+        and _echoes(event, document)
+    ):
         return Delivered()
-    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return _TOO_LARGE
-    problem = parse_problem(answer) if answer.status in _FINAL else None
+    problem = error_body(response) if response.status in _REFUSALS else None
     if problem is not None:
-        refused = Refused(problem.error_code, problem.error_message, answer.status)
-        return _assumed(event, refused) if in_doubt else refused
-    if answer.status in _NO_ENDPOINT:
-        return no_such_endpoint(answer)
-    return not_central(answer, "not the loyalty API's answer")
+        refused = Refused(problem.error_code, problem.error_message, response.status)
+        return _verdict_in_doubt(event, refused) if in_doubt else refused
+    if response.status in _NO_ENDPOINT:
+        return no_such_endpoint(response)
+    return unexpected(response, "not the loyalty API's response")
 
 
 def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
@@ -121,22 +125,21 @@ def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
     return document.get("message") == _EMAIL_UPDATED
 
 
-def _assumed(event: OutboxEvent, refused: Refused) -> Verdict:
+def _verdict_in_doubt(event: OutboxEvent, refused: Refused) -> Verdict:
     """Return the verdict for an event in doubt that central refused with `refused`.
 
     The same refusal as before the attempt in doubt is about another record in the way. Compare
     status and code only: messages can contain ids that differ each time.
     """
-    if not _says_already(refused):
-        return refused
     before = event.refusal
-    if before is not None and _says_already(before) and _kind(before) == _kind(refused):
+    is_same_as_before = (
+        before is not None
+        and _says_already(before)
+        and (before.http_status, before.error_code) == (refused.http_status, refused.error_code)
+    )
+    if is_same_as_before or not _says_already(refused):
         return refused
     return Delivered(assumed=True)
-
-
-def _kind(refused: Refused) -> tuple[int | None, str]:
-    return refused.http_status, refused.error_code
 
 
 def _says_already(refused: Refused) -> bool:
