@@ -1,16 +1,18 @@
-"""One-off operations for the command line: open the database, run, close."""
+"""One-off operations for the command line: open the database, run, close.
+
+All raise `OSError` or `SQLAlchemyError` if the database fails.
+"""
 
 import asyncio
-import errno
 import os
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, func, select
 
@@ -18,18 +20,19 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import Settings
 from sync.receiver.db.database import Database
+from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.export.selection import Selection
 from sync.receiver.export.sink import RowWriter
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import EpochCompleteness, audit
-from sync.receiver.reports.completeness_report import Audits, Sums
+from sync.receiver.reports.completeness_report import Totals, completeness_json, is_known_store
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.store import Till, till_of
 from sync.receiver.reports.tills import Moment, tills
-from sync.receiver.service import open_database
 from sync.runtime.version import installed_version
 
+T = TypeVar("T")
 _SECRET_BYTES = 32
 
 
@@ -37,8 +40,16 @@ class UnknownStoreError(Exception):
     """The store was never enrolled and never sent anything."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The rows changed, and the backup files that were not searched."""
+
+    changes: Changes
+    copies: list[Path]
+
+
 def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
-    """Return a new token per agent, all or none. Raises `OSError` or `SQLAlchemyError`."""
+    """Return a new token per agent, all or none; create the database if it does not exist."""
 
     async def run() -> list[str]:
         async with open_database(settings) as database:
@@ -50,59 +61,50 @@ def enroll(settings: Settings, names: Sequence[AgentName]) -> list[str]:
     return asyncio.run(run())
 
 
-def audit_each(
+def show_completeness(
     settings: Settings, store_id: str | None, show: Callable[[EpochCompleteness], None]
-) -> Sums:
+) -> Totals:
     """Pass every epoch of one store or of all to `show`; return the totals.
 
-    Raises `UnknownStoreError`; `OSError` or `SQLAlchemyError` if the database fails.
+    Raises `UnknownStoreError`.
     """
 
-    async def run() -> Sums:
-        sums = Sums()
-        async with _ledger_of(settings, store_id) as database:
-            async for epoch in audit(database, store_id):
-                sums.add(epoch)
-                show(epoch)
-            sums.silent = await database.read(partial(_silent, store_id=store_id))
-        return sums
+    async def work(database: Database) -> Totals:
+        await _check_known(database, store_id)
+        totals = Totals()
+        async for epoch in audit(database, store_id):
+            totals.add(epoch)
+            show(epoch)
+        totals.silent = await database.read(partial(_silent, store_id=store_id))
+        return totals
 
-    return asyncio.run(run())
-
-
-def audit_as_json(
-    settings: Settings, store_id: str | None, show: Callable[[bytes], object]
-) -> Sums:
-    """Pass the JSON report to `show` in chunks; return the totals. Raises as `audit_each` does."""
-
-    async def run() -> Sums:
-        sums = Sums()
-        async with _ledger_of(settings, store_id) as database:
-            async for piece in Audits(database).document(store_id, sums):
-                show(piece)
-        return sums
-
-    return asyncio.run(run())
+    return _run(settings, work)
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """The rows changed, and the backup files that were not searched."""
+def completeness_as_json(
+    settings: Settings, store_id: str | None, write: Callable[[bytes], object]
+) -> Totals:
+    """Pass the JSON report to `write` in chunks; return the totals. Raises `UnknownStoreError`."""
 
-    changes: Changes
-    copies: list[Path]
+    async def work(database: Database) -> Totals:
+        await _check_known(database, store_id)
+        totals = Totals()
+        async for chunk in completeness_json(database, store_id, totals):
+            write(chunk)
+        return totals
+
+    return _run(settings, work)
 
 
 def forget_address(settings: Settings, address: Address) -> Forgotten:
-    """Redact an address everywhere. Raises `OSError` or `SQLAlchemyError`; it may then remain."""
+    """Redact an address everywhere. If it fails, the address may remain in places."""
 
-    async def run() -> Changes:
-        async with existing_ledger(settings) as database:
-            changes = await forget(database, address, lambda: uuid.uuid4().hex)
-            await database.scrub()
+    async def work(database: Database) -> Changes:
+        changes = await forget(database, address, lambda: uuid.uuid4().hex)
+        await database.scrub()
         return changes
 
-    changes = asyncio.run(run())
+    changes = _run(settings, work)
     path = settings.database_path
     copies = [] if settings.is_on_postgresql else sorted(path.parent.glob(f"{path.name}.before-*"))
     return Forgotten(changes, copies)
@@ -116,29 +118,37 @@ def export_table(
 ) -> None:
     """Write the selected rows; report each page's row count and store to `show`."""
 
-    async def run() -> None:
-        async with existing_ledger(settings) as database:
-            async for rows in selection.pages(database):
-                writer.write(rows)
-                show(len(rows), rows[-1]["store_id"])
+    async def work(database: Database) -> None:
+        async for rows in selection.pages(database):
+            writer.write(rows)
+            show(len(rows), rows[-1]["store_id"])
 
-    asyncio.run(run())
+    _run(settings, work)
 
 
-def every_till(settings: Settings) -> list[tuple[str, Till]]:
-    """Return all tills, ordered by store and till. Raises `OSError` or `SQLAlchemyError`."""
+def list_tills(settings: Settings) -> list[tuple[str, Till]]:
+    """Return all tills with their store, ordered by store and till."""
 
-    def ask(connection: Connection) -> list[tuple[str, Till]]:
+    def read(connection: Connection) -> list[tuple[str, Till]]:
         found = tills(_now_at(connection))
         in_order = select(found).order_by(found.c.store_id, found.c.till_id)
         rows = connection.execute(in_order).mappings()
         return [(row["store_id"], till_of(row)) for row in rows]
 
-    async def run() -> list[tuple[str, Till]]:
-        async with existing_ledger(settings) as database:
-            return await database.read(ask)
+    return _run(settings, lambda database: database.read(read))
+
+
+def _run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_existing_database(settings) as database:
+            return await work(database)
 
     return asyncio.run(run())
+
+
+async def _check_known(database: Database, store_id: str | None) -> None:
+    if store_id is not None and not await is_known_store(database, store_id):
+        raise UnknownStoreError
 
 
 def _silent(connection: Connection, store_id: str | None) -> int:
@@ -150,22 +160,3 @@ def _silent(connection: Connection, store_id: str | None) -> int:
 
 def _now_at(connection: Connection) -> Moment:
     return Moment(datetime.now(UTC), installed_version(), connection.dialect)
-
-
-@asynccontextmanager
-async def _ledger_of(settings: Settings, store_id: str | None) -> AsyncIterator[Database]:
-    async with existing_ledger(settings) as database:
-        if store_id is not None and not await Audits(database).knows(store_id):
-            raise UnknownStoreError
-        yield database
-
-
-@asynccontextmanager
-async def existing_ledger(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database; never create a SQLite file, whose emptiness would look like a result."""
-    path = settings.database_path
-    if not settings.is_on_postgresql and not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
-    os.umask(0o077)
-    async with open_database(settings, may_take_long=True) as database:
-        yield database

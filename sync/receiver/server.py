@@ -9,7 +9,7 @@ from sync.receiver.errors import to_http_error
 from sync.runtime.http_errors import error_response, log_error
 from sync.runtime.http_server import route_of
 
-# Streamed responses are prepared before the boundary and set these themselves (`streaming.py`).
+# Streamed responses are prepared before the boundary and set these themselves (`read_api.py`).
 FOR_ALL = {
     "Server": "loyalty-hq",
     "Cache-Control": "no-cache, no-store, must-revalidate",

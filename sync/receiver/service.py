@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import uvloop
+from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol.program_terms import published
@@ -22,20 +23,19 @@ from sync.receiver.admission.admission import Admission
 from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
-from sync.receiver.app import Context, build_app
+from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
-from sync.receiver.config import ServerSettings, Settings
+from sync.receiver.config import AccessSettings, ServerSettings, Settings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
+from sync.receiver.db.open import open_database
 from sync.receiver.db.readiness import Readiness
-from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.pages.routes import Pages
-from sync.receiver.reports.cached import TTLCache
-from sync.receiver.reports.completeness_report import Audits
+from sync.receiver.read_api import ReadApi
 from sync.receiver.reports.fleet_figures import FleetWatch
-from sync.receiver.reports.ledger_views import Views
 from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.purge import kept_for
 from sync.receiver.server import ReceiverBoundary
 from sync.runtime.http_server import HttpServer
@@ -95,94 +95,65 @@ async def running_receiver(
     All accepted requests are committed before the database closes. `now` defaults to the system
     clock. Raises `ConfigurationError` before touching anything if the certificate is unusable.
     """
+    now = now or _now
     tls = _tls(settings.server)
     async with AsyncExitStack() as parts:
         database = await parts.enter_async_context(open_database(settings))
-        enrolment = Enrolment(database)
-        context = _context(settings, database, enrolment, now or _now)
-        parts.push_async_callback(context.readiness.close)
-        purging = kept_for(settings.retention.days, database, now or _now)
-        await parts.enter_async_context(purging)
-        host, port = await _serve(settings.server, tls, context, parts)
-        yield RunningReceiver(host, port, enrolment, context.batches.budget, context.views.pulse)
+        readiness = Readiness(database, time.monotonic)
+        parts.push_async_callback(readiness.close)
+        await parts.enter_async_context(kept_for(settings.retention.days, database, now))
+        agents = _agent_api(settings, database, now)
+        readers = _readers(settings.access, now)
+        metrics, version = agents.metrics, installed_version()
+        figures = FleetWatch(database, now, version)
+        cached_figures = TTLCache(figures.look, _FIGURES_SECONDS, time.monotonic)
+        app = web.Application()
+        for api in (
+            agents,
+            ReadApi(database, readers, readiness, metrics, cached_figures),
+            Pages(database, readers, now, version, time.monotonic),
+        ):
+            api.add_routes(app.router)
+        boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
+        server = HttpServer(app, boundary, shutdown_seconds=ANSWER_SECONDS)
+        parts.push_async_callback(server.close)
+        host, port = await _listen(server, settings.server, tls)
+        yield RunningReceiver(
+            host, port, agents.enrolment, agents.batches.budget, readiness.is_responding
+        )
 
 
-@asynccontextmanager
-async def open_database(
-    settings: Settings, *, may_take_long: bool = False
-) -> AsyncIterator[Database]:
-    """Open the configured database, migrate its schema, and close it at the end.
-
-    `may_take_long` lifts the statement timeout, for commands that read large parts.
-    """
-    database = _database(settings, may_take_long=may_take_long)
-    try:
-        await database.open()
-        yield database
-    finally:
-        await database.close()
-
-
-def _database(settings: Settings, *, may_take_long: bool) -> Database:
-    if not settings.is_on_postgresql:
-        return SqliteFile(settings.database_path)
-    # Imported lazily: the driver is only needed for PostgreSQL.
-    from sync.receiver.db.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
-
-    file = settings.database.password_file
-    return Postgresql(
-        settings.database.url,
-        read_secret(file, "database.password_file") if file else None,
-        longest_seconds=None if may_take_long else LONGEST_SECONDS,
-    )
-
-
-def _context(
-    settings: Settings, database: Database, enrolment: Enrolment, now: Callable[[], datetime]
-) -> Context:
-    access = settings.access
-    token_file = access.admin_token_file
-    version = installed_version()
-    readers = ReaderAccess(
-        read_secret(token_file, "access.admin_token_file") if token_file else None,
-        access.trusted_proxy_header,
-        now,
-    )
+def _agent_api(settings: Settings, database: Database, now: Callable[[], datetime]) -> AgentApi:
     in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
-    batch_shedder = LoadShedder(in_flight, per_second, time.monotonic)
-    heartbeat_shedder = LoadShedder(in_flight, 0, time.monotonic)
+    batches = LoadShedder(in_flight, per_second, time.monotonic)
+    heartbeats = LoadShedder(in_flight, 0, time.monotonic)
     budget = MemoryBudget()
-    metrics = Metrics(version, time.monotonic)
+    metrics = Metrics(installed_version(), time.monotonic)
     metrics.watch_bodies(lambda: budget.reserved_bytes)
-    return Context(
+    return AgentApi(
+        enrolment=Enrolment(database),
+        batches=Admission(budget, batches, MAX_BODY_BYTES),
+        heartbeats=Admission(budget, heartbeats, MAX_HEARTBEAT_BYTES),
         ledger=Ledger(database),
-        views=Views(database),
-        readiness=Readiness(database, time.monotonic),
-        audits=Audits(database),
-        enrolment=enrolment,
-        readers=readers,
-        pages=Pages(database, readers, now, version, time.monotonic),
-        batches=Admission(budget, batch_shedder, MAX_BODY_BYTES),
-        heartbeats=Admission(budget, heartbeat_shedder, MAX_HEARTBEAT_BYTES),
         metrics=metrics,
-        fleet_figures=TTLCache(
-            FleetWatch(database, now, version).look, _FIGURES_SECONDS, time.monotonic
-        ),
         program=published(settings.program.terms()),
         now=now,
     )
 
 
-async def _serve(
-    server: ServerSettings, tls: ssl.SSLContext | None, context: Context, parts: AsyncExitStack
+def _readers(access: AccessSettings, now: Callable[[], datetime]) -> ReaderAccess:
+    file = access.admin_token_file
+    token = read_secret(file, "access.admin_token_file") if file else None
+    return ReaderAccess(token, access.trusted_proxy_header, now)
+
+
+async def _listen(
+    server: HttpServer, settings: ServerSettings, tls: ssl.SSLContext | None
 ) -> tuple[str, int]:
-    """Listen until `parts` are closed; return host and port (the actual one for port 0)."""
-    boundary = ReceiverBoundary(context.metrics, context.batches.shedder.outage_retry_after)
-    listening = HttpServer(build_app(context), boundary, shutdown_seconds=ANSWER_SECONDS)
-    parts.push_async_callback(listening.close)
-    host, port = await listening.start(server.host, server.port, tls=tls)
+    """Listen; return host and port (the actual one for port 0)."""
+    host, port = await server.start(settings.host, settings.port, tls=tls)
     log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
-    if tls is None and not is_loopback(server.host):
+    if tls is None and not is_loopback(settings.host):
         log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
     return host, port
 

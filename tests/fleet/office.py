@@ -24,7 +24,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class HeadOffice:
-    """Handles batches in the same order as `sync.receiver.app`."""
+    """Handles batches in the same order as `sync.receiver.agent_api`."""
 
     def __init__(self, events_per_second: int, account: Account) -> None:
         self._shedder = LoadShedder(

@@ -7,9 +7,9 @@ import typer
 
 from sync.receiver.cli.program import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.config import Settings
-from sync.receiver.operations import UnknownStoreError, audit_as_json, audit_each
+from sync.receiver.operations import UnknownStoreError, completeness_as_json, show_completeness
 from sync.receiver.reports.completeness import EpochCompleteness
-from sync.receiver.reports.completeness_report import Sums, written
+from sync.receiver.reports.completeness_report import Totals, format_ranges
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import print_wrapped
 from sync.runtime.cli.program import ExitCode
@@ -38,42 +38,47 @@ def completeness(
         checked_name("--store", store)
     try:
         with exit_on_database_error(settings, ExitCode.USAGE):
-            sums = _as_json(settings, store) if as_json else _as_table(settings, store)
+            totals = _as_json(settings, store) if as_json else _as_table(settings, store)
     except UnknownStoreError:
         HEAD_OFFICE.fail(f"store {store} has no known tills", ExitCode.USAGE)
-    raise typer.Exit(ExitCode.OK if sums.complete else ExitCode.PROBLEM)
+    raise typer.Exit(ExitCode.OK if totals.complete else ExitCode.PROBLEM)
 
 
-def _as_json(settings: Settings, store: str | None) -> Sums:
-    sums = audit_as_json(settings, store, sys.stdout.buffer.write)
+def _as_json(settings: Settings, store: str | None) -> Totals:
+    totals = completeness_as_json(settings, store, sys.stdout.buffer.write)
     sys.stdout.buffer.flush()
-    return sums
+    return totals
 
 
-def _as_table(settings: Settings, store: str | None) -> Sums:
+def _as_table(settings: Settings, store: str | None) -> Totals:
     """Print incomplete epochs and the totals; for a given store, all epochs."""
     heading = ("STORE", "TILL", "EPOCH", "COMPLETE")
     if sys.stdout.isatty():
         typer.echo(_KEY.format(*heading))
     else:
         typer.echo(_ROW.format(*heading, "KIND", "NUMBERS"))
-    sums = audit_each(settings, store, lambda epoch: _show(epoch, always=store is not None))
-    print_wrapped(_summary(sums))
-    return sums
+    totals = show_completeness(
+        settings, store, lambda epoch: _show(epoch, always=store is not None)
+    )
+    print_wrapped(_summary(totals))
+    return totals
 
 
-def _summary(sums: Sums) -> str:
-    verdict = f"{sums.incomplete} of {sums.epochs} epochs are incomplete"
-    if sums.complete:
-        verdict = f"All {sums.epochs} epochs are complete" if sums.epochs else "No epochs are known"
+def _summary(totals: Totals) -> str:
+    verdict = f"{totals.incomplete} of {totals.epochs} epochs are incomplete"
+    if totals.complete:
+        verdict = (
+            f"All {totals.epochs} epochs are complete" if totals.epochs else "No epochs are known"
+        )
     parts = [
-        f"{verdict}: {sums.missing} missing",
-        f"{sums.gaps} permanently lost, {sums.outstanding} outstanding, {sums.rejected} rejected",
+        f"{verdict}: {totals.missing} missing",
+        f"{totals.gaps} permanently lost, {totals.outstanding} outstanding",
+        f"{totals.rejected} rejected",
     ]
-    if sums.unlisted:
-        parts.append(f"{sums.unlisted} epochs without a row in agents")
-    if sums.silent:
-        parts.append(f"{sums.silent} silent tills, which may have newer captures")
+    if totals.unlisted:
+        parts.append(f"{totals.unlisted} epochs without a row in agents")
+    if totals.silent:
+        parts.append(f"{totals.silent} silent tills, which may have newer captures")
     return f"{', '.join(parts)}."
 
 
@@ -84,7 +89,7 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
         "outstanding": epoch.outstanding,
         "rejected": epoch.rejected,
     }
-    lines = [(kind, written(numbers)) for kind, numbers in kinds.items() if numbers]
+    lines = [(kind, format_ranges(numbers)) for kind, numbers in kinds.items() if numbers]
     if not epoch.listed:
         lines.insert(0, ("not listed", "its row in agents is missing"))
     if not lines and always:

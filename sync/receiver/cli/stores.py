@@ -6,7 +6,7 @@ from datetime import datetime
 import typer
 
 from sync.receiver.cli.program import HEAD_OFFICE, exit_on_database_error
-from sync.receiver.operations import every_till
+from sync.receiver.operations import list_tills
 from sync.receiver.reports.store import Till
 from sync.runtime.cli.command_group import ConfigFile
 
@@ -21,7 +21,7 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     """
     settings = HEAD_OFFICE.settings(context, config)
     with exit_on_database_error(settings):
-        tills = every_till(settings)
+        tills = list_tills(settings)
     typer.echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
     for store_id, till in tills:
         typer.echo(_line(store_id, till))

@@ -4,6 +4,7 @@ A read is not enough: it succeeds on a full disk and on a server that became rea
 """
 
 import asyncio
+import contextlib
 import errno
 import sqlite3
 import uuid
@@ -12,13 +13,12 @@ from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.database import Database, DatabaseUnavailableError
-from sync.receiver.db.tables import BootRow, table_of
-from sync.receiver.reports.ledger_views import Views
+from sync.receiver.db.tables import BootRow, TokenRow, table_of
 from sync.runtime.http_errors import HttpError
 
 # TTL of a cached result: success is cached longer than failure.
@@ -39,7 +39,7 @@ _BY_SQLITE = {
 _BY_POSTGRESQL = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
 _BY_SYSTEM = {errno.ENOSPC: _FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
 _PRIMARY_CODE = 0xFF
-_boots = table_of(BootRow)
+_boots, _tokens = table_of(BootRow), table_of(TokenRow)
 
 
 class Readiness:
@@ -47,7 +47,6 @@ class Readiness:
 
     def __init__(self, database: Database, now_seconds: Callable[[], float]) -> None:
         self._database = database
-        self._views = Views(database)
         self._now_seconds = now_seconds
         self._trouble: Exception | None = None
         self._holds_until = now_seconds()
@@ -56,12 +55,18 @@ class Readiness:
     async def check(self) -> None:
         """Raise an `HttpError` with the reason if the ledger cannot be read or written."""
         try:
-            await self._views.check()
+            await self._database.read(_read)
         except (SQLAlchemyError, OSError) as error:
             raise _not_ready("read", error) from error
         await self._look()
         if self._trouble is not None:
             raise _not_ready("written", self._trouble) from self._trouble
+
+    async def is_responding(self) -> bool:
+        """Return True once the database has responded, even with an error."""
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            await self._database.read(_read)
+        return True
 
     async def close(self) -> None:
         """Wait for the probe in progress. Idempotent."""
@@ -85,6 +90,10 @@ class Readiness:
             good_for = GOOD_FOR_SECONDS if self._trouble is None else BAD_FOR_SECONDS
             self._holds_until = self._now_seconds() + good_for
             self._looking = None
+
+
+def _read(connection: Connection) -> None:
+    connection.execute(select(_tokens.c.store_id).limit(1))
 
 
 def _write_and_erase(name: str, connection: Connection) -> None:

@@ -28,7 +28,7 @@ class Door:
         self._readers = readers
         self._visits = visits
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
+    def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
         router.add_get("/sign-in", self._visits.of_all(self._show))
         router.add_post("/sign-in", self._visits.of_all(self._sign_in))

@@ -16,13 +16,13 @@ from sync.receiver.db.database import Database
 from sync.receiver.pages.login import Door
 from sync.receiver.pages.urls import read_question
 from sync.receiver.pages.views import Visit, Visits
-from sync.receiver.reports.cached import TTLCache
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import Sort, fleet
 from sync.receiver.reports.history import History, history
-from sync.receiver.reports.ledger_views import Views, can_be_a_name
+from sync.receiver.reports.json_views import find_sessions, is_valid_text
 from sync.receiver.reports.store import MOST_SHOWN, one_store
 from sync.receiver.reports.tills import Moment
+from sync.receiver.reports.ttl_cache import TTLCache
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -43,7 +43,6 @@ class Pages:
     ) -> None:
         """Prepare the handlers; `now_seconds` is a monotonic clock."""
         self._database = database
-        self._views = Views(database)
         self._readers = readers
         self._now = now
         self._own_version = own_version
@@ -57,7 +56,7 @@ class Pages:
             if file.suffix in _TYPES
         }
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
+    def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
         of_readers = self._visits.of_readers
         router.add_get("/", of_readers(self._show_fleet))
@@ -67,7 +66,7 @@ class Pages:
         router.add_get("/history", of_readers(self._show_history))
         router.add_get("/history.json", self._tell_history)
         router.add_get("/static/{name}", self._show_static)
-        self._door.add_to(router)
+        self._door.add_routes(router)
 
     async def _show_fleet(self, visit: Visit) -> web.Response:
         question = read_question(visit.request.query)
@@ -84,7 +83,7 @@ class Pages:
     async def _show_store(self, visit: Visit) -> web.Response:
         store_id = visit.request.match_info["store_id"]
         found = None
-        if can_be_a_name(store_id):
+        if is_valid_text(store_id):
             found = await self._read(visit, partial(one_store, store_id=store_id))
         if found is None:
             return self._visits.trouble(visit, "store.gone", HTTPStatus.NOT_FOUND)
@@ -93,7 +92,7 @@ class Pages:
 
     async def _show_session(self, visit: Visit) -> web.Response:
         asked = visit.request.match_info.get("correlation_id") or visit.request.query.get("id", "")
-        found = await self._views.sessions(asked.strip())
+        found = await find_sessions(self._database, asked.strip())
         if not found:
             return self._visits.trouble(visit, "session.gone", HTTPStatus.NOT_FOUND)
         return self._visits.page(visit, "session.html", {"session": asked.strip(), "found": found})

@@ -2,19 +2,19 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
+from sqlmodel import Session, col, select
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import AgentRow, TokenRow, table_of
+from sync.receiver.db.tables import AgentRow, TokenRow
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
-from sync.receiver.reports.ledger_views import can_be_a_name
+from sync.receiver.reports.json_views import is_valid_text
 
 
 @dataclass(slots=True)
-class Sums:
+class Totals:
     """Number of epochs, and of sequence numbers by state.
 
     `silent` counts the tills without a recent heartbeat: their latest captures are unknown here.
@@ -45,42 +45,37 @@ class Sums:
         self.missing += _count(epoch.missing)
 
 
-class Audits:
-    """Streams the completeness report."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def knows(self, store_id: str) -> bool:
-        """Return whether the store was ever enrolled or sent anything."""
-        return can_be_a_name(store_id) and await self._database.read(
-            partial(_is_known, store_id=store_id)
-        )
-
-    def document(self, store_id: str | None, sums: Sums | None = None) -> AsyncIterator[bytes]:
-        """Yield the JSON `document` of one store, or of all if `store_id` is None."""
-        return document(audit(self._database, store_id), sums or Sums())
-
-
-async def document(epochs: AsyncIterator[EpochCompleteness], sums: Sums) -> AsyncIterator[bytes]:
-    """Yield `{"epochs":[…],"complete":true|false}`. A document cut short is invalid JSON."""
-    between = b'{"epochs":['
-    async for epoch in epochs:
-        sums.add(epoch)
-        yield between + msgspec.json.encode(epoch)
-        between = b",\n"
-    begun = b"" if sums.epochs else between
-    yield begun + b'],"complete":' + msgspec.json.encode(sums.complete) + b"}\n"
-
-
-def _is_known(connection: Connection, store_id: str) -> bool:
+async def is_known_store(database: Database, store_id: str) -> bool:
     """Return whether the store was ever enrolled or sent anything."""
-    places = (table_of(TokenRow), table_of(AgentRow))
-    looks = (select(place.c.store_id).where(place.c.store_id == store_id) for place in places)
-    return any(connection.execute(look.limit(1)).first() for look in looks)
+
+    def is_in_a_table(connection: Connection) -> bool:
+        with Session(connection) as session:
+            return any(
+                session.exec(select(found).where(found == store_id).limit(1)).first()
+                for found in (col(TokenRow.store_id), col(AgentRow.store_id))
+            )
+
+    return is_valid_text(store_id) and await database.read(is_in_a_table)
 
 
-def written(ranges: Sequence[Range]) -> str:
+async def completeness_json(
+    database: Database, store_id: str | None, totals: Totals | None = None
+) -> AsyncIterator[bytes]:
+    """Yield `{"epochs":[…],"complete":true|false}` of one store or of all, epoch by epoch.
+
+    A document cut short is invalid JSON. Adds the epochs to `totals`.
+    """
+    totals = totals or Totals()
+    separator = b'{"epochs":['
+    async for epoch in audit(database, store_id):
+        totals.add(epoch)
+        yield separator + msgspec.json.encode(epoch)
+        separator = b",\n"
+    start = b"" if totals.epochs else separator
+    yield start + b'],"complete":' + msgspec.json.encode(totals.complete) + b"}\n"
+
+
+def format_ranges(ranges: Sequence[Range]) -> str:
     """Format ranges for people: `4-6, 9`."""
     return ", ".join(
         f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}" for one in ranges

@@ -9,9 +9,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from sync.receiver.db.database import Database
+from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.db.postgresql import Postgresql
-from sync.receiver.operations import existing_ledger
-from sync.receiver.service import open_database
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import settings_in
 
@@ -51,7 +50,7 @@ async def test_what_serves_has_a_limit_and_a_command_that_reads_a_whole_chain_ha
     postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
-    async with open_database(settings) as serving, existing_ledger(settings) as commanded:
+    async with open_database(settings) as serving, open_existing_database(settings) as commanded:
         limits = await limit_of(serving), await limit_of(commanded)
 
     assert limits == ("10s", "0")

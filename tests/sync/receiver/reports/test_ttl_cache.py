@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sync.receiver.reports.cached import TTLCache
+from sync.receiver.reports.ttl_cache import TTLCache
 
 
 @dataclass(slots=True)

@@ -1,0 +1,132 @@
+"""HTTP API for agents: batches, heartbeats, program terms."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from sync.protocol.wire import (
+    BATCHES_PATH,
+    HEARTBEATS_PATH,
+    PROGRAM_PATH,
+    BatchAccepted,
+    ErrorCode,
+)
+from sync.receiver.admission.admission import Admission
+from sync.receiver.auth.authenticate import authenticate_agent, check_sender
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.tokens import EnrolledAgent
+from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
+from sync.receiver.ingest.inbound import BatchArrival
+from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.parse import read_batch, read_heartbeat
+from sync.receiver.reports.metrics import Metrics
+from sync.runtime.http_errors import HttpError
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentApi:
+    """Handlers for agents. `program` is the encoded program terms and their ETag.
+
+    Heartbeats have an admission of their own, so that a flood of batches never makes stores look
+    silent.
+    """
+
+    enrolment: Enrolment
+    batches: Admission
+    heartbeats: Admission
+    ledger: Ledger
+    metrics: Metrics
+    program: tuple[bytes, str]
+    now: Callable[[], datetime]
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the routes."""
+        router.add_post(BATCHES_PATH, self.post_batch)
+        router.add_post(HEARTBEATS_PATH, self.post_heartbeat)
+        router.add_get(PROGRAM_PATH, self.get_program)
+
+    async def post_batch(self, request: web.Request) -> web.Response:
+        """Store a batch; answer after the commit."""
+        received_at = self.now()
+        agent = await authenticate_agent(request, self.enrolment, received_at)
+        async with self.batches.admit(request, agent.name) as body:
+            started = self.metrics.begin()
+            batch, events = read_batch(body)
+            check_sender(agent, batch.store_id, batch.till_id)
+            self.batches.shedder.admit_events(len(events))
+            taken = await self.ledger.take(BatchArrival(agent, batch, events, received_at))
+        match taken:
+            case SequenceGap(expected_sequence):
+                raise _sequence_gap(expected_sequence)
+            case AcceptedBatch():
+                self.metrics.taken(taken, len(events), started)
+                _log_batch(agent, batch.epoch, taken)
+                return _json(_accepted(taken))
+
+    async def post_heartbeat(self, request: web.Request) -> web.Response:
+        """Store a heartbeat; answer with the accepted position of each epoch."""
+        received_at = self.now()
+        agent = await authenticate_agent(request, self.enrolment, received_at)
+        async with self.heartbeats.admit(request, agent.name) as body:
+            arrival = read_heartbeat(body, agent, received_at)
+            check_sender(agent, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
+            answer = await self.ledger.hear(arrival)
+        self.metrics.heard()
+        return _json(answer)
+
+    async def get_program(self, request: web.Request) -> web.Response:
+        """Return the program terms, or 304 if the ETag matches."""
+        await authenticate_agent(request, self.enrolment, self.now())
+        body, etag = self.program
+        headers = {"ETag": f'"{etag}"'}
+        if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
+
+
+def _accepted(taken: AcceptedBatch) -> BatchAccepted:
+    return BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
+
+
+def _sequence_gap(expected_sequence: int) -> HttpError:
+    return HttpError(
+        HTTPStatus.CONFLICT,
+        "Earlier events are missing. Send from expected_sequence on.",
+        ErrorCode.SEQUENCE_GAP,
+        expected_sequence=expected_sequence,
+    )
+
+
+def _log_batch(agent: EnrolledAgent, epoch: str, taken: AcceptedBatch) -> None:
+    sender = {"store": agent.name.store_id, "till": agent.name.till_id, "epoch": epoch}
+    log_event(
+        _log,
+        logging.DEBUG,
+        "batch.accepted",
+        **sender,
+        accepted_through=taken.accepted_through,
+        sessions=len(taken.sessions),
+        answers=len(taken.answers),
+    )
+    for invalid in taken.refused:
+        fields = {"sequence": invalid.sequence, "code": invalid.error_code}
+        log_event(_log, logging.WARNING, "event.rejected", **sender, **fields)
+    for sequence in taken.altered:
+        log_event(_log, logging.WARNING, "event.altered", **sender, sequence=sequence)
+    for gap in taken.gaps_noted:
+        fields = {"first": gap.first, "last": gap.last, "reason": gap.reason}
+        log_event(_log, logging.WARNING, "gap.recorded", **sender, **fields)
+
+
+def _json(content: msgspec.Struct) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(content), headers={"Content-Type": "application/json"}
+    )

@@ -1,0 +1,55 @@
+"""Opens the database that the settings name."""
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sync.receiver.config import Settings
+from sync.receiver.db.database import Database
+from sync.receiver.db.sqlite import SqliteFile
+from sync.runtime.settings.secret_files import read_secret
+
+
+@asynccontextmanager
+async def open_database(
+    settings: Settings, *, may_take_long: bool = False
+) -> AsyncIterator[Database]:
+    """Open the configured database, migrate its schema, and close it at the end.
+
+    `may_take_long` lifts the statement timeout, for commands that read large parts.
+    """
+    database = _database(settings, may_take_long=may_take_long)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_existing_database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database for a command; never create a SQLite file.
+
+    An empty database would look like a result. Raises `FileNotFoundError`.
+    """
+    path = settings.database_path
+    if not settings.is_on_postgresql and not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+    os.umask(0o077)
+    async with open_database(settings, may_take_long=True) as database:
+        yield database
+
+
+def _database(settings: Settings, *, may_take_long: bool) -> Database:
+    if not settings.is_on_postgresql:
+        return SqliteFile(settings.database_path)
+    # Imported lazily: the driver is only needed for PostgreSQL.
+    from sync.receiver.db.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
+
+    file = settings.database.password_file
+    return Postgresql(
+        settings.database.url,
+        read_secret(file, "database.password_file") if file else None,
+        longest_seconds=None if may_take_long else LONGEST_SECONDS,
+    )

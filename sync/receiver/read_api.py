@@ -1,0 +1,119 @@
+"""HTTP API for people and monitoring: stores, completeness, sessions, metrics, health."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from sync.receiver.auth.authenticate import ReaderAccess
+from sync.receiver.db.database import Database
+from sync.receiver.db.readiness import Readiness
+from sync.receiver.reports.completeness_report import completeness_json, is_known_store
+from sync.receiver.reports.fleet_figures import FleetFigures
+from sync.receiver.reports.json_views import find_sessions, list_stores
+from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.ttl_cache import TTLCache
+from sync.receiver.server import FOR_ALL
+
+# A reader that accepts no data for this long is disconnected.
+STALL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadApi:
+    """Handlers for readers and monitoring."""
+
+    database: Database
+    readers: ReaderAccess
+    readiness: Readiness
+    metrics: Metrics
+    fleet_figures: TTLCache[FleetFigures | None]
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the routes."""
+        router.add_get("/v1/stores", self.get_stores)
+        router.add_get("/v1/stores/{store_id}", self.get_store)
+        router.add_get("/v1/completeness", self.get_completeness)
+        router.add_get("/v1/sessions/{correlation_id:.+}", self.get_session)
+        router.add_get("/metrics", self.get_metrics)
+        router.add_get("/healthz", self.get_liveness)
+        router.add_get("/readyz", self.get_readiness)
+
+    async def get_stores(self, request: web.Request) -> web.Response:
+        """Return every till with the accepted position of each epoch."""
+        self.readers.check(request)
+        return _json({"stores": await list_stores(self.database)})
+
+    async def get_store(self, request: web.Request) -> web.Response:
+        """Return the tills of one store; 404 if the store is unknown."""
+        self.readers.check(request)
+        stores = await list_stores(self.database, request.match_info["store_id"])
+        if not stores:
+            raise web.HTTPNotFound
+        return _json({"stores": stores})
+
+    async def get_completeness(self, request: web.Request) -> web.StreamResponse:
+        """Stream the completeness report of one store or of all, epoch by epoch."""
+        self.readers.check(request)
+        store_id = request.query.get("store")
+        if store_id is not None and not await is_known_store(self.database, store_id):
+            raise web.HTTPNotFound
+        return await stream_json(request, completeness_json(self.database, store_id))
+
+    async def get_session(self, request: web.Request) -> web.Response:
+        """Return all sessions with this correlation id, in any store; 404 if there are none."""
+        self.readers.check(request)
+        found = await find_sessions(self.database, request.match_info["correlation_id"])
+        if not found:
+            raise web.HTTPNotFound
+        return _json({"sessions": found})
+
+    async def get_metrics(self, request: web.Request) -> web.Response:
+        """Return the metrics in Prometheus text format."""
+        self.readers.check(request)
+        figures = await self.fleet_figures.get()
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        return web.Response(body=self.metrics.render(figures), headers=headers)
+
+    async def get_liveness(self, _: web.Request) -> web.Response:
+        """Liveness probe: 200 while the process serves requests."""
+        return _json({"status": "alive"})
+
+    async def get_readiness(self, _: web.Request) -> web.Response:
+        """Readiness probe: 200 if the ledger can be written, else 503 with the cause."""
+        await self.readiness.check()
+        return _json({"status": "ready"})
+
+
+async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Respond with `chunks`; fetch the next one when the client has accepted the last.
+
+    Memory stays bounded for any length. An error before the first chunk is answered as usual; a
+    later one cuts the connection, so that a partial document is never taken for a complete one.
+    """
+    answer = web.StreamResponse(headers={**FOR_ALL, "Content-Type": "application/json"})
+    first = await anext(chunks)
+    await answer.prepare(request)
+    try:
+        await _write(answer, first)
+        async for chunk in chunks:
+            await _write(answer, chunk)
+        await answer.write_eof()
+    except BaseException:
+        if request.transport is not None:
+            request.transport.abort()
+        raise
+    return answer
+
+
+async def _write(answer: web.StreamResponse, chunk: bytes) -> None:
+    await asyncio.wait_for(answer.write(chunk), STALL_SECONDS)
+
+
+def _json(content: object) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(content), headers={"Content-Type": "application/json"}
+    )

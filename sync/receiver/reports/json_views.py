@@ -1,0 +1,131 @@
+"""Read models of the JSON API: stores with their epochs, sessions with their e-mail answers.
+
+They never contain an e-mail address.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import ColumnElement, Connection, func, true
+from sqlalchemy.orm import load_only
+from sqlmodel import Session, col, select
+
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import AgentRow, EmailAnswerRow, LedgerTable, SessionRow, TokenRow
+
+_EPOCH = (
+    "accepted_through",
+    "last_sequence",
+    "last_seen_at",
+    "agent_version",
+    "watermark",
+    "outstanding",
+    "dead_letters",
+    "oldest_undelivered_at",
+    "last_activity_at",
+)
+_EVENT = (
+    "store_id",
+    "till_id",
+    "epoch",
+    "sequence",
+    "occurred_at",
+    "received_at",
+    "corrected_at",
+    "clock_trusted",
+)
+_SESSION = (*_EVENT, "channel", "locale", "user_status")
+_ANSWER = (*_EVENT, "status")
+
+
+async def list_stores(database: Database, store_id: str | None = None) -> list[dict[str, object]]:
+    """Return the enrolled tills with their epochs, of one store or of all, in order."""
+    if store_id is not None and not is_valid_text(store_id):
+        return []
+    return await database.read(partial(_stores, store_id=store_id))
+
+
+async def find_sessions(database: Database, correlation_id: str) -> list[dict[str, object]]:
+    """Return the sessions with this correlation id, each with its e-mail answers in order."""
+    if not is_valid_text(correlation_id):
+        return []
+    return await database.read(partial(_sessions, correlation_id=correlation_id))
+
+
+def is_valid_text(text: str) -> bool:
+    """Return whether the text can be a query parameter: PostgreSQL rejects NUL in text."""
+    return "\0" not in text
+
+
+def _stores(connection: Connection, store_id: str | None) -> list[dict[str, object]]:
+    def is_wanted(column: str) -> ColumnElement[bool]:
+        return true() if store_id is None else col(column) == store_id
+
+    tokens = select(TokenRow.store_id, TokenRow.till_id).where(is_wanted(TokenRow.store_id))
+    agents = (
+        select(AgentRow)
+        .where(is_wanted(AgentRow.store_id))
+        .order_by(col(AgentRow.store_id), col(AgentRow.till_id), col(AgentRow.epoch))
+    )
+    with Session(connection) as session:
+        found: dict[tuple[str, str], list[dict[str, object]]] = {
+            (store, till): [] for store, till in session.exec(tokens.distinct())
+        }
+        for agent in session.exec(agents):
+            epoch = {"epoch": agent.epoch, **_members(agent, _EPOCH)}
+            found.setdefault((agent.store_id, agent.till_id), []).append(epoch)
+    return [
+        {"storeId": store, "tillId": till, "epochs": found[store, till]}
+        for store, till in sorted(found)
+    ]
+
+
+def _sessions(connection: Connection, correlation_id: str) -> list[dict[str, object]]:
+    sessions = (
+        select(SessionRow)
+        .options(load_only(*(getattr(SessionRow, name) for name in _SESSION)))
+        # The index begins with `store_id`: the condition on it makes the index usable.
+        .where(col(SessionRow.store_id).in_(select(AgentRow.store_id)))
+        .where(SessionRow.correlation_id == correlation_id)
+        .order_by(col(SessionRow.store_id))
+    )
+    with Session(connection) as session:
+        return [
+            {
+                "correlationId": correlation_id,
+                **_members(found, _SESSION),
+                "emailAnswers": _answers(session, found.store_id, correlation_id),
+            }
+            for found in session.exec(sessions).all()
+        ]
+
+
+def _answers(session: Session, store_id: str, correlation_id: str) -> list[dict[str, object]]:
+    epoch = (col(EmailAnswerRow.till_id), col(EmailAnswerRow.epoch))
+    first_arrival = func.min(EmailAnswerRow.received_at).over(partition_by=epoch)
+    answers = (
+        select(EmailAnswerRow)
+        .options(load_only(*(getattr(EmailAnswerRow, name) for name in _ANSWER)))
+        .where(EmailAnswerRow.store_id == store_id)
+        .where(EmailAnswerRow.correlation_id == correlation_id)
+        # By sequence number; epochs in the order in which their first answer arrived.
+        .order_by(first_arrival, *epoch, col(EmailAnswerRow.sequence))
+    )
+    return [_members(answer, _ANSWER) for answer in session.exec(answers)]
+
+
+def _members(row: LedgerTable, columns: Sequence[str]) -> dict[str, object]:
+    """Return the columns as members of a JSON object."""
+    return {_camel(name): _json_value(getattr(row, name)) for name in columns}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return f"{value.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return value
