@@ -9,7 +9,8 @@ from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
 from agent.api.times import iso_time
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryState
+from sync.delivery.delivery_loop import DeliveryLoop
+from sync.delivery.delivery_status import DeliveryState
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 

@@ -9,7 +9,7 @@ from string import Template
 
 from agent.api.delivery import CAPTURE_ONLY, SyncReport
 from agent.api.status import StatusReport, StorageReport
-from sync.delivery.delivery_loop import DeliveryState
+from sync.delivery.delivery_status import DeliveryState
 
 _STYLE = """
 :root{color-scheme:light dark}

@@ -20,7 +20,8 @@ from agent.uplink import chores, connection
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import BackoffRules, machine_slot
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.delivery_status import DeliveryState, DeliveryStatus
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.quiet_hours import quiet_hours
 from sync.delivery.throttle import Throttle

@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import assert_never
+from dataclasses import dataclass, replace
 
 from sync.delivery.backoff import Backoff, BackoffRules
+from sync.delivery.delivery_status import DeliveryState, DeliveryStatus, Totals, status_after
 from sync.delivery.outbox import Outbox, OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.push import PassReport, push_once
@@ -26,60 +25,14 @@ DEBOUNCE_SECONDS = 0.2
 _LOCAL_RETRY_SECONDS = 5.0
 
 
-class DeliveryState(StrEnum):
-    """State of delivery to central."""
-
-    IDLE = "idle"
-    DELIVERING = "delivering"
-    QUIET = "quiet hours"
-    RETRYING = "retrying"
-    HOLDING = "holding"
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryStatus:
-    """Snapshot of the delivery loop.
-
-    `cause` is the cause of `RETRYING` and `HOLDING`, `detail` its text. `next_try_at` and
-    `last_success_at` (last success) are monotonic seconds.
-    """
-
-    state: DeliveryState
-    cause: str | None = None
-    detail: str | None = None
-    http_status: int | None = None
-    failures: int = 0
-    next_try_at: float | None = None
-    last_success_at: float | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
     """Timing rules. `random` returns a random number, 0 to 1; `is_quiet`: quiet hours now."""
 
-    retry: BackoffRules
+    backoff: BackoffRules
     random: Callable[[], float]
     is_quiet: Callable[[], bool] = lambda: False
     debounce_seconds: float = DEBOUNCE_SECONDS
-
-
-class Totals:
-    """Counters over all passes since the start, for metrics."""
-
-    def __init__(self) -> None:
-        self.passes = 0
-        self.failed_passes = 0
-        self.delivered = 0
-        self.assumed = 0
-        self.refused = 0
-
-    def add(self, report: PassReport) -> None:
-        """Add a finished pass."""
-        self.passes += 1
-        self.failed_passes += report.stop is not None
-        self.delivered += report.delivered
-        self.assumed += report.assumed
-        self.refused += report.refused
 
 
 class DeliveryLoop:
@@ -103,31 +56,32 @@ class DeliveryLoop:
         self._after_pass = after_pass
         self._on_state_change = on_state_change
         self._loop = asyncio.get_running_loop()
-        self._due = asyncio.Event()
-        self._urged = False
+        self._wake_up = asyncio.Event()
+        self._is_forced = False
         self._not_before = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._backoff_timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff()
-        self._own = self._noted = DeliveryStatus(DeliveryState.IDLE)
-        self._held: Blocked | None = None
+        self._pass_status = self._reported = DeliveryStatus(DeliveryState.IDLE)
+        self._heartbeat_refusal: Blocked | None = None
         self.totals = Totals()
 
     @property
     def status(self) -> DeliveryStatus:
         """Current status; a refused heartbeat counts unless a pass failed for its own cause."""
-        if self._held is None or self._own.cause is not None:
-            return self._own
-        return _held(self._held, self._own)
+        if self._heartbeat_refusal is None or self._pass_status.cause is not None:
+            return self._pass_status
+        last_success_at = self._pass_status.last_success_at
+        return status_after(self._heartbeat_refusal, last_success_at=last_success_at)
 
     def on_heartbeat_result(self, refusal: Blocked | None) -> None:
         """Record a heartbeat's result: central refuses this agent (`Blocked`) or not (None)."""
-        self._held = refusal
-        self._tell()
+        self._heartbeat_refusal = refusal
+        self._report_change()
 
     def wake(self) -> None:
         """Start a pass soon: events may be pending. No effect during a backoff."""
         if self._loop.time() >= self._not_before:
-            self._due.set()
+            self._wake_up.set()
 
     def notify_capture(self) -> None:
         """Start a pass for a new capture, and slow a backlog down: tills have priority."""
@@ -136,35 +90,35 @@ class DeliveryLoop:
 
     def try_now(self, *, at_full_speed: bool = False) -> None:
         """Start a pass now, despite backoff and quiet hours; `at_full_speed` without pauses."""
-        self._urged = True
+        self._is_forced = True
         self._not_before = 0.0
         if at_full_speed:
             self._throttle.skip_pauses()
         self._throttle.end_pause()
-        self._due.set()
+        self._wake_up.set()
 
     async def run(self) -> None:
         """Run passes until cancelled; a window in flight is resent after the next start."""
         self.wake()
         while True:
-            await self._due.wait()
-            self._due.clear()
-            urged, self._urged = self._urged, False
-            if self._rules.is_quiet() and not urged:
-                self._rest()
+            await self._wake_up.wait()
+            self._wake_up.clear()
+            is_forced, self._is_forced = self._is_forced, False
+            if self._rules.is_quiet() and not is_forced:
+                self._enter_quiet_hours()
                 continue
-            await self._pass_once(urged=urged)
+            await self._run_pass(is_forced=is_forced)
             await asyncio.sleep(self._rules.debounce_seconds)
 
-    def _rest(self) -> None:
+    def _enter_quiet_hours(self) -> None:
         """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
-        if self._own.state is not DeliveryState.HOLDING:
-            self._note(
-                DeliveryStatus(DeliveryState.QUIET, last_success_at=self._own.last_success_at)
-            )
+        if self._pass_status.state is not DeliveryState.HOLDING:
+            self._set_status(self._plain_status(DeliveryState.QUIET))
 
-    async def _pass_once(self, *, urged: bool) -> None:
-        self._own = _delivering(self._own)
+    async def _run_pass(self, *, is_forced: bool) -> None:
+        if self._pass_status.state not in {DeliveryState.RETRYING, DeliveryState.HOLDING}:
+            # After a failure the state changes only on the first success.
+            self._pass_status = self._plain_status(DeliveryState.DELIVERING)
         try:
             report = await push_once(
                 self._outbox,
@@ -172,120 +126,94 @@ class DeliveryLoop:
                 self._throttle.pause,
                 probing=self._backoff.is_probing,
                 on_progress=self._on_progress,
-                may_continue=lambda: urged or self._may_go_on(),
+                may_continue=lambda: is_forced or self._may_continue(),
             )
-            self._after(report)
+            self._on_report(report)
             # Housekeeping that fails now is repeated after the next pass.
             with contextlib.suppress(OutboxUnavailable):
                 await self._after_pass()
         except OutboxUnavailable as unavailable:
-            self._stumbled("storage", str(unavailable))
-        except Exception as error:  # noqa: BLE001 - such a fault must not end delivery
-            _log.exception("relay.failed")
-            self._stumbled("a fault of this program", type(error).__name__)
+            self._on_local_failure("storage", str(unavailable))
+        except Exception as error:  # noqa: BLE001 - an internal error must not end delivery
+            _log.exception("delivery.pass_failed")
+            self._on_local_failure("internal error", type(error).__name__)
         finally:
-            if not self._urged:
+            if not self._is_forced:
                 self._throttle.resume_pacing()
 
-    def _may_go_on(self) -> bool:
+    def _may_continue(self) -> bool:
         """Return whether the pass may send its next window: quiet hours may have begun."""
-        if self._urged or not self._rules.is_quiet():
+        if self._is_forced or not self._rules.is_quiet():
             return True
-        self._due.set()
+        self._wake_up.set()
         return False
 
-    def _after(self, report: PassReport) -> None:
+    def _on_progress(self, report: PassReport) -> None:
+        if report.made_progress and self._pass_status.state is not DeliveryState.DELIVERING:
+            now = self._loop.time()
+            self._pass_status = DeliveryStatus(DeliveryState.DELIVERING, last_success_at=now)
+
+    def _on_report(self, report: PassReport) -> None:
         self.totals.add(report)
+        if report.made_progress:
+            self._heartbeat_refusal = None
+            self._pass_status = replace(self._pass_status, last_success_at=self._loop.time())
         if report.made_progress or report.stop is None:
             self._backoff = Backoff()
-        if report.made_progress:
-            self._held = None
-        last_success_at = self._loop.time() if report.made_progress else self._own.last_success_at
         if report.stop is None:
-            self._note(DeliveryStatus(DeliveryState.IDLE, last_success_at=last_success_at))
-            return
+            self._set_status(self._plain_status(DeliveryState.IDLE))
+        else:
+            self._on_failure(report.stop)
+
+    def _on_failure(self, stop: Blocked | RetryLater) -> None:
         self._backoff = self._backoff.failed()
-        rules = self._rules
-        self._try_after(self._backoff.wait_seconds(report.stop, rules.retry, rules.random))
-        state, cause = _named(report.stop)
-        self._note(
-            DeliveryStatus(
-                state,
-                cause=cause,
-                detail=report.stop.detail,
-                http_status=report.stop.http_status,
+        self._back_off(self._backoff.wait_seconds(stop, self._rules.backoff, self._rules.random))
+        self._set_status(
+            status_after(
+                stop,
+                last_success_at=self._pass_status.last_success_at,
                 failures=self._backoff.failures,
                 next_try_at=self._not_before,
-                last_success_at=last_success_at,
             )
         )
 
-    def _stumbled(self, cause: str, detail: str) -> None:
-        """Retry soon after a local failure, without growing the backoff."""
-        self.totals.passes += 1
-        self.totals.failed_passes += 1
-        self._try_after(_LOCAL_RETRY_SECONDS)
-        self._note(
+    def _on_local_failure(self, cause: str, detail: str) -> None:
+        """Retry soon after a failure on this machine, without growing the backoff."""
+        self.totals.add_local_failure()
+        self._back_off(_LOCAL_RETRY_SECONDS)
+        self._set_status(
             DeliveryStatus(
                 DeliveryState.RETRYING,
                 cause,
                 detail,
                 failures=self._backoff.failures,
                 next_try_at=self._not_before,
-                last_success_at=self._own.last_success_at,
+                last_success_at=self._pass_status.last_success_at,
             )
         )
 
-    def _on_progress(self, report: PassReport) -> None:
-        if report.made_progress and self._own.state is not DeliveryState.DELIVERING:
-            self._own = DeliveryStatus(DeliveryState.DELIVERING, last_success_at=self._loop.time())
-
-    def _try_after(self, seconds: float) -> None:
+    def _back_off(self, seconds: float) -> None:
         """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""
-        if self._urged:
+        if self._is_forced:
             return
-        self._due.clear()
+        self._wake_up.clear()
         self._not_before = self._loop.time() + seconds
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._wait_is_over)
+        if self._backoff_timer is not None:
+            self._backoff_timer.cancel()
+        self._backoff_timer = self._loop.call_later(seconds, self._end_backoff)
 
-    def _wait_is_over(self) -> None:
+    def _end_backoff(self) -> None:
         self._not_before = 0.0
-        self._due.set()
+        self._wake_up.set()
 
-    def _note(self, status: DeliveryStatus) -> None:
-        self._own = status
-        self._tell()
+    def _plain_status(self, state: DeliveryState) -> DeliveryStatus:
+        return DeliveryStatus(state, last_success_at=self._pass_status.last_success_at)
 
-    def _tell(self) -> None:
-        before, self._noted = self._noted, self.status
-        if (before.state, before.cause) != (self._noted.state, self._noted.cause):
-            self._on_state_change(self._noted)
+    def _set_status(self, status: DeliveryStatus) -> None:
+        self._pass_status = status
+        self._report_change()
 
-
-def _held(hold: Blocked, own: DeliveryStatus) -> DeliveryStatus:
-    return DeliveryStatus(
-        DeliveryState.HOLDING,
-        cause=hold.reason.value,
-        detail=hold.detail,
-        http_status=hold.http_status,
-        last_success_at=own.last_success_at,
-    )
-
-
-def _delivering(before: DeliveryStatus) -> DeliveryStatus:
-    """Return the status during a pass; after a failure it changes only on the first success."""
-    if before.state in {DeliveryState.RETRYING, DeliveryState.HOLDING}:
-        return before
-    return DeliveryStatus(DeliveryState.DELIVERING, last_success_at=before.last_success_at)
-
-
-def _named(stop: Blocked | RetryLater) -> tuple[DeliveryState, str]:
-    match stop:
-        case Blocked(reason):
-            return DeliveryState.HOLDING, reason.value
-        case RetryLater(cause):
-            return DeliveryState.RETRYING, cause.value
-        case _:
-            assert_never(stop)
+    def _report_change(self) -> None:
+        before, self._reported = self._reported, self.status
+        if (before.state, before.cause) != (self._reported.state, self._reported.cause):
+            self._on_state_change(self._reported)

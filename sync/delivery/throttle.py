@@ -9,9 +9,9 @@ PAUSE_SECONDS = 0.05
 # While tills are active, that is for a second after each capture. A capture that coincides with
 # a window takes at least twice as long; with these pauses so few do that p99 hardly changes. The
 # backlog then takes some minutes. At full speed tills still get most of the time.
-PAUSE_BESIDE_TILLS_SECONDS = 1.0
-HURRIED_PAUSE_BESIDE_TILLS_SECONDS = 0.02
-AT_WORK_SECONDS = 1.0
+TILLS_PAUSE_SECONDS = 1.0
+FULL_SPEED_TILLS_PAUSE_SECONDS = 0.02
+TILLS_ACTIVE_SECONDS = 1.0
 
 
 class Throttle:
@@ -24,26 +24,26 @@ class Throttle:
     ) -> None:
         self._bandwidth = bandwidth_bytes_per_second
         self._sleep = sleep
-        self._hurries = False
-        self._pausing: asyncio.Future[object] | None = None
-        self._tills_at_work_until = -math.inf
+        self._is_full_speed = False
+        self._pause: asyncio.Future[object] | None = None
+        self._tills_active_until = -math.inf
 
     def skip_pauses(self) -> None:
         """Skip the pauses until `resume_pacing`: an operator waits for the result."""
-        self._hurries = True
+        self._is_full_speed = True
 
     def resume_pacing(self) -> None:
         """Resume the pauses."""
-        self._hurries = False
+        self._is_full_speed = False
 
     def end_pause(self) -> None:
         """End the current pause: with a low bandwidth limit it can last a minute."""
-        if self._pausing is not None:
-            self._pausing.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
 
     def yield_to_tills(self) -> None:
-        """Slow down for AT_WORK_SECONDS: a till was served and more captures may follow."""
-        self._tills_at_work_until = asyncio.get_running_loop().time() + AT_WORK_SECONDS
+        """Slow down for TILLS_ACTIVE_SECONDS: a till was served and more captures may follow."""
+        self._tills_active_until = asyncio.get_running_loop().time() + TILLS_ACTIVE_SECONDS
 
     async def pause(self, sent_bytes: int, *, more: bool) -> None:
         """Wait after a window of `sent_bytes` (uncompressed).
@@ -53,16 +53,14 @@ class Throttle:
         seconds = self._pause_seconds() if more else 0.0
         if self._bandwidth:
             seconds = max(seconds, sent_bytes / self._bandwidth)
-        self._pausing = asyncio.ensure_future(self._sleep(seconds))
+        self._pause = asyncio.ensure_future(self._sleep(seconds))
         try:
-            await asyncio.wait([self._pausing])
+            await asyncio.wait([self._pause])
         finally:
-            self._pausing.cancel()
-            self._pausing = None
+            self._pause.cancel()
+            self._pause = None
 
     def _pause_seconds(self) -> float:
-        if asyncio.get_running_loop().time() < self._tills_at_work_until:
-            return (
-                HURRIED_PAUSE_BESIDE_TILLS_SECONDS if self._hurries else PAUSE_BESIDE_TILLS_SECONDS
-            )
-        return 0.0 if self._hurries else PAUSE_SECONDS
+        if asyncio.get_running_loop().time() < self._tills_active_until:
+            return FULL_SPEED_TILLS_PAUSE_SECONDS if self._is_full_speed else TILLS_PAUSE_SECONDS
+        return 0.0 if self._is_full_speed else PAUSE_SECONDS

@@ -6,4 +6,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses for tills; their length is asserted in the tests of the throttle."""
-    monkeypatch.setattr("sync.delivery.throttle.PAUSE_BESIDE_TILLS_SECONDS", 0.1)
+    monkeypatch.setattr("sync.delivery.throttle.TILLS_PAUSE_SECONDS", 0.1)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sync.delivery.backoff import BackoffRules
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.delivery_status import DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, FailureCause, RetryLater, Stop
 from sync.delivery.throttle import Throttle
@@ -282,7 +283,7 @@ async def test_local_failures_do_not_grow_the_backoff(break_it: str) -> None:
     async with relaying(queue, central, watch) as relay:
         status = await watch.sees(DeliveryState.RETRYING)
         assert (status.cause, status.failures) == (
-            ("storage", 0) if break_it == "storage" else ("a fault of this program", 0)
+            ("storage", 0) if break_it == "storage" else ("internal error", 0)
         )
         assert (relay.totals.passes, relay.totals.failed_passes) == (1, 1)
         queue.cause, central.fault = None, None

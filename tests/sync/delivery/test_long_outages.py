@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from sync.delivery.backoff import AMBIGUOUS_FAILURES, NETWORK_DOWN_CAP_SECONDS, BackoffRules
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules, DeliveryState, DeliveryStatus
+from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.delivery_status import DeliveryState, DeliveryStatus
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import FailureCause
 from sync.delivery.throttle import Throttle

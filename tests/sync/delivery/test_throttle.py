@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.delivery.throttle import (
-    AT_WORK_SECONDS,
-    HURRIED_PAUSE_BESIDE_TILLS_SECONDS,
-    PAUSE_BESIDE_TILLS_SECONDS,
+    FULL_SPEED_TILLS_PAUSE_SECONDS,
     PAUSE_SECONDS,
+    TILLS_ACTIVE_SECONDS,
+    TILLS_PAUSE_SECONDS,
     Throttle,
 )
 from tests.support.virtual_time import run_in_virtual_time
@@ -94,14 +94,14 @@ async def paused_after(seconds: float, *, hurries: bool = False) -> float:
 
 
 def test_backlog_yields_to_active_tills() -> None:
-    assert run_in_virtual_time(paused_after(0.0)) == PAUSE_BESIDE_TILLS_SECONDS
-    assert run_in_virtual_time(paused_after(AT_WORK_SECONDS)) == PAUSE_SECONDS
+    assert run_in_virtual_time(paused_after(0.0)) == TILLS_PAUSE_SECONDS
+    assert run_in_virtual_time(paused_after(TILLS_ACTIVE_SECONDS)) == PAUSE_SECONDS
 
 
 def test_full_speed_yields_to_active_tills_briefly() -> None:
     beside = run_in_virtual_time(paused_after(0.0, hurries=True))
-    assert beside == HURRIED_PAUSE_BESIDE_TILLS_SECONDS
-    assert run_in_virtual_time(paused_after(AT_WORK_SECONDS, hurries=True)) == 0.0
+    assert beside == FULL_SPEED_TILLS_PAUSE_SECONDS
+    assert run_in_virtual_time(paused_after(TILLS_ACTIVE_SECONDS, hurries=True)) == 0.0
 
 
 def test_last_window_is_followed_by_the_bandwidth_pause_only() -> None:
