@@ -25,13 +25,13 @@ from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import error_body, no_such_endpoint, unexpected
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
-_SMALL = timedelta(minutes=1)
-_LARGE = timedelta(days=1)
-_IMPOSSIBLE_ANSWER = msgspec.json.encode({"status": "loyalty-agent doctor"})
+_WARNING_OFFSET = timedelta(minutes=1)
+_FAULT_OFFSET = timedelta(days=1)
+_INVALID_ANSWER = msgspec.json.encode({"status": "loyalty-agent doctor"})
 _JSON = {"Content-Type": "application/json"}
 # 404 is not included: a wrong URL yields it too, with the same body.
-_REFUSES_A_RECORD = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
-_ABOUT_CREDENTIALS = {
+_RECORD_REJECTED = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+_CREDENTIALS_REJECTED = {
     BlockedReason.UNAUTHORIZED,
     BlockedReason.FORBIDDEN,
     BlockedReason.CREDENTIALS,
@@ -39,130 +39,130 @@ _ABOUT_CREDENTIALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class ProtocolOk:
     """Central answered according to the protocol."""
 
 
-Heard: TypeAlias = Spoken | Blocked | RetryLater
+ProbeOutcome: TypeAlias = ProtocolOk | Blocked | RetryLater
 
 
-async def look_at_clock(
-    line: HttpClient, url: URL, now: Callable[[], datetime]
+async def measure_clock_offset(
+    client: HttpClient, url: URL, now: Callable[[], datetime]
 ) -> timedelta | None:
     """Return how far this machine's clock is ahead of central's; None if unknown.
 
     Reads the `Date` header (RFC 9110, 6.6.1) of any response; the request has no credentials.
     """
     before = now()
-    answer = await line.request("GET", url, headers={})
+    response = await client.request("GET", url, headers={})
     after = now()
-    there = _date_in(answer) if isinstance(answer, HttpResponse) else None
+    date = _date_in(response) if isinstance(response, HttpResponse) else None
+    if date is None:
+        return None
     # Date is truncated to a second and was generated between `before` and `after`.
-    return None if there is None else before + (after - before) / 2 - there - _HALF_A_SECOND
+    return before + (after - before) / 2 - date - timedelta(seconds=0.5)
 
 
-def judge_clock(ahead: timedelta | None) -> Check:
+def check_clock(ahead: timedelta | None) -> Check:
     """Judge the clock offset."""
     if ahead is None:
-        advice = "see to the connection first"
-        return warning(_CLOCK, "central's time is not known", advice)
-    word = "ahead of" if ahead > timedelta(0) else "behind"
-    found = f"{_rounded(abs(ahead))} {word} central's"
-    advice = "set the clock, and have it kept (timedatectl set-ntp true)"
-    if abs(ahead) >= _LARGE:
-        return fault(_CLOCK, f"{found}: certificates can count as expired or not yet valid", advice)
-    if abs(ahead) >= _SMALL:
-        return warning(_CLOCK, f"{found}; the order of captures does not depend on it", advice)
-    return passed(_CLOCK, f"within {_SMALL.seconds} s of central's")
+        return warning(_CLOCK, "head office's time is unknown", "fix the connection first")
+    direction = "ahead of" if ahead > timedelta(0) else "behind"
+    found = f"{_format(abs(ahead))} {direction} head office's clock"
+    advice = "set the clock and keep it synchronised (timedatectl set-ntp true)"
+    if abs(ahead) >= _FAULT_OFFSET:
+        return fault(_CLOCK, f"{found}: certificates may appear expired or not yet valid", advice)
+    if abs(ahead) >= _WARNING_OFFSET:
+        return warning(_CLOCK, f"{found}; the order of captures is not affected", advice)
+    return passed(_CLOCK, f"within {_WARNING_OFFSET.seconds} s of head office's clock")
 
 
-async def ask_central(caller: CentralClient, protocol: Protocol) -> Heard:
+async def probe_central(client: CentralClient, protocol: Protocol) -> ProbeOutcome:
     """Send a request that creates no record; return the outcome."""
     match protocol:
         case Protocol.BATCH:
-            found = await fetch_terms(caller, None)
-            return found if isinstance(found, Blocked | RetryLater) else Spoken()
+            terms = await fetch_terms(client, None)
+            return terms if isinstance(terms, Blocked | RetryLater) else ProtocolOk()
         case Protocol.REPLAY:
-            return await _ask_loyalty_api(caller)
+            return await _probe_loyalty_api(client)
         case _:
             assert_never(protocol)
 
 
-def judge_credentials(heard: Heard, kind: AuthKind) -> Check:
+def check_credentials(outcome: ProbeOutcome, kind: AuthKind) -> Check:
     """Judge if central accepts the credentials."""
-    if isinstance(heard, Spoken):
-        none = kind is AuthKind.NONE
-        return passed(_CREDENTIALS, "none are asked for" if none else f"{kind}: accepted")
-    if isinstance(heard, Blocked) and heard.reason in _ABOUT_CREDENTIALS:
-        return fault(_CREDENTIALS, f"{kind}: {_said(heard)}", _advice_on(heard.reason, kind))
-    if isinstance(heard, RetryLater) and heard.cause is FailureCause.NO_TOKEN:
-        advice = "see to the token endpoint, or to the way to it (central.auth.token_url)"
-        return fault(_CREDENTIALS, f"{kind}: {heard.detail}", advice)
-    advice = "see to the connection and the protocol first"
-    return warning(_CREDENTIALS, "not known whether they are accepted", advice)
+    if isinstance(outcome, ProtocolOk):
+        is_open = kind is AuthKind.NONE
+        return passed(_CREDENTIALS, "none required" if is_open else f"{kind}: accepted")
+    if isinstance(outcome, Blocked) and outcome.reason in _CREDENTIALS_REJECTED:
+        return fault(
+            _CREDENTIALS, f"{kind}: {_describe(outcome)}", _advice_on(outcome.reason, kind)
+        )
+    if isinstance(outcome, RetryLater) and outcome.cause is FailureCause.NO_TOKEN:
+        advice = "check the token endpoint and the connection to it (central.auth.token_url)"
+        return fault(_CREDENTIALS, f"{kind}: {outcome.detail}", advice)
+    advice = "fix the connection and the protocol first"
+    return warning(_CREDENTIALS, "not verified", advice)
 
 
-def judge_protocol(heard: Heard, protocol: Protocol) -> Check:
+def check_protocol(outcome: ProbeOutcome, protocol: Protocol) -> Check:
     """Judge if central speaks the configured protocol."""
-    match heard:
-        case Spoken():
-            return passed(_PROTOCOL, f"{protocol}: answered as it should be")
-        case Blocked() if heard.reason in _ABOUT_CREDENTIALS:
-            return warning(_PROTOCOL, f"{protocol}: not known", "see to the credentials first")
+    match outcome:
+        case ProtocolOk():
+            return passed(_PROTOCOL, f"{protocol}: valid response")
+        case Blocked() if outcome.reason in _CREDENTIALS_REJECTED:
+            return warning(_PROTOCOL, f"{protocol}: not verified", "fix the credentials first")
         case Blocked():
-            advice = "compare central.url and central.protocol with what head office says"
-            return fault(_PROTOCOL, f"{protocol}: {_said(heard)}", advice)
-        case RetryLater() if heard.cause is FailureCause.UNEXPECTED_RESPONSE:
-            advice = "something in between answers (a portal, a proxy), or central.url is wrong"
-            return fault(_PROTOCOL, f"{protocol}: {heard.detail}", advice)
-        case RetryLater() if heard.cause in {FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}:
-            advice = "head office has trouble of its own: captures wait here and are sent later"
-            return fault(_PROTOCOL, f"{protocol}: {heard.cause} ({heard.detail})", advice)
+            advice = "compare central.url and central.protocol with the values given by head office"
+            return fault(_PROTOCOL, f"{protocol}: {_describe(outcome)}", advice)
+        case RetryLater() if outcome.cause is FailureCause.UNEXPECTED_RESPONSE:
+            advice = "a portal or proxy in between responds, or central.url is wrong"
+            return fault(_PROTOCOL, f"{protocol}: {outcome.detail}", advice)
+        case RetryLater() if outcome.cause in {FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}:
+            advice = "head office has a fault: captures are queued here and sent later"
+            return fault(_PROTOCOL, f"{protocol}: {outcome.cause} ({outcome.detail})", advice)
         case RetryLater():
-            return warning(_PROTOCOL, f"{protocol}: not known", "see to the connection first")
+            return warning(_PROTOCOL, f"{protocol}: not verified", "fix the connection first")
         case _:
-            assert_never(heard)
+            assert_never(outcome)
 
 
-async def _ask_loyalty_api(caller: CentralClient) -> Heard:
+async def _probe_loyalty_api(client: CentralClient) -> ProbeOutcome:
     path = f"/client/users/{uuid.uuid4()}/profile/email"
-    answer = await caller.request("PUT", path, body=_IMPOSSIBLE_ANSWER, headers=_JSON)
-    if not isinstance(answer, HttpResponse):
-        return answer
-    if answer.status in _REFUSES_A_RECORD and error_body(answer) is not None:
-        return Spoken()
-    if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-        return no_such_endpoint(answer)
-    return unexpected(answer, "not the loyalty API's response")
+    response = await client.request("PUT", path, body=_INVALID_ANSWER, headers=_JSON)
+    if not isinstance(response, HttpResponse):
+        return response
+    if response.status in _RECORD_REJECTED and error_body(response) is not None:
+        return ProtocolOk()
+    if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        return no_such_endpoint(response)
+    return unexpected(response, "not a response of the loyalty API")
 
 
-def _date_in(answer: HttpResponse) -> datetime | None:
+def _date_in(response: HttpResponse) -> datetime | None:
     try:
-        found = parsedate_to_datetime(answer.headers.get("Date", ""))
+        found = parsedate_to_datetime(response.headers.get("Date", ""))
     except (ValueError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _said(hold: Blocked) -> str:
-    status = f" (HTTP {hold.http_status})" if hold.http_status else ""
-    return hold.detail + status
+def _describe(blocked: Blocked) -> str:
+    status = f" (HTTP {blocked.http_status})" if blocked.http_status else ""
+    return blocked.detail + status
 
 
 def _advice_on(reason: BlockedReason, kind: AuthKind) -> str:
     if kind is AuthKind.NONE:
-        return "set [central.auth] as head office says"
+        return "set [central.auth] to the values given by head office"
     if kind is AuthKind.BEARER and reason is BlockedReason.UNAUTHORIZED:
-        return "have a new token made (loyalty-hq enroll STORE_ID TILL_ID) and put into token_file"
+        return "issue a new token (loyalty-hq enroll STORE_ID TILL_ID) and write it to token_file"
     if reason is BlockedReason.FORBIDDEN:
-        return "compare store_id and till_id with those that the credentials were given out for"
-    return "put into the files of [central.auth] what head office gave for this machine"
+        return "compare store_id and till_id with the names for which the credentials were issued"
+    return "write the credentials issued for this machine to the files of [central.auth]"
 
 
-def _rounded(length: timedelta) -> str:
-    if length >= _LARGE:
+def _format(length: timedelta) -> str:
+    if length >= _FAULT_OFFSET:
         return "1 day" if length.days == 1 else f"{length.days} days"
     return f"{length.total_seconds():.0f} s"
-
-
-_HALF_A_SECOND = timedelta(seconds=0.5)

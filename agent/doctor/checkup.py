@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,49 +11,44 @@ from yarl import URL
 
 from agent.config import Settings
 from agent.doctor.central import (
-    ask_central,
-    judge_clock,
-    judge_credentials,
-    judge_protocol,
-    look_at_clock,
+    check_clock,
+    check_credentials,
+    check_protocol,
+    measure_clock_offset,
+    probe_central,
 )
 from agent.doctor.check import Check, fault
 from agent.doctor.configuration import (
     CONFIGURATION,
     check_configuration,
-    judge_destination,
-    judge_names,
+    check_destination,
+    check_names,
 )
-from agent.doctor.connectivity import (
-    judge_connection,
-    judge_name,
-    look_at_connection,
-    look_at_name,
-)
+from agent.doctor.connection import check_connection, connect_to_central
 from agent.doctor.database import (
-    judge_integrity,
-    judge_set_aside,
-    judge_sqlite,
-    look_at_integrity,
-    look_at_set_aside,
+    check_integrity,
+    check_quarantine,
+    check_sqlite_version,
+    run_quick_check,
 )
-from agent.doctor.disk_space import judge_database_size, judge_free_disk, look_at_room
+from agent.doctor.disk_space import check_database_size, check_free_disk, measure_space
+from agent.doctor.dns import check_dns, resolve_host
 from agent.doctor.fsync import (
-    SyncFacts,
-    could_not_sync,
-    judge_syncing,
-    look_at_medium,
-    measure_syncing,
+    FsyncFacts,
+    check_fsync,
+    fsync_failed,
+    measure_fsync,
+    read_medium,
 )
-from agent.doctor.mounts import judge_file_system, look_at_mount
-from agent.doctor.port import judge_port, look_at_port
+from agent.doctor.mounts import check_file_system, find_mount
+from agent.doctor.port import check_port, find_listeners
 from agent.doctor.storage_directory import (
+    check_directory,
     find_lock_holder,
-    judge_directory,
-    look_at_directory,
     nearest_existing,
+    read_directory,
 )
-from agent.doctor.systemd_units import Run, judge_units, look_at_units
+from agent.doctor.systemd_units import Run, check_units, read_units
 from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
@@ -80,82 +75,81 @@ class Instruments:
     sys: Path = Path("/sys")
 
 
-def run_checks(settings: Settings, tools: Instruments, show: Show) -> list[Check]:
+def run_checks(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:
     """Run all checks. Changes nothing on this machine or at central."""
-    checks = [*_settings(settings), *_machine(settings, tools, show)]
+    checks = [*_check_settings(settings), *_check_machine(settings, instruments, show)]
     if settings.central.url:
-        checks += asyncio.run(_line(settings, tools, show))
+        checks += asyncio.run(_check_central(settings, instruments, show))
     return checks
 
 
-def _settings(settings: Settings) -> Iterator[Check]:
+def _check_settings(settings: Settings) -> Iterator[Check]:
     yield check_configuration(settings)
-    yield judge_names(settings.store, delivers=bool(settings.central.url))
-    yield judge_destination(settings.central.url)
+    yield check_names(settings.store, delivers=bool(settings.central.url))
+    yield check_destination(settings.central.url)
 
 
-def _machine(settings: Settings, tools: Instruments, show: Show) -> Iterator[Check]:
+def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> Iterator[Check]:
     storage, directory = settings.storage, settings.storage.directory
-    agent = find_lock_holder(directory, tools.proc)
-    show("the storage directory")
-    yield judge_directory(look_at_directory(directory, storage.encryption_key_path))
-    yield from _room(settings)
-    yield from _disk(directory, tools)
-    yield judge_sqlite(sqlite3.sqlite_version_info)
-    show("the database")
-    seconds = tools.integrity_seconds
-    integrity = look_at_integrity(directory, within_seconds=seconds, is_owned=agent is not None)
-    yield judge_integrity(integrity, seconds)
-    yield judge_set_aside(look_at_set_aside(directory))
-    show("port and service")
-    yield judge_port(look_at_port(settings.api.host, settings.api.port, agent, tools.proc))
-    yield judge_units(look_at_units(tools.run))
+    agent = find_lock_holder(directory, instruments.proc)
+    show("Checking the storage directory")
+    yield check_directory(read_directory(directory, storage.encryption_key_path))
+    yield from _check_space(settings)
+    yield from _check_disk(directory, instruments)
+    yield check_sqlite_version(sqlite3.sqlite_version_info)
+    show("Checking the database")
+    seconds = instruments.integrity_seconds
+    integrity = run_quick_check(directory, within_seconds=seconds, is_owned=agent is not None)
+    yield check_integrity(integrity, seconds)
+    yield check_quarantine(directory)
+    show("Checking port and service")
+    yield check_port(find_listeners(settings.api.host, settings.api.port, agent, instruments.proc))
+    yield check_units(read_units(instruments.run))
 
 
-def _room(settings: Settings) -> Iterator[Check]:
+def _check_space(settings: Settings) -> Iterator[Check]:
     try:
-        facts = look_at_room(settings.storage)
+        facts = measure_space(settings.storage)
     except OSError as error:
-        advice = "see to the storage directory first"
+        advice = "fix the storage directory first"
         yield fault("free disk", f"it cannot be measured ({error.strerror})", advice)
         return
-    yield judge_free_disk(facts)
-    yield judge_database_size(facts)
+    yield check_free_disk(facts)
+    yield check_database_size(facts)
 
 
-def _disk(directory: Path, tools: Instruments) -> Iterator[Check]:
+def _check_disk(directory: Path, instruments: Instruments) -> Iterator[Check]:
     place = nearest_existing(directory)
-    mount = look_at_mount(place, tools.proc)
-    yield judge_file_system(mount)
+    mount = find_mount(place, instruments.proc)
+    yield check_file_system(mount)
     try:
-        median = measure_syncing(place, tools.seconds)
+        median = measure_fsync(place, instruments.seconds)
     except OSError as error:
-        yield could_not_sync(error)
+        yield fsync_failed(error)
         return
-    yield judge_syncing(SyncFacts(median, look_at_medium(mount, tools.sys)))
+    yield check_fsync(FsyncFacts(median, read_medium(mount, instruments.sys)))
 
 
-async def _line(settings: Settings, tools: Instruments, show: Show) -> list[Check]:
-    return [check async for check in _look_along_the_line(settings, tools, show)]
-
-
-async def _look_along_the_line(
-    settings: Settings, tools: Instruments, show: Show
-) -> AsyncIterator[Check]:
-    central, rules = settings.central, http_options(settings, max_seconds=_REQUEST_SECONDS)
+async def _check_central(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:
+    central, now = settings.central, instruments.now
+    options = http_options(settings, max_seconds=_REQUEST_SECONDS)
     url = URL(central.url, encoded=True)
-    show("the way to head office")
-    called = URL(rules.proxy) if rules.proxy else url
-    yield judge_name(await look_at_name(called, rules.timeout_seconds))
-    reached = await look_at_connection(url, rules)
-    yield judge_connection(reached, tools.now())
-    show("head office")
-    line = HttpClient(rules)
+    show("Checking the connection to head office")
+    first_hop = URL(options.proxy) if options.proxy else url
+    lookup = await resolve_host(first_hop, options.timeout_seconds)
+    connection = await connect_to_central(url, options)
+    show("Checking head office")
+    http = HttpClient(options)
     try:
-        yield judge_clock(await look_at_clock(line, url, tools.now))
-        caller = CentralClient(line, central.url, credentials(settings, line), tools.now)
-        heard = await ask_central(caller, central.protocol)
+        offset = await measure_clock_offset(http, url, now)
+        client = CentralClient(http, central.url, credentials(settings, http), now)
+        outcome = await probe_central(client, central.protocol)
     finally:
-        await line.close()
-    yield judge_credentials(heard, central.auth.kind)
-    yield judge_protocol(heard, central.protocol)
+        await http.close()
+    return [
+        check_dns(lookup),
+        check_connection(connection, now()),
+        check_clock(offset),
+        check_credentials(outcome, central.auth.kind),
+        check_protocol(outcome, central.protocol),
+    ]

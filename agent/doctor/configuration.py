@@ -5,7 +5,7 @@ from agent.config.settings import StoreSettings
 from agent.doctor.check import Check, fault, passed, warning
 
 CONFIGURATION = "configuration"
-_NAMES = "store and till"
+_STORE_AND_TILL = "store and till"
 _DESTINATION = "head office"
 _DIRECTORY = "storage.directory"
 
@@ -20,12 +20,12 @@ def check_configuration(settings: Settings) -> Check:
             return fault(
                 CONFIGURATION,
                 "; ".join(mistakes),
-                "mend that, and see that the agent's own user can read the files",
+                "fix the files or settings, and make the files readable for the agent's user",
             )
-    return passed(CONFIGURATION, "every setting is known, and its files can be read")
+    return passed(CONFIGURATION, "all settings are valid and all files are readable")
 
 
-def judge_names(store: StoreSettings, *, delivers: bool) -> Check:
+def check_names(store: StoreSettings, *, delivers: bool) -> Check:
     """Judge if `store_id` and `till_id` are set; delivery needs them."""
     unset = [
         f"store.{name}"
@@ -33,20 +33,20 @@ def judge_names(store: StoreSettings, *, delivers: bool) -> Check:
         if getattr(store, name) == field.default
     ]
     if not unset:
-        return passed(_NAMES, f"{store.till_id} in {store.store_id}")
+        return passed(_STORE_AND_TILL, f"{store.till_id} in {store.store_id}")
     found = f"{' and '.join(unset)}: not set"
     if delivers:
-        advice = "set what this machine is called at head office: it takes deliveries by name"
-        return fault(_NAMES, found, advice)
-    return warning(_NAMES, found, "set both before central.url is set")
+        advice = "set the names of this machine at head office, which delivery needs"
+        return fault(_STORE_AND_TILL, found, advice)
+    return warning(_STORE_AND_TILL, found, "set both before you set central.url")
 
 
-def judge_destination(url: str) -> Check:
+def check_destination(url: str) -> Check:
     """Judge if captures have a destination."""
     if url:
         return passed(_DESTINATION, url)
     return warning(
         _DESTINATION,
         "central.url is not set: captures are kept here and sent nowhere",
-        "set central.url when head office is to have them",
+        "set central.url to deliver them to head office",
     )

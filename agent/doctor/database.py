@@ -1,7 +1,6 @@
 """Checks of the database: SQLite version, file integrity, quarantined databases."""
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -12,11 +11,11 @@ from agent.store.db.read_only import OrphanWal, require_no_orphan_wal
 from agent.store.recovery.integrity_check import inspect_database, is_interrupted
 from agent.store.recovery.quarantine import list_quarantined
 
-_VERSION, _INTEGRITY, _ASIDE = "SQLite", "integrity", "set aside"
-_NEEDED = (3, 37, 0)  # STRICT tables
-_WAL_RESET_MENDED = (3, 51, 3)
-_MOST_MESSAGES = 3
-_QUICK_CHECK = f"PRAGMA quick_check({_MOST_MESSAGES})"
+_VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
+_REQUIRED_VERSION = (3, 37, 0)  # STRICT tables
+_WAL_RESET_FIXED = (3, 51, 3)
+_MAX_MESSAGES = 3
+_QUICK_CHECK = f"PRAGMA quick_check({_MAX_MESSAGES})"
 
 
 class State(Enum):
@@ -31,14 +30,14 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """Result with SQLite's message in `words`; `is_owned` if an agent holds the directory."""
+    """Result with SQLite's message in `message`; `is_owned` if an agent holds the directory."""
 
     state: State
-    words: str = ""
+    message: str = ""
     is_owned: bool = False
 
 
-def look_at_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -> Integrity:
+def run_quick_check(directory: Path, *, within_seconds: float, is_owned: bool) -> Integrity:
     """Run `quick_check` on the database with a time limit."""
     try:
         require_no_orphan_wal(directory / DATABASE_FILE)
@@ -57,51 +56,47 @@ def look_at_integrity(directory: Path, *, within_seconds: float, is_owned: bool)
     return Integrity(State.DAMAGED, "; ".join(found), is_owned)
 
 
-def judge_integrity(integrity: Integrity, within_seconds: float) -> Check:
+def check_integrity(integrity: Integrity, within_seconds: float) -> Check:
     """Judge the integrity of the file."""
     match integrity.state:
         case State.ABSENT:
             return passed(_INTEGRITY, "there is no database yet")
         case State.SOUND:
-            return passed(_INTEGRITY, "SQLite finds no fault in the file")
+            return passed(_INTEGRITY, "SQLite found no damage")
         case State.UNFINISHED:
-            found = f"no fault in {within_seconds:.0f} s; the file is too large to look at whole"
-            return warning(_INTEGRITY, found, "look again at night, with --thorough")
+            found = f"no damage found in {within_seconds:.0f} s, but the check is incomplete"
+            return warning(_INTEGRITY, found, "check again at night, with --thorough")
         case State.UNREADABLE:
-            advice = "see to the rights and the disk, then look again"
-            return fault(_INTEGRITY, f"the file cannot be read ({integrity.words})", advice)
+            advice = "fix the permissions or the disk, then check again"
+            return fault(_INTEGRITY, f"the file cannot be read ({integrity.message})", advice)
         case State.DAMAGED:
             start = "restart the agent" if integrity.is_owned else "start the agent"
-            advice = f"{start}: it sets the file aside whole and serves from a fresh one"
-            return fault(_INTEGRITY, f"the file is damaged: {integrity.words}", advice)
+            advice = f"{start}: it moves the file to quarantine and starts with a new one"
+            return fault(_INTEGRITY, f"the file is damaged: {integrity.message}", advice)
 
 
-def judge_sqlite(version: tuple[int, ...]) -> Check:
+def check_sqlite_version(version: tuple[int, ...]) -> Check:
     """Judge the SQLite version."""
     found = ".".join(map(str, version))
-    if version < _NEEDED:
-        needed = ".".join(map(str, _NEEDED))
-        return fault(_VERSION, found, f"install a Python whose SQLite is {needed} or newer")
-    if version < _WAL_RESET_MENDED:
+    if version < _REQUIRED_VERSION:
+        required = ".".join(map(str, _REQUIRED_VERSION))
+        return fault(_VERSION, found, f"install a Python whose SQLite is {required} or newer")
+    if version < _WAL_RESET_FIXED:
         # The bug needs two connections that write or checkpoint; the agent has one.
-        found += " (its WAL-reset bug, mended in 3.51.3, needs a second writer: there is none)"
+        found += " (its WAL-reset bug, fixed in 3.51.3, needs a second writer: there is none)"
     return passed(_VERSION, found)
 
 
-def look_at_set_aside(directory: Path) -> list[str]:
-    """Return the names of quarantined databases; empty if they cannot be listed."""
+def check_quarantine(directory: Path) -> Check:
+    """Warn if there are quarantined databases."""
     try:
-        return list_quarantined(directory)
+        names = list_quarantined(directory)
     except OSError:
-        return []
-
-
-def judge_set_aside(names: Sequence[str]) -> Check:
-    """Judge if quarantined databases need attention."""
+        names = []
     if not names:
-        return passed(_ASIDE, "no damaged database")
-    advice = "keep them: what they hold and was not delivered yet is in them alone"
-    return warning(_ASIDE, f"damaged databases: {', '.join(names)}", advice)
+        return passed(_QUARANTINE, "empty")
+    advice = "keep them: they hold the only copy of captures that were not delivered"
+    return warning(_QUARANTINE, f"damaged databases: {', '.join(names)}", advice)
 
 
 def _state_of(error: sqlite3.Error) -> State:

@@ -18,7 +18,7 @@ _NEARLY_FULL = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class RoomFacts:
+class SpaceFacts:
     """Sizes; `has_room`: captures are accepted; `has_ample_room`: also after 128 MiB more."""
 
     free_bytes: int
@@ -29,12 +29,12 @@ class RoomFacts:
     has_ample_room: bool
 
 
-def look_at_room(storage: StorageSettings) -> RoomFacts:
+def measure_space(storage: StorageSettings) -> SpaceFacts:
     """Measure the disk of the storage directory and the database. Raises `OSError`."""
     place = nearest_existing(storage.directory)
     limits = SpaceLimits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes)
     space = DiskSpace(place, limits)
-    return RoomFacts(
+    return SpaceFacts(
         free_bytes=free_bytes(place),
         min_free_bytes=storage.min_free_bytes,
         database_bytes=_database_bytes(storage.directory),
@@ -44,24 +44,26 @@ def look_at_room(storage: StorageSettings) -> RoomFacts:
     )
 
 
-def judge_free_disk(facts: RoomFacts) -> Check:
+def check_free_disk(facts: SpaceFacts) -> Check:
     """Judge the free space beyond the reserve for the POS."""
-    found = f"{_mib(facts.free_bytes)} free, {_mib(facts.min_free_bytes)} to be left"
+    found = f"{_mib(facts.free_bytes)} free, {_mib(facts.min_free_bytes)} reserved"
     if not facts.has_room:
-        advice = "free some space: captures are refused until then (the ballast counts twice)"
+        advice = "free some space: captures are rejected until then (the ballast counts twice)"
         return fault(_DISK, found, advice)
     if not facts.has_ample_room:
-        advice = f"free some space: captures are refused before another {_mib(_AMPLE_BYTES)} fill"
+        advice = (
+            f"free some space: captures are rejected before another {_mib(_AMPLE_BYTES)} are used"
+        )
         return warning(_DISK, found, advice)
     return passed(_DISK, found)
 
 
-def judge_database_size(facts: RoomFacts) -> Check:
+def check_database_size(facts: SpaceFacts) -> Check:
     """Judge the database size against its limit."""
     found = f"{_mib(facts.database_bytes)} of {_mib(facts.max_bytes)}"
-    advice = "let captures be delivered, or raise [storage] max_bytes"
+    advice = "check delivery, or raise [storage] max_bytes"
     if facts.database_bytes >= facts.max_bytes:
-        return fault(_LIMIT, f"{found}: captures are refused", advice)
+        return fault(_LIMIT, f"{found}: captures are rejected", advice)
     if facts.database_bytes > _NEARLY_FULL * facts.max_bytes:
         return warning(_LIMIT, found, advice)
     return passed(_LIMIT, found)

@@ -12,8 +12,8 @@ from pathlib import Path
 from agent.doctor.check import Check, fault, passed, warning
 from agent.doctor.mounts import Mount
 
-_NAME = "syncing"
-_SYNCS = 25
+_NAME = "fsync"
+_SAMPLES = 25
 _PAGE = b"\xa5" * 4096
 # One revolution at 15,000 rpm takes 4 ms; the mean rotational latency is half of that.
 _FASTEST_ROTATING_SECONDS = 0.001
@@ -32,20 +32,20 @@ class Medium(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SyncFacts:
+class FsyncFacts:
     """Median duration of syncing one page, and the medium."""
 
     median_seconds: float
     medium: Medium
 
 
-def measure_syncing(directory: Path, seconds: Callable[[], float]) -> float:
+def measure_fsync(directory: Path, seconds: Callable[[], float]) -> float:
     """Sync a page repeatedly in a scratch file; return the median seconds. Raises `OSError`."""
     with _scratch_file(directory) as file:
         os.posix_fallocate(file, 0, len(_PAGE))
         os.fsync(file)
         taken = []
-        for _ in range(_SYNCS):
+        for _ in range(_SAMPLES):
             os.pwrite(file, _PAGE, 0)
             began = seconds()
             os.fdatasync(file)
@@ -53,7 +53,7 @@ def measure_syncing(directory: Path, seconds: Callable[[], float]) -> float:
     return statistics.median(taken)
 
 
-def look_at_medium(mount: Mount | None, sys: Path) -> Medium:
+def read_medium(mount: Mount | None, sys: Path) -> Medium:
     """Return the medium of a mount's device; inside a virtual machine this is unreliable."""
     if mount is None or not mount.source.startswith("/dev/"):
         return Medium.UNKNOWN
@@ -67,27 +67,29 @@ def look_at_medium(mount: Mount | None, sys: Path) -> Medium:
     return _medium_of(device)
 
 
-def judge_syncing(facts: SyncFacts) -> Check:
+def check_fsync(facts: FsyncFacts) -> Check:
     """Judge if synced data can have reached the medium."""
-    found = f"{facts.median_seconds * 1000:.2f} ms a sync, {facts.medium}"
+    found = f"{facts.median_seconds * 1000:.2f} ms per sync, {facts.medium}"
     least = _FASTEST_ROTATING_SECONDS if facts.medium is Medium.ROTATING else _FASTEST_SECONDS
     if facts.median_seconds < least:
         return warning(
             _NAME,
             f"{found}: suspiciously fast",
-            "see that disk or controller has a cache that outlives a power cut, else switch its"
-            " write cache off (hdparm -W0), or captures that were answered can be lost",
+            "make sure that the write cache of disk and controller survives a power cut, else"
+            " disable it (hdparm -W0): acknowledged captures can be lost",
         )
     if facts.median_seconds > _SLOW_SECONDS:
-        return warning(_NAME, f"{found}: slow", "each till waits so long: look for a failing disk")
+        return warning(
+            _NAME, f"{found}: slow", "each till waits that long: check for a failing disk"
+        )
     return passed(_NAME, found)
 
 
-def could_not_sync(error: OSError) -> Check:
+def fsync_failed(error: OSError) -> Check:
     """Return the finding for a scratch file that could not be written."""
     reason = error.strerror or type(error).__name__
-    advice = "see to the storage directory and the free disk first"
-    return fault(_NAME, f"no scratch file could be written and synced ({reason})", advice)
+    advice = "fix the storage directory and the free disk space first"
+    return fault(_NAME, f"cannot write and sync a temporary file ({reason})", advice)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ _NETWORK = frozenset(
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "zfs", "bcachefs"})
 # Mount options with which a sync returns before the disk has flushed its cache.
-_WITHOUT_SYNC = frozenset({"nobarrier", "barrier=0", "volatile"})
+_UNSAFE_OPTIONS = frozenset({"nobarrier", "barrier=0", "volatile"})
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -33,7 +33,7 @@ class Mount:
     options: frozenset[str]
 
 
-def look_at_mount(path: Path, proc: Path) -> Mount | None:
+def find_mount(path: Path, proc: Path) -> Mount | None:
     """Return the mount of `path`; None if it cannot be determined."""
     try:
         text = (proc / "self/mountinfo").read_text("utf-8", "surrogateescape")
@@ -65,30 +65,32 @@ def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
     return next((m for m in reversed(over) if len(m.point.parts) == deepest), None)
 
 
-def judge_file_system(mount: Mount | None) -> Check:
+def check_file_system(mount: Mount | None) -> Check:
     """Judge if the file system is safe for a database."""
     if mount is None:
-        return warning(_NAME, "not known", "see that the directory is on a local disk")
+        return warning(_NAME, "unknown", "make sure that the directory is on a local disk")
     found = f"{mount.type} on {mount.source}"
-    unsynced = mount.options & _WITHOUT_SYNC
+    unsafe = mount.options & _UNSAFE_OPTIONS
     if mount.type in _NETWORK:
-        advice = "set [storage] directory to a local disk: over the network the database breaks"
+        advice = (
+            "set [storage] directory to a local disk: a network file system corrupts the database"
+        )
         return fault(_NAME, f"{found}: a network file system", advice)
     if mount.type in _IN_MEMORY:
-        advice = "set [storage] directory to a disk: a power cut takes every capture"
+        advice = "set [storage] directory to a disk: a power cut loses every capture"
         return fault(_NAME, f"{found}: in memory", advice)
-    if unsynced:
-        advice = "mount it without that option: a power cut takes captures that were answered"
-        return fault(_NAME, f"{found}, mounted with {', '.join(sorted(unsynced))}", advice)
-    return passed(_NAME, found) if mount.type in _LOCAL else _judge_uncommon(mount.type, found)
+    if unsafe:
+        advice = "mount it without that option: a power cut loses acknowledged captures"
+        return fault(_NAME, f"{found}, mounted with {', '.join(sorted(unsafe))}", advice)
+    return passed(_NAME, found) if mount.type in _LOCAL else _check_uncommon(mount.type, found)
 
 
-def _judge_uncommon(kind: str, found: str) -> Check:
+def _check_uncommon(kind: str, found: str) -> Check:
     if kind == "overlay":
-        advice = "set [storage] directory to a volume: a container's own layer goes with it"
+        advice = "set [storage] directory to a volume: the container's own layer is deleted with it"
         return warning(_NAME, found, advice)
     advice = "prefer ext4, xfs or btrfs on a local disk"
-    return warning(_NAME, f"{found}: not tried with the agent", advice)
+    return warning(_NAME, f"{found}: not tested with the agent", advice)
 
 
 _POINT, _OPTIONS, _SUPER_OPTIONS = 4, 5, 2

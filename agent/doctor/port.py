@@ -40,58 +40,58 @@ class PortFacts:
     agent: int | None
 
 
-def look_at_port(host: str, port: int, agent: int | None, proc: Path) -> PortFacts:
+def find_listeners(host: str, port: int, agent: int | None, proc: Path) -> PortFacts:
     """Find the processes that listen on the configured port."""
     sockets = set(_listening(host, port, proc))
     holders = tuple(_holders(sockets, proc)) if sockets else ()
     return PortFacts(host, port, bool(sockets), holders, agent)
 
 
-def judge_port(facts: PortFacts) -> Check:
+def check_port(facts: PortFacts) -> Check:
     """Judge if tills reach the agent at the port."""
     where = f"{facts.host} port {facts.port}"
     if facts.port == 0:
-        return passed(_NAME, "0: any free one is taken, which the log names at the start")
+        return passed(_NAME, "0: any free port, named in the log at the start")
     if not facts.is_taken:
-        return _judge_free(where, facts.agent)
+        return _check_free(where, facts.agent)
     if any(holder.process == facts.agent for holder in facts.holders):
-        return passed(_NAME, f"the agent (process {facts.agent}) has {where}")
+        return passed(_NAME, f"the agent (process {facts.agent}) listens on {where}")
     if any(holder.process == _SYSTEMD for holder in facts.holders):
-        return _judge_kept_by_systemd(where, facts.agent)
+        return _check_held_by_systemd(where, facts.agent)
     if not facts.holders:
-        return _judge_unseen(where, facts.agent)
+        return _check_unseen(where, facts.agent)
     by = ", ".join(f"{holder.name} (process {holder.process})" for holder in facts.holders)
-    advice = "stop that program, or set [api] port and tell the tills"
-    return fault(_NAME, f"{where} is held by {by}, not by the agent", advice)
+    advice = "stop that program, or set [api] port and configure the tills"
+    return fault(_NAME, f"{where} is used by {by}, not by the agent", advice)
 
 
-def _judge_free(where: str, agent: int | None) -> Check:
+def _check_free(where: str, agent: int | None) -> Check:
     if agent is None:
         return passed(_NAME, f"{where} is free")
-    found = f"an agent runs (process {agent}), and nobody listens on {where}"
-    advice = "see that it was started with this configuration; restart it after a change"
+    found = f"an agent is running (process {agent}), but does not listen on {where}"
+    advice = "check that it was started with this configuration; restart it after a change"
     return warning(_NAME, found, advice)
 
 
-def _judge_kept_by_systemd(where: str, agent: int | None) -> Check:
+def _check_held_by_systemd(where: str, agent: int | None) -> Check:
     if agent is None:
-        return passed(_NAME, f"systemd keeps {where} for the agent")
+        return passed(_NAME, f"systemd holds {where} for the agent")
     # A user that can read systemd's sockets can read the agent's: it has another one or none.
-    found = f"systemd keeps {where}, and not for the agent (process {agent})"
-    return fault(_NAME, found, "see which unit has the port: systemctl list-sockets")
+    found = f"systemd holds {where}, but not for the agent (process {agent})"
+    return fault(_NAME, found, "find the unit that holds the port: systemctl list-sockets")
 
 
-def _judge_unseen(where: str, agent: int | None) -> Check:
-    advice = "run this as root to see who"
+def _check_unseen(where: str, agent: int | None) -> Check:
+    advice = "run doctor as root to see the process"
     if agent is None:
-        return warning(_NAME, f"{where} is held by a process of another user", advice)
-    found = f"{where} is held, and this user may not see whether by the agent"
+        return warning(_NAME, f"{where} is used by a process of another user", advice)
+    found = f"{where} is used by a process that this user cannot see; it may be the agent"
     return warning(_NAME, found, advice)
 
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
     """Yield the inode of each listening socket that would receive such a connection."""
-    wanted = _ways_to(host)
+    wanted = _addresses_of(host)
     for table in _TABLES:
         try:
             lines = (proc / table).read_text("ascii").splitlines()[1:]
@@ -103,23 +103,23 @@ def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
                 continue
             address, _, number = fields[_LOCAL].partition(":")
             found = _address(address)
-            if int(number, 16) == port and any(_is_in_the_way(found, way) for way in wanted):
+            if int(number, 16) == port and any(_overlaps(found, one) for one in wanted):
                 yield fields[_INODE]
 
 
-def _ways_to(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
+def _addresses_of(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     """Return the addresses of `host`; "localhost", the only allowed name, has two."""
     return _LOCALHOST if host == "localhost" else (ip_address(host),)
 
 
-def _is_in_the_way(found: IPv4Address | IPv6Address, wanted: IPv4Address | IPv6Address) -> bool:
+def _overlaps(found: IPv4Address | IPv6Address, wanted: IPv4Address | IPv6Address) -> bool:
     if found.is_unspecified or wanted.is_unspecified:
         # The IPv6 wildcard accepts IPv4 as well, unless IPV6_V6ONLY is set.
-        return found.version == wanted.version or _any_v6(found) or _any_v6(wanted)
+        return found.version == wanted.version or _is_v6_wildcard(found) or _is_v6_wildcard(wanted)
     return found == wanted
 
 
-def _any_v6(address: IPv4Address | IPv6Address) -> bool:
+def _is_v6_wildcard(address: IPv4Address | IPv6Address) -> bool:
     return address == IPv6Address("::")
 
 
@@ -155,4 +155,4 @@ def _name(process: Path) -> str:
     try:
         return (process / "comm").read_text("utf-8", "replace").strip()
     except OSError:
-        return "a process that has ended"
+        return "(ended)"

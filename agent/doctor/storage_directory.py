@@ -13,19 +13,19 @@ from agent.doctor.check import Check, fault, passed, warning
 from agent.store.files.lock import LOCK_FILE
 
 _NAME = "storage directory"
-_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
 _LOCK_CONTENT = re.compile(r"process ([0-9]{1,10})\n?")
 # Fields of a line in proc_locks(5).
 _KIND, _PROCESS, _INODE = 1, 4, 5
 
 
-class Place(Enum):
+class DirectoryState(Enum):
     """State of the configured path."""
 
-    THERE = auto()
-    YET_TO_BE_MADE = auto()
-    NOT_TO_BE_MADE = auto()
-    SOMETHING_ELSE = auto()
+    EXISTS = auto()
+    CREATABLE = auto()
+    NOT_CREATABLE = auto()
+    NOT_A_DIRECTORY = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class DirectoryFacts:
     """
 
     path: Path
-    place: Place
+    place: DirectoryState
     owner: str = ""
     mode: int = 0
     is_usable: bool = False
@@ -45,20 +45,20 @@ class DirectoryFacts:
     open_key: Path | None = None
 
 
-def look_at_directory(directory: Path, key_file: Path) -> DirectoryFacts:
+def read_directory(directory: Path, key_file: Path) -> DirectoryFacts:
     """Read permissions and owners of `directory` and its entries."""
     try:
         found = directory.stat()
     except OSError:
         parent = nearest_existing(directory)
         may_make = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        place = Place.YET_TO_BE_MADE if may_make else Place.NOT_TO_BE_MADE
+        place = DirectoryState.CREATABLE if may_make else DirectoryState.NOT_CREATABLE
         return DirectoryFacts(directory, place)
     if not stat.S_ISDIR(found.st_mode):
-        return DirectoryFacts(directory, Place.SOMETHING_ELSE)
+        return DirectoryFacts(directory, DirectoryState.NOT_A_DIRECTORY)
     return DirectoryFacts(
         directory,
-        Place.THERE,
+        DirectoryState.EXISTS,
         owner=_user(found.st_uid),
         mode=stat.S_IMODE(found.st_mode),
         is_usable=os.access(directory, os.R_OK | os.W_OK | os.X_OK),
@@ -67,25 +67,25 @@ def look_at_directory(directory: Path, key_file: Path) -> DirectoryFacts:
     )
 
 
-def judge_directory(facts: DirectoryFacts) -> Check:
+def check_directory(facts: DirectoryFacts) -> Check:
     """Judge if the agent, and only the agent, has access."""
     path = facts.path
     match facts.place:
-        case Place.THERE:
-            return _judge_rights(facts)
-        case Place.YET_TO_BE_MADE:
-            return passed(_NAME, f"{path} is made at the first start")
-        case Place.NOT_TO_BE_MADE:
-            advice = "make it, and give it to the agent's user (chown, mode 0700)"
-            return fault(_NAME, f"{path} is not there, and this user may not make it", advice)
-        case Place.SOMETHING_ELSE:
+        case DirectoryState.EXISTS:
+            return _check_permissions(facts)
+        case DirectoryState.CREATABLE:
+            return passed(_NAME, f"{path} is created at the first start")
+        case DirectoryState.NOT_CREATABLE:
+            advice = "create it and make the agent's user its owner (chown, mode 0700)"
+            return fault(_NAME, f"{path} does not exist, and this user may not create it", advice)
+        case DirectoryState.NOT_A_DIRECTORY:
             advice = "set [storage] directory to a directory"
             return fault(_NAME, f"{path} is not a directory", advice)
 
 
 def nearest_existing(path: Path) -> Path:
     """Return `path` or its nearest existing ancestor."""
-    return next((place for place in (path, *path.parents) if _is_seen(place)), Path("/"))
+    return next((place for place in (path, *path.parents) if _exists(place)), Path("/"))
 
 
 def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
@@ -104,26 +104,26 @@ def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
     return int(named[1])
 
 
-def _judge_rights(facts: DirectoryFacts) -> Check:
+def _check_permissions(facts: DirectoryFacts) -> Check:
     path, owner = facts.path, facts.owner
     if not facts.is_usable:
-        advice = f"run this as that user: sudo -u {owner} loyalty-agent doctor"
-        return fault(_NAME, f"{path} belongs to {owner}; this user may not work in it", advice)
+        advice = f"run doctor as that user: sudo -u {owner} loyalty-agent doctor"
+        return fault(_NAME, f"{path} belongs to {owner}; this user may not write there", advice)
     if facts.foreign:
-        found = f"in {path}, which belongs to {owner}, others own {', '.join(facts.foreign)}"
-        return fault(_NAME, found, f"give them back: chown -R {owner}: {path}")
+        found = f"{path} belongs to {owner}, but other users own {', '.join(facts.foreign)}"
+        return fault(_NAME, found, f"change their owner: chown -R {owner}: {path}")
     if facts.open_key is not None:
         key = facts.open_key
-        return fault(_NAME, f"other users may read the key {key}", f"chmod 600 {key}")
+        return fault(_NAME, f"other users can read the key {key}", f"chmod 600 {key}")
     if facts.mode & stat.S_IWOTH:
-        return fault(_NAME, f"every user may write in {path}", f"chmod 700 {path}")
-    if facts.mode & _OF_OTHERS:
-        found = f"other users may look into {path} (mode {facts.mode:04o})"
+        return fault(_NAME, f"every user can write to {path}", f"chmod 700 {path}")
+    if facts.mode & _OTHER_USERS:
+        found = f"other users can read {path} (mode {facts.mode:04o})"
         return warning(_NAME, found, f"chmod 700 {path}")
-    return passed(_NAME, f"{path} belongs to {owner} alone")
+    return passed(_NAME, f"{path} belongs to {owner}; other users have no access")
 
 
-def _is_seen(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except PermissionError:
@@ -141,7 +141,7 @@ def _foreign(directory: Path, owner: int) -> Iterator[str]:
 
 def _is_open(key_file: Path) -> bool:
     try:
-        return bool(key_file.stat().st_mode & _OF_OTHERS)
+        return bool(key_file.stat().st_mode & _OTHER_USERS)
     except OSError:
         return False
 

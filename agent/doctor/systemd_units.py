@@ -45,44 +45,44 @@ class UnitFacts:
     socket: UnitState
 
 
-def look_at_units(run: Run, booted: Path = _BOOTED) -> UnitFacts | None:
+def read_units(run: Run, booted: Path = _BOOTED) -> UnitFacts | None:
     """Return the unit states; None if the machine was not booted with systemd."""
     if not booted.is_dir():
         return None
     return UnitFacts(_state(run, SERVICE), _state(run, SOCKET))
 
 
-def judge_units(facts: UnitFacts | None) -> Check:
+def check_units(facts: UnitFacts | None) -> Check:
     """Judge if the agent runs as a service and restarts after a power cut."""
     if facts is None:
-        return passed(_NAME, "systemd does not run this machine: nothing to look at")
+        return passed(_NAME, "this machine was not booted with systemd: nothing to check")
     if not facts.service.is_there:
-        advice = "install the package, or see that something starts the agent after a power cut"
+        advice = "install the package, or make sure that the agent starts after a power cut"
         return warning(_NAME, f"{SERVICE} is not installed", advice)
-    if (trouble := _trouble(facts)) is not None:
-        found, advice = trouble
-        return fault(_NAME, f"{_said(facts)}: {found}", advice)
+    if (problem := _problem(facts)) is not None:
+        found, advice = problem
+        return fault(_NAME, f"{_describe(facts)}: {found}", advice)
     if facts.service.active == "activating":
         # systemd restarts it forever after repeated failures (StartLimitIntervalSec=0).
-        advice = f"look again in a minute; if it still starts then, see why: {_LOG}"
-        return warning(_NAME, f"{_said(facts)}: it is being started", advice)
+        advice = f"check again in a minute; if it is still starting, read the log: {_LOG}"
+        return warning(_NAME, f"{_describe(facts)}: it is starting", advice)
     if facts.socket.is_there and not (facts.socket.starts and facts.socket.active == "active"):
-        advice = f"systemctl enable --now {SOCKET}: with it a restart refuses no till"
-        return warning(_NAME, _said(facts), advice)
-    return passed(_NAME, _said(facts))
+        advice = f"systemctl enable --now {SOCKET}: then a restart rejects no till"
+        return warning(_NAME, _describe(facts), advice)
+    return passed(_NAME, _describe(facts))
 
 
-def _trouble(facts: UnitFacts) -> tuple[str, str] | None:
+def _problem(facts: UnitFacts) -> tuple[str, str] | None:
     """Return why tills are not served now or after a reboot, and the fix; None if they are."""
     service, socket = facts.service, facts.socket
     if service.enabled == "masked":
         return "it can never start", f"systemctl unmask {SERVICE}"
     if "failed" in {service.active, socket.active}:
-        return "it failed", f"see why: {_LOG}; then systemctl restart loyalty-agent"
+        return "it failed", f"read the log: {_LOG}; then systemctl restart loyalty-agent"
     if not service.starts:
-        return "it does not start by itself", f"systemctl enable --now {_all_of(facts)}"
+        return "it does not start at boot", f"systemctl enable --now {_units(facts)}"
     if service.active == "inactive" and socket.active != "active":
-        return "it does not run", f"systemctl start {_all_of(facts)}"
+        return "it is not running", f"systemctl start {_units(facts)}"
     return None
 
 
@@ -108,11 +108,11 @@ def _state(run: Run, unit: str) -> UnitState:
     return UnitState(enabled, active or "unknown")
 
 
-def _said(facts: UnitFacts) -> str:
+def _describe(facts: UnitFacts) -> str:
     units = {SERVICE: facts.service, SOCKET: facts.socket}
     there = {name: unit for name, unit in units.items() if unit.is_there}
     return "; ".join(f"{name}: {unit.enabled}, {unit.active}" for name, unit in there.items())
 
 
-def _all_of(facts: UnitFacts) -> str:
+def _units(facts: UnitFacts) -> str:
     return f"{SOCKET} {SERVICE}" if facts.socket.is_there else SERVICE

@@ -10,13 +10,13 @@ from yarl import URL
 
 from agent.config.delivery import AuthKind, Protocol
 from agent.doctor.central import (
-    Heard,
-    Spoken,
-    ask_central,
-    judge_clock,
-    judge_credentials,
-    judge_protocol,
-    look_at_clock,
+    ProbeOutcome,
+    ProtocolOk,
+    check_clock,
+    check_credentials,
+    check_protocol,
+    measure_clock_offset,
+    probe_central,
 )
 from agent.doctor.check import Verdict
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
@@ -44,18 +44,18 @@ async def central() -> AsyncIterator[ScriptedCentral]:
         yield scripted
 
 
-async def heard_from(
+async def outcome_from(
     central: ScriptedCentral, protocol: Protocol, token_file: Path | None = None
-) -> Heard:
+) -> ProbeOutcome:
     credentials = bearer(token_file) if token_file else NoCredentials()
     async with caller_to(central.url, credentials) as caller:
-        return await ask_central(caller, protocol)
+        return await probe_central(caller, protocol)
 
 
-def verdicts(heard: Heard, protocol: Protocol = Protocol.BATCH) -> tuple[Verdict, Verdict]:
+def verdicts(outcome: ProbeOutcome, protocol: Protocol = Protocol.BATCH) -> tuple[Verdict, Verdict]:
     return (
-        judge_credentials(heard, AuthKind.BEARER).verdict,
-        judge_protocol(heard, protocol).verdict,
+        check_credentials(outcome, AuthKind.BEARER).verdict,
+        check_protocol(outcome, protocol).verdict,
     )
 
 
@@ -63,9 +63,9 @@ def verdicts(heard: Heard, protocol: Protocol = Protocol.BATCH) -> tuple[Verdict
 async def test_responding_central_passes_and_keeps_no_record(
     central: ScriptedCentral, protocol: Protocol
 ) -> None:
-    heard = await heard_from(central, protocol)
+    outcome = await outcome_from(central, protocol)
 
-    assert verdicts(heard, protocol) == (Verdict.PASS, Verdict.PASS)
+    assert verdicts(outcome, protocol) == (Verdict.PASS, Verdict.PASS)
     assert central.requests
     assert central.ledger.records == []
 
@@ -77,11 +77,11 @@ async def test_wrong_token_is_a_credentials_fault_only(
     central.credentials = {"Bearer right"}
     (tmp_path / "token").write_text("wrong\n")
 
-    heard = await heard_from(central, protocol, tmp_path / "token")
+    outcome = await outcome_from(central, protocol, tmp_path / "token")
 
-    assert verdicts(heard, protocol) == (Verdict.FAULT, Verdict.WARNING)
-    assert "(HTTP 401)" in judge_credentials(heard, AuthKind.BEARER).found
-    assert "loyalty-hq enroll" in judge_credentials(heard, AuthKind.BEARER).advice
+    assert verdicts(outcome, protocol) == (Verdict.FAULT, Verdict.WARNING)
+    assert "(HTTP 401)" in check_credentials(outcome, AuthKind.BEARER).found
+    assert "loyalty-hq enroll" in check_credentials(outcome, AuthKind.BEARER).advice
 
 
 @BOTH
@@ -91,7 +91,7 @@ async def test_right_token_is_accepted(
     central.credentials = {"Bearer right"}
     (tmp_path / "token").write_text("right\n")
 
-    assert await heard_from(central, protocol, tmp_path / "token") == Spoken()
+    assert await outcome_from(central, protocol, tmp_path / "token") == ProtocolOk()
 
 
 @BOTH
@@ -112,38 +112,42 @@ async def test_response_outside_the_protocol_is_a_protocol_fault(
 ) -> None:
     central.script(fault)
 
-    heard = await heard_from(central, protocol)
+    outcome = await outcome_from(central, protocol)
 
-    assert verdicts(heard, protocol) == (Verdict.WARNING, Verdict.FAULT)
+    assert verdicts(outcome, protocol) == (Verdict.WARNING, Verdict.FAULT)
 
 
 @pytest.mark.parametrize(
-    ("heard", "kind", "advice"),
+    ("outcome", "kind", "advice"),
     [
         (Blocked(BlockedReason.UNAUTHORIZED, "no", 401), AuthKind.NONE, "set [central.auth]"),
-        (Blocked(BlockedReason.UNAUTHORIZED, "no", 401), AuthKind.HEADER, "what head office gave"),
+        (
+            Blocked(BlockedReason.UNAUTHORIZED, "no", 401),
+            AuthKind.HEADER,
+            "credentials issued for this machine",
+        ),
         (
             Blocked(BlockedReason.FORBIDDEN, "no", 403),
             AuthKind.BEARER,
             "compare store_id and till_id",
         ),
-        (Blocked(BlockedReason.CREDENTIALS, "no file"), AuthKind.BEARER, "put into the files"),
+        (Blocked(BlockedReason.CREDENTIALS, "no file"), AuthKind.BEARER, "to the files"),
         (RetryLater(FailureCause.NO_TOKEN, "endpoint"), AuthKind.OAUTH2, "central.auth.token_url"),
     ],
 )
 def test_rejected_credentials_advise_how_to_fix_them(
-    heard: Heard, kind: AuthKind, advice: str
+    outcome: ProbeOutcome, kind: AuthKind, advice: str
 ) -> None:
-    check = judge_credentials(heard, kind)
+    check = check_credentials(outcome, kind)
 
     assert check.verdict is Verdict.FAULT
     assert advice in check.advice
 
 
 def test_unreachable_central_leaves_credentials_and_protocol_unknown() -> None:
-    heard = RetryLater(FailureCause.NETWORK_DOWN, "no connection to central")
+    outcome = RetryLater(FailureCause.NETWORK_DOWN, "no connection to central")
 
-    assert verdicts(heard) == (Verdict.WARNING, Verdict.WARNING)
+    assert verdicts(outcome) == (Verdict.WARNING, Verdict.WARNING)
 
 
 @pytest.mark.parametrize(
@@ -155,13 +159,13 @@ def test_unreachable_central_leaves_credentials_and_protocol_unknown() -> None:
         (timedelta(hours=-2), Verdict.WARNING, "7200 s behind"),
         (timedelta(days=1), Verdict.FAULT, "1 day ahead of"),
         (timedelta(days=-20_000), Verdict.FAULT, "20000 days behind"),
-        (None, Verdict.WARNING, "not known"),
+        (None, Verdict.WARNING, "unknown"),
     ],
 )
 def test_clock_verdict_depends_on_offset_from_central(
     ahead: timedelta | None, verdict: Verdict, words: str
 ) -> None:
-    check = judge_clock(ahead)
+    check = check_clock(ahead)
 
     assert check.verdict is verdict
     assert words in check.found
@@ -205,6 +209,6 @@ async def test_unreachable_central_gives_no_clock_offset(central: ScriptedCentra
 async def asked_for_its_clock(central: ScriptedCentral) -> timedelta | None:
     line = HttpClient(HttpOptions(timeout_seconds=10))
     try:
-        return await look_at_clock(line, URL(central.url), lambda: NOW)
+        return await measure_clock_offset(line, URL(central.url), lambda: NOW)
     finally:
         await line.close()

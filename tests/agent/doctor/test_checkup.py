@@ -19,7 +19,7 @@ from tests.support.central import ScriptedCentral
 NAMED = StoreSettings(store_id="0042", till_id="till-1")
 OF_THE_MACHINE = [
     *("configuration", "store and till", "head office", "storage directory", "free disk"),
-    *("database size", "file system", "syncing", "SQLite", "integrity", "set aside", "port"),
+    *("database size", "file system", "fsync", "SQLite", "integrity", "quarantine", "port"),
     "service",
 ]
 OF_THE_LINE = ["DNS", "connection", "clock", "credentials", "protocol"]

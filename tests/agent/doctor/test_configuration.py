@@ -7,7 +7,7 @@ import pytest
 from agent.config.delivery import AuthSettings, CentralSettings
 from agent.config.settings import StoreSettings
 from agent.doctor.check import Verdict
-from agent.doctor.configuration import check_configuration, judge_destination, judge_names
+from agent.doctor.configuration import check_configuration, check_destination, check_names
 from tests.support.agent.in_process import settings_in
 
 
@@ -39,7 +39,7 @@ def test_configuration_check_ignores_the_storage_directory(tmp_path: Path) -> No
 def test_unset_store_and_till_are_reported(
     set_: dict[str, str], verdict: Verdict, unset: str, *, delivers: bool
 ) -> None:
-    check = judge_names(StoreSettings(**set_), delivers=delivers)
+    check = check_names(StoreSettings(**set_), delivers=delivers)
 
     assert (check.verdict, check.found) == (verdict, unset)
 
@@ -48,4 +48,4 @@ def test_unset_store_and_till_are_reported(
     ("url", "verdict"), [("", Verdict.WARNING), ("https://hq.example", Verdict.PASS)]
 )
 def test_missing_destination_is_a_warning(url: str, verdict: Verdict) -> None:
-    assert judge_destination(url).verdict is verdict
+    assert check_destination(url).verdict is verdict

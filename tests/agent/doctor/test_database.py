@@ -10,11 +10,10 @@ from agent.doctor.check import Verdict
 from agent.doctor.database import (
     Integrity,
     State,
-    judge_integrity,
-    judge_set_aside,
-    judge_sqlite,
-    look_at_integrity,
-    look_at_set_aside,
+    check_integrity,
+    check_quarantine,
+    check_sqlite_version,
+    run_quick_check,
 )
 from agent.store.db.connect import DATABASE_FILE
 from tests.agent.store.damage import killed_store
@@ -26,7 +25,7 @@ PLENTY_SECONDS = 60.0
 def state_of(
     directory: Path, *, within_seconds: float = PLENTY_SECONDS, is_owned: bool = False
 ) -> State:
-    return look_at_integrity(directory, within_seconds=within_seconds, is_owned=is_owned).state
+    return run_quick_check(directory, within_seconds=within_seconds, is_owned=is_owned).state
 
 
 def traces_in(directory: Path) -> dict[str, tuple[int, bytes]]:
@@ -111,18 +110,18 @@ def test_integrity_check_stops_at_its_time_limit(tmp_path: Path) -> None:
         (Integrity(State.ABSENT), Verdict.PASS, ""),
         (Integrity(State.SOUND), Verdict.PASS, ""),
         (Integrity(State.UNFINISHED), Verdict.WARNING, "--thorough"),
-        (Integrity(State.UNREADABLE, "no rights"), Verdict.FAULT, "rights"),
-        (Integrity(State.DAMAGED, "page 3"), Verdict.FAULT, "start the agent: it sets the file"),
+        (Integrity(State.UNREADABLE, "no rights"), Verdict.FAULT, "permissions"),
+        (Integrity(State.DAMAGED, "page 3"), Verdict.FAULT, "start the agent: it moves the file"),
         (Integrity(State.DAMAGED, "page 3", is_owned=True), Verdict.FAULT, "restart the agent"),
     ],
 )
 def test_each_integrity_state_has_verdict_and_advice(
     integrity: Integrity, verdict: Verdict, advice: str
 ) -> None:
-    check = judge_integrity(integrity, 10)
+    check = check_integrity(integrity, 10)
 
     assert check.verdict is verdict
-    assert integrity.words in check.found
+    assert integrity.message in check.found
     assert advice in check.advice
 
 
@@ -138,7 +137,7 @@ def test_each_integrity_state_has_verdict_and_advice(
 def test_old_sqlite_is_a_fault_and_wal_reset_bug_is_only_a_note(
     version: tuple[int, ...], verdict: Verdict, *, is_noted: bool
 ) -> None:
-    check = judge_sqlite(version)
+    check = check_sqlite_version(version)
 
     assert (check.verdict, "WAL-reset" in check.found) == (verdict, is_noted)
 
@@ -146,11 +145,11 @@ def test_old_sqlite_is_a_fault_and_wal_reset_bug_is_only_a_note(
 def test_quarantined_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
 
-    check = judge_set_aside(look_at_set_aside(tmp_path))
+    check = check_quarantine(tmp_path)
 
     assert check.verdict is Verdict.WARNING
     assert "20260101T000000Z" in check.found
 
 
 def test_empty_quarantine_passes(tmp_path: Path) -> None:
-    assert judge_set_aside(look_at_set_aside(tmp_path)).verdict is Verdict.PASS
+    assert check_quarantine(tmp_path).verdict is Verdict.PASS

@@ -9,22 +9,26 @@ import pytest
 from agent.doctor.check import Verdict
 from agent.doctor.storage_directory import (
     DirectoryFacts,
-    Place,
-    judge_directory,
-    look_at_directory,
+    DirectoryState,
+    check_directory,
     nearest_existing,
+    read_directory,
 )
 
-GOOD = DirectoryFacts(Path("/data"), Place.THERE, owner="pos", mode=0o700, is_usable=True)
+GOOD = DirectoryFacts(Path("/data"), DirectoryState.EXISTS, owner="pos", mode=0o700, is_usable=True)
 
 
 @pytest.mark.parametrize(
     ("facts", "verdict", "advice"),
     [
         (GOOD, Verdict.PASS, ""),
-        (DirectoryFacts(Path("/data"), Place.YET_TO_BE_MADE), Verdict.PASS, ""),
-        (DirectoryFacts(Path("/data"), Place.NOT_TO_BE_MADE), Verdict.FAULT, "make it"),
-        (DirectoryFacts(Path("/data"), Place.SOMETHING_ELSE), Verdict.FAULT, "to a directory"),
+        (DirectoryFacts(Path("/data"), DirectoryState.CREATABLE), Verdict.PASS, ""),
+        (DirectoryFacts(Path("/data"), DirectoryState.NOT_CREATABLE), Verdict.FAULT, "create it"),
+        (
+            DirectoryFacts(Path("/data"), DirectoryState.NOT_A_DIRECTORY),
+            Verdict.FAULT,
+            "to a directory",
+        ),
         (replace(GOOD, is_usable=False), Verdict.FAULT, "sudo -u pos loyalty-agent doctor"),
         (replace(GOOD, foreign=("agent.db",)), Verdict.FAULT, "chown -R pos: /data"),
         (replace(GOOD, open_key=Path("/k")), Verdict.FAULT, "chmod 600 /k"),
@@ -35,7 +39,7 @@ GOOD = DirectoryFacts(Path("/data"), Place.THERE, owner="pos", mode=0o700, is_us
 def test_each_directory_state_has_verdict_and_advice(
     facts: DirectoryFacts, verdict: Verdict, advice: str
 ) -> None:
-    check = judge_directory(facts)
+    check = check_directory(facts)
 
     assert check.verdict is verdict
     assert bool(check.advice) == (verdict is not Verdict.PASS)
@@ -47,9 +51,9 @@ def test_directory_of_this_user_is_read_with_its_permissions(tmp_path: Path) -> 
     key = tmp_path / "encryption.key"
     key.touch(mode=0o600)
 
-    facts = look_at_directory(tmp_path, key)
+    facts = read_directory(tmp_path, key)
 
-    assert (facts.place, facts.mode, facts.is_usable) == (Place.THERE, 0o700, True)
+    assert (facts.place, facts.mode, facts.is_usable) == (DirectoryState.EXISTS, 0o700, True)
     assert (facts.foreign, facts.open_key) == ((), None)
 
 
@@ -58,7 +62,7 @@ def test_key_readable_by_other_users_is_found(tmp_path: Path) -> None:
     key.touch()
     key.chmod(0o640)
 
-    assert look_at_directory(tmp_path, key).open_key == key
+    assert read_directory(tmp_path, key).open_key == key
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
@@ -66,14 +70,14 @@ def test_file_of_another_user_is_found(tmp_path: Path) -> None:
     (tmp_path / "agent.db").touch()
     os.chown(tmp_path / "agent.db", 54_321, -1)
 
-    assert look_at_directory(tmp_path, tmp_path / "key").foreign == ("agent.db",)
+    assert read_directory(tmp_path, tmp_path / "key").foreign == ("agent.db",)
 
 
 def test_missing_directory_is_distinguished_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    deep = look_at_directory(tmp_path / "a" / "b", tmp_path / "key")
-    file = look_at_directory(tmp_path / "file", tmp_path / "key")
+    deep = read_directory(tmp_path / "a" / "b", tmp_path / "key")
+    file = read_directory(tmp_path / "file", tmp_path / "key")
 
-    assert (deep.place, file.place) == (Place.YET_TO_BE_MADE, Place.SOMETHING_ELSE)
+    assert (deep.place, file.place) == (DirectoryState.CREATABLE, DirectoryState.NOT_A_DIRECTORY)
     assert nearest_existing(tmp_path / "a" / "b") == tmp_path

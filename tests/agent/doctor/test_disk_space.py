@@ -7,10 +7,10 @@ import pytest
 
 from agent.config.settings import StorageSettings
 from agent.doctor.check import Verdict
-from agent.doctor.disk_space import RoomFacts, judge_database_size, judge_free_disk, look_at_room
+from agent.doctor.disk_space import SpaceFacts, check_database_size, check_free_disk, measure_space
 
 MIB = 1024**2
-ROOM = RoomFacts(500 * MIB, 64 * MIB, 10 * MIB, 100 * MIB, has_room=True, has_ample_room=True)
+ROOM = SpaceFacts(500 * MIB, 64 * MIB, 10 * MIB, 100 * MIB, has_room=True, has_ample_room=True)
 EXABYTE = 1024**6
 
 
@@ -22,10 +22,12 @@ EXABYTE = 1024**6
         (replace(ROOM, has_room=False, has_ample_room=False), Verdict.FAULT),
     ],
 )
-def test_full_disk_is_a_fault_and_nearly_full_a_warning(facts: RoomFacts, verdict: Verdict) -> None:
-    check = judge_free_disk(facts)
+def test_full_disk_is_a_fault_and_nearly_full_a_warning(
+    facts: SpaceFacts, verdict: Verdict
+) -> None:
+    check = check_free_disk(facts)
 
-    assert (check.verdict, check.found) == (verdict, "500.0 MiB free, 64.0 MiB to be left")
+    assert (check.verdict, check.found) == (verdict, "500.0 MiB free, 64.0 MiB reserved")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_full_disk_is_a_fault_and_nearly_full_a_warning(facts: RoomFacts, verdic
 def test_database_size_verdict_depends_on_distance_to_limit(
     size_bytes: int, verdict: Verdict
 ) -> None:
-    assert judge_database_size(replace(ROOM, database_bytes=size_bytes)).verdict is verdict
+    assert check_database_size(replace(ROOM, database_bytes=size_bytes)).verdict is verdict
 
 
 @pytest.mark.parametrize(("to_be_left", "has_room"), [(0, True), (EXABYTE, False)])
@@ -44,11 +46,11 @@ def test_free_space_is_measured_as_the_store_does(
 ) -> None:
     storage = StorageSettings(directory=tmp_path, min_free_bytes=to_be_left, ballast_bytes=0)
 
-    assert look_at_room(storage).has_room is has_room
+    assert measure_space(storage).has_room is has_room
 
 
 def test_database_size_includes_the_wal(tmp_path: Path) -> None:
     (tmp_path / "agent.db").write_bytes(bytes(1000))
     (tmp_path / "agent.db-wal").write_bytes(bytes(500))
 
-    assert look_at_room(StorageSettings(directory=tmp_path)).database_bytes == 1500
+    assert measure_space(StorageSettings(directory=tmp_path)).database_bytes == 1500

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from agent.doctor.check import Verdict
 from agent.doctor.fsync import (
+    FsyncFacts,
     Medium,
-    SyncFacts,
-    could_not_sync,
-    judge_syncing,
-    look_at_medium,
-    measure_syncing,
+    check_fsync,
+    fsync_failed,
+    measure_fsync,
+    read_medium,
 )
 from agent.doctor.mounts import Mount
 
@@ -36,7 +36,7 @@ from agent.doctor.mounts import Mount
 def test_sync_verdict_depends_on_the_medium(
     milliseconds: float, medium: Medium, words: str
 ) -> None:
-    check = judge_syncing(SyncFacts(milliseconds / 1000, medium))
+    check = check_fsync(FsyncFacts(milliseconds / 1000, medium))
 
     assert check.verdict is (Verdict.WARNING if words else Verdict.PASS)
     assert check.found.endswith(words)
@@ -47,7 +47,7 @@ def test_sync_verdict_depends_on_the_medium(
 def test_suspicion_is_monotonic_in_speed(one: float, other: float, medium: Medium) -> None:
     slower, faster = sorted([one, other], reverse=True)
     is_suspicious = [
-        "suspiciously" in judge_syncing(SyncFacts(seconds, medium)).found
+        "suspiciously" in check_fsync(FsyncFacts(seconds, medium)).found
         for seconds in (slower, faster)
     ]
     assert is_suspicious != [True, False]
@@ -57,7 +57,7 @@ def test_median_is_measured_and_no_file_is_left(tmp_path: Path) -> None:
     # Each sync takes one unit longer than the previous one: 1, 2, ... 25.
     ticks = itertools.chain.from_iterable((0, length) for length in itertools.count(1))
 
-    median = measure_syncing(tmp_path, lambda: float(next(ticks)))
+    median = measure_fsync(tmp_path, lambda: float(next(ticks)))
 
     assert median == 13
     assert list(tmp_path.iterdir()) == []
@@ -76,7 +76,7 @@ def test_temporary_file_is_removed_without_o_tmpfile_support(
 
     monkeypatch.setattr("os.open", without_nameless_files)
 
-    measure_syncing(tmp_path, lambda: 0.0)
+    measure_fsync(tmp_path, lambda: 0.0)
 
     assert len(used) == 1
     assert list(tmp_path.iterdir()) == []
@@ -84,9 +84,9 @@ def test_temporary_file_is_removed_without_o_tmpfile_support(
 
 def test_unwritable_directory_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as raised:
-        measure_syncing(tmp_path / "absent", lambda: 0.0)
+        measure_fsync(tmp_path / "absent", lambda: 0.0)
 
-    check = could_not_sync(raised.value)
+    check = fsync_failed(raised.value)
     assert raised.value.errno == errno.ENOENT
     assert check.verdict is Verdict.FAULT
     assert "No such file or directory" in check.found
@@ -115,4 +115,4 @@ def test_medium_is_read_from_the_device_or_its_parent_disk(
     (tmp_path / "dev/block/1:3").symlink_to(disk)
     (tmp_path / "dev/block/1:5").symlink_to(partition)
 
-    assert look_at_medium(Mount(Path("/"), "ext4", source, frozenset()), tmp_path) is medium
+    assert read_medium(Mount(Path("/"), "ext4", source, frozenset()), tmp_path) is medium

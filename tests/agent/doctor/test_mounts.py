@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from agent.doctor.check import Verdict
 from agent.doctor.mounts import (
     Mount,
-    judge_file_system,
-    look_at_mount,
+    check_file_system,
+    find_mount,
     mount_of,
     parse_mounts,
 )
@@ -79,15 +79,15 @@ def test_file_system_is_judged_by_type_and_options(
 ) -> None:
     mount = Mount(Path("/"), kind, "/dev/sda1", frozenset(options.split(",")))
 
-    check = judge_file_system(mount)
+    check = check_file_system(mount)
 
     assert check.verdict is verdict
     assert kind in check.found
 
 
 def test_mount_is_found_on_this_machine(tmp_path: Path) -> None:
-    assert look_at_mount(tmp_path, Path("/proc")) is not None
+    assert find_mount(tmp_path, Path("/proc")) is not None
 
 
 def test_unreadable_mountinfo_is_a_warning(tmp_path: Path) -> None:
-    assert judge_file_system(look_at_mount(tmp_path, tmp_path)).verdict is Verdict.WARNING
+    assert check_file_system(find_mount(tmp_path, tmp_path)).verdict is Verdict.WARNING

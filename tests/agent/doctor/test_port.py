@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Verdict
-from agent.doctor.port import Holder, PortFacts, judge_port, look_at_port
+from agent.doctor.port import Holder, PortFacts, check_port, find_listeners
 
 AGENT = Holder(4711, "loyalty-agent")
 OTHER = Holder(99, "nginx")
@@ -23,20 +23,20 @@ def facts(*holders: Holder, taken: bool, agent: int | None = None, port: int = 8
     ("found", "verdict", "words"),
     [
         (facts(taken=False), Verdict.PASS, "is free"),
-        (facts(taken=False, port=0), Verdict.PASS, "any free one"),
-        (facts(taken=False, agent=4711), Verdict.WARNING, "nobody listens"),
+        (facts(taken=False, port=0), Verdict.PASS, "any free port"),
+        (facts(taken=False, agent=4711), Verdict.WARNING, "does not listen"),
         (facts(AGENT, taken=True, agent=4711), Verdict.PASS, "the agent (process 4711)"),
         (facts(SYSTEMD, AGENT, taken=True, agent=4711), Verdict.PASS, "the agent"),
         (facts(SYSTEMD, taken=True), Verdict.PASS, "systemd"),
         (facts(SYSTEMD, taken=True, agent=4711), Verdict.FAULT, "not for the agent"),
-        (facts(OTHER, taken=True), Verdict.FAULT, "held by nginx (process 99)"),
+        (facts(OTHER, taken=True), Verdict.FAULT, "used by nginx (process 99)"),
         (facts(OTHER, taken=True, agent=4711), Verdict.FAULT, "not by the agent"),
         (facts(taken=True), Verdict.WARNING, "another user"),
-        (facts(taken=True, agent=4711), Verdict.WARNING, "may not see"),
+        (facts(taken=True, agent=4711), Verdict.WARNING, "cannot see"),
     ],
 )
 def test_port_verdict_depends_on_its_holder(found: PortFacts, verdict: Verdict, words: str) -> None:
-    check = judge_port(found)
+    check = check_port(found)
 
     assert check.verdict is verdict
     assert words in check.found
@@ -66,7 +66,7 @@ def test_listening_socket_is_found_with_its_process_by_address(
     with socket.create_server((listens_on, 0), family=family) as server:
         port = server.getsockname()[1]
 
-        found = look_at_port(asked, port, None, PROC)
+        found = find_listeners(asked, port, None, PROC)
 
     assert found.is_taken is is_taken
     assert (os.getpid() in {holder.process for holder in found.holders}) is is_taken
@@ -79,8 +79,8 @@ def test_outgoing_connection_does_not_occupy_the_port() -> None:
     ):
         port = client.getsockname()[1]
 
-        assert not look_at_port("127.0.0.1", port, None, PROC).is_taken
+        assert not find_listeners("127.0.0.1", port, None, PROC).is_taken
 
 
 def test_unreadable_proc_counts_as_a_free_port(tmp_path: Path) -> None:
-    assert not look_at_port("127.0.0.1", 8480, None, tmp_path).is_taken
+    assert not find_listeners("127.0.0.1", 8480, None, tmp_path).is_taken

@@ -9,8 +9,8 @@ from agent.doctor.check import Verdict
 from agent.doctor.systemd_units import (
     UnitFacts,
     UnitState,
-    judge_units,
-    look_at_units,
+    check_units,
+    read_units,
     run_command,
 )
 
@@ -39,7 +39,7 @@ GONE = UnitState("not-found", "inactive")
 def test_units_verdict_covers_now_and_after_reboot(
     service: UnitState, socket: UnitState, verdict: Verdict, advice: str
 ) -> None:
-    check = judge_units(UnitFacts(service, socket))
+    check = check_units(UnitFacts(service, socket))
 
     assert check.verdict is verdict
     assert advice in check.advice
@@ -54,13 +54,13 @@ def test_state_of_both_units_is_queried(tmp_path: Path) -> None:
         state = answers[unit]
         return {"is-enabled": state.enabled, "is-active": state.active}[verb] + "\n"
 
-    assert look_at_units(run, booted=tmp_path) == UnitFacts(ON, GONE)
+    assert read_units(run, booted=tmp_path) == UnitFacts(ON, GONE)
 
 
 def test_machine_without_systemd_passes(tmp_path: Path) -> None:
-    facts = look_at_units(run_command, booted=tmp_path / "absent")
+    facts = read_units(run_command, booted=tmp_path / "absent")
 
-    assert judge_units(facts).verdict is Verdict.PASS
+    assert check_units(facts).verdict is Verdict.PASS
 
 
 def test_missing_command_returns_none() -> None:

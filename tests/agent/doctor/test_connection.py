@@ -1,4 +1,4 @@
-"""DNS, connection, proxy and certificate checks on real sockets."""
+"""Connection, proxy and certificate checks on real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,14 +11,11 @@ import pytest
 from yarl import URL
 
 from agent.doctor.check import Check, Verdict
-from agent.doctor.connectivity import (
+from agent.doctor.connection import (
+    CentralConnection,
     Certificate,
-    Reached,
-    Resolved,
-    judge_connection,
-    judge_name,
-    look_at_connection,
-    look_at_name,
+    check_connection,
+    connect_to_central,
 )
 from sync.delivery.transports.http_client import HttpOptions
 from tests.support.central import ScriptedCentral
@@ -26,13 +23,13 @@ from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-RULES = HttpOptions(timeout_seconds=10)
-SHOWN = Certificate("a CA", NOW - timedelta(days=10), NOW + timedelta(days=90))
-REACHED = Reached("hq.example port 443", certificate=SHOWN)
+OPTIONS = HttpOptions(timeout_seconds=10)
+VALID = Certificate("a CA", NOW - timedelta(days=10), NOW + timedelta(days=90))
+TRUSTED = CentralConnection("hq.example port 443", certificate=VALID)
 
 
-async def found_at(url: str, rules: HttpOptions = RULES) -> Check:
-    return judge_connection(await look_at_connection(URL(url), rules), datetime.now(UTC))
+async def found_at(url: str, options: HttpOptions = OPTIONS) -> Check:
+    return check_connection(await connect_to_central(URL(url), options), datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
@@ -40,31 +37,31 @@ async def found_at(url: str, rules: HttpOptions = RULES) -> Check:
     [(90, Verdict.PASS), (30, Verdict.PASS), (29, Verdict.WARNING), (0, Verdict.WARNING)],
 )
 def test_certificate_that_expires_soon_is_a_warning(days: int, verdict: Verdict) -> None:
-    ends_soon = replace(SHOWN, ends_at=NOW + timedelta(days=days))
+    ends_soon = replace(VALID, ends_at=NOW + timedelta(days=days))
 
-    check = judge_connection(replace(REACHED, certificate=ends_soon), NOW)
+    check = check_connection(replace(TRUSTED, certificate=ends_soon), NOW)
 
     assert check.verdict is verdict
-    assert f"ends in {days} days" in check.found
+    assert f"expires in {days} days" in check.found
 
 
 @pytest.mark.parametrize(
     ("code", "certificate", "advice"),
     [
-        (18, SHOWN, "set central.ca_file to the certificate of the authority that signed it (a CA"),
+        (18, VALID, "set central.ca_file to the certificate of the CA that issued it (a CA"),
         (20, None, "set central.ca_file"),
-        (62, SHOWN, "set central.url to a name that stands in the certificate"),
-        (10, replace(SHOWN, ends_at=NOW - timedelta(days=1)), "set this machine's clock"),
-        (9, replace(SHOWN, starts_at=NOW + timedelta(days=1)), "it says 2026-06-01 00:00 UTC"),
-        (99, SHOWN, "have head office look"),
+        (62, VALID, "set central.url to a name in the certificate"),
+        (10, replace(VALID, ends_at=NOW - timedelta(days=1)), "correct this machine's clock"),
+        (9, replace(VALID, starts_at=NOW + timedelta(days=1)), "(2026-06-01 00:00 UTC)"),
+        (99, VALID, "head office must check"),
     ],
 )
 def test_advice_on_an_untrusted_certificate_depends_on_the_reason(
     code: int, certificate: Certificate | None, advice: str
 ) -> None:
-    distrusted = replace(REACHED, distrust="why", verify_code=code, certificate=certificate)
+    distrusted = replace(TRUSTED, distrust="why", verify_code=code, certificate=certificate)
 
-    check = judge_connection(distrusted, NOW)
+    check = check_connection(distrusted, NOW)
 
     assert check.verdict is Verdict.FAULT
     assert advice in check.advice
@@ -73,17 +70,17 @@ def test_advice_on_an_untrusted_certificate_depends_on_the_reason(
 async def test_trusted_certificate_passes_with_days_until_expiry(tmp_path: Path) -> None:
     made = make_certificate(tmp_path, ends_in_days=90)
     async with ScriptedCentral(made.served()) as central:
-        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+        check = await found_at(central.url, replace(OPTIONS, ca_file=made.cert_file))
 
     assert check.verdict is Verdict.PASS
-    assert "ends in 89 days" in check.found
+    assert "expires in 89 days" in check.found
 
 
 async def test_certificate_check_sends_no_request_to_central(tmp_path: Path) -> None:
     made = make_certificate(tmp_path)
     async with ScriptedCentral(made.served()) as central:
         await found_at(central.url)
-        await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+        await found_at(central.url, replace(OPTIONS, ca_file=made.cert_file))
 
     assert central.requests == []
 
@@ -96,7 +93,7 @@ async def test_expired_or_future_certificate_is_a_fault_that_mentions_the_clock(
 ) -> None:
     made = make_certificate(tmp_path, starts_in_days=starts, ends_in_days=ends)
     async with ScriptedCentral(made.served()) as central:
-        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+        check = await found_at(central.url, replace(OPTIONS, ca_file=made.cert_file))
 
     assert check.verdict is Verdict.FAULT
     assert words in check.found
@@ -116,10 +113,10 @@ async def test_certificate_of_an_unknown_ca_is_a_fault(tmp_path: Path) -> None:
 async def test_certificate_of_another_host_is_a_fault(tmp_path: Path) -> None:
     made = make_certificate(tmp_path, address="10.0.0.1")
     async with ScriptedCentral(made.served()) as central:
-        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file))
+        check = await found_at(central.url, replace(OPTIONS, ca_file=made.cert_file))
 
     assert check.verdict is Verdict.FAULT
-    assert "a name that stands in the certificate" in check.advice
+    assert "a name in the certificate" in check.advice
 
 
 async def test_central_without_tls_passes() -> None:
@@ -135,7 +132,7 @@ async def test_refused_connection_is_a_fault_with_its_reason() -> None:
     check = await found_at(f"https://127.0.0.1:{port}")
 
     assert check.verdict is Verdict.FAULT
-    assert f"127.0.0.1 port {port} is not reached: " in check.found
+    assert f"cannot connect to 127.0.0.1 port {port}: " in check.found
     assert "Connect" in check.found or "connect" in check.found
 
 
@@ -144,7 +141,7 @@ async def test_server_without_tls_behind_https_url_is_a_fault() -> None:
         check = await found_at(central.url.replace("http:", "https:"))
 
     assert check.verdict is Verdict.FAULT
-    assert "no secure connection" in check.found
+    assert "no TLS connection" in check.found
 
 
 @asynccontextmanager
@@ -184,23 +181,23 @@ async def proxy(says: bytes | None = None) -> AsyncIterator[str]:
 async def test_certificate_is_read_through_a_proxy(tmp_path: Path) -> None:
     made = make_certificate(tmp_path, ends_in_days=90)
     async with ScriptedCentral(made.served()) as central, proxy() as way:
-        check = await found_at(central.url, replace(RULES, ca_file=made.cert_file, proxy=way))
+        check = await found_at(central.url, replace(OPTIONS, ca_file=made.cert_file, proxy=way))
 
     assert check.verdict is Verdict.PASS
-    assert f"by way of {way}" in check.found
+    assert f"through {way}" in check.found
 
 
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "it says 407"),
-        (b"nonsense\r\n\r\n", "it says nothing"),
-        (b"", "the proxy broke off"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "status 407"),
+        (b"nonsense\r\n\r\n", "status missing"),
+        (b"", "the proxy closed the connection"),
     ],
 )
 async def test_rejecting_proxy_is_a_fault_with_its_status(says: bytes, words: str) -> None:
     async with proxy(says) as way:
-        check = await found_at("https://hq.example", replace(RULES, proxy=way))
+        check = await found_at("https://hq.example", replace(OPTIONS, proxy=way))
 
     assert check.verdict is Verdict.FAULT
     assert words in check.found
@@ -208,33 +205,7 @@ async def test_rejecting_proxy_is_a_fault_with_its_status(says: bytes, words: st
 
 async def test_unusable_ca_file_is_a_fault(tmp_path: Path) -> None:
     async with ScriptedCentral() as central:
-        rules = replace(RULES, ca_file=tmp_path / "absent")
-        check = await found_at(central.url.replace("http:", "https:"), rules)
+        options = replace(OPTIONS, ca_file=tmp_path / "absent")
+        check = await found_at(central.url.replace("http:", "https:"), options)
 
     assert check.verdict is Verdict.FAULT
-
-
-async def test_name_of_this_machine_is_resolved() -> None:
-    resolved = await look_at_name(URL("https://localhost:443"), 10)
-
-    assert resolved is not None
-    assert "127.0.0.1" in resolved.addresses
-    assert judge_name(resolved).verdict is Verdict.PASS
-
-
-async def test_ip_address_needs_no_dns() -> None:
-    assert judge_name(await look_at_name(URL("https://[::1]:443"), 10)).verdict is Verdict.PASS
-
-
-async def test_dns_lookup_has_a_timeout() -> None:
-    resolved = await look_at_name(URL("https://localhost:443"), 0)
-
-    assert judge_name(resolved).verdict is Verdict.FAULT
-    assert "no answer within 0 s" in judge_name(resolved).found
-
-
-def test_unknown_name_is_a_fault() -> None:
-    check = judge_name(Resolved("hq.example", reason="Name or service not known"))
-
-    assert check.verdict is Verdict.FAULT
-    assert "hq.example cannot be resolved (Name or service not known)" in check.found
