@@ -8,11 +8,11 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.times import iso_time
 from agent.facts import Receipt
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.delivery.outbox import OutboxUnavailable
+from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 
@@ -115,7 +115,7 @@ def _report(letter: DeadLetter) -> DeadLetterReport:
         "errorCode": letter.error_code,
         "errorMessage": letter.error_message,
         "httpStatus": letter.http_status,
-        "refusedAt": iso_time(letter.refused_at_us),
+        "refusedAt": us_to_rfc3339(letter.refused_at_us, "milliseconds"),
         "attempts": letter.attempts,
     }
 

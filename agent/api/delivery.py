@@ -8,9 +8,9 @@ import msgspec
 from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
-from agent.api.times import iso_time
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryState
+from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 
@@ -98,7 +98,7 @@ def _wall_time(context: Context, at: float | None) -> str | None:
     if at is None:
         return None
     ago_seconds = asyncio.get_running_loop().time() - at
-    return iso_time(context.now().wall_us - round(ago_seconds * 1e6))
+    return us_to_rfc3339(context.now().wall_us - round(ago_seconds * 1e6), "milliseconds")
 
 
 _CAPTURE_ONLY: SyncReport = {

@@ -16,10 +16,10 @@ from agent.api.status import (
 )
 from agent.api.status_page import status_page
 from agent.api.till_calls import correlation_id_in
-from agent.api.times import iso_time
 from agent.capture.session_start import is_correlation_id
 from agent.store.files.storage_errors import StorageDownError, StorageFullError
 from agent.store.queries import CaptureStatus
+from sync.protocol.rfc3339 import us_to_rfc3339
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -90,9 +90,11 @@ def _shown(capture: CaptureStatus) -> dict[str, object]:
     return {
         "epoch": capture.receipt.epoch,
         "sequence": capture.receipt.sequence,
-        "capturedAt": iso_time(capture.captured_at_us),
+        "capturedAt": us_to_rfc3339(capture.captured_at_us, "milliseconds"),
         "state": capture.state.value,
-        "deliveredAt": None if delivered_at_us is None else iso_time(delivered_at_us),
+        "deliveredAt": None
+        if delivered_at_us is None
+        else us_to_rfc3339(delivered_at_us, "milliseconds"),
     }
 
 

@@ -7,9 +7,9 @@ from typing import NotRequired, TypedDict
 
 from agent.api.context import Context
 from agent.api.delivery import SyncReport, sync_gauges, write_sync
-from agent.api.times import iso_time
 from agent.store.files.storage_errors import StorageError, StorageFullError
 from agent.store.queries import StoreStatus
+from sync.protocol.rfc3339 import us_to_rfc3339
 
 CHECK_TIMEOUT_SECONDS = 2.0
 
@@ -72,12 +72,12 @@ def write_status(context: Context, health: Health) -> StatusReport:
         "version": identity.version,
         "storeId": identity.store_id,
         "tillId": identity.till_id,
-        "startedAt": iso_time(identity.started_at_us),
+        "startedAt": us_to_rfc3339(identity.started_at_us, "milliseconds"),
         "epoch": store.current.epoch if store else None,
         "lastSequence": store.current.last_sequence if store else None,
         "watermark": store.current.settled_through if store else None,
         "waiting": store.waiting if store else None,
-        "oldestWaitingAt": iso_time(store.oldest_waiting_at_us)
+        "oldestWaitingAt": us_to_rfc3339(store.oldest_waiting_at_us, "milliseconds")
         if store and store.oldest_waiting_at_us is not None
         else None,
         "deadLetters": store.dead_letters if store else None,

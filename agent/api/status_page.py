@@ -163,9 +163,9 @@ def _set_aside(storage: StorageReport) -> str:
     return _NOT_KNOWN if storage["databaseBytes"] is None else "none"
 
 
-def _moment(iso_time: str) -> str:
+def _moment(timestamp: str) -> str:
     """Format `2026-01-01T00:00:00.000Z` as `2026-01-01 00:00:00 UTC`."""
-    date, _, time = iso_time.partition("T")
+    date, _, time = timestamp.partition("T")
     return f"{date} {time[:8]} UTC"
 
 

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlmodel import SQLModel
@@ -14,6 +14,7 @@ from agent.store.db.epochs import read_epochs
 from agent.store.db.migrate import revision_of
 from agent.store.recovery.integrity_check import inspect_database
 from agent.support_bundle.redact import Json
+from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import EventType
 
 _TIMEOUT_SECONDS = 10.0
@@ -107,17 +108,10 @@ def _dead_letters(connection: sqlite3.Connection) -> Json:
                 "type": kind if kind in set(EventType) else _NOT_SHOWN,
                 "errorCode": code if _CODE.fullmatch(str(code)) else _NOT_SHOWN,
                 "httpStatus": status,
-                "refusedAt": _time(refused_at_us),
+                "refusedAt": us_to_rfc3339(refused_at_us),
                 "attempts": attempts,
                 "isTriedAgain": bool(again),
                 "isGivenUp": bool(discarded),
             }
         )
     return dead_letters
-
-
-def _time(time_us: int) -> Json:
-    try:
-        return (_EPOCH + timedelta(microseconds=time_us)).isoformat()
-    except OverflowError:
-        return time_us

@@ -8,7 +8,7 @@ import ssl
 import stat
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
@@ -17,6 +17,7 @@ from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
 from agent.store.recovery.quarantine import QUARANTINE
 from agent.support_bundle.redact import Json
+from sync.protocol.rfc3339 import to_rfc3339, us_to_rfc3339
 
 # Files created by the agent. Others are only counted: their names may hold personal data.
 _OURS = re.compile(
@@ -34,7 +35,7 @@ def describe_machine(version: str, now: datetime) -> dict[str, Json]:
     """Return the versions of agent, Python, SQLite, OpenSSL and operating system."""
     return {
         "agent": version,
-        "writtenAt": now.isoformat(),
+        "writtenAt": to_rfc3339(now),
         "timeZone": now.astimezone().strftime("%Z %z"),
         "python": sys.version,
         "sqlite": sqlite3.sqlite_version,
@@ -76,7 +77,7 @@ def _described(file: Path) -> Json:
         "bytes": status.st_size,
         "mode": stat.filemode(status.st_mode),
         "user": status.st_uid,
-        "changedAt": datetime.fromtimestamp(status.st_mtime, UTC).isoformat(),
+        "changedAt": us_to_rfc3339(status.st_mtime_ns // 1000),
     }
 
 

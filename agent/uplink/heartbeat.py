@@ -23,9 +23,9 @@ from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.batch.heartbeat import send_heartbeat
-from sync.delivery.transports.batch.sender import rfc3339
 from sync.delivery.transports.batch.terms import NewTerms, fetch_terms
 from sync.delivery.transports.central_client import CentralClient
+from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
 from sync.runtime.logging import log_event
 
@@ -186,7 +186,7 @@ def _heartbeat(
         epoch=current.epoch,
         boot_id=sender.boot_id,
         agent_version=sender.agent_version,
-        sent_at=rfc3339(now.wall_us),
+        sent_at=us_to_rfc3339(now.wall_us),
         sent_monotonic_us=now.monotonic_us,
         last_sequence=current.last_sequence,
         base_sequence=current.base_sequence,
@@ -210,4 +210,4 @@ def _heartbeat(
 
 
 def _time(time_us: int | None) -> str | None:
-    return None if time_us is None else rfc3339(time_us)
+    return None if time_us is None else us_to_rfc3339(time_us)

@@ -15,11 +15,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import TextIO, TypeAlias
 
 from sync.protocol.email_masking import without_addresses
+from sync.protocol.rfc3339 import us_to_rfc3339
 
 Plain: TypeAlias = str | int | float | bool | None
 
@@ -99,9 +100,8 @@ class LineFormatter(logging.Formatter):
         return _priority(record.levelno) + line if self._with_priority else line
 
     def _short_line(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC)
         head = {
-            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": us_to_rfc3339(round(record.created * 1e6), "milliseconds"),
             "level": record.levelname,
             "event": _plain(_event_of(record)),
         }

@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection, Dialect, Table, insert
 from sqlalchemy.dialects import sqlite
 
-from sync.receiver.db.columns import UtcTimestamp, sqlite_text
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.db.columns import UtcTimestamp
 
 Row = Mapping[str, object]
 _NOTHING: Row = MappingProxyType({})
@@ -45,7 +46,7 @@ class _Adding:
         values: list[object] = list(self.in_order(row))
         for place in self.moments:
             if (moment := values[place]) is not None:
-                values[place] = sqlite_text(moment)  # type: ignore[arg-type] # the column's type
+                values[place] = to_rfc3339(moment)  # type: ignore[arg-type] # the column's type
         return tuple(values)
 
 

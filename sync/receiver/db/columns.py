@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-_WITHOUT_OFFSET = len("2026-01-01T00:00:00.000000")
+from sync.protocol.rfc3339 import to_rfc3339
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -26,7 +26,7 @@ class UtcTimestamp(TypeDecorator[datetime]):
         """Convert a datetime to the database's representation."""
         if value is None or not _is_sqlite(dialect):
             return value
-        return sqlite_text(value)
+        return to_rfc3339(value)
 
     def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is the library's
         """Convert the database's representation to an aware datetime."""
@@ -44,11 +44,6 @@ class JsonTexts(TypeDecorator[Collection[str]]):
     def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> str:  # noqa: ARG002 - the signature is the library's
         """Encode the texts as a JSON array."""
         return msgspec.json.encode(value or ()).decode()
-
-
-def sqlite_text(moment: datetime) -> str:
-    """Format a UTC datetime for SQLite: always with microseconds, so that texts sort by time."""
-    return f"{moment.isoformat(timespec='microseconds')[:_WITHOUT_OFFSET]}Z"
 
 
 def _is_sqlite(dialect: Dialect) -> bool:

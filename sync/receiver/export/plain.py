@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import RowMapping
 
-from sync.receiver.db.columns import sqlite_text
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.export.sink import Sink
 
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
@@ -78,4 +78,4 @@ class JsonRows:
 
 
 def _plain(value: object) -> object:
-    return sqlite_text(value) if isinstance(value, datetime) else value
+    return to_rfc3339(value) if isinstance(value, datetime) else value

@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, time
 
 from sqlalchemy import ColumnElement, RowMapping, Table, and_
 
+from sync.protocol.rfc3339 import from_rfc3339
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import KeysetPager, store_ids_in
 from sync.receiver.db.tables import LedgerTable
 from sync.receiver.export.names import Exported
-from sync.receiver.ingest.events import read_moment
 
 _ROWS_AT_ONCE = 1000
 
@@ -54,7 +54,7 @@ def read_time(text: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:
-        moment = read_moment(text)
+        moment = from_rfc3339(text)
     if moment is None:
         raise ValueError("expected a day such as 2026-03-01, or a time such as 2026-03-01T08:00Z")
     return moment

@@ -1,11 +1,12 @@
 """Parse and validate the events of a batch. Pure, no I/O."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from sync.protocol.program_terms import first_valid_locale
+from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import BatchEvent, ErrorCode, EventType
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
@@ -129,18 +130,6 @@ def shown(text: str, most: int = _MAX_SHOWN) -> str:
     return text[:most].replace(_NUL, "\ufffd")
 
 
-def read_moment(text: str) -> datetime | None:
-    """Parse an RFC 3339 timestamp to UTC; None if it is not one.
-
-    Other ISO 8601 forms with an offset are accepted as well.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo is not None else None
-    except (ValueError, OverflowError):
-        return None
-
-
 def _read_session(event: BatchEvent) -> SessionFact:
     body, text = _read_body(event, _session_body)
     if _ESCAPED_NUL in text and body.has_nul():
@@ -209,7 +198,7 @@ def _correlation_id(event: BatchEvent) -> str:
 
 
 def _occurred_at(event: BatchEvent) -> datetime:
-    occurred_at = read_moment(event.occurred_at)
+    occurred_at = from_rfc3339(event.occurred_at)
     if occurred_at is None:
         raise _UnfitError("occurredAt must be a time in RFC 3339, with its offset")
     return occurred_at

@@ -6,10 +6,11 @@ from datetime import datetime
 
 import msgspec
 
+from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.errors import invalid, too_large
-from sync.receiver.ingest.events import Event, read_event, read_moment, unfit
+from sync.receiver.ingest.events import Event, read_event, unfit
 from sync.receiver.ingest.inbound import HeartbeatArrival
 from sync.runtime.http_errors import HttpError
 
@@ -99,9 +100,9 @@ def read_heartbeat(
     return HeartbeatArrival(
         caller=caller,
         heartbeat=heartbeat,
-        sent_at=read_moment(heartbeat.sent_at),
-        oldest_undelivered_at=read_moment(heartbeat.oldest_undelivered_at or ""),
-        last_activity_at=read_moment(heartbeat.last_activity_at or ""),
+        sent_at=from_rfc3339(heartbeat.sent_at),
+        oldest_undelivered_at=from_rfc3339(heartbeat.oldest_undelivered_at or ""),
+        last_activity_at=from_rfc3339(heartbeat.last_activity_at or ""),
         received_at=received_at,
     )
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, true
 from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, select
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import AgentRow, EmailAnswerRow, LedgerTable, SessionRow, TokenRow
 
@@ -127,5 +128,5 @@ def _camel(name: str) -> str:
 
 def _json_value(value: object) -> object:
     if isinstance(value, datetime):
-        return f"{value.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+        return to_rfc3339(value, "milliseconds")
     return value

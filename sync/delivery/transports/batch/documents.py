@@ -9,9 +9,9 @@ import msgspec
 import zstandard
 
 from sync.delivery.outbox import OutboxEvent, Window
-from sync.delivery.transports.batch.sender import rfc3339
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import decoded
+from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
 
 # Encoding more events than these would block the event loop and delay tills: use a thread.
@@ -56,7 +56,7 @@ def encode_batch(
             epoch=window.epoch,
             boot_id=sender.boot_id,
             agent_version=sender.agent_version,
-            sent_at=rfc3339(now.wall_us),
+            sent_at=us_to_rfc3339(now.wall_us),
             sent_monotonic_us=now.monotonic_us,
             base_sequence=window.base_sequence,
             events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],
@@ -95,7 +95,7 @@ def _batch_event(event: OutboxEvent, boot_id: str, *, withheld: bool) -> BatchEv
         sequence=event.sequence,
         type=WITHHELD_TYPE if withheld else event.type,
         correlation_id=event.correlation_id,
-        occurred_at=rfc3339(event.occurred_at_us),
+        occurred_at=us_to_rfc3339(event.occurred_at_us),
         body=msgspec.Raw(b"{}" if withheld else event.body),
         query_locale=event.query_locale,
         boot_id=event.boot_id if event.boot_id != boot_id else None,

@@ -1,7 +1,6 @@
 """Parsing of events: valid, or invalid with a reason that reveals no customer data."""
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import pytest
@@ -16,7 +15,6 @@ from sync.receiver.ingest.events import (
     InvalidEvent,
     SessionFact,
     read_event,
-    read_moment,
     shown,
 )
 from tests.support.json_strategies import almost_json, objects, texts, values
@@ -273,31 +271,6 @@ def test_address_with_nul_is_rejected() -> None:
     body = {"status": "accepted", "emailAddress": "guest\0@example.com"}
 
     assert reason(read_event(event(body, EventType.EMAIL_ANSWERED))) == "Email address is not valid"
-
-
-# Times.
-
-
-@given(
-    at=st.datetimes(
-        datetime(1, 1, 2),  # noqa: DTZ001 - hypothesis wants bounds without a zone
-        datetime(9999, 12, 30),  # noqa: DTZ001 - as above
-        timezones=st.integers(-1439, 1439).map(lambda offset: timezone(timedelta(minutes=offset))),
-    )
-)
-def test_timestamp_with_any_offset_is_converted_to_utc(at: datetime) -> None:
-    read = read_moment(at.isoformat())
-
-    assert read == at
-    assert read is not None
-    assert read.tzinfo is UTC
-
-
-@given(text=texts)
-def test_any_text_is_a_utc_time_or_none(text: str) -> None:
-    moment = read_moment(text)
-
-    assert moment is None or moment.tzinfo is UTC
 
 
 @pytest.mark.parametrize(
