@@ -1,12 +1,17 @@
-"""HTTP client for the agent that runs on this machine."""
+"""HTTP client for the agent that runs on this machine; its errors end a command."""
 
 import http.client
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import ConfigurationError, Mistake, Settings, read_secret
+from agent.config import ConfigurationError, Mistake, Settings, load_settings, read_secret
+from sync.runtime.cli.program import Program
+
+AGENT: Program[Settings] = Program("loyalty-agent", load_settings)
 
 _STATUS = "/agent/v1/status"
 _TIMEOUT_SECONDS = 5.0
@@ -121,6 +126,16 @@ class AgentClient:
             f"unexpected response from {self._address} (HTTP {code}): the agent has a fault, or"
             " another program uses its port; check the agent's log"
         )
+
+
+@contextmanager
+def exit_on_agent_error() -> Iterator[None]:
+    """Turn an unreachable agent or a rejected request into a message and exit code 1."""
+    try:
+        with AGENT.exit_on_configuration_error():
+            yield
+    except (AgentUnreachableError, RequestRejectedError) as error:
+        AGENT.fail(str(error))
 
 
 def _trust_only(certificate: Path) -> ssl.SSLContext:

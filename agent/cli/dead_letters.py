@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AgentClient, AgentResponse
-from agent.cli.program import AGENT, exit_on_agent_error
+from agent.cli.client import AGENT, AgentClient, AgentResponse, exit_on_agent_error
 from agent.facts import Receipt
 from sync.protocol.wire import EventType
 from sync.runtime.cli.command_group import ConfigFile

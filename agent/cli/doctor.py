@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from agent.cli.program import AGENT
+from agent.cli.client import AGENT
 from agent.config import Settings
 from agent.doctor import CONFIGURATION, Check, Instruments, Show, Verdict, run_checks, worst
 from agent.doctor.systemd_units import run_command

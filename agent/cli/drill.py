@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.client import AGENT
 from agent.cli.drill_view import progress_display
-from agent.cli.program import AGENT
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import FAST, NORMAL, run_drill

@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from agent.cli.program import AGENT
+from agent.cli.client import AGENT
 from agent.config import changed_settings, check_files
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.excepthooks import log_what_nobody_catches

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AgentClient
-from agent.cli.program import AGENT, exit_on_agent_error
+from agent.cli.client import AGENT, AgentClient, exit_on_agent_error
 from agent.cli.status_view import show_status
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import flatten, print_values

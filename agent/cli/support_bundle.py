@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AgentClient, AgentUnreachableError, RequestRejectedError
+from agent.cli.client import AGENT, AgentClient, AgentUnreachableError, RequestRejectedError
 from agent.cli.doctor import check_this_machine
-from agent.cli.program import AGENT
 from agent.config import ConfigurationError, Settings
 from agent.doctor.systemd_units import run_command
-from agent.support_bundle import Inputs, bundle_files, write_bundle
+from agent.support_bundle.bundle import Inputs, bundle_files, write_bundle
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step

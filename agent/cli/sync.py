@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AgentClient
-from agent.cli.program import AGENT, exit_on_agent_error
+from agent.cli.client import AGENT, AgentClient, exit_on_agent_error
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown

@@ -6,9 +6,7 @@ __all__ = ["app", "main"]
 
 _NAME = "loyalty-hq"
 _COMMANDS = {
-    "serve": LazyCommand(
-        "sync.receiver.cli.program:serve", "Receive captures until SIGTERM or SIGINT."
-    ),
+    "serve": LazyCommand("sync.receiver.cli.hq:serve", "Receive captures until SIGTERM or SIGINT."),
     "enroll": LazyCommand(
         "sync.receiver.cli.enroll:enroll", "Issue a new token for the agent on a POS machine."
     ),

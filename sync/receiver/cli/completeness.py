@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.program import HEAD_OFFICE, checked_name, exit_on_database_error
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.config import Settings
 from sync.receiver.operations import UnknownStoreError, completeness_as_json, show_completeness
 from sync.receiver.reports.completeness import EpochCompleteness

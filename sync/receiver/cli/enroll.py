@@ -7,8 +7,8 @@ import typer
 
 from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
 from sync.receiver.auth.tokens import AgentName
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.cli.output import output_to
-from sync.receiver.cli.program import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.config import Settings
 from sync.receiver.operations import enroll as issue_tokens
 from sync.runtime.cli.command_group import ConfigFile

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.cli.output import Output, output_to
-from sync.receiver.cli.program import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.export.names import Exported, Format
 from sync.receiver.export.plain import CsvRows, JsonRows
 from sync.receiver.export.selection import Selection, read_time

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.program import HEAD_OFFICE, exit_on_database_error
+from sync.receiver.cli.hq import HEAD_OFFICE, exit_on_database_error
 from sync.receiver.operations import forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.runtime.cli.command_group import ConfigFile

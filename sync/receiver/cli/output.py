@@ -7,7 +7,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from sync.receiver.cli.program import HEAD_OFFICE
+from sync.receiver.cli.hq import HEAD_OFFICE
 from sync.runtime.atomic_file import atomic_file
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import typer
 
-from sync.receiver.cli.program import HEAD_OFFICE, exit_on_database_error
+from sync.receiver.cli.hq import HEAD_OFFICE, exit_on_database_error
 from sync.receiver.operations import list_tills
 from sync.receiver.reports.store import Till
 from sync.runtime.cli.command_group import ConfigFile

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.support_bundle.archive import write_bundle
+from agent.support_bundle.bundle import write_bundle
 from tests.agent.support_bundle.unpacking import members_of
 
 MEMBERS = {"one.txt": b"1\n", "two.json": b"{}"}

@@ -1,9 +1,13 @@
-"""Assemble the files of a bundle from their collectors and redact all of them."""
+"""The files of a support bundle, each redacted, and the archive that holds them."""
 
+import gzip
+import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
 from agent.api.delivery import SyncReport
 from agent.api.status import StatusReport, StorageReport
@@ -15,6 +19,7 @@ from agent.support_bundle.database_stats import describe_database
 from agent.support_bundle.machine import describe_files, describe_machine, describe_packages
 from agent.support_bundle.redact import Json, Redactor
 from agent.support_bundle.settings_and_secrets import read_secrets, settings_without_secrets
+from sync.runtime.atomic_file import atomic_file
 
 _README = """Diagnostics of a loyalty agent for support.
 
@@ -29,6 +34,8 @@ journal.txt     recent lines of the log, if journald keeps it
 
 This archive contains no e-mail addresses, tokens, keys or content sent by a till.
 """
+_FOLDER = "loyalty-agent-support"
+_MODE = 0o600
 _JOURNAL_LINES = 2_000
 _MAX_JOURNAL_BYTES = 2 * 1024 * 1024
 _JOURNAL_COMMAND = (
@@ -73,6 +80,23 @@ def bundle_files(settings: Settings, inputs: Inputs, run: Run) -> dict[str, byte
         **{name: _encode(redactor.redact_all(value)) for name, value in documents.items()},
         "journal.txt": redactor.redact(_journal(run)).encode("utf-8", "replace"),
     }
+
+
+def write_bundle(file: Path, files: Mapping[str, bytes], *, at_seconds: int) -> None:
+    """Write `files` to `file`, a tar.gz, mode 0600; durable on return. Raises `OSError`.
+
+    An existing file is replaced. `at_seconds`, a Unix time, becomes the modification time of
+    every member. The empty name in the gzip header replaces the temporary file's name.
+    """
+    with (
+        atomic_file(file) as target,
+        gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=at_seconds) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{_FOLDER}/{name}")
+            member.size, member.mtime, member.mode = len(content), at_seconds, _MODE
+            archive.addfile(member, io.BytesIO(content))
 
 
 def _status(inputs: Inputs) -> Json:

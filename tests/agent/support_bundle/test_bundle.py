@@ -16,7 +16,7 @@ from agent.config.delivery import AuthSettings, CentralSettings
 from agent.doctor.check import Check, fault
 from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted
-from agent.support_bundle import Inputs, bundle_files, write_bundle
+from agent.support_bundle.bundle import Inputs, bundle_files, write_bundle
 from sync.delivery.outcomes import Refused
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 from tests.agent.support_bundle.unpacking import layers_of, members_of
