@@ -15,14 +15,14 @@ from yarl import URL
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.network_errors import ResponseLost, failure_from
 
-MAX_ANSWER_BYTES = 1_048_576
+MAX_RESPONSE_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
 # Share of the total timeout for connecting, slow name resolution included. Must be below 1: if
 # the total timeout expired first, it would be unknown whether the request was sent.
 _CONNECT_SHARE = 0.9
 # TCP keepalive: an idle dead connection is detected after a minute.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-_Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_Fingerprint: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +64,29 @@ class HttpClient:
     and a first one that took effect would go unnoticed.
     """
 
-    def __init__(self, rules: HttpOptions) -> None:
-        self._rules = rules
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = options
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
-        self._read_files: _Seen = ()
+        self._tls_fingerprint: _Fingerprint = ()
 
     async def request(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> HttpResponse | Blocked | RetryLater:
         """Send one request and read the response; failures are returned, not raised."""
-        tls = await self._trusted() if url.scheme == "https" else True
+        tls = await self._tls_context() if url.scheme == "https" else True
         if isinstance(tls, Blocked):
             return tls
         try:
-            async with self._opened().request(
+            async with self._opened_session().request(
                 method, url, headers=headers, data=body, ssl=tls, allow_redirects=False
             ) as response:
                 return await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            cause = failure_from(error)
-            if cause.cause is FailureCause.UNTRUSTED_CERTIFICATE:
+            failure = failure_from(error)
+            if failure.cause is FailureCause.UNTRUSTED_CERTIFICATE:
                 self._tls = None  # the system's CAs may have changed: load them again next time
-            return cause
+            return failure
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -94,28 +94,28 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def _trusted(self) -> ssl.SSLContext | Blocked:
+    async def _tls_context(self) -> ssl.SSLContext | Blocked:
         """Return the TLS context, rebuilt if the certificate files have changed.
 
         A new context also drops connections and TLS sessions of the old certificate. Waiting for
         an error instead would fail: in TLS 1.3 a refused certificate looks like a lost response.
         """
-        seen = _seen(self._rules)
-        if self._tls is None or seen != self._read_files:
+        fingerprint = _fingerprint(self._options)
+        if self._tls is None or fingerprint != self._tls_fingerprint:
             self._tls = None
             try:
-                self._tls = await asyncio.to_thread(tls_context, self._rules)
+                self._tls = await asyncio.to_thread(tls_context, self._options)
             except (OSError, ValueError) as error:
-                return Blocked(BlockedReason.CREDENTIALS, _unusable(self._rules, error))
-            self._read_files = seen
+                return Blocked(BlockedReason.CREDENTIALS, _unusable(self._options, error))
+            self._tls_fingerprint = fingerprint
         return self._tls
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            seconds = self._rules.timeout_seconds
+            seconds = self._options.timeout_seconds
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._rules.connections, socket_factory=_kept_alive
+                    limit=self._options.connections, socket_factory=_socket_with_keepalive
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=seconds,
@@ -124,13 +124,13 @@ class HttpClient:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"},
-                middlewares=(_never_twice,),
-                proxy=self._rules.proxy or None,
+                middlewares=(_no_hidden_retry,),
+                proxy=self._options.proxy or None,
             )
         return self._session
 
 
-async def _never_twice(
+async def _no_hidden_retry(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Disable aiohttp's own retry: replace the errors that trigger it by `ResponseLost`."""
@@ -147,15 +147,14 @@ async def _read(response: aiohttp.ClientResponse) -> HttpResponse | RetryLater:
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
+        if size > MAX_RESPONSE_BYTES:
             response.close()
-            return RetryLater(
-                FailureCause.UNEXPECTED_RESPONSE, f"the answer has over {MAX_ANSWER_BYTES} bytes"
-            )
+            detail = f"the response exceeds {MAX_RESPONSE_BYTES} bytes"
+            return RetryLater(FailureCause.UNEXPECTED_RESPONSE, detail)
     return HttpResponse(response.status, response.headers, b"".join(chunks))
 
 
-def _kept_alive(address: AddrInfoType) -> socket.socket:
+def _socket_with_keepalive(address: AddrInfoType) -> socket.socket:
     family, kind, protocol, *_ = address
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -165,36 +164,36 @@ def _kept_alive(address: AddrInfoType) -> socket.socket:
     return sock
 
 
-def tls_context(rules: HttpOptions) -> ssl.SSLContext:
-    """Return the TLS context for `rules`. Raises `OSError` or `ValueError`."""
-    context = ssl.create_default_context(cafile=rules.ca_file)
-    if rules.ca_file is not None and rules.trusts_system:
+def tls_context(options: HttpOptions) -> ssl.SSLContext:
+    """Return the TLS context for `options`. Raises `OSError` or `ValueError`."""
+    context = ssl.create_default_context(cafile=options.ca_file)
+    if options.ca_file is not None and options.trusts_system:
         context.load_default_certs()
-    if rules.client_cert_file is not None:
+    if options.client_cert_file is not None:
         # An empty password: an encrypted key must fail here instead of prompting on the terminal.
-        context.load_cert_chain(rules.client_cert_file, rules.client_key_file, password="")
+        context.load_cert_chain(options.client_cert_file, options.client_key_file, password="")
     return context
 
 
-def _seen(rules: HttpOptions) -> _Seen:
-    """Return a fingerprint of the certificate files that changes whenever they are replaced."""
-    return tuple(_identity(file) for file in _files(rules))
+def _fingerprint(options: HttpOptions) -> _Fingerprint:
+    """Return a value that changes whenever one of the certificate files is replaced."""
+    return tuple(_identity(file) for file in _files(options))
 
 
 def _identity(file: Path) -> tuple[int, int, int] | None:
     try:
-        found = file.stat()
+        stat = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _files(rules: HttpOptions) -> list[Path]:
-    files = (rules.ca_file, rules.client_cert_file, rules.client_key_file)
+def _files(options: HttpOptions) -> list[Path]:
+    files = (options.ca_file, options.client_cert_file, options.client_key_file)
     return [file for file in files if file is not None]
 
 
-def _unusable(rules: HttpOptions, error: Exception) -> str:
-    named = ", ".join(map(str, _files(rules)))
+def _unusable(options: HttpOptions, error: Exception) -> str:
+    names = ", ".join(map(str, _files(options)))
     reason = getattr(error, "strerror", None) or type(error).__name__
-    return f"certificate files cannot be used ({reason}): {named or 'the system has none'}"
+    return f"certificate files cannot be used ({reason}): {names or 'the system has none'}"

@@ -9,7 +9,7 @@ import aiohttp
 from sync.delivery.outcomes import FailureCause, RetryLater
 
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
-_WRONG_TIME = {9: "not yet valid", 10: "expired"}
+_OUTSIDE_VALIDITY = {9: "not yet valid", 10: "expired"}
 
 
 class ResponseLost(aiohttp.ClientError):
@@ -17,7 +17,7 @@ class ResponseLost(aiohttp.ClientError):
 
 
 # The first match counts: subclasses stand above their base classes.
-_MEANINGS: tuple[tuple[type[Exception], FailureCause, str], ...] = (
+_FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (aiohttp.ClientHttpProxyError, FailureCause.NO_CONNECTION, "the proxy refuses the connection"),
     (aiohttp.ClientProxyConnectionError, FailureCause.NO_CONNECTION, "the proxy cannot be reached"),
     (
@@ -31,12 +31,12 @@ _MEANINGS: tuple[tuple[type[Exception], FailureCause, str], ...] = (
         FailureCause.NO_CONNECTION,
         "no connection to central in time",
     ),
-    (TimeoutError, FailureCause.NO_RESPONSE, "no answer in time"),
-    (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the answer broke off"),
-    (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the answer is not HTTP"),
+    (TimeoutError, FailureCause.NO_RESPONSE, "no response in time"),
+    (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the response broke off"),
+    (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the response is not HTTP"),
 )
 # A refused connection proves that a host answered; an unreachable network, that none was asked.
-_WHOSE = {
+_BY_ERRNO = {
     errno.ECONNREFUSED: FailureCause.CENTRAL_DOWN,
     errno.ECONNRESET: FailureCause.CENTRAL_DOWN,
     errno.ECONNABORTED: FailureCause.CENTRAL_DOWN,
@@ -48,38 +48,38 @@ _WHOSE = {
 
 def failure_from(error: Exception) -> RetryLater:
     """Return the failure for `error`, raised by the HTTP client."""
-    distrust = _distrust(error)
-    if distrust is not None:
-        return distrust
-    for kind, cause, detail in _MEANINGS:
+    tls_failure = _tls_failure(error)
+    if tls_failure is not None:
+        return tls_failure
+    for kind, cause, detail in _FAILURES:
         if isinstance(error, kind):
             return RetryLater(
-                _whose(error, cause), detail + _reason(error), http_status=_proxy_status(error)
+                _cause(error, cause), detail + _reason(error), http_status=_proxy_status(error)
             )
-    return RetryLater(FailureCause.NO_RESPONSE, "the connection ended before the answer")
+    return RetryLater(FailureCause.NO_RESPONSE, "the connection ended before the response")
 
 
-def _distrust(error: Exception) -> RetryLater | None:
+def _tls_failure(error: Exception) -> RetryLater | None:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         error = error.certificate_error
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _wrong_time(error.verify_code) or RetryLater(
+        return _wrong_clock(error.verify_code) or RetryLater(
             FailureCause.UNTRUSTED_CERTIFICATE,
             f"central's certificate is not trusted: {error.verify_message}",
         )
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        why = getattr(error.os_error, "reason", None) or "it broke off"
-        return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, f"no secure connection: {why}")
+        reason = getattr(error.os_error, "reason", None) or "it broke off"
+        return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, f"no TLS connection: {reason}")
     return None
 
 
-def _wrong_time(verify_code: int) -> RetryLater | None:
-    if verify_code not in _WRONG_TIME:
+def _wrong_clock(verify_code: int) -> RetryLater | None:
+    if verify_code not in _OUTSIDE_VALIDITY:
         return None
     return RetryLater(
         FailureCause.WRONG_CLOCK,
-        f"central's certificate is {_WRONG_TIME[verify_code]} by this machine's clock, which may"
-        " be wrong: set the clock, or have the certificate renewed",
+        f"central's certificate is {_OUTSIDE_VALIDITY[verify_code]} by this machine's clock: set"
+        " the clock if it is wrong, otherwise renew the certificate",
     )
 
 
@@ -87,19 +87,19 @@ def _proxy_status(error: Exception) -> int | None:
     return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
 
 
-def _whose(error: Exception, cause: FailureCause) -> FailureCause:
-    """Return the cause by `errno` if known, else `cause`; a proxy can be on either side."""
+def _cause(error: Exception, default: FailureCause) -> FailureCause:
+    """Return the cause by `errno`, else `default`; a proxy can be on either side."""
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return cause
-    return _WHOSE.get(_number(error), cause)
+        return default
+    return _BY_ERRNO.get(_errno(error), default)
 
 
 def _reason(error: Exception) -> str:
-    number = _number(error)
+    number = _errno(error)
     return f": {os.strerror(number)}" if number > 0 else ""
 
 
-def _number(error: Exception) -> int:
+def _errno(error: Exception) -> int:
     """Return the `errno` of a failed connection, 0 if unknown.
 
     After trying several addresses asyncio sets `errno` only if it is the same for all.

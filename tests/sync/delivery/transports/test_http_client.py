@@ -13,7 +13,7 @@ from yarl import URL
 
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.http_client import (
-    MAX_ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     HttpClient,
     HttpOptions,
     HttpResponse,
@@ -118,7 +118,7 @@ async def test_connections_are_reused(central: ScriptedCentral, line: HttpClient
 async def test_decompression_bomb_is_aborted(
     central: ScriptedCentral,
 ) -> None:
-    bomb = gzip.compress(b" " * (50 * MAX_ANSWER_BYTES))
+    bomb = gzip.compress(b" " * (50 * MAX_RESPONSE_BYTES))
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.script(faults.respond_with(Answer(200, bomb, packed)))
     found = await ask(central.url)
