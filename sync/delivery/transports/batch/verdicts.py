@@ -31,10 +31,8 @@ from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode, Rejection
 
 _NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 _REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-_NO_PROGRESS = RetryLater(
-    FailureCause.NO_PROGRESS, "head office took none of the events it was sent"
-)
-_UNKNOWN_ENCODING = "the receiver, or something on the way to it, does not know zstd"
+_NO_PROGRESS = RetryLater(FailureCause.NO_PROGRESS, "head office accepted none of the events")
+_UNKNOWN_ENCODING = "head office, or a proxy before it, does not accept zstd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class BatchRefused:
 _TOO_LARGE = BatchRefused(
     Refused(
         ErrorCode.PAYLOAD_TOO_LARGE,
-        "too large for head office, or for something on the way to it",
+        "exceeds the size limit of head office or of a proxy before it",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ),
     is_too_large=True,

@@ -39,7 +39,7 @@ _REFUSALS = {
 _NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 _TOO_LARGE = Refused(
     ErrorCode.PAYLOAD_TOO_LARGE,
-    "too large for central, or for something on the way to it",
+    "exceeds the size limit of central or of a proxy before it",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 )
 _json_object: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
@@ -79,8 +79,8 @@ def request_without_effect(size: int) -> ApiRequest:
 def every_request_refused(size: int) -> Blocked:
     """Return the `Blocked` for an agent whose every request of `size` bytes gets a 413."""
     detail = (
-        f"every request is refused as too large, one of {size} bytes too: something on the way to"
-        " central has too low a limit"
+        f"every request is refused as too large, even one of {size} bytes: a proxy before central"
+        " has too low a limit"
     )
     return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 

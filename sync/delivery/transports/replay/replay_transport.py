@@ -36,13 +36,13 @@ MAX_FAILURES_IN_A_ROW = 3
 _HEADERS = {"Content-Type": "application/json"}
 _Outcome: TypeAlias = Verdict | Blocked | RetryLater
 _SESSION_REFUSED = Refused(
-    ErrorCode.SESSION_REFUSED, "the session that this answer belongs to was refused", None
+    ErrorCode.SESSION_REFUSED, "the session of this answer was refused", None
 )
 _ADDRESS_ERASED = Refused(
-    "ADDRESS_ERASED", "the address was erased after its delivery and cannot be sent again", None
+    "ADDRESS_ERASED", "the address was erased after its delivery, so it cannot be sent again", None
 )
 _OVERTAKEN = Refused(
-    "OVERTAKEN", "a later answer of the customer was delivered, and this one would undo it", None
+    "OVERTAKEN", "a later answer was delivered, and this one would overwrite it", None
 )
 
 
