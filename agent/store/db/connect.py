@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import bindparam, func, insert, select
 
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, sensible
-from agent.store.db.migrate import bring_up_to_date, revision_of
+from agent.store.db.migrate import migrate, revision_of
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import Boot, table_of
 from agent.store.db.transactions import transaction
@@ -68,7 +68,7 @@ def connect_for_writing(
         for pragma in _PRAGMAS:
             connection.execute(pragma).fetchall()
         settle_wal(connection, path.with_name(f"{path.name}-wal"))
-        bring_up_to_date(connection, path)
+        migrate(connection, path)
     except BaseException:
         connection.close()
         raise

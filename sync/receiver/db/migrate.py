@@ -1,4 +1,4 @@
-"""Migrate the ledger's schema, forward only; back up a SQLite file first."""
+"""Schema of the ledger: its revision, and migration to the newest one."""
 
 import errno
 import sqlite3
@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+
+from sync.runtime.schema_migration import copy_before_migration, upgrade
 
 NEWEST_REVISION = "0004"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,36 +28,17 @@ def is_older(connection: Connection) -> bool:
 
 
 def copy_aside(path: Path) -> None:
-    """Copy a SQLite file, including its WAL, into the same folder.
-
-    Raises `OSError` and then leaves no copy.
-    """
-    copy = path.with_name(f"{path.name}.before-{NEWEST_REVISION}")
-    copy.unlink(missing_ok=True)
+    """Copy the SQLite file beside itself before a migration. Raises `OSError`."""
     try:
-        with closing(_read_only(path)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
+            copy_before_migration(source, path, NEWEST_REVISION)
     except sqlite3.Error as error:
-        # A partial copy is useless and occupies scarce disk space.
-        copy.unlink(missing_ok=True)
         reason = f"the database cannot be copied before its schema changes ({error})"
-        raise OSError(errno.EIO, reason, str(copy)) from error
+        raise OSError(errno.EIO, reason, str(path)) from error
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-
-
-def bring_up_to_date(connection: Connection) -> None:
-    """Migrate the database in the current transaction; leave a newer schema unchanged."""
+def migrate(connection: Connection) -> None:
+    """Migrate the database in the current transaction, unless its schema is newer."""
     found = revision_of(connection)
-    if found is not None and found >= NEWEST_REVISION:
-        return
-    # Imported lazily: a usual start migrates nothing and need not pay for it.
-    from alembic import command  # noqa: PLC0415 - see above
-    from alembic.config import Config  # noqa: PLC0415 - see above
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if found is None or found < NEWEST_REVISION:
+        upgrade(connection, MIGRATIONS)

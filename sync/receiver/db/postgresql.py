@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from sync.receiver.db.database import DatabaseUnavailableError, Values
-from sync.receiver.db.migrate import bring_up_to_date
+from sync.receiver.db.migrate import migrate
 from sync.receiver.db.tables import LedgerTable
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Postgresql:
         try:
             async with engine.begin() as connection:
                 await connection.execute(_SCHEMA_LOCK)
-                await connection.run_sync(bring_up_to_date)
+                await connection.run_sync(migrate)
         finally:
             await engine.dispose()
 

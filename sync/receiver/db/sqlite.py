@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sync.receiver.db.database import Values
-from sync.receiver.db.migrate import bring_up_to_date, copy_aside, is_older
+from sync.receiver.db.migrate import copy_aside, is_older, migrate
 from sync.receiver.db.sqlite_write_lock import WriteLock
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class SqliteFile:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._turns.open()
         async with self._turns.own():
-            await _to_its_end(self._writing_thread, self._bring_up_to_date)
+            await _to_its_end(self._writing_thread, self._migrate)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -127,13 +127,13 @@ class SqliteFile:
         with self._readers.connect() as connection:
             return work(connection)
 
-    def _bring_up_to_date(self) -> None:
+    def _migrate(self) -> None:
         with self._writer.connect() as connection:
             older = is_older(connection)
         if older:
             copy_aside(self._path)
         with self._writer.begin() as connection:
-            bring_up_to_date(connection)
+            migrate(connection)
         with self._writer.connect() as connection:
             _settle_wal(connection)
 

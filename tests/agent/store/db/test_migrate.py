@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 from agent.store.db import migrate as schema
 from agent.store.db import tables
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, bring_up_to_date, revision_of
+from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, migrate, revision_of
 from agent.store.db.tables import table_of
 from tests.support.agent.store import EpochIds, change, opened, query, record, session
 from tests.support.sqlite_schema import describe_schema
@@ -123,7 +123,7 @@ def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version
     next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
     with closing(sqlite3.connect(old_file / DATABASE_FILE, isolation_level=None)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="nothing"):
-            bring_up_to_date(connection, old_file / DATABASE_FILE)
+            migrate(connection, old_file / DATABASE_FILE)
         assert not connection.in_transaction
         assert revision_of(connection) == "0002"
         assert connection.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
@@ -142,6 +142,6 @@ def test_failed_copy_leaves_no_partial_file(
     file = old_file / DATABASE_FILE
     with closing(sqlite3.connect(file, isolation_level=None, factory=Full)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="full"):
-            bring_up_to_date(connection, file)
+            migrate(connection, file)
         assert revision_of(connection) == "0002"
     assert not (old_file / COPY).exists()
