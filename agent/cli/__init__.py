@@ -2,10 +2,10 @@
 
 from sync.runtime.cli.command_group import LazyCommand, command_group
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
 _NAME = "loyalty-agent"
-_COMMANDS = {
+COMMANDS = {
     "run": LazyCommand(
         "agent.cli.service_commands:run", "Serve the tills until SIGTERM or SIGINT."
     ),
@@ -28,7 +28,7 @@ _COMMANDS = {
         "List, retry and discard dead letters.",
     ),
 }
-app = command_group(_NAME, "Accept loyalty captures from tills, online or offline.", _COMMANDS)
+app = command_group(_NAME, "Accept loyalty captures from tills, online or offline.", COMMANDS)
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
 from sync.runtime.cli.command_group import LazyCommand, command_group
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
 _NAME = "loyalty-hq"
-_COMMANDS = {
+COMMANDS = {
     "serve": LazyCommand("sync.receiver.cli.hq:serve", "Receive captures until SIGTERM or SIGINT."),
     "enroll": LazyCommand(
         "sync.receiver.cli.enroll:enroll", "Issue a new token for the agent on a POS machine."
@@ -22,7 +22,7 @@ _COMMANDS = {
         "sync.receiver.cli.export:export", "Export a table as CSV, JSON lines or Parquet."
     ),
 }
-app = command_group(_NAME, "Receive the captures of all stores at head office.", _COMMANDS)
+app = command_group(_NAME, "Receive the captures of all stores at head office.", COMMANDS)
 
 
 def main() -> None:

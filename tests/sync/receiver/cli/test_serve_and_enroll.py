@@ -1,4 +1,4 @@
-"""`loyalty-hq`: output and exit codes of its commands."""
+"""`loyalty-hq serve` and `enroll`: output and exit codes."""
 
 import asyncio
 import socket
@@ -14,25 +14,15 @@ from tests.support.head_office.process import hq, write_config
 from tests.support.head_office.receiver import Receiver, rows_in
 
 
-def test_version_is_printed() -> None:
-    result = hq("--version")
-
-    assert (result.returncode, result.stdout) == (0, "loyalty-hq 0.1.0\n")
-
-
 @pytest.mark.parametrize(
     "arguments",
-    [["dance"], ["enroll"], ["enroll", "0042"], ["enroll", "a b", "till"], ["serve", "--loud"]],
+    [["enroll"], ["enroll", "0042"], ["enroll", "a b", "till"]],
 )
 def test_wrong_use_exits_with_2_and_creates_nothing(arguments: list[str], tmp_path: Path) -> None:
     environment = {"LOYALTY_HQ__STORAGE__DIRECTORY": str(tmp_path)}
 
     assert CliRunner().invoke(app, arguments, env=environment).exit_code == 2
     assert not list(tmp_path.iterdir())
-
-
-def test_help_truncates_no_summary() -> None:
-    assert "..." not in hq("--help").stdout.partition("Commands:")[2]
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +50,6 @@ def test_created_files_are_private_to_their_user(enrolled: tuple[Path, str]) -> 
     modes = {place.stat().st_mode & 0o077 for place in (directory, directory / "hq.db")}
 
     assert modes == {0}
-
-
-@pytest.mark.parametrize("command", [["serve"], ["enroll", "0042", "till-1"]])
-def test_wrong_configuration_is_reported_and_creates_nothing(
-    tmp_path: Path, command: list[str]
-) -> None:
-    file = tmp_path / "hq.toml"
-    file.write_text("[storage]\ndirectory = 'data'\n[intake]\nmax_in_fligt = 1\n")
-
-    result = CliRunner().invoke(app, ["--config", str(file), *command])
-
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert f"{file}, line 4: intake.max_in_fligt: there is no such setting" in result.stderr
-    assert "max_in_flight" in result.stderr
-    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

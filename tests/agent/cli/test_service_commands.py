@@ -1,0 +1,73 @@
+"""`loyalty-agent run` and `check-config`: output and exit codes."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.config import ConfigurationError, Mistake, Settings
+from tests.support.agent.process import agent
+
+
+def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    (tmp_path / "agent.toml").write_text("[api]\nport = 9000\ntoken_file = 'token'\n")
+
+    result = agent("check-config", "--config", str(tmp_path / "agent.toml"))
+
+    assert result.returncode == 0
+    assert result.stdout.splitlines() == [
+        f"The configuration is valid: {tmp_path}/agent.toml.",
+        "api.port: 9000",
+        f"api.token_file: {tmp_path}/token",
+    ]
+
+
+def test_check_config_accepts_a_missing_default_file() -> None:
+    result = agent("check-config")
+
+    assert result.returncode == 0
+    assert "only defaults and environment" in result.stdout
+
+
+def test_check_config_reports_a_missing_secret_file(tmp_path: Path) -> None:
+    result = agent("check-config", LOYALTY_AGENT__API__TOKEN_FILE=str(tmp_path / "absent"))
+
+    assert result.returncode == 2
+    assert "api.token_file: the file cannot be read" in result.stderr
+
+
+class FakeService(types.ModuleType):
+    """Fake composition root: records the settings, returns or raises the given outcome."""
+
+    def __init__(self, outcome: int | Exception) -> None:
+        super().__init__("agent.service")
+        self.outcome = outcome
+        self.started_with: list[Settings] = []
+
+    def run_agent(self, settings: Settings) -> int:
+        self.started_with.append(settings)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(0, 0), (1, 1), (ConfigurationError([Mistake("/token", "", "the file is empty")]), 2)],
+)
+def test_run_exits_with_the_code_of_the_agent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: int | Exception, code: int
+) -> None:
+    service = FakeService(outcome)
+    monkeypatch.setitem(sys.modules, "agent.service", service)
+    monkeypatch.setattr("agent.cli.service_commands.configure_logging", lambda *_: None)
+    monkeypatch.setenv("LOYALTY_AGENT__STORAGE__DIRECTORY", str(tmp_path / "data"))
+
+    result = CliRunner().invoke(app, ["run"])
+
+    assert result.exit_code == code
+    assert [s.storage.directory for s in service.started_with] == [tmp_path / "data"]

@@ -1,0 +1,1 @@
+"""Tests of the command-line frame that both programs share."""
