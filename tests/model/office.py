@@ -35,7 +35,7 @@ from tests.support.central.in_memory import MemoryLine
 
 T = TypeVar("T")
 AT_ONCE = Retention(delivered_days=0, email_days=0)
-PORTION = BatchLimits(events=3, max_bytes=2**20)
+LIMITS = BatchLimits(events=3, max_bytes=2**20)
 UNANSWERED_SECONDS = 60
 # State of each event, by the number that a test wrote into its capture.
 _HELD = """
@@ -194,9 +194,9 @@ class Office:
 
         attempts = ShortRetries(lambda: 0.5, nap)
         if self.protocol == "batch":
-            return BatchTransport(caller, sender, attempts, PORTION)
+            return BatchTransport(caller, sender, attempts, LIMITS)
         return ReplayTransport(
-            caller, attempts, PORTION, max_in_flight=2, on_terms=lambda _kind, _terms: None
+            caller, attempts, LIMITS, max_in_flight=2, on_terms=lambda _kind, _terms: None
         )
 
     def _restart(self, directory: Path) -> None:

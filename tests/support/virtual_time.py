@@ -58,7 +58,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._skipping.seconds
 
 
-def run_in_virtual_time(story: Coroutine[None, None, T]) -> T:
-    """Run `story` to its end in a loop with virtual time."""
+def run_in_virtual_time(scenario: Coroutine[None, None, T]) -> T:
+    """Run `scenario` to its end in a loop with virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(story)
+        return runner.run(scenario)

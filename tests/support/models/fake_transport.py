@@ -7,33 +7,33 @@ from sync.delivery.outbox import BatchLimits, EventResult, Window
 from sync.delivery.outcomes import Delivered, Refused, RetryLater, Stop, Verdict
 from sync.delivery.transport import WindowResult
 
-Saying = Callable[[Window], WindowResult | Awaitable[WindowResult]]
+Behaviour = Callable[[Window], WindowResult | Awaitable[WindowResult]]
 DELIVERED = Delivered()
 
 
-def takes(window: Window) -> WindowResult:
+def accept_all(window: Window) -> WindowResult:
     """Accept all events."""
     return WindowResult([EventResult(event, DELIVERED) for event in window.events])
 
 
-def takes_only(count: int, stop: Stop) -> Saying:
+def accept_then_stop(count: int, stop: Stop) -> Behaviour:
     """Accept the first `count` events, then stop."""
-    return lambda window: WindowResult(list(takes(window).results)[:count], stop=stop)
+    return lambda window: WindowResult(list(accept_all(window).results)[:count], stop=stop)
 
 
-def leaves(*positions: int, cause: RetryLater) -> Saying:
+def leave_pending(*positions: int, cause: RetryLater) -> Behaviour:
     """Accept all but these, which get no verdict."""
 
-    def saying(window: Window) -> WindowResult:
-        judged = [one for one in takes(window).results if one.event.position not in positions]
+    def behaviour(window: Window) -> WindowResult:
+        judged = [one for one in accept_all(window).results if one.event.position not in positions]
         unfinished = cause if len(judged) < len(window.events) else None
         doubtful = [event for event in window.events if event.position in positions]
         return WindowResult(judged, doubtful, unfinished=unfinished)
 
-    return saying
+    return behaviour
 
 
-def refuses(*positions: int, verdict: Verdict = Refused("CODE", "a reason", 400)) -> Saying:  # noqa: B008 - a frozen value
+def refuse(*positions: int, verdict: Verdict = Refused("CODE", "a reason", 400)) -> Behaviour:  # noqa: B008 - a frozen value
     """Refuse these and accept the rest."""
     return lambda window: WindowResult(
         [
@@ -51,12 +51,12 @@ class FakeTransport:
     """
 
     def __init__(
-        self, *script: Saying, limits: BatchLimits | None = None, is_idempotent: bool = True
+        self, *script: Behaviour, limits: BatchLimits | None = None, is_idempotent: bool = True
     ) -> None:
         self.limits = limits or BatchLimits(events=3, max_bytes=2**20)
         self.is_idempotent = is_idempotent
         self.script = deque(script)
-        self.otherwise: Saying = takes
+        self.otherwise: Behaviour = accept_all
         self.sent: list[Window] = []
         self.probes: list[bool] = []
 
@@ -70,6 +70,6 @@ class FakeTransport:
         assert window.events
         self.sent.append(window)
         self.probes.append(probing)
-        saying = self.script.popleft() if self.script else self.otherwise
-        delivery = saying(window)
+        behaviour = self.script.popleft() if self.script else self.otherwise
+        delivery = behaviour(window)
         return delivery if isinstance(delivery, WindowResult) else await delivery

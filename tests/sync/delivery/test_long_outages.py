@@ -30,11 +30,11 @@ HOUR_SECONDS, CAPTURE_SECONDS = 3_600, 10
 CAP_SECONDS = 60.0
 CAPTURES = HOUR_SECONDS // CAPTURE_SECONDS
 # Few enough that no batch is encoded in a thread: virtual time has no threads.
-PORTION = BatchLimits(events=10, max_bytes=2**20)
+LIMITS = BatchLimits(events=10, max_bytes=2**20)
 BOTH = pytest.mark.parametrize("protocol", ["batch", "replay"])
 
 
-class Trade:
+class Store:
     """A till that keeps capturing, and a delivery loop that keeps retrying."""
 
     def __init__(self, protocol: str) -> None:
@@ -42,12 +42,12 @@ class Trade:
         self.line = MemoryLine(self.central)
         self.outbox = FakeOutbox()
         self.seen: list[DeliveryStatus] = []
-        self.relay = DeliveryLoop(
+        self.loop = DeliveryLoop(
             self.outbox,
             self._transport(protocol),
             Throttle(),
             DeliveryRules(BackoffRules(1.0, CAP_SECONDS, slot=0.5), random=lambda: 0.5),
-            after_pass=self._tidy,
+            after_pass=self._after_pass,
             on_state_change=self.seen.append,
         )
 
@@ -55,7 +55,7 @@ class Trade:
         """Capture a session every few seconds."""
         for _ in range(CAPTURES):
             self.outbox.capture_session()
-            self.relay.wake()
+            self.loop.wake()
             await asyncio.sleep(CAPTURE_SECONDS)
 
     @property
@@ -64,15 +64,15 @@ class Trade:
         return [record.correlation_id for record in self.central.ledger.records]
 
     def _transport(self, protocol: str) -> Transport:
-        caller = CentralClient(self.line, "http://central.example", NoCredentials(), _now)
-        attempts = ShortRetries(lambda: 0.5)
+        client = CentralClient(self.line, "http://central.example", NoCredentials(), _now)
+        retries = ShortRetries(lambda: 0.5)
         if protocol == "batch":
-            return BatchTransport(caller, sender(), attempts, PORTION)
+            return BatchTransport(client, sender(), retries, LIMITS)
         return ReplayTransport(
-            caller, attempts, PORTION, max_in_flight=8, on_terms=lambda _kind, _terms: None
+            client, retries, LIMITS, max_in_flight=8, on_terms=lambda _kind, _terms: None
         )
 
-    async def _tidy(self) -> None: ...
+    async def _after_pass(self) -> None: ...
 
 
 def _now() -> datetime:
@@ -80,11 +80,11 @@ def _now() -> datetime:
 
 
 @asynccontextmanager
-async def trading(protocol: str) -> AsyncIterator[Trade]:
-    trade = Trade(protocol)
-    running = asyncio.ensure_future(trade.relay.run())
+async def running_store(protocol: str) -> AsyncIterator[Store]:
+    store = Store(protocol)
+    running = asyncio.ensure_future(store.loop.run())
     try:
-        yield trade
+        yield store
     finally:
         running.cancel()
         await asyncio.wait([running])
@@ -95,87 +95,87 @@ ALL = [f"s{number}" for number in range(1, CAPTURES + 1)]
 
 @BOTH
 def test_token_refused_for_an_hour_loses_nothing(protocol: str) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.central.credentials = set()
-            await trade.capture_for_an_hour()
-            assert (trade.at_central, len(trade.outbox.waiting)) == ([], CAPTURES)
-            assert not trade.outbox.model.to_retry()
-            assert trade.relay.status.state is DeliveryState.HOLDING
-            assert trade.relay.status.http_status == 401
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.central.credentials = set()
+            await store.capture_for_an_hour()
+            assert (store.at_central, len(store.outbox.waiting)) == ([], CAPTURES)
+            assert not store.outbox.model.to_retry()
+            assert store.loop.status.state is DeliveryState.HOLDING
+            assert store.loop.status.http_status == 401
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
 def test_delivery_resumes_when_the_token_is_accepted_again(protocol: str) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.central.credentials = set()
-            await trade.capture_for_an_hour()
-            trade.central.credentials = None
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.central.credentials = set()
+            await store.capture_for_an_hour()
+            store.central.credentials = None
             await asyncio.sleep(CAP_SECONDS + 10)
-            assert sorted(trade.at_central) == sorted(ALL)
-            assert (trade.outbox.waiting, trade.relay.status.state) == ([], DeliveryState.IDLE)
+            assert sorted(store.at_central) == sorted(ALL)
+            assert (store.outbox.waiting, store.loop.status.state) == ([], DeliveryState.IDLE)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
 def test_blocked_state_is_reported_once_and_cleared_once(protocol: str) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.central.credentials = set()
-            await trade.capture_for_an_hour()
-            trade.central.credentials = None
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.central.credentials = set()
+            await store.capture_for_an_hour()
+            store.central.credentials = None
             await asyncio.sleep(CAP_SECONDS + 10)
-            states = [status.state for status in trade.seen]
+            states = [status.state for status in store.seen]
             assert states == [DeliveryState.HOLDING, DeliveryState.IDLE]
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
 def test_refused_caller_retries_rarely_and_with_one_event(
     protocol: str,
 ) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.central.credentials = set()
-            await trade.capture_for_an_hour()
-            assert HOUR_SECONDS / CAP_SECONDS <= len(trade.central.requests) <= 150
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.central.credentials = set()
+            await store.capture_for_an_hour()
+            assert HOUR_SECONDS / CAP_SECONDS <= len(store.central.requests) <= 150
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
 def test_network_recovery_after_an_hour_is_detected_within_seconds(protocol: str) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.line.is_cut = True
-            await trade.capture_for_an_hour()
-            trade.line.is_cut = False
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.line.is_cut = True
+            await store.capture_for_an_hour()
+            store.line.is_cut = False
             await asyncio.sleep(2 * NETWORK_DOWN_CAP_SECONDS)
-            assert sorted(trade.at_central) == sorted(ALL)
+            assert sorted(store.at_central) == sorted(ALL)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
 def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
     protocol: str,
 ) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.line.cause, trade.line.is_cut = FailureCause.NO_CONNECTION, True
-            trade.outbox.capture_session()
-            trade.relay.wake()
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.line.cause, store.line.is_cut = FailureCause.NO_CONNECTION, True
+            store.outbox.capture_session()
+            store.loop.wake()
             await asyncio.sleep(AMBIGUOUS_FAILURES * NETWORK_DOWN_CAP_SECONDS / 2)
-            trade.line.is_cut = False
+            store.line.is_cut = False
             await asyncio.sleep(2 * NETWORK_DOWN_CAP_SECONDS)
-            assert trade.at_central == ALL[:1]
+            assert store.at_central == ALL[:1]
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
@@ -183,32 +183,32 @@ def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
 def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
     protocol: str, cause: FailureCause
 ) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.line.cause, trade.line.is_cut = cause, True
-            await trade.capture_for_an_hour()
-            assert HOUR_SECONDS / CAP_SECONDS <= trade.line.tries <= 150
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.line.cause, store.line.is_cut = cause, True
+            await store.capture_for_an_hour()
+            assert HOUR_SECONDS / CAP_SECONDS <= store.line.tries <= 150
 
-            trade.line.is_cut = False
+            store.line.is_cut = False
             await asyncio.sleep(CAP_SECONDS + 10)
-            assert sorted(trade.at_central) == sorted(ALL)
+            assert sorted(store.at_central) == sorted(ALL)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @BOTH
 def test_retry_after_is_honoured(protocol: str) -> None:
-    async def story() -> None:
-        async with trading(protocol) as trade:
-            trade.central.default_fault = lambda _request: faults.overloaded("1800", 503)
-            await trade.capture_for_an_hour()
-            assert len(trade.central.requests) <= 3 * MAX_FAILURES_IN_A_ROW
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.central.default_fault = lambda _request: faults.overloaded("1800", 503)
+            await store.capture_for_an_hour()
+            assert len(store.central.requests) <= 3 * MAX_FAILURES_IN_A_ROW
 
-            trade.central.default_fault = lambda _request: None
+            store.central.default_fault = lambda _request: None
             await asyncio.sleep(2_000)
-            assert sorted(trade.at_central) == sorted(ALL)
+            assert sorted(store.at_central) == sorted(ALL)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize("stuck", [3, 10])
@@ -220,16 +220,16 @@ def test_events_that_always_fail_do_not_block_others(stuck: int) -> None:
         is_bad = json.loads(request.body)["correlationId"] in bad
         return faults.problem(500, "INTERNAL_ERROR") if is_bad else None
 
-    async def story() -> None:
-        async with trading("replay") as trade:
-            trade.central.default_fault = default_fault
-            await trade.capture_for_an_hour()
+    async def scenario() -> None:
+        async with running_store("replay") as store:
+            store.central.default_fault = default_fault
+            await store.capture_for_an_hour()
             await asyncio.sleep(2 * CAP_SECONDS)
-            assert set(trade.at_central) == set(ALL) - bad
-            assert len(trade.outbox.waiting) == stuck
+            assert set(store.at_central) == set(ALL) - bad
+            assert len(store.outbox.waiting) == stuck
 
-            trade.central.default_fault = lambda _request: None
+            store.central.default_fault = lambda _request: None
             await asyncio.sleep(2 * CAP_SECONDS)
-            assert sorted(trade.at_central) == sorted(ALL)
+            assert sorted(store.at_central) == sorted(ALL)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())

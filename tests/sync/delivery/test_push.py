@@ -18,16 +18,22 @@ from sync.delivery.outcomes import (
 from sync.delivery.push import MAX_CORRECTIONS, PassReport, push_once
 from sync.delivery.transport import WindowCancelled, WindowResult
 from tests.support.models.fake_outbox import FakeOutbox
-from tests.support.models.fake_transport import FakeTransport, leaves, refuses, takes, takes_only
+from tests.support.models.fake_transport import (
+    FakeTransport,
+    accept_all,
+    accept_then_stop,
+    leave_pending,
+    refuse,
+)
 from tests.support.virtual_time import run_in_virtual_time
 
 DOWN = RetryLater(FailureCause.NO_RESPONSE, "silence")
-CUT = RetryLater(FailureCause.NETWORK_DOWN, "no connection")
-HELD = Blocked(BlockedReason.UNAUTHORIZED, "the token is not accepted", 401)
-PATIENCE_SECONDS = 5
+NETWORK_DOWN = RetryLater(FailureCause.NETWORK_DOWN, "no connection")
+BLOCKED = Blocked(BlockedReason.UNAUTHORIZED, "the token is not accepted", 401)
+TIMEOUT_SECONDS = 5
 
 
-class Paces:
+class FakePause:
     """A fake pause that records its arguments, and lets `meanwhile` capture a session once."""
 
     def __init__(self) -> None:
@@ -56,15 +62,15 @@ async def push(
     transport: FakeTransport,
     *,
     probing: bool = False,
-    paces: Paces | None = None,
+    pause: FakePause | None = None,
 ) -> PassReport:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return await push_once(outbox, transport, paces or Paces(), probing=probing)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        return await push_once(outbox, transport, pause or FakePause(), probing=probing)
 
 
 async def with_dead_letters(outbox: FakeOutbox, *positions: int) -> None:
     """Deliver all pending events but these, which are refused and marked for retry."""
-    await push(outbox, FakeTransport(refuses(*positions), refuses(*positions), refuses(*positions)))
+    await push(outbox, FakeTransport(refuse(*positions), refuse(*positions), refuse(*positions)))
     for position in positions:
         await outbox.want_retry(position)
 
@@ -87,24 +93,24 @@ async def test_empty_outbox_sends_nothing() -> None:
 
 
 async def test_capture_during_a_pass_is_sent_by_the_same_pass(outbox: FakeOutbox) -> None:
-    paces = Paces()
-    paces.meanwhile = outbox
-    assert (await push(outbox, FakeTransport(), paces=paces)).delivered == 8
+    pause = FakePause()
+    pause.meanwhile = outbox
+    assert (await push(outbox, FakeTransport(), pause=pause)).delivered == 8
 
 
 async def test_throttle_gets_the_bytes_of_each_window(outbox: FakeOutbox) -> None:
-    paces = Paces()
-    await push(outbox, FakeTransport(), paces=paces)
-    assert [size > 0 for size in paces.bytes] == [True, True, True]
-    assert paces.bytes[0] == 3 * paces.bytes[2]
-    assert paces.more == [True, True, False]
+    pause = FakePause()
+    await push(outbox, FakeTransport(), pause=pause)
+    assert [size > 0 for size in pause.bytes] == [True, True, True]
+    assert pause.bytes[0] == 3 * pause.bytes[2]
+    assert pause.more == [True, True, False]
 
 
-@pytest.mark.parametrize("stop", [DOWN, CUT, HELD])
+@pytest.mark.parametrize("stop", [DOWN, NETWORK_DOWN, BLOCKED])
 async def test_stopped_pass_leaves_events_without_a_verdict_pending(
     outbox: FakeOutbox, stop: Blocked | RetryLater
 ) -> None:
-    transport = FakeTransport(takes, takes_only(1, stop))
+    transport = FakeTransport(accept_all, accept_then_stop(1, stop))
     report = await push(outbox, transport)
     assert (report.stop, report.delivered, report.made_progress) == (stop, 4, True)
     assert outbox.waiting == [5, 6, 7]
@@ -113,7 +119,7 @@ async def test_stopped_pass_leaves_events_without_a_verdict_pending(
 async def test_refused_event_becomes_a_dead_letter_and_the_rest_is_delivered(
     outbox: FakeOutbox,
 ) -> None:
-    report = await push(outbox, FakeTransport(refuses(2)))
+    report = await push(outbox, FakeTransport(refuse(2)))
     assert (report.delivered, report.refused, report.stop) == (6, 1, None)
     assert outbox.model.held[2].dead == "open"
 
@@ -121,7 +127,7 @@ async def test_refused_event_becomes_a_dead_letter_and_the_rest_is_delivered(
 async def test_event_without_a_verdict_stays_pending_and_the_rest_is_delivered(
     outbox: FakeOutbox,
 ) -> None:
-    transport = FakeTransport(leaves(2, cause=DOWN), is_idempotent=False)
+    transport = FakeTransport(leave_pending(2, cause=DOWN), is_idempotent=False)
     report = await push(outbox, transport)
     assert (report.delivered, report.stop) == (6, DOWN)
     assert outbox.waiting == [2]
@@ -129,7 +135,7 @@ async def test_event_without_a_verdict_stays_pending_and_the_rest_is_delivered(
 
 
 async def test_assumed_deliveries_are_counted_separately(outbox: FakeOutbox) -> None:
-    assumed = refuses(2, verdict=Delivered(assumed=True))
+    assumed = refuse(2, verdict=Delivered(assumed=True))
     report = await push(outbox, FakeTransport(assumed))
     assert (report.delivered, report.assumed) == (7, 1)
 
@@ -148,19 +154,19 @@ async def test_probe_is_one_event_and_full_windows_follow(
 
 
 async def test_failed_probe_ends_the_pass(outbox: FakeOutbox) -> None:
-    transport = FakeTransport(takes_only(0, DOWN))
+    transport = FakeTransport(accept_then_stop(0, DOWN))
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1]]
 
 
 async def test_probe_without_a_verdict_is_followed_by_another_probe(outbox: FakeOutbox) -> None:
-    transport = FakeTransport(leaves(1, cause=DOWN), is_idempotent=False)
+    transport = FakeTransport(leave_pending(1, cause=DOWN), is_idempotent=False)
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1], [2], [3, 4, 5], [6, 7]]
 
 
 async def test_refused_probe_counts_as_a_success(outbox: FakeOutbox) -> None:
-    transport = FakeTransport(refuses(1))
+    transport = FakeTransport(refuse(1))
     await push(outbox, transport, probing=True)
     assert transport.windows[:2] == [[1], [2, 3, 4]]
 
@@ -198,19 +204,19 @@ async def test_answer_sees_that_the_retry_of_its_session_was_delivered(
 async def test_failed_dead_letter_retry_does_not_block_pending_events(outbox: FakeOutbox) -> None:
     await with_dead_letters(outbox, 2)
     await outbox.capture_sessions(3)
-    transport = FakeTransport(takes_only(0, DOWN))
+    transport = FakeTransport(accept_then_stop(0, DOWN))
     report = await push(outbox, transport)
     assert transport.windows == [[2], [8], [9, 10]]
     assert (report.stop, outbox.waiting) == (DOWN, [])
 
 
-@pytest.mark.parametrize("stop", [CUT, HELD])
+@pytest.mark.parametrize("stop", [NETWORK_DOWN, BLOCKED])
 async def test_dead_letter_retry_ends_the_pass_when_central_is_unreachable(
     outbox: FakeOutbox, stop: Blocked | RetryLater
 ) -> None:
     await with_dead_letters(outbox, 2)
     await outbox.capture_sessions(3)
-    transport = FakeTransport(takes_only(0, stop))
+    transport = FakeTransport(accept_then_stop(0, stop))
     await push(outbox, transport)
     assert transport.windows == [[2]]
 
@@ -226,7 +232,7 @@ async def test_dead_letter_retry_does_not_block_delivery_to_a_restored_central(
         if window.events[0].sequence > central_has[0] + 1:
             return WindowResult([], stop=Rewind(central_has[0] + 1))
         central_has[0] = window.events[-1].sequence
-        return takes(window)
+        return accept_all(window)
 
     transport = FakeTransport()
     transport.otherwise = restored
@@ -241,7 +247,7 @@ async def test_dead_letter_retry_does_not_block_delivery_to_a_restored_central(
 async def test_gap_at_central_rewinds_the_outbox(outbox: FakeOutbox) -> None:
     await push(outbox, FakeTransport())
     await outbox.capture_sessions(1)
-    transport = FakeTransport(takes_only(0, Rewind(5)))
+    transport = FakeTransport(accept_then_stop(0, Rewind(5)))
     report = await push(outbox, transport)
     assert transport.windows == [[8], [5, 6, 7], [8]]
     assert (report.corrections, report.stop) == (1, None)
@@ -266,7 +272,7 @@ async def test_gap_already_rewound_by_a_heartbeat_is_resent(
 async def test_renumbered_events_are_sent_in_the_new_epoch(
     outbox: FakeOutbox,
 ) -> None:
-    transport = FakeTransport(takes, takes_only(1, Renumber(4)))
+    transport = FakeTransport(accept_all, accept_then_stop(1, Renumber(4)))
     report = await push(outbox, transport)
     assert [(w.epoch, [e.sequence for e in w.events]) for w in transport.sent[2:]] == [
         ("epoch-2", [1, 2, 3])
@@ -279,7 +285,7 @@ async def test_repeated_sequence_disagreement_ends_the_pass_without_loss(
     outbox: FakeOutbox, stop: Rewind | Renumber
 ) -> None:
     transport = FakeTransport()
-    transport.otherwise = takes_only(0, stop)
+    transport.otherwise = accept_then_stop(0, stop)
     report = await push(outbox, transport)
     assert isinstance(report.stop, RetryLater)
     assert report.stop.cause is FailureCause.NO_PROGRESS
@@ -297,7 +303,7 @@ async def test_attempt_is_recorded_before_sending_when_resending_is_not_idempote
 
     def look(window: Window) -> WindowResult:
         noted_before.append(outbox.calls.count("note_attempt"))
-        return takes(window)
+        return accept_all(window)
 
     transport = FakeTransport(is_idempotent=False)
     transport.otherwise = look
@@ -329,7 +335,7 @@ async def test_next_window_is_read_while_one_is_in_flight(
         for _ in range(50):
             await asyncio.sleep(0)
         reads.append(outbox.calls.count("next_window"))
-        return takes(window)
+        return accept_all(window)
 
     await push(outbox, FakeTransport(slowly, is_idempotent=is_idempotent))
     assert reads == [2]
@@ -344,7 +350,9 @@ async def test_prefetched_window_is_reread_after_a_refused_session() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         refused = Refused("CODE", "a reason", 400)
-        return WindowResult([*takes(window).results[:2], EventResult(window.events[2], refused)])
+        return WindowResult(
+            [*accept_all(window).results[:2], EventResult(window.events[2], refused)]
+        )
 
     transport = FakeTransport(slowly, is_idempotent=False)
     await push(outbox, transport)
@@ -372,7 +380,7 @@ async def test_pass_ends_after_its_last_settle_is_on_the_disk(
 
 @pytest.mark.parametrize("is_idempotent", [True, False])
 def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, is_idempotent: bool) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         outbox = FakeOutbox()
         await outbox.capture_sessions(7)
         outbox.settling.clear()
@@ -390,7 +398,7 @@ def test_cancelled_pass_does_not_wait_for_a_hanging_disk(*, is_idempotent: bool)
         ]
         assert in_doubt == [not is_idempotent] * 3
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize("is_idempotent", [True, False])
@@ -413,7 +421,7 @@ async def test_pass_cancelled_mid_window_settles_the_answers_received(
     outbox: FakeOutbox,
 ) -> None:
     def cut_off(window: Window) -> WindowResult:
-        judged = takes(window).results
+        judged = accept_all(window).results
         raise WindowCancelled(WindowResult(judged[:1], [judged[1].event]))
 
     with pytest.raises(asyncio.CancelledError):
@@ -448,9 +456,9 @@ async def test_storage_failure_ends_the_pass_without_settling_unconfirmed_events
 ) -> None:
     def disk_fails(window: Window) -> WindowResult:
         outbox.unavailable = "the disk is gone"
-        return takes(window)
+        return accept_all(window)
 
-    transport = FakeTransport(takes, disk_fails, is_idempotent=is_idempotent)
+    transport = FakeTransport(accept_all, disk_fails, is_idempotent=is_idempotent)
     with pytest.raises(OutboxUnavailable):
         await push(outbox, transport)
     outbox.unavailable = None
