@@ -20,10 +20,10 @@ from sync.receiver.admission.admission import Admission
 from sync.receiver.auth.authenticate import authenticate_agent, check_sender
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
-from sync.receiver.ingest.inbound import BatchArrival
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.ledger import Ledger
-from sync.receiver.ingest.parse import read_batch, read_heartbeat
+from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
+from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.metrics import Metrics
 from sync.runtime.http_errors import HttpError
 from sync.runtime.logging import log_event
@@ -59,26 +59,26 @@ class AgentApi:
         agent = await authenticate_agent(request, self.enrolment, received_at)
         async with self.batches.admit(request, agent.name) as body:
             started = self.metrics.begin()
-            batch, events = read_batch(body)
-            check_sender(agent, batch.store_id, batch.till_id)
-            self.batches.shedder.admit_events(len(events))
-            taken = await self.ledger.take(BatchArrival(agent, batch, events, received_at))
-        match taken:
+            inbound = parse_batch(body, agent, received_at)
+            check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
+            self.batches.shedder.admit_events(len(inbound.events))
+            outcome = await self.ledger.store_batch(inbound)
+        match outcome:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case AcceptedBatch():
-                self.metrics.taken(taken, len(events), started)
-                _log_batch(agent, batch.epoch, taken)
-                return _json(_accepted(taken))
+                self.metrics.taken(outcome, len(inbound.events), started)
+                _log_batch(agent, inbound.batch.epoch, outcome)
+                return _json(_accepted(outcome))
 
     async def post_heartbeat(self, request: web.Request) -> web.Response:
         """Store a heartbeat; answer with the accepted position of each epoch."""
         received_at = self.now()
         agent = await authenticate_agent(request, self.enrolment, received_at)
         async with self.heartbeats.admit(request, agent.name) as body:
-            arrival = read_heartbeat(body, agent, received_at)
-            check_sender(agent, arrival.heartbeat.store_id, arrival.heartbeat.till_id)
-            answer = await self.ledger.hear(arrival)
+            inbound = parse_heartbeat(body, agent, received_at)
+            check_sender(agent, inbound.heartbeat.store_id, inbound.heartbeat.till_id)
+            answer = await self.ledger.store_heartbeat(inbound)
         self.metrics.heard()
         return _json(answer)
 
@@ -92,8 +92,8 @@ class AgentApi:
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
 
 
-def _accepted(taken: AcceptedBatch) -> BatchAccepted:
-    return BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
+def _accepted(batch: AcceptedBatch) -> BatchAccepted:
+    return BatchAccepted(accepted_through=batch.accepted_through, rejected=batch.rejections)
 
 
 def _sequence_gap(expected_sequence: int) -> HttpError:
@@ -116,12 +116,12 @@ def _log_batch(agent: EnrolledAgent, epoch: str, taken: AcceptedBatch) -> None:
         sessions=len(taken.sessions),
         answers=len(taken.answers),
     )
-    for invalid in taken.refused:
+    for invalid in taken.rejected:
         fields = {"sequence": invalid.sequence, "code": invalid.error_code}
         log_event(_log, logging.WARNING, "event.rejected", **sender, **fields)
     for sequence in taken.altered:
         log_event(_log, logging.WARNING, "event.altered", **sender, sequence=sequence)
-    for gap in taken.gaps_noted:
+    for gap in taken.gaps_added:
         fields = {"first": gap.first, "last": gap.last, "reason": gap.reason}
         log_event(_log, logging.WARNING, "gap.recorded", **sender, **fields)
 

@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.load_shedding import Overloaded
-from sync.receiver.ingest.accept import MalformedBatch
+from sync.receiver.ingest.placement import MalformedBatch
 from sync.runtime.http_errors import HttpError, generic_error
 
 _OUTAGE_RETRY_SECONDS = 5

@@ -16,7 +16,7 @@ from sync.receiver.db.tables import (
     SessionRow,
     table_of,
 )
-from sync.receiver.ingest.accept import MalformedBatch, SequenceGap
+from sync.receiver.ingest.placement import MalformedBatch, SequenceGap
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, sessions
 
@@ -107,7 +107,7 @@ async def test_duplicate_batch_is_accepted_and_changes_nothing(
 
     taken = await office.take(TILL, *events[first - 1 :])
 
-    assert (taken.accepted_through, taken.rejected) == (3, [])
+    assert (taken.accepted_through, taken.rejections) == (3, [])
     assert await whole(office) == before
 
 
@@ -130,7 +130,7 @@ async def test_altered_event_is_rejected_and_the_original_kept(office: LedgerDri
     taken = await office.take(TILL, session(1, "another"), session(2, "two"))
 
     assert taken.accepted_through == 2
-    assert [(one.sequence, one.error_code) for one in taken.rejected] == [(1, ErrorCode.ALTERED)]
+    assert [(one.sequence, one.error_code) for one in taken.rejections] == [(1, ErrorCode.ALTERED)]
     assert await whole(office) == before
 
 
@@ -150,7 +150,7 @@ async def test_resent_rejected_event_is_recorded_once(office: LedgerDriver) -> N
 
     taken = await office.take(TILL, *events)
 
-    assert [one.sequence for one in taken.rejected] == [2]
+    assert [one.sequence for one in taken.rejections] == [2]
     assert await office.rows(RejectionRow, "sequence") == [(2,)]
 
 
@@ -159,7 +159,7 @@ async def test_corrected_event_is_accepted_after_a_rejection(office: LedgerDrive
 
     taken = await office.take(TILL, session(2))
 
-    assert (taken.accepted_through, taken.rejected) == (3, [])
+    assert (taken.accepted_through, taken.rejections) == (3, [])
     assert await office.rows(SessionRow, "sequence") == [(1,), (2,), (3,)]
     assert await office.rows(RejectionRow, "sequence") == []
 
@@ -173,7 +173,7 @@ async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
     taken = await office.take(TILL, session(1, "one"), answer(2, "one"))
 
     assert refused == [(1, "INVALID_REQUEST"), (2, "SESSION_REFUSED")]
-    assert taken.rejected == []
+    assert taken.rejections == []
     assert await office.rows(EmailAnswerRow, "sequence") == [(2,)]
 
 
@@ -184,7 +184,7 @@ async def test_answer_is_not_assigned_to_the_session_of_another_till(office: Led
 
     taken = await office.take(SimulatedAgent(epoch="epoch-2"), answer(1, "one"))
 
-    assert [one.error_code for one in taken.rejected] == [ErrorCode.SESSION_REFUSED]
+    assert [one.error_code for one in taken.rejections] == [ErrorCode.SESSION_REFUSED]
     assert await office.rows(EmailAnswerRow, "sequence") == []
 
 
@@ -193,7 +193,7 @@ async def test_same_correlation_id_in_two_stores_is_two_sessions(office: LedgerD
 
     taken = await office.take(OTHER_STORE, session(1, "one", body={"channel": "kiosk"}))
 
-    assert taken.rejected == []
+    assert taken.rejections == []
     assert await office.rows(SessionRow, "store_id", "correlation_id", "channel") == [
         ("0042", "one", "pos"),
         ("0043", "one", "kiosk"),
@@ -205,7 +205,7 @@ async def test_correlation_id_used_in_the_same_store_is_rejected(office: LedgerD
 
     taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
 
-    assert [one.error_message for one in taken.rejected] == ["Invalid Correlation ID"]
+    assert [one.error_message for one in taken.rejections] == ["Invalid Correlation ID"]
     assert await office.rows(SessionRow, "till_id", "correlation_id") == [("till-1", "one")]
 
 
@@ -219,7 +219,7 @@ async def test_event_resent_under_another_number_takes_effect_once(office: Ledge
 
     taken = await office.take(renumbered, *again)
 
-    assert (taken.accepted_through, taken.rejected) == (2, [])
+    assert (taken.accepted_through, taken.rejections) == (2, [])
     assert await office.rows(SessionRow, "epoch", "sequence") == [(EPOCH, 1)]
     assert await office.rows(EmailAnswerRow, "epoch", "sequence") == [(EPOCH, 2)]
     assert await office.rows(DuplicateRow, "epoch", "sequence", "type", "correlation_id") == [
@@ -280,7 +280,7 @@ async def test_largest_batch_is_accepted_twice(office: LedgerDriver) -> None:
 
     taken = await office.take(TILL, *events)
 
-    assert (taken.accepted_through, taken.rejected) == (10_000, [])
+    assert (taken.accepted_through, taken.rejections) == (10_000, [])
     assert len(await office.rows(SessionRow, "sequence")) == 10_000
 
 

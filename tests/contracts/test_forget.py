@@ -135,7 +135,7 @@ async def test_resent_events_have_no_effect_and_restore_nothing(office: LedgerDr
 
     again = await office.take(TILL, *events)
 
-    assert again.rejected == []
+    assert again.rejections == []
     after = await everything(office)
     assert {name: rows for name, rows in after.items() if name not in {"Agent", "Boot"}} == {
         name: rows for name, rows in before.items() if name not in {"Agent", "Boot"}
@@ -149,7 +149,7 @@ async def test_address_stays_redacted_when_resent_in_a_new_epoch(office: LedgerD
 
     again = await office.take(SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"), *events)
 
-    assert (again.rejected, len(again.duplicates)) == ([], 2)
+    assert (again.rejections, len(again.duplicates)) == ([], 2)
     assert GUEST not in str(await everything(office))
 
 
@@ -165,7 +165,7 @@ async def test_resent_duplicate_stays_a_duplicate_and_restores_nothing(
 
     again = await office.take(later, *events)
 
-    assert again.rejected == []
+    assert again.rejections == []
     assert GUEST not in str(await everything(office))
 
 
@@ -177,7 +177,7 @@ async def test_changed_resend_of_a_duplicate_is_still_altered(office: LedgerDriv
 
     again = await office.take(later, answer(1, GUEST))
 
-    assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
+    assert [rejection.error_code for rejection in again.rejections] == ["ALTERED"]
 
 
 async def test_daily_retry_of_a_rejected_event_restores_nothing(office: LedgerDriver) -> None:
@@ -188,7 +188,7 @@ async def test_daily_retry_of_a_rejected_event_restores_nothing(office: LedgerDr
 
     again = await office.take(TILL, *wrong)
 
-    assert [rejection.sequence for rejection in again.rejected] == [1, 2]
+    assert [rejection.sequence for rejection in again.rejections] == [1, 2]
     assert GUEST not in str(await everything(office))
 
 
@@ -198,7 +198,7 @@ async def test_changed_resend_of_an_answer_is_still_altered(office: LedgerDriver
 
     again = await office.take(TILL, session(1, "one", body=told(points=7)))
 
-    assert [rejection.error_code for rejection in again.rejected] == ["ALTERED"]
+    assert [rejection.error_code for rejection in again.rejections] == ["ALTERED"]
 
 
 async def test_session_and_answers_stay_linked_under_a_new_id(office: LedgerDriver) -> None:

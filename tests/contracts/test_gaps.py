@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow
-from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD, SequenceGap
+from sync.receiver.ingest.accept import ADDRESS_ERASED
+from sync.receiver.ingest.placement import NO_LONGER_HELD, SequenceGap
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
@@ -161,7 +162,7 @@ async def test_duplicate_without_address_does_not_erase_the_stored_one(
 
     taken = await office.take(TILL, session(1, "one"), erased(2, "one"))
 
-    assert taken.rejected == []
+    assert taken.rejections == []
     assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]

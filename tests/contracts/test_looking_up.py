@@ -1,10 +1,10 @@
 """The lookup for a batch reads only rows that concern it, however scattered its numbers are."""
 
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.ingest.accept import Known, Placed, place
-from sync.receiver.ingest.inbound import BatchArrival
+from sync.receiver.ingest.accept import LedgerState
 from sync.receiver.ingest.lookup import look_up
-from sync.receiver.ingest.parse import read_batch
+from sync.receiver.ingest.parse import parse_batch
+from sync.receiver.ingest.placement import Placement, place_batch
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
@@ -19,13 +19,12 @@ TILL = SimulatedAgent()
 THROUGH = 300
 
 
-async def looked_up(office: LedgerDriver, *events: Members) -> Known:
+async def looked_up(office: LedgerDriver, *events: Members) -> LedgerState:
     """Return the ledger state for a batch of known numbers."""
-    batch, read = read_batch(TILL.batch(*events))
-    arrival = BatchArrival(EnrolledAgent(TILL.name, AT), batch, read, office.at)
-    placed = place([event.sequence for event in read], 1, THROUGH)
-    assert isinstance(placed, Placed)
-    return await office.database.read(lambda c: look_up(c, arrival, placed.repeats))
+    inbound = parse_batch(TILL.batch(*events), EnrolledAgent(TILL.name, AT), office.at)
+    placement = place_batch([event.sequence for event in inbound.events], 1, THROUGH)
+    assert isinstance(placement, Placement)
+    return await office.database.read(lambda c: look_up(c, inbound, placement.resent))
 
 
 async def test_lookup_of_retried_events_skips_the_rows_between_them(
@@ -39,7 +38,7 @@ async def test_lookup_of_retried_events_skips_the_rows_between_them(
     known = await looked_up(office, *wrong)
 
     assert set(known.rejected) == {2, THROUGH}
-    assert known.standing == {}
+    assert known.stored == {}
 
 
 async def test_scattered_numbers_are_looked_up_in_every_table(office: LedgerDriver) -> None:
@@ -53,5 +52,5 @@ async def test_scattered_numbers_are_looked_up_in_every_table(office: LedgerDriv
 
     known = await looked_up(office, session(1), refused, told, again, session(THROUGH))
 
-    assert set(known.standing) == {1, 120, THROUGH}
+    assert set(known.stored) == {1, 120, THROUGH}
     assert (set(known.rejected), set(known.duplicates)) == ({60}, {200})

@@ -5,7 +5,7 @@ from sqlalchemy import delete
 from sync.receiver.db.statements import agents
 from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import AgentRow, DuplicateRow, GapRow, RejectionRow, SessionRow
-from sync.receiver.ingest.accept import SequenceGap
+from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, session, sessions
@@ -50,7 +50,7 @@ async def test_resent_events_are_duplicates(office: LedgerDriver) -> None:
 
     taken = await office.take(TILL, session(1), wrong, *sessions(3, 4))
 
-    assert (taken.accepted_through, [one.sequence for one in taken.rejected]) == (4, [2])
+    assert (taken.accepted_through, [one.sequence for one in taken.rejections]) == (4, [2])
     assert await office.rows(SessionRow, "sequence") == [(1,), (3,), (4,)]
     assert await office.rows(RejectionRow, "sequence") == [(2,)]
     assert await office.rows(DuplicateRow, "sequence") == []

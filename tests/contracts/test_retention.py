@@ -108,7 +108,7 @@ async def test_duplicate_of_a_purged_event_changes_nothing(office: LedgerDriver)
     taken = await office.offer(TILL, session(1, "a"), answer(2, "a"), session(3, "b"))
 
     assert isinstance(taken, AcceptedBatch)
-    assert (taken.accepted_through, taken.rejected) == (3, [])
+    assert (taken.accepted_through, taken.rejections) == (3, [])
     assert await office.rows(SessionRow, "sequence") == [(3,)]
     assert await office.rows(EmailAnswerRow, "sequence") == []
 
@@ -125,7 +125,7 @@ async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(
 
     again = await office.take(later, session(1, "a"), answer(2, "a"))
 
-    assert again.rejected == []
+    assert again.rejections == []
 
 
 def refused(sequence: int) -> Members:
@@ -154,7 +154,7 @@ async def test_rejected_event_stays_rejected_after_its_retention_period(
 
     again = await office.take(TILL, refused(2))
 
-    assert [one.sequence for one in again.rejected] == [2]
+    assert [one.sequence for one in again.rejections] == [2]
     assert await office.rows(RejectionRow, "sequence") == [(2,)]
     epoch = await audited(office)
     assert (epoch.rejected, epoch.missing, epoch.is_complete) == ([Range(2, 2)], [], True)
@@ -169,7 +169,7 @@ async def test_rejected_event_is_accepted_however_late_it_becomes_valid(
 
     taken = await office.take(TILL, session(2, "2"))
 
-    assert taken.rejected == []
+    assert taken.rejections == []
     assert await office.rows(SessionRow, "sequence") == [(2,)]
     assert await office.rows(RejectionRow, "sequence") == []
 

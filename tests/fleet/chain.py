@@ -142,7 +142,7 @@ async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> No
 def _lost(backlog: Backlog, office: HeadOffice, store_id: str) -> int:
     """Return the number of events that are missing or changed at head office."""
     epoch = office.ledgers[store_id].epochs.get((TILL, EPOCH))
-    standing = {} if epoch is None else epoch.standing
+    standing = {} if epoch is None else epoch.stored
     kept = sum(
         number in standing and standing[number].body.encode() == backlog.body(number)
         for number in range(1, backlog.captured + 1)

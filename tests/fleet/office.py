@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 import msgspec
@@ -11,9 +12,10 @@ from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import BatchAccepted
 from sync.receiver.admission.admission import ConcurrencyLimiter
 from sync.receiver.admission.load_shedding import LoadShedder, Overloaded
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.ingest.parse import read_batch
+from sync.receiver.ingest.parse import parse_batch
 from sync.runtime.http_errors import error_response
 from tests.fleet.account import Account
 from tests.support.models.ledger import PlainLedger
@@ -21,6 +23,8 @@ from tests.support.models.ledger import PlainLedger
 MAX_IN_FLIGHT = 16
 COMMIT_SECONDS = 0.004
 _JSON = {"Content-Type": "application/json"}
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+_AGENT = EnrolledAgent(AgentName("store", "till"), _AT)  # authentication is not simulated
 
 
 class HeadOffice:
@@ -46,14 +50,15 @@ class HeadOffice:
             return _told(busy)
 
     async def _take(self, body: bytes) -> HttpResponse:
-        batch, events = read_batch(zstandard.decompress(body))
+        inbound = parse_batch(zstandard.decompress(body), _AGENT, _AT)
+        batch, events = inbound.batch, inbound.events
         self._shedder.admit_events(len(events))
         await asyncio.sleep(COMMIT_SECONDS)
         key = (batch.till_id, batch.epoch)
         taken = self.ledgers[batch.store_id].take(key, events, batch.base_sequence)
         assert isinstance(taken, AcceptedBatch), "a number was left out"
         self._account.accepted(len(events))
-        accepted = BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejected)
+        accepted = BatchAccepted(accepted_through=taken.accepted_through, rejected=taken.rejections)
         return HttpResponse(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))
 
 

@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest
 
 from agent.store.outbox.outbox import Retention
-from sync.receiver.ingest.accept import ADDRESS_ERASED, NO_LONGER_HELD
+from sync.receiver.ingest.accept import ADDRESS_ERASED
+from sync.receiver.ingest.placement import NO_LONGER_HELD
 from tests.support.agent.outbox import Clock, outbox_on
 from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.records import records_in

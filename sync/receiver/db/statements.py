@@ -4,8 +4,9 @@ Built once at import: building a statement costs the receiver more than running 
 and epoch are bound as parameters, by `params_for`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -45,12 +46,12 @@ from sync.receiver.db.tables import (
     SessionRow,
     table_of,
 )
-from sync.receiver.ingest.hourly_rollup import COUNTS, LONGEST
 
 agents, boots = table_of(AgentRow), table_of(BootRow)
 sessions, answers = table_of(SessionRow), table_of(EmailAnswerRow)
 rejections, duplicates, gaps = table_of(RejectionRow), table_of(DuplicateRow), table_of(GapRow)
 hours = table_of(HourRow)
+_LONGEST_LAG = "longest_lag_seconds"
 
 
 _STORE, _TILL = bindparam("of_store", type_=Text), bindparam("of_till", type_=Text)
@@ -215,48 +216,41 @@ RESTORE_ADDRESS = (
 )
 
 
+# Both dialects have the same API for ON CONFLICT, but no common base class.
+_Insert: TypeAlias = postgresql.Insert | sqlite.Insert
+_INSERT: Mapping[str, Callable[[Table], _Insert]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite.insert,
+}
+
+
 @cache
 def insert_agents(dialect: str) -> Insert:
     """Return an insert of agents' rows that leaves existing rows unchanged."""
-    match dialect:
-        case "postgresql":
-            return postgresql.insert(agents).on_conflict_do_nothing()
-        case _:
-            return sqlite.insert(agents).on_conflict_do_nothing()
+    return _INSERT[dialect](agents).on_conflict_do_nothing()
 
 
 @cache
 def upsert_boot(dialect: str) -> Insert:
     """Return an upsert of a boot's zero point."""
-    match dialect:
-        case "postgresql":
-            adding = postgresql.insert(boots)
-            return adding.on_conflict_do_update(
-                index_elements=boots.primary_key, set_={"zero_at": adding.excluded.zero_at}
-            )
-        case _:
-            lite = sqlite.insert(boots)
-            return lite.on_conflict_do_update(
-                index_elements=boots.primary_key, set_={"zero_at": lite.excluded.zero_at}
-            )
+    insert = _INSERT[dialect](boots)
+    return insert.on_conflict_do_update(
+        index_elements=boots.primary_key, set_={"zero_at": insert.excluded.zero_at}
+    )
 
 
 @cache
 def upsert_hours(dialect: str) -> Insert:
     """Return an upsert that adds increments to an hour's sums."""
-    match dialect:
-        case "postgresql":
-            adding = postgresql.insert(hours)
-            longer = func.greatest(hours.c[LONGEST], adding.excluded[LONGEST])
-            sums = {name: hours.c[name] + adding.excluded[name] for name in COUNTS}
-            return adding.on_conflict_do_update(
-                index_elements=hours.primary_key, set_={**sums, LONGEST: longer}
-            )
-        case _:
-            lite = sqlite.insert(hours)
-            # SQLite's max with two arguments is scalar, like PostgreSQL's greatest.
-            longer = func.max(hours.c[LONGEST], lite.excluded[LONGEST])
-            sums = {name: hours.c[name] + lite.excluded[name] for name in COUNTS}
-            return lite.on_conflict_do_update(
-                index_elements=hours.primary_key, set_={**sums, LONGEST: longer}
-            )
+    insert = _INSERT[dialect](hours)
+    sums = {
+        column.name: column + insert.excluded[column.name]
+        for column in hours.c
+        if not column.primary_key and column.name != _LONGEST_LAG
+    }
+    # SQLite's max with two arguments is scalar, like PostgreSQL's greatest.
+    greatest = func.greatest if dialect == "postgresql" else func.max
+    longest = greatest(hours.c[_LONGEST_LAG], insert.excluded[_LONGEST_LAG])
+    return insert.on_conflict_do_update(
+        index_elements=hours.primary_key, set_={**sums, _LONGEST_LAG: longest}
+    )

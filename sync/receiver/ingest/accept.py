@@ -1,6 +1,6 @@
 """The ledger's rules: decide on each event of a batch, given the stored state. Pure, no I/O.
 
-    sequence numbers of a batch > place > (lookup in the ledger) > judge > rows to write
+    parse > place > look up > accept > write, one commit
 
 Invariant: every sequence number of an epoch up to `accepted_through` is accounted for exactly
 once: as a stored event, a rejection, a duplicate of an event stored under another number, or
@@ -10,43 +10,22 @@ lies in a gap, or supplies an address that was missing.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
 from sync.protocol.wire import ErrorCode, EventType, Rejection
-from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
+from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
 from sync.receiver.ingest.gaps import Gap, Gaps
+from sync.receiver.ingest.placement import Placement
 from sync.receiver.privacy.redaction import same_body, same_text
 
-NO_LONGER_HELD = "no longer held"
 ADDRESS_ERASED = "address erased before it could be sent again"
 
-Fact: TypeAlias = SessionFact | AnswerFact
+ValidEvent: TypeAlias = SessionEvent | AnswerEvent
 
 
-class MalformedBatch(Exception):  # noqa: N818 - names the message
-    """The batch as a whole is invalid; the message gives the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceGap:
-    """Events before this batch are missing: the agent must resend from `expected_sequence`."""
-
-    expected_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Position of a batch in its epoch: a gap before it, and the range it repeats."""
-
-    missing: Gap | None
-    repeats: tuple[int, int] | None
-    accepted_through: int
-
-
-class Label(NamedTuple):
+class EventKey(NamedTuple):
     """The stored part of a rejected or duplicate event."""
 
     type: str
@@ -54,245 +33,215 @@ class Label(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """The ledger state that concerns one batch.
+class LedgerState:
+    """The stored state that concerns one batch.
 
-    By sequence number: `standing`, `rejected`, `duplicates`, `gaps`. By correlation id within the
+    By sequence number: `stored`, `rejected`, `duplicates`, `gaps`. By correlation id within the
     store: `sessions` and `answers`. `own_sessions` are ids of sessions stored for this till;
-    `refused_here` and `refused_before` are ids of sessions rejected in this epoch and in other
-    epochs of this till.
+    `rejected_here` and `rejected_elsewhere` are ids of sessions rejected in this epoch and in
+    other epochs of this till.
     """
 
-    standing: Mapping[int, Fact] = field(default_factory=dict)
-    rejected: Mapping[int, Label] = field(default_factory=dict)
-    duplicates: Mapping[int, Label] = field(default_factory=dict)
+    stored: Mapping[int, ValidEvent] = field(default_factory=dict)
+    rejected: Mapping[int, EventKey] = field(default_factory=dict)
+    duplicates: Mapping[int, EventKey] = field(default_factory=dict)
     gaps: Sequence[Gap] = ()
-    sessions: Mapping[str, SessionFact] = field(default_factory=dict)
-    answers: Mapping[str, Sequence[AnswerFact]] = field(default_factory=dict)
+    sessions: Mapping[str, SessionEvent] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[AnswerEvent]] = field(default_factory=dict)
     own_sessions: frozenset[str] = frozenset()
-    refused_here: frozenset[str] = frozenset()
-    refused_before: frozenset[str] = frozenset()
+    rejected_here: frozenset[str] = frozenset()
+    rejected_elsewhere: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class AcceptedBatch:
-    """The changes to write. `rejected` goes into the response; it covers `refused`, `altered`.
+    """The changes to write. `rejections`, for the response, cover `rejected` and `altered`.
 
-    Numbers up to `repeated_through` are resends. `readmitted` are numbers whose rejection is
-    deleted, `restored` answers whose missing address arrived.
+    Numbers up to `resent_through` are resends. `readmitted` are numbers no longer rejected,
+    `restored` answers that bring a missing address.
     """
 
     accepted_through: int
-    repeated_through: int = 0
-    rejected: list[Rejection] = field(default_factory=list)
-    sessions: list[SessionFact] = field(default_factory=list)
-    answers: list[AnswerFact] = field(default_factory=list)
-    refused: list[InvalidEvent] = field(default_factory=list)
+    resent_through: int = 0
+    rejections: list[Rejection] = field(default_factory=list)
+    sessions: list[SessionEvent] = field(default_factory=list)
+    answers: list[AnswerEvent] = field(default_factory=list)
+    rejected: list[InvalidEvent] = field(default_factory=list)
     altered: list[int] = field(default_factory=list)
     readmitted: list[int] = field(default_factory=list)
-    duplicates: list[Fact] = field(default_factory=list)
-    restored: list[AnswerFact] = field(default_factory=list)
-    gaps_gone: list[Gap] = field(default_factory=list)
-    gaps_noted: list[Gap] = field(default_factory=list)
+    duplicates: list[ValidEvent] = field(default_factory=list)
+    restored: list[AnswerEvent] = field(default_factory=list)
+    gaps_deleted: list[Gap] = field(default_factory=list)
+    gaps_added: list[Gap] = field(default_factory=list)
 
 
-def place(
-    sequences: Sequence[int], base_sequence: int, accepted_through: int
-) -> Placed | SequenceGap:
-    """Return the batch's position, or `SequenceGap` if it does not continue the epoch.
-
-    Raises `MalformedBatch` if the numbers are not ascending.
-    """
-    if any(later <= earlier for earlier, later in pairwise(sequences)):
-        raise MalformedBatch("the events must be in ascending order of their sequence")
-    new = [number for number in sequences if number > accepted_through]
-    repeats = None
-    if len(new) < len(sequences):
-        repeats = (sequences[0], sequences[-1 - len(new)])
-    if not new:
-        return Placed(None, repeats, accepted_through)
-    missing = unheld(min(base_sequence, new[0]), accepted_through)
-    expected = (accepted_through if missing is None else missing.last) + 1
-    for number in new:
-        if number != expected:
-            return SequenceGap(expected)
-        expected += 1
-    return Placed(missing, repeats, new[-1])
-
-
-def unheld(base_sequence: int, accepted_through: int) -> Gap | None:
-    """Return the gap left by an agent that no longer stores events below `base_sequence`."""
-    if base_sequence <= accepted_through + 1:
-        return None
-    return Gap(accepted_through + 1, base_sequence - 1, NO_LONGER_HELD)
-
-
-def judge(
-    events: Iterable[Event], placed: Placed, known: Known, purged_through: int = 0
+def accept_events(
+    events: Iterable[Event], placement: Placement, state: LedgerState, purged_through: int = 0
 ) -> AcceptedBatch:
     """Decide on each event of a placed batch, in order.
 
     Numbers up to `purged_through` are past retention and ignored, except rejected ones: those
     were never stored.
     """
-    judging = _Judging(placed, known)
+    decision = _BatchDecision(placement, state)
     for event in events:
-        if event.sequence > purged_through or event.sequence in known.rejected:
-            judging.judge(event)
-    return judging.end()
+        if event.sequence > purged_through or event.sequence in state.rejected:
+            decision.add(event)
+    return decision.result()
 
 
-class _Judging:
-    """Decision on one batch; events accepted earlier in it count as known for later ones."""
+class _BatchDecision:
+    """Decision on one batch; events accepted earlier in it count as stored for later ones."""
 
-    def __init__(self, placed: Placed, known: Known) -> None:
-        self._known = known
-        repeated_through = placed.repeats[1] if placed.repeats is not None else 0
-        self._taken = AcceptedBatch(placed.accepted_through, repeated_through)
-        self._gaps = Gaps(known.gaps)
-        if placed.missing is not None:
-            self._gaps.note(placed.missing)
-        self._sessions = dict(known.sessions)
-        self._answers = {name: list(answers) for name, answers in known.answers.items()}
-        self._own_sessions = set(known.own_sessions)
-        self._refused_here = set(known.refused_here)
+    def __init__(self, placement: Placement, state: LedgerState) -> None:
+        self._state = state
+        resent_through = placement.resent[1] if placement.resent is not None else 0
+        self._result = AcceptedBatch(placement.accepted_through, resent_through)
+        self._gaps = Gaps(state.gaps)
+        if placement.gap is not None:
+            self._gaps.add(placement.gap)
+        self._sessions = dict(state.sessions)
+        self._answers = {name: list(answers) for name, answers in state.answers.items()}
+        self._own_sessions = set(state.own_sessions)
+        self._rejected_here = set(state.rejected_here)
 
-    def end(self) -> AcceptedBatch:
-        self._taken.gaps_gone, self._taken.gaps_noted = self._gaps.gone, self._gaps.noted
-        return self._taken
+    def result(self) -> AcceptedBatch:
+        self._result.gaps_deleted, self._result.gaps_added = self._gaps.deleted, self._gaps.added
+        return self._result
 
-    def judge(self, event: Event) -> None:
-        standing = self._known.standing.get(event.sequence)
-        if standing is not None:
-            self._compare(event, standing)
-        elif (double := self._known.duplicates.get(event.sequence)) is not None:
-            if isinstance(event, InvalidEvent) or not self._is_double(event, double):
-                self._altered(event)
+    def add(self, event: Event) -> None:
+        stored = self._state.stored.get(event.sequence)
+        if stored is not None:
+            self._compare(event, stored)
+        elif (duplicate := self._state.duplicates.get(event.sequence)) is not None:
+            if isinstance(event, InvalidEvent) or not self._is_resent(event, duplicate):
+                self._reject_altered(event)
         else:
-            self._take(event)
+            self._accept(event)
 
-    def _compare(self, event: Event, standing: Fact) -> None:
-        if not is_same(event, standing):
-            self._altered(event)
-        elif isinstance(event, AnswerFact) and not event.erased and self._lacks_address(standing):
-            self._taken.restored.append(event)
-            self._gaps.take(event.sequence)
+    def _compare(self, event: Event, stored: ValidEvent) -> None:
+        if not is_same_event(event, stored):
+            self._reject_altered(event)
+        elif isinstance(event, AnswerEvent) and not event.erased and self._lacks_address(stored):
+            self._result.restored.append(event)
+            self._gaps.remove(event.sequence)
 
-    def _lacks_address(self, standing: Fact) -> bool:
+    def _lacks_address(self, stored: ValidEvent) -> bool:
         """Return whether the address is missing, but not because the customer was erased."""
-        is_erased = isinstance(standing, AnswerFact) and standing.erased
-        return is_erased and self._gaps.hold(standing.sequence)
+        is_erased = isinstance(stored, AnswerEvent) and stored.erased
+        return is_erased and stored.sequence in self._gaps
 
-    def _take(self, event: Event) -> None:
-        """Take an event with a new number."""
-        self._gaps.take(event.sequence)
+    def _accept(self, event: Event) -> None:
+        """Accept or reject an event with a new number."""
+        self._gaps.remove(event.sequence)
         match event:
             case InvalidEvent():
-                self._refuse(event)
-            case SessionFact():
-                self._take_session(event)
-            case AnswerFact():
-                self._take_answer(event)
+                self._reject(event)
+            case SessionEvent():
+                self._accept_session(event)
+            case AnswerEvent():
+                self._accept_answer(event)
             case _:
                 assert_never(event)
 
-    def _take_session(self, session: SessionFact) -> None:
+    def _accept_session(self, session: SessionEvent) -> None:
         other = self._sessions.get(session.correlation_id)
         if other is None:
-            self._taken.sessions.append(session)
+            self._result.sessions.append(session)
             self._sessions[session.correlation_id] = session
-        elif is_same(session, other):
-            self._taken.duplicates.append(session)
+        elif is_same_event(session, other):
+            self._result.duplicates.append(session)
         else:
-            self._refuse(_refused(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
+            self._reject(_rejected(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
             return
         self._own_sessions.add(session.correlation_id)
-        self._refused_here.discard(session.correlation_id)
+        self._rejected_here.discard(session.correlation_id)
         self._readmit(session.sequence)
 
-    def _take_answer(self, answer: AnswerFact) -> None:
-        if self._is_session_refused(answer.correlation_id):
-            self._refuse(_refused(answer, ErrorCode.SESSION_REFUSED, "Its session was refused"))
+    def _accept_answer(self, answer: AnswerEvent) -> None:
+        if self._is_session_rejected(answer.correlation_id):
+            self._reject(_rejected(answer, ErrorCode.SESSION_REFUSED, "Its session was rejected"))
             return
-        if self._stands_elsewhere(answer):
-            self._taken.duplicates.append(answer)
+        if self._is_stored(answer):
+            self._result.duplicates.append(answer)
         else:
-            self._taken.answers.append(answer)
+            self._result.answers.append(answer)
             self._answers.setdefault(answer.correlation_id, []).append(answer)
             if answer.erased:
-                self._gaps.note(Gap(answer.sequence, answer.sequence, ADDRESS_ERASED))
+                self._gaps.add(Gap(answer.sequence, answer.sequence, ADDRESS_ERASED))
         self._readmit(answer.sequence)
 
-    def _is_session_refused(self, correlation_id: str) -> bool:
-        if correlation_id in self._refused_here:
+    def _is_session_rejected(self, correlation_id: str) -> bool:
+        if correlation_id in self._rejected_here:
             return True
-        before = correlation_id in self._known.refused_before
-        return before and correlation_id not in self._own_sessions
+        elsewhere = correlation_id in self._state.rejected_elsewhere
+        return elsewhere and correlation_id not in self._own_sessions
 
-    def _is_double(self, fact: Fact, double: Label) -> bool:
-        """Return whether `fact` is a resend of the known duplicate `double`.
+    def _is_resent(self, event: ValidEvent, duplicate: EventKey) -> bool:
+        """Return whether `event` is a resend of the stored duplicate.
 
         If the original is no longer stored under this correlation id (purged, or redacted
         because the id held an address), type and correlation id decide.
         """
-        if self._stands_elsewhere(fact):
+        if self._is_stored(event):
             return True
-        others = self._sessions if isinstance(fact, SessionFact) else self._answers
+        originals = self._sessions if isinstance(event, SessionEvent) else self._answers
         return (
-            fact.correlation_id not in others
-            and double.type == _type_of(fact)
-            and same_text(fact.correlation_id, double.correlation_id)
+            event.correlation_id not in originals
+            and duplicate.type == type_of(event)
+            and same_text(event.correlation_id, duplicate.correlation_id)
         )
 
-    def _stands_elsewhere(self, fact: Fact) -> bool:
-        if isinstance(fact, SessionFact):
-            other = self._sessions.get(fact.correlation_id)
-            return other is not None and is_same(fact, other)
-        answers = self._answers.get(fact.correlation_id)
-        return answers is not None and any(is_same(fact, other) for other in answers)
+    def _is_stored(self, event: ValidEvent) -> bool:
+        """Return whether an equal event is stored under any number."""
+        if isinstance(event, SessionEvent):
+            other = self._sessions.get(event.correlation_id)
+            return other is not None and is_same_event(event, other)
+        answers = self._answers.get(event.correlation_id)
+        return answers is not None and any(is_same_event(event, other) for other in answers)
 
     def _readmit(self, sequence: int) -> None:
-        if sequence in self._known.rejected:
-            self._taken.readmitted.append(sequence)
+        if sequence in self._state.rejected:
+            self._result.readmitted.append(sequence)
 
-    def _refuse(self, unfit: InvalidEvent) -> None:
-        if unfit.type == EventType.SESSION_STARTED:
-            self._refused_here.add(unfit.correlation_id)
-        self._readmit(unfit.sequence)
-        self._taken.refused.append(self._named_as_before(unfit))
-        self._reject(unfit.sequence, unfit.error_code, unfit.error_message)
+    def _reject(self, event: InvalidEvent) -> None:
+        if event.type == EventType.SESSION_STARTED:
+            self._rejected_here.add(event.correlation_id)
+        self._readmit(event.sequence)
+        self._result.rejected.append(self._redacted_as_before(event))
+        self._add_rejection(event.sequence, event.error_code, event.error_message)
 
-    def _named_as_before(self, unfit: InvalidEvent) -> InvalidEvent:
-        """Return `unfit` with the stored, redacted correlation id if it was rejected before."""
-        before = self._known.rejected.get(unfit.sequence)
-        if before is None or not same_text(unfit.correlation_id, before.correlation_id):
-            return unfit
-        return msgspec.structs.replace(unfit, correlation_id=before.correlation_id)
+    def _redacted_as_before(self, event: InvalidEvent) -> InvalidEvent:
+        """Return the event with the stored, redacted correlation id if it was rejected before."""
+        before = self._state.rejected.get(event.sequence)
+        if before is None or not same_text(event.correlation_id, before.correlation_id):
+            return event
+        return msgspec.structs.replace(event, correlation_id=before.correlation_id)
 
-    def _altered(self, event: Event) -> None:
-        self._taken.altered.append(event.sequence)
-        message = "Another event is known under this number"
-        self._reject(event.sequence, ErrorCode.ALTERED, message)
+    def _reject_altered(self, event: Event) -> None:
+        self._result.altered.append(event.sequence)
+        message = "Another event is stored under this number"
+        self._add_rejection(event.sequence, ErrorCode.ALTERED, message)
 
-    def _reject(self, sequence: int, code: str, message: str) -> None:
+    def _add_rejection(self, sequence: int, code: str, message: str) -> None:
         rejection = Rejection(sequence=sequence, error_code=code, error_message=message)
-        self._taken.rejected.append(rejection)
+        self._result.rejections.append(rejection)
 
 
-def is_same(event: Event, other: Fact) -> bool:
+def is_same_event(event: Event, other: ValidEvent) -> bool:
     """Return whether two events have equal content. An erased address equals any address.
 
     Bodies are compared as JSON values; redacted parts of `other` equal anything.
     """
     match event, other:
-        case SessionFact(), SessionFact():
+        case SessionEvent(), SessionEvent():
             return (
                 same_text(event.correlation_id, other.correlation_id)
                 and event.occurred_at == other.occurred_at
                 and same_text(event.query_locale, other.query_locale)
                 and same_body(event.body, other.body)
             )
-        case AnswerFact(), AnswerFact():
+        case AnswerEvent(), AnswerEvent():
             return (
                 same_text(event.correlation_id, other.correlation_id)
                 and event.occurred_at == other.occurred_at
@@ -304,15 +253,18 @@ def is_same(event: Event, other: Fact) -> bool:
             return False
 
 
-def _refused(fact: Fact, code: ErrorCode, message: str) -> InvalidEvent:
-    return InvalidEvent(
-        sequence=fact.sequence,
-        type=_type_of(fact),
-        correlation_id=fact.correlation_id,
-        error_code=code.value,
-        error_message=message,
+def type_of(event: ValidEvent) -> EventType:
+    """Return the event type on the wire."""
+    return (
+        EventType.SESSION_STARTED if isinstance(event, SessionEvent) else EventType.EMAIL_ANSWERED
     )
 
 
-def _type_of(fact: Fact) -> EventType:
-    return EventType.SESSION_STARTED if isinstance(fact, SessionFact) else EventType.EMAIL_ANSWERED
+def _rejected(event: ValidEvent, code: ErrorCode, message: str) -> InvalidEvent:
+    return InvalidEvent(
+        sequence=event.sequence,
+        type=type_of(event),
+        correlation_id=event.correlation_id,
+        error_code=code.value,
+        error_message=message,
+    )

@@ -11,7 +11,7 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 TOLERANCE = timedelta(minutes=5)
 
 
-def zero_of_boot(received_at: datetime, sent_monotonic_us: int) -> datetime | None:
+def boot_zero(received_at: datetime, sent_monotonic_us: int) -> datetime | None:
     """Return our time when the sender's monotonic clock read zero; None if out of range."""
     try:
         return received_at - timedelta(microseconds=sent_monotonic_us)
@@ -19,7 +19,7 @@ def zero_of_boot(received_at: datetime, sent_monotonic_us: int) -> datetime | No
         return None
 
 
-class Corrector:
+class SkewCorrector:
     """Corrects the times of one batch's events, in order."""
 
     def __init__(
@@ -46,14 +46,14 @@ class Corrector:
         2020, not in the future, and not more than `TOLERANCE` before an earlier event. Pass
         `in_order=False` for a resend, which can arrive after later events.
         """
-        at = self._by_steady_clock(boot_id, monotonic_us)
-        if at is None and self._is_possible(occurred_at, in_order=in_order):
+        at = self._by_monotonic_clock(boot_id, monotonic_us)
+        if at is None and self._is_plausible(occurred_at, in_order=in_order):
             at = occurred_at
         if in_order and at is not None:
             self.newest_trusted_at = max(at, self.newest_trusted_at or at)
         return at
 
-    def _by_steady_clock(self, boot_id: str, monotonic_us: int | None) -> datetime | None:
+    def _by_monotonic_clock(self, boot_id: str, monotonic_us: int | None) -> datetime | None:
         zero_at = self._zero_by_boot.get(boot_id)
         if zero_at is None or monotonic_us is None or monotonic_us < 0:
             return None
@@ -64,7 +64,7 @@ class Corrector:
         # An event cannot happen after it arrived: the reading is broken.
         return at if at <= self._latest else None
 
-    def _is_possible(self, at: datetime, *, in_order: bool) -> bool:
+    def _is_plausible(self, at: datetime, *, in_order: bool) -> bool:
         if not EARLIEST <= at <= self._latest:
             return False
         newest = self.newest_trusted_at if in_order else None

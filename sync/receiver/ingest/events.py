@@ -10,7 +10,7 @@ from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import BatchEvent, ErrorCode, EventType
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
-_MAX_SHOWN = 64
+_MAX_TEXT = 64
 _MAX_STATUS = 64
 _ADDRESS = "emailAddress"
 _ERASED = "erased"
@@ -19,10 +19,10 @@ _NUL = "\0"
 # JSON text can contain NUL only in this escaped form: a cheap check that skips most bodies.
 _ESCAPED_NUL = "\\u0000"
 # Errors of a JSON decoder: grammar, UTF-8, nesting depth.
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-class SessionFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A session started on a till, as stored."""
 
     sequence: int
@@ -37,7 +37,7 @@ class SessionFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_status: str | None = None
 
 
-class AnswerFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An answer to the e-mail prompt. `body` excludes the address; `erased`: it had one."""
 
     sequence: int
@@ -59,7 +59,7 @@ class InvalidEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_message: str
 
 
-Event: TypeAlias = SessionFact | AnswerFact | InvalidEvent
+Event: TypeAlias = SessionEvent | AnswerEvent | InvalidEvent
 
 
 class _SessionBody(msgspec.Struct, rename="camel", frozen=True):
@@ -93,52 +93,52 @@ _answer_body = msgspec.json.Decoder(_AnswerBody)
 _Body = TypeVar("_Body", _SessionBody, _AnswerBody)
 
 
-class _UnfitError(Exception):
+class _InvalidEventError(Exception):
     """The event is invalid. The message names the fault, never a value of the event."""
 
 
-def read_event(event: BatchEvent) -> Event:
+def parse_event(event: BatchEvent) -> Event:
     """Return the parsed event, or `InvalidEvent` with the reason."""
     try:
         match event.type:
             case EventType.SESSION_STARTED:
-                return _read_session(event)
+                return _parse_session(event)
             case EventType.EMAIL_ANSWERED:
-                return _read_answer(event)
+                return _parse_answer(event)
             case _:
-                code, message = ErrorCode.UNKNOWN_TYPE, "This type of event is not known here"
-    except _UnfitError as wrong:
-        code, message = ErrorCode.INVALID_REQUEST, str(wrong)
-    return unfit(event.sequence, event.type, event.correlation_id, code, message)
+                code, message = ErrorCode.UNKNOWN_TYPE, "Unknown event type"
+    except _InvalidEventError as error:
+        code, message = ErrorCode.INVALID_REQUEST, str(error)
+    return invalid_event(event.sequence, event.type, event.correlation_id, code, message)
 
 
-def unfit(
+def invalid_event(
     sequence: int, kind: str, correlation_id: str, code: ErrorCode, message: str
 ) -> InvalidEvent:
     """Return an invalid event; its type and correlation id are untrusted and get truncated."""
     return InvalidEvent(
         sequence=sequence,
-        type=shown(kind),
-        correlation_id=shown(correlation_id, MAX_CORRELATION_ID_CODE_POINTS),
+        type=storable(kind),
+        correlation_id=storable(correlation_id, MAX_CORRELATION_ID_CODE_POINTS),
         error_code=code.value,
         error_message=message,
     )
 
 
-def shown(text: str, most: int = _MAX_SHOWN) -> str:
+def storable(text: str, max_length: int = _MAX_TEXT) -> str:
     """Return `text` in a form that every database can store: truncated, without NUL."""
-    return text[:most].replace(_NUL, "\ufffd")
+    return text[:max_length].replace(_NUL, "\ufffd")
 
 
-def _read_session(event: BatchEvent) -> SessionFact:
-    body, text = _read_body(event, _session_body)
+def _parse_session(event: BatchEvent) -> SessionEvent:
+    body, text = _parse_body(event, _session_body)
     if _ESCAPED_NUL in text and body.has_nul():
-        raise _UnfitError("A field of the body contains a NUL character")
-    return SessionFact(
+        raise _InvalidEventError("A field of the body contains a NUL character")
+    return SessionEvent(
         sequence=event.sequence,
         correlation_id=_correlation_id(event),
         occurred_at=_occurred_at(event),
-        query_locale=None if event.query_locale is None else shown(event.query_locale),
+        query_locale=None if event.query_locale is None else storable(event.query_locale),
         body=text,
         external_identifier=body.external_identifier,
         channel=body.channel,
@@ -148,17 +148,17 @@ def _read_session(event: BatchEvent) -> SessionFact:
     )
 
 
-def _read_answer(event: BatchEvent) -> AnswerFact:
-    body, text = _read_body(event, _answer_body)
+def _parse_answer(event: BatchEvent) -> AnswerEvent:
+    body, text = _parse_body(event, _answer_body)
     if not body.status or len(body.status) > _MAX_STATUS or _NUL in body.status:
-        raise _UnfitError("The body does not fit: no such status")
+        raise _InvalidEventError("The body is invalid: status must have 1 to 64 characters")
     address = body.email_address or None
     if address is not None and _NUL in address:
-        raise _UnfitError("Email address is not valid")
+        raise _InvalidEventError("Email address is not valid")
     erased = address is None and body.erased is True and body.status == _ACCEPTED
     if address is None and not erased and body.status == _ACCEPTED:
-        raise _UnfitError("Email address is required when status is accepted")
-    return AnswerFact(
+        raise _InvalidEventError("Email address is required when status is accepted")
+    return AnswerEvent(
         sequence=event.sequence,
         correlation_id=_correlation_id(event),
         occurred_at=_occurred_at(event),
@@ -169,13 +169,13 @@ def _read_answer(event: BatchEvent) -> AnswerFact:
     )
 
 
-def _read_body(event: BatchEvent, decoder: msgspec.json.Decoder[_Body]) -> tuple[_Body, str]:
+def _parse_body(event: BatchEvent, decoder: msgspec.json.Decoder[_Body]) -> tuple[_Body, str]:
     try:
         return decoder.decode(event.body), str(event.body, "utf-8")
-    except msgspec.ValidationError as wrong:
-        raise _UnfitError(f"The body does not fit: {wrong}") from None
-    except _UNREADABLE:
-        raise _UnfitError("The body cannot be read") from None
+    except msgspec.ValidationError as error:
+        raise _InvalidEventError(f"The body is invalid: {error}") from None
+    except _DECODE_ERRORS:
+        raise _InvalidEventError("The body is not JSON") from None
 
 
 def _without(text: str, names: tuple[str, ...]) -> str:
@@ -193,12 +193,12 @@ def _correlation_id(event: BatchEvent) -> str:
     correlation_id = event.correlation_id
     fits = 0 < len(correlation_id) <= MAX_CORRELATION_ID_CODE_POINTS
     if not fits or _NUL in correlation_id:
-        raise _UnfitError("Invalid Correlation ID")
+        raise _InvalidEventError("Invalid Correlation ID")
     return correlation_id
 
 
 def _occurred_at(event: BatchEvent) -> datetime:
     occurred_at = from_rfc3339(event.occurred_at)
     if occurred_at is None:
-        raise _UnfitError("occurredAt must be a time in RFC 3339, with its offset")
+        raise _InvalidEventError("occurredAt must be an RFC 3339 timestamp with an offset")
     return occurred_at

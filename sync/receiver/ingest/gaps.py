@@ -17,40 +17,40 @@ class Gap:
 class Gaps:
     """The gaps of one epoch, changed by a batch. Invariant: they never overlap."""
 
-    def __init__(self, known: Iterable[Gap]) -> None:
-        self._before = frozenset(known)
-        self._now = sorted(self._before)
+    def __init__(self, stored: Iterable[Gap]) -> None:
+        self._stored = frozenset(stored)
+        self._current = sorted(self._stored)
 
-    def hold(self, number: int) -> bool:
+    def __contains__(self, number: int) -> bool:
         """Return whether `number` lies in a gap."""
-        return self._place_of(number) is not None
+        return self._find(number) is not None
 
-    def note(self, gap: Gap) -> None:
+    def add(self, gap: Gap) -> None:
         """Add a gap."""
-        insort(self._now, gap)
+        insort(self._current, gap)
 
-    def take(self, number: int) -> None:
+    def remove(self, number: int) -> None:
         """Remove `number` from its gap, if any; the gap is split around it."""
-        place = self._place_of(number)
-        if place is None:
+        index = self._find(number)
+        if index is None:
             return
-        gap = self._now[place]
+        gap = self._current[index]
         sides = (Gap(gap.first, number - 1, gap.reason), Gap(number + 1, gap.last, gap.reason))
-        self._now[place : place + 1] = [side for side in sides if side.first <= side.last]
+        self._current[index : index + 1] = [side for side in sides if side.first <= side.last]
 
     @property
-    def gone(self) -> list[Gap]:
-        """Initial gaps that were removed or split, in order."""
-        return sorted(self._before.difference(self._now))
+    def deleted(self) -> list[Gap]:
+        """Stored gaps that were removed or split, in order."""
+        return sorted(self._stored.difference(self._current))
 
     @property
-    def noted(self) -> list[Gap]:
+    def added(self) -> list[Gap]:
         """New gaps, in order."""
-        return [gap for gap in self._now if gap not in self._before]
+        return [gap for gap in self._current if gap not in self._stored]
 
-    def _place_of(self, number: int) -> int | None:
-        if not self._now:
+    def _find(self, number: int) -> int | None:
+        if not self._current:
             return None
         # Binary search: after a restore one batch can meet thousands of gaps.
-        place = bisect_right(self._now, number, key=lambda gap: gap.first) - 1
-        return place if place >= 0 and number <= self._now[place].last else None
+        index = bisect_right(self._current, number, key=lambda gap: gap.first) - 1
+        return index if index >= 0 and number <= self._current[index].last else None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -10,8 +11,7 @@ from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.errors import invalid, too_large
-from sync.receiver.ingest.events import Event, read_event, unfit
-from sync.receiver.ingest.inbound import HeartbeatArrival
+from sync.receiver.ingest.events import Event, invalid_event, parse_event
 from sync.runtime.http_errors import HttpError
 
 MAX_EVENTS = 10_000
@@ -19,9 +19,31 @@ MAX_EVENTS = 10_000
 # would take thirty times its size in memory before it is rejected.
 MAX_COMMAS = 100 * MAX_EVENTS
 MAX_EPOCHS = 1_000
-_MOST = 2**63 - 1
+_MAX_INTEGER = 2**63 - 1
 _ID = re.compile(r"[!-~]{1,128}")
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class InboundBatch:
+    """A received batch with its parsed events."""
+
+    sender: EnrolledAgent
+    batch: Batch
+    events: Sequence[Event]
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InboundHeartbeat:
+    """A received heartbeat with its times parsed."""
+
+    sender: EnrolledAgent
+    heartbeat: Heartbeat
+    sent_at: datetime | None
+    oldest_undelivered_at: datetime | None
+    last_activity_at: datetime | None
+    received_at: datetime
 
 
 class _LooseEvent(msgspec.Struct, rename="camel", frozen=True):
@@ -51,39 +73,46 @@ _loose_event = msgspec.json.Decoder(_LooseEvent)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 
 
-def read_batch(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
-    """Return the batch in `body` and its parsed events.
+def parse_batch(
+    body: bytes | bytearray, sender: EnrolledAgent, received_at: datetime
+) -> InboundBatch:
+    """Return the batch in `body` with its parsed events; an invalid one is an `InvalidEvent`.
 
-    An invalid event becomes `InvalidEvent`. Raises an `HttpError` if the batch itself is invalid.
+    Raises an `HttpError` if the batch itself is invalid.
     """
     if body.count(b",") > MAX_COMMAS:
         raise too_large(f"The batch has more than {MAX_COMMAS} commas")
     try:
         batch = _batch.decode(body)
-        events = [read_event(event) for event in batch.events]
-    except _UNREADABLE:
-        batch, events = _read_loosely(body)
-    _check(batch, events)
-    return batch, events
+        events = [parse_event(event) for event in batch.events]
+    except _DECODE_ERRORS:
+        batch, events = _parse_loosely(body)
+    if len(events) > MAX_EVENTS:
+        raise too_large(f"The batch has more than {MAX_EVENTS} events")
+    _check_ids(batch.epoch, batch.boot_id, batch.agent_version)
+    if events:
+        # Events are ascending (anything else is rejected later), so the ends bound the rest.
+        _check_numbers(batch.base_sequence, events[0].sequence - 1, events[-1].sequence)
+    return InboundBatch(sender, batch, events, received_at)
 
 
-def read_heartbeat(
-    body: bytes | bytearray, caller: EnrolledAgent, received_at: datetime
-) -> HeartbeatArrival:
+def parse_heartbeat(
+    body: bytes | bytearray, sender: EnrolledAgent, received_at: datetime
+) -> InboundHeartbeat:
     """Return the heartbeat in `body`. Raises an `HttpError` if it is invalid."""
     try:
         heartbeat = _heartbeat.decode(body)
-    except _UNREADABLE as wrong:
-        raise _not_readable(wrong) from None
+    except _DECODE_ERRORS as error:
+        raise _undecodable(error) from None
     if len(heartbeat.epochs) > MAX_EPOCHS:
         raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
-    named = [heartbeat.rejected_after] if heartbeat.rejected_after else []
+    cursor = [heartbeat.rejected_after] if heartbeat.rejected_after else []
     _check_ids(
         heartbeat.epoch,
         heartbeat.boot_id,
         heartbeat.agent_version,
         *(extent.epoch for extent in heartbeat.epochs),
-        *(one.epoch for one in named),
+        *(event.epoch for event in cursor),
     )
     _check_numbers(
         heartbeat.last_sequence,
@@ -95,10 +124,10 @@ def read_heartbeat(
         heartbeat.free_bytes,
         *(extent.last_sequence for extent in heartbeat.epochs),
         *(extent.base_sequence for extent in heartbeat.epochs),
-        *(one.sequence for one in named),
+        *(event.sequence for event in cursor),
     )
-    return HeartbeatArrival(
-        caller=caller,
+    return InboundHeartbeat(
+        sender=sender,
         heartbeat=heartbeat,
         sent_at=from_rfc3339(heartbeat.sent_at),
         oldest_undelivered_at=from_rfc3339(heartbeat.oldest_undelivered_at or ""),
@@ -107,46 +136,29 @@ def read_heartbeat(
     )
 
 
-def _read_loosely(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
+def _parse_loosely(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
+    """Parse event by event, so that an undecodable event does not reject its batch."""
     try:
         loose = _loose_batch.decode(body)
-        read = [_read_one(raw) for raw in loose.events]
-    except _UNREADABLE as wrong:
-        raise _not_readable(wrong) from None
-    batch = Batch(
-        store_id=loose.store_id,
-        till_id=loose.till_id,
-        epoch=loose.epoch,
-        boot_id=loose.boot_id,
-        agent_version=loose.agent_version,
-        sent_at=loose.sent_at,
-        base_sequence=loose.base_sequence,
-        events=[sent for sent, _ in read if sent is not None],
-        sent_monotonic_us=loose.sent_monotonic_us,
-    )
-    return batch, [event for _, event in read]
+        parsed = [_parse_one(raw) for raw in loose.events]
+    except _DECODE_ERRORS as error:
+        raise _undecodable(error) from None
+    decoded = [sent for sent, _ in parsed if sent is not None]
+    batch = Batch(**{**msgspec.structs.asdict(loose), "events": decoded})
+    return batch, [event for _, event in parsed]
 
 
-def _read_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
+def _parse_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
     try:
         sent = _event.decode(raw)
-        return sent, read_event(sent)
-    except _UNREADABLE:
+        return sent, parse_event(sent)
+    except _DECODE_ERRORS:
         # An event without a sequence number cannot be rejected alone: the batch is invalid.
         loose = _loose_event.decode(raw)
         kind = loose.type if isinstance(loose.type, str) else ""
         name = loose.correlation_id if isinstance(loose.correlation_id, str) else ""
-        message = "The event does not have the fields that every event has"
-        return None, unfit(loose.sequence, kind, name, ErrorCode.INVALID_REQUEST, message)
-
-
-def _check(batch: Batch, events: Sequence[Event]) -> None:
-    if len(events) > MAX_EVENTS:
-        raise too_large(f"The batch has more than {MAX_EVENTS} events")
-    _check_ids(batch.epoch, batch.boot_id, batch.agent_version)
-    if events:
-        # Events are ascending (anything else is rejected later), so the ends bound the rest.
-        _check_numbers(batch.base_sequence, events[0].sequence - 1, events[-1].sequence)
+        message = "A field of the event is missing or has the wrong type"
+        return None, invalid_event(loose.sequence, kind, name, ErrorCode.INVALID_REQUEST, message)
 
 
 def _check_ids(*ids: str) -> None:
@@ -157,11 +169,11 @@ def _check_ids(*ids: str) -> None:
 
 
 def _check_numbers(*numbers: int) -> None:
-    if not all(0 <= number <= _MOST for number in numbers):
+    if not all(0 <= number <= _MAX_INTEGER for number in numbers):
         raise invalid("A number is out of range")
 
 
-def _not_readable(wrong: Exception) -> HttpError:
-    if isinstance(wrong, msgspec.ValidationError):
-        return invalid(f"The body does not fit: {wrong}")
+def _undecodable(error: Exception) -> HttpError:
+    if isinstance(error, msgspec.ValidationError):
+        return invalid(f"The body is invalid: {error}")
     return invalid("The body is not JSON")

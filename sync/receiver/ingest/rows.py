@@ -1,57 +1,53 @@
 """Convert the decision on a batch into rows of the ledger's tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.ingest.accept import AcceptedBatch, Fact
-from sync.receiver.ingest.clock_skew import Corrector
-from sync.receiver.ingest.events import AnswerFact, InvalidEvent, SessionFact
+from sync.receiver.ingest.accept import AcceptedBatch, ValidEvent, type_of
+from sync.receiver.ingest.clock_skew import SkewCorrector
+from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent
 from sync.receiver.ingest.gaps import Gap
-from sync.receiver.ingest.hourly_rollup import hours_of
-from sync.receiver.ingest.inbound import BatchArrival
+from sync.receiver.ingest.hourly_rollup import roll_up
+from sync.receiver.ingest.parse import InboundBatch
 
 Row: TypeAlias = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Skew-corrected times of a batch's events, by sequence; None if unknown."""
-
-    corrected: Mapping[int, datetime | None]
-
-    @classmethod
-    def of(cls, arrival: BatchArrival, taken: AcceptedBatch, corrector: Corrector) -> "Times":
-        """Correct the times of the accepted events, in order of their numbers."""
-        corrected: dict[int, datetime | None] = {}
-        kept: dict[int, Fact] = {session.sequence: session for session in taken.sessions}
-        kept |= {answer.sequence: answer for answer in taken.answers}
-        own_boot = arrival.batch.boot_id
-        for sent in arrival.batch.events:
-            event = kept.get(sent.sequence)
-            if event is not None:
-                corrected[sent.sequence] = corrector.correct(
-                    event.occurred_at,
-                    sent.boot_id or own_boot,
-                    sent.monotonic_us,
-                    in_order=sent.sequence > taken.repeated_through,
-                )
-        return cls(corrected)
+def corrected_times(
+    inbound: InboundBatch, accepted: AcceptedBatch, corrector: SkewCorrector
+) -> dict[int, datetime | None]:
+    """Return the skew-corrected times of the accepted events, by sequence; None if unknown."""
+    corrected: dict[int, datetime | None] = {}
+    events: dict[int, ValidEvent] = {session.sequence: session for session in accepted.sessions}
+    events |= {answer.sequence: answer for answer in accepted.answers}
+    own_boot = inbound.batch.boot_id
+    # In order of their numbers: each trusted time bounds the ones after it.
+    for sent in inbound.batch.events:
+        event = events.get(sent.sequence)
+        if event is not None:
+            corrected[sent.sequence] = corrector.correct(
+                event.occurred_at,
+                sent.boot_id or own_boot,
+                sent.monotonic_us,
+                in_order=sent.sequence > accepted.resent_through,
+            )
+    return corrected
 
 
-class Rows:
-    """Builds the rows of one batch. Columns in `alike` are left out, except of gaps and hours."""
+class RowBuilder:
+    """Builds the rows of one batch. Columns in `common` are left out, except of gaps and hours."""
 
-    def __init__(self, arrival: BatchArrival, times: Times) -> None:
-        self._key = epoch_key(arrival.caller.name, arrival.batch.epoch)
-        self._received_at = arrival.received_at
-        self.alike = {**self._key, "received_at": arrival.received_at}
-        self._corrected = times.corrected
+    def __init__(
+        self, inbound: InboundBatch, corrected_times: Mapping[int, datetime | None]
+    ) -> None:
+        self._key = epoch_key(inbound.sender.name, inbound.batch.epoch)
+        self._received_at = inbound.received_at
+        self._corrected_times = corrected_times
+        self.common = {**self._key, "received_at": inbound.received_at}
 
-    def session(self, session: SessionFact) -> Row:
+    def session(self, session: SessionEvent) -> Row:
         """Return a row of `sessions`."""
         return {
             **self._event(session),
@@ -63,7 +59,7 @@ class Rows:
             "query_locale": session.query_locale,
         }
 
-    def answer(self, answer: AnswerFact) -> Row:
+    def answer(self, answer: AnswerEvent) -> Row:
         """Return a row of `email_answers`."""
         return {
             **self._event(answer),
@@ -72,36 +68,35 @@ class Rows:
             "address_erased": answer.erased,
         }
 
-    def rejection(self, unfit: InvalidEvent) -> Row:
+    def rejection(self, event: InvalidEvent) -> Row:
         """Return a row of `rejections`."""
         return {
-            "sequence": unfit.sequence,
-            "type": unfit.type,
-            "correlation_id": unfit.correlation_id,
-            "error_code": unfit.error_code,
-            "error_message": unfit.error_message,
+            "sequence": event.sequence,
+            "type": event.type,
+            "correlation_id": event.correlation_id,
+            "error_code": event.error_code,
+            "error_message": event.error_message,
         }
 
-    def double(self, fact: Fact) -> Row:
+    def duplicate(self, event: ValidEvent) -> Row:
         """Return a row of `duplicates`."""
-        is_session = isinstance(fact, SessionFact)
-        kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
         return {
-            "sequence": fact.sequence,
-            "type": kind.value,
-            "correlation_id": fact.correlation_id,
+            "sequence": event.sequence,
+            "type": type_of(event).value,
+            "correlation_id": event.correlation_id,
         }
 
     def gap(self, gap: Gap) -> Row:
         """Return a row of `gaps`."""
         return gap_row(self._key, gap, self._received_at)
 
-    def hours(self, taken: AcceptedBatch) -> list[Row]:
+    def hours(self, accepted: AcceptedBatch) -> list[Row]:
         """Return the increments for rows of `hours`."""
         key = {name: self._key[name] for name in ("store_id", "till_id")}
-        return [{**key, **hour} for hour in hours_of(taken, self._corrected, self._received_at)]
+        hours = roll_up(accepted, self._corrected_times, self._received_at)
+        return [{**key, **hour} for hour in hours]
 
-    def restored(self, answer: AnswerFact) -> Row:
+    def restored_address(self, answer: AnswerEvent) -> Row:
         """Return the parameters of the update that restores an address."""
         return {
             "of_store": self._key["store_id"],
@@ -111,13 +106,13 @@ class Rows:
             "address": answer.address,
         }
 
-    def _event(self, fact: Fact) -> Row:
-        corrected_at = self._corrected[fact.sequence]
+    def _event(self, event: ValidEvent) -> Row:
+        corrected_at = self._corrected_times[event.sequence]
         return {
-            "sequence": fact.sequence,
-            "correlation_id": fact.correlation_id,
-            "body": fact.body,
-            "occurred_at": fact.occurred_at,
+            "sequence": event.sequence,
+            "correlation_id": event.correlation_id,
+            "body": event.body,
+            "occurred_at": event.occurred_at,
             "corrected_at": corrected_at,
             "clock_trusted": corrected_at is not None,
         }

@@ -58,14 +58,14 @@ class Metrics:
     def taken(self, taken: AcceptedBatch, events: int, begun: float) -> None:
         """Count a committed batch of `events` events."""
         new = len(taken.sessions) + len(taken.answers)
-        refused, altered = len(taken.refused), len(taken.altered)
+        refused, altered = len(taken.rejected), len(taken.altered)
         self._batches.inc()
         self._batch_seconds.observe(self._now_seconds() - begun)
         self._events.labels("taken").inc(new)
         self._events.labels("refused").inc(refused)
         self._events.labels("altered").inc(altered)
         self._events.labels("repeated").inc(events - new - refused - altered)
-        self._gaps.inc(len(taken.gaps_noted))
+        self._gaps.inc(len(taken.gaps_added))
 
     def heard(self) -> None:
         """Count a committed heartbeat."""

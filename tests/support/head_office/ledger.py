@@ -10,10 +10,10 @@ from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import LedgerTable, table_of
-from sync.receiver.ingest.accept import AcceptedBatch, SequenceGap
-from sync.receiver.ingest.inbound import BatchArrival
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.ledger import Ledger
-from sync.receiver.ingest.parse import read_batch, read_heartbeat
+from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
+from sync.receiver.ingest.placement import SequenceGap
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
 
 Row = Mapping[str, object]
@@ -46,8 +46,8 @@ class LedgerDriver:
 
     async def offer_raw(self, sender: SimulatedAgent, body: bytes) -> AcceptedBatch | SequenceGap:
         """Ingest a raw batch body; return the outcome, also for a sequence gap."""
-        batch, read = read_batch(body)
-        return await self.ledger.take(BatchArrival(self._caller(sender), batch, read, self.at))
+        inbound = parse_batch(body, self._agent(sender), self.at)
+        return await self.ledger.store_batch(inbound)
 
     async def heartbeat(self, sender: SimulatedAgent, **members: object) -> dict[str, int]:
         """Ingest a heartbeat; return the accepted position of each epoch."""
@@ -75,7 +75,9 @@ class LedgerDriver:
 
     async def _answer(self, sender: SimulatedAgent, members: Members) -> HeartbeatAnswer:
         body = sender.heartbeat(**members)
-        return await self.ledger.hear(read_heartbeat(body, self._caller(sender), self.at))
+        return await self.ledger.store_heartbeat(
+            parse_heartbeat(body, self._agent(sender), self.at)
+        )
 
-    def _caller(self, sender: SimulatedAgent) -> EnrolledAgent:
+    def _agent(self, sender: SimulatedAgent) -> EnrolledAgent:
         return EnrolledAgent(sender.name, AT)

@@ -43,7 +43,7 @@ async def test_batch_response_has_accepted_through_and_rejections(
             {
                 "sequence": 2,
                 "errorCode": "UNKNOWN_TYPE",
-                "errorMessage": "This type of event is not known here",
+                "errorMessage": "Unknown event type",
             }
         ],
     }

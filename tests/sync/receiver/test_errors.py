@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.errors import invalid, to_http_error, too_large
-from sync.receiver.ingest.accept import MalformedBatch
+from sync.receiver.ingest.placement import MalformedBatch
 from sync.runtime.http_errors import error_response, log_error
 
 ADDRESS = "guest@example.com"

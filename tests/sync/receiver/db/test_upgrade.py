@@ -67,6 +67,6 @@ async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
     first = await office.take(TILL, session(7, "d"), session(8, "f"))
     heard = await office.heartbeat(TILL, epochs=[{"epoch": NEXT_EPOCH, "lastSequence": 3}])
 
-    assert (later.rejected, first.rejected) == ([], [])
+    assert (later.rejections, first.rejections) == ([], [])
     assert heard == {EPOCH: 8, NEXT_EPOCH: 3}
     assert await office.rows(DuplicateRow, "sequence") == [(1,), (3,)]

@@ -8,19 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.ingest.accept import (
-    ADDRESS_ERASED,
-    NO_LONGER_HELD,
-    AcceptedBatch,
-    Fact,
-    MalformedBatch,
-    Placed,
-    SequenceGap,
-    is_same,
-    place,
-)
+from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch, ValidEvent, is_same_event
 from sync.receiver.ingest.events import Event
 from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.placement import (
+    NO_LONGER_HELD,
+    MalformedBatch,
+    Placement,
+    SequenceGap,
+    place_batch,
+)
 from tests.support.models.ledger import PlainLedger
 from tests.sync.receiver.ingest.event_builders import (
     OTHER_TILL,
@@ -48,7 +45,7 @@ def ledger() -> PlainLedger:
 def test_placed_batch_leaves_no_hole_or_names_first_missing_number(
     numbers: range, base: int, through: int
 ) -> None:
-    placed = place(numbers, base, through)
+    placed = place_batch(numbers, base, through)
 
     held = set(range(1, through + 1)) | set(numbers)
     if isinstance(placed, SequenceGap):
@@ -56,7 +53,7 @@ def test_placed_batch_leaves_no_hole_or_names_first_missing_number(
         assert placed.expected_sequence == max(first_missing, base)
         assert placed.expected_sequence < numbers[0]
     else:
-        gap = placed.missing
+        gap = placed.gap
         held |= set() if gap is None else set(range(gap.first, gap.last + 1))
         assert held == set(range(1, placed.accepted_through + 1))
 
@@ -65,16 +62,16 @@ def test_placed_batch_leaves_no_hole_or_names_first_missing_number(
 def test_only_numbers_below_the_agents_base_become_a_gap(
     numbers: range, base: int, through: int
 ) -> None:
-    placed = place(numbers, base, through)
+    placed = place_batch(numbers, base, through)
 
-    if isinstance(placed, Placed) and placed.missing is not None:
-        assert through < placed.missing.first <= placed.missing.last < base
-        assert placed.missing.last < numbers[0]
+    if isinstance(placed, Placement) and placed.gap is not None:
+        assert through < placed.gap.first <= placed.gap.last < base
+        assert placed.gap.last < numbers[0]
 
 
 @given(numbers=RUNS, base=st.integers(0, 80), through=st.integers(0, 60))
 def test_accepted_through_never_decreases(numbers: range, base: int, through: int) -> None:
-    placed = place(numbers, base, through)
+    placed = place_batch(numbers, base, through)
 
     assert isinstance(placed, SequenceGap) or placed.accepted_through >= through
 
@@ -83,45 +80,45 @@ def test_accepted_through_never_decreases(numbers: range, base: int, through: in
 def test_repeats_span_the_numbers_already_accounted_for(
     numbers: range, base: int, through: int
 ) -> None:
-    placed = place(numbers, base, through)
+    placed = place_batch(numbers, base, through)
 
     before = [number for number in numbers if number <= through]
-    if isinstance(placed, Placed):
-        assert placed.repeats == ((before[0], before[-1]) if before else None)
+    if isinstance(placed, Placement):
+        assert placed.resent == ((before[0], before[-1]) if before else None)
 
 
 @given(numbers=st.lists(st.integers(1, 20), max_size=6), through=st.integers(0, 20))
 def test_batch_with_unordered_numbers_is_malformed(numbers: list[int], through: int) -> None:
     if all(one < next_one for one, next_one in pairwise(numbers)):
-        place(numbers, 1, through)
+        place_batch(numbers, 1, through)
     else:
         with pytest.raises(MalformedBatch):
-            place(numbers, 1, through)
+            place_batch(numbers, 1, through)
 
 
 def test_hole_within_a_batch_is_a_sequence_gap() -> None:
-    assert place([1, 2, 4], 1, 0) == SequenceGap(3)
+    assert place_batch([1, 2, 4], 1, 0) == SequenceGap(3)
 
 
 def test_resent_numbers_may_have_holes() -> None:
     """Old dead letters are retried together."""
-    assert place([2, 5, 9], 1, 10) == Placed(None, (2, 9), 10)
+    assert place_batch([2, 5, 9], 1, 10) == Placement(None, (2, 9), 10)
 
 
 def test_batch_after_a_fillable_hole_is_a_sequence_gap() -> None:
-    assert place([17, 18], 1, 3) == SequenceGap(4)
+    assert place_batch([17, 18], 1, 3) == SequenceGap(4)
 
 
 def test_batch_above_its_base_is_a_sequence_gap_at_the_base() -> None:
-    assert place([17, 18], 10, 3) == SequenceGap(10)
+    assert place_batch([17, 18], 10, 3) == SequenceGap(10)
 
 
 def test_numbers_below_the_base_become_a_permanent_gap() -> None:
-    assert place([10, 11], 10, 3) == Placed(Gap(4, 9, NO_LONGER_HELD), None, 11)
+    assert place_batch([10, 11], 10, 3) == Placement(Gap(4, 9, NO_LONGER_HELD), None, 11)
 
 
 def test_empty_batch_changes_nothing() -> None:
-    assert place([], 50, 7) == Placed(None, None, 7)
+    assert place_batch([], 50, 7) == Placement(None, None, 7)
 
 
 # Invalid events among valid ones.
@@ -137,7 +134,7 @@ def test_invalid_events_are_rejected_and_their_neighbours_stored(bad: set[int]) 
     )
 
     assert codes(taken) == dict.fromkeys(sorted(bad), ErrorCode.UNKNOWN_TYPE)
-    assert ledger.epochs[TILL].standing.keys() == set(numbers) - bad
+    assert ledger.epochs[TILL].stored.keys() == set(numbers) - bad
     assert ledger.epochs[TILL].accepted_through == 30
 
 
@@ -148,7 +145,7 @@ def test_resend_of_a_rejected_event_that_is_now_valid_deletes_the_rejection(
 
     assert codes(ledger.take(TILL, [session(1, "a")])) == {}
     assert ledger.epochs[TILL].rejected == {}
-    assert ledger.epochs[TILL].standing.keys() == {1, 2}
+    assert ledger.epochs[TILL].stored.keys() == {1, 2}
 
 
 # Resends with equal and with different content.
@@ -171,7 +168,7 @@ def test_different_content_under_a_stored_number_is_rejected_and_keeps_the_origi
     before = ledger.copy()
 
     assert codes(ledger.take(TILL, [other, session(2, "c")])) == {1: ErrorCode.ALTERED}
-    assert ledger.epochs[TILL].standing[1] == before.epochs[TILL].standing[1]
+    assert ledger.epochs[TILL].stored[1] == before.epochs[TILL].stored[1]
     assert ledger.epochs[TILL].accepted_through == 2
 
 
@@ -205,19 +202,19 @@ def test_capture_resent_in_a_new_epoch_is_a_duplicate(
 
     assert codes(ledger.take(NEXT_EPOCH, [session(1, "a"), answer(2, "a")])) == {}
     assert ledger.epochs[NEXT_EPOCH].duplicates.keys() == {1, 2}
-    assert ledger.epochs[NEXT_EPOCH].standing == {}
+    assert ledger.epochs[NEXT_EPOCH].stored == {}
 
 
 def test_answers_that_differ_only_in_the_body_are_both_stored(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", note="one"), answer(3, "a", note="two")])
 
-    assert ledger.epochs[TILL].standing.keys() == {1, 2, 3}
+    assert ledger.epochs[TILL].stored.keys() == {1, 2, 3}
 
 
 def test_same_capture_twice_in_one_batch_is_stored_once(ledger: PlainLedger) -> None:
     ledger.take(TILL, [session(1, "a"), session(2, "a"), answer(3, "a"), answer(4, "a")])
 
-    assert ledger.epochs[TILL].standing.keys() == {1, 3}
+    assert ledger.epochs[TILL].stored.keys() == {1, 3}
     assert ledger.epochs[TILL].duplicates.keys() == {2, 4}
 
 
@@ -309,7 +306,7 @@ def test_address_erased_before_delivery_is_recorded_as_a_gap(ledger: PlainLedger
     ledger.take(TILL, [session(1, "a"), answer(2, "a", None)])
 
     assert ledger.epochs[TILL].gaps == [Gap(2, 2, ADDRESS_ERASED)]
-    assert ledger.epochs[TILL].standing.keys() == {1, 2}
+    assert ledger.epochs[TILL].stored.keys() == {1, 2}
 
 
 def test_erased_resend_keeps_the_stored_address(ledger: PlainLedger) -> None:
@@ -325,7 +322,7 @@ def test_address_that_arrives_later_is_restored_and_its_gap_deleted(ledger: Plai
 
     ledger.take(TILL, [answer(2, "a")])
 
-    assert ledger.epochs[TILL].standing[2] == answer(2, "a")
+    assert ledger.epochs[TILL].stored[2] == answer(2, "a")
     assert ledger.epochs[TILL].gaps == []
 
 
@@ -334,7 +331,7 @@ def test_resend_does_not_restore_a_forgotten_address(ledger: PlainLedger) -> Non
     ledger.forget("guest@example.com")
 
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {}
-    assert ledger.epochs[TILL].standing[2] == answer(2, "a", None)
+    assert ledger.epochs[TILL].stored[2] == answer(2, "a", None)
 
 
 def test_number_from_a_gap_that_arrives_later_is_stored_and_splits_the_gap(
@@ -344,7 +341,7 @@ def test_number_from_a_gap_that_arrives_later_is_stored_and_splits_the_gap(
 
     ledger.take(TILL, [session(5, "e")])
 
-    assert ledger.epochs[TILL].standing.keys() == {5, 9}
+    assert ledger.epochs[TILL].stored.keys() == {5, 9}
     assert sorted(ledger.epochs[TILL].gaps) == [
         Gap(1, 4, NO_LONGER_HELD),
         Gap(6, 8, NO_LONGER_HELD),
@@ -357,10 +354,17 @@ def test_repeated_through_separates_resends_from_new_events(ledger: PlainLedger)
     taken = ledger.take(TILL, [session(1, "a"), session(2, "b"), session(3, "c")])
 
     assert isinstance(taken, AcceptedBatch)
-    assert taken.repeated_through == 2
+    assert taken.resent_through == 2
 
 
 def test_is_same_is_symmetric() -> None:
-    events: list[Fact] = [session(1, "a"), session(1, "b"), answer(1, "a"), answer(1, "a", None)]
+    events: list[ValidEvent] = [
+        session(1, "a"),
+        session(1, "b"),
+        answer(1, "a"),
+        answer(1, "a", None),
+    ]
 
-    assert all(is_same(one, other) == is_same(other, one) for one in events for other in events)
+    assert all(
+        is_same_event(one, other) == is_same_event(other, one) for one in events for other in events
+    )

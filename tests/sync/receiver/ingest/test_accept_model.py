@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sync.protocol.wire import ErrorCode, EventType
-from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch, SequenceGap
-from sync.receiver.ingest.events import AnswerFact, Event, InvalidEvent, SessionFact
+from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
+from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
+from sync.receiver.ingest.placement import SequenceGap
 from tests.support.models.ledger import Epoch, Key, PlainLedger
 from tests.sync.receiver.ingest.event_builders import (
     AT,
@@ -33,7 +34,7 @@ VISITS = st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_si
 class Captured:
     """A capture on a POS machine. While `is_unfit`, head office rejects it as invalid."""
 
-    fact: SessionFact | AnswerFact
+    fact: SessionEvent | AnswerEvent
     unfit: InvalidEvent
     is_unfit: bool
     is_erased: bool = False
@@ -42,17 +43,17 @@ class Captured:
         """Return the event as sent under a number."""
         if self.is_unfit:
             return msgspec.structs.replace(self.unfit, sequence=sequence)
-        if self.is_erased and isinstance(self.fact, AnswerFact):
+        if self.is_erased and isinstance(self.fact, AnswerEvent):
             return msgspec.structs.replace(self.fact, sequence=sequence, address=None, erased=True)
         return msgspec.structs.replace(self.fact, sequence=sequence)
 
 
 def says_same(event: Event, other: Event) -> bool:
     """Return whether two events are the same capture. Bodies are compared as text here."""
-    if isinstance(event, AnswerFact) and isinstance(other, AnswerFact):
+    if isinstance(event, AnswerEvent) and isinstance(other, AnswerEvent):
         is_hidden = event.erased or other.erased
         return event.body == other.body and (is_hidden or event.address == other.address)
-    same_kind = isinstance(event, SessionFact) and isinstance(other, SessionFact)
+    same_kind = isinstance(event, SessionEvent) and isinstance(other, SessionEvent)
     return same_kind and msgspec.structs.replace(event, sequence=other.sequence) == other
 
 
@@ -162,7 +163,7 @@ class AcceptMachine(RuleBasedStateMachine):
     def deliver(self, key: Key, batch: Sequence[Event], base: int) -> None:
         """Send a batch; compare the response with the model's prediction."""
         before, through = self.ledger.copy(), self.epoch(key).accepted_through
-        known = set(self.epoch(key).standing) | set(self.epoch(key).duplicates)
+        known = set(self.epoch(key).stored) | set(self.epoch(key).duplicates)
         altered = {event.sequence for event in batch if self.is_altered(key, event)}
         taken = self.ledger.take(key, batch, base)
 
@@ -190,9 +191,9 @@ class AcceptMachine(RuleBasedStateMachine):
             if number in altered:
                 assert number not in epoch.rejected
             elif isinstance(event, InvalidEvent):
-                assert number in epoch.rejected or number in epoch.standing
-            elif number in epoch.standing:
-                assert says_same(event, epoch.standing[number])
+                assert number in epoch.rejected or number in epoch.stored
+            elif number in epoch.stored:
+                assert says_same(event, epoch.stored[number])
                 self.look_at_address(event, epoch)
             elif number in epoch.duplicates:
                 assert any(says_same(event, fact) for _, fact in self.ledger.facts())
@@ -201,11 +202,11 @@ class AcceptMachine(RuleBasedStateMachine):
 
     def look_at_address(self, event: Event, epoch: Epoch) -> None:
         """Check that a received address is stored and a missing one has a gap."""
-        standing = epoch.standing[event.sequence]
-        if isinstance(event, AnswerFact) and isinstance(standing, AnswerFact):
+        stored = epoch.stored[event.sequence]
+        if isinstance(event, AnswerEvent) and isinstance(stored, AnswerEvent):
             noted = [gap for gap in epoch.gaps if gap.first <= event.sequence <= gap.last]
-            assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (standing.address is None)
-            assert event.erased or standing.address == event.address
+            assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (stored.address is None)
+            assert event.erased or stored.address == event.address
 
     def send_again(self, key: Key, batch: Sequence[Event], base: int, taken: AcceptedBatch) -> None:
         """Check idempotence: a resend gets the same response and changes nothing."""
@@ -231,7 +232,7 @@ class AcceptMachine(RuleBasedStateMachine):
             numbers = range(1, epoch.accepted_through + 1)
             assert [epoch.times_accounted(number) for number in numbers] == [1] * len(numbers)
             beyond = [
-                *epoch.standing,
+                *epoch.stored,
                 *epoch.rejected,
                 *epoch.duplicates,
                 *(g.last for g in epoch.gaps),
@@ -241,8 +242,8 @@ class AcceptMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_takes_effect_twice(self) -> None:
         facts = [fact for _, fact in self.ledger.facts()]
-        sessions = [fact.correlation_id for fact in facts if isinstance(fact, SessionFact)]
-        answers = [fact.body for fact in facts if isinstance(fact, AnswerFact)]
+        sessions = [fact.correlation_id for fact in facts if isinstance(fact, SessionEvent)]
+        answers = [fact.body for fact in facts if isinstance(fact, AnswerEvent)]
         assert len(sessions) == len(set(sessions))
         assert len(answers) == len(set(answers))
 
@@ -263,7 +264,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     def altering(self, key: Key, batch: list[Event], which: int | None) -> list[Event]:
         """Replace the content of a stored number."""
-        known = self.epoch(key).standing.keys() | self.epoch(key).duplicates.keys()
+        known = self.epoch(key).stored.keys() | self.epoch(key).duplicates.keys()
         places = [place for place, event in enumerate(batch) if event.sequence in known]
         if which is None or not places:
             return batch
@@ -278,8 +279,8 @@ class AcceptMachine(RuleBasedStateMachine):
             return isinstance(event, InvalidEvent) or not any(
                 says_same(event, fact) for fact in facts
             )
-        standing = epoch.standing.get(event.sequence)
-        return standing is not None and not says_same(event, standing)
+        stored = epoch.stored.get(event.sequence)
+        return stored is not None and not says_same(event, stored)
 
     def code_of(
         self, key: Key, event: Event, known: set[int], altered: set[int]
@@ -292,18 +293,18 @@ class AcceptMachine(RuleBasedStateMachine):
         match event:
             case InvalidEvent():
                 return ErrorCode(event.error_code)
-            case SessionFact():
+            case SessionEvent():
                 is_free = all(says_same(event, other) for other in self.sessions(event))
                 return None if is_free else ErrorCode.INVALID_REQUEST
-            case AnswerFact():
+            case AnswerEvent():
                 return ErrorCode.SESSION_REFUSED if self.has_no_session(key, event) else None
 
-    def sessions(self, event: Event) -> list[SessionFact]:
+    def sessions(self, event: Event) -> list[SessionEvent]:
         """Return the sessions stored under the event's correlation id."""
-        facts = [fact for _, fact in self.ledger.facts() if isinstance(fact, SessionFact)]
+        facts = [fact for _, fact in self.ledger.facts() if isinstance(fact, SessionEvent)]
         return [fact for fact in facts if fact.correlation_id == event.correlation_id]
 
-    def has_no_session(self, key: Key, event: AnswerFact) -> bool:
+    def has_no_session(self, key: Key, event: AnswerEvent) -> bool:
         """Return whether the till's session under the answer's id was rejected."""
         refused = {
             of: any(
@@ -317,7 +318,7 @@ class AcceptMachine(RuleBasedStateMachine):
         stands = any(
             of[0] == key[0]
             for of, fact in self.ledger.facts()
-            if isinstance(fact, SessionFact) and fact.correlation_id == event.correlation_id
+            if isinstance(fact, SessionEvent) and fact.correlation_id == event.correlation_id
         )
         return refused.get(key, False) or (any(refused.values()) and not stands)
 

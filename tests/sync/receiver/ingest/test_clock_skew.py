@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.ingest.clock_skew import EARLIEST, TOLERANCE, Corrector, zero_of_boot
+from sync.receiver.ingest.clock_skew import EARLIEST, TOLERANCE, SkewCorrector, boot_zero
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -23,9 +23,9 @@ ANY_CLOCK = st.none() | st.integers()
 
 def corrector(
     zeros: Mapping[str, datetime] | None = None, newest: datetime | None = None
-) -> Corrector:
+) -> SkewCorrector:
     """Return the corrector of a batch received at NOW."""
-    return Corrector(NOW, zeros or {}, newest)
+    return SkewCorrector(NOW, zeros or {}, newest)
 
 
 def microseconds(span: timedelta) -> int:
@@ -67,14 +67,14 @@ def test_zero_of_boot_is_late_only_by_the_message_latency(
 ) -> None:
     booted_at = NOW - line - sent_after
 
-    zero_at = zero_of_boot(NOW, microseconds(sent_after))
+    zero_at = boot_zero(NOW, microseconds(sent_after))
 
     assert zero_at == booted_at + line
 
 
 @pytest.mark.parametrize("sent_monotonic_us", [10**18, 10**30, -(10**18), -(10**30)])
 def test_out_of_range_monotonic_clock_gives_no_zero_of_boot(sent_monotonic_us: int) -> None:
-    assert zero_of_boot(NOW, sent_monotonic_us) is None
+    assert boot_zero(NOW, sent_monotonic_us) is None
 
 
 @pytest.mark.parametrize(

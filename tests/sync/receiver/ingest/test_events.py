@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from sync.protocol.wire import WITHHELD_TYPE, BatchEvent, ErrorCode, EventType
 from sync.receiver.ingest.events import (
     MAX_CORRELATION_ID_CODE_POINTS,
-    AnswerFact,
+    AnswerEvent,
     Event,
     InvalidEvent,
-    SessionFact,
-    read_event,
-    shown,
+    SessionEvent,
+    parse_event,
+    storable,
 )
 from tests.support.json_strategies import almost_json, objects, texts, values
 
@@ -47,17 +47,17 @@ def event(
     )
 
 
-def session_in(body: object, query_locale: str | None = None) -> SessionFact:
+def session_in(body: object, query_locale: str | None = None) -> SessionEvent:
     """Parse a valid session start."""
-    read = read_event(event(body, query_locale=query_locale))
-    assert isinstance(read, SessionFact)
+    read = parse_event(event(body, query_locale=query_locale))
+    assert isinstance(read, SessionEvent)
     return read
 
 
-def answer_in(body: object) -> AnswerFact:
+def answer_in(body: object) -> AnswerEvent:
     """Parse a valid answer."""
-    read = read_event(event(body, EventType.EMAIL_ANSWERED))
-    assert isinstance(read, AnswerFact)
+    read = parse_event(event(body, EventType.EMAIL_ANSWERED))
+    assert isinstance(read, AnswerEvent)
     return read
 
 
@@ -81,7 +81,7 @@ def reason(read: Event) -> str:
 def test_any_event_parses_or_is_invalid_under_its_number(
     body: bytes, kind: str, correlation_id: str, occurred_at: str, query_locale: str | None
 ) -> None:
-    read = read_event(
+    read = parse_event(
         event(
             body,
             kind,
@@ -97,9 +97,9 @@ def test_any_event_parses_or_is_invalid_under_its_number(
 
 @given(correlation_id=IDS)
 def test_any_id_without_nul_up_to_128_code_points_is_kept_verbatim(correlation_id: str) -> None:
-    read = read_event(event({}, correlation_id=correlation_id))
+    read = parse_event(event({}, correlation_id=correlation_id))
 
-    assert isinstance(read, SessionFact)
+    assert isinstance(read, SessionEvent)
     assert read.correlation_id == correlation_id
 
 
@@ -111,14 +111,14 @@ def test_any_id_without_nul_up_to_128_code_points_is_kept_verbatim(correlation_i
 def test_invalid_correlation_id_is_rejected(
     correlation_id: str, kind: EventType, body: object
 ) -> None:
-    read = read_event(event(body, kind, correlation_id=correlation_id))
+    read = parse_event(event(body, kind, correlation_id=correlation_id))
 
     assert reason(read) == "Invalid Correlation ID"
 
 
 @pytest.mark.parametrize("kind", ["", "SESSION.STARTED", "points.spent", WITHHELD_TYPE])
 def test_unknown_type_is_rejected_with_its_own_code(kind: str) -> None:
-    read = read_event(event({}, kind))
+    read = parse_event(event({}, kind))
 
     assert isinstance(read, InvalidEvent)
     assert (read.error_code, read.type) == (ErrorCode.UNKNOWN_TYPE, kind)
@@ -128,7 +128,7 @@ def test_unknown_type_is_rejected_with_its_own_code(kind: str) -> None:
     "body", [b"", b"{", b"[]", b"null", b'"x"', b"7", b"{}x", b"\xff", b'{"channel":"\\ud800"}']
 )
 def test_body_that_is_not_an_object_is_rejected(body: bytes) -> None:
-    assert reason(read_event(event(body))).startswith("The body ")
+    assert reason(parse_event(event(body))).startswith("The body ")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_body_that_is_not_an_object_is_rejected(body: bytes) -> None:
     ],
 )
 def test_rejection_reason_never_contains_a_value(kind: EventType, body: object) -> None:
-    assert "s3cret" not in reason(read_event(event(body, kind)))
+    assert "s3cret" not in reason(parse_event(event(body, kind)))
 
 
 # Sessions.
@@ -152,7 +152,7 @@ def test_rejection_reason_never_contains_a_value(kind: EventType, body: object) 
 def test_session_body_is_kept_byte_for_byte(members: dict[str, object]) -> None:
     body = json.dumps(members, indent=1).encode()
 
-    read = read_event(event(body))
+    read = parse_event(event(body))
 
     assert isinstance(read, InvalidEvent) or read.body.encode() == body
 
@@ -162,7 +162,7 @@ def test_session_body_is_kept_byte_for_byte(members: dict[str, object]) -> None:
 )
 @pytest.mark.parametrize("value", [7, True, [], {}, "a\0b"])
 def test_field_with_a_column_must_be_text_without_nul(name: str, value: object) -> None:
-    assert reason(read_event(event({name: value})))
+    assert reason(parse_event(event({name: value})))
 
 
 @given(value=values)
@@ -255,22 +255,27 @@ def test_answer_without_address_is_not_erased(status: str) -> None:
     "members", [{}, {"emailAddress": None}, {"emailAddress": ""}, {"erased": "true"}]
 )
 def test_accepted_answer_without_address_is_rejected(members: dict[str, object]) -> None:
-    read = read_event(event({"status": "accepted", **members}, EventType.EMAIL_ANSWERED))
+    read = parse_event(event({"status": "accepted", **members}, EventType.EMAIL_ANSWERED))
 
     assert reason(read) == "Email address is required when status is accepted"
 
 
 @pytest.mark.parametrize("status", [None, "", 7, "a\0", "x" * 65])
 def test_invalid_status_is_rejected(status: object) -> None:
-    read = read_event(event({"status": status}, EventType.EMAIL_ANSWERED))
+    read = parse_event(event({"status": status}, EventType.EMAIL_ANSWERED))
 
-    assert reason(read).startswith("The body does not fit")
+    assert reason(read).startswith("The body is invalid")
 
 
 def test_address_with_nul_is_rejected() -> None:
     body = {"status": "accepted", "emailAddress": "guest\0@example.com"}
 
-    assert reason(read_event(event(body, EventType.EMAIL_ANSWERED))) == "Email address is not valid"
+    assert (
+        reason(parse_event(event(body, EventType.EMAIL_ANSWERED))) == "Email address is not valid"
+    )
+
+
+# Times.
 
 
 @pytest.mark.parametrize(
@@ -288,10 +293,10 @@ def test_address_with_nul_is_rejected() -> None:
     ],
 )
 def test_invalid_occurred_at_makes_the_event_invalid(text: str) -> None:
-    assert reason(read_event(event({}, occurred_at=text))).startswith("occurredAt must be")
+    assert reason(parse_event(event({}, occurred_at=text))).startswith("occurredAt must be")
 
 
 @given(text=texts, most=st.integers(0, 80))
 def test_shown_text_is_truncated_and_free_of_nul(text: str, most: int) -> None:
-    assert len(shown(text, most)) <= most
-    assert NUL not in shown(text, most)
+    assert len(storable(text, most)) <= most
+    assert NUL not in storable(text, most)

@@ -31,8 +31,8 @@ def numbers_of(gaps: Sequence[Gap]) -> dict[int, str]:
 
 
 def after_changes(known: list[Gap], gaps: Gaps) -> list[Gap]:
-    """Return the database's gaps after deleting `gaps.gone` and inserting `gaps.noted`."""
-    return [gap for gap in known if gap not in gaps.gone] + gaps.noted
+    """Return the database's gaps after deleting `gaps.deleted` and inserting `gaps.added`."""
+    return [gap for gap in known if gap not in gaps.deleted] + gaps.added
 
 
 @given(known=gaps_apart(), steps=st.lists(st.tuples(NUMBERS, st.none() | REASONS), max_size=30))
@@ -43,10 +43,10 @@ def test_gone_and_noted_gaps_leave_exactly_the_missing_numbers(
 
     for number, reason in steps:
         if reason is None:
-            gaps.take(number)
+            gaps.remove(number)
             model.pop(number, None)
         elif number not in model:
-            gaps.note(Gap(number, number, reason))
+            gaps.add(Gap(number, number, reason))
             model[number] = reason
 
     assert numbers_of(after_changes(known, gaps)) == model
@@ -54,16 +54,16 @@ def test_gone_and_noted_gaps_leave_exactly_the_missing_numbers(
 
 @given(known=gaps_apart(), number=NUMBERS)
 def test_gap_includes_both_ends(known: list[Gap], number: int) -> None:
-    assert Gaps(known).hold(number) == (number in numbers_of(known))
+    assert (number in Gaps(known)) == (number in numbers_of(known))
 
 
 @given(known=gaps_apart(), number=NUMBERS)
 def test_taken_number_is_no_longer_in_a_gap(known: list[Gap], number: int) -> None:
     gaps = Gaps(known)
 
-    gaps.take(number)
+    gaps.remove(number)
 
-    assert not gaps.hold(number)
+    assert number not in gaps
 
 
 @given(known=gaps_apart(), taken=st.sets(NUMBERS))
@@ -73,23 +73,23 @@ def test_only_known_gaps_are_deleted_and_only_new_ones_inserted(
     gaps = Gaps(known)
 
     for number in taken:
-        gaps.take(number)
+        gaps.remove(number)
 
-    assert set(gaps.gone) <= set(known)
-    assert set(gaps.noted).isdisjoint(known)
+    assert set(gaps.deleted) <= set(known)
+    assert set(gaps.added).isdisjoint(known)
 
 
 @given(known=gaps_apart())
 def test_no_arrivals_change_nothing(known: list[Gap]) -> None:
     gaps = Gaps(known)
 
-    assert (gaps.gone, gaps.noted) == ([], [])
+    assert (gaps.deleted, gaps.added) == ([], [])
 
 
 def test_number_taken_from_the_middle_splits_the_gap() -> None:
     gaps = Gaps([Gap(1, 9, "no longer held")])
 
-    gaps.take(5)
+    gaps.remove(5)
 
-    assert gaps.gone == [Gap(1, 9, "no longer held")]
-    assert gaps.noted == [Gap(1, 4, "no longer held"), Gap(6, 9, "no longer held")]
+    assert gaps.deleted == [Gap(1, 9, "no longer held")]
+    assert gaps.added == [Gap(1, 4, "no longer held"), Gap(6, 9, "no longer held")]

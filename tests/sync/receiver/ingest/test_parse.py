@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
-from sync.receiver.ingest.events import Event, InvalidEvent, SessionFact
-from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, read_batch, read_heartbeat
+from sync.receiver.ingest.events import Event, InvalidEvent, SessionEvent
+from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, parse_batch, parse_heartbeat
 from sync.runtime.http_errors import HttpError
 from tests.support.json_strategies import almost_json, texts, values
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-CALLER = EnrolledAgent(AgentName("store", "till"), NOW)
+AGENT = EnrolledAgent(AgentName("store", "till"), NOW)
 HEAD: dict[str, object] = {
     "storeId": "store",
     "tillId": "till",
@@ -60,15 +60,15 @@ def batch(events: Sequence[object], **head: object) -> bytes:
     return members[:-1] + b',"events":[' + b",".join(written) + b"]}"
 
 
-def read(body: bytes) -> list[Event]:
+def read(body: bytes) -> Sequence[Event]:
     """Return the parsed events of a batch."""
-    return read_batch(body)[1]
+    return parse_batch(body, AGENT, NOW).events
 
 
 def refusal(body: bytes) -> HttpError:
     """Return the problem of an invalid batch."""
     with pytest.raises(HttpError) as raised:
-        read_batch(body)
+        parse_batch(body, AGENT, NOW)
     return raised.value
 
 
@@ -76,7 +76,7 @@ def beat_refusal(body: object) -> HttpError:
     """Return the problem of an invalid heartbeat."""
     written = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(HttpError) as raised:
-        read_heartbeat(written, CALLER, NOW)
+        parse_heartbeat(written, AGENT, NOW)
     return raised.value
 
 
@@ -108,7 +108,7 @@ def test_invalid_event_does_not_affect_its_neighbours(bad: object) -> None:
 
     assert isinstance(second, InvalidEvent)
     assert second.sequence == 2
-    assert (type(first), type(third)) == (SessionFact, SessionFact)
+    assert (type(first), type(third)) == (SessionEvent, SessionEvent)
 
 
 @given(
@@ -122,14 +122,14 @@ def test_event_with_arbitrary_fields_does_not_affect_its_neighbours(
 ) -> None:
     first, _, third = read(batch([fine(1), {**fine(2), **fields}, fine(3)]))
 
-    assert (type(first), type(third)) == (SessionFact, SessionFact)
+    assert (type(first), type(third)) == (SessionEvent, SessionEvent)
 
 
 def test_undecodable_event_is_dropped_from_the_batch_but_kept_as_invalid() -> None:
-    sent, events = read_batch(batch([fine(1), {"sequence": 2}, fine(3)]))
+    inbound = parse_batch(batch([fine(1), {"sequence": 2}, fine(3)]), AGENT, NOW)
 
-    assert [event.sequence for event in sent.events] == [1, 3]
-    assert [event.sequence for event in events] == [1, 2, 3]
+    assert [event.sequence for event in inbound.batch.events] == [1, 3]
+    assert [event.sequence for event in inbound.events] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", ["9" * 400, "1" + "0" * 5000, "1e999", "-1e-999", "0.1"])
@@ -138,7 +138,7 @@ def test_number_of_any_size_in_a_body_is_kept_byte_for_byte(number: str) -> None
 
     [session] = read(batch([event]))
 
-    assert isinstance(session, SessionFact)
+    assert isinstance(session, SessionEvent)
     assert session.body == f'{{"a": {number}}}'
 
 
@@ -148,7 +148,7 @@ def test_number_of_any_size_in_a_body_is_kept_byte_for_byte(number: str) -> None
 @given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
 def test_arbitrary_body_is_a_client_error(body: bytes) -> None:
     with pytest.raises(HttpError) as raised:
-        read_batch(body)
+        parse_batch(body, AGENT, NOW)
 
     assert raised.value.status == HTTPStatus.BAD_REQUEST
 
@@ -276,7 +276,7 @@ def test_unknown_member_is_ignored(name: str, value: object) -> None:
 
 
 def test_heartbeat_is_parsed() -> None:
-    arrival = read_heartbeat(json.dumps(BEATS).encode(), CALLER, NOW)
+    arrival = parse_heartbeat(json.dumps(BEATS).encode(), AGENT, NOW)
 
     assert (arrival.sent_at, arrival.oldest_undelivered_at) == (
         datetime(2026, 1, 1, tzinfo=UTC),
@@ -289,7 +289,7 @@ def test_heartbeat_is_parsed() -> None:
 def test_heartbeat_with_an_invalid_time_is_accepted(text: str) -> None:
     body = json.dumps({**BEATS, "sentAt": text, "lastActivityAt": text}).encode()
 
-    assert read_heartbeat(body, CALLER, NOW).sent_at is None
+    assert parse_heartbeat(body, AGENT, NOW).sent_at is None
 
 
 @given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))

@@ -7,10 +7,10 @@ import msgspec
 from sync.protocol.wire import Batch, BatchEvent
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.ingest.clock_skew import Corrector
+from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.gaps import Gap
-from sync.receiver.ingest.inbound import BatchArrival
-from sync.receiver.ingest.rows import Rows, Times
+from sync.receiver.ingest.parse import InboundBatch
+from sync.receiver.ingest.rows import RowBuilder, corrected_times
 from tests.sync.receiver.ingest.event_builders import answer, session, unknown
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ def sent(sequence: int, *, boot_id: str | None = None) -> BatchEvent:
     )
 
 
-def arrival(*events: BatchEvent) -> BatchArrival:
+def arrival(*events: BatchEvent) -> InboundBatch:
     """Return a just received batch of boot `now`."""
     batch = Batch(
         store_id="store",
@@ -45,18 +45,21 @@ def arrival(*events: BatchEvent) -> BatchArrival:
         base_sequence=1,
         events=list(events),
     )
-    return BatchArrival(EnrolledAgent(AgentName("store", "till"), NOW), batch, (), NOW)
+    return InboundBatch(EnrolledAgent(AgentName("store", "till"), NOW), batch, (), NOW)
 
 
-def rows_of(came: BatchArrival, taken: AcceptedBatch, corrector: Corrector | None = None) -> Rows:
+def rows_of(
+    inbound: InboundBatch, accepted: AcceptedBatch, corrector: SkewCorrector | None = None
+) -> RowBuilder:
     """Return the row builder of a batch."""
-    return Rows(came, Times.of(came, taken, corrector or Corrector(NOW, {}, None)))
+    corrector = corrector or SkewCorrector(NOW, {}, None)
+    return RowBuilder(inbound, corrected_times(inbound, accepted, corrector))
 
 
 def test_event_time_is_corrected_by_its_own_boot() -> None:
     first, second = session(1, "a", at=IN_1970), session(2, "b", at=IN_1970)
     came = arrival(sent(1, boot_id="before"), sent(2))
-    corrector = Corrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
+    corrector = SkewCorrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
 
     rows = rows_of(came, AcceptedBatch(2, sessions=[first, second]), corrector)
 
@@ -75,14 +78,14 @@ def test_unknown_time_is_untrusted_and_keeps_the_tills_time() -> None:
 
 def test_readmitted_session_keeps_its_old_time() -> None:
     late = session(1, "a", at=NOW - 30 * DAY)
-    taken = AcceptedBatch(9, repeated_through=9, sessions=[late])
+    taken = AcceptedBatch(9, resent_through=9, sessions=[late])
 
-    row = rows_of(arrival(sent(1)), taken, Corrector(NOW, {}, NOW)).session(late)
+    row = rows_of(arrival(sent(1)), taken, SkewCorrector(NOW, {}, NOW)).session(late)
 
     assert (row["corrected_at"], row["clock_trusted"]) == (NOW - 30 * DAY, True)
 
 
-def test_rows_omit_the_columns_that_are_alike() -> None:
+def test_rows_omit_the_common_columns() -> None:
     a_session, an_answer, refused = session(1, "a"), answer(2, "a"), unknown(3)
     came = arrival(sent(1), sent(2), sent(3))
     rows = rows_of(came, AcceptedBatch(3, sessions=[a_session], answers=[an_answer]))
@@ -91,12 +94,12 @@ def test_rows_omit_the_columns_that_are_alike() -> None:
         rows.session(a_session),
         rows.answer(an_answer),
         rows.rejection(refused),
-        rows.double(an_answer),
+        rows.duplicate(an_answer),
     ]
 
     assert [row["sequence"] for row in written] == [1, 2, 3, 2]
-    assert rows.alike == KEY | {"received_at": NOW}
-    assert not any(rows.alike.keys() & row.keys() for row in written)
+    assert rows.common == KEY | {"received_at": NOW}
+    assert not any(rows.common.keys() & row.keys() for row in written)
 
 
 def test_erased_answer_is_marked_in_its_row() -> None:
