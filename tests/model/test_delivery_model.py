@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from sync.protocol.wire import EventType
-from tests.model.office import Office, numbered_answer, numbered_session
+from tests.model.delivery_harness import DeliveryHarness, numbered_answer, numbered_session
 from tests.support.central import Fault, faults
 from tests.support.central.ledger import Ledger, Record
 
@@ -40,7 +40,7 @@ FAULTS: dict[str, Fault] = {
     "failed": faults.problem(500, "INTERNAL_ERROR"),
     "too large": faults.gateway(413),
 }
-MOST_ROUNDS = 20
+MAX_ROUNDS = 20
 
 
 class DeliveryMachine(RuleBasedStateMachine):
@@ -50,60 +50,60 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.office = Office(self.protocol)
+        self.harness = DeliveryHarness(self.protocol)
         self.captured: list[tuple[str, bool]] = []
         self.discarded: set[int] = set()
-        self.ever_there: set[int] = set()
-        self.gone: set[int] = set()
-        self.fell_back: set[int] = set()
+        self.ever_delivered: set[int] = set()
+        self.purged: set[int] = set()
+        self.lost_by_restore: set[int] = set()
         self.backup: Ledger | None = None
 
     def teardown(self) -> None:
-        self.office.close()
+        self.harness.close()
 
     # Tills.
 
     @rule()
     def capture_session(self) -> None:
         number = len(self.captured) + 1
-        self.office.capture(numbered_session(f"s{number}", number))
+        self.harness.capture(numbered_session(f"s{number}", number))
         self.captured.append((f"s{number}", False))
 
     @precondition(lambda self: self.captured)
     @rule(which=CHOICES)
     def capture_answer(self, which: int) -> None:
         names = [name for name, is_answer in self.captured if not is_answer]
-        alive = [name for name in names if int(name[1:]) not in self.gone]
+        alive = [name for name in names if int(name[1:]) not in self.purged]
         if alive:
             name, number = alive[which % len(alive)], len(self.captured) + 1
-            self.office.capture(numbered_answer(name, number))
+            self.harness.capture(numbered_answer(name, number))
             self.captured.append((name, True))
 
     # Passes.
 
-    @rule(met=st.lists(st.sampled_from(sorted(FAULTS)), max_size=4), probing=st.booleans())
-    def push(self, met: list[str], probing: bool) -> None:  # noqa: FBT001 - drawn
-        self.office.central.script(*(FAULTS[name] for name in met))
-        self.office.push(probing=probing)
-        self.office.central.clear_script()
+    @rule(faults_met=st.lists(st.sampled_from(sorted(FAULTS)), max_size=4), probing=st.booleans())
+    def push(self, faults_met: list[str], probing: bool) -> None:  # noqa: FBT001 - drawn
+        self.harness.central.script(*(FAULTS[name] for name in faults_met))
+        self.harness.push(probing=probing)
+        self.harness.central.clear_script()
 
     @rule()
-    def push_without_a_line(self) -> None:
-        self.office.line.is_cut = True
-        self.office.push()
-        self.office.line.is_cut = False
+    def push_without_a_network(self) -> None:
+        self.harness.line.is_cut = True
+        self.harness.push()
+        self.harness.line.is_cut = False
 
     @rule(request=REQUESTS, served=st.booleans())
-    def cut_a_pass_off(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
-        self.office.push_and_cancel(request, served=served)
+    def cancel_a_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
+        self.harness.push_and_cancel(request, served=served)
 
     @rule(request=REQUESTS, served=st.booleans())
-    def crash_in_mid_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
-        self.office.crash_while_pushing(request, served=served)
+    def crash_during_a_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
+        self.harness.crash_while_pushing(request, served=served)
 
     @rule()
-    def start_anew(self) -> None:
-        self.office.start_anew()
+    def restart(self) -> None:
+        self.harness.restart()
 
     # Head office.
 
@@ -111,61 +111,63 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(which=CHOICES, kind=st.sampled_from([None, *EventType]))
     def refuse(self, which: int, kind: EventType | None) -> None:
         name, _ = self.captured[which % len(self.captured)]
-        self.office.central.refuse(name, kind)
+        self.harness.central.refuse(name, kind)
 
     @rule()
     def accept_all(self) -> None:
-        self.office.central.accept_all()
+        self.harness.central.accept_all()
 
     # Store IT, housekeeping and time.
 
     @rule(which=CHOICES, discarding=st.booleans())
-    def decide(self, which: int, discarding: bool) -> None:  # noqa: FBT001 - drawn
-        sequence = self.office.decide(which, discarding=discarding)
+    def decide_dead_letter(self, which: int, discarding: bool) -> None:  # noqa: FBT001 - drawn
+        sequence = self.harness.decide_dead_letter(which, discarding=discarding)
         if sequence is not None and discarding:
             self.discarded.add(sequence)
 
     @rule()
     def retry_all(self) -> None:
-        self.office.retry_all()
+        self.harness.retry_all()
 
     @rule()
     def erase(self) -> None:
-        self.office.erase()
-        for number, (waits, is_dead, has_address) in self.office.held().items():
-            assert not has_address or waits or is_dead, f"the address of {number} is left"
+        self.harness.erase()
+        for number, (is_pending, is_dead, has_address) in self.harness.held().items():
+            assert not has_address or is_pending or is_dead, f"the address of {number} is left"
 
     @rule()
     def purge(self) -> None:
-        before = self.office.held().keys()
-        self.office.clock.pass_seconds(1)
-        self.office.purge()
-        gone = before - self.office.held().keys()
-        assert gone <= self.ever_there | self.discarded
-        self.gone |= gone
+        before = self.harness.held().keys()
+        self.harness.clock.pass_seconds(1)
+        self.harness.purge()
+        purged = before - self.harness.held().keys()
+        assert purged <= self.ever_delivered | self.discarded
+        self.purged |= purged
 
     @rule(seconds=st.sampled_from([-(10**9), -3600, 1, 3600, 10**9]))
     def step_the_clock(self, seconds: int) -> None:
-        self.office.clock.pass_seconds(seconds)
+        self.harness.clock.pass_seconds(seconds)
 
     # Invariants.
 
     @invariant()
-    def all_that_was_acknowledged_is_somewhere(self) -> None:
-        there = set(self.numbers_there())
-        self.ever_there |= there
-        held = self.office.held()
-        kept = {number for number, (waits, is_dead, _) in held.items() if waits or is_dead}
+    def no_acknowledged_capture_is_lost(self) -> None:
+        there = set(self.delivered_numbers())
+        self.ever_delivered |= there
+        held = self.harness.held()
+        kept = {
+            number for number, (is_pending, is_dead, _) in held.items() if is_pending or is_dead
+        }
         everything = set(range(1, len(self.captured) + 1))
-        assert everything == there | kept | self.gone | (self.fell_back & held.keys())
+        assert everything == there | kept | self.purged | (self.lost_by_restore & held.keys())
 
     @invariant()
-    def nothing_is_there_twice(self) -> None:
-        numbers = self.numbers_there()
+    def no_duplicate_at_central(self) -> None:
+        numbers = self.delivered_numbers()
         assert len(numbers) == len(set(numbers))
 
     @invariant()
-    def each_session_has_its_captures_in_order(self) -> None:
+    def captures_arrive_in_order_per_session(self) -> None:
         of_session: dict[str, list[int]] = {}
         for record in self.records_in_order():
             of_session.setdefault(record.correlation_id, []).append(number_of(record))
@@ -173,61 +175,63 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert numbers == sorted(numbers)
 
     @invariant()
-    def what_was_never_there_still_has_its_address(self) -> None:
-        for number, (_, _, has_address) in self.office.held().items():
+    def undelivered_answers_keep_their_address(self) -> None:
+        for number, (_, _, has_address) in self.harness.held().items():
             _, is_answer = self.captured[number - 1]
-            if is_answer and number not in self.ever_there | self.discarded:
+            if is_answer and number not in self.ever_delivered | self.discarded:
                 assert has_address, f"the address of {number} was erased too early"
 
     @rule()
-    def all_heals(self) -> None:
+    def recover(self) -> None:
         """When nothing fails any more, all events arrive without intervention."""
-        self.office.central.accept_all()
-        self.office.retry_all()
-        for _ in range(MOST_ROUNDS):
-            if self.is_whole():
+        self.harness.central.accept_all()
+        self.harness.retry_all()
+        for _ in range(MAX_ROUNDS):
+            if self.is_finished():
                 break
-            self.heal_once()
-        assert self.is_whole()
-        missing = set(range(1, len(self.captured) + 1)) - set(self.numbers_there())
-        assert missing <= self.gone | self.discarded | self.beyond_repair()
-        self.fell_back -= set(self.numbers_there())
+            self.recover_once()
+        assert self.is_finished()
+        missing = set(range(1, len(self.captured) + 1)) - set(self.delivered_numbers())
+        assert missing <= self.purged | self.discarded | self.undeliverable()
+        self.lost_by_restore -= set(self.delivered_numbers())
 
-    def heal_once(self) -> None:
+    def recover_once(self) -> None:
         """Run one undisturbed round of delivery."""
-        self.office.push()
+        self.harness.push()
 
-    def is_whole(self) -> bool:
+    def is_finished(self) -> bool:
         """Return whether no event is pending or waiting for a retry."""
-        final = self.discarded | self.beyond_repair()
-        held = self.office.held().items()
-        return not any(waits or (is_dead and n not in final) for n, (waits, is_dead, _) in held)
+        final = self.discarded | self.undeliverable()
+        held = self.harness.held().items()
+        return not any(
+            is_pending or (is_dead and n not in final) for n, (is_pending, is_dead, _) in held
+        )
 
-    def beyond_repair(self) -> set[int]:
+    def undeliverable(self) -> set[int]:
         """Return the events that can never arrive, for a reason that is shown."""
-        return self.office.dead_letters("OVERTAKEN") | self.answers_without_a_session()
+        return self.harness.dead_letters("OVERTAKEN") | self.answers_of_discarded_sessions()
 
-    def answers_without_a_session(self) -> set[int]:
+    def answers_of_discarded_sessions(self) -> set[int]:
         """Return the refused answers whose session was discarded: kept until discarded too."""
-        there = {name_of(number) for number in self.numbers_there()}
-        given_up = {name_of(number) for number in self.discarded} - there
+        there = {session_name(number) for number in self.delivered_numbers()}
+        given_up = {session_name(number) for number in self.discarded} - there
         return {
             number
-            for number, (waits, is_dead, has_address) in self.office.held().items()
+            for number, (is_pending, is_dead, has_address) in self.harness.held().items()
             if is_dead
-            and not waits
-            and (has_address or number in self.ever_there)
+            and not is_pending
+            and (has_address or number in self.ever_delivered)
             and number not in self.discarded
             and self.captured[number - 1][0] in given_up
         }
 
-    def numbers_there(self) -> list[int]:
+    def delivered_numbers(self) -> list[int]:
         """Return the numbers of all events at central."""
-        return [number_of(record) for record in self.office.central.ledger.records]
+        return [number_of(record) for record in self.harness.central.ledger.records]
 
     def records_in_order(self) -> list[Record]:
         """Return the records at central in their effective order."""
-        return list(self.office.central.ledger.records)
+        return list(self.harness.central.ledger.records)
 
 
 class BatchMachine(DeliveryMachine):
@@ -236,43 +240,43 @@ class BatchMachine(DeliveryMachine):
     protocol = "batch"
 
     def records_in_order(self) -> list[Record]:
-        return sorted(self.office.central.ledger.records, key=lambda record: record.sequence or 0)
+        return sorted(self.harness.central.ledger.records, key=lambda record: record.sequence or 0)
 
     @rule()
     def send_heartbeat(self) -> None:
-        self.office.send_heartbeat()
+        self.harness.send_heartbeat()
 
     @rule()
     def send_heartbeat_during_a_pass(self) -> None:
-        self.office.push_with_heartbeat()
+        self.harness.push_with_heartbeat()
 
     @rule()
     def back_up(self) -> None:
-        self.backup = self.office.central.backup()
+        self.backup = self.harness.central.backup()
 
     @precondition(lambda self: self.backup is not None)
     @rule()
     def restore(self) -> None:
-        before = set(self.numbers_there())
+        before = set(self.delivered_numbers())
         assert self.backup is not None
-        self.office.central.ledger = self.backup
-        self.backup = self.office.central.backup()
-        lost = before - set(self.numbers_there())
-        self.fell_back |= lost
-        self.gone |= lost - self.office.held().keys()
+        self.harness.central.ledger = self.backup
+        self.backup = self.harness.central.backup()
+        lost = before - set(self.delivered_numbers())
+        self.lost_by_restore |= lost
+        self.purged |= lost - self.harness.held().keys()
 
-    def heal_once(self) -> None:
-        self.office.send_heartbeat()
-        self.office.push()
+    def recover_once(self) -> None:
+        self.harness.send_heartbeat()
+        self.harness.push()
 
-    def is_whole(self) -> bool:
-        there = set(self.numbers_there())
-        given_up = self.discarded | self.answers_without_a_session()
-        return super().is_whole() and self.fell_back <= there | self.gone | given_up
+    def is_finished(self) -> bool:
+        there = set(self.delivered_numbers())
+        given_up = self.discarded | self.answers_of_discarded_sessions()
+        return super().is_finished() and self.lost_by_restore <= there | self.purged | given_up
 
     @invariant()
-    def an_event_keeps_its_number(self) -> None:
-        for record in self.office.central.ledger.records:
+    def events_keep_their_sequence(self) -> None:
+        for record in self.harness.central.ledger.records:
             assert (record.epoch, record.sequence) == ("epoch-1", number_of(record))
 
 
@@ -287,37 +291,37 @@ class ReplayMachine(DeliveryMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.was_killed = False
+        self.has_crashed = False
 
     @rule(request=REQUESTS, served=st.booleans())
-    def crash_in_mid_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
-        self.was_killed = True
-        super().crash_in_mid_pass(request, served)
+    def crash_during_a_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn
+        self.has_crashed = True
+        super().crash_during_a_pass(request, served)
 
     def records_in_order(self) -> list[Record]:
         records = super().records_in_order()
-        if not self.was_killed:
+        if not self.has_crashed:
             return records
         first: dict[int, Record] = {}
         for record in records:
             first.setdefault(number_of(record), record)
         return list(first.values())
 
-    def numbers_there(self) -> list[int]:
+    def delivered_numbers(self) -> list[int]:
         return [number_of(record) for record in self.records_in_order()]
 
     def last_answers(self) -> dict[str, int]:
         """Return the number of the effective answer by session."""
         return {
             name: number_of(answers[-1])
-            for name, answers in self.office.central.ledger.answers.items()
+            for name, answers in self.harness.central.ledger.answers.items()
         }
 
     @rule()
-    def all_heals(self) -> None:
-        super().all_heals()
+    def recover(self) -> None:
+        super().recover()
         for name, counts in self.last_answers().items():
-            numbers = [n for n in self.numbers_there() if self.captured[n - 1] == (name, True)]
+            numbers = [n for n in self.delivered_numbers() if self.captured[n - 1] == (name, True)]
             assert counts == max(numbers), f"an earlier answer of {name} counts"
 
 
@@ -328,7 +332,7 @@ class StrictReplayMachine(DeliveryMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.office.central.conflicts = True
+        self.harness.central.conflicts = True
 
 
 def number_of(record: Record) -> int:
@@ -338,7 +342,7 @@ def number_of(record: Record) -> int:
     return number
 
 
-def name_of(number: int) -> str:
+def session_name(number: int) -> str:
     """Return the name of the session captured under `number`."""
     return f"s{number}"
 

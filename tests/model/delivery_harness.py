@@ -34,11 +34,11 @@ from tests.support.central.faults import Lost, Serve
 from tests.support.central.in_memory import MemoryLine
 
 T = TypeVar("T")
-AT_ONCE = Retention(delivered_days=0, email_days=0)
+NO_RETENTION = Retention(delivered_days=0, email_days=0)
 LIMITS = BatchLimits(events=3, max_bytes=2**20)
-UNANSWERED_SECONDS = 60
+TIMEOUT_SECONDS = 60
 # State of each event, by the number that a test wrote into its capture.
-_HELD = """
+_STORED_EVENTS = """
 SELECT json_extract(CAST(event.body AS TEXT), '$.n'),
        event.position > destination.watermark AND settled.position IS NULL,
        dead_letter.position IS NOT NULL,
@@ -66,17 +66,17 @@ def numbered_answer(name: str, number: int) -> EmailAnswered:
     )
 
 
-class Office:
+class DeliveryHarness:
     """Harness for one protocol; runs its own event loop during each call."""
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
         self.runner = asyncio.Runner()
-        self._place = tempfile.TemporaryDirectory(prefix="delivery-model-")
+        self._temporary = tempfile.TemporaryDirectory(prefix="delivery-model-")
         self.epochs, self.clock = EpochIds(), Clock()
-        self.central = self.runner.run(_made(ScriptedCentral))
+        self.central = self.runner.run(_call(ScriptedCentral))
         self.line = MemoryLine(self.central)
-        self.directory = Path(self._place.name) / "0"
+        self.directory = Path(self._temporary.name) / "0"
         self._starts = 0
         self._start()
 
@@ -84,7 +84,7 @@ class Office:
         """Close everything and delete the files."""
         self.runner.run(self.rig.writer.close())
         self.runner.close()
-        self._place.cleanup()
+        self._temporary.cleanup()
 
     def capture(self, capture: Capture) -> None:
         """Store a till's capture."""
@@ -96,22 +96,22 @@ class Office:
 
     def push_and_cancel(self, request: int, *, served: bool) -> None:
         """Run a pass and cancel it at request number `request`, before or after it is served."""
-        self.runner.run(self._cut_off(request, served=served))
+        self.runner.run(self._interrupt(request, served=served))
 
     def crash_while_pushing(self, request: int, *, served: bool) -> None:
         """Run a pass, crash at request number `request`, and restart from the files."""
         self._starts += 1
-        place = Path(self._place.name) / str(self._starts)
+        place = Path(self._temporary.name) / str(self._starts)
 
         async def copy() -> None:
             await self.rig.writer.run(lambda store: crashed_copy(store.directory, place))
 
-        self.runner.run(self._cut_off(request, served=served, then=copy))
-        self._restart(place)
+        self.runner.run(self._interrupt(request, served=served, then=copy))
+        self._restart_in(place)
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         """Stop cleanly and start again."""
-        self._restart(self.directory)
+        self._restart_in(self.directory)
 
     def push_with_heartbeat(self) -> None:
         """Run a pass with a heartbeat in the middle."""
@@ -123,18 +123,18 @@ class Office:
 
     def erase(self) -> None:
         """Erase all due addresses."""
-        self._to_the_end(lambda: self.rig.outbox.erase_once())  # noqa: PLW0108 - of the rig as it then is
+        self._until_done(lambda: self.rig.outbox.erase_once())  # noqa: PLW0108 - of the rig as it then is
 
     def purge(self) -> None:
         """Purge all due events."""
-        self._to_the_end(lambda: self.rig.outbox.purge_once())  # noqa: PLW0108 - of the rig as it then is
+        self._until_done(lambda: self.rig.outbox.purge_once())  # noqa: PLW0108 - of the rig as it then is
 
     def retry_all(self) -> None:
         """Retry all dead letters, some days later: longer than any clock step back."""
         self.clock.pass_seconds(3 * 24 * 3600)
         self.runner.run(self.rig.outbox.retry_due())
 
-    def decide(self, which: int, *, discarding: bool) -> int | None:
+    def decide_dead_letter(self, which: int, *, discarding: bool) -> int | None:
         """Retry or discard one dead letter; return its sequence."""
         letters = self.rig.outbox.dead_letters
         shown = self.runner.run(letters.page(100))
@@ -147,30 +147,30 @@ class Office:
 
     def held(self) -> dict[int, tuple[bool, bool, bool]]:
         """Return by number: is pending, is a dead letter, has an address."""
-        rows = query(self.directory, _HELD)
+        rows = query(self.directory, _STORED_EVENTS)
         return {
-            int(str(n)): (bool(waits or waits is None), bool(dead), bool(addressed))
-            for n, waits, dead, addressed in rows
+            int(str(n)): (bool(is_pending or is_pending is None), bool(dead), bool(addressed))
+            for n, is_pending, dead, addressed in rows
         }
 
     def dead_letters(self, error_code: str) -> set[int]:
         """Return the numbers of the dead letters with this code."""
-        named = "SELECT position FROM dead_letter WHERE error_code = ?"
-        return {int(str(position)) for (position,) in query(self.directory, named, error_code)}
+        sql = "SELECT position FROM dead_letter WHERE error_code = ?"
+        return {int(str(position)) for (position,) in query(self.directory, sql, error_code)}
 
     def _start(self) -> None:
         self.rig: OutboxRig = self.runner.run(self._started())
-        caller = CentralClient(
+        client = CentralClient(
             self.line, "http://central.example", NoCredentials(), lambda: datetime.now(UTC)
         )
         sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
-        self.transport = self._transport(caller, sender)
+        self.transport = self._transport(client, sender)
         answers = SessionAnswers(ProgramSettings().terms())
         terms = ProgramTermsSync(answers, self.rig.outbox.storage, self.clock)
         self.heartbeat = self.runner.run(
-            _made(
+            _call(
                 lambda: HeartbeatLoop(
-                    caller,
+                    client,
                     sender,
                     StoreReader(self.directory),
                     self.rig.outbox,
@@ -183,32 +183,32 @@ class Office:
 
     async def _started(self) -> OutboxRig:
         rig = start_outbox(
-            self.directory, opener(self.directory, epochs=self.epochs), self.clock, AT_ONCE
+            self.directory, opener(self.directory, epochs=self.epochs), self.clock, NO_RETENTION
         )
         await rig.writer.check(30)
         return rig
 
-    def _transport(self, caller: CentralClient, sender: Sender) -> Transport:
-        async def nap(_seconds: float) -> None:
+    def _transport(self, client: CentralClient, sender: Sender) -> Transport:
+        async def yield_once(_seconds: float) -> None:
             await asyncio.sleep(0)
 
-        attempts = ShortRetries(lambda: 0.5, nap)
+        retries = ShortRetries(lambda: 0.5, yield_once)
         if self.protocol == "batch":
-            return BatchTransport(caller, sender, attempts, LIMITS)
+            return BatchTransport(client, sender, retries, LIMITS)
         return ReplayTransport(
-            caller, attempts, LIMITS, max_in_flight=2, on_terms=lambda _kind, _terms: None
+            client, retries, LIMITS, max_in_flight=2, on_terms=lambda _kind, _terms: None
         )
 
-    def _restart(self, directory: Path) -> None:
+    def _restart_in(self, directory: Path) -> None:
         self.runner.run(self.rig.writer.close())
         self.directory = directory
         self._start()
 
     async def _push(self, *, probing: bool = False) -> PassReport:
-        async with asyncio.timeout(UNANSWERED_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await push_once(self.rig.outbox, self.transport, _no_pause, probing=probing)
 
-    async def _cut_off(
+    async def _interrupt(
         self, request: int, *, served: bool, then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         reached = asyncio.Event()
@@ -220,29 +220,29 @@ class Office:
             await asyncio.Event().wait()
             raise AssertionError("the pass was not cut off")
 
-        self.central.script(*[_honest] * request, hang)
+        self.central.script(*[_serve] * request, hang)
         running = asyncio.ensure_future(self._push())
-        reaching = asyncio.ensure_future(reached.wait())
-        await asyncio.wait({running, reaching}, return_when=asyncio.FIRST_COMPLETED)
+        waiting = asyncio.ensure_future(reached.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if then is not None:
             await then()
-        for task in (running, reaching):
+        for task in (running, waiting):
             task.cancel()
-        await asyncio.wait({running, reaching})
+        await asyncio.wait({running, waiting})
         self.central.clear_script()
         # After this job a settle that was pending when the pass ended is on the disk.
         await self.rig.writer.check(30)
 
     async def _push_with_heartbeat(self) -> None:
-        async def beat(serve: Serve) -> Answer | Lost:
+        async def send_heartbeat_first(serve: Serve) -> Answer | Lost:
             await self.heartbeat.heartbeat_once()
             return await serve()
 
-        self.central.script(beat, on="/sync/v1/batches")
+        self.central.script(send_heartbeat_first, on="/sync/v1/batches")
         await self._push()
         self.central.clear_script()
 
-    def _to_the_end(self, step: Callable[[], Awaitable[bool]]) -> None:
+    def _until_done(self, step: Callable[[], Awaitable[bool]]) -> None:
         async def repeat() -> None:
             while await step():
                 pass
@@ -250,11 +250,11 @@ class Office:
         self.runner.run(repeat())
 
 
-async def _made(make: Callable[[], T]) -> T:
+async def _call(make: Callable[[], T]) -> T:
     return make()
 
 
-async def _honest(serve: Serve) -> Answer | Lost:
+async def _serve(serve: Serve) -> Answer | Lost:
     return await serve()
 
 
