@@ -7,18 +7,15 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import socket
 import ssl
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import uvloop
 
 from agent.api.access import Access
 from agent.api.context import Context, Identity
@@ -43,9 +40,9 @@ from sync.runtime.atomic_file import make_directory
 from sync.runtime.boot_id import read_boot_id
 from sync.runtime.http_server import HttpServer
 from sync.runtime.logging import log_event
+from sync.runtime.process import explain_os_error, run_service
 from sync.runtime.scheduler import Schedule
-from sync.runtime.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
-from sync.runtime.systemd.watching import watched
+from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
 from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -56,32 +53,19 @@ SWITCH_SECONDS = 0.0005
 
 def run_agent(settings: Settings) -> int:
     """Run the agent until SIGTERM or SIGINT; return exit code 0, or 1 after an error."""
-    # Database, key and lock files are readable by the agent's user only.
-    os.umask(0o077)
     # Upper bound on the event loop's wait for the GIL while another thread reads or settles a
     # window. The default of 5 ms would be visible in the latency of each answer to a till.
     sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        return uvloop.run(_run(settings))
-    except (StoreInUse, UnfitSocket) as reason:
-        log_event(_log, logging.ERROR, "agent.not_started", reason=str(reason))
-    except OSError as error:
-        log_event(_log, logging.ERROR, "agent.not_started", reason=_explained(error, settings))
-    return 1
 
+    def start() -> AbstractAsyncContextManager[RunningAgent]:
+        return running_agent(settings, sockets=inherited_sockets(os.environ, os.getpid()))
 
-async def _run(settings: Settings) -> int:
-    """Start the agent; stop it on a signal or when its writer thread dies."""
-    stop = _stop_signal()
-    pid = os.getpid()
-    sockets = inherited_sockets(os.environ, pid)
-    async with (
-        running_agent(settings, sockets=sockets) as agent,
-        watched(agent.pulse, os.environ, pid),
-    ):
-        await asyncio.wait({stop, agent.died}, return_when=asyncio.FIRST_COMPLETED)
-        log_event(_log, logging.INFO, "agent.stopping")
-    return 1 if agent.died.done() else 0
+    def explain(error: Exception) -> str:
+        if isinstance(error, OSError):
+            return explain_os_error(error, f"{settings.api.host}:{settings.api.port}", "api")
+        return str(error)
+
+    return run_service("agent", start, (StoreInUse, UnusableSocketError, OSError), explain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +74,8 @@ class RunningAgent:
 
     host: str
     port: int
-    pulse: Callable[[], Awaitable[bool]]
-    died: "asyncio.Future[None]"
+    ping: Callable[[], Awaitable[bool]]
+    died: asyncio.Future[None]
 
 
 @asynccontextmanager
@@ -107,11 +91,11 @@ async def running_agent(
     released last, so that the next agent finds the database closed. `now` defaults to the
     system clocks; without `sockets` the agent listens on the configured address. Raises, before
     any file is written, `ConfigurationError` if a token or TLS file cannot be used, and
-    `UnfitSocket` if an inherited socket is open to the network without token and TLS.
+    `UnusableSocketError` if an inherited socket is open to the network without token and TLS.
     """
     now = now or _now
     protection = _read_protection(settings.api)
-    check_reach(sockets, guarded=protection.token is not None and protection.tls is not None)
+    check_exposure(sockets, protected=protection.token is not None and protection.tls is not None)
     async with AsyncExitStack() as stack:
         make_directory(settings.storage.directory)
         stack.enter_context(StoreLock(settings.storage.directory))
@@ -225,19 +209,6 @@ def _outbox(settings: Settings, writer: Writer, now: Callable[[], Timestamp]) ->
     )
 
 
-def _stop_signal() -> "asyncio.Future[None]":
-    loop = asyncio.get_running_loop()
-    stop: asyncio.Future[None] = loop.create_future()
-
-    def stop_once() -> None:
-        if not stop.done():
-            stop.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_once)
-    return stop
-
-
 def _now() -> Timestamp:
     # CLOCK_BOOTTIME advances during suspend, CLOCK_MONOTONIC does not.
     return Timestamp(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
@@ -251,14 +222,3 @@ def _new_request_id() -> str:
     """Return a UUID version 4 for the log; it need not be unpredictable."""
     digits = f"{random.getrandbits(128):032x}"  # four times faster than uuid4()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-def _explained(error: OSError, settings: Settings) -> str:
-    if error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    # The message of asyncio repeats the address; the text of errno is enough.
-    reason = os.strerror(error.errno) if error.errno else error
-    return (
-        f"cannot listen on {settings.api.host}:{settings.api.port} ({reason}): "
-        "stop what uses the port, or set [api] port"
-    )

@@ -3,10 +3,7 @@
 The only module that knows clocks, randomness and concrete classes.
 """
 
-import asyncio
 import logging
-import os
-import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import uvloop
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,9 +36,9 @@ from sync.receiver.retention.purge import kept_for
 from sync.receiver.server import ReceiverBoundary
 from sync.runtime.http_server import HttpServer
 from sync.runtime.logging import log_event
+from sync.runtime.process import explain_os_error, run_service
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 from sync.runtime.settings.types import is_loopback
-from sync.runtime.systemd.watching import watched
 from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -55,24 +51,12 @@ _FIGURES_SECONDS = 10.0
 
 def run_receiver(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start."""
-    # Files are for their owner only: the database contains e-mail addresses.
-    os.umask(0o077)
-    try:
-        uvloop.run(_run(settings))
-    except (OSError, SQLAlchemyError) as error:
-        log_event(_log, logging.ERROR, "hq.not_started", reason=_explained(error, settings))
-        return 1
-    return 0
-
-
-async def _run(settings: Settings) -> None:
-    stop = _stop_signal()
-    async with (
-        running_receiver(settings) as receiver,
-        watched(receiver.pulse, os.environ, os.getpid()),
-    ):
-        await stop
-        log_event(_log, logging.INFO, "hq.stopping")
+    return run_service(
+        "hq",
+        lambda: running_receiver(settings),
+        (OSError, SQLAlchemyError),
+        lambda error: _explained(error, settings),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +67,8 @@ class RunningReceiver:
     port: int
     enrolment: Enrolment
     budget: MemoryBudget
-    pulse: Callable[[], Awaitable[bool]]
+    ping: Callable[[], Awaitable[bool]]
+    died: None = None
 
 
 @asynccontextmanager
@@ -158,19 +143,6 @@ async def _listen(
     return host, port
 
 
-def _stop_signal() -> "asyncio.Future[None]":
-    loop = asyncio.get_running_loop()
-    stop: asyncio.Future[None] = loop.create_future()
-
-    def stop_once() -> None:
-        if not stop.done():
-            stop.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_once)
-    return stop
-
-
 def _tls(server: ServerSettings) -> ssl.SSLContext | None:
     if server.tls_cert_file is None or server.tls_key_file is None:
         return None
@@ -181,15 +153,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _explained(error: OSError | SQLAlchemyError, settings: Settings) -> str:
-    if isinstance(error, SQLAlchemyError | DatabaseUnavailableError):
-        reason = getattr(error, "orig", None) or error
-        return f"{settings.database_name}: the database cannot be used ({reason})"
-    if error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    # asyncio repeats the address in its message; `strerror` alone is enough.
-    reason = os.strerror(error.errno) if error.errno else error
-    return (
-        f"cannot listen on {settings.server.host}:{settings.server.port} ({reason}): "
-        "stop what uses the port, or set [server] port"
-    )
+def _explained(error: Exception, settings: Settings) -> str:
+    if isinstance(error, OSError) and not isinstance(error, DatabaseUnavailableError):
+        server = settings.server
+        return explain_os_error(error, f"{server.host}:{server.port}", "server")
+    reason = getattr(error, "orig", None) or error
+    return f"{settings.database_name}: the database cannot be used ({reason})"

@@ -13,7 +13,7 @@ from sync.runtime.settings.types import is_loopback
 FIRST_DESCRIPTOR = 3
 
 
-class UnfitSocket(Exception):  # noqa: N818 - names the thing that is wrong
+class UnusableSocketError(Exception):
     """A file descriptor from systemd is not usable as a listening socket."""
 
 
@@ -23,25 +23,25 @@ def inherited_sockets(
     """Return the sockets passed to this process by systemd; empty on a second call.
 
     Removes the variables from `environ` and makes the sockets non-inheritable. Raises
-    `UnfitSocket`.
+    `UnusableSocketError`.
     """
-    for_whom = environ.pop("LISTEN_PID", "")
+    intended_pid = environ.pop("LISTEN_PID", "")
     count = environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if for_whom != str(pid) or not count.isdecimal():
+    if intended_pid != str(pid) or not count.isdecimal():
         return []
     return [_adopt(first_descriptor + number) for number in range(int(count))]
 
 
-def check_reach(sockets: Sequence[socket.socket], *, guarded: bool) -> None:
-    """Raise `UnfitSocket` if a socket is reachable from the network and `guarded` is false.
+def check_exposure(sockets: Sequence[socket.socket], *, protected: bool) -> None:
+    """Raise `UnusableSocketError` if a socket is open to the network without protection.
 
-    `guarded`: the API requires a token over TLS.
+    `protected`: the API requires a token over TLS.
     """
-    for given in sockets:
-        host, port = given.getsockname()[:2]
-        if not guarded and not is_loopback(host):
-            raise UnfitSocket(
+    for inherited in sockets:
+        host, port = inherited.getsockname()[:2]
+        if not protected and not is_loopback(host):
+            raise UnusableSocketError(
                 f"the socket from systemd listens on {host}:{port}: anyone on the network could"
                 " send captures. Set api.token_file, api.tls_cert_file and api.tls_key_file, or"
                 " give the socket unit a ListenStream= of 127.0.0.1"
@@ -54,7 +54,7 @@ def _adopt(descriptor: int) -> socket.socket:
     listens = adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if adopted.family not in {socket.AF_INET, socket.AF_INET6} or not listens:
         adopted.close()
-        raise UnfitSocket(
+        raise UnusableSocketError(
             f"descriptor {descriptor} from systemd is not a listening TCP socket: its socket"
             " unit needs ListenStream= with an address and a port, and Accept=no"
         )

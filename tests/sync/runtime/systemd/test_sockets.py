@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync.runtime.systemd.sockets import UnfitSocket, check_reach, inherited_sockets
+from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
 
 PID = 41
 
@@ -67,7 +67,7 @@ def test_invalid_listen_fds_count_is_ignored(listening: socket.socket) -> None:
 
 def test_connected_socket_is_rejected() -> None:
     """With Accept=yes in the socket unit, systemd passes accepted connections."""
-    with socket.socket() as unbound, pytest.raises(UnfitSocket, match="Accept=no"):
+    with socket.socket() as unbound, pytest.raises(UnusableSocketError, match="Accept=no"):
         adopt(unbound, handed())
 
 
@@ -75,22 +75,22 @@ def test_unix_socket_is_rejected() -> None:
     with socket.socket(socket.AF_UNIX) as local:
         local.bind("")
         local.listen()
-        with pytest.raises(UnfitSocket, match="ListenStream="):
+        with pytest.raises(UnusableSocketError, match="ListenStream="):
             adopt(local, handed())
 
 
 def test_network_socket_without_token_and_tls_is_rejected() -> None:
     with (
         socket.create_server(("0.0.0.0", 0)) as wide,  # noqa: S104 - must be rejected
-        pytest.raises(UnfitSocket, match="token_file"),
+        pytest.raises(UnusableSocketError, match="token_file"),
     ):
-        check_reach([wide], guarded=False)
+        check_exposure([wide], protected=False)
 
 
 def test_network_socket_with_token_and_tls_is_accepted() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - guarded
-        check_reach([wide], guarded=True)
+    with socket.create_server(("0.0.0.0", 0)) as wide:  # noqa: S104 - protected
+        check_exposure([wide], protected=True)
 
 
 def test_loopback_socket_needs_no_token_or_tls(listening: socket.socket) -> None:
-    check_reach([listening], guarded=False)
+    check_exposure([listening], protected=False)

@@ -1,0 +1,86 @@
+"""Runs a program as a service: event loop, stop signals, systemd, and errors at start."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import uvloop
+
+from sync.runtime.logging import log_event
+from sync.runtime.systemd.notify import systemd_notified
+
+_log = logging.getLogger(__name__)
+
+
+class Running(Protocol):
+    """A running service. `ping` is its health check; `died` is set if it cannot go on."""
+
+    @property
+    def ping(self) -> Callable[[], Awaitable[bool]]:
+        """Return once the store has responded: True, or False if it could not be reached."""
+
+    @property
+    def died(self) -> "asyncio.Future[None] | None":
+        """None if the service cannot die."""
+
+
+def run_service(
+    name: str,
+    start: Callable[[], AbstractAsyncContextManager[Running]],
+    start_errors: tuple[type[Exception], ...],
+    explain: Callable[[Exception], str],
+) -> int:
+    """Run the service until SIGTERM or SIGINT; return exit code 0, or 1 after an error.
+
+    `start_errors` are logged as one line, `NAME.not_started`, with the reason from `explain`.
+    """
+    # All files are readable by their owner only: they contain addresses and keys.
+    os.umask(0o077)
+    try:
+        return uvloop.run(_run_until_stopped(name, start))
+    except start_errors as error:
+        log_event(_log, logging.ERROR, f"{name}.not_started", reason=explain(error))
+        return 1
+
+
+async def _run_until_stopped(
+    name: str, start: Callable[[], AbstractAsyncContextManager[Running]]
+) -> int:
+    stop = _stop_signal()
+    async with start() as running, systemd_notified(running.ping, os.environ, os.getpid()):
+        ends = [stop] if running.died is None else [stop, running.died]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        log_event(_log, logging.INFO, f"{name}.stopping")
+    return 1 if running.died is not None and running.died.done() else 0
+
+
+def _stop_signal() -> "asyncio.Future[None]":
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def stop_once() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_once)
+    return stop
+
+
+def explain_os_error(error: OSError, address: str, section: str) -> str:
+    """Return a message for the operator: the file that failed, else the address in use.
+
+    `section` is the section of the settings that has the port.
+    """
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    # asyncio's message repeats the address; the text of errno is enough.
+    reason = os.strerror(error.errno) if error.errno else error
+    return (
+        f"cannot listen on {address} ({reason}): stop the program that uses the port, or set"
+        f" [{section}] port"
+    )
