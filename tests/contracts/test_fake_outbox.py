@@ -8,5 +8,5 @@ from tests.support.models.fake_outbox import FakeOutbox
 
 class TestFakeOutbox(OutboxContract):
     @pytest.fixture
-    def shelf(self) -> FakeOutbox:
+    def harness(self) -> FakeOutbox:
         return FakeOutbox()

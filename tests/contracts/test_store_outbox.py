@@ -13,7 +13,7 @@ from tests.support.agent.store import session
 
 
 @dataclass
-class StoreShelf:
+class StoreOutboxHarness:
     """Adapts the rig to the contract."""
 
     rig: OutboxRig
@@ -25,12 +25,12 @@ class StoreShelf:
     async def capture_sessions(self, count: int) -> None:
         await self.rig.capture(*(session(f"s{number}") for number in range(1, count + 1)))
 
-    async def want_retry(self, sequence: int) -> None:
+    async def request_retry(self, sequence: int) -> None:
         assert await self.rig.outbox.dead_letters.retry("epoch-1", sequence)
 
 
 class TestStoreOutbox(OutboxContract):
     @pytest.fixture
-    async def shelf(self, tmp_path: Path) -> AsyncIterator[StoreShelf]:
+    async def harness(self, tmp_path: Path) -> AsyncIterator[StoreOutboxHarness]:
         async with outbox_on(tmp_path) as rig:
-            yield StoreShelf(rig)
+            yield StoreOutboxHarness(rig)

@@ -41,7 +41,7 @@ class FakeOutbox:
         self.model.capture(kept.name, session, "guest@example.com")
         return self.model.last_position
 
-    async def want_retry(self, sequence: int) -> None:
+    async def request_retry(self, sequence: int) -> None:
         """Mark a dead letter of the current epoch for retry."""
         wanted = Receipt(self.model.current, sequence)
         (position,) = (at for at, receipt in self.model.receipts.items() if receipt == wanted)
@@ -49,7 +49,7 @@ class FakeOutbox:
 
     @property
     def outbox(self) -> "FakeOutbox":
-        """Return itself: it is its own `Shelf`."""
+        """Return itself: it is its own `OutboxHarness`."""
         return self
 
     @property

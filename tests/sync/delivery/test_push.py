@@ -72,7 +72,7 @@ async def with_dead_letters(outbox: FakeOutbox, *positions: int) -> None:
     """Deliver all pending events but these, which are refused and marked for retry."""
     await push(outbox, FakeTransport(refuse(*positions), refuse(*positions), refuse(*positions)))
     for position in positions:
-        await outbox.want_retry(position)
+        await outbox.request_retry(position)
 
 
 @pytest.mark.parametrize("is_idempotent", [True, False])
