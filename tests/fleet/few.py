@@ -21,7 +21,8 @@ from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, delivering, until_all_is_delivered
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
 from tests.support.head_office.messages import SimulatedAgent
-from tests.support.head_office.receiver import Receiver, receiver_under_test, rows_in, settings_in
+from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.sqlite import rows_in
 
 PATIENCE_SECONDS = 120.0
 

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.config.delivery import SyncSettings
+from agent.facts import Timestamp
 from sync.delivery.backoff import BackoffRules, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
 from sync.delivery.outbox import BatchLimits
@@ -19,14 +19,6 @@ from tests.fleet.backlog import BOOT, Backlog
 TILL = "till-1"
 SETTINGS = SyncSettings()
 STARTED_AT = datetime(2026, 3, 4, tzinfo=UTC)
-
-
-@dataclass(slots=True)
-class Moment:
-    """One reading of both clocks."""
-
-    wall_us: int
-    monotonic_us: int
 
 
 class Store:
@@ -69,13 +61,13 @@ class Store:
         self.relay.wake()
 
 
-def _clock() -> Callable[[], Moment]:
+def _clock() -> Callable[[], Timestamp]:
     seconds = asyncio.get_running_loop().time
     started_us = int(STARTED_AT.timestamp() * 1_000_000)
 
-    def now() -> Moment:
+    def now() -> Timestamp:
         now_us = int(seconds() * 1_000_000)
-        return Moment(started_us + now_us, now_us)
+        return Timestamp(started_us + now_us, now_us)
 
     return now
 

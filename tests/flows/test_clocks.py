@@ -1,6 +1,5 @@
 """With a wrong clock at the till, head office corrects the time or marks it as untrusted."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.facts import Timestamp
+from tests.support.clocks import WrongClock
 from tests.support.shop.receivers import TILL, FaultProxy, RestartableReceiver
 from tests.support.shop.shop import Shop, capturing_in, shop_at, until_there
 from tests.support.till.ledger import TillLedger
@@ -17,23 +16,6 @@ WHEN = "SELECT occurred_at, corrected_at, clock_trusted FROM sessions ORDER BY e
 # Far more than the delay between a capture and its delivery on this machine.
 NEAR = timedelta(seconds=10)
 Times = tuple[datetime, datetime | None, bool]
-
-
-class TillClock:
-    """The clocks of a machine booted a minute ago; `wrong_by_us` is the error of the wall clock."""
-
-    def __init__(self) -> None:
-        self.wrong_by_us = 0
-        self._booted_us = time.time_ns() // 1000 - 60_000_000
-
-    def fall_to_1970(self) -> None:
-        """Set the wall clock to 1970, as after a boot without a battery."""
-        self.wrong_by_us = -(time.time_ns() // 1000)
-
-    def __call__(self) -> Timestamp:
-        """Return a reading of both clocks."""
-        now_us = time.time_ns() // 1000
-        return Timestamp(now_us + self.wrong_by_us, now_us - self._booted_us)
 
 
 class Machine:
@@ -47,10 +29,10 @@ class Machine:
         self.line = line
         self._boot_file = boot_file
 
-    def boot(self, boot_id: str) -> TillClock:
+    def boot(self, boot_id: str) -> WrongClock:
         """Reboot it; return its clock."""
         self._boot_file.write_text(boot_id)
-        return TillClock()
+        return WrongClock()
 
     def times(self) -> list[Times]:
         """Return the session start times that the receiver stores."""
@@ -74,7 +56,7 @@ async def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def shop_of(
-    machine: Machine, ledger: TillLedger, clock: TillClock
+    machine: Machine, ledger: TillLedger, clock: WrongClock
 ) -> AbstractAsyncContextManager[Shop]:
     """Open the machine's shop, delivering to the receiver."""
     token_file = machine.receiver.directory / f"{TILL}.token"

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.support.agent.in_process import rows_in
+from tests.support.agent.store import query
 from tests.support.central import ScriptedCentral
 from tests.support.shop.shop import PATIENCE_SECONDS, QUICK, shop_at
 
@@ -20,7 +20,7 @@ async def test_delivered_addresses_are_erased_during_a_pass(tmp_path: Path) -> N
         await shop.trade(50)
         await central.start()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while rows_in(tmp_path, ERASED) == [(0,)]:  # noqa: ASYNC110 - polls a file
+            while query(tmp_path, ERASED) == [(0,)]:  # noqa: ASYNC110 - polls a file
                 await asyncio.sleep(_LOOK_SECONDS)
         status = await shop.status()
         await central.stop()

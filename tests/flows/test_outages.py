@@ -10,8 +10,8 @@ import pytest
 from agent.drill.processes import ProgramProcess
 from agent.drill.result import count_records
 from sync.receiver.config import DATABASE_FILE
-from tests.support.agent.in_process import rows_in
 from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.agent.store import query
 from tests.support.central.faults import Stalled
 from tests.support.shop.paths import PATHS, DeliveryPath, open_path
 from tests.support.shop.receivers import STORE, TILL, receiver_part
@@ -56,7 +56,7 @@ def over(way: DeliveryPath) -> dict[str, str]:
 
 def waiting_in(directory: Path) -> int:
     """Return how many events in an agent's database are above its watermark."""
-    ((waiting,),) = rows_in(directory, _WAITING)
+    ((waiting,),) = query(directory, _WAITING)
     assert isinstance(waiting, int)
     return waiting
 

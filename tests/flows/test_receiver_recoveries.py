@@ -13,7 +13,8 @@ import pytest
 from agent.store.outbox.outbox import Retention
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
-from tests.support.agent.outbox import Clock, outbox_on
+from tests.support.agent.outbox import outbox_on
+from tests.support.clocks import WallClock
 from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.records import records_in
 from tests.support.shop.shop import Shop, shop_at, until_there
@@ -58,7 +59,7 @@ async def head_office(tmp_path: Path) -> AsyncIterator[HeadOffice]:
 
 async def purge_all(directory: Path) -> None:
     """Purge all delivered events of a stopped agent."""
-    clock, nothing = Clock(FAR_FUTURE_US), Retention(delivered_days=0, email_days=0)
+    clock, nothing = WallClock(FAR_FUTURE_US), Retention(delivered_days=0, email_days=0)
     async with outbox_on(directory, clock=clock, retention=nothing) as rig:
         while await rig.outbox.purge_once():
             pass

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.outbox.outbox import StoreOutbox
-from tests.support.agent.in_process import rows_in
-from tests.support.agent.store import change
+from tests.support.agent.store import change, query
 from tests.support.central import ScriptedCentral
 from tests.support.shop.records import records_of
 from tests.support.shop.shop import shop_at, until_there
@@ -82,7 +81,7 @@ async def test_agent_restored_from_copy_does_not_reuse_sequences(tmp_path: Path)
     verdict = judge(shop.ledger, [*map(without_receipt, records)])
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * 15
-    assert len(rows_in(copy, "SELECT epoch FROM epoch")) == 2
+    assert len(query(copy, "SELECT epoch FROM epoch")) == 2
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -27,11 +27,12 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
-from tests.support.agent.outbox import Clock, OutboxRig, start_outbox
+from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opener, query
 from tests.support.central import Answer, ScriptedCentral
 from tests.support.central.faults import Lost, Serve
 from tests.support.central.in_memory import MemoryLine
+from tests.support.clocks import WallClock
 
 T = TypeVar("T")
 NO_RETENTION = Retention(delivered_days=0, email_days=0)
@@ -73,7 +74,7 @@ class DeliveryHarness:
         self.protocol = protocol
         self.runner = asyncio.Runner()
         self._temporary = tempfile.TemporaryDirectory(prefix="delivery-model-")
-        self.epochs, self.clock = EpochIds(), Clock()
+        self.epochs, self.clock = EpochIds(), WallClock()
         self.central = self.runner.run(_call(ScriptedCentral))
         self.line = MemoryLine(self.central)
         self.directory = Path(self._temporary.name) / "0"

@@ -3,9 +3,10 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from agent.facts import Timestamp
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Verdict
 from sync.delivery.transport import WindowResult
@@ -25,16 +26,11 @@ NOW_US = 1_772_600_767_000_000
 BOOT = "9f0d8f57-0d6e-4b0e-9d7b-0f9c7c1d1f10"
 
 
-@dataclass(frozen=True, slots=True)
-class FixedClock:
-    """Fixed clocks."""
-
-    wall_us: int = NOW_US
-    monotonic_us: int = 123_000_000
+AT = Timestamp(wall_us=NOW_US, monotonic_us=123_000_000)
 
 
 def sender() -> Sender:
-    return Sender("store-1", "till-1", BOOT, "0.1.0", FixedClock)
+    return Sender("store-1", "till-1", BOOT, "0.1.0", lambda: AT)
 
 
 def session(number: int, correlation_id: str | None = None, **fields: str) -> OutboxEvent:

@@ -7,20 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent.in_process import (
-    Agent,
-    Clock,
-    agent_in_a_thread,
-    agent_under_test,
-    settings_in,
-)
+from tests.support.agent.in_process import Agent, agent_in_a_thread, agent_under_test, settings_in
+from tests.support.clocks import AgentClock
 
 StartAgent = Callable[..., Awaitable[Agent]]
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> AgentClock:
+    return AgentClock()
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +28,9 @@ def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def start_agent(new_state: Path, tmp_path: Path, clock: Clock) -> AsyncIterator[StartAgent]:
+async def start_agent(
+    new_state: Path, tmp_path: Path, clock: AgentClock
+) -> AsyncIterator[StartAgent]:
     """Return a function that starts an agent with these settings; it is stopped after the test."""
     shutil.copytree(new_state, tmp_path / "state")
     async with AsyncExitStack() as running:

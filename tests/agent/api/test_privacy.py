@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sync.runtime.logging import TextFormatter
-from tests.support.agent.in_process import Agent, Clock, email_path, state_path
+from tests.support.agent.in_process import Agent, email_path, state_path
+from tests.support.clocks import AgentClock
 
 NAME = "distinctive.person"
 ADDRESS = f"{NAME}@example.org"
@@ -17,7 +18,7 @@ def found_in(text: str) -> list[str]:
     return [spelling for spelling in SPELLINGS if spelling in text]
 
 
-async def use_the_address_everywhere(agent: Agent, clock: Clock) -> None:
+async def use_the_address_everywhere(agent: Agent, clock: AgentClock) -> None:
     """Send the address in its member and in every other place that a faulty till could use."""
     accepted = {"status": "accepted", "emailAddress": ADDRESS}
     await agent.start_session({"correlationId": "x"})
@@ -47,7 +48,7 @@ async def use_the_address_everywhere(agent: Agent, clock: Clock) -> None:
 
 
 async def test_log_contains_no_address_even_before_masking(
-    agent: Agent, clock: Clock, caplog: pytest.LogCaptureFixture
+    agent: Agent, clock: AgentClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
@@ -63,7 +64,7 @@ async def test_log_contains_no_address_even_before_masking(
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/agent/v1/status", "/", state_path("x")])
-async def test_no_endpoint_returns_an_address(agent: Agent, clock: Clock, path: str) -> None:
+async def test_no_endpoint_returns_an_address(agent: Agent, clock: AgentClock, path: str) -> None:
     await use_the_address_everywhere(agent, clock)
 
     answer = await agent.get(path)

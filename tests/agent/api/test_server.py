@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.agent.api.conftest import StartAgent
-from tests.support.agent.in_process import SESSIONS, Agent, Clock, email_path
+from tests.support.agent.in_process import SESSIONS, Agent, email_path
+from tests.support.clocks import AgentClock
 from tests.support.raw_http import Answer
 
 HEADERS = {
@@ -295,9 +296,9 @@ async def test_expect_100_continue_is_answered(agent: Agent) -> None:
 )
 async def test_internal_error_is_500_and_logged(
     agent: Agent,
-    clock: Clock,
+    clock: AgentClock,
     caplog: pytest.LogCaptureFixture,
-    break_it: Callable[[Clock], None],
+    break_it: Callable[[AgentClock], None],
 ) -> None:
     break_it(clock)
     faulty = await agent.start_session({"correlationId": "new"})

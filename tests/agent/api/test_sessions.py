@@ -10,20 +10,20 @@ import pytest
 from tests.agent.api.test_session_start import IMPOSSIBLE_IDS
 from tests.support.agent.in_process import (
     Agent,
-    Clock,
     Row,
     agent_under_test,
     insert_in,
     settings_in,
     state_path,
 )
+from tests.support.clocks import AgentClock
 
 MIDNIGHT_US = 1_767_225_600_000_000  # 2026-01-01 in UTC
 ADDRESS = "guest@example.com"
 
 
 async def test_undelivered_session_and_answers_are_listed_in_order(
-    agent: Agent, clock: Clock
+    agent: Agent, clock: AgentClock
 ) -> None:
     clock.wall_us = MIDNIGHT_US
     first = await agent.start_session({"correlationId": "x"})
@@ -174,7 +174,7 @@ async def test_times_are_rfc_3339_in_utc(agent: Agent) -> None:
 
 
 async def test_capture_time_of_a_clock_at_1970_is_reported_unchanged(
-    agent: Agent, clock: Clock
+    agent: Agent, clock: AgentClock
 ) -> None:
     clock.wall_us = 0
     await agent.start_session({"correlationId": "x"})

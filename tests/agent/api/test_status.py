@@ -9,14 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.config.delivery import CentralSettings
 from agent.config.settings import ApiSettings, StorageSettings, StoreSettings
 from tests.agent.api.conftest import StartAgent
-from tests.support.agent.in_process import (
-    SESSIONS,
-    Agent,
-    Clock,
-    agent_under_test,
-    insert_in,
-    settings_in,
-)
+from tests.support.agent.in_process import SESSIONS, Agent, agent_under_test, insert_in, settings_in
+from tests.support.clocks import AgentClock
 from tests.support.prometheus import Samples, parse_samples
 
 EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
@@ -191,7 +185,7 @@ async def test_metrics_count_captures_repeats_and_refusals(agent: Agent) -> None
 
 
 async def test_metrics_contain_number_and_age_of_undelivered_events(
-    agent: Agent, clock: Clock
+    agent: Agent, clock: AgentClock
 ) -> None:
     await agent.start_session({"correlationId": "x"})
     await agent.start_session({"correlationId": "y"})

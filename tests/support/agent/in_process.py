@@ -20,25 +20,13 @@ from agent.facts import Timestamp
 from agent.service import RunningAgent, running_agent
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.raw_http import Answer, ask
+from tests.support.sqlite import rows_in
 
 SESSIONS = "/client/users/anonymous/sessions"
 PATIENCE_SECONDS = 10.0
 
 # Table name and the values of one row.
 Row = tuple[str | int, ...]
-
-
-class Clock:
-    """Clock of the agent, set by the test; raises on demand."""
-
-    def __init__(self, wall_us: int = 1_767_225_600_000_000) -> None:
-        self.wall_us = wall_us
-        self.broken = False
-
-    def __call__(self) -> Timestamp:
-        if self.broken:
-            raise RuntimeError("the clock is broken")
-        return Timestamp(wall_us=self.wall_us, monotonic_us=self.wall_us)
 
 
 def settings_in(directory: Path, **sections: object) -> Settings:
@@ -111,19 +99,12 @@ class Agent:
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Query the agent's database on a separate connection."""
-        return rows_in(self.directory, query)
+        return rows_in(self.directory / DATABASE_FILE, query)
 
     def bodies(self) -> list[bytes]:
         """Return the bodies of all stored events, in order."""
         rows = self.rows("SELECT body FROM event ORDER BY position")
         return [body for (body,) in rows if isinstance(body, bytes)]
-
-
-def rows_in(directory: Path, query: str) -> list[tuple[object, ...]]:
-    """Query the database of a storage directory."""
-    uri = f"{(directory / DATABASE_FILE).as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def insert_in(directory: Path, *rows: Row) -> None:

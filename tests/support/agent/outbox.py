@@ -13,6 +13,7 @@ from agent.store.writer import Opener, Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
 from tests.support.agent.store import AT, KEY_FILE, LIMITS, EpochIds, opener
+from tests.support.clocks import WallClock
 
 UNANSWERED_SECONDS = 60
 RETENTION = Retention(delivered_days=30, email_days=0)
@@ -29,28 +30,13 @@ class Unwatched:
 
 
 @dataclass
-class Clock:
-    """A manual clock. Microseconds since 1970 UTC."""
-
-    now_us: int = AT.wall_us
-
-    def __call__(self) -> int:
-        """Return the time."""
-        return self.now_us
-
-    def pass_seconds(self, seconds: float) -> None:
-        """Advance the clock."""
-        self.now_us += round(seconds * 1_000_000)
-
-
-@dataclass
 class OutboxRig:
     """An outbox, its writer, and shortcuts to use them."""
 
     directory: Path
     writer: Writer
     outbox: StoreOutbox
-    clock: Clock
+    clock: WallClock
 
     async def capture(self, *captures: Capture) -> list[str]:
         """Record `captures` one after another; return their receipts."""
@@ -97,7 +83,7 @@ def receipt_of(outcome: Outcome) -> str:
 def start_outbox(
     directory: Path,
     opener: Opener,
-    clock: Clock,
+    clock: WallClock,
     retention: Retention = RETENTION,
     version: str = "1.0",
 ) -> OutboxRig:
@@ -120,14 +106,14 @@ async def outbox_on(
     directory: Path,
     *,
     epochs: EpochIds | None = None,
-    clock: Clock | None = None,
+    clock: WallClock | None = None,
     limits: SpaceLimits = LIMITS,
     version: str = "1.0",
     retention: Retention = RETENTION,
 ) -> AsyncIterator[OutboxRig]:
     """Run a writer and an outbox on `directory` until the block ends."""
     opening = opener(directory, epochs=epochs, limits=limits)
-    rig = start_outbox(directory, opening, clock or Clock(), retention, version)
+    rig = start_outbox(directory, opening, clock or WallClock(), retention, version)
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):
             yield rig

@@ -12,6 +12,7 @@ from agent.store.db.connect import DATABASE_FILE, StoreEnvironment
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from agent.store.store import Store
+from tests.support.sqlite import rows_in
 
 ADDRESS = "guest.one@example.com"
 AT = Timestamp(wall_us=1_700_000_000_000_000, monotonic_us=5_000_000)
@@ -78,10 +79,8 @@ def record(store: Store, *captures: Capture) -> list[Outcome]:
 
 
 def query(directory: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
-    """Query the database file directly, read-only."""
-    uri = f"file:{directory / DATABASE_FILE}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
-        return connection.execute(sql, values).fetchall()
+    """Query the database file in `directory`."""
+    return rows_in(directory / DATABASE_FILE, sql, *values)
 
 
 def change(directory: Path, *statements: str) -> None:

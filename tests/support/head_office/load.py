@@ -19,7 +19,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
 from tests.support.head_office.messages import AT, Members, SimulatedAgent, answer, session
 from tests.support.head_office.postgresql import rows_at
-from tests.support.head_office.receiver import rows_in
+from tests.support.sqlite import rows_in
 
 _KEPT = """
 SELECT store_id, till_id, sequence, correlation_id, NULL FROM sessions

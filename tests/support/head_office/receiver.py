@@ -1,9 +1,8 @@
 """The real receiver in the test's process: a socket on a free port, a SQLite database."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
 from tests.support.raw_http import Answer, ask
+from tests.support.sqlite import rows_in
 
 PATIENCE_SECONDS = 20.0
 
@@ -78,12 +78,6 @@ class Receiver:
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Query the database on a separate connection."""
         return rows_in(self.database, query)
-
-
-def rows_in(database: Path, query: str) -> list[tuple[object, ...]]:
-    """Query a receiver's SQLite database, running or not."""
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def settings_in(directory: Path, **sections: object) -> Settings:

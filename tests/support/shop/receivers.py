@@ -16,6 +16,7 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.central import Answer, FaultServer, Request
+from tests.support.sqlite import rows_in
 
 STORE = "store-1"
 TILL = "till-1"
@@ -91,7 +92,7 @@ class RestartableReceiver:
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Query the database on a separate connection."""
-        return rows_of(self.database, query)
+        return rows_in(self.database, query)
 
 
 class FaultProxy(FaultServer):
@@ -144,9 +145,3 @@ def keep_token(file: Path, token: str) -> Path:
     file.touch(mode=0o600)
     file.write_text(token)
     return file
-
-
-def rows_of(database: Path, query: str) -> list[tuple[object, ...]]:
-    """Query the receiver's database."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()

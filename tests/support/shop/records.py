@@ -1,8 +1,6 @@
 """Reads the records of the scripted head office and of the receiver in one format."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from sync.protocol.wire import EventType
 from tests.support.central import Record, ScriptedCentral
 from tests.support.head_office.postgresql import rows_at
 from tests.support.shop.verdict import StoredRecord
+from tests.support.sqlite import rows_in
 from tests.support.till.requests import Kind
 
 _KINDS = {EventType.SESSION_STARTED: Kind.SESSION, EventType.EMAIL_ANSWERED: Kind.EMAIL}
@@ -29,8 +28,8 @@ def records_of(central: ScriptedCentral) -> list[StoredRecord]:
 
 def records_in(database: Path) -> list[StoredRecord]:
     """Return the records in the receiver's SQLite database, by epoch and sequence."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return [_received(*row) for row in connection.execute(_RECEIVED)]
+    rows: list[tuple[Any, ...]] = rows_in(database, _RECEIVED)
+    return [_received(*row) for row in rows]
 
 
 async def records_at(url: str) -> list[StoredRecord]:

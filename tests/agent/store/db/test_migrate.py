@@ -17,7 +17,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, migrate, revision_of
 from agent.store.db.tables import table_of
 from tests.support.agent.store import EpochIds, change, opened, query, record, session
-from tests.support.sqlite_schema import describe_schema
+from tests.support.sqlite import describe_schema
 
 COPY = f"{DATABASE_FILE}.before-0003"
 NEXT = '''"""The next schema."""

@@ -11,8 +11,9 @@ from agent.store.queries import StoreReader
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import ErrorCode, EventType
-from tests.support.agent.outbox import PLENTY, REFUSED, Clock, OutboxRig, outbox_on
+from tests.support.agent.outbox import PLENTY, REFUSED, OutboxRig, outbox_on
 from tests.support.agent.store import ADDRESS, AT, EpochIds, answer, query, session
+from tests.support.clocks import WallClock
 
 DAY_SECONDS = 24 * 3600
 WITH_ITS_SESSION = Refused(ErrorCode.SESSION_REFUSED, "its session was refused", None)
@@ -192,7 +193,7 @@ async def test_dead_letters_are_retried_when_the_clock_was_set_back(rig: OutboxR
 
 
 async def test_dead_letters_are_retried_once_by_another_version(tmp_path: Path) -> None:
-    epochs, clock = EpochIds(), Clock()
+    epochs, clock = EpochIds(), WallClock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.0") as rig:
         await rig.capture(session("one"))
         await rig.refuse(*(await rig.window()).events)

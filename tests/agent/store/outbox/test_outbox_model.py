@@ -16,8 +16,9 @@ from agent.store.queries import StoreReader
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict
 from sync.protocol.wire import ErrorCode
-from tests.support.agent.outbox import Clock, OutboxRig, start_outbox
+from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import EpochIds, crashed_copy, opener, query, session
+from tests.support.clocks import WallClock
 from tests.support.models.outbox import Kept, Model
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.place = Path(tempfile.mkdtemp(prefix="outbox-model-"))
-        self.epochs, self.clock, self.model = EpochIds(), Clock(), Model()
+        self.epochs, self.clock, self.model = EpochIds(), WallClock(), Model()
         self.names, self.starts, self.renumberings = 0, 0, 1
         self.positions_of: dict[Receipt, int] = {}
         self.directory = self.place / "start"

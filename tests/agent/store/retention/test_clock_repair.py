@@ -1,4 +1,4 @@
-"""Clock repair: impossible delivery times neither shorten nor extend the retention."""
+"""WallClock repair: impossible delivery times neither shorten nor extend the retention."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import pytest
 
 from agent.store.outbox.outbox import Retention
 from agent.store.retention.clock_repair import EARLIEST_US
-from tests.support.agent.outbox import Clock, OutboxRig, outbox_on
+from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import answer, query, session
+from tests.support.clocks import WallClock
 
 DAY_US = 24 * 3600 * 1_000_000
 RIGHT_US = EARLIEST_US + 365 * DAY_US
@@ -39,7 +40,7 @@ async def keep_house(rig: OutboxRig) -> tuple[int, int]:
 async def test_retention_counts_from_the_repair_after_delivery_with_a_wrong_clock(
     tmp_path: Path, wrong_us: int
 ) -> None:
-    async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
+    async with outbox_on(tmp_path, clock=WallClock(), retention=KEPT) as rig:
         await delivered_at(rig, wrong_us)
         left = [await keep_house(rig)]
         for days in (6, 2, 23):
@@ -49,7 +50,7 @@ async def test_retention_counts_from_the_repair_after_delivery_with_a_wrong_cloc
 
 
 async def test_dead_letter_discarded_in_2099_is_purged_in_time(tmp_path: Path) -> None:
-    async with outbox_on(tmp_path, clock=Clock(RIGHT_US), retention=KEPT) as rig:
+    async with outbox_on(tmp_path, clock=WallClock(RIGHT_US), retention=KEPT) as rig:
         await rig.capture(session("one"))
         await rig.refuse(*(await rig.window()).events)
         rig.clock.now_us = IN_2099_US
@@ -62,7 +63,7 @@ async def test_dead_letter_discarded_in_2099_is_purged_in_time(tmp_path: Path) -
 
 async def test_clock_before_2025_repairs_nothing(tmp_path: Path) -> None:
     """On a machine booted in 1970, yesterday's deliveries would look impossible, and later old."""
-    async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
+    async with outbox_on(tmp_path, clock=WallClock(), retention=KEPT) as rig:
         await delivered_at(rig, RIGHT_US - DAY_US)
         rig.clock.now_us = 0
         await keep_house(rig)
@@ -71,7 +72,7 @@ async def test_clock_before_2025_repairs_nothing(tmp_path: Path) -> None:
 
 
 async def test_plausible_times_are_unchanged(tmp_path: Path) -> None:
-    async with outbox_on(tmp_path, clock=Clock(), retention=KEPT) as rig:
+    async with outbox_on(tmp_path, clock=WallClock(), retention=KEPT) as rig:
         await delivered_at(rig, RIGHT_US - DAY_US)
         await rig.outbox.mend_times()
     assert query(tmp_path, "SELECT delivered_at_us FROM delivery") == [(RIGHT_US - DAY_US,)]

@@ -6,8 +6,9 @@ from agent.facts import EmailStatus
 from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
 from agent.store.retention.purge import MOST_EVENTS
-from tests.support.agent.outbox import Clock, OutboxRig, outbox_on
+from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import EpochIds, answer, query, session
+from tests.support.clocks import WallClock
 
 DAY_SECONDS = 24 * 3600
 TABLES = ("event", "session", "email_answer", "delivery", "dead_letter", "settled", "doubt")
@@ -129,7 +130,7 @@ async def test_purge_counts_the_retention_of_a_late_delivery_from_its_own_time(
 
 
 async def test_purged_numbers_are_not_reused(tmp_path: Path) -> None:
-    epochs, clock = EpochIds(), Clock()
+    epochs, clock = EpochIds(), WallClock()
     async with outbox_on(tmp_path, epochs=epochs, clock=clock) as rig:
         await rig.capture(session("one"), session("two"))
         await rig.deliver_all()

@@ -13,6 +13,7 @@ from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
 from tests.support.central import Answer, Fault, ScriptedCentral, faults
 from tests.support.central.scripted import TOKEN_PATH
+from tests.support.clocks import MonotonicClock
 from tests.support.transports import (
     NOW,
     batch_transport,
@@ -26,24 +27,14 @@ from tests.support.transports import (
 SECRET = "s3cret:/+ &"  # noqa: S105 - a test value
 
 
-class Clock:
-    """A fixed monotonic clock."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 def granted(token: str, kind: str) -> Fault:
     """Answer with a token that has no `expires_in`."""
     return faults.respond_with(Answer.of(200, {"access_token": token, "token_type": kind}))
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> MonotonicClock:
+    return MonotonicClock(1_000.0)
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def secret_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def oauth(
-    central: ScriptedCentral, secret_file: Path, clock: Clock
+    central: ScriptedCentral, secret_file: Path, clock: MonotonicClock
 ) -> AsyncIterator[ClientCredentials]:
     central.credentials = set()
     line = HttpClient(HttpOptions(timeout_seconds=10))
@@ -137,7 +128,7 @@ class TestClientCredentials:
         assert request.body == b"grant_type=client_credentials&scope=write+all"
 
     async def test_token_is_cached_for_four_fifths_of_its_lifetime(
-        self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
+        self, central: ScriptedCentral, oauth: ClientCredentials, clock: MonotonicClock
     ) -> None:
         central.token_seconds = 100
         await outcome(central, oauth)
@@ -238,7 +229,7 @@ class TestClientCredentials:
         assert found.retry_after_seconds == 7
 
     async def test_token_without_expiry_is_cached_for_a_default_time(
-        self, central: ScriptedCentral, oauth: ClientCredentials, clock: Clock
+        self, central: ScriptedCentral, oauth: ClientCredentials, clock: MonotonicClock
     ) -> None:
         central.script(granted("x", "bearer"))
         assert await oauth.headers() == {"Authorization": "Bearer x"}

@@ -9,19 +9,10 @@ from hypothesis import strategies as st
 
 from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
 from sync.receiver.admission.load_shedding import LONGEST_SECONDS, LoadShedder, Overloaded
+from tests.support.clocks import MonotonicClock
 
 BATCHES = st.integers(0, 5000)
 STARTED = 1000.0
-
-
-class Clock:
-    """A manual clock."""
-
-    def __init__(self) -> None:
-        self.seconds = STARTED
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def retry_after(shedder: LoadShedder, events: int) -> int:
@@ -38,7 +29,7 @@ def rejections(shedder: LoadShedder, count: int) -> list[int]:
     return [shedder.rejection().retry_after_seconds for _ in range(count)]
 
 
-def serve(shedder: LoadShedder, clock: Clock, seconds: float, times: int) -> None:
+def serve(shedder: LoadShedder, clock: MonotonicClock, seconds: float, times: int) -> None:
     """Serve `times` batches one after the other, each for `seconds`."""
     for _ in range(times):
         with shedder.measured():
@@ -51,14 +42,14 @@ def test_longest_retry_after_equals_the_agents_maximum() -> None:
 
 @given(batches=st.lists(BATCHES))
 def test_no_limit_admits_everything(batches: list[int]) -> None:
-    shedder = LoadShedder(1, 0, Clock())
+    shedder = LoadShedder(1, 0, MonotonicClock(STARTED))
 
     assert [retry_after(shedder, events) for events in batches] == [0] * len(batches)
 
 
 @given(batches=st.lists(BATCHES, max_size=20), per_second=st.integers(100, 10_000))
 def test_batch_that_honours_retry_after_is_admitted(batches: list[int], per_second: int) -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(1, per_second, clock)
 
     for events in batches:
@@ -74,7 +65,7 @@ def test_batch_that_honours_retry_after_is_admitted(batches: list[int], per_seco
 def test_admitted_events_never_exceed_the_rate_plus_burst_plus_one_batch(
     offers: list[tuple[int, float]], per_second: int
 ) -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(1, per_second, clock)
     let_in = 0
 
@@ -87,13 +78,13 @@ def test_admitted_events_never_exceed_the_rate_plus_burst_plus_one_batch(
 
 
 def test_batch_larger_than_the_rate_is_admitted_and_the_next_waits_for_it() -> None:
-    shedder = LoadShedder(1, 100, Clock())
+    shedder = LoadShedder(1, 100, MonotonicClock(STARTED))
 
     assert [retry_after(shedder, 1000), retry_after(shedder, 1)] == [0, 10]
 
 
 def test_idle_time_does_not_accumulate_a_larger_burst() -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(1, 100, clock)
     clock.seconds += 3600
 
@@ -110,7 +101,7 @@ def test_no_time_window_has_more_retries_than_admissible_events(
     offers: list[tuple[int, float]], per_second: int
 ) -> None:
     """Up to one more, and those of one second, as Retry-After is in whole seconds."""
-    clock, comings = Clock(), []
+    clock, comings = MonotonicClock(STARTED), []
     shedder = LoadShedder(10_000, per_second, clock)
 
     for events, pause in offers:
@@ -129,7 +120,7 @@ def test_no_time_window_has_more_retries_than_admissible_events(
     later=st.floats(0, 100_000),
 )
 def test_idle_limiter_rejects_nothing(events: list[int], later: float) -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(1, 1000, clock)
     for batch in events:
         retry_after(shedder, batch)
@@ -141,7 +132,7 @@ def test_idle_limiter_rejects_nothing(events: list[int], later: float) -> None:
 
 def test_draining_chain_retries_at_the_rate_limit() -> None:
     """2000 stores with batches of 50 at 1000 events per second: 20 retries per second."""
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(10_000, 1000, clock)
     for _ in range(100):
         shedder.admit_events(50)
@@ -154,7 +145,7 @@ def test_draining_chain_retries_at_the_rate_limit() -> None:
 
 
 def test_probes_of_a_chain_are_scheduled_as_single_events() -> None:
-    shedder = LoadShedder(10_000, 1000, Clock())
+    shedder = LoadShedder(10_000, 1000, MonotonicClock(STARTED))
     for _ in range(200):
         shedder.admit_events(1)
 
@@ -162,7 +153,7 @@ def test_probes_of_a_chain_are_scheduled_as_single_events() -> None:
 
 
 def test_retries_are_scheduled_at_the_rate_of_free_slots() -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(4, 0, clock)
     serve(shedder, clock, seconds=2, times=200)
 
@@ -172,7 +163,7 @@ def test_retries_are_scheduled_at_the_rate_of_free_slots() -> None:
 
 
 def test_failed_request_does_not_count_for_the_service_time() -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(1, 0, clock)
 
     with suppress(OSError), shedder.measured():
@@ -184,7 +175,7 @@ def test_failed_request_does_not_count_for_the_service_time() -> None:
 
 @pytest.mark.parametrize(("waiting", "is_joined"), [(0, True), (4, True), (5, False)])
 def test_queue_longer_than_one_second_rejects(waiting: int, *, is_joined: bool) -> None:
-    clock = Clock()
+    clock = MonotonicClock(STARTED)
     shedder = LoadShedder(8, 0, clock)
     serve(shedder, clock, seconds=2, times=200)
 
@@ -198,7 +189,7 @@ def test_queue_longer_than_one_second_rejects(waiting: int, *, is_joined: bool) 
 
 
 def test_exhausted_rate_rejects_before_the_body_is_read() -> None:
-    shedder = LoadShedder(1, 100, Clock())
+    shedder = LoadShedder(1, 100, MonotonicClock(STARTED))
     shedder.admit_events(201)
 
     with pytest.raises(Overloaded):
@@ -206,14 +197,14 @@ def test_exhausted_rate_rejects_before_the_body_is_read() -> None:
 
 
 def test_single_store_retries_after_five_seconds_while_the_database_is_down() -> None:
-    shedder = LoadShedder(1, 0, Clock())
+    shedder = LoadShedder(1, 0, MonotonicClock(STARTED))
 
     assert shedder.outage_retry_after() == 5
 
 
 def test_retries_are_spread_while_the_database_is_down() -> None:
     """The database is down and 3000 stores are rejected at once."""
-    shedder = LoadShedder(1, 0, Clock())
+    shedder = LoadShedder(1, 0, MonotonicClock(STARTED))
 
     waits = [shedder.outage_retry_after() for _ in range(3000)]
 
@@ -222,7 +213,7 @@ def test_retries_are_spread_while_the_database_is_down() -> None:
 
 @pytest.mark.parametrize("per_second", [0, 1, 10, 100_000])
 def test_whole_chain_retries_within_45_seconds_while_the_database_is_down(per_second: int) -> None:
-    shedder = LoadShedder(1, per_second, Clock())
+    shedder = LoadShedder(1, per_second, MonotonicClock(STARTED))
 
     waits = [shedder.outage_retry_after() for _ in range(10_000)]
 

@@ -11,7 +11,8 @@ from sync.receiver.auth.tokens import AgentName, hash_token, parse_name
 from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, write_config
-from tests.support.head_office.receiver import Receiver, rows_in
+from tests.support.head_office.receiver import Receiver
+from tests.support.sqlite import rows_in
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sync.receiver.db import migrate as schema
 from sync.receiver.db.migrate import MIGRATIONS, NEWEST_REVISION
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.tables import LedgerTable
-from tests.support.sqlite_schema import describe_schema
+from tests.support.sqlite import describe_schema
 
 FILE = "hq.db"
 COPY = f"{FILE}.before-0005"

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver.db.database import Values
 from sync.receiver.db.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
 from sync.runtime.http_errors import HttpError
+from tests.support.clocks import MonotonicClock
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.raw_http import Answer
@@ -61,15 +62,6 @@ class FakeDatabase:
         return None  # type: ignore[return-value] # as in `read`
 
 
-class Clock:
-    """A manual clock."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 def sqlite_error(name: str) -> OperationalError:
     """Return the SQLite error of this name, wrapped by SQLAlchemy."""
     cause = sqlite3.OperationalError(name)
@@ -83,7 +75,7 @@ def reason_in(answer: Answer) -> tuple[int, object]:
 
 
 async def test_repeated_checks_write_once_per_ttl() -> None:
-    database, clock = FakeDatabase(), Clock()
+    database, clock = FakeDatabase(), MonotonicClock()
     readiness = Readiness(database, clock)
 
     for _ in range(100):
@@ -95,7 +87,7 @@ async def test_repeated_checks_write_once_per_ttl() -> None:
 
 async def test_concurrent_checks_share_one_write() -> None:
     database = FakeDatabase()
-    readiness = Readiness(database, Clock())
+    readiness = Readiness(database, MonotonicClock())
 
     await asyncio.gather(*(readiness.check() for _ in range(100)))
 
@@ -103,7 +95,7 @@ async def test_concurrent_checks_share_one_write() -> None:
 
 
 async def test_recovery_is_detected_after_the_failure_ttl() -> None:
-    database, clock = FakeDatabase(), Clock()
+    database, clock = FakeDatabase(), MonotonicClock()
     readiness = Readiness(database, clock)
     database.trouble = OSError("away")
     with pytest.raises(HttpError):
@@ -120,7 +112,7 @@ async def test_slow_write_keeps_the_previous_result(
 ) -> None:
     monkeypatch.setattr("sync.receiver.db.readiness._PATIENCE_SECONDS", 0.01)
     database = FakeDatabase()
-    readiness = Readiness(database, Clock())
+    readiness = Readiness(database, MonotonicClock())
     database.may_write.clear()
 
     await readiness.check()
@@ -146,7 +138,7 @@ async def test_reason_is_in_our_own_words(trouble: Exception, reason: str) -> No
     database.trouble = trouble
 
     with pytest.raises(HttpError) as problem:
-        await Readiness(database, Clock()).check()
+        await Readiness(database, MonotonicClock()).check()
 
     assert problem.value.message == f"The ledger cannot be written: {reason}"
 

@@ -1,9 +1,15 @@
-"""Describes the schema of a SQLite file so that two schemas can be compared."""
+"""Queries SQLite files beside the program that owns them."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
+
+def rows_in(file: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
+    """Run a query on a read-only connection of its own."""
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(sql, values).fetchall()
 
 
 def describe_schema(file: Path) -> dict[str, object]:
