@@ -22,7 +22,7 @@ COMMANDS = {
         "agent.cli.support_bundle:support_bundle",
         "Write an archive with diagnostics for support.",
     ),
-    "sync": LazyCommand("agent.cli.sync:sync", "Deliver queued captures now."),
+    "sync": LazyCommand("agent.cli.sync:sync", "Deliver pending captures now."),
     "dead-letters": LazyCommand(
         "agent.cli.dead_letters:dead_letters",
         "List, retry and discard dead letters.",

@@ -20,13 +20,13 @@ def sync(
     config: ConfigFile = None,
     *,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the queue is empty or delivery fails.")
+        bool, typer.Option("--wait", help="Wait until no captures are pending or delivery fails.")
     ] = False,
 ) -> None:
-    """Deliver queued captures now.
+    """Deliver pending captures now.
 
     Skips a pending retry delay and quiet hours. With --wait the exit code is 1 if captures are
-    still queued or there are dead letters.
+    still pending or there are dead letters.
     """
     client = AgentClient(AGENT.settings(context, config))
     with exit_on_agent_error():
@@ -39,7 +39,7 @@ def sync(
 
 
 def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
-    """Show progress until the queue is empty or a pass has failed; return the last status."""
+    """Show progress until no captures are pending or a pass has failed; return the last status."""
     status = client.status().members
     triggered = client.request("POST", "/agent/v1/sync?pace=full").members
     passes_before = _number(triggered, "passes")
@@ -60,10 +60,10 @@ def _has_failed(delivery: dict[str, object], passes_before: int) -> bool:
 def _print_result(status: dict[str, object]) -> ExitCode:
     waiting, dead_letters = status.get("waiting"), _number(status, "deadLetters")
     if waiting == 0:
-        typer.echo("The queue is empty.")
+        typer.echo("No captures are pending.")
     else:
         count = "an unknown number of" if waiting is None else waiting
-        AGENT.warn(f"{count} captures are still queued: {_cause(_delivery(status))}")
+        AGENT.warn(f"{count} captures are still pending: {_cause(_delivery(status))}")
     if dead_letters:
         AGENT.warn(
             f"head office rejected {dead_letters} captures: see {AGENT.name} dead-letters list"

@@ -119,7 +119,7 @@ def check_protocol(outcome: ProbeOutcome, protocol: Protocol) -> Check:
             advice = "a portal or proxy in between responds, or central.url is wrong"
             return fault(_PROTOCOL, f"{protocol}: {outcome.detail}", advice)
         case RetryLater() if outcome.cause in {FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}:
-            advice = "head office has a fault: captures are queued here and sent later"
+            advice = "head office has a fault: captures are kept here and sent later"
             return fault(_PROTOCOL, f"{protocol}: {outcome.cause} ({outcome.detail})", advice)
         case RetryLater():
             return warning(_PROTOCOL, f"{protocol}: not verified", "fix the connection first")

@@ -87,7 +87,11 @@ async def test_sync_wait_ends_when_outbox_is_empty_and_shows_no_progress_in_a_pi
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 100) as shop:
         result = await command(shop, "sync", "--wait")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "The queue is empty.\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        0,
+        "No captures are pending.\n",
+        "",
+    )
     assert len(central.ledger.records) == 200
 
 
@@ -98,7 +102,7 @@ async def test_sync_wait_shows_progress_on_a_terminal(
         shown = await asyncio.to_thread(terminal_of, shop, "sync", "--wait")
     assert "Delivering" in shown
     assert "10/10" in shown
-    assert "The queue is empty." in shown
+    assert "No captures are pending." in shown
 
 
 async def test_sync_wait_shows_no_progress_if_outbox_is_empty(
@@ -109,7 +113,7 @@ async def test_sync_wait_shows_no_progress_if_outbox_is_empty(
         await shop.delivered()
         shown = await asyncio.to_thread(terminal_of, shop, "sync", "--wait")
     assert "Delivering" not in shown
-    assert "The queue is empty." in shown
+    assert "No captures are pending." in shown
 
 
 @pytest.mark.parametrize("trouble", ["head office is down", "unauthorized"])
@@ -123,7 +127,7 @@ async def test_sync_wait_that_cannot_continue_names_cause_and_exits_with_1(
             await central.stop()
         result = await command(shop, "sync", "--wait")
     assert (result.returncode, result.stdout) == (1, "")
-    assert f"4 captures are still queued: {trouble} (" in result.stderr
+    assert f"4 captures are still pending: {trouble} (" in result.stderr
 
 
 async def test_sync_wait_exits_with_1_after_a_refusal(
@@ -132,7 +136,7 @@ async def test_sync_wait_exits_with_1_after_a_refusal(
     async with shop_of(tmp_path / "state", central) as shop:
         await refuse_one_answer(shop, central)
         result = await command(shop, "sync", "--wait")
-    assert (result.returncode, result.stdout) == (1, "The queue is empty.\n")
+    assert (result.returncode, result.stdout) == (1, "No captures are pending.\n")
     assert "head office rejected 1 captures: see loyalty-agent dead-letters list" in result.stderr
 
 

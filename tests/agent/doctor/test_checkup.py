@@ -17,12 +17,12 @@ from tests.support.agent.in_process import agent_under_test, settings_in
 from tests.support.central import ScriptedCentral
 
 NAMED = StoreSettings(store_id="0042", till_id="till-1")
-OF_THE_MACHINE = [
+CHECKS_OF_MACHINE = [
     *("configuration", "store and till", "head office", "storage directory", "free disk"),
     *("database size", "file system", "fsync", "SQLite", "integrity", "quarantine", "port"),
     "service",
 ]
-OF_THE_LINE = ["DNS", "connection", "clock", "credentials", "protocol"]
+CHECKS_OF_CENTRAL = ["DNS", "connection", "clock", "credentials", "protocol"]
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ async def test_checks_run_in_the_order_of_a_capture(
 ) -> None:
     settings = settings_in(tmp_path, central=CentralSettings(url=central.url), store=NAMED)
 
-    assert list(await examined(settings)) == OF_THE_MACHINE + OF_THE_LINE
+    assert list(await examined(settings)) == CHECKS_OF_MACHINE + CHECKS_OF_CENTRAL
 
 
 async def test_connection_is_not_checked_without_central_url(tmp_path: Path) -> None:
-    assert list(await examined(settings_in(tmp_path))) == OF_THE_MACHINE
+    assert list(await examined(settings_in(tmp_path))) == CHECKS_OF_MACHINE
 
 
 async def test_checks_create_nothing_on_a_fresh_machine(tmp_path: Path) -> None:
