@@ -9,13 +9,13 @@ from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
 from sync.delivery.delivery_loop import DeliveryLoop
-from sync.delivery.delivery_status import DeliveryState
+from sync.delivery.delivery_status import LoopState
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 
 CAPTURE_ONLY = "capture only"
-STATES = (CAPTURE_ONLY, *(state.value for state in DeliveryState))
+STATES = (CAPTURE_ONLY, *(state.value for state in LoopState))
 
 
 class SyncReport(TypedDict):
@@ -57,7 +57,7 @@ def sync_gauges(delivery: DeliveryLoop | None) -> list[tuple[str, str, float]]:
     if delivery is None:
         return []
     status, totals = delivery.status, delivery.totals
-    holding = status.state is DeliveryState.HOLDING
+    holding = status.state is LoopState.HOLDING
     return [
         ("sync_holding", "1 while central refuses this agent as a caller", float(holding)),
         ("sync_failures", "Passes in a row that central did not take", status.failures),

@@ -9,7 +9,7 @@ from string import Template
 
 from agent.api.delivery import CAPTURE_ONLY, SyncReport
 from agent.api.status import StatusReport, StorageReport
-from sync.delivery.delivery_status import DeliveryState
+from sync.delivery.delivery_status import LoopState
 
 _STYLE = """
 :root{color-scheme:light dark}
@@ -64,11 +64,11 @@ _SET_ASIDE = (
 )
 _DELIVERY = {
     CAPTURE_ONLY: "captures are kept here and sent nowhere",
-    DeliveryState.IDLE: "nothing stands in the way",
-    DeliveryState.DELIVERING: "on the way to head office",
-    DeliveryState.QUIET: "waits for the end of the quiet hours",
-    DeliveryState.RETRYING: "head office is not reached",
-    DeliveryState.HOLDING: "head office refuses this machine",
+    LoopState.IDLE: "nothing stands in the way",
+    LoopState.DELIVERING: "on the way to head office",
+    LoopState.QUIET: "waits for the end of the quiet hours",
+    LoopState.RETRYING: "head office is not reached",
+    LoopState.HOLDING: "head office refuses this machine",
 }
 _NOT_KNOWN = "not known now"
 _GIB = 1024**3
@@ -89,9 +89,9 @@ def status_page(report: StatusReport) -> tuple[str, str]:
 def _notices(report: StatusReport) -> Iterator[tuple[str, str]]:
     """Yield the notices (kind, text) at the top of the page, with the action required."""
     yield _CAPTURES[report["storage"]["state"]]
-    if report["sync"]["state"] == DeliveryState.HOLDING:
+    if report["sync"]["state"] == LoopState.HOLDING:
         yield "alarm", _REFUSED
-    if report["sync"]["state"] == DeliveryState.RETRYING:
+    if report["sync"]["state"] == LoopState.RETRYING:
         yield "note", "Head office is not reached: captures wait here, and are sent by themselves."
     if letters := report["deadLetters"]:
         yield "note", _DEAD_LETTERS.format(letters)

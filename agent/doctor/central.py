@@ -19,7 +19,7 @@ from yarl import URL
 from agent.config.delivery import AuthKind, Protocol
 from agent.doctor.check import Check, fault, passed, warning
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
-from sync.delivery.transports.batch.terms import fetch_terms
+from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import error_body, no_such_endpoint, unexpected

@@ -21,9 +21,8 @@ from agent.store.queries import StoreReader, StoreStatus
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
+from sync.delivery.transports.batch.control_requests import NewTerms, fetch_terms, send_heartbeat
 from sync.delivery.transports.batch.documents import Sender
-from sync.delivery.transports.batch.heartbeat import send_heartbeat
-from sync.delivery.transports.batch.terms import NewTerms, fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer

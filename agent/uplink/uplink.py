@@ -21,10 +21,9 @@ from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import BackoffRules, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
-from sync.delivery.delivery_status import DeliveryState, DeliveryStatus
+from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import OutboxUnavailable
-from sync.delivery.quiet_hours import quiet_hours
-from sync.delivery.throttle import Throttle
+from sync.delivery.throttle import Throttle, quiet_hours
 from sync.delivery.transports.http_client import HttpClient
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Schedule
@@ -139,7 +138,7 @@ def _slot(settings: Settings) -> float:
 
 def _log_state(status: DeliveryStatus) -> None:
     """Log a change of the delivery state; as an error if an operator has to act."""
-    level = logging.ERROR if status.state is DeliveryState.HOLDING else logging.INFO
+    level = logging.ERROR if status.state is LoopState.HOLDING else logging.INFO
     fields = {"cause": status.cause, "detail": status.detail, "http_status": status.http_status}
     given = {name: value for name, value in fields.items() if value is not None}
     log_event(_log, level, f"delivery.{status.state.value.replace(' ', '_')}", **given)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from sync.delivery.backoff import Backoff, BackoffRules
-from sync.delivery.delivery_status import DeliveryState, DeliveryStatus, Totals, status_after
+from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals, status_after
 from sync.delivery.outbox import Outbox, OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.push import PassReport, push_once
@@ -61,9 +61,9 @@ class DeliveryLoop:
         self._not_before = 0.0
         self._backoff_timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff()
-        self._pass_status = self._reported = DeliveryStatus(DeliveryState.IDLE)
+        self._pass_status = self._reported = DeliveryStatus(LoopState.IDLE)
         self._heartbeat_refusal: Blocked | None = None
-        self.totals = Totals()
+        self.totals = PassTotals()
 
     @property
     def status(self) -> DeliveryStatus:
@@ -112,13 +112,13 @@ class DeliveryLoop:
 
     def _enter_quiet_hours(self) -> None:
         """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
-        if self._pass_status.state is not DeliveryState.HOLDING:
-            self._set_status(self._plain_status(DeliveryState.QUIET))
+        if self._pass_status.state is not LoopState.HOLDING:
+            self._set_status(self._plain_status(LoopState.QUIET))
 
     async def _run_pass(self, *, is_forced: bool) -> None:
-        if self._pass_status.state not in {DeliveryState.RETRYING, DeliveryState.HOLDING}:
+        if self._pass_status.state not in {LoopState.RETRYING, LoopState.HOLDING}:
             # After a failure the state changes only on the first success.
-            self._pass_status = self._plain_status(DeliveryState.DELIVERING)
+            self._pass_status = self._plain_status(LoopState.DELIVERING)
         try:
             report = await push_once(
                 self._outbox,
@@ -149,9 +149,9 @@ class DeliveryLoop:
         return False
 
     def _on_progress(self, report: PassReport) -> None:
-        if report.made_progress and self._pass_status.state is not DeliveryState.DELIVERING:
+        if report.made_progress and self._pass_status.state is not LoopState.DELIVERING:
             now = self._loop.time()
-            self._pass_status = DeliveryStatus(DeliveryState.DELIVERING, last_success_at=now)
+            self._pass_status = DeliveryStatus(LoopState.DELIVERING, last_success_at=now)
 
     def _on_report(self, report: PassReport) -> None:
         self.totals.add(report)
@@ -161,7 +161,7 @@ class DeliveryLoop:
         if report.made_progress or report.stop is None:
             self._backoff = Backoff()
         if report.stop is None:
-            self._set_status(self._plain_status(DeliveryState.IDLE))
+            self._set_status(self._plain_status(LoopState.IDLE))
         else:
             self._on_failure(report.stop)
 
@@ -183,7 +183,7 @@ class DeliveryLoop:
         self._back_off(_LOCAL_RETRY_SECONDS)
         self._set_status(
             DeliveryStatus(
-                DeliveryState.RETRYING,
+                LoopState.RETRYING,
                 cause,
                 detail,
                 failures=self._backoff.failures,
@@ -206,7 +206,7 @@ class DeliveryLoop:
         self._not_before = 0.0
         self._wake_up.set()
 
-    def _plain_status(self, state: DeliveryState) -> DeliveryStatus:
+    def _plain_status(self, state: LoopState) -> DeliveryStatus:
         return DeliveryStatus(state, last_success_at=self._pass_status.last_success_at)
 
     def _set_status(self, status: DeliveryStatus) -> None:

@@ -8,7 +8,7 @@ from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.push import PassReport
 
 
-class DeliveryState(StrEnum):
+class LoopState(StrEnum):
     """State of delivery to central. `HOLDING`: central refuses this agent; the outbox is kept."""
 
     IDLE = "idle"
@@ -26,7 +26,7 @@ class DeliveryStatus:
     are monotonic seconds.
     """
 
-    state: DeliveryState
+    state: LoopState
     cause: str | None = None
     detail: str | None = None
     http_status: int | None = None
@@ -45,9 +45,9 @@ def status_after(
     """Return the status after a pass or heartbeat that ended with `stop`."""
     match stop:
         case Blocked(reason):
-            state, cause = DeliveryState.HOLDING, reason.value
+            state, cause = LoopState.HOLDING, reason.value
         case RetryLater(failure_cause):
-            state, cause = DeliveryState.RETRYING, failure_cause.value
+            state, cause = LoopState.RETRYING, failure_cause.value
         case _:
             assert_never(stop)
     return DeliveryStatus(
@@ -55,7 +55,7 @@ def status_after(
     )
 
 
-class Totals:
+class PassTotals:
     """Counters over all passes since the start, for metrics."""
 
     def __init__(self) -> None:

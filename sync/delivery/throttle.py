@@ -1,8 +1,9 @@
-"""Throttles the delivery of a backlog: tills and card payments have priority."""
+"""Throttles delivery: pauses within a backlog, because tills have priority; quiet hours."""
 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from datetime import datetime, time
 
 # Between two windows of a backlog: a busy store's backlog of a month takes about a minute.
 PAUSE_SECONDS = 0.05
@@ -64,3 +65,22 @@ class Throttle:
         if asyncio.get_running_loop().time() < self._tills_active_until:
             return FULL_SPEED_TILLS_PAUSE_SECONDS if self._is_full_speed else TILLS_PAUSE_SECONDS
         return 0.0 if self._is_full_speed else PAUSE_SECONDS
+
+
+def quiet_hours(text: str, local_now: Callable[[], datetime]) -> Callable[[], bool]:
+    """Return a function that returns whether quiet hours are on.
+
+    `text` is local time such as `22:00-06:00`, across midnight if the end is before the start;
+    empty for never. The end is exclusive.
+    """
+    if not text:
+        return lambda: False
+    begin, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+
+    def is_quiet() -> bool:
+        now = local_now().time()
+        if begin <= end:
+            return begin <= now < end
+        return now >= begin or now < end
+
+    return is_quiet

@@ -8,7 +8,7 @@ import pytest
 
 from sync.delivery.backoff import BackoffRules
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
-from sync.delivery.delivery_status import DeliveryState, DeliveryStatus
+from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, FailureCause, RetryLater, Stop
 from sync.delivery.throttle import Throttle
@@ -85,7 +85,7 @@ class Watch:
         self.seen.append(status)
         self._news.set()
 
-    async def wait_for(self, state: DeliveryState) -> DeliveryStatus:
+    async def wait_for(self, state: LoopState) -> DeliveryStatus:
         async with asyncio.timeout(5):
             while True:
                 for status in self.seen:
@@ -158,7 +158,7 @@ async def test_captures_do_not_bypass_the_backoff() -> None:
     outbox, central, watch = WatchedOutbox(1), Central(), Watch()
     central.stop = DOWN
     async with running_loop(outbox, central, watch) as loop:
-        status = await watch.wait_for(DeliveryState.RETRYING)
+        status = await watch.wait_for(LoopState.RETRYING)
         for _ in range(100):
             loop.wake()
             await asyncio.sleep(0)
@@ -175,7 +175,7 @@ async def test_captures_during_a_failing_pass_do_not_bypass_the_backoff(
     central.stop, central.fault = DOWN, fault
     async with running_loop(outbox, central, watch) as loop:
         central.on_send = loop.wake
-        await watch.wait_for(DeliveryState.RETRYING)
+        await watch.wait_for(LoopState.RETRYING)
         for _ in range(100):
             await asyncio.sleep(0)
         assert len(central.windows) == 1
@@ -205,7 +205,7 @@ async def test_failures_accumulate_across_passes_until_a_success() -> None:
             await central.sent()
         central.stop = None
         await outbox.is_empty()
-        await watch.wait_for(DeliveryState.IDLE)
+        await watch.wait_for(LoopState.IDLE)
         assert loop.status.failures == 0
 
 
@@ -213,7 +213,7 @@ async def test_first_window_after_a_failure_is_a_probe() -> None:
     outbox, central, watch = WatchedOutbox(12), Central(), Watch()
     central.stop = DOWN
     async with running_loop(outbox, central, watch, wait_seconds=0.001):
-        await watch.wait_for(DeliveryState.RETRYING)
+        await watch.wait_for(LoopState.RETRYING)
         central.stop = None
         await outbox.is_empty()
     begun = central.windows.index(1)
@@ -225,7 +225,7 @@ async def test_refused_caller_keeps_the_outbox_and_is_retried() -> None:
     outbox, central, watch = WatchedOutbox(3), Central(), Watch()
     central.stop = BLOCKED
     async with running_loop(outbox, central, watch, wait_seconds=0.001):
-        status = await watch.wait_for(DeliveryState.HOLDING)
+        status = await watch.wait_for(LoopState.HOLDING)
         assert len(outbox.waiting) == 3
         central.stop = None
         await outbox.is_empty()
@@ -236,7 +236,7 @@ async def test_try_now_overrides_the_backoff() -> None:
     outbox, central, watch = WatchedOutbox(3), Central(), Watch()
     central.stop = DOWN
     async with running_loop(outbox, central, watch) as loop:
-        await watch.wait_for(DeliveryState.RETRYING)
+        await watch.wait_for(LoopState.RETRYING)
         central.stop = None
         loop.try_now()
         await outbox.is_empty()
@@ -248,7 +248,7 @@ async def test_state_stays_retrying_until_a_success() -> None:
     async with running_loop(outbox, central, watch, wait_seconds=0.001):
         for _ in range(5):
             await central.sent()
-    assert [status.state for status in watch.seen] == [DeliveryState.RETRYING]
+    assert [status.state for status in watch.seen] == [LoopState.RETRYING]
 
 
 @pytest.mark.parametrize("failing", ["storage", "fault"])
@@ -259,7 +259,7 @@ async def test_local_failures_do_not_grow_the_backoff(failing: str) -> None:
     else:
         central.fault = ZeroDivisionError()
     async with running_loop(outbox, central, watch) as loop:
-        status = await watch.wait_for(DeliveryState.RETRYING)
+        status = await watch.wait_for(LoopState.RETRYING)
         assert (status.cause, status.failures) == (
             ("storage", 0) if failing == "storage" else ("internal error", 0)
         )
@@ -287,7 +287,7 @@ async def test_try_now_cuts_a_bandwidth_pause_short() -> None:
 async def test_quiet_hours_send_nothing_except_on_try_now() -> None:
     outbox, central, watch = WatchedOutbox(1), Central(), Watch()
     async with running_loop(outbox, central, watch, is_quiet=lambda: True) as loop:
-        await watch.wait_for(DeliveryState.QUIET)
+        await watch.wait_for(LoopState.QUIET)
         assert not central.windows
         loop.try_now()
         await outbox.is_empty()
@@ -304,10 +304,10 @@ async def test_quiet_hours_keep_the_time_of_the_last_delivery() -> None:
         delivered_at = loop.status.last_success_at
         hours.append("begun")
         loop.wake()
-        quiet = await watch.wait_for(DeliveryState.QUIET)
+        quiet = await watch.wait_for(LoopState.QUIET)
         hours.clear()
         loop.wake()
-        idle = await watch.wait_for(DeliveryState.IDLE)
+        idle = await watch.wait_for(LoopState.IDLE)
     assert delivered_at is not None
     assert (quiet.last_success_at, idle.last_success_at) == (delivered_at, delivered_at)
 
@@ -324,7 +324,7 @@ async def test_quiet_hours_keep_the_blocked_state() -> None:
     async with running_loop(outbox, central, watch, wait_seconds=0.001, is_quiet=is_quiet) as loop:
         async with asyncio.timeout(5):
             await asked.wait()
-        assert loop.status.state is DeliveryState.HOLDING
+        assert loop.status.state is LoopState.HOLDING
     assert len(central.windows) == 1
 
 
@@ -332,14 +332,14 @@ async def test_state_changes_to_delivering_on_the_first_success_of_a_pass() -> N
     outbox, central, watch = WatchedOutbox(1), Central(), Watch()
     outbox.unavailable = "the disk is gone"
     async with running_loop(outbox, central, watch) as loop:
-        await watch.wait_for(DeliveryState.RETRYING)
+        await watch.wait_for(LoopState.RETRYING)
         outbox.unavailable = None
         outbox.capture(19)
-        states: list[DeliveryState] = []
+        states: list[LoopState] = []
         central.on_send = lambda: states.append(loop.status.state)
         loop.try_now()
         await outbox.is_empty()
-    assert states == [DeliveryState.RETRYING, DeliveryState.DELIVERING]
+    assert states == [LoopState.RETRYING, LoopState.DELIVERING]
 
 
 async def test_storage_failure_after_a_pass_keeps_the_retry_after_and_its_cause() -> None:
@@ -362,7 +362,7 @@ async def test_quiet_hours_end_a_running_pass_after_its_window_except_on_try_now
     hours: list[str] = []
     central.on_send = lambda: hours.append("begun") if len(central.windows) == 2 else None
     async with running_loop(outbox, central, watch, is_quiet=lambda: bool(hours)) as loop:
-        await watch.wait_for(DeliveryState.QUIET)
+        await watch.wait_for(LoopState.QUIET)
         assert (central.windows, len(outbox.waiting)) == ([10, 10], 5)
         outbox.capture(20)
         loop.try_now()
@@ -380,13 +380,13 @@ class TestHeartbeatResult:
             held = loop.status
             loop.on_heartbeat_result(None)
         assert (held.state, held.cause, held.http_status) == (
-            DeliveryState.HOLDING,
+            LoopState.HOLDING,
             "unauthorized",
             401,
         )
         assert [status.state for status in watch.seen] == [
-            DeliveryState.HOLDING,
-            DeliveryState.IDLE,
+            LoopState.HOLDING,
+            LoopState.IDLE,
         ]
 
     async def test_pass_without_events_keeps_the_blocked_state(self) -> None:
@@ -395,20 +395,20 @@ class TestHeartbeatResult:
             loop.on_heartbeat_result(BLOCKED)
             async with asyncio.timeout(5):
                 await passed.wait()
-            assert loop.status.state is DeliveryState.HOLDING
+            assert loop.status.state is LoopState.HOLDING
         assert len(watch.seen) == 1
 
     async def test_delivered_events_clear_the_blocked_state(self) -> None:
         outbox, watch = WatchedOutbox(1), Watch()
         async with running_loop(outbox, Central(), watch) as loop:
             loop.on_heartbeat_result(BLOCKED)
-            status = await watch.wait_for(DeliveryState.IDLE)
+            status = await watch.wait_for(LoopState.IDLE)
         assert status.cause is None
 
     async def test_failure_of_a_pass_has_priority_over_a_refused_heartbeat(self) -> None:
         central, watch = Central(), Watch()
         central.stop = DOWN
         async with running_loop(WatchedOutbox(1), central, watch) as loop:
-            await watch.wait_for(DeliveryState.RETRYING)
+            await watch.wait_for(LoopState.RETRYING)
             loop.on_heartbeat_result(BLOCKED)
-            assert loop.status.state is DeliveryState.RETRYING
+            assert loop.status.state is LoopState.RETRYING

@@ -10,7 +10,7 @@ import pytest
 
 from sync.delivery.backoff import AMBIGUOUS_FAILURES, NETWORK_DOWN_CAP_SECONDS, BackoffRules
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
-from sync.delivery.delivery_status import DeliveryState, DeliveryStatus
+from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import FailureCause
 from sync.delivery.throttle import Throttle
@@ -101,7 +101,7 @@ def test_token_refused_for_an_hour_loses_nothing(protocol: str) -> None:
             await store.capture_for_an_hour()
             assert (store.at_central, len(store.outbox.waiting)) == ([], CAPTURES)
             assert not store.outbox.model.to_retry()
-            assert store.loop.status.state is DeliveryState.HOLDING
+            assert store.loop.status.state is LoopState.HOLDING
             assert store.loop.status.http_status == 401
 
     run_in_virtual_time(scenario())
@@ -116,7 +116,7 @@ def test_delivery_resumes_when_the_token_is_accepted_again(protocol: str) -> Non
             store.central.credentials = None
             await asyncio.sleep(CAP_SECONDS + 10)
             assert sorted(store.at_central) == sorted(ALL)
-            assert (store.outbox.waiting, store.loop.status.state) == ([], DeliveryState.IDLE)
+            assert (store.outbox.waiting, store.loop.status.state) == ([], LoopState.IDLE)
 
     run_in_virtual_time(scenario())
 
@@ -130,7 +130,7 @@ def test_blocked_state_is_reported_once_and_cleared_once(protocol: str) -> None:
             store.central.credentials = None
             await asyncio.sleep(CAP_SECONDS + 10)
             states = [status.state for status in store.seen]
-            assert states == [DeliveryState.HOLDING, DeliveryState.IDLE]
+            assert states == [LoopState.HOLDING, LoopState.IDLE]
 
     run_in_virtual_time(scenario())
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from sync.delivery.quiet_hours import quiet_hours
+from sync.delivery.throttle import quiet_hours
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
-from sync.delivery.transports.batch.heartbeat import send_heartbeat
-from sync.delivery.transports.batch.terms import NewTerms, fetch_terms
+from sync.delivery.transports.batch.control_requests import NewTerms, fetch_terms, send_heartbeat
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
 from tests.support.central import Answer, Fault, ScriptedCentral, faults
