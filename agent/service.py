@@ -26,12 +26,12 @@ from agent.capture.session_answer import SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
 from agent.facts import Timestamp
-from agent.store.db.connect import StoreEnvironment
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StoreInUse, StoreLock
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import Retention, StoreOutbox
 from agent.store.queries import StoreReader
+from agent.store.store import StoreEnvironment
 from agent.store.writer import Writer
 from agent.uplink.chores import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
@@ -110,7 +110,7 @@ async def running_agent(
         stack.callback(schedule.stop)
         outbox = _outbox(settings, writer, now)
         answers = SessionAnswers(settings.program.terms())
-        terms = ProgramTermsSync(answers, outbox.storage, lambda: now().wall_us)
+        terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
         dependencies = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
         context = Context(
             identity=_identity(settings, now),
@@ -126,7 +126,7 @@ async def running_agent(
             dead_letters=outbox.dead_letters,
         )
         host, port = await _serve(settings.api, protection.tls, context, sockets, stack)
-        yield RunningAgent(host, port, writer.pulse, writer.died)
+        yield RunningAgent(host, port, writer.ping, writer.died)
 
 
 class _Protection(NamedTuple):

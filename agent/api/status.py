@@ -91,7 +91,7 @@ def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[st
     """Return the state as gauges: name, help, value."""
     gauges = [
         ("ready", "1 when captures can be taken", float(health.trouble is None)),
-        ("queue_depth", "Requests that wait for the writer", context.writer.waiting),
+        ("queue_depth", "Requests that wait for the writer", context.writer.queued),
     ]
     if (store := health.store) is not None:
         oldest_us = store.oldest_waiting_at_us
@@ -110,7 +110,7 @@ def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[st
             ("dead_letters", "Events that central refused for good", store.dead_letters),
             ("database_bytes", "Size of the database and its WAL", store.database_bytes),
             ("free_bytes", "Free space on the disk of the database", store.free_bytes),
-            ("databases_set_aside", "Damaged databases kept beside", len(store.set_aside)),
+            ("databases_set_aside", "Damaged databases kept beside", len(store.quarantined)),
         ]
     gauges += sync_gauges(context.delivery)
     return [(f"loyalty_agent_{name}", text, value) for name, text, value in gauges]
@@ -123,7 +123,7 @@ def _storage(context: Context, health: Health) -> StorageReport:
         "directory": context.identity.storage_directory,
         "databaseBytes": store.database_bytes if store else None,
         "freeBytes": store.free_bytes if store else None,
-        "setAside": store.set_aside if store else [],
+        "setAside": store.quarantined if store else [],
     }
     if health.trouble is not None:
         report["reason"] = str(health.trouble)

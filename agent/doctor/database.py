@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import OrphanWal, require_no_orphan_wal
+from agent.store.db.wal import OrphanWal, require_no_orphan_wal
 from agent.store.recovery.integrity_check import inspect_database, is_interrupted
 from agent.store.recovery.quarantine import list_quarantined
 

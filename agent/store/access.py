@@ -1,14 +1,15 @@
-"""Database access of the outbox: reads beside the writer, writes through it."""
+"""Access to the store from the event loop: reads beside the writer, writes through it."""
 
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
+
+from sqlmodel import Session
 
 from agent.store.crypto.vault import UnusableKey
-from agent.store.db.read_only import read_only
+from agent.store.db.connect import read_only, reading_engine, session_on
 from agent.store.files.storage_errors import (
     StorageDamagedError,
     StorageDownError,
@@ -21,49 +22,78 @@ from agent.store.writer import Writer
 from sync.delivery.outbox import OutboxUnavailable
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
-@dataclass(frozen=True, slots=True)
 class StoreAccess:
-    """Raises `OutboxUnavailable` on every storage failure; nothing is lost then."""
+    """Runs each job in one transaction.
 
-    directory: Path
-    writer: Writer
+    `read` and `write` pass an SQLModel session, `read_hot` and `write_hot` the driver's connection
+    for compiled statements. Every method raises `OutboxUnavailable` if the storage fails; nothing
+    is lost then.
+    """
 
-    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Return the result of `question`, which only reads."""
-        try:
-            return await asyncio.to_thread(self._ask, question)
-        except StorageDamagedError:
-            # Retry on the writer's connection, which quarantines a damaged file.
-            return await self.change(question)
-        except StorageError as trouble:
-            raise OutboxUnavailable(str(trouble)) from trouble
+    def __init__(self, directory: Path, writer: Writer) -> None:
+        self._directory = directory
+        self._writer = writer
+        self._engine = reading_engine(directory)
 
-    async def change(
-        self, chore: Callable[[sqlite3.Connection], T], *, touches_captures: bool = False
+    async def read(self, query: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:
+        """Return the result of `query`, which only reads."""
+
+        def read() -> T:
+            with session_on(self._engine) as session:
+                return query(session, *arguments)
+
+        return await self._read(read, lambda store: store.run_in_session(query, *arguments))
+
+    async def read_hot(
+        self, query: Callable[[sqlite3.Connection, *Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Run `chore` in its own transaction; committed and synced on return."""
-        return await self.run(lambda store: store.run(chore, touches_captures=touches_captures))
+        """Return the result of `query`, which only reads."""
 
-    async def run(self, work: Callable[[Store], T]) -> T:
-        """Run `work` in the writer's thread.
+        def read() -> T:
+            with read_only(self._directory) as connection:
+                return query(connection, *arguments)
+
+        return await self._read(read, lambda store: store.run(query, *arguments))
+
+    async def write(self, job: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:
+        """Run `job` in a transaction; committed and synced on return."""
+        return await self.run(lambda store: store.run_in_session(job, *arguments))
+
+    async def write_hot(
+        self, job: Callable[[sqlite3.Connection, *Arguments], T], *arguments: *Arguments
+    ) -> T:
+        """Run `job` in a transaction; committed and synced on return."""
+        return await self.run(lambda store: store.run(job, *arguments))
+
+    async def run(self, job: Callable[[Store, *Arguments], T], *arguments: *Arguments) -> T:
+        """Run `job` in the writer's thread.
 
         On a full disk it is retried once, since the store has then freed its ballast.
         """
         try:
             try:
-                return await self.writer.run(work)
+                return await self._writer.run(job, *arguments)
             except StorageFullError:
-                return await self.writer.run(work)
-        except StorageError as trouble:
-            raise OutboxUnavailable(str(trouble)) from trouble
+                return await self._writer.run(job, *arguments)
+        except StorageError as error:
+            raise OutboxUnavailable(str(error)) from error
 
-    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, read: Callable[[], T], read_on_writer: Callable[[Store], T]) -> T:
         try:
-            with read_only(self.directory) as connection:
-                return question(connection)
-        except (sqlite3.Error, OSError) as error:
-            raise storage_error_from(error, self.directory) from error
+            return await asyncio.to_thread(self._with_storage_errors, read)
+        except StorageDamagedError:
+            # Retry on the writer's connection, which quarantines a damaged file.
+            return await self.run(read_on_writer)
+        except StorageError as error:
+            raise OutboxUnavailable(str(error)) from error
+
+    def _with_storage_errors(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except (sqlite3.Error, OSError) as cause:
+            raise storage_error_from(cause, self._directory) from cause
         except UnusableKey as error:
             raise StorageDownError(str(error)) from error

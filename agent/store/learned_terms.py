@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import BindParameter, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.epochs import sensible
+from agent.store.db.epochs import without_nulls
 from agent.store.db.sql import compiled
 from agent.store.db.tables import LearnedTermsRow, table_of
 
@@ -46,7 +46,7 @@ def keep_terms(connection: sqlite3.Connection, learned: LearnedTerms, now_us: in
 
 def read_terms(connection: sqlite3.Connection) -> list[LearnedTerms]:
     """Return the stored terms of all sources, the latest last."""
-    rows: list[tuple[str, str]] = list(sensible(connection.execute(ALL.sql)))
+    rows: list[tuple[str, str]] = list(without_nulls(connection.execute(ALL.sql)))
     return [LearnedTerms(source, terms) for source, terms in rows]
 
 

@@ -1,13 +1,15 @@
 """Opens the store of a storage directory in any state: empty, in use or damaged."""
 
+import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
+from typing import Protocol
 
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault
-from agent.store.db.connect import DATABASE_FILE, StoreEnvironment
+from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import (
     StorageDamagedError,
@@ -16,12 +18,13 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     storage_error_from,
 )
-from agent.store.recovery.quarantine import has_orphan_wal, set_aside
-from agent.store.store import Store
+from agent.store.recovery.quarantine import has_orphan_wal, quarantine
+from agent.store.store import Store, StoreEnvironment
 from sync.runtime.atomic_file import make_directory, sync_directory
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
+REOPEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +45,22 @@ class StoreOpener:
         try:
             make_directory(self.directory)
             if has_orphan_wal(self._database):
-                self.set_aside("a WAL without its database")
+                self.quarantine("a WAL without its database")
             store = self._open_or_replace()
             sync_directory(self.directory)
-        except (sqlite3.Error, OSError) as error:
-            trouble = storage_error_from(error, self.directory)
-            if isinstance(trouble, StorageFullError) and self._give_up_ballast():
+        except (sqlite3.Error, OSError) as cause:
+            error = storage_error_from(cause, self.directory)
+            if isinstance(error, StorageFullError) and self._give_up_ballast():
                 return self.open()
-            raise trouble from error
+            raise error from cause
         last = store.epochs.last
         log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
         return store
 
-    def set_aside(self, reason: str) -> None:
+    def quarantine(self, reason: str) -> None:
         """Quarantine the database. Raises `OSError`."""
-        place = set_aside(self._database, self.environment.now_us())
-        log_event(_log, logging.ERROR, "store.set_aside", reason=reason, kept_at=str(place))
+        place = quarantine(self._database, self.environment.now_us())
+        log_event(_log, logging.ERROR, "store.quarantined", reason=reason, kept_at=str(place))
 
     @property
     def _database(self) -> Path:
@@ -70,11 +73,11 @@ class StoreOpener:
     def _open_or_replace(self) -> Store:
         try:
             return self._open_once()
-        except sqlite3.DatabaseError as error:
-            trouble = storage_error_from(error, self.directory)
-            if not isinstance(trouble, StorageDamagedError):
+        except sqlite3.DatabaseError as cause:
+            error = storage_error_from(cause, self.directory)
+            if not isinstance(error, StorageDamagedError):
                 raise
-            self.set_aside(str(trouble))
+            self.quarantine(str(error))
         return self._open_once()
 
     def _open_once(self) -> Store:
@@ -93,5 +96,79 @@ class StoreOpener:
         return vault
 
 
-OpenStore = Callable[[], Store]
-__all__ = ["OpenStore", "StorageError", "StoreOpener"]
+class Opener(Protocol):
+    """Opens the store for the writer (see `StoreOpener`)."""
+
+    def open(self) -> Store:
+        """Open the store or raise a `StorageError`."""
+
+    def quarantine(self, reason: str) -> None:
+        """Quarantine a damaged database. Raises `OSError`."""
+
+
+class ReopeningStore:
+    """The store, reopened after each failure. Writer's thread only.
+
+    The agent starts and answers with a full or missing disk, and takes captures as soon as it can.
+    """
+
+    def __init__(self, opener: Opener, reopen_seconds: float) -> None:
+        self._opener = opener
+        self._reopen_seconds = reopen_seconds
+        self._reopen_at = 0.0
+        self._store: Store | None = None
+        self._error: StorageError = StorageDownError("the store is not open yet")
+
+    def get(self) -> Store:
+        """Return the open store, or raise the `StorageError` that prevents opening it."""
+        if self._store is None:
+            raise self._error.with_traceback(None)
+        return self._store
+
+    @property
+    def pages_since_checkpoint(self) -> int:
+        """The estimated pages of the WAL; 0 while the store is closed."""
+        return 0 if self._store is None else self._store.pages_since_checkpoint
+
+    @property
+    def seconds_to_reopen(self) -> float | None:
+        """The longest time until the store has to be reopened; None while it is open."""
+        return self._reopen_seconds if self._store is None else None
+
+    def open(self) -> None:
+        """Open the store; log a failure when its reason changes."""
+        self._reopen_at = perf_counter() + self._reopen_seconds
+        try:
+            self._store = self._opener.open()
+        except StorageError as error:
+            if str(error) != str(self._error):
+                log_event(_log, logging.ERROR, "store.not_open", reason=str(error))
+            self._error = error
+
+    def reopen_if_due(self) -> None:
+        """Open the store if it is closed and the last attempt was `reopen_seconds` ago."""
+        if self._store is None and perf_counter() >= self._reopen_at:
+            self.open()
+
+    def recover_from(self, error: StorageError) -> bool:
+        """Quarantine a damaged file, reopen a failing one; with a full disk only wait.
+
+        Returns True if another attempt makes sense.
+        """
+        if self._store is None or isinstance(error, StorageFullError):
+            return False
+        self.close()
+        if isinstance(error, StorageDamagedError):
+            # If the move fails, the next opening finds the damage again and retries.
+            with contextlib.suppress(OSError):
+                self._opener.quarantine(str(error))
+        self.open()
+        return True
+
+    def close(self) -> None:
+        """Close the store if it is open."""
+        store, self._store = self._store, None
+        if store is not None:
+            # Acknowledged captures are on disk, so an error on close loses nothing.
+            with contextlib.suppress(sqlite3.Error, OSError):
+                store.close()

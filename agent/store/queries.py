@@ -6,29 +6,28 @@ from pathlib import Path
 from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
 
 from agent.facts import DeliveryState, Receipt
-from agent.store.db.connect import database_bytes
+from agent.store.db.connect import database_bytes, read_only
 from agent.store.db.cursor import cursor_column, is_central
 from agent.store.db.epochs import EpochRange, read_epochs
-from agent.store.db.read_only import read_only
 from agent.store.db.sql import compiled, constant
 from agent.store.db.tables import (
-    DeadLetter,
-    Delivery,
-    EmailAnswer,
-    Event,
-    Session,
-    Settled,
+    DeadLetterRow,
+    DeliveryRow,
+    EmailAnswerRow,
+    EventRow,
+    SessionRow,
+    SettledRow,
     table_of,
 )
 from agent.store.files.storage_errors import free_bytes
 from agent.store.recovery.quarantine import list_quarantined
 
-_event = table_of(Event)
-_session = table_of(Session)
-_answer = table_of(EmailAnswer)
-_delivery = table_of(Delivery)
-_settled = table_of(Settled)
-_dead = table_of(DeadLetter)
+_event = table_of(EventRow)
+_session = table_of(SessionRow)
+_answer = table_of(EmailAnswerRow)
+_delivery = table_of(DeliveryRow)
+_settled = table_of(SettledRow)
+_dead = table_of(DeadLetterRow)
 
 _watermark = cursor_column("watermark")
 _delivered_at = (
@@ -128,7 +127,7 @@ class StoreStatus:
     dead_letters: int
     database_bytes: int
     free_bytes: int
-    set_aside: list[str]
+    quarantined: list[str]
 
     @property
     def current(self) -> EpochProgress:
@@ -167,14 +166,14 @@ class StoreReader:
             row = connection.execute(BACKLOG.sql).fetchone()
         watermark, purged_through, settled_ahead, dead_letters, oldest_us, newest_us = row
         return StoreStatus(
-            epochs=[_standing(extent, watermark, purged_through) for extent in epochs.extents],
+            epochs=[_standing(extent, watermark, purged_through) for extent in epochs.ranges],
             waiting=epochs.last_position - watermark - settled_ahead,
             oldest_waiting_at_us=oldest_us,
             last_activity_at_us=newest_us,
             dead_letters=dead_letters,
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
-            set_aside=list_quarantined(self._directory),
+            quarantined=list_quarantined(self._directory),
         )
 
 

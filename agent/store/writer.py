@@ -14,47 +14,27 @@ import asyncio
 import contextlib
 import logging
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from agent.facts import Capture, Outcome, Timestamp
-from agent.store.files.storage_errors import (
-    StorageDamagedError,
-    StorageDownError,
-    StorageError,
-    StorageFullError,
-)
-from agent.store.store import (
-    PAGES_BEFORE_FORCED_CHECKPOINT,
-    PAGES_PER_CHECKPOINT,
-    Store,
-)
-from sync.runtime.logging import log_event
+from agent.store.files.storage_errors import StorageDownError, StorageError
+from agent.store.open import REOPEN_SECONDS, Opener, ReopeningStore
+from agent.store.store import PAGES_BEFORE_FORCED_CHECKPOINT, PAGES_PER_CHECKPOINT, Store
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 MAX_GROUP = 512
-MAX_WAITING = 10_000
-REOPEN_SECONDS = 1.0
+MAX_QUEUED = 10_000
 
 
 class WriterOverloadedError(StorageError):
     """The queue is full; retry in a moment."""
-
-
-class Opener(Protocol):
-    """Opens the store for the writer (see `StoreOpener`)."""
-
-    def open(self) -> Store:
-        """Open the store or raise a `StorageError`."""
-
-    def set_aside(self, reason: str) -> None:
-        """Quarantine a damaged database."""
 
 
 class CommitObserver(Protocol):
@@ -65,9 +45,9 @@ class CommitObserver(Protocol):
 
 
 @dataclass(slots=True)
-class _Recording:
+class _PendingCapture:
     capture: Capture
-    moment: Timestamp
+    captured_at: Timestamp
     reply: asyncio.Future[Outcome]
 
 
@@ -81,7 +61,7 @@ class _Stop:
     """Marks the end of the queue."""
 
 
-_Item = _Recording | _Job | _Stop
+_Item = _PendingCapture | _Job | _Stop
 _Answer = tuple["asyncio.Future[Outcome] | asyncio.Future[object]", object]
 
 
@@ -94,26 +74,23 @@ class Writer:
     def __init__(
         self,
         opener: Opener,
-        watch: CommitObserver,
+        observer: CommitObserver,
         *,
         reopen_seconds: float = REOPEN_SECONDS,
-        max_waiting: int = MAX_WAITING,
+        max_queued: int = MAX_QUEUED,
     ) -> None:
-        self._opener = opener
-        self._watch = watch
-        self._reopen_seconds = reopen_seconds
-        self._max_waiting = max_waiting
+        self._observer = observer
+        self._max_queued = max_queued
+        # Items of this event loop iteration, not yet in the queue; `_queued` counts them, too.
         self._gathered: list[_Item] = []
-        self._waiting = 0
+        self._queued = 0
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._closing = False
         # Used by the writer's thread only:
-        self._store: Store | None = None
-        self._in_hand: list[_Item] = []
+        self._store = ReopeningStore(opener, reopen_seconds)
+        self._in_progress: list[_Item] = []
         self._held_answers: list[_Answer] = []
-        self._reopen_at = 0.0
-        self._trouble: StorageError = StorageDownError("the store is not open yet")
 
     def start(self) -> None:
         """Start the thread; it opens the store and serves the queue."""
@@ -122,25 +99,25 @@ class Writer:
         self._thread.start()
 
     @property
-    def waiting(self) -> int:
-        """The number of captures and jobs in the queue."""
-        return self._waiting
+    def queued(self) -> int:
+        """The number of captures and jobs without an answer yet."""
+        return self._queued
 
-    def record(self, capture: Capture, moment: Timestamp) -> "asyncio.Future[Outcome]":
+    def record(self, capture: Capture, captured_at: Timestamp) -> "asyncio.Future[Outcome]":
         """Queue a capture; the future returns its outcome once it is on disk.
 
         The future raises a `StorageError` if the disk fails. The call raises
         `WriterOverloadedError` if the queue is full, and `StorageDownError` after `close`.
         """
         reply: asyncio.Future[Outcome] = self._loop.create_future()
-        self._put(_Recording(capture, moment, reply))
+        self._put(_PendingCapture(capture, captured_at, reply))
         return reply
 
-    async def run(self, chore: Callable[[Store], T]) -> T:
-        """Run `chore` in the writer's thread, after the queued captures; return its result."""
+    async def run(self, job: Callable[[Store, *Arguments], T], *arguments: *Arguments) -> T:
+        """Run `job` in the writer's thread, after the queued captures; return its result."""
         reply: asyncio.Future[object] = self._loop.create_future()
-        self._put(_Job(chore, reply))
-        return await reply  # type: ignore[return-value] # the result is that of this chore
+        self._put(_Job(lambda store: job(store, *arguments), reply))
+        return await reply  # type: ignore[return-value] # the result is that of this job
 
     async def check(self, timeout_seconds: float) -> None:
         """Return if captures can be taken now; raise the `StorageError` if not.
@@ -153,7 +130,7 @@ class Writer:
         except TimeoutError:
             raise StorageDownError("the disk does not answer in time") from None
 
-    async def pulse(self) -> bool:
+    async def ping(self) -> bool:
         """Return True once the writer's thread responds, in any state of the disk.
 
         Return False if the queue is full or the thread has ended.
@@ -175,12 +152,12 @@ class Writer:
             self._queue.put(_Stop())
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, item: _Recording | _Job) -> None:
+    def _put(self, item: _PendingCapture | _Job) -> None:
         if self._closing or self.died.done():
             raise StorageDownError("the agent is stopping")
-        if self._waiting >= self._max_waiting:
-            raise WriterOverloadedError("too many captures wait for the disk")
-        self._waiting += 1
+        if self._queued >= self._max_queued:
+            raise WriterOverloadedError("too many captures are queued for the disk")
+        self._queued += 1
         self._gathered.append(item)
         if len(self._gathered) == 1:
             self._loop.call_soon(self._hand_over)
@@ -195,9 +172,9 @@ class Writer:
             self._queue.put(item)
         self._gathered.clear()
 
-    def _settle(self, answers: Sequence[_Answer]) -> None:
+    def _resolve(self, answers: Sequence[_Answer]) -> None:
         """Resolve the futures of `answers`, in the event loop's thread."""
-        self._waiting -= len(answers)
+        self._queued -= len(answers)
         for reply, answer in answers:
             if reply.done():  # the request was cancelled; its capture stands
                 continue
@@ -210,10 +187,10 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            self._reopen()
+            self._store.open()
             while self._serve_once():
                 pass
-            self._close_store()
+            self._store.close()
         except BaseException:  # noqa: BLE001 - a bug: every till still gets an answer
             _log.critical("writer.died", exc_info=True)
             self._loop.call_soon_threadsafe(self._end)
@@ -225,112 +202,86 @@ class Writer:
         """
         self.died.set_result(None)
         self._hand_over()
-        self._settle(self._held_answers)
-        left = [item for item in (*self._in_hand, *self._drain()) if not isinstance(item, _Stop)]
-        self._settle([(item.reply, self._stopped()) for item in left if not item.reply.done()])
+        self._resolve(self._held_answers)
+        items = (*self._in_progress, *self._drain())
+        error = StorageDownError("the writer has stopped on a fault of this program")
+        left = [item.reply for item in items if not isinstance(item, _Stop)]
+        self._resolve([(reply, error) for reply in left if not reply.done()])
 
     def _serve_once(self) -> bool:
+        """Serve one group; return False if it was the last one."""
         items = self._take()
-        recordings = [item for item in items if isinstance(item, _Recording)]
-        if recordings:
-            outcomes = self._record(recordings, retry=True)
-            self._let_answers_go()
-            replies = [item.reply for item in recordings]
+        captures = [item for item in items if isinstance(item, _PendingCapture)]
+        if captures:
+            outcomes = self._record(captures, retry=True)
+            self._send_held_answers()
+            replies = [item.reply for item in captures]
             self._held_answers = list(zip(replies, outcomes, strict=True))
-        if self._queue.empty() or len(recordings) < len(items):
-            self._let_answers_go()
+        if self._queue.empty() or len(captures) < len(items):
+            self._send_held_answers()
         for item in items:
             if isinstance(item, _Job):
-                self._answer([(item.reply, self._run_chore(item))])
+                self._send([(item.reply, self._run_job(item))])
         self._checkpoint_if_due()
         return not any(isinstance(item, _Stop) for item in items)
 
     def _take(self) -> list[_Item]:
         """Wait for the next item; return it with everything else in the queue, up to MAX_GROUP."""
         try:
-            items = [self._queue.get(timeout=None if self._store else self._reopen_seconds)]
+            items = [self._queue.get(timeout=self._store.seconds_to_reopen)]
         except queue.Empty:
             items = []
-        self._in_hand = items
-        if self._store is None and perf_counter() >= self._reopen_at:
-            self._reopen()
+        self._in_progress = items
+        self._store.reopen_if_due()
         with contextlib.suppress(queue.Empty):
             while len(items) < MAX_GROUP:
                 items.append(self._queue.get_nowait())
         return items
 
-    def _record(self, recordings: Sequence[_Recording], *, retry: bool) -> Sequence[object]:
-        """Return an outcome or an exception for each recording."""
-        if self._store is None:
-            return [self._trouble] * len(recordings)
+    def _record(self, captures: Sequence[_PendingCapture], *, retry: bool) -> Sequence[object]:
+        """Record a group in one transaction; return an outcome or an exception for each.
+
+        The answers of the group before are sent between the decision and the write.
+        """
         started = perf_counter()
         try:
-            captures = [(item.capture, item.moment) for item in recordings]
-            outcomes = self._store.record(captures, self._let_answers_go)
-        except StorageError as trouble:
-            self._recover_from(trouble)
-            if retry and not isinstance(trouble, StorageFullError):
-                return self._record(recordings, retry=False)
-            return [trouble] * len(recordings)
+            store = self._store.get()
+            group = store.decide([(item.capture, item.captured_at) for item in captures])
+            self._send_held_answers()
+            outcomes = store.write(group)
+        except StorageError as error:
+            is_reopened = self._store.recover_from(error)
+            if retry and is_reopened:
+                return self._record(captures, retry=False)
+            return [error] * len(captures)
         except Exception as error:  # noqa: BLE001 - one bad capture must not fail its group
-            if len(recordings) == 1:
+            if len(captures) == 1:
                 return [error]
-            return [self._record([item], retry=retry)[0] for item in recordings]
-        self._watch.committed(len(recordings), perf_counter() - started)
+            return [self._record([item], retry=retry)[0] for item in captures]
+        self._observer.committed(len(captures), perf_counter() - started)
         return outcomes
 
-    def _run_chore(self, chore: _Job) -> object:
-        """Return the result of the chore, or the exception that it raised."""
-        if self._store is None:
-            return self._trouble
+    def _run_job(self, job: _Job) -> object:
+        """Return the result of the job, or the exception that it raised."""
         try:
-            return chore.work(self._store)
-        except StorageError as trouble:
-            self._recover_from(trouble)
-            return trouble
-        except Exception as error:  # noqa: BLE001 - raised in the coroutine that waits for the chore
+            return job.work(self._store.get())
+        except StorageError as error:
+            self._store.recover_from(error)
+            return error
+        except Exception as error:  # noqa: BLE001 - raised in the coroutine that waits for the job
             return error
 
     def _checkpoint_if_due(self) -> None:
-        if self._store is None:
-            return
         pages = self._store.pages_since_checkpoint
         idle = pages >= PAGES_PER_CHECKPOINT and self._queue.empty()
         if idle or pages >= PAGES_BEFORE_FORCED_CHECKPOINT:
-            self._let_answers_go()
+            self._send_held_answers()
             try:
-                self._store.checkpoint()
-            except StorageError as trouble:
-                self._recover_from(trouble)
+                self._store.get().checkpoint()
+            except StorageError as error:
+                self._store.recover_from(error)
 
-    def _recover_from(self, trouble: StorageError) -> None:
-        """Quarantine a damaged file, reopen a failing one; with a full disk only wait."""
-        if isinstance(trouble, StorageFullError):
-            return
-        self._close_store()
-        if isinstance(trouble, StorageDamagedError):
-            # If the move fails, the next opening finds the damage again and retries.
-            with contextlib.suppress(OSError):
-                self._opener.set_aside(str(trouble))
-        self._reopen()
-
-    def _reopen(self) -> None:
-        self._reopen_at = perf_counter() + self._reopen_seconds
-        try:
-            self._store = self._opener.open()
-        except StorageError as trouble:
-            if str(trouble) != str(self._trouble):
-                log_event(_log, logging.ERROR, "store.not_open", reason=str(trouble))
-            self._trouble = trouble
-
-    def _close_store(self) -> None:
-        store, self._store = self._store, None
-        if store is not None:
-            # Acknowledged captures are on disk, so an error on close loses nothing.
-            with contextlib.suppress(sqlite3.Error, OSError):
-                store.close()
-
-    def _let_answers_go(self) -> None:
+    def _send_held_answers(self) -> None:
         """Send the answers of the previous group.
 
         If the next group is already queued, they are held back until that group is being written, a
@@ -338,12 +289,12 @@ class Writer:
         not compete for the GIL with the work before the write.
         """
         if self._held_answers:
-            self._answer(self._held_answers)
+            self._send(self._held_answers)
             self._held_answers = []
 
-    def _answer(self, answers: Sequence[_Answer]) -> None:
+    def _send(self, answers: Sequence[_Answer]) -> None:
         """Pass all answers to the event loop at once: waking it costs more than they do."""
-        self._loop.call_soon_threadsafe(self._settle, answers)
+        self._loop.call_soon_threadsafe(self._resolve, answers)
 
     def _drain(self) -> list[_Item]:
         items: list[_Item] = []
@@ -351,10 +302,6 @@ class Writer:
             while True:
                 items.append(self._queue.get_nowait())
         return items
-
-    @staticmethod
-    def _stopped() -> StorageDownError:
-        return StorageDownError("the writer has stopped on a fault of this program")
 
 
 def _do_nothing(_: Store) -> None:

@@ -22,16 +22,16 @@ _MAX_DEAD_LETTERS = 200
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NOT_SHOWN = "(not shown)"
 _TABLES: tuple[type[SQLModel], ...] = (
-    tables.Epoch,
-    tables.Boot,
-    tables.Event,
-    tables.Session,
-    tables.EmailAnswer,
-    tables.Destination,
-    tables.Delivery,
-    tables.Settled,
-    tables.Doubt,
-    tables.DeadLetter,
+    tables.EpochRow,
+    tables.BootRow,
+    tables.EventRow,
+    tables.SessionRow,
+    tables.EmailAnswerRow,
+    tables.DestinationRow,
+    tables.DeliveryRow,
+    tables.SettledRow,
+    tables.DoubtRow,
+    tables.DeadLetterRow,
     tables.LearnedTermsRow,
 )
 # Central's error text is left out: it may quote the till's content.
@@ -73,7 +73,7 @@ def _run_query(directory: Path, query: Query, *, is_owned: bool) -> Json:
 def _epochs(connection: sqlite3.Connection) -> Json:
     return [
         {"epoch": extent.epoch, "lastSequence": extent.last_sequence}
-        for extent in read_epochs(connection).extents
+        for extent in read_epochs(connection).ranges
     ]
 
 

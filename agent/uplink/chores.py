@@ -60,7 +60,7 @@ async def erase_addresses(outbox: StoreOutbox) -> None:
 async def purge(outbox: StoreOutbox) -> None:
     """Purge delivered events whose retention has expired."""
     with contextlib.suppress(OutboxUnavailable):
-        await outbox.mend_times()
+        await outbox.repair_times()
         await until_done(outbox.purge_once)
 
 

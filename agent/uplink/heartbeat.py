@@ -157,7 +157,7 @@ class HeartbeatLoop:
         for one in answer.rejected:
             rejected.setdefault(one.epoch, []).append(one.sequence)
         for epoch, sequences in rejected.items():
-            count = await self._outbox.dead_letters.take_back(epoch, sequences)
+            count = await self._outbox.dead_letters.retry_delivered(epoch, sequences)
             if count:
                 log_event(
                     _log, logging.WARNING, "delivery.rejected_resent", epoch=epoch, events=count

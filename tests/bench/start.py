@@ -19,12 +19,12 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from agent.store.crypto.vault import Vault, open_vault
-from agent.store.db.connect import StoreEnvironment
+from agent.store.db.connect import transaction
 from agent.store.db.sql import compiled
-from agent.store.db.tables import EmailAnswer, Event, Session, table_of
-from agent.store.db.transactions import transaction
+from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
+from agent.store.store import StoreEnvironment
 from sync.protocol.wire import EventType
 from tests.support.agent.process import AgentProcess, agent_process
 from tests.support.processes import ROOT
@@ -37,9 +37,9 @@ CAPTURES = 100_000
 CAPTURES_PER_LOOK = 20_000
 TILLS = 32
 REQUESTS = Requests("127.0.0.1", 0)
-ADD_EVENT = compiled(insert(table_of(Event)))
-ADD_SESSION = compiled(insert(table_of(Session)))
-ADD_ANSWER = compiled(insert(table_of(EmailAnswer)))
+ADD_EVENT = compiled(insert(table_of(EventRow)))
+ADD_SESSION = compiled(insert(table_of(SessionRow)))
+ADD_ANSWER = compiled(insert(table_of(EmailAnswerRow)))
 _ROWS_AT_ONCE = 10_000
 _SESSION_BODY = (
     b'{"correlationId":"%b","externalIdentifier":"POS-0007-0001234567",'
@@ -73,7 +73,13 @@ def rows_of(vault: Vault, pairs: int, now_us: int) -> Iterator[Pair]:
             (session, EventType.SESSION_STARTED, session, at_us, at_us, 1, body_of(name)),
             (answer, EventType.EMAIL_ANSWERED, session, at_us, at_us, 1, b'{"status":"accepted"}'),
             (session, name, None, 0),
-            (answer, session, "accepted", vault.seal(address, name), vault.mark(address, name)),
+            (
+                answer,
+                session,
+                "accepted",
+                vault.encrypt(address, name),
+                vault.digest(address, name),
+            ),
         )
 
 

@@ -38,7 +38,7 @@ async def heartbeat_of(
     """Send heartbeats from a store without a full agent, only when the test triggers them."""
     line = HttpClient(HttpOptions(timeout_seconds=5))
     answers = SessionAnswers(ProgramSettings().terms())
-    terms = ProgramTermsSync(answers, rig.outbox.storage, rig.clock)
+    terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
     heartbeat = HeartbeatLoop(
         CentralClient(line, central.url, NoCredentials(), lambda: datetime.now(UTC)),
         Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT),

@@ -167,7 +167,7 @@ class DeliveryHarness:
         sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
         self.transport = self._transport(client, sender)
         answers = SessionAnswers(ProgramSettings().terms())
-        terms = ProgramTermsSync(answers, self.rig.outbox.storage, self.clock)
+        terms = ProgramTermsSync(answers, self.rig.outbox.access, self.clock)
         self.heartbeat = self.runner.run(
             _call(
                 lambda: HeartbeatLoop(

@@ -8,7 +8,7 @@ hardly any has one.
 
 from collections.abc import Callable
 
-from agent.store.crypto.vault import Vault, is_sealed
+from agent.store.crypto.vault import Vault, is_encrypted
 
 # As written in JSON, plain or escaped, and in a URL.
 _AT_SIGNS = (b"@", b"\\u0040", b"%40")
@@ -19,23 +19,23 @@ def may_hold_address(text: bytes) -> bool:
     return any(sign in text for sign in _AT_SIGNS)
 
 
-def to_keep(body: bytes, correlation_id: str, vault: Vault) -> bytes:
+def encrypt_body(body: bytes, correlation_id: str, vault: Vault) -> bytes:
     """Return the stored form of `body`, JSON."""
     if not may_hold_address(body):
         return body
-    return vault.seal(body.decode(), _place(correlation_id))
+    return vault.encrypt(body.decode(), _associated_data(correlation_id))
 
 
-def as_it_came(kept: bytes, correlation_id: str, vault: Callable[[], Vault]) -> bytes:
+def decrypt_body(stored: bytes, correlation_id: str, vault: Callable[[], Vault]) -> bytes:
     """Return the original body from its stored form. Raises `DecryptionError`.
 
     `vault` is called only if the stored form is encrypted.
     """
-    if not is_sealed(kept):
-        return kept
-    return vault().open(kept, _place(correlation_id)).encode()
+    if not is_encrypted(stored):
+        return stored
+    return vault().decrypt(stored, _associated_data(correlation_id)).encode()
 
 
-def _place(correlation_id: str) -> str:
+def _associated_data(correlation_id: str) -> str:
     """Return the associated data of a body, distinct from the address's: no id has a line feed."""
     return f"{correlation_id}\nbody"

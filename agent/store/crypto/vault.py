@@ -35,9 +35,9 @@ class DecryptionError(Exception):
     """A ciphertext does not decrypt: made with another key, moved, or damaged."""
 
 
-def is_sealed(kept: bytes) -> bool:
-    """Return whether `kept` is a ciphertext. JSON never begins with the version byte."""
-    return kept.startswith(_VERSION)
+def is_encrypted(stored: bytes) -> bool:
+    """Return whether `stored` is a ciphertext. JSON never begins with the version byte."""
+    return stored.startswith(_VERSION)
 
 
 class Vault:
@@ -45,30 +45,32 @@ class Vault:
 
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESGCM(_derive(secret, b"seal"))
-        self._mark_key = _derive(secret, b"mark")
+        self._digest_key = _derive(secret, b"mark")
         self._key_id = hashlib.sha256(_derive(secret, b"name")).digest()[:_KEY_ID_BYTES]
 
-    def seal(self, address: str, correlation_id: str) -> bytes:
+    def encrypt(self, address: str, correlation_id: str) -> bytes:
         """Encrypt `address` for the session `correlation_id`."""
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, address.encode(), correlation_id.encode())
-        return _VERSION + self._key_id + nonce + sealed
+        encrypted = self._cipher.encrypt(nonce, address.encode(), correlation_id.encode())
+        return _VERSION + self._key_id + nonce + encrypted
 
-    def open(self, sealed: bytes, correlation_id: str) -> str:
+    def decrypt(self, encrypted: bytes, correlation_id: str) -> str:
         """Decrypt a ciphertext of the same session. Raises `DecryptionError`."""
-        if sealed[: len(_VERSION) + _KEY_ID_BYTES] != _VERSION + self._key_id:
-            raise DecryptionError("the address was sealed with another key")
-        nonce = sealed[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
+        if encrypted[: len(_VERSION) + _KEY_ID_BYTES] != _VERSION + self._key_id:
+            raise DecryptionError("the address was encrypted with another key")
+        nonce = encrypted[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
         try:
-            address = self._cipher.decrypt(nonce, sealed[_HEADER_BYTES:], correlation_id.encode())
+            address = self._cipher.decrypt(
+                nonce, encrypted[_HEADER_BYTES:], correlation_id.encode()
+            )
         except (InvalidTag, ValueError):
-            raise DecryptionError("the sealed address is damaged or belongs elsewhere") from None
+            raise DecryptionError("the encrypted address is damaged or belongs elsewhere") from None
         return address.decode()
 
-    def mark(self, address: str, correlation_id: str) -> bytes:
+    def digest(self, address: str, correlation_id: str) -> bytes:
         """Return a keyed digest of `address` in this session, useless without the key."""
         message = correlation_id.encode() + b"\0" + address.encode()
-        return hmac.digest(self._mark_key, message, "sha256")
+        return hmac.digest(self._digest_key, message, "sha256")
 
 
 def open_vault(key_file: Path) -> Vault:

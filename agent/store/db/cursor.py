@@ -7,13 +7,13 @@ from sqlalchemy import ColumnElement, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.db.sql import Statement, compiled, constant
-from agent.store.db.tables import Destination, table_of
+from agent.store.db.tables import DestinationRow, table_of
 from agent.store.files.storage_errors import CorruptRow
 
 CENTRAL = "central"
 is_central = constant(CENTRAL)
-_destination = table_of(Destination)
-_NUMBERS = (
+_destination = table_of(DestinationRow)
+_COLUMNS = (
     "watermark",
     "attempting_from",
     "attempting_through",
@@ -21,12 +21,12 @@ _NUMBERS = (
     "purged_through",
 )
 
-STANDING = compiled(
-    select(*(_destination.c[name] for name in _NUMBERS)).where(_destination.c.name == is_central)
+READ_CURSOR = compiled(
+    select(*(_destination.c[name] for name in _COLUMNS)).where(_destination.c.name == is_central)
 )
-BEGIN = compiled(
+ADD_CURSOR = compiled(
     insert(_destination)
-    .values({"name": is_central} | dict.fromkeys(_NUMBERS, constant(0)))
+    .values({"name": is_central} | dict.fromkeys(_COLUMNS, constant(0)))
     .on_conflict_do_nothing()
     .inline()
 )
@@ -34,18 +34,14 @@ BEGIN = compiled(
 
 def cursor_column(name: str) -> ColumnElement[int]:
     """Return an SQL expression for a column of the cursor; 0 if there is no row yet."""
-    number = select(_destination.c[name]).where(_destination.c.name == is_central)
-    return func.coalesce(number.scalar_subquery(), constant(0))
+    value = select(_destination.c[name]).where(_destination.c.name == is_central)
+    return func.coalesce(value.scalar_subquery(), constant(0))
 
 
-def setting(*names: str) -> Statement:
+def compile_update(*names: str) -> Statement:
     """Return the statement that sets these columns of the cursor."""
     values: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
     return compiled(update(_destination).where(_destination.c.name == is_central).values(values))
-
-
-SET_WATERMARK = setting("watermark")
-SET_ERASED = setting("erased_through")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class DeliveryCursor:
 
 def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor; all zeros if there is no row yet."""
-    row = connection.execute(STANDING.sql).fetchone()
+    row = connection.execute(READ_CURSOR.sql).fetchone()
     if row is None:
         return DeliveryCursor()
     if None in row:
@@ -71,5 +67,5 @@ def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
 
 def ensure_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor for an update, inserting its row if missing."""
-    connection.execute(BEGIN.sql)
+    connection.execute(ADD_CURSOR.sql)
     return read_cursor(connection)

@@ -5,12 +5,14 @@ stay the single definition of the columns; the hot path runs the compiled text o
 connection.
 """
 
+import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import ClauseElement, ColumnElement, Select, bindparam, func, literal_column, select
 from sqlalchemy.dialects import sqlite
+from sqlmodel import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +48,10 @@ def listed(name: str) -> Select[tuple[int]]:
 def as_list(numbers: Iterable[int]) -> str:
     """Encode integers as one JSON parameter for a statement with `listed`."""
     return msgspec.json.encode(list(numbers)).decode()
+
+
+def driver_connection(session: Session) -> sqlite3.Connection:
+    """Return the driver's connection of `session`, for compiled statements in its transaction."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - narrows the type
+    return connection

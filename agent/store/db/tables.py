@@ -16,7 +16,7 @@ ZERO = {"server_default": text("0")}
 NOTHING = {"server_default": text("''")}
 
 
-class Epoch(SQLModel, table=True):
+class EpochRow(SQLModel, table=True):
     """An unbroken run of sequence numbers; `number` is the order in which epochs began."""
 
     __tablename__ = "epoch"
@@ -28,7 +28,7 @@ class Epoch(SQLModel, table=True):
     reason: str = Field(sa_type=Text)
 
 
-class Boot(SQLModel, table=True):
+class BootRow(SQLModel, table=True):
     """A boot of the machine, the zero of the monotonic clock of the events captured in it."""
 
     __tablename__ = "boot"
@@ -38,7 +38,7 @@ class Boot(SQLModel, table=True):
     first_seen_us: int
 
 
-class Event(SQLModel, table=True):
+class EventRow(SQLModel, table=True):
     """The outbox: append-only, one row for each capture. `body`: see `kept_bodies.py`."""
 
     __tablename__ = "event"
@@ -52,7 +52,7 @@ class Event(SQLModel, table=True):
     body: bytes = Field(sa_type=LargeBinary)
 
 
-class Session(SQLModel, table=True):
+class SessionRow(SQLModel, table=True):
     """A session started by a till."""
 
     __tablename__ = "session"
@@ -63,7 +63,7 @@ class Session(SQLModel, table=True):
     closed: int = Field(sa_type=Integer)
 
 
-class EmailAnswer(SQLModel, table=True):
+class EmailAnswerRow(SQLModel, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
     `address` is encrypted and erased after delivery. `address_mark`, a keyed digest, stays so that
@@ -79,7 +79,7 @@ class EmailAnswer(SQLModel, table=True):
     address_mark: bytes | None = Field(sa_type=LargeBinary)
 
 
-class Destination(SQLModel, table=True):
+class DestinationRow(SQLModel, table=True):
     """Delivery cursor of a destination. Every event up to the position `watermark` is settled.
 
     Unsettled events between `attempting_from` and `attempting_through` are in flight, or were when
@@ -98,7 +98,7 @@ class Destination(SQLModel, table=True):
     purged_through: int = Field(default=0, sa_column_kwargs=ZERO)
 
 
-class Delivery(SQLModel, table=True):
+class DeliveryRow(SQLModel, table=True):
     """When the watermark reached a position: one row for each acknowledgement, not each event."""
 
     __tablename__ = "delivery"
@@ -108,7 +108,7 @@ class Delivery(SQLModel, table=True):
     delivered_at_us: int
 
 
-class Settled(SQLModel, table=True):
+class SettledRow(SQLModel, table=True):
     """Events settled individually: ahead of the watermark, or a dead letter below it."""
 
     __tablename__ = "settled"
@@ -118,7 +118,7 @@ class Settled(SQLModel, table=True):
     delivered_at_us: int
 
 
-class Doubt(SQLModel, table=True):
+class DoubtRow(SQLModel, table=True):
     """An event that was sent with unknown outcome: it may have arrived."""
 
     __tablename__ = "doubt"
@@ -127,7 +127,7 @@ class Doubt(SQLModel, table=True):
     position: int = Field(primary_key=True)
 
 
-class DeadLetter(SQLModel, table=True):
+class DeadLetterRow(SQLModel, table=True):
     """An event that a destination rejected for good, kept until an operator decides.
 
     `agent_version` is the version that sent it; a newer one may succeed.

@@ -7,29 +7,22 @@ mark detects this: it is written after each commit and synced every few seconds.
 
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
+
+from agent.facts import Receipt
 
 MARK_FILE = "agent.mark"
 _MARK_BYTES = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """The epoch and sequence number of the last commit recorded in the mark file."""
-
-    epoch: str
-    sequence: int
-
-
-def read_mark(directory: Path) -> Marked | None:
-    """Return the mark of `directory`, or None if it is missing or invalid."""
+def read_high_water_mark(directory: Path) -> Receipt | None:
+    """Return the last commit recorded in `directory`, or None if it is missing or invalid."""
     try:
         line = (directory / MARK_FILE).read_bytes()
         epoch, sequence, checksum = line.decode("ascii").split()
         if int(checksum, 16) != _checksum(epoch, int(sequence)):
             return None
-        return Marked(epoch, int(sequence))
+        return Receipt(epoch, int(sequence))
     except (OSError, ValueError):
         return None
 
@@ -40,8 +33,9 @@ class HighWaterMark:
     def __init__(self, directory: Path) -> None:
         self._descriptor = os.open(directory / MARK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
 
-    def note(self, epoch: str, sequence: int) -> None:
+    def write(self, last_commit: Receipt) -> None:
         """Write the mark to the page cache only: it survives the process, not a power cut."""
+        epoch, sequence = last_commit.epoch, last_commit.sequence
         line = f"{epoch} {sequence} {_checksum(epoch, sequence):08x}"
         os.pwrite(self._descriptor, line.ljust(_MARK_BYTES - 1).encode() + b"\n", 0)
 

@@ -9,17 +9,17 @@ View and trigger are temporary: they belong to the connection, not to the file.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from agent.store.db.tables import EmailAnswer, Event, Session, table_of
-from agent.store.db.transactions import transaction
+from agent.store.db.connect import transaction
+from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
 from sync.protocol.wire import EventType
 
-MOST_ROWS = 64
+MAX_ROWS = 64
 
-_EVENT = [column.name for column in table_of(Event).columns]
-_SESSION = [column.name for column in table_of(Session).columns]
-_ANSWER = [column.name for column in table_of(EmailAnswer).columns]
+_EVENT = [column.name for column in table_of(EventRow).columns]
+_SESSION = [column.name for column in table_of(SessionRow).columns]
+_ANSWER = [column.name for column in table_of(EmailAnswerRow).columns]
 # A row of the view: the event's columns, then those of its session or answer.
 COLUMNS = [*_EVENT, *(name for name in [*_SESSION, *_ANSWER] if name not in _EVENT)]
 
@@ -30,8 +30,8 @@ def _insert(table: str, columns: Sequence[str], when: str) -> str:
 
 
 _VIEW = f"""
-CREATE TEMP VIEW intake AS SELECT {", ".join(f"NULL AS {name}" for name in COLUMNS)};
-CREATE TEMP TRIGGER take_in INSTEAD OF INSERT ON intake WHEN NEW.position IS NOT NULL BEGIN
+CREATE TEMP VIEW capture AS SELECT {", ".join(f"NULL AS {name}" for name in COLUMNS)};
+CREATE TEMP TRIGGER insert_capture INSTEAD OF INSERT ON capture WHEN NEW.position IS NOT NULL BEGIN
 {_insert("event", _EVENT, "TRUE")}
 {_insert("session", _SESSION, f"NEW.type = '{EventType.SESSION_STARTED}'")}
 {_insert("email_answer", _ANSWER, f"NEW.type = '{EventType.EMAIL_ANSWERED}'")}
@@ -40,36 +40,34 @@ END;
 _ROW = f"({', '.join('?' * len(COLUMNS))})"
 _NO_ROW: list[object] = [None] * len(COLUMNS)
 # A few sizes, so that the driver keeps each one prepared; a group is padded with empty rows.
-_SIZES = tuple(1 << exponent for exponent in range(MOST_ROWS.bit_length()))
+_SIZES = tuple(1 << exponent for exponent in range(MAX_ROWS.bit_length()))
 _SQL = {
-    size: f"INSERT INTO intake VALUES {', '.join([_ROW] * size)}"  # noqa: S608 - contains no value
+    size: f"INSERT INTO capture VALUES {', '.join([_ROW] * size)}"  # noqa: S608 - contains no value
     for size in _SIZES
 }
 
 
-class Intake:
+class GroupInserter:
     """Inserts rows of `COLUMNS` through the writer's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         connection.executescript(_VIEW)
         self._connection = connection
 
-    def write(self, values: list[object], meanwhile: Callable[[], None]) -> None:
+    def insert(self, values: list[object]) -> None:
         """Insert the rows given as one flat list of values; on disk on return.
 
-        All rows or, if this raises, none. `meanwhile` is called first, and must only start other
-        work, not wait for it. Raises `sqlite3.Error`.
+        All rows or, if this raises `sqlite3.Error`, none.
         """
-        meanwhile()
-        most = MOST_ROWS * len(COLUMNS)
+        most = MAX_ROWS * len(COLUMNS)
         if len(values) <= most:
-            self._write_some(values)
+            self._insert_rows(values)
             return
         with transaction(self._connection):
             for start in range(0, len(values), most):
-                self._write_some(values[start : start + most])
+                self._insert_rows(values[start : start + most])
 
-    def _write_some(self, values: list[object]) -> None:
+    def _insert_rows(self, values: list[object]) -> None:
         rows = len(values) // len(COLUMNS)
         if rows == 0:
             return

@@ -1,14 +1,14 @@
-"""Records captures with their events: decides a whole group, then writes its rows together.
+"""Records captures with their events: `decide` reads and applies the rules, `write` commits.
 
-The writer's connection is the only one that writes, and only one thread uses it, so no write can
-come between the read and the decision. Captures of a group see each other in order.
+The writer's connection is the only one that writes, and only one thread uses it, so no write
+can come between the decision and its write. Captures of a group see each other in order.
 
-New sessions are not looked up first: the unique index on the correlation id rejects a duplicate,
-and only then is the group decided again, with each id looked up.
+New sessions are not looked up first: the unique index on the correlation id rejects a
+duplicate, and only then is the group decided again, with each id looked up.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -22,24 +22,26 @@ from agent.facts import (
     SessionStarted,
     Timestamp,
 )
-from agent.store.crypto.bodies import as_it_came, to_keep
+from agent.store.crypto.bodies import decrypt_body, encrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Epochs
-from agent.store.journal.insert import Intake
-from agent.store.journal.session_cache import KnownSession, LastAnswer, Sessions
+from agent.store.journal.insert import GroupInserter
+from agent.store.journal.session_cache import KnownSession, LastAnswer, SessionCache
 from sync.protocol.json_equality import same_content
 from sync.protocol.wire import EventType
 
 
 @dataclass(slots=True)
-class _Group:
-    """State of a group while it is decided: its rows, and the sessions as they will then be.
+class Group:
+    """Decided captures, not written yet: outcomes, rows, and the sessions after the write.
 
     `bodies` and `answers` are those not yet in the file, by position.
     """
 
+    captures: Sequence[tuple[Capture, Timestamp]]
     last_position: int
     sessions: dict[str, KnownSession]
+    outcomes: list[Outcome] = field(default_factory=list)
     values: list[object] = field(default_factory=list)
     bodies: dict[int, bytes] = field(default_factory=dict)
     answers: dict[int, LastAnswer] = field(default_factory=dict)
@@ -55,65 +57,66 @@ class Journal:
         epochs: Epochs,
         boot_number: int,
     ) -> None:
-        self._intake = Intake(connection)
-        self._sessions = Sessions(connection)
+        self._inserter = GroupInserter(connection)
+        self._sessions = SessionCache(connection)
         self._vault = vault
         self._epochs = epochs
         self._boot_number = boot_number
 
-    def record(
-        self, captures: Sequence[tuple[Capture, Timestamp]], meanwhile: Callable[[], None]
-    ) -> list[Outcome]:
-        """Record `captures` in one transaction; they are on disk on return.
+    def decide(self, captures: Sequence[tuple[Capture, Timestamp]]) -> Group:
+        """Decide a group, outcomes in the order of the captures; write nothing.
 
-        Returns one outcome for each, in order. `meanwhile` is called after the decision, before the
-        disk works. Raises `sqlite3.Error`, or the exception of a single bad capture; then nothing
-        is written and the numbers do not advance.
+        Raises `sqlite3.Error`, or the exception of a single bad capture.
         """
-        names = {capture.correlation_id for capture, _ in captures}
-        known = self._sessions.recent(names)
+        ids = {capture.correlation_id for capture, _ in captures}
+        known = self._sessions.cached(ids)
         answered = {c.correlation_id for c, _ in captures if isinstance(c, EmailAnswered)}
         if unknown := answered - known.keys():
             known |= self._sessions.read(unknown)
+        return self._decide(captures, known)
+
+    def write(self, group: Group) -> list[Outcome]:
+        """Write a group in one transaction; it is on disk on return. Return its outcomes.
+
+        If this raises, nothing is written and the numbers do not advance.
+        """
         try:
-            return self._decide_and_write(captures, known, meanwhile)
+            self._inserter.insert(group.values)
         except sqlite3.IntegrityError:
-            return self._decide_and_write(captures, self._sessions.read(names), meanwhile)
-
-    def forget(self) -> None:
-        """Clear the session cache: the file was changed outside the journal."""
-        self._sessions.forget()
-
-    def _decide_and_write(
-        self,
-        captures: Sequence[tuple[Capture, Timestamp]],
-        known: dict[str, KnownSession],
-        meanwhile: Callable[[], None],
-    ) -> list[Outcome]:
-        group = _Group(self._epochs.last_position, known)
-        outcomes = [self._decide(group, capture, moment) for capture, moment in captures]
-        self._intake.write(group.values, meanwhile)
+            ids = {capture.correlation_id for capture, _ in group.captures}
+            group = self._decide(group.captures, self._sessions.read(ids))
+            self._inserter.insert(group.values)
         # Committed: only now may the numbers and the cache advance.
         self._epochs.advance_to(group.last_position)
-        self._sessions.remember(group.sessions)
-        return outcomes
+        self._sessions.put(group.sessions)
+        return group.outcomes
 
-    def _decide(self, group: _Group, capture: Capture, moment: Timestamp) -> Outcome:
-        match capture:
-            case SessionStarted():
-                return self._decide_session(group, capture, moment)
-            case EmailAnswered():
-                return self._decide_answer(group, capture, moment)
-            case _:
-                assert_never(capture)
+    def clear_cache(self) -> None:
+        """Clear the session cache: the file was changed outside the journal."""
+        self._sessions.clear()
 
-    def _decide_session(self, group: _Group, started: SessionStarted, moment: Timestamp) -> Outcome:
+    def _decide(
+        self, captures: Sequence[tuple[Capture, Timestamp]], known: dict[str, KnownSession]
+    ) -> Group:
+        group = Group(captures, self._epochs.last_position, known)
+        for capture, at in captures:
+            match capture:
+                case SessionStarted():
+                    outcome = self._decide_session(group, capture, at)
+                case EmailAnswered():
+                    outcome = self._decide_answer(group, capture, at)
+                case _:
+                    assert_never(capture)
+            group.outcomes.append(outcome)
+        return group
+
+    def _decide_session(self, group: Group, started: SessionStarted, at: Timestamp) -> Outcome:
         known = group.sessions.get(started.correlation_id)
         if known is not None:
             return self._repeat_of_session(group, known, started)
         position = group.last_position = group.last_position + 1
-        body = to_keep(started.body, started.correlation_id, self._vault)
-        event = self._event(position, EventType.SESSION_STARTED, position, moment, body)
+        body = encrypt_body(started.body, started.correlation_id, self._vault)
+        event = self._event(position, EventType.SESSION_STARTED, position, at, body)
         closed = int(started.closed)
         group.values += event
         group.values += (started.correlation_id, started.query_locale, closed, None, None, None)
@@ -124,51 +127,51 @@ class Journal:
         return Recorded(self._epochs.receipt(position), repeated=False)
 
     def _repeat_of_session(
-        self, group: _Group, known: KnownSession, started: SessionStarted
+        self, group: Group, known: KnownSession, started: SessionStarted
     ) -> Outcome:
-        body = group.bodies.get(known.position) or self._opened(
+        body = group.bodies.get(known.position) or self._original_body(
             self._sessions.body_at(known.position), started.correlation_id
         )
         if known.query_locale != started.query_locale or not same_content(body, started.body):
             return IdTaken()
         return Recorded(self._epochs.receipt(known.position), repeated=True)
 
-    def _decide_answer(self, group: _Group, answered: EmailAnswered, moment: Timestamp) -> Outcome:
+    def _decide_answer(self, group: Group, answered: EmailAnswered, at: Timestamp) -> Outcome:
         session = group.sessions.get(answered.correlation_id)
         if session is None or session.closed:
             return NoOpenSession()
-        mark = None
+        digest = None
         if answered.address is not None:
-            mark = self._vault.mark(answered.address, answered.correlation_id)
+            digest = self._vault.digest(answered.address, answered.correlation_id)
         last = self._last_answer(group, session, answered.correlation_id)
-        if last is not None and _repeats(last, answered, mark):
+        if last is not None and _repeats(last, answered, digest):
             return Recorded(self._epochs.receipt(last.position), repeated=True)
-        position = self._add_answer(group, session, answered, mark, moment)
+        position = self._add_answer(group, session, answered, digest, at)
         return Recorded(self._epochs.receipt(position), repeated=False)
 
     def _add_answer(
         self,
-        group: _Group,
+        group: Group,
         session: KnownSession,
         answered: EmailAnswered,
-        mark: bytes | None,
-        moment: Timestamp,
+        digest: bytes | None,
+        at: Timestamp,
     ) -> int:
-        status, body, sealed = answered.status.value, answered.body, None
+        status, body, encrypted = answered.status.value, answered.body, None
         if answered.address is not None:
-            sealed = self._vault.seal(answered.address, answered.correlation_id)
+            encrypted = self._vault.encrypt(answered.address, answered.correlation_id)
         position = group.last_position = group.last_position + 1
-        kept = to_keep(body, answered.correlation_id, self._vault)
+        stored = encrypt_body(body, answered.correlation_id, self._vault)
         group.values += self._event(
-            position, EventType.EMAIL_ANSWERED, session.position, moment, kept
+            position, EventType.EMAIL_ANSWERED, session.position, at, stored
         )
-        group.values += (None, None, None, status, sealed, mark)
-        group.answers[position] = LastAnswer(position, status, mark, body)
+        group.values += (None, None, None, status, encrypted, digest)
+        group.answers[position] = LastAnswer(position, status, digest, body)
         group.sessions[answered.correlation_id] = replace(session, last_answer_position=position)
         return position
 
     def _last_answer(
-        self, group: _Group, session: KnownSession, correlation_id: str
+        self, group: Group, session: KnownSession, correlation_id: str
     ) -> LastAnswer | None:
         position = session.last_answer_position
         if position is None:
@@ -176,32 +179,37 @@ class Journal:
         if position in group.answers:
             return group.answers[position]
         last = self._sessions.answer_at(position)
-        return replace(last, body=self._opened(last.body, correlation_id))
+        return replace(last, body=self._original_body(last.body, correlation_id))
 
-    def _opened(self, kept: bytes, correlation_id: str) -> bytes:
+    def _original_body(self, stored: bytes, correlation_id: str) -> bytes:
         """Return the original body; b"" (equal to no body) if it was encrypted with another key."""
         try:
-            return as_it_came(kept, correlation_id, lambda: self._vault)
+            return decrypt_body(stored, correlation_id, lambda: self._vault)
         except DecryptionError:
             return b""
 
     def _event(
-        self, position: int, kind: EventType, session_position: int, moment: Timestamp, body: bytes
+        self,
+        position: int,
+        kind: EventType,
+        session_position: int,
+        at: Timestamp,
+        body: bytes,
     ) -> tuple[object, ...]:
         return (
             position,
             kind.value,
             session_position,
-            moment.wall_us,
-            moment.monotonic_us,
+            at.wall_us,
+            at.monotonic_us,
             self._boot_number,
             body,
         )
 
 
-def _repeats(last: LastAnswer, answered: EmailAnswered, mark: bytes | None) -> bool:
+def _repeats(last: LastAnswer, answered: EmailAnswered, digest: bytes | None) -> bool:
     return (
         last.status == answered.status
-        and last.mark == mark
+        and last.digest == digest
         and same_content(last.body, answered.body)
     )

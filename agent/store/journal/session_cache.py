@@ -10,22 +10,22 @@ import msgspec
 from sqlalchemy import bindparam, func, select
 
 from agent.store.db.sql import Statement, compiled
-from agent.store.db.tables import EmailAnswer, Event, Session, table_of
+from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
 from agent.store.files.storage_errors import CorruptRow
 
 # A customer's answer follows the session within minutes; this is about a till's day.
-MOST_RECENT = 4_096
+MAX_CACHED = 4_096
 
-_event = table_of(Event)
-_session = table_of(Session)
-_answer = table_of(EmailAnswer)
+_event = table_of(EventRow)
+_session = table_of(SessionRow)
+_answer = table_of(EmailAnswerRow)
 _ids = func.json_each(bindparam("correlation_ids")).table_valued("value")
 _last_answer = (
     select(func.max(_answer.c.position))
     .where(_answer.c.session_position == _session.c.position)
     .scalar_subquery()
 )
-# All rows in one JSON value: a single call into SQLite, see `intake.py`.
+# All rows in one JSON value: a single call into SQLite, see `insert.py`.
 SESSIONS_BY_ID = compiled(
     select(
         func.json_group_array(
@@ -50,11 +50,11 @@ _found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]]
 
 @dataclass(frozen=True, slots=True)
 class LastAnswer:
-    """The last e-mail answer of a session; `mark` is the keyed digest of its address."""
+    """The last e-mail answer of a session; `digest` is that of its address."""
 
     position: int
     status: str
-    mark: bytes | None
+    digest: bytes | None
     body: bytes
 
 
@@ -68,14 +68,14 @@ class KnownSession:
     last_answer_position: int | None
 
 
-class Sessions:
+class SessionCache:
     """Looks up sessions. Only committed sessions may be cached."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._recent: OrderedDict[str, KnownSession] = OrderedDict()
 
-    def recent(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
+    def cached(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
         """Return those of the sessions that are cached."""
         recent = self._recent
         return {name: recent[name] for name in correlation_ids if name in recent}
@@ -89,15 +89,15 @@ class Sessions:
             for name, position, closed, locale, last_answer in _found.decode(rows)
         }
 
-    def remember(self, sessions: Mapping[str, KnownSession]) -> None:
+    def put(self, sessions: Mapping[str, KnownSession]) -> None:
         """Cache these sessions; evict the least recently used."""
         for name, session in sessions.items():
             self._recent[name] = session
             self._recent.move_to_end(name)
-        while len(self._recent) > MOST_RECENT:
+        while len(self._recent) > MAX_CACHED:
             self._recent.popitem(last=False)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Clear the cache: the file was changed outside the journal."""
         self._recent.clear()
 

@@ -1,77 +1,35 @@
 """Dead letters: events that central rejected for good, to be listed, retried or discarded."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlmodel import Session, and_, col, exists, or_, select, update
+from sqlmodel.sql.expression import Select
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
-from agent.store.db import tables
-from agent.store.db.cursor import is_central
+from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
-from agent.store.db.sql import compiled, constant
-from agent.store.db.tables import Event, Session, table_of
-from agent.store.outbox.dead_letter_rows import erase_at, find_delivered, take_back, want_answers
+from agent.store.db.sql import driver_connection
+from agent.store.db.tables import (
+    DeadLetterRow,
+    EmailAnswerRow,
+    EventRow,
+    SessionRow,
+    SettledRow,
+)
+from agent.store.outbox.settle import retry_answers
+from sync.delivery.outcomes import Refused
 from sync.protocol.wire import EventType
 
-AGAIN_AFTER_US = 24 * 3600 * 1_000_000
-MOST_AT_ONCE = 500
-_dead = table_of(tables.DeadLetter)
-_event = table_of(Event)
-_session = table_of(Session)
-_of_central = _dead.c.destination == is_central
-_is_open = and_(_of_central, _dead.c.discarded_at_us.is_(None))
-_this_one = and_(_is_open, _dead.c.position == bindparam("at"))
-_shown = (
-    select(
-        _dead.c.position,
-        _event.c.type,
-        _session.c.correlation_id,
-        _dead.c.error_code,
-        _dead.c.error_message,
-        _dead.c.http_status,
-        _dead.c.refused_at_us,
-        _dead.c.attempts,
-        _dead.c.retry_wanted,
-        _dead.c.discarded_at_us,
-    )
-    .join(_event, _event.c.position == _dead.c.position)
-    .join(_session, _session.c.position == _event.c.session_position)
+RETRY_AFTER_US = 24 * 3600 * 1_000_000
+MAX_RETRIES_IN_A_TRANSACTION = 500
+STANDS_REFUSED = Refused(
+    "STANDS_REFUSED", "head office fell back to where this was refused, and is asked again", None
 )
-
-DEAD_LETTERS = compiled(
-    _shown.where(_is_open, _dead.c.position > bindparam("after"))
-    .order_by(_dead.c.position)
-    .limit(bindparam("most"))
-    .offset(constant(0))
-)
-DEAD_LETTER_AT = compiled(_shown.where(_of_central, _dead.c.position == bindparam("at")))
-WANT_RETRY = compiled(update(_dead).where(_this_one).values(retry_wanted=constant(1)))
-DISCARD = compiled(
-    update(_dead)
-    .where(_this_one)
-    .values(discarded_at_us=bindparam("now_us"), retry_wanted=constant(0))
-)
-_due = (
-    select(_dead.c.position)
-    .where(
-        _is_open,
-        _dead.c.retry_wanted == constant(0),
-        or_(
-            _dead.c.agent_version != bindparam("agent_version"),
-            _dead.c.refused_at_us <= bindparam("day_before_us"),
-            # The clock was set back since.
-            _dead.c.refused_at_us > bindparam("now_us"),
-        ),
-    )
-    .limit(constant(MOST_AT_ONCE))
-    .offset(constant(0))
-)
-WANT_DUE = compiled(
-    update(_dead).where(_of_central, _dead.c.position.in_(_due)).values(retry_wanted=constant(1))
+_position = col(DeadLetterRow.position)
+_is_open = and_(
+    col(DeadLetterRow.destination) == CENTRAL, col(DeadLetterRow.discarded_at_us).is_(None)
 )
 
 
@@ -94,119 +52,181 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of this machine. Every method raises `OutboxUnavailable`."""
 
-    def __init__(self, storage: StoreAccess, now_us: Callable[[], int], agent_version: str) -> None:
-        self._storage = storage
+    def __init__(self, store: StoreAccess, now_us: Callable[[], int], agent_version: str) -> None:
+        self._store = store
         self._now_us = now_us
         self._agent_version = agent_version
 
     async def page(self, limit: int, after: Receipt | None = None) -> list[DeadLetter]:
         """Return up to `limit` dead letters not discarded, in ascending order, above `after`."""
-        return await self._storage.ask(lambda connection: _page(connection, limit, after))
+        return await self._store.read(_page, limit, after)
 
     async def find(self, epoch: str, sequence: int) -> DeadLetter | None:
         """Return the dead letter with this receipt, even a discarded one."""
-        return await self._storage.ask(lambda connection: _find(connection, epoch, sequence))
+        return await self._store.read(_find, epoch, sequence)
 
     async def retry(self, epoch: str, sequence: int) -> bool:
         """Mark a dead letter, and the answers rejected with it, for retry in the next pass.
 
         Returns False if there is no such dead letter, or it is discarded.
         """
-        return await self._storage.change(lambda connection: _retry(connection, epoch, sequence))
+        return await self._store.write(_retry, epoch, sequence)
 
     async def discard(self, epoch: str, sequence: int) -> bool:
         """Discard a dead letter for good and erase its address; return False if there is none."""
-        now_us = self._now_us()
-        return await self._storage.change(
-            lambda connection: _discard(connection, epoch, sequence, now_us)
-        )
+        return await self._store.write(_discard, epoch, sequence, self._now_us())
 
-    async def take_back(self, epoch: str, sequences: Sequence[int]) -> int:
+    async def retry_delivered(self, epoch: str, sequences: Sequence[int]) -> int:
         """Retry delivered events that central reports as rejected, after it fell back.
 
         They become dead letters until then. Returns how many; an event that is pending, a dead
         letter or purged is left unchanged.
         """
-
-        def find(connection: sqlite3.Connection) -> list[int]:
-            epochs = read_epochs(connection)
-            named = (epochs.position_of(epoch, sequence) for sequence in sequences)
-            return find_delivered(connection, [at for at in named if at is not None])
-
-        # Central reports our own dead letters, too, at every heartbeat; mostly there are no
-        # others.
-        if not await self._storage.ask(find):
+        # Central reports our own dead letters, too, at every heartbeat; mostly there are no others.
+        if not await self._store.read(_find_delivered, epoch, sequences):
             return 0
-        now_us, version = self._now_us(), self._agent_version
-        return await self._storage.change(lambda c: take_back(c, find(c), now_us, version))
+        return await self._store.write(
+            _retry_delivered, epoch, sequences, self._now_us(), self._agent_version
+        )
 
     async def retry_due(self) -> int:
         """Mark for retry each event rejected from another version, or a day ago from this one.
 
         Returns how many.
         """
-        now_us, count, some = self._now_us(), 0, MOST_AT_ONCE
-        while some == MOST_AT_ONCE:
-            some = await self._storage.change(
-                lambda connection: _want_due(connection, self._agent_version, now_us)
-            )
-            count += some
-        return count
+        now_us, total, count = self._now_us(), 0, MAX_RETRIES_IN_A_TRANSACTION
+        while count == MAX_RETRIES_IN_A_TRANSACTION:
+            count = await self._store.write(_retry_due, self._agent_version, now_us)
+            total += count
+        return total
 
 
-def _page(connection: sqlite3.Connection, limit: int, after: Receipt | None) -> list[DeadLetter]:
-    epochs = read_epochs(connection)
+def _page(session: Session, limit: int, after: Receipt | None) -> list[DeadLetter]:
+    epochs = _epochs(session)
     above = epochs.position_of(after.epoch, after.sequence) if after else None
-    values = {"after": above or 0, "most": limit}
-    rows = connection.execute(DEAD_LETTERS.sql, DEAD_LETTERS.row(values))
-    return [_dead_letter(epochs, row) for row in rows]
+    query = _letters().where(_is_open, _position > (above or 0)).order_by(_position).limit(limit)
+    return [_dead_letter(epochs, *row) for row in session.exec(query)]
 
 
-def _find(connection: sqlite3.Connection, epoch: str, sequence: int) -> DeadLetter | None:
-    epochs = read_epochs(connection)
-    position = epochs.position_of(epoch, sequence)
-    row = connection.execute(DEAD_LETTER_AT.sql, (position,)).fetchone()
-    return None if row is None else _dead_letter(epochs, row)
+def _find(session: Session, epoch: str, sequence: int) -> DeadLetter | None:
+    epochs = _epochs(session)
+    at = epochs.position_of(epoch, sequence)
+    query = _letters().where(col(DeadLetterRow.destination) == CENTRAL, _position == at)
+    row = session.exec(query).first()
+    return None if row is None else _dead_letter(epochs, *row)
 
 
-def _dead_letter(epochs: Epochs, row: tuple[Any, ...]) -> DeadLetter:
-    position, kind, name, code, message, http_status, refused_at_us, attempts, *decided = row
-    retry_wanted, discarded_at_us = decided
-    return DeadLetter(
-        receipt=epochs.receipt(position),
-        type=EventType(kind),
-        correlation_id=name,
-        error_code=code,
-        error_message=message,
-        http_status=http_status,
-        refused_at_us=refused_at_us,
-        attempts=attempts,
-        retry_wanted=bool(retry_wanted),
-        discarded_at_us=discarded_at_us,
+def _letters() -> Select[DeadLetterRow, str, str]:
+    return (
+        select(DeadLetterRow, EventRow.type, SessionRow.correlation_id)
+        .join(EventRow, col(EventRow.position) == _position)
+        .join(SessionRow, col(SessionRow.position) == col(EventRow.session_position))
     )
 
 
-def _retry(connection: sqlite3.Connection, epoch: str, sequence: int) -> bool:
-    position = read_epochs(connection).position_of(epoch, sequence)
-    found = connection.execute(WANT_RETRY.sql, (position,)).rowcount > 0
-    if found and position is not None:
-        want_answers(connection, [position])
-    return found
+def _dead_letter(epochs: Epochs, row: DeadLetterRow, kind: str, correlation_id: str) -> DeadLetter:
+    return DeadLetter(
+        receipt=epochs.receipt(row.position),
+        type=EventType(kind),
+        correlation_id=correlation_id,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        http_status=row.http_status,
+        refused_at_us=row.refused_at_us,
+        attempts=row.attempts,
+        retry_wanted=bool(row.retry_wanted),
+        discarded_at_us=row.discarded_at_us,
+    )
 
 
-def _discard(connection: sqlite3.Connection, epoch: str, sequence: int, now_us: int) -> bool:
-    position = read_epochs(connection).position_of(epoch, sequence)
-    values = {"at": position, "now_us": now_us}
-    found = connection.execute(DISCARD.sql, DISCARD.row(values)).rowcount > 0
-    if found and position is not None:
-        erase_at(connection, [position])
-    return found
+def _open_letter(session: Session, epoch: str, sequence: int) -> DeadLetterRow | None:
+    at = _epochs(session).position_of(epoch, sequence)
+    return session.exec(select(DeadLetterRow).where(_is_open, _position == at)).first()
 
 
-def _want_due(connection: sqlite3.Connection, agent_version: str, now_us: int) -> int:
-    values = {
-        "agent_version": agent_version,
-        "day_before_us": now_us - AGAIN_AFTER_US,
-        "now_us": now_us,
-    }
-    return connection.execute(WANT_DUE.sql, WANT_DUE.row(values)).rowcount
+def _retry(session: Session, epoch: str, sequence: int) -> bool:
+    letter = _open_letter(session, epoch, sequence)
+    if letter is None:
+        return False
+    letter.retry_wanted = 1
+    retry_answers(driver_connection(session), [letter.position])
+    return True
+
+
+def _discard(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
+    letter = _open_letter(session, epoch, sequence)
+    if letter is None:
+        return False
+    letter.discarded_at_us, letter.retry_wanted = now_us, 0
+    answer = session.get(EmailAnswerRow, letter.position)
+    if answer is not None:
+        answer.address = None
+    return True
+
+
+def _find_delivered(session: Session, epoch: str, sequences: Sequence[int]) -> list[int]:
+    """Return the positions of those of `sequences` that are held and delivered. Read-only."""
+    epochs, position = _epochs(session), col(EventRow.position)
+    positions = [epochs.position_of(epoch, sequence) for sequence in sequences]
+    is_settled = or_(
+        position <= read_cursor(driver_connection(session)).watermark,
+        exists().where(
+            col(SettledRow.destination) == CENTRAL, col(SettledRow.position) == position
+        ),
+    )
+    is_dead = exists().where(col(DeadLetterRow.destination) == CENTRAL, _position == position)
+    query = select(EventRow.position).where(
+        position.in_([at for at in positions if at is not None]),
+        is_settled,
+        ~is_dead,
+    )
+    return list(session.exec(query))
+
+
+def _retry_delivered(
+    session: Session, epoch: str, sequences: Sequence[int], now_us: int, agent_version: str
+) -> int:
+    positions = _find_delivered(session, epoch, sequences)
+    session.add_all(
+        DeadLetterRow(
+            destination=CENTRAL,
+            position=position,
+            error_code=STANDS_REFUSED.error_code,
+            error_message=STANDS_REFUSED.error_message,
+            http_status=None,
+            refused_at_us=now_us,
+            attempts=1,
+            retry_wanted=1,
+            agent_version=agent_version,
+            discarded_at_us=None,
+        )
+        for position in positions
+    )
+    return len(positions)
+
+
+def _retry_due(session: Session, agent_version: str, now_us: int) -> int:
+    due = (
+        select(DeadLetterRow.position)
+        .where(
+            _is_open,
+            DeadLetterRow.retry_wanted == 0,
+            or_(
+                col(DeadLetterRow.agent_version) != agent_version,
+                col(DeadLetterRow.refused_at_us) <= now_us - RETRY_AFTER_US,
+                # The clock was set back since.
+                col(DeadLetterRow.refused_at_us) > now_us,
+            ),
+        )
+        .limit(MAX_RETRIES_IN_A_TRANSACTION)
+    )
+    return session.exec(
+        update(DeadLetterRow)
+        .where(col(DeadLetterRow.destination) == CENTRAL, _position.in_(due))
+        .values(retry_wanted=1)
+        .execution_options(synchronize_session=False)
+    ).rowcount
+
+
+def _epochs(session: Session) -> Epochs:
+    return read_epochs(driver_connection(session))

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import and_, bindparam, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import DeliveryCursor, ensure_cursor, is_central, setting
+from agent.store.db.cursor import DeliveryCursor, compile_update, ensure_cursor, is_central
 from agent.store.db.sql import as_list, compiled, listed
-from agent.store.db.tables import DeadLetter, Doubt, Event, Settled, table_of
+from agent.store.db.tables import DeadLetterRow, DoubtRow, EventRow, SettledRow, table_of
 
-_doubt = table_of(Doubt)
-_event = table_of(Event)
-_settled = table_of(Settled)
-_dead = table_of(DeadLetter)
+_doubt = table_of(DoubtRow)
+_event = table_of(EventRow)
+_settled = table_of(SettledRow)
+_dead = table_of(DeadLetterRow)
 _listed = listed("positions")
 _is_settled = exists().where(
     _settled.c.destination == is_central, _settled.c.position == _event.c.position
 )
-_still_waits = and_(
+_is_pending = and_(
     _event.c.position > bindparam("watermark"),
     _event.c.position >= bindparam("first"),
     _event.c.position <= bindparam("last"),
@@ -36,17 +36,17 @@ ADD_DOUBT = compiled(
 KEEP_DOUBT = compiled(
     insert(_doubt)
     .from_select(
-        ["destination", "position"], select(is_central, _event.c.position).where(_still_waits)
+        ["destination", "position"], select(is_central, _event.c.position).where(_is_pending)
     )
     .on_conflict_do_nothing()
 )
-END_DOUBT = compiled(
+REMOVE_DOUBT = compiled(
     delete(_doubt).where(_doubt.c.destination == is_central, _doubt.c.position.in_(_listed))
 )
-DEAD_OF = compiled(
+DEAD_LETTERS_AMONG = compiled(
     select(_dead.c.position).where(_dead.c.destination == is_central, _dead.c.position.in_(_listed))
 )
-SET_ATTEMPT = setting("attempting_from", "attempting_through")
+SET_ATTEMPT = compile_update("attempting_from", "attempting_through")
 
 
 def record_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
@@ -55,35 +55,35 @@ def record_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> 
     For pending events a range of two numbers is enough. Dead letters being retried lie between
     others that are not, and are recorded one by one.
     """
-    standing = ensure_cursor(connection)
-    keep_unsettled_attempt(connection, standing)
-    rows = connection.execute(DEAD_OF.sql, (as_list(positions),)).fetchall()
-    again = {position for (position,) in rows}
-    add_doubt(connection, again)
-    waiting = [position for position in positions if position not in again]
-    _set_attempt(connection, *((waiting[0], waiting[-1]) if waiting else (0, 0)))
+    cursor = ensure_cursor(connection)
+    _keep_doubt(connection, cursor)
+    rows = connection.execute(DEAD_LETTERS_AMONG.sql, (as_list(positions),)).fetchall()
+    retried = {position for (position,) in rows}
+    add_doubt(connection, retried)
+    pending = [position for position in positions if position not in retried]
+    _set_attempt(connection, *((pending[0], pending[-1]) if pending else (0, 0)))
 
 
-def keep_unsettled_attempt(connection: sqlite3.Connection, standing: DeliveryCursor) -> None:
+def _keep_doubt(connection: sqlite3.Connection, cursor: DeliveryCursor) -> None:
     """Mark the unsettled events of an earlier attempt as possibly delivered: no result arrived."""
-    if standing.attempting_through:
+    if cursor.attempting_through:
         values = {
-            "watermark": standing.watermark,
-            "first": standing.attempting_from,
-            "last": standing.attempting_through,
+            "watermark": cursor.watermark,
+            "first": cursor.attempting_from,
+            "last": cursor.attempting_through,
         }
         connection.execute(KEEP_DOUBT.sql, KEEP_DOUBT.row(values))
 
 
 def end_attempt(
-    connection: sqlite3.Connection, sure: Iterable[int], doubtful: Iterable[int]
+    connection: sqlite3.Connection, resolved: Iterable[int], doubtful: Iterable[int]
 ) -> None:
-    """Mark `doubtful` events as possibly delivered; clear the mark of those in `sure`.
+    """Mark `doubtful` events as possibly delivered; clear the mark of those in `resolved`.
 
     An event that was doubtful before the attempt and was not sent is in neither, and keeps its
     mark.
     """
-    connection.execute(END_DOUBT.sql, (as_list(sure),))
+    connection.execute(REMOVE_DOUBT.sql, (as_list(resolved),))
     add_doubt(connection, doubtful)
     if ensure_cursor(connection).attempting_through:
         _set_attempt(connection, 0, 0)

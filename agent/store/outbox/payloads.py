@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.store.crypto.bodies import as_it_came
+from agent.store.crypto.bodies import decrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault, read_vault
 from sync.runtime.logging import log_event
 
@@ -14,12 +14,12 @@ _log = logging.getLogger(__name__)
 _ERASED = b'"emailAddress":null,"erased":true'
 
 
-class Readdressing:
+class PayloadBuilder:
     """Decrypts stored bodies and addresses for sending; logs the first failure only."""
 
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
-        self._has_complained = False
+        self._has_logged = False
 
     def vault(self) -> Vault:
         """Open the vault with the current key. Raises `UnusableKey` or `OSError`.
@@ -29,19 +29,19 @@ class Readdressing:
         return read_vault(self._key_file)
 
     def address(
-        self, sealed: bytes | None, correlation_id: str, vault: Callable[[], Vault]
+        self, encrypted: bytes | None, correlation_id: str, vault: Callable[[], Vault]
     ) -> str | None:
         """Return the address; None if it is erased or cannot be decrypted."""
-        if sealed is None:
+        if encrypted is None:
             return None
         try:
-            return vault().open(sealed, correlation_id)
+            return vault().decrypt(encrypted, correlation_id)
         except DecryptionError as error:
-            self._complain(error)
+            self._log_once(error)
             return None
 
     def body(
-        self, kept: bytes, correlation_id: str, status: str | None, vault: Callable[[], Vault]
+        self, stored: bytes, correlation_id: str, status: str | None, vault: Callable[[], Vault]
     ) -> bytes:
         """Return the body without the address.
 
@@ -49,16 +49,16 @@ class Readdressing:
         or the `status` of an answer.
         """
         try:
-            return as_it_came(kept, correlation_id, vault)
+            return decrypt_body(stored, correlation_id, vault)
         except DecryptionError as error:
-            self._complain(error)
+            self._log_once(error)
             return msgspec.json.encode(
                 {"correlationId": correlation_id} if status is None else {"status": status}
             )
 
-    def _complain(self, error: DecryptionError) -> None:
-        if not self._has_complained:
-            self._has_complained = True
+    def _log_once(self, error: DecryptionError) -> None:
+        if not self._has_logged:
+            self._has_logged = True
             log_event(_log, logging.ERROR, "outbox.address_unreadable", error=error)
 
 

@@ -1,71 +1,92 @@
 """Makes settled events pending again, for example after head office was restored from a backup."""
 
-import sqlite3
+from sqlmodel import Session, col, delete, select
 
-from sqlalchemy import bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert
-
-from agent.store.db.cursor import SET_ERASED, SET_WATERMARK, ensure_cursor, is_central
-from agent.store.db.epochs import read_epochs
-from agent.store.db.sql import compiled, constant
-from agent.store.db.tables import Delivery, Settled, table_of
-
-_settled = table_of(Settled)
-_delivery = table_of(Delivery)
-_covering = (
-    select(_delivery.c.destination, bindparam("target"), _delivery.c.delivered_at_us)
-    .where(
-        _delivery.c.destination == is_central, _delivery.c.through_position > bindparam("target")
-    )
-    .order_by(_delivery.c.through_position)
-    .limit(constant(1))
-    .offset(constant(0))
-)
-
-UNSETTLE = compiled(
-    delete(_settled).where(
-        _settled.c.destination == is_central, _settled.c.position > bindparam("target")
-    )
-)
-# The acknowledgement of higher positions also covers the lower ones that remain.
-CUT_DELIVERY = compiled(
-    insert(_delivery)
-    .from_select(["destination", "through_position", "delivered_at_us"], _covering)
-    .on_conflict_do_nothing()
-)
-FORGET_DELIVERIES = compiled(
-    delete(_delivery).where(
-        _delivery.c.destination == is_central,
-        _delivery.c.through_position > bindparam("target"),
-    )
-)
+from agent.facts import Receipt
+from agent.store.db.cursor import CENTRAL, ensure_cursor
+from agent.store.db.epochs import Epochs, begin_epoch, read_epochs
+from agent.store.db.sql import driver_connection
+from agent.store.db.tables import DeliveryRow, DestinationRow, SettledRow
+from agent.store.store import Store, StoreEnvironment
 
 
-def rewind(connection: sqlite3.Connection, epoch: str, expected_sequence: int) -> bool:
+def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
     """Make all held events from `expected_sequence` of `epoch` on pending again.
 
     Returns True if any event became pending; False for an epoch unknown here or fully purged, or a
     number not issued yet.
     """
-    extent = read_epochs(connection).find(epoch)
-    if extent is None or expected_sequence > extent.last_sequence:
+    connection = driver_connection(session)
+    known = read_epochs(connection).range_of(epoch)
+    if known is None or expected_sequence > known.last_sequence:
         return False
-    if extent.last_position <= ensure_cursor(connection).purged_through:
+    if known.last_position <= ensure_cursor(connection).purged_through:
         # Later epochs would be sent again in vain, at every heartbeat.
         return False
-    return rewind_to(connection, extent.base_position + max(expected_sequence, 1) - 1)
+    return _rewind_to(session, known.base_position + max(expected_sequence, 1) - 1)
 
 
-def rewind_to(connection: sqlite3.Connection, position: int) -> bool:
+def renumber(store: Store, receipt: Receipt) -> None:
+    """Begin a new epoch with the events that follow `receipt` in its epoch; they become pending.
+
+    If no event follows, only the current epoch ends: new captures go to the next one.
+    """
+    known = store.epochs.range_of(receipt.epoch)
+    if known is None:
+        return
+    sequence = min(receipt.sequence, known.last_sequence)
+    if receipt.epoch == store.epochs.last.epoch:
+        store.lower_mark(Receipt(receipt.epoch, sequence))
+    elif sequence == known.last_sequence:
+        return
+    base_position = known.base_position + sequence
+    epochs = store.run_in_session(_move_events, base_position, store.epochs, store.environment)
+    store.adopt_epochs(epochs)
+
+
+def _move_events(
+    session: Session, base_position: int, epochs: Epochs, environment: StoreEnvironment
+) -> Epochs:
+    _rewind_to(session, base_position)
+    return begin_epoch(
+        session,
+        epochs,
+        environment.new_epoch(),
+        base_position=base_position,
+        at_us=environment.now_us(),
+        reason="central knows other events under these numbers",
+    )
+
+
+def _rewind_to(session: Session, position: int) -> bool:
     """Make all held events above `position` pending again; return True if any was settled."""
-    standing = ensure_cursor(connection)
-    target = max(position, standing.purged_through)
-    unsettled = connection.execute(UNSETTLE.sql, (target,)).rowcount
-    if target < standing.watermark:
-        connection.execute(CUT_DELIVERY.sql, CUT_DELIVERY.row({"target": target}))
-        connection.execute(FORGET_DELIVERIES.sql, (target,))
-        connection.execute(SET_WATERMARK.sql, (target,))
-    if target < standing.erased_through:
-        # Individually settled events that still have their address are erased with the others.
-        connection.execute(SET_ERASED.sql, (target,))
-    return target < standing.watermark or unsettled > 0
+    cursor = ensure_cursor(driver_connection(session))
+    target = max(position, cursor.purged_through)
+    unsettled = session.exec(
+        delete(SettledRow).where(
+            col(SettledRow.destination) == CENTRAL, col(SettledRow.position) > target
+        )
+    ).rowcount
+    row = session.get_one(DestinationRow, CENTRAL)
+    if target < cursor.watermark:
+        _cut_deliveries(session, target)
+        row.watermark = target
+    # Individually settled events that still have their address are erased with the others.
+    row.erased_through = min(cursor.erased_through, target)
+    return target < cursor.watermark or unsettled > 0
+
+
+def _cut_deliveries(session: Session, target: int) -> None:
+    """Shorten the acknowledgement that covers `target`, and delete the later ones."""
+    above = (col(DeliveryRow.destination) == CENTRAL, col(DeliveryRow.through_position) > target)
+    first_above = session.exec(
+        select(DeliveryRow.delivered_at_us)
+        .where(*above)
+        .order_by(col(DeliveryRow.through_position))
+        .limit(1)
+    ).first()
+    if first_above is not None and session.get(DeliveryRow, (CENTRAL, target)) is None:
+        session.add(
+            DeliveryRow(destination=CENTRAL, through_position=target, delivered_at_us=first_above)
+        )
+    session.exec(delete(DeliveryRow).where(*above))

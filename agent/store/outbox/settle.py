@@ -1,42 +1,53 @@
-"""Records delivery results: moves the watermark instead of writing a row for each event."""
+"""Records delivery results: moves the watermark instead of writing a row for each event.
+
+A rejected event becomes a dead letter; an event accepted after all ceases to be one.
+"""
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, null, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from agent.store.db.cursor import SET_WATERMARK, ensure_cursor, is_central
-from agent.store.db.sql import compiled
-from agent.store.db.tables import Delivery, Settled, table_of
-from agent.store.outbox.dead_letter_rows import keep_refused, take_off_delivered
+from agent.store.db.cursor import compile_update, ensure_cursor, is_central
+from agent.store.db.sql import as_list, compiled, constant, listed
+from agent.store.db.tables import (
+    DeadLetterRow,
+    DeliveryRow,
+    EmailAnswerRow,
+    SettledRow,
+    table_of,
+)
 from sync.delivery.outbox import EventResult
 from sync.delivery.outcomes import Refused
 
 _SECOND_US = 1_000_000
-_settled = table_of(Settled)
-_delivery = table_of(Delivery)
-_kept = upsert(_settled).values(
+_settled = table_of(SettledRow)
+_delivery = table_of(DeliveryRow)
+_dead = table_of(DeadLetterRow)
+_answer = table_of(EmailAnswerRow)
+_listed = listed("positions")
+_settled_at = upsert(_settled).values(
     destination=is_central,
     position=bindparam("position"),
     delivered_at_us=bindparam("delivered_at_us"),
 )
 
+SET_WATERMARK = compile_update("watermark")
 AHEAD = compiled(
     select(_settled.c.position)
     .where(_settled.c.destination == is_central, _settled.c.position > bindparam("watermark"))
     .order_by(_settled.c.position)
 )
-KEEP_SETTLED = compiled(
-    _kept.on_conflict_do_update(
+ADD_SETTLED = compiled(
+    _settled_at.on_conflict_do_update(
         index_elements=["destination", "position"],
-        set_={"delivered_at_us": _kept.excluded.delivered_at_us},
+        set_={"delivered_at_us": _settled_at.excluded.delivered_at_us},
     ).inline()
 )
-SWALLOW = compiled(
+REMOVE_SETTLED = compiled(
     delete(_settled).where(
         _settled.c.destination == is_central,
         _settled.c.position > bindparam("above"),
@@ -66,31 +77,101 @@ EXTEND_DELIVERY = compiled(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The time of central's verdicts, and the agent version that sent the events."""
-
-    at_us: int
-    agent_version: str
+_REJECTION = ("error_code", "error_message", "http_status", "refused_at_us", "agent_version")
+_rejected = upsert(_dead).values(
+    {name: bindparam(name) for name in ("position", *_REJECTION)}
+    | {
+        "destination": is_central,
+        "attempts": constant(1),
+        "retry_wanted": constant(0),
+        "discarded_at_us": null(),
+    }
+)
+ADD_DEAD_LETTER = compiled(
+    _rejected.on_conflict_do_update(
+        index_elements=["destination", "position"],
+        set_={name: _rejected.excluded[name] for name in (*_REJECTION, "retry_wanted")}
+        | {"attempts": _dead.c.attempts + constant(1)},
+    ).inline()
+)
+REMOVE_DEAD_LETTERS = compiled(
+    delete(_dead)
+    .where(_dead.c.destination == is_central, _dead.c.position.in_(_listed))
+    .returning(_dead.c.position)
+)
+RETRY_ANSWERS = compiled(
+    update(_dead)
+    .where(
+        _dead.c.destination == is_central,
+        _dead.c.discarded_at_us.is_(None),
+        _dead.c.position.in_(
+            select(_answer.c.position).where(_answer.c.session_position.in_(_listed))
+        ),
+    )
+    .values(retry_wanted=constant(1))
+)
 
 
 def settle(
-    connection: sqlite3.Connection, judged: Sequence[EventResult], judgement: Judgement
+    connection: sqlite3.Connection, results: Sequence[EventResult], at_us: int, agent_version: str
 ) -> None:
-    """Record the verdict of central on each of `judged`, at most some hundreds."""
-    standing, at_us = ensure_cursor(connection), judgement.at_us
-    verdicts = {one.event.position: one.verdict for one in judged}
-    refused = {at: verdict for at, verdict in verdicts.items() if isinstance(verdict, Refused)}
-    keep_refused(connection, refused, at_us, judgement.agent_version)
-    delivered = verdicts.keys() - refused.keys()
-    late = take_off_delivered(connection, sorted(delivered))
-    watermark = _move_watermark(connection, standing.watermark, verdicts, at_us)
+    """Record `results`, at most some hundreds, of events sent by `agent_version`."""
+    cursor = ensure_cursor(connection)
+    verdicts = {one.event.position: one.verdict for one in results}
+    rejected = {at: verdict for at, verdict in verdicts.items() if isinstance(verdict, Refused)}
+    _add_dead_letters(connection, rejected, at_us, agent_version)
+    late = _remove_dead_letters(connection, sorted(verdicts.keys() - rejected.keys()))
+    watermark = _advance_watermark(connection, cursor.watermark, verdicts, at_us)
     # A dead letter that is delivered late has its own delivery time.
-    apart = {position for position in verdicts if position > watermark}.union(late)
-    connection.executemany(KEEP_SETTLED.sql, [(position, at_us) for position in sorted(apart)])
+    individually = {position for position in verdicts if position > watermark}.union(late)
+    rows = [(position, at_us) for position in sorted(individually)]
+    connection.executemany(ADD_SETTLED.sql, rows)
 
 
-def _move_watermark(
+def retry_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> None:
+    """Mark the rejected answers of `sessions` for retry, for any rejection reason.
+
+    A loyalty API has error codes of its own for an answer whose session is unknown.
+    """
+    connection.execute(RETRY_ANSWERS.sql, (as_list(sessions),))
+
+
+def _add_dead_letters(
+    connection: sqlite3.Connection,
+    rejected: Mapping[int, Refused],
+    at_us: int,
+    agent_version: str,
+) -> None:
+    """Store the reason of each rejection by position; a repeated one adds an attempt."""
+    rows = [
+        ADD_DEAD_LETTER.row(
+            {
+                "position": position,
+                "error_code": verdict.error_code,
+                "error_message": verdict.error_message,
+                "http_status": verdict.http_status,
+                "refused_at_us": at_us,
+                "agent_version": agent_version,
+            }
+        )
+        for position, verdict in rejected.items()
+    ]
+    connection.executemany(ADD_DEAD_LETTER.sql, rows)
+
+
+def _remove_dead_letters(connection: sqlite3.Connection, delivered: Sequence[int]) -> list[int]:
+    """Remove the dead letters among `delivered`, and return their positions.
+
+    The rejected answers of a session among them are marked for retry.
+    """
+    rows = connection.execute(REMOVE_DEAD_LETTERS.sql, (as_list(delivered),)).fetchall()
+    late = [position for (position,) in rows]
+    if late:
+        retry_answers(connection, late)
+    return late
+
+
+def _advance_watermark(
     connection: sqlite3.Connection, before: int, positions: Iterable[int], at_us: int
 ) -> int:
     """Advance the watermark over all events settled without a gap; return the new one."""
@@ -99,8 +180,8 @@ def _move_watermark(
         watermark = _end_of_run(before, heapq.merge(sorted(positions), ahead))
     if watermark > before:
         connection.execute(SET_WATERMARK.sql, (watermark,))
-        connection.execute(SWALLOW.sql, (before, watermark))
-        _note_delivery(connection, before, watermark, at_us)
+        connection.execute(REMOVE_SETTLED.sql, (before, watermark))
+        _add_delivery(connection, before, watermark, at_us)
     return watermark
 
 
@@ -114,7 +195,7 @@ def _end_of_run(start: int, ascending: Iterable[int]) -> int:
     return end
 
 
-def _note_delivery(connection: sqlite3.Connection, before: int, through: int, at_us: int) -> None:
+def _add_delivery(connection: sqlite3.Connection, before: int, through: int, at_us: int) -> None:
     """Record when the watermark advanced; within one second, extend the last row."""
     last = connection.execute(DELIVERED_THROUGH.sql, (before,)).fetchone()
     if last is not None and last[0] // _SECOND_US == at_us // _SECOND_US:

@@ -27,28 +27,28 @@ from agent.store.db.cursor import cursor_column, is_central, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.sql import Statement, compiled, constant
 from agent.store.db.tables import (
-    Boot,
-    DeadLetter,
-    Doubt,
-    EmailAnswer,
-    Event,
-    Session,
-    Settled,
+    BootRow,
+    DeadLetterRow,
+    DoubtRow,
+    EmailAnswerRow,
+    EventRow,
+    SessionRow,
+    SettledRow,
     table_of,
 )
 from agent.store.files.storage_errors import CorruptRow
-from agent.store.outbox.payloads import Readdressing, with_address
+from agent.store.outbox.payloads import PayloadBuilder, with_address
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import EventType
 
-_event = table_of(Event)
-_session = table_of(Session)
-_answer = table_of(EmailAnswer)
-_boot = table_of(Boot)
-_settled = table_of(Settled)
-_doubt = table_of(Doubt)
-_dead = table_of(DeadLetter)
+_event = table_of(EventRow)
+_session = table_of(SessionRow)
+_answer = table_of(EmailAnswerRow)
+_boot = table_of(BootRow)
+_settled = table_of(SettledRow)
+_doubt = table_of(DoubtRow)
+_dead = table_of(DeadLetterRow)
 _dead_session = _dead.alias("dead_session")
 _later, _later_settled, _later_dead = (
     _answer.alias("later"),
@@ -56,11 +56,11 @@ _later, _later_settled, _later_dead = (
     _dead.alias("later_dead"),
 )
 
-_is_tried_now = and_(
+_is_in_flight = and_(
     _event.c.position >= cursor_column("attempting_from"),
     _event.c.position <= cursor_column("attempting_through"),
 )
-_is_answer_of_refused = and_(
+_is_answer_of_rejected = and_(
     _event.c.session_position != _event.c.position, _dead_session.c.position.is_not(None)
 )
 
@@ -137,8 +137,8 @@ _is_overtaken = (
     .correlate(_event)
 )
 
-WAITING = compiled(
-    _rows(or_(_doubt.c.position.is_not(None), _is_tried_now), _is_answer_of_refused, false())
+PENDING = compiled(
+    _rows(or_(_doubt.c.position.is_not(None), _is_in_flight), _is_answer_of_rejected, false())
     .outerjoin(_settled, _at(_settled, _event.c.position))
     .where(_event.c.position > bindparam("after"), _settled.c.position.is_(None))
     .order_by(_event.c.position)
@@ -146,10 +146,10 @@ WAITING = compiled(
 # Only a dead letter's own attempts leave it in doubt, and a rejected session is no reason to
 # reject it while that session is retried, too. A dead letter that is pending again since a rewind
 # is sent in its turn, after the events before it that central lacks.
-TO_RETRY = compiled(
+RETRIES = compiled(
     _rows(
         _doubt.c.position.is_not(None),
-        and_(_is_answer_of_refused, _dead_session.c.retry_wanted == constant(0)),
+        and_(_is_answer_of_rejected, _dead_session.c.retry_wanted == constant(0)),
         _is_overtaken,
     )
     .add_columns(_dead.c.error_code, _dead.c.error_message, _dead.c.http_status)
@@ -171,17 +171,17 @@ TO_RETRY = compiled(
 class WindowReader:
     """Reads windows on a given connection."""
 
-    def __init__(self, readdressing: Readdressing) -> None:
-        self._readdressing = readdressing
+    def __init__(self, payloads: PayloadBuilder) -> None:
+        self._payloads = payloads
 
-    def waiting(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
+    def pending(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
         """Return the lowest unsettled events above `after`."""
         watermark = read_cursor(connection).watermark
-        return self._window(connection, WAITING, portion, max(after, watermark))
+        return self._window(connection, PENDING, portion, max(after, watermark))
 
-    def to_retry(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
+    def retries(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
         """Return the lowest dead letters above `after` that are marked for retry."""
-        return self._window(connection, TO_RETRY, portion, after)
+        return self._window(connection, RETRIES, portion, after)
 
     def _window(
         self, connection: sqlite3.Connection, statement: Statement, portion: BatchLimits, after: int
@@ -189,33 +189,33 @@ class WindowReader:
         epochs = read_epochs(connection)
         purged_through = read_cursor(connection).purged_through
         values = {"after": after, "most_events": portion.events}
-        rows = _sensible(connection.execute(statement.sql, statement.row(values)))
+        rows = _complete(connection.execute(statement.sql, statement.row(values)))
         first = next(rows, None)
         if first is None:
             return Window(epochs.last.epoch, 1, ())
-        extent = epochs.extent_at(first.position)
-        events = list(self._events(chain([first], rows), extent, portion.max_bytes))
-        return Window(extent.epoch, extent.base_sequence(purged_through), events)
+        known = epochs.range_at(first.position)
+        events = list(self._events(chain([first], rows), known, portion.max_bytes))
+        return Window(known.epoch, known.base_sequence(purged_through), events)
 
     def _events(
-        self, rows: Iterator[_Row], extent: EpochRange, max_bytes: int
+        self, rows: Iterator[_Row], known: EpochRange, max_bytes: int
     ) -> Iterator[OutboxEvent]:
         """Yield the events of `rows` up to the end of the epoch or `max_bytes`; at least one."""
-        vault, size = cache(self._readdressing.vault), 0
+        vault, size = cache(self._payloads.vault), 0
         for row in rows:
-            if row.position > extent.last_position:
+            if row.position > known.last_position:
                 return
-            event = self._event(row, extent.base_position, vault)
+            event = self._event(row, known.base_position, vault)
             if size and size + len(event.body) > max_bytes:
                 return
             size += len(event.body)
             yield event
 
     def _event(self, row: _Row, base_position: int, vault: Callable[[], Vault]) -> OutboxEvent:
-        body = self._readdressing.body(row.body, row.correlation_id, row.status, vault)
+        body = self._payloads.body(row.body, row.correlation_id, row.status, vault)
         is_erased = False
         if row.status == EmailStatus.ACCEPTED:
-            address = self._readdressing.address(row.address, row.correlation_id, vault)
+            address = self._payloads.address(row.address, row.correlation_id, vault)
             body, is_erased = with_address(body, address), address is None
         return OutboxEvent(
             position=row.position,
@@ -242,7 +242,7 @@ def _refusal(row: _Row) -> Refused | None:
     return Refused(row.error_code, row.error_message, row.http_status)
 
 
-def _sensible(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
+def _complete(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
     for values in rows:
         row = _Row(*values)  # type: ignore[arg-type] # as the statement selects them
         if None in row[:8]:

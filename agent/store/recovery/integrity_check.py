@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import require_no_orphan_wal
+from agent.store.db.wal import require_no_orphan_wal, wal_of
 
 # SQLite calls the progress handler every so many VM steps: about ten thousand times a second.
 _STEPS = 10_000
@@ -25,7 +25,7 @@ def inspect_database(
     """
     path = (directory / DATABASE_FILE).absolute()
     require_no_orphan_wal(path)
-    is_still = not is_owned and not _has_content(path.with_name(f"{path.name}-wal"))
+    is_still = not is_owned and not _has_content(wal_of(path))
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)) as connection:

@@ -12,7 +12,7 @@ _WAL = "-wal"
 _COMPANIONS = (_WAL, "-journal")
 
 
-def set_aside(database: Path, at_us: int) -> Path:
+def quarantine(database: Path, at_us: int) -> Path:
     """Move `database` and its companion files into `set-aside/`; return its new path.
 
     The database file goes last: after a crash in between, it is found damaged again at the next
@@ -27,7 +27,7 @@ def set_aside(database: Path, at_us: int) -> Path:
     return place / database.name
 
 
-def keep_wal(database: Path, at_us: int) -> Path | None:
+def copy_wal(database: Path, at_us: int) -> Path | None:
     """Copy the WAL of `database` into `set-aside/`, synced to disk on return.
 
     SQLite treats a damaged WAL as one that ends before the damage, and overwrites the rest. Returns

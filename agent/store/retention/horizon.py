@@ -6,12 +6,12 @@ from sqlalchemy import bindparam, func, select
 
 from agent.store.db.cursor import DeliveryCursor, is_central
 from agent.store.db.sql import compiled, constant
-from agent.store.db.tables import Delivery, table_of
+from agent.store.db.tables import DeliveryRow, table_of
 
-_delivery = table_of(Delivery)
+_delivery = table_of(DeliveryRow)
 _of_central = _delivery.c.destination == is_central
 
-FIRST_YOUNG = compiled(
+FIRST_YOUNGER = compiled(
     select(_delivery.c.through_position)
     .where(
         _of_central,
@@ -30,7 +30,7 @@ LAST_BEFORE = compiled(
 
 
 def delivered_before(
-    connection: sqlite3.Connection, standing: DeliveryCursor, cutoff_us: int, *, above: int
+    connection: sqlite3.Connection, cursor: DeliveryCursor, cutoff_us: int, *, above: int
 ) -> int:
     """Return the highest P such that every event in (above, P] was delivered by `cutoff_us`.
 
@@ -38,8 +38,8 @@ def delivered_before(
     for example, no event below it looks old.
     """
     values = {"above": above, "cutoff_us": cutoff_us}
-    row = connection.execute(FIRST_YOUNG.sql, FIRST_YOUNG.row(values)).fetchone()
+    row = connection.execute(FIRST_YOUNGER.sql, FIRST_YOUNGER.row(values)).fetchone()
     if row is None:
-        return standing.watermark
+        return cursor.watermark
     ((before,),) = connection.execute(LAST_BEFORE.sql, row)
-    return min(int(before), standing.watermark)
+    return min(int(before), cursor.watermark)

@@ -10,27 +10,27 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select
 
-from agent.store.db.cursor import cursor_column, is_central, read_cursor, setting
+from agent.store.db.cursor import compile_update, cursor_column, is_central, read_cursor
 from agent.store.db.sql import Statement, as_list, compiled, constant, listed
 from agent.store.db.tables import (
-    DeadLetter,
-    Delivery,
-    Doubt,
-    EmailAnswer,
-    Event,
-    Session,
-    Settled,
+    DeadLetterRow,
+    DeliveryRow,
+    DoubtRow,
+    EmailAnswerRow,
+    EventRow,
+    SessionRow,
+    SettledRow,
     table_of,
 )
 from agent.store.retention.horizon import delivered_before
 
 # Each event is two rows: the event, and its session or answer.
-MOST_EVENTS = 100
-_event = table_of(Event)
-_answer = table_of(EmailAnswer)
-_dead = table_of(DeadLetter)
-_settled = table_of(Settled)
-_delivery = table_of(Delivery)
+MAX_EVENTS = 100
+_event = table_of(EventRow)
+_answer = table_of(EmailAnswerRow)
+_dead = table_of(DeadLetterRow)
+_settled = table_of(SettledRow)
+_delivery = table_of(DeliveryRow)
 _earlier = _delivery.alias("earlier")
 
 _has_answers = exists().where(_answer.c.session_position == _event.c.position)
@@ -68,14 +68,14 @@ _holds_events = exists().where(
     _event.c.position > _before, _event.c.position <= _delivery.c.through_position
 )
 
-OLD_EVENTS = compiled(
+PURGEABLE_EVENTS = compiled(
     select(_event.c.position)
     .where(_event.c.position <= bindparam("bound"), ~_is_needed)
     .order_by(_event.c.position)
-    .limit(constant(MOST_EVENTS))
+    .limit(constant(MAX_EVENTS))
     .offset(constant(0))
 )
-OLD_DELIVERIES = compiled(
+PURGEABLE_DELIVERIES = compiled(
     select(_delivery.c.through_position)
     .where(
         _delivery.c.destination == is_central,
@@ -83,7 +83,7 @@ OLD_DELIVERIES = compiled(
         ~_holds_events,
     )
     .order_by(_delivery.c.through_position)
-    .limit(constant(MOST_EVENTS))
+    .limit(constant(MAX_EVENTS))
     .offset(constant(0))
 )
 REMOVE_EVENTS = compiled(
@@ -95,58 +95,58 @@ REMOVE_EVENTS = compiled(
     )
     .returning(_event.c.position)
 )
-SET_PURGED = setting("purged_through")
+SET_PURGED = compile_update("purged_through")
 
 
 def _remove(column: ColumnElement[int], *also: ColumnElement[bool]) -> Statement:
     return compiled(delete(column.table).where(column.in_(listed("positions")), *also))
 
 
-def _of_central(model: type[DeadLetter] | type[Settled] | type[Doubt]) -> Statement:
+def _of_central(model: type[DeadLetterRow] | type[SettledRow] | type[DoubtRow]) -> Statement:
     table = table_of(model)
     return _remove(table.c.position, table.c.destination == is_central)
 
 
 BESIDE_EVENTS = (
-    _remove(table_of(Session).c.position),
+    _remove(table_of(SessionRow).c.position),
     _remove(_answer.c.position),
-    _of_central(DeadLetter),
-    _of_central(Settled),
-    _of_central(Doubt),
+    _of_central(DeadLetterRow),
+    _of_central(SettledRow),
+    _of_central(DoubtRow),
 )
 REMOVE_DELIVERIES = _remove(_delivery.c.through_position, _delivery.c.destination == is_central)
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
+class Candidates:
     """Candidates: positions of events, and of acknowledgements that cover no event any more."""
 
     events: list[int]
     deliveries: list[int]
 
 
-def find_old(connection: sqlite3.Connection, cutoff_us: int) -> Old:
+def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates:
     """Return some events delivered before `cutoff_us`, lowest first. Read-only.
 
     A session stays as long as an answer to it; a dead letter until it was discarded or delivered
     before `cutoff_us`, and with it the later answers of its session.
     """
-    standing = read_cursor(connection)
-    bound = delivered_before(connection, standing, cutoff_us, above=standing.purged_through)
+    cursor = read_cursor(connection)
+    bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
     values = {"bound": bound, "cutoff_us": cutoff_us}
-    events = connection.execute(OLD_EVENTS.sql, OLD_EVENTS.row(values))
-    deliveries = connection.execute(OLD_DELIVERIES.sql, OLD_DELIVERIES.row(values))
-    return Old([row[0] for row in events], [row[0] for row in deliveries])
+    events = connection.execute(PURGEABLE_EVENTS.sql, PURGEABLE_EVENTS.row(values))
+    deliveries = connection.execute(PURGEABLE_DELIVERIES.sql, PURGEABLE_DELIVERIES.row(values))
+    return Candidates([row[0] for row in events], [row[0] for row in deliveries])
 
 
-def purge(connection: sqlite3.Connection, old: Old, cutoff_us: int) -> bool:
-    """Delete those of `old` that still qualify; return True if there were any."""
-    values = {"positions": as_list(old.events), "cutoff_us": cutoff_us}
+def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
+    """Delete those of `candidates` that still qualify; return True if there were any."""
+    values = {"positions": as_list(candidates.events), "cutoff_us": cutoff_us}
     rows = connection.execute(REMOVE_EVENTS.sql, REMOVE_EVENTS.row(values)).fetchall()
-    gone = [position for (position,) in rows]
+    purged = [position for (position,) in rows]
     for statement in BESIDE_EVENTS:
-        connection.execute(statement.sql, (as_list(gone),))
-    connection.execute(REMOVE_DELIVERIES.sql, (as_list(old.deliveries),))
-    highest = max([*gone, read_cursor(connection).purged_through])
+        connection.execute(statement.sql, (as_list(purged),))
+    connection.execute(REMOVE_DELIVERIES.sql, (as_list(candidates.deliveries),))
+    highest = max([*purged, read_cursor(connection).purged_through])
     connection.execute(SET_PURGED.sql, (highest,))
-    return bool(gone or old.deliveries)
+    return bool(purged or candidates.deliveries)

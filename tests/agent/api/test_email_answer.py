@@ -38,7 +38,7 @@ def kept_addresses(agent: Agent) -> list[str | None]:
         " ON session.position = session_position ORDER BY email_answer.position"
     )
     return [
-        None if sealed is None else vault.open(bytes(sealed), str(correlation_id))  # type: ignore[call-overload] # a blob's bytes
+        None if sealed is None else vault.decrypt(bytes(sealed), str(correlation_id))  # type: ignore[call-overload] # a blob's bytes
         for sealed, correlation_id in rows
     ]
 

@@ -136,7 +136,7 @@ class Aftermath:
     seen: set[str]
     again: list[Outcome]
     live: set[str]
-    set_aside: list[str]
+    quarantined: list[str]
 
     @property
     def new_receipt(self) -> str:

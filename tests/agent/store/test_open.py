@@ -15,7 +15,6 @@ from agent.facts import Receipt, Recorded
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.storage_errors import StorageDownError
 from tests.support.agent.store import (
-    AT,
     KEY_FILE,
     EpochIds,
     answer,
@@ -103,7 +102,7 @@ def test_each_boot_is_inserted_once(tmp_path: Path) -> None:
     epochs = EpochIds()
     for boot_id in ("boot-1", "boot-1", "boot-2", "boot-1"):
         with closing(opener(tmp_path, epochs=epochs, boot_id=boot_id).open()) as store:
-            store.record([(session(f"in {boot_id}"), AT)])
+            record(store, session(f"in {boot_id}"))
     assert query(tmp_path, "SELECT number, boot_id FROM boot") == [(1, "boot-1"), (2, "boot-2")]
     assert query(tmp_path, "SELECT boot_number FROM event ORDER BY position") == [(1,), (2,)]
 

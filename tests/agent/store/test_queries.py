@@ -9,13 +9,12 @@ import pytest
 from agent.facts import DeliveryState, EmailStatus
 from agent.store import queries
 from agent.store.db import epochs
-from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.connect import DATABASE_FILE, read_only
 from agent.store.db.epochs import LAST_POSITION
-from agent.store.db.read_only import read_only
 from agent.store.db.sql import Statement
 from agent.store.journal import session_cache
 from agent.store.queries import EpochProgress, StoreReader
-from agent.store.recovery.quarantine import set_aside
+from agent.store.recovery.quarantine import quarantine
 from tests.support.agent.store import AT, EpochIds, answer, change, opened, record, session
 
 WAITING, DELIVERED, REFUSED = DeliveryState
@@ -125,7 +124,7 @@ def test_status_counts_pending_events(directory: Path) -> None:
     assert (status.waiting, status.oldest_waiting_at_us, status.dead_letters) == (2, 20, 0)
     assert status.database_bytes == (directory / DATABASE_FILE).stat().st_size
     assert status.free_bytes > 0
-    assert status.set_aside == []
+    assert status.quarantined == []
 
 
 def test_watermark_in_an_earlier_epoch_is_zero_in_the_current_one(directory: Path) -> None:
@@ -151,10 +150,10 @@ def test_status_of_an_empty_store_has_no_pending_events(tmp_path: Path) -> None:
 
 def test_status_lists_quarantined_databases_oldest_first(directory: Path) -> None:
     for _ in range(2):
-        set_aside(directory / DATABASE_FILE, AT.wall_us)
+        quarantine(directory / DATABASE_FILE, AT.wall_us)
         with opened(directory):
             pass
-    assert StoreReader(directory).status().set_aside == ["20231114T221320Z", "20231114T221320Z-2"]
+    assert StoreReader(directory).status().quarantined == ["20231114T221320Z", "20231114T221320Z-2"]
 
 
 def test_reader_sees_commits_and_does_not_block_checkpoints(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,11 @@ from typing import NoReturn
 import pytest
 
 from agent.facts import (
-    Capture,
     NoOpenSession,
     Outcome,
     Receipt,
     Recorded,
     SessionStarted,
-    Timestamp,
 )
 from agent.store.files.storage_errors import (
     StorageDamagedError,
@@ -25,6 +23,7 @@ from agent.store.files.storage_errors import (
     StorageError,
     StorageFullError,
 )
+from agent.store.journal.journal import Group
 from agent.store.store import Store
 from agent.store.writer import MAX_GROUP, Writer, WriterOverloadedError
 from tests.support.agent.store import AT, answer, opener, query, session
@@ -73,10 +72,10 @@ class Rig:
 
 
 @asynccontextmanager
-async def writing(directory: Path, *, max_waiting: int = 10_000) -> AsyncIterator[Rig]:
+async def writing(directory: Path, *, max_queued: int = 10_000) -> AsyncIterator[Rig]:
     """Run a writer on `directory` until the block ends."""
     commits = Commits()
-    writer = Writer(opener(directory), commits, max_waiting=max_waiting)
+    writer = Writer(opener(directory), commits, max_queued=max_queued)
     writer.start()
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):
@@ -164,15 +163,15 @@ async def test_unencodable_capture_does_not_fail_its_group(tmp_path: Path) -> No
 
 async def test_capture_beyond_the_queue_limit_is_rejected_at_once(tmp_path: Path) -> None:
     """Items that the thread is working on count as well."""
-    async with writing(tmp_path, max_waiting=4) as rig:
+    async with writing(tmp_path, max_queued=4) as rig:
         async with rig.held():
             replies = [rig.writer.record(session(f"s{n}"), AT) for n in range(3)]
-            assert rig.writer.waiting == 4
+            assert rig.writer.queued == 4
             with pytest.raises(WriterOverloadedError):
                 rig.writer.record(session("too many"), AT)
         await asyncio.gather(*replies)
         await rig.writer.record(session("later"), AT)
-        assert rig.writer.waiting == 0
+        assert rig.writer.queued == 0
     assert len(query(tmp_path, "SELECT 1 FROM event")) == 4
 
 
@@ -248,7 +247,7 @@ async def test_captures_queued_before_the_store_opens_are_recorded(tmp_path: Pat
 
 
 class BreakingOpener:
-    """Opens real stores whose `record` raises the planned errors, one for each call."""
+    """Opens real stores whose `write` raises the planned errors, one for each call."""
 
     def __init__(self, directory: Path, troubles: Sequence[BaseException | None]) -> None:
         self.opened = 0
@@ -261,19 +260,17 @@ class BreakingOpener:
         """Open the store with its planned faults."""
         self.opened += 1
         store = opener(self._directory).open()
-        usual = store.record
+        usual = store.write
 
-        def record_or_raise(
-            captures: Sequence[tuple[Capture, Timestamp]], meanwhile: Callable[[], None]
-        ) -> list[Outcome]:
+        def write_or_raise(group: Group) -> list[Outcome]:
             if self._troubles and (trouble := self._troubles.pop(0)):
                 raise trouble
-            return usual(captures, meanwhile)
+            return usual(group)
 
-        store.record = record_or_raise  # type: ignore[method-assign, assignment] # the planned fault
+        store.write = write_or_raise  # type: ignore[method-assign] # the planned fault
         return store
 
-    def set_aside(self, reason: str) -> None:
+    def quarantine(self, reason: str) -> None:
         """Record the call, or fail as planned."""
         self.reasons.append(reason)
         if self.set_aside_error:
@@ -379,25 +376,25 @@ async def test_missing_directory_is_a_storage_error(tmp_path: Path) -> None:
 async def test_ping_of_a_blocked_writer_returns_only_when_it_goes_on(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         async with rig.held():
-            pulse = asyncio.create_task(rig.writer.pulse())
+            ping = asyncio.create_task(rig.writer.ping())
             await next_turn()
-            assert not pulse.done()
-        assert await pulse
+            assert not ping.done()
+        assert await ping
 
 
 async def test_writer_without_a_disk_answers_pings(tmp_path: Path) -> None:
     """A restart of the process would not bring the disk back."""
     (tmp_path / "file").touch()
     async with writing(tmp_path / "file" / "state") as rig:
-        assert await rig.writer.pulse()
+        assert await rig.writer.ping()
 
 
 async def test_ping_fails_when_the_queue_is_full(tmp_path: Path) -> None:
-    async with writing(tmp_path, max_waiting=1) as rig, rig.held():
-        assert not await rig.writer.pulse()
+    async with writing(tmp_path, max_queued=1) as rig, rig.held():
+        assert not await rig.writer.ping()
 
 
 async def test_ping_fails_after_close(tmp_path: Path) -> None:
     async with writing(tmp_path) as rig:
         await rig.writer.close()
-        assert not await rig.writer.pulse()
+        assert not await rig.writer.ping()

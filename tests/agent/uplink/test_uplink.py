@@ -43,7 +43,7 @@ class Planned(Schedule):
 
 def without_central(rig: OutboxRig, schedule: Schedule) -> UplinkDependencies:
     answers = SessionAnswers(ProgramSettings().terms())
-    terms = ProgramTermsSync(answers, rig.outbox.storage, rig.clock)
+    terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
     settings = settings_in(rig.directory)
     return UplinkDependencies(settings, rig.outbox, terms, schedule, lambda: AT, "boot-1")
 

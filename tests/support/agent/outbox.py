@@ -8,8 +8,9 @@ from pathlib import Path
 
 from agent.facts import Capture, Outcome, Recorded
 from agent.store.files.disk_space import SpaceLimits
+from agent.store.open import Opener
 from agent.store.outbox.outbox import Retention, StoreOutbox
-from agent.store.writer import Opener, Writer
+from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
 from tests.support.agent.store import AT, KEY_FILE, LIMITS, EpochIds, opener

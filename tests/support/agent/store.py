@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.facts import Capture, EmailAnswered, EmailStatus, Outcome, SessionStarted, Timestamp
-from agent.store.db.connect import DATABASE_FILE, StoreEnvironment
+from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
-from agent.store.store import Store
+from agent.store.store import Store, StoreEnvironment
 from tests.support.sqlite import rows_in
 
 ADDRESS = "guest.one@example.com"
@@ -75,7 +75,7 @@ def answer(
 
 def record(store: Store, *captures: Capture) -> list[Outcome]:
     """Record `captures` as one group."""
-    return store.record([(capture, AT) for capture in captures])
+    return store.write(store.decide([(capture, AT) for capture in captures]))
 
 
 def query(directory: Path, sql: str, *values: object) -> list[tuple[object, ...]]:

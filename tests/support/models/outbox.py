@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.facts import DeliveryState, Receipt
-from agent.store.outbox.dead_letter_rows import STANDS_REFUSED
+from agent.store.outbox.dead_letter_queue import STANDS_REFUSED
 from sync.delivery.outbox import Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict
 
@@ -185,7 +185,7 @@ class Model:
         kept.dead, kept.retry_wanted, kept.is_erased = "discarded", False, True
         return True
 
-    def take_back(self, kept: Kept) -> int:
+    def retry_delivered(self, kept: Kept) -> int:
         """Retry a delivered event that central reports as rejected."""
         if kept.dead is not None or not kept.is_settled:
             return 0

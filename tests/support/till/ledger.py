@@ -164,7 +164,7 @@ def read_events(directory: Path, findings: Findings) -> dict[CaptureName, Stored
         name = (_TYPES[event_type], correlation_id)
         names[name] += 1
         try:
-            address = None if sealed is None else vault.open(sealed, correlation_id)
+            address = None if sealed is None else vault.decrypt(sealed, correlation_id)
         except DecryptionError as error:
             address = str(error)
         kept[name] = StoredEvent(receipt_of(position, epochs), body, status, address)

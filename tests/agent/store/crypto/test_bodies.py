@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.facts import EmailAnswered, EmailStatus, SessionStarted
-from agent.store.crypto.bodies import as_it_came, to_keep
+from agent.store.crypto.bodies import decrypt_body, encrypt_body
 from agent.store.crypto.vault import KEY_BYTES, DecryptionError, Vault
 from sync.delivery.outbox import OutboxEvent
 from tests.agent.store.journal.test_journal import new, repeat
@@ -29,7 +29,7 @@ DECLINED = EmailAnswered(
 def test_any_body_is_restored_unchanged(text: str, name: str) -> None:
     body = text.encode()
 
-    assert as_it_came(to_keep(b"{" + body, name, VAULT), name, lambda: VAULT) == b"{" + body
+    assert decrypt_body(encrypt_body(b"{" + body, name, VAULT), name, lambda: VAULT) == b"{" + body
 
 
 @given(local=st.text(max_size=30), domain=st.text(max_size=30))
@@ -37,22 +37,22 @@ def test_body_with_an_at_sign_is_encrypted(local: str, domain: str) -> None:
     for sign in ("@", "\\u0040", "%40"):
         body = f'{{"x":"{local}{sign}{domain}"}}'.encode()
 
-        assert body not in to_keep(body, "one", VAULT)
+        assert body not in encrypt_body(body, "one", VAULT)
 
 
 def test_body_without_an_at_sign_is_stored_as_plain_text() -> None:
     body = b'{"correlationId":"one","channel":"STORE"}'
 
-    assert to_keep(body, "one", VAULT) == body
+    assert encrypt_body(body, "one", VAULT) == body
 
 
 def test_encrypted_body_decrypts_neither_as_an_address_nor_for_another_session() -> None:
-    kept = to_keep(NAMED.body, "one", VAULT)
+    kept = encrypt_body(NAMED.body, "one", VAULT)
 
     with pytest.raises(DecryptionError):
-        VAULT.open(kept, "one")
+        VAULT.decrypt(kept, "one")
     with pytest.raises(DecryptionError):
-        as_it_came(kept, "two", lambda: VAULT)
+        decrypt_body(kept, "two", lambda: VAULT)
 
 
 def test_address_repeated_in_other_members_is_not_readable_on_disk(tmp_path: Path) -> None:

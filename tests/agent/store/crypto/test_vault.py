@@ -18,60 +18,60 @@ OTHER = Vault(bytes(KEY_BYTES))
 
 @given(address=st.text(max_size=300), correlation_id=st.text(min_size=1, max_size=128))
 def test_encrypted_address_decrypts_in_its_session(address: str, correlation_id: str) -> None:
-    assert VAULT.open(VAULT.seal(address, correlation_id), correlation_id) == address
+    assert VAULT.decrypt(VAULT.encrypt(address, correlation_id), correlation_id) == address
 
 
 def test_address_moved_to_another_session_does_not_decrypt() -> None:
     with pytest.raises(DecryptionError):
-        VAULT.open(VAULT.seal(ADDRESS, "one"), "two")
+        VAULT.decrypt(VAULT.encrypt(ADDRESS, "one"), "two")
 
 
 def test_error_names_another_key_as_the_reason() -> None:
     with pytest.raises(DecryptionError, match="another key"):
-        OTHER.open(VAULT.seal(ADDRESS, "one"), "one")
+        OTHER.decrypt(VAULT.encrypt(ADDRESS, "one"), "one")
 
 
 def test_any_flipped_bit_is_detected() -> None:
-    sealed = VAULT.seal(ADDRESS, "one")
-    for bit in range(8 * len(sealed)):
-        flipped = bytearray(sealed)
+    encrypted = VAULT.encrypt(ADDRESS, "one")
+    for bit in range(8 * len(encrypted)):
+        flipped = bytearray(encrypted)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(DecryptionError):
-            VAULT.open(bytes(flipped), "one")
+            VAULT.decrypt(bytes(flipped), "one")
 
 
 def test_any_truncation_is_detected() -> None:
-    sealed = VAULT.seal(ADDRESS, "one")
-    for length in range(len(sealed)):
+    encrypted = VAULT.encrypt(ADDRESS, "one")
+    for length in range(len(encrypted)):
         with pytest.raises(DecryptionError):
-            VAULT.open(sealed[:length], "one")
+            VAULT.decrypt(encrypted[:length], "one")
 
 
 def test_same_address_never_encrypts_to_the_same_bytes() -> None:
-    assert len({VAULT.seal(ADDRESS, "one") for _ in range(100)}) == 100
+    assert len({VAULT.encrypt(ADDRESS, "one") for _ in range(100)}) == 100
 
 
 def test_digest_depends_on_address_session_and_key() -> None:
-    mark = VAULT.mark(ADDRESS, "one")
-    assert mark == VAULT.mark(ADDRESS, "one")
-    assert mark != VAULT.mark("guest.two@example.com", "one")
-    assert mark != VAULT.mark(ADDRESS, "two")
-    assert mark != OTHER.mark(ADDRESS, "one")
+    digest = VAULT.digest(ADDRESS, "one")
+    assert digest == VAULT.digest(ADDRESS, "one")
+    assert digest != VAULT.digest("guest.two@example.com", "one")
+    assert digest != VAULT.digest(ADDRESS, "two")
+    assert digest != OTHER.digest(ADDRESS, "one")
 
 
 def test_digest_separates_session_id_and_address() -> None:
-    assert VAULT.mark("bc", "a") != VAULT.mark("c", "ab")
+    assert VAULT.digest("bc", "a") != VAULT.digest("c", "ab")
 
 
 def test_key_is_created_once_and_private_to_its_owner(tmp_path: Path) -> None:
     usual = os.umask(0)
     try:
-        sealed = open_vault(tmp_path / KEY_FILE).seal(ADDRESS, "one")
+        encrypted = open_vault(tmp_path / KEY_FILE).encrypt(ADDRESS, "one")
     finally:
         os.umask(usual)
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
     assert len(base64.b64decode((tmp_path / KEY_FILE).read_bytes())) == KEY_BYTES
-    assert open_vault(tmp_path / KEY_FILE).open(sealed, "one") == ADDRESS
+    assert open_vault(tmp_path / KEY_FILE).decrypt(encrypted, "one") == ADDRESS
 
 
 def test_new_key_is_synced_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent.facts import Receipt, Recorded
-from agent.store.db.epochs import EpochBase, Epochs
-from agent.store.files.high_water_mark import MARK_FILE, Marked, read_mark
+from agent.store.db.epochs import Epochs, EpochStart
+from agent.store.files.high_water_mark import MARK_FILE, read_high_water_mark
 from agent.store.files.storage_errors import StorageDownError
-from agent.store.journal.insert import Intake
+from agent.store.journal.insert import GroupInserter
 from tests.support.agent.store import EpochIds, change, crashed_copy, opened, query, record, session
 
 
@@ -157,24 +157,26 @@ def test_failed_commit_uses_no_number(tmp_path: Path, monkeypatch: pytest.Monkey
     with opened(tmp_path) as store:
         record(store, session("a"))
         with monkeypatch.context() as fault:
-            fault.setattr(Intake, "write", fail)
+            fault.setattr(GroupInserter, "insert", fail)
             with pytest.raises(StorageDownError):
                 record(store, session("b"))
-        assert read_mark(tmp_path) == Marked("epoch-1", 1)
+        assert read_high_water_mark(tmp_path) == Receipt("epoch-1", 1)
         assert record(store, session("c")) == [Recorded(Receipt("epoch-1", 2), repeated=False)]
     assert query(tmp_path, "SELECT correlation_id FROM session") == [("a",), ("c",)]
 
 
 def test_positions_map_to_receipts_in_every_epoch() -> None:
     epochs = Epochs(
-        [EpochBase(1, "first", 0), EpochBase(2, "empty", 5), EpochBase(3, "third", 5)], 7
+        [EpochStart(1, "first", 0), EpochStart(2, "empty", 5), EpochStart(3, "third", 5)], 7
     )
     assert [str(epochs.receipt(position)) for position in range(1, 8)] == [
         *(f"first/{n}" for n in range(1, 6)),
         "third/1",
         "third/2",
     ]
-    assert {name: epochs.extent_of(name) for name in ("first", "empty", "third", "none")} == {
+    assert {
+        name: epochs.last_sequence_of(name) for name in ("first", "empty", "third", "none")
+    } == {
         "first": 5,
         "empty": 0,
         "third": 2,

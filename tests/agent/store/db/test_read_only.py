@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.read_only import OrphanWal
+from agent.store.db.wal import OrphanWal
 from agent.store.queries import StoreReader
 from tests.agent.store.damage import killed_store
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.high_water_mark import MARK_FILE, HighWaterMark, Marked, read_mark
+from agent.facts import Receipt
+from agent.store.files.high_water_mark import MARK_FILE, HighWaterMark, read_high_water_mark
 
 
 def noted(directory: Path, *sequences: int) -> None:
     """Write marks and close the file."""
     mark = HighWaterMark(directory)
     for sequence in sequences:
-        mark.note("epoch-1", sequence)
+        mark.write(Receipt("epoch-1", sequence))
     mark.close()
 
 
@@ -22,16 +23,16 @@ def open_descriptors() -> int:
 
 def test_last_mark_is_read_back(tmp_path: Path) -> None:
     noted(tmp_path, 1, 2, 1_000_000_000_000)
-    assert read_mark(tmp_path) == Marked("epoch-1", 1_000_000_000_000)
+    assert read_high_water_mark(tmp_path) == Receipt("epoch-1", 1_000_000_000_000)
 
 
 def test_shorter_mark_replaces_a_longer_one_completely(tmp_path: Path) -> None:
     noted(tmp_path, 123_456_789, 7)
-    assert read_mark(tmp_path) == Marked("epoch-1", 7)
+    assert read_high_water_mark(tmp_path) == Receipt("epoch-1", 7)
 
 
 def test_missing_mark_is_none(tmp_path: Path) -> None:
-    assert read_mark(tmp_path) is None
+    assert read_high_water_mark(tmp_path) is None
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 10, 20])
@@ -39,7 +40,7 @@ def test_torn_mark_is_none(tmp_path: Path, kept_bytes: int) -> None:
     noted(tmp_path, 12_345)
     file = tmp_path / MARK_FILE
     file.write_bytes(file.read_bytes()[:kept_bytes])
-    assert read_mark(tmp_path) is None
+    assert read_high_water_mark(tmp_path) is None
 
 
 def test_mark_with_a_flipped_bit_is_none_or_the_same(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_mark_with_a_flipped_bit_is_none_or_the_same(tmp_path: Path) -> None:
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         file.write_bytes(flipped)
-        assert read_mark(tmp_path) in {None, Marked("epoch-1", 12_345)}
+        assert read_high_water_mark(tmp_path) in {None, Receipt("epoch-1", 12_345)}
 
 
 def test_mark_mixed_from_two_writes_is_none(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_mark_mixed_from_two_writes_is_none(tmp_path: Path) -> None:
     new = file.read_bytes()
     cut = new.index(b"22222") + 2
     file.write_bytes(new[:cut] + old[cut:])
-    assert read_mark(tmp_path) is None
+    assert read_high_water_mark(tmp_path) is None
 
 
 def test_mark_file_is_private_to_its_owner(tmp_path: Path) -> None:

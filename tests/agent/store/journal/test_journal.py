@@ -18,7 +18,7 @@ from agent.facts import (
     SessionStarted,
 )
 from agent.store.files.storage_errors import StorageDamagedError
-from agent.store.journal.insert import COLUMNS, MOST_ROWS
+from agent.store.journal.insert import COLUMNS, MAX_ROWS
 from tests.support.agent.store import ADDRESS, answer, opened, query, record, session
 
 OTHER = SessionStarted("one", None, closed=False, body=b'{"correlationId":"one","channel":"WEB"}')
@@ -216,7 +216,7 @@ def test_correlation_id_may_hold_any_characters(tmp_path: Path, name: str) -> No
 def test_group_of_several_statements_is_atomic(
     tmp_path: Path,
 ) -> None:
-    many = [session(f"s{n}") for n in range(MOST_ROWS)]
+    many = [session(f"s{n}") for n in range(MAX_ROWS)]
     poison = SessionStarted("half a pair \ud800", None, closed=False, body=b"{}")
     with opened(tmp_path) as store:
         record(store, session("one"))
@@ -224,14 +224,15 @@ def test_group_of_several_statements_is_atomic(
             record(store, *many, poison)
     with opened(tmp_path) as store:
         outcomes = record(store, *many, OTHER)
-    assert outcomes == [*(new(n + 2) for n in range(MOST_ROWS)), IdTaken()]
-    assert len(query(tmp_path, "SELECT 1 FROM event")) == MOST_ROWS + 1
+    assert outcomes == [*(new(n + 2) for n in range(MAX_ROWS)), IdTaken()]
+    assert len(query(tmp_path, "SELECT 1 FROM event")) == MAX_ROWS + 1
 
 
 def test_purged_session_is_evicted_from_the_cache(tmp_path: Path) -> None:
     """Its id is free again, and a late answer to it finds no session."""
     with opened(tmp_path) as store:
         record(store, session("one"), session("two"))
+        store.clear_session_cache()
         store.run(lambda connection: connection.execute("DELETE FROM event WHERE position = 1"))
         store.run(lambda connection: connection.execute("DELETE FROM session WHERE position = 1"))
         assert record(store, answer("one"), session("one")) == [NoOpenSession(), new(3)]
@@ -244,6 +245,7 @@ def test_row_lost_on_a_damaged_page_is_reported_as_damage(
     """An acknowledged row is missing; SQLite itself does not always notice."""
     with opened(tmp_path) as store:
         record(store, session(), ACCEPTED)
+        store.clear_session_cache()
         store.run(lambda connection: connection.execute("DELETE FROM event"))
         with pytest.raises(StorageDamagedError):
             record(store, repeated)

@@ -264,7 +264,7 @@ async def test_rewind_resends_dead_letters_and_keeps_them_until_delivered(rig: O
 
 async def test_delivered_event_reported_as_rejected_is_retried(rig: OutboxRig) -> None:
     rig.clock.pass_seconds(60)
-    assert await rig.outbox.dead_letters.take_back("epoch-1", [1, 2, 3, 99]) == 1
+    assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [1, 2, 3, 99]) == 1
     assert [(e.position, e.is_doubtful) for e in await retries(rig)] == [(3, False)]
     found = await rig.outbox.dead_letters.find("epoch-1", 3)
     assert found is not None
@@ -273,7 +273,7 @@ async def test_delivered_event_reported_as_rejected_is_retried(rig: OutboxRig) -
 
 
 async def test_event_delivered_again_after_fallback_has_its_own_time(rig: OutboxRig) -> None:
-    await rig.outbox.dead_letters.take_back("epoch-1", [3])
+    await rig.outbox.dead_letters.retry_delivered("epoch-1", [3])
     rig.clock.pass_seconds(60)
     await rig.deliver(*await retries(rig))
     assert await shown(rig) == [1, 2]
@@ -289,7 +289,7 @@ async def test_event_to_resend_after_fallback_keeps_its_address_until_delivered(
 ) -> None:
     await rig.capture(answer("two"))
     await rig.deliver_all()
-    assert await rig.outbox.dead_letters.take_back("epoch-1", [4]) == 1
+    assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [4]) == 1
     rig.clock.pass_seconds(365 * DAY_SECONDS)
     while await rig.outbox.erase_once() or await rig.outbox.purge_once():
         pass
@@ -305,15 +305,15 @@ async def test_event_resent_after_fallback_is_marked_erased_if_its_address_is_go
     while await rig.outbox.erase_once():
         pass
     assert await addresses(rig) == [2]
-    assert await rig.outbox.dead_letters.take_back("epoch-1", [4]) == 1
+    assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [4]) == 1
     assert [event.is_erased for event in await retries(rig)] == [True]
 
 
 async def test_fallback_skips_pending_discarded_and_unknown_events(rig: OutboxRig) -> None:
     await rig.capture(session("three"))
     await rig.outbox.dead_letters.discard("epoch-1", 1)
-    assert await rig.outbox.dead_letters.take_back("epoch-1", [1, 2, 4, 99]) == 0
-    assert await rig.outbox.dead_letters.take_back("none", [3]) == 0
+    assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [1, 2, 4, 99]) == 0
+    assert await rig.outbox.dead_letters.retry_delivered("none", [3]) == 0
     assert await retries(rig) == []
     assert await rig.positions() == [4]
 
@@ -325,10 +325,10 @@ async def test_fallback_skips_purged_events(tmp_path: Path) -> None:
         rig.clock.pass_seconds(31 * DAY_SECONDS)
         while await rig.outbox.purge_once():
             pass
-        assert await rig.outbox.dead_letters.take_back("epoch-1", [1]) == 0
+        assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [1]) == 0
 
 
 async def test_fallback_skips_events_pending_since_a_rewind(rig: OutboxRig) -> None:
     assert await rig.outbox.rewind("epoch-1", 3)
-    assert await rig.outbox.dead_letters.take_back("epoch-1", [3]) == 0
+    assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [3]) == 0
     assert await rig.positions() == [3]

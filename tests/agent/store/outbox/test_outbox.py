@@ -7,7 +7,7 @@ import pytest
 
 from agent.facts import EmailStatus
 from agent.store.files.storage_errors import StorageDownError
-from agent.store.outbox.outbox import MOST_IN_A_TRANSACTION
+from agent.store.outbox.outbox import MAX_RESULTS_IN_A_TRANSACTION
 from agent.store.store import Store
 from sync.delivery.outbox import BatchLimits, EventResult, Outbox, OutboxUnavailable
 from sync.protocol.wire import EventType
@@ -222,7 +222,7 @@ async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_reject
 ) -> None:
     """The window needs more than one transaction; the storage fails between two of them."""
     async with outbox_on(tmp_path) as rig:
-        await rig.capture(*(session(f"s{n}") for n in range(MOST_IN_A_TRANSACTION + 1)))
+        await rig.capture(*(session(f"s{n}") for n in range(MAX_RESULTS_IN_A_TRANSACTION + 1)))
         window = await rig.window()
         await rig.outbox.record_attempt(window)
         refused, *delivered = window.events

@@ -151,11 +151,11 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.held)
     @rule(which=CHOICES)
-    def take_back(self, which: int) -> None:
+    def retry_delivered(self, which: int) -> None:
         kept = self.pick(which)
         receipt, letters = self.model.receipts[kept.position], self.rig.outbox.dead_letters
-        taken = self.run(letters.take_back(receipt.epoch, [receipt.sequence]))
-        assert taken == self.model.take_back(kept)
+        taken = self.run(letters.retry_delivered(receipt.epoch, [receipt.sequence]))
+        assert taken == self.model.retry_delivered(kept)
 
     # Steps of store IT and of the upkeep.
 

@@ -11,7 +11,7 @@ import pytest
 from agent.facts import Recorded
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries import StoreReader
-from agent.store.recovery.quarantine import QUARANTINE, has_orphan_wal, set_aside
+from agent.store.recovery.quarantine import QUARANTINE, has_orphan_wal, quarantine
 from tests.agent.store.damage import (
     DAMAGES,
     NAMES,
@@ -47,7 +47,7 @@ async def test_undamaged_files_lose_nothing(directory: Path) -> None:
     assert aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
     assert all(isinstance(old, Recorded) and old.repeated for old in aftermath.again)
     assert aftermath.live == {*NAMES, "new"}
-    assert aftermath.set_aside == []
+    assert aftermath.quarantined == []
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def test_lost_captures_start_a_new_epoch(story: Story) -> None:
 
 def test_quarantined_captures_are_reported_in_the_status(story: Story) -> None:
     if (set(NAMES) - story.aftermath.seen) & story.before:
-        assert story.aftermath.set_aside
+        assert story.aftermath.quarantined
 
 
 def test_captures_repeated_after_damage_are_recorded_or_recognised(story: Story) -> None:
@@ -129,7 +129,7 @@ def test_quarantined_database_is_complete_in_a_directory_named_for_the_time(tmp_
     database = tmp_path / DATABASE_FILE
     for suffix in ("", "-wal", "-journal", "-shm"):
         database.with_name(database.name + suffix).write_text(suffix)
-    kept_at = set_aside(database, AT.wall_us)
+    kept_at = quarantine(database, AT.wall_us)
     assert kept_at == tmp_path / QUARANTINE / "20231114T221320Z" / DATABASE_FILE
     assert {file.name for file in kept_at.parent.iterdir()} == {
         DATABASE_FILE,
@@ -143,7 +143,7 @@ def test_databases_quarantined_within_a_second_get_their_own_directories(tmp_pat
     database = tmp_path / DATABASE_FILE
     for content in ("one", "two", "three"):
         database.write_text(content)
-        set_aside(database, AT.wall_us)
+        quarantine(database, AT.wall_us)
     kept = sorted((tmp_path / QUARANTINE).iterdir())
     assert [place.name.removeprefix("20231114T221320Z") for place in kept] == ["", "-2", "-3"]
     assert [(place / DATABASE_FILE).read_text() for place in kept] == ["one", "two", "three"]
@@ -178,7 +178,7 @@ def test_quarantined_database_can_be_restored(tmp_path: Path) -> None:
     epochs = EpochIds()
     with opened(tmp_path, epochs) as store:
         record(store, session("one"))
-    kept_at = set_aside(tmp_path / DATABASE_FILE, AT.wall_us)
+    kept_at = quarantine(tmp_path / DATABASE_FILE, AT.wall_us)
     with opened(tmp_path, epochs):
         assert StoreReader(tmp_path).session("one") == []
     for file in kept_at.parent.iterdir():

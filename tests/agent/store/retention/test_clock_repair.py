@@ -26,7 +26,7 @@ async def delivered_at(rig: OutboxRig, wall_us: int) -> None:
 
 async def keep_house(rig: OutboxRig) -> tuple[int, int]:
     """Run the hourly upkeep; return the numbers of events and addresses left."""
-    await rig.outbox.mend_times()
+    await rig.outbox.repair_times()
     while await rig.outbox.erase_once() or await rig.outbox.purge_once():
         pass
     ((events,),) = query(rig.directory, "SELECT count(*) FROM event")
@@ -74,5 +74,5 @@ async def test_clock_before_2025_repairs_nothing(tmp_path: Path) -> None:
 async def test_plausible_times_are_unchanged(tmp_path: Path) -> None:
     async with outbox_on(tmp_path, clock=WallClock(), retention=KEPT) as rig:
         await delivered_at(rig, RIGHT_US - DAY_US)
-        await rig.outbox.mend_times()
+        await rig.outbox.repair_times()
     assert query(tmp_path, "SELECT delivered_at_us FROM delivery") == [(RIGHT_US - DAY_US,)]

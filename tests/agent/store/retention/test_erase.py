@@ -7,7 +7,7 @@ import pytest
 
 from agent.facts import EmailStatus
 from agent.store.outbox.outbox import Retention
-from agent.store.retention.erase import MOST_ROWS
+from agent.store.retention.erase import MAX_ADDRESSES
 from sync.delivery.outbox import OutboxEvent, OutboxUnavailable
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import (
@@ -88,7 +88,7 @@ async def test_addresses_delivered_ahead_have_the_same_retention(tmp_path: Path)
 
 async def test_more_addresses_ahead_than_one_slice_are_all_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
-        await answered(rig, "stuck", *(f"s{number}" for number in range(MOST_ROWS + 1)))
+        await answered(rig, "stuck", *(f"s{number}" for number in range(MAX_ADDRESSES + 1)))
         await rig.deliver(*(await rig.window()).events[2:])
         await erase_all(rig)
         assert sealed(tmp_path) == [2]
@@ -106,13 +106,13 @@ async def test_erased_address_is_gone_from_the_file(tmp_path: Path) -> None:
 
 async def test_many_addresses_are_erased_in_slices(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
-        names = [f"s{n}" for n in range(2 * MOST_ROWS + 1)]
+        names = [f"s{n}" for n in range(2 * MAX_ADDRESSES + 1)]
         recorded = [rig.writer.record(session(name), AT) for name in names]
         recorded += [rig.writer.record(answer(name), AT) for name in names]
         await asyncio.gather(*recorded)
         await rig.deliver_all()
         assert await rig.outbox.erase_once()
-        assert len(sealed(tmp_path)) == MOST_ROWS + 1
+        assert len(sealed(tmp_path)) == MAX_ADDRESSES + 1
         assert await erase_all(rig) == 2
         assert sealed(tmp_path) == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from agent.facts import EmailStatus
 from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
-from agent.store.retention.purge import MOST_EVENTS
+from agent.store.retention.purge import MAX_EVENTS
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import EpochIds, answer, query, session
 from tests.support.clocks import WallClock
@@ -65,11 +65,11 @@ async def test_purge_leaves_no_rows_behind(tmp_path: Path) -> None:
 
 async def test_purge_step_deletes_a_limited_number_of_events(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
-        await rig.capture(*(session(f"s{n}") for n in range(2 * MOST_EVENTS + 1)))
+        await rig.capture(*(session(f"s{n}") for n in range(2 * MAX_EVENTS + 1)))
         await rig.deliver_all()
         rig.clock.pass_seconds(31 * DAY_SECONDS)
         assert await rig.outbox.purge_once()
-        assert len(held(tmp_path)) == MOST_EVENTS + 1
+        assert len(held(tmp_path)) == MAX_EVENTS + 1
         await purge_all(rig)
         assert held(tmp_path) == []
 
