@@ -1,4 +1,4 @@
-"""What is told of completeness: over HTTP to a program, on the command line to a person."""
+"""Completeness report over HTTP and on the command line."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def completeness(receiver: Receiver, *arguments: str) -> CompletedProcess[
 
 @pytest.fixture
 async def other(receiver: Receiver, till: SimulatedAgent) -> SimulatedAgent:
-    """A store with all it ever sent, beside one that has sent nine."""
+    """A store whose captures are complete, next to one that has sent nine."""
     other = SimulatedAgent(store_id="0043")
     await receiver.enroll(other)
     await receiver.send(other, *sessions(1, 2))
@@ -42,7 +42,7 @@ async def other(receiver: Receiver, till: SimulatedAgent) -> SimulatedAgent:
     return other
 
 
-async def test_each_epoch_is_told_with_exact_numbers(
+async def test_report_lists_exact_ranges_per_epoch(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
     lose(receiver, [3, 4, 7])
@@ -68,7 +68,9 @@ async def test_each_epoch_is_told_with_exact_numbers(
     }
 
 
-async def test_one_store_is_told_alone(receiver: Receiver, other: SimulatedAgent) -> None:
+async def test_report_can_be_limited_to_one_store(
+    receiver: Receiver, other: SimulatedAgent
+) -> None:
     lose(receiver, [3])
 
     theirs = (await receiver.get("/v1/completeness?store=0043")).members()
@@ -77,11 +79,11 @@ async def test_one_store_is_told_alone(receiver: Receiver, other: SimulatedAgent
     assert (theirs["complete"], ours["complete"]) == (True, False)
 
 
-async def test_a_store_that_nobody_knows_is_not_complete_but_unknown(receiver: Receiver) -> None:
+async def test_unknown_store_is_404_and_not_complete(receiver: Receiver) -> None:
     assert (await receiver.get("/v1/completeness?store=0099")).status == 404
 
 
-async def test_a_head_office_that_knows_nothing_answers_a_whole_document(
+async def test_empty_head_office_returns_a_valid_document(
     start_receiver: StartReceiver,
 ) -> None:
     receiver = await start_receiver()
@@ -91,7 +93,7 @@ async def test_a_head_office_that_knows_nothing_answers_a_whole_document(
     assert answered.members() == {"epochs": [], "complete": True}
 
 
-async def test_a_streamed_answer_has_the_headers_of_every_answer(
+async def test_streamed_response_has_the_common_headers(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
     streamed, whole = await receiver.get("/v1/completeness"), await receiver.get("/v1/stores")
@@ -100,7 +102,7 @@ async def test_a_streamed_answer_has_the_headers_of_every_answer(
     assert [streamed.header(name) for name in names] == [whole.header(name) for name in names]
 
 
-async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: SimulatedAgent) -> None:
+async def test_report_is_ordered_by_store(receiver: Receiver, other: SimulatedAgent) -> None:
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.executemany(
             "INSERT INTO agents (store_id, till_id, epoch, accepted_through, last_sequence)"
@@ -114,10 +116,10 @@ async def test_a_chain_is_told_store_by_store(receiver: Receiver, other: Simulat
     assert names == ["0042", "0043", *(f"1{number:05}" for number in range(STORES))]
 
 
-async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(
+async def test_error_while_streaming_breaks_the_connection(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
-    """The second store cannot be read; what came before it was already on its way."""
+    """The second store cannot be read after the first part of the body was sent."""
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("UPDATE agents SET accepted_through = 'many' WHERE store_id = '0043'")
 
@@ -125,7 +127,7 @@ async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(
         await receiver.get("/v1/completeness")
 
 
-async def test_the_command_names_what_is_missing_and_ends_with_1(
+async def test_command_lists_missing_ranges_and_exits_with_1(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
     lose(receiver, [3, 4, 7])
@@ -138,10 +140,8 @@ async def test_the_command_names_what_is_missing_and_ends_with_1(
     assert verdict.startswith("1 of 2 epochs are incomplete: 3 missing,")
 
 
-async def test_no_line_of_the_command_is_wider_than_a_terminal(
-    receiver: Receiver, other: SimulatedAgent
-) -> None:
-    """Each epoch stands in a line, and below it what is not as it should be."""
+async def test_command_output_fits_a_terminal(receiver: Receiver, other: SimulatedAgent) -> None:
+    """Each epoch has a line; its missing ranges follow below, wrapped."""
     await receiver.send(SimulatedAgent(), *sessions(10, 60))
     lost = range(1, 60, 2)
     lose(receiver, lost)
@@ -158,7 +158,7 @@ async def test_no_line_of_the_command_is_wider_than_a_terminal(
     assert shown[1 + len(below)].startswith("1 of 2 epochs are incomplete: 30 missing,")
 
 
-async def test_the_command_ends_with_0_when_all_is_here(
+async def test_command_exits_with_0_when_complete(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
     told = await completeness(receiver)
@@ -170,10 +170,8 @@ async def test_the_command_ends_with_0_when_all_is_here(
 SILENT = ", {} silent tills, which may have newer captures."
 
 
-async def test_the_command_says_of_how_many_tills_it_cannot_know(
-    receiver: Receiver, other: SimulatedAgent
-) -> None:
-    """What a silent till has captured since nobody has told head office of."""
+async def test_command_counts_silent_tills(receiver: Receiver, other: SimulatedAgent) -> None:
+    """Head office cannot know of captures that a silent till has made since."""
     await receiver.enroll(SimulatedAgent(store_id="0044"))
 
     of_all, of_one = await completeness(receiver), await completeness(receiver, "--store", "0043")
@@ -182,7 +180,7 @@ async def test_the_command_says_of_how_many_tills_it_cannot_know(
     assert of_one.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_the_command_says_nothing_of_tills_that_were_just_heard_of(tmp_path: Path) -> None:
+async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
         await receiver.enroll(SimulatedAgent())
@@ -194,7 +192,7 @@ async def test_the_command_says_nothing_of_tills_that_were_just_heard_of(tmp_pat
     assert "silent" not in told.stdout
 
 
-async def test_the_command_does_not_say_that_all_is_here_where_nothing_has_ever_come(
+async def test_command_does_not_call_an_empty_head_office_complete(
     receiver: Receiver,
 ) -> None:
     told = await completeness(receiver)
@@ -203,7 +201,7 @@ async def test_the_command_does_not_say_that_all_is_here_where_nothing_has_ever_
     assert told.stdout.rstrip().endswith(SILENT.format(1))
 
 
-async def test_the_command_says_as_json_what_http_says(
+async def test_command_prints_the_same_json_as_http(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
     await receiver.send(SimulatedAgent(), session(10, occurredAt="yesterday"))
@@ -216,15 +214,13 @@ async def test_the_command_says_as_json_what_http_says(
 
 
 @pytest.mark.parametrize("store", ["0099", "a b"])
-async def test_the_command_ends_with_2_for_a_store_that_is_none(
-    receiver: Receiver, store: str
-) -> None:
+async def test_command_exits_with_2_for_an_unknown_store(receiver: Receiver, store: str) -> None:
     told = await completeness(receiver, "--store", store)
 
     assert (told.returncode, "store" in told.stderr) == (2, True)
 
 
-def test_the_command_takes_no_absent_database_for_a_complete_one(tmp_path: Path) -> None:
+def test_command_exits_with_2_without_a_database(tmp_path: Path) -> None:
     told = hq("--config", str(write_config(tmp_path / "state")), "completeness")
 
     assert told.returncode == 2

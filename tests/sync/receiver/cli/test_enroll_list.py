@@ -1,4 +1,4 @@
-"""Enrolling a list of machines on the command line: all of it, or none."""
+"""`loyalty-hq enroll --csv`: all machines in a list are enrolled, or none."""
 
 import asyncio
 from pathlib import Path
@@ -43,7 +43,7 @@ def list_file(tmp_path: Path) -> Path:
     return file
 
 
-async def test_the_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file: Path) -> None:
+async def test_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file: Path) -> None:
     told = await enroll(receiver, "--csv", str(list_file))
 
     assert (told.returncode, told.stderr) == (0, "")
@@ -53,7 +53,7 @@ async def test_the_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_
     assert kept[0] == (hash_token(token),)
 
 
-async def test_the_tokens_of_a_list_go_to_a_file_for_its_user_alone(
+async def test_tokens_of_a_list_are_written_to_a_private_file(
     receiver: Receiver, list_file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "tokens.csv"
@@ -67,7 +67,7 @@ async def test_the_tokens_of_a_list_go_to_a_file_for_its_user_alone(
     assert (await receiver.send(SimulatedAgent("0043", "till-2"), session(1))).status == 200
 
 
-async def test_one_wrong_line_and_nobody_is_enrolled(receiver: Receiver, list_file: Path) -> None:
+async def test_one_invalid_line_enrolls_no_machine(receiver: Receiver, list_file: Path) -> None:
     add_line(list_file, "0043,a b")
 
     told = await enroll(receiver, "--csv", str(list_file))
@@ -78,10 +78,10 @@ async def test_one_wrong_line_and_nobody_is_enrolled(receiver: Receiver, list_fi
 
 
 @pytest.mark.parametrize("output", ["there", "no/such/folder"])
-async def test_where_the_file_cannot_be_made_nobody_is_enrolled(
+async def test_uncreatable_output_file_enrolls_no_machine(
     receiver: Receiver, list_file: Path, tmp_path: Path, output: str
 ) -> None:
-    """What stands there may hold tokens that are in use."""
+    """An existing file may hold tokens that are in use."""
     told = await enroll(receiver, "--csv", str(list_file), "--output", str(tmp_path / output))
 
     assert told.returncode in {1, 2}
@@ -93,7 +93,7 @@ async def test_where_the_file_cannot_be_made_nobody_is_enrolled(
 @pytest.mark.parametrize(
     "arguments", [["0042", "till-1", "--csv", "list"], ["--output", "out"], ["--csv", "absent"]]
 )
-def test_other_ways_to_call_it_are_wrong_use(tmp_path: Path, arguments: list[str]) -> None:
+def test_invalid_argument_combinations_exit_with_2(tmp_path: Path, arguments: list[str]) -> None:
     config = str(write_config(tmp_path / "state"))
 
     told = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])

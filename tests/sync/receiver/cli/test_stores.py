@@ -1,4 +1,4 @@
-"""What `loyalty-hq stores` prints: every till, how it is, and the sums."""
+"""`loyalty-hq stores`: every till with its state, and the sums."""
 
 import asyncio
 
