@@ -8,10 +8,10 @@ from tests.support.head_office.receiver import Receiver
 from tests.support.terminal import COLUMNS
 
 
-async def test_every_till_is_listed_with_its_state(
+async def test_stores_lists_every_till_with_its_state(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    """The clock of these tests stands still, long ago: by the command's own, all are silent."""
+    """All tills are silent: the receiver's test clock stands still, the command uses the real one."""
     await receiver.enroll(SimulatedAgent(store_id="0043"))
     await receiver.send(till, session(1))
     await receiver.heartbeat(till, lastSequence=3, outstanding=2, deadLetters=1, agentVersion="9.9")
@@ -29,7 +29,7 @@ async def test_every_till_is_listed_with_its_state(
     assert sums == "2 tills in 2 stores: 2 silent."
 
 
-async def test_no_line_is_wider_than_a_terminal(receiver: Receiver, till: SimulatedAgent) -> None:
+async def test_output_fits_a_terminal(receiver: Receiver, till: SimulatedAgent) -> None:
     await receiver.send(till, session(1))
     await receiver.heartbeat(
         till, lastSequence=3, outstanding=1_234_567, deadLetters=12_345, agentVersion="10.11.12"

@@ -1,4 +1,4 @@
-"""Rows in the formats of other tools: read back by these tools, they are what they were."""
+"""CSV, JSON lines and Parquet: rows round-trip through each format."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from tests.support.head_office.messages import AT
 TABLE = table_of(EmailAnswerRow)
 NAMES = list(TABLE.c.keys())
 TIMES = ("occurred_at", "received_at", "corrected_at")
-# As PostgreSQL and SQLite hold them: no NUL, no lone surrogate.
+# Texts that PostgreSQL and SQLite accept: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 MOMENTS = st.datetimes(
     min_value=datetime(1970, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
@@ -53,7 +53,7 @@ ROWS = st.lists(
 
 @dataclass
 class Sink:
-    """Keeps what is written to it."""
+    """Collects written bytes."""
 
     data: bytearray = field(default_factory=bytearray)
 
@@ -72,7 +72,7 @@ def written(moment: object) -> str:
 
 
 def as_text(value: object) -> str:
-    """Return how a value stands in CSV."""
+    """Return the CSV form of a value."""
     match value:
         case None:
             return ""
@@ -93,7 +93,7 @@ def csv_of(rows: Sequence[dict[str, object]], *, for_spreadsheet: bool = False) 
 
 
 @given(rows=ROWS)
-def test_csv_is_read_back_letter_for_letter(rows: list[dict[str, object]]) -> None:
+def test_csv_round_trips(rows: list[dict[str, object]]) -> None:
     text, changed = csv_of(rows)
 
     names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -102,7 +102,7 @@ def test_csv_is_read_back_letter_for_letter(rows: list[dict[str, object]]) -> No
     assert changed == 0
 
 
-def test_an_empty_text_and_none_differ_in_csv() -> None:
+def test_csv_distinguishes_empty_text_from_none() -> None:
     sink = Sink()
 
     CsvRows(sink, ["a", "b"]).write(as_rows([{"a": None, "b": ""}]))
@@ -111,7 +111,7 @@ def test_an_empty_text_and_none_differ_in_csv() -> None:
 
 
 @given(rows=ROWS)
-def test_for_a_spreadsheet_no_text_begins_as_a_formula_and_the_changes_are_counted(
+def test_spreadsheet_csv_escapes_and_counts_formulas(
     rows: list[dict[str, object]],
 ) -> None:
     text, changed = csv_of(rows, for_spreadsheet=True)
@@ -125,7 +125,7 @@ def test_for_a_spreadsheet_no_text_begins_as_a_formula_and_the_changes_are_count
 
 
 @given(rows=ROWS)
-def test_json_lines_are_read_back_as_they_were(rows: list[dict[str, object]]) -> None:
+def test_json_lines_round_trip(rows: list[dict[str, object]]) -> None:
     sink = Sink()
 
     JsonRows(sink, NAMES).write(as_rows(rows))
@@ -140,10 +140,10 @@ def test_json_lines_are_read_back_as_they_were(rows: list[dict[str, object]]) ->
     ]
 
 
-# The first file costs a library's start.
+# The first example loads the library.
 @settings(deadline=None)
 @given(rows=ROWS)
-def test_parquet_is_read_back_with_its_types(rows: list[dict[str, object]]) -> None:
+def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
     sink = Sink()
     writer = ParquetRows(sink, TABLE)
     writer.write(as_rows(rows))
@@ -156,8 +156,8 @@ def test_parquet_is_read_back_with_its_types(rows: list[dict[str, object]]) -> N
 
 
 @pytest.mark.parametrize("body", ["x", "x" * 2**20])
-def test_parquet_is_written_in_groups_of_bounded_size(body: str) -> None:
-    """Many rows, or large ones: neither waits in memory until the end."""
+def test_parquet_row_groups_are_bounded(body: str) -> None:
+    """Neither many rows nor large rows are buffered until the end."""
     sink = Sink()
     writer = ParquetRows(sink, TABLE)
     row: dict[str, object] = dict.fromkeys(NAMES, "")
