@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import ConfigurationError, Mistake, Settings, load_settings, read_secret
+from agent.config import ConfigurationError, SettingError, Settings, load_settings, read_secret
 from sync.runtime.cli.program import Program
 
 AGENT: Program[Settings] = Program("loyalty-agent", load_settings)
@@ -144,8 +144,9 @@ def _trust_only(certificate: Path) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=certificate)
     except OSError as error:
         wrong = f"the file cannot be read as a certificate ({error.strerror or 'not PEM'})"
-        mistake = Mistake(str(certificate), "api.tls_cert_file", wrong)
-        raise ConfigurationError([mistake]) from None
+        raise ConfigurationError(
+            [SettingError(str(certificate), "api.tls_cert_file", wrong)]
+        ) from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # The certificate bears the host name that tills use; this client connects by address.
     context.check_hostname = False

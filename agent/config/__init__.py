@@ -7,11 +7,11 @@ from agent.config.load import load_settings
 from agent.config.settings import Settings
 from sync.runtime.settings.load import changed_settings
 from sync.runtime.settings.secret_files import check_files, read_secret, serving_tls
-from sync.runtime.settings.setting_errors import ConfigurationError, Mistake
+from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 __all__ = [
     "ConfigurationError",
-    "Mistake",
+    "SettingError",
     "Settings",
     "changed_settings",
     "check_files",

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from sync.runtime.settings.section import Section, contradiction
+from sync.runtime.settings.schema import Section, contradiction
 from sync.runtime.settings.types import (
     FieldName,
     Hours,

@@ -6,10 +6,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from agent.config.delivery import CentralSettings, SyncSettings
-from sync.runtime.settings.log import LogSettings
 from sync.runtime.settings.program import ProgramSettings
-from sync.runtime.settings.schema import SettingsTree
-from sync.runtime.settings.section import Section, contradiction
+from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
 from sync.runtime.settings.types import (
     Directory,
     HostNames,

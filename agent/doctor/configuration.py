@@ -15,11 +15,11 @@ def check_configuration(settings: Settings) -> Check:
     try:
         check_files(settings)
     except ConfigurationError as error:
-        mistakes = [str(one) for one in error.mistakes if one.setting != _DIRECTORY]
-        if mistakes:
+        errors = [str(one) for one in error.errors if one.setting != _DIRECTORY]
+        if errors:
             return fault(
                 CONFIGURATION,
-                "; ".join(mistakes),
+                "; ".join(errors),
                 "fix the files or settings, and make the files readable for the agent's user",
             )
     return passed(CONFIGURATION, "all settings are valid and all files are readable")

@@ -9,10 +9,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from sync.runtime.settings.load import load
-from sync.runtime.settings.log import LogSettings
 from sync.runtime.settings.program import ProgramSettings
-from sync.runtime.settings.schema import SettingsTree
-from sync.runtime.settings.section import Section, contradiction
+from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
 from sync.runtime.settings.types import (
     Directory,
     FieldName,

@@ -54,4 +54,4 @@ def secret_of(file: Path) -> str | Blocked:
     try:
         return read_secret(file)
     except ConfigurationError as error:
-        return Blocked(BlockedReason.CREDENTIALS, str(error.mistakes[0]))
+        return Blocked(BlockedReason.CREDENTIALS, str(error.errors[0]))

@@ -1,5 +1,7 @@
 """Loads the settings. Precedence: environment, then the TOML file, then the defaults."""
 
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -7,13 +9,27 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
-from sync.runtime.settings.document import read_document
-from sync.runtime.settings.environment import read_variables
-from sync.runtime.settings.names import dotted, known_settings, value_of
-from sync.runtime.settings.paths import STATE_VARIABLES, state_directory
+from sync.runtime.settings.names import (
+    MESSAGES,
+    canonical,
+    dotted,
+    known_sections,
+    known_settings,
+    value_of,
+)
+from sync.runtime.settings.paths import STATE_VARIABLES, place_files, state_directory
 from sync.runtime.settings.schema import SettingsTree
-from sync.runtime.settings.setting_errors import ConfigurationError, Layer, Mistake, mistakes_of
+from sync.runtime.settings.setting_errors import (
+    ConfigurationError,
+    Layer,
+    SettingError,
+    setting_errors,
+    unknown_setting,
+)
+from sync.runtime.settings.toml_lines import SettingPath, find_lines
+from sync.runtime.settings.types import is_list
 
+_WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 Tree = TypeVar("Tree", bound=SettingsTree)
 
 
@@ -22,20 +38,20 @@ def load(model: type[Tree], path: Path | None, environ: Mapping[str, str]) -> Tr
 
     A variable `PROGRAM__SECTION__KEY` overrides the file. A relative path in the file is
     relative to the file's directory, one in a variable to the current directory. Raises
-    `ConfigurationError` with all mistakes found. Changes nothing on the disk.
+    `ConfigurationError` with all errors found. Changes nothing on the disk.
     """
-    mistakes: list[Mistake] = []
     layers = [
-        read_variables(model, environ, mistakes),
-        read_document(model, path, environ, mistakes),
+        _read_environment(model, environ),
+        _read_file(model, path, environ),
         _defaults(model, environ),
     ]
+    errors = [error for layer in layers for error in layer.errors]
     try:
         settings = _build(model, layers)
     except ValidationError as error:
-        raise ConfigurationError([*mistakes, *mistakes_of(error, layers)]) from None
-    if mistakes:
-        raise ConfigurationError(mistakes)
+        raise ConfigurationError([*errors, *setting_errors(error, layers)]) from None
+    if errors:
+        raise ConfigurationError(errors)
     return settings
 
 
@@ -59,3 +75,98 @@ def changed_settings(settings: SettingsTree, environ: Mapping[str, str]) -> dict
     defaults = load(type(settings), None, plain)
     values = {path: value_of(settings, path) for path in known_settings(type(settings))}
     return {dotted(p): v for p, v in values.items() if v != value_of(defaults, p)}
+
+
+def _read_file(model: type[SettingsTree], path: Path | None, environ: Mapping[str, str]) -> Layer:
+    """Return the settings in the file at `path`; an empty layer if `path` is None.
+
+    Raises `ConfigurationError` if the file cannot be read or is not TOML: then there are no
+    settings to check.
+    """
+    if path is None:
+        return Layer(model, {}, "default")
+    text = _read_text(path)
+    tree = _parse(path, text)
+    lines = {canonical(name): line for name, line in reversed(find_lines(text).items())}
+    layer = Layer(model, tree, str(path), lines)
+    _spell_locales(layer)
+    place_files(layer, path.absolute().parent, environ)
+    return layer
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, f"the file cannot be read ({error.strerror})") from None
+    try:
+        # Some editors write a byte order mark, and TOML does not allow one.
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(path, "this is not UTF-8 text", line) from None
+
+
+def _parse(path: Path, text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _WHERE.search(str(error))
+        line = int(found[1]) if found and found[1] else text.count("\n") + 1
+        raise _unreadable(path, f"not TOML: {_WHERE.sub('', str(error))}", line) from None
+    except RecursionError:
+        raise _unreadable(path, "not a configuration: tables within tables without end") from None
+
+
+def _unreadable(path: Path, message: str, line: int = 0) -> ConfigurationError:
+    return ConfigurationError([SettingError(str(path), "", message, line)])
+
+
+def _spell_locales(layer: Layer) -> None:
+    """Replace the locales in `program.messages` by their canonical spelling."""
+    program = layer.tree.get("program")
+    messages = program.get("messages") if isinstance(program, dict) else None
+    if not isinstance(program, dict) or not isinstance(messages, dict):
+        return
+    spelled: dict[str, object] = {}
+    for name, value in messages.items():
+        path = canonical((*MESSAGES, name))
+        if path[-1] in spelled:
+            layer.report(path, "this locale is given twice, spelled differently")
+        spelled[path[-1]] = value
+    program["messages"] = spelled
+
+
+def _read_environment(model: type[SettingsTree], environ: Mapping[str, str]) -> Layer:
+    """Return the settings from the variables `PROGRAM__SECTION__KEY` in `environ`.
+
+    Lists are comma-separated. Names are not case-sensitive.
+    """
+    layer = Layer(model, {}, "")
+    prefix = model.environment_prefix()
+    for name in sorted(environ):
+        if name.upper().startswith(prefix):
+            path = canonical(tuple(name[len(prefix) :].lower().split("__")))
+            if path in known_settings(model):
+                _put(layer.tree, path, _value(model, path, environ[name]))
+            elif path in known_sections(model):
+                layer.report(path, "this is a section; a variable sets one setting in it")
+            else:
+                layer.errors.append(unknown_setting(layer, path, table=False))
+    place_files(layer, Path(), environ)
+    return layer
+
+
+def _value(model: type[SettingsTree], path: SettingPath, text: str) -> object:
+    if is_list(known_settings(model)[path]):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+def _put(tree: dict[str, object], path: SettingPath, value: object) -> None:
+    for name in path[:-1]:
+        inner = tree.setdefault(name, {})
+        # A known setting is never nested in another, so each parent is a table.
+        assert isinstance(inner, dict)  # noqa: S101 - as the line above says
+        tree = inner
+    tree[path[-1]] = value

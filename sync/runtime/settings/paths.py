@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sync.runtime.settings.names import known_settings
-from sync.runtime.settings.setting_errors import Layer, Mistake
+from sync.runtime.settings.setting_errors import Layer
 from sync.runtime.settings.toml_lines import SettingPath
 from sync.runtime.settings.types import is_path
 
@@ -49,9 +49,7 @@ def credentials_directory(
     return next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112 - Path.is_dir raises there
 
 
-def place_files(
-    layer: Layer, base: Path, environ: Mapping[str, str], mistakes: list[Mistake]
-) -> None:
+def place_files(layer: Layer, base: Path, environ: Mapping[str, str]) -> None:
     """Resolve the paths in `layer`: relative to `base`, or `credential:NAME`.
 
     `credential:NAME` is a file in `credentials_directory`. Values that are not strings are
@@ -61,28 +59,25 @@ def place_files(
         if not is_path(field) or not (text := _text_at(layer.tree, path)):
             continue
         if text.startswith(_CREDENTIAL):
-            placed = _credential(layer, path, text.removeprefix(_CREDENTIAL), environ)
-            if isinstance(placed, Mistake):
-                mistakes.append(placed)
-                continue
-            _replace(layer.tree, path, placed)
+            _place_credential(layer, path, text.removeprefix(_CREDENTIAL), environ)
         elif not text.startswith("~"):
             _replace(layer.tree, path, base / text)
 
 
-def _credential(
+def _place_credential(
     layer: Layer, path: SettingPath, name: str, environ: Mapping[str, str]
-) -> Path | Mistake:
+) -> None:
     directory = credentials_directory(layer.model.program_name, environ)
     if directory is None:
-        return layer.mistake(
+        layer.report(
             path,
             f'"{_CREDENTIAL}..." needs $CREDENTIALS_DIRECTORY, which systemd sets for a service'
-            " with LoadCredential=; name a file instead, or start it as that service",
+            " with LoadCredential=; set a file instead, or start the program as that service",
         )
-    if not name or "/" in name or name in {".", ".."}:
-        return layer.mistake(path, f'expected "{_CREDENTIAL}" and the name of one credential')
-    return directory / name
+    elif not name or "/" in name or name in {".", ".."}:
+        layer.report(path, f'expected "{_CREDENTIAL}" and the name of one credential')
+    else:
+        _replace(layer.tree, path, directory / name)
 
 
 def _text_at(tree: Mapping[str, object], path: SettingPath) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from sync.protocol.program_terms import Locale, Messages, ProgramTerms, RedemptionLimits
-from sync.runtime.settings.section import Section
+from sync.runtime.settings.schema import Section
 from sync.runtime.settings.types import Currency, Number, SpokenLocale, Text
 
 _MOST = 1e15  # integers up to here are exact in a JSON reader's doubles

@@ -1,8 +1,28 @@
-"""Base class of a program's settings."""
+"""Parts of every program's settings: base classes, validation across settings, section `[log]`."""
 
+from enum import StrEnum
 from typing import ClassVar
 
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+CONTRADICTION = "contradiction"
+
+
+class Section(BaseModel):
+    """A table of the configuration file. Frozen; unknown keys are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def contradiction(found: dict[str, str]) -> PydanticCustomError:
+    """Return the error for settings that are valid one by one but not together.
+
+    `found` maps each setting to change (its name in the section) to a message. One error
+    carries all of them: pydantic accepts only one from each validator.
+    """
+    return PydanticCustomError(CONTRADICTION, "settings contradict each other", {"found": found})
 
 
 class SettingsTree(BaseSettings):
@@ -32,3 +52,26 @@ class SettingsTree(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Use the constructor's arguments only, never the process environment."""
         return (init_settings,)
+
+
+class LogLevel(StrEnum):
+    """Lowest level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Format of log lines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogSettings(Section):
+    """Section `[log]`."""
+
+    level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+    format: LogFormat = Field(LogFormat.TEXT, description="text or json")

@@ -12,8 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from sync.runtime.settings.names import dotted, known_sections, known_settings, nearest, variable
-from sync.runtime.settings.schema import SettingsTree
-from sync.runtime.settings.section import CONTRADICTION
+from sync.runtime.settings.schema import CONTRADICTION, SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
 from sync.runtime.settings.types import Expected
 
@@ -23,8 +22,8 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """One mistake in the configuration: place (file or variable), setting, and what to do.
+class SettingError:
+    """One error in the configuration: place (file or variable), setting, and what to do.
 
     `line` counts from 1; 0 if there is none.
     """
@@ -41,21 +40,21 @@ class Mistake:
 
 
 class ConfigurationError(Exception):
-    """The configuration has mistakes; the text lists all of them, one a line."""
+    """The configuration has errors; the text lists all of them, one a line."""
 
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(sorted(mistakes, key=_reading_order))
-        super().__init__(self.mistakes)
+    def __init__(self, errors: Iterable[SettingError]) -> None:
+        self.errors = tuple(sorted(errors, key=_reading_order))
+        super().__init__(self.errors)
 
     def __str__(self) -> str:
         """Return the message for the operator."""
-        count = len(self.mistakes)
-        head = "1 mistake" if count == 1 else f"{count} mistakes"
-        return "\n".join([f"{head} in the configuration:", *(f"  {m}" for m in self.mistakes)])
+        count = len(self.errors)
+        head = "1 error" if count == 1 else f"{count} errors"
+        return "\n".join([f"{head} in the configuration:", *(f"  {e}" for e in self.errors)])
 
 
-def _reading_order(mistake: Mistake) -> tuple[bool, int, str, str]:
-    return (mistake.line == 0, mistake.line, mistake.place, mistake.setting)
+def _reading_order(error: SettingError) -> tuple[bool, int, str, str]:
+    return (error.line == 0, error.line, error.place, error.setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ class Layer:
     tree: dict[str, object]
     place: str
     lines: Mapping[SettingPath, int] = field(default_factory=dict)
+    errors: list[SettingError] = field(default_factory=list)
 
     def holds(self, path: SettingPath) -> bool:
         """Return whether this source sets `path`."""
@@ -79,23 +79,27 @@ class Layer:
             value = value[name]
         return True
 
-    def mistake(self, path: SettingPath, message: str) -> Mistake:
-        """Return a mistake about `path`, with its line or variable."""
+    def report(self, path: SettingPath, message: str) -> None:
+        """Add an error about `path`."""
+        self.errors.append(self.error(path, message))
+
+    def error(self, path: SettingPath, message: str) -> SettingError:
+        """Return an error about `path`, with its line or variable."""
         if self.place:
             line = next((self.lines[p] for p in _inside_out(path) if p in self.lines), 0)
-            return Mistake(self.place, dotted(path), message, line)
-        return Mistake(variable(self.model, path), dotted(path), message)
+            return SettingError(self.place, dotted(path), message, line)
+        return SettingError(variable(self.model, path), dotted(path), message)
 
 
-def unknown_setting(layer: Layer, path: SettingPath, *, table: bool) -> Mistake:
-    """Return the mistake for an unknown name, with the most similar known names."""
+def unknown_setting(layer: Layer, path: SettingPath, *, table: bool) -> SettingError:
+    """Return the error for an unknown name, with the most similar known names."""
     near = nearest(layer.model, path, table=table)[:3]
     meant = [dotted(name) if layer.place else variable(layer.model, name) for name in near]
     kind = "section" if table else "setting"
     if meant:
-        return layer.mistake(path, f"there is no such {kind}; did you mean {' or '.join(meant)}?")
+        return layer.error(path, f"there is no such {kind}; did you mean {' or '.join(meant)}?")
     beside = _names_beside(layer.model, path, table=table)
-    return layer.mistake(path, f"there is no such {kind}; there are: {', '.join(beside)}")
+    return layer.error(path, f"there is no such {kind}; there are: {', '.join(beside)}")
 
 
 def _names_beside(model: type[SettingsTree], path: SettingPath, *, table: bool) -> list[str]:
@@ -104,13 +108,13 @@ def _names_beside(model: type[SettingsTree], path: SettingPath, *, table: bool) 
     return beside or [dotted(name) for name in known_sections(model) if len(name) == 1]
 
 
-def mistakes_of(error: ValidationError, layers: Iterable[Layer]) -> list[Mistake]:
-    """Translate pydantic's errors into mistakes. `layers` are in order of precedence."""
+def setting_errors(error: ValidationError, layers: Iterable[Layer]) -> list[SettingError]:
+    """Translate pydantic's errors. `layers` are in order of precedence."""
     given = list(layers)
-    return [mistake for details in error.errors() for mistake in _translate(details, given)]
+    return [found for details in error.errors() for found in _translate(details, given)]
 
 
-def _translate(details: ErrorDetails, layers: list[Layer]) -> list[Mistake]:
+def _translate(details: ErrorDetails, layers: list[Layer]) -> list[SettingError]:
     path, layer = _locate(tuple(str(part) for part in details["loc"]), layers)
     if details["type"] == CONTRADICTION:
         found: dict[str, str] = details["ctx"]["found"]
@@ -120,13 +124,13 @@ def _translate(details: ErrorDetails, layers: list[Layer]) -> list[Mistake]:
     if details["type"] == "missing":
         # Only storage.directory can be missing: its default needs a home directory.
         wrong = "must be set: this user has no home directory to put it in"
-        return [layer.mistake(("storage", "directory"), wrong)]
-    return [layer.mistake(path, _wrong_value(layer.model, path, details))]
+        return [layer.error(("storage", "directory"), wrong)]
+    return [layer.error(path, _wrong_value(layer.model, path, details))]
 
 
-def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> Mistake:
+def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> SettingError:
     where, layer = _locate(path, layers)
-    return layer.mistake(path if layer.holds(path) else where, text)
+    return layer.error(path if layer.holds(path) else where, text)
 
 
 def _locate(path: SettingPath, layers: list[Layer]) -> tuple[SettingPath, Layer]:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.cli import app
-from agent.config import ConfigurationError, Mistake, Settings
+from agent.config import ConfigurationError, SettingError, Settings
 from tests.support.agent.process import agent
 
 
@@ -57,7 +57,7 @@ class FakeService(types.ModuleType):
 
 @pytest.mark.parametrize(
     ("outcome", "code"),
-    [(0, 0), (1, 1), (ConfigurationError([Mistake("/token", "", "the file is empty")]), 2)],
+    [(0, 0), (1, 1), (ConfigurationError([SettingError("/token", "", "the file is empty")]), 2)],
 )
 def test_run_exits_with_the_code_of_the_agent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: int | Exception, code: int

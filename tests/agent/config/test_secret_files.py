@@ -57,7 +57,7 @@ def test_all_unusable_files_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as raised:
         check_files(load_settings(None, environ))
 
-    told = {(mistake.setting, mistake.message.split(" (")[0]) for mistake in raised.value.mistakes}
+    told = {(error.setting, error.message.split(" (")[0]) for error in raised.value.errors}
     assert told == {
         ("api.token_file", "the file cannot be read"),
         ("central.ca_file", "the file is empty"),

@@ -159,7 +159,7 @@ def test_all_errors_are_reported_together_in_file_order(tmp_path: Path) -> None:
     told = refusal(tmp_path, text, {"LOYALTY_AGENT__SYNC__BATCH_EVENTS": "many", **HOME})
 
     head, *lines = told.splitlines()
-    assert head == "4 mistakes in the configuration:"
+    assert head == "4 errors in the configuration:"
     assert [line.split(": ")[1] for line in lines] == [
         "log.level",
         "api.port",

@@ -146,7 +146,7 @@ def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     told = refusal(tmp_path, text, {"LOYALTY_HQ__LOG__LEVEL": "loud", **HOME})
 
     head, *lines = told.splitlines()
-    assert head == "4 mistakes in the configuration:"
+    assert head == "4 errors in the configuration:"
     assert [line.split(": ")[1] for line in lines] == [
         "server.port",
         "server.host",
