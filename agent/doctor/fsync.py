@@ -44,13 +44,13 @@ def measure_fsync(directory: Path, seconds: Callable[[], float]) -> float:
     with _scratch_file(directory) as file:
         os.posix_fallocate(file, 0, len(_PAGE))
         os.fsync(file)
-        taken = []
+        durations = []
         for _ in range(_SAMPLES):
             os.pwrite(file, _PAGE, 0)
             began = seconds()
             os.fdatasync(file)
-            taken.append(seconds() - began)
-    return statistics.median(taken)
+            durations.append(seconds() - began)
+    return statistics.median(durations)
 
 
 def read_medium(mount: Mount | None, sys: Path) -> Medium:
@@ -60,7 +60,7 @@ def read_medium(mount: Mount | None, sys: Path) -> Medium:
     if Path(mount.source).name.startswith(("vd", "xvd", "nbd")):
         return Medium.VIRTUAL
     try:
-        number = os.stat(mount.source).st_rdev  # noqa: PTH116 - of a device, not of a path
+        number = os.stat(mount.source).st_rdev  # noqa: PTH116 - of the device
         device = (sys / f"dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
     except OSError:
         return Medium.UNKNOWN
@@ -70,8 +70,8 @@ def read_medium(mount: Mount | None, sys: Path) -> Medium:
 def check_fsync(facts: FsyncFacts) -> Check:
     """Judge if synced data can have reached the medium."""
     found = f"{facts.median_seconds * 1000:.2f} ms per sync, {facts.medium}"
-    least = _FASTEST_ROTATING_SECONDS if facts.medium is Medium.ROTATING else _FASTEST_SECONDS
-    if facts.median_seconds < least:
+    fastest = _FASTEST_ROTATING_SECONDS if facts.medium is Medium.ROTATING else _FASTEST_SECONDS
+    if facts.median_seconds < fastest:
         return warning(
             _NAME,
             f"{found}: suspiciously fast",

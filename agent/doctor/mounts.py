@@ -20,6 +20,8 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "zfs", "bcachefs"})
 # Mount options with which a sync returns before the disk has flushed its cache.
 _UNSAFE_OPTIONS = frozenset({"nobarrier", "barrier=0", "volatile"})
+# Fields in proc_pid_mountinfo(5), before and after the separator.
+_POINT, _OPTIONS, _SUPER_OPTIONS = 4, 5, 2
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -60,9 +62,9 @@ def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
 
     The last of several mounts at one point hides the others.
     """
-    over = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    deepest = max((len(mount.point.parts) for mount in over), default=0)
-    return next((m for m in reversed(over) if len(m.point.parts) == deepest), None)
+    above = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    deepest = max((len(mount.point.parts) for mount in above), default=0)
+    return next((m for m in reversed(above) if len(m.point.parts) == deepest), None)
 
 
 def check_file_system(mount: Mount | None) -> Check:
@@ -91,9 +93,6 @@ def _check_uncommon(kind: str, found: str) -> Check:
         return warning(_NAME, found, advice)
     advice = "prefer ext4, xfs or btrfs on a local disk"
     return warning(_NAME, f"{found}: not tested with the agent", advice)
-
-
-_POINT, _OPTIONS, _SUPER_OPTIONS = 4, 5, 2
 
 
 def _unescaped(text: str) -> str:

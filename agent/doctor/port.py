@@ -10,9 +10,10 @@ from agent.doctor.check import Check, fault, passed, warning
 
 _NAME = "port"
 _LISTENING = "0A"
-_TABLES = ("net/tcp", "net/tcp6")
+_SOCKET_TABLES = ("net/tcp", "net/tcp6")
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _SYSTEMD = 1
+# Fields in proc_net_tcp(5).
 _LOCAL, _STATE, _INODE = 1, 3, 9
 _V4_BYTES = 4
 _LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -49,50 +50,50 @@ def find_listeners(host: str, port: int, agent: int | None, proc: Path) -> PortF
 
 def check_port(facts: PortFacts) -> Check:
     """Judge if tills reach the agent at the port."""
-    where = f"{facts.host} port {facts.port}"
+    address = f"{facts.host} port {facts.port}"
     if facts.port == 0:
         return passed(_NAME, "0: any free port, named in the log at the start")
     if not facts.is_taken:
-        return _check_free(where, facts.agent)
+        return _check_free(address, facts.agent)
     if any(holder.process == facts.agent for holder in facts.holders):
-        return passed(_NAME, f"the agent (process {facts.agent}) listens on {where}")
+        return passed(_NAME, f"the agent (process {facts.agent}) listens on {address}")
     if any(holder.process == _SYSTEMD for holder in facts.holders):
-        return _check_held_by_systemd(where, facts.agent)
+        return _check_held_by_systemd(address, facts.agent)
     if not facts.holders:
-        return _check_unseen(where, facts.agent)
+        return _check_unseen(address, facts.agent)
     by = ", ".join(f"{holder.name} (process {holder.process})" for holder in facts.holders)
     advice = "stop that program, or set [api] port and configure the tills"
-    return fault(_NAME, f"{where} is used by {by}, not by the agent", advice)
+    return fault(_NAME, f"{address} is used by {by}, not by the agent", advice)
 
 
-def _check_free(where: str, agent: int | None) -> Check:
+def _check_free(address: str, agent: int | None) -> Check:
     if agent is None:
-        return passed(_NAME, f"{where} is free")
-    found = f"an agent is running (process {agent}), but does not listen on {where}"
+        return passed(_NAME, f"{address} is free")
+    found = f"an agent is running (process {agent}), but does not listen on {address}"
     advice = "check that it was started with this configuration; restart it after a change"
     return warning(_NAME, found, advice)
 
 
-def _check_held_by_systemd(where: str, agent: int | None) -> Check:
+def _check_held_by_systemd(address: str, agent: int | None) -> Check:
     if agent is None:
-        return passed(_NAME, f"systemd holds {where} for the agent")
+        return passed(_NAME, f"systemd holds {address} for the agent")
     # A user that can read systemd's sockets can read the agent's: it has another one or none.
-    found = f"systemd holds {where}, but not for the agent (process {agent})"
+    found = f"systemd holds {address}, but not for the agent (process {agent})"
     return fault(_NAME, found, "find the unit that holds the port: systemctl list-sockets")
 
 
-def _check_unseen(where: str, agent: int | None) -> Check:
+def _check_unseen(address: str, agent: int | None) -> Check:
     advice = "run doctor as root to see the process"
     if agent is None:
-        return warning(_NAME, f"{where} is used by a process of another user", advice)
-    found = f"{where} is used by a process that this user cannot see; it may be the agent"
+        return warning(_NAME, f"{address} is used by a process of another user", advice)
+    found = f"{address} is used by a process that this user cannot see; it may be the agent"
     return warning(_NAME, found, advice)
 
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
     """Yield the inode of each listening socket that would receive such a connection."""
     wanted = _addresses_of(host)
-    for table in _TABLES:
+    for table in _SOCKET_TABLES:
         try:
             lines = (proc / table).read_text("ascii").splitlines()[1:]
         except OSError:
@@ -101,8 +102,8 @@ def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
             fields = line.split()
             if len(fields) <= _INODE or fields[_STATE] != _LISTENING:
                 continue
-            address, _, number = fields[_LOCAL].partition(":")
-            found = _address(address)
+            digits, _, number = fields[_LOCAL].partition(":")
+            found = _address(digits)
             if int(number, 16) == port and any(_overlaps(found, one) for one in wanted):
                 yield fields[_INODE]
 
@@ -135,11 +136,11 @@ def _address(digits: str) -> IPv4Address | IPv6Address:
 
 def _holders(sockets: set[str], proc: Path) -> Iterator[Holder]:
     for directory in sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)):
-        if _has_one_of(sockets, directory / "fd"):
+        if _holds_any(sockets, directory / "fd"):
             yield Holder(int(directory.name), _name(directory))
 
 
-def _has_one_of(sockets: set[str], descriptors: Path) -> bool:
+def _holds_any(sockets: set[str], descriptors: Path) -> bool:
     try:
         for descriptor in descriptors.iterdir():
             found = _SOCKET.fullmatch(str(descriptor.readlink()))

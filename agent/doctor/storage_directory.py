@@ -37,7 +37,7 @@ class DirectoryFacts:
     """
 
     path: Path
-    place: DirectoryState
+    state: DirectoryState
     owner: str = ""
     mode: int = 0
     is_usable: bool = False
@@ -51,9 +51,9 @@ def read_directory(directory: Path, key_file: Path) -> DirectoryFacts:
         found = directory.stat()
     except OSError:
         parent = nearest_existing(directory)
-        may_make = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        place = DirectoryState.CREATABLE if may_make else DirectoryState.NOT_CREATABLE
-        return DirectoryFacts(directory, place)
+        may_create = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+        state = DirectoryState.CREATABLE if may_create else DirectoryState.NOT_CREATABLE
+        return DirectoryFacts(directory, state)
     if not stat.S_ISDIR(found.st_mode):
         return DirectoryFacts(directory, DirectoryState.NOT_A_DIRECTORY)
     return DirectoryFacts(
@@ -70,7 +70,7 @@ def read_directory(directory: Path, key_file: Path) -> DirectoryFacts:
 def check_directory(facts: DirectoryFacts) -> Check:
     """Judge if the agent, and only the agent, has access."""
     path = facts.path
-    match facts.place:
+    match facts.state:
         case DirectoryState.EXISTS:
             return _check_permissions(facts)
         case DirectoryState.CREATABLE:
@@ -94,14 +94,14 @@ def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
     The lock file names the last holder; `/proc/locks` shows if it still holds the lock.
     """
     try:
-        named = _LOCK_CONTENT.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
+        last_holder = _LOCK_CONTENT.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
         locks = (proc / "locks").read_text("ascii").splitlines()
         inode = directory.stat().st_ino
     except (OSError, UnicodeDecodeError):
         return None
-    if named is None or not any(_is_lock_of(line, named[1], inode) for line in locks):
+    if last_holder is None or not any(_is_lock_of(line, last_holder[1], inode) for line in locks):
         return None
-    return int(named[1])
+    return int(last_holder[1])
 
 
 def _check_permissions(facts: DirectoryFacts) -> Check:

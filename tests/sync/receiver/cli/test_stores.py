@@ -11,7 +11,7 @@ from tests.support.terminal import COLUMNS
 async def test_stores_lists_every_till_with_its_state(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    """All tills are silent: the receiver's test clock stands still, the command uses the real one."""
+    """All tills are silent: the receiver's clock stands still, the command's does not."""
     await receiver.enroll(SimulatedAgent(store_id="0043"))
     await receiver.send(till, session(1))
     await receiver.heartbeat(till, lastSequence=3, outstanding=2, deadLetters=1, agentVersion="9.9")

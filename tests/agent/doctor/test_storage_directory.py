@@ -53,7 +53,7 @@ def test_directory_of_this_user_is_read_with_its_permissions(tmp_path: Path) -> 
 
     facts = read_directory(tmp_path, key)
 
-    assert (facts.place, facts.mode, facts.is_usable) == (DirectoryState.EXISTS, 0o700, True)
+    assert (facts.state, facts.mode, facts.is_usable) == (DirectoryState.EXISTS, 0o700, True)
     assert (facts.foreign, facts.open_key) == ((), None)
 
 
@@ -79,5 +79,5 @@ def test_missing_directory_is_distinguished_from_a_file(tmp_path: Path) -> None:
     deep = read_directory(tmp_path / "a" / "b", tmp_path / "key")
     file = read_directory(tmp_path / "file", tmp_path / "key")
 
-    assert (deep.place, file.place) == (DirectoryState.CREATABLE, DirectoryState.NOT_A_DIRECTORY)
+    assert (deep.state, file.state) == (DirectoryState.CREATABLE, DirectoryState.NOT_A_DIRECTORY)
     assert nearest_existing(tmp_path / "a" / "b") == tmp_path
