@@ -45,11 +45,11 @@ def _database(settings: Settings, *, may_take_long: bool) -> Database:
     if not settings.is_on_postgresql:
         return SqliteFile(settings.database_path)
     # Imported lazily: the driver is only needed for PostgreSQL.
-    from sync.receiver.db.postgresql import LONGEST_SECONDS, Postgresql  # noqa: PLC0415 - see above
+    from sync.receiver.db.postgresql import STATEMENT_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
     file = settings.database.password_file
     return Postgresql(
         settings.database.url,
         read_secret(file, "database.password_file") if file else None,
-        longest_seconds=None if may_take_long else LONGEST_SECONDS,
+        statement_seconds=None if may_take_long else STATEMENT_SECONDS,
     )

@@ -17,32 +17,33 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from sync.receiver.db.database import DatabaseUnavailableError, Values
 from sync.receiver.db.migrate import migrate
 from sync.receiver.db.tables import LedgerTable
 
 T = TypeVar("T")
-_CONNECTIONS = 8
+_POOL_SIZE = 8
 _ATTEMPTS = 3
 # Serialization failure, deadlock, unique violation: retry, another transaction won the race.
-_AGAIN = {"40001", "40P01", "23505"}
+_RETRYABLE = {"40001", "40P01", "23505"}
 # Advisory lock: one receiver migrates the schema, the others wait. The number is arbitrary.
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
 _DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
 # Milliseconds. A receiver that hangs in a transaction must not hold an agent's row forever.
 _LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
-_CONNECTING_SECONDS = 5
-LONGEST_SECONDS = 10
+_CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 10
 # Grace beyond the statement timeout, for a server that no longer responds.
-_SILENT_SECONDS = 5
+_GRACE_SECONDS = 5
 
 
 class Postgresql:
     """`Database` on a PostgreSQL server.
 
     Without `password` the driver reads one as psql does: from the file named by PGPASSFILE, or
-    ~/.pgpass. `longest_seconds` is the statement timeout; None disables it.
+    ~/.pgpass. `statement_seconds` is the statement timeout; None disables it.
     """
 
     def __init__(
@@ -50,28 +51,28 @@ class Postgresql:
         url: str,
         password: str | None = None,
         *,
-        longest_seconds: float | None = LONGEST_SECONDS,
+        statement_seconds: float | None = STATEMENT_SECONDS,
     ) -> None:
         self._url = make_url(url)
         if password is not None:
             self._url = self._url.set(password=password)
-        self._connections = create_async_engine(
+        self._engine = create_async_engine(
             self._url,
-            pool_size=_CONNECTIONS,
+            pool_size=_POOL_SIZE,
             max_overflow=0,
-            pool_timeout=_CONNECTING_SECONDS,
+            pool_timeout=_CONNECT_SECONDS,
             # The values of a statement can hold an address.
             hide_parameters=True,
             connect_args={
                 "async_creator_fn": _connect,
-                "timeout": _CONNECTING_SECONDS,
-                **_limits(longest_seconds),
+                "timeout": _CONNECT_SECONDS,
+                **_limits(statement_seconds),
             },
         )
 
     async def open(self) -> None:
         """Migrate the schema; receivers that start together take turns."""
-        engine = self._unlimited()
+        engine = self._engine_without_timeouts()
         try:
             async with engine.begin() as connection:
                 await connection.execute(_SCHEMA_LOCK)
@@ -81,7 +82,7 @@ class Postgresql:
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        await self._connections.dispose()
+        await self._engine.dispose()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; durable when this returns.
@@ -90,25 +91,23 @@ class Postgresql:
         COMMIT without a response: it may have succeeded, so the caller must decide. An agent
         resends its batch, which is idempotent.
         """
-        failures = 0
-        while True:
-            async with self._connections.connect() as connection:
-                try:
-                    done = await connection.run_sync(work)
-                except DBAPIError as error:
-                    failures += 1
-                    if failures == _ATTEMPTS or not _may_run_again(error):
-                        raise
-                else:
+        async for attempt in AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS), retry=retry_if_exception(_may_retry), reraise=True
+        ):
+            async with self._engine.connect() as connection:
+                with attempt:
+                    result = await connection.run_sync(work)
+                # Outside of the attempt: a failed COMMIT is not retried.
+                if attempt.retry_state.outcome and not attempt.retry_state.outcome.failed:
                     await connection.commit()
-                    return done
+        return result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one consistent snapshot, read-only; keep it short.
 
         Retries `work` from its start on a dead connection.
         """
-        return await self._again_if_dead(partial(self._read_once, work))
+        return await self._retry_if_disconnected(partial(self._read_once, work))
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
         """Return the first row of one statement, or None.
@@ -117,21 +116,21 @@ class Postgresql:
         """
 
         async def look() -> RowMapping | None:
-            async with self._connections.connect() as connection:
+            async with self._engine.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 row: RowMapping | None = (
                     (await connection.execute(statement, values)).mappings().first()
                 )
                 return row
 
-        return await self._again_if_dead(look)
+        return await self._retry_if_disconnected(look)
 
     async def scrub(self) -> None:
         """Remove dead row versions with VACUUM, online.
 
         The server's WAL and its archives keep them until they are recycled.
         """
-        engine = self._unlimited()
+        engine = self._engine_without_timeouts()
         try:
             async with engine.connect() as connection:
                 plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -140,7 +139,7 @@ class Postgresql:
         finally:
             await engine.dispose()
 
-    async def _again_if_dead(self, reading: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_if_disconnected(self, reading: Callable[[], Awaitable[T]]) -> T:
         try:
             return await reading()
         except DBAPIError as error:
@@ -149,38 +148,40 @@ class Postgresql:
         return await reading()
 
     async def _read_once(self, work: Callable[[Connection], T]) -> T:
-        async with self._connections.connect() as connection:
+        async with self._engine.connect() as connection:
             await connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
             return await connection.run_sync(work)
 
-    def _unlimited(self) -> AsyncEngine:
+    def _engine_without_timeouts(self) -> AsyncEngine:
         """Return an engine without timeouts, for migrations and VACUUM."""
         return create_async_engine(
             self._url,
             poolclass=NullPool,
             connect_args={
                 "async_creator_fn": _connect,
-                "timeout": _CONNECTING_SECONDS,
+                "timeout": _CONNECT_SECONDS,
                 "server_settings": _DURABLE,
             },
         )
 
 
-def _limits(longest_seconds: float | None) -> dict[str, object]:
+def _limits(statement_seconds: float | None) -> dict[str, object]:
     """Return connection arguments with the timeouts of server and driver."""
-    if longest_seconds is None:
+    if statement_seconds is None:
         return {"server_settings": _DURABLE | _LIMITS}
-    ours = {"statement_timeout": f"{longest_seconds * 1000:.0f}"}
+    timeout = {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
     return {
-        "command_timeout": longest_seconds + _SILENT_SECONDS,
-        "server_settings": _DURABLE | _LIMITS | ours,
+        "command_timeout": statement_seconds + _GRACE_SECONDS,
+        "server_settings": _DURABLE | _LIMITS | timeout,
     }
 
 
-def _may_run_again(error: DBAPIError) -> bool:
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _AGAIN
+def _may_retry(error: BaseException) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRYABLE
 
 
 async def _connect(
@@ -192,4 +193,4 @@ async def _connect(
         return await asyncpg.connect(*arguments, **named)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         # Safe to show: the server's message names the user and the database, never the password.
-        raise DatabaseUnavailableError(f"PostgreSQL cannot be reached ({error})") from None
+        raise DatabaseUnavailableError(f"PostgreSQL is not reachable ({error})") from None

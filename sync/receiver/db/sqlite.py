@@ -23,12 +23,12 @@ from sync.receiver.db.sqlite_write_lock import WriteLock
 T = TypeVar("T")
 _READERS = 4
 # Each attempt waits for the busy timeout.
-_SCRUB_ATTEMPTS = 10
-_CLOSING_SECONDS = 0.5
+_CHECKPOINT_ATTEMPTS = 10
+_CLOSE_SECONDS = 0.5
 # For a lock held by a foreign tool. Short, because a stop within 5 s has to wait it out.
-_PATIENCE = "PRAGMA busy_timeout=1000"
+_BUSY_TIMEOUT = "PRAGMA busy_timeout=1000"
 # synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
-_WRITING = (
+_WRITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA secure_delete=ON",
@@ -37,9 +37,9 @@ _WRITING = (
     "PRAGMA cache_size=-65536",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA trusted_schema=OFF",
-    _PATIENCE,
+    _BUSY_TIMEOUT,
 )
-_READING = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", _PATIENCE)
+_READ_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", _BUSY_TIMEOUT)
 
 
 class SqliteFile:
@@ -47,11 +47,11 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turns = WriteLock(path)
-        self._writer = _engine(path, _WRITING, begin="BEGIN IMMEDIATE", connections=1)
-        self._readers = _engine(path, _READING, begin="BEGIN", connections=_READERS)
-        self._writing_thread = ThreadPoolExecutor(1, "ledger-writer")
-        self._reading_threads = ThreadPoolExecutor(_READERS, "ledger-reader")
+        self._lock = WriteLock(path)
+        self._writer = _engine(path, _WRITE_PRAGMAS, begin="BEGIN IMMEDIATE", connections=1)
+        self._readers = _engine(path, _READ_PRAGMAS, begin="BEGIN", connections=_READERS)
+        self._write_thread = ThreadPoolExecutor(1, "ledger-writer")
+        self._read_threads = ThreadPoolExecutor(_READERS, "ledger-reader")
 
     async def open(self) -> None:
         """Open the file, create it if absent, and migrate the schema.
@@ -60,35 +60,35 @@ class SqliteFile:
         have been synced, so it is checkpointed before anything is read from it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._turns.open()
-        async with self._turns.own():
-            await _to_its_end(self._writing_thread, self._migrate)
+        self._lock.open()
+        async with self._lock.acquire():
+            await _run_to_completion(self._write_thread, self._migrate)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        await asyncio.to_thread(self._reading_threads.shutdown)
+        await asyncio.to_thread(self._read_threads.shutdown)
         self._readers.dispose()
-        if self._turns.is_open:
+        if self._lock.is_open:
             # The last connection checkpoints as it closes, which needs the lock. If another
             # process holds it, that one has the file open and closing ours writes nothing.
             with contextlib.suppress(TimeoutError):
-                async with self._turns.own(_CLOSING_SECONDS):
+                async with self._lock.acquire(_CLOSE_SECONDS):
                     self._writer.dispose()
             self._writer.dispose()
-            self._turns.close()
-        await asyncio.to_thread(self._writing_thread.shutdown)
+            self._lock.close()
+        await asyncio.to_thread(self._write_thread.shutdown)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; committed and synced when this returns.
 
         If cancelled, it still runs to its end with the lock held.
         """
-        async with self._turns.own():
-            return await _to_its_end(self._writing_thread, lambda: self._written(work))
+        async with self._lock.acquire():
+            return await _run_to_completion(self._write_thread, lambda: self._write(work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one consistent snapshot, read-only; keep it short."""
-        return await _to_its_end(self._reading_threads, lambda: self._read(work))
+        return await _run_to_completion(self._read_threads, lambda: self._read(work))
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
         """Return the first row of one statement, or None."""
@@ -99,8 +99,8 @@ class SqliteFile:
 
         Needs free disk space of the file's size. Raises `OSError`.
         """
-        async with self._turns.own():
-            await _to_its_end(self._writing_thread, self._scrub)
+        async with self._lock.acquire():
+            await _run_to_completion(self._write_thread, self._scrub)
 
     def _scrub(self) -> None:
         # `secure_delete` overwrites deleted rows, but not remains of a row on a page from which
@@ -110,16 +110,16 @@ class SqliteFile:
             cursor.execute("PRAGMA temp_store=FILE")
             cursor.execute("VACUUM")
             cursor.execute("PRAGMA temp_store=MEMORY")
-            for _ in range(_SCRUB_ATTEMPTS):
+            for _ in range(_CHECKPOINT_ATTEMPTS):
                 (busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if not busy:
                     break
             else:
-                reason = "others have been reading for too long; try again, or stop what reads it"
+                reason = "other processes keep reading the file; stop them and try again"
                 raise TimeoutError(errno.ETIMEDOUT, reason, str(self._path))
             cursor.close()
 
-    def _written(self, work: Callable[[Connection], T]) -> T:
+    def _write(self, work: Callable[[Connection], T]) -> T:
         with self._writer.begin() as connection:
             return work(connection)
 
@@ -135,10 +135,12 @@ class SqliteFile:
         with self._writer.begin() as connection:
             migrate(connection)
         with self._writer.connect() as connection:
-            _settle_wal(connection)
+            # On the raw cursor: SQLAlchemy would begin a transaction, where no checkpoint is
+            # possible.
+            connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
-async def _to_its_end(threads: Executor, work: Callable[[], T]) -> T:
+async def _run_to_completion(threads: Executor, work: Callable[[], T]) -> T:
     """Run `work` in one of the threads; even a cancelled task waits for its end."""
     running = asyncio.get_running_loop().run_in_executor(threads, work)
     try:
@@ -148,13 +150,6 @@ async def _to_its_end(threads: Executor, work: Callable[[], T]) -> T:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         raise
-
-
-def _settle_wal(connection: Connection) -> None:
-    # On the raw cursor: SQLAlchemy would begin a transaction, where no checkpoint is possible.
-    cursor = connection.connection.cursor()
-    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    cursor.close()
 
 
 def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, connections: int) -> Engine:

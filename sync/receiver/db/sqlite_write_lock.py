@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-_LOOK_SECONDS = 0.002
+_POLL_SECONDS = 0.002
 # Less than an agent's request timeout.
-PATIENCE_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0
 
 
 class WriteLock:
@@ -27,66 +27,66 @@ class WriteLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tasks = asyncio.Lock()
-        self._queue = self._turn = -1
+        self._queue = self._file = -1
 
     @property
     def is_open(self) -> bool:
         """Return whether the lock files are open."""
-        return self._turn >= 0
+        return self._file >= 0
 
     def open(self) -> None:
         """Open the lock files; create them if absent."""
-        self._queue = _opened(self._path.with_name(f"{self._path.name}.queue"))
-        self._turn = _opened(self._path.with_name(f"{self._path.name}.lock"))
+        self._queue = _open(self._path.with_name(f"{self._path.name}.queue"))
+        self._file = _open(self._path.with_name(f"{self._path.name}.lock"))
 
     def close(self) -> None:
         """Close the lock files. Idempotent."""
-        for file in (self._queue, self._turn):
+        for file in (self._queue, self._file):
             if file >= 0:
                 os.close(file)
-        self._queue = self._turn = -1
+        self._queue = self._file = -1
 
     @asynccontextmanager
-    async def own(self, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
-        """Hold the lock until exit. Raises `TimeoutError` after `patience_seconds`."""
-        await self._take(patience_seconds)
+    async def acquire(self, timeout_seconds: float = TIMEOUT_SECONDS) -> AsyncIterator[None]:
+        """Hold the lock until exit. Raises `TimeoutError` after `timeout_seconds`."""
+        await self._lock(timeout_seconds)
         try:
             yield
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             self._tasks.release()
 
-    async def _take(self, patience_seconds: float) -> None:
+    async def _lock(self, timeout_seconds: float) -> None:
         try:
-            async with asyncio.timeout(patience_seconds):
+            async with asyncio.timeout(timeout_seconds):
                 await self._tasks.acquire()
                 try:
-                    await self._take_among_processes()
+                    await self._lock_between_processes()
                 except BaseException:
                     self._tasks.release()
                     raise
         except TimeoutError:
-            reason = "others have been writing for too long; try again, or stop what holds it"
+            reason = "another process holds the write lock; stop it or try again"
             raise TimeoutError(errno.ETIMEDOUT, reason, str(self._path)) from None
 
-    async def _take_among_processes(self) -> None:
-        await _locked(self._queue)
+    async def _lock_between_processes(self) -> None:
+        await _flock(self._queue)
         try:
-            await _locked(self._turn)
+            await _flock(self._file)
         finally:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
 
 
-def _opened(path: Path) -> int:
+def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-async def _locked(file: int) -> None:
-    while not _lock_now(file):  # noqa: ASYNC110 - no event crosses processes
-        await asyncio.sleep(_LOOK_SECONDS)
+async def _flock(file: int) -> None:
+    while not _try_flock(file):  # noqa: ASYNC110 - no event crosses processes
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-def _lock_now(file: int) -> bool:
+def _try_flock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -28,7 +28,7 @@ async def limit_of(database: Database) -> str:
 async def test_a_statement_that_takes_too_long_is_broken_off(
     postgresql_server: PostgresqlServer,
 ) -> None:
-    database = Postgresql(await postgresql_server.new_database(), longest_seconds=0.1)
+    database = Postgresql(await postgresql_server.new_database(), statement_seconds=0.1)
     with pytest.raises(DBAPIError) as caught:
         await database.read(lambda connection: ask(connection, "SELECT pg_sleep(60)"))
     await database.close()

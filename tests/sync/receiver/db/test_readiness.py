@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, Select
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver.db.database import Values
-from sync.receiver.db.readiness import BAD_FOR_SECONDS, GOOD_FOR_SECONDS, Readiness
+from sync.receiver.db.readiness import FAILURE_TTL_SECONDS, SUCCESS_TTL_SECONDS, Readiness
 from sync.runtime.http_errors import HttpError
 from tests.support.clocks import MonotonicClock
 from tests.support.head_office.postgresql import PostgresqlServer
@@ -80,7 +80,7 @@ async def test_repeated_checks_write_once_per_ttl() -> None:
 
     for _ in range(100):
         await readiness.check()
-        clock.seconds += GOOD_FOR_SECONDS / 50
+        clock.seconds += SUCCESS_TTL_SECONDS / 50
 
     assert database.writes == 2
 
@@ -102,7 +102,7 @@ async def test_recovery_is_detected_after_the_failure_ttl() -> None:
         await readiness.check()
     database.trouble = None
 
-    clock.seconds += BAD_FOR_SECONDS
+    clock.seconds += FAILURE_TTL_SECONDS
 
     await readiness.check()
 
@@ -110,7 +110,7 @@ async def test_recovery_is_detected_after_the_failure_ttl() -> None:
 async def test_slow_write_keeps_the_previous_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sync.receiver.db.readiness._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("sync.receiver.db.readiness._WAIT_SECONDS", 0.01)
     database = FakeDatabase()
     readiness = Readiness(database, MonotonicClock())
     database.may_write.clear()
@@ -127,10 +127,10 @@ async def test_slow_write_keeps_the_previous_result(
         (sqlite_error("SQLITE_FULL"), "the disk is full"),
         (sqlite_error("SQLITE_READONLY_DBMOVED"), "the database is read-only"),
         (OSError(28, "x"), "the disk is full"),
-        (TimeoutError(110, "x"), "others hold the database locked"),
-        (sqlite_error("SQLITE_CORRUPT"), "the database reports an error, which stands in the log"),
-        (OSError("x"), "the database reports an error, which stands in the log"),
-        (OSError(13, "x"), "the database reports an error, which stands in the log"),
+        (TimeoutError(110, "x"), "another process locks the database"),
+        (sqlite_error("SQLITE_CORRUPT"), "the database reports an error, see the log"),
+        (OSError("x"), "the database reports an error, see the log"),
+        (OSError(13, "x"), "the database reports an error, see the log"),
     ],
 )
 async def test_reason_is_in_our_own_words(trouble: Exception, reason: str) -> None:
@@ -149,7 +149,7 @@ async def test_locked_database_is_not_ready(receiver: Receiver) -> None:
 
         answer = await receiver.get("/readyz")
 
-    wanted = "The ledger cannot be written: others hold the database locked"
+    wanted = "The ledger cannot be written: another process locks the database"
     assert reason_in(answer) == (503, wanted)
     assert answer.header("Retry-After") is not None
 

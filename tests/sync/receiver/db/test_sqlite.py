@@ -73,7 +73,7 @@ async def test_write_waits_for_the_lock_of_another_process(
     """The lock is taken before SQLite: two connections that wait there can corrupt the file."""
     with closing(WriteLock(tmp_path / "hq.db")) as another:
         another.open()
-        async with another.own():
+        async with another.acquire():
             task = asyncio.ensure_future(add(database, "one"))
             await asyncio.wait([task], timeout=0.05)
             assert await boots(database) == []

@@ -14,7 +14,7 @@ ROUNDS = 40
 
 
 @pytest.fixture
-async def both(tmp_path: Path) -> AsyncIterator[tuple[WriteLock, WriteLock]]:
+async def locks(tmp_path: Path) -> AsyncIterator[tuple[WriteLock, WriteLock]]:
     """Stand in for two processes: flock locks belong to open files, not to processes."""
     first, second = WriteLock(tmp_path / "hq.db"), WriteLock(tmp_path / "hq.db")
     with closing(first), closing(second):
@@ -23,42 +23,42 @@ async def both(tmp_path: Path) -> AsyncIterator[tuple[WriteLock, WriteLock]]:
         yield first, second
 
 
-async def test_only_one_holds_the_lock(both: tuple[WriteLock, WriteLock]) -> None:
+async def test_only_one_holds_the_lock(locks: tuple[WriteLock, WriteLock]) -> None:
     inside, most = 0, 0
 
     async def write(place: WriteLock) -> None:
         nonlocal inside, most
         for _ in range(5):
-            async with place.own():
+            async with place.acquire():
                 inside += 1
                 most = max(most, inside)
                 await asyncio.sleep(0)
                 inside -= 1
 
-    await asyncio.gather(*(write(place) for place in both for _ in range(4)))
+    await asyncio.gather(*(write(place) for place in locks for _ in range(4)))
 
     assert most == 1
 
 
 async def test_busy_process_does_not_starve_another(
-    both: tuple[WriteLock, WriteLock],
+    locks: tuple[WriteLock, WriteLock],
 ) -> None:
     """For example `enroll` beside a receiver under load."""
-    busy, other = both
+    busy, other = locks
     waited: list[int] = []
     done = 0
 
     async def work() -> None:
         nonlocal done
         while len(waited) < ROUNDS:
-            async with busy.own():
+            async with busy.acquire():
                 await asyncio.sleep(HELD_SECONDS)
                 done += 1
 
     async def ask() -> None:
         for _ in range(ROUNDS):
             before = done
-            async with other.own():
+            async with other.acquire():
                 waited.append(done - before)
             await asyncio.sleep(HELD_SECONDS)
 
@@ -68,21 +68,21 @@ async def test_busy_process_does_not_starve_another(
 
 
 async def test_lock_timeout_names_the_file(
-    both: tuple[WriteLock, WriteLock],
+    locks: tuple[WriteLock, WriteLock],
 ) -> None:
-    async with both[0].own():
+    async with locks[0].acquire():
         with pytest.raises(TimeoutError, match=r"hq\.db"):
-            async with both[1].own(patience_seconds=0.02):
-                pytest.fail("two hold the turn")
+            async with locks[1].acquire(timeout_seconds=0.02):
+                pytest.fail("two hold the lock")
 
 
-async def test_timed_out_waiter_does_not_block_others(both: tuple[WriteLock, WriteLock]) -> None:
-    async with both[0].own():
+async def test_timed_out_waiter_does_not_block_others(locks: tuple[WriteLock, WriteLock]) -> None:
+    async with locks[0].acquire():
         with pytest.raises(TimeoutError):
-            await both[1].own(patience_seconds=0.02).__aenter__()
+            await locks[1].acquire(timeout_seconds=0.02).__aenter__()
 
-    for place in both:
-        async with place.own():
+    for place in locks:
+        async with place.acquire():
             pass
 
 
