@@ -20,8 +20,8 @@ from typing import NamedTuple
 from agent.api.access import Access
 from agent.api.context import Context, Identity
 from agent.api.metrics import Metrics
-from agent.api.routes import build_app
-from agent.api.server import TillBoundary, straight_routing
+from agent.api.routes import FAST_PATH, build_app
+from agent.api.server import TillBoundary
 from agent.capture.session_answer import SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
@@ -154,7 +154,7 @@ async def _serve(
     """Listen until `stack` is closed; return host and port (the actual one for port 0)."""
     app = build_app(context)
     server = HttpServer(
-        app, TillBoundary(app), shutdown_seconds=ANSWER_SECONDS, wrap=straight_routing(app)
+        app, TillBoundary(app), shutdown_seconds=ANSWER_SECONDS, wrap=app[FAST_PATH].before
     )
     stack.push_async_callback(server.close)
     host, port = await server.start(api.host, api.port, tls=tls, inherited=sockets)

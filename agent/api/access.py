@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from agent.api.headers import RECEIPT, REQUEST_ID
+from agent.api.responses import RECEIPT, REQUEST_ID
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 

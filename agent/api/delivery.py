@@ -2,38 +2,40 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import msgspec
 from aiohttp import web
+from prometheus_client.core import Metric
 
 from agent.api.context import CONTEXT, Context
+from agent.api.metrics import counter, gauge
+from agent.api.responses import Count, Time, json_response, timestamp
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import LoopState
-from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 
 CAPTURE_ONLY = "capture only"
-STATES = (CAPTURE_ONLY, *(state.value for state in LoopState))
+_STATES = [CAPTURE_ONLY, *(state.value for state in LoopState)]
 
 
 class SyncReport(TypedDict):
     """Delivery state; `trouble` to `nextTryInSeconds` describe the failure, if any."""
 
-    state: str
+    state: Annotated[str, msgspec.Meta(extra_json_schema={"enum": _STATES})]
     trouble: str | None
     detail: str | None
-    httpStatus: int | None
-    failures: int
+    httpStatus: Count | None
+    failures: Count
     nextTryInSeconds: float | None
-    lastDeliveryAt: str | None
-    passes: int
-    delivered: int
-    refused: int
+    lastDeliveryAt: Time | None
+    passes: Count
+    delivered: Count
+    refused: Count
 
 
-def write_sync(context: Context) -> SyncReport:
+def sync_report(context: Context) -> SyncReport:
     """Return the delivery state; totals count since the start of the agent."""
     if (delivery := context.delivery) is None:
         return _CAPTURE_ONLY
@@ -52,39 +54,32 @@ def write_sync(context: Context) -> SyncReport:
     }
 
 
-def sync_gauges(delivery: DeliveryLoop | None) -> list[tuple[str, str, float]]:
-    """Return gauges (name without prefix, help, value); empty if central is not configured."""
+def sync_metrics(delivery: DeliveryLoop | None) -> list[Metric]:
+    """Return the metrics of delivery; none if central is not configured."""
     if delivery is None:
         return []
     status, totals = delivery.status, delivery.totals
-    holding = status.state is LoopState.HOLDING
+    is_held = status.state is LoopState.HOLDING
     return [
-        ("sync_holding", "1 while central refuses this agent as a caller", float(holding)),
-        ("sync_failures", "Passes in a row that central did not take", status.failures),
-        ("sync_passes", "Passes since the start", totals.passes),
-        ("sync_failed_passes", "Passes that did not come to their end", totals.failed_passes),
-        ("sync_delivered_events", "Events that central took since the start", totals.delivered),
-        ("sync_assumed_events", "Of these, those it said to have already", totals.assumed),
-        ("sync_refused_events", "Events that central refused since the start", totals.refused),
+        gauge("sync_holding", "1 while central rejects this agent's credentials", is_held),
+        gauge("sync_failures", "Failed passes since the last successful one", status.failures),
+        counter("sync_passes", "Delivery passes", totals.passes),
+        counter("sync_failed_passes", "Delivery passes that were stopped", totals.failed_passes),
+        counter("sync_delivered_events", "Events that central accepted", totals.delivered),
+        counter("sync_assumed_events", "Of these, those it already had", totals.assumed),
+        counter("sync_refused_events", "Events that central rejected", totals.refused),
     ]
 
 
-async def try_now(request: web.Request) -> web.Response:
+async def start_pass(request: web.Request) -> web.Response:
     """Start a pass now, ignoring backoff and quiet hours; `?pace=full` also skips throttling."""
     context = request.app[CONTEXT]
     if context.delivery is None:
-        raise HttpError(
-            HTTPStatus.CONFLICT,
-            "central.url is not set: captures are kept here and sent nowhere",
-            ErrorCode.NOT_CONFIGURED,
-        )
-    before = write_sync(context)
+        message = "central.url is not set: captures are stored here and not delivered."
+        raise HttpError(HTTPStatus.CONFLICT, message, ErrorCode.NOT_CONFIGURED)
+    before = sync_report(context)
     context.delivery.try_now(at_full_speed=request.query.get("pace") == "full")
-    return web.Response(
-        status=HTTPStatus.ACCEPTED,
-        body=msgspec.json.encode(before),
-        headers={"Content-Type": "application/json"},
-    )
+    return json_response(before, HTTPStatus.ACCEPTED)
 
 
 def _seconds_until(at: float | None) -> float | None:
@@ -98,7 +93,7 @@ def _wall_time(context: Context, at: float | None) -> str | None:
     if at is None:
         return None
     ago_seconds = asyncio.get_running_loop().time() - at
-    return us_to_rfc3339(context.now().wall_us - round(ago_seconds * 1e6), "milliseconds")
+    return timestamp(context.now().wall_us - round(ago_seconds * 1e6))
 
 
 _CAPTURE_ONLY: SyncReport = {

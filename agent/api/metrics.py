@@ -56,10 +56,10 @@ class Metrics:
         self._commit_seconds.observe(seconds)
         self._group_captures.observe(captures)
 
-    def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
-        """Return all metrics and the `gauges` (name, help, value) in text format 0.0.4."""
+    def render(self, families: Iterable[Metric]) -> bytes:
+        """Return all metrics and these `families` in text format 0.0.4."""
         registry = CollectorRegistry()
-        registry.register(_Snapshot([self._info, self._counted(), *map(_gauge, gauges)]))
+        registry.register(_Snapshot([self._info, self._counted(), *families]))
         return generate_latest(self._registry) + generate_latest(registry)
 
     def _counted(self) -> CounterMetricFamily:
@@ -81,6 +81,11 @@ class _Snapshot(Collector):
         return self._families
 
 
-def _gauge(gauge: tuple[str, str, float]) -> GaugeMetricFamily:
-    name, documentation, value = gauge
-    return GaugeMetricFamily(name, documentation, value=value)
+def gauge(name: str, documentation: str, value: float) -> Metric:
+    """Return a gauge of the agent; `name` without prefix."""
+    return GaugeMetricFamily(f"loyalty_agent_{name}", documentation, value=float(value))
+
+
+def counter(name: str, documentation: str, value: float) -> Metric:
+    """Return a counter since the start of the agent; `name` without prefix and `_total`."""
+    return CounterMetricFamily(f"loyalty_agent_{name}", documentation, value=float(value))

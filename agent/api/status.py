@@ -1,136 +1,177 @@
-"""State of the agent as status JSON and as gauges."""
+"""Status, health and metrics: `/agent/v1/status`, `/`, `/healthz`, `/readyz`, `/metrics`."""
 
 import asyncio
 import sqlite3
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
-from agent.api.context import Context
-from agent.api.delivery import SyncReport, sync_gauges, write_sync
-from agent.store.files.storage_errors import StorageError, StorageFullError
+from aiohttp import web
+from prometheus_client.core import Metric
+
+from agent.api.context import CONTEXT, Context
+from agent.api.delivery import SyncReport, sync_metrics, sync_report
+from agent.api.metrics import gauge
+from agent.api.responses import Count, Time, json_response, timestamp
+from agent.api.status_page import status_page
+from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
 from agent.store.queries import StoreStatus
-from sync.protocol.rfc3339 import us_to_rfc3339
 
 CHECK_TIMEOUT_SECONDS = 2.0
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Health of the store: `trouble` is None if captures can be recorded; `store` if readable."""
+    """Health of the store: `error` is None if captures can be recorded; `store` if readable."""
 
-    trouble: StorageError | None
+    error: StorageError | None
     store: StoreStatus | None
 
 
 class StorageReport(TypedDict):
-    """The `storage` member of the status."""
+    """The `storage` member of the status; `reason` says why the state is not `ready`."""
 
-    state: str
+    state: Literal["ready", "full", "down"]
     reason: NotRequired[str]
     directory: str
-    databaseBytes: int | None
-    freeBytes: int | None
+    databaseBytes: Count | None
+    freeBytes: Count | None
     setAside: list[str]
 
 
+class CentralReport(TypedDict):
+    """The `central` member of the status."""
+
+    url: str
+    protocol: str
+
+
 class StatusReport(TypedDict):
-    """JSON of `GET /agent/v1/status`; values that cannot be read now are null."""
+    """State of the agent; values that cannot be read now are null."""
 
     version: str
     storeId: str
     tillId: str
-    startedAt: str
+    startedAt: Time
     epoch: str | None
-    lastSequence: int | None
-    watermark: int | None
-    waiting: int | None
-    oldestWaitingAt: str | None
-    deadLetters: int | None
+    lastSequence: Count | None
+    watermark: Count | None
+    waiting: Count | None
+    oldestWaitingAt: Time | None
+    deadLetters: Count | None
     storage: StorageReport
-    central: dict[str, str]
+    central: CentralReport
     sync: SyncReport
+
+
+class HealthReport(TypedDict):
+    """The 200 of the health endpoints."""
+
+    status: Literal["alive", "ready"]
+
+
+async def show_status(request: web.Request) -> web.Response:
+    """Return the status as JSON."""
+    return json_response(await _status(request.app[CONTEXT]))
+
+
+async def show_page(request: web.Request) -> web.Response:
+    """Return the status as an HTML page for store IT."""
+    page, policy = status_page(await _status(request.app[CONTEXT]))
+    return web.Response(
+        text=page, content_type="text/html", headers={"Content-Security-Policy": policy}
+    )
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    """Return the metrics in the Prometheus text format."""
+    context = request.app[CONTEXT]
+    families = _metrics(context, await read_health(context), context.now().wall_us)
+    body = context.metrics.render([*families, *sync_metrics(context.delivery)])
+    return web.Response(body=body, headers={"Content-Type": _METRICS_TYPE})
+
+
+async def is_alive(_: web.Request) -> web.Response:
+    """Return 200: liveness, the process serves requests."""
+    return json_response(HealthReport(status="alive"))
+
+
+async def is_ready(request: web.Request) -> web.Response:
+    """Return 200 if captures can be recorded now, else 503; independent of central."""
+    try:
+        await request.app[CONTEXT].writer.check(CHECK_TIMEOUT_SECONDS)
+    except StorageFullError as full:
+        # 507 is the answer to a rejected capture; readiness probes expect 503.
+        raise StorageDownError(str(full)) from full
+    return json_response(HealthReport(status="ready"))
 
 
 async def read_health(context: Context) -> Health:
     """Check the writer thread and read the database file."""
-    trouble: StorageError | None = None
+    error: StorageError | None = None
     try:
         await context.writer.check(CHECK_TIMEOUT_SECONDS)
     except StorageError as found:
-        trouble = found
+        error = found
     try:
         store = await asyncio.to_thread(context.reader.status)
     except (sqlite3.Error, OSError, IndexError):
         store = None
-    return Health(trouble, store)
+    return Health(error, store)
 
 
-def write_status(context: Context, health: Health) -> StatusReport:
-    """Return the JSON of `GET /agent/v1/status`."""
+async def _status(context: Context) -> StatusReport:
+    health = await read_health(context)
     identity, store = context.identity, health.store
+    oldest_us = store.oldest_waiting_at_us if store else None
     return {
         "version": identity.version,
         "storeId": identity.store_id,
         "tillId": identity.till_id,
-        "startedAt": us_to_rfc3339(identity.started_at_us, "milliseconds"),
+        "startedAt": timestamp(identity.started_at_us),
         "epoch": store.current.epoch if store else None,
         "lastSequence": store.current.last_sequence if store else None,
         "watermark": store.current.settled_through if store else None,
         "waiting": store.waiting if store else None,
-        "oldestWaitingAt": us_to_rfc3339(store.oldest_waiting_at_us, "milliseconds")
-        if store and store.oldest_waiting_at_us is not None
-        else None,
+        "oldestWaitingAt": None if oldest_us is None else timestamp(oldest_us),
         "deadLetters": store.dead_letters if store else None,
         "storage": _storage(context, health),
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
-        "sync": write_sync(context),
+        "sync": sync_report(context),
     }
 
 
-def write_gauges(context: Context, health: Health, now_us: int) -> list[tuple[str, str, float]]:
-    """Return the state as gauges: name, help, value."""
-    gauges = [
-        ("ready", "1 when captures can be taken", float(health.trouble is None)),
-        ("queue_depth", "Requests that wait for the writer", context.writer.queued),
-    ]
-    if (store := health.store) is not None:
-        oldest_us = store.oldest_waiting_at_us
-        gauges += [
-            (
-                "last_sequence",
-                "Sequence of the last capture in the epoch",
-                store.current.last_sequence,
-            ),
-            ("waiting_events", "Events that central has not settled", store.waiting),
-            (
-                "oldest_waiting_seconds",
-                "Age of the oldest such event; 0 when none waits",
-                0.0 if oldest_us is None else (now_us - oldest_us) / 1e6,
-            ),
-            ("dead_letters", "Events that central refused for good", store.dead_letters),
-            ("database_bytes", "Size of the database and its WAL", store.database_bytes),
-            ("free_bytes", "Free space on the disk of the database", store.free_bytes),
-            ("databases_set_aside", "Damaged databases kept beside", len(store.quarantined)),
-        ]
-    gauges += sync_gauges(context.delivery)
-    return [(f"loyalty_agent_{name}", text, value) for name, text, value in gauges]
-
-
 def _storage(context: Context, health: Health) -> StorageReport:
-    store = health.store
+    error, store = health.error, health.store
     report: StorageReport = {
-        "state": _state(health.trouble),
+        "state": "ready",
         "directory": context.identity.storage_directory,
         "databaseBytes": store.database_bytes if store else None,
         "freeBytes": store.free_bytes if store else None,
         "setAside": store.quarantined if store else [],
     }
-    if health.trouble is not None:
-        report["reason"] = str(health.trouble)
+    if error is not None:
+        report["state"] = "full" if isinstance(error, StorageFullError) else "down"
+        report["reason"] = str(error)
     return report
 
 
-def _state(trouble: StorageError | None) -> str:
-    if trouble is None:
-        return "ready"
-    return "full" if isinstance(trouble, StorageFullError) else "down"
+def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
+    families: list[Metric] = [
+        gauge("ready", "1 if captures can be recorded", health.error is None),
+        gauge("queue_depth", "Requests in the writer's queue", context.writer.queued),
+    ]
+    if (store := health.store) is None:
+        return families
+    oldest_us = store.oldest_waiting_at_us
+    age_seconds = 0.0 if oldest_us is None else (now_us - oldest_us) / 1e6
+    return [
+        *families,
+        gauge("last_sequence", "Last sequence number of the epoch", store.current.last_sequence),
+        gauge("waiting_events", "Events that central has not settled", store.waiting),
+        gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
+        gauge("dead_letters", "Events that central rejected", store.dead_letters),
+        gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
+        gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
+        gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),
+    ]

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from agent.api.context import Context
 from agent.api.request_body import read_body
-from agent.api.responses import Success
+from agent.api.responses import Acknowledgement
 from agent.capture.email_answer import read_email_answer
 from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
 from agent.capture.session_start import is_correlation_id, read_session_start
@@ -22,15 +22,15 @@ class TillCalls:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def start_session(self, request: web.Request) -> Success:
-        """Record a session start (`reference/start-anonymous-session.txt`)."""
+    async def start_session(self, request: web.Request) -> Acknowledgement:
+        """Record a session start (`docs/till-api.md`)."""
         start = read_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
         answer = self._context.answers.answer(start.started.correlation_id, start.kind)
-        return Success(answer, receipt)
+        return Acknowledgement(answer, receipt)
 
-    async def set_email(self, request: web.Request) -> Success:
-        """Record an e-mail answer (`reference/set-email.txt`).
+    async def set_email(self, request: web.Request) -> Acknowledgement:
+        """Record an e-mail answer (`docs/till-api.md`).
 
         Errors in the body take precedence over a missing session.
         """
@@ -41,7 +41,7 @@ class TillCalls:
         )
         if not is_correlation_id(correlation_id):
             raise Refusal(NO_OPEN_SESSION)
-        return Success(EMAIL_UPDATED, await self._record(answered))
+        return Acknowledgement(EMAIL_UPDATED, await self._record(answered))
 
     async def _record(self, capture: Capture) -> Receipt:
         outcome = await self._context.writer.record(capture, self._context.now())

@@ -21,18 +21,18 @@ MAX_LEARNED = 64
 class SessionAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """JSON of the answer, in the order of the reference page."""
 
-    loyalty_id: Literal["anonymous"] = "anonymous"
-    membership_type: Literal["N"] = "N"
-    status: str = "NO_CARD"
+    loyalty_id: Literal["anonymous"]
+    membership_type: Literal["N"]
+    status: str
     prompt: str
-    is_valid: bool = True
+    is_valid: bool
     prompt_message: str
     receipt_message: str
-    points_balance: int | float = 0
-    user_max_redeem_dollars: int | float = 0
+    points_balance: int | float
+    user_max_redeem_dollars: int | float
     redemption_rules: RedemptionRules
     session_correlation_id: str
-    receipt_preference: str = "UNKNOWN"
+    receipt_preference: str
 
 
 Frame = tuple[bytes, bytes]
@@ -100,7 +100,19 @@ class SessionAnswers:
 
 
 def _frame(terms: SessionTerms) -> Frame:
-    members = {name: getattr(terms, name) for name in SessionTerms.__struct_fields__}
-    answer = SessionAnswer(**members, session_correlation_id=_PLACEHOLDER)
+    answer = SessionAnswer(
+        loyalty_id="anonymous",
+        membership_type="N",
+        status="NO_CARD",
+        prompt=terms.prompt,
+        is_valid=True,
+        prompt_message=terms.prompt_message,
+        receipt_message=terms.receipt_message,
+        points_balance=0,
+        user_max_redeem_dollars=0,
+        redemption_rules=terms.redemption_rules,
+        session_correlation_id=_PLACEHOLDER,
+        receipt_preference="UNKNOWN",
+    )
     before, _, after = msgspec.json.encode(answer).rpartition(msgspec.json.encode(_PLACEHOLDER))
     return before, after

@@ -4,12 +4,16 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
+from agent.api.status_view import Level, Status
 from agent.cli.client import AGENT, AgentClient, exit_on_agent_error
-from agent.cli.status_view import show_status
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import flatten, print_values
+from sync.runtime.cli.printing import flatten, one_line, print_values
 from sync.runtime.cli.program import ExitCode
+
+_COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.ALARM: "red"}
 
 
 def status(
@@ -29,8 +33,18 @@ def status(
     if as_json:
         typer.echo(response.text)
     elif sys.stdout.isatty():
-        show_status(response.members)
+        _show(Status(response.members))
     else:
         print_values("Status of the agent", values)
     is_ok = values.get("storage.state") == "ready" and values.get("sync.state") != "holding"
     raise typer.Exit(ExitCode.OK if is_ok else ExitCode.PROBLEM)
+
+
+def _show(status: Status) -> None:
+    console = Console()
+    for headline in status.headlines():
+        # Rich wraps at word boundaries; with typer.echo the terminal would break within a word.
+        style = f"bold {_COLOURS[headline.level]}"
+        console.print(Text(one_line(headline.text), style=style))
+    for title, figures in status.figures().items():
+        print_values(f"\n{title}", figures)

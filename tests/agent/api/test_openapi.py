@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -123,7 +124,7 @@ def test_schemas_are_valid_json_schema() -> None:
 
 
 def test_document_and_routes_have_the_same_paths_and_methods() -> None:
-    app = build_app(cast("Context", None))
+    app = build_app(cast("Context", SimpleNamespace(new_request_id=str)))
     routed = {
         (route.resource.canonical, route.method.lower())
         for route in app.router.routes()

@@ -252,7 +252,7 @@ async def test_status_and_page_contain_the_storage_error(troubled: tuple[Agent, 
     assert isinstance(storage, dict)
     assert storage["state"] == state
     assert remedy in storage["reason"]
-    assert "Captures are refused" in page
+    assert "Captures are rejected" in page
     assert remedy in page
 
 

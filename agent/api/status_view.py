@@ -1,0 +1,175 @@
+"""Status for people, on the status page and on a terminal: headlines with advice, then figures.
+
+Reads the JSON of `/agent/v1/status`. The command may come from another version than the agent
+that answers it, so any member may be missing or of another type.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+_GIB = 1024**3
+_UNKNOWN = "unknown"
+_RECORDING = {
+    "ready": "Captures are recorded on this machine.",
+    "full": "Captures are rejected: the disk is full.",
+    "down": "Captures are rejected: the storage is not available.",
+}
+
+
+class Level(StrEnum):
+    """Urgency of a headline: fine, to be noted, action required."""
+
+    OK = "ok"
+    NOTE = "note"
+    ALARM = "alarm"
+
+
+class Headline(NamedTuple):
+    """One statement on the state of the agent."""
+
+    level: Level
+    text: str
+
+
+_DELIVERY = {
+    "idle": Headline(Level.OK, "Delivery to head office works. Pending: {pending}."),
+    "delivering": Headline(Level.OK, "Delivering to head office. Pending: {pending}."),
+    "quiet hours": Headline(Level.OK, "No delivery during quiet hours. Pending: {pending}."),
+    "capture only": Headline(
+        Level.NOTE, "Captures are stored here and not delivered: central.url is not set."
+    ),
+    "retrying": Headline(
+        Level.NOTE,
+        "Head office is unreachable: {cause}. Pending: {pending}{next_try}. No action needed.",
+    ),
+    "holding": Headline(
+        Level.ALARM,
+        "Head office rejects this machine: {cause}. Pending: {pending}."
+        " For advice: loyalty-agent doctor",
+    ),
+}
+_OTHER_DELIVERY = Headline(Level.NOTE, "Delivery state: {state}. Pending: {pending}.")
+
+
+class Status:
+    """The members of a status document, by type."""
+
+    def __init__(self, members: Mapping[str, object]) -> None:
+        self._members = members
+        self._storage = _section(members, "storage")
+        self._central = _section(members, "central")
+        self._sync = _section(members, "sync")
+
+    def title(self) -> tuple[str, str]:
+        """Return the names of till and store."""
+        return str(self._members.get("tillId")), str(self._members.get("storeId"))
+
+    def headlines(self) -> Iterator[Headline]:
+        """Yield headlines on capture, delivery, dead letters and quarantined databases."""
+        yield self._recording()
+        yield self._delivery()
+        if letters := _number(self._members, "deadLetters"):
+            text = f"Head office rejected {_captures(letters)}. For the reasons and to send again:"
+            yield Headline(Level.NOTE, f"{text} loyalty-agent dead-letters list")
+        if names := _names(self._storage.get("setAside")):
+            text = "A damaged database was quarantined. Undelivered captures in it exist only there"
+            yield Headline(Level.NOTE, f"{text}: keep {', '.join(names)}.")
+
+    def figures(self) -> dict[str, dict[str, str]]:
+        """Return the figures by group and name."""
+        members, storage, sync = self._members, self._storage, self._sync
+        return {
+            "Head office": {
+                "Address": str(self._central.get("url") or "not set"),
+                "Protocol": str(self._central.get("protocol") or _UNKNOWN),
+                "Pending captures": _figure(_number(members, "waiting")),
+                "Oldest of them": _time(
+                    members.get("oldestWaitingAt"), "none" if "waiting" in members else _UNKNOWN
+                ),
+                "Dead letters": _figure(_number(members, "deadLetters")),
+                "Last delivery": _time(sync.get("lastDeliveryAt"), "none since the start"),
+            },
+            "Storage": {
+                "Directory": str(storage.get("directory") or _UNKNOWN),
+                "Database": _size(storage.get("databaseBytes")),
+                "Free disk space": _size(storage.get("freeBytes")),
+                "Last sequence number": _figure(_number(members, "lastSequence")),
+                "Epoch": str(members.get("epoch") or _UNKNOWN),
+            },
+            "Agent": {
+                "Till": str(members.get("tillId")),
+                "Store": str(members.get("storeId")),
+                "Version": str(members.get("version")),
+                "Running since": _time(members.get("startedAt"), _UNKNOWN),
+            },
+        }
+
+    def _recording(self) -> Headline:
+        state, reason = str(self._storage.get("state")), self._storage.get("reason")
+        text = _RECORDING.get(state, "It is unknown whether captures are recorded.")
+        level = Level.OK if state == "ready" else Level.ALARM
+        return Headline(level, f"{text} {reason}" if reason else text)
+
+    def _delivery(self) -> Headline:
+        state, waiting = str(self._sync.get("state")), _number(self._members, "waiting")
+        if state in {"idle", "delivering"} and waiting == 0:
+            return Headline(Level.OK, "All captures are delivered to head office.")
+        level, text = _DELIVERY.get(state, _OTHER_DELIVERY)
+        pending = "unknown number of captures" if waiting is None else _captures(waiting)
+        return Headline(
+            level,
+            text.format(
+                state=state, cause=self._cause(), pending=pending, next_try=self._next_try()
+            ),
+        )
+
+    def _cause(self) -> str:
+        cause = self._sync.get("trouble") or "no reason given"
+        detail = self._sync.get("detail")
+        return f"{cause} ({detail})" if detail else str(cause)
+
+    def _next_try(self) -> str:
+        seconds = self._sync.get("nextTryInSeconds")
+        if not isinstance(seconds, int | float):
+            return ""
+        return f"; next try in {math.ceil(seconds)} s"
+
+
+def _section(members: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = members.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(members: Mapping[str, object], name: str) -> int | None:
+    value = members.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _captures(number: int) -> str:
+    return "1 capture" if number == 1 else f"{number:,} captures"
+
+
+def _figure(number: int | None) -> str:
+    return _UNKNOWN if number is None else f"{number:,}"
+
+
+def _time(value: object, otherwise: str) -> str:
+    """Format `2026-01-01T00:00:00.000Z` as `2026-01-01 00:00:00 UTC`."""
+    if not isinstance(value, str):
+        return otherwise
+    date, _, time = value.partition("T")
+    return f"{date} {time[:8]} UTC"
+
+
+def _size(value: object) -> str:
+    if not isinstance(value, int):
+        return _UNKNOWN
+    if value < _GIB:
+        return f"{value / 1024**2:,.1f} MiB"
+    return f"{value / _GIB:,.1f} GiB"

@@ -1,0 +1,138 @@
+"""Human-readable status: most important first, with the action required."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.api.status_view import Level, Status
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    ["waiting", "deadLetters", "storage", "sync", "central", "oldestWaitingAt", "startedAt"]
+)
+
+
+def said(waiting: int | None = 0, **members: object) -> list[str]:
+    usual: dict[str, object] = {
+        "waiting": waiting,
+        "storage": {"state": "ready"},
+        "sync": {"state": "idle"},
+    }
+    return [headline.text for headline in Status(usual | members).headlines()]
+
+
+def way(state: str, **members: object) -> dict[str, object]:
+    return {"state": state, "trouble": "no network", "detail": "no connection"} | members
+
+
+def test_healthy_agent_is_described_in_two_sentences() -> None:
+    assert said() == [
+        "Captures are recorded on this machine.",
+        "All captures are delivered to head office.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("full", "Captures are rejected: the disk is full. free some space"),
+        ("down", "Captures are rejected: the storage is not available. free some space"),
+        ("odd", "It is unknown whether captures are recorded. free some space"),
+    ],
+)
+def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, words: str) -> None:
+    assert said(storage={"state": state, "reason": "free some space"})[0] == words
+
+
+@pytest.mark.parametrize(
+    ("sync", "waiting", "words"),
+    [
+        (way("idle"), 1, "Delivery to head office works. Pending: 1 capture."),
+        (way("delivering"), 1200, "Delivering to head office. Pending: 1,200 captures."),
+        (
+            way("capture only"),
+            7,
+            "Captures are stored here and not delivered: central.url is not set.",
+        ),
+        (way("quiet hours"), 2, "No delivery during quiet hours. Pending: 2 captures."),
+        (
+            way("retrying", nextTryInSeconds=11.2),
+            2,
+            (
+                "Head office is unreachable: no network (no connection). Pending: 2 captures;"
+                " next try in 12 s. No action needed."
+            ),
+        ),
+        (
+            way("holding", trouble="unauthorized", detail=None),
+            None,
+            (
+                "Head office rejects this machine: unauthorized. Pending: unknown number of"
+                " captures. For advice: loyalty-agent doctor"
+            ),
+        ),
+        (way("later {x}"), 2, "Delivery state: later {x}. Pending: 2 captures."),
+    ],
+)
+def test_second_sentence_describes_the_delivery_state(
+    sync: dict[str, object], waiting: int | None, words: str
+) -> None:
+    assert said(waiting, sync=sync)[1] == words
+
+
+def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
+    lines = said(deadLetters=2, storage={"state": "ready", "setAside": ["20260101T000000Z"]})
+
+    assert lines[2].startswith("Head office rejected 2 captures.")
+    assert lines[2].endswith("loyalty-agent dead-letters list")
+    assert lines[3].endswith("keep 20260101T000000Z.")
+
+
+@given(st.dictionaries(NAMES, JSON))
+def test_any_json_object_can_be_displayed(members: dict[str, object]) -> None:
+    assert len(list(Status(members).headlines())) >= 2
+
+
+def test_figures_are_grouped_and_formatted() -> None:
+    figures = Status(
+        {
+            "storage": {"state": "ready", "databaseBytes": 3 * 1024**2, "freeBytes": 5 * 1024**3},
+            "oldestWaitingAt": "2026-01-02T03:04:05.678Z",
+            "central": {"url": "https://hq.example"},
+            "waiting": 1_234,
+        }
+    ).figures()
+
+    assert list(figures) == ["Head office", "Storage", "Agent"]
+    assert figures["Head office"]["Oldest of them"] == "2026-01-02 03:04:05 UTC"
+    assert figures["Head office"]["Pending captures"] == "1,234"
+    assert (figures["Storage"]["Database"], figures["Storage"]["Free disk space"]) == (
+        "3.0 MiB",
+        "5.0 GiB",
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "level"),
+    [
+        ({"storage": {"state": "full"}}, Level.ALARM),
+        ({"storage": {"state": "down"}}, Level.ALARM),
+        ({"sync": {"state": "holding"}}, Level.ALARM),
+        ({"sync": {"state": "retrying"}}, Level.NOTE),
+        ({"sync": {"state": "capture only"}}, Level.NOTE),
+        ({"deadLetters": 1}, Level.NOTE),
+        ({"storage": {"state": "ready", "setAside": ["a", "b"]}}, Level.NOTE),
+    ],
+)
+def test_condition_that_needs_attention_has_a_level(
+    members: dict[str, object], level: Level
+) -> None:
+    usual = {"waiting": 0, "storage": {"state": "ready"}, "sync": {"state": "idle"}}
+
+    levels = [headline.level for headline in Status(usual | members).headlines()]
+
+    assert [one for one in levels if one is not Level.OK] == [level]
