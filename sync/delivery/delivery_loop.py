@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from sync.delivery.backoff import Backoff, BackoffRules
-from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals, status_after
+from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals, failure_status
 from sync.delivery.outbox import Outbox, OutboxUnavailable
-from sync.delivery.outcomes import Blocked, RetryLater
+from sync.delivery.outcomes import Blocked
 from sync.delivery.push import PassReport, push_once
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport
@@ -62,16 +62,17 @@ class DeliveryLoop:
         self._backoff_timer: asyncio.TimerHandle | None = None
         self._backoff = Backoff()
         self._pass_status = self._reported = DeliveryStatus(LoopState.IDLE)
+        self._last_success_at: float | None = None
         self._heartbeat_refusal: Blocked | None = None
         self.totals = PassTotals()
 
     @property
     def status(self) -> DeliveryStatus:
         """Current status; a refused heartbeat counts unless a pass failed for its own cause."""
-        if self._heartbeat_refusal is None or self._pass_status.cause is not None:
-            return self._pass_status
-        last_success_at = self._pass_status.last_success_at
-        return status_after(self._heartbeat_refusal, last_success_at=last_success_at)
+        status = self._pass_status
+        if self._heartbeat_refusal is not None and status.cause is None:
+            status = failure_status(self._heartbeat_refusal)
+        return replace(status, last_success_at=self._last_success_at)
 
     def on_heartbeat_result(self, refusal: Blocked | None) -> None:
         """Record a heartbeat's result: central refuses this agent (`Blocked`) or not (None)."""
@@ -113,12 +114,12 @@ class DeliveryLoop:
     def _enter_quiet_hours(self) -> None:
         """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
         if self._pass_status.state is not LoopState.HOLDING:
-            self._set_status(self._plain_status(LoopState.QUIET))
+            self._set_status(DeliveryStatus(LoopState.QUIET))
 
     async def _run_pass(self, *, is_forced: bool) -> None:
         if self._pass_status.state not in {LoopState.RETRYING, LoopState.HOLDING}:
             # After a failure the state changes only on the first success.
-            self._pass_status = self._plain_status(LoopState.DELIVERING)
+            self._pass_status = DeliveryStatus(LoopState.DELIVERING)
         try:
             report = await push_once(
                 self._outbox,
@@ -150,49 +151,35 @@ class DeliveryLoop:
 
     def _on_progress(self, report: PassReport) -> None:
         if report.made_progress and self._pass_status.state is not LoopState.DELIVERING:
-            now = self._loop.time()
-            self._pass_status = DeliveryStatus(LoopState.DELIVERING, last_success_at=now)
+            self._pass_status = DeliveryStatus(LoopState.DELIVERING)
+            self._last_success_at = self._loop.time()
 
     def _on_report(self, report: PassReport) -> None:
         self.totals.add(report)
         if report.made_progress:
             self._heartbeat_refusal = None
-            self._pass_status = replace(self._pass_status, last_success_at=self._loop.time())
+            self._last_success_at = self._loop.time()
         if report.made_progress or report.stop is None:
             self._backoff = Backoff()
         if report.stop is None:
-            self._set_status(self._plain_status(LoopState.IDLE))
-        else:
-            self._on_failure(report.stop)
-
-    def _on_failure(self, stop: Blocked | RetryLater) -> None:
+            self._set_status(DeliveryStatus(LoopState.IDLE))
+            return
         self._backoff = self._backoff.failed()
-        self._back_off(self._backoff.wait_seconds(stop, self._rules.backoff, self._rules.random))
-        self._set_status(
-            status_after(
-                stop,
-                last_success_at=self._pass_status.last_success_at,
-                failures=self._backoff.failures,
-                next_try_at=self._not_before,
-            )
-        )
+        rules = self._rules
+        wait_seconds = self._backoff.wait_seconds(report.stop, rules.backoff, rules.random)
+        self._fail(failure_status(report.stop), wait_seconds)
 
     def _on_local_failure(self, cause: str, detail: str) -> None:
         """Retry soon after a failure on this machine, without growing the backoff."""
         self.totals.add_local_failure()
-        self._back_off(_LOCAL_RETRY_SECONDS)
-        self._set_status(
-            DeliveryStatus(
-                LoopState.RETRYING,
-                cause,
-                detail,
-                failures=self._backoff.failures,
-                next_try_at=self._not_before,
-                last_success_at=self._pass_status.last_success_at,
-            )
-        )
+        self._fail(DeliveryStatus(LoopState.RETRYING, cause, detail), _LOCAL_RETRY_SECONDS)
 
-    def _back_off(self, seconds: float) -> None:
+    def _fail(self, status: DeliveryStatus, wait_seconds: float) -> None:
+        self._start_backoff(wait_seconds)
+        failures, next_try_at = self._backoff.failures, self._not_before
+        self._set_status(replace(status, failures=failures, next_try_at=next_try_at))
+
+    def _start_backoff(self, seconds: float) -> None:
         """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""
         if self._is_forced:
             return
@@ -205,9 +192,6 @@ class DeliveryLoop:
     def _end_backoff(self) -> None:
         self._not_before = 0.0
         self._wake_up.set()
-
-    def _plain_status(self, state: LoopState) -> DeliveryStatus:
-        return DeliveryStatus(state, last_success_at=self._pass_status.last_success_at)
 
     def _set_status(self, status: DeliveryStatus) -> None:
         self._pass_status = status

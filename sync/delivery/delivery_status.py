@@ -35,24 +35,15 @@ class DeliveryStatus:
     last_success_at: float | None = None
 
 
-def status_after(
-    stop: Blocked | RetryLater,
-    *,
-    last_success_at: float | None,
-    failures: int = 0,
-    next_try_at: float | None = None,
-) -> DeliveryStatus:
-    """Return the status after a pass or heartbeat that ended with `stop`."""
-    match stop:
-        case Blocked(reason):
-            state, cause = LoopState.HOLDING, reason.value
-        case RetryLater(failure_cause):
-            state, cause = LoopState.RETRYING, failure_cause.value
+def failure_status(failure: Blocked | RetryLater) -> DeliveryStatus:
+    """Return the status after a pass or a heartbeat that ended with `failure`."""
+    match failure:
+        case Blocked(reason, detail, http_status):
+            return DeliveryStatus(LoopState.HOLDING, reason.value, detail, http_status)
+        case RetryLater(cause, detail, _, http_status):
+            return DeliveryStatus(LoopState.RETRYING, cause.value, detail, http_status)
         case _:
-            assert_never(stop)
-    return DeliveryStatus(
-        state, cause, stop.detail, stop.http_status, failures, next_try_at, last_success_at
-    )
+            assert_never(failure)
 
 
 class PassTotals:

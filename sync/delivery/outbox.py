@@ -85,7 +85,7 @@ class Outbox(Protocol):
     ) -> None:
         """Save the verdicts on a window durably, and mark `doubtful` as possibly delivered.
 
-        No effect if the outbox was replaced by another one since `window` was read.
+        Fails if the outbox was replaced by another one since `window` was read.
         """
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:

@@ -8,10 +8,10 @@ from typing import TypeVar
 import msgspec
 
 from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
-from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, Refused, RetryLater
 from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.email_masking import without_addresses
-from sync.protocol.wire import ErrorBody
+from sync.protocol.wire import ErrorBody, ErrorCode
 
 T = TypeVar("T")
 _OVERLOADED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -21,7 +21,13 @@ _REFUSED_CALLERS = {
     HTTPStatus.UNAUTHORIZED: (BlockedReason.UNAUTHORIZED, "central rejects the credentials"),
     HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "central denies this agent access"),
 }
-_NO_ENDPOINT = "no such endpoint: check central.url and central.protocol"
+NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_NO_ENDPOINT_DETAIL = "no such endpoint: check central.url and central.protocol"
+TOO_LARGE = Refused(
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    "exceeds the size limit of head office or of a proxy before it",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+)
 _MAX_CODE, _MAX_MESSAGE = 100, 500
 _error_body = msgspec.json.Decoder(ErrorBody)
 
@@ -49,7 +55,7 @@ def unexpected(response: HttpResponse, why: str) -> RetryLater:
 
 def no_such_endpoint(response: HttpResponse) -> Blocked:
     """Return the `Blocked` for a missing endpoint: a wrong URL or protocol in the settings."""
-    return Blocked(BlockedReason.NOT_FOUND, _NO_ENDPOINT, response.status)
+    return Blocked(BlockedReason.NOT_FOUND, _NO_ENDPOINT_DETAIL, response.status)
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:

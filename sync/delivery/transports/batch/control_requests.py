@@ -8,7 +8,7 @@ import msgspec
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
-from sync.delivery.transports.responses import decoded, no_such_endpoint, unexpected
+from sync.delivery.transports.responses import NO_ENDPOINT, decoded, no_such_endpoint, unexpected
 from sync.protocol.program_terms import ProgramTerms
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH, Heartbeat, HeartbeatAnswer
 
@@ -56,15 +56,13 @@ async def fetch_terms(
     response = await client.request("GET", PROGRAM_PATH, headers=headers)
     if not isinstance(response, HttpResponse):
         return response
-    match response.status:
-        case HTTPStatus.NOT_MODIFIED if etag is not None:
-            return None
-        case HTTPStatus.OK if response.is_json:
-            return _new_terms(response)
-        case HTTPStatus.NOT_FOUND | HTTPStatus.METHOD_NOT_ALLOWED:
-            return no_such_endpoint(response)
-        case _:
-            return unexpected(response, "not program terms")
+    if response.status == HTTPStatus.NOT_MODIFIED and etag is not None:
+        return None
+    if response.status == HTTPStatus.OK and response.is_json:
+        return _new_terms(response)
+    if response.status in NO_ENDPOINT:
+        return no_such_endpoint(response)
+    return unexpected(response, "not program terms")
 
 
 def _new_terms(response: HttpResponse) -> NewTerms | RetryLater:

@@ -21,6 +21,8 @@ from sync.delivery.outcomes import (
 from sync.delivery.transports.batch.documents import decode_response
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import (
+    NO_ENDPOINT,
+    TOO_LARGE,
     error_body,
     no_such_endpoint,
     sanitised_code,
@@ -29,7 +31,6 @@ from sync.delivery.transports.responses import (
 )
 from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode, Rejection
 
-_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 _REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
 _NO_PROGRESS = RetryLater(FailureCause.NO_PROGRESS, "head office accepted none of the events")
 _UNKNOWN_ENCODING = "head office, or a proxy before it, does not accept zstd"
@@ -43,14 +44,6 @@ class BatchRefused:
     is_too_large: bool = False
 
 
-_TOO_LARGE = BatchRefused(
-    Refused(
-        ErrorCode.PAYLOAD_TOO_LARGE,
-        "exceeds the size limit of head office or of a proxy before it",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    ),
-    is_too_large=True,
-)
 Outcome: TypeAlias = BatchAccepted | BatchRefused | Stop
 Verdicts: TypeAlias = tuple[Sequence[EventResult], Stop | None]
 
@@ -61,8 +54,8 @@ def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
     if status == HTTPStatus.OK:
         return decode_response(response, sent) or unexpected(response, "not a receiver's response")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return _TOO_LARGE
-    if status in _NO_ENDPOINT:
+        return BatchRefused(TOO_LARGE, is_too_large=True)
+    if status in NO_ENDPOINT:
         return no_such_endpoint(response)
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         return Blocked(BlockedReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)

@@ -15,8 +15,15 @@ import msgspec
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, Refused, RetryLater, Verdict
 from sync.delivery.transports.http_client import HttpResponse
-from sync.delivery.transports.responses import decoded, error_body, no_such_endpoint, unexpected
-from sync.protocol.wire import ErrorCode, EventType
+from sync.delivery.transports.responses import (
+    NO_ENDPOINT,
+    TOO_LARGE,
+    decoded,
+    error_body,
+    no_such_endpoint,
+    unexpected,
+)
+from sync.protocol.wire import EventType
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -36,12 +43,6 @@ _REFUSALS = {
     HTTPStatus.CONFLICT,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 }
-_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
-_TOO_LARGE = Refused(
-    ErrorCode.PAYLOAD_TOO_LARGE,
-    "exceeds the size limit of central or of a proxy before it",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-)
 _json_object: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
 
 
@@ -102,19 +103,16 @@ def interpret(
     `in_doubt`: an earlier attempt may have been delivered. Then "already" means that central has
     this event, unless it answered the same before that attempt.
     """
-    if (
-        response.status in _SUCCESS[event.type]
-        and document is not None
-        and _echoes(event, document)
-    ):
+    status = response.status
+    if status in _SUCCESS[event.type] and document is not None and _echoes(event, document):
         return Delivered()
-    if response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return _TOO_LARGE
-    problem = error_body(response) if response.status in _REFUSALS else None
-    if problem is not None:
-        refused = Refused(problem.error_code, problem.error_message, response.status)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return TOO_LARGE
+    error = error_body(response) if status in _REFUSALS else None
+    if error is not None:
+        refused = Refused(error.error_code, error.error_message, status)
         return _verdict_in_doubt(event, refused) if in_doubt else refused
-    if response.status in _NO_ENDPOINT:
+    if status in NO_ENDPOINT:
         return no_such_endpoint(response)
     return unexpected(response, "not the loyalty API's response")
 
