@@ -37,13 +37,12 @@ from agent.uplink.chores import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.runtime.atomic_file import make_directory
-from sync.runtime.boot_id import read_boot_id
 from sync.runtime.http_server import HttpServer
+from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
 from sync.runtime.process import explain_os_error, run_service
-from sync.runtime.scheduler import Schedule
+from sync.runtime.scheduler import Scheduler
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
-from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
 # Grace period for open requests at SIGTERM; the whole stop must take less than 5 s.
@@ -104,7 +103,7 @@ async def running_agent(
         writer = Writer(_opener(settings, now, boot_id), metrics)
         writer.start()
         stack.push_async_callback(writer.close)
-        schedule = Schedule()
+        schedule = Scheduler()
         schedule.every(MAINTENANCE_SECONDS, StoreMaintenance(writer).run_once)
         schedule.start()
         stack.callback(schedule.stop)

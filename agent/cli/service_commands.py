@@ -8,15 +8,14 @@ import typer
 from agent.cli.client import AGENT
 from agent.config import changed_settings, check_files
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.excepthooks import log_what_nobody_catches
-from sync.runtime.logging import configure_logging
+from sync.runtime.logging import configure_logging, log_uncaught_exceptions
 
 
 def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Serve the tills until SIGTERM or SIGINT."""
     settings = AGENT.settings(context, config)
     configure_logging(settings.log.level, settings.log.format)
-    log_what_nobody_catches()
+    log_uncaught_exceptions()
     # Imported modules are never garbage; collecting during the import costs 10 % of the start.
     gc.disable()
     from agent.service import run_agent  # noqa: PLC0415 - loads the whole agent

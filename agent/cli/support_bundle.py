@@ -14,7 +14,7 @@ from agent.support_bundle.bundle import Inputs, bundle_files, write_bundle
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
-from sync.runtime.version import installed_version
+from sync.runtime.identity import installed_version
 
 
 def support_bundle(

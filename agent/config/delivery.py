@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from sync.runtime.settings.schema import Section, contradiction
 from sync.runtime.settings.types import (
-    FieldName,
-    Hours,
+    HeaderName,
+    HourRange,
     Number,
     OptionalFile,
     ProxyUrl,
@@ -47,7 +47,7 @@ class AuthSettings(Section):
 
     kind: AuthKind = Field(AuthKind.NONE, description="none, bearer, header or oauth2")
     token_file: OptionalFile = Field(None, description="bearer: file with the token")
-    header_name: FieldName = Field("", description="header: name of the HTTP header")
+    header_name: HeaderName = Field("", description="header: name of the HTTP header")
     header_value_file: OptionalFile = Field(None, description="header: file with its value")
     token_url: SecureUrl = Field("", description="oauth2: where tokens are had")
     client_id: Text = Field("", description="oauth2: the client's name")
@@ -105,7 +105,7 @@ class SyncSettings(Section):
     bandwidth_bytes_per_second: WholeNumber = Field(
         0, ge=0, le=1_000_000_000, description="bytes in a second; 0: no limit"
     )
-    quiet_hours: Hours = Field("", description="local time without delivery; empty: none")
+    quiet_hours: HourRange = Field("", description="local time without delivery; empty: none")
 
     @model_validator(mode="after")
     def _backoff_grows(self) -> Self:

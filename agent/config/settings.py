@@ -10,12 +10,12 @@ from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
 from sync.runtime.settings.types import (
     Directory,
+    Flag,
     HostNames,
     ListeningHost,
     Name,
     OptionalFile,
     Origins,
-    Truth,
     WholeNumber,
     is_loopback,
 )
@@ -92,7 +92,7 @@ class StorageSettings(Section):
 class EmailSettings(Section):
     """Validation of e-mail addresses."""
 
-    check_syntax: Truth = Field(default=True, description="refuse what cannot be an address")
+    check_syntax: Flag = Field(default=True, description="refuse what cannot be an address")
 
 
 class RetentionSettings(Section):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sync.runtime.logging import masked
+from sync.runtime.masking import mask_secrets
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -41,7 +41,7 @@ class Redactor:
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
         text = _QUOTED_ADDRESS.sub("[address]", text)
-        return masked(_WORD.sub(_redact_address, text))
+        return mask_secrets(_WORD.sub(_redact_address, text))
 
     def redact_all(self, value: Json) -> Json:
         """Return `value` with all strings and keys redacted, recursively."""

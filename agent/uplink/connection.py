@@ -21,7 +21,7 @@ from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
-from sync.runtime.version import installed_version
+from sync.runtime.identity import installed_version
 
 # Lanes idle at the end of each window; the larger the window, the smaller that share.
 _EVENTS_PER_LANE = 32

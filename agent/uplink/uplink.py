@@ -26,7 +26,7 @@ from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.throttle import Throttle, quiet_hours
 from sync.delivery.transports.http_client import HttpClient
 from sync.runtime.logging import log_event
-from sync.runtime.scheduler import Schedule
+from sync.runtime.scheduler import Scheduler
 
 _log = logging.getLogger(__name__)
 _HOUR_SECONDS = 3_600
@@ -40,7 +40,7 @@ class UplinkDependencies:
     settings: Settings
     outbox: StoreOutbox
     terms: ProgramTermsSync
-    schedule: Schedule
+    schedule: Scheduler
     now: Callable[[], Timestamp]
     boot_id: str
 

@@ -13,7 +13,7 @@ from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
 from sync.runtime.settings.types import (
     Directory,
-    FieldName,
+    HeaderName,
     ListeningHost,
     OptionalFile,
     Text,
@@ -83,7 +83,7 @@ class AccessSettings(Section):
     """Read access; if neither is set, only readers on this machine."""
 
     admin_token_file: OptionalFile = Field(None, description="file with the readers' token")
-    trusted_proxy_header: FieldName = Field(
+    trusted_proxy_header: HeaderName = Field(
         "",
         description="header by which a proxy in front says who reads, and which it takes off what"
         " comes from outside; empty: none",

@@ -30,7 +30,7 @@ from sync.receiver.reports.completeness_report import Totals, completeness_json,
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.store import Till, till_of
 from sync.receiver.reports.tills import Moment, tills
-from sync.runtime.version import installed_version
+from sync.runtime.identity import installed_version
 
 T = TypeVar("T")
 _SECRET_BYTES = 32

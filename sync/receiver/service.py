@@ -35,11 +35,11 @@ from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.purge import kept_for
 from sync.receiver.server import ReceiverBoundary
 from sync.runtime.http_server import HttpServer
+from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
 from sync.runtime.process import explain_os_error, run_service
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 from sync.runtime.settings.types import is_loopback
-from sync.runtime.version import installed_version
 
 _log = logging.getLogger(__name__)
 # SIGTERM must end the process within 5 s: open requests get this long, then they are cut off. A

@@ -14,14 +14,17 @@ import math
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
+from types import TracebackType
 from typing import TextIO, TypeAlias
 
-from sync.protocol.email_masking import without_addresses
 from sync.protocol.rfc3339 import us_to_rfc3339
+from sync.runtime.masking import mask_secrets
 
+_log = logging.getLogger(__name__)
 Plain: TypeAlias = str | int | float | bool | None
 
 _FIELDS = "fields"
@@ -29,8 +32,6 @@ _OUR_LOGGERS = ("agent", "sync")
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 _BARE = re.compile(r"[A-Za-z0-9_.:/+@%-]+")
 _NOT_IN_A_FIELD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
-# Credentials in a header (RFC 9110, 11.6.2): scheme and token.
-_TOKEN = re.compile(r"(?i)\b(Bearer|Basic)(?:\s|%20|\\u0020)+[^\s\"',;\\]+")
 _SECRET_FIELDS = frozenset({"authorization", "password", "secret", "token"})
 _LONGEST_NAME = 64
 # Limits for the length of a value, tried in this order until the line is short enough.
@@ -107,7 +108,7 @@ class LineFormatter(logging.Formatter):
         }
         fields: dict[str, Plain] = {}
         for name, value in islice(self._fields_of(record), _MOST_FIELDS):
-            safe_name = _NOT_IN_A_FIELD_NAME.sub("_", masked(name))[:_LONGEST_NAME] or "_"
+            safe_name = _NOT_IN_A_FIELD_NAME.sub("_", mask_secrets(name))[:_LONGEST_NAME] or "_"
             is_secret = safe_name.lower() in _SECRET_FIELDS
             plain = "[secret]" if is_secret else _plain(value)
             fields[f"{safe_name}_" if safe_name in head else safe_name] = plain
@@ -173,18 +174,13 @@ def _plain(value: object) -> Plain:
         return value
     text = value.isoformat() if isinstance(value, datetime) else str(value)
     # Mask before truncating, or half an address could remain. The first slice bounds the work.
-    return _cut(masked(text[: 2 * _LONGEST_VALUE]), _LONGEST_VALUE)
+    return _cut(mask_secrets(text[: 2 * _LONGEST_VALUE]), _LONGEST_VALUE)
 
 
 def _cut(value: Plain, longest: int) -> Plain:
     if not isinstance(value, str) or len(value) <= longest + len(_CUT):
         return value
     return value[:longest] + _CUT
-
-
-def masked(text: str) -> str:
-    """Return `text` with e-mail addresses and tokens replaced by placeholders."""
-    return without_addresses(_TOKEN.sub(r"\1 [token]", text), "[address]")
 
 
 def _priority(level: int) -> str:
@@ -197,3 +193,33 @@ def _quoted(value: Plain) -> str:
         return value
     # ASCII only: no line separator or bidi control character can forge another line.
     return json.dumps(value)
+
+
+def log_uncaught_exceptions() -> None:
+    """Install hooks that log uncaught exceptions of all threads and finalizers."""
+    sys.excepthook = _log_failure
+    sys.unraisablehook = _log_ignored
+    threading.excepthook = _log_thread_failure
+
+
+def _log_failure(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        log_event(_log, logging.INFO, "process.interrupted")
+        return
+    _log.critical("process.failed", exc_info=(kind, error, trace))
+
+
+def _log_thread_failure(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is None:
+        return
+    found = (ended.exc_type, ended.exc_value, ended.exc_traceback)
+    _log.critical("thread.failed", exc_info=found)
+
+
+def _log_ignored(ignored: "sys.UnraisableHookArgs") -> None:
+    if ignored.exc_value is None:
+        return
+    found = (ignored.exc_type, ignored.exc_value, ignored.exc_traceback)
+    _log.error("exception.ignored", exc_info=found)

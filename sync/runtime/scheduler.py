@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-LOOK_SECONDS = 1.0
-_STEP_SECONDS = 1.0
+CHECK_SECONDS = 1.0
+_MIN_STEP_SECONDS = 1.0
 
 
-class Schedule:
+class Scheduler:
     """Runs jobs at intervals in the running event loop, from `start` to `stop`.
 
     APScheduler schedules by the wall clock: after a step back by a day it would sleep for a
-    day. So wall clock and monotonic clock are compared every `LOOK_SECONDS`, and after a step
+    day. So wall clock and monotonic clock are compared every `CHECK_SECONDS`, and after a step
     every job is due immediately. Missed runs are coalesced into one; runs of a job never
     overlap.
     """
@@ -23,8 +23,8 @@ class Schedule:
     def __init__(self, wall_seconds: Callable[[], float] = time.time) -> None:
         self._wall_seconds = wall_seconds
         self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._look_handle: asyncio.TimerHandle | None = None
-        self._lead_seconds = self._lead()
+        self._check_handle: asyncio.TimerHandle | None = None
+        self._difference_seconds = self._wall_minus_monotonic()
 
     def every(
         self,
@@ -53,29 +53,29 @@ class Schedule:
         """Start running the jobs."""
         self._loop = asyncio.get_running_loop()
         self._scheduler.start()
-        self._look_later()
+        self._check_later()
 
     def stop(self) -> None:
         """Start no more runs; do not wait for those in progress. Idempotent."""
-        if self._look_handle is not None:
-            self._look_handle.cancel()
-            self._look_handle = None
+        if self._check_handle is not None:
+            self._check_handle.cancel()
+            self._check_handle = None
             self._scheduler.shutdown(wait=False)
 
-    def look_at_clocks(self) -> None:
+    def check_clocks(self) -> None:
         """Make every job due immediately if the wall clock was set since the last call."""
-        lead = self._lead()
-        if abs(lead - self._lead_seconds) > _STEP_SECONDS:
+        difference = self._wall_minus_monotonic()
+        if abs(difference - self._difference_seconds) > _MIN_STEP_SECONDS:
             for job in self._scheduler.get_jobs():
                 job.modify(next_run_time=datetime.fromtimestamp(self._wall_seconds(), UTC))
-        self._lead_seconds = lead
+        self._difference_seconds = difference
 
-    def _look_later(self) -> None:
-        self._look_handle = self._loop.call_later(LOOK_SECONDS, self._look)
+    def _check_later(self) -> None:
+        self._check_handle = self._loop.call_later(CHECK_SECONDS, self._check)
 
-    def _look(self) -> None:
-        self.look_at_clocks()
-        self._look_later()
+    def _check(self) -> None:
+        self.check_clocks()
+        self._check_later()
 
-    def _lead(self) -> float:
+    def _wall_minus_monotonic(self) -> float:
         return self._wall_seconds() - time.monotonic()

@@ -10,8 +10,8 @@ import msgspec
 from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, Refused, RetryLater
 from sync.delivery.transports.http_client import HttpResponse
-from sync.protocol.email_masking import without_addresses
 from sync.protocol.wire import ErrorBody, ErrorCode
+from sync.runtime.masking import mask_addresses
 
 T = TypeVar("T")
 _OVERLOADED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -118,7 +118,7 @@ def _retry_later(response: HttpResponse, cause: FailureCause, now: datetime) -> 
 
 def _sanitised(text: str, max_length: int) -> str:
     readable = "".join(char if char.isprintable() else " " for char in text[: 2 * max_length])
-    return without_addresses(readable, "(address)")[:max_length]
+    return mask_addresses(readable, "(address)")[:max_length]
 
 
 def _http_date(text: str | None) -> datetime | None:

@@ -10,8 +10,7 @@ from sync.receiver.config import Settings, load_settings
 from sync.receiver.service import run_receiver
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode, Program
-from sync.runtime.excepthooks import log_what_nobody_catches
-from sync.runtime.logging import configure_logging
+from sync.runtime.logging import configure_logging, log_uncaught_exceptions
 from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
 
@@ -24,7 +23,7 @@ def serve(context: typer.Context, config: ConfigFile = None) -> None:
     with HEAD_OFFICE.exit_on_configuration_error():
         check_files(settings)
         configure_logging(settings.log.level, settings.log.format)
-        log_what_nobody_catches()
+        log_uncaught_exceptions()
         raise SystemExit(run_receiver(settings))
 
 

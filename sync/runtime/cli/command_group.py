@@ -61,7 +61,7 @@ def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) 
 
     def print_version(requested: bool) -> None:  # noqa: FBT001 - typer's callback signature
         if requested:
-            from sync.runtime.version import installed_version  # noqa: PLC0415 - slow to import
+            from sync.runtime.identity import installed_version  # noqa: PLC0415 - slow to import
 
             typer.echo(f"{name} {installed_version()}")
             raise typer.Exit

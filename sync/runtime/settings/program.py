@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sync.protocol.program_terms import Locale, Messages, ProgramTerms, RedemptionLimits
 from sync.runtime.settings.schema import Section
-from sync.runtime.settings.types import Currency, Number, SpokenLocale, Text
+from sync.runtime.settings.types import Currency, LocaleCode, Number, Text
 
 _MOST = 1e15  # integers up to here are exact in a JSON reader's doubles
 
@@ -85,7 +85,7 @@ class LocaleSettings(Section):
 class ProgramSettings(Section):
     """Program terms, used until central sends its own."""
 
-    locale: SpokenLocale = Field(Locale.EN_CA, description="locale of a session that names none")
+    locale: LocaleCode = Field(Locale.EN_CA, description="locale of a session that names none")
     currency: Currency = Field("CAD", description="currency of all amounts")
     prompt: Text = Field("REQUEST_EMAIL", description="prompt code that the till acts on")
     rules: RuleSettings = RuleSettings()

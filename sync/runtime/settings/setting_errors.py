@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from sync.runtime.settings.names import dotted, known_sections, known_settings, nearest, variable
 from sync.runtime.settings.schema import CONTRADICTION, SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
-from sync.runtime.settings.types import Expected
+from sync.runtime.settings.types import Description
 
 _SECRET = re.compile("token|secret|password|key|header_value", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"//[^/\s]*@")
@@ -159,7 +159,7 @@ def expectation(setting: FieldInfo) -> str:
     """Return a description of the expected value, such as `a whole number from 0 to 65535`."""
     if isinstance(setting.annotation, type) and issubclass(setting.annotation, StrEnum):
         return "one of " + ", ".join(f'"{choice}"' for choice in setting.annotation)
-    told = [item.text for item in setting.metadata if isinstance(item, Expected)][-1]
+    told = [item.text for item in setting.metadata if isinstance(item, Description)][-1]
     least = [item.ge for item in setting.metadata if isinstance(item, Ge)]
     most = [item.le for item in setting.metadata if isinstance(item, Le)]
     return f"{told} from {least[0]} to {most[0]}" if least and most else told

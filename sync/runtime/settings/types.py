@@ -14,7 +14,7 @@ from sync.protocol.program_terms import Locale, first_valid_locale
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class Description:
     """Description of the expected value for error messages, without the range."""
 
     text: str
@@ -58,14 +58,14 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _not_a_truth_value(value: object) -> object:
+def _reject_bool(value: object) -> object:
     # In Python True == 1, so pydantic would accept true as a number.
     if isinstance(value, bool):
         raise ValueError("expected a number")  # noqa: TRY004 - pydantic collects ValueErrors only
     return value
 
 
-def _shortest(number: float) -> float:
+def _whole_if_possible(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
@@ -103,7 +103,7 @@ def _origin(text: str) -> str:
     return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS.get(scheme) else port)
 
 
-def _web_address(text: str) -> SplitResult:
+def _http_url(text: str) -> SplitResult:
     if not text.isprintable() or " " in text:
         raise ValueError("expected a URL without blanks")
     try:
@@ -122,19 +122,19 @@ def _web_address(text: str) -> SplitResult:
 
 def _secure_url(text: str) -> str:
     if text:
-        parts = _web_address(text)
+        parts = _http_url(text)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             raise ValueError("expected https:// (plain http:// only to this machine itself)")
     return text
 
 
 def _proxy_url(text: str) -> str:
-    if text and _web_address(text).path not in {"", "/"}:
+    if text and _http_url(text).path not in {"", "/"}:
         raise ValueError("expected a proxy such as http://host:port, without a path")
     return text
 
 
-def _field_name(text: str) -> str:
+def _header_name(text: str) -> str:
     if text and not _FIELD_NAME.fullmatch(text):
         raise ValueError("expected the name of an HTTP header, such as X-Api-Key")
     return text
@@ -146,11 +146,11 @@ def _hours(text: str) -> str:
     return text
 
 
-def _empty_is_not_set(value: object) -> object:
+def _empty_is_unset(value: object) -> object:
     return None if value == "" else value
 
 
-def _usable_path(path: Path | None) -> Path | None:
+def _optional_path(path: Path | None) -> Path | None:
     if path is not None:
         _directory(path)
     return path
@@ -168,41 +168,41 @@ def _locale(value: object) -> object:
     return value
 
 
-_truth_is_no_number = BeforeValidator(_not_a_truth_value)
+_no_bool = BeforeValidator(_reject_bool)
 
-WholeNumber = Annotated[int, _truth_is_no_number, Expected("a whole number")]
+WholeNumber = Annotated[int, _no_bool, Description("a whole number")]
 Number = Annotated[
     float,
-    _truth_is_no_number,
-    AfterValidator(_shortest),
+    _no_bool,
+    AfterValidator(_whole_if_possible),
     Field(allow_inf_nan=False),
-    Expected("a number"),
+    Description("a number"),
 ]
-Text = Annotated[str, Expected("text in quotes")]
+Text = Annotated[str, Description("text in quotes")]
 Name = Annotated[Text, AfterValidator(check_name)]
 ListeningHost = Annotated[Text, AfterValidator(_listening_host)]
 HostName = Annotated[Text, AfterValidator(_host_name)]
-HostNames = Annotated[tuple[HostName, ...], Expected("a list of host names in quotes")]
+HostNames = Annotated[tuple[HostName, ...], Description("a list of host names in quotes")]
 Origin = Annotated[Text, AfterValidator(_origin)]
-Origins = Annotated[tuple[Origin, ...], Expected("a list of origins in quotes")]
+Origins = Annotated[tuple[Origin, ...], Description("a list of origins in quotes")]
 SecureUrl = Annotated[Text, AfterValidator(_secure_url)]
 ProxyUrl = Annotated[Text, AfterValidator(_proxy_url)]
-FieldName = Annotated[Text, AfterValidator(_field_name)]
-Hours = Annotated[Text, AfterValidator(_hours)]
-Truth = Annotated[bool, Expected("true or false")]
+HeaderName = Annotated[Text, AfterValidator(_header_name)]
+HourRange = Annotated[Text, AfterValidator(_hours)]
+Flag = Annotated[bool, Description("true or false")]
 Directory = Annotated[
     Path,
-    BeforeValidator(_empty_is_not_set),
+    BeforeValidator(_empty_is_unset),
     AfterValidator(_directory),
-    Expected("a path in quotes"),
+    Description("a path in quotes"),
 ]
 OptionalFile = Annotated[
     Path | None,
-    BeforeValidator(_empty_is_not_set),
-    AfterValidator(_usable_path),
-    Expected("the path of a file in quotes"),
+    BeforeValidator(_empty_is_unset),
+    AfterValidator(_optional_path),
+    Description("the path of a file in quotes"),
 ]
-SpokenLocale = Annotated[Locale, BeforeValidator(_locale)]
+LocaleCode = Annotated[Locale, BeforeValidator(_locale)]
 Currency = Annotated[
-    str, Field(pattern="^[A-Z]{3}$"), Expected("an ISO 4217 code of three capitals")
+    str, Field(pattern="^[A-Z]{3}$"), Description("an ISO 4217 code of three capitals")
 ]

@@ -11,7 +11,7 @@ from agent.config.delivery import SyncSettings
 from agent.uplink.connection import MAX_PAUSE_SECONDS, window_bytes
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
-from sync.runtime.scheduler import Schedule
+from sync.runtime.scheduler import Scheduler
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.in_process import settings_in
 from tests.support.agent.outbox import OutboxRig, outbox_on
@@ -20,7 +20,7 @@ from tests.support.agent.store import AT, answer, query, session
 DAY_SECONDS = 24 * 3600
 
 
-class Planned(Schedule):
+class Planned(Scheduler):
     """A schedule that runs its jobs only on demand."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Planned(Schedule):
             await work()
 
 
-def without_central(rig: OutboxRig, schedule: Schedule) -> UplinkDependencies:
+def without_central(rig: OutboxRig, schedule: Scheduler) -> UplinkDependencies:
     answers = SessionAnswers(ProgramSettings().terms())
     terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
     settings = settings_in(rig.directory)

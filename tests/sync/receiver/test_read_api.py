@@ -77,7 +77,7 @@ async def test_unknown_store_is_404(receiver: Receiver) -> None:
     assert (await receiver.get("/v1/stores/9999")).status == 404
 
 
-async def test_session_is_listed_for_every_store_without_addresses(
+async def test_session_is_listed_for_every_store_mask_addresses(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
     other = SimulatedAgent(store_id="0043")

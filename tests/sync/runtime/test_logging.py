@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from sync.runtime.logging import (
     is_journal,
     log_event,
 )
+from tests.support.processes import ROOT
 
 OURS = logging.getLogger("agent.test")
 THEIRS = logging.getLogger("somebody.else")
@@ -339,3 +342,46 @@ def test_priorities_are_logged_only_to_the_journal(
         lines = (tmp_path / "journal").read_text().splitlines()
 
     assert [line[:3] for line in lines] == ['{"t', "<4>"]
+
+
+BEFORE = """
+import gc, threading
+from sync.runtime.logging import configure_logging, log_uncaught_exceptions
+configure_logging("info", "json")
+log_uncaught_exceptions()
+"""
+IN_THREAD = """
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+"""
+IN_FINALIZER = """
+class Broken:
+    def __del__(self):
+        raise ValueError("first\\nsecond")
+Broken()
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "event", "code"),
+    [
+        ("int('first\\nsecond')", "process.failed", 1),
+        ("raise KeyboardInterrupt", "process.interrupted", -2),
+        (IN_THREAD, "thread.failed", 0),
+        (IN_FINALIZER, "exception.ignored", 0),
+    ],
+)
+def test_uncaught_exception_is_one_log_line(program: str, event: str, code: int) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", BEFORE + program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (line,) = result.stderr.splitlines()
+    assert json.loads(line)["event"] == event
+    assert result.returncode == code

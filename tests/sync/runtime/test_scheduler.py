@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 from apscheduler.schedulers import base
 
-from sync.runtime.scheduler import Schedule
+from sync.runtime.scheduler import Scheduler
 
 HOUR = 3600.0
 
@@ -52,13 +52,13 @@ class Counted:
 
 
 @pytest.fixture
-async def schedule(wall: Wall) -> AsyncIterator[Schedule]:
-    plan = Schedule(wall_seconds=wall.seconds)
+async def schedule(wall: Wall) -> AsyncIterator[Scheduler]:
+    plan = Scheduler(wall_seconds=wall.seconds)
     yield plan
     plan.stop()
 
 
-async def test_job_runs_repeatedly(schedule: Schedule) -> None:
+async def test_job_runs_repeatedly(schedule: Scheduler) -> None:
     work = Counted()
     schedule.every(0.01, work.once)
     schedule.start()
@@ -72,33 +72,33 @@ async def test_job_runs_repeatedly(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize("step_hours", [-24 * 365, -1, 1, 24 * 365])
 async def test_job_is_due_immediately_after_a_wall_clock_step(
-    schedule: Schedule, wall: Wall, step_hours: float
+    schedule: Scheduler, wall: Wall, step_hours: float
 ) -> None:
     work = Counted()
     schedule.every(HOUR, work.once)
     schedule.start()
 
     wall.lead = timedelta(hours=step_hours)
-    schedule.look_at_clocks()
+    schedule.check_clocks()
 
     await asyncio.wait_for(work.ran.wait(), 5)
     assert work.count == 1
 
 
 async def test_wall_clock_step_between_scheduling_and_start_is_detected(
-    schedule: Schedule, wall: Wall
+    schedule: Scheduler, wall: Wall
 ) -> None:
     work = Counted()
     schedule.every(HOUR, work.once)
     wall.lead = timedelta(days=-365)
     schedule.start()
 
-    schedule.look_at_clocks()
+    schedule.check_clocks()
 
     await asyncio.wait_for(work.ran.wait(), 5)
 
 
-async def test_first_run_can_differ_from_the_interval(schedule: Schedule) -> None:
+async def test_first_run_can_differ_from_the_interval(schedule: Scheduler) -> None:
     soon, later = Counted(), Counted()
     schedule.every(HOUR, soon.once, first_after_seconds=0.01)
     schedule.every(HOUR, later.once, first_after_seconds=HOUR / 2)
@@ -109,7 +109,7 @@ async def test_first_run_can_differ_from_the_interval(schedule: Schedule) -> Non
     assert (soon.count, later.count) == (1, 0)
 
 
-async def test_interval_continues_after_the_first_run(schedule: Schedule) -> None:
+async def test_interval_continues_after_the_first_run(schedule: Scheduler) -> None:
     work = Counted()
     schedule.every(0.01, work.once, first_after_seconds=0.0)
     schedule.start()
@@ -121,19 +121,19 @@ async def test_interval_continues_after_the_first_run(schedule: Schedule) -> Non
     assert work.count >= 3
 
 
-async def test_no_job_is_due_without_a_wall_clock_step(schedule: Schedule, wall: Wall) -> None:
+async def test_no_job_is_due_without_a_wall_clock_step(schedule: Scheduler, wall: Wall) -> None:
     work = Counted()
     schedule.every(HOUR, work.once)
     schedule.start()
 
-    schedule.look_at_clocks()
+    schedule.check_clocks()
     await asyncio.sleep(0)
 
     assert work.count == 0
 
 
 async def test_stop_is_idempotent(wall: Wall) -> None:
-    schedule = Schedule(wall_seconds=wall.seconds)
+    schedule = Scheduler(wall_seconds=wall.seconds)
     schedule.start()
 
     schedule.stop()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sync.runtime.boot_id import read_boot_id
+from sync.runtime.identity import read_boot_id
 
 BOOT = "6e1f1c2a-8f0d-4d7b-9d43-1f2b5a9c0e11"
 

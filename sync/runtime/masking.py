@@ -1,4 +1,4 @@
-"""Masks e-mail addresses (RFC 5322, 3.4.1) in text that should contain none.
+"""Masks e-mail addresses (RFC 5322, 3.4.1) and tokens in text that should contain none.
 
 A safety net, not a guarantee: it recognizes the usual forms and errs towards masking too much.
 """
@@ -14,8 +14,15 @@ _PLAIN = rf"(?<!{_LETTER})(?<!\w')(?:{_LETTER}|{_APOSTROPHE})+"
 _QUOTED = r'"(?:[^"\\]|\\.){1,64}?\\?"'
 _DOMAIN = rf"(?:\[[^\s\]]{{1,256}}\]|{_LETTER}{{1,256}})"
 _ADDRESS = re.compile(rf"(?:{_QUOTED}|{_PLAIN})(?:@|%40){_DOMAIN}", re.DOTALL)
+# Credentials in a header (RFC 9110, 11.6.2): scheme and token.
+_TOKEN = re.compile(r"(?i)\b(Bearer|Basic)(?:\s|%20|\\u0020)+[^\s\"',;\\]+")
 
 
-def without_addresses(text: str, mark: str) -> str:
-    """Return `text` with each address replaced by `mark`."""
-    return _ADDRESS.sub(mark, text) if "@" in text or "%40" in text else text
+def mask_addresses(text: str, placeholder: str) -> str:
+    """Return `text` with each e-mail address replaced by `placeholder`."""
+    return _ADDRESS.sub(placeholder, text) if "@" in text or "%40" in text else text
+
+
+def mask_secrets(text: str) -> str:
+    """Return `text` with e-mail addresses and tokens replaced by placeholders."""
+    return mask_addresses(_TOKEN.sub(r"\1 [token]", text), "[address]")
