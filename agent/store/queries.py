@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import and_, bindparam, func, null, or_, select, union_all
+from sqlmodel import Session, and_, col, func, select
 
 from agent.facts import DeliveryState, Receipt
-from agent.store.db.connect import database_bytes, read_only
-from agent.store.db.cursor import cursor_column, is_central
+from agent.store.db.connect import database_bytes, reading_engine, session_on
+from agent.store.db.cursor import CENTRAL, DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
-from agent.store.db.sql import compiled, constant
+from agent.store.db.sql import driver_connection
 from agent.store.db.tables import (
     DeadLetterRow,
     DeliveryRow,
@@ -17,74 +17,34 @@ from agent.store.db.tables import (
     EventRow,
     SessionRow,
     SettledRow,
-    table_of,
 )
 from agent.store.files.storage_errors import free_bytes
 from agent.store.recovery.quarantine import list_quarantined
 
-_event = table_of(EventRow)
-_session = table_of(SessionRow)
-_answer = table_of(EmailAnswerRow)
-_delivery = table_of(DeliveryRow)
-_settled = table_of(SettledRow)
-_dead = table_of(DeadLetterRow)
-
-_watermark = cursor_column("watermark")
-_delivered_at = (
-    select(_delivery.c.delivered_at_us)
-    .where(_delivery.c.destination == is_central, _delivery.c.through_position >= _event.c.position)
-    .order_by(_delivery.c.through_position)
-    .limit(constant(1))
-    .offset(constant(0))
+_position = col(EventRow.position)
+_first_acknowledgement = (
+    select(DeliveryRow.delivered_at_us)
+    .where(DeliveryRow.destination == CENTRAL, col(DeliveryRow.through_position) >= _position)
+    .order_by(col(DeliveryRow.through_position))
+    .limit(1)
     .scalar_subquery()
 )
-_named = _session.c.correlation_id == bindparam("correlation_id")
-_captures = union_all(
-    select(_session.c.position, null().label("status")).where(_named),
-    select(_answer.c.position, _answer.c.status)
-    .join(_session, _session.c.position == _answer.c.session_position)
-    .where(_named),
-).subquery()
-CAPTURES_OF_SESSION = compiled(
+_CAPTURES = (
     select(
-        _event.c.position,
-        _event.c.occurred_at_us,
-        _captures.c.status,
-        _dead.c.position.is_not(None),
-        or_(_event.c.position <= _watermark, _settled.c.position.is_not(None)),
-        func.coalesce(_settled.c.delivered_at_us, _delivered_at),
+        EventRow,
+        EmailAnswerRow.status,
+        DeadLetterRow.position,
+        func.coalesce(SettledRow.delivered_at_us, _first_acknowledgement),
     )
-    .join(_captures, _captures.c.position == _event.c.position)
+    .outerjoin(EmailAnswerRow, col(EmailAnswerRow.position) == _position)
     .outerjoin(
-        _settled,
-        and_(_settled.c.destination == is_central, _settled.c.position == _event.c.position),
+        DeadLetterRow,
+        and_(DeadLetterRow.destination == CENTRAL, DeadLetterRow.position == _position),
     )
     .outerjoin(
-        _dead, and_(_dead.c.destination == is_central, _dead.c.position == _event.c.position)
+        SettledRow, and_(SettledRow.destination == CENTRAL, SettledRow.position == _position)
     )
-    .order_by(_event.c.position)
-)
-_newest = select(func.max(_event.c.position)).scalar_subquery()
-_first_waiting = (
-    select(func.min(_event.c.position)).where(_event.c.position > _watermark).scalar_subquery()
-)
-BACKLOG = compiled(
-    select(
-        _watermark,
-        cursor_column("purged_through"),
-        select(func.count())
-        .select_from(_settled)
-        .where(_settled.c.destination == is_central, _settled.c.position > _watermark)
-        .scalar_subquery(),
-        select(func.count())
-        .select_from(_dead)
-        .where(_dead.c.destination == is_central, _dead.c.discarded_at_us.is_(None))
-        .scalar_subquery(),
-        select(_event.c.occurred_at_us)
-        .where(_event.c.position == _first_waiting)
-        .scalar_subquery(),
-        select(_event.c.occurred_at_us).where(_event.c.position == _newest).scalar_subquery(),
-    )
+    .order_by(_position)
 )
 
 
@@ -140,36 +100,56 @@ class StoreReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._engine = reading_engine(directory)
 
     def session(self, correlation_id: str) -> list[CaptureStatus]:
         """Return a session start and its answers, in order; empty if there is none."""
-        with read_only(self._directory) as connection:
-            epochs = read_epochs(connection)
-            rows = connection.execute(
-                CAPTURES_OF_SESSION.sql, (correlation_id,) * len(CAPTURES_OF_SESSION.names)
-            ).fetchall()
-        return [
-            CaptureStatus(
-                receipt=epochs.receipt(position),
-                captured_at_us=captured_at_us,
-                state=_state(is_refused=bool(refused), is_settled=bool(settled)),
-                delivered_at_us=delivered_at_us if settled and not refused else None,
-                status=status,
-            )
-            for position, captured_at_us, status, refused, settled, delivered_at_us in rows
-        ]
+        with session_on(self._engine) as session:
+            epochs = read_epochs(driver_connection(session))
+            watermark = read_cursor(driver_connection(session)).watermark
+            positions = _positions_of(session, correlation_id)
+            return [
+                CaptureStatus(
+                    receipt=epochs.receipt(event.position),
+                    captured_at_us=event.occurred_at_us,
+                    state=_state(
+                        is_refused=dead_letter is not None,
+                        is_settled=event.position <= watermark or delivered_at_us is not None,
+                    ),
+                    delivered_at_us=delivered_at_us if dead_letter is None else None,
+                    status=status,
+                )
+                for event, status, dead_letter, delivered_at_us in session.exec(
+                    _CAPTURES.where(_position.in_(positions))
+                )
+            ]
 
     def status(self) -> StoreStatus:
         """Return backlog and sizes; the cost does not depend on the backlog."""
-        with read_only(self._directory) as connection:
-            epochs = read_epochs(connection)
-            row = connection.execute(BACKLOG.sql).fetchone()
-        watermark, purged_through, settled_ahead, dead_letters, oldest_us, newest_us = row
+        with session_on(self._engine) as session:
+            epochs = read_epochs(driver_connection(session))
+            cursor = read_cursor(driver_connection(session))
+            settled_ahead = session.exec(
+                select(func.count()).where(
+                    SettledRow.destination == CENTRAL, col(SettledRow.position) > cursor.watermark
+                )
+            ).one()
+            dead_letters = session.exec(
+                select(func.count()).where(
+                    DeadLetterRow.destination == CENTRAL,
+                    col(DeadLetterRow.discarded_at_us).is_(None),
+                )
+            ).one()
+            time_of = select(EventRow.occurred_at_us)
+            pending = time_of.where(_position > cursor.watermark).order_by(_position).limit(1)
+            oldest_at_us = session.exec(pending).first()
+            newest = select(func.max(EventRow.position)).scalar_subquery()
+            newest_at_us = session.exec(time_of.where(_position == newest)).first()
         return StoreStatus(
-            epochs=[_standing(extent, watermark, purged_through) for extent in epochs.ranges],
-            waiting=epochs.last_position - watermark - settled_ahead,
-            oldest_waiting_at_us=oldest_us,
-            last_activity_at_us=newest_us,
+            epochs=[_progress(known, cursor) for known in epochs.ranges],
+            waiting=epochs.last_position - cursor.watermark - settled_ahead,
+            oldest_waiting_at_us=oldest_at_us,
+            last_activity_at_us=newest_at_us,
             dead_letters=dead_letters,
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
@@ -177,13 +157,22 @@ class StoreReader:
         )
 
 
-def _standing(extent: EpochRange, watermark: int, purged_through: int) -> EpochProgress:
-    settled = min(max(0, watermark - extent.base_position), extent.last_sequence)
-    base_sequence = extent.base_sequence(purged_through)
-    return EpochProgress(extent.epoch, extent.last_sequence, settled, base_sequence)
+def _positions_of(session: Session, correlation_id: str) -> list[int]:
+    """Return the position of a session start and of its answers."""
+    start = session.exec(
+        select(SessionRow.position).where(SessionRow.correlation_id == correlation_id)
+    ).first()
+    answers = select(EmailAnswerRow.position).where(EmailAnswerRow.session_position == start)
+    return [] if start is None else [start, *session.exec(answers)]
 
 
 def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:
     if is_refused:
         return DeliveryState.REFUSED
     return DeliveryState.DELIVERED if is_settled else DeliveryState.WAITING
+
+
+def _progress(known: EpochRange, cursor: DeliveryCursor) -> EpochProgress:
+    settled = min(max(0, cursor.watermark - known.base_position), known.last_sequence)
+    base_sequence = known.base_sequence(cursor.purged_through)
+    return EpochProgress(known.epoch, known.last_sequence, settled, base_sequence)

@@ -1,30 +1,17 @@
 """Queries for capture states and status; their cost does not grow with the tables."""
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agent.facts import DeliveryState, EmailStatus
-from agent.store import queries
-from agent.store.db import epochs
 from agent.store.db.connect import DATABASE_FILE, read_only
-from agent.store.db.epochs import LAST_POSITION
-from agent.store.db.sql import Statement
-from agent.store.journal import session_cache
 from agent.store.queries import EpochProgress, StoreReader
 from agent.store.recovery.quarantine import quarantine
 from tests.support.agent.store import AT, EpochIds, answer, change, opened, record, session
 
 WAITING, DELIVERED, REFUSED = DeliveryState
-STATEMENTS = {
-    name: statement
-    for module in (epochs, queries, session_cache)
-    for name, statement in vars(module).items()
-    if isinstance(statement, Statement)
-}
-LARGE_TABLES = ("event", "session", "email_answer")
 
 
 @pytest.fixture
@@ -178,17 +165,3 @@ def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None
     with pytest.raises(sqlite3.OperationalError):
         StoreReader(tmp_path).status()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
-def test_no_statement_scans_a_growing_table(directory: Path, statement: Statement) -> None:
-    with closing(sqlite3.connect(directory / DATABASE_FILE)) as connection:
-        values = ["[]"] * len(statement.names)
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", values).fetchall()
-    scanned = [row[3] for row in plan if row[3].startswith("SCAN")]
-    assert [scan for scan in scanned if scan.split()[1] in LARGE_TABLES] == []
-
-
-def test_query_plan_test_covers_the_statements_in_use() -> None:
-    assert LAST_POSITION in STATEMENTS.values()
-    assert len(STATEMENTS) >= 8

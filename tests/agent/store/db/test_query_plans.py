@@ -1,0 +1,82 @@
+"""Query plans: no statement scans a table that grows with the captures."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from agent.facts import Receipt
+from agent.store.db import epochs
+from agent.store.db.connect import read_only
+from agent.store.db.sql import Statement
+from agent.store.journal import session_cache
+from agent.store.queries import StoreReader
+from tests.support.agent.outbox import outbox_on
+from tests.support.agent.store import answer, opened, session
+
+GROWING_TABLES = ("event", "session", "email_answer")
+COMPILED = {
+    name: statement
+    for module in (epochs, session_cache)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Statement)
+}
+Executed = list[tuple[str, Sequence[Any]]]
+
+
+@pytest.fixture
+def executed() -> Iterator[Executed]:
+    """Record the statements that sessions execute, with their parameters."""
+    statements: Executed = []
+
+    def note(*arguments: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
+        _, _, statement, parameters, *_ = arguments
+        statements.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def scans(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[str]:
+    """Return the scans of growing tables in the plan of a statement."""
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    steps = [step for step in plan if step.startswith("SCAN")]
+    return [step for step in steps if step.split()[1] in GROWING_TABLES]
+
+
+@pytest.mark.parametrize("statement", COMPILED.values(), ids=COMPILED)
+def test_no_compiled_statement_scans_a_growing_table(tmp_path: Path, statement: Statement) -> None:
+    with opened(tmp_path), read_only(tmp_path) as connection:
+        assert scans(connection, statement.sql, ["[]"] * len(statement.names)) == []
+
+
+async def test_no_session_query_scans_a_growing_table(tmp_path: Path, executed: Executed) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        await rig.refuse(*(await rig.window()).events[:2])
+        await rig.deliver_all()
+        letters, reader = rig.outbox.dead_letters, StoreReader(tmp_path)
+        executed.clear()
+        assert reader.session("one")
+        assert reader.status().dead_letters == 2
+        assert await letters.page(10, Receipt("epoch-1", 1))
+        assert await letters.find("epoch-1", 2)
+        assert await letters.retry("epoch-1", 1)
+        assert await letters.discard("epoch-1", 2)
+        assert await letters.retry_delivered("epoch-1", [3])
+        rig.clock.pass_seconds(-10)
+        await letters.retry_due()
+        await rig.outbox.repair_times()
+        assert await rig.outbox.rewind("epoch-1", 1)
+        statements = [one for one in executed if not one[0].startswith(("BEGIN", "INSERT"))]
+        with read_only(tmp_path) as connection:
+            assert [sql for sql, values in statements if scans(connection, sql, values)] == []
+    assert len(statements) > 15
+
+
+def test_compiled_statements_under_test_are_those_in_use() -> None:
+    assert {session_cache.SESSIONS_BY_ID, epochs.LAST_POSITION} <= set(COMPILED.values())
