@@ -42,7 +42,7 @@ class ProgramTermsSync:
 
     async def _restore(self) -> None:
         # Read through the writer: it opens, and if necessary migrates, the database first.
-        for learned in await self._storage.write_hot(read_terms):
+        for learned in await self._storage.write(read_terms):
             try:
                 self._apply(learned)
             except (msgspec.MsgspecError, ValueError):
@@ -59,7 +59,7 @@ class ProgramTermsSync:
 
     async def known_etag(self) -> str | None:
         """Return the ETag of the last adopted terms. Raises `OutboxUnavailable`."""
-        return await self._storage.read_hot(read_etag, _PROGRAM)
+        return await self._storage.read(read_etag, _PROGRAM)
 
     async def adopt(self, terms: ProgramTerms, etag: str | None) -> None:
         """Apply and store the terms of head office. Raises `OutboxUnavailable`."""
@@ -91,7 +91,7 @@ class ProgramTermsSync:
             log_event(_log, logging.WARNING, "program.not_kept", reason=str(unavailable))
 
     async def _store(self, learned: LearnedTerms) -> None:
-        await self._storage.write_hot(keep_terms, learned, self._now_us())
+        await self._storage.write(keep_terms, learned, self._now_us())
 
 
 def _encoded(value: object) -> str:

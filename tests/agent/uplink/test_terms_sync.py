@@ -47,7 +47,7 @@ PROGRAM = ProgramTerms(
 
 async def kept_sources(rig: OutboxRig) -> list[str]:
     await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
-    return [one.source for one in await rig.outbox.access.write_hot(read_terms)]
+    return [one.source for one in await rig.outbox.access.write(read_terms)]
 
 
 @pytest.mark.parametrize("word", ["channel", "locale"])
@@ -96,8 +96,8 @@ async def test_stored_terms_of_another_version_are_skipped_without_logging_the_c
 ) -> None:
     source = 'answer:{"channel":"guest@example.com","of":"the future"}'
     async with outbox_on(tmp_path) as rig:
-        await rig.outbox.access.write_hot(
-            lambda connection: keep_terms(connection, LearnedTerms(source, "{}"), 1)
+        await rig.outbox.access.write(
+            lambda session: keep_terms(session, LearnedTerms(source, "{}"), 1)
         )
         terms_sync, _ = terms_sync_on(rig)
 
