@@ -93,8 +93,8 @@ async def _story(plan: Plan) -> Outcome:
 def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> Store:
     name = f"{number:05}"
     line = StoreLine(network, name, HttpOptions(SETTINGS.timeout_seconds))
-    caller = CentralClient(line, _URL, NoCredentials(), lambda: STARTED_AT)
-    return Store(name, caller, dice.random, plan.batch_events)
+    client = CentralClient(line, _URL, NoCredentials(), lambda: STARTED_AT)
+    return Store(name, client, dice.random, plan.batch_events)
 
 
 @asynccontextmanager

@@ -71,8 +71,8 @@ async def outage_of_few(few: Few, directory: Path, seed: int = 1) -> Outcome:
             line = CountingLine(HttpOptions(SETTINGS.timeout_seconds), account, name)
             parts.push_async_callback(line.close)
             token = bearer(directory / f"{name}.token")
-            caller = CentralClient(line, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
-            stores.append(Store(name, caller, dice.random))
+            client = CentralClient(line, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
+            stores.append(Store(name, client, dice.random))
         await parts.enter_async_context(delivering(stores))
         for store in stores:
             for _ in range(few.events_each):

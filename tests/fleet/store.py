@@ -27,14 +27,14 @@ class Store:
     def __init__(
         self,
         name: str,
-        caller: CentralClient,
+        client: CentralClient,
         dice: Callable[[], float],
         batch_events: int = SETTINGS.batch_events,
     ) -> None:
         self.name = name
         self.backlog = Backlog(name)
         transport = BatchTransport(
-            caller,
+            client,
             Sender(name, TILL, BOOT, "0.1.0", _clock()),
             ShortRetries(dice),
             BatchLimits(batch_events, SETTINGS.max_batch_bytes),

@@ -31,7 +31,7 @@ from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opener, query
 from tests.support.central import Answer, ScriptedCentral
 from tests.support.central.faults import Lost, Serve
-from tests.support.central.in_memory import MemoryLine
+from tests.support.central.in_memory import InMemoryClient
 from tests.support.clocks import WallClock
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class DeliveryHarness:
         self._temporary = tempfile.TemporaryDirectory(prefix="delivery-model-")
         self.epochs, self.clock = EpochIds(), WallClock()
         self.central = self.runner.run(_call(ScriptedCentral))
-        self.line = MemoryLine(self.central)
+        self.http = InMemoryClient(self.central)
         self.directory = Path(self._temporary.name) / "0"
         self._starts = 0
         self._start()
@@ -162,7 +162,7 @@ class DeliveryHarness:
     def _start(self) -> None:
         self.rig: OutboxRig = self.runner.run(self._started())
         client = CentralClient(
-            self.line, "http://central.example", NoCredentials(), lambda: datetime.now(UTC)
+            self.http, "http://central.example", NoCredentials(), lambda: datetime.now(UTC)
         )
         sender = Sender("store-1", "till-1", "boot-1", "1.0", lambda: AT)
         self.transport = self._transport(client, sender)

@@ -89,9 +89,9 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule()
     def push_without_a_network(self) -> None:
-        self.harness.line.is_cut = True
+        self.harness.http.is_disconnected = True
         self.harness.push()
-        self.harness.line.is_cut = False
+        self.harness.http.is_disconnected = False
 
     @rule(request=REQUESTS, served=st.booleans())
     def cancel_a_pass(self, request: int, served: bool) -> None:  # noqa: FBT001 - drawn

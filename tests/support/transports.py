@@ -95,34 +95,34 @@ class RecordedSleeps:
 
 
 @asynccontextmanager
-async def caller_to(
+async def client_to(
     url: str, credentials: Credentials | None = None, **rules: object
 ) -> AsyncIterator[CentralClient]:
-    """Yield a caller with its own connections, closed at the end."""
-    line = HttpClient(replace(HttpOptions(timeout_seconds=10), **rules))  # type: ignore[arg-type]
+    """Yield a client with its own connections, closed at the end."""
+    http = HttpClient(replace(HttpOptions(timeout_seconds=10), **rules))  # type: ignore[arg-type]
     try:
-        yield CentralClient(line, url, credentials or NoCredentials(), lambda: NOW)
+        yield CentralClient(http, url, credentials or NoCredentials(), lambda: NOW)
     finally:
-        await line.close()
+        await http.close()
 
 
 def batch_transport(
-    caller: CentralClient, naps: RecordedSleeps | None = None, limits: BatchLimits | None = None
+    client: CentralClient, sleeps: RecordedSleeps | None = None, limits: BatchLimits | None = None
 ) -> BatchTransport:
-    attempts = ShortRetries(lambda: 0.5, naps or RecordedSleeps())
-    return BatchTransport(caller, sender(), attempts, limits or BatchLimits(500, 1_048_576))
+    retries = ShortRetries(lambda: 0.5, sleeps or RecordedSleeps())
+    return BatchTransport(client, sender(), retries, limits or BatchLimits(500, 1_048_576))
 
 
 def replay_transport(
-    caller: CentralClient,
-    naps: RecordedSleeps | None = None,
+    client: CentralClient,
+    sleeps: RecordedSleeps | None = None,
     *,
     max_in_flight: int = 8,
     on_terms: OnTerms = lambda _kind, _terms: None,
 ) -> ReplayTransport:
     return ReplayTransport(
-        caller,
-        ShortRetries(lambda: 0.5, naps or RecordedSleeps()),
+        client,
+        ShortRetries(lambda: 0.5, sleeps or RecordedSleeps()),
         BatchLimits(500, 1_048_576),
         max_in_flight=max_in_flight,
         on_terms=on_terms,

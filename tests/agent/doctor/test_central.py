@@ -32,7 +32,7 @@ from tests.support.central.faults import (
     problem,
     respond_with,
 )
-from tests.support.transports import caller_to
+from tests.support.transports import client_to
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 500_000, UTC)
 BOTH = pytest.mark.parametrize("protocol", Protocol)
@@ -48,8 +48,8 @@ async def outcome_from(
     central: ScriptedCentral, protocol: Protocol, token_file: Path | None = None
 ) -> ProbeOutcome:
     credentials = bearer(token_file) if token_file else NoCredentials()
-    async with caller_to(central.url, credentials) as caller:
-        return await probe_central(caller, protocol)
+    async with client_to(central.url, credentials) as client:
+        return await probe_central(client, protocol)
 
 
 def verdicts(outcome: ProbeOutcome, protocol: Protocol = Protocol.BATCH) -> tuple[Verdict, Verdict]:

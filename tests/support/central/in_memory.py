@@ -12,8 +12,8 @@ from tests.support.central.faults import Lost
 from tests.support.central.scripted import ScriptedCentral
 
 
-class MemoryLine(HttpClient):
-    """Passes each request directly to `central`; while `is_cut`, no request arrives.
+class InMemoryClient(HttpClient):
+    """Passes each request directly to `central`; no request arrives while `is_disconnected`.
 
     `cause` is the failure that the client then sees; `tries` counts all requests.
     """
@@ -21,7 +21,7 @@ class MemoryLine(HttpClient):
     def __init__(self, central: ScriptedCentral) -> None:
         super().__init__(HttpOptions(timeout_seconds=1))
         self.central = central
-        self.is_cut = False
+        self.is_disconnected = False
         self.cause = FailureCause.NETWORK_DOWN
         self.tries = 0
 
@@ -30,10 +30,10 @@ class MemoryLine(HttpClient):
     ) -> HttpResponse | Blocked | RetryLater:
         """Return the answer of the scripted head office."""
         self.tries += 1
-        if self.is_cut:
-            return RetryLater(self.cause, "the line is cut")
+        if self.is_disconnected:
+            return RetryLater(self.cause, "disconnected")
         request = Request(method, url.raw_path, dict(url.query), CIMultiDict(headers), body or b"")
         answer = await self.central.answer(request)
         if isinstance(answer, Lost) or answer.cut_after is not None:
-            return RetryLater(FailureCause.NO_RESPONSE, "the answer was lost")
+            return RetryLater(FailureCause.NO_RESPONSE, "the response was lost")
         return HttpResponse(answer.status, CIMultiDict(answer.headers), answer.body)

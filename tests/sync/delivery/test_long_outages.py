@@ -21,7 +21,7 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import MAX_FAILURES_IN_A_ROW, ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from tests.support.central import Fault, Request, ScriptedCentral, faults
-from tests.support.central.in_memory import MemoryLine
+from tests.support.central.in_memory import InMemoryClient
 from tests.support.models.fake_outbox import FakeOutbox
 from tests.support.transports import sender
 from tests.support.virtual_time import run_in_virtual_time
@@ -39,7 +39,7 @@ class Store:
 
     def __init__(self, protocol: str) -> None:
         self.central = ScriptedCentral()
-        self.line = MemoryLine(self.central)
+        self.http = InMemoryClient(self.central)
         self.outbox = FakeOutbox()
         self.seen: list[DeliveryStatus] = []
         self.loop = DeliveryLoop(
@@ -64,7 +64,7 @@ class Store:
         return [record.correlation_id for record in self.central.ledger.records]
 
     def _transport(self, protocol: str) -> Transport:
-        client = CentralClient(self.line, "http://central.example", NoCredentials(), _now)
+        client = CentralClient(self.http, "http://central.example", NoCredentials(), _now)
         retries = ShortRetries(lambda: 0.5)
         if protocol == "batch":
             return BatchTransport(client, sender(), retries, LIMITS)
@@ -152,9 +152,9 @@ def test_refused_caller_retries_rarely_and_with_one_event(
 def test_network_recovery_after_an_hour_is_detected_within_seconds(protocol: str) -> None:
     async def scenario() -> None:
         async with running_store(protocol) as store:
-            store.line.is_cut = True
+            store.http.is_disconnected = True
             await store.capture_for_an_hour()
-            store.line.is_cut = False
+            store.http.is_disconnected = False
             await asyncio.sleep(2 * NETWORK_DOWN_CAP_SECONDS)
             assert sorted(store.at_central) == sorted(ALL)
 
@@ -167,11 +167,11 @@ def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
 ) -> None:
     async def scenario() -> None:
         async with running_store(protocol) as store:
-            store.line.cause, store.line.is_cut = FailureCause.NO_CONNECTION, True
+            store.http.cause, store.http.is_disconnected = FailureCause.NO_CONNECTION, True
             store.outbox.capture_session()
             store.loop.wake()
             await asyncio.sleep(AMBIGUOUS_FAILURES * NETWORK_DOWN_CAP_SECONDS / 2)
-            store.line.is_cut = False
+            store.http.is_disconnected = False
             await asyncio.sleep(2 * NETWORK_DOWN_CAP_SECONDS)
             assert store.at_central == ALL[:1]
 
@@ -185,11 +185,11 @@ def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
 ) -> None:
     async def scenario() -> None:
         async with running_store(protocol) as store:
-            store.line.cause, store.line.is_cut = cause, True
+            store.http.cause, store.http.is_disconnected = cause, True
             await store.capture_for_an_hour()
-            assert HOUR_SECONDS / CAP_SECONDS <= store.line.tries <= 150
+            assert HOUR_SECONDS / CAP_SECONDS <= store.http.tries <= 150
 
-            store.line.is_cut = False
+            store.http.is_disconnected = False
             await asyncio.sleep(CAP_SECONDS + 10)
             assert sorted(store.at_central) == sorted(ALL)
 

@@ -8,7 +8,7 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from tests.support.central import ScriptedCentral
-from tests.support.transports import RecordedSleeps, batch_transport, caller_to, replay_transport
+from tests.support.transports import RecordedSleeps, batch_transport, client_to, replay_transport
 
 
 @pytest.fixture
@@ -18,21 +18,21 @@ async def central() -> AsyncIterator[ScriptedCentral]:
 
 
 @pytest.fixture
-async def caller(central: ScriptedCentral) -> AsyncIterator[CentralClient]:
-    async with caller_to(central.url) as one:
+async def client(central: ScriptedCentral) -> AsyncIterator[CentralClient]:
+    async with client_to(central.url) as one:
         yield one
 
 
 @pytest.fixture
-def naps() -> RecordedSleeps:
+def sleeps() -> RecordedSleeps:
     return RecordedSleeps()
 
 
 @pytest.fixture
-def batch(caller: CentralClient, naps: RecordedSleeps) -> BatchTransport:
-    return batch_transport(caller, naps)
+def batch(client: CentralClient, sleeps: RecordedSleeps) -> BatchTransport:
+    return batch_transport(client, sleeps)
 
 
 @pytest.fixture
-def replay(caller: CentralClient, naps: RecordedSleeps) -> ReplayTransport:
-    return replay_transport(caller, naps)
+def replay(client: CentralClient, sleeps: RecordedSleeps) -> ReplayTransport:
+    return replay_transport(client, sleeps)

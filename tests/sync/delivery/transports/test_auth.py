@@ -17,7 +17,7 @@ from tests.support.clocks import MonotonicClock
 from tests.support.transports import (
     NOW,
     batch_transport,
-    caller_to,
+    client_to,
     replay_transport,
     session,
     verdicts,
@@ -49,18 +49,18 @@ async def oauth(
     central: ScriptedCentral, secret_file: Path, clock: MonotonicClock
 ) -> AsyncIterator[ClientCredentials]:
     central.credentials = set()
-    line = HttpClient(HttpOptions(timeout_seconds=10))
+    http = HttpClient(HttpOptions(timeout_seconds=10))
     client = OAuthClient(f"{central.url}{TOKEN_PATH}", "an id", secret_file, "write all")
-    yield ClientCredentials(line, client, clock, lambda: NOW)
-    await line.close()
+    yield ClientCredentials(http, client, clock, lambda: NOW)
+    await http.close()
 
 
 async def outcome(
     central: ScriptedCentral, credentials: Credentials
 ) -> Answer | Blocked | RetryLater:
     """Return the result of a request with the credentials."""
-    async with caller_to(central.url, credentials) as caller:
-        answer = await caller.request("GET", "/sync/v1/program")
+    async with client_to(central.url, credentials) as client:
+        answer = await client.request("GET", "/sync/v1/program")
     return Answer(answer.status) if not isinstance(answer, (Blocked, RetryLater)) else answer
 
 
@@ -248,8 +248,8 @@ class TestClientCredentials:
     async def test_both_protocols_survive_a_token_renewal(
         self, central: ScriptedCentral, oauth: ClientCredentials
     ) -> None:
-        async with caller_to(central.url, oauth) as caller:
-            for send in (batch_transport(caller).send, replay_transport(caller).send):
+        async with client_to(central.url, oauth) as client:
+            for send in (batch_transport(client).send, replay_transport(client).send):
                 assert central.credentials is not None
                 central.credentials.clear()
                 assert 1 in verdicts(await send(window(session(1)), probing=False))

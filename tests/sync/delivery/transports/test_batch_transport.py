@@ -177,9 +177,9 @@ class TestTooLarge:
         assert len(central.ledger.records) == 16
 
     async def test_batch_size_shrinks_after_a_413_and_grows_slowly(
-        self, central: ScriptedCentral, caller: CentralClient
+        self, central: ScriptedCentral, client: CentralClient
     ) -> None:
-        transport = batch_transport(caller, limits=BatchLimits(32, 1_000_000))
+        transport = batch_transport(client, limits=BatchLimits(32, 1_000_000))
         central.script(faults.problem(413, "PAYLOAD_TOO_LARGE"))
         await transport.send(window(*sessions(1, 32)), probing=False)
         shrunk = transport.limits.events
@@ -311,13 +311,13 @@ async def test_endless_response_is_aborted(central: ScriptedCentral, batch: Batc
 
 
 async def test_lost_response_is_retried_without_a_duplicate(
-    central: ScriptedCentral, batch: BatchTransport, naps: RecordedSleeps
+    central: ScriptedCentral, batch: BatchTransport, sleeps: RecordedSleeps
 ) -> None:
     central.script(faults.answer_lost)
     result = await batch.send(window(*sessions(1, 3)), probing=False)
     assert sorted(verdicts(result)) == [1, 2, 3]
     assert len(central.ledger.records) == 3
-    assert len(naps.seconds) == 1
+    assert len(sleeps.seconds) == 1
 
 
 async def test_probe_is_sent_without_retries(

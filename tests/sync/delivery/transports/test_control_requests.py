@@ -42,10 +42,10 @@ NOT_THE_PROTOCOLS = [
 
 
 async def test_heartbeat_response_has_accepted_sequences(
-    central: ScriptedCentral, caller: CentralClient
+    central: ScriptedCentral, client: CentralClient
 ) -> None:
-    await batch_transport(caller).send(window(*sessions(1, 3)), probing=False)
-    assert await send_heartbeat(caller, HEARTBEAT) == HeartbeatAnswer(
+    await batch_transport(client).send(window(*sessions(1, 3)), probing=False)
+    assert await send_heartbeat(client, HEARTBEAT) == HeartbeatAnswer(
         epochs=[
             AcceptedThrough(epoch=EPOCH, accepted_through=3),
             AcceptedThrough(epoch="older", accepted_through=0),
@@ -56,52 +56,52 @@ async def test_heartbeat_response_has_accepted_sequences(
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_heartbeat_reports_a_refused_caller(
-    central: ScriptedCentral, caller: CentralClient, status: int
+    central: ScriptedCentral, client: CentralClient, status: int
 ) -> None:
     central.script(faults.gateway(status))
-    heard = await send_heartbeat(caller, HEARTBEAT)
+    heard = await send_heartbeat(client, HEARTBEAT)
     assert isinstance(heard, Blocked)
     assert heard.http_status == status
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
 async def test_unanswered_heartbeat_returns_none(
-    central: ScriptedCentral, caller: CentralClient, fault: Fault
+    central: ScriptedCentral, client: CentralClient, fault: Fault
 ) -> None:
     central.script(fault)
-    assert await send_heartbeat(caller, HEARTBEAT) is None
+    assert await send_heartbeat(client, HEARTBEAT) is None
 
 
 async def test_terms_are_fetched_again_only_when_changed(
-    central: ScriptedCentral, caller: CentralClient
+    central: ScriptedCentral, client: CentralClient
 ) -> None:
-    first = await fetch_terms(caller, None)
+    first = await fetch_terms(client, None)
     assert isinstance(first, NewTerms)
     assert first.terms == PROGRAM
-    assert await fetch_terms(caller, first.etag) is None
+    assert await fetch_terms(client, first.etag) is None
     central.program = msgspec.structs.replace(PROGRAM, currency="USD")
-    second = await fetch_terms(caller, first.etag)
+    second = await fetch_terms(client, first.etag)
     assert isinstance(second, NewTerms)
     assert (second.terms.currency, second.etag != first.etag) == ("USD", True)
 
 
-async def test_unsolicited_304_is_invalid(central: ScriptedCentral, caller: CentralClient) -> None:
+async def test_unsolicited_304_is_invalid(central: ScriptedCentral, client: CentralClient) -> None:
     central.script(faults.respond_with(Answer(304)))
-    assert isinstance(await fetch_terms(caller, None), RetryLater)
+    assert isinstance(await fetch_terms(client, None), RetryLater)
 
 
 @pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
 async def test_foreign_response_changes_no_terms(
-    central: ScriptedCentral, caller: CentralClient, fault: Fault
+    central: ScriptedCentral, client: CentralClient, fault: Fault
 ) -> None:
     central.script(fault)
-    found = await fetch_terms(caller, None)
+    found = await fetch_terms(client, None)
     assert isinstance(found, RetryLater)
     assert found.cause in set(FailureCause)
 
 
 async def test_missing_program_endpoint_is_reported(
-    central: ScriptedCentral, caller: CentralClient
+    central: ScriptedCentral, client: CentralClient
 ) -> None:
-    elsewhere = dataclasses.replace(caller, url=f"{central.url}/elsewhere")
+    elsewhere = dataclasses.replace(client, url=f"{central.url}/elsewhere")
     assert isinstance(await fetch_terms(elsewhere, None), Blocked)

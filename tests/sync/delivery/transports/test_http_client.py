@@ -27,16 +27,16 @@ PATH = "/sync/v1/program"
 
 async def ask(url: str, **rules: object) -> HttpResponse | Blocked | RetryLater:
     """Send one request with a client of its own."""
-    line = HttpClient(HttpOptions(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
+    http = HttpClient(HttpOptions(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
     try:
-        return await line.request("GET", URL(url + PATH, encoded=True), headers={})
+        return await http.request("GET", URL(url + PATH, encoded=True), headers={})
     finally:
-        await line.close()
-        await line.close()
+        await http.close()
+        await http.close()
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[HttpClient]:
+async def http() -> AsyncIterator[HttpClient]:
     one = HttpClient(HttpOptions(timeout_seconds=10))
     yield one
     await one.close()
@@ -45,7 +45,7 @@ async def line() -> AsyncIterator[HttpClient]:
 @asynccontextmanager
 async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIterator[HttpClient]:
     """Return a client with one connection, a trusted CA and a client certificate."""
-    line = HttpClient(
+    http = HttpClient(
         HttpOptions(
             timeout_seconds=10,
             connections=1,
@@ -54,8 +54,8 @@ async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIt
             client_key_file=client.key_file,
         )
     )
-    yield line
-    await line.close()
+    yield http
+    await http.close()
 
 
 async def test_response_is_returned_unchanged(central: ScriptedCentral) -> None:
@@ -83,12 +83,12 @@ def test_json_is_detected_by_content_type(media_type: str, *, is_json: bool) -> 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 @pytest.mark.parametrize("fault", [faults.answer_lost, faults.reset_before])
 async def test_request_is_not_resent_on_a_dead_connection(
-    central: ScriptedCentral, line: HttpClient, method: str, fault: Fault
+    central: ScriptedCentral, http: HttpClient, method: str, fault: Fault
 ) -> None:
     url = URL(central.url + PATH)
-    await line.request("GET", url, headers={})
+    await http.request("GET", url, headers={})
     central.script(fault)
-    found = await line.request(method, url, headers={}, body=b"{}" if method != "GET" else None)
+    found = await http.request(method, url, headers={}, body=b"{}" if method != "GET" else None)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
     assert len(central.requests) == 2
@@ -101,17 +101,17 @@ async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
     assert (found.status, len(central.requests)) == (302, 1)
 
 
-async def test_cookies_are_not_stored(central: ScriptedCentral, line: HttpClient) -> None:
+async def test_cookies_are_not_stored(central: ScriptedCentral, http: HttpClient) -> None:
     url = URL(central.url + PATH)
     central.script(faults.respond_with(Answer(200, b"", {"Set-Cookie": "portal=1; Path=/"})))
-    await line.request("GET", url, headers={})
-    await line.request("GET", url, headers={})
+    await http.request("GET", url, headers={})
+    await http.request("GET", url, headers={})
     assert "Cookie" not in central.requests[1].headers
 
 
-async def test_connections_are_reused(central: ScriptedCentral, line: HttpClient) -> None:
+async def test_connections_are_reused(central: ScriptedCentral, http: HttpClient) -> None:
     for _ in range(3):
-        await line.request("GET", URL(central.url + PATH), headers={})
+        await http.request("GET", URL(central.url + PATH), headers={})
     assert len({request.connection for request in central.requests}) == 1
 
 
@@ -272,26 +272,26 @@ class TestTls:
     async def test_renewed_ca_file_is_reloaded(self, tmp_path: Path) -> None:
         ca_file = make_certificate(tmp_path / "old").cert_file
         certificate = make_certificate(tmp_path / "new")
-        line = HttpClient(HttpOptions(timeout_seconds=10, ca_file=ca_file))
+        http = HttpClient(HttpOptions(timeout_seconds=10, ca_file=ca_file))
         async with ScriptedCentral(certificate.served()) as central:
             url = URL(central.url + PATH)
-            assert isinstance(await line.request("GET", url, headers={}), RetryLater)
+            assert isinstance(await http.request("GET", url, headers={}), RetryLater)
             content = await asyncio.to_thread(certificate.cert_file.read_bytes)
             await asyncio.to_thread(ca_file.write_bytes, content)
-            assert isinstance(await line.request("GET", url, headers={}), HttpResponse)
-        await line.close()
+            assert isinstance(await http.request("GET", url, headers={}), HttpResponse)
+        await http.close()
 
     async def test_client_certificate_renewed_after_a_refusal_is_used(self, tmp_path: Path) -> None:
         """In TLS 1.3 the refusal comes after the handshake, instead of a response."""
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(new)) as central,
-            line_showing(old, trusting=own) as line,
+            line_showing(old, trusting=own) as http,
         ):
             url = URL(central.url + PATH)
-            refused = await line.request("GET", url, headers={})
+            refused = await http.request("GET", url, headers={})
             await asyncio.to_thread(new.take_the_place_of, old)
-            found = await line.request("GET", url, headers={})
+            found = await http.request("GET", url, headers={})
         assert isinstance(refused, RetryLater)
         assert isinstance(found, HttpResponse)
 
@@ -299,13 +299,13 @@ class TestTls:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
-            line_showing(old, trusting=own) as line,
+            line_showing(old, trusting=own) as http,
         ):
             url = URL(central.url + PATH)
             for _ in range(2):
-                await line.request("GET", url, headers={})
+                await http.request("GET", url, headers={})
             await asyncio.to_thread(new.take_the_place_of, old)
-            await line.request("GET", url, headers={})
+            await http.request("GET", url, headers={})
         before, unchanged, after = [request.connection for request in central.requests]
         assert before == unchanged != after
 
@@ -313,14 +313,14 @@ class TestTls:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
-            line_showing(old, trusting=own) as line,
+            line_showing(old, trusting=own) as http,
         ):
             url = URL(central.url + PATH)
-            await line.request("GET", url, headers={})
+            await http.request("GET", url, headers={})
             await asyncio.to_thread(new.cert_file.replace, old.cert_file)
-            held = await line.request("GET", url, headers={})
+            held = await http.request("GET", url, headers={})
             await asyncio.to_thread(new.key_file.replace, old.key_file)
-            found = await line.request("GET", url, headers={})
+            found = await http.request("GET", url, headers={})
         assert isinstance(held, Blocked)
         assert isinstance(found, HttpResponse)
 

@@ -25,7 +25,7 @@ from tests.support.central import Answer, Fault, Request, ScriptedCentral, fault
 from tests.support.transports import (
     RecordedSleeps,
     answer,
-    caller_to,
+    client_to,
     replay_transport,
     session,
     sessions,
@@ -89,11 +89,11 @@ async def test_sessions_run_in_parallel_each_in_order(
 
 
 async def test_requests_in_flight_are_limited(
-    central: ScriptedCentral, caller: CentralClient
+    central: ScriptedCentral, client: CentralClient
 ) -> None:
     stalled = [faults.Stalled() for _ in range(3)]
     central.script(*stalled)
-    transport = replay_transport(caller, max_in_flight=3)
+    transport = replay_transport(client, max_in_flight=3)
     delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 20)), probing=False))
     for one in stalled:
         await one.reached.wait()
@@ -219,10 +219,10 @@ async def test_size_check_request_has_no_effect(
     ],
 )
 async def test_refused_caller_blocks(
-    central: ScriptedCentral, caller: CentralClient, fault: Fault, reason: BlockedReason
+    central: ScriptedCentral, client: CentralClient, fault: Fault, reason: BlockedReason
 ) -> None:
     central.default_fault = lambda _: fault
-    transport = replay_transport(caller, max_in_flight=2)
+    transport = replay_transport(client, max_in_flight=2)
     result = await transport.send(window(*sessions(1, 50)), probing=False)
     assert result.results == []
     assert isinstance(result.stop, Blocked)
@@ -433,10 +433,10 @@ class TestTroubleInALane:
         assert sorted(verdicts(await replay.send(window(again), probing=False))) == [4]
 
     async def test_three_failures_in_a_row_end_the_pass(
-        self, central: ScriptedCentral, caller: CentralClient
+        self, central: ScriptedCentral, client: CentralClient
     ) -> None:
         central.default_fault = lambda _: faults.captive_portal
-        transport = replay_transport(caller, max_in_flight=1)
+        transport = replay_transport(client, max_in_flight=1)
         result = await transport.send(window(*sessions(1, 50)), probing=False)
         assert isinstance(result.stop, RetryLater)
         assert len(central.requests) == 3
@@ -445,9 +445,9 @@ class TestTroubleInALane:
         self, central: ScriptedCentral
     ) -> None:
         counting = Counting()
-        async with caller_to(central.url, counting) as caller:
+        async with client_to(central.url, counting) as client:
             await central.stop()
-            transport = replay_transport(caller, max_in_flight=1)
+            transport = replay_transport(client, max_in_flight=1)
             result = await transport.send(window(*sessions(1, 50)), probing=False)
         assert isinstance(result.stop, RetryLater)
         assert (result.stop.cause, counting.times) == (FailureCause.CENTRAL_DOWN, 1)
@@ -479,22 +479,22 @@ class TestTroubleInALane:
         assert (sorted(verdicts(result)), result.stop) == ([11], None)
 
     async def test_probe_is_sent_without_retries(
-        self, central: ScriptedCentral, replay: ReplayTransport, naps: RecordedSleeps
+        self, central: ScriptedCentral, replay: ReplayTransport, sleeps: RecordedSleeps
     ) -> None:
         central.default_fault = lambda _: faults.html(500)
         await replay.send(window(session(1)), probing=True)
-        assert (len(central.requests), naps.seconds) == (1, [])
+        assert (len(central.requests), sleeps.seconds) == (1, [])
 
 
 class TestLearning:
     """Program terms are observed in the responses to sessions."""
 
     async def test_terms_are_reported_once_per_session_kind_until_they_change(
-        self, central: ScriptedCentral, caller: CentralClient
+        self, central: ScriptedCentral, client: CentralClient
     ) -> None:
         observed: list[tuple[SessionKind, SessionTerms]] = []
         transport = replay_transport(
-            caller, max_in_flight=1, on_terms=lambda kind, terms: observed.append((kind, terms))
+            client, max_in_flight=1, on_terms=lambda kind, terms: observed.append((kind, terms))
         )
         here = [session(n, channel="STORE", locale="fr-CA") for n in (1, 2)]
         named = [session(n, channel="STORE", anonymousSessionId="x") for n in (3, 4)]
@@ -512,10 +512,10 @@ class TestLearning:
         assert observed[2][1].prompt_message == "New"
 
     async def test_refused_session_reports_no_terms(
-        self, central: ScriptedCentral, caller: CentralClient
+        self, central: ScriptedCentral, client: CentralClient
     ) -> None:
         observed: list[SessionKind] = []
-        transport = replay_transport(caller, on_terms=lambda kind, _: observed.append(kind))
+        transport = replay_transport(client, on_terms=lambda kind, _: observed.append(kind))
         central.refuse("session-1", EventType.SESSION_STARTED)
         await transport.send(window(session(1)), probing=False)
         assert observed == []
@@ -536,11 +536,11 @@ async def test_cancelled_window_leaves_no_task_behind(
 
 
 async def test_cancelled_window_reports_delivered_and_doubtful_events(
-    central: ScriptedCentral, caller: CentralClient
+    central: ScriptedCentral, client: CentralClient
 ) -> None:
     stalled = faults.Stalled()
     central.script(lambda serve: serve(), stalled)
-    transport = replay_transport(caller, max_in_flight=1)
+    transport = replay_transport(client, max_in_flight=1)
     delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 3)), probing=False))
     await stalled.reached.wait()
     delivering.cancel()
