@@ -3,7 +3,6 @@
 import re
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlmodel import SQLModel
@@ -41,7 +40,6 @@ SELECT dead_letter.position, event.type, error_code, http_status, refused_at_us,
 FROM dead_letter LEFT JOIN event ON event.position = dead_letter.position
 ORDER BY dead_letter.position DESC LIMIT ?
 """
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Query = Callable[[sqlite3.Connection], Json]
 

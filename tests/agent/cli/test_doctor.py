@@ -16,14 +16,14 @@ WRONG_FILE = fault("configuration", "no file", "mend it")
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+def findings(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
     """Findings that the doctor returns; filled by the test."""
     checks: list[Check] = []
     monkeypatch.setattr("agent.cli.doctor.run_checks", lambda *_: checks)
     return checks
 
 
-def ended(*arguments: str) -> object:
+def exit_code_of(*arguments: str) -> object:
     """Run the command in this process; return its exit code."""
     with pytest.raises(SystemExit) as raised:
         app(["doctor", *arguments])
@@ -41,19 +41,19 @@ def ended(*arguments: str) -> object:
     ],
 )
 def test_exit_code_is_0_for_pass_1_for_findings_2_for_wrong_configuration(
-    found: list[Check], checks: list[Check], code: int
+    findings: list[Check], checks: list[Check], code: int
 ) -> None:
-    found += checks
+    findings += checks
 
-    assert ended() == code
+    assert exit_code_of() == code
 
 
 def test_pipe_output_is_one_tab_separated_line_per_finding(
-    found: list[Check], capsys: pytest.CaptureFixture[str]
+    findings: list[Check], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found += [PASS, WARNING, FAULT]
+    findings += [PASS, WARNING, FAULT]
 
-    ended()
+    exit_code_of()
 
     assert capsys.readouterr().out.splitlines() == [
         "pass\tdisk\tplenty\t",
@@ -63,11 +63,11 @@ def test_pipe_output_is_one_tab_separated_line_per_finding(
 
 
 def test_json_has_the_worst_verdict_and_every_finding(
-    found: list[Check], capsys: pytest.CaptureFixture[str]
+    findings: list[Check], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found += [PASS, WARNING]
+    findings += [PASS, WARNING]
 
-    ended("--json")
+    exit_code_of("--json")
 
     assert json.loads(capsys.readouterr().out) == {
         "verdict": "warning",
@@ -84,12 +84,12 @@ def test_json_has_the_worst_verdict_and_every_finding(
 
 
 def test_terminal_output_shows_advice_below_the_finding(
-    found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    findings: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    found += [PASS, FAULT, WARNING]
+    findings += [PASS, FAULT, WARNING]
 
-    ended()
+    exit_code_of()
 
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     at = next(number for number, line in enumerate(lines) if "held by" in line)
@@ -99,12 +99,12 @@ def test_terminal_output_shows_advice_below_the_finding(
 
 
 def test_terminal_output_reports_no_problems_without_findings(
-    found: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    findings: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    found.append(PASS)
+    findings.append(PASS)
 
-    ended()
+    exit_code_of()
 
     assert capsys.readouterr().out.splitlines()[-1] == "No problems found."
 

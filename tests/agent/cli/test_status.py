@@ -29,15 +29,15 @@ STATUS = {
 
 
 @contextmanager
-def answering(
+def canned_server(
     body: bytes, code: int = 200, tls: ssl.SSLContext | None = None
 ) -> Iterator[tuple[int, list[str]]]:
     """Serve one canned answer on loopback; yield the port and the list of received requests."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Canned(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(f"{self.path} {self.headers.get('Authorization', '-')}")
+            requests.append(f"{self.path} {self.headers.get('Authorization', '-')}")
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -52,7 +52,7 @@ def answering(
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield server.server_address[1], asked
+        yield server.server_address[1], requests
     finally:
         server.shutdown()
         thread.join()
@@ -61,7 +61,7 @@ def answering(
 
 def status_of(body: object, *arguments: str, code: int = 200) -> subprocess.CompletedProcess[str]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with answering(raw, code) as (port, _):
+    with canned_server(raw, code) as (port, _):
         return agent("status", *arguments, LOYALTY_AGENT__API__PORT=str(port))
 
 
@@ -105,7 +105,7 @@ def test_status_exits_with_1_when_head_office_rejects_this_machine_but_0_when_of
 
 
 @pytest.mark.parametrize(
-    ("code", "body", "told"),
+    ("code", "body", "reason"),
     [
         (401, b"{}", "check that api.token_file is the one it was started with"),
         (200, b"<html>", "unexpected response from"),
@@ -114,16 +114,16 @@ def test_status_exits_with_1_when_head_office_rejects_this_machine_but_0_when_of
         (500, b"{}", "(HTTP 500)"),
     ],
 )
-def test_status_exits_with_1_on_an_invalid_answer(code: int, body: bytes, told: str) -> None:
+def test_status_exits_with_1_on_an_invalid_answer(code: int, body: bytes, reason: str) -> None:
     result = status_of(body, code=code)
 
     assert result.returncode == 1
-    assert told in result.stderr
+    assert reason in result.stderr
     assert result.stdout == ""
 
 
 def test_status_exits_with_1_and_a_hint_when_no_agent_is_running() -> None:
-    with answering(b"") as (port, _):
+    with canned_server(b"") as (port, _):
         pass
 
     result = agent("status", LOYALTY_AGENT__API__PORT=str(port))
@@ -148,7 +148,7 @@ def test_status_over_tls_trusts_the_configured_certificate_and_sends_the_token(
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
 
-    with answering(json.dumps(STATUS).encode(), tls=tls) as (port, asked):
+    with canned_server(json.dumps(STATUS).encode(), tls=tls) as (port, requests):
         result = agent(
             "status",
             LOYALTY_AGENT__API__HOST="0.0.0.0",  # noqa: S104 - the case under test
@@ -159,7 +159,7 @@ def test_status_over_tls_trusts_the_configured_certificate_and_sends_the_token(
         )
 
     assert result.returncode == 0, result.stderr
-    assert asked == ["/agent/v1/status Bearer s3cret"]
+    assert requests == ["/agent/v1/status Bearer s3cret"]
 
 
 def test_status_with_an_invalid_certificate_exits_with_2(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.support.agent.in_process import agent_in_a_thread, settings_in
 from tests.support.agent.process import agent
 
 
-def ended(file: Path) -> object:
+def exit_code_of(file: Path) -> object:
     """Run the command in this process, with a doctor without findings; return its exit code."""
     with pytest.raises(SystemExit) as raised:
         app(["support-bundle", str(file)])
@@ -31,7 +31,7 @@ def test_bundle_without_a_running_agent_is_written_and_notes_it(
 ) -> None:
     bundle = tmp_path / "b.tar.gz"
 
-    assert ended(bundle) == 0
+    assert exit_code_of(bundle) == 0
 
     assert "api.port is 0" in json.loads(members_of(bundle)["status.json"])["unreached"]
     said = capsys.readouterr()
@@ -44,7 +44,7 @@ def test_bundle_holds_the_status_of_the_running_agent(
 ) -> None:
     with agent_in_a_thread(settings_in(tmp_path / "state")) as running:
         monkeypatch.setenv("LOYALTY_AGENT__API__PORT", str(running.port))
-        assert ended(tmp_path / "b.tar.gz") == 0
+        assert exit_code_of(tmp_path / "b.tar.gz") == 0
 
     status = json.loads(members_of(tmp_path / "b.tar.gz")["status.json"])
     assert status["storage"]["state"] == "ready"
@@ -53,13 +53,13 @@ def test_bundle_holds_the_status_of_the_running_agent(
 def test_existing_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "b.tar.gz").write_text("dear")
 
-    assert ended(tmp_path / "b.tar.gz") == 2
+    assert exit_code_of(tmp_path / "b.tar.gz") == 2
     assert (tmp_path / "b.tar.gz").read_text() == "dear"
     assert "exists already: choose another name" in capsys.readouterr().err
 
 
 def test_missing_directory_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(tmp_path / "absent" / "b.tar.gz") == 2
+    assert exit_code_of(tmp_path / "absent" / "b.tar.gz") == 2
     assert "is not a directory" in capsys.readouterr().err
 
 
@@ -71,7 +71,7 @@ def test_failed_write_exits_with_1_and_its_reason(
 
     monkeypatch.setattr("os.fsync", full)
 
-    assert ended(tmp_path / "b.tar.gz") == 1
+    assert exit_code_of(tmp_path / "b.tar.gz") == 1
     assert f"cannot write {tmp_path}/b.tar.gz (No space left on device)" in capsys.readouterr().err
 
 

@@ -39,7 +39,9 @@ def no_journal(_: Sequence[str]) -> str | None:
     return None
 
 
-def made(configured: Settings, found: Inputs = HEALTHY, run: Run = no_journal) -> dict[str, bytes]:
+def files_of(
+    configured: Settings, found: Inputs = HEALTHY, run: Run = no_journal
+) -> dict[str, bytes]:
     return bundle_files(configured, found, run)
 
 
@@ -47,7 +49,7 @@ def read(members: Mapping[str, bytes], name: str) -> object:
     return json.loads(members[name])
 
 
-def member(members: Mapping[str, bytes], name: str, *path: str) -> object:
+def value_in(members: Mapping[str, bytes], name: str, *path: str) -> object:
     value = read(members, name)
     for part in path:
         assert isinstance(value, dict)
@@ -68,12 +70,12 @@ def test_database_statistics_are_included(tmp_path: Path) -> None:
     refused = Refused("EMAIL_IN_USE", "somebody has it", 400)
     asyncio.run(store_with_a_refusal(tmp_path, refused, "guest@example.com"))
 
-    members = made(settings_in(tmp_path))
+    members = files_of(settings_in(tmp_path))
 
-    assert member(members, "database.json", "schemaRevision") == "0002"
-    assert member(members, "database.json", "epochs") == [{"epoch": "epoch-1", "lastSequence": 2}]
-    assert member(members, "database.json", "rows", "event") == 2
-    letters = member(members, "database.json", "deadLetters")
+    assert value_in(members, "database.json", "schemaRevision") == "0002"
+    assert value_in(members, "database.json", "epochs") == [{"epoch": "epoch-1", "lastSequence": 2}]
+    assert value_in(members, "database.json", "rows", "event") == 2
+    letters = value_in(members, "database.json", "deadLetters")
     assert isinstance(letters, list)
     (letter,) = letters
     assert (letter["number"], letter["type"], letter["errorCode"], letter["httpStatus"]) == (
@@ -88,33 +90,33 @@ def test_error_text_of_central_is_left_out(tmp_path: Path) -> None:
     refused = Refused("of Marie Roy", "Marie Roy is known already", 400)
     asyncio.run(store_with_a_refusal(tmp_path, refused, "guest@example.com"))
 
-    members = made(settings_in(tmp_path))
+    members = files_of(settings_in(tmp_path))
 
     assert b"Marie" not in b"".join(members.values())
     assert b'"errorCode": "(not shown)"' in members["database.json"]
 
 
 def test_bundle_is_made_without_a_database(tmp_path: Path) -> None:
-    members = made(settings_in(tmp_path / "absent"))
+    members = files_of(settings_in(tmp_path / "absent"))
 
-    assert member(members, "database.json", "rows", "notKnown") == "OperationalError"
-    assert member(members, "files.json", "notKnown") == "No such file or directory"
+    assert value_in(members, "database.json", "rows", "notKnown") == "OperationalError"
+    assert value_in(members, "files.json", "notKnown") == "No such file or directory"
     assert not (tmp_path / "absent").exists()
 
 
 def test_status_holds_only_known_members(tmp_path: Path) -> None:
     status = {"version": "0.1.0", "waiting": 3, "later": "x", "storage": {"state": "ready", "y": 1}}
 
-    members = made(settings_in(tmp_path), inputs(status))
+    members = files_of(settings_in(tmp_path), inputs(status))
 
-    assert member(members, "status.json", "waiting") == 3
-    assert member(members, "status.json", "storage", "state") == "ready"
+    assert value_in(members, "status.json", "waiting") == 3
+    assert value_in(members, "status.json", "storage", "state") == "ready"
     assert b"later" not in members["status.json"]
     assert b'"y"' not in members["status.json"]
 
 
 def test_unreachable_agent_is_noted_in_status(tmp_path: Path) -> None:
-    members = made(settings_in(tmp_path), inputs({}, unreachable="connection refused"))
+    members = files_of(settings_in(tmp_path), inputs({}, unreachable="connection refused"))
 
     assert read(members, "status.json") == {"unreached": "connection refused"}
 
@@ -125,22 +127,22 @@ def test_agent_files_are_named_and_other_files_counted(tmp_path: Path) -> None:
     (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
     (tmp_path / "set-aside" / "Marie Roy").mkdir()
 
-    members = made(settings_in(tmp_path))
+    members = files_of(settings_in(tmp_path))
 
-    files = member(members, "files.json", "files")
+    files = value_in(members, "files.json", "files")
     assert isinstance(files, list)
     assert [(file["name"], file["bytes"]) for file in files] == [
         ("agent.db", 5),
         ("agent.mark", 5),
         ("encryption.key", 5),
     ]
-    assert member(members, "files.json", "others") == 1
-    assert member(members, "files.json", "setAside") == ["20260101T000000Z"]
+    assert value_in(members, "files.json", "others") == 1
+    assert value_in(members, "files.json", "setAside") == ["20260101T000000Z"]
     assert b"Marie" not in members["files.json"]
 
 
 def test_customer_messages_are_left_out_of_settings(tmp_path: Path) -> None:
-    members = made(settings_in(tmp_path))
+    members = files_of(settings_in(tmp_path))
 
     assert b"storage.directory" in members["settings.json"]
     assert b"program.messages" not in members["settings.json"]
@@ -149,7 +151,7 @@ def test_customer_messages_are_left_out_of_settings(tmp_path: Path) -> None:
 def test_journal_starts_with_a_complete_line(tmp_path: Path) -> None:
     line = f"{'x' * 60} guest@example.com\n"
 
-    members = made(settings_in(tmp_path), run=lambda _: line * 30_000)
+    members = files_of(settings_in(tmp_path), run=lambda _: line * 30_000)
 
     assert b"example" not in members["journal.txt"]
     assert set(members["journal.txt"].splitlines()) == {b"x" * 60 + b" [address]"}
@@ -227,7 +229,7 @@ def test_planted_secrets_never_appear_in_the_bundle(plant: Plant) -> None:
         found = inputs(status, check=fault("port", plant.text, plant.text))
         journal = "\n".join(["store.opened", plant.text, json.dumps({"message": plant.text})])
 
-        members = made(configured, found, run=lambda _: journal)
+        members = files_of(configured, found, run=lambda _: journal)
         write_bundle(place / "b.tar.gz", members, at_seconds=0)
 
         assert set(members_of(place / "b.tar.gz")) == set(members)

@@ -50,10 +50,10 @@ async def test_report_lists_exact_ranges_per_epoch(
 
     answered = await receiver.get("/v1/completeness")
 
-    told = answered.members()
-    assert told["complete"] is False
-    assert isinstance(told["epochs"], list)
-    assert told["epochs"][0] == {
+    result = answered.members()
+    assert result["complete"] is False
+    assert isinstance(result["epochs"], list)
+    assert result["epochs"][0] == {
         "storeId": "0042",
         "tillId": "till-1",
         "epoch": EPOCH,
@@ -110,9 +110,9 @@ async def test_report_is_ordered_by_store(receiver: Receiver, other: SimulatedAg
             [(f"1{number:05}",) for number in range(STORES)],
         )
 
-    told = json.loads((await receiver.get("/v1/completeness")).body)
+    result = json.loads((await receiver.get("/v1/completeness")).body)
 
-    names = [epoch["storeId"] for epoch in told["epochs"]]
+    names = [epoch["storeId"] for epoch in result["epochs"]]
     assert names == ["0042", "0043", *(f"1{number:05}" for number in range(STORES))]
 
 
@@ -132,10 +132,10 @@ async def test_command_lists_missing_ranges_and_exits_with_1(
 ) -> None:
     lose(receiver, [3, 4, 7])
 
-    told = await completeness(receiver)
+    result = await completeness(receiver)
 
-    assert told.returncode == 1
-    _, row, verdict = told.stdout.splitlines()
+    assert result.returncode == 1
+    _, row, verdict = result.stdout.splitlines()
     assert row.split() == ["0042", "till-1", EPOCH, "2", "missing", "3-4,", "7"]
     assert verdict.startswith("1 of 2 epochs are incomplete: 3 missing,")
 
@@ -161,10 +161,10 @@ async def test_command_output_fits_a_terminal(receiver: Receiver, other: Simulat
 async def test_command_exits_with_0_when_complete(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
-    told = await completeness(receiver)
+    result = await completeness(receiver)
 
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.splitlines()[1].startswith("All 2 epochs are complete:")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[1].startswith("All 2 epochs are complete:")
 
 
 SILENT = ", {} silent tills, which may have newer captures."
@@ -186,19 +186,19 @@ async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Pa
         await receiver.enroll(SimulatedAgent())
         await receiver.send(SimulatedAgent(), session(1))
 
-        told = await completeness(receiver)
+        result = await completeness(receiver)
 
-    assert told.stdout.splitlines()[1].startswith("All 1 epochs are complete:")
-    assert "silent" not in told.stdout
+    assert result.stdout.splitlines()[1].startswith("All 1 epochs are complete:")
+    assert "silent" not in result.stdout
 
 
 async def test_command_does_not_call_an_empty_head_office_complete(
     receiver: Receiver,
 ) -> None:
-    told = await completeness(receiver)
+    result = await completeness(receiver)
 
-    assert told.stdout.splitlines()[1].startswith("No epochs are known:")
-    assert told.stdout.rstrip().endswith(SILENT.format(1))
+    assert result.stdout.splitlines()[1].startswith("No epochs are known:")
+    assert result.stdout.rstrip().endswith(SILENT.format(1))
 
 
 async def test_command_prints_the_same_json_as_http(
@@ -206,23 +206,23 @@ async def test_command_prints_the_same_json_as_http(
 ) -> None:
     await receiver.send(SimulatedAgent(), session(10, occurredAt="yesterday"))
 
-    told = await completeness(receiver, "--json", "--store", "0042")
+    result = await completeness(receiver, "--json", "--store", "0042")
 
-    assert told.returncode == 0
+    assert result.returncode == 0
     over_http = await receiver.get("/v1/completeness?store=0042")
-    assert json.loads(told.stdout) == over_http.members()
+    assert json.loads(result.stdout) == over_http.members()
 
 
 @pytest.mark.parametrize("store", ["0099", "a b"])
 async def test_command_exits_with_2_for_an_unknown_store(receiver: Receiver, store: str) -> None:
-    told = await completeness(receiver, "--store", store)
+    result = await completeness(receiver, "--store", store)
 
-    assert (told.returncode, "store" in told.stderr) == (2, True)
+    assert (result.returncode, "store" in result.stderr) == (2, True)
 
 
 def test_command_exits_with_2_without_a_database(tmp_path: Path) -> None:
-    told = hq("--config", str(write_config(tmp_path / "state")), "completeness")
+    result = hq("--config", str(write_config(tmp_path / "state")), "completeness")
 
-    assert told.returncode == 2
-    assert f"{tmp_path}/state/hq.db" in told.stderr
+    assert result.returncode == 2
+    assert f"{tmp_path}/state/hq.db" in result.stderr
     assert not (tmp_path / "state").exists()

@@ -44,11 +44,11 @@ def list_file(tmp_path: Path) -> Path:
 
 
 async def test_tokens_of_a_list_are_printed_as_csv(receiver: Receiver, list_file: Path) -> None:
-    told = await enroll(receiver, "--csv", str(list_file))
+    result = await enroll(receiver, "--csv", str(list_file))
 
-    assert (told.returncode, told.stderr) == (0, "")
-    assert parse_list(told.stdout) == parse_list(LIST)
-    token = told.stdout.splitlines()[1].split(",")[2]
+    assert (result.returncode, result.stderr) == (0, "")
+    assert parse_list(result.stdout) == parse_list(LIST)
+    token = result.stdout.splitlines()[1].split(",")[2]
     kept = receiver.rows("SELECT token_hash FROM tokens WHERE store_id = '0043' ORDER BY till_id")
     assert kept[0] == (hash_token(token),)
 
@@ -58,9 +58,9 @@ async def test_tokens_of_a_list_are_written_to_a_private_file(
 ) -> None:
     output = tmp_path / "tokens.csv"
 
-    told = await enroll(receiver, "--csv", str(list_file), "--output", str(output))
+    result = await enroll(receiver, "--csv", str(list_file), "--output", str(output))
 
-    assert (told.returncode, told.stdout) == (0, "")
+    assert (result.returncode, result.stdout) == (0, "")
     assert mode_of(output) == 0o600
     token = lines_of(output)[2].split(",")[2]
     receiver.tokens["0043", "till-2"] = token
@@ -70,10 +70,10 @@ async def test_tokens_of_a_list_are_written_to_a_private_file(
 async def test_one_invalid_line_enrolls_no_machine(receiver: Receiver, list_file: Path) -> None:
     add_line(list_file, "0043,a b")
 
-    told = await enroll(receiver, "--csv", str(list_file))
+    result = await enroll(receiver, "--csv", str(list_file))
 
-    assert (told.returncode, told.stdout) == (2, "")
-    assert f"{list_file}: no machine is enrolled:\n  line 4: till_id:" in told.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{list_file}: no machine is enrolled:\n  line 4: till_id:" in result.stderr
     assert receiver.rows(MACHINES) == [("0042", "till-1")]
 
 
@@ -82,10 +82,10 @@ async def test_uncreatable_output_file_enrolls_no_machine(
     receiver: Receiver, list_file: Path, tmp_path: Path, output: str
 ) -> None:
     """An existing file may hold tokens that are in use."""
-    told = await enroll(receiver, "--csv", str(list_file), "--output", str(tmp_path / output))
+    result = await enroll(receiver, "--csv", str(list_file), "--output", str(tmp_path / output))
 
-    assert told.returncode in {1, 2}
-    assert output in told.stderr
+    assert result.returncode in {1, 2}
+    assert output in result.stderr
     assert receiver.rows(MACHINES) == [("0042", "till-1")]
     assert lines_of(tmp_path / "there") == ["tokens of before"]
 
@@ -96,7 +96,7 @@ async def test_uncreatable_output_file_enrolls_no_machine(
 def test_invalid_argument_combinations_exit_with_2(tmp_path: Path, arguments: list[str]) -> None:
     config = str(write_config(tmp_path / "state"))
 
-    told = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])
+    result = CliRunner().invoke(app, ["--config", config, "enroll", *arguments])
 
-    assert (told.exit_code, told.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert not (tmp_path / "state").exists()

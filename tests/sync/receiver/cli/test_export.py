@@ -21,7 +21,7 @@ GUEST = "guest@example.com"
 
 
 @pytest.fixture
-async def used(receiver: Receiver, till: SimulatedAgent) -> Receiver:
+async def receiver_with_captures(receiver: Receiver, till: SimulatedAgent) -> Receiver:
     await receiver.send(till, session(1, "=one"), answer(2, "=one", GUEST), session(3, "two"))
     return receiver
 
@@ -37,62 +37,68 @@ def parquet_in(file: Path) -> list[dict[str, object]]:
     return rows
 
 
-async def test_export_prints_sessions_as_csv_by_default(used: Receiver) -> None:
-    told = await export(used)
+async def test_export_prints_sessions_as_csv_by_default(receiver_with_captures: Receiver) -> None:
+    result = await export(receiver_with_captures)
 
-    rows = list(csv.DictReader(told.stdout.splitlines()))
-    assert (told.returncode, told.stderr) == (0, "")
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert (result.returncode, result.stderr) == (0, "")
     assert [row["correlation_id"] for row in rows] == ["=one", "two"]
     assert json.loads(rows[0]["body"]) == {"correlationId": "=one", "channel": "pos"}
 
 
-async def test_spreadsheet_export_reports_escaped_formulas(used: Receiver) -> None:
-    told = await export(used, "--for-spreadsheet")
+async def test_spreadsheet_export_reports_escaped_formulas(
+    receiver_with_captures: Receiver,
+) -> None:
+    result = await export(receiver_with_captures, "--for-spreadsheet")
 
-    assert "'=one" in told.stdout
-    assert told.stderr == "loyalty-hq: prefixed 1 texts with ' to prevent formulas\n"
+    assert "'=one" in result.stdout
+    assert result.stderr == "loyalty-hq: prefixed 1 texts with ' to prevent formulas\n"
 
 
-async def test_output_file_is_private_to_its_user(used: Receiver, tmp_path: Path) -> None:
+async def test_output_file_is_private_to_its_user(
+    receiver_with_captures: Receiver, tmp_path: Path
+) -> None:
     """The table holds e-mail addresses."""
     file = tmp_path / "answers.parquet"
 
-    told = await export(used, "email_answers", "--format", "parquet", "--output", str(file))
+    result = await export(
+        receiver_with_captures, "email_answers", "--format", "parquet", "--output", str(file)
+    )
 
-    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert file.stat().st_mode & 0o777 == 0o600
     (row,) = parquet_in(file)
     assert (row["email_address"], row["received_at"]) == (GUEST, AT)
 
 
-async def test_export_selects_by_store_and_time(used: Receiver) -> None:
+async def test_export_selects_by_store_and_time(receiver_with_captures: Receiver) -> None:
     day = ("--format", "jsonl", "--store", "0042", "--since", "2026-03-04", "--until", "2026-03-05")
 
-    told = await export(used, *day)
+    result = await export(receiver_with_captures, *day)
 
-    assert [json.loads(line)["sequence"] for line in told.stdout.splitlines()] == [1, 3]
+    assert [json.loads(line)["sequence"] for line in result.stdout.splitlines()] == [1, 3]
 
 
 def test_failed_export_keeps_the_previous_file(tmp_path: Path) -> None:
     file = tmp_path / "sessions.csv"
     file.write_text("of yesterday")
 
-    told = hq("--config", str(write_config(tmp_path / "state")), "export", "--output", str(file))
+    result = hq("--config", str(write_config(tmp_path / "state")), "export", "--output", str(file))
 
-    assert told.returncode == 1
-    assert f"{tmp_path}/state/hq.db" in told.stderr
+    assert result.returncode == 1
+    assert f"{tmp_path}/state/hq.db" in result.stderr
     assert file.read_text() == "of yesterday"
     assert sorted(place.name for place in tmp_path.iterdir()) == ["sessions.csv", "state.toml"]
 
 
-async def test_full_disk_is_reported(used: Receiver) -> None:
-    config = str(write_config(used.directory))
+async def test_full_disk_is_reported(receiver_with_captures: Receiver) -> None:
+    config = str(write_config(receiver_with_captures.directory))
     command = f'exec "$@" --config {config} export > /dev/full'
 
-    told = await asyncio.to_thread(hq, program=("sh", "-c", command, "sh", *HQ))
+    result = await asyncio.to_thread(hq, program=("sh", "-c", command, "sh", *HQ))
 
-    assert (told.returncode, told.stdout) == (1, "")
-    assert "standard output (No space left on device)" in told.stderr
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "standard output (No space left on device)" in result.stderr
 
 
 def test_full_disk_is_not_reported_as_a_database_error() -> None:
@@ -117,7 +123,7 @@ def test_full_disk_is_not_reported_as_a_database_error() -> None:
 def test_invalid_arguments_exit_with_2(tmp_path: Path, arguments: list[str]) -> None:
     config = str(write_config(tmp_path / "state"))
 
-    told = CliRunner().invoke(app, ["--config", config, "export", *arguments])
+    result = CliRunner().invoke(app, ["--config", config, "export", *arguments])
 
-    assert (told.exit_code, told.stdout) == (2, "")
-    assert "Traceback" not in told.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr

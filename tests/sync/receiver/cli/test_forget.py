@@ -23,7 +23,7 @@ async def forget(receiver: Receiver, *arguments: str) -> subprocess.CompletedPro
 
 
 @pytest.fixture
-async def used(receiver: Receiver, till: SimulatedAgent) -> Receiver:
+async def receiver_with_captures(receiver: Receiver, till: SimulatedAgent) -> Receiver:
     """A head office with events of the guest."""
     await receiver.send(till, session(1, "one", body={"correlationId": "one", "mail": GUEST}))
     await receiver.send(till, *(answer(n, f"{n}", GUEST) for n in range(2, 21)))
@@ -37,33 +37,33 @@ async def test_no_byte_of_the_address_is_left_in_the_files(
     await receiver.send(till, *(answer(n, f"{n}", GUEST) for n in range(50, 100)))
     before = await files_with(receiver.directory, GUEST)
 
-    told = await forget(receiver, GUEST)
+    result = await forget(receiver, GUEST)
 
     assert "hq.db-wal" in before
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     assert await files_with(receiver.directory, GUEST) == []
 
 
-async def test_output_reports_changes_without_the_address(used: Receiver) -> None:
-    told = await forget(used, GUEST.upper())
+async def test_output_reports_changes_without_the_address(receiver_with_captures: Receiver) -> None:
+    result = await forget(receiver_with_captures, GUEST.upper())
 
-    assert told.stdout.splitlines() == [
+    assert result.stdout.splitlines() == [
         "email_answers.email_address: 19 rows changed",
         "sessions.body: 1 rows changed",
         "The address is erased.",
     ]
 
 
-async def test_unknown_address_is_reported_as_success(used: Receiver) -> None:
-    told = await forget(used, "other@example.com")
+async def test_unknown_address_is_reported_as_success(receiver_with_captures: Receiver) -> None:
+    result = await forget(receiver_with_captures, "other@example.com")
 
-    assert (told.returncode, told.stdout) == (0, "The address was not found.\n")
+    assert (result.returncode, result.stdout) == (0, "The address was not found.\n")
 
 
-async def test_address_can_be_read_from_standard_input(used: Receiver) -> None:
-    command = [*HQ, "--config", str(write_config(used.directory)), "forget", "-"]
+async def test_address_can_be_read_from_standard_input(receiver_with_captures: Receiver) -> None:
+    command = [*HQ, "--config", str(write_config(receiver_with_captures.directory)), "forget", "-"]
 
-    told = await asyncio.to_thread(
+    result = await asyncio.to_thread(
         subprocess.run,
         command,
         input=f"{GUEST}\n",
@@ -74,40 +74,42 @@ async def test_address_can_be_read_from_standard_input(used: Receiver) -> None:
         check=False,
     )
 
-    assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "The address is erased.")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "The address is erased.")
 
 
-async def test_head_office_keeps_serving_afterwards(used: Receiver, till: SimulatedAgent) -> None:
-    await forget(used, GUEST)
+async def test_head_office_keeps_serving_afterwards(
+    receiver_with_captures: Receiver, till: SimulatedAgent
+) -> None:
+    await forget(receiver_with_captures, GUEST)
 
-    taken = await used.send(till, session(21, "later"))
+    taken = await receiver_with_captures.send(till, session(21, "later"))
 
     assert taken.members() == {"acceptedThrough": 21, "rejected": []}
 
 
-async def test_backup_of_an_older_schema_is_named(used: Receiver) -> None:
-    copy = used.directory / "hq.db.before-0002"
+async def test_backup_of_an_older_schema_is_named(receiver_with_captures: Receiver) -> None:
+    copy = receiver_with_captures.directory / "hq.db.before-0002"
     await asyncio.to_thread(copy.write_bytes, GUEST.encode())
 
-    told = await forget(used, GUEST)
+    result = await forget(receiver_with_captures, GUEST)
 
-    assert told.returncode == 0
-    assert str(copy) in told.stderr
+    assert result.returncode == 0
+    assert str(copy) in result.stderr
 
 
 @pytest.mark.parametrize("wrong", ["guest", "@example.com", "guest@"])
 def test_invalid_address_is_rejected_without_being_repeated(tmp_path: Path, wrong: str) -> None:
     config = str(write_config(tmp_path / "state"))
 
-    told = CliRunner().invoke(app, ["--config", config, "forget", "--", wrong])
+    result = CliRunner().invoke(app, ["--config", config, "forget", "--", wrong])
 
-    assert (told.exit_code, told.stdout) == (2, "")
-    assert wrong not in told.stderr.replace("loyalty-hq", "")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert wrong not in result.stderr.replace("loyalty-hq", "")
 
 
 def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None:
-    told = hq("--config", str(write_config(tmp_path / "state")), "forget", GUEST)
+    result = hq("--config", str(write_config(tmp_path / "state")), "forget", GUEST)
 
-    assert told.returncode == 1
-    assert GUEST not in told.stderr
+    assert result.returncode == 1
+    assert GUEST not in result.stderr
     assert not (tmp_path / "state").exists()
