@@ -20,8 +20,7 @@ from typing import NamedTuple
 from agent.api.access import Access
 from agent.api.context import Context, Identity
 from agent.api.metrics import Metrics
-from agent.api.routes import FAST_PATH, build_app
-from agent.api.server import TillBoundary
+from agent.api.server import FAST_PATH, TillBoundary, build_app
 from agent.capture.session_answer import SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings

@@ -7,9 +7,8 @@ from aiohttp import web
 
 from agent.api.context import CONTEXT
 from agent.api.dead_letters import DeadLetterReport
-from agent.api.errors import ERROR_CODES
 from agent.api.request_body import MAX_BODY_BYTES
-from agent.api.responses import CorrelationId, Epoch, Sequence, json_response
+from agent.api.responses import ERROR_CODES, CorrelationId, Epoch, Sequence, json_response
 from agent.api.sessions import SessionState
 from agent.api.status import HealthReport, StatusReport
 from agent.capture.session_answer import SessionAnswer

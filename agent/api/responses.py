@@ -1,4 +1,4 @@
-"""Responses of the API: JSON, common headers, and the types of members in their schemas."""
+"""Responses of the API: JSON, acknowledgements, errors, headers, and types for their schemas."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -7,9 +7,13 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from agent.capture.refusals import Refusal
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.facts import Receipt
+from agent.store.files.storage_errors import StorageError, StorageFullError
 from sync.protocol.rfc3339 import us_to_rfc3339
+from sync.protocol.wire import ErrorCode
+from sync.runtime.http_errors import HttpError, generic_error
 
 REQUEST_ID = "x-amzn-RequestId"
 RECEIPT = "Loyalty-Receipt"
@@ -22,6 +26,21 @@ COMMON_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-XSS-Protection": "1;mode=block",
 }
+RETRY_AFTER_SECONDS = 1
+# The `errorCode` values that a till can get, of the reference pages and of the agent itself.
+ERROR_CODES = (
+    ErrorCode.INVALID_REQUEST,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.METHOD_NOT_ALLOWED,
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    ErrorCode.UNAUTHORIZED,
+    ErrorCode.FORBIDDEN,
+    ErrorCode.INTERNAL_ERROR,
+    ErrorCode.UNAVAILABLE,
+    ErrorCode.STORAGE_FULL,
+    ErrorCode.NOT_CONFIGURED,
+)
 JSON_TYPE = {"Content-Type": "application/json"}
 
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
@@ -59,3 +78,27 @@ def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> web.Re
 def timestamp(time_us: int) -> str:
     """Format microseconds since 1970 UTC as RFC 3339 with milliseconds."""
     return us_to_rfc3339(time_us, "milliseconds")
+
+
+def to_http_error(error: Exception) -> HttpError:
+    """Map an exception to its error: refusal, storage error, else a generic one."""
+    match error:
+        case Refusal():
+            return HttpError(HTTPStatus.BAD_REQUEST, str(error), ErrorCode.INVALID_REQUEST)
+        case StorageFullError():
+            message = "The disk is full. The request was not recorded."
+            return HttpError(HTTPStatus.INSUFFICIENT_STORAGE, message, ErrorCode.STORAGE_FULL)
+        case StorageError():
+            return HttpError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "The storage is not available. The request was not recorded. Retry.",
+                ErrorCode.UNAVAILABLE,
+                {"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        case web.HTTPRequestEntityTooLarge():
+            message = "The request body is larger than 16 KiB."
+            return HttpError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE
+            )
+        case _:
+            return generic_error(error)

@@ -28,7 +28,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 
 from agent.api.openapi import document
-from agent.api.routes import build_app
+from agent.api.server import build_app
 from agent.capture.refusals import ADDRESS_NOT_VALID, INVALID_CORRELATION_ID, NO_OPEN_SESSION
 from tests.support.agent.in_process import agent_in_a_thread, settings_in
 
