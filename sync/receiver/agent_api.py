@@ -58,7 +58,7 @@ class AgentApi:
         received_at = self.now()
         agent = await authenticate_agent(request, self.enrolment, received_at)
         async with self.batches.admit(request, agent.name) as body:
-            started = self.metrics.begin()
+            started = self.metrics.start_timer()
             inbound = parse_batch(body, agent, received_at)
             check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
             self.batches.shedder.admit_events(len(inbound.events))
@@ -67,7 +67,7 @@ class AgentApi:
             case SequenceGap(expected_sequence):
                 raise _sequence_gap(expected_sequence)
             case AcceptedBatch():
-                self.metrics.taken(outcome, len(inbound.events), started)
+                self.metrics.count_batch(outcome, len(inbound.events), started)
                 _log_batch(agent, inbound.batch.epoch, outcome)
                 return _json(_accepted(outcome))
 
@@ -79,7 +79,7 @@ class AgentApi:
             inbound = parse_heartbeat(body, agent, received_at)
             check_sender(agent, inbound.heartbeat.store_id, inbound.heartbeat.till_id)
             answer = await self.ledger.store_heartbeat(inbound)
-        self.metrics.heard()
+        self.metrics.count_heartbeat()
         return _json(answer)
 
     async def get_program(self, request: web.Request) -> web.Response:

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
-
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import Settings
@@ -25,11 +23,10 @@ from sync.receiver.export.selection import Selection
 from sync.receiver.export.sink import RowWriter
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import Address
+from sync.receiver.reports import tills
 from sync.receiver.reports.completeness import EpochCompleteness, audit
 from sync.receiver.reports.completeness_report import Totals, completeness_json, is_known_store
-from sync.receiver.reports.conditions import Condition
-from sync.receiver.reports.store import Till, till_of
-from sync.receiver.reports.tills import Moment, tills
+from sync.receiver.reports.tills import Reference, TillStatus
 from sync.runtime.identity import installed_version
 
 T = TypeVar("T")
@@ -75,7 +72,8 @@ def show_completeness(
         async for epoch in audit(database, store_id):
             totals.add(epoch)
             show(epoch)
-        totals.silent = await database.read(partial(_silent, store_id=store_id))
+        silent = partial(tills.count_silent, reference=_reference(), store_id=store_id)
+        totals.silent = await database.read(silent)
         return totals
 
     return _run(settings, work)
@@ -126,16 +124,10 @@ def export_table(
     _run(settings, work)
 
 
-def list_tills(settings: Settings) -> list[tuple[str, Till]]:
-    """Return all tills with their store, ordered by store and till."""
-
-    def read(connection: Connection) -> list[tuple[str, Till]]:
-        found = tills(_now_at(connection))
-        in_order = select(found).order_by(found.c.store_id, found.c.till_id)
-        rows = connection.execute(in_order).mappings()
-        return [(row["store_id"], till_of(row)) for row in rows]
-
-    return _run(settings, lambda database: database.read(read))
+def list_tills(settings: Settings) -> Sequence[TillStatus]:
+    """Return all tills, ordered by store and till."""
+    work = partial(tills.list_tills, reference=_reference())
+    return _run(settings, lambda database: database.read(work))
 
 
 def _run(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
@@ -151,12 +143,5 @@ async def _check_known(database: Database, store_id: str | None) -> None:
         raise UnknownStoreError
 
 
-def _silent(connection: Connection, store_id: str | None) -> int:
-    """Return the number of silent tills, by the fleet page's definition."""
-    found = tills(_now_at(connection), store_id)
-    silent = select(func.count()).where(found.c[Condition.SILENT.column] > 0)
-    return connection.scalar(silent) or 0
-
-
-def _now_at(connection: Connection) -> Moment:
-    return Moment(datetime.now(UTC), installed_version(), connection.dialect)
+def _reference() -> Reference:
+    return Reference(datetime.now(UTC), installed_version())

@@ -21,10 +21,10 @@ FOR_ALL = {
 class ResponseCounter(Protocol):
     """Counts responses: `Metrics`."""
 
-    def answered(self, route: str, status: int) -> None:
+    def count_response(self, route: str, status: int) -> None:
         """Count a response by route pattern and status."""
 
-    def refused(self, code: str) -> None:
+    def count_error(self, code: str) -> None:
         """Count an error response by its code."""
 
 
@@ -46,10 +46,10 @@ class ReceiverBoundary:
         """Return the response for an error; log and count it."""
         converted = to_http_error(error, self._outage_retry_after)
         log_error(converted, error, f"{request.method} {route_of(request)}")
-        self._counter.refused(converted.code.value)
+        self._counter.count_error(converted.code.value)
         return error_response(converted)
 
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Count the response and add the headers."""
-        self._counter.answered(route_of(request), response.status)
+        self._counter.count_response(route_of(request), response.status)
         response.headers.update(FOR_ALL)

@@ -29,8 +29,9 @@ from sync.receiver.db.readiness import Readiness
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.pages.routes import Pages
 from sync.receiver.read_api import ReadApi
-from sync.receiver.reports.fleet_figures import FleetWatch
+from sync.receiver.reports.fleet_figures import read_fleet_figures
 from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.purge import kept_for
 from sync.receiver.server import ReceiverBoundary
@@ -46,7 +47,7 @@ _log = logging.getLogger(__name__)
 # running commit is finished, and a locked database delays that by up to a second.
 ANSWER_SECONDS = 2.0
 # However many scrape, and however often, the database is read once in this time.
-_FIGURES_SECONDS = 10.0
+_FIGURES_TTL_SECONDS = 10.0
 
 
 def run_receiver(settings: Settings) -> int:
@@ -90,12 +91,15 @@ async def running_receiver(
         agents = _agent_api(settings, database, now)
         readers = _readers(settings.access, now)
         metrics, version = agents.metrics, installed_version()
-        figures = FleetWatch(database, now, version)
-        cached_figures = TTLCache(figures.look, _FIGURES_SECONDS, time.monotonic)
+        figures = TTLCache(
+            lambda: read_fleet_figures(database, Reference(now(), version)),
+            _FIGURES_TTL_SECONDS,
+            time.monotonic,
+        )
         app = web.Application()
         for api in (
             agents,
-            ReadApi(database, readers, readiness, metrics, cached_figures),
+            ReadApi(database, readers, readiness, metrics, figures),
             Pages(database, readers, now, version, time.monotonic),
         ):
             api.add_routes(app.router)

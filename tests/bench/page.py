@@ -21,7 +21,7 @@ STORES = 10_000
 ASKED = {
     "the fleet, worst first": "/",
     "its last page": "/?page=200",
-    "by what waits": "/?sort=waiting&order=down",
+    "by backlog": "/?sort=waiting&order=down",
     "silent stores": "/?state=silent",
     "a search": "/?search=99",
     "a store": "/stores/00097",

@@ -7,9 +7,9 @@ import pytest
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.tables import AgentRow, table_of
 from sync.receiver.reports.conditions import Condition
-from sync.receiver.reports.fleet import STORES_ON_A_PAGE, Fleet, Question, Sort, fleet
-from sync.receiver.reports.store import OneStore, one_store
-from sync.receiver.reports.tills import Moment
+from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
+from sync.receiver.reports.store_details import StoreDetails, store_details
+from sync.receiver.reports.tills import Reference
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, wire_time
 
@@ -18,32 +18,28 @@ GIB = 1024**3
 WELL: dict[str, object] = {"freeBytes": GIB}
 
 
-async def asked(office: LedgerDriver, **question: object) -> Fleet:
+async def asked(office: LedgerDriver, **query: object) -> FleetPage:
     """Return a page of the fleet at the office's time."""
-    wanted = Question(**question)  # type: ignore[arg-type] # a test's own words
+    wanted = FleetQuery(**query)  # type: ignore[arg-type] # a test's own words
     return await office.database.read(
-        lambda connection: fleet(
-            connection, Moment(office.at, OWN_VERSION, connection.dialect), wanted
-        )
+        lambda connection: fleet_page(connection, Reference(office.at, OWN_VERSION), wanted)
     )
 
 
-async def looked_at(office: LedgerDriver, store_id: str) -> OneStore | None:
+async def looked_at(office: LedgerDriver, store_id: str) -> StoreDetails | None:
     """Return the details of a store at the office's time."""
     return await office.database.read(
-        lambda connection: one_store(
-            connection, Moment(office.at, OWN_VERSION, connection.dialect), store_id
-        )
+        lambda connection: store_details(connection, Reference(office.at, OWN_VERSION), store_id)
     )
 
 
-def names(found: Fleet) -> list[str]:
+def names(found: FleetPage) -> list[str]:
     return [store.store_id for store in found.stores]
 
 
 CONDITIONS = [
     pytest.param({}, {Condition.DELIVERING}, id="well"),
-    pytest.param({"deadLetters": 1}, {Condition.REFUSED}, id="a refused event"),
+    pytest.param({"deadLetters": 1}, {Condition.DEAD_LETTERS}, id="a refused event"),
     pytest.param({"freeBytes": GIB // 4}, {Condition.DISK_LOW}, id="little room"),
     pytest.param({"freeBytes": 0}, {Condition.DISK_LOW}, id="no room"),
     pytest.param({"sentAt": wire_time(301)}, {Condition.CLOCK_WRONG}, id="a clock ahead"),
@@ -106,7 +102,7 @@ async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
 
     (store,) = (await asked(office)).stores
 
-    assert (store.state, store.heard_at) == (Condition.DELIVERING, office.at)
+    assert (store.state, store.last_contact_at) == (Condition.DELIVERING, office.at)
 
 
 async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> None:
@@ -114,7 +110,7 @@ async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> 
 
     (store,) = (await asked(office)).stores
 
-    assert (store.state, store.heard_at, store.versions) == (Condition.SILENT, None, ())
+    assert (store.state, store.last_contact_at, store.versions) == (Condition.SILENT, None, ())
 
 
 async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
@@ -124,7 +120,7 @@ async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDrive
 
     (store,) = (await asked(office)).stores
 
-    assert (store.state, store.waiting, store.refused, store.tills) == (
+    assert (store.state, store.backlog, store.dead_letters, store.tills) == (
         Condition.DELIVERING,
         0,
         0,
@@ -139,8 +135,12 @@ async def test_store_has_the_conditions_of_all_its_tills(office: LedgerDriver) -
 
     (store,) = (await asked(office)).stores
 
-    assert (store.state, store.tills, store.holding[Condition.REFUSED]) == (Condition.REFUSED, 2, 1)
-    assert (store.waiting, store.refused, store.versions) == (5, 4, ("0.1.0", "0.2.0"))
+    assert (store.state, store.tills, store.tills_in[Condition.DEAD_LETTERS]) == (
+        Condition.DEAD_LETTERS,
+        2,
+        1,
+    )
+    assert (store.backlog, store.dead_letters, store.versions) == (5, 4, ("0.1.0", "0.2.0"))
 
 
 def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
@@ -171,10 +171,10 @@ async def test_time_to_empty_backlog_is_extrapolated_from_two_heartbeats(
     (store,) = (await asked(office)).stores
     shown = await looked_at(office, "0042")
 
-    assert store.left == left
-    assert store.oldest == timedelta(hours=1)
+    assert store.time_to_empty == left
+    assert store.oldest_age == timedelta(hours=1)
     assert shown is not None
-    assert [till.left for till in shown.tills] == [left]
+    assert [till.time_to_empty for till in shown.tills] == [left]
 
 
 async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(
@@ -194,7 +194,7 @@ async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(
     await office.heartbeat(stuck, **behind(1, minute))
     (of_three,) = (await asked(office)).stores
 
-    assert (of_two.left, of_three.left) == (timedelta(minutes=5), None)
+    assert (of_two.time_to_empty, of_three.time_to_empty) == (timedelta(minutes=5), None)
 
 
 async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
@@ -220,9 +220,9 @@ async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
     ("sort", "expected"),
     [
         (Sort.STORE, "abc"),
-        (Sort.HEARD, "cab"),
-        (Sort.WAITING, "bca"),
-        (Sort.REFUSED, "acb"),
+        (Sort.LAST_CONTACT, "cab"),
+        (Sort.BACKLOG, "bca"),
+        (Sort.DEAD_LETTERS, "acb"),
         (Sort.VERSION, "bac"),
     ],
 )
@@ -249,8 +249,8 @@ async def test_store_without_contact_sorts_as_the_oldest_contact(office: LedgerD
     await office.heartbeat(SimulatedAgent("a"), **WELL)
     await Enrolment(office.database).enroll(SimulatedAgent("b").name, b"secret", AT)
 
-    up = await asked(office, sort=Sort.HEARD)
-    down = await asked(office, sort=Sort.HEARD, descending=True)
+    up = await asked(office, sort=Sort.LAST_CONTACT)
+    down = await asked(office, sort=Sort.LAST_CONTACT, descending=True)
 
     assert (names(up), names(down)) == (["b", "a"], ["a", "b"])
 
@@ -281,7 +281,7 @@ async def test_search_matches_a_literal_part_of_the_store_name(
 async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
     office: LedgerDriver,
 ) -> None:
-    count = 2 * STORES_ON_A_PAGE + 1
+    count = 2 * STORES_PER_PAGE + 1
     rows = [
         {"store_id": f"{number:04}", "till_id": "1", "epoch": EPOCH}
         | {"accepted_through": 0, "last_sequence": 0, "last_seen_at": AT}
@@ -311,9 +311,9 @@ async def test_store_details_list_rejected_events_and_gaps(
     assert shown is not None
     (till,) = shown.tills
     assert (till.state, till.clock_ahead) == (Condition.CLOCK_WRONG, timedelta(minutes=-10))
-    assert [row["sequence"] for row in shown.rejections] == [4]
-    assert [(row["first_sequence"], row["last_sequence"]) for row in shown.gaps] == [(1, 2)]
-    assert [row["accepted_through"] for row in shown.epochs] == [4]
+    assert [row.sequence for row in shown.rejections] == [4]
+    assert [(row.first_sequence, row.last_sequence) for row in shown.gaps] == [(1, 2)]
+    assert [row.accepted_through for row in shown.epochs] == [4]
 
 
 async def test_unknown_store_has_no_details(office: LedgerDriver) -> None:

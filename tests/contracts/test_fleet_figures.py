@@ -7,7 +7,8 @@ import pytest
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.reports import fleet_figures
 from sync.receiver.reports.conditions import Condition
-from sync.receiver.reports.fleet_figures import FleetFigures, FleetWatch
+from sync.receiver.reports.fleet_figures import FleetFigures, read_fleet_figures
+from sync.receiver.reports.tills import Reference
 from tests.contracts.test_fleet import OWN_VERSION, WELL, asked
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, erased, session, wire_time
@@ -15,7 +16,7 @@ from tests.support.head_office.messages import AT, SimulatedAgent, erased, sessi
 
 async def figures(office: LedgerDriver) -> FleetFigures:
     """Return the figures at the office's time."""
-    found = await FleetWatch(office.database, lambda: office.at, OWN_VERSION).look()
+    found = await read_fleet_figures(office.database, Reference(office.at, OWN_VERSION))
     assert found is not None
     return found
 
@@ -29,8 +30,12 @@ def waiting(seconds: float, **members: object) -> dict[str, object]:
 async def test_figures_of_an_empty_fleet_are_zero(office: LedgerDriver) -> None:
     found = await figures(office)
 
-    assert (found.stores, set(found.holding.values())) == (0, {0})
-    assert (found.oldest_seconds, found.waiting, found.dead_letters) == (0, 0, 0)
+    assert (found.totals.stores, set(found.totals.stores_in.values())) == (0, {0})
+    assert (found.totals.oldest_seconds, found.totals.backlog, found.totals.dead_letters) == (
+        0,
+        0,
+        0,
+    )
     assert (found.rejected, found.gap_events) == (0, 0)
 
 
@@ -51,8 +56,8 @@ async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> Non
 
     found, page = await figures(office), await asked(office)
 
-    assert found.holding == page.counts
-    assert (found.stores, found.holding[Condition.SILENT]) == (page.searched, 2)
+    assert found.totals.stores_in == page.counts
+    assert (found.totals.stores, found.totals.stores_in[Condition.SILENT]) == (page.searched, 2)
 
 
 async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: LedgerDriver) -> None:
@@ -62,7 +67,11 @@ async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: Ledger
 
     found = await figures(office)
 
-    assert (found.waiting, found.dead_letters, found.oldest_seconds) == (8, 6, 20)
+    assert (found.totals.backlog, found.totals.dead_letters, found.totals.oldest_seconds) == (
+        8,
+        6,
+        20,
+    )
 
 
 async def test_oldest_event_ages_while_its_store_is_offline(office: LedgerDriver) -> None:
@@ -71,7 +80,7 @@ async def test_oldest_event_ages_while_its_store_is_offline(office: LedgerDriver
 
     office.at += timedelta(days=3)
 
-    assert (await figures(office)).oldest_seconds == 10 + 3 * 86_400
+    assert (await figures(office)).totals.oldest_seconds == 10 + 3 * 86_400
     assert (await asked(office)).counts[Condition.BEHIND] == 1
 
 
@@ -83,7 +92,7 @@ async def test_event_received_since_the_last_heartbeat_does_not_age(office: Ledg
 
     office.at += timedelta(hours=12)
 
-    assert (await figures(office)).oldest_seconds == 10
+    assert (await figures(office)).totals.oldest_seconds == 10
     assert (await asked(office)).counts[Condition.BEHIND] == 0
 
 
@@ -94,7 +103,7 @@ async def test_wrong_clock_does_not_hide_the_age_of_other_stores(office: LedgerD
     )
     await office.heartbeat(SimulatedAgent("c"), **waiting(-86_400))
 
-    assert (await figures(office)).oldest_seconds == 600
+    assert (await figures(office)).totals.oldest_seconds == 600
 
 
 async def test_rejections_and_missing_numbers_are_counted(office: LedgerDriver) -> None:
@@ -111,7 +120,7 @@ async def test_rejections_and_missing_numbers_are_counted(office: LedgerDriver) 
 async def test_count_of_rejections_is_capped(
     office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_figures, "MOST_COUNTED", 2)
+    monkeypatch.setattr(fleet_figures, "MAX_COUNTED", 2)
     await office.take(SimulatedAgent(), *(session(number, type="x") for number in (1, 2, 3)))
 
     assert (await figures(office)).rejected == 2

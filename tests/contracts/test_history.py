@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sync.receiver.reports.history import HOURS_SHOWN, History, history
+from sync.receiver.reports.history import HOURS_SHOWN, History, read_history
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, answer, session, wire_time
 
@@ -10,7 +10,9 @@ HOUR = AT.replace(minute=0, second=0)
 
 
 async def shown(office: LedgerDriver, store_id: str | None = None) -> History:
-    return await office.database.read(lambda connection: history(connection, office.at, store_id))
+    return await office.database.read(
+        lambda connection: read_history(connection, office.at, store_id)
+    )
 
 
 async def test_hours_without_captures_are_included(office: LedgerDriver) -> None:

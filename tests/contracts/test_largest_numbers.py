@@ -3,10 +3,10 @@
 from sqlalchemy import Connection
 
 from sync.receiver.reports.completeness import audit
-from sync.receiver.reports.fleet import Question, fleet, tally
-from sync.receiver.reports.fleet_figures import FleetWatch
-from sync.receiver.reports.store import one_store
-from sync.receiver.reports.tills import Moment
+from sync.receiver.reports.fleet import FleetQuery, fleet_page, fleet_totals
+from sync.receiver.reports.fleet_figures import read_fleet_figures
+from sync.receiver.reports.store_details import store_details
+from sync.receiver.reports.tills import Reference
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, session
 
@@ -21,9 +21,10 @@ async def test_totals_do_not_overflow(office: LedgerDriver) -> None:
         await office.heartbeat(till, **most, freeBytes=MOST, databaseBytes=MOST)
 
     def read(connection: Connection) -> tuple[int, int]:
-        moment = Moment(office.at, "0.1.0", connection.dialect)
-        assert one_store(connection, moment, "0042") is not None
-        return len(fleet(connection, moment, Question()).stores), tally(connection, moment).stores
+        reference = Reference(office.at, "0.1.0")
+        assert store_details(connection, reference, "0042") is not None
+        page = fleet_page(connection, reference, FleetQuery())
+        return len(page.stores), fleet_totals(connection, reference).stores
 
     assert await office.database.read(read) == (2, 2)
 
@@ -36,6 +37,6 @@ async def test_audit_handles_the_largest_sequence_number(office: LedgerDriver) -
 
     assert [one.complete_through for one in found] == [MOST] * len(TILLS)
     assert [one.missing for one in found] == [[]] * len(TILLS)
-    figures = await FleetWatch(office.database, lambda: office.at, "0.1.0").look()
+    figures = await read_fleet_figures(office.database, Reference(office.at, "0.1.0"))
     assert figures is not None
     assert figures.gap_events >= MOST

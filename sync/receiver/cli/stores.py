@@ -7,7 +7,7 @@ import typer
 
 from sync.receiver.cli.hq import HEAD_OFFICE, exit_on_database_error
 from sync.receiver.operations import list_tills
-from sync.receiver.reports.store import Till
+from sync.receiver.reports.tills import TillStatus
 from sync.runtime.cli.command_group import ConfigFile
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
@@ -23,19 +23,19 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     with exit_on_database_error(settings):
         tills = list_tills(settings)
     typer.echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
-    for store_id, till in tills:
-        typer.echo(_line(store_id, till))
-    states = Counter(till.state.value for _, till in tills)
+    for till in tills:
+        typer.echo(_line(till))
+    states = Counter(till.state.value for till in tills)
     counts = "".join(f", {count} {state}" for state, count in sorted(states.items()))
-    stores = len({store_id for store_id, _ in tills})
+    stores = len({till.store_id for till in tills})
     typer.echo(f"{len(tills)} tills in {stores} stores{counts.replace(',', ':', 1)}.")
 
 
-def _line(store_id: str, till: Till) -> str:
-    seen = "never" if till.heard_at is None else _minute(till.heard_at)
+def _line(till: TillStatus) -> str:
+    seen = "never" if till.last_contact_at is None else _minute(till.last_contact_at)
     return _ROW.format(
-        *(store_id, till.till_id, till.state.value, seen),
-        *(till.waiting, till.refused, till.version or "-"),
+        *(till.store_id, till.till_id, till.state.value, seen),
+        *(till.backlog, till.dead_letters, till.version or "-"),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-_WORDS = Path(__file__).parent / "words"
+_MESSAGES = Path(__file__).parent / "messages"
 DEFAULT = "en"
 # French uses a narrow no-break space between thousands and before units.
 _THIN = "\u202f"
@@ -16,22 +16,22 @@ _KIB = 1024
 _UNITS = {"en": ("KiB", "MiB", "GiB", "TiB"), "fr": ("Kio", "Mio", "Gio", "Tio")}
 _SPANS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
 # Below two of a unit the next smaller one is clearer: "90 min" instead of "1 h".
-_AT_LEAST = 2
+_MIN_COUNT = 2
 
 
 class Language:
-    """Message catalogue of one language; call it with a key: `say("title")`."""
+    """Message catalogue of one language; call it with a key: `t("title")`."""
 
-    def __init__(self, code: str, words: Mapping[str, str]) -> None:
+    def __init__(self, code: str, messages: Mapping[str, str]) -> None:
         self.code = code
-        self._words = words
+        self._messages = messages
 
     def __call__(self, name: str, **values: object) -> str:
         """Return the message with placeholders filled from `values`."""
-        words = self._words[name]
-        return words.format_map(values) if values else words
+        message = self._messages[name]
+        return message.format_map(values) if values else message
 
-    def counted(self, name: str, count: int) -> str:
+    def plural(self, name: str, count: int) -> str:
         """Return the singular or plural message, with the number filled in."""
         is_one = count <= 1 if self.code == "fr" else count == 1
         return self(f"{name}.{'one' if is_one else 'many'}", count=self.number(count))
@@ -49,21 +49,21 @@ class Language:
             size /= _KIB
         return self._sized(size, units[-1])
 
-    def span(self, span: timedelta) -> str:
+    def duration(self, duration: timedelta) -> str:
         """Format a duration: 12 min."""
-        seconds = max(0.0, span.total_seconds())
+        seconds = max(0.0, duration.total_seconds())
         for in_seconds, name in _SPANS:
-            if seconds >= in_seconds * _AT_LEAST or in_seconds == 1:
-                return self(f"span.{name}", count=self.number(int(seconds // in_seconds)))
+            if seconds >= in_seconds * _MIN_COUNT or in_seconds == 1:
+                return self(f"duration.{name}", count=self.number(int(seconds // in_seconds)))
         raise AssertionError(seconds)
 
     def seconds(self, seconds: float) -> str:
         """Format a duration in seconds."""
-        return self.span(timedelta(seconds=seconds))
+        return self.duration(timedelta(seconds=seconds))
 
     def ago(self, at: datetime, now: datetime) -> str:
         """Format the time since `at`: 12 min ago."""
-        return self("ago", span=self.span(now - at))
+        return self("ago", duration=self.duration(now - at))
 
     def _sized(self, size: float, unit: str) -> str:
         return f"{size:.1f} {unit}".replace(".", _DECIMAL[self.code])
@@ -72,22 +72,22 @@ class Language:
 @cache
 def languages() -> Mapping[str, Language]:
     """Return all languages by code, the default first."""
-    files = sorted(_WORDS.glob("*.toml"), key=lambda file: (file.stem != DEFAULT, file.stem))
+    files = sorted(_MESSAGES.glob("*.toml"), key=lambda file: (file.stem != DEFAULT, file.stem))
     return {file.stem: Language(file.stem, _flat(_read(file))) for file in files}
 
 
-def choose(asked: str, accepted: str) -> Language:
+def negotiate(requested: str, accepted: str) -> Language:
     """Return the requested language, else the best of Accept-Language (RFC 9110, 12.5.4)."""
     known = languages()
-    if asked in known:
-        return known[asked]
-    wishes = sorted(map(_wish, accepted.split(",")), key=lambda wish: -wish[1])
-    wanted = (code for code, weight in wishes if weight > 0)
+    if requested in known:
+        return known[requested]
+    preferences = sorted(map(_preference, accepted.split(",")), key=lambda one: -one[1])
+    wanted = (code for code, weight in preferences if weight > 0)
     return known[next((code for code in wanted if code in known), DEFAULT)]
 
 
-def _wish(written: str) -> tuple[str, float]:
-    tag, _, parameters = written.strip().partition(";")
+def _preference(text: str) -> tuple[str, float]:
+    tag, _, parameters = text.strip().partition(";")
     code = tag.strip().partition("-")[0].lower()
     name, _, weight = parameters.strip().partition("=")
     if name.strip().lower() != "q":
@@ -102,11 +102,11 @@ def _read(file: Path) -> Mapping[str, object]:
     return tomllib.loads(file.read_text("utf-8"))
 
 
-def _flat(words: Mapping[str, object], before: str = "") -> dict[str, str]:
+def _flat(messages: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
-    for name, value in words.items():
+    for name, value in messages.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[before + name] = str(value)
+            flat[prefix + name] = str(value)
     return flat

@@ -10,56 +10,54 @@ from aiohttp import hdrs, web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.authenticate import COOKIE_LIFETIME, COOKIE_NAME, ReaderAccess
 from sync.receiver.errors import invalid, too_large
-from sync.receiver.pages.urls import is_own
-from sync.receiver.pages.views import Visit, Visits
+from sync.receiver.pages.urls import is_local
+from sync.receiver.pages.views import PageRequest, Views
 from sync.runtime.http_errors import HttpError
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
-_MOST_FORM_BYTES = 8192
+_MAX_FORM_BYTES = 8192
 # For the whole form, which is a single line; limits slow-body attacks.
 _FORM_SECONDS = 10.0
 
 
-class Door:
+class Login:
     """Exchanges the admin token for a session cookie."""
 
-    def __init__(self, readers: ReaderAccess, visits: Visits) -> None:
+    def __init__(self, readers: ReaderAccess, views: Views) -> None:
         self._readers = readers
-        self._visits = visits
+        self._views = views
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
-        router.add_get("/sign-in", self._visits.of_all(self._show))
-        router.add_post("/sign-in", self._visits.of_all(self._sign_in))
-        router.add_post("/sign-out", self._visits.of_all(self._sign_out))
+        router.add_get("/sign-in", self._views.for_everyone(self._show))
+        router.add_post("/sign-in", self._views.for_everyone(self._sign_in))
+        router.add_post("/sign-out", self._views.for_everyone(self._sign_out))
 
-    async def _show(self, visit: Visit) -> web.Response:
-        return self._visits.ask_to_sign_in(visit, visit.request.query.get("next", "/"))
+    async def _show(self, page: PageRequest) -> web.Response:
+        return self._views.sign_in_form(page, page.request.query.get("next", "/"))
 
-    async def _sign_in(self, visit: Visit) -> web.Response:
-        form = await _form(visit.request)
+    async def _sign_in(self, page: PageRequest) -> web.Response:
+        form = await _form(page.request)
         target = form.get("next", "/")
-        signed = self._readers.sign_in(form.get("token", "").strip())
-        if signed is None:
-            log_event(_log, logging.WARNING, "reader.refused")
-            return self._visits.ask_to_sign_in(visit, target, HTTPStatus.FORBIDDEN)
-        answer = _see_other(target if is_own(target) else "/")
+        cookie = self._readers.sign_in(form.get("token", "").strip())
+        if cookie is None:
+            log_event(_log, logging.WARNING, "reader.sign_in_failed")
+            return self._views.sign_in_form(page, target, HTTPStatus.FORBIDDEN)
+        answer = _see_other(target if is_local(target) else "/")
         answer.set_cookie(
             COOKIE_NAME,
-            signed,
+            cookie,
             max_age=int(COOKIE_LIFETIME.total_seconds()),
             httponly=True,
             samesite="Strict",
-            secure=visit.request.secure,
+            secure=page.request.secure,
         )
         return answer
 
-    async def _sign_out(self, visit: Visit) -> web.Response:
+    async def _sign_out(self, page: PageRequest) -> web.Response:
         answer = _see_other("/sign-in")
-        answer.del_cookie(
-            COOKIE_NAME, httponly=True, samesite="Strict", secure=visit.request.secure
-        )
+        answer.del_cookie(COOKIE_NAME, httponly=True, samesite="Strict", secure=page.request.secure)
         return answer
 
 
@@ -83,10 +81,10 @@ async def _form(request: web.Request) -> dict[str, str]:
 
 async def _body(request: web.Request) -> bytearray:
     body = bytearray()
-    async for chunk in request.content.iter_chunked(_MOST_FORM_BYTES):
+    async for chunk in request.content.iter_chunked(_MAX_FORM_BYTES):
         body += chunk
-        if len(body) > _MOST_FORM_BYTES:
-            raise too_large(f"The form has more than {_MOST_FORM_BYTES} bytes")
+        if len(body) > _MAX_FORM_BYTES:
+            raise too_large(f"The form has more than {_MAX_FORM_BYTES} bytes")
     return body
 
 

@@ -11,30 +11,30 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.errors import to_http_error
-from sync.receiver.pages.i18n import Language, choose, languages
-from sync.receiver.pages.rendering import POLICY, Templates
+from sync.receiver.pages.i18n import Language, languages, negotiate
+from sync.receiver.pages.rendering import CONTENT_SECURITY_POLICY, Templates
 from sync.runtime.http_errors import HttpError, log_error
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """A page request with its negotiated language."""
+class PageRequest:
+    """A page request with its negotiated language; `at` is the time of its arrival."""
 
     request: web.Request
-    say: Language
+    language: Language
     at: datetime
 
     @property
     def lang(self) -> str:
         """The explicitly requested language, which all links then keep; else empty."""
-        return self.say.code if "lang" in self.request.query else ""
+        return self.language.code if "lang" in self.request.query else ""
 
 
-Answering: TypeAlias = Callable[[Visit], Awaitable[web.Response]]
+PageHandler: TypeAlias = Callable[[PageRequest], Awaitable[web.Response]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class Visits:
+class Views:
     """Wraps page handlers with access control and error pages; renders their responses."""
 
     def __init__(self, readers: ReaderAccess, now: Callable[[], datetime]) -> None:
@@ -42,65 +42,68 @@ class Visits:
         self._now = now
         self._templates = Templates()
 
-    def of_readers(self, answering: Answering) -> Handler:
+    def for_readers(self, handler: PageHandler) -> Handler:
         """Require read access; if there is an admin token, offer sign-in."""
 
-        async def answer(visit: Visit) -> web.Response:
+        async def respond(page: PageRequest) -> web.Response:
             try:
-                self._readers.check(visit.request)
+                self._readers.check(page.request)
             except HttpError:
                 if not self._readers.has_admin_token:
-                    return self.trouble(visit, "trouble.no_access", HTTPStatus.UNAUTHORIZED)
-                target = visit.request.path_qs
-                return self.ask_to_sign_in(visit, target, HTTPStatus.UNAUTHORIZED)
-            return await answering(visit)
+                    return self.error_page(page, "error.no_access", HTTPStatus.UNAUTHORIZED)
+                return self.sign_in_form(page, page.request.path_qs, HTTPStatus.UNAUTHORIZED)
+            return await handler(page)
 
-        return self.of_all(answer)
+        return self.for_everyone(respond)
 
-    def of_all(self, answering: Answering) -> Handler:
-        """Require no access rights."""
+    def for_everyone(self, handler: PageHandler) -> Handler:
+        """Require no access rights; a database failure becomes an error page."""
 
-        async def answer(request: web.Request) -> web.Response:
+        async def respond(request: web.Request) -> web.Response:
             accepted = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
-            visit = Visit(request, choose(request.query.get("lang", ""), accepted), self._now())
+            language = negotiate(request.query.get("lang", ""), accepted)
+            page = PageRequest(request, language, self._now())
             try:
-                return await answering(visit)
+                return await handler(page)
             except (SQLAlchemyError, OSError) as error:
                 log_error(to_http_error(error), error, f"{request.method} (page)")
-                return self.trouble(visit, "trouble.ledger", HTTPStatus.SERVICE_UNAVAILABLE)
+                return self.error_page(page, "error.database", HTTPStatus.SERVICE_UNAVAILABLE)
 
-        return answer
+        return respond
 
-    def ask_to_sign_in(
-        self, visit: Visit, target: str, status: HTTPStatus = HTTPStatus.OK
+    def sign_in_form(
+        self, page: PageRequest, target: str, status: HTTPStatus = HTTPStatus.OK
     ) -> web.Response:
         """Return the sign-in form, which leads on to `target`."""
         values = {"next": target, "is_wrong": status is HTTPStatus.FORBIDDEN}
-        return self.page(visit, "sign_in.html", values, status)
+        return self.render(page, "sign_in.html", values, status)
 
-    def trouble(self, visit: Visit, words: str, status: HTTPStatus) -> web.Response:
-        """Return an error page with the message `words`."""
-        return self.page(visit, "trouble.html", {"words": words}, status)
+    def error_page(self, page: PageRequest, message: str, status: HTTPStatus) -> web.Response:
+        """Return an error page with the message of this name."""
+        return self.render(page, "error.html", {"message": message}, status)
 
-    def page(
+    def render(
         self,
-        visit: Visit,
+        page: PageRequest,
         template: str,
         values: Mapping[str, object],
         status: HTTPStatus = HTTPStatus.OK,
     ) -> web.Response:
         """Render a page; `values` are the template's variables."""
-        shown = {
-            "lang": visit.lang,
-            "now": visit.at,
+        common = {
+            "lang": page.lang,
+            "now": page.at,
             "other_languages": {
-                other: str(visit.request.rel_url.update_query(lang=other.code))
+                other: str(page.request.rel_url.update_query(lang=other.code))
                 for other in languages().values()
             },
-            "is_signed_in": self._readers.is_signed_in(visit.request),
+            "is_signed_in": self._readers.is_signed_in(page.request),
         }
-        page = self._templates.render(template, visit.say, shown | dict(values))
-        headers = {"Content-Security-Policy": POLICY, "Content-Language": visit.say.code}
+        html = self._templates.render(template, page.language, common | dict(values))
+        headers = {
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "Content-Language": page.language.code,
+        }
         return web.Response(
-            text=page, status=status, content_type="text/html", charset="utf-8", headers=headers
+            text=html, status=status, content_type="text/html", charset="utf-8", headers=headers
         )

@@ -7,20 +7,23 @@ from enum import StrEnum
 SILENT_AFTER = timedelta(minutes=5)
 # Age of the oldest undelivered event; normally events are delivered within seconds.
 BEHIND_AFTER = timedelta(minutes=5)
-# The tolerance of the clock correction at ingest (`clock.TOLERANCE`).
+# The tolerance of the clock correction at ingest (`clock_skew.TOLERANCE`).
 CLOCK_WRONG_BEYOND = timedelta(minutes=5)
 # Room for another month of a busy till's captures.
 DISK_LOW_BELOW_BYTES = 512 * 1024**2
+# Longer durations come from a wrong clock and mean nothing.
+MAX_PLAUSIBLE_AGE = timedelta(days=365)
 
 
 class Condition(StrEnum):
     """A condition of a store: true if it is true of any of its tills. Most severe first.
 
-    `OTHER_VERSION` is informational: a store with no other condition counts as delivering.
+    The values are those of URLs and metrics. `OTHER_VERSION` is informational: a store with no
+    other condition counts as delivering.
     """
 
     SILENT = "silent"
-    REFUSED = "refused"
+    DEAD_LETTERS = "refused"
     DISK_LOW = "disk-low"
     CLOCK_WRONG = "clock-wrong"
     BEHIND = "behind"
@@ -29,26 +32,22 @@ class Condition(StrEnum):
 
     @property
     def column(self) -> str:
-        """Name of the column that counts the tills in this condition; unique among the columns."""
-        # SQLite column names are case-insensitive, hence the prefix.
-        return f"holds_{self.name.lower()}"
+        """Name of the column that counts the tills in this condition."""
+        # The prefix keeps it apart from the columns of data, such as `dead_letters`.
+        return f"is_{self.name.lower()}"
 
 
-# Longer durations come from a wrong clock and mean nothing.
-LONGEST_TOLD = timedelta(days=365)
-
-
-def span_of(seconds: float | None) -> timedelta | None:
-    """Convert seconds from the database to a duration; None if it is implausible."""
-    if seconds is None or not 0 <= seconds <= LONGEST_TOLD.total_seconds():
-        return None
-    return timedelta(seconds=seconds)
-
-
-TROUBLES = (
+FAULTS = (
     Condition.SILENT,
-    Condition.REFUSED,
+    Condition.DEAD_LETTERS,
     Condition.DISK_LOW,
     Condition.CLOCK_WRONG,
     Condition.BEHIND,
 )
+
+
+def plausible_duration(seconds: float | None) -> timedelta | None:
+    """Convert seconds from the database to a duration; None if it is implausible."""
+    if seconds is None or not 0 <= seconds <= MAX_PLAUSIBLE_AGE.total_seconds():
+        return None
+    return timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""Fleet queries: filters, sorts, counts and paginates stores in SQL."""
+"""Fleet queries: filter, sort, count and paginate stores in SQL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,25 +22,30 @@ from sqlalchemy import (
     true,
 )
 
-from sync.receiver.reports.conditions import LONGEST_TOLD, TROUBLES, Condition, span_of
-from sync.receiver.reports.tills import Moment, tills
+from sync.receiver.reports.conditions import (
+    FAULTS,
+    MAX_PLAUSIBLE_AGE,
+    Condition,
+    plausible_duration,
+)
+from sync.receiver.reports.tills import Reference, tills
 
-STORES_ON_A_PAGE = 50
+STORES_PER_PAGE = 50
 
 
 class Sort(StrEnum):
-    """Sort keys of the fleet page."""
+    """Sort keys of the fleet page, as its URL names them."""
 
     STATE = "state"
     STORE = "store"
-    HEARD = "heard"
-    WAITING = "waiting"
-    REFUSED = "refused"
+    LAST_CONTACT = "heard"
+    BACKLOG = "waiting"
+    DEAD_LETTERS = "refused"
     VERSION = "version"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class FleetQuery:
     """Filter and sort order of the fleet page. `page` is 1-based; one too high shows the last."""
 
     search: str = ""
@@ -51,35 +56,35 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
-    """A row of the fleet page. `holding` is the number of tills per condition.
+class StoreStatus:
+    """A row of the fleet page. `tills_in` is the number of tills per condition.
 
-    `heard_at` is the latest contact of any till, `versions` the lowest and highest, `oldest` the
-    age of the oldest undelivered event, `left` the estimated time to an empty backlog: None unless
-    every till that is behind makes progress.
+    `last_contact_at` is the latest of any till, `versions` the lowest and highest, `oldest_age` the
+    age of the oldest undelivered event, `time_to_empty` the estimated time to an empty backlog:
+    None unless every till that is behind makes progress.
     """
 
     store_id: str
     tills: int
-    holding: Mapping[Condition, int]
-    heard_at: datetime | None
-    waiting: int
-    refused: int
+    tills_in: Mapping[Condition, int]
+    last_contact_at: datetime | None
+    backlog: int
+    dead_letters: int
     versions: tuple[str, ...]
-    oldest: timedelta | None
-    left: timedelta | None
+    oldest_age: timedelta | None
+    time_to_empty: timedelta | None
 
     @property
     def state(self) -> Condition:
         """The most severe condition."""
-        return next((one for one in TROUBLES if self.holding[one]), Condition.DELIVERING)
+        return next((one for one in FAULTS if self.tills_in[one]), Condition.DELIVERING)
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class FleetPage:
     """A page of stores out of `found`; `counts` are per condition over all search results."""
 
-    stores: list[Store]
+    stores: list[StoreStatus]
     found: int
     page: int
     pages: int
@@ -88,74 +93,72 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class FleetTotals:
     """Totals over all stores. `oldest_seconds` is the age of the oldest undelivered event."""
 
     stores: int
-    holding: Mapping[Condition, int]
-    waiting: int
-    refused: int
+    stores_in: Mapping[Condition, int]
+    backlog: int
+    dead_letters: int
     oldest_seconds: float
 
 
-def tally(connection: Connection, moment: Moment) -> Tally:
+def fleet_totals(connection: Connection, reference: Reference) -> FleetTotals:
     """Return the totals over all stores, in one statement."""
-    stores = _stores(tills(moment))
+    stores = _stores(tills(reference))
     # A wrong clock yields absurd ages that would hide every other.
-    told = stores.c.waited_seconds.between(0, LONGEST_TOLD.total_seconds())
-    counted = select(
+    is_plausible = stores.c.oldest_seconds.between(0, MAX_PLAUSIBLE_AGE.total_seconds())
+    totals = select(
         func.count().label("stores"),
-        func.sum(stores.c.waiting).label("waiting"),
-        func.sum(stores.c.refused).label("refused"),
-        func.max(case((told, stores.c.waited_seconds))).label("oldest"),
+        func.sum(stores.c.backlog).label("backlog"),
+        func.sum(stores.c.dead_letters).label("dead_letters"),
+        func.max(case((is_plausible, stores.c.oldest_seconds))).label("oldest"),
         *_counts(stores),
     ).select_from(stores)
-    row = connection.execute(counted).mappings().one()
-    return Tally(
+    row = connection.execute(totals).mappings().one()
+    return FleetTotals(
         stores=row["stores"],
-        holding={one: int(row[_count_of(one)] or 0) for one in Condition},
-        waiting=int(row["waiting"] or 0),
-        refused=int(row["refused"] or 0),
+        stores_in={one: int(row[_count_of(one)] or 0) for one in Condition},
+        backlog=int(row["backlog"] or 0),
+        dead_letters=int(row["dead_letters"] or 0),
         oldest_seconds=float(row["oldest"] or 0),
     )
 
 
-def fleet(connection: Connection, moment: Moment, question: Question) -> Fleet:
+def fleet_page(connection: Connection, reference: Reference, query: FleetQuery) -> FleetPage:
     """Return a page of the fleet, in one statement, because the tills subquery is costly."""
-    rows = connection.execute(_page_and_counts(moment, question)).mappings().all()
+    rows = connection.execute(_page_and_counts(reference, query)).mappings().all()
     counts = {one: int(rows[0][_count_of(one)] or 0) for one in Condition}
     searched = int(rows[0]["searched"])
-    found = searched if question.condition is None else counts[question.condition]
-    pages = max(1, -(-found // STORES_ON_A_PAGE))
-    if question.page > pages:
-        return fleet(connection, moment, replace(question, page=pages))
-    shown = [_store(row) for row in rows if row["store_id"] is not None]
-    return Fleet(shown, found, question.page, pages, counts, searched)
+    found = searched if query.condition is None else counts[query.condition]
+    pages = max(1, -(-found // STORES_PER_PAGE))
+    if query.page > pages:
+        return fleet_page(connection, reference, replace(query, page=pages))
+    stores = [_status(row) for row in rows if row["store_id"] is not None]
+    return FleetPage(stores, found, query.page, pages, counts, searched)
 
 
-def _page_and_counts(moment: Moment, question: Question) -> Select[Any]:
+def _page_and_counts(reference: Reference, query: FleetQuery) -> Select[Any]:
     """Select the counts joined to each store of the page; a single row if the page is empty."""
-    stores = _stores(tills(moment, search=question.search))
-    counted = (
-        select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
-    )
-    place = func.row_number().over(order_by=_order(stores, question)).label("place")
-    chosen = select(stores, place)
-    if question.condition is not None:
-        chosen = chosen.where(_is(stores, question.condition))
-    placed = chosen.subquery()
-    before = (question.page - 1) * STORES_ON_A_PAGE
+    stores = _stores(tills(reference, search=query.search))
+    counts = select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
+    rank = func.row_number().over(order_by=_order(stores, query)).label("rank")
+    filtered = select(stores, rank)
+    if query.condition is not None:
+        filtered = filtered.where(_is_in(stores, query.condition))
+    ranked = filtered.subquery()
+    before = (query.page - 1) * STORES_PER_PAGE
     page = (
-        select(placed)
-        .where(placed.c.place > before, placed.c.place <= before + STORES_ON_A_PAGE)
+        select(ranked)
+        .where(ranked.c.rank > before, ranked.c.rank <= before + STORES_PER_PAGE)
         .subquery()
     )
-    return select(counted, page).join_from(counted, page, true(), isouter=True).order_by("place")
+    return select(counts, page).join_from(counts, page, true(), isouter=True).order_by(page.c.rank)
 
 
 def _counts(stores: CTE) -> list[ColumnElement[int]]:
     return [
-        func.sum(case((_is(stores, one), 1), else_=0)).label(_count_of(one)) for one in Condition
+        func.sum(case((_is_in(stores, one), 1), else_=0)).label(_count_of(one)) for one in Condition
     ]
 
 
@@ -164,75 +167,72 @@ def _count_of(condition: Condition) -> str:
 
 
 def _stores(till: Subquery) -> CTE:
-    holding = [
-        func.sum(till.c[one.column]).label(one.column)
-        for one in (*TROUBLES, Condition.OTHER_VERSION)
+    tills_in = [
+        func.sum(till.c[one.column]).label(one.column) for one in (*FAULTS, Condition.OTHER_VERSION)
     ]
-    behind = till.c[Condition.BEHIND.column] > 0
+    is_behind = till.c[Condition.BEHIND.column] > 0
+    is_stuck = and_(is_behind, till.c.seconds_to_empty.is_(None))
     return (
         select(
             till.c.store_id,
             func.count().label("tills"),
-            func.max(till.c.seen_at).label("heard_at"),
-            _sum(till.c.outstanding).label("waiting"),
-            _sum(till.c.dead_letters).label("refused"),
-            func.max(till.c.waited_seconds).label("waited_seconds"),
-            func.max(case((behind, till.c.left_seconds))).label("left_seconds"),
-            func.sum(case((and_(behind, till.c.left_seconds.is_(None)), 1), else_=0)).label(
-                "stuck"
-            ),
+            func.max(till.c.last_contact_at).label("last_contact_at"),
+            _sum(till.c.outstanding).label("backlog"),
+            _sum(till.c.dead_letters).label("dead_letters"),
+            func.max(till.c.oldest_seconds).label("oldest_seconds"),
+            func.max(case((is_behind, till.c.seconds_to_empty))).label("seconds_to_empty"),
+            func.sum(case((is_stuck, 1), else_=0)).label("stuck"),
             func.min(till.c.agent_version).label("first_version"),
             func.max(till.c.agent_version).label("last_version"),
-            *holding,
+            *tills_in,
         )
         .group_by(till.c.store_id)
         .cte("stores")
     )
 
 
-def _sum(told: ColumnElement[int]) -> ColumnElement[float]:
+def _sum(reported: ColumnElement[int]) -> ColumnElement[float]:
     # Summed as floats: one till with an absurd number must not overflow the total.
-    return func.sum(cast(func.coalesce(told, 0), Float))
+    return func.sum(cast(func.coalesce(reported, 0), Float))
 
 
-def _is(stores: CTE, condition: Condition) -> ColumnElement[bool]:
+def _is_in(stores: CTE, condition: Condition) -> ColumnElement[bool]:
     if condition is Condition.DELIVERING:
-        return _gravity(stores) == len(TROUBLES)
+        return _severity(stores) == len(FAULTS)
     return stores.c[condition.column] > 0
 
 
-def _gravity(stores: CTE) -> ColumnElement[int]:
-    """Return the index of the most severe condition; `len(TROUBLES)` if there is none."""
-    places = ((stores.c[one.column] > 0, place) for place, one in enumerate(TROUBLES))
-    return case(*places, else_=len(TROUBLES))
+def _severity(stores: CTE) -> ColumnElement[int]:
+    """Return the index of the most severe fault; `len(FAULTS)` if there is none."""
+    indexes = ((stores.c[one.column] > 0, index) for index, one in enumerate(FAULTS))
+    return case(*indexes, else_=len(FAULTS))
 
 
-def _order(stores: CTE, question: Question) -> tuple[ColumnElement[Any], ...]:
+def _order(stores: CTE, query: FleetQuery) -> tuple[ColumnElement[Any], ...]:
     by: Mapping[Sort, ColumnElement[Any]] = {
-        Sort.STATE: _gravity(stores),
+        Sort.STATE: _severity(stores),
         Sort.STORE: stores.c.store_id,
-        Sort.HEARD: stores.c.heard_at,
-        Sort.WAITING: stores.c.waiting,
-        Sort.REFUSED: stores.c.refused,
+        Sort.LAST_CONTACT: stores.c.last_contact_at,
+        Sort.BACKLOG: stores.c.backlog,
+        Sort.DEAD_LETTERS: stores.c.dead_letters,
         Sort.VERSION: stores.c.first_version,
     }
-    first = by[question.sort]
-    if question.descending:
+    first = by[query.sort]
+    if query.descending:
         return first.desc().nulls_last(), stores.c.store_id
     return first.asc().nulls_first(), stores.c.store_id
 
 
-def _store(row: RowMapping) -> Store:
+def _status(row: RowMapping) -> StoreStatus:
     versions = {row["first_version"], row["last_version"]} - {None}
-    holding = {one: int(row[one.column]) for one in (*TROUBLES, Condition.OTHER_VERSION)}
-    return Store(
+    return StoreStatus(
         store_id=row["store_id"],
         tills=row["tills"],
-        holding=holding,
-        heard_at=row["heard_at"],
-        waiting=int(row["waiting"]),
-        refused=int(row["refused"]),
+        tills_in={one: int(row[one.column]) for one in (*FAULTS, Condition.OTHER_VERSION)},
+        last_contact_at=row["last_contact_at"],
+        backlog=int(row["backlog"]),
+        dead_letters=int(row["dead_letters"]),
         versions=tuple(sorted(versions)),
-        oldest=span_of(row["waited_seconds"]),
-        left=None if row["stuck"] else span_of(row["left_seconds"]),
+        oldest_age=plausible_duration(row["oldest_seconds"]),
+        time_to_empty=None if row["stuck"] else plausible_duration(row["seconds_to_empty"]),
     )

@@ -14,7 +14,7 @@ _AN_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class HourShown:
+class HourTotals:
     """One hour over all tills: captures that occurred in it, lag of events received in it."""
 
     hour: datetime
@@ -31,7 +31,7 @@ class HourShown:
 class History:
     """Consecutive hours, the current one last."""
 
-    hours: Sequence[HourShown]
+    hours: Sequence[HourTotals]
 
     def columns(self) -> dict[str, list[float | None]]:
         """Return one list per quantity, as the charts read them; times in Unix seconds."""
@@ -40,7 +40,7 @@ class History:
         return {"hour": times, **{n: [getattr(one, n) for one in self.hours] for n in names}}
 
 
-def history(connection: Connection, now: datetime, store_id: str | None) -> History:
+def read_history(connection: Connection, now: datetime, store_id: str | None) -> History:
     """Return the last `HOURS_SHOWN` hours of one store, or of all."""
     last = hour_of(now)
     first = last - (HOURS_SHOWN - 1) * _AN_HOUR
@@ -55,14 +55,14 @@ def history(connection: Connection, now: datetime, store_id: str | None) -> Hist
         rows = rows.where(hours.c.store_id == store_id)
     found = {row["hour"]: row for row in connection.execute(rows).mappings()}
     times = (first + number * _AN_HOUR for number in range(HOURS_SHOWN))
-    return History([_shown(at, found.get(at)) for at in times])
+    return History([_totals(at, found.get(at)) for at in times])
 
 
-def _shown(at: datetime, row: RowMapping | None) -> HourShown:
+def _totals(at: datetime, row: RowMapping | None) -> HourTotals:
     if row is None:
-        return HourShown(at)
+        return HourTotals(at)
     arrived = int(row["arrived"])
-    return HourShown(
+    return HourTotals(
         hour=at,
         **{name: int(row[name]) for name in ("sessions", *ANSWERS, "other_answers")},
         mean_lag_seconds=int(row["lag_seconds"]) / arrived if arrived else None,

@@ -1,20 +1,20 @@
-"""Prometheus metrics of this process, with those of the fleet (`fleet_gauges.py`) appended."""
+"""Prometheus metrics: counters of this process, and gauges of the fleet from the database."""
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.reports.fleet_figures import FleetFigures
-from sync.receiver.reports.fleet_gauges import FleetGauges
+from sync.receiver.reports.fleet_figures import MAX_COUNTED, FleetFigures
 
-_OF_ONE = "This process. "
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_PROCESS = "This process. "
+_FLEET = "Whole database (the same from each receiver: max, never sum). "
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OUTCOMES = ("taken", "repeated", "refused", "altered")
 
 
 class Metrics:
-    """The receiver's metrics, in a registry of their own. Labels never contain request data.
+    """The receiver's metrics, in registries of their own. Labels never contain request data.
 
     `now_seconds` is a monotonic clock.
     """
@@ -25,70 +25,120 @@ class Metrics:
         self._fleet = FleetGauges()
         info = self._gauge("info", "This receiver", "version")
         info.labels(version).set(1)
-        self._database_up = self._gauge("database_up", "1: the database answered; 0: it did not")
-        self._events = self._counter(
-            "events", "Events by what became of them; repeated: here before", "outcome"
+        self._database_up = self._gauge(
+            "database_up", "1 if the database answered this scrape, else 0"
         )
+        self._events = self._counter("events", "Events by outcome; repeated: duplicates", "outcome")
         for outcome in _OUTCOMES:
             # Create every label at zero: Prometheus sees no increase when a series first appears.
             self._events.labels(outcome)
-        self._batches = self._counter("batches", "Batches taken")
+        self._batches = self._counter("batches", "Batches accepted")
         self._batch_seconds = Histogram(
             "loyalty_hq_batch_seconds",
-            f"{_OF_ONE}Time in hand of a batch that was taken, from its place to its answer",
-            buckets=_SECONDS,
+            f"{_PROCESS}Service time of accepted batches, without waiting for admission",
+            buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._gaps = self._counter("gaps", "Gaps noted")
-        self._heartbeats = self._counter("heartbeats", "Heartbeats heard")
+        self._gaps = self._counter("gaps", "Gaps recorded")
+        self._heartbeats = self._counter("heartbeats", "Heartbeats accepted")
         self._requests = self._counter(
-            "requests", "Requests by address and HTTP status", "route", "status"
+            "requests", "Requests by route and HTTP status", "route", "status"
         )
-        self._problems = self._counter("problems", "Requests answered with an error", "code")
+        self._errors = self._counter("problems", "Error responses by code", "code")
 
     def watch_bodies(self, reserved_bytes: Callable[[], float]) -> None:
         """Export the memory held by request bodies; `reserved_bytes` returns it."""
-        bodies = self._gauge("body_bytes", "Bytes held for requests in hand, over all of them")
+        bodies = self._gauge("body_bytes", "Memory reserved for the bodies of all open requests")
         bodies.set_function(reserved_bytes)
 
-    def begin(self) -> float:
-        """Return the start time of a batch, for `taken`."""
+    def start_timer(self) -> float:
+        """Return the start time of a batch, for `count_batch`."""
         return self._now_seconds()
 
-    def taken(self, taken: AcceptedBatch, events: int, begun: float) -> None:
+    def count_batch(self, accepted: AcceptedBatch, events: int, started: float) -> None:
         """Count a committed batch of `events` events."""
-        new = len(taken.sessions) + len(taken.answers)
-        refused, altered = len(taken.rejected), len(taken.altered)
+        new = len(accepted.sessions) + len(accepted.answers)
+        refused, altered = len(accepted.rejected), len(accepted.altered)
         self._batches.inc()
-        self._batch_seconds.observe(self._now_seconds() - begun)
+        self._batch_seconds.observe(self._now_seconds() - started)
         self._events.labels("taken").inc(new)
         self._events.labels("refused").inc(refused)
         self._events.labels("altered").inc(altered)
         self._events.labels("repeated").inc(events - new - refused - altered)
-        self._gaps.inc(len(taken.gaps_added))
+        self._gaps.inc(len(accepted.gaps_added))
 
-    def heard(self) -> None:
+    def count_heartbeat(self) -> None:
         """Count a committed heartbeat."""
         self._heartbeats.inc()
 
-    def refused(self, code: str) -> None:
+    def count_error(self, code: str) -> None:
         """Count an error response by its code."""
-        self._problems.labels(code).inc()
+        self._errors.labels(code).inc()
 
-    def answered(self, route: str, status: int) -> None:
-        """Count a request. `route` is the route pattern, never the requested path."""
+    def count_response(self, route: str, status: int) -> None:
+        """Count a response. `route` is the route pattern, never the requested path."""
         self._requests.labels(route, str(status)).inc()
 
     def render(self, figures: FleetFigures | None) -> bytes:
         """Return all metrics in Prometheus text format; without `figures`, only this process's."""
         self._database_up.set(figures is not None)
-        of_fleet = b"" if figures is None else self._fleet.render(figures)
-        return generate_latest(self._registry) + of_fleet
+        fleet = b"" if figures is None else self._fleet.render(figures)
+        return generate_latest(self._registry) + fleet
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(f"loyalty_hq_{name}", _OF_ONE + documentation, labels, registry=self._registry)
+        return Gauge(
+            f"loyalty_hq_{name}", _PROCESS + documentation, labels, registry=self._registry
+        )
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(
-            f"loyalty_hq_{name}", _OF_ONE + documentation, labels, registry=self._registry
+            f"loyalty_hq_{name}", _PROCESS + documentation, labels, registry=self._registry
+        )
+
+
+class FleetGauges:
+    """The fleet's figures as gauges. Labels are condition names only, never stores."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._at = self._gauge("as_of_seconds", "Unix time at which these figures were read")
+        self._stores = self._gauge("stores", "Stores that are enrolled or ever sent anything")
+        self._stores_in = self._gauge(
+            "stores_in_condition",
+            "Stores in a condition, as on the fleet page; a store can be in several",
+            "condition",
+        )
+        self._oldest = self._gauge(
+            "oldest_undelivered_seconds", "Age of the oldest undelivered event of any store"
+        )
+        self._backlog = self._gauge(
+            "waiting_events", "Undelivered events in all stores, from their heartbeats"
+        )
+        self._dead_letters = self._gauge(
+            "dead_letters", "Dead letters in all stores, from their heartbeats"
+        )
+        self._rejected = self._gauge(
+            "rejected_events", f"Events in the table of rejections, counted up to {MAX_COUNTED}"
+        )
+        self._gap_events = self._gauge(
+            "gap_events", f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps"
+        )
+
+    def render(self, figures: FleetFigures) -> bytes:
+        """Return the figures in Prometheus text format."""
+        totals = figures.totals
+        self._at.set(figures.at_seconds)
+        self._stores.set(totals.stores)
+        for condition, stores in totals.stores_in.items():
+            self._stores_in.labels(condition.value).set(stores)
+        self._oldest.set(totals.oldest_seconds)
+        self._backlog.set(totals.backlog)
+        self._dead_letters.set(totals.dead_letters)
+        self._rejected.set(figures.rejected)
+        self._gap_events.set(figures.gap_events)
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(
+            f"loyalty_hq_fleet_{name}", _FLEET + documentation, labels, registry=self._registry
         )

@@ -1,17 +1,19 @@
-"""SQL for the state of each till: its latest heartbeat, and the conditions that follow from it.
+"""State of each till, in SQL: its latest heartbeat, and the conditions that follow from it.
 
 Includes tills that are enrolled and have never sent anything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Dialect,
+    Connection,
     Float,
     Integer,
+    RowMapping,
     Select,
     Subquery,
     Table,
@@ -19,7 +21,6 @@ from sqlalchemy import (
     case,
     cast,
     exists,
-    extract,
     func,
     literal,
     null,
@@ -28,6 +29,9 @@ from sqlalchemy import (
     true,
     union_all,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from sync.receiver.db.statements import agents
 from sync.receiver.db.tables import TokenRow, table_of
@@ -35,13 +39,14 @@ from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
     DISK_LOW_BELOW_BYTES,
+    FAULTS,
     SILENT_AFTER,
     Condition,
+    plausible_duration,
 )
 
 _tokens = table_of(TokenRow)
-_SECONDS_OF_A_DAY = 86_400
-_TOLD = (
+_REPORTED = (
     "store_id",
     "till_id",
     "heartbeat_at",
@@ -58,22 +63,66 @@ _TOLD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Inputs of the conditions: our time, our version and the SQL dialect."""
+class Reference:
+    """Head office's time and version, with which those of the tills are compared."""
 
     now: datetime
-    own_version: str
-    dialect: Dialect
+    version: str
 
 
-def tills(moment: Moment, store_id: str | None = None, search: str = "") -> Subquery:
+@dataclass(frozen=True, slots=True)
+class TillStatus:
+    """A till by its latest heartbeat. `conditions` is ordered, most severe first.
+
+    `clock_ahead` is the offset of its clock from ours, None if unknown; `oldest_age` the age of
+    the oldest undelivered event; `time_to_empty` estimates when the backlog will be delivered.
+    """
+
+    store_id: str
+    till_id: str
+    conditions: tuple[Condition, ...]
+    last_contact_at: datetime | None
+    backlog: int
+    dead_letters: int
+    last_activity_at: datetime | None
+    clock_ahead: timedelta | None
+    free_bytes: int | None
+    version: str | None
+    oldest_age: timedelta | None
+    time_to_empty: timedelta | None
+
+    @property
+    def state(self) -> Condition:
+        """The most severe condition."""
+        return next((one for one in FAULTS if one in self.conditions), Condition.DELIVERING)
+
+
+def list_tills(
+    connection: Connection, reference: Reference, store_id: str | None = None
+) -> Sequence[TillStatus]:
+    """Return the tills of one store or of all, ordered by store and till."""
+    found = tills(reference, store_id)
+    in_order = select(found).order_by(found.c.store_id, found.c.till_id)
+    return [_status(row) for row in connection.execute(in_order).mappings()]
+
+
+def count_silent(connection: Connection, reference: Reference, store_id: str | None) -> int:
+    """Return the number of silent tills of one store or of all."""
+    found = tills(reference, store_id)
+    silent = select(func.count()).where(found.c[Condition.SILENT.column] > 0)
+    return connection.scalar(silent) or 0
+
+
+def tills(reference: Reference, store_id: str | None = None, search: str = "") -> Subquery:
     """Return one row per till, of one store or of stores whose name contains `search`."""
-    last = union_all(_heard(store_id, search), _never_heard(store_id, search)).subquery("last")
-    flags = (_flag(holds).label(name.column) for name, holds in _holding(last, moment).items())
-    return select(last, *flags, *_spans(last, moment)).subquery("tills")
+    latest = union_all(_with_contact(store_id, search), _without_contact(store_id, search))
+    last = latest.subquery("last")
+    conditions = _conditions(last, reference).items()
+    flags = (_as_integer(is_true).label(condition.column) for condition, is_true in conditions)
+    return select(last, *flags, *_durations(last, reference.now)).subquery("tills")
 
 
-def _heard(store_id: str | None, search: str) -> Select[Any]:
+def _with_contact(store_id: str | None, search: str) -> Select[Any]:
     """Select each till's epoch with the latest heartbeat, and its last contact over all epochs."""
     till = (agents.c.store_id, agents.c.till_id)
     newest = (
@@ -83,92 +132,121 @@ def _heard(store_id: str | None, search: str) -> Select[Any]:
     )
     epochs = (
         select(
-            *(agents.c[name] for name in _TOLD),
-            func.max(agents.c.last_seen_at).over(partition_by=till).label("seen_at"),
+            *(agents.c[name] for name in _REPORTED),
+            func.max(agents.c.last_seen_at).over(partition_by=till).label("last_contact_at"),
             func.max(agents.c.last_sequence - agents.c.accepted_through)
             .over(partition_by=till)
             .label("missing"),
-            func.row_number().over(partition_by=till, order_by=newest).label("place"),
+            func.row_number().over(partition_by=till, order_by=newest).label("rank"),
         )
-        .where(_wanted(agents, store_id, search))
+        .where(_is_selected(agents, store_id, search))
         .subquery("epochs")
     )
-    told = (epochs.c[name] for name in (*_TOLD, "seen_at", "missing"))
-    return select(*told).where(epochs.c.place == 1)
+    columns = (epochs.c[name] for name in (*_REPORTED, "last_contact_at", "missing"))
+    return select(*columns).where(epochs.c.rank == 1)
 
 
-def _never_heard(store_id: str | None, search: str) -> Select[Any]:
+def _without_contact(store_id: str | None, search: str) -> Select[Any]:
     """Select the tills that are enrolled and never sent anything, in the same columns."""
-    named = (_tokens.c.store_id, _tokens.c.till_id)
-    heard = and_(agents.c.store_id == named[0], agents.c.till_id == named[1])
-    untold = (cast(null(), agents.c[name].type).label(name) for name in _TOLD[len(named) :])
-    seen_at = cast(null(), agents.c.last_seen_at.type).label("seen_at")
+    key = (_tokens.c.store_id, _tokens.c.till_id)
+    has_contact = and_(agents.c.store_id == key[0], agents.c.till_id == key[1])
+    unreported = (cast(null(), agents.c[name].type).label(name) for name in _REPORTED[len(key) :])
+    last_contact_at = cast(null(), agents.c.last_seen_at.type).label("last_contact_at")
     missing = cast(null(), agents.c.last_sequence.type).label("missing")
     return (
-        select(*named, *untold, seen_at, missing)
+        select(*key, *unreported, last_contact_at, missing)
         .distinct()
-        .where(_wanted(_tokens, store_id, search), ~exists().where(heard))
+        .where(_is_selected(_tokens, store_id, search), ~exists().where(has_contact))
     )
 
 
-def _wanted(table: Table, store_id: str | None, search: str) -> ColumnElement[bool]:
+def _is_selected(table: Table, store_id: str | None, search: str) -> ColumnElement[bool]:
     if store_id is not None:
         return table.c.store_id == store_id
     return table.c.store_id.icontains(search, autoescape=True) if search else true()
 
 
-def _holding(last: Subquery, moment: Moment) -> dict[Condition, ColumnElement[bool]]:
+def _conditions(last: Subquery, reference: Reference) -> dict[Condition, ColumnElement[bool]]:
     """Return the SQL of each condition. A till's clock is compared only with itself."""
-    dialect = moment.dialect
-    ahead = _seconds(last.c.heartbeat_at, last.c.agent_sent_at, dialect)
+    ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
+    contact = last.c.last_contact_at
     return {
-        Condition.SILENT: or_(last.c.seen_at.is_(None), last.c.seen_at < moment.now - SILENT_AFTER),
-        Condition.REFUSED: last.c.dead_letters > 0,
+        Condition.SILENT: or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
+        Condition.DEAD_LETTERS: last.c.dead_letters > 0,
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
         Condition.BEHIND: and_(
-            last.c.outstanding > 0, _waited(last, moment) > BEHIND_AFTER.total_seconds()
+            last.c.outstanding > 0,
+            _oldest_seconds(last, reference.now) > BEHIND_AFTER.total_seconds(),
         ),
-        Condition.OTHER_VERSION: last.c.agent_version != moment.own_version,
+        Condition.OTHER_VERSION: last.c.agent_version != reference.version,
     }
 
 
-def _spans(last: Subquery, moment: Moment) -> tuple[ColumnElement[float], ...]:
-    """Return `waited_seconds` (age of the oldest event), `left_seconds` (to an empty backlog)."""
-    waiting = last.c.outstanding > 0
-    between = _seconds(last.c.heartbeat_before_at, last.c.heartbeat_at, moment.dialect)
-    fewer = last.c.outstanding_before - last.c.outstanding
-    left = cast(last.c.outstanding, Float) * between / fewer
+def _durations(last: Subquery, now: datetime) -> tuple[ColumnElement[float], ...]:
+    """Return `oldest_seconds` (age of the oldest event), `seconds_to_empty` (of the backlog).
+
+    The latter extrapolates from the last two heartbeats; NULL unless the backlog shrank.
+    """
+    has_backlog = last.c.outstanding > 0
+    interval = SecondsBetween(last.c.heartbeat_before_at, last.c.heartbeat_at)
+    delivered = last.c.outstanding_before - last.c.outstanding
+    to_empty = cast(last.c.outstanding, Float) * interval / delivered
+    is_shrinking = and_(has_backlog, delivered > 0, interval > 0)
     return (
-        case((waiting, _waited(last, moment))).label("waited_seconds"),
-        case((and_(waiting, fewer > 0, between > 0), left)).label("left_seconds"),
+        case((has_backlog, _oldest_seconds(last, now))).label("oldest_seconds"),
+        case((is_shrinking, to_empty)).label("seconds_to_empty"),
     )
 
 
-def _waited(last: Subquery, moment: Moment) -> ColumnElement[float]:
+def _oldest_seconds(last: Subquery, now: datetime) -> ColumnElement[float]:
     """Return the age of the oldest undelivered event in seconds.
 
     As the till reported it, by its own clock; plus the time since, if it reported events that have
     not arrived yet.
     """
-    told = _seconds(last.c.oldest_undelivered_at, last.c.agent_sent_at, moment.dialect)
-    now = literal(moment.now, agents.c.heartbeat_at.type)
-    since = _seconds(last.c.heartbeat_at, now, moment.dialect)
-    return told + case((last.c.missing > 0, since), else_=0.0)
+    reported = SecondsBetween(last.c.oldest_undelivered_at, last.c.agent_sent_at)
+    since = SecondsBetween(last.c.heartbeat_at, literal(now, agents.c.heartbeat_at.type))
+    return reported + case((last.c.missing > 0, since), else_=0.0)
 
 
-def _seconds(
-    first: ColumnElement[datetime], last: ColumnElement[datetime], dialect: Dialect
-) -> ColumnElement[float]:
-    """Return the seconds between two timestamps."""
-    match dialect.name:
-        case "postgresql":
-            return cast(extract("epoch", last) - extract("epoch", first), Float)
-        case _:
-            # A Julian day number is exact to about 40 microseconds.
-            days = func.julianday(last) - func.julianday(first)
-            return func.round(days * _SECONDS_OF_A_DAY, 3)
+def _as_integer(is_true: ColumnElement[bool]) -> ColumnElement[int]:
+    return case((is_true, literal(1, Integer)), else_=literal(0, Integer))
 
 
-def _flag(holds: ColumnElement[bool]) -> ColumnElement[int]:
-    return case((holds, literal(1, Integer)), else_=literal(0, Integer))
+def _status(row: RowMapping) -> TillStatus:
+    sent_at, heartbeat_at = row["agent_sent_at"], row["heartbeat_at"]
+    return TillStatus(
+        store_id=row["store_id"],
+        till_id=row["till_id"],
+        conditions=tuple(one for one in (*FAULTS, Condition.OTHER_VERSION) if row[one.column]),
+        last_contact_at=row["last_contact_at"],
+        backlog=row["outstanding"] or 0,
+        dead_letters=row["dead_letters"] or 0,
+        last_activity_at=row["last_activity_at"],
+        clock_ahead=sent_at - heartbeat_at if sent_at and heartbeat_at else None,
+        free_bytes=row["free_bytes"],
+        version=row["agent_version"],
+        oldest_age=plausible_duration(row["oldest_seconds"]),
+        time_to_empty=plausible_duration(row["seconds_to_empty"]),
+    )
+
+
+class SecondsBetween(FunctionElement[float]):
+    """Seconds from one timestamp to another, in either database's SQL."""
+
+    inherit_cache = True
+    type = Float()
+
+
+@compiles(SecondsBetween)
+def _by_epoch(element: SecondsBetween, compiler: SQLCompiler, **options: object) -> str:
+    first, last = (compiler.process(one, **options) for one in element.clauses)
+    return f"CAST(EXTRACT(epoch FROM {last}) - EXTRACT(epoch FROM {first}) AS FLOAT)"
+
+
+@compiles(SecondsBetween, "sqlite")
+def _by_julian_day(element: SecondsBetween, compiler: SQLCompiler, **options: object) -> str:
+    first, last = (compiler.process(one, **options) for one in element.clauses)
+    # A Julian day number is exact to about 40 microseconds.
+    return f"round((julianday({last}) - julianday({first})) * 86400, 3)"

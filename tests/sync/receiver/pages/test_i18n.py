@@ -10,12 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sync.receiver.pages
-from sync.receiver.pages.i18n import choose, languages
+from sync.receiver.pages.i18n import languages, negotiate
 
 PAGES = Path(sync.receiver.pages.__path__[0])
 ENGLISH, FRENCH = languages().values()
 # Message groups whose keys are composed at runtime from a prefix and a value.
-COMPOSED = ("history", "condition", "explained", "sort", "column", "span", "stores", "tills")
+COMPOSED = (
+    "history",
+    "condition",
+    "condition_help",
+    "sort",
+    "column",
+    "duration",
+    "stores",
+    "tills",
+)
 
 
 def places(words: str) -> set[str]:
@@ -25,7 +34,7 @@ def places(words: str) -> set[str]:
 
 def test_all_languages_have_the_same_messages_and_placeholders() -> None:
     english, french = (
-        {name: places(words) for name, words in one._words.items()}  # noqa: SLF001 - all of them
+        {name: places(words) for name, words in one._messages.items()}  # noqa: SLF001 - all of them
         for one in (ENGLISH, FRENCH)
     )
 
@@ -36,7 +45,7 @@ def test_no_message_is_unused() -> None:
     sources = [*PAGES.glob("templates/*.html"), *PAGES.glob("*.py")]
     texts = "".join(source.read_text("utf-8") for source in sources)
     asked = set(re.findall(r"""["']([a-z_]+(?:\.[a-z_-]+)*)["']""", texts))
-    known = set(ENGLISH._words)  # noqa: SLF001 - all of them
+    known = set(ENGLISH._messages)  # noqa: SLF001 - all of them
     by_part = {name for name in known if any(name.startswith(f"{part}.") for part in COMPOSED)}
 
     assert known - by_part - asked == set()
@@ -61,12 +70,12 @@ def test_no_message_is_unused() -> None:
 def test_language_is_the_requested_one_else_the_most_preferred_one(
     asked: str, accepted: str, expected: str
 ) -> None:
-    assert choose(asked, accepted).code == expected
+    assert negotiate(asked, accepted).code == expected
 
 
 @given(asked=st.text(), accepted=st.text())
 def test_any_request_yields_a_language(asked: str, accepted: str) -> None:
-    assert choose(asked, accepted).code in languages()
+    assert negotiate(asked, accepted).code in languages()
 
 
 def test_thousands_are_grouped_by_the_rules_of_the_language() -> None:
@@ -81,7 +90,7 @@ def test_thousands_are_grouped_by_the_rules_of_the_language() -> None:
     [(0, "0 stores", "0 magasin"), (1, "1 store", "1 magasin"), (2, "2 stores", "2 magasins")],
 )
 def test_plural_follows_the_rules_of_the_language(count: int, english: str, french: str) -> None:
-    assert (ENGLISH.counted("stores", count), FRENCH.counted("stores", count)) == (english, french)
+    assert (ENGLISH.plural("stores", count), FRENCH.plural("stores", count)) == (english, french)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +108,7 @@ def test_plural_follows_the_rules_of_the_language(count: int, english: str, fren
     ],
 )
 def test_duration_is_formatted_in_the_fitting_unit(seconds: int, expected: str) -> None:
-    assert ENGLISH.span(timedelta(seconds=seconds)) == expected
+    assert ENGLISH.duration(timedelta(seconds=seconds)) == expected
 
 
 def test_past_time_is_formatted_as_ago() -> None:

@@ -144,7 +144,7 @@ async def test_empty_chart_shows_a_message_instead_of_an_empty_frame(
         told = await tab.page.locator(".plot").all_inner_texts()
         frames = await tab.page.locator(".plot canvas").count()
 
-    assert (told, frames) == (["Nothing in these 48 hours."] * 3, 0)
+    assert (told, frames) == (["No data in these 48 hours."] * 3, 0)
 
 
 async def test_keyboard_reaches_skip_link_and_fleet(browser: Browser, chain: Chain) -> None:

@@ -40,7 +40,7 @@ async def test_fleet_page_shows_each_condition_by_word_and_colour(
 
     (chip,) = [one for one in page.of("span") if "chip" in one.get("class", "")]
     assert chip["class"] == "chip refused"
-    assert "Refused events" in page.text
+    assert "Dead letters" in page.text
     assert "/stores/0042" in page.links
 
 
@@ -53,7 +53,7 @@ async def test_fleet_page_without_stores_says_how_to_begin(
 
 
 async def test_search_without_results_says_so(receiver: Receiver) -> None:
-    assert "No store fits" in page_of(await receiver.get("/?search=zzz")).text
+    assert "No store matches" in page_of(await receiver.get("/?search=zzz")).text
 
 
 async def test_store_page_shows_its_tills(receiver: Receiver, till: SimulatedAgent) -> None:
@@ -203,7 +203,7 @@ async def test_sign_in_rejects_anything_but_the_token(
     answered = await receiver.request("POST", "/sign-in", form)
 
     assert (answered.status, answered.header("Set-Cookie")) == (403, None)
-    assert "This is not the token" in page_of(answered).text
+    assert "Wrong token" in page_of(answered).text
 
 
 async def test_failed_sign_in_is_logged_without_the_token(
@@ -214,7 +214,7 @@ async def test_failed_sign_in_is_logged_without_the_token(
     with caplog.at_level("WARNING"):
         await receiver.request("POST", "/sign-in", b"token=other-secret")
 
-    assert [record.message for record in caplog.records] == ["reader.refused"]
+    assert [record.message for record in caplog.records] == ["reader.sign_in_failed"]
     assert "other-secret" not in caplog.text
 
 
@@ -279,7 +279,7 @@ async def test_no_sign_in_is_offered_without_a_token(
 
     assert (stranger.status, known.status) == (401, 200)
     assert page_of(stranger).of("input") == [] or "token" not in page_of(stranger).text
-    assert "not allowed" in page_of(stranger).text
+    assert "no access" in page_of(stranger).text
 
 
 async def test_chart_data_needs_read_access(
@@ -325,4 +325,4 @@ async def test_unreadable_database_yields_an_error_page(receiver: Receiver) -> N
     answered = await receiver.get("/")
 
     assert answered.status == 503
-    assert "cannot be used" in page_of(answered).text
+    assert "database is not available" in page_of(answered).text

@@ -8,20 +8,20 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from sync.receiver.pages.urls import (
-    address,
-    fleet_address,
-    is_own,
-    read_question,
-    session_address,
+    fleet_url,
+    is_local,
+    parse_fleet_query,
+    session_url,
+    store_url,
 )
 from sync.receiver.reports.conditions import Condition
-from sync.receiver.reports.fleet import Question, Sort
+from sync.receiver.reports.fleet import FleetQuery, Sort
 
 searches = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200
 ).map(str.strip)
-questions = st.builds(
-    Question,
+queries = st.builds(
+    FleetQuery,
     search=searches,
     condition=st.none() | st.sampled_from(Condition),
     sort=st.sampled_from(Sort),
@@ -34,16 +34,16 @@ def query_of(target: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
 
 
-@given(question=questions)
-def test_fleet_url_round_trips(question: Question) -> None:
-    assert read_question(query_of(fleet_address(question, "", page=question.page))) == question
+@given(query=queries)
+def test_fleet_url_round_trips(query: FleetQuery) -> None:
+    assert parse_fleet_query(query_of(fleet_url(query, "", page=query.page))) == query
 
 
-@given(question=questions, changed=st.sampled_from(Sort))
-def test_changing_the_sort_order_resets_the_page(question: Question, changed: Sort) -> None:
-    asked = read_question(query_of(fleet_address(question, "fr", sort=changed)))
+@given(query=queries, changed=st.sampled_from(Sort))
+def test_changing_the_sort_order_resets_the_page(query: FleetQuery, changed: Sort) -> None:
+    parsed = parse_fleet_query(query_of(fleet_url(query, "fr", sort=changed)))
 
-    assert (asked.sort, asked.page, asked.search) == (changed, 1, question.search)
+    assert (parsed.sort, parsed.page, parsed.search) == (changed, 1, query.search)
 
 
 @given(
@@ -55,10 +55,10 @@ def test_changing_the_sort_order_resets_the_page(question: Question, changed: So
 @example(query={"page": "²"})
 @example(query={"page": "-1"})
 def test_any_query_string_parses(query: dict[str, str]) -> None:
-    question = read_question(query)
+    parsed = parse_fleet_query(query)
 
-    assert question.page >= 1
-    assert "\0" not in question.search
+    assert parsed.page >= 1
+    assert "\0" not in parsed.search
 
 
 @given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
@@ -66,7 +66,7 @@ def test_any_name_becomes_a_single_path_segment(name: str) -> None:
     if name in {".", ".."}:
         return
 
-    target = URL(address("stores", name, "fr"), encoded=True)
+    target = URL(store_url(name, "fr"), encoded=True)
 
     assert target.raw_path.removeprefix("/stores/").count("/") == 0
     assert target.path.removeprefix("/stores/") == name
@@ -77,7 +77,7 @@ def test_any_name_becomes_a_single_path_segment(name: str) -> None:
 @example(name="..")
 @example(name=".")
 def test_session_url_round_trips_for_any_id(name: str) -> None:
-    target = session_address(name, "")
+    target = session_url(name, "")
 
     assert urlsplit(target).path == "/sessions"
     assert query_of(target) == {"id": name}
@@ -85,7 +85,7 @@ def test_session_url_round_trips_for_any_id(name: str) -> None:
 
 @pytest.mark.parametrize("target", ["/", "/?page=2", "/stores/a%2Fb?lang=fr"])
 def test_local_redirect_targets_are_accepted(target: str) -> None:
-    assert is_own(target)
+    assert is_local(target)
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_local_redirect_targets_are_accepted(target: str) -> None:
     ],
 )
 def test_foreign_redirect_targets_are_rejected(target: str) -> None:
-    assert not is_own(target)
+    assert not is_local(target)

@@ -13,14 +13,18 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.reports import fleet_figures
-from sync.receiver.reports.fleet_figures import FleetWatch
+from sync.receiver.reports.fleet_figures import read_fleet_figures
+from sync.receiver.reports.tills import Reference
 from tests.support.head_office.messages import AT
 from tests.support.head_office.postgresql import PostgresqlServer
 
 T = TypeVar("T")
 
 
-class Away:
+REFERENCE = Reference(AT, "0.1.0")
+
+
+class Unavailable:
     """A database whose reads raise `error`, or hang if it is None."""
 
     def __init__(self, error: Exception | None) -> None:
@@ -48,26 +52,25 @@ async def opened(database: Postgresql) -> AsyncIterator[Postgresql]:
 async def test_unreachable_database_yields_no_figures(
     error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(fleet_figures, "_TIMEOUT_SECONDS", 0.01)
 
-    assert await FleetWatch(Away(error), lambda: AT, "0.1.0").look() is None
+    assert await read_fleet_figures(Unavailable(error), REFERENCE) is None
 
 
 async def test_blocked_database_is_read_again_once_it_is_free(
     postgresql_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(fleet_figures, "_TIMEOUT_SECONDS", 0.2)
     url = await postgresql_server.new_database()
     async with opened(Postgresql(url)) as database:
-        watch = FleetWatch(database, lambda: AT, "0.1.0")
         holding = await asyncpg.connect(url.replace("+asyncpg", ""))
         async with holding.transaction():
             await holding.execute("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
-            held_up = await watch.look()
+            held_up = await read_fleet_figures(database, REFERENCE)
         await holding.close()
-        monkeypatch.setattr(fleet_figures, "_PATIENCE_SECONDS", 20)
-        free = await watch.look()
+        monkeypatch.setattr(fleet_figures, "_TIMEOUT_SECONDS", 20)
+        free = await read_fleet_figures(database, REFERENCE)
 
     assert held_up is None
     assert free is not None
-    assert free.stores == 0
+    assert free.totals.stores == 0
