@@ -1,31 +1,51 @@
-"""Runs all checks before a commit: format, lint, types, imports, tests."""
+"""Runs all checks before a commit: format, lint, types, imports, tests.
 
+`--fast` leaves out the tests that start processes, PostgreSQL or a browser, and the slow ones.
+"""
+
+import argparse
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(sysconfig.get_path("scripts"))
+SLOWEST_SHOWN = 10
+NOT_FAST = ("process", "postgresql", "browser", "slow", "campaign", "machine")
 CHECKS = (
     ("format", (SCRIPTS / "ruff", "format", "--check", "--quiet", ".")),
     ("lint", (SCRIPTS / "ruff", "check", "--quiet", ".")),
     ("types", (SCRIPTS / "mypy", "--no-error-summary")),
     ("imports", (SCRIPTS / "lint-imports", "--no-cache")),
-    ("tests", (sys.executable, "-m", "pytest", "--numprocesses=2", "--dist=worksteal")),
+)
+PYTEST = (
+    *(sys.executable, "-m", "pytest", "--numprocesses=2", "--dist=worksteal"),
+    *(f"--durations={SLOWEST_SHOWN}", "--durations-min=0.5"),
 )
 
 
 def main() -> int:
     """Run every check, also after a failed one; return 1 if any failed."""
-    failed = []
-    for name, command in CHECKS:
-        print(f"== {name}", flush=True)
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
-            failed.append(name)
+    parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
+    parser.add_argument("--fast", action="store_true", help="leave out what takes minutes")
+    chosen = ["-m", " and ".join(f"not {marker}" for marker in NOT_FAST)]
+    tests = [*PYTEST, *(chosen if parser.parse_args().fast else [])]
+    failed = [name for name, command in (*CHECKS, ("tests", tests)) if not passes(name, command)]
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def passes(name: str, command: Sequence[str | Path]) -> bool:
+    """Run a check and print the time it took; return whether it passed."""
+    print(f"== {name}", flush=True)
+    started = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    print(f"   {time.monotonic() - started:.0f} s", flush=True)
+    return code == 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Fixtures that several folders use."""
+"""Fixtures and markers for all folders."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -10,6 +12,43 @@ from tests.support.head_office.postgresql import PostgresqlServer, started_serve
 # No test asserts speed, so Hypothesis sets no deadline.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
+
+# Tests with one of these markers may start processes.
+_MAY_START_PROCESSES = ("process", "postgresql", "browser", "campaign", "machine")
+_POSTGRESQL_FIXTURES = {"postgresql_server", "crashing_postgresql_server"}
+_without_processes: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need PostgreSQL or a browser, by their fixtures and parameters."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if _POSTGRESQL_FIXTURES.intersection(item.fixturenames) or "postgresql" in {
+            value for value in parameters if isinstance(value, str)
+        }:
+            item.add_marker("postgresql")
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Forbid processes in tests without a marker for them, so that `--fast` starts none."""
+    if not any(item.get_closest_marker(name) for name in _MAY_START_PROCESSES):
+        _without_processes.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _without_processes.clear()
+
+
+def _forbid_processes(event: str, _arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and _without_processes:
+        raise AssertionError(f"{_without_processes[0]} needs @pytest.mark.process")
+
+
+sys.addaudithook(_forbid_processes)
 
 
 @pytest.fixture(scope="session")

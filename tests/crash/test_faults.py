@@ -15,7 +15,7 @@ from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Pair, Requests, fresh_pair, get, send_request
 
-pytestmark = pytest.mark.campaign
+pytestmark = [pytest.mark.campaign, pytest.mark.process]
 REQUESTS = Requests("127.0.0.1", 0)
 
 

@@ -11,6 +11,8 @@ from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Requests, fresh_pair, get, send_request
 
+pytestmark = pytest.mark.process
+
 REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024
 SETTINGS = {

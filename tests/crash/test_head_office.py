@@ -19,6 +19,8 @@ from tests.support.head_office.process import HQ, hq, receiver_process, write_co
 from tests.support.processes import WAIT_SECONDS
 from tests.support.till.requests import get
 
+pytestmark = pytest.mark.process
+
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20
 STOP_SECONDS = 5.0

@@ -10,6 +10,8 @@ import pytest
 from tests.crash.rounds import crash_once, judge
 from tests.support.till.ledger import TillLedger
 
+pytestmark = pytest.mark.process
+
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 KILLS = 20
 SABOTAGED = (sys.executable, "-m", "tests.crash.answering_early")

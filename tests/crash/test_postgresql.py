@@ -12,6 +12,8 @@ from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.process import ReceiverProcess, receiver_process
 
+pytestmark = pytest.mark.process
+
 SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 ROUNDS = 10
 STOP_SECONDS = 5.0

@@ -6,10 +6,14 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.support.agent.process import agent_process
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Requests, fresh_pair, read_response, send_request
+
+pytestmark = pytest.mark.process
 
 STOP_SECONDS = 5.0
 TILLS = 16

@@ -15,6 +15,8 @@ from tests.support.till.ledger import TillLedger
 from tests.support.till.reconnecting import ReconnectingTills
 from tests.support.till.requests import Requests, fresh_pair, send_request
 
+pytestmark = pytest.mark.process
+
 STOP_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
 TILLS = 8

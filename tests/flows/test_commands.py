@@ -23,6 +23,8 @@ from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
 from tests.support.terminal import run_on_terminal
 from tests.support.till.ledger import TillLedger
 
+pytestmark = pytest.mark.process
+
 # Only commands trigger sending; backoff is long.
 PATIENT = QUICK.model_copy(
     update={"interval_seconds": 86_400, "backoff_base_seconds": 60, "backoff_cap_seconds": 60}

@@ -85,6 +85,7 @@ async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: 
     assert status["waiting"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", PATHS)
 async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> None:
     """Events that central committed without an answer are sent again; the repeat has no effect."""
@@ -110,6 +111,7 @@ async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> 
     assert left
 
 
+@pytest.mark.process
 async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
     tmp_path: Path,
 ) -> None:
@@ -140,6 +142,7 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
     assert 1 <= len(sent) - len(set(sent)) <= MOST_IN_FLIGHT
 
 
+@pytest.mark.process
 async def test_kills_of_both_ends_during_a_batch_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     state, ledger = tmp_path / "state", TillLedger()
     async with receiver_part(tmp_path / "receiver") as (receiver, url, token_file):

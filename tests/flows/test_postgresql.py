@@ -4,6 +4,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from agent.drill.processes import free_port
 from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.load import enroll_on
@@ -14,6 +16,8 @@ from tests.support.shop.receivers import STORE, TILL, keep_token
 from tests.support.shop.records import records_at
 from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
 from tests.support.shop.verdict import judge
+
+pytestmark = pytest.mark.process
 
 CUSTOMERS = 300
 _LOOK_SECONDS = 0.02

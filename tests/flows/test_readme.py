@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.processes import free_port
 
+pytestmark = pytest.mark.process
+
 README = Path(__file__).parents[2] / "README.md"
 PATIENCE_SECONDS = 60.0
 

@@ -52,10 +52,12 @@ def text_of(unit: str) -> str:
     return (SYSTEMD / unit).read_text()
 
 
+@pytest.mark.process
 def test_systemd_analyze_reports_no_problem_in_the_units(tmp_path: Path) -> None:
     assert verified(machine_in(tmp_path)) == ""
 
 
+@pytest.mark.process
 def test_systemd_analyze_reports_a_misspelled_setting(tmp_path: Path) -> None:
     """Control: proves that the check reads these files."""
     unit = machine_in(tmp_path) / "etc/systemd/system/loyalty-hq.service"
@@ -63,6 +65,7 @@ def test_systemd_analyze_reports_a_misspelled_setting(tmp_path: Path) -> None:
     assert "TaskMax" in verified(tmp_path)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("unit", "tenths"), [("loyalty-agent.service", 11), ("loyalty-hq.service", 15)]
 )

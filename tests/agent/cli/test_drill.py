@@ -31,6 +31,7 @@ def lines_of(
     return result.exit_code, result.output
 
 
+@pytest.mark.process
 def test_fast_drill_passes() -> None:
     result = agent("drill", "--fast")
     lines = result.stdout.splitlines()

@@ -11,6 +11,8 @@ from agent.cli import app
 from agent.config import ConfigurationError, SettingError, Settings
 from tests.support.agent.process import agent
 
+pytestmark = pytest.mark.process
+
 
 def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")

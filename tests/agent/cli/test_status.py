@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.agent.process import agent
 
+pytestmark = pytest.mark.process
+
 STATUS = {
     "version": "0.1.0",
     "storeId": "0042",

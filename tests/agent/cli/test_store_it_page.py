@@ -37,6 +37,7 @@ def test_command_on_the_page_has_valid_arguments(line: str) -> None:
     assert CliRunner().invoke(app, [*arguments, "--help"]).exit_code == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("event", EVENTS)
 def test_log_event_on_the_page_exists(event: str) -> None:
     sources = [*Path(ROOT, "agent").rglob("*.py"), *Path(ROOT, "sync/delivery").rglob("*.py")]
@@ -57,6 +58,7 @@ def test_files_of_the_storage_directory_are_on_the_page() -> None:
     assert [file for file in files if f"`{file}`" not in PAGE] == []
 
 
+@pytest.mark.process
 def test_backup_command_copies_a_database_in_use(tmp_path: Path) -> None:
     found = re.search(r"<!-- backup -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None

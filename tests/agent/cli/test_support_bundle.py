@@ -10,6 +10,8 @@ from tests.agent.support_bundle.unpacking import members_of
 from tests.support.agent.in_process import agent_in_a_thread, settings_in
 from tests.support.agent.process import agent
 
+pytestmark = pytest.mark.process
+
 
 def exit_code_of(file: Path) -> object:
     """Run the command in this process, with a doctor without findings; return its exit code."""

@@ -63,9 +63,11 @@ def test_machine_without_systemd_passes(tmp_path: Path) -> None:
     assert check_units(facts).verdict is Verdict.PASS
 
 
+@pytest.mark.process
 def test_missing_command_returns_none() -> None:
     assert run_command(["no-such-command-of-any-system"]) is None
 
 
+@pytest.mark.process
 def test_command_output_is_returned_for_any_exit_code() -> None:
     assert run_command(["sh", "-c", "echo inactive; exit 3"]) == "inactive\n"

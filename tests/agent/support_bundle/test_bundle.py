@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,8 @@ from tests.agent.support_bundle.unpacking import layers_of, members_of
 from tests.support.agent.in_process import settings_in
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import answer, change, session
+
+pytestmark = pytest.mark.process
 
 
 def inputs(

@@ -32,6 +32,7 @@ def leave_traces(file: Path) -> None:
         tool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+@pytest.mark.process
 async def test_no_trace_of_a_deleted_row_is_left(database: SqliteFile, tmp_path: Path) -> None:
     leave_traces(tmp_path / "hq.db")
     before = await files_with(tmp_path, GUEST)

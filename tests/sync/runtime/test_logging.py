@@ -364,6 +364,7 @@ gc.collect()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "event", "code"),
     [

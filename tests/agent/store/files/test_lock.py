@@ -31,6 +31,7 @@ def held_by_a_child(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
 
 
+@pytest.mark.process
 def test_second_process_gets_an_error_with_holder_and_remedy(tmp_path: Path) -> None:
     with held_by_a_child(tmp_path) as child, pytest.raises(StoreInUse) as raised:
         StoreLock(tmp_path).acquire()
@@ -39,6 +40,7 @@ def test_second_process_gets_an_error_with_holder_and_remedy(tmp_path: Path) -> 
     assert "[storage] directory" in str(raised.value)
 
 
+@pytest.mark.process
 def test_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with held_by_a_child(tmp_path) as child:
         child.kill()

@@ -127,6 +127,7 @@ async def test_error_while_streaming_breaks_the_connection(
         await receiver.get("/v1/completeness")
 
 
+@pytest.mark.process
 async def test_command_lists_missing_ranges_and_exits_with_1(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
@@ -140,6 +141,7 @@ async def test_command_lists_missing_ranges_and_exits_with_1(
     assert verdict.startswith("1 of 2 epochs are incomplete: 3 missing,")
 
 
+@pytest.mark.process
 async def test_command_output_fits_a_terminal(receiver: Receiver, other: SimulatedAgent) -> None:
     """Each epoch has a line; its missing ranges follow below, wrapped."""
     await receiver.send(SimulatedAgent(), *sessions(10, 60))
@@ -158,6 +160,7 @@ async def test_command_output_fits_a_terminal(receiver: Receiver, other: Simulat
     assert shown[1 + len(below)].startswith("1 of 2 epochs are incomplete: 30 missing,")
 
 
+@pytest.mark.process
 async def test_command_exits_with_0_when_complete(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
@@ -170,6 +173,7 @@ async def test_command_exits_with_0_when_complete(
 SILENT = ", {} silent tills, which may have newer captures."
 
 
+@pytest.mark.process
 async def test_command_counts_silent_tills(receiver: Receiver, other: SimulatedAgent) -> None:
     """Head office cannot know of captures that a silent till has made since."""
     await receiver.enroll(SimulatedAgent(store_id="0044"))
@@ -180,6 +184,7 @@ async def test_command_counts_silent_tills(receiver: Receiver, other: SimulatedA
     assert of_one.stdout.rstrip().endswith(SILENT.format(1))
 
 
+@pytest.mark.process
 async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
@@ -192,6 +197,7 @@ async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Pa
     assert "silent" not in result.stdout
 
 
+@pytest.mark.process
 async def test_command_does_not_call_an_empty_head_office_complete(
     receiver: Receiver,
 ) -> None:
@@ -201,6 +207,7 @@ async def test_command_does_not_call_an_empty_head_office_complete(
     assert result.stdout.rstrip().endswith(SILENT.format(1))
 
 
+@pytest.mark.process
 async def test_command_prints_the_same_json_as_http(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
@@ -213,6 +220,7 @@ async def test_command_prints_the_same_json_as_http(
     assert json.loads(result.stdout) == over_http.members()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("store", ["0099", "a b"])
 async def test_command_exits_with_2_for_an_unknown_store(receiver: Receiver, store: str) -> None:
     result = await completeness(receiver, "--store", store)
@@ -220,6 +228,7 @@ async def test_command_exits_with_2_for_an_unknown_store(receiver: Receiver, sto
     assert (result.returncode, "store" in result.stderr) == (2, True)
 
 
+@pytest.mark.process
 def test_command_exits_with_2_without_a_database(tmp_path: Path) -> None:
     result = hq("--config", str(write_config(tmp_path / "state")), "completeness")
 

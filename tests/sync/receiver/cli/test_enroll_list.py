@@ -14,6 +14,8 @@ from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, write_config
 from tests.support.head_office.receiver import Receiver
 
+pytestmark = pytest.mark.process
+
 LIST = "store_id,till_id\n0043,till-1\n0043,till-2\n"
 MACHINES = "SELECT store_id, till_id FROM tokens ORDER BY store_id, till_id"
 

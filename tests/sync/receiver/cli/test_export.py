@@ -17,6 +17,8 @@ from tests.support.head_office.messages import AT, SimulatedAgent, answer, sessi
 from tests.support.head_office.process import HQ, hq, write_config
 from tests.support.head_office.receiver import Receiver
 
+pytestmark = pytest.mark.process
+
 GUEST = "guest@example.com"
 
 

@@ -14,6 +14,8 @@ from tests.support.head_office.process import HQ, hq, write_config
 from tests.support.head_office.receiver import Receiver
 from tests.support.processes import clean_environment
 
+pytestmark = pytest.mark.process
+
 GUEST = "guest@example.com"
 
 

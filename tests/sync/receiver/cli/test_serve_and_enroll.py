@@ -14,6 +14,8 @@ from tests.support.head_office.process import hq, write_config
 from tests.support.head_office.receiver import Receiver
 from tests.support.sqlite import rows_in
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize(
     "arguments",

@@ -2,10 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
 from tests.support.terminal import COLUMNS
+
+pytestmark = pytest.mark.process
 
 
 async def test_stores_lists_every_till_with_its_state(

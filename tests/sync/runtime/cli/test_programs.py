@@ -51,6 +51,7 @@ COMMANDS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.process
 @PROGRAMS
 def test_help_lists_all_commands_without_truncating_summaries(program: ProgramUnderTest) -> None:
     result = program.run("--help")
@@ -61,6 +62,7 @@ def test_help_lists_all_commands_without_truncating_summaries(program: ProgramUn
     assert "..." not in listed
 
 
+@pytest.mark.process
 @PROGRAMS
 def test_help_imports_no_heavy_module(program: ProgramUnderTest) -> None:
     script = f"import sys; sys.argv[1:] = ['--help']\nfrom {program.module}.cli import main\n"
@@ -94,6 +96,7 @@ def test_help_of_a_command_exits_with_0(program: ProgramUnderTest, command: str)
     assert f"{command} " in result.stdout
 
 
+@pytest.mark.process
 @PROGRAMS
 def test_version_is_printed(program: ProgramUnderTest) -> None:
     result = program.run("--version")
@@ -147,6 +150,7 @@ def test_wrong_configuration_exits_with_2_and_creates_no_file(
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.process
 @PROGRAMS
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_closed_pipe_ends_a_command_without_a_traceback(
