@@ -8,9 +8,9 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.request_body import read_body
 from agent.api.responses import Acknowledgement
-from agent.capture.email_answer import read_email_answer
+from agent.capture.email_answer import parse_email_answer
 from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
-from agent.capture.session_start import is_correlation_id, read_session_start
+from agent.capture.session_start import is_correlation_id, parse_session_start
 from agent.facts import Capture, IdTaken, NoOpenSession, Receipt, Recorded
 
 EMAIL_UPDATED = b'{"message":"Email option updated."}'
@@ -24,7 +24,7 @@ class TillCalls:
 
     async def start_session(self, request: web.Request) -> Acknowledgement:
         """Record a session start (`docs/till-api.md`)."""
-        start = read_session_start(await read_body(request), _query_locales(request))
+        start = parse_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
         answer = self._context.answers.answer(start.started.correlation_id, start.kind)
         return Acknowledgement(answer, receipt)
@@ -36,7 +36,7 @@ class TillCalls:
         """
         body = await read_body(request)
         correlation_id = correlation_id_in(request.rel_url.raw_path, segment=3)
-        answered = read_email_answer(
+        answered = parse_email_answer(
             correlation_id, body, check_syntax=self._context.check_email_syntax
         )
         if not is_correlation_id(correlation_id):

@@ -5,7 +5,7 @@ import re
 import email_validator
 import msgspec
 
-from agent.capture.json_object import Json, read_object, without_member
+from agent.capture.json_object import Json, parse_object, without_member
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal
 from agent.facts import EmailAnswered, EmailStatus
 
@@ -24,13 +24,13 @@ _PLAIN_ADDRESS = re.compile(
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
-def read_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) -> EmailAnswered:
+def parse_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) -> EmailAnswered:
     """Parse the request body of an e-mail answer for the session `correlation_id`.
 
     Does not check that the session exists: errors in the body take precedence. Raises `Refusal`
     with the message of the reference page.
     """
-    members = read_object(body)
+    members = parse_object(body)
     status = _read_status(members.get("status"))
     address = _read_address(members.get(_ADDRESS), status, check_syntax=check_syntax)
     kept = without_member(body, _ADDRESS) if _ADDRESS in members else body
@@ -65,10 +65,10 @@ def _read_address(value: Json, status: EmailStatus, *, check_syntax: bool) -> st
 
 def is_email_address(address: str) -> bool:
     """Return whether `address` is valid (`reference/README.md`, address syntax)."""
-    return _PLAIN_ADDRESS.fullmatch(address) is not None or _passes_the_validator(address)
+    return _PLAIN_ADDRESS.fullmatch(address) is not None or _validator_accepts(address)
 
 
-def _passes_the_validator(address: str) -> bool:
+def _validator_accepts(address: str) -> bool:
     try:
         email_validator.validate_email(
             address,

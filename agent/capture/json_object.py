@@ -14,10 +14,10 @@ _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
 )
 # MsgspecError: malformed JSON, number out of range. ValueError: invalid UTF-8, a number of
 # thousands of digits. RecursionError: nesting deeper than the interpreter's stack.
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_PARSE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def read_object(body: bytes) -> dict[str, Json]:
+def parse_object(body: bytes) -> dict[str, Json]:
     """Return the members of `body`, a JSON object (RFC 8259) in UTF-8.
 
     The last of duplicate member names wins. Raises `Refusal` for anything else, including
@@ -25,7 +25,7 @@ def read_object(body: bytes) -> dict[str, Json]:
     """
     try:
         document = _whole.decode(body)
-    except _UNREADABLE:
+    except _PARSE_ERRORS:
         raise Refusal(NOT_AN_OBJECT) from None
     if not isinstance(document, dict):
         raise Refusal(NOT_AN_OBJECT)

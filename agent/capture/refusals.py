@@ -9,7 +9,7 @@ ADDRESS_NOT_VALID = "Email address is not valid"
 NO_OPEN_SESSION = "The document path provided in the update expression is invalid for update"
 
 
-class RefusedField(StrEnum):
+class StringMember(StrEnum):
     """Request members that must be strings if present."""
 
     EXTERNAL_IDENTIFIER = "externalIdentifier"

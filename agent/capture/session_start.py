@@ -4,15 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.capture.json_object import Json, read_object
-from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, RefusedField
+from agent.capture.json_object import Json, parse_object
+from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, StringMember
 from agent.facts import SessionStarted
 from sync.protocol.program_terms import SessionKind, first_valid_locale, session_kind
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
 # Control characters, and surrogates: those stand for bytes of a path that are not UTF-8.
-_NOT_IN_AN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_STRING_FIELDS = tuple(RefusedField)
+_FORBIDDEN_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_STRING_MEMBERS = tuple(StringMember)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,17 @@ class SessionStart:
     kind: SessionKind
 
 
-def read_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
+def parse_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
     """Parse the request body and the `locale` values of the query string.
 
     Raises `Refusal` with the message of the reference page.
     """
-    members = read_object(body)
+    members = parse_object(body)
     correlation_id = members.get("correlationId")
     if not is_correlation_id(correlation_id):
         raise Refusal(INVALID_CORRELATION_ID)
-    for field in _STRING_FIELDS:
-        _refuse_unless_text(field, members.get(field))
+    for field in _STRING_MEMBERS:
+        _require_text(field, members.get(field))
     query_locale = first_valid_locale(query_locales)
     return SessionStart(
         started=SessionStarted(
@@ -53,11 +53,11 @@ def is_correlation_id(value: object) -> bool:
         and 0 < len(value) <= MAX_CORRELATION_ID_CODE_POINTS
         and not value.isspace()
         and value not in {".", ".."}
-        and _NOT_IN_AN_ID.search(value) is None
+        and _FORBIDDEN_IN_ID.search(value) is None
     )
 
 
-def _refuse_unless_text(field: RefusedField, value: Json) -> None:
+def _require_text(field: StringMember, value: Json) -> None:
     if value is None:
         return
     if not isinstance(value, str):

@@ -48,11 +48,15 @@ class AuthSettings(Section):
     kind: AuthKind = Field(AuthKind.NONE, description="none, bearer, header or oauth2")
     token_file: OptionalFile = Field(None, description="bearer: file with the token")
     header_name: HeaderName = Field("", description="header: name of the HTTP header")
-    header_value_file: OptionalFile = Field(None, description="header: file with its value")
-    token_url: SecureUrl = Field("", description="oauth2: where tokens are had")
-    client_id: Text = Field("", description="oauth2: the client's name")
-    client_secret_file: OptionalFile = Field(None, description="oauth2: file with its secret")
-    scope: Text = Field("", description="oauth2: scope to ask for; empty: none")
+    header_value_file: OptionalFile = Field(
+        None, description="header: file with the value of the header"
+    )
+    token_url: SecureUrl = Field("", description="oauth2: URL of the token endpoint")
+    client_id: Text = Field("", description="oauth2: client ID")
+    client_secret_file: OptionalFile = Field(
+        None, description="oauth2: file with the client secret"
+    )
+    scope: Text = Field("", description="oauth2: requested scope; empty: none")
 
     @model_validator(mode="after")
     def _kind_has_what_it_needs(self) -> Self:
@@ -66,12 +70,12 @@ class AuthSettings(Section):
 class CentralSettings(Section):
     """Address of central, TLS and authentication."""
 
-    url: SecureUrl = Field("", description="empty: capture only; http only to this machine")
+    url: SecureUrl = Field("", description="empty: no delivery; http only on this machine")
     protocol: Protocol = Field(Protocol.BATCH, description="batch or replay")
-    ca_file: OptionalFile = Field(None, description="CA that signed central's certificate")
-    client_cert_file: OptionalFile = Field(None, description="our certificate for mutual TLS")
+    ca_file: OptionalFile = Field(None, description="CA of central's certificate")
+    client_cert_file: OptionalFile = Field(None, description="client certificate for mutual TLS")
     client_key_file: OptionalFile = Field(None, description="its private key")
-    proxy: ProxyUrl = Field("", description="HTTP proxy on the way to central; empty: none")
+    proxy: ProxyUrl = Field("", description="HTTP proxy for requests to central; empty: none")
     public_key_file: OptionalFile = Field(
         None, description="head office's public key, for exports carried by hand"
     )
@@ -94,16 +98,18 @@ class SyncSettings(Section):
     max_batch_bytes: WholeNumber = Field(
         1_048_576, ge=1_024, le=67_108_864, description="bytes in one batch"
     )
-    timeout_seconds: Number = Field(30, ge=1, le=600, description="seconds for one request")
-    max_in_flight: WholeNumber = Field(8, ge=1, le=100, description="requests at one time")
+    timeout_seconds: Number = Field(
+        30, ge=1, le=600, description="timeout of one request, in seconds"
+    )
+    max_in_flight: WholeNumber = Field(8, ge=1, le=100, description="concurrent requests")
     backoff_base_seconds: Number = Field(
-        1, ge=0.1, le=3_600, description="seconds of the first wait after a failure"
+        1, ge=0.1, le=3_600, description="first backoff after a failure, in seconds"
     )
     backoff_cap_seconds: Number = Field(
-        60, ge=0.1, le=3_600, description="seconds of the longest wait after failures"
+        60, ge=0.1, le=3_600, description="longest backoff, in seconds"
     )
     bandwidth_bytes_per_second: WholeNumber = Field(
-        0, ge=0, le=1_000_000_000, description="bytes in a second; 0: no limit"
+        0, ge=0, le=1_000_000_000, description="bandwidth limit in bytes per second; 0: none"
     )
     quiet_hours: HourRange = Field("", description="local time without delivery; empty: none")
 

@@ -36,10 +36,10 @@ class ApiSettings(Section):
     """Listening address of the API and access to it."""
 
     host: ListeningHost = Field("127.0.0.1", description="address to listen on")
-    port: WholeNumber = Field(8480, ge=0, le=65_535, description="TCP port; 0: any free one")
-    allowed_hosts: HostNames = Field((), description="host names allowed beside loopback's")
+    port: WholeNumber = Field(8480, ge=0, le=65_535, description="TCP port; 0: a free one")
+    allowed_hosts: HostNames = Field((), description="allowed host names, in addition to loopback")
     cors_origins: Origins = Field((), description="web origins whose pages may call the agent")
-    token_file: OptionalFile = Field(None, description="file with the token callers must show")
+    token_file: OptionalFile = Field(None, description="file with the token that clients must send")
     tls_cert_file: OptionalFile = Field(None, description="certificate, with its chain, in PEM")
     tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
 
@@ -50,8 +50,8 @@ class ApiSettings(Section):
         missing = [f"api.{name}" for name in guards if getattr(self, name) is None]
         if missing and not is_loopback(self.host):
             wrong["host"] = (
-                f"listening on {self.host} is refused without both a token and TLS: anyone on"
-                f" the network could send captures; set {', '.join(missing)}, or listen on"
+                f"listening on {self.host} requires both a token and TLS: any host on"
+                f" the network could send captures. Set {', '.join(missing)}, or listen on"
                 " 127.0.0.1"
             )
         if wrong:
@@ -69,18 +69,18 @@ class ApiSettings(Section):
 class StorageSettings(Section):
     """Location of the database and limits on its disk use."""
 
-    directory: Directory = Field(description="directory of the database; made if absent")
+    directory: Directory = Field(description="directory of the database; created if missing")
     max_bytes: WholeNumber = Field(
-        4096 * _MIB, ge=16 * _MIB, le=_EXABYTE, description="bytes the database may grow to"
+        4096 * _MIB, ge=16 * _MIB, le=_EXABYTE, description="maximum size of the database, in bytes"
     )
     min_free_bytes: WholeNumber = Field(
-        64 * _MIB, ge=0, le=_EXABYTE, description="bytes always left free on the disk"
+        64 * _MIB, ge=0, le=_EXABYTE, description="free disk space to keep, in bytes"
     )
     ballast_bytes: WholeNumber = Field(
-        16 * _MIB, ge=0, le=_EXABYTE, description="bytes held back for a full disk; 0: none"
+        16 * _MIB, ge=0, le=_EXABYTE, description="reserve for a full disk, in bytes; 0: none"
     )
     encryption_key_file: OptionalFile = Field(
-        None, description="key for e-mail addresses; made if absent"
+        None, description="key for e-mail addresses; created if missing"
     )
 
     @property
@@ -92,7 +92,7 @@ class StorageSettings(Section):
 class EmailSettings(Section):
     """Validation of e-mail addresses."""
 
-    check_syntax: Flag = Field(default=True, description="refuse what cannot be an address")
+    check_syntax: Flag = Field(default=True, description="reject invalid addresses")
 
 
 class RetentionSettings(Section):
@@ -102,7 +102,7 @@ class RetentionSettings(Section):
         30, ge=0, le=_CENTURY_DAYS, description="days a delivered capture is kept"
     )
     email_days_after_delivery: WholeNumber = Field(
-        0, ge=0, le=_CENTURY_DAYS, description="days its address is kept; 0: erased at once"
+        0, ge=0, le=_CENTURY_DAYS, description="days its address is kept; 0: erased immediately"
     )
 
 

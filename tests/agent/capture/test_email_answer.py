@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from agent.capture import email_answer
-from agent.capture.email_answer import is_email_address, read_email_answer
+from agent.capture.email_answer import is_email_address, parse_email_answer
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, NOT_AN_OBJECT, Refusal
 from agent.facts import EmailAnswered, EmailStatus
 from tests.support.json_strategies import (
@@ -33,7 +33,7 @@ blanks = st.text(" \t\n\r\u00a0\u2003\u3000", max_size=4)
 
 def outcome(body: bytes, *, check_syntax: bool = True) -> EmailAnswered | str:
     try:
-        return read_email_answer("x", body, check_syntax=check_syntax)
+        return parse_email_answer("x", body, check_syntax=check_syntax)
     except Refusal as refusal:
         return str(refusal)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.capture.json_object import read_object, without_member
+from agent.capture.json_object import parse_object, without_member
 from agent.capture.refusals import NOT_AN_OBJECT, Refusal
 from tests.support.json_strategies import almost_json, objects, spelled, texts
 
@@ -26,7 +26,7 @@ def by_the_standard_library(body: bytes) -> object:
 def test_object_is_parsed_in_any_json_spelling(data: st.DataObject) -> None:
     members = data.draw(objects)
 
-    assert read_object(data.draw(spelled(members))) == members
+    assert parse_object(data.draw(spelled(members))) == members
 
 
 @given(almost_json | objects.flatmap(spelled))
@@ -50,10 +50,10 @@ def test_parser_agrees_with_the_standard_library(
         expected = None
 
     if isinstance(expected, dict):
-        assert read_object(body) == expected
+        assert parse_object(body) == expected
     else:
         with pytest.raises(Refusal, match=NOT_AN_OBJECT):
-            read_object(body)
+            parse_object(body)
 
 
 @given(st.integers(1, 3000), st.sampled_from([(b"[", b"]"), (b'{"":', b"}")]))
@@ -62,7 +62,7 @@ def test_deep_nesting_is_parsed_or_refused(depth: int, brackets: tuple[bytes, by
     body = b'{"a":' + opening * depth + b"0" + closing * depth + b"}"
 
     try:
-        members = read_object(body)
+        members = parse_object(body)
     except Refusal:
         members = {}
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.capture.refusals import INVALID_CORRELATION_ID, NOT_AN_OBJECT, Refusal, RefusedField
+from agent.capture.refusals import INVALID_CORRELATION_ID, NOT_AN_OBJECT, Refusal, StringMember
 from agent.capture.session_start import (
     MAX_CORRELATION_ID_CODE_POINTS,
     SessionStart,
     is_correlation_id,
-    read_session_start,
+    parse_session_start,
 )
 from sync.protocol.program_terms import Locale, first_valid_locale
 from tests.support.json_strategies import almost_json, objects, spelled, texts, values
@@ -27,7 +27,7 @@ valid_ids = st.text(
 
 def outcome(body: bytes, query_locales: list[str]) -> SessionStart | str:
     try:
-        return read_session_start(body, query_locales)
+        return parse_session_start(body, query_locales)
     except Refusal as refusal:
         return str(refusal)
 
@@ -40,7 +40,7 @@ def test_any_body_is_accepted_or_refused_with_a_documented_message(
 
     if isinstance(answer, str):
         assert answer in {NOT_AN_OBJECT, INVALID_CORRELATION_ID} or answer.startswith(
-            tuple(RefusedField)
+            tuple(StringMember)
         )
     else:
         assert answer.started.body == body
@@ -89,7 +89,7 @@ def test_rejected_control_characters_are_those_of_unicode(code_point: int) -> No
 def test_valid_id_is_kept_unchanged(correlation_id: str, data: st.DataObject) -> None:
     body = data.draw(spelled({"correlationId": correlation_id}))
 
-    start = read_session_start(body, [])
+    start = parse_session_start(body, [])
 
     assert start.started.correlation_id == correlation_id
 
@@ -130,27 +130,27 @@ def test_locale_of_the_query_overrides_the_body(
 ) -> None:
     body = json.dumps({"correlationId": "x", "locale": in_body[1]}).encode()
 
-    with_query = read_session_start(body, [in_query[1]])
-    without = read_session_start(body, [])
+    with_query = parse_session_start(body, [in_query[1]])
+    without = parse_session_start(body, [])
 
     assert (with_query.kind.locale, with_query.started.query_locale) == (in_query[0], in_query[0])
     assert (without.kind.locale, without.started.query_locale) == (in_body[0], None)
 
 
 @given(
-    st.sampled_from(RefusedField), values.filter(lambda value: not isinstance(value, str | None))
+    st.sampled_from(StringMember), values.filter(lambda value: not isinstance(value, str | None))
 )
 def test_known_member_that_is_not_a_string_is_named_in_the_message(
-    field: RefusedField, value: object
+    field: StringMember, value: object
 ) -> None:
     body = json.dumps({"correlationId": "x", field: value}).encode()
 
     assert outcome(body, []) == f"{field} must be a string"
 
 
-@given(st.sampled_from(RefusedField), texts, texts)
+@given(st.sampled_from(StringMember), texts, texts)
 def test_known_member_with_a_nul_is_named_in_the_message(
-    field: RefusedField, before: str, after: str
+    field: StringMember, before: str, after: str
 ) -> None:
     body = json.dumps({"correlationId": "x", field: f"{before}\0{after}"}).encode()
 
@@ -165,7 +165,7 @@ def test_session_with_user_status_closed_is_closed(user_status: str | None) -> N
     plain = None if user_status is None else user_status.replace("\0", "")
     body = json.dumps({"correlationId": "x", "userStatus": plain}).encode()
 
-    start = read_session_start(body, [])
+    start = parse_session_start(body, [])
 
     assert start.started.closed is (plain is not None and plain.upper() == "CLOSED")
 
@@ -175,4 +175,4 @@ def test_non_empty_anonymous_session_id_selects_the_anonymous_prompt(given_: str
     plain = None if given_ is None else given_.replace("\0", "")
     body = json.dumps({"correlationId": "x", "anonymousSessionId": plain}).encode()
 
-    assert read_session_start(body, []).kind.is_anonymous is bool(plain)
+    assert parse_session_start(body, []).kind.is_anonymous is bool(plain)

@@ -81,12 +81,12 @@ def test_invalid_value_is_reported_with_expected_and_found(
     [
         (
             "[api]\nhost = '0.0.0.0'",
-            ("line 2: api.host: listening on 0.0.0.0 is refused without both a token and TLS"),
+            ("line 2: api.host: listening on 0.0.0.0 requires both a token and TLS"),
         ),
-        ("[api]\nhost = '::'\ntoken_file = 't'", "set api.tls_cert_file, api.tls_key_file"),
+        ("[api]\nhost = '::'\ntoken_file = 't'", "Set api.tls_cert_file, api.tls_key_file"),
         (
             "[api]\nhost = '10.0.0.1'\ntls_cert_file = 'c'\ntls_key_file = 'k'",
-            "set api.token_file, or",
+            "Set api.token_file, or",
         ),
         ("central.client_key_file = 'k'", "also needs client_cert_file"),
         (
