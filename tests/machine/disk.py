@@ -15,7 +15,7 @@ _WITHOUT_FLUSHING = 2
 _SIZE = "2G"
 
 
-def do(*command: str | Path) -> None:
+def run_on_host(*command: str | Path) -> None:
     """Run a command; raises if it fails."""
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
 
@@ -27,16 +27,16 @@ class Disk:
         self.mount_point = mount_point
         self._image = image
         mount_point.mkdir()
-        do("truncate", "-s", _SIZE, image)
-        do("mkfs.ext4", "-q", "-F", image)
+        run_on_host("truncate", "-s", _SIZE, image)
+        run_on_host("mkfs.ext4", "-q", "-F", image)
 
     def mount(self) -> None:
         """Mount it; after a power cut this replays the journal."""
-        do("mount", "-o", "loop", self._image, self.mount_point)
+        run_on_host("mount", "-o", "loop", self._image, self.mount_point)
 
     def unmount(self) -> None:
         """Unmount it."""
-        do("umount", self.mount_point)
+        run_on_host("umount", self.mount_point)
 
     def cut(self) -> None:
         """Cut the power: drop all unsynced data and block further writes."""

@@ -11,25 +11,23 @@ TILLS = 8
 
 
 @asynccontextmanager
-async def tills_at_work(service: Service, ledger: TillLedger) -> AsyncIterator[ReconnectingTills]:
+async def tills_connecting(
+    service: Service, ledger: TillLedger
+) -> AsyncIterator[ReconnectingTills]:
     """Keep tills connecting and asking during the block; the first capture precedes it."""
-    await service.is_active()
+    await service.wait_until_active()
     with service.machine.network():
-        passers = ReconnectingTills(
-            HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse
-        )
-        passers.start(TILLS)
+        tills = ReconnectingTills(HOST, PORT, ledger.customers(), ledger.acknowledge, ledger.refuse)
+        tills.start(TILLS)
         await ledger.any_acknowledged.wait()
-        yield passers
-        await passers.stop()
+        yield tills
+        await tills.stop()
 
 
-def assert_no_till_noticed(
-    service: Service, ledger: TillLedger, passers: ReconnectingTills
-) -> None:
+def assert_no_till_affected(service: Service, ledger: TillLedger, tills: ReconnectingTills) -> None:
     """Assert that no request failed and each acknowledged capture is stored exactly once."""
-    assert passers.connection_errors == []
-    assert passers.unanswered == []
+    assert tills.connection_errors == []
+    assert tills.unanswered == []
     assert ledger.refused == []
     findings = ledger.compare(service.state)
     assert not findings, findings

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.machine.disk import Disk, do
+from tests.machine.disk import Disk, run_on_host
 
 BOOT_SECONDS = 30.0
 _LOOK_SECONDS = 0.01
@@ -31,12 +31,12 @@ def keep_mounts_private() -> None:
     A machine's lower layer is this host's root directory: no other process that cleans up
     after tests may ever see it.
     """
-    _call("unshare", _CLONE_NEWNS)
-    do("mount", "--make-rprivate", "/")
+    _call_libc("unshare", _CLONE_NEWNS)
+    run_on_host("mount", "--make-rprivate", "/")
 
 
 class Machine:
-    """A Debian in `place`: off at first, on between `boot` and `switch_off` or `cut_power`.
+    """A Debian in `place`: off at first, on between `boot` and `shut_down` or `cut_power`.
 
     `place` is an empty directory for this machine. Call `keep_mounts_private` first.
     """
@@ -50,11 +50,11 @@ class Machine:
         self._init = 0
         for folder in (self.root, self._lower):
             folder.mkdir()
-        do("mount", "--bind", "/", self._lower)
-        do("mount", "-o", "remount,bind,ro", self._lower)
+        run_on_host("mount", "--bind", "/", self._lower)
+        run_on_host("mount", "-o", "remount,bind,ro", self._lower)
         self._disk = Disk(place / "disk.img", place / "disk")
-        self._insert_disk()
-        self._make_it_a_tills()
+        self._mount_overlay()
+        self._remove_host_settings()
 
     def boot(self) -> None:
         """Boot it; return once its init is running."""
@@ -79,41 +79,41 @@ class Machine:
         """Return the host's PID of a process of the machine."""
         for status in Path("/proc").glob("[0-9]*/status"):
             with suppress(OSError):
-                spaces = _numbers(status, "NSpid")
-                if spaces[1:] == [pid] and self._is_inside(spaces[0]):
+                spaces = _proc_numbers(status, "NSpid")
+                if spaces[1:] == [pid] and self._is_in_machine(spaces[0]):
                     return spaces[0]
         raise LookupError(f"no process {pid} in the machine")
 
     @contextmanager
     def network(self) -> Iterator[None]:
         """Create this thread's sockets in the machine's network during the block."""
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        its = os.open(f"/proc/{self._init}/ns/net", os.O_RDONLY)
+        host_namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        machine_namespace = os.open(f"/proc/{self._init}/ns/net", os.O_RDONLY)
         try:
-            _enter(its)
+            _enter_network(machine_namespace)
             yield
         finally:
-            _enter(own)
-            os.close(its)
-            os.close(own)
+            _enter_network(host_namespace)
+            os.close(machine_namespace)
+            os.close(host_namespace)
 
     def sync(self) -> None:
         """Flush its file system, as on a till that has run for a while."""
-        do("sync", "-f", self.root)
+        run_on_host("sync", "-f", self.root)
 
-    def switch_off(self) -> None:
+    def shut_down(self) -> None:
         """Shut it down cleanly."""
         if self._nspawn is not None:
             self.run("systemctl", "poweroff", check=False)
-            self._wait_until_off()
+            self._wait_for_exit()
 
     def cut_power(self) -> None:
         """Cut the power: the disk keeps synced data only; the machine is off afterwards."""
         self._disk.cut()
         self._kill()
-        do("umount", self.root)
+        run_on_host("umount", self.root)
         self._disk.unmount()
-        self._insert_disk()
+        self._mount_overlay()
 
     def remove(self) -> None:
         """Unmount and delete it in any state; deletes only its own files."""
@@ -128,15 +128,15 @@ class Machine:
             for folder in (self.root, self._disk.mount_point, self._lower, self._place):
                 folder.rmdir()
 
-    def _insert_disk(self) -> None:
+    def _mount_overlay(self) -> None:
         self._disk.mount()
         upper, work = self._disk.mount_point / "upper", self._disk.mount_point / "work"
         for folder in (upper, work):
             folder.mkdir(exist_ok=True)
         layers = f"lowerdir={self._lower},upperdir={upper},workdir={work}"
-        do("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
+        run_on_host("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
 
-    def _make_it_a_tills(self) -> None:
+    def _remove_host_settings(self) -> None:
         """Remove the host's enabled units, machine ID and ban on starting services."""
         units = self.root / "etc/systemd/system"
         shutil.rmtree(units)
@@ -151,38 +151,38 @@ class Machine:
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
             for child in map(int, children):
                 with suppress(OSError):
-                    if _numbers(Path(f"/proc/{child}/status"), "NSpid")[1:] == [1]:
+                    if _proc_numbers(Path(f"/proc/{child}/status"), "NSpid")[1:] == [1]:
                         return child
             time.sleep(_LOOK_SECONDS)
         raise TimeoutError((self._place / "console").read_text())
 
-    def _is_inside(self, pid: int) -> bool:
-        its, ours = (Path(f"/proc/{one}/ns/pid").readlink() for one in (pid, self._init))
-        return its == ours
+    def _is_in_machine(self, pid: int) -> bool:
+        namespaces = {Path(f"/proc/{one}/ns/pid").readlink() for one in (pid, self._init)}
+        return len(namespaces) == 1
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
             os.kill(self._init, signal.SIGKILL)
-        self._wait_until_off()
+        self._wait_for_exit()
 
-    def _wait_until_off(self) -> None:
+    def _wait_for_exit(self) -> None:
         if self._nspawn is not None:
             self._nspawn.wait(BOOT_SECONDS)
         self._nspawn = None
 
 
-def _numbers(status: Path, name: str) -> list[int]:
+def _proc_numbers(status: Path, name: str) -> list[int]:
     for line in status.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return [int(word) for word in line.split()[1:]]
     return []
 
 
-def _enter(network: int) -> None:
-    _call("setns", network, _CLONE_NEWNET)
+def _enter_network(network: int) -> None:
+    _call_libc("setns", network, _CLONE_NEWNET)
 
 
-def _call(name: str, *arguments: int) -> None:
+def _call_libc(name: str, *arguments: int) -> None:
     """Call a libc function that Python 3.11 does not wrap."""
     if getattr(_LIBC, name)(*arguments):
         number = ctypes.get_errno()

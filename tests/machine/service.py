@@ -38,25 +38,25 @@ class Service:
         shutil.copy(package, self.machine.root / "root")
         return self.machine.run("dpkg", "--install", f"/root/{package.name}")
 
-    def set_in_unit(self, *lines: str) -> None:
+    def add_to_unit(self, *lines: str) -> None:
         """Add settings to the unit by a drop-in; effective from the next start."""
         drop_ins = self.machine.root / "etc/systemd/system" / f"{UNIT}.d"
         drop_ins.mkdir(exist_ok=True)
         (drop_ins / "test.conf").write_text("\n".join(("[Service]", *lines, "")))
         self.machine.run("systemctl", "daemon-reload")
 
-    def shows(self, name: str, unit: str = UNIT) -> str:
+    def unit_property(self, name: str, unit: str = UNIT) -> str:
         """Return a property of a unit (default: the agent's) from systemd."""
         return self.machine.run("systemctl", "show", unit, "--property", name, "--value").strip()
 
     def pid(self) -> int:
         """Return the host's PID of the main process."""
-        return self.machine.host_pid(int(self.shows("MainPID")))
+        return self.machine.host_pid(int(self.unit_property("MainPID")))
 
     def seconds_to_ready(self) -> float:
         """Return the seconds from the last start until READY."""
         started, ready = (
-            int(self.shows(f"{name}TimestampMonotonic"))
+            int(self.unit_property(f"{name}TimestampMonotonic"))
             for name in ("ExecMainStart", "ActiveEnter")
         )
         return (ready - started) / 1e6
@@ -66,10 +66,10 @@ class Service:
         with self.machine.network():
             return await send_request(PORT, _REQUESTS.session(fresh_pair()))
 
-    async def first_answer(self) -> float:
+    async def seconds_to_first_answer(self) -> float:
         """Poll /readyz until it returns 200; return the elapsed seconds."""
         began = time.monotonic()
-        await until(self._is_ready)
+        await wait_until(self._is_ready)
         return time.monotonic() - began
 
     async def _is_ready(self) -> bool:
@@ -79,23 +79,23 @@ class Service:
         except OSError:
             return False  # the socket does not exist yet
 
-    async def is_active(self, unit: str = UNIT) -> None:
+    async def wait_until_active(self, unit: str = UNIT) -> None:
         """Wait until systemd considers the unit active."""
 
         async def active() -> bool:
-            return self.shows("ActiveState", unit) == "active"
+            return self.unit_property("ActiveState", unit) == "active"
 
-        await until(active)
+        await wait_until(active)
 
-    async def is_restarted(self, count: int, unit: str = UNIT) -> None:
+    async def wait_until_restarted(self, count: int, unit: str = UNIT) -> None:
         """Wait until systemd has restarted the unit `count` times."""
 
         async def restarted() -> bool:
-            return int(self.shows("NRestarts", unit)) >= count
+            return int(self.unit_property("NRestarts", unit)) >= count
 
-        await until(restarted)
+        await wait_until(restarted)
 
-    async def in_background(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    async def run_in_thread(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Run blocking `work` in a thread while tills are served."""
         return await asyncio.to_thread(work, *args, **named)
 
@@ -107,7 +107,7 @@ class Service:
         return report
 
 
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+async def wait_until(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Poll until true: systemd sends no events out of the machine."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await is_so():  # noqa: ASYNC110 - see above

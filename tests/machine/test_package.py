@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.machine.load import TILLS, assert_no_till_noticed, tills_at_work
+from tests.machine.load import TILLS, assert_no_till_affected, tills_connecting
 from tests.machine.machine import Machine
 from tests.machine.packages import LATER_REVISION, LATER_VERSION, Packages
 from tests.machine.service import HOST, PORT, UNIT, Service
@@ -41,14 +41,16 @@ async def test_installed_package_serves_tills(machine: Machine, packages: Packag
     service = Service(machine)
     service.install(packages.this)
     assert (await service.start_session()).status == 200
-    await service.is_active()
+    await service.wait_until_active()
     resident = [
         line.split()[1]
-        for line in machine.run("cat", f"/proc/{service.shows('MainPID')}/status").splitlines()
+        for line in machine.run(
+            "cat", f"/proc/{service.unit_property('MainPID')}/status"
+        ).splitlines()
         if line.startswith("VmRSS")
     ]
     machine.run("systemctl", "stop", UNIT)
-    stopped_for = await service.first_answer()
+    stopped_for = await service.seconds_to_first_answer()
     print(
         f"stopped to first answer {stopped_for:.2f} s,"
         f" package {packages.this.stat().st_size / 1e6:.1f} MB,"
@@ -59,9 +61,9 @@ async def test_installed_package_serves_tills(machine: Machine, packages: Packag
 async def test_installed_service_starts_at_boot(service: Service, machine: Machine) -> None:
     assert (await service.start_session()).status == 200
     machine.sync()
-    machine.switch_off()
+    machine.shut_down()
     machine.boot()
-    print(f"boot to first answer {await service.first_answer():.2f} s")
+    print(f"boot to first answer {await service.seconds_to_first_answer():.2f} s")
 
 
 async def test_upgrade_and_downgrade_keep_ten_thousand_queued_events(
@@ -86,14 +88,14 @@ async def test_upgrade_and_downgrade_keep_ten_thousand_queued_events(
 
 async def test_upgrade_under_load_refuses_no_request(service: Service, packages: Packages) -> None:
     ledger = TillLedger()
-    async with tills_at_work(service, ledger) as passers:
-        await service.in_background(service.install, packages.later)
-        await service.in_background(service.install, packages.this)
+    async with tills_connecting(service, ledger) as tills:
+        await service.run_in_thread(service.install, packages.later)
+        await service.run_in_thread(service.install, packages.this)
     print(
         f"two upgrades, {len(ledger.acknowledged)} acknowledged,"
-        f" longest wait {passers.longest_wait_seconds:.2f} s"
+        f" longest wait {tills.longest_wait_seconds:.2f} s"
     )
-    assert_no_till_noticed(service, ledger, passers)
+    assert_no_till_affected(service, ledger, tills)
 
 
 async def test_package_purge_keeps_the_queue_and_prints_its_path(

@@ -17,10 +17,11 @@ CUTS = int(os.environ.get("POWER_CUTS", "20"))
 CONTROL_CUTS = 5
 TILLS = 8
 SERVES_WITHIN_SECONDS = 5.0
-DATABASE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/store/db/connect.py"
+PRAGMA = '"PRAGMA synchronous=FULL"'
+STORE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/store"
 
 
-async def cut_once(service: Service, ledger: TillLedger, dice: random.Random) -> None:
+async def cut_power_once(service: Service, ledger: TillLedger, rng: random.Random) -> None:
     """Load the service, and cut the power 50 ms to 1 s after the first answer of this round.
 
     Answers after the cut do not count: syncs in flight may then return without an error, but a
@@ -29,7 +30,7 @@ async def cut_once(service: Service, ledger: TillLedger, dice: random.Random) ->
     ledger.any_acknowledged.clear()
     powered = True
 
-    def hear(answer: CaptureAnswer) -> None:
+    def acknowledge(answer: CaptureAnswer) -> None:
         if powered:
             ledger.acknowledge(answer)
 
@@ -38,35 +39,35 @@ async def cut_once(service: Service, ledger: TillLedger, dice: random.Random) ->
             HOST,
             PORT,
             pairs=ledger.customers(),
-            on_acknowledged=hear,
+            on_acknowledged=acknowledge,
             on_refused=lambda _: None,  # errors from the missing disk are expected
         )
         await crowd.open(TILLS)
     await ledger.any_acknowledged.wait()
-    await asyncio.wait({asyncio.create_task(crowd.finished())}, timeout=dice.uniform(0.05, 1.0))
+    await asyncio.wait({asyncio.create_task(crowd.finished())}, timeout=rng.uniform(0.05, 1.0))
     powered = False
     service.machine.cut_power()
     assert await crowd.finished(timeout_seconds=10)
     ledger.ask_again([question.pair for question in crowd.in_doubt])
 
 
-async def up_again(service: Service) -> float:
+async def boot_again(service: Service) -> float:
     """Boot; return the seconds until the first answer."""
     service.machine.boot()
-    seconds = await service.first_answer()
-    await service.is_active()
+    seconds = await service.seconds_to_first_answer()
+    await service.wait_until_active()
     assert service.seconds_to_ready() < SERVES_WITHIN_SECONDS
     return seconds
 
 
 async def test_power_cuts_lose_no_acknowledged_capture(service: Service) -> None:
     print(f"CRASH_SEED={SEED}")
-    dice, ledger, waits = random.Random(SEED), TillLedger(), []
-    await service.is_active()
+    rng, ledger, waits = random.Random(SEED), TillLedger(), []
+    await service.wait_until_active()
     service.machine.sync()
     for _ in range(CUTS):
-        await cut_once(service, ledger, dice)
-        waits.append(await up_again(service))
+        await cut_power_once(service, ledger, rng)
+        waits.append(await boot_again(service))
         findings = ledger.compare(service.state)
         assert not findings, findings
     print(
@@ -79,27 +80,26 @@ async def test_power_cuts_lose_no_acknowledged_capture(service: Service) -> None
 async def test_control_without_sync_loses_captures_in_the_same_power_cuts(service: Service) -> None:
     """Control: with synchronous=NORMAL this setup must find losses, or it proves nothing."""
     print(f"CRASH_SEED={SEED}")
-    sabotage(service.machine.root / DATABASE_CODE)
+    commit_without_sync(service.machine.root / STORE_CODE)
     service.machine.run("systemctl", "restart", "loyalty-agent.service")
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     lost = acknowledged = 0
     for _ in range(CONTROL_CUTS):
         ledger = TillLedger()
-        await service.is_active()
+        await service.wait_until_active()
         service.machine.sync()
-        await cut_once(service, ledger, dice)
-        await up_again(service)
+        await cut_power_once(service, ledger, rng)
+        await boot_again(service)
         lost += len(ledger.compare(service.state).lost)
         acknowledged += len(ledger.acknowledged)
     print(f"control, {CONTROL_CUTS} cuts: {lost} of {acknowledged} lost")
     assert lost
 
 
-def sabotage(code: Path) -> None:
+def commit_without_sync(store_code: Path) -> None:
     """Patch the agent to answer before the commit is synced."""
-    text = code.read_text()
-    assert "synchronous=FULL" in text
-    code.write_text(text.replace("synchronous=FULL", "synchronous=NORMAL"))
+    (code,) = (file for file in store_code.rglob("*.py") if PRAGMA in file.read_text())
+    code.write_text(code.read_text().replace(PRAGMA, '"PRAGMA synchronous=NORMAL"'))
     # The package's .pyc files are used without checking their sources.
-    for compiled in (code.parent / "__pycache__").glob("database.*.pyc"):
+    for compiled in (code.parent / "__pycache__").glob(f"{code.stem}.*.pyc"):
         compiled.unlink()

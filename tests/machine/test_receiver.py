@@ -58,5 +58,5 @@ async def test_doctor_finds_the_credentials_of_the_running_or_stopped_service(
 async def test_killed_receiver_is_restarted(service: Service, machine: Machine) -> None:
     machine.run("systemctl", "enable", "--now", RECEIVER)
     machine.run("systemctl", "kill", "--signal=KILL", RECEIVER)
-    await service.is_restarted(1, RECEIVER)
-    await service.is_active(RECEIVER)
+    await service.wait_until_restarted(1, RECEIVER)
+    await service.wait_until_active(RECEIVER)
