@@ -21,7 +21,7 @@ from sqlalchemy import insert
 from agent.store.crypto.vault import Vault, open_vault
 from agent.store.db.connect import transaction
 from agent.store.db.sql import compiled
-from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
+from agent.store.db.tables import ANSWER, EVENT, SESSION
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from agent.store.store import StoreEnvironment
@@ -37,9 +37,9 @@ CAPTURES = 100_000
 CAPTURES_PER_LOOK = 20_000
 TILLS = 32
 REQUESTS = Requests("127.0.0.1", 0)
-ADD_EVENT = compiled(insert(table_of(EventRow)))
-ADD_SESSION = compiled(insert(table_of(SessionRow)))
-ADD_ANSWER = compiled(insert(table_of(EmailAnswerRow)))
+ADD_EVENT = compiled(insert(EVENT))
+ADD_SESSION = compiled(insert(SESSION))
+ADD_ANSWER = compiled(insert(ANSWER))
 _ROWS_AT_ONCE = 10_000
 _SESSION_BODY = (
     b'{"correlationId":"%b","externalIdentifier":"POS-0007-0001234567",'

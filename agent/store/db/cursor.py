@@ -7,12 +7,11 @@ from sqlalchemy import ColumnElement, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.db.sql import Statement, compiled, constant
-from agent.store.db.tables import DestinationRow, table_of
+from agent.store.db.tables import DESTINATION
 from agent.store.files.storage_errors import CorruptRow
 
 CENTRAL = "central"
 is_central = constant(CENTRAL)
-_destination = table_of(DestinationRow)
 _COLUMNS = (
     "watermark",
     "attempting_from",
@@ -22,10 +21,10 @@ _COLUMNS = (
 )
 
 READ_CURSOR = compiled(
-    select(*(_destination.c[name] for name in _COLUMNS)).where(_destination.c.name == is_central)
+    select(*(DESTINATION.c[name] for name in _COLUMNS)).where(DESTINATION.c.name == is_central)
 )
 ADD_CURSOR = compiled(
-    insert(_destination)
+    insert(DESTINATION)
     .values({"name": is_central} | dict.fromkeys(_COLUMNS, constant(0)))
     .on_conflict_do_nothing()
     .inline()
@@ -34,14 +33,14 @@ ADD_CURSOR = compiled(
 
 def cursor_column(name: str) -> ColumnElement[int]:
     """Return an SQL expression for a column of the cursor; 0 if there is no row yet."""
-    value = select(_destination.c[name]).where(_destination.c.name == is_central)
+    value = select(DESTINATION.c[name]).where(DESTINATION.c.name == is_central)
     return func.coalesce(value.scalar_subquery(), constant(0))
 
 
 def compile_update(*names: str) -> Statement:
     """Return the statement that sets these columns of the cursor."""
     values: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
-    return compiled(update(_destination).where(_destination.c.name == is_central).values(values))
+    return compiled(update(DESTINATION).where(DESTINATION.c.name == is_central).values(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,28 +10,24 @@ from sqlmodel import Session
 
 from agent.facts import Receipt
 from agent.store.db.sql import compiled, constant, driver_connection
-from agent.store.db.tables import DestinationRow, EpochRow, EventRow, SettledRow, table_of
+from agent.store.db.tables import DESTINATION, EPOCH, EVENT, SETTLED, EpochRow
 from agent.store.files.storage_errors import CorruptRow
 
-_epoch = table_of(EpochRow)
-_event = table_of(EventRow)
-_destination = table_of(DestinationRow)
-_settled = table_of(SettledRow)
 Row = TypeVar("Row", bound=tuple[object, ...])
 
 ALL_EPOCHS = compiled(
-    select(_epoch.c.number, _epoch.c.epoch, _epoch.c.base_position).order_by(
-        _epoch.c.base_position, _epoch.c.number
+    select(EPOCH.c.number, EPOCH.c.epoch, EPOCH.c.base_position).order_by(
+        EPOCH.c.base_position, EPOCH.c.number
     )
 )
-KNOWS_EPOCH = compiled(select(_epoch.c.number).where(_epoch.c.epoch == bindparam("epoch")))
+KNOWS_EPOCH = compiled(select(EPOCH.c.number).where(EPOCH.c.epoch == bindparam("epoch")))
 # The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
 LAST_POSITION = compiled(
     select(
         func.max(
             *(
                 func.coalesce(select(func.max(column)).scalar_subquery(), constant(0))
-                for column in (_event.c.position, _destination.c.watermark, _settled.c.position)
+                for column in (EVENT.c.position, DESTINATION.c.watermark, SETTLED.c.position)
             )
         )
     )

@@ -40,6 +40,10 @@ def constant(value: int | str) -> ColumnElement[int | str]:
     return literal_column(repr(value))
 
 
+# SQLAlchemy adds OFFSET to each LIMIT on SQLite; unless given as a constant it is a parameter.
+NO_OFFSET = constant(0)
+
+
 def listed(name: str) -> Select[tuple[int]]:
     """Return a subquery of the integers in the JSON parameter `name` (see `as_list`)."""
     return select(func.json_each(bindparam(name)).table_valued("value").c.value)

@@ -10,19 +10,16 @@ import msgspec
 from sqlalchemy import bindparam, func, select
 
 from agent.store.db.sql import Statement, compiled
-from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
+from agent.store.db.tables import ANSWER, EVENT, SESSION
 from agent.store.files.storage_errors import CorruptRow
 
 # A customer's answer follows the session within minutes; this is about a till's day.
 MAX_CACHED = 4_096
 
-_event = table_of(EventRow)
-_session = table_of(SessionRow)
-_answer = table_of(EmailAnswerRow)
 _ids = func.json_each(bindparam("correlation_ids")).table_valued("value")
 _last_answer = (
-    select(func.max(_answer.c.position))
-    .where(_answer.c.session_position == _session.c.position)
+    select(func.max(ANSWER.c.position))
+    .where(ANSWER.c.session_position == SESSION.c.position)
     .scalar_subquery()
 )
 # All rows in one JSON value: a single call into SQLite, see `insert.py`.
@@ -30,19 +27,19 @@ SESSIONS_BY_ID = compiled(
     select(
         func.json_group_array(
             func.json_array(
-                _session.c.correlation_id,
-                _session.c.position,
-                _session.c.closed,
-                _session.c.query_locale,
+                SESSION.c.correlation_id,
+                SESSION.c.position,
+                SESSION.c.closed,
+                SESSION.c.query_locale,
                 _last_answer,
             )
         )
-    ).where(_session.c.correlation_id.in_(select(_ids.c.value)))
+    ).where(SESSION.c.correlation_id.in_(select(_ids.c.value)))
 )
-BODY_AT = compiled(select(_event.c.body).where(_event.c.position == bindparam("position")))
+BODY_AT = compiled(select(EVENT.c.body).where(EVENT.c.position == bindparam("position")))
 ANSWER_AT = compiled(
-    select(_answer.c.status, _answer.c.address_mark, _event.c.body).where(
-        _answer.c.position == bindparam("position"), _event.c.position == _answer.c.position
+    select(ANSWER.c.status, ANSWER.c.address_mark, EVENT.c.body).where(
+        ANSWER.c.position == bindparam("position"), EVENT.c.position == ANSWER.c.position
     )
 )
 _found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]])

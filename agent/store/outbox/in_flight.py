@@ -8,43 +8,41 @@ from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.db.cursor import DeliveryCursor, compile_update, ensure_cursor, is_central
 from agent.store.db.sql import as_list, compiled, listed
-from agent.store.db.tables import DeadLetterRow, DoubtRow, EventRow, SettledRow, table_of
+from agent.store.db.tables import DEAD_LETTER, DOUBT, EVENT, SETTLED
 
-_doubt = table_of(DoubtRow)
-_event = table_of(EventRow)
-_settled = table_of(SettledRow)
-_dead = table_of(DeadLetterRow)
 _listed = listed("positions")
 _is_settled = exists().where(
-    _settled.c.destination == is_central, _settled.c.position == _event.c.position
+    SETTLED.c.destination == is_central, SETTLED.c.position == EVENT.c.position
 )
 _is_pending = and_(
-    _event.c.position > bindparam("watermark"),
-    _event.c.position >= bindparam("first"),
-    _event.c.position <= bindparam("last"),
+    EVENT.c.position > bindparam("watermark"),
+    EVENT.c.position >= bindparam("first"),
+    EVENT.c.position <= bindparam("last"),
     ~_is_settled,
 )
 
 ADD_DOUBT = compiled(
-    insert(_doubt)
+    insert(DOUBT)
     .from_select(
         ["destination", "position"],
-        select(is_central, _event.c.position).where(_event.c.position.in_(_listed)),
+        select(is_central, EVENT.c.position).where(EVENT.c.position.in_(_listed)),
     )
     .on_conflict_do_nothing()
 )
 KEEP_DOUBT = compiled(
-    insert(_doubt)
+    insert(DOUBT)
     .from_select(
-        ["destination", "position"], select(is_central, _event.c.position).where(_is_pending)
+        ["destination", "position"], select(is_central, EVENT.c.position).where(_is_pending)
     )
     .on_conflict_do_nothing()
 )
 REMOVE_DOUBT = compiled(
-    delete(_doubt).where(_doubt.c.destination == is_central, _doubt.c.position.in_(_listed))
+    delete(DOUBT).where(DOUBT.c.destination == is_central, DOUBT.c.position.in_(_listed))
 )
 DEAD_LETTERS_AMONG = compiled(
-    select(_dead.c.position).where(_dead.c.destination == is_central, _dead.c.position.in_(_listed))
+    select(DEAD_LETTER.c.position).where(
+        DEAD_LETTER.c.destination == is_central, DEAD_LETTER.c.position.in_(_listed)
+    )
 )
 SET_ATTEMPT = compile_update("attempting_from", "attempting_through")
 

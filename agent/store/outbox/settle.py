@@ -13,23 +13,13 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from agent.store.db.cursor import compile_update, ensure_cursor, is_central
 from agent.store.db.sql import as_list, compiled, constant, listed
-from agent.store.db.tables import (
-    DeadLetterRow,
-    DeliveryRow,
-    EmailAnswerRow,
-    SettledRow,
-    table_of,
-)
+from agent.store.db.tables import ANSWER, DEAD_LETTER, DELIVERY, SETTLED
 from sync.delivery.outbox import EventResult
 from sync.delivery.outcomes import Refused
 
 _SECOND_US = 1_000_000
-_settled = table_of(SettledRow)
-_delivery = table_of(DeliveryRow)
-_dead = table_of(DeadLetterRow)
-_answer = table_of(EmailAnswerRow)
 _listed = listed("positions")
-_settled_at = upsert(_settled).values(
+_settled_at = upsert(SETTLED).values(
     destination=is_central,
     position=bindparam("position"),
     delivered_at_us=bindparam("delivered_at_us"),
@@ -37,9 +27,9 @@ _settled_at = upsert(_settled).values(
 
 SET_WATERMARK = compile_update("watermark")
 AHEAD = compiled(
-    select(_settled.c.position)
-    .where(_settled.c.destination == is_central, _settled.c.position > bindparam("watermark"))
-    .order_by(_settled.c.position)
+    select(SETTLED.c.position)
+    .where(SETTLED.c.destination == is_central, SETTLED.c.position > bindparam("watermark"))
+    .order_by(SETTLED.c.position)
 )
 ADD_SETTLED = compiled(
     _settled_at.on_conflict_do_update(
@@ -48,19 +38,19 @@ ADD_SETTLED = compiled(
     ).inline()
 )
 REMOVE_SETTLED = compiled(
-    delete(_settled).where(
-        _settled.c.destination == is_central,
-        _settled.c.position > bindparam("above"),
-        _settled.c.position <= bindparam("through"),
+    delete(SETTLED).where(
+        SETTLED.c.destination == is_central,
+        SETTLED.c.position > bindparam("above"),
+        SETTLED.c.position <= bindparam("through"),
     )
 )
 DELIVERED_THROUGH = compiled(
-    select(_delivery.c.delivered_at_us).where(
-        _delivery.c.destination == is_central, _delivery.c.through_position == bindparam("through")
+    select(DELIVERY.c.delivered_at_us).where(
+        DELIVERY.c.destination == is_central, DELIVERY.c.through_position == bindparam("through")
     )
 )
 ADD_DELIVERY = compiled(
-    insert(_delivery)
+    insert(DELIVERY)
     .values(
         destination=is_central,
         through_position=bindparam("through"),
@@ -69,16 +59,14 @@ ADD_DELIVERY = compiled(
     .inline()
 )
 EXTEND_DELIVERY = compiled(
-    update(_delivery)
-    .where(
-        _delivery.c.destination == is_central, _delivery.c.through_position == bindparam("before")
-    )
+    update(DELIVERY)
+    .where(DELIVERY.c.destination == is_central, DELIVERY.c.through_position == bindparam("before"))
     .values(through_position=bindparam("through"))
 )
 
 
 _REJECTION = ("error_code", "error_message", "http_status", "refused_at_us", "agent_version")
-_rejected = upsert(_dead).values(
+_rejected = upsert(DEAD_LETTER).values(
     {name: bindparam(name) for name in ("position", *_REJECTION)}
     | {
         "destination": is_central,
@@ -91,21 +79,21 @@ ADD_DEAD_LETTER = compiled(
     _rejected.on_conflict_do_update(
         index_elements=["destination", "position"],
         set_={name: _rejected.excluded[name] for name in (*_REJECTION, "retry_wanted")}
-        | {"attempts": _dead.c.attempts + constant(1)},
+        | {"attempts": DEAD_LETTER.c.attempts + constant(1)},
     ).inline()
 )
 REMOVE_DEAD_LETTERS = compiled(
-    delete(_dead)
-    .where(_dead.c.destination == is_central, _dead.c.position.in_(_listed))
-    .returning(_dead.c.position)
+    delete(DEAD_LETTER)
+    .where(DEAD_LETTER.c.destination == is_central, DEAD_LETTER.c.position.in_(_listed))
+    .returning(DEAD_LETTER.c.position)
 )
 RETRY_ANSWERS = compiled(
-    update(_dead)
+    update(DEAD_LETTER)
     .where(
-        _dead.c.destination == is_central,
-        _dead.c.discarded_at_us.is_(None),
-        _dead.c.position.in_(
-            select(_answer.c.position).where(_answer.c.session_position.in_(_listed))
+        DEAD_LETTER.c.destination == is_central,
+        DEAD_LETTER.c.discarded_at_us.is_(None),
+        DEAD_LETTER.c.position.in_(
+            select(ANSWER.c.position).where(ANSWER.c.session_position.in_(_listed))
         ),
     )
     .values(retry_wanted=constant(1))

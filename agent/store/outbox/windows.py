@@ -25,43 +25,27 @@ from agent.facts import EmailStatus
 from agent.store.crypto.vault import Vault
 from agent.store.db.cursor import cursor_column, is_central, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
-from agent.store.db.sql import Statement, compiled, constant
-from agent.store.db.tables import (
-    BootRow,
-    DeadLetterRow,
-    DoubtRow,
-    EmailAnswerRow,
-    EventRow,
-    SessionRow,
-    SettledRow,
-    table_of,
-)
+from agent.store.db.sql import NO_OFFSET, Statement, compiled, constant
+from agent.store.db.tables import ANSWER, BOOT, DEAD_LETTER, DOUBT, EVENT, SESSION, SETTLED
 from agent.store.files.storage_errors import CorruptRow
 from agent.store.outbox.payloads import PayloadBuilder, with_address
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import EventType
 
-_event = table_of(EventRow)
-_session = table_of(SessionRow)
-_answer = table_of(EmailAnswerRow)
-_boot = table_of(BootRow)
-_settled = table_of(SettledRow)
-_doubt = table_of(DoubtRow)
-_dead = table_of(DeadLetterRow)
-_dead_session = _dead.alias("dead_session")
+_dead_session = DEAD_LETTER.alias("dead_session")
 _later, _later_settled, _later_dead = (
-    _answer.alias("later"),
-    _settled.alias("later_settled"),
-    _dead.alias("later_dead"),
+    ANSWER.alias("later"),
+    SETTLED.alias("later_settled"),
+    DEAD_LETTER.alias("later_dead"),
 )
 
 _is_in_flight = and_(
-    _event.c.position >= cursor_column("attempting_from"),
-    _event.c.position <= cursor_column("attempting_through"),
+    EVENT.c.position >= cursor_column("attempting_from"),
+    EVENT.c.position <= cursor_column("attempting_through"),
 )
 _is_answer_of_rejected = and_(
-    _event.c.session_position != _event.c.position, _dead_session.c.position.is_not(None)
+    EVENT.c.session_position != EVENT.c.position, _dead_session.c.position.is_not(None)
 )
 
 
@@ -97,74 +81,74 @@ def _rows(
     """Select the columns of `_Row`, in ascending order."""
     return (
         select(
-            _event.c.position,
-            _event.c.type,
-            _event.c.session_position,
-            _session.c.correlation_id,
-            _event.c.occurred_at_us,
-            _event.c.monotonic_us,
-            _boot.c.boot_id,
-            _event.c.body,
-            _session.c.query_locale,
-            _answer.c.status,
-            _answer.c.address,
+            EVENT.c.position,
+            EVENT.c.type,
+            EVENT.c.session_position,
+            SESSION.c.correlation_id,
+            EVENT.c.occurred_at_us,
+            EVENT.c.monotonic_us,
+            BOOT.c.boot_id,
+            EVENT.c.body,
+            SESSION.c.query_locale,
+            ANSWER.c.status,
+            ANSWER.c.address,
             is_doubtful,
             session_refused,
             is_overtaken,
         )
-        .outerjoin(_session, _session.c.position == _event.c.session_position)
-        .outerjoin(_boot, _boot.c.number == _event.c.boot_number)
-        .outerjoin(_answer, _answer.c.position == _event.c.position)
-        .outerjoin(_doubt, _at(_doubt, _event.c.position))
-        .outerjoin(_dead_session, _at(_dead_session, _event.c.session_position))
+        .outerjoin(SESSION, SESSION.c.position == EVENT.c.session_position)
+        .outerjoin(BOOT, BOOT.c.number == EVENT.c.boot_number)
+        .outerjoin(ANSWER, ANSWER.c.position == EVENT.c.position)
+        .outerjoin(DOUBT, _at(DOUBT, EVENT.c.position))
+        .outerjoin(_dead_session, _at(_dead_session, EVENT.c.session_position))
         .limit(bindparam("most_events"))
-        .offset(constant(0))
+        .offset(NO_OFFSET)
     )
 
 
 _is_overtaken = (
     exists()
     .where(
-        _later.c.session_position == _event.c.session_position,
-        _later.c.position > _event.c.position,
-        _event.c.session_position != _event.c.position,
+        _later.c.session_position == EVENT.c.session_position,
+        _later.c.position > EVENT.c.position,
+        EVENT.c.session_position != EVENT.c.position,
         or_(
             _later.c.position <= cursor_column("watermark"),
             exists().where(_at(_later_settled, _later.c.position)),
         ),
         ~exists().where(_at(_later_dead, _later.c.position)),
     )
-    .correlate(_event)
+    .correlate(EVENT)
 )
 
 PENDING = compiled(
-    _rows(or_(_doubt.c.position.is_not(None), _is_in_flight), _is_answer_of_rejected, false())
-    .outerjoin(_settled, _at(_settled, _event.c.position))
-    .where(_event.c.position > bindparam("after"), _settled.c.position.is_(None))
-    .order_by(_event.c.position)
+    _rows(or_(DOUBT.c.position.is_not(None), _is_in_flight), _is_answer_of_rejected, false())
+    .outerjoin(SETTLED, _at(SETTLED, EVENT.c.position))
+    .where(EVENT.c.position > bindparam("after"), SETTLED.c.position.is_(None))
+    .order_by(EVENT.c.position)
 )
 # Only a dead letter's own attempts leave it in doubt, and a rejected session is no reason to
 # reject it while that session is retried, too. A dead letter that is pending again since a rewind
 # is sent in its turn, after the events before it that central lacks.
 RETRIES = compiled(
     _rows(
-        _doubt.c.position.is_not(None),
+        DOUBT.c.position.is_not(None),
         and_(_is_answer_of_rejected, _dead_session.c.retry_wanted == constant(0)),
         _is_overtaken,
     )
-    .add_columns(_dead.c.error_code, _dead.c.error_message, _dead.c.http_status)
-    .join(_dead, _at(_dead, _event.c.position))
-    .outerjoin(_settled, _at(_settled, _event.c.position))
+    .add_columns(DEAD_LETTER.c.error_code, DEAD_LETTER.c.error_message, DEAD_LETTER.c.http_status)
+    .join(DEAD_LETTER, _at(DEAD_LETTER, EVENT.c.position))
+    .outerjoin(SETTLED, _at(SETTLED, EVENT.c.position))
     .where(
         or_(
-            _dead.c.position <= cursor_column("watermark"),
-            _settled.c.position.is_not(None),
+            DEAD_LETTER.c.position <= cursor_column("watermark"),
+            SETTLED.c.position.is_not(None),
         ),
-        _dead.c.position > bindparam("after"),
-        _dead.c.retry_wanted == constant(1),
-        _dead.c.discarded_at_us.is_(None),
+        DEAD_LETTER.c.position > bindparam("after"),
+        DEAD_LETTER.c.retry_wanted == constant(1),
+        DEAD_LETTER.c.discarded_at_us.is_(None),
     )
-    .order_by(_dead.c.position)
+    .order_by(DEAD_LETTER.c.position)
 )
 
 

@@ -8,55 +8,52 @@ import sqlite3
 from sqlalchemy import bindparam, exists, null, select, update
 
 from agent.store.db.cursor import DeliveryCursor, compile_update, is_central, read_cursor
-from agent.store.db.sql import as_list, compiled, constant, listed
-from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, SettledRow, table_of
+from agent.store.db.sql import NO_OFFSET, as_list, compiled, constant, listed
+from agent.store.db.tables import ANSWER, DEAD_LETTER, SETTLED
 from agent.store.retention.horizon import delivered_before
 
 MAX_ADDRESSES = 200
-_answer = table_of(EmailAnswerRow)
-_dead = table_of(DeadLetterRow)
-_settled = table_of(SettledRow)
 _ANY_TIME_US = 2**63 - 1
 _in_slice = (
-    _answer.c.position > bindparam("above"),
-    _answer.c.position <= bindparam("through"),
+    ANSWER.c.position > bindparam("above"),
+    ANSWER.c.position <= bindparam("through"),
 )
 _is_dead_letter = exists().where(
-    _dead.c.destination == is_central, _dead.c.position == _answer.c.position
+    DEAD_LETTER.c.destination == is_central, DEAD_LETTER.c.position == ANSWER.c.position
 )
 
 SET_ERASED = compile_update("erased_through")
 NEXT_ANSWERS = compiled(
-    select(_answer.c.position)
+    select(ANSWER.c.position)
     .where(*_in_slice)
-    .order_by(_answer.c.position)
+    .order_by(ANSWER.c.position)
     .limit(constant(MAX_ADDRESSES))
-    .offset(constant(0))
+    .offset(NO_OFFSET)
 )
 _is_settled_individually = exists().where(
-    _settled.c.destination == is_central, _settled.c.position == _answer.c.position
+    SETTLED.c.destination == is_central, SETTLED.c.position == ANSWER.c.position
 )
 ERASE_SLICE = compiled(
-    update(_answer)
-    .where(*_in_slice, _answer.c.address.is_not(None), ~_is_dead_letter, ~_is_settled_individually)
+    update(ANSWER)
+    .where(*_in_slice, ANSWER.c.address.is_not(None), ~_is_dead_letter, ~_is_settled_individually)
     .values(address=null())
 )
 SETTLED_INDIVIDUALLY = compiled(
-    select(_answer.c.position)
-    .select_from(_settled.join(_answer, _answer.c.position == _settled.c.position))
+    select(ANSWER.c.position)
+    .select_from(SETTLED.join(ANSWER, ANSWER.c.position == SETTLED.c.position))
     .where(
-        _settled.c.destination == is_central,
-        _settled.c.delivered_at_us <= bindparam("cutoff_us"),
-        _answer.c.address.is_not(None),
+        SETTLED.c.destination == is_central,
+        SETTLED.c.delivered_at_us <= bindparam("cutoff_us"),
+        ANSWER.c.address.is_not(None),
         ~_is_dead_letter,
     )
-    .order_by(_answer.c.position)
+    .order_by(ANSWER.c.position)
     .limit(constant(MAX_ADDRESSES))
-    .offset(constant(0))
+    .offset(NO_OFFSET)
 )
 ERASE_ADDRESSES = compiled(
-    update(_answer)
-    .where(_answer.c.position.in_(listed("positions")), _is_settled_individually, ~_is_dead_letter)
+    update(ANSWER)
+    .where(ANSWER.c.position.in_(listed("positions")), _is_settled_individually, ~_is_dead_letter)
     .values(address=null())
 )
 

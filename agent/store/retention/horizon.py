@@ -5,26 +5,25 @@ import sqlite3
 from sqlalchemy import bindparam, func, select
 
 from agent.store.db.cursor import DeliveryCursor, is_central
-from agent.store.db.sql import compiled, constant
-from agent.store.db.tables import DeliveryRow, table_of
+from agent.store.db.sql import NO_OFFSET, compiled, constant
+from agent.store.db.tables import DELIVERY
 
-_delivery = table_of(DeliveryRow)
-_of_central = _delivery.c.destination == is_central
+_of_central = DELIVERY.c.destination == is_central
 
 FIRST_YOUNGER = compiled(
-    select(_delivery.c.through_position)
+    select(DELIVERY.c.through_position)
     .where(
         _of_central,
-        _delivery.c.through_position > bindparam("above"),
-        _delivery.c.delivered_at_us > bindparam("cutoff_us"),
+        DELIVERY.c.through_position > bindparam("above"),
+        DELIVERY.c.delivered_at_us > bindparam("cutoff_us"),
     )
-    .order_by(_delivery.c.through_position)
+    .order_by(DELIVERY.c.through_position)
     .limit(constant(1))
-    .offset(constant(0))
+    .offset(NO_OFFSET)
 )
 LAST_BEFORE = compiled(
-    select(func.coalesce(func.max(_delivery.c.through_position), constant(0))).where(
-        _of_central, _delivery.c.through_position < bindparam("through")
+    select(func.coalesce(func.max(DELIVERY.c.through_position), constant(0))).where(
+        _of_central, DELIVERY.c.through_position < bindparam("through")
     )
 )
 

@@ -8,92 +8,81 @@ does not grow.
 import sqlite3
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, func, or_, select
 
 from agent.store.db.cursor import compile_update, cursor_column, is_central, read_cursor
-from agent.store.db.sql import Statement, as_list, compiled, constant, listed
-from agent.store.db.tables import (
-    DeadLetterRow,
-    DeliveryRow,
-    DoubtRow,
-    EmailAnswerRow,
-    EventRow,
-    SessionRow,
-    SettledRow,
-    table_of,
-)
+from agent.store.db.sql import NO_OFFSET, Statement, as_list, compiled, constant, listed
+from agent.store.db.tables import ANSWER, DEAD_LETTER, DELIVERY, DOUBT, EVENT, SESSION, SETTLED
 from agent.store.retention.horizon import delivered_before
 
 # Each event is two rows: the event, and its session or answer.
 MAX_EVENTS = 100
-_event = table_of(EventRow)
-_answer = table_of(EmailAnswerRow)
-_dead = table_of(DeadLetterRow)
-_settled = table_of(SettledRow)
-_delivery = table_of(DeliveryRow)
-_earlier = _delivery.alias("earlier")
+_earlier = DELIVERY.alias("earlier")
 
-_has_answers = exists().where(_answer.c.session_position == _event.c.position)
+_has_answers = exists().where(ANSWER.c.session_position == EVENT.c.position)
 _is_kept_dead_letter = exists().where(
-    _dead.c.destination == is_central,
-    _dead.c.position == _event.c.position,
-    or_(_dead.c.discarded_at_us.is_(None), _dead.c.discarded_at_us > bindparam("cutoff_us")),
+    DEAD_LETTER.c.destination == is_central,
+    DEAD_LETTER.c.position == EVENT.c.position,
+    or_(
+        DEAD_LETTER.c.discarded_at_us.is_(None),
+        DEAD_LETTER.c.discarded_at_us > bindparam("cutoff_us"),
+    ),
 )
-_dead_answer = _answer.alias("dead_answer")
+_dead_answer = ANSWER.alias("dead_answer")
 # On its retry the dead letter must see that it was overtaken.
 _overtook_dead_letter = exists().where(
-    _dead.c.destination == is_central,
-    _dead.c.discarded_at_us.is_(None),
-    _dead.c.position == _dead_answer.c.position,
-    _dead_answer.c.session_position == _event.c.session_position,
-    _dead_answer.c.position < _event.c.position,
+    DEAD_LETTER.c.destination == is_central,
+    DEAD_LETTER.c.discarded_at_us.is_(None),
+    DEAD_LETTER.c.position == _dead_answer.c.position,
+    _dead_answer.c.session_position == EVENT.c.session_position,
+    _dead_answer.c.position < EVENT.c.position,
 )
 _was_delivered_late = exists().where(
-    _settled.c.destination == is_central,
-    _settled.c.position == _event.c.position,
-    _settled.c.delivered_at_us > bindparam("cutoff_us"),
+    SETTLED.c.destination == is_central,
+    SETTLED.c.position == EVENT.c.position,
+    SETTLED.c.delivered_at_us > bindparam("cutoff_us"),
 )
 _is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter, _was_delivered_late)
 _before = func.coalesce(
     select(func.max(_earlier.c.through_position))
     .where(
         _earlier.c.destination == is_central,
-        _earlier.c.through_position < _delivery.c.through_position,
+        _earlier.c.through_position < DELIVERY.c.through_position,
     )
-    .correlate(_delivery)
+    .correlate(DELIVERY)
     .scalar_subquery(),
     constant(0),
 )
 _holds_events = exists().where(
-    _event.c.position > _before, _event.c.position <= _delivery.c.through_position
+    EVENT.c.position > _before, EVENT.c.position <= DELIVERY.c.through_position
 )
 
 PURGEABLE_EVENTS = compiled(
-    select(_event.c.position)
-    .where(_event.c.position <= bindparam("bound"), ~_is_needed)
-    .order_by(_event.c.position)
+    select(EVENT.c.position)
+    .where(EVENT.c.position <= bindparam("bound"), ~_is_needed)
+    .order_by(EVENT.c.position)
     .limit(constant(MAX_EVENTS))
-    .offset(constant(0))
+    .offset(NO_OFFSET)
 )
 PURGEABLE_DELIVERIES = compiled(
-    select(_delivery.c.through_position)
+    select(DELIVERY.c.through_position)
     .where(
-        _delivery.c.destination == is_central,
-        _delivery.c.through_position <= bindparam("bound"),
+        DELIVERY.c.destination == is_central,
+        DELIVERY.c.through_position <= bindparam("bound"),
         ~_holds_events,
     )
-    .order_by(_delivery.c.through_position)
+    .order_by(DELIVERY.c.through_position)
     .limit(constant(MAX_EVENTS))
-    .offset(constant(0))
+    .offset(NO_OFFSET)
 )
 REMOVE_EVENTS = compiled(
-    delete(_event)
+    delete(EVENT)
     .where(
-        _event.c.position.in_(listed("positions")),
-        _event.c.position <= cursor_column("watermark"),
+        EVENT.c.position.in_(listed("positions")),
+        EVENT.c.position <= cursor_column("watermark"),
         ~_is_needed,
     )
-    .returning(_event.c.position)
+    .returning(EVENT.c.position)
 )
 SET_PURGED = compile_update("purged_through")
 
@@ -102,19 +91,18 @@ def _remove(column: ColumnElement[int], *also: ColumnElement[bool]) -> Statement
     return compiled(delete(column.table).where(column.in_(listed("positions")), *also))
 
 
-def _of_central(model: type[DeadLetterRow] | type[SettledRow] | type[DoubtRow]) -> Statement:
-    table = table_of(model)
+def _remove_of_central(table: Table) -> Statement:
     return _remove(table.c.position, table.c.destination == is_central)
 
 
 BESIDE_EVENTS = (
-    _remove(table_of(SessionRow).c.position),
-    _remove(_answer.c.position),
-    _of_central(DeadLetterRow),
-    _of_central(SettledRow),
-    _of_central(DoubtRow),
+    _remove(SESSION.c.position),
+    _remove(ANSWER.c.position),
+    _remove_of_central(DEAD_LETTER),
+    _remove_of_central(SETTLED),
+    _remove_of_central(DOUBT),
 )
-REMOVE_DELIVERIES = _remove(_delivery.c.through_position, _delivery.c.destination == is_central)
+REMOVE_DELIVERIES = _remove(DELIVERY.c.through_position, DELIVERY.c.destination == is_central)
 
 
 @dataclass(frozen=True, slots=True)
