@@ -195,7 +195,7 @@ async def test_dead_letter_is_listed_and_shown_without_address(
 async def test_dead_letters_are_listed_across_pages(
     tmp_path: Path, central: ScriptedCentral, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.api.dead_letters.MOST_SHOWN", 2)
+    monkeypatch.setattr("agent.api.dead_letters.PAGE_SIZE", 2)
     async with shop_of(tmp_path / "state", central) as shop:
         customers = list(shop.ledger.customers(5))
         for customer in customers:
@@ -225,7 +225,7 @@ async def test_discarded_dead_letter_is_gone(tmp_path: Path, central: ScriptedCe
         again = await command(shop, "dead-letters", "show", number)
     assert (result.returncode, result.stdout) == (0, f"{number} is discarded.\n")
     assert again.returncode == 1
-    assert "No dead letter has this number" in again.stderr
+    assert "No such dead letter" in again.stderr
 
 
 async def test_discarding_a_session_names_its_refused_answers_and_keeps_them(
@@ -253,7 +253,7 @@ async def test_unknown_dead_letter_id_exits_with_1(
     async with shop_of(tmp_path / "state", central) as shop:
         result = await command(shop, "dead-letters", "retry", UNKNOWN)
     assert (result.returncode, result.stdout) == (1, "")
-    assert "No dead letter has this number" in result.stderr
+    assert "No such dead letter" in result.stderr
 
 
 @pytest.mark.parametrize("wrong", ["7", "epoch/7", "../../sync"])
