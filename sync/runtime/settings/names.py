@@ -11,8 +11,8 @@ from sync.protocol.program_terms import Locale
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
 
-_LEAST_LIKENESS = 0.6  # below this, suggestions mislead more often than they help
-_AS_GOOD_AS = 0.05
+_MIN_SIMILARITY = 0.6  # below this, suggestions mislead more often than they help
+_TIE_MARGIN = 0.05
 MESSAGES = ("program", "messages")
 _LOCALES = {locale.lower().replace("-", "_"): locale.value for locale in Locale}
 
@@ -64,7 +64,9 @@ def variable(tree: type[SettingsTree], path: SettingPath) -> str:
     return tree.environment_prefix() + "__".join(path).upper()
 
 
-def nearest(tree: type[SettingsTree], path: SettingPath, *, table: bool) -> tuple[SettingPath, ...]:
+def suggestions(
+    tree: type[SettingsTree], path: SettingPath, *, table: bool
+) -> tuple[SettingPath, ...]:
     """Return the known settings (sections if `table`) most similar to `path`.
 
     Prefers the same name in another section, then a similar name in the same section, then a
@@ -73,32 +75,31 @@ def nearest(tree: type[SettingsTree], path: SettingPath, *, table: bool) -> tupl
     names = known_sections(tree) if table else tuple(known_settings(tree))
     elsewhere = [name for name in names if path and name[-1] == path[-1]]
     if elsewhere:
-        return _closest(path, elsewhere)
+        return _in_closest_section(path, elsewhere)
     siblings = [name for name in names if name[:-1] == path[:-1]]
     return _similar(path, siblings) or _similar(path, names)
 
 
 def _similar(path: SettingPath, names: Iterable[SettingPath]) -> tuple[SettingPath, ...]:
-    matcher = difflib.SequenceMatcher(b=path[-1].lower() if path else "")
-    likeness: dict[SettingPath, float] = {}
-    for name in names:
-        matcher.set_seq1(name[-1])
-        likeness[name] = matcher.ratio()
-    most = max(likeness.values(), default=0.0)
-    if most < _LEAST_LIKENESS:
+    wanted = path[-1].lower() if path else ""
+    scores = {name: _similarity(name[-1], wanted) for name in names}
+    best = max(scores.values(), default=0.0)
+    if best < _MIN_SIMILARITY:
         return ()
-    return _closest(path, [name for name in likeness if likeness[name] >= most - _AS_GOOD_AS])
+    ties = [name for name, score in scores.items() if score >= best - _TIE_MARGIN]
+    return _in_closest_section(path, ties)
 
 
-def _closest(path: SettingPath, names: list[SettingPath]) -> tuple[SettingPath, ...]:
+def _in_closest_section(path: SettingPath, names: list[SettingPath]) -> tuple[SettingPath, ...]:
     """Return the names whose section is most similar to that of `path`; all of them on a tie."""
-    whole = difflib.SequenceMatcher(b=".".join(path[:-1]))
-    likeness: dict[SettingPath, float] = {}
-    for name in names:
-        whole.set_seq1(".".join(name[:-1]))
-        likeness[name] = whole.ratio()
-    most = max(likeness.values(), default=0.0)
-    return tuple(name for name in names if likeness[name] == most)
+    section = ".".join(path[:-1])
+    scores = {name: _similarity(".".join(name[:-1]), section) for name in names}
+    best = max(scores.values(), default=0.0)
+    return tuple(name for name, score in scores.items() if score == best)
+
+
+def _similarity(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def value_of(settings: SettingsTree, path: SettingPath) -> object:

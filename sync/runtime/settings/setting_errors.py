@@ -11,14 +11,20 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from sync.runtime.settings.names import dotted, known_sections, known_settings, nearest, variable
+from sync.runtime.settings.names import (
+    dotted,
+    known_sections,
+    known_settings,
+    suggestions,
+    variable,
+)
 from sync.runtime.settings.schema import CONTRADICTION, SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
 from sync.runtime.settings.types import Description
 
 _SECRET = re.compile("token|secret|password|key|header_value", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"//[^/\s]*@")
-_LONGEST = 80
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +92,32 @@ class Layer:
     def error(self, path: SettingPath, message: str) -> SettingError:
         """Return an error about `path`, with its line or variable."""
         if self.place:
-            line = next((self.lines[p] for p in _inside_out(path) if p in self.lines), 0)
+            line = next((self.lines[p] for p in _longest_first(path) if p in self.lines), 0)
             return SettingError(self.place, dotted(path), message, line)
         return SettingError(variable(self.model, path), dotted(path), message)
 
 
 def unknown_setting(layer: Layer, path: SettingPath, *, table: bool) -> SettingError:
     """Return the error for an unknown name, with the most similar known names."""
-    near = nearest(layer.model, path, table=table)[:3]
-    meant = [dotted(name) if layer.place else variable(layer.model, name) for name in near]
+    suggested = suggestions(layer.model, path, table=table)[:3]
+    names = [dotted(name) if layer.place else variable(layer.model, name) for name in suggested]
     kind = "section" if table else "setting"
-    if meant:
-        return layer.error(path, f"there is no such {kind}; did you mean {' or '.join(meant)}?")
-    beside = _names_beside(layer.model, path, table=table)
-    return layer.error(path, f"there is no such {kind}; there are: {', '.join(beside)}")
+    if names:
+        return layer.error(path, f"there is no such {kind}; did you mean {' or '.join(names)}?")
+    siblings = _sibling_names(layer.model, path, table=table)
+    return layer.error(path, f"there is no such {kind}; there are: {', '.join(siblings)}")
 
 
-def _names_beside(model: type[SettingsTree], path: SettingPath, *, table: bool) -> list[str]:
+def _sibling_names(model: type[SettingsTree], path: SettingPath, *, table: bool) -> list[str]:
     names = known_sections(model) if table else known_settings(model)
-    beside = [dotted(name) for name in names if name[:-1] == path[:-1]]
-    return beside or [dotted(name) for name in known_sections(model) if len(name) == 1]
+    siblings = [dotted(name) for name in names if name[:-1] == path[:-1]]
+    return siblings or [dotted(name) for name in known_sections(model) if len(name) == 1]
 
 
 def setting_errors(error: ValidationError, layers: Iterable[Layer]) -> list[SettingError]:
     """Translate pydantic's errors. `layers` are in order of precedence."""
-    given = list(layers)
-    return [found for details in error.errors() for found in _translate(details, given)]
+    ordered = list(layers)
+    return [found for details in error.errors() for found in _translate(details, ordered)]
 
 
 def _translate(details: ErrorDetails, layers: list[Layer]) -> list[SettingError]:
@@ -123,8 +129,8 @@ def _translate(details: ErrorDetails, layers: list[Layer]) -> list[SettingError]
         return [unknown_setting(layer, path, table=isinstance(details["input"], dict))]
     if details["type"] == "missing":
         # Only storage.directory can be missing: its default needs a home directory.
-        wrong = "must be set: this user has no home directory to put it in"
-        return [layer.error(("storage", "directory"), wrong)]
+        message = "must be set: this user has no home directory to put it in"
+        return [layer.error(("storage", "directory"), message)]
     return [layer.error(path, _wrong_value(layer.model, path, details))]
 
 
@@ -135,37 +141,37 @@ def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> Setting
 
 def _locate(path: SettingPath, layers: list[Layer]) -> tuple[SettingPath, Layer]:
     """Return the layer that sets `path`, and `path` without the list index of pydantic."""
-    for part in _inside_out(path):
+    for part in _longest_first(path):
         for layer in layers:
             if layer.holds(part):
                 return part, layer
     return path, layers[-1]
 
 
-def _inside_out(path: SettingPath) -> list[SettingPath]:
+def _longest_first(path: SettingPath) -> list[SettingPath]:
     return [path[:length] for length in range(len(path), 0, -1)]
 
 
 def _wrong_value(model: type[SettingsTree], path: SettingPath, details: ErrorDetails) -> str:
     if details["type"] == "value_error" and not isinstance(details["input"], bool):
-        wrong = str(details["ctx"]["error"])
+        message = str(details["ctx"]["error"])
     else:
         known = known_settings(model).get(path)
-        wrong = f"expected {expectation(known) if known else f'a section [{dotted(path)}]'}"
-    return f"{wrong}; found {_shown(model, path, details['input'])}"
+        message = f"expected {expectation(known) if known else f'a section [{dotted(path)}]'}"
+    return f"{message}; found {_format_value(model, path, details['input'])}"
 
 
 def expectation(setting: FieldInfo) -> str:
     """Return a description of the expected value, such as `a whole number from 0 to 65535`."""
     if isinstance(setting.annotation, type) and issubclass(setting.annotation, StrEnum):
         return "one of " + ", ".join(f'"{choice}"' for choice in setting.annotation)
-    told = [item.text for item in setting.metadata if isinstance(item, Description)][-1]
-    least = [item.ge for item in setting.metadata if isinstance(item, Ge)]
-    most = [item.le for item in setting.metadata if isinstance(item, Le)]
-    return f"{told} from {least[0]} to {most[0]}" if least and most else told
+    text = [item.text for item in setting.metadata if isinstance(item, Description)][-1]
+    minimum = [item.ge for item in setting.metadata if isinstance(item, Ge)]
+    maximum = [item.le for item in setting.metadata if isinstance(item, Le)]
+    return f"{text} from {minimum[0]} to {maximum[0]}" if minimum and maximum else text
 
 
-def _shown(model: type[SettingsTree], path: SettingPath, value: object) -> str:
+def _format_value(model: type[SettingsTree], path: SettingPath, value: object) -> str:
     """Format a value for a message; a possible secret is never shown."""
     if any(_SECRET.search(part) for part in path):
         return "a value that is not shown here"
@@ -174,4 +180,4 @@ def _shown(model: type[SettingsTree], path: SettingPath, value: object) -> str:
     if path in known_sections(model):
         return "a single value"
     text = _USER_IN_URL.sub("//...@", json.dumps(value, default=str))
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
