@@ -134,7 +134,7 @@ async def test_fleet_table_does_not_overflow_a_small_screen(
             "cell => getComputedStyle(cell, '::before').content"
         )
 
-    assert (hidden, named) == (0, '"Tills"' if path.startswith("/?") else '"Last heard of"')
+    assert (hidden, named) == (0, '"Tills"' if path.startswith("/?") else '"Last contact"')
 
 
 async def test_empty_chart_shows_a_message_instead_of_an_empty_frame(
@@ -149,10 +149,10 @@ async def test_empty_chart_shows_a_message_instead_of_an_empty_frame(
 
 async def test_keyboard_reaches_skip_link_and_fleet(browser: Browser, chain: Chain) -> None:
     async with open_tab(browser, await chain(3)) as tab:
-        await tab.page.keyboard.press("BrowserTab")
+        await tab.page.keyboard.press("Tab")
         first = await tab.page.evaluate("document.activeElement.className")
         await tab.page.keyboard.press("Enter")
-        await tab.page.keyboard.press("BrowserTab")
+        await tab.page.keyboard.press("Tab")
         second = await tab.page.evaluate("document.activeElement.closest('nav').className")
 
     assert (first, second) == ("skip", "summary")
