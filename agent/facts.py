@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class EmailStatus(StrEnum):
-    """The customer's answer to the e-mail prompt (`reference/set-email.txt`)."""
+    """The customer's answer to the e-mail prompt (`docs/till-api.md`)."""
 
     DEFERRED = "deferred"
     ACCEPTED = "accepted"

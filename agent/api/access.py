@@ -33,23 +33,23 @@ class Access:
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._cors_origins = cors_origins
         self._token = None if token is None else token.encode()
-        self._is_own_host = lru_cache(maxsize=64)(self._names_this_machine)
+        self._is_allowed_host = lru_cache(maxsize=64)(self._check_host)
 
     def check(self, request: web.BaseRequest) -> None:
         """Raise an `HttpError` if the request is not allowed."""
         headers = request.headers
         host = headers.get(hdrs.HOST, "")
-        if not self._is_own_host(host):
+        if not self._is_allowed_host(host):
             raise HttpError(
                 HTTPStatus.FORBIDDEN,
-                "This Host is not served here: use localhost, or add it to [api] allowed_hosts",
+                "This Host is not allowed. Use localhost, or add it to [api] allowed_hosts.",
                 ErrorCode.FORBIDDEN,
             )
         origin = headers.get(hdrs.ORIGIN)
-        if origin is not None and not self._is_welcome(origin, request.scheme, host):
+        if origin is not None and not self._is_allowed_origin(origin, request.scheme, host):
             raise HttpError(
                 HTTPStatus.FORBIDDEN,
-                "Pages of this Origin may not use the agent: add it to [api] cors_origins",
+                "This Origin is not allowed. Add it to [api] cors_origins.",
                 ErrorCode.FORBIDDEN,
             )
         if self._token is not None:
@@ -71,10 +71,10 @@ class Access:
         """Return whether this is the CORS preflight request of an allowed origin."""
         return _is_preflight(request) and request.headers[hdrs.ORIGIN] in self._cors_origins
 
-    def _is_welcome(self, origin: str, scheme: str, host: str) -> bool:
+    def _is_allowed_origin(self, origin: str, scheme: str, host: str) -> bool:
         return origin in self._cors_origins or origin.lower() == f"{scheme}://{host}".lower()
 
-    def _names_this_machine(self, host_header: str) -> bool:
+    def _check_host(self, host_header: str) -> bool:
         host = _without_port(host_header)
         return host == "localhost" or host in self._allowed_hosts or _is_loopback(host)
 
@@ -88,7 +88,7 @@ class Access:
         if not is_right or scheme.lower() != "bearer":
             raise HttpError(
                 HTTPStatus.UNAUTHORIZED,
-                "This request needs the agent's token",
+                "The bearer token is missing or wrong.",
                 ErrorCode.UNAUTHORIZED,
                 {"WWW-Authenticate": "Bearer"},
             )

@@ -27,7 +27,7 @@ COMMON_HEADERS = {
     "X-XSS-Protection": "1;mode=block",
 }
 RETRY_AFTER_SECONDS = 1
-# The `errorCode` values that a till can get, of the reference pages and of the agent itself.
+# The `errorCode` values that a till can get, as in `docs/till-api.md`.
 ERROR_CODES = (
     ErrorCode.INVALID_REQUEST,
     ErrorCode.NOT_FOUND,

@@ -1,4 +1,4 @@
-"""Rules of *set e-mail* (`reference/set-email.txt`)."""
+"""Rules of *set e-mail* (`docs/till-api.md`)."""
 
 import re
 
@@ -19,7 +19,7 @@ _PLAIN_ADDRESS = re.compile(
     re.ASCII,
 )
 # Accept the special-use domains (test, private networks) that the library rejects by default:
-# a customer may have one (`reference/README.md`, address syntax). Clearing the list is the
+# a customer may have one (`docs/till-api.md`, address syntax). Clearing the list is the
 # documented way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
@@ -28,7 +28,7 @@ def parse_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) 
     """Parse the request body of an e-mail answer for the session `correlation_id`.
 
     Does not check that the session exists: errors in the body take precedence. Raises `Refusal`
-    with the message of the reference page.
+    with the documented message.
     """
     members = parse_object(body)
     status = _read_status(members.get("status"))
@@ -64,7 +64,7 @@ def _read_address(value: Json, status: EmailStatus, *, check_syntax: bool) -> st
 
 
 def is_email_address(address: str) -> bool:
-    """Return whether `address` is valid (`reference/README.md`, address syntax)."""
+    """Return whether `address` is valid (`docs/till-api.md`, address syntax)."""
     return _PLAIN_ADDRESS.fullmatch(address) is not None or _validator_accepts(address)
 
 

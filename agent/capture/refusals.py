@@ -1,4 +1,4 @@
-"""Refusals of a till's request, with the messages of the reference pages."""
+"""Refusals of a till's request, with their documented messages (`docs/till-api.md`)."""
 
 from enum import StrEnum
 

@@ -19,7 +19,7 @@ MAX_LEARNED = 64
 
 
 class SessionAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """JSON of the answer, in the order of the reference page."""
+    """JSON of the answer, in the documented order (`docs/till-api.md`)."""
 
     loyalty_id: Literal["anonymous"]
     membership_type: Literal["N"]

@@ -1,4 +1,4 @@
-"""Rules of *start anonymous session* (`reference/start-anonymous-session.txt`)."""
+"""Rules of *start anonymous session* (`docs/till-api.md`)."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class SessionStart:
 def parse_session_start(body: bytes, query_locales: Sequence[str]) -> SessionStart:
     """Parse the request body and the `locale` values of the query string.
 
-    Raises `Refusal` with the message of the reference page.
+    Raises `Refusal` with the documented message.
     """
     members = parse_object(body)
     correlation_id = members.get("correlationId")
@@ -47,7 +47,7 @@ def parse_session_start(body: bytes, query_locales: Sequence[str]) -> SessionSta
 
 
 def is_correlation_id(value: object) -> bool:
-    """Return whether `value` is a valid correlation id (`reference/README.md`)."""
+    """Return whether `value` is a valid correlation id (`docs/till-api.md`)."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= MAX_CORRELATION_ID_CODE_POINTS

@@ -2,7 +2,7 @@
 
 The requests create no record there. `batch` requests the program terms. `replay` has no
 read-only endpoint, so it sends an e-mail answer that is invalid twice: its status is unknown and
-its session was never started (`reference/set-email.txt`).
+its session was never started (`docs/till-api.md`).
 """
 
 import uuid

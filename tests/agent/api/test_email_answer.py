@@ -1,4 +1,4 @@
-"""*Set e-mail*: `reference/set-email.txt` and the decisions in README."""
+"""*Set e-mail*, as documented in `docs/till-api.md`."""
 
 import json
 from collections.abc import Mapping

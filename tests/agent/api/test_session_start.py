@@ -1,4 +1,4 @@
-"""*Start anonymous session*: the reference page and the decisions in README."""
+"""*Start anonymous session*, as documented in `docs/till-api.md`."""
 
 import json
 from pathlib import Path

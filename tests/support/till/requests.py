@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 EMAIL_BODY_BYTES = 35
-"""Length of the only body that acknowledges an e-mail answer (see reference/README)."""
+"""Length of the only body that acknowledges an e-mail answer (`docs/till-api.md`)."""
 
 
 PATIENCE_SECONDS = 60.0

@@ -1,7 +1,7 @@
 """Client side of the loyalty API: builds its two requests, interprets its responses. Pure.
 
-Follows `reference/`: start-anonymous-session, set-email, and the README's section on the central
-backend. A response in any other shape is not accepted as central's.
+Follows `docs/till-api.md`, delivery to a backend included. A response in any other shape is not
+accepted as central's.
 """
 
 from collections.abc import Mapping
