@@ -6,7 +6,6 @@ that resolves to 127.0.0.1.
 """
 
 import hmac
-import ipaddress
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -15,6 +14,7 @@ from aiohttp import hdrs, web
 from agent.api.responses import RECEIPT, REQUEST_ID
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
+from sync.runtime.settings.types import is_loopback
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _PREFLIGHT_HEADERS = {
@@ -76,7 +76,7 @@ class Access:
 
     def _check_host(self, host_header: str) -> bool:
         host = _without_port(host_header)
-        return host == "localhost" or host in self._allowed_hosts or _is_loopback(host)
+        return host in self._allowed_hosts or is_loopback(host)
 
     def _check_token(self, request: web.BaseRequest) -> None:
         if request.path in OPEN_PATHS or self.is_preflight(request):
@@ -107,10 +107,3 @@ def _without_port(host_header: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if host.count(":") == 1 else host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -27,7 +27,7 @@ from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Epochs
 from agent.store.journal.insert import GroupInserter
 from agent.store.journal.session_cache import KnownSession, LastAnswer, SessionCache
-from sync.protocol.json_equality import same_content
+from sync.protocol.json_equality import json_equal
 from sync.protocol.wire import EventType
 
 
@@ -132,7 +132,7 @@ class Journal:
         body = group.bodies.get(known.position) or self._original_body(
             self._sessions.body_at(known.position), started.correlation_id
         )
-        if known.query_locale != started.query_locale or not same_content(body, started.body):
+        if known.query_locale != started.query_locale or not json_equal(body, started.body):
             return IdTaken()
         return Recorded(self._epochs.receipt(known.position), repeated=True)
 
@@ -211,5 +211,5 @@ def _repeats(last: LastAnswer, answered: EmailAnswered, digest: bytes | None) ->
     return (
         last.status == answered.status
         and last.digest == digest
-        and same_content(last.body, answered.body)
+        and json_equal(last.body, answered.body)
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from sync.protocol.json_equality import same_content
+from sync.protocol.json_equality import json_equal
 
 FORGOTTEN = "[address forgotten]"
 # In correlation ids and JSON names the mark is numbered, so that distinct values stay distinct.
@@ -81,7 +81,7 @@ class Address:
 def same_body(sent: str, kept: str) -> bool:
     """Return whether a received body equals the stored one, ignoring redactions."""
     same = same_text if FORGOTTEN in kept else None
-    return same_content(sent.encode(), kept.encode(), same_text=same)
+    return json_equal(sent.encode(), kept.encode(), equal_text=same)
 
 
 def same_text(sent: str | None, kept: str | None) -> bool:
