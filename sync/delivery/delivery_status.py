@@ -46,15 +46,15 @@ def failure_status(failure: Blocked | RetryLater) -> DeliveryStatus:
             assert_never(failure)
 
 
+@dataclass(slots=True)
 class PassTotals:
     """Counters over all passes since the start, for metrics."""
 
-    def __init__(self) -> None:
-        self.passes = 0
-        self.failed_passes = 0
-        self.delivered = 0
-        self.assumed = 0
-        self.refused = 0
+    passes: int = 0
+    failed_passes: int = 0
+    delivered: int = 0
+    assumed: int = 0
+    refused: int = 0
 
     def add(self, report: PassReport) -> None:
         """Add a finished pass."""

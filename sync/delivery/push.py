@@ -1,8 +1,8 @@
 """One delivery pass: send the pending events window by window and settle the results.
 
 Pipelined: while a window is in flight, the next one is read and the previous one is settled.
-No event is lost or delivered twice by that: only events that central confirmed are settled,
-and a window whose settle was interrupted is resent, which central recognises as a repeat.
+Only events confirmed by central are settled. After a crash or cancel before the settle, the
+window is sent again; central recognises the repeat, or the outbox marks it as in doubt.
 
 After a failure the pass starts with a probe, a single event; full windows follow its success.
 """

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from types import MappingProxyType
 
 from yarl import URL
 
@@ -12,8 +11,6 @@ from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.auth import Credentials
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import classify
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class CentralClient:
         path: str,
         *,
         body: bytes | None = None,
-        headers: Mapping[str, str] = _NONE,
+        headers: Mapping[str, str] | None = None,
     ) -> HttpResponse | Blocked | RetryLater:
         """Send a request; after a 401 once more if there are newer credentials.
 
@@ -39,16 +36,16 @@ class CentralClient:
         specific: refused callers and transient failures are `Blocked` and `RetryLater`.
         """
         url = URL(self.url.rstrip("/") + path, encoded=True)
-        proof = await self.credentials.headers()
-        if isinstance(proof, (Blocked, RetryLater)):
-            return proof
-        response = await self.http.request(method, url, headers={**headers, **proof}, body=body)
+        headers = headers or {}
+        auth = await self.credentials.headers()
+        if isinstance(auth, (Blocked, RetryLater)):
+            return auth
+        response = await self.http.request(method, url, headers={**headers, **auth}, body=body)
         if isinstance(response, HttpResponse) and response.status == HTTPStatus.UNAUTHORIZED:
-            newer = await self.credentials.headers(refused=proof)
+            newer = await self.credentials.headers(refused=auth)
             if isinstance(newer, (Blocked, RetryLater)):
                 return newer
-            if newer != proof:
-                response = await self.http.request(
-                    method, url, headers={**headers, **newer}, body=body
-                )
+            if newer != auth:
+                merged = {**headers, **newer}
+                response = await self.http.request(method, url, headers=merged, body=body)
         return classify(response, self.now()) if isinstance(response, HttpResponse) else response

@@ -32,7 +32,9 @@ _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
 
 
 class BatchTransport:
-    """Sends windows to a receiver. Idempotent there, so no event is left in doubt."""
+    """Sends windows to a receiver."""
+
+    is_idempotent = True  # head office recognises a repeat by its sequence numbers
 
     def __init__(
         self, client: CentralClient, sender: Sender, retries: ShortRetries, limits: BatchLimits
@@ -48,11 +50,6 @@ class BatchTransport:
     def limits(self) -> BatchLimits:
         """Size limits of the next window: smaller for a while after a 413."""
         return BatchLimits(self._size.events, self._max_bytes)
-
-    @property
-    def is_idempotent(self) -> bool:
-        """True: head office recognises a repeat by its sequence numbers."""
-        return True
 
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""

@@ -49,6 +49,8 @@ _OVERTAKEN = Refused(
 class ReplayTransport:
     """Sends windows to the loyalty API, `max_in_flight` requests at a time."""
 
+    is_idempotent = False  # central may answer a repeat with an error
+
     def __init__(
         self,
         client: CentralClient,
@@ -61,21 +63,11 @@ class ReplayTransport:
         """Call `on_terms` when the program terms in central's responses change."""
         self._client = client
         self._retries = retries
-        self._limits = limits
+        self.limits = limits
         self._max_in_flight = max_in_flight
         self._terms = TermsObserver(on_terms)
         self._stopped = StoppedLanes()
         self._failures_in_a_row = 0
-
-    @property
-    def limits(self) -> BatchLimits:
-        """Size limits of a window."""
-        return self._limits
-
-    @property
-    def is_idempotent(self) -> bool:
-        """False: central may answer a repeat with an error."""
-        return False
 
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window`: each session's events in order, sessions in parallel."""
