@@ -56,7 +56,7 @@ class DeliveryCursor:
 
 def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor; all zeros if there is no row yet."""
-    row = connection.execute(READ_CURSOR.sql).fetchone()
+    row = READ_CURSOR.run(connection).fetchone()
     if row is None:
         return DeliveryCursor()
     if None in row:
@@ -66,5 +66,5 @@ def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
 
 def ensure_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor for an update, inserting its row if missing."""
-    connection.execute(ADD_CURSOR.sql)
+    ADD_CURSOR.run(connection)
     return read_cursor(connection)

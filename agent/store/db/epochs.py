@@ -137,15 +137,15 @@ class Epochs:
 
 def read_epochs(connection: sqlite3.Connection) -> Epochs:
     """Read the epochs and the last position."""
-    starts = [EpochStart(*row) for row in without_nulls(connection.execute(ALL_EPOCHS.sql))]
+    starts = [EpochStart(*row) for row in without_nulls(ALL_EPOCHS.run(connection))]
     highest_base = max((start.base_position for start in starts), default=0)
-    ((last_position,),) = without_nulls(connection.execute(LAST_POSITION.sql))
+    ((last_position,),) = without_nulls(LAST_POSITION.run(connection))
     return Epochs(starts, max(last_position, highest_base))
 
 
 def knows_epoch(connection: sqlite3.Connection, epoch: str) -> bool:
     """Return True if `epoch` is an epoch of this file."""
-    return connection.execute(KNOWS_EPOCH.sql, (epoch,)).fetchone() is not None
+    return bool(KNOWS_EPOCH.column(connection, epoch=epoch))
 
 
 def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | None:

@@ -26,6 +26,14 @@ class Statement:
         """Return `values` in the order of the statement's parameters."""
         return tuple(values[name] for name in self.names)
 
+    def run(self, connection: sqlite3.Connection, **values: object) -> sqlite3.Cursor:
+        """Execute the statement with its named parameters."""
+        return connection.execute(self.sql, self.row(values))
+
+    def column(self, connection: sqlite3.Connection, **values: object) -> list[int]:
+        """Return the first column of all rows."""
+        return [row[0] for row in self.run(connection, **values)]
+
 
 def compiled(clause: ClauseElement) -> Statement:
     """Compile a Core statement in which every value is a named parameter or a `constant`."""

@@ -3,11 +3,11 @@
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, bindparam, delete, exists, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import DeliveryCursor, compile_update, ensure_cursor, is_central
-from agent.store.db.sql import as_list, compiled, listed
+from agent.store.db.cursor import compile_update, ensure_cursor, is_central
+from agent.store.db.sql import Statement, as_list, compiled, listed
 from agent.store.db.tables import DEAD_LETTER, DOUBT, EVENT, SETTLED
 
 _listed = listed("positions")
@@ -21,21 +21,15 @@ _is_pending = and_(
     ~_is_settled,
 )
 
-ADD_DOUBT = compiled(
-    insert(DOUBT)
-    .from_select(
-        ["destination", "position"],
-        select(is_central, EVENT.c.position).where(EVENT.c.position.in_(_listed)),
-    )
-    .on_conflict_do_nothing()
-)
-KEEP_DOUBT = compiled(
-    insert(DOUBT)
-    .from_select(
-        ["destination", "position"], select(is_central, EVENT.c.position).where(_is_pending)
-    )
-    .on_conflict_do_nothing()
-)
+
+def _add_doubt_where(condition: ColumnElement[bool]) -> Statement:
+    events = select(is_central, EVENT.c.position).where(condition)
+    add = insert(DOUBT).from_select(["destination", "position"], events)
+    return compiled(add.on_conflict_do_nothing())
+
+
+ADD_DOUBT = _add_doubt_where(EVENT.c.position.in_(_listed))
+KEEP_DOUBT = _add_doubt_where(_is_pending)
 REMOVE_DOUBT = compiled(
     delete(DOUBT).where(DOUBT.c.destination == is_central, DOUBT.c.position.in_(_listed))
 )
@@ -44,7 +38,7 @@ DEAD_LETTERS_AMONG = compiled(
         DEAD_LETTER.c.destination == is_central, DEAD_LETTER.c.position.in_(_listed)
     )
 )
-SET_ATTEMPT = compile_update("attempting_from", "attempting_through")
+SET_RANGE = compile_update("attempting_from", "attempting_through")
 
 
 def record_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
@@ -54,23 +48,18 @@ def record_attempt(connection: sqlite3.Connection, positions: Sequence[int]) -> 
     others that are not, and are recorded one by one.
     """
     cursor = ensure_cursor(connection)
-    _keep_doubt(connection, cursor)
-    rows = connection.execute(DEAD_LETTERS_AMONG.sql, (as_list(positions),)).fetchall()
-    retried = {position for (position,) in rows}
+    if cursor.attempting_through:
+        # No result of the attempt before arrived: its events are possibly delivered.
+        KEEP_DOUBT.run(
+            connection,
+            watermark=cursor.watermark,
+            first=cursor.attempting_from,
+            last=cursor.attempting_through,
+        )
+    retried = set(DEAD_LETTERS_AMONG.column(connection, positions=as_list(positions)))
     add_doubt(connection, retried)
     pending = [position for position in positions if position not in retried]
-    _set_attempt(connection, *((pending[0], pending[-1]) if pending else (0, 0)))
-
-
-def _keep_doubt(connection: sqlite3.Connection, cursor: DeliveryCursor) -> None:
-    """Mark the unsettled events of an earlier attempt as possibly delivered: no result arrived."""
-    if cursor.attempting_through:
-        values = {
-            "watermark": cursor.watermark,
-            "first": cursor.attempting_from,
-            "last": cursor.attempting_through,
-        }
-        connection.execute(KEEP_DOUBT.sql, KEEP_DOUBT.row(values))
+    _set_range(connection, *((pending[0], pending[-1]) if pending else (0, 0)))
 
 
 def end_attempt(
@@ -81,17 +70,16 @@ def end_attempt(
     An event that was doubtful before the attempt and was not sent is in neither, and keeps its
     mark.
     """
-    connection.execute(REMOVE_DOUBT.sql, (as_list(resolved),))
+    REMOVE_DOUBT.run(connection, positions=as_list(resolved))
     add_doubt(connection, doubtful)
     if ensure_cursor(connection).attempting_through:
-        _set_attempt(connection, 0, 0)
+        _set_range(connection, 0, 0)
 
 
 def add_doubt(connection: sqlite3.Connection, positions: Iterable[int]) -> None:
     """Mark the events at `positions` as possibly delivered."""
-    connection.execute(ADD_DOUBT.sql, (as_list(positions),))
+    ADD_DOUBT.run(connection, positions=as_list(positions))
 
 
-def _set_attempt(connection: sqlite3.Connection, first: int, last: int) -> None:
-    values = {"new_attempting_from": first, "new_attempting_through": last}
-    connection.execute(SET_ATTEMPT.sql, SET_ATTEMPT.row(values))
+def _set_range(connection: sqlite3.Connection, first: int, last: int) -> None:
+    SET_RANGE.run(connection, new_attempting_from=first, new_attempting_through=last)

@@ -121,7 +121,7 @@ def retry_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> No
 
     A loyalty API has error codes of its own for an answer whose session is unknown.
     """
-    connection.execute(RETRY_ANSWERS.sql, (as_list(sessions),))
+    RETRY_ANSWERS.run(connection, positions=as_list(sessions))
 
 
 def _add_dead_letters(
@@ -152,8 +152,7 @@ def _remove_dead_letters(connection: sqlite3.Connection, delivered: Sequence[int
 
     The rejected answers of a session among them are marked for retry.
     """
-    rows = connection.execute(REMOVE_DEAD_LETTERS.sql, (as_list(delivered),)).fetchall()
-    late = [position for (position,) in rows]
+    late = REMOVE_DEAD_LETTERS.column(connection, positions=as_list(delivered))
     if late:
         retry_answers(connection, late)
     return late
@@ -163,12 +162,12 @@ def _advance_watermark(
     connection: sqlite3.Connection, before: int, positions: Iterable[int], at_us: int
 ) -> int:
     """Advance the watermark over all events settled without a gap; return the new one."""
-    with closing(connection.execute(AHEAD.sql, (before,))) as rows:
+    with closing(AHEAD.run(connection, watermark=before)) as rows:
         ahead = (position for (position,) in rows)
         watermark = _end_of_run(before, heapq.merge(sorted(positions), ahead))
     if watermark > before:
-        connection.execute(SET_WATERMARK.sql, (watermark,))
-        connection.execute(REMOVE_SETTLED.sql, (before, watermark))
+        SET_WATERMARK.run(connection, new_watermark=watermark)
+        REMOVE_SETTLED.run(connection, above=before, through=watermark)
         _add_delivery(connection, before, watermark, at_us)
     return watermark
 
@@ -185,10 +184,8 @@ def _end_of_run(start: int, ascending: Iterable[int]) -> int:
 
 def _add_delivery(connection: sqlite3.Connection, before: int, through: int, at_us: int) -> None:
     """Record when the watermark advanced; within one second, extend the last row."""
-    last = connection.execute(DELIVERED_THROUGH.sql, (before,)).fetchone()
-    if last is not None and last[0] // _SECOND_US == at_us // _SECOND_US:
-        values = {"before": before, "through": through}
-        connection.execute(EXTEND_DELIVERY.sql, EXTEND_DELIVERY.row(values))
+    last = DELIVERED_THROUGH.column(connection, through=before)
+    if last and last[0] // _SECOND_US == at_us // _SECOND_US:
+        EXTEND_DELIVERY.run(connection, before=before, through=through)
     else:
-        values = {"through": through, "delivered_at_us": at_us}
-        connection.execute(ADD_DELIVERY.sql, ADD_DELIVERY.row(values))
+        ADD_DELIVERY.run(connection, through=through, delivered_at_us=at_us)

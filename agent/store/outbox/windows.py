@@ -158,27 +158,26 @@ class WindowReader:
     def __init__(self, payloads: PayloadBuilder) -> None:
         self._payloads = payloads
 
-    def pending(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
+    def pending(self, connection: sqlite3.Connection, limits: BatchLimits, after: int) -> Window:
         """Return the lowest unsettled events above `after`."""
         watermark = read_cursor(connection).watermark
-        return self._window(connection, PENDING, portion, max(after, watermark))
+        return self._window(connection, PENDING, limits, max(after, watermark))
 
-    def retries(self, connection: sqlite3.Connection, portion: BatchLimits, after: int) -> Window:
+    def retries(self, connection: sqlite3.Connection, limits: BatchLimits, after: int) -> Window:
         """Return the lowest dead letters above `after` that are marked for retry."""
-        return self._window(connection, RETRIES, portion, after)
+        return self._window(connection, RETRIES, limits, after)
 
     def _window(
-        self, connection: sqlite3.Connection, statement: Statement, portion: BatchLimits, after: int
+        self, connection: sqlite3.Connection, statement: Statement, limits: BatchLimits, after: int
     ) -> Window:
         epochs = read_epochs(connection)
         purged_through = read_cursor(connection).purged_through
-        values = {"after": after, "most_events": portion.events}
-        rows = _complete(connection.execute(statement.sql, statement.row(values)))
+        rows = _complete(statement.run(connection, after=after, most_events=limits.events))
         first = next(rows, None)
         if first is None:
             return Window(epochs.last.epoch, 1, ())
         known = epochs.range_at(first.position)
-        events = list(self._events(chain([first], rows), known, portion.max_bytes))
+        events = list(self._events(chain([first], rows), known, limits.max_bytes))
         return Window(known.epoch, known.base_sequence(purged_through), events)
 
     def _events(

@@ -68,11 +68,11 @@ def erase_below_watermark(connection: sqlite3.Connection, cutoff_us: int | None)
     above, bound = cursor.erased_through, _bound(connection, cursor, cutoff_us)
     if bound <= above:
         return False
-    answers = connection.execute(NEXT_ANSWERS.sql, (above, bound)).fetchall()
-    through = answers[-1][0] if len(answers) == MAX_ADDRESSES else bound
-    connection.execute(ERASE_SLICE.sql, (above, through))
-    connection.execute(SET_ERASED.sql, (through,))
-    return bool(through < bound)
+    answers = NEXT_ANSWERS.column(connection, above=above, through=bound)
+    through = answers[-1] if len(answers) == MAX_ADDRESSES else bound
+    ERASE_SLICE.run(connection, above=above, through=through)
+    SET_ERASED.run(connection, new_erased_through=through)
+    return through < bound
 
 
 def find_settled_individually(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
@@ -82,12 +82,12 @@ def find_settled_individually(connection: sqlite3.Connection, cutoff_us: int | N
     are erased all the same. A dead letter delivered late is kept as long as any other event.
     """
     cutoff_us = _ANY_TIME_US if cutoff_us is None else cutoff_us
-    return [position for (position,) in connection.execute(SETTLED_INDIVIDUALLY.sql, (cutoff_us,))]
+    return SETTLED_INDIVIDUALLY.column(connection, cutoff_us=cutoff_us)
 
 
 def erase_addresses(connection: sqlite3.Connection, positions: list[int]) -> bool:
     """Erase the addresses at `positions` if still settled; return True if more may remain."""
-    connection.execute(ERASE_ADDRESSES.sql, (as_list(positions),))
+    ERASE_ADDRESSES.run(connection, positions=as_list(positions))
     return len(positions) == MAX_ADDRESSES
 
 

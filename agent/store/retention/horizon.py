@@ -36,9 +36,8 @@ def delivered_before(
     The first younger acknowledgement ends the range: if the clock was wrong for a while, in 1970
     for example, no event below it looks old.
     """
-    values = {"above": above, "cutoff_us": cutoff_us}
-    row = connection.execute(FIRST_YOUNGER.sql, FIRST_YOUNGER.row(values)).fetchone()
-    if row is None:
+    younger = FIRST_YOUNGER.column(connection, above=above, cutoff_us=cutoff_us)
+    if not younger:
         return cursor.watermark
-    ((before,),) = connection.execute(LAST_BEFORE.sql, row)
-    return min(int(before), cursor.watermark)
+    (before,) = LAST_BEFORE.column(connection, through=younger[0])
+    return min(before, cursor.watermark)

@@ -121,20 +121,19 @@ def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates
     """
     cursor = read_cursor(connection)
     bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
-    values = {"bound": bound, "cutoff_us": cutoff_us}
-    events = connection.execute(PURGEABLE_EVENTS.sql, PURGEABLE_EVENTS.row(values))
-    deliveries = connection.execute(PURGEABLE_DELIVERIES.sql, PURGEABLE_DELIVERIES.row(values))
-    return Candidates([row[0] for row in events], [row[0] for row in deliveries])
+    return Candidates(
+        PURGEABLE_EVENTS.column(connection, bound=bound, cutoff_us=cutoff_us),
+        PURGEABLE_DELIVERIES.column(connection, bound=bound),
+    )
 
 
 def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
     """Delete those of `candidates` that still qualify; return True if there were any."""
-    values = {"positions": as_list(candidates.events), "cutoff_us": cutoff_us}
-    rows = connection.execute(REMOVE_EVENTS.sql, REMOVE_EVENTS.row(values)).fetchall()
-    purged = [position for (position,) in rows]
+    events = as_list(candidates.events)
+    purged = REMOVE_EVENTS.column(connection, positions=events, cutoff_us=cutoff_us)
     for statement in BESIDE_EVENTS:
-        connection.execute(statement.sql, (as_list(purged),))
-    connection.execute(REMOVE_DELIVERIES.sql, (as_list(candidates.deliveries),))
+        statement.run(connection, positions=as_list(purged))
+    REMOVE_DELIVERIES.run(connection, positions=as_list(candidates.deliveries))
     highest = max([*purged, read_cursor(connection).purged_through])
-    connection.execute(SET_PURGED.sql, (highest,))
+    SET_PURGED.run(connection, new_purged_through=highest)
     return bool(purged or candidates.deliveries)
