@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.fleet.account import Account
 from tests.fleet.chain import Outcome, Plan, outage_of
-from tests.fleet.few import Few, outage_of_few
 from tests.fleet.network import Condition
+from tests.fleet.small_fleet import SmallFleet, outage_of_fleet
 
 STORES, RATE, AWAY_MINUTES = 10_000, 1_000, 30
 TRADING_SECONDS = 300
@@ -28,7 +28,7 @@ AWAYS = {
     "refused": Condition.REFUSED,
     "failing": Condition.FAILING,
     "silent": Condition.SILENT,
-    "lines": Condition.NO_WAY,
+    "lines": Condition.NETWORK_DOWN,
 }
 _CONTACT_SECONDS = 60
 
@@ -43,7 +43,7 @@ def tell(plan: Plan) -> bool:
     """Simulate and print one plan; return whether its targets were met."""
     began = time.monotonic()
     outcome = outage_of(plan)
-    print(f"\n{plan.stores:,} stores, head office away for {plan.away_seconds / 60:.0f} min:")
+    print(f"\n{plan.stores:,} stores, head office away for {plan.outage_seconds / 60:.0f} min:")
     print(f"  {plan.condition}; it takes {plan.rate:,} events/s; seed {plan.seed}")
     for name, value in lines(plan, outcome):
         print(f"  {name:<48}{value}")
@@ -53,9 +53,9 @@ def tell(plan: Plan) -> bool:
 
 def measure_few(stores: int) -> bool:
     """Run a few stores in real time and print; return whether nothing was lost."""
-    few = Few(stores, EVENTS_EACH, RATE_OF_FEW, AWAY_SECONDS_OF_FEW)
+    few = SmallFleet(stores, EVENTS_EACH, RATE_OF_FEW, AWAY_SECONDS_OF_FEW)
     with tempfile.TemporaryDirectory() as directory:
-        outcome = asyncio.run(outage_of_few(few, Path(directory)))
+        outcome = asyncio.run(outage_of_fleet(few, Path(directory)))
     account = outcome.account
     print(f"\n{stores} stores with real HTTP against a real receiver, away for 10 s:")
     print(
@@ -85,7 +85,7 @@ def lines(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     account = outcome.account
     beats = heartbeats(plan)
     return [
-        ("events waiting at the return", f"{outcome.waiting_at_return:,}"),
+        ("events waiting at the return", f"{outcome.waiting_at_recovery:,}"),
         ("peak of requests, refused ones too", of_rate(account.peak_requests, plan.rate)),
         ("peak of events accepted", of_rate(account.peak_events, plan.rate)),
         ("the last store's first request after", f"{last(account):.0f} s (target 120)"),
@@ -95,7 +95,7 @@ def lines(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
         ("requests since the return", f"{account.requests.total():,}"),
         ("  of them refused", refusals(account)),
         ("  of them before the moment they were told", f"{account.too_early:,}"),
-        ("tries in the last ten minutes of the outage", knocks(account)),
+        ("tries in the last ten minutes of the outage", attempts(account)),
         ("heartbeats, beside all this and not limited", f"peak {max(beats.values()):,} a second"),
     ]
 
@@ -113,7 +113,7 @@ def last(account: Account) -> float:
 
 def refusals(account: Account) -> str:
     """Format the number of rejected requests and their Retry-After."""
-    told = sorted(account.told_seconds)
+    told = sorted(account.retry_after_seconds)
     if not told:
         return "0"
     middle, tail = told[len(told) // 2], told[len(told) * 99 // 100]
@@ -122,9 +122,9 @@ def refusals(account: Account) -> str:
     )
 
 
-def knocks(account: Account) -> str:
+def attempts(account: Account) -> str:
     """Format the peak of attempts at the end of the outage."""
-    return f"peak {account.peak_knocks(600):,} a second"
+    return f"peak {account.peak_attempts(600):,} a second"
 
 
 def heartbeats(plan: Plan) -> Counter[int]:

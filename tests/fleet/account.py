@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Account:
-    """Counters by whole seconds since `returned_at`; earlier requests count only as `knocks`.
+    """Counters by whole seconds since `recovered_at`; earlier requests count only in `attempts`.
 
-    `knocks` counts requests while head office was down, `first_after_seconds` holds the time of
-    each store's first request after the recovery, `told_seconds` the values of `Retry-After`,
-    and `too_early` counts requests sent before their Retry-After was over.
+    `attempts`: requests while head office was down. `first_after_seconds`: time of each store's
+    first request after the recovery. `retry_after_seconds`: the values of `Retry-After`.
+    `too_early`: requests sent before their Retry-After was over.
     """
 
-    returned_at: float
-    knocks: Counter[int] = field(default_factory=Counter)
+    recovered_at: float
+    attempts: Counter[int] = field(default_factory=Counter)
     requests: Counter[int] = field(default_factory=Counter)
     accepted_events: Counter[int] = field(default_factory=Counter)
-    told_seconds: list[int] = field(default_factory=list)
+    retry_after_seconds: list[int] = field(default_factory=list)
     not_before: dict[str, float] = field(default_factory=dict)
     too_early: int = 0
     first_after_seconds: dict[str, float] = field(default_factory=dict)
     last_delivered_after_seconds: float = 0.0
 
-    def knocked(self) -> None:
+    def attempted(self) -> None:
         """Count a request sent while head office was down."""
-        self.knocks[int(self._now())] += 1
+        self.attempts[int(self._now())] += 1
 
     def arrived(self, store_id: str) -> None:
         """Count a request that head office answers with any status."""
@@ -41,15 +41,15 @@ class Account:
         self.accepted_events[int(now)] += events
         self.last_delivered_after_seconds = now
 
-    def put_off(self, store_id: str, seconds: int) -> None:
+    def rejected(self, store_id: str, seconds: int) -> None:
         """Count a request that was rejected with a Retry-After of `seconds`."""
-        self.told_seconds.append(seconds)
+        self.retry_after_seconds.append(seconds)
         self.not_before[store_id] = self._now() + seconds
 
     @property
     def refused(self) -> int:
         """Return the number of rejected requests."""
-        return len(self.told_seconds)
+        return len(self.retry_after_seconds)
 
     @property
     def peak_requests(self) -> int:
@@ -61,11 +61,11 @@ class Account:
         """Return the highest number of events accepted in one second."""
         return max(self.accepted_events.values(), default=0)
 
-    def peak_knocks(self, last_seconds: int) -> int:
-        """Return the highest number of knocks in one of the last `last_seconds` before the
+    def peak_attempts(self, last_seconds: int) -> int:
+        """Return the highest number of attempts in one of the last `last_seconds` before the
         recovery.
         """
-        return max((self.knocks[-second] for second in range(1, last_seconds + 1)), default=0)
+        return max((self.attempts[-second] for second in range(1, last_seconds + 1)), default=0)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time() - self.returned_at
+        return asyncio.get_running_loop().time() - self.recovered_at

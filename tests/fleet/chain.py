@@ -11,7 +11,7 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpOptions
 from tests.fleet.account import Account
 from tests.fleet.backlog import EPOCH, Backlog
-from tests.fleet.network import Condition, Network, StoreLine
+from tests.fleet.network import Condition, Network, SimulatedClient
 from tests.fleet.office import HeadOffice
 from tests.fleet.store import SETTINGS, STARTED_AT, TILL, Store
 from tests.support.virtual_time import run_in_virtual_time
@@ -35,13 +35,13 @@ class Plan:
 
     stores: int
     rate: int
-    away_seconds: int
+    outage_seconds: int
     trading_seconds: int
     condition: Condition = Condition.REFUSED
     capture_seconds: float = 30.0
     batch_events: int = SETTINGS.batch_events
     seed: int = 1
-    patience_seconds: int = 7_200
+    timeout_seconds: int = 7_200
 
     @property
     def hangs(self) -> bool:
@@ -55,19 +55,19 @@ class Outcome:
 
     account: Account
     captured: int
-    waiting_at_return: int
+    waiting_at_recovery: int
     undelivered: int
     lost: int
 
 
 def outage_of(plan: Plan) -> Outcome:
     """Simulate the outage to its end."""
-    return run_in_virtual_time(_story(plan))
+    return run_in_virtual_time(_scenario(plan))
 
 
-async def _story(plan: Plan) -> Outcome:
+async def _scenario(plan: Plan) -> Outcome:
     dice = random.Random(plan.seed)
-    account = Account(returned_at=plan.away_seconds)
+    account = Account(recovered_at=plan.outage_seconds)
     office = HeadOffice(plan.rate, account)
     network = Network(office, account, dice.random)
     stores = [_store(number, network, plan, dice) for number in range(plan.stores)]
@@ -77,14 +77,14 @@ async def _story(plan: Plan) -> Outcome:
         for store in stores:
             store.capture()
         trading = asyncio.ensure_future(_trade(stores, plan, dice))
-        await _return(network, plan)
+        await _recover(network, plan)
         waiting = sum(store.waiting for store in stores)
         await trading
-        await until_all_is_delivered(stores, plan.patience_seconds)
+        await until_all_is_delivered(stores, plan.timeout_seconds)
     return Outcome(
         account,
         captured=sum(store.backlog.captured for store in stores),
-        waiting_at_return=waiting,
+        waiting_at_recovery=waiting,
         undelivered=sum(store.waiting for store in stores),
         lost=sum(_lost(store.backlog, office, store.name) for store in stores),
     )
@@ -92,15 +92,15 @@ async def _story(plan: Plan) -> Outcome:
 
 def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> Store:
     name = f"{number:05}"
-    line = StoreLine(network, name, HttpOptions(SETTINGS.timeout_seconds))
-    client = CentralClient(line, _URL, NoCredentials(), lambda: STARTED_AT)
+    http = SimulatedClient(network, name, HttpOptions(SETTINGS.timeout_seconds))
+    client = CentralClient(http, _URL, NoCredentials(), lambda: STARTED_AT)
     return Store(name, client, dice.random, plan.batch_events)
 
 
 @asynccontextmanager
 async def delivering(stores: Sequence[Store]) -> AsyncIterator[None]:
     """Run the delivery of all stores until the block ends."""
-    running = [asyncio.ensure_future(store.relay.run()) for store in stores]
+    running = [asyncio.ensure_future(store.delivery.run()) for store in stores]
     try:
         yield
     finally:
@@ -109,17 +109,17 @@ async def delivering(stores: Sequence[Store]) -> AsyncIterator[None]:
         await asyncio.wait(running)
 
 
-async def until_all_is_delivered(stores: Sequence[Store], patience_seconds: float) -> None:
-    """Wait until all outboxes are empty, up to `patience_seconds`."""
+async def until_all_is_delivered(stores: Sequence[Store], timeout_seconds: float) -> None:
+    """Wait until all outboxes are empty, up to `timeout_seconds`."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(patience_seconds):
+        async with asyncio.timeout(timeout_seconds):
             while any(store.waiting for store in stores):  # noqa: ASYNC110 - polls all stores
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _return(network: Network, plan: Plan) -> None:
+async def _recover(network: Network, plan: Plan) -> None:
     hanging_seconds = HANGING_SECONDS if plan.hangs else 0
-    await asyncio.sleep(plan.away_seconds - hanging_seconds)
+    await asyncio.sleep(plan.outage_seconds - hanging_seconds)
     if plan.hangs:
         network.change(Condition.HUNG)
         await asyncio.sleep(hanging_seconds)
@@ -129,7 +129,7 @@ async def _return(network: Network, plan: Plan) -> None:
 async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> None:
     """Let each store capture in turn, in random order."""
     order = dice.sample(stores, len(stores))
-    ticks = round((plan.away_seconds + plan.trading_seconds) / _TICK_SECONDS)
+    ticks = round((plan.outage_seconds + plan.trading_seconds) / _TICK_SECONDS)
     done = 0
     for tick in range(1, ticks + 1):
         await asyncio.sleep(_TICK_SECONDS)

@@ -21,19 +21,19 @@ from tests.fleet.office import HeadOffice
 LATENCY_SECONDS = 0.02
 # A lost first packet is retransmitted after these pauses (RFC 6298, as Linux does); they add up
 # to the agent's timeout of 10 s.
-_SENT_AGAIN_AFTER = (1.0, 2.0, 4.0, 3.0)
+_RETRANSMIT_SECONDS = (1.0, 2.0, 4.0, 3.0)
 _KEY = ConnectionKey("head-office.example", 443, True, True, None, None, None)
 
 
 class Condition(StrEnum):
     """State of the path to head office."""
 
-    UP = "head office is there"
+    UP = "head office is up"
     REFUSED = "connections are refused"
-    FAILING = "what stands before head office answers 502"
-    SILENT = "packets to head office vanish"
-    HUNG = "head office takes connections and does not answer"
-    NO_WAY = "the stores' own lines are down"
+    FAILING = "a proxy before head office answers 502"
+    SILENT = "packets to head office are dropped"
+    HUNG = "head office accepts connections and does not answer"
+    NETWORK_DOWN = "the stores' own networks are down"
 
 
 class Network:
@@ -56,27 +56,27 @@ class Network:
         self, store_id: str, body: bytes, timeout_seconds: float
     ) -> HttpResponse | RetryLater:
         """Return the answer to a request, or its network error."""
-        if self._condition is Condition.NO_WAY:
-            self._account.knocked()
+        if self._condition is Condition.NETWORK_DOWN:
+            self._account.attempted()
             return _no_connection(errno.ENETUNREACH)
-        await self._on_its_way()
+        await self._delay()
         if not await self._is_connected():
             return failure_from(aiohttp.ConnectionTimeoutError())
         if self._condition is not Condition.UP:
-            self._account.knocked()
-            return await self._trouble(timeout_seconds)
+            self._account.attempted()
+            return await self._failure(timeout_seconds)
         answer = await self._office.take(store_id, body)
-        await self._on_its_way()
+        await self._delay()
         return answer
 
     async def _is_connected(self) -> bool:
-        for pause in _SENT_AGAIN_AFTER:
+        for pause in _RETRANSMIT_SECONDS:
             if self._condition is not Condition.SILENT:
                 return True
             await asyncio.sleep(pause)
         return False
 
-    async def _trouble(self, timeout_seconds: float) -> HttpResponse | RetryLater:
+    async def _failure(self, timeout_seconds: float) -> HttpResponse | RetryLater:
         if self._condition is Condition.FAILING:
             return HttpResponse(HTTPStatus.BAD_GATEWAY, {"Content-Type": "text/html"}, b"<html>")
         if self._condition is not Condition.HUNG:
@@ -88,11 +88,11 @@ class Network:
             return failure_from(silence)
         return failure_from(ResponseLost())
 
-    async def _on_its_way(self) -> None:
+    async def _delay(self) -> None:
         await asyncio.sleep(LATENCY_SECONDS * (1 + self._dice()))
 
 
-class StoreLine(HttpClient):
+class SimulatedClient(HttpClient):
     """A store's connection, carried by the simulated network."""
 
     def __init__(self, network: Network, store_id: str, rules: HttpOptions) -> None:

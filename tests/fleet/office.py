@@ -46,8 +46,8 @@ class HeadOffice:
             async with self._limiter.slot():
                 return await self._take(body)
         except Overloaded as busy:
-            self._account.put_off(store_id, busy.retry_after_seconds)
-            return _told(busy)
+            self._account.rejected(store_id, busy.retry_after_seconds)
+            return _overloaded(busy)
 
     async def _take(self, body: bytes) -> HttpResponse:
         inbound = parse_batch(zstandard.decompress(body), _AGENT, _AT)
@@ -62,7 +62,7 @@ class HeadOffice:
         return HttpResponse(HTTPStatus.OK, _JSON, msgspec.json.encode(accepted))
 
 
-def _told(busy: Overloaded) -> HttpResponse:
+def _overloaded(busy: Overloaded) -> HttpResponse:
     response = error_response(to_http_error(busy))
     assert isinstance(response.body, bytes)
     return HttpResponse(response.status, response.headers, response.body)

@@ -41,7 +41,7 @@ class Store:
         )
         slot = machine_slot(name, TILL)
         rules = BackoffRules(SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds, slot)
-        self.relay = DeliveryLoop(
+        self.delivery = DeliveryLoop(
             self.backlog,
             transport,
             Throttle(),
@@ -58,7 +58,7 @@ class Store:
     def capture(self) -> None:
         """Capture an event and wake the delivery loop."""
         self.backlog.capture()
-        self.relay.wake()
+        self.delivery.wake()
 
 
 def _clock() -> Callable[[], Timestamp]:

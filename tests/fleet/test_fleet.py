@@ -8,16 +8,21 @@ from tests.fleet.network import Condition
 # Models a chain of 10,000 stores at 1,000 events a second, scaled down by 100; after five minutes
 # all backoffs have reached their cap.
 STORES, RATE, BATCH = 100, 10, 5
-AWAYS = [Condition.REFUSED, Condition.SILENT]
+OUTAGES = [Condition.REFUSED, Condition.SILENT]
 
 
 def plan(condition: Condition) -> Plan:
     return Plan(
-        STORES, RATE, away_seconds=300, trading_seconds=60, condition=condition, batch_events=BATCH
+        STORES,
+        RATE,
+        outage_seconds=300,
+        trading_seconds=60,
+        condition=condition,
+        batch_events=BATCH,
     )
 
 
-@pytest.fixture(scope="module", params=AWAYS, ids=lambda condition: condition.name.lower())
+@pytest.fixture(scope="module", params=OUTAGES, ids=lambda condition: condition.name.lower())
 def outcome(request: pytest.FixtureRequest) -> Outcome:
     return outage_of(plan(request.param))
 
@@ -44,14 +49,14 @@ def test_no_store_retries_before_its_retry_after(outcome: Outcome) -> None:
 
 
 def test_backlog_is_delivered_without_loss(outcome: Outcome) -> None:
-    assert outcome.waiting_at_return > STORES
+    assert outcome.waiting_at_recovery > STORES
     assert (outcome.undelivered, outcome.lost) == (0, 0)
 
 
 def test_failed_attempts_during_outage_stay_below_twice_the_rate(outcome: Outcome) -> None:
-    assert outcome.account.peak_knocks(last_seconds=120) <= 2 * RATE
+    assert outcome.account.peak_attempts(last_seconds=120) <= 2 * RATE
 
 
 def test_same_seed_gives_same_result() -> None:
-    short = Plan(20, 5, away_seconds=60, trading_seconds=10)
+    short = Plan(20, 5, outage_seconds=60, trading_seconds=10)
     assert outage_of(short) == outage_of(short)

@@ -24,20 +24,20 @@ from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.sqlite import rows_in
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Few:
+class SmallFleet:
     """The number of stores, the events of each, and the length of the outage."""
 
     stores: int
     events_each: int
     rate: int
-    away_seconds: float
+    outage_seconds: float
 
 
-class CountingLine(HttpClient):
+class CountingClient(HttpClient):
     """A real connection that counts head office's answers."""
 
     def __init__(self, rules: HttpOptions, account: Account, store_id: str) -> None:
@@ -51,38 +51,38 @@ class CountingLine(HttpClient):
         """Send the request and count its answer."""
         answer = await super().request(method, url, headers=headers, body=body)
         if not isinstance(answer, HttpResponse):
-            self._account.knocked()
+            self._account.attempted()
             return answer
         self._account.arrived(self._store_id)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._account.put_off(self._store_id, int(answer.headers["Retry-After"]))
+            self._account.rejected(self._store_id, int(answer.headers["Retry-After"]))
         return answer
 
 
-async def outage_of_few(few: Few, directory: Path, seed: int = 1) -> Outcome:
+async def outage_of_fleet(fleet: SmallFleet, directory: Path, seed: int = 1) -> Outcome:
     """Run the outage; the receiver's database and the tokens are in `directory`."""
-    names = [f"{number:05}" for number in range(few.stores)]
+    names = [f"{number:05}" for number in range(fleet.stores)]
     port = await _enrolled(names, directory)
-    account = Account(asyncio.get_running_loop().time() + few.away_seconds)
+    account = Account(asyncio.get_running_loop().time() + fleet.outage_seconds)
     dice = random.Random(seed)
     async with AsyncExitStack() as parts:
         stores = []
         for name in names:
-            line = CountingLine(HttpOptions(SETTINGS.timeout_seconds), account, name)
-            parts.push_async_callback(line.close)
+            http = CountingClient(HttpOptions(SETTINGS.timeout_seconds), account, name)
+            parts.push_async_callback(http.close)
             token = bearer(directory / f"{name}.token")
-            client = CentralClient(line, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
+            client = CentralClient(http, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
             stores.append(Store(name, client, dice.random))
         await parts.enter_async_context(delivering(stores))
         for store in stores:
-            for _ in range(few.events_each):
+            for _ in range(fleet.events_each):
                 store.capture()
-        await asyncio.sleep(few.away_seconds)
+        await asyncio.sleep(fleet.outage_seconds)
         settings = settings_in(
-            directory, server={"port": port}, intake={"events_per_second": few.rate}
+            directory, server={"port": port}, intake={"events_per_second": fleet.rate}
         )
         receiver = await parts.enter_async_context(receiver_under_test(settings))
-        await until_all_is_delivered(stores, PATIENCE_SECONDS)
+        await until_all_is_delivered(stores, TIMEOUT_SECONDS)
         return _outcome(account, stores, receiver)
 
 
@@ -104,7 +104,7 @@ def _outcome(account: Account, stores: list[Store], receiver: Receiver) -> Outco
     return Outcome(
         account,
         captured=captured,
-        waiting_at_return=captured,
+        waiting_at_recovery=captured,
         undelivered=sum(store.waiting for store in stores),
         lost=captured - kept,
     )
