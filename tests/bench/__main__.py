@@ -16,8 +16,8 @@ from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
-from tests.bench.fleet import AWAYS, RATE, measure_few, measure_fleet, plans_for
-from tests.bench.fleet import STORES as FLEET
+from tests.bench.fleet import OUTAGES, RATE, measure_few, measure_fleet, plans_for
+from tests.bench.fleet import STORES as FLEET_STORES
 from tests.bench.page import STORES, measure_page
 from tests.bench.progress import Progress
 from tests.bench.receiver import Plan as ReceiverPlan
@@ -25,8 +25,8 @@ from tests.bench.receiver import measure_receiver
 from tests.bench.servers import Kind, ServerError
 from tests.bench.start import BACKLOG, measure_start
 
-FINE, TROUBLE, WRONG_USE = 0, 1, 2
-NEEDED = {Kind.FASTAPI: ("fastapi", "uvicorn", "httptools")}
+OK, FAILED, USAGE_ERROR = 0, 1, 2
+REQUIRED_MODULES = {Kind.FASTAPI: ("fastapi", "uvicorn", "httptools")}
 
 
 def arguments() -> argparse.Namespace:
@@ -59,9 +59,9 @@ def arguments() -> argparse.Namespace:
     receiver.add_argument("--rounds", type=positive, default=3)
     receiver.set_defaults(run=run_receiver)
     fleet = benches.add_parser("fleet", help="a whole chain after an outage of head office")
-    fleet.add_argument("--stores", type=positive, default=FLEET)
+    fleet.add_argument("--stores", type=positive, default=FLEET_STORES)
     fleet.add_argument("--rate", type=positive, default=RATE, help="events/s let in")
-    fleet.add_argument("--outages", choices=list(AWAYS), nargs="+", default=["refused"])
+    fleet.add_argument("--outages", choices=list(OUTAGES), nargs="+", default=["refused"])
     fleet.add_argument("--seed", type=int, default=1)
     fleet.add_argument("--few", type=positive, default=50, help="stores in real time")
     fleet.set_defaults(run=run_fleet)
@@ -92,65 +92,65 @@ def run_capture(options: argparse.Namespace) -> int:
     if absent := missing_modules(plan):
         install = "pip install -e '.[bench]'"
         print(f"{', '.join(absent)} cannot be imported; install with: {install}", file=sys.stderr)
-        return WRONG_USE
+        return USAGE_ERROR
     turns: list[Turn] = []
     with scratch(options.directory) as directory:
-        describe(directory)
+        print_disk(directory)
         failures = [
             failure
             for disk in dict.fromkeys(options.disks)
             if (failure := measure_disk(plan, disk, directory, turns))
         ]
-    return conclude(turns, failures, options.json)
+    return report_results(turns, failures, options.json)
 
 
 def run_page(options: argparse.Namespace) -> int:
     """Measure and print the fleet page; reads only, so the disk does not matter."""
     with scratch(None) as directory:
         asyncio.run(measure_page(directory, options.stores, options.times))
-    return FINE
+    return OK
 
 
 def run_start(options: argparse.Namespace) -> int:
     """Measure and print start-up time and memory."""
     with scratch(options.directory) as directory:
-        describe(directory)
+        print_disk(directory)
         asyncio.run(measure_start(directory, options.backlog))
-    return FINE
+    return OK
 
 
 def run_drain(options: argparse.Namespace) -> int:
     """Measure and print delivery."""
     with scratch(options.directory) as directory:
-        describe(directory)
+        print_disk(directory)
         plan = DrainPlan(options.events, options.replayed, options.rounds)
         asyncio.run(measure_drain(directory, plan))
-    return FINE
+    return OK
 
 
 def run_receiver(options: argparse.Namespace) -> int:
     """Measure and print head office on PostgreSQL."""
     with scratch(options.directory) as directory:
-        describe(directory)
+        print_disk(directory)
         asyncio.run(measure_receiver(directory, ReceiverPlan(options.batches, options.rounds)))
-    return FINE
+    return OK
 
 
 def run_fleet(options: argparse.Namespace) -> int:
     """Simulate a chain's outages and print; the exit code is 1 if a target was missed."""
-    outages = [AWAYS[name] for name in options.outages]
+    outages = [OUTAGES[name] for name in options.outages]
     plans = plans_for(options.stores, options.rate, outages, options.seed)
     is_met = [measure_fleet(plans), measure_few(options.few)]
-    return FINE if all(is_met) else TROUBLE
+    return OK if all(is_met) else FAILED
 
 
 def missing_modules(plan: Plan) -> list[str]:
     """Return the modules that the chosen servers need and that are not installed."""
-    needed = [module for server in plan.servers for module in NEEDED.get(server, ())]
+    needed = [module for server in plan.servers for module in REQUIRED_MODULES.get(server, ())]
     return [module for module in needed if importlib.util.find_spec(module) is None]
 
 
-def describe(directory: Path) -> None:
+def print_disk(directory: Path) -> None:
     """Print the disk that is measured, its file system and its commit time."""
     kind = file_system(directory)
     if kind in IN_MEMORY:
@@ -176,23 +176,23 @@ def measure_disk(plan: Plan, disk: Disk, directory: Path, turns: list[Turn]) -> 
     return None
 
 
-def conclude(turns: list[Turn], failures: list[str], json: Path | None) -> int:
+def report_results(turns: list[Turn], failures: list[str], json: Path | None) -> int:
     """Print the report and write the file; return 1 on any failure other than speed."""
     report.print_report(turns)
-    troubles = failures + report.troubles(turns)
-    for trouble in troubles:
-        print(f"trouble: {trouble}", file=sys.stderr)
+    failures = failures + report.failures(turns)
+    for failure in failures:
+        print(f"failure: {failure}", file=sys.stderr)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(everything(turns, troubles))))
-    return TROUBLE if troubles else FINE
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(report_document(turns, failures))))
+    return FAILED if failures else OK
 
 
-def everything(turns: list[Turn], troubles: list[str]) -> dict[str, list[object]]:
+def report_document(turns: list[Turn], failures: list[str]) -> dict[str, list[object]]:
     """Return the report for the JSON file."""
     return {
         "summaries": [summary._asdict() for summary in summaries(turns)],
         "ratios": [
-            ratio.contest._asdict()
+            ratio.comparison._asdict()
             | {
                 "of_medians": ratio.of_medians,
                 "median_of_rounds": ratio.median_of_rounds,
@@ -202,18 +202,18 @@ def everything(turns: list[Turn], troubles: list[str]) -> dict[str, list[object]
             for ratio in ratios(turns)
         ],
         "turns": [turn._asdict() for turn in turns],
-        "troubles": list(troubles),
+        "failures": list(failures),
     }
 
 
-def leave(number: int, _frame: FrameType | None) -> None:
+def exit_on_signal(number: int, _frame: FrameType | None) -> None:
     """Exit through every `finally`, so that no server keeps running."""
     sys.exit(128 + number)
 
 
 def main() -> int:
     """Run the chosen benchmark."""
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, exit_on_signal)
     options = arguments()
     return int(options.run(options))
 

@@ -122,5 +122,5 @@ def ask(plan: Plan, position: Position, server: Server) -> Load:
     except msgspec.DecodeError as error:
         raise LoadError(
             f"The tills failed against {server.kind}: {finished.stderr.decode(errors='replace')}"
-            f"\n{server.last_words()}"
+            f"\n{server.output_tail()}"
         ) from error

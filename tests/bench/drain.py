@@ -27,13 +27,13 @@ from tests.support.agent.process import AgentProcess, agent_process
 from tests.support.processes import ROOT, free_port
 from tests.support.till.tally import Load
 
-IN_FLIGHT = 32
+MAX_IN_FLIGHT = 32
 LATENCY_SECONDS = 0.02
 TILLS = 8
 TILL_SECONDS = 2.0
 STORE = {"LOYALTY_AGENT__STORE__STORE_ID": "bench", "LOYALTY_AGENT__STORE__TILL_ID": "bench"}
 # No delivery until it is requested.
-QUIET = {"LOYALTY_AGENT__SYNC__QUIET_HOURS": "00:00-23:59"}
+NO_DELIVERY = {"LOYALTY_AGENT__SYNC__QUIET_HOURS": "00:00-23:59"}
 # Batch size for a store without tills to serve meanwhile.
 LARGE = {"LOYALTY_AGENT__SYNC__BATCH_EVENTS": "500"}
 _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
@@ -60,8 +60,8 @@ class Latencies(NamedTuple):
     """The tills' p99 in ms by round: without delivery, at the default pace, at full speed."""
 
     idle: list[float]
-    paced: list[float]
-    hurried: list[float]
+    default_pace: list[float]
+    full_speed: list[float]
 
 
 async def measure_drain(directory: Path, plan: Plan) -> None:
@@ -79,9 +79,9 @@ async def batch_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
     bodies = await recorded_bodies(directory, backlog)
     rates, limits = [], []
     for number in range(plan.rounds):
-        with peer("sink") as port:
+        with running_peer("sink") as port:
             limits.append(plan.events / await seconds_to_post(port, bodies))
-        async with receiving(directory / f"receiver-{number}") as central:
+        async with running_receiver(directory / f"receiver-{number}") as central:
             rates.append(plan.events / await seconds_to_drain(directory, backlog, central | LARGE))
     return Rates("batch to the receiver on SQLite / the same bytes", 0.5, rates, limits)
 
@@ -90,29 +90,29 @@ async def replay_rates(directory: Path, backlog: Path, plan: Plan) -> Rates:
     """Deliver by replay to an endpoint with latency."""
     settings = {
         "LOYALTY_AGENT__CENTRAL__PROTOCOL": "replay",
-        "LOYALTY_AGENT__SYNC__MAX_IN_FLIGHT": str(IN_FLIGHT),
+        "LOYALTY_AGENT__SYNC__MAX_IN_FLIGHT": str(MAX_IN_FLIGHT),
     }
-    with peer("distant", "--latency", str(LATENCY_SECONDS)) as port:
+    with running_peer("distant", "--latency", str(LATENCY_SECONDS)) as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"} | settings
         rates = [
             plan.replayed / await seconds_to_drain(directory, backlog, central)
             for _ in range(plan.rounds)
         ]
-    limit = IN_FLIGHT / LATENCY_SECONDS
+    limit = MAX_IN_FLIGHT / LATENCY_SECONDS
     return Rates("replay, 32 in flight / 20 ms of latency", 0.8, rates, [limit] * plan.rounds)
 
 
 async def till_latencies(directory: Path, backlog: Path, plan: Plan) -> Latencies:
     """Measure the tills' p99 without delivery, and during delivery at either pace."""
-    found = Latencies([], [], [])
+    latencies = Latencies([], [], [])
     for _ in range(plan.rounds):
-        for latencies, query in (
-            (found.idle, None),
-            (found.paced, ""),
-            (found.hurried, "?pace=full"),
+        for found, query in (
+            (latencies.idle, None),
+            (latencies.default_pace, ""),
+            (latencies.full_speed, "?pace=full"),
         ):
-            latencies.append(await p99_while_draining(directory, backlog, query))
-    return found
+            found.append(await p99_while_draining(directory, backlog, query))
+    return latencies
 
 
 async def p99_while_draining(directory: Path, backlog: Path, query: str | None) -> float:
@@ -120,20 +120,20 @@ async def p99_while_draining(directory: Path, backlog: Path, query: str | None) 
 
     In production head office is another machine, so the cheapest peer stands in for it here.
     """
-    with peer("sink") as port:
+    with running_peer("sink") as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"}
-        async with draining(directory, backlog, central) as child:
+        async with running_agent(directory, backlog, central) as child:
             agent = await child.ready()
             if query is not None:
-                await begin(agent, query)
-            return (await asyncio.to_thread(ask_as_tills, agent)).p99_ms
+                await request_delivery(agent, query)
+            return (await asyncio.to_thread(run_tills, agent)).p99_ms
 
 
 async def recorded_bodies(directory: Path, backlog: Path) -> list[bytes]:
     """Return the bodies of all batches, recorded by a sink."""
     kept = directory / "bodies"
     kept.mkdir()
-    with peer("sink", "--record", str(kept)) as port:
+    with running_peer("sink", "--record", str(kept)) as port:
         central = {"LOYALTY_AGENT__CENTRAL__URL": f"http://127.0.0.1:{port}"}
         await seconds_to_drain(directory, backlog, central | LARGE)
     return [file.read_bytes() for file in sorted(kept.iterdir())]
@@ -152,31 +152,31 @@ async def seconds_to_post(port: int, bodies: list[bytes]) -> float:
 
 async def seconds_to_drain(directory: Path, backlog: Path, central: dict[str, str]) -> float:
     """Deliver a copy of the backlog at full speed; return the seconds from request to end."""
-    async with draining(directory, backlog, central) as child:
+    async with running_agent(directory, backlog, central) as child:
         port = await child.ready()
         await child.wait_for_log("delivery.quiet_hours")
         started = time.monotonic()
-        await begin(port, "?pace=full")
+        await request_delivery(port, "?pace=full")
         await child.wait_for_log("delivery.idle")
         return time.monotonic() - started
 
 
 @asynccontextmanager
-async def draining(
+async def running_agent(
     directory: Path, backlog: Path, central: dict[str, str]
 ) -> AsyncIterator[AgentProcess]:
     """Run an agent on a copy of the backlog."""
     state = directory / "state"
     shutil.copytree(backlog, state)
     try:
-        async with agent_process(state, settings=STORE | QUIET | central) as child:
+        async with agent_process(state, settings=STORE | NO_DELIVERY | central) as child:
             yield child
     finally:
         shutil.rmtree(state)
 
 
 @asynccontextmanager
-async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
+async def running_receiver(directory: Path) -> AsyncIterator[dict[str, str]]:
     """Run a receiver; yield the settings of an agent that delivers to it."""
     receiver = prepare_receiver(directory)
     token_file = directory.with_suffix(".token")
@@ -194,7 +194,7 @@ async def receiving(directory: Path) -> AsyncIterator[dict[str, str]]:
 
 
 @contextmanager
-def peer(name: str, *arguments: str) -> Iterator[int]:
+def running_peer(name: str, *arguments: str) -> Iterator[int]:
     """Run a peer that stores nothing; yield its port."""
     port = free_port()
     process = subprocess.Popen(
@@ -213,7 +213,7 @@ def peer(name: str, *arguments: str) -> Iterator[int]:
         stop(process)
 
 
-async def begin(port: int, query: str) -> None:
+async def request_delivery(port: int, query: str) -> None:
     """Request immediate delivery from the agent."""
     async with (
         aiohttp.ClientSession() as session,
@@ -222,7 +222,7 @@ async def begin(port: int, query: str) -> None:
         answer.raise_for_status()
 
 
-def ask_as_tills(port: int) -> Load:
+def run_tills(port: int) -> Load:
     """Put the agent under load from tills in a separate process."""
     finished = subprocess.run(
         [
@@ -248,15 +248,15 @@ def print_rates(rates: Rates) -> None:
     )
 
 
-def print_latencies(found: Latencies) -> None:
+def print_latencies(latencies: Latencies) -> None:
     """Print p99 during delivery as a ratio to p99 without delivery."""
-    idle = statistics.median(found.idle)
+    idle = statistics.median(latencies.idle)
     print(f"tills' p99, {TILLS} of them, nothing going out: {idle:.2f} ms")
     for name, target, p99s in (
-        ("at the default pace", 1.5, found.paced),
-        ("at full speed", 2.5, found.hurried),
+        ("at the default pace", 1.5, latencies.default_pace),
+        ("at full speed", 2.5, latencies.full_speed),
     ):
-        ratios = [p99 / before for p99, before in zip(p99s, found.idle, strict=True)]
+        ratios = [p99 / before for p99, before in zip(p99s, latencies.idle, strict=True)]
         print(
             f"  a backlog {name}: {statistics.median(p99s):.2f} ms, "
             f"{statistics.median(ratios):.2f} times"

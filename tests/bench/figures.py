@@ -39,19 +39,19 @@ class Turn(NamedTuple):
         return 1e6 * (self.server_cpu_seconds or 0.0) / max(1, self.load.pairs_with_warm_up)
 
 
-class Contest(NamedTuple):
+class Comparison(NamedTuple):
     """Comparison of two servers at one number of connections on one disk."""
 
     disk: Disk
     connections: int
     server: Kind
-    beside: Kind
+    reference: Kind
 
 
 class Ratio(NamedTuple):
     """Ratio of the pairs per second of two servers; NaN if the other has none."""
 
-    contest: Contest
+    comparison: Comparison
     of_medians: float
     median_of_rounds: float
     target: float | None
@@ -78,11 +78,11 @@ class Summary(NamedTuple):
 
 
 TARGETS = {
-    Contest(Disk.OWN, 64, Kind.AGENT, Kind.BARE): 0.60,
-    Contest(Disk.OWN, 64, Kind.AGENT, Kind.FASTAPI): 12.0,
-    Contest(Disk.OWN, 8, Kind.AGENT, Kind.BARE): 0.35,
-    Contest(Disk.SLOW, 64, Kind.AGENT, Kind.BARE): 0.33,
-    Contest(Disk.SLOW, 64, Kind.AGENT, Kind.FASTAPI): 15.0,
+    Comparison(Disk.OWN, 64, Kind.AGENT, Kind.BARE): 0.60,
+    Comparison(Disk.OWN, 64, Kind.AGENT, Kind.FASTAPI): 12.0,
+    Comparison(Disk.OWN, 8, Kind.AGENT, Kind.BARE): 0.35,
+    Comparison(Disk.SLOW, 64, Kind.AGENT, Kind.BARE): 0.33,
+    Comparison(Disk.SLOW, 64, Kind.AGENT, Kind.FASTAPI): 15.0,
 }
 PAIRINGS = ((Kind.AGENT, Kind.BARE), (Kind.AGENT, Kind.FASTAPI), (Kind.FASTAPI, Kind.BARE))
 
@@ -113,17 +113,17 @@ def ratios(turns: list[Turn]) -> list[Ratio]:
     fields = dict.fromkeys((turn.disk, turn.connections) for turn in turns)
     servers = {turn.server for turn in turns}
     met = [pairing for pairing in PAIRINGS if servers.issuperset(pairing)]
-    return [compare(turns, Contest(*field, *pairing)) for field in fields for pairing in met]
+    return [compare(turns, Comparison(*field, *pairing)) for field in fields for pairing in met]
 
 
-def compare(turns: list[Turn], contest: Contest) -> Ratio:
+def compare(turns: list[Turn], comparison: Comparison) -> Ratio:
     """Compare two servers by their medians and round by round."""
-    disk, connections, server, beside = contest
+    disk, connections, server, reference = comparison
     own = rates(of(turns, disk, connections, server))
-    other = rates(of(turns, disk, connections, beside))
+    other = rates(of(turns, disk, connections, reference))
     rounds = (quotient(a, b) for a, b in zip(own, other, strict=True))
     return Ratio(
-        contest, quotient(median(own), median(other)), median(rounds), TARGETS.get(contest)
+        comparison, quotient(median(own), median(other)), median(rounds), TARGETS.get(comparison)
     )
 
 

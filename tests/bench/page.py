@@ -18,7 +18,7 @@ from tests.support.head_office.receiver import Receiver, receiver_under_test, se
 from tests.support.head_office.sample_chain import fill
 
 STORES = 10_000
-ASKED = {
+PAGES = {
     "the fleet, worst first": "/",
     "its last page": "/?page=200",
     "by backlog": "/?sort=waiting&order=down",
@@ -40,16 +40,16 @@ FROM agents, generate_series(0, $2::int - 1) AS ago WHERE ago % 24 < 12
 async def measure_page(directory: Path, stores: int, times: int) -> None:
     """Measure and print; `directory` holds the files of receiver and server."""
     with started_server() as server:
-        url = await filled(server, stores)
+        url = await create_database(server, stores)
         settings = settings_in(directory, database={"url": url})
         async with receiver_under_test(settings) as receiver:
             print(f"{stores:,} stores, two tills each, on PostgreSQL; {times} requests each")
             print(f"{'':<24}{'median ms':>10}{'longest ms':>12}{'KiB':>8}")
-            for name, path in ASKED.items():
-                print(await line(receiver, name, path, times))
+            for name, path in PAGES.items():
+                print(await measure_path(receiver, name, path, times))
 
 
-async def filled(server: PostgresqlServer, stores: int) -> str:
+async def create_database(server: PostgresqlServer, stores: int) -> str:
     """Create a database with `stores` stores; return its URL."""
     url = await server.new_database()
     database = Postgresql(url)
@@ -62,15 +62,17 @@ async def filled(server: PostgresqlServer, stores: int) -> str:
     return url
 
 
-async def line(receiver: Receiver, name: str, path: str, times: int) -> str:
+async def measure_path(receiver: Receiver, name: str, path: str, times: int) -> str:
     """Measure one path; return its output line."""
-    taken: list[float] = []
+    times_ms: list[float] = []
     size = 0
     for _ in range(times):
         began = time.perf_counter()
         answered = await receiver.get(path)
-        taken.append((time.perf_counter() - began) * 1000)
+        times_ms.append((time.perf_counter() - began) * 1000)
         size = len(answered.body)
         if answered.status != 200:
             raise RuntimeError(f"{path} was answered with {answered.status}")
-    return f"{name:<24}{statistics.median(taken):>10.0f}{max(taken):>12.0f}{size / 1024:>8.1f}"
+    return (
+        f"{name:<24}{statistics.median(times_ms):>10.0f}{max(times_ms):>12.0f}{size / 1024:>8.1f}"
+    )

@@ -19,8 +19,8 @@ class Progress:
             f"[{self._taken}/{self._turns}] {turn.disk} disk, {turn.connections} connections,"
             f" {turn.server}: {turn.pairs_per_second:.0f} pairs/s"
         )
-        if turn.load.troubles:
-            print(f"\ntrouble: {turn.server}: {turn.load.troubles[0]}", file=sys.stderr)
+        if turn.load.failures:
+            print(f"\nfailure: {turn.server}: {turn.load.failures[0]}", file=sys.stderr)
         return turn
 
     def done(self) -> None:

@@ -51,10 +51,10 @@ def summary_line(summary: Summary) -> str:
 
 def ratio_line(ratio: Ratio) -> str:
     """Format a ratio and its target."""
-    contest = ratio.contest
+    comparison = ratio.comparison
     target = "" if ratio.target is None else f">= {ratio.target:.2f}"
     line = (
-        f"{contest.connections:>11}  {contest.server + '/' + contest.beside:<16}"
+        f"{comparison.connections:>11}  {comparison.server + '/' + comparison.reference:<16}"
         f"{ratio.of_medians:>11.3f}{ratio.median_of_rounds:>11.3f}{target:>12}  {ratio.verdict}"
     )
     return line.rstrip()
@@ -71,9 +71,9 @@ def notes(turns: list[Turn]) -> Iterator[str]:
         yield f"a server used {idle:.0%} of a processor while another was measured"
 
 
-def troubles(turns: list[Turn]) -> list[str]:
+def failures(turns: list[Turn]) -> list[str]:
     """Return the failures of the run: wrong answers, and answers faster than the disk."""
-    wrong = [f"{turn.server}: {what}" for turn in turns for what in turn.load.troubles]
+    wrong = [f"{turn.server}: {what}" for turn in turns for what in turn.load.failures]
     return wrong + list(too_fast(turns))
 
 

@@ -49,7 +49,7 @@ class Server(NamedTuple):
             return None
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def last_words(self) -> str:
+    def output_tail(self) -> str:
         """Return the end of the server's output."""
         return (self.directory / "output").read_text(errors="replace")[-2000:]
 
@@ -101,7 +101,7 @@ def wait_until_ready(server: Server) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not is_ready(server.port):
         if server.process.poll() is not None or time.monotonic() > deadline:
-            raise ServerError(f"{server.kind} did not become ready:\n{server.last_words()}")
+            raise ServerError(f"{server.kind} did not become ready:\n{server.output_tail()}")
         time.sleep(0.05)
 
 

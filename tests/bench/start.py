@@ -34,7 +34,7 @@ from tests.support.till.requests import Requests, fresh_pair, fresh_pairs, send_
 STARTS = 7
 BACKLOG = 1_000_000
 CAPTURES = 100_000
-CAPTURES_PER_LOOK = 20_000
+CAPTURES_PER_PROBE = 20_000
 TILLS = 32
 REQUESTS = Requests("127.0.0.1", 0)
 ADD_EVENT = compiled(insert(EVENT))
@@ -125,19 +125,19 @@ async def measure_starts(title: str, directory: Path) -> None:
 async def measure_memory(directory: Path) -> None:
     """Print the resident memory during captures."""
     async with agent_process(directory) as child:
-        looks = Looks(child)
+        probe = MemoryProbe(child)
         crowd = Crowd(
             "127.0.0.1",
             await child.ready(),
             pairs=fresh_pairs(CAPTURES // 2),
-            on_acknowledged=looks.acknowledged,
+            on_acknowledged=probe.acknowledged,
         )
         print(f"before captures: resident {resident_kib(child) / 1024:.1f} MiB")
         await crowd.open(TILLS)
         await crowd.finished()
 
 
-class Looks:
+class MemoryProbe:
     """Prints the agent's memory every CAPTURES_PER_LOOK captures."""
 
     def __init__(self, child: AgentProcess) -> None:
@@ -148,16 +148,16 @@ class Looks:
         """Count one capture."""
         del answer
         self._captures += 1
-        if self._captures % CAPTURES_PER_LOOK == 0:
+        if self._captures % CAPTURES_PER_PROBE == 0:
             resident = resident_kib(self._child) / 1024
             print(f"after {self._captures} captures: resident {resident:.1f} MiB", flush=True)
 
 
 def resident_kib(child: AgentProcess) -> int:
     """Return the agent's resident memory (VmRSS)."""
-    for line in Path(f"/proc/{child.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
+    for measure_path in Path(f"/proc/{child.pid}/status").read_text().splitlines():
+        if measure_path.startswith("VmRSS:"):
+            return int(measure_path.split()[1])
     raise RuntimeError("/proc does not tell VmRSS")
 
 

@@ -66,7 +66,7 @@ async def run(options: argparse.Namespace) -> Load:
         await crowd.close()
     lost = [f"no answer to {question}" for question in crowd.in_doubt]
     return msgspec.structs.replace(
-        load, troubles=[*tally.troubles, *lost, *map(repr, crowd.failures)]
+        load, failures=[*tally.failures, *lost, *map(repr, crowd.failures)]
     )
 
 
@@ -103,7 +103,7 @@ def main() -> int:
     """Run the load; return 1 if any answer was not as expected."""
     load = uvloop.run(run(arguments()))
     print(msgspec.json.encode(load).decode())
-    return 1 if load.troubles else 0
+    return 1 if load.failures else 0
 
 
 if __name__ == "__main__":

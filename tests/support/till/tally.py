@@ -7,7 +7,7 @@ import msgspec
 from tests.support.till.crowd import CaptureAnswer
 from tests.support.till.requests import EMAIL_BODY_BYTES, Kind
 
-KEPT_TROUBLES = 3
+MAX_KEPT_FAILURES = 3
 """Number of wrong answers kept verbatim; further ones are dropped."""
 
 
@@ -23,21 +23,21 @@ class Load(msgspec.Struct, frozen=True):
     p99_ms: float
     cpu_seconds: float
     session_body_bytes: int
-    troubles: list[str]
+    failures: list[str]
 
 
 class Tally:
-    """Counts answers; every answer that a till should not get is recorded in `troubles`."""
+    """Counts answers; every answer that a till should not get is recorded in `failures`."""
 
     def __init__(self, *, receipts: bool = False) -> None:
-        self.troubles: list[str] = []
+        self.failures: list[str] = []
         self._receipts = receipts
         self._pairs_before = 0
         self._pairs = 0
         self.clear()
 
     def clear(self) -> None:
-        """Start the measured time; keep `troubles`."""
+        """Start the measured time; keep `failures`."""
         self._latencies = array("d")
         self._pairs_before += self._pairs
         self._pairs = 0
@@ -51,13 +51,13 @@ class Tally:
         else:
             self._pairs += 1
             if answer.body_bytes != EMAIL_BODY_BYTES:
-                self._trouble(f"e-mail body is not {EMAIL_BODY_BYTES} bytes: {answer}")
+                self._record_failure(f"e-mail body is not {EMAIL_BODY_BYTES} bytes: {answer}")
         if self._receipts and answer.receipt is None:
-            self._trouble(f"no Loyalty-Receipt: {answer}")
+            self._record_failure(f"no Loyalty-Receipt: {answer}")
 
     def refused(self, answer: CaptureAnswer) -> None:
         """Record an answer other than 200: always an error."""
-        self._trouble(f"refused: {answer}")
+        self._record_failure(f"refused: {answer}")
 
     def load(self, seconds: float, cpu_seconds: float) -> Load:
         """Return the measurements."""
@@ -72,12 +72,12 @@ class Tally:
             p99_ms=percentile(ordered, 99) * 1000,
             cpu_seconds=cpu_seconds,
             session_body_bytes=self._session_body_bytes,
-            troubles=list(self.troubles),
+            failures=list(self.failures),
         )
 
-    def _trouble(self, what: str) -> None:
-        if len(self.troubles) < KEPT_TROUBLES:
-            self.troubles.append(what)
+    def _record_failure(self, what: str) -> None:
+        if len(self.failures) < MAX_KEPT_FAILURES:
+            self.failures.append(what)
 
 
 def percentile(ordered: list[float], percent: int) -> float:

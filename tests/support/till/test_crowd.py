@@ -94,4 +94,4 @@ def test_wrong_length_and_missing_receipt_are_reported() -> None:
     """The capture benchmark fails on these."""
     tally = Tally(receipts=True)
     tally.acknowledged(CaptureAnswer(Kind.EMAIL, "c", 200, 34, None, 0.0, 0.0))
-    assert len(tally.troubles) == 2
+    assert len(tally.failures) == 2
