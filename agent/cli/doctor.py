@@ -16,7 +16,7 @@ from agent.config import Settings
 from agent.doctor import CONFIGURATION, Check, Instruments, Show, Verdict, run_checks, worst
 from agent.doctor.systemd_units import run_command
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import one_line, print_table
+from sync.runtime.cli.printing import count, one_line, print_table
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 
@@ -84,10 +84,8 @@ def _summary(checks: Sequence[Check]) -> str:
     warnings = sum(check.verdict is Verdict.WARNING for check in checks)
     if not faults and not warnings:
         return "\nNo problems found."
-    return (
-        f"\n{faults} fault{'' if faults == 1 else 's'},"
-        f" {warnings} warning{'' if warnings == 1 else 's'}: the lines with > say how to fix them."
-    )
+    found = f"{count(faults, 'fault')}, {count(warnings, 'warning')}"
+    return f"\n{found}: the lines with > say how to fix them."
 
 
 def _exit_code(checks: Sequence[Check]) -> ExitCode:

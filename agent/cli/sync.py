@@ -7,6 +7,7 @@ import typer
 
 from agent.cli.client import AGENT, AgentClient, exit_on_agent_error
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
 
@@ -62,12 +63,11 @@ def _print_result(status: dict[str, object]) -> ExitCode:
     if waiting == 0:
         typer.echo("No captures are pending.")
     else:
-        count = "an unknown number of" if waiting is None else waiting
-        AGENT.warn(f"{count} captures are still pending: {_cause(_delivery(status))}")
+        pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
+        AGENT.warn(f"still pending: {pending}; cause: {_cause(_delivery(status))}")
     if dead_letters:
-        AGENT.warn(
-            f"head office rejected {dead_letters} captures: see {AGENT.name} dead-letters list"
-        )
+        rejected = count(dead_letters, "capture")
+        AGENT.warn(f"head office rejected {rejected}: see {AGENT.name} dead-letters list")
     return ExitCode.OK if waiting == 0 and not dead_letters else ExitCode.PROBLEM
 
 

@@ -129,7 +129,7 @@ async def test_sync_wait_that_cannot_continue_names_cause_and_exits_with_1(
             await central.stop()
         result = await command(shop, "sync", "--wait")
     assert (result.returncode, result.stdout) == (1, "")
-    assert f"4 captures are still pending: {trouble} (" in result.stderr
+    assert f"still pending: 4 captures; cause: {trouble} (" in result.stderr
 
 
 async def test_sync_wait_exits_with_1_after_a_refusal(
@@ -139,7 +139,7 @@ async def test_sync_wait_exits_with_1_after_a_refusal(
         await refuse_one_answer(shop, central)
         result = await command(shop, "sync", "--wait")
     assert (result.returncode, result.stdout) == (1, "No captures are pending.\n")
-    assert "head office rejected 1 captures: see loyalty-agent dead-letters list" in result.stderr
+    assert "head office rejected 1 capture: see loyalty-agent dead-letters list" in result.stderr
 
 
 async def test_sync_wait_exits_with_1_when_agent_stops(

@@ -11,7 +11,7 @@ from sync.receiver.operations import UnknownStoreError, completeness_as_json, sh
 from sync.receiver.reports.completeness import EpochCompleteness
 from sync.receiver.reports.completeness_report import Totals, format_ranges
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import print_wrapped
+from sync.runtime.cli.printing import count, print_wrapped
 from sync.runtime.cli.program import ExitCode
 
 _KEY = "{:<12} {:<12} {:<36} {:>9}"
@@ -65,20 +65,19 @@ def _as_table(settings: Settings, store: str | None) -> Totals:
 
 
 def _summary(totals: Totals) -> str:
-    verdict = f"{totals.incomplete} of {totals.epochs} epochs are incomplete"
+    epochs = count(totals.epochs, "epoch")
+    verdict = f"Incomplete, {totals.incomplete} of {epochs}"
     if totals.complete:
-        verdict = (
-            f"All {totals.epochs} epochs are complete" if totals.epochs else "No epochs are known"
-        )
+        verdict = f"Complete, {epochs}" if totals.epochs else "No epochs known"
     parts = [
         f"{verdict}: {totals.missing} missing",
         f"{totals.gaps} permanently lost, {totals.outstanding} outstanding",
         f"{totals.rejected} rejected",
     ]
     if totals.unlisted:
-        parts.append(f"{totals.unlisted} epochs without a row in agents")
+        parts.append(f"{count(totals.unlisted, 'epoch')} without a row in agents")
     if totals.silent:
-        parts.append(f"{totals.silent} silent tills, which may have newer captures")
+        parts.append(f"{count(totals.silent, 'silent till')} that may have newer captures")
     return f"{', '.join(parts)}."
 
 

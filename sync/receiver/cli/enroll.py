@@ -12,6 +12,7 @@ from sync.receiver.cli.output import output_to
 from sync.receiver.config import Settings
 from sync.receiver.operations import enroll as issue_tokens
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
 
 
@@ -65,7 +66,7 @@ def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> No
             tokens = issue_tokens(settings, names)
         file.write("".join(format_tokens(zip(names, tokens, strict=True))).encode())
     if output is not None:
-        typer.echo(f"Enrolled {len(names)} machines; their tokens are in {output}.", err=True)
+        typer.echo(f"Enrolled {count(len(names), 'machine')}; tokens are in {output}.", err=True)
 
 
 def _read(list_file: Path) -> list[AgentName]:

@@ -15,6 +15,7 @@ from sync.receiver.export.selection import Selection, read_time
 from sync.receiver.export.sink import RowWriter
 from sync.receiver.operations import export_table
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import row_counter
 
@@ -66,7 +67,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
             export_table(settings, selection, writer, show)
         writer.close()
     if writer.changed:
-        HEAD_OFFICE.warn(f"prefixed {writer.changed} texts with ' to prevent formulas")
+        HEAD_OFFICE.warn(f"prefixed {count(writer.changed, 'text')} with ' to prevent formulas")
 
 
 def _time(option: str, text: str | None) -> datetime | None:

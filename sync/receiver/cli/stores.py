@@ -1,7 +1,6 @@
 """`loyalty-hq stores`: list all tills with their state."""
 
 from collections import Counter
-from datetime import datetime
 
 import typer
 
@@ -9,6 +8,7 @@ from sync.receiver.cli.hq import HEAD_OFFICE, exit_on_database_error
 from sync.receiver.operations import list_tills
 from sync.receiver.reports.tills import TillStatus
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
@@ -26,18 +26,16 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     for till in tills:
         typer.echo(_line(till))
     states = Counter(till.state.value for till in tills)
-    counts = "".join(f", {count} {state}" for state, count in sorted(states.items()))
+    counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
     stores = len({till.store_id for till in tills})
-    typer.echo(f"{len(tills)} tills in {stores} stores{counts.replace(',', ':', 1)}.")
+    typer.echo(
+        f"{count(len(tills), 'till')} in {count(stores, 'store')}{counts.replace(',', ':', 1)}."
+    )
 
 
 def _line(till: TillStatus) -> str:
-    seen = "never" if till.last_contact_at is None else _minute(till.last_contact_at)
+    seen = "never" if till.last_contact_at is None else f"{till.last_contact_at:%Y-%m-%d %H:%M}"
     return _ROW.format(
         *(till.store_id, till.till_id, till.state.value, seen),
         *(till.backlog, till.dead_letters, till.version or "-"),
     )
-
-
-def _minute(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M}"

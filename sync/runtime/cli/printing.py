@@ -84,6 +84,11 @@ def print_wrapped(text: str, indent: str = "") -> None:
     typer.echo(text)
 
 
+def count(number: int, noun: str) -> str:
+    """Return `1 fault`, `2 faults`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(value: object) -> str:
     """Return the printed form of `value`, with line breaks and control characters escaped."""
     match value:

@@ -138,7 +138,7 @@ async def test_command_lists_missing_ranges_and_exits_with_1(
     assert result.returncode == 1
     _, row, verdict = result.stdout.splitlines()
     assert row.split() == ["0042", "till-1", EPOCH, "2", "missing", "3-4,", "7"]
-    assert verdict.startswith("1 of 2 epochs are incomplete: 3 missing,")
+    assert verdict.startswith("Incomplete, 1 of 2 epochs: 3 missing,")
 
 
 @pytest.mark.process
@@ -157,7 +157,7 @@ async def test_command_output_fits_a_terminal(receiver: Receiver, other: Simulat
     below = [line for line in shown if line.startswith("    ")]
     numbers = "".join(below).replace("    ", " ").strip()
     assert numbers == f"missing: {', '.join(map(str, lost))}"
-    assert shown[1 + len(below)].startswith("1 of 2 epochs are incomplete: 30 missing,")
+    assert shown[1 + len(below)].startswith("Incomplete, 1 of 2 epochs: 30 missing,")
 
 
 @pytest.mark.process
@@ -167,10 +167,10 @@ async def test_command_exits_with_0_when_complete(
     result = await completeness(receiver)
 
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[1].startswith("All 2 epochs are complete:")
+    assert result.stdout.splitlines()[1].startswith("Complete, 2 epochs:")
 
 
-SILENT = ", {} silent tills, which may have newer captures."
+SILENT = ", {} that may have newer captures."
 
 
 @pytest.mark.process
@@ -180,8 +180,8 @@ async def test_command_counts_silent_tills(receiver: Receiver, other: SimulatedA
 
     of_all, of_one = await completeness(receiver), await completeness(receiver, "--store", "0043")
 
-    assert of_all.stdout.rstrip().endswith(SILENT.format(3))
-    assert of_one.stdout.rstrip().endswith(SILENT.format(1))
+    assert of_all.stdout.rstrip().endswith(SILENT.format("3 silent tills"))
+    assert of_one.stdout.rstrip().endswith(SILENT.format("1 silent till"))
 
 
 @pytest.mark.process
@@ -193,7 +193,7 @@ async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Pa
 
         result = await completeness(receiver)
 
-    assert result.stdout.splitlines()[1].startswith("All 1 epochs are complete:")
+    assert result.stdout.splitlines()[1].startswith("Complete, 1 epoch:")
     assert "silent" not in result.stdout
 
 
@@ -203,8 +203,8 @@ async def test_command_does_not_call_an_empty_head_office_complete(
 ) -> None:
     result = await completeness(receiver)
 
-    assert result.stdout.splitlines()[1].startswith("No epochs are known:")
-    assert result.stdout.rstrip().endswith(SILENT.format(1))
+    assert result.stdout.splitlines()[1].startswith("No epochs known:")
+    assert result.stdout.rstrip().endswith(SILENT.format("1 silent till"))
 
 
 @pytest.mark.process

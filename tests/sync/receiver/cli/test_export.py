@@ -54,7 +54,7 @@ async def test_spreadsheet_export_reports_escaped_formulas(
     result = await export(receiver_with_captures, "--for-spreadsheet")
 
     assert "'=one" in result.stdout
-    assert result.stderr == "loyalty-hq: prefixed 1 texts with ' to prevent formulas\n"
+    assert result.stderr == "loyalty-hq: prefixed 1 text with ' to prevent formulas\n"
 
 
 async def test_output_file_is_private_to_its_user(
