@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from agent.store.db.sql import Statement, compiled, constant
@@ -35,6 +35,11 @@ def cursor_column(name: str) -> ColumnElement[int]:
     """Return an SQL expression for a column of the cursor; 0 if there is no row yet."""
     value = select(DESTINATION.c[name]).where(DESTINATION.c.name == is_central)
     return func.coalesce(value.scalar_subquery(), constant(0))
+
+
+def central_row(table: FromClause, position: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition for the row of `table` that is central's, at `position`."""
+    return and_(table.c.destination == is_central, table.c.position == position)
 
 
 def compile_update(*names: str) -> Statement:

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 
-from agent.store.db.cursor import compile_update, ensure_cursor, is_central
+from agent.store.db.cursor import central_row, compile_update, ensure_cursor, is_central
 from agent.store.db.sql import Statement, as_list, compiled, listed
 from agent.store.db.tables import DEAD_LETTER, DOUBT, EVENT, SETTLED
 
 _listed = listed("positions")
-_is_settled = exists().where(
-    SETTLED.c.destination == is_central, SETTLED.c.position == EVENT.c.position
-)
+_is_settled = exists().where(central_row(SETTLED, EVENT.c.position))
 _is_pending = and_(
     EVENT.c.position > bindparam("watermark"),
     EVENT.c.position >= bindparam("first"),

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
-    FromClause,
     Select,
     and_,
     bindparam,
@@ -23,7 +22,7 @@ from sqlalchemy import (
 
 from agent.facts import EmailStatus
 from agent.store.crypto.vault import Vault
-from agent.store.db.cursor import cursor_column, is_central, read_cursor
+from agent.store.db.cursor import central_row, cursor_column, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.sql import NO_OFFSET, Statement, compiled, constant
 from agent.store.db.tables import ANSWER, BOOT, DEAD_LETTER, DOUBT, EVENT, SESSION, SETTLED
@@ -69,10 +68,6 @@ class _Row(NamedTuple):
     http_status: int | None = None
 
 
-def _at(table: FromClause, position: ColumnElement[int]) -> ColumnElement[bool]:
-    return and_(table.c.destination == is_central, table.c.position == position)
-
-
 def _rows(
     is_doubtful: ColumnElement[bool],
     session_refused: ColumnElement[bool],
@@ -99,8 +94,8 @@ def _rows(
         .outerjoin(SESSION, SESSION.c.position == EVENT.c.session_position)
         .outerjoin(BOOT, BOOT.c.number == EVENT.c.boot_number)
         .outerjoin(ANSWER, ANSWER.c.position == EVENT.c.position)
-        .outerjoin(DOUBT, _at(DOUBT, EVENT.c.position))
-        .outerjoin(_dead_session, _at(_dead_session, EVENT.c.session_position))
+        .outerjoin(DOUBT, central_row(DOUBT, EVENT.c.position))
+        .outerjoin(_dead_session, central_row(_dead_session, EVENT.c.session_position))
         .limit(bindparam("most_events"))
         .offset(NO_OFFSET)
     )
@@ -114,16 +109,16 @@ _is_overtaken = (
         EVENT.c.session_position != EVENT.c.position,
         or_(
             _later.c.position <= cursor_column("watermark"),
-            exists().where(_at(_later_settled, _later.c.position)),
+            exists().where(central_row(_later_settled, _later.c.position)),
         ),
-        ~exists().where(_at(_later_dead, _later.c.position)),
+        ~exists().where(central_row(_later_dead, _later.c.position)),
     )
     .correlate(EVENT)
 )
 
 PENDING = compiled(
     _rows(or_(DOUBT.c.position.is_not(None), _is_in_flight), _is_answer_of_rejected, false())
-    .outerjoin(SETTLED, _at(SETTLED, EVENT.c.position))
+    .outerjoin(SETTLED, central_row(SETTLED, EVENT.c.position))
     .where(EVENT.c.position > bindparam("after"), SETTLED.c.position.is_(None))
     .order_by(EVENT.c.position)
 )
@@ -137,8 +132,8 @@ RETRIES = compiled(
         _is_overtaken,
     )
     .add_columns(DEAD_LETTER.c.error_code, DEAD_LETTER.c.error_message, DEAD_LETTER.c.http_status)
-    .join(DEAD_LETTER, _at(DEAD_LETTER, EVENT.c.position))
-    .outerjoin(SETTLED, _at(SETTLED, EVENT.c.position))
+    .join(DEAD_LETTER, central_row(DEAD_LETTER, EVENT.c.position))
+    .outerjoin(SETTLED, central_row(SETTLED, EVENT.c.position))
     .where(
         or_(
             DEAD_LETTER.c.position <= cursor_column("watermark"),

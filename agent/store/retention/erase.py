@@ -7,7 +7,13 @@ import sqlite3
 
 from sqlalchemy import bindparam, exists, null, select, update
 
-from agent.store.db.cursor import DeliveryCursor, compile_update, is_central, read_cursor
+from agent.store.db.cursor import (
+    DeliveryCursor,
+    central_row,
+    compile_update,
+    is_central,
+    read_cursor,
+)
 from agent.store.db.sql import NO_OFFSET, as_list, compiled, constant, listed
 from agent.store.db.tables import ANSWER, DEAD_LETTER, SETTLED
 from agent.store.retention.horizon import delivered_before
@@ -18,9 +24,8 @@ _in_slice = (
     ANSWER.c.position > bindparam("above"),
     ANSWER.c.position <= bindparam("through"),
 )
-_is_dead_letter = exists().where(
-    DEAD_LETTER.c.destination == is_central, DEAD_LETTER.c.position == ANSWER.c.position
-)
+_is_settled_individually = exists().where(central_row(SETTLED, ANSWER.c.position))
+_is_dead_letter = exists().where(central_row(DEAD_LETTER, ANSWER.c.position))
 
 SET_ERASED = compile_update("erased_through")
 NEXT_ANSWERS = compiled(
@@ -29,9 +34,6 @@ NEXT_ANSWERS = compiled(
     .order_by(ANSWER.c.position)
     .limit(constant(MAX_ADDRESSES))
     .offset(NO_OFFSET)
-)
-_is_settled_individually = exists().where(
-    SETTLED.c.destination == is_central, SETTLED.c.position == ANSWER.c.position
 )
 ERASE_SLICE = compiled(
     update(ANSWER)

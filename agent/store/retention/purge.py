@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, func, or_, select
 
-from agent.store.db.cursor import compile_update, cursor_column, is_central, read_cursor
+from agent.store.db.cursor import (
+    central_row,
+    compile_update,
+    cursor_column,
+    is_central,
+    read_cursor,
+)
 from agent.store.db.sql import NO_OFFSET, Statement, as_list, compiled, constant, listed
 from agent.store.db.tables import ANSWER, DEAD_LETTER, DELIVERY, DOUBT, EVENT, SESSION, SETTLED
 from agent.store.retention.horizon import delivered_before
@@ -21,8 +27,7 @@ _earlier = DELIVERY.alias("earlier")
 
 _has_answers = exists().where(ANSWER.c.session_position == EVENT.c.position)
 _is_kept_dead_letter = exists().where(
-    DEAD_LETTER.c.destination == is_central,
-    DEAD_LETTER.c.position == EVENT.c.position,
+    central_row(DEAD_LETTER, EVENT.c.position),
     or_(
         DEAD_LETTER.c.discarded_at_us.is_(None),
         DEAD_LETTER.c.discarded_at_us > bindparam("cutoff_us"),
@@ -38,8 +43,7 @@ _overtook_dead_letter = exists().where(
     _dead_answer.c.position < EVENT.c.position,
 )
 _was_delivered_late = exists().where(
-    SETTLED.c.destination == is_central,
-    SETTLED.c.position == EVENT.c.position,
+    central_row(SETTLED, EVENT.c.position),
     SETTLED.c.delivered_at_us > bindparam("cutoff_us"),
 )
 _is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter, _was_delivered_late)
