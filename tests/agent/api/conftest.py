@@ -1,13 +1,19 @@
 """Fixtures that start agents for the tests of the till API."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from pytest_aiohttp import AiohttpClient
 
-from tests.support.agent.in_process import Agent, agent_in_a_thread, agent_under_test, settings_in
+from tests.support.agent.in_process import (
+    Agent,
+    AgentServer,
+    agent_in_a_thread,
+    ready,
+    settings_in,
+)
 from tests.support.clocks import AgentClock
 
 StartAgent = Callable[..., Awaitable[Agent]]
@@ -29,17 +35,16 @@ def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def start_agent(
-    new_state: Path, tmp_path: Path, clock: AgentClock
-) -> AsyncIterator[StartAgent]:
+    new_state: Path, tmp_path: Path, clock: AgentClock, aiohttp_client: AiohttpClient
+) -> StartAgent:
     """Return a function that starts an agent with these settings; it is stopped after the test."""
     shutil.copytree(new_state, tmp_path / "state")
-    async with AsyncExitStack() as running:
 
-        async def start(**sections: object) -> Agent:
-            settings = settings_in(tmp_path / "state", **sections)
-            return await running.enter_async_context(agent_under_test(settings, clock))
+    async def start(**sections: object) -> Agent:
+        server = AgentServer(settings_in(tmp_path / "state", **sections), clock)
+        return await ready(server, await aiohttp_client(server, **server.client_options()))
 
-        yield start
+    return start
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@ import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.test_utils import BaseTestServer, TestClient
+from aiohttp.typedefs import StrOrURL
+from aiohttp.web import BaseRunner
 from yarl import URL
 
 from agent.config import Settings
@@ -45,21 +48,55 @@ def state_path(correlation_id: str) -> str:
     return f"/agent/v1/sessions/{quote(correlation_id, safe='')}"
 
 
-@dataclass(frozen=True, slots=True)
+class AgentServer(BaseTestServer):
+    """An agent as a server for `aiohttp_client`: `start_server` starts it, `close` stops it."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], Timestamp] | None = None) -> None:
+        super().__init__(scheme="https" if settings.api.tls_cert_file else "http")
+        self.settings = settings
+        self._clock = clock
+        self._stack = AsyncExitStack()
+        self.address: RunningAgent
+
+    async def start_server(self, loop: object = None, **_: object) -> None:
+        """Start the agent on a free port."""
+        running = running_agent(self.settings, now=self._clock)
+        self.address = await self._stack.enter_async_context(running)
+
+    async def close(self) -> None:
+        """Stop the agent. Idempotent."""
+        await self._stack.aclose()
+
+    def make_url(self, path: StrOrURL) -> URL:
+        """Return the URL of a path, which is already percent-encoded."""
+        # An agent that listens on all addresses is called by the loopback one.
+        host = "127.0.0.1" if self.address.host == "0.0.0.0" else self.address.host  # noqa: S104 - compared
+        return URL(f"{self.scheme}://{host}:{self.address.port}{path}", encoded=True)
+
+    async def _make_runner(self, **_: object) -> BaseRunner:
+        raise NotImplementedError("the agent has its own server")
+
+    def client_options(self) -> dict[str, Any]:
+        """Return the options of a client that trusts only the agent's certificate.
+
+        It must not add a header or wait for a free connection.
+        """
+        certificate = self.settings.api.tls_cert_file
+        trust = ssl.create_default_context(cafile=certificate) if certificate else True
+        return {
+            "timeout": aiohttp.ClientTimeout(total=PATIENCE_SECONDS),
+            "connector": aiohttp.TCPConnector(limit=0, ssl=trust),
+            "skip_auto_headers": ["Content-Type", "User-Agent"],
+        }
+
+
 class Agent:
     """A running agent and a client for it."""
 
-    address: RunningAgent
-    directory: Path
-    client: aiohttp.ClientSession
-    scheme: str = "http"
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port."""
-        # An agent that listens on all addresses is called by the loopback one.
-        host = "127.0.0.1" if self.address.host == "0.0.0.0" else self.address.host  # noqa: S104 - compared
-        return f"{self.scheme}://{host}:{self.address.port}"
+    def __init__(self, server: AgentServer, client: TestClient[Any, Any]) -> None:
+        self.address = server.address
+        self.directory = server.settings.storage.directory
+        self._client = client
 
     async def request(
         self,
@@ -69,8 +106,7 @@ class Agent:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request with exactly this path, body and headers; return the answer."""
-        url = URL(self.origin + path, encoded=True)
-        async with self.client.request(method, url, data=body, headers=headers) as response:
+        async with self._client.request(method, path, data=body, headers=headers) as response:
             content = await response.read()
             return Answer(response.status, tuple(response.headers.items()), content)
 
@@ -125,26 +161,18 @@ def insert_in(directory: Path, *rows: Row) -> None:
 async def agent_under_test(
     settings: Settings, clock: Callable[[], Timestamp] | None = None
 ) -> AsyncIterator[Agent]:
-    """Run an agent, wait until its store is open, and connect a client.
+    """Run an agent, wait until its store is open, and connect a client."""
+    server = AgentServer(settings, clock)
+    client: TestClient[Any, Any] = TestClient(server, **server.client_options())
+    async with client:
+        yield await ready(server, client)
 
-    The client of an agent with TLS trusts only its certificate.
-    """
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
-    certificate = settings.api.tls_cert_file
-    trust = ssl.create_default_context(cafile=certificate) if certificate else True
-    async with (
-        running_agent(settings, now=clock) as address,
-        # The client must not add a header or wait for a free connection.
-        aiohttp.ClientSession(
-            timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0, ssl=trust),
-            skip_auto_headers=["Content-Type", "User-Agent"],
-        ) as client,
-    ):
-        scheme = "https" if certificate else "http"
-        agent = Agent(address, settings.storage.directory, client, scheme)
-        await agent.get("/readyz")
-        yield agent
+
+async def ready(server: AgentServer, client: TestClient[Any, Any]) -> Agent:
+    """Return the agent once its store is open."""
+    agent = Agent(server, client)
+    await agent.get("/readyz")
+    return agent
 
 
 @contextmanager
