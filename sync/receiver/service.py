@@ -33,7 +33,7 @@ from sync.receiver.reports.fleet_figures import read_fleet_figures
 from sync.receiver.reports.metrics import Metrics
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
-from sync.receiver.retention.purge import kept_for
+from sync.receiver.retention.purge import purging_daily
 from sync.receiver.server import ReceiverBoundary
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version
@@ -87,7 +87,7 @@ async def running_receiver(
         database = await parts.enter_async_context(open_database(settings))
         readiness = Readiness(database, time.monotonic)
         parts.push_async_callback(readiness.close)
-        await parts.enter_async_context(kept_for(settings.retention.days, database, now))
+        await parts.enter_async_context(purging_daily(settings.retention.days, database, now))
         agents = _agent_api(settings, database, now)
         readers = _readers(settings.access, now)
         metrics, version = agents.metrics, installed_version()

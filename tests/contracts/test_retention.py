@@ -11,8 +11,9 @@ from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, RejectionRow, SessionRow
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
-from sync.receiver.retention import purge as retention
-from sync.receiver.retention.purge import MISSING_BEFORE, purge
+from sync.receiver.retention import epoch_purge
+from sync.receiver.retention.epoch_purge import MISSING_AT_PURGE
+from sync.receiver.retention.purge import purge
 from tests.contracts.test_lost_rows import HISTORIES, History, a_store
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
@@ -84,7 +85,7 @@ async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: LedgerDr
     await purge_what_came_before(office, 1)
 
     noted = await office.rows(GapRow, "first_sequence", "last_sequence", "reason", "noted_at")
-    assert noted == [(1, 1, MISSING_BEFORE, LATER), (4, 5, MISSING_BEFORE, LATER)]
+    assert noted == [(1, 1, MISSING_AT_PURGE, LATER), (4, 5, MISSING_AT_PURGE, LATER)]
 
 
 async def test_late_event_blocks_the_purge_of_those_behind_it(office: LedgerDriver) -> None:
@@ -204,7 +205,7 @@ async def test_large_gap_is_purged_in_one_step(
     office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a store that lost its history would keep head office busy for hours."""
-    monkeypatch.setattr(retention, "NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr(epoch_purge, "NUMBERS_PER_TRANSACTION", 1)
     far = 10**9
     await office.take(TILL, *sessions(far, far + 1), baseSequence=far)
 
@@ -235,7 +236,7 @@ async def test_nothing_is_missing_after_a_purge_of_any_history(
     before = await audited(office, till)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retention, "NUMBERS_AT_ONCE", at_once)
+        patch.setattr(epoch_purge, "NUMBERS_PER_TRANSACTION", at_once)
         purged = await purge_what_came_before(office, 1)
 
     after = await audited(office, till)

@@ -15,8 +15,7 @@ from sync.receiver.export.selection import Selection
 from sync.receiver.privacy.forget import forget
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import audit
-from sync.receiver.retention.old_hours import purge_hours
-from sync.receiver.retention.purge import purge
+from sync.receiver.retention.purge import purge, purge_hours
 from tests.support.head_office.citus import is_restricted_to_store, recorded_statements
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (

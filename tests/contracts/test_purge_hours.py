@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from sync.receiver.db.tables import HourRow, SessionRow
-from sync.receiver.retention.old_hours import purge_hours
+from sync.receiver.retention.purge import purge_hours
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session, wire_time
 

@@ -1,0 +1,173 @@
+"""Purge transactions on the numbers of one epoch."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Executable,
+    RowMapping,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    union_all,
+)
+
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.db import statements
+from sync.receiver.db.bulk_insert import insert_rows
+from sync.receiver.db.columns import UtcTimestamp
+from sync.receiver.db.statements import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.rows import epoch_key, gap_row
+
+# A purge transaction delays agents no longer than a few batches do.
+NUMBERS_PER_TRANSACTION = 1000
+MISSING_AT_PURGE = "missing when its retention period ended"
+_PURGED = (sessions, answers, duplicates)
+
+_STORE = bindparam("of_store", type_=Text)
+_RECEIVED_BEFORE = bindparam("received_before", type_=UtcTimestamp)
+_FIRST_RECENT = union_all(
+    *(
+        select(func.min(table.c.sequence).label("sequence")).where(
+            statements.in_range(table), table.c.received_at >= _RECEIVED_BEFORE
+        )
+        for table in _PURGED
+    )
+)
+_NUMBERS = union_all(
+    *(
+        select(table.c.sequence).where(statements.in_range(table))
+        for table in (*_PURGED, rejections)
+    )
+)
+_DELETE = [delete(table).where(statements.in_range(table)) for table in _PURGED]
+
+
+def _is_late(table: Table, purged_through: ColumnElement[int]) -> ColumnElement[bool]:
+    return and_(table.c.sequence <= purged_through, table.c.received_at < _RECEIVED_BEFORE)
+
+
+_DELETE_LATE = [
+    delete(table).where(
+        statements.is_epoch(table), _is_late(table, bindparam("purged", type_=BigInteger))
+    )
+    for table in _PURGED
+]
+_HAS_LATE = or_(
+    *(
+        exists().where(
+            table.c.store_id == _STORE,
+            *(table.c[name] == agents.c[name] for name in ("till_id", "epoch")),
+            _is_late(table, agents.c.purged_through),
+        )
+        for table in _PURGED
+    )
+)
+_PURGEABLE = (
+    select(agents.c.till_id, agents.c.epoch, _HAS_LATE.label("late"))
+    .where(agents.c.store_id == _STORE)
+    .where(or_(agents.c.purged_through < agents.c.accepted_through, _HAS_LATE))
+)
+
+
+def purgeable_epochs(
+    connection: Connection, store_id: str, received_before: datetime
+) -> list["EpochPurge"]:
+    """Return the epochs of a store that may have expired events."""
+    values = {"of_store": store_id, "received_before": received_before}
+    rows = connection.execute(_PURGEABLE, values)
+    return [
+        EpochPurge(AgentName(store_id, row.till_id), row.epoch, has_late=bool(row.late))
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPurge:
+    """An epoch to purge. Each method is one transaction, which locks its row in `agents`.
+
+    `has_late`: events at or below `purged_through` have expired since.
+    """
+
+    name: AgentName
+    epoch: str
+    has_late: bool
+
+    def delete_late(self, connection: Connection, received_before: datetime) -> int:
+        """Delete the expired events at or below `purged_through`; return their number."""
+        purged = self._lock(connection)["purged_through"]
+        values = {"purged": purged, "received_before": received_before}
+        return sum(self._execute(connection, one, **values).rowcount for one in _DELETE_LATE)
+
+    def delete_next(self, connection: Connection, received_before: datetime, at: datetime) -> int:
+        """Delete the next expired numbers and advance `purged_through`; return how many.
+
+        Missing numbers are recorded as gaps, before the rows around them disappear.
+        """
+        agent = self._lock(connection)
+        first: int = agent["purged_through"] + 1
+        # A gap is a single row however many numbers it covers.
+        last = max(first + NUMBERS_PER_TRANSACTION - 1, self._end_of_gap(connection, first))
+        last = min(last, agent["accepted_through"])
+        last = self._last_expired(connection, received_before, first, last)
+        if last < first:
+            return 0
+        key = epoch_key(self.name, self.epoch)
+        missing = self._missing(connection, first, last)
+        insert_rows(connection, gaps, [gap_row(key, gap, at) for gap in missing])
+        for statement in _DELETE:
+            self._execute(connection, statement, first=first, last=last)
+        self._execute(connection, statements.UPDATE_AGENT, purged_through=last)
+        return last - first + 1
+
+    def _lock(self, connection: Connection) -> RowMapping:
+        """Select the epoch's row FOR UPDATE."""
+        rows = self._execute(connection, statements.SELECT_AGENTS_FOR_UPDATE, epochs=[self.epoch])
+        return rows.mappings().one()
+
+    def _end_of_gap(self, connection: Connection, number: int) -> int:
+        """Return the last number of the gap that contains `number`; 0 if there is none."""
+        select_gaps = statements.SELECT_OVERLAPPING_GAPS
+        found = self._execute(connection, select_gaps, first=number, last=number)
+        return max((row.last_sequence for row in found), default=0)
+
+    def _last_expired(
+        self, connection: Connection, received_before: datetime, first: int, last: int
+    ) -> int:
+        """Return the last number before the first event that is too recent, or `last`."""
+        values = {"received_before": received_before, "first": first, "last": last}
+        found = self._execute(connection, _FIRST_RECENT, **values)
+        recent = [row.sequence for row in found if row.sequence is not None]
+        return min(recent, default=last + 1) - 1
+
+    def _missing(self, connection: Connection, first: int, last: int) -> list[Gap]:
+        """Return the numbers without any row, as gaps."""
+        numbers = self._execute(connection, _NUMBERS, first=first, last=last)
+        covered: list[tuple[int, int]] = [(row.sequence, row.sequence) for row in numbers]
+        select_gaps = statements.SELECT_OVERLAPPING_GAPS
+        found = self._execute(connection, select_gaps, first=first, last=last)
+        covered += [(row.first_sequence, row.last_sequence) for row in found]
+        missing: list[Gap] = []
+        expected = first
+        for begin, end in [*sorted(covered), (last + 1, last + 1)]:
+            if begin > expected:
+                missing.append(Gap(expected, begin - 1, MISSING_AT_PURGE))
+            expected = max(expected, end + 1)
+        return missing
+
+    def _execute(
+        self, connection: Connection, statement: Executable, **values: object
+    ) -> CursorResult[tuple[object, ...]]:
+        key = statements.params_for(self.name, self.epoch)
+        return connection.execute(statement, {**key, **values})
