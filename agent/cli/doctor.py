@@ -13,7 +13,9 @@ from rich.text import Text
 
 from agent.cli.client import AGENT
 from agent.config import Settings
-from agent.doctor import CONFIGURATION, Check, Instruments, Show, Verdict, run_checks, worst
+from agent.doctor.check import Check, Verdict, worst
+from agent.doctor.checkup import Instruments, Show, run_checks
+from agent.doctor.configuration import CONFIGURATION
 from agent.doctor.systemd_units import run_command
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, one_line, print_table

@@ -1,10 +1,6 @@
 """Diagnosis of a machine for `loyalty-agent doctor`. Read-only, with or without a running agent.
 
-Reading and judging are separate: a `look_at_...` function reads the machine and returns facts,
-a `judge_...` function is pure and turns facts into a `Check`.
+Facts and verdicts are separate: functions named `read_...`, `find_...` or `measure_...` look at the
+machine and return facts; a `check_...` function turns facts into a `Check` and is pure where that
+is possible. `checkup.run_checks` calls them in order.
 """
-
-from agent.doctor.check import Check, Verdict, worst
-from agent.doctor.checkup import CONFIGURATION, Instruments, Show, run_checks
-
-__all__ = ["CONFIGURATION", "Check", "Instruments", "Show", "Verdict", "run_checks", "worst"]

@@ -11,7 +11,8 @@ import pytest
 from agent.config import Settings
 from agent.config.delivery import AuthSettings, CentralSettings
 from agent.config.settings import ApiSettings, StoreSettings
-from agent.doctor import Check, Instruments, Verdict, run_checks
+from agent.doctor.check import Check, Verdict
+from agent.doctor.checkup import Instruments, run_checks
 from agent.doctor.systemd_units import Run
 from tests.support.agent.in_process import agent_under_test, settings_in
 from tests.support.central import ScriptedCentral

@@ -1,4 +1,4 @@
-"""Permissions and owners of the storage directory."""
+"""Permissions and owners of the storage directory, and the holder of its lock."""
 
 import os
 from dataclasses import replace
@@ -11,10 +11,13 @@ from agent.doctor.storage_directory import (
     DirectoryFacts,
     DirectoryState,
     check_directory,
+    find_lock_holder,
     nearest_existing,
     read_directory,
 )
+from agent.store.files.lock import LOCK_FILE, StoreLock
 
+PROC = Path("/proc")
 GOOD = DirectoryFacts(Path("/data"), DirectoryState.EXISTS, owner="pos", mode=0o700, is_usable=True)
 
 
@@ -81,3 +84,33 @@ def test_missing_directory_is_distinguished_from_a_file(tmp_path: Path) -> None:
 
     assert (deep.state, file.state) == (DirectoryState.CREATABLE, DirectoryState.NOT_A_DIRECTORY)
     assert nearest_existing(tmp_path / "a" / "b") == tmp_path
+
+
+def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:
+    with StoreLock(tmp_path):
+        assert find_lock_holder(tmp_path, PROC) == os.getpid()
+
+
+def test_former_holder_is_not_returned(tmp_path: Path) -> None:
+    with StoreLock(tmp_path):
+        pass
+
+    assert (tmp_path / LOCK_FILE).exists()
+    assert find_lock_holder(tmp_path, PROC) is None
+
+
+def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+
+    with StoreLock(tmp_path / "one"):
+        (tmp_path / "two" / LOCK_FILE).write_text(f"process {os.getpid()}\n")
+
+        assert find_lock_holder(tmp_path / "two", PROC) is None
+
+
+def test_directory_without_a_valid_lock_file_has_no_holder(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_bytes(b"process \xff")
+
+    assert find_lock_holder(tmp_path, PROC) is None
+    assert find_lock_holder(tmp_path / "absent", PROC) is None
