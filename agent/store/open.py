@@ -50,7 +50,7 @@ class StoreOpener:
             sync_directory(self.directory)
         except (sqlite3.Error, OSError) as cause:
             error = storage_error_from(cause, self.directory)
-            if isinstance(error, StorageFullError) and self._give_up_ballast():
+            if isinstance(error, StorageFullError) and self._free_ballast():
                 return self.open()
             raise error from cause
         last = store.epochs.last
@@ -66,9 +66,9 @@ class StoreOpener:
     def _database(self) -> Path:
         return self.directory / DATABASE_FILE
 
-    def _give_up_ballast(self) -> bool:
+    def _free_ballast(self) -> bool:
         """Free the reserve so that the store opens; its events can then be delivered and purged."""
-        return DiskSpace(self.directory, self.limits).give_up_ballast()
+        return DiskSpace(self.directory, self.limits).free_ballast()
 
     def _open_or_replace(self) -> Store:
         try:
@@ -91,8 +91,10 @@ class StoreOpener:
             raise StorageDownError(str(error)) from error
         if not has_key and self._database.exists():
             # Captures go on; only the addresses captured under the old key are lost.
-            reason = "the encryption key was gone: addresses kept under it cannot be read"
-            log_event(_log, logging.ERROR, "store.key_made", reason=reason, key=str(self.key_file))
+            reason = "the encryption key was missing: addresses stored under it cannot be decrypted"
+            log_event(
+                _log, logging.ERROR, "store.key_created", reason=reason, key=str(self.key_file)
+            )
         return vault
 
 
@@ -142,7 +144,7 @@ class ReopeningStore:
             self._store = self._opener.open()
         except StorageError as error:
             if str(error) != str(self._error):
-                log_event(_log, logging.ERROR, "store.not_open", reason=str(error))
+                log_event(_log, logging.ERROR, "store.open_failed", reason=str(error))
             self._error = error
 
     def reopen_if_due(self) -> None:

@@ -186,7 +186,7 @@ class Store:
         error = storage_error_from(cause, self.directory)
         if isinstance(error, StorageFullError):
             # Settling and purging need a little space to free more.
-            self.space.give_up_ballast()
+            self.space.free_ballast()
             self._captures_to_room_check = 0
         return error
 
@@ -215,7 +215,7 @@ def _open_boot(session: Session, environment: StoreEnvironment) -> int:
         select(BootRow.number).where(BootRow.boot_id == environment.boot_id)
     ).all()
     if None in numbers:
-        raise CorruptRow("the number of a boot is null")
+        raise CorruptRow("unexpected NULL in the number of a boot")
     if numbers:
         return numbers[0]
     last = session.exec(select(func.max(col(BootRow.number)))).one()

@@ -128,7 +128,7 @@ class Writer:
             async with asyncio.timeout(timeout_seconds):
                 await self.run(Store.require_room)
         except TimeoutError:
-            raise StorageDownError("the disk does not answer in time") from None
+            raise StorageDownError("the disk did not respond in time") from None
 
     async def ping(self) -> bool:
         """Return True once the writer's thread responds, in any state of the disk.
@@ -204,7 +204,7 @@ class Writer:
         self._hand_over()
         self._resolve(self._held_answers)
         items = (*self._in_progress, *self._drain())
-        error = StorageDownError("the writer has stopped on a fault of this program")
+        error = StorageDownError("the writer thread died of a bug in this program")
         left = [item.reply for item in items if not isinstance(item, _Stop)]
         self._resolve([(reply, error) for reply in left if not reply.done()])
 

@@ -102,8 +102,8 @@ def _read_key(text: bytes, key_file: Path) -> bytes:
         raise UnusableKey(
             f"{key_file} does not hold an encryption key: expected {KEY_BYTES} random bytes in "
             f"base64 (44 characters). Restore the key from your backup; `head -c {KEY_BYTES} "
-            "/dev/urandom | base64` makes a new one, with which addresses captured under the "
-            "old one can no longer be read."
+            "/dev/urandom | base64` creates a new one, but addresses encrypted with the old key "
+            "are then lost."
         )
     return secret
 

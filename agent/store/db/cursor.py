@@ -65,7 +65,7 @@ def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     if row is None:
         return DeliveryCursor()
     if None in row:
-        raise CorruptRow("a number of the destination is null")
+        raise CorruptRow("unexpected NULL in the delivery cursor")
     return DeliveryCursor(*row)
 
 

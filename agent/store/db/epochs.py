@@ -160,9 +160,11 @@ def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | N
         return None
     last_sequence = epochs.last_sequence_of(last_commit.epoch)
     if last_sequence is None:
-        return "file restored from a copy: it does not know the epoch last used here"
+        return "restored backup: the file does not know the epoch last used here"
     if last_sequence < last_commit.sequence:
-        return f"file stepped back from sequence {last_commit.sequence} to {last_sequence}"
+        return (
+            f"commits lost: the file ends at {last_sequence}, {last_commit.sequence} was committed"
+        )
     return None
 
 
@@ -190,5 +192,5 @@ def without_nulls(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield the rows; none of their columns may be null. Raises `CorruptRow` if one is."""
     for row in rows:
         if None in row:
-            raise CorruptRow("a column is null that never is")
+            raise CorruptRow("unexpected NULL")
         yield row

@@ -30,7 +30,7 @@ def wal_of(database: Path) -> Path:
 def require_no_orphan_wal(database: Path) -> None:
     """Raise `OrphanWal` if opening `database`, even read-only, would destroy a WAL."""
     if has_orphan_wal(database):
-        raise OrphanWal(f"a WAL lies beside {database.name}, which is empty or gone")
+        raise OrphanWal(f"there is a WAL beside {database.name}, which is empty or missing")
 
 
 def copy_suspect_wal(
@@ -47,7 +47,7 @@ def copy_suspect_wal(
         return
     copy = copy_wal(path, now_us())
     if copy is not None:
-        reason = "SQLite does not read all of the WAL"
+        reason = "SQLite cannot read all of the WAL"
         log_event(_log, logging.ERROR, "store.quarantined", reason=reason, kept_at=str(copy))
 
 

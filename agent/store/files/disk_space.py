@@ -34,15 +34,15 @@ class DiskSpace:
         """Raise `StorageFullError` if a store of `database_bytes` may take no more captures."""
         if database_bytes >= self._limits.max_bytes:
             raise StorageFullError(
-                f"the store holds {_mib(database_bytes)}, [storage] max_bytes is "
-                f"{_mib(self._limits.max_bytes)}: raise it, or let captures be delivered"
+                f"the database has {_mib(database_bytes)}, [storage] max_bytes is "
+                f"{_mib(self._limits.max_bytes)}: raise it, or restore delivery"
             )
         free, needed = free_bytes(self._directory), self._bytes_to_leave()
         if free < needed:
             raise StorageFullError(
-                f"{_mib(free)} are free on the disk of {self._directory}, {_mib(needed)} are to "
-                "be left ([storage] min_free_bytes, and ballast_bytes twice while the ballast "
-                "is given up): free some space on it"
+                f"{_mib(free)} free on the disk of {self._directory}, {_mib(needed)} must stay "
+                "free ([storage] min_free_bytes, plus twice ballast_bytes while the ballast is "
+                "deleted): free some space"
             )
 
     def keep_ballast(self) -> None:
@@ -59,7 +59,7 @@ class DiskSpace:
         finally:
             os.close(descriptor)
 
-    def give_up_ballast(self) -> bool:
+    def free_ballast(self) -> bool:
         """Delete the ballast file; return True if there was one."""
         had = self._has_ballast()
         self._ballast.unlink(missing_ok=True)

@@ -32,9 +32,8 @@ class StoreLock:
         except BlockingIOError:
             os.close(descriptor)
             raise StoreInUse(
-                f"the storage directory {self._directory} is in use by {self._holder()}; "
-                "stop that one first, or give this one a directory of its own "
-                "([storage] directory)"
+                f"the storage directory {self._directory} is in use by {self._holder()}: "
+                "stop that agent, or set another [storage] directory"
             ) from None
         self._descriptor = descriptor
         self._name_holder()

@@ -43,7 +43,7 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):
         return _full(directory)
     return StorageDownError(
-        f"the database in {directory} does not work ({error}): check disk and rights"
+        f"the database in {directory} cannot be used ({error}): check the disk and the permissions"
     )
 
 
@@ -70,4 +70,4 @@ def _storage_error_from_os_error(error: OSError, directory: Path) -> StorageErro
 
 
 def _full(directory: Path) -> StorageFullError:
-    return StorageFullError(f"the disk of {directory} is full: free some space on it")
+    return StorageFullError(f"the disk of {directory} is full: free some space")

@@ -114,5 +114,5 @@ class SessionCache:
         """
         row = self._connection.execute(statement.sql, (position,)).fetchone()
         if row is None or row[-1] is None:
-            raise CorruptRow(f"the event at position {position} is not there any more")
+            raise CorruptRow(f"the event at position {position} is missing")
         return tuple(row)

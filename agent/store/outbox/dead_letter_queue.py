@@ -25,7 +25,9 @@ from sync.protocol.wire import EventType
 RETRY_AFTER_US = 24 * 3600 * 1_000_000
 MAX_RETRIES_IN_A_TRANSACTION = 500
 STANDS_REFUSED = Refused(
-    "STANDS_REFUSED", "head office fell back to where this was refused, and is asked again", None
+    "STANDS_REFUSED",
+    "head office was restored to a state in which this was rejected; it is sent again",
+    None,
 )
 _position = col(DeadLetterRow.position)
 _is_open = and_(

@@ -59,7 +59,7 @@ class PayloadBuilder:
     def _log_once(self, error: DecryptionError) -> None:
         if not self._has_logged:
             self._has_logged = True
-            log_event(_log, logging.ERROR, "outbox.address_unreadable", error=error)
+            log_event(_log, logging.ERROR, "outbox.decryption_failed", error=error)
 
 
 def with_address(body: bytes, address: str | None) -> bytes:

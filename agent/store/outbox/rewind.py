@@ -54,7 +54,7 @@ def _move_events(
         environment.new_epoch(),
         base_position=base_position,
         at_us=environment.now_us(),
-        reason="central knows other events under these numbers",
+        reason="central has other events under these numbers",
     )
 
 

@@ -224,5 +224,5 @@ def _complete(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
     for values in rows:
         row = _Row(*values)  # type: ignore[arg-type] # as the statement selects them
         if None in row[:8]:
-            raise CorruptRow(f"the event at position {row.position} is not there as a whole")
+            raise CorruptRow(f"the event at position {row.position} is incomplete")
         yield row

@@ -138,8 +138,8 @@ def test_new_key_for_an_existing_database_is_logged(
     """The database was restored without its key: the loss must be reported."""
     with opened(tmp_path) as store:
         record(store, session("one"), answer("one"))
-    assert "store.key_made" not in caplog.messages
+    assert "store.key_created" not in caplog.messages
     (tmp_path / KEY_FILE).unlink()
     with opened(tmp_path) as store:
         record(store, session("two"))
-    assert caplog.messages.count("store.key_made") == 1
+    assert caplog.messages.count("store.key_created") == 1

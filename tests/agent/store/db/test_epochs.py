@@ -57,7 +57,7 @@ def test_lost_wal_starts_a_new_epoch(tmp_path: Path) -> None:
         crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
     (crashed / "agent.db-wal").unlink()
     assert receipts(crashed, epochs, "d") == [Receipt("epoch-2", 1)]
-    assert reasons(crashed)[1] == "file stepped back from sequence 3 to 2"
+    assert reasons(crashed)[1] == "commits lost: the file ends at 2, 3 was committed"
 
 
 def test_restored_backup_starts_a_new_epoch(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_backup_from_before_the_current_epoch_starts_a_new_one(tmp_path: Path) -
         (receipt,) = receipts(tmp_path / "live", epochs, "d")
     assert receipt == Receipt("epoch-3", 1)
     assert reasons(tmp_path / "live")[1] == (
-        "file restored from a copy: it does not know the epoch last used here"
+        "restored backup: the file does not know the epoch last used here"
     )
 
 

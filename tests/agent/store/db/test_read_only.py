@@ -18,7 +18,7 @@ def test_reader_does_not_delete_the_wal_beside_an_empty_database(
     wal = directory / f"{DATABASE_FILE}-wal"
     before = wal.read_bytes()
 
-    with pytest.raises(OrphanWal, match="which is empty or gone"):
+    with pytest.raises(OrphanWal, match="which is empty or missing"):
         StoreReader(directory).status()
 
     assert wal.read_bytes() == before

@@ -33,7 +33,7 @@ def test_captures_are_rejected_at_max_bytes(tmp_path: Path) -> None:
     room = limited(tmp_path, max_bytes=20 * MIB)
     room.require_room(20 * MIB - 1)
     with pytest.raises(
-        StorageFullError, match=r"holds 20\.0 MiB, \[storage\] max_bytes is 20\.0 MiB"
+        StorageFullError, match=r"has 20\.0 MiB, \[storage\] max_bytes is 20\.0 MiB"
     ):
         room.require_room(20 * MIB)
 
@@ -50,9 +50,9 @@ def test_ballast_has_allocated_blocks_and_is_freed_once(tmp_path: Path) -> None:
     room = limited(tmp_path, ballast_bytes=MIB)
     room.keep_ballast()
     assert (tmp_path / BALLAST_FILE).stat().st_blocks * 512 >= MIB
-    assert room.give_up_ballast()
+    assert room.free_ballast()
     assert not (tmp_path / BALLAST_FILE).exists()
-    assert not room.give_up_ballast()
+    assert not room.free_ballast()
 
 
 def test_no_ballast_is_created_when_space_is_short(tmp_path: Path, free: list[int]) -> None:
@@ -85,7 +85,7 @@ def test_captures_do_not_use_the_space_freed_by_the_ballast(
     room.keep_ballast()
     free[0] = 0
     room.require_room(0)
-    room.give_up_ballast()
+    room.free_ballast()
     free[0] = MIB
     with pytest.raises(StorageFullError, match="ballast"):
         room.require_room(0)

@@ -223,8 +223,8 @@ async def test_undecryptable_address_is_sent_as_erased_and_logged_once(
         change(tmp_path, moved)
         for _ in range(2):
             assert [e.is_erased for e in (await rig.window()).events] == [False, True, False, True]
-    complaints = [r.message for r in caplog.records if "unreadable" in r.message]
-    assert complaints == ["outbox.address_unreadable"]
+    complaints = [r.message for r in caplog.records if "decryption" in r.message]
+    assert complaints == ["outbox.decryption_failed"]
 
 
 async def test_nothing_is_sent_or_given_up_while_the_key_is_missing(tmp_path: Path) -> None:
