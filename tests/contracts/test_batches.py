@@ -11,7 +11,6 @@ from sync.receiver.db.tables import (
     DuplicateRow,
     EmailAnswerRow,
     GapRow,
-    LedgerTable,
     RejectionRow,
     SessionRow,
     table_of,
@@ -240,15 +239,6 @@ async def test_tills_of_a_store_are_numbered_independently(office: LedgerDriver)
     ]
 
 
-async def test_new_epoch_begins_with_one(office: LedgerDriver) -> None:
-    await office.take(TILL, *sessions(1, 2))
-
-    taken = await office.take(SimulatedAgent(epoch="epoch-2"), session(1, "after"))
-
-    assert taken.accepted_through == 1
-    assert len(await accounted(office)) == 2
-
-
 async def test_invalid_batch_leaves_nothing_behind(office: LedgerDriver) -> None:
     with pytest.raises(MalformedBatch):
         await office.offer(TILL, session(2), session(1))
@@ -265,12 +255,6 @@ async def test_batch_after_a_gap_stores_nothing(office: LedgerDriver) -> None:
 
     assert offered == SequenceGap(3)
     assert await whole(office) == before
-
-
-async def test_empty_batch_returns_the_accepted_position(office: LedgerDriver) -> None:
-    await office.take(TILL, *sessions(1, 2))
-
-    assert (await office.take(TILL)).accepted_through == 2
 
 
 async def test_largest_batch_is_accepted_twice(office: LedgerDriver) -> None:
@@ -301,12 +285,3 @@ async def test_unusual_text_in_a_body_is_stored_unchanged(office: LedgerDriver, 
     ((body,),) = await office.rows(SessionRow, "body")
     assert isinstance(body, str)
     assert "more" in body
-
-
-@pytest.mark.parametrize("model", [*_FACTS, AgentRow])
-def test_every_primary_key_begins_with_the_store(model: type[LedgerTable]) -> None:
-    """So that tables can be partitioned by store."""
-    table = table_of(model)
-
-    assert next(iter(table.primary_key)).name == "store_id"
-    assert all(next(iter(index.columns)).name == "store_id" for index in table.indexes)

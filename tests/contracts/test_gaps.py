@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow
+from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow
 from sync.receiver.ingest.accept import ADDRESS_ERASED
-from sync.receiver.ingest.placement import NO_LONGER_HELD, SequenceGap
+from sync.receiver.ingest.placement import NO_LONGER_HELD
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
@@ -116,15 +116,6 @@ async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
     assert await noted(office) == [(1, 1, NO_LONGER_HELD), (3, 3, NO_LONGER_HELD)]
 
 
-async def test_late_event_shrinks_its_gap(office: LedgerDriver) -> None:
-    await office.take(TILL, session(6), baseSequence=6)
-
-    await office.take(TILL, session(3))
-
-    assert await noted(office) == [(1, 2, NO_LONGER_HELD), (4, 5, NO_LONGER_HELD)]
-    assert await office.rows(SessionRow, "sequence") == [(3,), (6,)]
-
-
 async def test_filled_gap_disappears(office: LedgerDriver) -> None:
     await office.take(TILL, session(4), baseSequence=4)
 
@@ -132,17 +123,6 @@ async def test_filled_gap_disappears(office: LedgerDriver) -> None:
 
     assert await noted(office) == []
     assert await office.rows(AgentRow, "accepted_through") == [(4,)]
-
-
-async def test_events_still_held_by_the_agent_are_requested_and_not_a_gap(
-    office: LedgerDriver,
-) -> None:
-    await office.take(TILL, *sessions(1, 2))
-
-    offered = await office.offer(TILL, session(9), baseSequence=2)
-
-    assert offered == SequenceGap(3)
-    assert await noted(office) == []
 
 
 async def test_erased_address_leaves_its_answer_and_a_gap(office: LedgerDriver) -> None:

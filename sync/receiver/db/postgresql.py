@@ -7,15 +7,15 @@ same correlation id at the same moment: there the unique index rejects one trans
 retry sees the other's row.
 """
 
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, RowMapping, Select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
@@ -24,6 +24,8 @@ from sync.receiver.db.migrate import migrate
 from sync.receiver.db.tables import LedgerTable
 
 T = TypeVar("T")
+_Options: TypeAlias = Mapping[str, Any]
+_Run: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
 _POOL_SIZE = 8
 _ATTEMPTS = 3
 # Serialization failure, deadlock, unique violation: retry, another transaction won the race.
@@ -37,6 +39,9 @@ _CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
 # Grace beyond the statement timeout, for a server that no longer responds.
 _GRACE_SECONDS = 5
+
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
 
 
 class Postgresql:
@@ -72,13 +77,9 @@ class Postgresql:
 
     async def open(self) -> None:
         """Migrate the schema; receivers that start together take turns."""
-        engine = self._engine_without_timeouts()
-        try:
-            async with engine.begin() as connection:
-                await connection.execute(_SCHEMA_LOCK)
-                await connection.run_sync(migrate)
-        finally:
-            await engine.dispose()
+        async with self._engine_without_timeouts() as engine, engine.begin() as connection:
+            await connection.execute(_SCHEMA_LOCK)
+            await connection.run_sync(migrate)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -107,7 +108,7 @@ class Postgresql:
 
         Retries `work` from its start on a dead connection.
         """
-        return await self._retry_if_disconnected(partial(self._read_once, work))
+        return await self._read(_SNAPSHOT, lambda connection: connection.run_sync(work))
 
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
         """Return the first row of one statement, or None.
@@ -115,48 +116,40 @@ class Postgresql:
         A single statement is consistent by itself; autocommit takes one round trip, not three.
         """
 
-        async def look() -> RowMapping | None:
-            async with self._engine.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                row: RowMapping | None = (
-                    (await connection.execute(statement, values)).mappings().first()
-                )
-                return row
+        async def first(connection: AsyncConnection) -> RowMapping | None:
+            result = await connection.execute(statement, values)
+            row: RowMapping | None = result.mappings().first()
+            return row
 
-        return await self._retry_if_disconnected(look)
+        return await self._read(_AUTOCOMMIT, first)
 
     async def scrub(self) -> None:
         """Remove dead row versions with VACUUM, online.
 
         The server's WAL and its archives keep them until they are recycled.
         """
-        engine = self._engine_without_timeouts()
-        try:
-            async with engine.connect() as connection:
-                plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-                for table in LedgerTable.metadata.tables:
-                    await plain.execute(text(f"VACUUM {table}"))
-        finally:
-            await engine.dispose()
+        async with self._engine_without_timeouts() as engine, engine.connect() as connection:
+            await connection.execution_options(**_AUTOCOMMIT)
+            for table in LedgerTable.metadata.tables:
+                await connection.execute(text(f"VACUUM {table}"))
 
-    async def _retry_if_disconnected(self, reading: Callable[[], Awaitable[T]]) -> T:
+    async def _read(self, options: _Options, run: _Run[T]) -> T:
         try:
-            return await reading()
+            return await self._read_once(options, run)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return await reading()
+        return await self._read_once(options, run)
 
-    async def _read_once(self, work: Callable[[Connection], T]) -> T:
+    async def _read_once(self, options: _Options, run: _Run[T]) -> T:
         async with self._engine.connect() as connection:
-            await connection.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-            return await connection.run_sync(work)
+            await connection.execution_options(**options)
+            return await run(connection)
 
-    def _engine_without_timeouts(self) -> AsyncEngine:
-        """Return an engine without timeouts, for migrations and VACUUM."""
-        return create_async_engine(
+    @asynccontextmanager
+    async def _engine_without_timeouts(self) -> AsyncIterator[AsyncEngine]:
+        """Provide an engine for migrations and VACUUM."""
+        engine = create_async_engine(
             self._url,
             poolclass=NullPool,
             connect_args={
@@ -165,6 +158,10 @@ class Postgresql:
                 "server_settings": _DURABLE,
             },
         )
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
 
 
 def _limits(statement_seconds: float | None) -> dict[str, object]:

@@ -83,6 +83,11 @@ def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
     return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - our own names
 
 
+def among(column: ColumnElement[str], parameter: str) -> Among:
+    """Return the condition that the column equals one of the texts bound to `parameter`."""
+    return Among(column, bindparam(parameter, type_=JsonTexts))
+
+
 def params_for(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:
     """Return the parameters that bind a statement to this agent, or to one epoch of it."""
     return {"of_store": name.store_id, "of_till": name.till_id, "of_epoch": epoch}
@@ -107,16 +112,16 @@ def in_range(table: Table) -> ColumnElement[bool]:
 # name: a fixed lock order avoids deadlocks.
 SELECT_AGENTS_FOR_UPDATE = (
     select(agents)
-    .where(is_agent(agents), Among(agents.c.epoch, bindparam("epochs", type_=JsonTexts)))
+    .where(is_agent(agents), among(agents.c.epoch, "epochs"))
     .order_by(agents.c.epoch)
     .with_for_update()
 )
 
 # The highest stored number in each of these `epochs`.
-_standing = union_all(
+_stored_numbers = union_all(
     *(
         select(table.c.epoch, func.max(number).label("number"))
-        .where(is_agent(table), Among(table.c.epoch, bindparam("epochs", type_=JsonTexts)))
+        .where(is_agent(table), among(table.c.epoch, "epochs"))
         .group_by(table.c.epoch)
         for table, number in (
             *((table, table.c.sequence) for table in (sessions, answers, rejections, duplicates)),
@@ -125,8 +130,8 @@ _standing = union_all(
     )
 ).subquery()
 SELECT_HIGHEST_NUMBERS = select(
-    _standing.c.epoch, func.max(_standing.c.number).label("through")
-).group_by(_standing.c.epoch)
+    _stored_numbers.c.epoch, func.max(_stored_numbers.c.number).label("through")
+).group_by(_stored_numbers.c.epoch)
 
 UPDATE_AGENT = update(agents).where(is_epoch(agents))
 UPDATE_HEARTBEAT = UPDATE_AGENT.values(
@@ -139,7 +144,7 @@ SELECT_REJECTED = (
     select(rejections.c.epoch, rejections.c.sequence)
     .where(
         is_agent(rejections),
-        Among(rejections.c.epoch, bindparam("epochs", type_=JsonTexts)),
+        among(rejections.c.epoch, "epochs"),
         tuple_(rejections.c.epoch, rejections.c.sequence)
         > tuple_(bindparam("after_epoch", type_=Text), bindparam("after", type_=BigInteger)),
     )
@@ -149,7 +154,7 @@ SELECT_REJECTED = (
 
 # The zero points of the monotonic clocks of these `boot_ids`.
 SELECT_BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
-    is_agent(boots), Among(boots.c.boot_id, bindparam("boot_ids", type_=JsonTexts))
+    is_agent(boots), among(boots.c.boot_id, "boot_ids")
 )
 
 
@@ -172,8 +177,7 @@ SELECT_OVERLAPPING_GAPS = select(gaps).where(
 
 
 def _of_ids(table: Table) -> ColumnElement[bool]:
-    ids = bindparam("ids", type_=JsonTexts)
-    return and_(table.c.store_id == _STORE, Among(table.c.correlation_id, ids))
+    return and_(table.c.store_id == _STORE, among(table.c.correlation_id, "ids"))
 
 
 def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:

@@ -22,19 +22,30 @@ class LedgerTable(SQLModel, registry=registry()):
     """Base class with the registry of all tables."""
 
 
-class TokenRow(LedgerTable, table=True):
+class _TillTable(LedgerTable):
+    store_id: str = Field(sa_type=Text, primary_key=True)
+    till_id: str = Field(sa_type=Text, primary_key=True)
+
+
+class _EpochTable(_TillTable):
+    epoch: str = Field(sa_type=Text, primary_key=True)
+
+
+class _NumberedTable(_EpochTable):
+    sequence: int = Field(sa_type=BigInteger, primary_key=True)
+
+
+class TokenRow(_TillTable, table=True):
     """Hashed bearer token of the agent on one till. `generation` counts enrolments."""
 
     __tablename__ = "tokens"
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
     token_hash: str = Field(sa_type=Text, primary_key=True)
     generation: int = Field(sa_type=BigInteger)
     enrolled_at: datetime = Field(sa_type=UtcTimestamp)
     first_used_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
-class AgentRow(LedgerTable, table=True):
+class AgentRow(_EpochTable, table=True):
     """An epoch of an agent: ingest progress and the last heartbeat.
 
     `agent_sent_at` is the agent's wall clock at `last_seen_at`; `newest_trusted_at` the latest
@@ -43,9 +54,6 @@ class AgentRow(LedgerTable, table=True):
     """
 
     __tablename__ = "agents"
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
-    epoch: str = Field(sa_type=Text, primary_key=True)
     accepted_through: int = Field(sa_type=BigInteger)
     last_sequence: int = Field(sa_type=BigInteger)
     last_seen_at: datetime | None = Field(sa_type=UtcTimestamp)
@@ -68,27 +76,21 @@ class AgentRow(LedgerTable, table=True):
     )
 
 
-class BootRow(LedgerTable, table=True):
+class BootRow(_TillTable, table=True):
     """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero."""
 
     __tablename__ = "boots"
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
     boot_id: str = Field(sa_type=Text, primary_key=True)
     zero_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class SessionRow(LedgerTable, table=True):
+class SessionRow(_NumberedTable, table=True):
     """A session started on a till. `body` is the till's request body, byte for byte."""
 
     __tablename__ = "sessions"
     __table_args__ = (
         Index("sessions_by_correlation_id", "store_id", "correlation_id", unique=True),
     )
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
-    epoch: str = Field(sa_type=Text, primary_key=True)
-    sequence: int = Field(sa_type=BigInteger, primary_key=True)
     correlation_id: str = Field(sa_type=Text)
     external_identifier: str | None = Field(sa_type=Text)
     channel: str | None = Field(sa_type=Text)
@@ -103,7 +105,7 @@ class SessionRow(LedgerTable, table=True):
     clock_trusted: bool = Field(sa_type=Boolean)
 
 
-class EmailAnswerRow(LedgerTable, table=True):
+class EmailAnswerRow(_NumberedTable, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
     `body` is the till's request body without the address. `address_erased`: there was an
@@ -112,10 +114,6 @@ class EmailAnswerRow(LedgerTable, table=True):
 
     __tablename__ = "email_answers"
     __table_args__ = (Index("email_answers_by_correlation_id", "store_id", "correlation_id"),)
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
-    epoch: str = Field(sa_type=Text, primary_key=True)
-    sequence: int = Field(sa_type=BigInteger, primary_key=True)
     correlation_id: str = Field(sa_type=Text)
     status: str = Field(sa_type=Text)
     email_address: str | None = Field(sa_type=Text)
@@ -127,15 +125,11 @@ class EmailAnswerRow(LedgerTable, table=True):
     clock_trusted: bool = Field(sa_type=Boolean)
 
 
-class RejectionRow(LedgerTable, table=True):
+class RejectionRow(_NumberedTable, table=True):
     """A rejected event; deleted if a resend is accepted."""
 
     __tablename__ = "rejections"
     __table_args__ = (Index("rejections_by_correlation_id", "store_id", "correlation_id"),)
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
-    epoch: str = Field(sa_type=Text, primary_key=True)
-    sequence: int = Field(sa_type=BigInteger, primary_key=True)
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)
     error_code: str = Field(sa_type=Text)
@@ -143,39 +137,30 @@ class RejectionRow(LedgerTable, table=True):
     received_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class DuplicateRow(LedgerTable, table=True):
+class DuplicateRow(_NumberedTable, table=True):
     """A number of an event that is already stored under another number."""
 
     __tablename__ = "duplicates"
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
-    epoch: str = Field(sa_type=Text, primary_key=True)
-    sequence: int = Field(sa_type=BigInteger, primary_key=True)
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)
     received_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class GapRow(LedgerTable, table=True):
+class GapRow(_EpochTable, table=True):
     """Numbers whose data is permanently lost; see `reason`."""
 
     __tablename__ = "gaps"
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
-    epoch: str = Field(sa_type=Text, primary_key=True)
     first_sequence: int = Field(sa_type=BigInteger, primary_key=True)
     last_sequence: int = Field(sa_type=BigInteger)
     reason: str = Field(sa_type=Text)
     noted_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class HourRow(LedgerTable, table=True):
+class HourRow(_TillTable, table=True):
     """Hourly rollup of a till, for plots; purged by age, not touched by `forget`."""
 
     __tablename__ = "hours"
     __table_args__ = (Index("hours_by_hour", "hour"),)
-    store_id: str = Field(sa_type=Text, primary_key=True)
-    till_id: str = Field(sa_type=Text, primary_key=True)
     hour: datetime = Field(sa_type=UtcTimestamp, primary_key=True)
     sessions: int = Field(sa_type=BigInteger)
     accepted: int = Field(sa_type=BigInteger)

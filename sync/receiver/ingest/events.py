@@ -70,12 +70,7 @@ class _SessionBody(msgspec.Struct, rename="camel", frozen=True):
     locale: object = None
 
     def has_nul(self) -> bool:
-        texts = (
-            self.external_identifier,
-            self.channel,
-            self.anonymous_session_id,
-            self.user_status,
-        )
+        texts = self.external_identifier, self.channel, self.anonymous_session_id, self.user_status
         return any(text is not None and _NUL in text for text in texts)
 
 

@@ -54,16 +54,8 @@ class _LooseEvent(msgspec.Struct, rename="camel", frozen=True):
     correlation_id: object = ""
 
 
-class _LooseBatch(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    store_id: str
-    till_id: str
-    epoch: str
-    boot_id: str
-    agent_version: str
-    sent_at: str
-    base_sequence: int
-    events: list[msgspec.Raw]
-    sent_monotonic_us: int | None = None
+class _LooseBatch(Batch, rename="camel", frozen=True, kw_only=True):
+    events: list[msgspec.Raw]  # type: ignore[assignment] # decoded one by one
 
 
 _batch = msgspec.json.Decoder(Batch)
