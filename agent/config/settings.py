@@ -1,11 +1,13 @@
 """Settings of the agent: names, defaults, ranges and units."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from agent.config.delivery import CentralSettings, SyncSettings
+from agent.config.central import CentralSettings, SyncSettings
+from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
 from sync.runtime.settings.types import (
@@ -120,3 +122,8 @@ class Settings(SettingsTree):
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Return the settings from the file at `path` and the environment; raises as `load` does."""
+    return load(Settings, path, environ)

@@ -16,7 +16,7 @@ from typing import TypeAlias, assert_never
 import msgspec
 from yarl import URL
 
-from agent.config.delivery import AuthKind, Protocol
+from agent.config.central import AuthKind, Protocol
 from agent.doctor.check import Check, fault, passed, warning
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.batch.control_requests import fetch_terms

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from agent.config import Settings
-from agent.config.delivery import AuthKind, Protocol, SyncSettings
+from agent.config.central import AuthKind, Protocol, SyncSettings
 from agent.facts import Timestamp
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NoReturn
 
 from agent.config import Settings
-from agent.config.delivery import Protocol
+from agent.config.central import Protocol
 from agent.facts import Timestamp
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from agent.config.delivery import SyncSettings
+from agent.config.central import SyncSettings
 from agent.facts import Timestamp
 from sync.delivery.backoff import BackoffRules, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules

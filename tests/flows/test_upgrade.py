@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.delivery import CentralSettings
+from agent.config.central import CentralSettings
 from agent.config.settings import StoreSettings
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in, state_path
 from tests.support.shop.receivers import RestartableReceiver

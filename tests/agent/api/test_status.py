@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.config.delivery import CentralSettings
+from agent.config.central import CentralSettings
 from agent.config.settings import ApiSettings, StorageSettings, StoreSettings
 from tests.agent.api.conftest import StartAgent
 from tests.support.agent.in_process import SESSIONS, Agent, agent_under_test, insert_in, settings_in
+from tests.support.central import ScriptedCentral
 from tests.support.clocks import AgentClock
 from tests.support.prometheus import Samples, parse_samples
+from tests.support.shop.shop import shop_at
 
 EMAIL = {"status": "accepted", "emailAddress": "guest@example.com"}
 
@@ -261,3 +263,15 @@ async def test_document_is_served_as_json(agent: Agent) -> None:
 
     assert answer.header("Content-Type") == "application/json"
     assert answer.members()["openapi"] == "3.1.0"
+
+
+async def test_delivery_metrics_are_counters(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch") as shop:
+        await shop.trade(2)
+        await shop.delivered()
+        counted = await metrics(shop.agent)
+
+    counters = ("passes", "failed_passes", "assumed_events", "refused_events", "delivered_events")
+    for name in counters:
+        assert (f"loyalty_agent_sync_{name}_total", frozenset()) in counted
+    assert counted[("loyalty_agent_sync_delivered_events_total", frozenset())] >= 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from agent.config.delivery import AuthKind, Protocol
+from agent.config.central import AuthKind, Protocol
 from agent.doctor.central import (
     ProbeOutcome,
     ProtocolOk,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.config.delivery import AuthSettings, CentralSettings
+from agent.config.central import AuthSettings, CentralSettings
 from agent.config.settings import ApiSettings, StoreSettings
 from agent.doctor.check import Check, Verdict
 from agent.doctor.checkup import Instruments, run_checks

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.delivery import AuthSettings, CentralSettings
+from agent.config.central import AuthSettings, CentralSettings
 from agent.config.settings import StoreSettings
 from agent.doctor.check import Verdict
 from agent.doctor.configuration import check_configuration, check_destination, check_names

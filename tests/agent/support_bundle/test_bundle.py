@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import Settings
-from agent.config.delivery import AuthSettings, CentralSettings
+from agent.config.central import AuthSettings, CentralSettings
 from agent.doctor.check import Check, fault
 from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.capture.session_answer import SessionAnswers
-from agent.config.delivery import SyncSettings
+from agent.config.central import SyncSettings
 from agent.uplink.connection import MAX_PAUSE_SECONDS, window_bytes
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from agent.config.delivery import CentralSettings, SyncSettings
+from agent.config.central import CentralSettings, SyncSettings
 from agent.config.settings import RetentionSettings, StoreSettings
 from agent.facts import Timestamp
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from aiohttp import ClientSession, web
 
-from agent.config.delivery import SyncSettings
+from agent.config.central import SyncSettings
 from sync.receiver.admission import receive as bodies
 from sync.receiver.admission.decompress import decompress, decompressor_for
 from sync.receiver.admission.load_shedding import Overloaded
