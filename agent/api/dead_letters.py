@@ -7,21 +7,14 @@ from typing import TypedDict, TypeVar
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.responses import (
-    CorrelationId,
-    Count,
-    Epoch,
-    Sequence,
-    Time,
-    json_response,
-    timestamp,
-)
+from agent.api.responses import CorrelationId, Count, Epoch, Sequence, Time, timestamp
 from agent.facts import Receipt
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.wire import ErrorCode, EventType
 from sync.runtime.http_errors import HttpError
+from sync.runtime.http_server import json_response
 
 _T = TypeVar("_T")
 PAGE_SIZE = 1_000

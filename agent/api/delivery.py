@@ -10,11 +10,12 @@ from prometheus_client.core import Metric
 
 from agent.api.context import CONTEXT, Context
 from agent.api.metrics import counter, gauge
-from agent.api.responses import Count, Time, json_response, timestamp
+from agent.api.responses import Count, Time, timestamp
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import LoopState
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
+from sync.runtime.http_server import json_response
 
 CAPTURE_ONLY = "capture only"
 _STATES = [CAPTURE_ONLY, *(state.value for state in LoopState)]

@@ -14,8 +14,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
-from agent.api.responses import COMMON_HEADERS, JSON_TYPE, RECEIPT, REQUEST_ID, Acknowledgement
-from sync.runtime.http_server import Handler
+from agent.api.responses import COMMON_HEADERS, RECEIPT, REQUEST_ID, Acknowledgement
+from sync.runtime.http_server import JSON_TYPE, Handler
 
 _HEAD = "HTTP/1.1 200 OK\r\n" + "".join(
     f"{name}: {value}\r\n" for name, value in (JSON_TYPE | COMMON_HEADERS).items()

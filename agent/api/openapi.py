@@ -8,12 +8,13 @@ from aiohttp import web
 from agent.api.context import CONTEXT
 from agent.api.dead_letters import DeadLetterReport
 from agent.api.request_body import MAX_BODY_BYTES
-from agent.api.responses import ERROR_CODES, CorrelationId, Epoch, Sequence, json_response
+from agent.api.responses import ERROR_CODES, CorrelationId, Epoch, Sequence
 from agent.api.sessions import SessionState
 from agent.api.status import HealthReport, StatusReport
 from agent.capture.session_answer import SessionAnswer
 from agent.facts import RECEIPT_PATTERN, EmailStatus
 from sync.protocol.program_terms import Locale
+from sync.runtime.http_server import json_response
 
 Schema = dict[str, object]
 _REF = "#/components/schemas/{name}"

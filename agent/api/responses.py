@@ -14,6 +14,7 @@ from agent.store.files.storage_errors import StorageError, StorageFullError
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError, generic_error
+from sync.runtime.http_server import JSON_TYPE
 
 REQUEST_ID = "x-amzn-RequestId"
 RECEIPT = "Loyalty-Receipt"
@@ -41,7 +42,6 @@ ERROR_CODES = (
     ErrorCode.STORAGE_FULL,
     ErrorCode.NOT_CONFIGURED,
 )
-JSON_TYPE = {"Content-Type": "application/json"}
 
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Epoch = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
@@ -68,11 +68,6 @@ class Acknowledgement:
     def response(self) -> web.Response:
         """Return it as a regular response."""
         return web.Response(body=self.body, headers=JSON_TYPE | {RECEIPT: str(self.receipt)})
-
-
-def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    """Return `content` as JSON."""
-    return web.Response(status=status, body=msgspec.json.encode(content), headers=JSON_TYPE)
 
 
 def timestamp(time_us: int) -> str:

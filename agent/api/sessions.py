@@ -7,12 +7,13 @@ from typing import TypedDict
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.responses import CorrelationId, Epoch, Sequence, Time, json_response, timestamp
+from agent.api.responses import CorrelationId, Epoch, Sequence, Time, timestamp
 from agent.api.till_calls import correlation_id_in
 from agent.capture.session_start import is_correlation_id
 from agent.facts import DeliveryState, EmailStatus
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.queries import CaptureStatus
+from sync.runtime.http_server import json_response
 
 
 class CaptureState(TypedDict):

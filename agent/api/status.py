@@ -11,10 +11,11 @@ from prometheus_client.core import Metric
 from agent.api.context import CONTEXT, Context
 from agent.api.delivery import SyncReport, sync_metrics, sync_report
 from agent.api.metrics import gauge
-from agent.api.responses import Count, Time, json_response, timestamp
+from agent.api.responses import Count, Time, timestamp
 from agent.api.status_page import status_page
 from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
 from agent.store.queries import StoreStatus
+from sync.runtime.http_server import json_response
 
 CHECK_TIMEOUT_SECONDS = 2.0
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"

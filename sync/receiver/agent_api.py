@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
-import msgspec
 from aiohttp import web
 
 from sync.protocol.wire import (
@@ -26,6 +25,7 @@ from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.metrics import Metrics
 from sync.runtime.http_errors import HttpError
+from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class AgentApi:
             case AcceptedBatch():
                 self.metrics.count_batch(outcome, len(inbound.events), started)
                 _log_batch(agent, inbound.batch.epoch, outcome)
-                return _json(_accepted(outcome))
+                return json_response(_accepted(outcome))
 
     async def post_heartbeat(self, request: web.Request) -> web.Response:
         """Store a heartbeat; answer with the accepted position of each epoch."""
@@ -80,7 +80,7 @@ class AgentApi:
             check_sender(agent, inbound.heartbeat.store_id, inbound.heartbeat.till_id)
             answer = await self.ledger.store_heartbeat(inbound)
         self.metrics.count_heartbeat()
-        return _json(answer)
+        return json_response(answer)
 
     async def get_program(self, request: web.Request) -> web.Response:
         """Return the program terms, or 304 if the ETag matches."""
@@ -124,9 +124,3 @@ def _log_batch(agent: EnrolledAgent, epoch: str, taken: AcceptedBatch) -> None:
     for gap in taken.gaps_added:
         fields = {"first": gap.first, "last": gap.last, "reason": gap.reason}
         log_event(_log, logging.WARNING, "gap.recorded", **sender, **fields)
-
-
-def _json(content: msgspec.Struct) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(content), headers={"Content-Type": "application/json"}
-    )

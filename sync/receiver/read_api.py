@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -17,6 +16,7 @@ from sync.receiver.reports.json_views import find_sessions, list_stores
 from sync.receiver.reports.metrics import Metrics
 from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.server import FOR_ALL
+from sync.runtime.http_server import json_response
 
 # A reader that accepts no data for this long is disconnected.
 STALL_SECONDS = 30.0
@@ -45,7 +45,7 @@ class ReadApi:
     async def get_stores(self, request: web.Request) -> web.Response:
         """Return every till with the accepted position of each epoch."""
         self.readers.check(request)
-        return _json({"stores": await list_stores(self.database)})
+        return json_response({"stores": await list_stores(self.database)})
 
     async def get_store(self, request: web.Request) -> web.Response:
         """Return the tills of one store; 404 if the store is unknown."""
@@ -53,7 +53,7 @@ class ReadApi:
         stores = await list_stores(self.database, request.match_info["store_id"])
         if not stores:
             raise web.HTTPNotFound
-        return _json({"stores": stores})
+        return json_response({"stores": stores})
 
     async def get_completeness(self, request: web.Request) -> web.StreamResponse:
         """Stream the completeness report of one store or of all, epoch by epoch."""
@@ -69,7 +69,7 @@ class ReadApi:
         found = await find_sessions(self.database, request.match_info["correlation_id"])
         if not found:
             raise web.HTTPNotFound
-        return _json({"sessions": found})
+        return json_response({"sessions": found})
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         """Return the metrics in Prometheus text format."""
@@ -80,12 +80,12 @@ class ReadApi:
 
     async def get_liveness(self, _: web.Request) -> web.Response:
         """Liveness probe: 200 while the process serves requests."""
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def get_readiness(self, _: web.Request) -> web.Response:
         """Readiness probe: 200 if the ledger can be written, else 503 with the cause."""
         await self.readiness.check()
-        return _json({"status": "ready"})
+        return json_response({"status": "ready"})
 
 
 async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
@@ -111,9 +111,3 @@ async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web
 
 async def _write(answer: web.StreamResponse, chunk: bytes) -> None:
     await asyncio.wait_for(answer.write(chunk), STALL_SECONDS)
-
-
-def _json(content: object) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(content), headers={"Content-Type": "application/json"}
-    )

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
-import msgspec
 from aiohttp import web
 
 from sync.protocol.wire import ErrorBody, ErrorCode
+from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -66,11 +66,9 @@ def error_response(error: HttpError) -> web.Response:
         error_code=error.code.value,
         expected_sequence=error.expected_sequence,
     )
-    return web.Response(
-        status=error.status,
-        body=msgspec.json.encode(body),
-        headers={"Content-Type": "application/json", **error.headers},
-    )
+    response = json_response(body, error.status)
+    response.headers.update(error.headers)
+    return response
 
 
 def log_error(error: HttpError, cause: Exception, route: str, **fields: object) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol, TypeAlias
 
+import msgspec
 from aiohttp import web
 
 # Listen backlog: connections that arrive in one burst, or during a restart, wait here.
@@ -23,6 +24,7 @@ _POLLS = 50
 # and so outside of any memory budget.
 _UNREAD_BYTES = 32 * 1024
 _NO_ROUTE = "(none)"
+JSON_TYPE = {"Content-Type": "application/json"}
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -132,6 +134,11 @@ class HttpServer:
         self._boundary.complete(request, response)
         response.force_close()
         return response
+
+
+def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """Return a response with `content` as JSON."""
+    return web.Response(status=status, body=msgspec.json.encode(content), headers=JSON_TYPE)
 
 
 def route_of(request: web.BaseRequest) -> str:
