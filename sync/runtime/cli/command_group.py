@@ -45,12 +45,12 @@ class LazyCommand:
 def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) -> typer.Typer:
     """Return the program `name` with its commands and the options `--config` and `--version`."""
 
-    class Group(_LazyGroup):
+    class _ProgramGroup(_LazyGroup):
         lazy_commands = commands
 
     app = typer.Typer(
         name=name,
-        cls=Group,
+        cls=_ProgramGroup,
         add_completion=False,
         no_args_is_help=True,
         # Rich markup costs a third of the start-up time; rich tracebacks show local variables.
