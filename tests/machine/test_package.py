@@ -104,7 +104,7 @@ async def test_package_purge_keeps_the_queue_and_prints_its_path(
     ledger = TillLedger()
     await capture(service, ledger, 10)
     said = service.machine.run("dpkg", "--purge", "loyalty-agent")
-    assert "/var/lib/loyalty-agent was left as it is" in said
+    assert "/var/lib/loyalty-agent was kept" in said
     assert not (service.machine.root / "etc/loyalty-agent").exists()
     service.install(packages.this)
     await capture(service, ledger, 1)
