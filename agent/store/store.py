@@ -47,7 +47,7 @@ PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
 CAPTURES_PER_ROOM_CHECK = 256
 
 # Errors of the data or of this program, not of the disk.
-_FAULTS_OF_A_CAPTURE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
+_DATA_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,11 @@ class Store:
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self.pages_since_checkpoint = 0
 
-    def keep_up(self) -> None:
+    def run_maintenance(self) -> None:
         """Run the periodic upkeep: sync the mark, create the ballast, preallocate the WAL."""
         with self._storage_errors():
             self._mark.sync()
-            self.space.keep_ballast()
+            self.space.create_ballast()
             if self.space.has_room_for(WAL_BYTES):
                 preallocate_wal(self.directory / DATABASE_FILE)
 
@@ -177,7 +177,7 @@ class Store:
         """Turn errors of SQLite and of the system into `StorageError`s."""
         try:
             yield
-        except _FAULTS_OF_A_CAPTURE:
+        except _DATA_ERRORS:
             raise
         except (sqlite3.DatabaseError, OSError) as cause:
             raise self._storage_error_from(cause) from cause

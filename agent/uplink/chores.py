@@ -44,7 +44,7 @@ class StoreMaintenance:
 
 
 def _maintain(store: Store) -> None:
-    store.keep_up()
+    store.run_maintenance()
     store.require_room()
 
 

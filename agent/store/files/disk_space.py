@@ -45,7 +45,7 @@ class DiskSpace:
                 "deleted): free some space"
             )
 
-    def keep_ballast(self) -> None:
+    def create_ballast(self) -> None:
         """Create the ballast file if it is missing and twice its size is free."""
         wanted = self._limits.ballast_bytes
         if wanted == 0 or self._has_ballast():

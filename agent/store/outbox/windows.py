@@ -68,7 +68,7 @@ class _Row(NamedTuple):
     http_status: int | None = None
 
 
-def _rows(
+def _select_events(
     is_doubtful: ColumnElement[bool],
     session_refused: ColumnElement[bool],
     is_overtaken: ColumnElement[bool],
@@ -96,7 +96,7 @@ def _rows(
         .outerjoin(ANSWER, ANSWER.c.position == EVENT.c.position)
         .outerjoin(DOUBT, central_row(DOUBT, EVENT.c.position))
         .outerjoin(_dead_session, central_row(_dead_session, EVENT.c.session_position))
-        .limit(bindparam("most_events"))
+        .limit(bindparam("max_events"))
         .offset(NO_OFFSET)
     )
 
@@ -117,7 +117,9 @@ _is_overtaken = (
 )
 
 PENDING = compiled(
-    _rows(or_(DOUBT.c.position.is_not(None), _is_in_flight), _is_answer_of_rejected, false())
+    _select_events(
+        or_(DOUBT.c.position.is_not(None), _is_in_flight), _is_answer_of_rejected, false()
+    )
     .outerjoin(SETTLED, central_row(SETTLED, EVENT.c.position))
     .where(EVENT.c.position > bindparam("after"), SETTLED.c.position.is_(None))
     .order_by(EVENT.c.position)
@@ -126,7 +128,7 @@ PENDING = compiled(
 # reject it while that session is retried, too. A dead letter that is pending again since a rewind
 # is sent in its turn, after the events before it that central lacks.
 RETRIES = compiled(
-    _rows(
+    _select_events(
         DOUBT.c.position.is_not(None),
         and_(_is_answer_of_rejected, _dead_session.c.retry_wanted == constant(0)),
         _is_overtaken,
@@ -167,7 +169,7 @@ class WindowReader:
     ) -> Window:
         epochs = read_epochs(connection)
         purged_through = read_cursor(connection).purged_through
-        rows = _complete(statement.run(connection, after=after, most_events=limits.events))
+        rows = _checked(statement.run(connection, after=after, max_events=limits.events))
         first = next(rows, None)
         if first is None:
             return Window(epochs.last.epoch, 1, ())
@@ -220,7 +222,7 @@ def _refusal(row: _Row) -> Refused | None:
     return Refused(row.error_code, row.error_message, row.http_status)
 
 
-def _complete(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
+def _checked(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
     for values in rows:
         row = _Row(*values)  # type: ignore[arg-type] # as the statement selects them
         if None in row[:8]:

@@ -16,7 +16,7 @@ from agent.doctor.database import (
     run_quick_check,
 )
 from agent.store.db.connect import DATABASE_FILE
-from tests.agent.store.damage import killed_store
+from tests.support.agent.damage import killed_store
 from tests.support.agent.store import opened, record, session
 
 PLENTY_SECONDS = 60.0

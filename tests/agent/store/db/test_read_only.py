@@ -7,7 +7,7 @@ import pytest
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.wal import OrphanWal
 from agent.store.queries import StoreReader
-from tests.agent.store.damage import killed_store
+from tests.support.agent.damage import killed_store
 
 
 def test_reader_does_not_delete_the_wal_beside_an_empty_database(

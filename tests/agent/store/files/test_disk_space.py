@@ -48,7 +48,7 @@ def test_captures_are_rejected_below_min_free_bytes(tmp_path: Path, free: list[i
 
 def test_ballast_has_allocated_blocks_and_is_freed_once(tmp_path: Path) -> None:
     room = limited(tmp_path, ballast_bytes=MIB)
-    room.keep_ballast()
+    room.create_ballast()
     assert (tmp_path / BALLAST_FILE).stat().st_blocks * 512 >= MIB
     assert room.free_ballast()
     assert not (tmp_path / BALLAST_FILE).exists()
@@ -58,22 +58,22 @@ def test_ballast_has_allocated_blocks_and_is_freed_once(tmp_path: Path) -> None:
 def test_no_ballast_is_created_when_space_is_short(tmp_path: Path, free: list[int]) -> None:
     room = limited(tmp_path, min_free_bytes=10 * MIB, ballast_bytes=MIB)
     free[0] = 12 * MIB - 1
-    room.keep_ballast()
+    room.create_ballast()
     assert not (tmp_path / BALLAST_FILE).exists()
     free[0] = 12 * MIB
-    room.keep_ballast()
+    room.create_ballast()
     assert (tmp_path / BALLAST_FILE).exists()
 
 
 def test_ballast_of_zero_bytes_creates_no_file(tmp_path: Path) -> None:
-    limited(tmp_path).keep_ballast()
+    limited(tmp_path).create_ballast()
     assert not (tmp_path / BALLAST_FILE).exists()
 
 
 def test_incomplete_ballast_is_completed(tmp_path: Path) -> None:
     """The agent was killed, or the disk was full, while it was being created."""
     (tmp_path / BALLAST_FILE).write_bytes(bytes(MIB // 2))
-    limited(tmp_path, ballast_bytes=MIB).keep_ballast()
+    limited(tmp_path, ballast_bytes=MIB).create_ballast()
     assert (tmp_path / BALLAST_FILE).stat().st_size == MIB
 
 
@@ -82,7 +82,7 @@ def test_captures_do_not_use_the_space_freed_by_the_ballast(
 ) -> None:
     """They are accepted again once the ballast could be recreated."""
     room = limited(tmp_path, ballast_bytes=MIB)
-    room.keep_ballast()
+    room.create_ballast()
     free[0] = 0
     room.require_room(0)
     room.free_ballast()

@@ -12,16 +12,15 @@ from agent.facts import Recorded
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries import StoreReader
 from agent.store.recovery.quarantine import QUARANTINE, has_orphan_wal, quarantine
-from tests.agent.store.damage import (
+from tests.support.agent.damage import (
     DAMAGES,
     NAMES,
     Aftermath,
+    captures_on_disk,
     damage_somewhere,
-    do,
-    is_served,
+    is_recorded,
     killed_store,
-    on_the_disk,
-    serve_on,
+    restart_on,
 )
 from tests.support.agent.store import AT, EpochIds, opened, record, session
 
@@ -43,7 +42,7 @@ def directory(killed: Path, tmp_path: Path) -> Path:
 
 async def test_undamaged_files_lose_nothing(directory: Path) -> None:
     """Control case for the tests below."""
-    aftermath = await serve_on(directory, SOME)
+    aftermath = await restart_on(directory, SOME)
     assert aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
     assert all(isinstance(old, Recorded) and old.repeated for old in aftermath.again)
     assert aftermath.live == {*NAMES, "new"}
@@ -51,7 +50,7 @@ async def test_undamaged_files_lose_nothing(directory: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Case:
     """Damaged files, and an agent that was started on them and served new and repeated sessions."""
 
     damage: str
@@ -61,56 +60,56 @@ class Story:
 
 
 @pytest.fixture(scope="module", params=list(DAMAGES))
-def story(
+def case(
     request: pytest.FixtureRequest, killed: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Story:
-    """Return the story of one kind of damage."""
+) -> Case:
+    """Return the case of one kind of damage."""
     directory = Path(shutil.copytree(killed, tmp_path_factory.mktemp("damaged") / "state"))
-    do(DAMAGES[request.param], directory)
-    before = on_the_disk(directory)
-    aftermath = asyncio.run(serve_on(directory, MANY))
-    return Story(request.param, before, aftermath, on_the_disk(directory))
+    apply_damage(DAMAGES[request.param], directory)
+    before = captures_on_disk(directory)
+    aftermath = asyncio.run(restart_on(directory, MANY))
+    return Case(request.param, before, aftermath, captures_on_disk(directory))
 
 
-def test_damage_loses_captures(story: Story) -> None:
+def test_damage_loses_captures(case: Case) -> None:
     """Except for damage that SQLite repairs, or that is detected only on access."""
-    assert bool(set(NAMES) - story.aftermath.seen) is (story.damage not in UNSEEN)
+    assert bool(set(NAMES) - case.aftermath.seen) is (case.damage not in UNSEEN)
 
 
-def test_damaged_files_do_not_stop_new_captures(story: Story) -> None:
-    assert is_served(story.aftermath.new)
+def test_damaged_files_do_not_stop_new_captures(case: Case) -> None:
+    assert is_recorded(case.aftermath.new)
 
 
-def test_nothing_salvageable_is_deleted_from_damaged_files(story: Story) -> None:
+def test_nothing_salvageable_is_deleted_from_damaged_files(case: Case) -> None:
     """Bytes that could be salvaged before can be salvaged afterwards."""
-    assert story.before <= story.after
+    assert case.before <= case.after
 
 
-def test_lost_captures_start_a_new_epoch(story: Story) -> None:
+def test_lost_captures_start_a_new_epoch(case: Case) -> None:
     """Head office may already have events with their numbers."""
-    if set(NAMES) - story.aftermath.seen:
-        assert story.aftermath.new_receipt == "epoch-2/1"
+    if set(NAMES) - case.aftermath.seen:
+        assert case.aftermath.new_receipt == "epoch-2/1"
     else:
-        assert story.aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
+        assert case.aftermath.new_receipt == f"epoch-1/{len(NAMES) + 1}"
 
 
-def test_quarantined_captures_are_reported_in_the_status(story: Story) -> None:
-    if (set(NAMES) - story.aftermath.seen) & story.before:
-        assert story.aftermath.quarantined
+def test_quarantined_captures_are_reported_in_the_status(case: Case) -> None:
+    if (set(NAMES) - case.aftermath.seen) & case.before:
+        assert case.aftermath.quarantined
 
 
-def test_captures_repeated_after_damage_are_recorded_or_recognised(story: Story) -> None:
-    assert [outcome for outcome in story.aftermath.again if not is_served(outcome)] == []
-    assert story.aftermath.live >= set(MANY)
+def test_captures_repeated_after_damage_are_recorded_or_recognised(case: Case) -> None:
+    assert [outcome for outcome in case.aftermath.again if not is_recorded(outcome)] == []
+    assert case.aftermath.live >= set(MANY)
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_random_damage_does_not_stop_captures(directory: Path, seed: int) -> None:
     damage_somewhere(directory, random.Random(seed))
-    before = on_the_disk(directory)
-    aftermath = await serve_on(directory, SOME)
-    assert is_served(aftermath.new)
-    assert before <= on_the_disk(directory)
+    before = captures_on_disk(directory)
+    aftermath = await restart_on(directory, SOME)
+    assert is_recorded(aftermath.new)
+    assert before <= captures_on_disk(directory)
 
 
 @pytest.mark.campaign
@@ -118,10 +117,10 @@ def test_a_thousand_random_damages_do_not_stop_captures(killed: Path, tmp_path: 
     for seed in range(1000, 2000):
         directory = Path(shutil.copytree(killed, tmp_path / str(seed)))
         damage_somewhere(directory, random.Random(seed))
-        before = on_the_disk(directory)
-        aftermath = asyncio.run(serve_on(directory, SOME))
-        assert is_served(aftermath.new), seed
-        assert before <= on_the_disk(directory), seed
+        before = captures_on_disk(directory)
+        aftermath = asyncio.run(restart_on(directory, SOME))
+        assert is_recorded(aftermath.new), seed
+        assert before <= captures_on_disk(directory), seed
         shutil.rmtree(directory)
 
 
