@@ -16,6 +16,7 @@ from tests.support.agent.damage import (
     DAMAGES,
     NAMES,
     Aftermath,
+    apply_damage,
     captures_on_disk,
     damage_somewhere,
     is_recorded,
