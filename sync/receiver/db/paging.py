@@ -33,17 +33,12 @@ async def store_ids_in(
     least = union_all(
         *(select(func.min(table.c.store_id)).where(table.c.store_id > after) for table in tables)
     ).subquery()
-    work = partial(_first, statement=select(func.min(least.c[0])))
-    name: str | None = ""
-    while name := await database.read(partial(work, values={"after": name})):
-        yield name
-
-
-def _first(
-    connection: Connection, statement: Select[tuple[str]], values: dict[str, str]
-) -> str | None:
-    row = connection.execute(statement, values).one()
-    return None if row[0] is None else str(row[0])
+    statement = select(func.min(least.c[0]).label("store_id"))
+    last = ""
+    while row := await database.read_first(statement, {"after": last}):
+        if (last := row["store_id"]) is None:
+            return
+        yield last
 
 
 class KeysetPager:
