@@ -19,8 +19,8 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import Settings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
+from sync.receiver.export.formats import RowWriter
 from sync.receiver.export.selection import Selection
-from sync.receiver.export.sink import RowWriter
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports import tills

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync.receiver.db.tables import SessionRow
-from sync.receiver.export.names import Exported
-from sync.receiver.export.selection import Selection, read_time
+from sync.receiver.export.selection import ExportTable, Selection, parse_time
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session, sessions
 
@@ -79,9 +78,9 @@ async def test_time_range_includes_its_start_and_excludes_its_end(
     assert numbers(found) == expected
 
 
-@pytest.mark.parametrize("exported", list(Exported))
+@pytest.mark.parametrize("exported", list(ExportTable))
 async def test_every_table_can_be_filtered_by_time(
-    office: LedgerDriver, exported: Exported
+    office: LedgerDriver, exported: ExportTable
 ) -> None:
     await office.take(
         SimulatedAgent(),
@@ -94,7 +93,7 @@ async def test_every_table_can_be_filtered_by_time(
     within = await keys(office, Selection(exported, since=AT, until=AT + timedelta(hours=1)))
     after = await keys(office, Selection(exported, since=AT + timedelta(hours=1)))
 
-    assert (bool(within), after) == (exported is not Exported.EMAIL_ANSWERS, [])
+    assert (bool(within), after) == (exported is not ExportTable.EMAIL_ANSWERS, [])
 
 
 @pytest.mark.parametrize(
@@ -106,10 +105,10 @@ async def test_every_table_can_be_filtered_by_time(
     ],
 )
 def test_time_is_a_day_or_a_timestamp(text: str, moment: datetime) -> None:
-    assert read_time(text) == moment
+    assert parse_time(text) == moment
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-03-01T08:00", "2026-13-01"])
 def test_ambiguous_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="expected a day"):
-        read_time(text)
+        parse_time(text)

@@ -15,7 +15,7 @@ from sync.receiver.db.tables import (
     SessionRow,
 )
 from sync.receiver.privacy.forget import Changes, forget
-from sync.receiver.privacy.redaction import FORGOTTEN, Address
+from sync.receiver.privacy.redaction import MARK, Address
 from sync.receiver.reports.completeness import audit
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
@@ -212,7 +212,7 @@ async def test_session_and_answers_stay_linked_under_a_new_id(office: LedgerDriv
         await office.rows(EmailAnswerRow, "correlation_id"),
     )
     assert started == answered
-    assert str(started).startswith(f"till:{FORGOTTEN[:-1]} ")
+    assert str(started).startswith(f"till:{MARK[:-1]} ")
     assert changes["sessions.correlation_id"] == changes["email_answers.correlation_id"] == 1
 
 

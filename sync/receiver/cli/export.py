@@ -9,10 +9,8 @@ import typer
 
 from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
 from sync.receiver.cli.output import Output, output_to
-from sync.receiver.export.names import Exported, Format
-from sync.receiver.export.plain import CsvRows, JsonRows
-from sync.receiver.export.selection import Selection, read_time
-from sync.receiver.export.sink import RowWriter
+from sync.receiver.export.formats import CsvRows, Format, JsonRows, RowWriter
+from sync.receiver.export.selection import ExportTable, Selection, parse_time
 from sync.receiver.operations import export_table
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
@@ -22,7 +20,7 @@ from sync.runtime.cli.progress import row_counter
 
 def export(  # noqa: PLR0913 - its options, as typer has them
     context: typer.Context,
-    table: Annotated[Exported, typer.Argument(help="The table.")] = Exported.SESSIONS,
+    table: Annotated[ExportTable, typer.Argument(help="The table.")] = ExportTable.SESSIONS,
     config: ConfigFile = None,
     *,
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.CSV,
@@ -72,7 +70,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
 
 def _time(option: str, text: str | None) -> datetime | None:
     try:
-        return None if text is None else read_time(text)
+        return None if text is None else parse_time(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
 
 from sync.receiver.db.columns import UtcTimestamp
-from sync.receiver.export.sink import Sink
+from sync.receiver.export.formats import Sink
 
 # A row group is buffered in memory while it is written, and is a reader's unit of access.
 _GROUP_ROWS = 65_536

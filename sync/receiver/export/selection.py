@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from enum import StrEnum
 
 from sqlalchemy import ColumnElement, RowMapping, Table, and_
 
@@ -10,12 +11,22 @@ from sync.protocol.rfc3339 import from_rfc3339
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import KeysetPager, store_ids_in
 from sync.receiver.db.tables import LedgerTable
-from sync.receiver.export.names import Exported
 
-_ROWS_AT_ONCE = 1000
+_PAGE_ROWS = 1000
 
 
-_TIME = {Exported.GAPS: "noted_at", Exported.AGENTS: "last_seen_at"}
+class ExportTable(StrEnum):
+    """Tables that can be exported."""
+
+    SESSIONS = "sessions"
+    EMAIL_ANSWERS = "email_answers"
+    REJECTIONS = "rejections"
+    DUPLICATES = "duplicates"
+    GAPS = "gaps"
+    AGENTS = "agents"
+
+
+_TIME = {ExportTable.GAPS: "noted_at", ExportTable.AGENTS: "last_seen_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,7 @@ class Selection:
     The column is `noted_at` for `gaps` and `last_seen_at` for `agents`.
     """
 
-    exported: Exported = Exported.SESSIONS
+    exported: ExportTable = ExportTable.SESSIONS
     store_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -37,7 +48,7 @@ class Selection:
 
     async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
         """Yield pages of rows, ordered by primary key (which begins with the store)."""
-        pages = KeysetPager(database, self.table, self._condition(), size=_ROWS_AT_ONCE)
+        pages = KeysetPager(database, self.table, self._condition(), size=_PAGE_ROWS)
         async for store_id in store_ids_in(database, [self.table], self.store_id):
             async for rows in pages.of_store(store_id):
                 yield rows
@@ -49,7 +60,7 @@ class Selection:
         return and_(True, *since, *until)
 
 
-def read_time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Parse a timestamp, or a day as its start in UTC. Raises `ValueError`."""
     try:
         return datetime.combine(date.fromisoformat(text), time(), UTC)

@@ -6,6 +6,7 @@ numbers remain accounted for.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, Text, and_, or_, true, update
@@ -14,30 +15,30 @@ from sqlalchemy import func as sql
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import KeysetPager, store_ids_in
 from sync.receiver.db.tables import LedgerTable
-from sync.receiver.privacy.redaction import Address, Numbers, new_mark
+from sync.receiver.privacy.redaction import Address, UniqueHex, numbered_mark
 
-_ROWS_AT_ONCE = 500
+_PAGE_ROWS = 500
 _ADDRESS, _BODY, _ID = "email_address", "body", "correlation_id"
 
 Changes = Counter[str]
 """Number of rows changed, by `table.column`."""
 
 
-async def forget(database: Database, address: Address, numbers: Numbers) -> Changes:
+async def forget(database: Database, address: Address, new_hex: UniqueHex) -> Changes:
     """Redact `address` in every table; return the number of changes.
 
     Events that agents send later are stored as usual. Idempotent; an interrupted run is completed
     by the next one.
     """
     changes: Changes = Counter()
-    for table, columns in _texts().items():
-        forgetting = _Forgetting(database, table, columns, address, numbers)
+    for table, columns in _text_columns().items():
+        redaction = _TableRedaction(database, table, columns, address, new_hex)
         async for store_id in store_ids_in(database, [table]):
-            changes += await forgetting.of_store(store_id)
+            changes += await redaction.redact_store(store_id)
     return changes
 
 
-def _texts() -> dict[Table, list[str]]:
+def _text_columns() -> dict[Table, list[str]]:
     """Return the text columns that can hold external data, by table."""
     found = {
         table: [
@@ -50,65 +51,55 @@ def _texts() -> dict[Table, list[str]]:
     return {table: columns for table, columns in found.items() if columns}
 
 
-_WITH_IDS = [table for table, columns in _texts().items() if _ID in columns]
+_WITH_IDS = [table for table, columns in _text_columns().items() if _ID in columns]
 
 
-class _Forgetting:
+@dataclass(frozen=True, slots=True)
+class _TableRedaction:
     """Redaction of one table."""
 
-    def __init__(
-        self,
-        database: Database,
-        table: Table,
-        columns: list[str],
-        address: Address,
-        numbers: Numbers,
-    ) -> None:
-        self._database = database
-        self._table = table
-        self._columns = columns
-        self._address = address
-        self._numbers = numbers
-        may_hold = or_(*(self._may_hold(name) for name in columns))
-        self._pages = KeysetPager(database, table, may_hold, size=_ROWS_AT_ONCE)
+    database: Database
+    table: Table
+    columns: list[str]
+    address: Address
+    new_hex: UniqueHex
 
-    async def of_store(self, store_id: str) -> Changes:
+    async def redact_store(self, store_id: str) -> Changes:
         changes: Changes = Counter()
-        async for rows in self._pages.of_store(store_id):
-            found = [(row, changed) for row in rows if (changed := self._changed(row))]
+        may_match = or_(*(self._may_match(name) for name in self.columns))
+        pages = KeysetPager(self.database, self.table, may_match, size=_PAGE_ROWS)
+        async for rows in pages.of_store(store_id):
+            found = [(row, redacted) for row in rows if (redacted := self._redacted(row))]
             if found:
-                changes += await self._database.write(partial(self._write, found=found))
+                changes += await self.database.write(partial(self._write, found=found))
         return changes
 
-    def _may_hold(self, name: str) -> ColumnElement[bool]:
+    def _may_match(self, name: str) -> ColumnElement[bool]:
         """Return a cheap SQL prefilter that skips most rows without the address."""
-        column, word = self._table.c[name], self._address.word
+        column, word = self.table.c[name], self.address.word
         if not word:
             return true()
-        holds_word = sql.lower(column).contains(word, autoescape=True)
+        has_word = sql.lower(column).contains(word, autoescape=True)
         # In JSON any character can be written as a \u escape.
-        return (
-            or_(holds_word, column.contains("\\u", autoescape=True))
-            if name == _BODY
-            else holds_word
-        )
+        has_escape = column.contains("\\u", autoescape=True)
+        return or_(has_word, has_escape) if name == _BODY else has_word
 
-    def _changed(self, row: RowMapping) -> dict[str, object]:
+    def _redacted(self, row: RowMapping) -> dict[str, object]:
         """Return the redacted values of the columns that hold the address."""
         changed: dict[str, object] = {}
-        for name in self._columns:
+        for name in self.columns:
             text = row[name]
             match name:
                 case _ if text is None:
                     continue
                 case "body":
-                    clean: str | None = self._address.without_in_json(text)
+                    redacted: str | None = self.address.redact_json(text)
                 case "email_address":
-                    clean = None if self._address.stands_in(text) else text
+                    redacted = None if self.address.occurs_in(text) else text
                 case _:
-                    clean = self._address.without(text)
-            if clean != text:
-                changed[name] = clean
+                    redacted = self.address.redact(text)
+            if redacted != text:
+                changed[name] = redacted
         # `address_erased` marks that an address existed and must not be restored by a resend.
         return changed | {"address_erased": True} if _ADDRESS in changed else changed
 
@@ -116,22 +107,22 @@ class _Forgetting:
         self, connection: Connection, found: Sequence[tuple[RowMapping, Mapping[str, object]]]
     ) -> Changes:
         changes: Changes = Counter()
-        for row, changed in found:
-            own = and_(*(column == row[column.name] for column in self._table.primary_key))
-            values = {name: value for name, value in changed.items() if name != _ID}
+        for row, redacted in found:
+            this_row = and_(*(column == row[column.name] for column in self.table.primary_key))
+            values = {name: value for name, value in redacted.items() if name != _ID}
             if values:
-                connection.execute(update(self._table).where(own).values(values))
-            changes.update(f"{self._table.name}.{name}" for name in values if name in self._columns)
-            if _ID in changed:
-                changes += self._rename(connection, row["store_id"], row[_ID])
+                connection.execute(update(self.table).where(this_row).values(values))
+            changes.update(f"{self.table.name}.{name}" for name in values if name in self.columns)
+            if _ID in redacted:
+                changes += self._replace_id(connection, row["store_id"], row[_ID])
         return changes
 
-    def _rename(self, connection: Connection, store_id: str, name: str) -> Changes:
+    def _replace_id(self, connection: Connection, store_id: str, old: str) -> Changes:
         """Replace a session's correlation id in all tables at once: its rows stay linked."""
-        new = self._address.without(name, new_mark(self._numbers()))
+        new = self.address.redact(old, numbered_mark(self.new_hex()))
         changes: Changes = Counter()
         for table in _WITH_IDS:
-            under_id = and_(table.c.store_id == store_id, table.c[_ID] == name)
-            renamed = connection.execute(update(table).where(under_id).values({_ID: new}))
-            changes[f"{table.name}.{_ID}"] += renamed.rowcount
+            has_id = and_(table.c.store_id == store_id, table.c[_ID] == old)
+            updated = connection.execute(update(table).where(has_id).values({_ID: new}))
+            changes[f"{table.name}.{_ID}"] += updated.rowcount
         return +changes

@@ -13,9 +13,9 @@ from itertools import count
 
 from sync.protocol.json_equality import json_equal
 
-FORGOTTEN = "[address forgotten]"
+MARK = "[address forgotten]"
 # In correlation ids and JSON names the mark is numbered, so that distinct values stay distinct.
-_MARK = re.compile(r"\[address forgotten(?: [0-9a-f]{32})?\]")
+_ANY_MARK = re.compile(r"\[address forgotten(?: [0-9a-f]{32})?\]")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _END_OF_NAME = re.compile(r"\s*:")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
@@ -48,39 +48,39 @@ class Address:
         words = _ASCII_WORD.findall(unicodedata.normalize("NFC", address).lower())
         return cls(max(words, key=len, default=""), pattern)
 
-    def stands_in(self, text: str) -> bool:
+    def occurs_in(self, text: str) -> bool:
         """Return whether a plain text contains the address."""
         return self._pattern.search(text) is not None
 
-    def without(self, text: str, mark: str = FORGOTTEN) -> str:
+    def redact(self, text: str, mark: str = MARK) -> str:
         """Return a plain text with each occurrence replaced by `mark`."""
         return self._pattern.sub(lambda _: mark, text)
 
-    def without_in_json(self, text: str) -> str:
+    def redact_json(self, text: str) -> str:
         """Return a JSON text with each occurrence replaced, in member names as well.
 
         Marks in member names are numbered, so that distinct names of an object stay distinct.
         """
-        numbers = count(len(_MARK.findall(text)))
+        numbers = count(len(_ANY_MARK.findall(text)))
 
         def clean(token: re.Match[str]) -> str:
             try:
                 plain = json.loads(token[0], strict=False)
             except ValueError:
                 # Not valid JSON: redact it as plain text.
-                return self.without(token[0])
-            if not self.stands_in(plain):
+                return self.redact(token[0])
+            if not self.occurs_in(plain):
                 return token[0]
             number = next(numbers) if _END_OF_NAME.match(text, token.end()) else 0
-            mark = new_mark(f"{number:032x}") if number else FORGOTTEN
-            return json.dumps(self.without(plain, mark))
+            mark = numbered_mark(f"{number:032x}") if number else MARK
+            return json.dumps(self.redact(plain, mark))
 
         return _JSON_STRING.sub(clean, text)
 
 
 def same_body(sent: str, kept: str) -> bool:
     """Return whether a received body equals the stored one, ignoring redactions."""
-    same = same_text if FORGOTTEN in kept else None
+    same = same_text if MARK in kept else None
     return json_equal(sent.encode(), kept.encode(), equal_text=same)
 
 
@@ -88,7 +88,7 @@ def same_text(sent: str | None, kept: str | None) -> bool:
     """Return whether a received text equals the stored one, ignoring redactions."""
     if sent is None or kept is None or sent == kept:
         return sent == kept
-    first, *others = _MARK.split(kept)
+    first, *others = _ANY_MARK.split(kept)
     if not others or not sent.startswith(first):
         return False
     *between, last = others
@@ -103,10 +103,10 @@ def same_text(sent: str | None, kept: str | None) -> bool:
     return len(sent) - len(last) > at and sent.endswith(last)
 
 
-def new_mark(number: str) -> str:
+def numbered_mark(number: str) -> str:
     """Return a numbered mark; `number` is 32 hexadecimal digits."""
-    return f"{FORGOTTEN[:-1]} {number}]"
+    return f"{MARK[:-1]} {number}]"
 
 
-Numbers = Callable[[], str]
+UniqueHex = Callable[[], str]
 """Generates 32 unique hexadecimal digits."""

@@ -10,8 +10,7 @@ import pytest
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
-from sync.receiver.export.names import Exported
-from sync.receiver.export.selection import Selection
+from sync.receiver.export.selection import ExportTable, Selection
 from sync.receiver.privacy.forget import forget
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import audit
@@ -111,7 +110,7 @@ async def audit_all(database: Database) -> None:
 
 
 async def export_all(database: Database) -> None:
-    for table in Exported:
+    for table in ExportTable:
         await drain(Selection(table).pages(database))
 
 

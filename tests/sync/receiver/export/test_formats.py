@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
 from sync.receiver.db.tables import EmailAnswerRow, table_of
+from sync.receiver.export.formats import CsvRows, JsonRows
 from sync.receiver.export.parquet import ParquetRows
-from sync.receiver.export.plain import CsvRows, JsonRows
 from tests.support.head_office.messages import AT
 
 TABLE = table_of(EmailAnswerRow)

@@ -1,4 +1,4 @@
-"""CSV and JSON lines output.
+"""Export formats: CSV and JSON lines.
 
 CSV is as PostgreSQL writes it (RFC 4180, UTF-8, with a header): an empty string is quoted, NULL is
 not. Values are unchanged, even those that a spreadsheet reads as a formula, unless
@@ -8,15 +8,43 @@ not. Values are unchanged, even those that a spreadsheet reads as a formula, unl
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 from sqlalchemy import RowMapping
 
 from sync.protocol.rfc3339 import to_rfc3339
-from sync.receiver.export.sink import Sink
 
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Format(StrEnum):
+    """File formats."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class Sink(Protocol):
+    """Receives bytes."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of `data`; return its length."""
+
+
+class RowWriter(Protocol):
+    """Writes rows in one format. `changed` counts the values altered for spreadsheets."""
+
+    changed: int
+
+    def write(self, rows: Iterable[RowMapping]) -> None:
+        """Write rows."""
+
+    def close(self) -> None:
+        """Finish the file."""
 
 
 class CsvRows:
