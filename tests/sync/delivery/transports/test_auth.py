@@ -84,11 +84,11 @@ async def test_token_rotated_during_a_request_is_used_at_once(
     central.credentials = {"Bearer two"}
     stalled = faults.Stalled()
     central.script(stalled)
-    asking = asyncio.ensure_future(outcome(central, bearer(file)))
+    requesting = asyncio.ensure_future(outcome(central, bearer(file)))
     await stalled.reached.wait()
     file.write_text("two\n")
     stalled.release.set()
-    assert await asking == Answer(200)
+    assert await requesting == Answer(200)
 
 
 async def test_fixed_header_is_sent(central: ScriptedCentral, secret_file: Path) -> None:

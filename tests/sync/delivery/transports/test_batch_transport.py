@@ -157,10 +157,10 @@ async def test_dead_letters_below_accepted_through_are_retried(
 
 async def test_resent_answer_with_erased_address_is_not_altered(batch: BatchTransport) -> None:
     first = session(1)
-    told = answer(2, first)
-    await batch.send(window(first, told), probing=False)
+    email = answer(2, first)
+    await batch.send(window(first, email), probing=False)
     body = b'{"emailAddress":null,"erased":true,"status":"accepted"}'
-    erased = replace(told, body=body, is_erased=True)
+    erased = replace(email, body=body, is_erased=True)
     assert verdicts(await batch.send(window(erased), probing=False)) == {2: Delivered()}
 
 

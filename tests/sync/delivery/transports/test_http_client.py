@@ -25,9 +25,9 @@ from tests.support.certificates import Certificate, make_certificate
 PATH = "/sync/v1/program"
 
 
-async def ask(url: str, **rules: object) -> HttpResponse | Blocked | RetryLater:
+async def get(url: str, **options: object) -> HttpResponse | Blocked | RetryLater:
     """Send one request with a client of its own."""
-    http = HttpClient(HttpOptions(**{"timeout_seconds": 10.0, **rules}))  # type: ignore[arg-type]
+    http = HttpClient(HttpOptions(**{"timeout_seconds": 10.0, **options}))  # type: ignore[arg-type]
     try:
         return await http.request("GET", URL(url + PATH, encoded=True), headers={})
     finally:
@@ -43,7 +43,9 @@ async def http() -> AsyncIterator[HttpClient]:
 
 
 @asynccontextmanager
-async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIterator[HttpClient]:
+async def client_with_certificate(
+    client: Certificate, *, trusting: Certificate
+) -> AsyncIterator[HttpClient]:
     """Return a client with one connection, a trusted CA and a client certificate."""
     http = HttpClient(
         HttpOptions(
@@ -59,7 +61,7 @@ async def line_showing(client: Certificate, *, trusting: Certificate) -> AsyncIt
 
 
 async def test_response_is_returned_unchanged(central: ScriptedCentral) -> None:
-    found = await ask(central.url)
+    found = await get(central.url)
     assert isinstance(found, HttpResponse)
     assert (found.status, found.is_json) == (200, True)
     assert found.headers["etag"] == found.headers["ETag"]
@@ -96,7 +98,7 @@ async def test_request_is_not_resent_on_a_dead_connection(
 
 async def test_redirects_are_not_followed(central: ScriptedCentral) -> None:
     central.script(faults.redirected)
-    found = await ask(central.url)
+    found = await get(central.url)
     assert isinstance(found, HttpResponse)
     assert (found.status, len(central.requests)) == (302, 1)
 
@@ -121,7 +123,7 @@ async def test_decompression_bomb_is_aborted(
     bomb = gzip.compress(b" " * (50 * MAX_RESPONSE_BYTES))
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.script(faults.respond_with(Answer(200, bomb, packed)))
-    found = await ask(central.url)
+    found = await get(central.url)
     assert isinstance(found, RetryLater)
     assert found.cause is FailureCause.UNEXPECTED_RESPONSE
 
@@ -129,7 +131,7 @@ async def test_decompression_bomb_is_aborted(
 async def test_corrupt_compression_is_a_failure(central: ScriptedCentral) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.script(faults.respond_with(Answer(200, b"not gzip at all", packed)))
-    assert isinstance(await ask(central.url), RetryLater)
+    assert isinstance(await get(central.url), RetryLater)
 
 
 async def test_non_http_response_is_not_central() -> None:
@@ -139,7 +141,7 @@ async def test_non_http_response_is_not_central() -> None:
 
     server = await asyncio.start_server(chat, "127.0.0.1", 0)
     async with server:
-        found = await ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        found = await get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     assert isinstance(found, RetryLater)
     assert found.cause is FailureCause.UNEXPECTED_RESPONSE
 
@@ -147,7 +149,7 @@ async def test_non_http_response_is_not_central() -> None:
 async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> None:
     stalled = faults.Stalled()
     central.script(stalled)
-    found = await ask(central.url, timeout_seconds=0.05)
+    found = await get(central.url, timeout_seconds=0.05)
     stalled.release.set()
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
@@ -157,7 +159,7 @@ async def test_refused_connection_means_head_office_is_down(
     central: ScriptedCentral,
 ) -> None:
     await central.stop()
-    found = await ask(central.url)
+    found = await get(central.url)
     assert found == RetryLater(
         FailureCause.CENTRAL_DOWN, "no connection to central: Connection refused"
     )
@@ -165,7 +167,7 @@ async def test_refused_connection_means_head_office_is_down(
 
 async def test_unreachable_network_means_the_stores_network_is_down() -> None:
     # A multicast address: connecting fails locally with ENETUNREACH.
-    found = await ask("http://224.0.0.1")
+    found = await get("http://224.0.0.1")
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NETWORK_DOWN, False)
 
@@ -177,13 +179,13 @@ async def test_connect_timeout_is_ambiguous() -> None:
         socket.create_connection(full.getsockname()),
     ):
         port = full.getsockname()[1]
-        found = await ask(f"http://127.0.0.1:{port}", timeout_seconds=0.5)
+        found = await get(f"http://127.0.0.1:{port}", timeout_seconds=0.5)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
 
 
 async def test_failed_name_resolution_means_the_stores_network_is_down() -> None:
-    found = await ask("http://no-such-host.invalid")
+    found = await get("http://no-such-host.invalid")
     assert found == RetryLater(FailureCause.NETWORK_DOWN, "central's name cannot be resolved")
 
 
@@ -195,7 +197,7 @@ async def test_name_resolution_timeout_counts_as_not_sent(
         raise AssertionError
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
-    found = await ask("http://head-office.invalid", timeout_seconds=0.2)
+    found = await get("http://head-office.invalid", timeout_seconds=0.2)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
 
@@ -205,7 +207,7 @@ async def test_unreachable_proxy_is_ambiguous_and_named(
 ) -> None:
     proxy = central.url
     await central.stop()
-    found = await ask("http://127.0.0.1:9", proxy=proxy)
+    found = await get("http://127.0.0.1:9", proxy=proxy)
     assert isinstance(found, RetryLater)
     assert found.cause is FailureCause.NO_CONNECTION
     assert "proxy" in found.detail
@@ -215,7 +217,7 @@ async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(
     central: ScriptedCentral,
 ) -> None:
     central.script(faults.html(407))
-    found = await ask("https://127.0.0.1:9", proxy=central.url)
+    found = await get("https://127.0.0.1:9", proxy=central.url)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
     assert found.http_status == 407
@@ -225,10 +227,10 @@ class TestTls:
     """Certificate validation and its failures."""
 
     async def served(
-        self, certificate: Certificate, **rules: object
+        self, certificate: Certificate, **options: object
     ) -> HttpResponse | Blocked | RetryLater:
         async with ScriptedCentral(certificate.served()) as central:
-            return await ask(central.url, **rules)
+            return await get(central.url, **options)
 
     async def test_certificate_of_the_configured_ca_is_trusted(self, tmp_path: Path) -> None:
         certificate = make_certificate(tmp_path)
@@ -286,7 +288,7 @@ class TestTls:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(new)) as central,
-            line_showing(old, trusting=own) as http,
+            client_with_certificate(old, trusting=own) as http,
         ):
             url = URL(central.url + PATH)
             refused = await http.request("GET", url, headers={})
@@ -299,7 +301,7 @@ class TestTls:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
-            line_showing(old, trusting=own) as http,
+            client_with_certificate(old, trusting=own) as http,
         ):
             url = URL(central.url + PATH)
             for _ in range(2):
@@ -313,7 +315,7 @@ class TestTls:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
-            line_showing(old, trusting=own) as http,
+            client_with_certificate(old, trusting=own) as http,
         ):
             url = URL(central.url + PATH)
             await http.request("GET", url, headers={})
@@ -327,6 +329,6 @@ class TestTls:
     async def test_plain_http_on_a_tls_port_is_a_tls_failure(
         self, central: ScriptedCentral
     ) -> None:
-        found = await ask(central.url.replace("http:", "https:"))
+        found = await get(central.url.replace("http:", "https:"))
         assert isinstance(found, RetryLater)
         assert (found.cause, found.may_have_arrived) == (FailureCause.UNTRUSTED_CERTIFICATE, False)

@@ -36,7 +36,7 @@ from tests.support.transports import (
 ALREADY = faults.problem(400, "INVALID_REQUEST", "This card has Already been confirmed")
 
 
-def only(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
+def script_fault_for(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
     """Apply `fault` to every request that contains the id."""
 
     def default_fault(request: Request) -> Fault | None:
@@ -46,7 +46,7 @@ def only(correlation_id: str, fault: Fault, central: ScriptedCentral) -> None:
     central.default_fault = default_fault
 
 
-class Counting(NoCredentials):
+class CountingCredentials(NoCredentials):
     """Counts the requests built."""
 
     def __init__(self) -> None:
@@ -58,11 +58,13 @@ class Counting(NoCredentials):
 
 
 async def test_bodies_are_sent_verbatim(central: ScriptedCentral, replay: ReplayTransport) -> None:
-    odd = replace(session(1, "a/b ü%"), body=b'{ "correlationId":"a/b \xc3\xbc%" , "extra":1e2}')
-    told = answer(2, odd)
-    result = await replay.send(window(odd, told), probing=False)
+    session_event = replace(
+        session(1, "a/b ü%"), body=b'{ "correlationId":"a/b \xc3\xbc%" , "extra":1e2}'
+    )
+    email = answer(2, session_event)
+    result = await replay.send(window(session_event, email), probing=False)
     assert verdicts(result) == {1: Delivered(), 2: Delivered()}
-    assert [request.body for request in central.requests] == [odd.body, told.body]
+    assert [request.body for request in central.requests] == [session_event.body, email.body]
     assert central.requests[1].path == "/client/users/a%2Fb%20%C3%BC%25/profile/email"
 
 
@@ -119,8 +121,8 @@ async def test_answer_to_a_refused_session_is_not_sent(
 async def test_answer_to_a_dead_letter_session_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    told = replace(answer(2, session(1)), session_refused=True)
-    found = verdicts(await replay.send(window(told), probing=False))[2]
+    email = replace(answer(2, session(1)), session_refused=True)
+    found = verdicts(await replay.send(window(email), probing=False))[2]
     assert isinstance(found, Refused)
     assert (found.error_code, len(central.requests)) == ("SESSION_REFUSED", 0)
 
@@ -139,8 +141,8 @@ async def test_answers_follow_a_session_delivered_on_retry(
 async def test_overtaken_answer_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    told = replace(answer(2, session(1)), is_overtaken=True)
-    found = verdicts(await replay.send(window(told), probing=False))[2]
+    email = replace(answer(2, session(1)), is_overtaken=True)
+    found = verdicts(await replay.send(window(email), probing=False))[2]
     assert isinstance(found, Refused)
     assert (found.error_code, len(central.requests)) == ("OVERTAKEN", 0)
 
@@ -148,8 +150,8 @@ async def test_overtaken_answer_is_not_sent(
 async def test_answer_with_erased_address_is_not_sent(
     central: ScriptedCentral, replay: ReplayTransport
 ) -> None:
-    told = replace(answer(2, session(1)), is_erased=True)
-    found = verdicts(await replay.send(window(told), probing=False))[2]
+    email = replace(answer(2, session(1)), is_erased=True)
+    found = verdicts(await replay.send(window(email), probing=False))[2]
     assert isinstance(found, Refused)
     assert (found.error_code, len(central.requests)) == ("ADDRESS_ERASED", 0)
 
@@ -158,7 +160,7 @@ async def test_answer_with_erased_address_is_not_sent(
 async def test_one_bad_event_is_refused_and_the_rest_is_delivered(
     central: ScriptedCentral, replay: ReplayTransport, status: int
 ) -> None:
-    only("session-500", faults.problem(status, "SOME_CODE", "some words"), central)
+    script_fault_for("session-500", faults.problem(status, "SOME_CODE", "some words"), central)
     result = await replay.send(window(*sessions(1, 1_000)), probing=False)
     found = verdicts(result)
     assert found.pop(500) == Refused("SOME_CODE", "some words", status)
@@ -400,7 +402,7 @@ class TestTroubleInALane:
     ) -> None:
         one, two = session(1), session(2)
         events = [one, two, answer(3, one), answer(4, two)]
-        only("session-1", faults.html(500), central)
+        script_fault_for("session-1", faults.html(500), central)
         result = await replay.send(window(*events), probing=False)
         assert sorted(verdicts(result)) == [2, 4]
         assert result.stop is None
@@ -411,7 +413,7 @@ class TestTroubleInALane:
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one = session(1)
-        only("session-1", faults.html(500), central)
+        script_fault_for("session-1", faults.html(500), central)
         await replay.send(window(one, session(2)), probing=False)
         central.default_fault = lambda _: None
         requests = len(central.requests)
@@ -425,10 +427,10 @@ class TestTroubleInALane:
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
         one = session(1)
-        told, again = answer(3, one, "deferred"), answer(4, one)
+        email, again = answer(3, one, "deferred"), answer(4, one)
         await replay.send(window(one), probing=False)
-        only("session-1", faults.html(500), central)
-        await replay.send(window(told, again), probing=False)
+        script_fault_for("session-1", faults.html(500), central)
+        await replay.send(window(email, again), probing=False)
         central.default_fault = lambda _: None
         assert sorted(verdicts(await replay.send(window(again), probing=False))) == [4]
 
@@ -444,7 +446,7 @@ class TestTroubleInALane:
     async def test_one_failure_without_a_connection_ends_the_pass(
         self, central: ScriptedCentral
     ) -> None:
-        counting = Counting()
+        counting = CountingCredentials()
         async with client_to(central.url, counting) as client:
             await central.stop()
             transport = replay_transport(client, max_in_flight=1)
@@ -471,7 +473,7 @@ class TestTroubleInALane:
     async def test_failures_of_sick_lanes_do_not_count_against_central(
         self, central: ScriptedCentral, replay: ReplayTransport
     ) -> None:
-        only("sick", faults.html(500), central)
+        script_fault_for("sick", faults.html(500), central)
         sick = [session(number, f"sick-{number}") for number in range(1, 3)]
         await replay.send(window(*sick, session(10)), probing=False)
         sick += [session(3, "sick-3")]
@@ -544,8 +546,8 @@ async def test_cancelled_window_reports_delivered_and_doubtful_events(
     delivering = asyncio.ensure_future(transport.send(window(*sessions(1, 3)), probing=False))
     await stalled.reached.wait()
     delivering.cancel()
-    with pytest.raises(WindowCancelled) as cut:
+    with pytest.raises(WindowCancelled) as cancelled:
         await delivering
     stalled.release.set()
-    assert verdicts(cut.value.result) == {1: Delivered()}
-    assert [event.position for event in cut.value.result.doubtful] == [2]
+    assert verdicts(cancelled.value.result) == {1: Delivered()}
+    assert [event.position for event in cancelled.value.result.doubtful] == [2]
