@@ -2,23 +2,17 @@
 
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from typer.testing import CliRunner, Result
 
-from tests.support.agent.process import agent
-
-pytestmark = pytest.mark.process
+from agent.cli import app
+from tests.support.certificates import make_certificate
 
 STATUS = {
     "version": "0.1.0",
@@ -61,16 +55,20 @@ def canned_server(
         server.server_close()
 
 
-def status_of(body: object, *arguments: str, code: int = 200) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **variables: str) -> Result:
+    return CliRunner().invoke(app, arguments, env=variables, prog_name="loyalty-agent")
+
+
+def status_of(body: object, *arguments: str, code: int = 200) -> Result:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with canned_server(raw, code) as (port, _):
-        return agent("status", *arguments, LOYALTY_AGENT__API__PORT=str(port))
+        return run("status", *arguments, LOYALTY_AGENT__API__PORT=str(port))
 
 
 def test_status_is_printed_as_lines_in_a_pipe() -> None:
     result = status_of(STATUS)
 
-    assert result.returncode == 0
+    assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "version: 0.1.0",
         "storeId: 0042",
@@ -88,7 +86,7 @@ def test_status_is_printed_as_lines_in_a_pipe() -> None:
 def test_status_json_prints_the_answer_unchanged() -> None:
     result = status_of(b'{"storage":  {"state":"ready"},"later":[1]}', "--json")
 
-    assert (result.returncode, result.stdout) == (
+    assert (result.exit_code, result.stdout) == (
         0,
         '{"storage":  {"state":"ready"},"later":[1]}\n',
     )
@@ -96,14 +94,14 @@ def test_status_json_prints_the_answer_unchanged() -> None:
 
 @pytest.mark.parametrize("state", [{"storage": {"state": "full"}}, {}])
 def test_status_exits_with_1_when_the_storage_is_not_ready(state: dict[str, object]) -> None:
-    assert status_of(STATUS | {"storage": None} | state).returncode == 1
+    assert status_of(STATUS | {"storage": None} | state).exit_code == 1
 
 
 @pytest.mark.parametrize(("state", "code"), [("holding", 1), ("retrying", 0), ("idle", 0)])
 def test_status_exits_with_1_when_head_office_rejects_this_machine_but_0_when_offline(
     state: str, code: int
 ) -> None:
-    assert status_of(STATUS | {"sync": {"state": state}}).returncode == code
+    assert status_of(STATUS | {"sync": {"state": state}}).exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -119,7 +117,7 @@ def test_status_exits_with_1_when_head_office_rejects_this_machine_but_0_when_of
 def test_status_exits_with_1_on_an_invalid_answer(code: int, body: bytes, reason: str) -> None:
     result = status_of(body, code=code)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert reason in result.stderr
     assert result.stdout == ""
 
@@ -128,74 +126,48 @@ def test_status_exits_with_1_and_a_hint_when_no_agent_is_running() -> None:
     with canned_server(b"") as (port, _):
         pass
 
-    result = agent("status", LOYALTY_AGENT__API__PORT=str(port))
+    result = run("status", LOYALTY_AGENT__API__PORT=str(port))
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert f"cannot reach the agent on 127.0.0.1 port {port} (Connection refused)" in result.stderr
     assert "systemctl status loyalty-agent" in result.stderr
 
 
 def test_status_with_port_0_exits_with_1() -> None:
-    result = agent("status", LOYALTY_AGENT__API__PORT="0")
+    result = run("status", LOYALTY_AGENT__API__PORT="0")
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "api.port is 0" in result.stderr
 
 
 def test_status_over_tls_trusts_the_configured_certificate_and_sends_the_token(
     tmp_path: Path,
 ) -> None:
-    certificate, key = make_certificate(tmp_path)
+    other_name = make_certificate(tmp_path / "tls", address="10.0.0.1")
     (tmp_path / "token").write_text("s3cret\n")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
 
-    with canned_server(json.dumps(STATUS).encode(), tls=tls) as (port, requests):
-        result = agent(
+    with canned_server(json.dumps(STATUS).encode(), tls=other_name.served()) as (port, requests):
+        result = run(
             "status",
             LOYALTY_AGENT__API__HOST="0.0.0.0",  # noqa: S104 - the case under test
             LOYALTY_AGENT__API__PORT=str(port),
             LOYALTY_AGENT__API__TOKEN_FILE=str(tmp_path / "token"),
-            LOYALTY_AGENT__API__TLS_CERT_FILE=str(certificate),
-            LOYALTY_AGENT__API__TLS_KEY_FILE=str(key),
+            LOYALTY_AGENT__API__TLS_CERT_FILE=str(other_name.cert_file),
+            LOYALTY_AGENT__API__TLS_KEY_FILE=str(other_name.key_file),
         )
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert requests == ["/agent/v1/status Bearer s3cret"]
 
 
 def test_status_with_an_invalid_certificate_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "crt").write_text("not PEM")
 
-    result = agent(
+    result = run(
         "status",
         LOYALTY_AGENT__API__TLS_CERT_FILE=str(tmp_path / "crt"),
         LOYALTY_AGENT__API__TLS_KEY_FILE=str(tmp_path / "key"),
     )
 
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert "api.tls_cert_file: the file cannot be read as a certificate" in result.stderr
-
-
-def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Create a certificate for another name than the agent's address, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pos.example")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("10.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "tls.crt", directory / "tls.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths

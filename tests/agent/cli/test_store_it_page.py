@@ -40,9 +40,10 @@ def test_command_on_the_page_has_valid_arguments(line: str) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("event", EVENTS)
 def test_log_event_on_the_page_exists(event: str) -> None:
-    sources = [*Path(ROOT, "agent").rglob("*.py"), *Path(ROOT, "sync/delivery").rglob("*.py")]
+    sources = [*(ROOT / "agent").rglob("*.py"), *(ROOT / "sync").rglob("*.py")]
+    spellings = (f'"{event}"', event.replace("agent.", 'f"{name}.'))
 
-    assert any(f'"{event}"' in source.read_text("utf-8") for source in sources)
+    assert any(one in source.read_text("utf-8") for source in sources for one in spellings)
 
 
 @pytest.mark.parametrize("check", CHECKS_OF_MACHINE + CHECKS_OF_CENTRAL)
