@@ -43,6 +43,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         _without_processes.clear()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Allow processes again: after the last test the session's fixtures are torn down."""
+    _without_processes.clear()
+
+
 def _forbid_processes(event: str, _arguments: tuple[Any, ...]) -> None:
     if event == "subprocess.Popen" and _without_processes:
         raise AssertionError(f"{_without_processes[0]} needs @pytest.mark.process")
