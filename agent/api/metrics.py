@@ -29,13 +29,13 @@ class Metrics:
         )
         self._commit_seconds = Histogram(
             "loyalty_agent_commit_seconds",
-            "Time to record a group of captures, sync included",
+            "Time to record a group of captures, fsync included",
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._group_captures = Histogram(
             "loyalty_agent_group_captures",
-            "Captures that shared a transaction and a sync",
+            "Captures that shared a transaction and an fsync",
             buckets=_GROUP,
             registry=self._registry,
         )
@@ -43,11 +43,11 @@ class Metrics:
         info.add_metric([version], 1)
         self._info = info
 
-    def recorded(self, capture: Capture, recorded: Recorded) -> None:
+    def count_capture(self, capture: Capture, recorded: Recorded) -> None:
         """Count a capture acknowledged to a till."""
         self._captures[type(capture), recorded.repeated] += 1
 
-    def refused(self, code: str) -> None:
+    def count_error(self, code: str) -> None:
         """Count a request answered with the error `code`."""
         self._problems.labels(code).inc()
 

@@ -91,7 +91,7 @@ class TillBoundary:
         converted = to_http_error(error)
         request_id = self._context.new_request_id()
         log_error(converted, error, f"{request.method} {route}", request_id=request_id)
-        self._context.metrics.refused(converted.code.value)
+        self._context.metrics.count_error(converted.code.value)
         response = error_response(converted)
         response.headers[REQUEST_ID] = request_id
         return response

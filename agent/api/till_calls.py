@@ -47,7 +47,7 @@ class TillCalls:
         outcome = await self._context.writer.record(capture, self._context.now())
         match outcome:
             case Recorded():
-                self._context.metrics.recorded(capture, outcome)
+                self._context.metrics.count_capture(capture, outcome)
                 if self._context.delivery is not None:
                     self._context.delivery.notify_capture()
                 return outcome.receipt

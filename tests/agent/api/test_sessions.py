@@ -157,20 +157,20 @@ async def test_delivery_state_follows_the_results_of_central(
     insert_in(tmp_path, *rows)
 
     async with agent_under_test(settings_in(tmp_path)) as agent:
-        told = (await agent.get(state_path("x"))).members()
+        state = (await agent.get(state_path("x"))).members()
 
-    answers = told["emailAnswers"]
+    answers = state["emailAnswers"]
     assert isinstance(answers, list)
-    shown = [(capture["state"], capture["deliveredAt"]) for capture in (told, *answers)]
+    shown = [(capture["state"], capture["deliveredAt"]) for capture in (state, *answers)]
     assert shown == list(states)
 
 
 async def test_times_are_rfc_3339_in_utc(agent: Agent) -> None:
     await agent.start_session({"correlationId": "x"})
 
-    told = (await agent.get(state_path("x"))).members()
+    state = (await agent.get(state_path("x"))).members()
 
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(told["capturedAt"]))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(state["capturedAt"]))
 
 
 async def test_capture_time_of_a_clock_at_1970_is_reported_unchanged(
@@ -179,6 +179,6 @@ async def test_capture_time_of_a_clock_at_1970_is_reported_unchanged(
     clock.wall_us = 0
     await agent.start_session({"correlationId": "x"})
 
-    told = (await agent.get(state_path("x"))).members()
+    state = (await agent.get(state_path("x"))).members()
 
-    assert told["capturedAt"] == "1970-01-01T00:00:00.000Z"
+    assert state["capturedAt"] == "1970-01-01T00:00:00.000Z"

@@ -49,7 +49,7 @@ async def down(start_agent: StartAgent, tmp_path: Path) -> Agent:
 
 
 @pytest.fixture(params=["full", "down"])
-async def troubled(
+async def failing(
     start_agent: StartAgent, tmp_path: Path, request: pytest.FixtureRequest
 ) -> tuple[Agent, str]:
     """An agent that cannot record captures, and the state of its storage."""
@@ -112,15 +112,15 @@ async def test_preflight_succeeds_during_a_storage_error(
 
     assert preflight.status == 204
     assert answer.status in {503, 507}
-    for told in (preflight, answer):
-        assert told.header("Access-Control-Allow-Origin") == pos["Origin"]
-    assert "Retry-After" in (answer.header("Access-Control-Expose-Headers") or "")
+    for response in (preflight, answer):
+        assert response.header("Access-Control-Allow-Origin") == pos["Origin"]
+    assert "Retry-After" in (response.header("Access-Control-Expose-Headers") or "")
 
 
 async def test_invalid_request_is_400_even_during_a_storage_error(
-    troubled: tuple[Agent, str],
+    failing: tuple[Agent, str],
 ) -> None:
-    agent, _ = troubled
+    agent, _ = failing
 
     refused = await agent.start_session({"correlationId": ""})
 
@@ -134,20 +134,20 @@ async def test_session_state_is_readable_on_a_full_disk(
         await agent.start_session({"correlationId": "x"})
     agent = await start_agent(storage=full_storage(tmp_path / "old"))
 
-    told = await agent.get("/agent/v1/sessions/x")
+    answer = await agent.get("/agent/v1/sessions/x")
 
-    assert told.status == 200
+    assert answer.status == 200
 
 
 async def test_unreadable_session_state_is_503(agent: Agent, tmp_path: Path) -> None:
     await agent.start_session({"correlationId": "x"})
     (tmp_path / "state" / "agent.db").rename(tmp_path / "elsewhere")
 
-    told = await agent.get("/agent/v1/sessions/x")
+    answer = await agent.get("/agent/v1/sessions/x")
     status = await agent.get("/agent/v1/status")
     metered = await gauge(agent, "waiting_events")
 
-    assert (told.status, told.members()["errorCode"]) == (503, "UNAVAILABLE")
+    assert (answer.status, answer.members()["errorCode"]) == (503, "UNAVAILABLE")
     assert (status.status, status.members()["waiting"]) == (200, None)
     assert metered is None
 
@@ -244,8 +244,8 @@ async def test_status_counts_settled_and_dead_letter_events(tmp_path: Path) -> N
     assert (status["watermark"], status["waiting"], status["deadLetters"]) == (2, 2, 1)
 
 
-async def test_status_and_page_contain_the_storage_error(troubled: tuple[Agent, str]) -> None:
-    agent, state = troubled
+async def test_status_and_page_contain_the_storage_error(failing: tuple[Agent, str]) -> None:
+    agent, state = failing
     remedy = {"full": "[storage] min_free_bytes", "down": "wrong.key does not hold"}[state]
 
     storage = (await agent.get("/agent/v1/status")).members()["storage"]

@@ -100,13 +100,13 @@ async def test_page_has_no_script_or_external_resource_and_a_matching_csp(agent:
 
 def test_page_escapes_all_values() -> None:
     hostile = "<script>alert(1)</script>\"'&$till${state}"
-    words = ("version", "storeId", "tillId", "startedAt", "epoch", "oldestWaitingAt")
+    names = ("version", "storeId", "tillId", "startedAt", "epoch", "oldestWaitingAt")
 
     page = page_of(
         storage={"state": "down", "reason": hostile, "directory": hostile, "setAside": [hostile]},
         sync={"state": "retrying", "trouble": hostile, "detail": hostile, "nextTryInSeconds": 1.0},
         central={"url": hostile, "protocol": hostile},
-        **dict.fromkeys(words, hostile),
+        **dict.fromkeys(names, hostile),
     )
 
     elements = Elements()

@@ -16,7 +16,7 @@ NAMES = st.sampled_from(
 )
 
 
-def said(waiting: int | None = 0, **members: object) -> list[str]:
+def headlines(waiting: int | None = 0, **members: object) -> list[str]:
     usual: dict[str, object] = {
         "waiting": waiting,
         "storage": {"state": "ready"},
@@ -25,42 +25,42 @@ def said(waiting: int | None = 0, **members: object) -> list[str]:
     return [headline.text for headline in Status(usual | members).headlines()]
 
 
-def way(state: str, **members: object) -> dict[str, object]:
+def sync_state(state: str, **members: object) -> dict[str, object]:
     return {"state": state, "trouble": "no network", "detail": "no connection"} | members
 
 
 def test_healthy_agent_is_described_in_two_sentences() -> None:
-    assert said() == [
+    assert headlines() == [
         "Captures are recorded on this machine.",
         "All captures are delivered to head office.",
     ]
 
 
 @pytest.mark.parametrize(
-    ("state", "words"),
+    ("state", "text"),
     [
         ("full", "Captures are rejected: the disk is full. free some space"),
         ("down", "Captures are rejected: the storage is not available. free some space"),
         ("odd", "It is unknown whether captures are recorded. free some space"),
     ],
 )
-def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, words: str) -> None:
-    assert said(storage={"state": state, "reason": "free some space"})[0] == words
+def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, text: str) -> None:
+    assert headlines(storage={"state": state, "reason": "free some space"})[0] == text
 
 
 @pytest.mark.parametrize(
-    ("sync", "waiting", "words"),
+    ("sync", "waiting", "text"),
     [
-        (way("idle"), 1, "Delivery to head office works. Pending: 1 capture."),
-        (way("delivering"), 1200, "Delivering to head office. Pending: 1,200 captures."),
+        (sync_state("idle"), 1, "Delivery to head office works. Pending: 1 capture."),
+        (sync_state("delivering"), 1200, "Delivering to head office. Pending: 1,200 captures."),
         (
-            way("capture only"),
+            sync_state("capture only"),
             7,
             "Captures are stored here and not delivered: central.url is not set.",
         ),
-        (way("quiet hours"), 2, "No delivery during quiet hours. Pending: 2 captures."),
+        (sync_state("quiet hours"), 2, "No delivery during quiet hours. Pending: 2 captures."),
         (
-            way("retrying", nextTryInSeconds=11.2),
+            sync_state("retrying", nextTryInSeconds=11.2),
             2,
             (
                 "Head office is unreachable: no network (no connection). Pending: 2 captures;"
@@ -68,24 +68,24 @@ def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, wo
             ),
         ),
         (
-            way("holding", trouble="unauthorized", detail=None),
+            sync_state("holding", trouble="unauthorized", detail=None),
             None,
             (
                 "Head office rejects this machine: unauthorized. Pending: unknown number of"
                 " captures. For advice: loyalty-agent doctor"
             ),
         ),
-        (way("later {x}"), 2, "Delivery state: later {x}. Pending: 2 captures."),
+        (sync_state("later {x}"), 2, "Delivery state: later {x}. Pending: 2 captures."),
     ],
 )
 def test_second_sentence_describes_the_delivery_state(
-    sync: dict[str, object], waiting: int | None, words: str
+    sync: dict[str, object], waiting: int | None, text: str
 ) -> None:
-    assert said(waiting, sync=sync)[1] == words
+    assert headlines(waiting, sync=sync)[1] == text
 
 
 def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
-    lines = said(deadLetters=2, storage={"state": "ready", "setAside": ["20260101T000000Z"]})
+    lines = headlines(deadLetters=2, storage={"state": "ready", "setAside": ["20260101T000000Z"]})
 
     assert lines[2].startswith("Head office rejected 2 captures.")
     assert lines[2].endswith("loyalty-agent dead-letters list")

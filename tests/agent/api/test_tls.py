@@ -58,10 +58,10 @@ async def test_plain_http_to_a_tls_port_gets_no_answer_and_records_nothing(agent
     async with asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", agent.address.port)
         writer.write(request.encode())
-        told = await reader.read()
+        received = await reader.read()
         writer.close()
 
-    assert b"HTTP" not in told
+    assert b"HTTP" not in received
     assert agent.bodies() == []
 
 

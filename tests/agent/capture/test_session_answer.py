@@ -84,12 +84,12 @@ def test_answer_has_the_members_of_the_reference_and_the_id(
         SessionAnswers(terms).answer(correlation_id, SessionKind(None, locale, anonymous))
     )
 
-    spoken = terms.messages[locale or terms.locale]
+    texts_ = terms.messages[locale or terms.locale]
     assert list(answer) == MEMBERS
     assert list(answer["redemptionRules"]) == RULES
     assert answer["sessionCorrelationId"] == correlation_id
-    assert answer["promptMessage"] == (spoken.anonymous_prompt if anonymous else spoken.prompt)
-    assert answer["receiptMessage"] == spoken.receipt
+    assert answer["promptMessage"] == (texts_.anonymous_prompt if anonymous else texts_.prompt)
+    assert answer["receiptMessage"] == texts_.receipt
     assert (answer["prompt"], answer["redemptionRules"]["currency"]) == (
         terms.prompt,
         terms.currency,
@@ -113,14 +113,17 @@ def test_learned_answer_is_used_for_the_same_kind_of_session(
 ) -> None:
     answers = SessionAnswers(terms)
     kind = SessionKind("STORE", Locale.FR_CA, is_anonymous=False)
-    said = CENTRAL_SAID | {"sessionCorrelationId": "another", "promptMessage": "Bonjour?"}
+    answered = CENTRAL_SAID | {
+        "sessionCorrelationId": "another",
+        "promptMessage": "Bonjour?",
+    }
     a_session_s_own = {"unknown": 1, "pointsBalance": 70, "userMaxRedeemDollars": 7}
-    learned = session_terms(said | a_session_s_own)
+    learned = session_terms(answered | a_session_s_own)
     assert learned is not None
 
     answers.learn(kind, learned)
 
-    assert json.loads(answers.answer(correlation_id, kind)) == said | {
+    assert json.loads(answers.answer(correlation_id, kind)) == answered | {
         "sessionCorrelationId": correlation_id
     }
     others = [
