@@ -9,7 +9,7 @@ from agent.facts import EmailStatus
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.outbox import MAX_RESULTS_IN_A_TRANSACTION
 from agent.store.store import Store
-from sync.delivery.outbox import BatchLimits, EventResult, Outbox, OutboxUnavailable
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxUnavailable
 from sync.protocol.wire import EventType
 from tests.support.agent.outbox import (
     DELIVERED,
@@ -52,12 +52,6 @@ def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awai
     return run_or_fail
 
 
-async def test_store_outbox_implements_the_outbox_port(rig: OutboxRig) -> None:
-    """The type checker proves it; a pass that finds nothing demonstrates it."""
-    outbox: Outbox = rig.outbox
-    assert (await outbox.next_retry_window(PLENTY)).events == ()
-
-
 async def test_empty_outbox_yields_an_empty_window(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture()
@@ -91,14 +85,6 @@ async def test_answer_without_address_is_sent_unchanged(tmp_path: Path) -> None:
         await rig.capture(session("one"), answer("one", status=EmailStatus.DECLINED))
         event = (await rig.window()).events[1]
         assert (event.body, event.is_erased) == (b'{"status":"declined"}', False)
-
-
-async def test_window_holds_at_most_the_requested_number_of_events(rig: OutboxRig) -> None:
-    assert [e.position for e in (await rig.window(events=2)).events] == [1, 2]
-
-
-async def test_window_continues_after_a_position(rig: OutboxRig) -> None:
-    assert [e.position for e in (await rig.window(events=2, after=2)).events] == [3, 4]
 
 
 async def test_window_holds_at_most_the_requested_bytes_but_at_least_one_event(
@@ -205,18 +191,6 @@ async def test_doubt_remains_until_each_event_has_a_verdict(
         assert query(tmp_path, "SELECT position FROM doubt") == [(2,), (3,)]
 
 
-async def test_events_sent_without_an_answer_stay_in_doubt(rig: OutboxRig) -> None:
-    window = await rig.window()
-    await rig.outbox.record_attempt(window)
-    one, two, three, _ = window.events
-    await rig.outbox.settle(window, judged([one]), [two, three])
-    assert {e.position: e.is_doubtful for e in (await rig.window()).events} == {
-        2: True,
-        3: True,
-        4: False,
-    }
-
-
 async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_rejected_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,13 +240,6 @@ async def test_renumber_moves_the_following_events_into_a_new_epoch(rig: OutboxR
     window = await rig.window()
     assert (window.epoch, [e.sequence for e in window.events]) == ("epoch-2", [1, 2])
     assert await rig.capture(session("four"), session("two")) == ["epoch-2/3", "epoch-2/1"]
-
-
-async def test_renumber_makes_the_moved_events_pending_again(rig: OutboxRig) -> None:
-    """Central has nothing of the new epoch."""
-    await rig.deliver_all()
-    await rig.outbox.renumber("epoch-1", 2)
-    assert await rig.positions() == [3, 4]
 
 
 async def test_renumber_at_the_end_of_the_epoch_starts_a_new_one_for_new_captures(
