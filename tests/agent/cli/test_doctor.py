@@ -110,16 +110,6 @@ def test_terminal_output_reports_no_problems_without_findings(
 
 
 @pytest.mark.process
-def test_wrong_setting_exits_with_2_before_any_check(tmp_path: Path) -> None:
-    (tmp_path / "agent.toml").write_text("[api]\nprot = 1\n")
-
-    result = agent("doctor", "--config", str(tmp_path / "agent.toml"))
-
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "api.prot: there is no such setting" in result.stderr
-
-
-@pytest.mark.process
 def test_doctor_on_a_fresh_machine_creates_nothing(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
 

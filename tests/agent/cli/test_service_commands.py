@@ -9,18 +9,15 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import ConfigurationError, SettingError, Settings
-from tests.support.agent.process import agent
-
-pytestmark = pytest.mark.process
 
 
 def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     (tmp_path / "agent.toml").write_text("[api]\nport = 9000\ntoken_file = 'token'\n")
 
-    result = agent("check-config", "--config", str(tmp_path / "agent.toml"))
+    result = CliRunner().invoke(app, ["check-config", "--config", str(tmp_path / "agent.toml")])
 
-    assert result.returncode == 0
+    assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"The configuration is valid: {tmp_path}/agent.toml.",
         "api.port: 9000",
@@ -29,16 +26,18 @@ def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) 
 
 
 def test_check_config_accepts_a_missing_default_file() -> None:
-    result = agent("check-config")
+    result = CliRunner().invoke(app, ["check-config"])
 
-    assert result.returncode == 0
+    assert result.exit_code == 0
     assert "only defaults and environment" in result.stdout
 
 
 def test_check_config_reports_a_missing_secret_file(tmp_path: Path) -> None:
-    result = agent("check-config", LOYALTY_AGENT__API__TOKEN_FILE=str(tmp_path / "absent"))
+    environment = {"LOYALTY_AGENT__API__TOKEN_FILE": str(tmp_path / "absent")}
 
-    assert result.returncode == 2
+    result = CliRunner().invoke(app, ["check-config"], env=environment)
+
+    assert result.exit_code == 2
     assert "api.token_file: the file cannot be read" in result.stderr
 
 
