@@ -14,7 +14,7 @@ from agent.api.metrics import gauge
 from agent.api.responses import Count, Time, timestamp
 from agent.api.status_page import status_page
 from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
-from agent.store.queries import StoreStatus
+from agent.store.queries import StorageStatus
 from sync.runtime.http_server import json_response
 
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -26,7 +26,7 @@ class Health:
     """Health of the store: `error` is None if captures can be recorded; `store` if readable."""
 
     error: StorageError | None
-    store: StoreStatus | None
+    store: StorageStatus | None
 
 
 class StorageReport(TypedDict):

@@ -73,7 +73,7 @@ class EpochProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStatus:
+class StorageStatus:
     """State of the store, for the status page, metrics and heartbeats.
 
     Sizes in bytes, times in microseconds since 1970 UTC. The last of `epochs` is the current one;
@@ -124,7 +124,7 @@ class StoreReader:
                 )
             ]
 
-    def status(self) -> StoreStatus:
+    def status(self) -> StorageStatus:
         """Return backlog and sizes; the cost does not depend on the backlog."""
         with session_on(self._engine) as session:
             epochs = read_epochs(driver_connection(session))
@@ -145,7 +145,7 @@ class StoreReader:
             oldest_at_us = session.exec(pending).first()
             newest = select(func.max(EventRow.position)).scalar_subquery()
             newest_at_us = session.exec(time_of.where(_position == newest)).first()
-        return StoreStatus(
+        return StorageStatus(
             epochs=[_progress(known, cursor) for known in epochs.ranges],
             waiting=epochs.last_position - cursor.watermark - settled_ahead,
             oldest_waiting_at_us=oldest_at_us,

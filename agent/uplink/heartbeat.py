@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NoReturn, assert_never
 
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import StoreReader, StoreStatus
+from agent.store.queries import StorageStatus, StoreReader
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
@@ -104,7 +104,7 @@ class HeartbeatLoop:
             case _:
                 assert_never(answer)
 
-    async def _rewind_lost(self, answer: HeartbeatAnswer, sent: StoreStatus) -> None:
+    async def _rewind_lost(self, answer: HeartbeatAnswer, sent: StorageStatus) -> None:
         """Rewind the delivery cursor where head office lacks events that are settled here.
 
         Compares with the state read before the heartbeat was sent: events settled since then
@@ -176,7 +176,7 @@ class HeartbeatLoop:
 
 
 def _heartbeat(
-    status: StoreStatus, sender: Sender, rejected_after: EpochSequence | None
+    status: StorageStatus, sender: Sender, rejected_after: EpochSequence | None
 ) -> Heartbeat:
     now, current = sender.clock(), status.current
     return Heartbeat(
