@@ -23,9 +23,9 @@ from sync.runtime.settings.types import (
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"
-_HIGHEST_PORT = 65_535
+_MAX_PORT = 65_535
 # Agents resend events after up to a month offline; deduplication must still recognise them.
-_LEAST_DAYS = 35
+_MIN_DAYS = 35
 
 
 class ServerSettings(Section):
@@ -50,24 +50,24 @@ class DatabaseSettings(Section):
 
     url: Text = Field("", description="empty: SQLite in the storage directory")
     password_file: OptionalFile = Field(
-        None, description="file with the password of the URL's user, where the server wants one"
+        None, description="file with the password of the URL's user, if the server requires one"
     )
 
     @model_validator(mode="after")
-    def _is_known(self) -> Self:
+    def _url_is_valid(self) -> Self:
         if self.url and not self.url.startswith((f"{SQLITE}/", POSTGRESQL)):
-            file = f"with a whole path, such as {SQLITE}/srv/hq.db"
+            file = f"with an absolute path, such as {SQLITE}/srv/hq.db"
             server = f"of a server, such as {POSTGRESQL}user@host/database"
             raise contradiction({"url": f'expected a URL {file}, or {server}, or ""'})
-        if self.url.startswith(POSTGRESQL) and not _names_a_server(self.url):
-            wrong = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
-            raise contradiction({"url": wrong})
-        if self.url.startswith(POSTGRESQL) and _holds_a_password(self.url):
-            raise contradiction({"url": "put its password into a file: database.password_file"})
+        if self.url.startswith(POSTGRESQL) and not _is_server_url(self.url):
+            expected = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
+            raise contradiction({"url": expected})
+        if self.url.startswith(POSTGRESQL) and _has_password(self.url):
+            raise contradiction({"url": "put the password into the file database.password_file"})
         return self
 
     @model_validator(mode="after")
-    def _password_is_of_a_server(self) -> Self:
+    def _password_needs_a_server(self) -> Self:
         if self.password_file and not self.url.startswith(POSTGRESQL):
             raise contradiction({"password_file": "also needs database.url of a server"})
         return self
@@ -76,17 +76,19 @@ class DatabaseSettings(Section):
 class StorageSettings(Section):
     """Local storage of the receiver."""
 
-    directory: Directory = Field(description="directory of the database; made if absent")
+    directory: Directory = Field(description="directory of the database; created if absent")
 
 
 class AccessSettings(Section):
     """Read access; if neither is set, only readers on this machine."""
 
-    admin_token_file: OptionalFile = Field(None, description="file with the readers' token")
+    admin_token_file: OptionalFile = Field(
+        None, description="file with the admin token, for readers"
+    )
     trusted_proxy_header: HeaderName = Field(
         "",
-        description="header by which a proxy in front says who reads, and which it takes off what"
-        " comes from outside; empty: none",
+        description="header with which a proxy names an authenticated reader; the proxy must remove"
+        " it from incoming requests; empty: none",
     )
 
 
@@ -94,10 +96,10 @@ class IntakeSettings(Section):
     """Admission limits; beyond them agents get 429 with Retry-After."""
 
     max_in_flight: WholeNumber = Field(
-        16, ge=1, le=10_000, description="batches in hand at one time"
+        16, ge=1, le=10_000, description="batches processed at the same time"
     )
     events_per_second: WholeNumber = Field(
-        0, ge=0, le=10_000_000, description="events taken in a second; 0: no limit"
+        0, ge=0, le=10_000_000, description="events accepted per second; 0: no limit"
     )
 
 
@@ -105,14 +107,14 @@ class RetentionSettings(Section):
     """Retention period at head office."""
 
     days: WholeNumber = Field(
-        0, ge=0, le=36_500, description="days that an event stays after it came; 0: for good"
+        0, ge=0, le=36_500, description="days to keep an event after it was received; 0: forever"
     )
 
     @model_validator(mode="after")
-    def _outlasts_an_agent_offline(self) -> Self:
-        if 0 < self.days < _LEAST_DAYS:
-            wrong = f"expected 0, or at least {_LEAST_DAYS}: an agent may be offline for a month"
-            raise contradiction({"days": wrong})
+    def _outlasts_an_offline_agent(self) -> Self:
+        if 0 < self.days < _MIN_DAYS:
+            expected = f"expected 0, or at least {_MIN_DAYS}: an agent may be offline for a month"
+            raise contradiction({"days": expected})
         return self
 
 
@@ -152,15 +154,15 @@ class Settings(SettingsTree):
         return self.storage.directory / DATABASE_FILE
 
 
-def _names_a_server(url: str) -> bool:
+def _is_server_url(url: str) -> bool:
     try:
         port = make_url(url).port
     except (ValueError, ArgumentError):
         return False
-    return port is None or 1 <= port <= _HIGHEST_PORT
+    return port is None or 1 <= port <= _MAX_PORT
 
 
-def _holds_a_password(url: str) -> bool:
+def _has_password(url: str) -> bool:
     parts = make_url(url)
     return bool(parts.password) or "password" in parts.query
 

@@ -91,7 +91,7 @@ async def audit(database: Database, store_id: str | None) -> AsyncIterator[Epoch
 def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
     """Return the state of every epoch of a store."""
     of_store = {_STORE.key: store_id}
-    found = _Found(
+    found = _StoreNumbers(
         missing=_ranges(connection.execute(_MISSING, of_store)),
         rejected=_ranges(connection.execute(_REJECTED, of_store)),
         gaps=_ranges(connection.execute(_GAPS, of_store)),
@@ -105,7 +105,7 @@ def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _StoreNumbers:
     """Query results for one store."""
 
     missing: _ByEpoch
@@ -147,50 +147,50 @@ def _missing() -> Select[tuple[object, ...]]:
     previous ones, the numbers between are missing. A sentinel interval after `accepted_through`
     ends the search.
     """
-    stretches = _stretches().subquery()
-    in_order = (stretches.c.first, stretches.c.last)
-    before = func.max(stretches.c.last).over(
-        partition_by=[stretches.c[name] for name in _KEY],
+    covered = _covered().subquery()
+    in_order = (covered.c.first, covered.c.last)
+    before = func.max(covered.c.last).over(
+        partition_by=[covered.c[name] for name in _KEY],
         order_by=in_order,
         rows=(None, -1),
     )
-    looked_at = select(
-        stretches.c.till_id,
-        stretches.c.epoch,
-        _after(func.coalesce(before, 0)).label("first"),
-        (stretches.c.first - 1).label("last"),
+    candidates = select(
+        covered.c.till_id,
+        covered.c.epoch,
+        _next(func.coalesce(before, 0)).label("first"),
+        (covered.c.first - 1).label("last"),
     ).subquery()
     return (
-        select(looked_at.c.till_id, looked_at.c.epoch, looked_at.c.first, looked_at.c.last)
-        .where(looked_at.c.first <= looked_at.c.last)
-        .order_by(looked_at.c.till_id, looked_at.c.epoch, looked_at.c.first)
+        select(candidates.c.till_id, candidates.c.epoch, candidates.c.first, candidates.c.last)
+        .where(candidates.c.first <= candidates.c.last)
+        .order_by(candidates.c.till_id, candidates.c.epoch, candidates.c.first)
     )
 
 
-def _after(number: ColumnElement[int]) -> ColumnElement[int]:
+def _next(number: ColumnElement[int]) -> ColumnElement[int]:
     """Return `number` + 1, capped at the largest BIGINT."""
     return case((number < _LAST_OF_ALL, number + 1), else_=_LAST_OF_ALL)
 
 
-def _stretches() -> CompoundSelect[tuple[object, ...]]:
+def _covered() -> CompoundSelect[tuple[object, ...]]:
     ends = select(
         agents.c.till_id,
         agents.c.epoch,
-        _after(agents.c.accepted_through).label("first"),
-        _after(agents.c.accepted_through).label("last"),
+        _next(agents.c.accepted_through).label("first"),
+        _next(agents.c.accepted_through).label("last"),
     ).where(agents.c.store_id == _STORE)
     purged = select(agents.c.till_id, agents.c.epoch, literal(1), agents.c.purged_through).where(
         agents.c.store_id == _STORE, agents.c.purged_through > 0
     )
     numbered = (
         select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
-        .outerjoin(agents, _same_epoch(table))
+        .outerjoin(agents, _is_same_epoch(table))
         .where(table.c.store_id == _STORE, _is_accepted(table.c.sequence))
         for table in _NUMBERED
     )
     noted = (
         select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
-        .outerjoin(agents, _same_epoch(gaps))
+        .outerjoin(agents, _is_same_epoch(gaps))
         .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
         # A redacted answer has a row and a gap; the gap must not hide a lost row.
         .where(gaps.c.reason != ADDRESS_ERASED)
@@ -201,21 +201,21 @@ def _stretches() -> CompoundSelect[tuple[object, ...]]:
 def _unlisted() -> Select[tuple[object, ...]]:
     """Select the epochs without a row in `agents`, in the shape of such a row."""
     numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
-    standing = union_all(
+    rows = union_all(
         *(
             select(table.c.store_id, table.c.till_id, table.c.epoch, number.label("number"))
             .where(table.c.store_id == _STORE)
-            .where(~exists().where(_same_epoch(table)))
+            .where(~exists().where(_is_same_epoch(table)))
             for table, number in numbers
         )
     ).subquery()
-    key = (standing.c.store_id, standing.c.till_id, standing.c.epoch)
-    highest = func.max(standing.c.number)
+    key = (rows.c.store_id, rows.c.till_id, rows.c.epoch)
+    highest = func.max(rows.c.number)
     through = (highest.label("accepted_through"), highest.label("last_sequence"))
     return select(*key, *through, literal(0).label("purged_through")).group_by(*key)
 
 
-def _same_epoch(table: Table) -> ColumnElement[bool]:
+def _is_same_epoch(table: Table) -> ColumnElement[bool]:
     key = ("store_id", *_KEY)
     return and_(*(agents.c[name] == table.c[name] for name in key))
 
@@ -229,15 +229,15 @@ def _rejected() -> Select[tuple[object, ...]]:
     key = [rejections.c[name] for name in _KEY]
     place = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
     numbered = (
-        select(*key, rejections.c.sequence, (rejections.c.sequence - place).label("island"))
+        select(*key, rejections.c.sequence, (rejections.c.sequence - place).label("group"))
         .where(rejections.c.store_id == _STORE)
         .subquery()
     )
     first, last = func.min(numbered.c.sequence), func.max(numbered.c.sequence)
-    island = (numbered.c.till_id, numbered.c.epoch, numbered.c.island)
+    group = (numbered.c.till_id, numbered.c.epoch, numbered.c.group)
     return (
         select(numbered.c.till_id, numbered.c.epoch, first.label("first"), last.label("last"))
-        .group_by(*island)
+        .group_by(*group)
         .order_by(numbered.c.till_id, numbered.c.epoch, first)
     )
 

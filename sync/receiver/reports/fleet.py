@@ -56,7 +56,7 @@ class FleetQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStatus:
+class StoreSummary:
     """A row of the fleet page. `tills_in` is the number of tills per condition.
 
     `last_contact_at` is the latest of any till, `versions` the lowest and highest, `oldest_age` the
@@ -84,7 +84,7 @@ class StoreStatus:
 class FleetPage:
     """A page of stores out of `found`; `counts` are per condition over all search results."""
 
-    stores: list[StoreStatus]
+    stores: list[StoreSummary]
     found: int
     page: int
     pages: int
@@ -223,9 +223,9 @@ def _order(stores: CTE, query: FleetQuery) -> tuple[ColumnElement[Any], ...]:
     return first.asc().nulls_first(), stores.c.store_id
 
 
-def _status(row: RowMapping) -> StoreStatus:
+def _status(row: RowMapping) -> StoreSummary:
     versions = {row["first_version"], row["last_version"]} - {None}
-    return StoreStatus(
+    return StoreSummary(
         store_id=row["store_id"],
         tills=row["tills"],
         tills_in={one: int(row[one.column]) for one in (*FAULTS, Condition.OTHER_VERSION)},

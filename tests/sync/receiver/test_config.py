@@ -56,20 +56,23 @@ def test_unknown_name_is_reported_with_line_and_suggestion(
         ("intake.events_per_second = true", "expected a whole number from 0 to 10000000"),
         ("access.trusted_proxy_header = 'a b'", "expected the name of an HTTP header"),
         ("retention.days = 30", "retention.days: expected 0, or at least 35: an agent may be"),
-        ("database.url = 'mysql://hq'", "database.url: expected a URL with a whole path, such as"),
-        ("database.url = 'sqlite+aiosqlite:///'", "expected a URL with a whole path, such as"),
+        (
+            "database.url = 'mysql://hq'",
+            "database.url: expected a URL with an absolute path, such as",
+        ),
+        ("database.url = 'sqlite+aiosqlite:///'", "expected a URL with an absolute path, such as"),
         ("database.url = 'sqlite+aiosqlite:///hq.db'", "such as sqlite+aiosqlite:////srv/hq.db"),
-        ("database.url = '/srv/hq.db'", "expected a URL with a whole path, such as"),
+        ("database.url = '/srv/hq.db'", "expected a URL with an absolute path, such as"),
         ("database.url = 'postgresql+asyncpg://hq:port/hq'", "and a port from 1 to 65535"),
         ("database.url = 'postgresql+asyncpg://hq:99999/hq'", "and a port from 1 to 65535"),
         ("database.password_file = '/p'", "password_file: also needs database.url of a server"),
         (
             "database.url = 'postgresql+asyncpg://a:b@hq/hq'",
-            "database.url: put its password into a file: database.password_file",
+            "database.url: put the password into the file database.password_file",
         ),
         (
             "database.url = 'postgresql+asyncpg://hq/hq?password=b'",
-            "database.url: put its password into a file: database.password_file",
+            "database.url: put the password into the file database.password_file",
         ),
     ],
 )
