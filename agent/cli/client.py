@@ -22,12 +22,8 @@ _REJECTED = (http.client.BAD_REQUEST, http.client.NOT_FOUND, http.client.CONFLIC
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
-class RequestRejectedError(Exception):
-    """The agent rejected the request; the message is its reason."""
-
-
-class AgentUnreachableError(Exception):
-    """No usable response from the agent; the message says how to fix it."""
+class AgentError(Exception):
+    """The agent is unreachable or rejected the request; the message says why, or what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +43,7 @@ class AgentResponse:
 class AgentClient:
     """Sends requests to the agent that runs with `settings`; each has a timeout of 5 seconds.
 
-    Raises `RequestRejectedError` if the agent answers with an error body,
-    `AgentUnreachableError` if there is no usable response, and `ConfigurationError` if the
-    token or the certificate cannot be read.
+    Raises `AgentError`, and `ConfigurationError` if the token or the certificate cannot be read.
     """
 
     settings: Settings
@@ -64,14 +58,14 @@ class AgentClient:
     def request(self, method: str, path: str) -> AgentResponse:
         """Send a request without a body; return the successful response."""
         if self.settings.api.port == 0:
-            raise AgentUnreachableError(
+            raise AgentError(
                 "api.port is 0, so the agent listens on any free port; set a port to reach it"
             )
         try:
             code, text = self._send(method, path)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or error or type(error).__name__
-            raise AgentUnreachableError(
+            raise AgentError(
                 f"cannot reach the agent on {self._address} ({reason}); check that it is running"
                 ' ("systemctl status loyalty-agent") and that this is its configuration'
             ) from None
@@ -105,7 +99,7 @@ class AgentClient:
 
     def _parse(self, code: int, text: str) -> AgentResponse:
         if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
-            raise AgentUnreachableError(
+            raise AgentError(
                 f"the agent on {self._address} rejects the request (HTTP {code}); check that"
                 " api.token_file is the one it was started with, and restart it after a change"
             )
@@ -116,13 +110,13 @@ class AgentClient:
         if code in _REJECTED and isinstance(value, dict):
             reason = value.get("errorMessage")
             if isinstance(reason, str):
-                raise RequestRejectedError(reason)
+                raise AgentError(reason)
         if code not in _SUCCESS or not isinstance(value, dict | list):
             raise self._unexpected(code)
         return AgentResponse(text.strip(), value)
 
-    def _unexpected(self, code: int) -> AgentUnreachableError:
-        return AgentUnreachableError(
+    def _unexpected(self, code: int) -> AgentError:
+        return AgentError(
             f"unexpected response from {self._address} (HTTP {code}): the agent has a fault, or"
             " another program uses its port; check the agent's log"
         )
@@ -134,7 +128,7 @@ def exit_on_agent_error() -> Iterator[None]:
     try:
         with AGENT.exit_on_configuration_error():
             yield
-    except (AgentUnreachableError, RequestRejectedError) as error:
+    except AgentError as error:
         AGENT.fail(str(error))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, AgentUnreachableError, RequestRejectedError
+from agent.cli.client import AGENT, AgentClient, AgentError
 from agent.cli.doctor import check_this_machine
 from agent.config import ConfigurationError, Settings
 from agent.doctor.systemd_units import run_command
@@ -58,5 +58,5 @@ def _fetch_status(settings: Settings) -> tuple[dict[str, object], str]:
     """Return the status of the agent, or an empty one and the reason."""
     try:
         return AgentClient(settings).status().members, ""
-    except (AgentUnreachableError, RequestRejectedError, ConfigurationError) as error:
+    except (AgentError, ConfigurationError) as error:
         return {}, str(error)

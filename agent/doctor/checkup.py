@@ -107,7 +107,7 @@ def _check_disk(directory: Path, instruments: Instruments) -> Iterator[Check]:
     except OSError as error:
         yield fsync.fsync_failed(error)
         return
-    yield fsync.check_fsync(fsync.FsyncFacts(median, fsync.read_medium(mount, instruments.sys)))
+    yield fsync.check_fsync(median, fsync.read_medium(mount, instruments.sys))
 
 
 async def _check_central(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:

@@ -5,7 +5,6 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,14 +28,6 @@ class Medium(StrEnum):
     SOLID_STATE = "solid state disk"
     VIRTUAL = "virtual disk"
     UNKNOWN = "unknown medium"
-
-
-@dataclass(frozen=True, slots=True)
-class FsyncFacts:
-    """Median duration of syncing one page, and the medium."""
-
-    median_seconds: float
-    medium: Medium
 
 
 def measure_fsync(directory: Path, seconds: Callable[[], float]) -> float:
@@ -67,21 +58,20 @@ def read_medium(mount: Mount | None, sys: Path) -> Medium:
     return _medium_of(device)
 
 
-def check_fsync(facts: FsyncFacts) -> Check:
+def check_fsync(median_seconds: float, medium: Medium) -> Check:
     """Judge if synced data can have reached the medium."""
-    found = f"{facts.median_seconds * 1000:.2f} ms per sync, {facts.medium}"
-    fastest = _FASTEST_ROTATING_SECONDS if facts.medium is Medium.ROTATING else _FASTEST_SECONDS
-    if facts.median_seconds < fastest:
+    found = f"{median_seconds * 1000:.2f} ms per sync, {medium}"
+    fastest = _FASTEST_ROTATING_SECONDS if medium is Medium.ROTATING else _FASTEST_SECONDS
+    if median_seconds < fastest:
         return warning(
             _NAME,
             f"{found}: suspiciously fast",
             "make sure that the write cache of disk and controller survives a power cut, else"
             " disable it (hdparm -W0): acknowledged captures can be lost",
         )
-    if facts.median_seconds > _SLOW_SECONDS:
-        return warning(
-            _NAME, f"{found}: slow", "each till waits that long: check for a failing disk"
-        )
+    if median_seconds > _SLOW_SECONDS:
+        advice = "each till waits that long: check for a failing disk"
+        return warning(_NAME, f"{found}: slow", advice)
     return passed(_NAME, found)
 
 

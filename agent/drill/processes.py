@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
 STORE, TILL = "drill-store", "drill-till"
@@ -26,19 +27,12 @@ class ProgramProcess:
         self._arguments = (*program, "--config", str(directory.with_suffix(".toml")))
         self._log = directory.with_suffix(".log")
         directory.with_suffix(".toml").write_text(settings)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self, command: str, event: str) -> dict[str, object]:
         """Start `command`; return the fields of its first log line with `event`."""
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *self._arguments,
-            command,
-            env=_environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        self._process = process = await self._spawn(command)
         logged: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.ensure_future(self._read_log(process, event, logged))
         try:
@@ -51,14 +45,7 @@ class ProgramProcess:
 
     async def output_of(self, *command: str) -> str:
         """Run `command` to completion; return its standard output."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *self._arguments,
-            *command,
-            env=_environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await self._spawn(*command, stdout=PIPE)
         output, errors = await process.communicate()
         if process.returncode:
             raise ProcessFailedError(errors.decode(errors="replace"))
@@ -84,6 +71,15 @@ class ProgramProcess:
             self._process.kill()
         await self._wait_until_ended()
 
+    async def _spawn(self, *command: str, stdout: int | None = None) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, *self._arguments, *command),
+            env=_environment(),
+            stdin=DEVNULL,
+            stdout=stdout,
+            stderr=PIPE,
+        )
+
     async def _wait_until_ended(self) -> None:
         process, self._process = self._process, None
         if process is not None and self._reading is not None:
@@ -91,10 +87,7 @@ class ProgramProcess:
             await self._reading
 
     async def _read_log(
-        self,
-        process: asyncio.subprocess.Process,
-        event: str,
-        logged: "asyncio.Future[dict[str, object]]",
+        self, process: Process, event: str, logged: "asyncio.Future[dict[str, object]]"
     ) -> None:
         with self._log.open("ab") as log:
             while process.stderr and (line := await process.stderr.readline()):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from agent.doctor.check import Verdict
 from agent.doctor.fsync import (
-    FsyncFacts,
     Medium,
     check_fsync,
     fsync_failed,
@@ -36,7 +35,7 @@ from agent.doctor.mounts import Mount
 def test_sync_verdict_depends_on_the_medium(
     milliseconds: float, medium: Medium, words: str
 ) -> None:
-    check = check_fsync(FsyncFacts(milliseconds / 1000, medium))
+    check = check_fsync(milliseconds / 1000, medium)
 
     assert check.verdict is (Verdict.WARNING if words else Verdict.PASS)
     assert check.found.endswith(words)
@@ -47,8 +46,7 @@ def test_sync_verdict_depends_on_the_medium(
 def test_suspicion_is_monotonic_in_speed(one: float, other: float, medium: Medium) -> None:
     slower, faster = sorted([one, other], reverse=True)
     is_suspicious = [
-        "suspiciously" in check_fsync(FsyncFacts(seconds, medium)).found
-        for seconds in (slower, faster)
+        "suspiciously" in check_fsync(seconds, medium).found for seconds in (slower, faster)
     ]
     assert is_suspicious != [True, False]
 
