@@ -19,7 +19,7 @@ from tests.support.head_office.messages import (
 TILL = SimulatedAgent()
 
 
-async def noted(office: LedgerDriver) -> list[tuple[object, ...]]:
+async def gaps(office: LedgerDriver) -> list[tuple[object, ...]]:
     return await office.rows(GapRow, "first_sequence", "last_sequence", "reason")
 
 
@@ -60,10 +60,10 @@ async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
     """Head office was restored from a backup older than the agent's retention."""
     await office.take(TILL, *sessions(1, 2))
 
-    heard = await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
+    response = await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
 
-    assert heard == {EPOCH: 6}
-    assert await noted(office) == [(3, 6, NO_LONGER_HELD)]
+    assert response == {EPOCH: 6}
+    assert await gaps(office) == [(3, 6, NO_LONGER_HELD)]
     assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(6, 9)]
 
 
@@ -73,9 +73,9 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     """No batch will ever mention it."""
     gone = {"epoch": "epoch-0", "lastSequence": 4, "baseSequence": 5}
 
-    heard = await office.heartbeat(TILL, epochs=[gone])
+    response = await office.heartbeat(TILL, epochs=[gone])
 
-    assert heard == {EPOCH: 0, "epoch-0": 4}
+    assert response == {EPOCH: 0, "epoch-0": 4}
     assert await office.all_rows(GapRow) == [
         {
             "store_id": "0042",
@@ -103,7 +103,7 @@ async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
     office: LedgerDriver,
 ) -> None:
     assert await office.heartbeat(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
-    assert await noted(office) == [(1, 3, NO_LONGER_HELD)]
+    assert await gaps(office) == [(1, 3, NO_LONGER_HELD)]
 
 
 async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
@@ -113,7 +113,7 @@ async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
 
     await office.take(TILL, session(2), baseSequence=4)
 
-    assert await noted(office) == [(1, 1, NO_LONGER_HELD), (3, 3, NO_LONGER_HELD)]
+    assert await gaps(office) == [(1, 1, NO_LONGER_HELD), (3, 3, NO_LONGER_HELD)]
 
 
 async def test_filled_gap_disappears(office: LedgerDriver) -> None:
@@ -121,7 +121,7 @@ async def test_filled_gap_disappears(office: LedgerDriver) -> None:
 
     await office.take(TILL, *sessions(1, 3))
 
-    assert await noted(office) == []
+    assert await gaps(office) == []
     assert await office.rows(AgentRow, "accepted_through") == [(4,)]
 
 
@@ -132,7 +132,7 @@ async def test_erased_address_leaves_its_answer_and_a_gap(office: LedgerDriver) 
     assert await office.rows(
         EmailAnswerRow, "sequence", "status", "email_address", "address_erased"
     ) == [(2, "accepted", None, True)]
-    assert await noted(office) == [(2, 2, ADDRESS_ERASED)]
+    assert await gaps(office) == [(2, 2, ADDRESS_ERASED)]
 
 
 async def test_duplicate_without_address_does_not_erase_the_stored_one(
@@ -146,7 +146,7 @@ async def test_duplicate_without_address_does_not_erase_the_stored_one(
     assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]
-    assert await noted(office) == []
+    assert await gaps(office) == []
 
 
 async def test_address_that_arrives_later_completes_its_answer(office: LedgerDriver) -> None:
@@ -157,7 +157,7 @@ async def test_address_that_arrives_later_completes_its_answer(office: LedgerDri
     assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]
-    assert await noted(office) == []
+    assert await gaps(office) == []
 
 
 async def test_address_completes_only_the_answer_of_its_own_agent(office: LedgerDriver) -> None:

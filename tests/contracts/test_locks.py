@@ -77,9 +77,9 @@ async def test_batch_waits_for_the_uncommitted_one_of_another_receiver(
         await has_to_wait(url)
         await other.execute(TAKE_TWO_MORE)
 
-    told = await asking
+    accepted = await asking
 
-    assert (told, await rows_at(url, "SELECT accepted_through FROM agents")) == (4, [(4,)])
+    assert (accepted, await rows_at(url, "SELECT accepted_through FROM agents")) == (4, [(4,)])
 
 
 async def test_batch_and_heartbeat_of_one_agent_do_not_deadlock(

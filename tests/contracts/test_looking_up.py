@@ -19,7 +19,7 @@ TILL = SimulatedAgent()
 THROUGH = 300
 
 
-async def looked_up(office: LedgerDriver, *events: Members) -> LedgerState:
+async def look_up_state(office: LedgerDriver, *events: Members) -> LedgerState:
     """Return the ledger state for a batch of known numbers."""
     inbound = parse_batch(TILL.batch(*events), EnrolledAgent(TILL.name, AT), office.at)
     placement = place_batch([event.sequence for event in inbound.events], 1, THROUGH)
@@ -35,22 +35,24 @@ async def test_lookup_of_retried_events_skips_the_rows_between_them(
     between = [*sessions(3, THROUGH - 2), answer(THROUGH - 1, "session-3")]
     await office.take(TILL, session(1), wrong[0], *between, wrong[1])
 
-    known = await looked_up(office, *wrong)
+    state = await look_up_state(office, *wrong)
 
-    assert set(known.rejected) == {2, THROUGH}
-    assert known.stored == {}
+    assert set(state.rejected) == {2, THROUGH}
+    assert state.stored == {}
 
 
 async def test_scattered_numbers_are_looked_up_in_every_table(office: LedgerDriver) -> None:
-    again = session(200, "session-1", occurredAt=sessions(1, 1)[0]["occurredAt"])
-    again["body"] = session(1)["body"]
-    told = answer(120, "session-1")
-    refused = session(60, "x", occurredAt="yesterday")
+    duplicate = session(200, "session-1", occurredAt=sessions(1, 1)[0]["occurredAt"])
+    duplicate["body"] = session(1)["body"]
+    an_answer = answer(120, "session-1")
+    rejected = session(60, "x", occurredAt="yesterday")
     events = {event["sequence"]: event for event in sessions(1, THROUGH)}
-    events |= {60: refused, 120: told, 200: again}
+    events |= {60: rejected, 120: an_answer, 200: duplicate}
     await office.take(TILL, *events.values())
 
-    known = await looked_up(office, session(1), refused, told, again, session(THROUGH))
+    state = await look_up_state(
+        office, session(1), rejected, an_answer, duplicate, session(THROUGH)
+    )
 
-    assert set(known.stored) == {1, 120, THROUGH}
-    assert (set(known.rejected), set(known.duplicates)) == ({60}, {200})
+    assert set(state.stored) == {1, 120, THROUGH}
+    assert (set(state.rejected), set(state.duplicates)) == ({60}, {200})

@@ -35,9 +35,9 @@ async def test_heartbeat_records_no_gap_for_stored_numbers(office: LedgerDriver)
     await office.take(TILL, *sessions(3, 5), baseSequence=3)
     await lose_agents(office)
 
-    heard = await office.heartbeat(TILL, lastSequence=9, baseSequence=6, epochs=[])
+    response = await office.heartbeat(TILL, lastSequence=9, baseSequence=6, epochs=[])
 
-    assert heard == {TILL.epoch: 5}
+    assert response == {TILL.epoch: 5}
     assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(5, 9)]
     assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 2)]
 

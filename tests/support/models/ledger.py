@@ -123,10 +123,10 @@ def label(event: Event) -> EventKey:
 
 def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:
     return (
-        unfit.correlation_id
+        event.correlation_id
         for epoch in epochs
-        for unfit in epoch.rejected.values()
-        if unfit.type == EventType.SESSION_STARTED
+        for event in epoch.rejected.values()
+        if event.type == EventType.SESSION_STARTED
     )
 
 
@@ -140,8 +140,8 @@ def _write(epoch: Epoch, taken: AcceptedBatch) -> None:
         _put(epoch.stored, session)
     for answer in taken.answers:
         _put(epoch.stored, answer)
-    for unfit in taken.rejected:
-        _put(epoch.rejected, unfit)
+    for event in taken.rejected:
+        _put(epoch.rejected, event)
     for fact in taken.duplicates:
         # A resent duplicate must not be inserted again: the real table has a unique key.
         _put(epoch.duplicates, fact)

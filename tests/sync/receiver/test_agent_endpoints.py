@@ -19,25 +19,25 @@ from tests.sync.receiver.conftest import StartReceiver
 SENT = "SELECT sequence FROM sessions ORDER BY sequence"
 
 
-def assert_refused(answered: Answer, status: int, code: str) -> None:
+def assert_error(response: Answer, status: int, code: str) -> None:
     """Check the error body's fields and their order, the content type and the cache headers."""
-    assert answered.status == status
-    members = answered.members()
+    assert response.status == status
+    members = response.members()
     assert list(members)[:3] == ["statusCode", "errorMessage", "errorCode"]
     assert (members["statusCode"], members["errorCode"]) == (status, code)
     assert members["errorMessage"]
-    assert answered.header("Content-Type") == "application/json"
-    assert answered.header("Cache-Control") == "no-cache, no-store, must-revalidate"
-    assert answered.header("Server") == "loyalty-hq"
+    assert response.header("Content-Type") == "application/json"
+    assert response.header("Cache-Control") == "no-cache, no-store, must-revalidate"
+    assert response.header("Server") == "loyalty-hq"
 
 
 async def test_batch_response_has_accepted_through_and_rejections(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    answered = await receiver.send(till, session(1), session(2, type="points.burned"))
+    response = await receiver.send(till, session(1), session(2, type="points.burned"))
 
-    assert answered.status == 200
-    assert answered.members() == {
+    assert response.status == 200
+    assert response.members() == {
         "acceptedThrough": 2,
         "rejected": [
             {
@@ -60,10 +60,10 @@ async def test_sequence_gap_response_has_the_expected_sequence(
 ) -> None:
     await receiver.send(till, *sessions(1, 2))
 
-    answered = await receiver.send(till, session(9))
+    response = await receiver.send(till, session(9))
 
-    assert_refused(answered, 409, "SEQUENCE_GAP")
-    assert answered.members()["expectedSequence"] == 3
+    assert_error(response, 409, "SEQUENCE_GAP")
+    assert response.members()["expectedSequence"] == 3
 
 
 @pytest.mark.parametrize(
@@ -80,36 +80,36 @@ async def test_body_in_any_supported_encoding_is_accepted(
 ) -> None:
     body = encode(till.batch(*sessions(1, 200)))
 
-    answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding=encoding)
+    response = await receiver.post(BATCHES_PATH, body, till, Content_Encoding=encoding)
 
-    assert answered.members() == {"acceptedThrough": 200, "rejected": []}
+    assert response.members() == {"acceptedThrough": 200, "rejected": []}
 
 
 async def test_unknown_encoding_is_415(receiver: Receiver, till: SimulatedAgent) -> None:
     body = till.batch(session(1))
 
-    answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="br")
+    response = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="br")
 
-    assert_refused(answered, 415, "UNSUPPORTED_MEDIA_TYPE")
-    assert "zstd" in str(answered.header("Accept-Encoding"))
+    assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "zstd" in str(response.header("Accept-Encoding"))
 
 
 async def test_decompression_bomb_is_413(receiver: Receiver, till: SimulatedAgent) -> None:
     """Small as received, larger than the limit when decompressed."""
     bomb = gzip.compress(bytes(64 * 1024 * 1024 + 1), 1)
 
-    answered = await receiver.post(BATCHES_PATH, bomb, till, Content_Encoding="gzip")
+    response = await receiver.post(BATCHES_PATH, bomb, till, Content_Encoding="gzip")
 
-    assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
+    assert_error(response, 413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_too_many_events_are_413(receiver: Receiver, till: SimulatedAgent) -> None:
     """The status makes the agent halve its batch."""
     body = zstandard.compress(till.batch(*sessions(1, 10_001)))
 
-    answered = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="zstd")
+    response = await receiver.post(BATCHES_PATH, body, till, Content_Encoding="zstd")
 
-    assert_refused(answered, 413, "PAYLOAD_TOO_LARGE")
+    assert_error(response, 413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_too_many_epochs_in_a_heartbeat_are_413(
@@ -117,7 +117,7 @@ async def test_too_many_epochs_in_a_heartbeat_are_413(
 ) -> None:
     epochs = [{"epoch": f"epoch-{number}", "lastSequence": 0} for number in range(1001)]
 
-    assert_refused(await receiver.heartbeat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
+    assert_error(await receiver.heartbeat(till, epochs=epochs), 413, "PAYLOAD_TOO_LARGE")
 
 
 @pytest.mark.parametrize("path", [BATCHES_PATH, HEARTBEATS_PATH])
@@ -125,20 +125,22 @@ async def test_too_many_epochs_in_a_heartbeat_are_413(
 async def test_invalid_body_is_400(
     receiver: Receiver, till: SimulatedAgent, path: str, body: bytes
 ) -> None:
-    assert_refused(await receiver.post(path, body, till), 400, "INVALID_REQUEST")
+    assert_error(await receiver.post(path, body, till), 400, "INVALID_REQUEST")
 
 
-@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer no.token", "Basic dDp0", "Bearer \xe9.x"])
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer no.token", "Basic dDp0", "Bearer \xe9.x"]
+)
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", BATCHES_PATH), ("POST", HEARTBEATS_PATH), ("GET", PROGRAM_PATH)]
 )
 async def test_missing_or_unknown_token_is_401(
-    receiver: Receiver, till: SimulatedAgent, method: str, path: str, shown: str
+    receiver: Receiver, till: SimulatedAgent, method: str, path: str, authorization: str
 ) -> None:
-    answered = await receiver.request(method, path, till.batch(), Authorization=shown)
+    response = await receiver.request(method, path, till.batch(), Authorization=authorization)
 
-    assert_refused(answered, 401, "UNAUTHORIZED")
-    assert answered.header("WWW-Authenticate") == "Bearer"
+    assert_error(response, 401, "UNAUTHORIZED")
+    assert response.header("WWW-Authenticate") == "Bearer"
 
 
 @pytest.mark.parametrize(
@@ -150,20 +152,20 @@ async def test_batch_in_the_name_of_another_agent_is_403_and_stores_nothing(
     batch = await receiver.post(BATCHES_PATH, other.batch(session(1)), till)
     heartbeat = await receiver.post(HEARTBEATS_PATH, other.heartbeat(), till)
 
-    assert_refused(batch, 403, "FORBIDDEN")
-    assert_refused(heartbeat, 403, "FORBIDDEN")
+    assert_error(batch, 403, "FORBIDDEN")
+    assert_error(heartbeat, 403, "FORBIDDEN")
     assert receiver.rows("SELECT * FROM agents") == []
 
 
 async def test_unknown_path_is_404(receiver: Receiver) -> None:
-    assert_refused(await receiver.get("/nowhere"), 404, "NOT_FOUND")
+    assert_error(await receiver.get("/nowhere"), 404, "NOT_FOUND")
 
 
 async def test_wrong_method_is_405_with_allow_header(receiver: Receiver) -> None:
-    answered = await receiver.request("PUT", BATCHES_PATH)
+    response = await receiver.request("PUT", BATCHES_PATH)
 
-    assert_refused(answered, 405, "METHOD_NOT_ALLOWED")
-    assert answered.header("Allow") == "POST"
+    assert_error(response, 405, "METHOD_NOT_ALLOWED")
+    assert response.header("Allow") == "POST"
 
 
 @pytest.mark.parametrize(
@@ -173,13 +175,13 @@ async def test_wrong_method_is_405_with_allow_header(receiver: Receiver) -> None
 async def test_malformed_http_gets_the_usual_error_body(
     receiver: Receiver, request_bytes: bytes
 ) -> None:
-    assert_refused(await receiver.ask(request_bytes), 400, "INVALID_REQUEST")
+    assert_error(await receiver.ask(request_bytes), 400, "INVALID_REQUEST")
 
 
 async def test_unknown_expectation_is_417(receiver: Receiver) -> None:
-    answered = await receiver.request("POST", BATCHES_PATH, b"{}", Expect="miracles")
+    response = await receiver.request("POST", BATCHES_PATH, b"{}", Expect="miracles")
 
-    assert_refused(answered, 417, "INVALID_REQUEST")
+    assert_error(response, 417, "INVALID_REQUEST")
 
 
 async def test_exceeded_event_rate_is_429_with_retry_after(
@@ -189,10 +191,10 @@ async def test_exceeded_event_rate_is_429_with_retry_after(
     await receiver.enroll(till)
     await receiver.send(till, *sessions(1, 50))
 
-    answered = await receiver.send(till, session(51))
+    response = await receiver.send(till, session(51))
 
-    assert_refused(answered, 429, "UNAVAILABLE")
-    assert int(str(answered.header("Retry-After"))) > 1
+    assert_error(response, 429, "UNAVAILABLE")
+    assert int(str(response.header("Retry-After"))) > 1
     assert receiver.rows("SELECT max(sequence) FROM sessions") == [(50,)]
 
 
@@ -203,10 +205,10 @@ async def test_locked_database_is_503_and_stores_nothing(
     with closing(sqlite3.connect(receiver.database, isolation_level=None)) as tool:
         tool.execute("BEGIN IMMEDIATE")
 
-        answered = await receiver.send(till, session(2))
+        response = await receiver.send(till, session(2))
 
-    assert_refused(answered, 503, "UNAVAILABLE")
-    assert int(str(answered.header("Retry-After"))) > 0
+    assert_error(response, 503, "UNAVAILABLE")
+    assert int(str(response.header("Retry-After"))) > 0
     assert receiver.rows(SENT) == [(1,)]
 
 
@@ -227,9 +229,9 @@ async def test_internal_error_is_5xx_and_stores_nothing(
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("DROP TABLE email_answers")
 
-    answered = await receiver.send(till, session(1, "one"), answer(2, "one"))
+    response = await receiver.send(till, session(1, "one"), answer(2, "one"))
 
-    assert answered.status in {500, 503}
+    assert response.status in {500, 503}
     assert receiver.rows(SENT) == []
 
 
@@ -238,10 +240,10 @@ async def test_heartbeat_response_has_accepted_through_of_each_epoch(
 ) -> None:
     await receiver.send(till, *sessions(1, 4))
 
-    answered = await receiver.heartbeat(till, epochs=[{"epoch": "older", "lastSequence": 7}])
+    response = await receiver.heartbeat(till, epochs=[{"epoch": "older", "lastSequence": 7}])
 
-    assert answered.status == 200
-    assert answered.members() == {
+    assert response.status == 200
+    assert response.members() == {
         "epochs": [
             {"epoch": "older", "acceptedThrough": 0},
             {"epoch": EPOCH, "acceptedThrough": 4},
@@ -263,11 +265,11 @@ async def test_agent_refills_a_head_office_restored_from_backup(
         )
     restored.tokens = receiver.tokens
 
-    told = await restored.heartbeat(till, lastSequence=5, watermark=5)
+    response = await restored.heartbeat(till, lastSequence=5, watermark=5)
     refused = await restored.send(till, session(6))
     taken = await restored.send(till, *sessions(3, 6))
 
-    assert told.members() == {"epochs": [{"epoch": EPOCH, "acceptedThrough": 2}]}
+    assert response.members() == {"epochs": [{"epoch": EPOCH, "acceptedThrough": 2}]}
     assert refused.members()["expectedSequence"] == 3
     assert taken.members()["acceptedThrough"] == 6
 
@@ -308,8 +310,8 @@ async def test_old_token_works_until_the_new_one_is_first_used(
     new = f"Bearer {await receiver.enroll(till)}"
 
     statuses = [
-        (await receiver.get(PROGRAM_PATH, Authorization=shown)).status
-        for shown in (old, new, old, new)
+        (await receiver.get(PROGRAM_PATH, Authorization=authorization)).status
+        for authorization in (old, new, old, new)
     ]
 
     assert statuses == [200, 200, 401, 200]
@@ -317,6 +319,6 @@ async def test_old_token_works_until_the_new_one_is_first_used(
 
 async def test_every_response_has_a_date_header(receiver: Receiver) -> None:
     """Lets an agent detect that its clock is wrong."""
-    answered = await receiver.get("/healthz")
+    response = await receiver.get("/healthz")
 
-    assert parsedate_to_datetime(str(answered.header("Date"))).utcoffset() == timedelta(0)
+    assert parsedate_to_datetime(str(response.header("Date"))).utcoffset() == timedelta(0)

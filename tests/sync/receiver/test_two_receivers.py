@@ -23,19 +23,19 @@ async def test_two_receivers_accept_one_agents_batches_concurrently(
     first, second = await start_receiver(), await start_receiver()
     await first.enroll(till)
     second.tokens = first.tokens
-    dice = Random(1)
+    random = Random(1)
 
     async def send_all(receiver: Receiver) -> list[Answer]:
         through, answers = 0, []
         while through < 120:
-            numbers = range(max(1, through - 3), through + dice.randint(1, 20))
+            numbers = range(max(1, through - 3), through + random.randint(1, 20))
             answers.append(await receiver.send(till, *(event(till, number) for number in numbers)))
-            told = answers[-1].members().get("acceptedThrough")
-            assert isinstance(told, int)
-            through = told
+            position = answers[-1].members().get("acceptedThrough")
+            assert isinstance(position, int)
+            through = position
         return answers
 
-    answered = [
+    responses = [
         answer
         for answers in await asyncio.gather(send_all(first), send_all(second))
         for answer in answers
@@ -43,7 +43,7 @@ async def test_two_receivers_accept_one_agents_batches_concurrently(
 
     ((accepted,),) = first.rows("SELECT accepted_through FROM agents")
     assert isinstance(accepted, int)
-    assert {(answer.status, str(answer.members()["rejected"])) for answer in answered} == {
+    assert {(answer.status, str(answer.members()["rejected"])) for answer in responses} == {
         (200, "[]")
     }
     assert first.rows(ROWS) == [

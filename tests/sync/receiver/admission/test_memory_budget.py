@@ -32,10 +32,10 @@ def test_budget_is_never_exceeded_and_fully_released(
 ) -> None:
     budget = MemoryBudget(max_bytes)
 
-    with ExitStack() as in_hand:
+    with ExitStack() as open_reservations:
         for number, pieces in enumerate(requests):
             with suppress(Overloaded):
-                reservation = in_hand.enter_context(
+                reservation = open_reservations.enter_context(
                     budget.reserve(AgentName("0042", str(number % 3)), busy)
                 )
                 for piece in pieces:
@@ -67,12 +67,14 @@ def test_request_without_room_is_rejected_with_retry_after() -> None:
 def test_large_bodies_leave_room_for_bodies_of_usual_size() -> None:
     budget = MemoryBudget(16 * MIB)
 
-    with ExitStack() as in_hand:
+    with ExitStack() as open_reservations:
         for number in range(10):
-            large = in_hand.enter_context(budget.reserve(AgentName("0042", str(number)), busy))
+            large = open_reservations.enter_context(
+                budget.reserve(AgentName("0042", str(number)), busy)
+            )
             with suppress(MemoryBudgetExceeded):
                 large.add(3 * MIB)
-        usual = in_hand.enter_context(budget.reserve(OTHER, busy))
+        usual = open_reservations.enter_context(budget.reserve(OTHER, busy))
         usual.add(2 * MIB - REQUEST_BYTES)
 
         assert usual.bytes == 2 * MIB
@@ -87,12 +89,12 @@ def test_largest_body_fits_compressed_and_decompressed_when_alone() -> None:
 def test_one_agent_cannot_exhaust_the_budget() -> None:
     budget = MemoryBudget(100 * MIB)
 
-    with ExitStack() as in_hand:
+    with ExitStack() as open_reservations:
         for _ in range(MAX_REQUESTS_PER_AGENT):
-            in_hand.enter_context(budget.reserve(ONE, busy))
+            open_reservations.enter_context(budget.reserve(ONE, busy))
         with pytest.raises(Overloaded):
-            in_hand.enter_context(budget.reserve(ONE, busy))
-        in_hand.enter_context(budget.reserve(OTHER, busy))
+            open_reservations.enter_context(budget.reserve(ONE, busy))
+        open_reservations.enter_context(budget.reserve(OTHER, busy))
 
     with budget.reserve(ONE, busy):
         pass

@@ -75,7 +75,7 @@ async def lines(
             line.cut()
 
 
-async def enrolled(receiver: Receiver, count: int) -> list[SimulatedAgent]:
+async def enrolled_agents(receiver: Receiver, count: int) -> list[SimulatedAgent]:
     """Return `count` enrolled agents."""
     senders = [SimulatedAgent("0043", f"till-{number}") for number in range(count)]
     for sender in senders:
@@ -94,7 +94,7 @@ async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
         await asyncio.wait(waiting)
 
 
-async def until_in_hand(receiver: Receiver, least: int, most: int) -> None:
+async def until_reserved(receiver: Receiver, least: int, most: int) -> None:
     """Poll until the reserved bytes are between `least` and `most`."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not least <= receiver.address.budget.reserved_bytes <= most:  # noqa: ASYNC110 - there is no event
@@ -106,11 +106,11 @@ async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
 ) -> None:
     receiver = await start_receiver(intake={"max_in_flight": 1})
     await receiver.enroll(till)
-    senders = await enrolled(receiver, 50)
+    senders = await enrolled_agents(receiver, 50)
     async with lines(receiver, senders, "Content-Length: 100000") as dripping:
         for line in dripping:
             await line.send(b"{")
-        await until_in_hand(receiver, 50 * 100_000, MAX_BYTES)
+        await until_reserved(receiver, 50 * 100_000, MAX_BYTES)
 
         answers = [await receiver.send(till, session(1)), await receiver.heartbeat(till)]
 
@@ -120,9 +120,9 @@ async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
 async def test_senders_that_announce_large_bodies_do_not_block_small_ones(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    senders = await enrolled(receiver, 4)
+    senders = await enrolled_agents(receiver, 4)
     async with lines(receiver, senders, f"Content-Length: {64 * MIB}"):
-        await until_in_hand(receiver, 2 * 64 * MIB, MAX_BYTES)
+        await until_reserved(receiver, 2 * 64 * MIB, MAX_BYTES)
 
         answer = await receiver.send(till, session(1))
 
@@ -135,14 +135,14 @@ async def test_requests_beyond_the_memory_budget_are_429_with_retry_after(
     """Each reserves its announced length plus the fixed cost of a request: 1 MiB together."""
     budget, fitting = receiver.address.budget, MAX_BYTES // MIB
     head = f"Content-Length: {MIB - REQUEST_BYTES}"
-    senders = await enrolled(receiver, fitting // MAX_REQUESTS_PER_AGENT + 3)
+    senders = await enrolled_agents(receiver, fitting // MAX_REQUESTS_PER_AGENT + 3)
     requests = islice(cycle(senders), fitting + 20)
     async with lines(receiver, requests, head) as opened:
-        await until_in_hand(receiver, MAX_BYTES, MAX_BYTES)
+        await until_reserved(receiver, MAX_BYTES, MAX_BYTES)
         answers = await first_answers(opened, 20)
         most = budget.reserved_bytes
 
-    await until_in_hand(receiver, 0, 0)
+    await until_reserved(receiver, 0, 0)
     assert most == MAX_BYTES
     assert {answer.status for answer in answers} == {429}
     assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
@@ -170,8 +170,8 @@ async def test_interrupted_sender_retries_and_loses_nothing(
     batch = till.batch(*sessions(1, 3))
     async with lines(receiver, [till], f"Content-Length: {len(batch)}") as (line,):
         await line.send(batch[:-1])
-        await until_in_hand(receiver, len(batch), MAX_BYTES)
-    await until_in_hand(receiver, 0, 0)
+        await until_reserved(receiver, len(batch), MAX_BYTES)
+    await until_reserved(receiver, 0, 0)
     before = receiver.rows(SENT)
 
     answer = await receiver.send(till, *sessions(1, 3))
@@ -199,9 +199,9 @@ async def test_heartbeats_are_served_while_batches_hold_all_slots(
                 while not await tool.fetchval(_WAITING):  # noqa: ASYNC110 - the server sends no event
                     await asyncio.sleep(0.01)
 
-            heard = await receiver.heartbeat(other)
+            heartbeat = await receiver.heartbeat(other)
 
-        held_up = await batch
+        delayed = await batch
     await tool.close()
 
-    assert (heard.status, held_up.status) == (200, 200)
+    assert (heartbeat.status, delayed.status) == (200, 200)

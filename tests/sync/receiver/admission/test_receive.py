@@ -29,7 +29,7 @@ from tests.support.raw_http import ask
 
 CONTENT = b'{"some":"content"}' * 100
 ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT, mtime=0)
-ANYBODY = AgentName("0042", "till-1")
+AGENT = AgentName("0042", "till-1")
 BIG = b"\0" * (MAX_BODY_BYTES + 1)
 
 
@@ -39,8 +39,8 @@ def busy() -> Overloaded:
 
 
 @dataclass
-class Reading:
-    """A server that reads bodies; `outcomes` holds the bodies and problems, in order."""
+class BodyServer:
+    """A server that reads bodies; `outcomes` holds the bodies and errors, in order."""
 
     port: int = 0
     budget: MemoryBudget = field(default_factory=MemoryBudget)
@@ -49,14 +49,14 @@ class Reading:
     async def handle(self, request: web.Request) -> web.Response:
         """Read the body; respond with its length."""
         try:
-            with self.budget.reserve(ANYBODY, busy) as reservation:
+            with self.budget.reserve(AGENT, busy) as reservation:
                 decoder = decompressor_for(request.headers.get("Content-Encoding", ""))
-                came = await receive_body(request, reservation, MAX_BODY_BYTES)
-                body = await decompress(came, decoder, reservation, MAX_BODY_BYTES)
+                received = await receive_body(request, reservation, MAX_BODY_BYTES)
+                body = await decompress(received, decoder, reservation, MAX_BODY_BYTES)
         except Exception as error:  # noqa: BLE001 - error boundary, as in the receiver itself
-            problem = to_http_error(error)
-            self.outcomes.put_nowait(problem)
-            return error_response(problem)
+            http_error = to_http_error(error)
+            self.outcomes.put_nowait(http_error)
+            return error_response(http_error)
         self.outcomes.put_nowait(body)
         return web.Response(text=str(len(body)))
 
@@ -77,17 +77,17 @@ class Reading:
 
 
 @pytest.fixture
-async def reading() -> AsyncIterator[Reading]:
-    one = Reading()
+async def server() -> AsyncIterator[BodyServer]:
+    server = BodyServer()
     app = web.Application()
-    app.router.add_post("/", one.handle)
-    # Same options as the receiver.
+    app.router.add_post("/", server.handle)
+    # Same options as the receiver. Not `aiohttp_server`: it cancels handlers on disconnect.
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        one.port = runner.addresses[0][1]
-        yield one
+        server.port = runner.addresses[0][1]
+        yield server
     finally:
         await runner.cleanup()
 
@@ -107,15 +107,17 @@ async def reading() -> AsyncIterator[Reading]:
         ("zstd", zstandard.ZstdCompressor(level=19, write_checksum=True).compress(CONTENT)),
     ],
 )
-async def test_body_is_decompressed(reading: Reading, encoding: str | None, encoded: bytes) -> None:
-    assert await reading.read(encoded, encoding) == CONTENT
+async def test_body_is_decompressed(
+    server: BodyServer, encoding: str | None, encoded: bytes
+) -> None:
+    assert await server.read(encoded, encoding) == CONTENT
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd, gzip", "identity, zstd", "x", "*"])
 async def test_unknown_encoding_error_lists_the_supported_ones(
-    reading: Reading, encoding: str
+    server: BodyServer, encoding: str
 ) -> None:
-    status, text = await reading.post(CONTENT, encoding)
+    status, text = await server.post(CONTENT, encoding)
 
     assert (status, "must be zstd, gzip or identity" in text) == (415, True)
 
@@ -140,16 +142,16 @@ async def test_unknown_encoding_error_lists_the_supported_ones(
     ],
 )
 async def test_body_that_does_not_match_its_encoding_is_rejected(
-    reading: Reading, encoding: str, broken: bytes
+    server: BodyServer, encoding: str, broken: bytes
 ) -> None:
-    status, text = await reading.post(broken, encoding)
+    status, text = await server.post(broken, encoding)
 
     assert (status, "does not match its Content-Encoding" in text) == (400, True)
 
 
 @pytest.mark.parametrize("cut", [1, 4, 10, len(ZSTD) - 2, len(ZSTD)])
-async def test_truncated_zstd_is_rejected(reading: Reading, cut: int) -> None:
-    status, text = await reading.post(ZSTD[:-cut], "zstd")
+async def test_truncated_zstd_is_rejected(server: BodyServer, cut: int) -> None:
+    status, text = await server.post(ZSTD[:-cut], "zstd")
 
     assert (status, "does not match its Content-Encoding" in text) == (400, True)
 
@@ -167,45 +169,45 @@ async def test_truncated_zstd_is_rejected(reading: Reading, cut: int) -> None:
     ],
 )
 async def test_decompression_bomb_is_rejected_as_too_large(
-    reading: Reading, encoding: str, bomb: bytes
+    server: BodyServer, encoding: str, bomb: bytes
 ) -> None:
-    status, text = await reading.post(bomb, encoding)
+    status, text = await server.post(bomb, encoding)
 
     assert (status, "PAYLOAD_TOO_LARGE" in text) == (413, True)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_body_of_exactly_the_limit_is_accepted(reading: Reading, encoding: str) -> None:
+async def test_body_of_exactly_the_limit_is_accepted(server: BodyServer, encoding: str) -> None:
     most = BIG[:-1]
     encoded = gzip.compress(most, 1) if encoding == "gzip" else zstandard.compress(most)
 
-    assert len(await reading.read(encoded, encoding)) == MAX_BODY_BYTES
+    assert len(await server.read(encoded, encoding)) == MAX_BODY_BYTES
 
 
-async def test_zstd_frame_with_too_large_a_window_is_rejected(reading: Reading) -> None:
+async def test_zstd_frame_with_too_large_a_window_is_rejected(server: BodyServer) -> None:
     wide = zstandard.ZstdCompressionParameters(window_log=27)
     stream = zstandard.ZstdCompressor(compression_params=wide).compressobj()
 
-    status, _ = await reading.post(stream.compress(CONTENT) + stream.flush(), "zstd")
+    status, _ = await server.post(stream.compress(CONTENT) + stream.flush(), "zstd")
 
     assert status == 400
 
 
-async def test_too_large_content_length_is_rejected_at_once(reading: Reading) -> None:
+async def test_too_large_content_length_is_rejected_at_once(server: BodyServer) -> None:
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
 
-    [answer] = await ask("127.0.0.1", reading.port, head.encode(), 1)
+    [answer] = await ask("127.0.0.1", server.port, head.encode(), 1)
 
     assert answer.status == 413
 
 
 async def test_silent_sender_gets_408_and_is_disconnected(
-    reading: Reading, monkeypatch: pytest.MonkeyPatch
+    server: BodyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.05)
 
     [answer] = await ask(
-        "127.0.0.1", reading.port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", 1
+        "127.0.0.1", server.port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", 1
     )
 
     assert (answer.status, answer.header("Connection")) == (408, "close")
@@ -220,85 +222,87 @@ async def test_silent_sender_gets_408_and_is_disconnected(
     ],
 )
 async def test_connection_lost_within_a_body_is_a_client_error(
-    reading: Reading, broken: bytes
+    server: BodyServer, broken: bytes
 ) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", reading.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + broken)
     await writer.drain()
 
     writer.close()
     await writer.wait_closed()
 
-    outcome = await asyncio.wait_for(reading.outcomes.get(), 30)
+    outcome = await asyncio.wait_for(server.outcomes.get(), 30)
     assert isinstance(outcome, HttpError)
     assert outcome.status == 400
 
 
-async def start_sending(reading: Reading, head: str, body: bytes = b"") -> asyncio.StreamWriter:
+async def start_sending(server: BodyServer, head: str, body: bytes = b"") -> asyncio.StreamWriter:
     """Send the head of a request and a part of its body."""
-    _, writer = await asyncio.open_connection("127.0.0.1", reading.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
     await writer.drain()
     return writer
 
 
-async def until_in_hand(reading: Reading, wanted: int) -> None:
+async def until_reserved(server: BodyServer, wanted: int) -> None:
     """Poll until `wanted` bytes are reserved."""
     async with asyncio.timeout(20):
-        while reading.budget.reserved_bytes != wanted:  # noqa: ASYNC110 - there is no event
+        while server.budget.reserved_bytes != wanted:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
 
-async def test_announced_length_is_reserved_in_advance(reading: Reading) -> None:
-    writer = await start_sending(reading, "Content-Length: 1000", b"abc")
+async def test_announced_length_is_reserved_in_advance(server: BodyServer) -> None:
+    writer = await start_sending(server, "Content-Length: 1000", b"abc")
 
-    await until_in_hand(reading, REQUEST_BYTES + 1000)
+    await until_reserved(server, REQUEST_BYTES + 1000)
 
     writer.close()
-    await until_in_hand(reading, 0)
+    await until_reserved(server, 0)
 
 
-async def test_chunked_body_is_reserved_chunk_by_chunk(reading: Reading) -> None:
+async def test_chunked_body_is_reserved_chunk_by_chunk(server: BodyServer) -> None:
     chunked = "Transfer-Encoding: chunked"
-    writer = await start_sending(reading, chunked, b"5\r\nabcde\r\n")
+    writer = await start_sending(server, chunked, b"5\r\nabcde\r\n")
 
-    await until_in_hand(reading, REQUEST_BYTES + 5)
+    await until_reserved(server, REQUEST_BYTES + 5)
 
     writer.write(b"3\r\nfgh\r\n")
-    await until_in_hand(reading, REQUEST_BYTES + 8)
+    await until_reserved(server, REQUEST_BYTES + 8)
     writer.write(b"0\r\n\r\n")
-    await until_in_hand(reading, 0)
-    assert reading.outcomes.get_nowait() == bytearray(b"abcdefgh")
+    await until_reserved(server, 0)
+    assert server.outcomes.get_nowait() == bytearray(b"abcdefgh")
     writer.close()
 
 
-async def test_announced_body_beyond_the_budget_is_rejected_at_once(reading: Reading) -> None:
-    reading.budget = MemoryBudget(REQUEST_BYTES + 99)
+async def test_announced_body_beyond_the_budget_is_rejected_at_once(server: BodyServer) -> None:
+    server.budget = MemoryBudget(REQUEST_BYTES + 99)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 
-    [answer] = await ask("127.0.0.1", reading.port, head, 1)
+    [answer] = await ask("127.0.0.1", server.port, head, 1)
 
     assert (answer.status, answer.header("Retry-After")) == (429, "7")
 
 
-async def test_chunked_body_that_outgrows_the_budget_is_rejected(reading: Reading) -> None:
-    reading.budget = MemoryBudget(REQUEST_BYTES + 9)
+async def test_chunked_body_that_outgrows_the_budget_is_rejected(server: BodyServer) -> None:
+    server.budget = MemoryBudget(REQUEST_BYTES + 9)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    [answer] = await ask("127.0.0.1", reading.port, head + b"A\r\n0123456789\r\n", 1)
+    [answer] = await ask("127.0.0.1", server.port, head + b"A\r\n0123456789\r\n", 1)
 
-    assert (answer.status, reading.budget.reserved_bytes) == (429, 0)
+    assert (answer.status, server.budget.reserved_bytes) == (429, 0)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-async def test_decompression_bomb_stays_within_the_budget(reading: Reading, encoding: str) -> None:
-    reading.budget = MemoryBudget(REQUEST_BYTES + MIB)
+async def test_decompression_bomb_stays_within_the_budget(
+    server: BodyServer, encoding: str
+) -> None:
+    server.budget = MemoryBudget(REQUEST_BYTES + MIB)
     content = bytes(32 * MIB)
     bomb = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
 
-    status, _ = await reading.post(bomb, encoding)
+    status, _ = await server.post(bomb, encoding)
 
-    assert (status, reading.budget.reserved_bytes) == (429, 0)
+    assert (status, server.budget.reserved_bytes) == (429, 0)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
@@ -308,10 +312,10 @@ async def test_decompression_keeps_no_second_copy(encoding: str) -> None:
     encoded = gzip.compress(content, 1) if encoding == "gzip" else zstandard.compress(content)
     tracemalloc.start()
     try:
-        with MemoryBudget(256 * MIB).reserve(ANYBODY, busy) as reservation:
-            came = bytearray(encoded)
+        with MemoryBudget(256 * MIB).reserve(AGENT, busy) as reservation:
+            received = bytearray(encoded)
             tracemalloc.reset_peak()
-            await decompress(came, decompressor_for(encoding), reservation, MAX_BODY_BYTES)
+            await decompress(received, decompressor_for(encoding), reservation, MAX_BODY_BYTES)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -320,25 +324,25 @@ async def test_decompression_keeps_no_second_copy(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 2 * MIB, 3 * MIB - 1])
-async def test_gzip_of_any_size_is_read_completely(reading: Reading, size: int) -> None:
+async def test_gzip_of_any_size_is_read_completely(server: BodyServer, size: int) -> None:
     content = bytes(size)
 
-    assert await reading.read(gzip.compress(content, 1), "gzip") == content
+    assert await server.read(gzip.compress(content, 1), "gzip") == content
 
 
 async def test_dripping_sender_is_disconnected(
-    reading: Reading, monkeypatch: pytest.MonkeyPatch
+    server: BodyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "START_SECONDS", 0.05)
     monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_SECOND", 1e9)
-    writer = await start_sending(reading, "Content-Length: 1000000")
+    writer = await start_sending(server, "Content-Length: 1000000")
 
     async with asyncio.timeout(20):
-        while reading.outcomes.empty():
+        while server.outcomes.empty():
             writer.write(b"x")
             await asyncio.sleep(0.001)
 
-    outcome = reading.outcomes.get_nowait()
+    outcome = server.outcomes.get_nowait()
     assert isinstance(outcome, HttpError)
     assert outcome.status == 408
     writer.close()

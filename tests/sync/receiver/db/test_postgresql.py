@@ -11,10 +11,10 @@ from tests.support.head_office.receiver import receiver_under_test, settings_in
 from tests.support.raw_http import Answer
 
 
-def told(answer: Answer) -> tuple[int, bool]:
+def status_and_retry(response: Answer) -> tuple[int, bool]:
     """Return the status, and whether Retry-After is a few seconds."""
-    seconds = int(answer.header("Retry-After") or 0)
-    return answer.status, 5 <= seconds <= 10
+    seconds = int(response.header("Retry-After") or 0)
+    return response.status, 5 <= seconds <= 10
 
 
 async def test_database_server_outage_is_503_with_retry_after_until_it_returns(
@@ -25,12 +25,12 @@ async def test_database_server_outage_is_503_with_retry_after_until_it_returns(
         await receiver.enroll(till)
         before = await receiver.send(till, session(1))
         await crashing_postgresql_server.crash()
-        away = await receiver.send(till, session(2)), await receiver.get("/readyz")
+        down = await receiver.send(till, session(2)), await receiver.get("/readyz")
         alive = await receiver.get("/healthz")
         await crashing_postgresql_server.start()
         after = await receiver.send(till, session(2))
 
-    assert [told(answer) for answer in (before, *away, alive, after)] == [
+    assert [status_and_retry(response) for response in (before, *down, alive, after)] == [
         (200, False),
         (503, True),
         (503, True),
@@ -50,7 +50,7 @@ async def test_token_enrolled_by_another_process_works_at_once(
         both = await second.heartbeat(till), await first.heartbeat(till)
         old = await second.heartbeat(till)
 
-    assert [answer.status for answer in (new, *both, old)] == [200, 200, 200, 401]
+    assert [response.status for response in (new, *both, old)] == [200, 200, 200, 401]
 
 
 async def test_password_is_read_from_its_file(

@@ -65,8 +65,8 @@ async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
 
     later = await office.take(LATER, resent, session(2, "e"), duplicate)
     first = await office.take(TILL, session(7, "d"), session(8, "f"))
-    heard = await office.heartbeat(TILL, epochs=[{"epoch": NEXT_EPOCH, "lastSequence": 3}])
+    response = await office.heartbeat(TILL, epochs=[{"epoch": NEXT_EPOCH, "lastSequence": 3}])
 
     assert (later.rejections, first.rejections) == ([], [])
-    assert heard == {EPOCH: 8, NEXT_EPOCH: 3}
+    assert response == {EPOCH: 8, NEXT_EPOCH: 3}
     assert await office.rows(DuplicateRow, "sequence") == [(1,), (3,)]

@@ -32,23 +32,23 @@ VISITS = st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_si
 
 @dataclass
 class Captured:
-    """A capture on a POS machine. While `is_unfit`, head office rejects it as invalid."""
+    """A capture on a POS machine. While `is_invalid`, head office rejects it as invalid."""
 
     fact: SessionEvent | AnswerEvent
-    unfit: InvalidEvent
-    is_unfit: bool
+    invalid: InvalidEvent
+    is_invalid: bool
     is_erased: bool = False
 
     def event(self, sequence: int) -> Event:
         """Return the event as sent under a number."""
-        if self.is_unfit:
-            return msgspec.structs.replace(self.unfit, sequence=sequence)
+        if self.is_invalid:
+            return msgspec.structs.replace(self.invalid, sequence=sequence)
         if self.is_erased and isinstance(self.fact, AnswerEvent):
             return msgspec.structs.replace(self.fact, sequence=sequence, address=None, erased=True)
         return msgspec.structs.replace(self.fact, sequence=sequence)
 
 
-def says_same(event: Event, other: Event) -> bool:
+def is_same_capture(event: Event, other: Event) -> bool:
     """Return whether two events are the same capture. Bodies are compared as text here."""
     if isinstance(event, AnswerEvent) and isinstance(other, AnswerEvent):
         is_hidden = event.erased or other.erased
@@ -78,7 +78,7 @@ class AcceptMachine(RuleBasedStateMachine):
     # Events at the tills.
 
     @initialize(visits=st.lists(st.tuples(TILLS, NAMES, VISITS), min_size=4, max_size=8))
-    def open_the_shop(self, visits: list[tuple[str, str, list[bool]]]) -> None:
+    def first_visits(self, visits: list[tuple[str, str, list[bool]]]) -> None:
         for till, name, fits in visits:
             self.visit(till, name, fits)
 
@@ -91,21 +91,21 @@ class AcceptMachine(RuleBasedStateMachine):
         self.names[till].add(name)
         at = AT + timedelta(seconds=len(self.names[till]))
         fact = session(0, name, at=at, channel=till)
-        here.append(Captured(fact, bad_session(0, name), is_unfit=not fits[0]))
+        here.append(Captured(fact, bad_session(0, name), is_invalid=not fits[0]))
         for is_fit in fits[1:]:
             note = str(self.next())
             fact_ = answer(0, name, note=note)
-            here.append(Captured(fact_, unknown(0, name), is_unfit=not is_fit))
+            here.append(Captured(fact_, unknown(0, name), is_invalid=not is_fit))
 
     # Events at the machines.
 
-    @rule(which=CHOICES)
-    def upgrade_head_office(self, which: int) -> None:
+    @rule(index=CHOICES)
+    def upgrade_head_office(self, index: int) -> None:
         """Make an invalid event valid, as a new version of head office can."""
         captured = [captured for here in self.captured.values() for captured in here]
-        unfit = [one for one in captured if one.is_unfit]
-        if unfit:
-            unfit[which % len(unfit)].is_unfit = False
+        invalid = [one for one in captured if one.is_invalid]
+        if invalid:
+            invalid[index % len(invalid)].is_invalid = False
 
     @rule(till=TILLS)
     def erase_addresses(self, till: str) -> None:
@@ -122,7 +122,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.captured) < 6)
     @rule(till=TILLS, after=st.integers(0, 4))
-    def number_anew(self, till: str, after: int) -> None:
+    def start_epoch(self, till: str, after: int) -> None:
         """Start a new epoch with some of the captures, including delivered ones."""
         here = self.captured[self.current[till]]
         self.current[till] = self.begin_epoch(till, here[after:])
@@ -138,17 +138,17 @@ class AcceptMachine(RuleBasedStateMachine):
     # Batches from agents.
 
     @rule(
-        which=CHOICES, first=CHOICES, count=st.integers(1, 8), altered=st.none() | st.integers(0, 7)
+        index=CHOICES, first=CHOICES, count=st.integers(1, 8), altered=st.none() | st.integers(0, 7)
     )
-    def send_some(self, which: int, first: int, count: int, altered: int | None) -> None:
+    def send_some(self, index: int, first: int, count: int, altered: int | None) -> None:
         """Send any part of any epoch: stored, missing or requested events."""
-        key = [*self.captured, *self.current.values()][which % (len(self.captured) + 2)]
+        key = [*self.captured, *self.current.values()][index % (len(self.captured) + 2)]
         events = self.events(key)
         begin = first % (self.epoch(key).accepted_through + 2)
         self.deliver(key, self.altering(key, events[begin : begin + count], altered), 1)
 
     @rule(till=TILLS, lost=st.integers(1, 4), skipped=st.integers(0, 1))
-    def send_what_is_left(self, till: str, lost: int, skipped: int) -> None:
+    def send_after_loss(self, till: str, lost: int, skipped: int) -> None:
         """Send the events after captures that the machine lost."""
         key = self.current[till]
         base = self.epoch(key).accepted_through + 1 + lost
@@ -165,25 +165,25 @@ class AcceptMachine(RuleBasedStateMachine):
         before, through = self.ledger.copy(), self.epoch(key).accepted_through
         known = set(self.epoch(key).stored) | set(self.epoch(key).duplicates)
         altered = {event.sequence for event in batch if self.is_altered(key, event)}
-        taken = self.ledger.take(key, batch, base)
+        accepted = self.ledger.take(key, batch, base)
 
         new = [event.sequence for event in batch if event.sequence > through]
         if new and new[0] > through + 1 and base <= new[0] - 1:
-            assert taken == SequenceGap(max(base, through + 1))
+            assert accepted == SequenceGap(max(base, through + 1))
             assert self.ledger.epochs[key] == before.epochs.get(key, Epoch())
             return
-        assert isinstance(taken, AcceptedBatch)
-        assert taken.accepted_through == max([through, *new])
-        assert codes(taken) == {
+        assert isinstance(accepted, AcceptedBatch)
+        assert accepted.accepted_through == max([through, *new])
+        assert codes(accepted) == {
             event.sequence: code
             for event in batch
             if (code := self.code_of(key, event, known, altered)) is not None
         }
-        self.look_at_each(key, batch, altered)
-        self.send_again(key, batch, base, taken)
-        self.send_in_parts(key, batch, base, before)
+        self.check_each(key, batch, altered)
+        self.check_resend(key, batch, base, accepted)
+        self.check_in_parts(key, batch, base, before)
 
-    def look_at_each(self, key: Key, batch: Sequence[Event], altered: set[int]) -> None:
+    def check_each(self, key: Key, batch: Sequence[Event], altered: set[int]) -> None:
         """Check that each event is stored in its place, independent of its neighbours."""
         epoch = self.epoch(key)
         for event in batch:
@@ -193,14 +193,14 @@ class AcceptMachine(RuleBasedStateMachine):
             elif isinstance(event, InvalidEvent):
                 assert number in epoch.rejected or number in epoch.stored
             elif number in epoch.stored:
-                assert says_same(event, epoch.stored[number])
-                self.look_at_address(event, epoch)
+                assert is_same_capture(event, epoch.stored[number])
+                self.check_address(event, epoch)
             elif number in epoch.duplicates:
-                assert any(says_same(event, fact) for _, fact in self.ledger.facts())
+                assert any(is_same_capture(event, fact) for _, fact in self.ledger.facts())
             else:
                 assert number in epoch.rejected
 
-    def look_at_address(self, event: Event, epoch: Epoch) -> None:
+    def check_address(self, event: Event, epoch: Epoch) -> None:
         """Check that a received address is stored and a missing one has a gap."""
         stored = epoch.stored[event.sequence]
         if isinstance(event, AnswerEvent) and isinstance(stored, AnswerEvent):
@@ -208,14 +208,16 @@ class AcceptMachine(RuleBasedStateMachine):
             assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (stored.address is None)
             assert event.erased or stored.address == event.address
 
-    def send_again(self, key: Key, batch: Sequence[Event], base: int, taken: AcceptedBatch) -> None:
+    def check_resend(
+        self, key: Key, batch: Sequence[Event], base: int, accepted: AcceptedBatch
+    ) -> None:
         """Check idempotence: a resend gets the same response and changes nothing."""
         ledger = self.ledger.copy()
         again = ledger.take(key, batch, base)
-        assert codes(again) == codes(taken)
+        assert codes(again) == codes(accepted)
         assert ledger.epochs == self.ledger.epochs
 
-    def send_in_parts(
+    def check_in_parts(
         self, key: Key, batch: Sequence[Event], base: int, ledger: PlainLedger
     ) -> None:
         """Check that two batches have the same effect as one."""
@@ -262,13 +264,13 @@ class AcceptMachine(RuleBasedStateMachine):
         """Return all events of an epoch on the agent."""
         return [captured.event(n) for n, captured in enumerate(self.captured[key], start=1)]
 
-    def altering(self, key: Key, batch: list[Event], which: int | None) -> list[Event]:
+    def altering(self, key: Key, batch: list[Event], index: int | None) -> list[Event]:
         """Replace the content of a stored number."""
         known = self.epoch(key).stored.keys() | self.epoch(key).duplicates.keys()
         places = [place for place, event in enumerate(batch) if event.sequence in known]
-        if which is None or not places:
+        if index is None or not places:
             return batch
-        place = places[which % len(places)]
+        place = places[index % len(places)]
         return [*batch[:place], session(batch[place].sequence, "altered"), *batch[place + 1 :]]
 
     def is_altered(self, key: Key, event: Event) -> bool:
@@ -277,10 +279,10 @@ class AcceptMachine(RuleBasedStateMachine):
         if event.sequence in epoch.duplicates:
             facts = [fact for _, fact in self.ledger.facts()]
             return isinstance(event, InvalidEvent) or not any(
-                says_same(event, fact) for fact in facts
+                is_same_capture(event, fact) for fact in facts
             )
         stored = epoch.stored.get(event.sequence)
-        return stored is not None and not says_same(event, stored)
+        return stored is not None and not is_same_capture(event, stored)
 
     def code_of(
         self, key: Key, event: Event, known: set[int], altered: set[int]
@@ -294,7 +296,7 @@ class AcceptMachine(RuleBasedStateMachine):
             case InvalidEvent():
                 return ErrorCode(event.error_code)
             case SessionEvent():
-                is_free = all(says_same(event, other) for other in self.sessions(event))
+                is_free = all(is_same_capture(event, other) for other in self.sessions(event))
                 return None if is_free else ErrorCode.INVALID_REQUEST
             case AnswerEvent():
                 return ErrorCode.SESSION_REFUSED if self.has_no_session(key, event) else None
@@ -308,9 +310,9 @@ class AcceptMachine(RuleBasedStateMachine):
         """Return whether the till's session under the answer's id was rejected."""
         refused = {
             of: any(
-                unfit.type == EventType.SESSION_STARTED
-                and unfit.correlation_id == event.correlation_id
-                for unfit in epoch.rejected.values()
+                invalid.type == EventType.SESSION_STARTED
+                and invalid.correlation_id == event.correlation_id
+                for invalid in epoch.rejected.values()
             )
             for of, epoch in self.ledger.epochs.items()
             if of[0] == key[0]

@@ -136,7 +136,7 @@ def test_each_boot_in_a_batch_is_corrected_by_its_own_zero() -> None:
 
     corrected = [
         correct(in_1970, "first", microseconds(HOUR)),
-        correct(in_1970, "never heard from", microseconds(HOUR)),
+        correct(in_1970, "unknown", microseconds(HOUR)),
         correct(in_1970, "second", microseconds(HOUR)),
     ]
 
@@ -184,6 +184,6 @@ def test_corrected_time_is_never_after_arrival(
 ) -> None:
     correct = corrector({"known": zero_at}).correct
 
-    told = [correct(wall, boot, steady) for wall, boot, steady in walls]
+    corrected = [correct(wall, boot, steady) for wall, boot, steady in walls]
 
-    assert all(at is None or at <= NOW + TOLERANCE for at in told)
+    assert all(at is None or at <= NOW + TOLERANCE for at in corrected)

@@ -28,7 +28,7 @@ HEAD: dict[str, object] = {
     "agentVersion": "1.0",
     "sentAt": "2026-01-01T00:00:00Z",
 }
-BEATS: dict[str, object] = {
+HEARTBEAT: dict[str, object] = {
     **HEAD,
     "sentMonotonicUs": 1,
     "lastSequence": 2,
@@ -42,7 +42,7 @@ BEATS: dict[str, object] = {
 }
 
 
-def fine(sequence: int) -> dict[str, object]:
+def valid(sequence: int) -> dict[str, object]:
     """Return the members of a valid event."""
     return {
         "sequence": sequence,
@@ -65,14 +65,14 @@ def read(body: bytes) -> Sequence[Event]:
     return parse_batch(body, AGENT, NOW).events
 
 
-def refusal(body: bytes) -> HttpError:
+def error_of(body: bytes) -> HttpError:
     """Return the problem of an invalid batch."""
     with pytest.raises(HttpError) as raised:
         parse_batch(body, AGENT, NOW)
     return raised.value
 
 
-def beat_refusal(body: object) -> HttpError:
+def heartbeat_error_of(body: object) -> HttpError:
     """Return the problem of an invalid heartbeat."""
     written = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(HttpError) as raised:
@@ -82,29 +82,29 @@ def beat_refusal(body: object) -> HttpError:
 
 # One invalid event.
 
-UNFIT = [
+INVALID = [
     pytest.param({"sequence": 2}, id="nothing but a number"),
-    pytest.param({**fine(2), "type": None}, id="no type"),
-    pytest.param({**fine(2), "type": 7}, id="a type that is no text"),
-    pytest.param({**fine(2), "correlationId": ["x"]}, id="an id that is no text"),
-    pytest.param({**fine(2), "occurredAt": 7}, id="a time that is no text"),
-    pytest.param({**fine(2), "occurredAt": "yesterday"}, id="no time"),
-    pytest.param({**fine(2), "body": []}, id="a body that is no object"),
-    pytest.param({**fine(2), "monotonicUs": "x"}, id="a clock that is no number"),
-    pytest.param({**fine(2), "bootId": ""}, id="a boot without a name"),
-    pytest.param({**fine(2), "bootId": "a\0"}, id="a boot with NUL"),
-    pytest.param({**fine(2), "bootId": "x" * 129}, id="a boot with a long name"),
-    pytest.param({**fine(2), "type": "points.spent"}, id="an unknown type"),
+    pytest.param({**valid(2), "type": None}, id="no type"),
+    pytest.param({**valid(2), "type": 7}, id="a type that is no text"),
+    pytest.param({**valid(2), "correlationId": ["x"]}, id="an id that is no text"),
+    pytest.param({**valid(2), "occurredAt": 7}, id="a time that is no text"),
+    pytest.param({**valid(2), "occurredAt": "yesterday"}, id="no time"),
+    pytest.param({**valid(2), "body": []}, id="a body that is no object"),
+    pytest.param({**valid(2), "monotonicUs": "x"}, id="a clock that is no number"),
+    pytest.param({**valid(2), "bootId": ""}, id="a boot without a name"),
+    pytest.param({**valid(2), "bootId": "a\0"}, id="a boot with NUL"),
+    pytest.param({**valid(2), "bootId": "x" * 129}, id="a boot with a long name"),
+    pytest.param({**valid(2), "type": "points.spent"}, id="an unknown type"),
     pytest.param(
-        json.dumps(fine(2)).encode().replace(b'"body": {}', b'"body": {"a": "\xff"}'),
+        json.dumps(valid(2)).encode().replace(b'"body": {}', b'"body": {"a": "\xff"}'),
         id="a body that is not UTF-8",
     ),
 ]
 
 
-@pytest.mark.parametrize("bad", UNFIT)
+@pytest.mark.parametrize("bad", INVALID)
 def test_invalid_event_does_not_affect_its_neighbours(bad: object) -> None:
-    first, second, third = read(batch([fine(1), bad, fine(3)]))
+    first, second, third = read(batch([valid(1), bad, valid(3)]))
 
     assert isinstance(second, InvalidEvent)
     assert second.sequence == 2
@@ -120,13 +120,13 @@ def test_invalid_event_does_not_affect_its_neighbours(bad: object) -> None:
 def test_event_with_arbitrary_fields_does_not_affect_its_neighbours(
     fields: dict[str, object],
 ) -> None:
-    first, _, third = read(batch([fine(1), {**fine(2), **fields}, fine(3)]))
+    first, _, third = read(batch([valid(1), {**valid(2), **fields}, valid(3)]))
 
     assert (type(first), type(third)) == (SessionEvent, SessionEvent)
 
 
 def test_undecodable_event_is_dropped_from_the_batch_but_kept_as_invalid() -> None:
-    inbound = parse_batch(batch([fine(1), {"sequence": 2}, fine(3)]), AGENT, NOW)
+    inbound = parse_batch(batch([valid(1), {"sequence": 2}, valid(3)]), AGENT, NOW)
 
     assert [event.sequence for event in inbound.batch.events] == [1, 3]
     assert [event.sequence for event in inbound.events] == [1, 2, 3]
@@ -134,7 +134,7 @@ def test_undecodable_event_is_dropped_from_the_batch_but_kept_as_invalid() -> No
 
 @pytest.mark.parametrize("number", ["9" * 400, "1" + "0" * 5000, "1e999", "-1e-999", "0.1"])
 def test_number_of_any_size_in_a_body_is_kept_byte_for_byte(number: str) -> None:
-    event = json.dumps(fine(1)).replace('"body": {}', f'"body": {{"a": {number}}}').encode()
+    event = json.dumps(valid(1)).replace('"body": {}', f'"body": {{"a": {number}}}').encode()
 
     [session] = read(batch([event]))
 
@@ -155,9 +155,9 @@ def test_arbitrary_body_is_a_client_error(body: bytes) -> None:
 
 @given(cut=st.integers(0, 400))
 def test_truncated_batch_is_rejected(cut: int) -> None:
-    whole = batch([fine(1), fine(2)])
+    whole = batch([valid(1), valid(2)])
 
-    assert refusal(whole[: min(cut, len(whole) - 1)]).code == ErrorCode.INVALID_REQUEST
+    assert error_of(whole[: min(cut, len(whole) - 1)]).code == ErrorCode.INVALID_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -177,23 +177,23 @@ def test_truncated_batch_is_rejected(cut: int) -> None:
 )
 def test_invalid_json_rejects_the_batch(broken: bytes) -> None:
     """Without valid JSON the end of a value, and so the start of the next event, is unknown."""
-    event = json.dumps(fine(2)).encode().replace(b'"body": {}', b'"body": ' + broken)
+    event = json.dumps(valid(2)).encode().replace(b'"body": {}', b'"body": ' + broken)
 
-    assert refusal(batch([fine(1), event])).message == "The body is not JSON"
+    assert error_of(batch([valid(1), event])).message == "The body is not JSON"
 
 
 @pytest.mark.parametrize("depth", [2000, 200_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 def test_nesting_bomb_is_rejected(depth: int, opening: bytes, closing: bytes) -> None:
     bomb = b'{"a":' + opening * depth + b"1" + closing * depth + b"}"
-    event = json.dumps(fine(1)).encode().replace(b'"body": {}', b'"body": ' + bomb)
+    event = json.dumps(valid(1)).encode().replace(b'"body": {}', b'"body": ' + bomb)
 
-    assert refusal(batch([event])).status == HTTPStatus.BAD_REQUEST
+    assert error_of(batch([event])).status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("trailing", [b"x", b"{}", b"\x00"])
 def test_trailing_bytes_are_rejected(trailing: bytes) -> None:
-    assert refusal(batch([fine(1)]) + trailing).message == "The body is not JSON"
+    assert error_of(batch([valid(1)]) + trailing).message == "The body is not JSON"
 
 
 @pytest.mark.parametrize("name", [*HEAD, "baseSequence"])
@@ -201,44 +201,44 @@ def test_missing_member_is_named(name: str) -> None:
     members = {**HEAD, "baseSequence": 1, "events": []}
     del members[name]
 
-    assert f"`{name}`" in refusal(json.dumps(members).encode()).message
+    assert f"`{name}`" in error_of(json.dumps(members).encode()).message
 
 
 @pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
 @pytest.mark.parametrize("value", ["", " ", "a b", "é", "a\0", "a\n", "x" * 129])
 def test_unprintable_or_too_long_id_is_rejected(name: str, value: str) -> None:
-    told = refusal(batch([fine(1)], **{name: value})).message
+    message = error_of(batch([valid(1)], **{name: value})).message
 
-    assert told.startswith("epoch, bootId and agentVersion must be")
+    assert message.startswith("epoch, bootId and agentVersion must be")
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**63, 10**30])
 def test_sequence_out_of_range_is_rejected(number: int) -> None:
-    assert refusal(batch([fine(number)])).message == "A number is out of range"
+    assert error_of(batch([valid(number)])).message == "A number is out of range"
 
 
 @pytest.mark.parametrize("number", [-1, 2**63])
 def test_base_sequence_out_of_range_is_rejected(number: int) -> None:
-    problem = refusal(batch([fine(1)], baseSequence=number))
+    problem = error_of(batch([valid(1)], baseSequence=number))
 
     assert problem.message == "A number is out of range"
 
 
 @pytest.mark.parametrize("number", ["1.0", "1e0", '"1"', "true", "null", "9" * 5000])
 def test_event_without_an_integer_sequence_rejects_the_batch(number: str) -> None:
-    event = json.dumps(fine(1)).replace('"sequence": 1', f'"sequence": {number}').encode()
+    event = json.dumps(valid(1)).replace('"sequence": 1', f'"sequence": {number}').encode()
 
-    assert refusal(batch([event])).status == HTTPStatus.BAD_REQUEST
+    assert error_of(batch([event])).status == HTTPStatus.BAD_REQUEST
 
 
 def test_highest_sequence_is_accepted() -> None:
-    assert len(read(batch([fine(2**63 - 1)]))) == 1
+    assert len(read(batch([valid(2**63 - 1)]))) == 1
 
 
 def test_batch_with_too_many_events_is_too_large() -> None:
     many = [{"sequence": number} for number in range(1, MAX_EVENTS + 2)]
 
-    assert refusal(batch(many)).status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert error_of(batch(many)).status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     assert len(read(batch(many[:-1]))) == MAX_EVENTS
 
 
@@ -247,7 +247,7 @@ def test_millions_of_tiny_events_are_rejected_before_parsing(event: bytes) -> No
     body = batch([event + (b"," + event) * MAX_COMMAS])
     tracemalloc.start()
     try:
-        status = refusal(body).status
+        status = error_of(body).status
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -259,7 +259,7 @@ def test_millions_of_tiny_events_are_rejected_before_parsing(event: bytes) -> No
 def test_largest_body_of_one_event_is_accepted() -> None:
     body = {"correlationId": "a", "channel": "pos", "more": [0] * (MAX_TILL_BODY_BYTES // 2)}
 
-    assert len(read(batch([fine(1) | {"body": body}]))) == 1
+    assert len(read(batch([valid(1) | {"body": body}]))) == 1
 
 
 def test_empty_batch_is_accepted() -> None:
@@ -269,14 +269,14 @@ def test_empty_batch_is_accepted() -> None:
 @given(name=texts.filter(lambda name: name not in {*HEAD, "baseSequence", "events"}), value=values)
 def test_unknown_member_is_ignored(name: str, value: object) -> None:
     if name != "sentMonotonicUs":
-        assert len(read(batch([{**fine(1), "aNewOne": value}], **{name: value}))) == 1
+        assert len(read(batch([{**valid(1), "aNewOne": value}], **{name: value}))) == 1
 
 
 # Heartbeats.
 
 
 def test_heartbeat_is_parsed() -> None:
-    arrival = parse_heartbeat(json.dumps(BEATS).encode(), AGENT, NOW)
+    arrival = parse_heartbeat(json.dumps(HEARTBEAT).encode(), AGENT, NOW)
 
     assert (arrival.sent_at, arrival.oldest_undelivered_at) == (
         datetime(2026, 1, 1, tzinfo=UTC),
@@ -287,14 +287,14 @@ def test_heartbeat_is_parsed() -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1970"])
 def test_heartbeat_with_an_invalid_time_is_accepted(text: str) -> None:
-    body = json.dumps({**BEATS, "sentAt": text, "lastActivityAt": text}).encode()
+    body = json.dumps({**HEARTBEAT, "sentAt": text, "lastActivityAt": text}).encode()
 
     assert parse_heartbeat(body, AGENT, NOW).sent_at is None
 
 
 @given(body=almost_json | values.map(lambda value: json.dumps(value).encode()))
 def test_arbitrary_heartbeat_body_is_a_client_error(body: bytes) -> None:
-    assert beat_refusal(body).status == HTTPStatus.BAD_REQUEST
+    assert heartbeat_error_of(body).status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_arbitrary_heartbeat_body_is_a_client_error(body: bytes) -> None:
 )
 @pytest.mark.parametrize("number", [-1, 2**63])
 def test_heartbeat_number_out_of_range_is_rejected(name: str, number: int) -> None:
-    assert beat_refusal({**BEATS, name: number}).message == "A number is out of range"
+    assert heartbeat_error_of({**HEARTBEAT, name: number}).message == "A number is out of range"
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_heartbeat_number_out_of_range_is_rejected(name: str, number: int) -> No
     ],
 )
 def test_invalid_older_epoch_is_rejected(epochs: object) -> None:
-    assert beat_refusal({**BEATS, "epochs": epochs}).status == HTTPStatus.BAD_REQUEST
+    assert heartbeat_error_of({**HEARTBEAT, "epochs": epochs}).status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -336,10 +336,12 @@ def test_invalid_older_epoch_is_rejected(epochs: object) -> None:
     ],
 )
 def test_invalid_rejected_after_is_rejected(after: object) -> None:
-    assert beat_refusal({**BEATS, "rejectedAfter": after}).status == HTTPStatus.BAD_REQUEST
+    assert (
+        heartbeat_error_of({**HEARTBEAT, "rejectedAfter": after}).status == HTTPStatus.BAD_REQUEST
+    )
 
 
 @pytest.mark.parametrize("name", ["epoch", "bootId", "agentVersion"])
 @pytest.mark.parametrize("value", ["", "a b", "a\0"])
 def test_invalid_id_in_a_heartbeat_is_rejected(name: str, value: str) -> None:
-    assert beat_refusal({**BEATS, name: value}).status == HTTPStatus.BAD_REQUEST
+    assert heartbeat_error_of({**HEARTBEAT, name: value}).status == HTTPStatus.BAD_REQUEST

@@ -33,7 +33,7 @@ def sent(sequence: int, *, boot_id: str | None = None) -> BatchEvent:
     )
 
 
-def arrival(*events: BatchEvent) -> InboundBatch:
+def inbound_batch(*events: BatchEvent) -> InboundBatch:
     """Return a just received batch of boot `now`."""
     batch = Batch(
         store_id="store",
@@ -58,10 +58,10 @@ def rows_of(
 
 def test_event_time_is_corrected_by_its_own_boot() -> None:
     first, second = session(1, "a", at=IN_1970), session(2, "b", at=IN_1970)
-    came = arrival(sent(1, boot_id="before"), sent(2))
+    inbound = inbound_batch(sent(1, boot_id="before"), sent(2))
     corrector = SkewCorrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
 
-    rows = rows_of(came, AcceptedBatch(2, sessions=[first, second]), corrector)
+    rows = rows_of(inbound, AcceptedBatch(2, sessions=[first, second]), corrector)
 
     assert rows.session(first)["corrected_at"] == NOW - 8 * DAY
     assert rows.session(second)["corrected_at"] == NOW - DAY
@@ -70,7 +70,7 @@ def test_event_time_is_corrected_by_its_own_boot() -> None:
 def test_unknown_time_is_untrusted_and_keeps_the_tills_time() -> None:
     lost = session(1, "a", at=IN_1970)
 
-    row = rows_of(arrival(sent(1)), AcceptedBatch(1, sessions=[lost])).session(lost)
+    row = rows_of(inbound_batch(sent(1)), AcceptedBatch(1, sessions=[lost])).session(lost)
 
     assert (row["occurred_at"], row["corrected_at"]) == (IN_1970, None)
     assert row["clock_trusted"] is False
@@ -80,15 +80,15 @@ def test_readmitted_session_keeps_its_old_time() -> None:
     late = session(1, "a", at=NOW - 30 * DAY)
     taken = AcceptedBatch(9, resent_through=9, sessions=[late])
 
-    row = rows_of(arrival(sent(1)), taken, SkewCorrector(NOW, {}, NOW)).session(late)
+    row = rows_of(inbound_batch(sent(1)), taken, SkewCorrector(NOW, {}, NOW)).session(late)
 
     assert (row["corrected_at"], row["clock_trusted"]) == (NOW - 30 * DAY, True)
 
 
 def test_rows_omit_the_common_columns() -> None:
     a_session, an_answer, refused = session(1, "a"), answer(2, "a"), unknown(3)
-    came = arrival(sent(1), sent(2), sent(3))
-    rows = rows_of(came, AcceptedBatch(3, sessions=[a_session], answers=[an_answer]))
+    inbound = inbound_batch(sent(1), sent(2), sent(3))
+    rows = rows_of(inbound, AcceptedBatch(3, sessions=[a_session], answers=[an_answer]))
 
     written = [
         rows.session(a_session),
@@ -105,13 +105,13 @@ def test_rows_omit_the_common_columns() -> None:
 def test_erased_answer_is_marked_in_its_row() -> None:
     erased = answer(1, "a", None)
 
-    row = rows_of(arrival(sent(1)), AcceptedBatch(1, answers=[erased])).answer(erased)
+    row = rows_of(inbound_batch(sent(1)), AcceptedBatch(1, answers=[erased])).answer(erased)
 
     assert (row["email_address"], row["address_erased"]) == (None, True)
 
 
 def test_gap_row_has_range_and_reason() -> None:
-    row = rows_of(arrival(), AcceptedBatch(9)).gap(Gap(1, 9, "no longer held"))
+    row = rows_of(inbound_batch(), AcceptedBatch(9)).gap(Gap(1, 9, "no longer held"))
 
     assert row == {
         **KEY,
