@@ -28,8 +28,9 @@ from agent.facts import Timestamp
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StoreInUse, StoreLock
 from agent.store.open import StoreOpener
-from agent.store.outbox.outbox import Retention, StoreOutbox
+from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
+from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment
 from agent.store.writer import Writer
 from agent.uplink.chores import MAINTENANCE_SECONDS, StoreMaintenance
@@ -201,7 +202,7 @@ def _outbox(settings: Settings, writer: Writer, now: Callable[[], Timestamp]) ->
         writer,
         settings.storage.directory,
         settings.storage.encryption_key_path,
-        Retention(retention.delivered_days, retention.email_days_after_delivery),
+        RetentionDays(retention.delivered_days, retention.email_days_after_delivery),
         now_us=lambda: now().wall_us,
         agent_version=installed_version(),
     )

@@ -54,14 +54,14 @@ async def erase_addresses(outbox: StoreOutbox) -> None:
     Runs during a pass as well: on a slow line a pass can take hours.
     """
     with contextlib.suppress(OutboxUnavailable):
-        await until_done(outbox.erase_once)
+        await until_done(outbox.retention.erase_once)
 
 
 async def purge(outbox: StoreOutbox) -> None:
     """Purge delivered events whose retention has expired."""
     with contextlib.suppress(OutboxUnavailable):
-        await outbox.repair_times()
-        await until_done(outbox.purge_once)
+        await outbox.retention.repair_times()
+        await until_done(outbox.retention.purge_once)
 
 
 async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> None:

@@ -108,7 +108,7 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
         connection.transport(settings, client, sender, agent.terms),
         Throttle(settings.sync.bandwidth_bytes_per_second),
         _delivery_rules(settings),
-        after_pass=lambda: chores.until_done(outbox.erase_once),
+        after_pass=lambda: chores.until_done(outbox.retention.erase_once),
         on_state_change=_log_state,
     )
     heartbeat = HeartbeatLoop(

@@ -150,7 +150,7 @@ async def test_purged_epoch_is_not_sent_again(
         await rig.outbox.renumber("epoch-1", 1)
         await rig.capture(session("two"))
         await rig.deliver_all()
-        while await rig.outbox.purge_once():
+        while await rig.outbox.retention.purge_once():
             pass
         central.ledger.epochs["epoch-2"] = EpochLedger(through=1)
         async with heartbeat_of(rig, central, rewound) as heartbeat:

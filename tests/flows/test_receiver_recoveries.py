@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from agent.store.outbox.outbox import Retention
+from agent.store.retention.retention import RetentionDays
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
 from tests.support.agent.outbox import outbox_on
@@ -59,9 +59,9 @@ async def head_office(tmp_path: Path) -> AsyncIterator[HeadOffice]:
 
 async def purge_all(directory: Path) -> None:
     """Purge all delivered events of a stopped agent."""
-    clock, nothing = WallClock(FAR_FUTURE_US), Retention(delivered_days=0, email_days=0)
+    clock, nothing = WallClock(FAR_FUTURE_US), RetentionDays(delivered_days=0, email_days=0)
     async with outbox_on(directory, clock=clock, retention=nothing) as rig:
-        while await rig.outbox.purge_once():
+        while await rig.outbox.retention.purge_once():
             pass
 
 

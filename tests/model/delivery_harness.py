@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from agent.capture.session_answer import SessionAnswers
 from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
-from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
+from agent.store.retention.retention import RetentionDays
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
@@ -35,7 +35,7 @@ from tests.support.central.in_memory import InMemoryClient
 from tests.support.clocks import WallClock
 
 T = TypeVar("T")
-NO_RETENTION = Retention(delivered_days=0, email_days=0)
+NO_RETENTION = RetentionDays(delivered_days=0, email_days=0)
 LIMITS = BatchLimits(events=3, max_bytes=2**20)
 TIMEOUT_SECONDS = 60
 # State of each event, by the number that a test wrote into its capture.
@@ -124,11 +124,11 @@ class DeliveryHarness:
 
     def erase(self) -> None:
         """Erase all due addresses."""
-        self._until_done(lambda: self.rig.outbox.erase_once())  # noqa: PLW0108 - of the rig as it then is
+        self._until_done(lambda: self.rig.outbox.retention.erase_once())  # noqa: PLW0108 - of the rig as it then is
 
     def purge(self) -> None:
         """Purge all due events."""
-        self._until_done(lambda: self.rig.outbox.purge_once())  # noqa: PLW0108 - of the rig as it then is
+        self._until_done(lambda: self.rig.outbox.retention.purge_once())  # noqa: PLW0108 - of the rig as it then is
 
     def retry_all(self) -> None:
         """Retry all dead letters, some days later: longer than any clock step back."""

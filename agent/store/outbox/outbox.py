@@ -6,7 +6,6 @@ transactions short enough not to delay a till.
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVarTuple
 
@@ -19,14 +18,7 @@ from agent.store.outbox.payloads import PayloadBuilder
 from agent.store.outbox.rewind import renumber, rewind
 from agent.store.outbox.settle import settle
 from agent.store.outbox.windows import WindowReader
-from agent.store.retention.clock_repair import has_impossible_times, repair_times
-from agent.store.retention.erase import (
-    erase_addresses,
-    erase_below_watermark,
-    find_settled_individually,
-)
-from agent.store.retention.purge import Candidates, find_purgeable, purge
-from agent.store.store import Store
+from agent.store.retention.retention import Retention, RetentionDays
 from agent.store.writer import Writer
 from sync.delivery.outbox import (
     BatchLimits,
@@ -37,16 +29,7 @@ from sync.delivery.outbox import (
 )
 
 MAX_RESULTS_IN_A_TRANSACTION = 500
-_DAY_US = 24 * 3600 * 1_000_000
 Arguments = TypeVarTuple("Arguments")
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Days to keep captures, and (`email_days`) addresses, after delivery."""
-
-    delivered_days: float
-    email_days: float
 
 
 class StoreOutbox:
@@ -60,17 +43,17 @@ class StoreOutbox:
         writer: Writer,
         directory: Path,
         key_file: Path,
-        retention: Retention,
+        days: RetentionDays,
         *,
         now_us: Callable[[], int],
         agent_version: str,
     ) -> None:
         self.access = StoreAccess(directory, writer)
         self._windows = WindowReader(PayloadBuilder(key_file))
-        self._retention = retention
         self._now_us = now_us
         self._agent_version = agent_version
         self.dead_letters = DeadLetters(self.access, now_us, agent_version)
+        self.retention = Retention(self.access, days, now_us)
 
     async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events of one epoch above `after`."""
@@ -114,29 +97,6 @@ class StoreOutbox:
         their numbers: if `epoch` is not the current one, only its own end moves.
         """
         await self.access.run(renumber, Receipt(epoch, max(after_sequence, 0)))
-
-    async def erase_once(self) -> bool:
-        """Erase some addresses past their retention; return True if more remain."""
-        kept_us = round(self._retention.email_days * _DAY_US)
-        cutoff_us = self._now_us() - kept_us if kept_us else None
-        if await self.access.write_hot(erase_below_watermark, cutoff_us):
-            return True
-        positions = await self.access.read_hot(find_settled_individually, cutoff_us)
-        return bool(positions) and await self.access.write_hot(erase_addresses, positions)
-
-    async def purge_once(self) -> bool:
-        """Delete some events past their retention; return True if more may remain."""
-        cutoff_us = self._now_us() - round(self._retention.delivered_days * _DAY_US)
-        candidates = await self.access.read_hot(find_purgeable, cutoff_us)
-        if not candidates.events and not candidates.deliveries:
-            return False
-        return await self.access.run(_purge, candidates, cutoff_us)
-
-    async def repair_times(self) -> None:
-        """Replace impossible delivery times by now, so that retention counts from now on."""
-        now_us = self._now_us()
-        if await self.access.read(has_impossible_times, now_us):
-            await self.access.write(repair_times, now_us)
 
     async def retry_due(self) -> int:
         """Mark dead letters for retry after an upgrade and once a day. Returns how many."""
@@ -184,8 +144,3 @@ def _settle_last(
 ) -> None:
     settle(connection, results, at_us, agent_version)
     end_attempt(connection, resolved, in_doubt)
-
-
-def _purge(store: Store, candidates: Candidates, cutoff_us: int) -> bool:
-    store.clear_session_cache()
-    return store.run(purge, candidates, cutoff_us)

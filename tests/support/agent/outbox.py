@@ -9,7 +9,8 @@ from pathlib import Path
 from agent.facts import Capture, Outcome, Recorded
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import Opener
-from agent.store.outbox.outbox import Retention, StoreOutbox
+from agent.store.outbox.outbox import StoreOutbox
+from agent.store.retention.retention import RetentionDays
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
@@ -17,7 +18,7 @@ from tests.support.agent.store import AT, KEY_FILE, LIMITS, EpochIds, opener
 from tests.support.clocks import WallClock
 
 UNANSWERED_SECONDS = 60
-RETENTION = Retention(delivered_days=30, email_days=0)
+RETENTION = RetentionDays(delivered_days=30, email_days=0)
 PLENTY = BatchLimits(events=1000, max_bytes=2**30)
 REFUSED = Refused("CODE", "a reason", 400)
 DELIVERED = Delivered()
@@ -85,7 +86,7 @@ def start_outbox(
     directory: Path,
     opener: Opener,
     clock: WallClock,
-    retention: Retention = RETENTION,
+    retention: RetentionDays = RETENTION,
     version: str = "1.0",
 ) -> OutboxRig:
     """Start a writer and an outbox on `directory`; the caller closes the writer."""
@@ -110,7 +111,7 @@ async def outbox_on(
     clock: WallClock | None = None,
     limits: SpaceLimits = LIMITS,
     version: str = "1.0",
-    retention: Retention = RETENTION,
+    retention: RetentionDays = RETENTION,
 ) -> AsyncIterator[OutboxRig]:
     """Run a writer and an outbox on `directory` until the block ends."""
     opening = opener(directory, epochs=epochs, limits=limits)

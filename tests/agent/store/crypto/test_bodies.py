@@ -93,7 +93,7 @@ async def test_encrypted_body_is_sent_unchanged_even_after_its_address_is_erased
             DECLINED.body,
         ]
         await rig.deliver_all()
-        await rig.outbox.erase_once()
+        await rig.outbox.retention.erase_once()
         await rig.outbox.rewind("epoch-1", 1)
         assert sent(list((await rig.window()).events)) == [
             NAMED.body,

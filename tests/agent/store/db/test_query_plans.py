@@ -70,7 +70,7 @@ async def test_no_session_query_scans_a_growing_table(tmp_path: Path, executed: 
         assert await letters.retry_delivered("epoch-1", [3])
         rig.clock.pass_seconds(-10)
         await letters.retry_due()
-        await rig.outbox.repair_times()
+        await rig.outbox.retention.repair_times()
         assert await rig.outbox.rewind("epoch-1", 1)
         statements = [one for one in executed if not one[0].startswith(("BEGIN", "INSERT"))]
         with read_only(tmp_path) as connection:

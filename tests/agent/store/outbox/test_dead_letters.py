@@ -239,7 +239,7 @@ async def test_later_answer_is_kept_as_long_as_an_earlier_dead_letter(
 ) -> None:
     await overtaken(rig)
     rig.clock.pass_seconds(365 * DAY_SECONDS)
-    while await rig.outbox.purge_once():
+    while await rig.outbox.retention.purge_once():
         pass
     assert [event.is_overtaken for event in await retries(rig)] == [True]
 
@@ -291,7 +291,7 @@ async def test_event_to_resend_after_fallback_keeps_its_address_until_delivered(
     await rig.deliver_all()
     assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [4]) == 1
     rig.clock.pass_seconds(365 * DAY_SECONDS)
-    while await rig.outbox.erase_once() or await rig.outbox.purge_once():
+    while await rig.outbox.retention.erase_once() or await rig.outbox.retention.purge_once():
         pass
     (event,) = await retries(rig)
     assert ADDRESS.encode() in event.body
@@ -302,7 +302,7 @@ async def test_event_resent_after_fallback_is_marked_erased_if_its_address_is_go
 ) -> None:
     await rig.capture(answer("two"))
     await rig.deliver_all()
-    while await rig.outbox.erase_once():
+    while await rig.outbox.retention.erase_once():
         pass
     assert await addresses(rig) == [2]
     assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [4]) == 1
@@ -323,7 +323,7 @@ async def test_fallback_skips_purged_events(tmp_path: Path) -> None:
         await rig.capture(session("one"))
         await rig.deliver_all()
         rig.clock.pass_seconds(31 * DAY_SECONDS)
-        while await rig.outbox.purge_once():
+        while await rig.outbox.retention.purge_once():
             pass
         assert await rig.outbox.dead_letters.retry_delivered("epoch-1", [1]) == 0
 

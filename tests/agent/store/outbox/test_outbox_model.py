@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.facts import EmailAnswered, EmailStatus, Receipt
-from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
+from agent.store.retention.retention import RetentionDays
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict
 from sync.protocol.wire import ErrorCode
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
-AT_ONCE = Retention(delivered_days=0, email_days=0)
+AT_ONCE = RetentionDays(delivered_days=0, email_days=0)
 DOUBTFUL, NOT_TRIED = "doubtful", "not tried"
 VERDICTS = st.sampled_from(
     [
@@ -171,13 +171,13 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def erase(self) -> None:
-        while self.run(self.rig.outbox.erase_once()):
+        while self.run(self.rig.outbox.retention.erase_once()):
             pass
         self.model.erase()
 
     @rule()
     def purge(self) -> None:
-        while self.run(self.rig.outbox.purge_once()):
+        while self.run(self.rig.outbox.retention.purge_once()):
             pass
         self.model.purge()
 

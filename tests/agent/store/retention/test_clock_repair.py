@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.outbox.outbox import Retention
 from agent.store.retention.clock_repair import EARLIEST_US
+from agent.store.retention.retention import RetentionDays
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import answer, query, session
 from tests.support.clocks import WallClock
@@ -13,7 +13,7 @@ from tests.support.clocks import WallClock
 DAY_US = 24 * 3600 * 1_000_000
 RIGHT_US = EARLIEST_US + 365 * DAY_US
 IN_2099_US = 4_070_908_800_000_000
-KEPT = Retention(delivered_days=30, email_days=7)
+KEPT = RetentionDays(delivered_days=30, email_days=7)
 
 
 async def delivered_at(rig: OutboxRig, wall_us: int) -> None:
@@ -26,8 +26,8 @@ async def delivered_at(rig: OutboxRig, wall_us: int) -> None:
 
 async def keep_house(rig: OutboxRig) -> tuple[int, int]:
     """Run the hourly upkeep; return the numbers of events and addresses left."""
-    await rig.outbox.repair_times()
-    while await rig.outbox.erase_once() or await rig.outbox.purge_once():
+    await rig.outbox.retention.repair_times()
+    while await rig.outbox.retention.erase_once() or await rig.outbox.retention.purge_once():
         pass
     ((events,),) = query(rig.directory, "SELECT count(*) FROM event")
     ((addresses,),) = query(rig.directory, "SELECT count(address) FROM email_answer")
@@ -74,5 +74,5 @@ async def test_clock_before_2025_repairs_nothing(tmp_path: Path) -> None:
 async def test_plausible_times_are_unchanged(tmp_path: Path) -> None:
     async with outbox_on(tmp_path, clock=WallClock(), retention=KEPT) as rig:
         await delivered_at(rig, RIGHT_US - DAY_US)
-        await rig.outbox.repair_times()
+        await rig.outbox.retention.repair_times()
     assert query(tmp_path, "SELECT delivered_at_us FROM delivery") == [(RIGHT_US - DAY_US,)]

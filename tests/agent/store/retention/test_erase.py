@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.facts import EmailStatus
-from agent.store.outbox.outbox import Retention
 from agent.store.retention.erase import MAX_ADDRESSES
+from agent.store.retention.retention import RetentionDays
 from sync.delivery.outbox import OutboxEvent, OutboxUnavailable
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import (
@@ -23,7 +23,7 @@ from tests.support.agent.store import (
 )
 
 DAY_SECONDS = 24 * 3600
-TWO_DAYS = Retention(delivered_days=30, email_days=2)
+TWO_DAYS = RetentionDays(delivered_days=30, email_days=2)
 SEALED = "SELECT position FROM email_answer WHERE address IS NOT NULL ORDER BY position"
 
 
@@ -50,7 +50,7 @@ async def refused_among_others(rig: OutboxRig) -> OutboxEvent:
 async def erase_all(rig: OutboxRig) -> int:
     """Erase everything due; return the number of steps."""
     steps = 1
-    while await rig.outbox.erase_once():
+    while await rig.outbox.retention.erase_once():
         steps += 1
     return steps
 
@@ -59,7 +59,7 @@ async def test_only_delivered_addresses_are_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await answered(rig, "one", "two")
         await rig.deliver(*(await rig.window(events=2)).events)
-        assert not await rig.outbox.erase_once()
+        assert not await rig.outbox.retention.erase_once()
         assert sealed(tmp_path) == [4]
 
 
@@ -74,7 +74,7 @@ async def test_addresses_delivered_ahead_of_a_stuck_event_are_erased(tmp_path: P
 
 
 async def test_addresses_delivered_ahead_have_the_same_retention(tmp_path: Path) -> None:
-    a_day = Retention(delivered_days=30, email_days=1)
+    a_day = RetentionDays(delivered_days=30, email_days=1)
     async with outbox_on(tmp_path, retention=a_day) as rig:
         await answered(rig, "stuck", "one")
         await rig.deliver(*(await rig.window()).events[2:])
@@ -111,7 +111,7 @@ async def test_many_addresses_are_erased_in_slices(tmp_path: Path) -> None:
         recorded += [rig.writer.record(answer(name), AT) for name in names]
         await asyncio.gather(*recorded)
         await rig.deliver_all()
-        assert await rig.outbox.erase_once()
+        assert await rig.outbox.retention.erase_once()
         assert len(sealed(tmp_path)) == MAX_ADDRESSES + 1
         assert await erase_all(rig) == 2
         assert sealed(tmp_path) == []

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from agent.facts import EmailStatus
-from agent.store.outbox.outbox import Retention
 from agent.store.queries import StoreReader
 from agent.store.retention.purge import MAX_EVENTS
+from agent.store.retention.retention import RetentionDays
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import EpochIds, answer, query, session
 from tests.support.clocks import WallClock
@@ -18,7 +18,7 @@ EVENTS = "SELECT position FROM event ORDER BY position"
 async def purge_all(rig: OutboxRig) -> int:
     """Purge everything due; return the number of steps."""
     steps = 1
-    while await rig.outbox.purge_once():
+    while await rig.outbox.retention.purge_once():
         steps += 1
     return steps
 
@@ -68,7 +68,7 @@ async def test_purge_step_deletes_a_limited_number_of_events(tmp_path: Path) -> 
         await rig.capture(*(session(f"s{n}") for n in range(2 * MAX_EVENTS + 1)))
         await rig.deliver_all()
         rig.clock.pass_seconds(31 * DAY_SECONDS)
-        assert await rig.outbox.purge_once()
+        assert await rig.outbox.retention.purge_once()
         assert len(held(tmp_path)) == MAX_EVENTS + 1
         await purge_all(rig)
         assert held(tmp_path) == []
@@ -203,7 +203,7 @@ async def test_purge_keeps_events_delivered_while_the_clock_was_wrong(tmp_path: 
 
 
 async def test_space_of_purged_events_is_reused(tmp_path: Path) -> None:
-    kept = Retention(delivered_days=1, email_days=0)
+    kept = RetentionDays(delivered_days=1, email_days=0)
     sizes = []
     async with outbox_on(tmp_path, retention=kept) as rig:
         for day in range(4):

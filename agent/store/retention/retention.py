@@ -1,0 +1,61 @@
+"""Retention after delivery: erases addresses and purges events, a few at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.store.access import StoreAccess
+from agent.store.retention.clock_repair import has_impossible_times, repair_times
+from agent.store.retention.erase import (
+    erase_addresses,
+    erase_below_watermark,
+    find_settled_individually,
+)
+from agent.store.retention.purge import Candidates, find_purgeable, purge
+from agent.store.store import Store
+
+_DAY_US = 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionDays:
+    """Days to keep captures, and (`email_days`) addresses, after delivery."""
+
+    delivered_days: float
+    email_days: float
+
+
+class Retention:
+    """Bounded steps, so that no till has to wait. Every method raises `OutboxUnavailable`."""
+
+    def __init__(self, store: StoreAccess, days: RetentionDays, now_us: Callable[[], int]) -> None:
+        self._store = store
+        self._days = days
+        self._now_us = now_us
+
+    async def erase_once(self) -> bool:
+        """Erase some addresses past their retention; return True if more remain."""
+        kept_us = round(self._days.email_days * _DAY_US)
+        cutoff_us = self._now_us() - kept_us if kept_us else None
+        if await self._store.write_hot(erase_below_watermark, cutoff_us):
+            return True
+        positions = await self._store.read_hot(find_settled_individually, cutoff_us)
+        return bool(positions) and await self._store.write_hot(erase_addresses, positions)
+
+    async def purge_once(self) -> bool:
+        """Delete some events past their retention; return True if more may remain."""
+        cutoff_us = self._now_us() - round(self._days.delivered_days * _DAY_US)
+        candidates = await self._store.read_hot(find_purgeable, cutoff_us)
+        if not candidates.events and not candidates.deliveries:
+            return False
+        return await self._store.run(_purge, candidates, cutoff_us)
+
+    async def repair_times(self) -> None:
+        """Replace impossible delivery times by now, so that retention counts from now on."""
+        now_us = self._now_us()
+        if await self._store.read(has_impossible_times, now_us):
+            await self._store.write(repair_times, now_us)
+
+
+def _purge(store: Store, candidates: Candidates, cutoff_us: int) -> bool:
+    store.clear_session_cache()
+    return store.run(purge, candidates, cutoff_us)
