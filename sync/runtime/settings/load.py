@@ -124,17 +124,15 @@ def _unreadable(path: Path, message: str, line: int = 0) -> ConfigurationError:
 
 def _spell_locales(layer: Layer) -> None:
     """Replace the locales in `program.messages` by their canonical spelling."""
-    program = layer.tree.get("program")
-    messages = program.get("messages") if isinstance(program, dict) else None
-    if not isinstance(program, dict) or not isinstance(messages, dict):
+    messages = layer.get(MESSAGES)
+    if not isinstance(messages, dict):
         return
-    spelled: dict[str, object] = {}
+    layer.set(MESSAGES, {})
     for name, value in messages.items():
         path = canonical((*MESSAGES, name))
-        if path[-1] in spelled:
+        if layer.get(path) is not None:
             layer.report(path, "this locale is given twice, spelled differently")
-        spelled[path[-1]] = value
-    program["messages"] = spelled
+        layer.set(path, value)
 
 
 def _read_environment(model: type[SettingsTree], environ: Mapping[str, str]) -> Layer:
@@ -148,7 +146,7 @@ def _read_environment(model: type[SettingsTree], environ: Mapping[str, str]) -> 
         if name.upper().startswith(prefix):
             path = canonical(tuple(name[len(prefix) :].lower().split("__")))
             if path in known_settings(model):
-                _put(layer.tree, path, _value(model, path, environ[name]))
+                layer.set(path, _value(model, path, environ[name]))
             elif path in known_sections(model):
                 layer.report(path, "this is a section; a variable sets one setting in it")
             else:
@@ -161,12 +159,3 @@ def _value(model: type[SettingsTree], path: SettingPath, text: str) -> object:
     if is_list(known_settings(model)[path]):
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
-
-
-def _put(tree: dict[str, object], path: SettingPath, value: object) -> None:
-    for name in path[:-1]:
-        inner = tree.setdefault(name, {})
-        # A known setting is never nested in another, so each parent is a table.
-        assert isinstance(inner, dict)  # noqa: S101 - as the line above says
-        tree = inner
-    tree[path[-1]] = value

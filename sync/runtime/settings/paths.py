@@ -56,12 +56,13 @@ def place_files(layer: Layer, base: Path, environ: Mapping[str, str]) -> None:
     left to the type validation.
     """
     for path, field in known_settings(layer.model).items():
-        if not is_path(field) or not (text := _text_at(layer.tree, path)):
+        text = layer.get(path)
+        if not is_path(field) or not isinstance(text, str) or not text:
             continue
         if text.startswith(_CREDENTIAL):
             _place_credential(layer, path, text.removeprefix(_CREDENTIAL), environ)
         elif not text.startswith("~"):
-            _replace(layer.tree, path, base / text)
+            layer.set(path, base / text)
 
 
 def _place_credential(
@@ -77,19 +78,4 @@ def _place_credential(
     elif not name or "/" in name or name in {".", ".."}:
         layer.report(path, f'expected "{_CREDENTIAL}" and the name of one credential')
     else:
-        _replace(layer.tree, path, directory / name)
-
-
-def _text_at(tree: Mapping[str, object], path: SettingPath) -> str:
-    value: object = tree
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _replace(tree: dict[str, object], path: SettingPath, value: Path) -> None:
-    inner: object = tree
-    for name in path[:-1]:
-        inner = inner[name] if isinstance(inner, dict) else None
-    if isinstance(inner, dict):
-        inner[path[-1]] = value
+        layer.set(path, directory / name)

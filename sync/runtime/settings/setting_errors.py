@@ -76,14 +76,23 @@ class Layer:
     lines: Mapping[SettingPath, int] = field(default_factory=dict)
     errors: list[SettingError] = field(default_factory=list)
 
-    def holds(self, path: SettingPath) -> bool:
-        """Return whether this source sets `path`."""
+    def get(self, path: SettingPath) -> object:
+        """Return the value of `path`, a table too; None if this source does not set it."""
         value: object = self.tree
         for name in path:
-            if not isinstance(value, Mapping) or name not in value:
-                return False
+            if not isinstance(value, dict) or name not in value:
+                return None
             value = value[name]
-        return True
+        return value
+
+    def set(self, path: SettingPath, value: object) -> None:
+        """Set a known setting. None is nested in another one, so each parent is a table."""
+        table = self.tree
+        for name in path[:-1]:
+            inner = table.setdefault(name, {})
+            assert isinstance(inner, dict)  # noqa: S101 - see above
+            table = inner
+        table[path[-1]] = value
 
     def report(self, path: SettingPath, message: str) -> None:
         """Add an error about `path`."""
@@ -136,14 +145,14 @@ def _translate(details: ErrorDetails, layers: list[Layer]) -> list[SettingError]
 
 def _contradiction(path: SettingPath, text: str, layers: list[Layer]) -> SettingError:
     where, layer = _locate(path, layers)
-    return layer.error(path if layer.holds(path) else where, text)
+    return layer.error(path if layer.get(path) is not None else where, text)
 
 
 def _locate(path: SettingPath, layers: list[Layer]) -> tuple[SettingPath, Layer]:
     """Return the layer that sets `path`, and `path` without the list index of pydantic."""
     for part in _longest_first(path):
         for layer in layers:
-            if layer.holds(part):
+            if layer.get(part) is not None:
                 return part, layer
     return path, layers[-1]
 
