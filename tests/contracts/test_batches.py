@@ -7,12 +7,12 @@ import pytest
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.tables import (
-    AgentRow,
-    DuplicateRow,
-    EmailAnswerRow,
-    GapRow,
-    RejectionRow,
-    SessionRow,
+    AgentRecord,
+    DuplicateRecord,
+    EmailAnswerRecord,
+    GapRecord,
+    RejectionRecord,
+    SessionRecord,
     table_of,
 )
 from sync.receiver.ingest.placement import MalformedBatch, SequenceGap
@@ -23,7 +23,7 @@ TILL = SimulatedAgent()
 OTHER_TILL = SimulatedAgent(till_id="till-2")
 OTHER_STORE = SimulatedAgent(store_id="0043")
 LATER = timedelta(hours=1)
-_FACTS = (SessionRow, EmailAnswerRow, RejectionRow, DuplicateRow, GapRow)
+_FACTS = (SessionRecord, EmailAnswerRecord, RejectionRecord, DuplicateRecord, GapRecord)
 
 
 async def whole(office: LedgerDriver) -> dict[str, object]:
@@ -32,7 +32,7 @@ async def whole(office: LedgerDriver) -> dict[str, object]:
 
 
 async def accounted(office: LedgerDriver) -> list[tuple[object, ...]]:
-    return await office.rows(AgentRow, "store_id", "till_id", "epoch", "accepted_through")
+    return await office.rows(AgentRecord, "store_id", "till_id", "epoch", "accepted_through")
 
 
 async def test_batch_fills_every_column(office: LedgerDriver) -> None:
@@ -46,7 +46,7 @@ async def test_batch_fills_every_column(office: LedgerDriver) -> None:
 
     await office.offer_raw(TILL, raw)
 
-    assert await office.all_rows(SessionRow) == [
+    assert await office.all_rows(SessionRecord) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -72,7 +72,7 @@ async def test_answer_has_its_address_in_a_column_and_in_the_body(office: Ledger
     await office.take(TILL, session(1, "one"), answer(2, "one", "guest@example.com"))
 
     assert await office.rows(
-        EmailAnswerRow, "sequence", "correlation_id", "status", "email_address", "body"
+        EmailAnswerRecord, "sequence", "correlation_id", "status", "email_address", "body"
     ) == [(2, "one", "accepted", "guest@example.com", '{"status":"accepted"}')]
 
 
@@ -87,7 +87,7 @@ async def test_answers_of_a_session_keep_their_order(
         answer(4, "one", "second@example.com"),
     )
 
-    assert await office.rows(EmailAnswerRow, "sequence", "status", "email_address") == [
+    assert await office.rows(EmailAnswerRecord, "sequence", "status", "email_address") == [
         (2, "deferred", None),
         (3, "accepted", "first@example.com"),
         (4, "accepted", "second@example.com"),
@@ -117,7 +117,7 @@ async def test_only_new_events_of_a_partly_duplicate_batch_are_stored(office: Le
     taken = await office.take(TILL, *sessions(2, 5))
 
     assert taken.accepted_through == 5
-    assert await office.rows(SessionRow, "sequence", "received_at") == [
+    assert await office.rows(SessionRecord, "sequence", "received_at") == [
         (number, AT if number < 4 else AT + LATER) for number in range(1, 6)
     ]
 
@@ -137,8 +137,8 @@ async def test_unknown_type_is_rejected_on_record_and_the_rest_stored(office: Le
     taken = await office.take(TILL, session(1), session(2, type="points.burned"), session(3))
 
     assert taken.accepted_through == 3
-    assert await office.rows(SessionRow, "sequence") == [(1,), (3,)]
-    assert await office.rows(RejectionRow, "sequence", "type", "error_code", "received_at") == [
+    assert await office.rows(SessionRecord, "sequence") == [(1,), (3,)]
+    assert await office.rows(RejectionRecord, "sequence", "type", "error_code", "received_at") == [
         (2, "points.burned", "UNKNOWN_TYPE", AT)
     ]
 
@@ -150,7 +150,7 @@ async def test_resent_rejected_event_is_recorded_once(office: LedgerDriver) -> N
     taken = await office.take(TILL, *events)
 
     assert [one.sequence for one in taken.rejections] == [2]
-    assert await office.rows(RejectionRow, "sequence") == [(2,)]
+    assert await office.rows(RejectionRecord, "sequence") == [(2,)]
 
 
 async def test_corrected_event_is_accepted_after_a_rejection(office: LedgerDriver) -> None:
@@ -159,21 +159,21 @@ async def test_corrected_event_is_accepted_after_a_rejection(office: LedgerDrive
     taken = await office.take(TILL, session(2))
 
     assert (taken.accepted_through, taken.rejections) == (3, [])
-    assert await office.rows(SessionRow, "sequence") == [(1,), (2,), (3,)]
-    assert await office.rows(RejectionRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == [(1,), (2,), (3,)]
+    assert await office.rows(RejectionRecord, "sequence") == []
 
 
 async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
     office: LedgerDriver,
 ) -> None:
     await office.take(TILL, session(1, "one", occurredAt="yesterday"), answer(2, "one"))
-    refused = await office.rows(RejectionRow, "sequence", "error_code")
+    refused = await office.rows(RejectionRecord, "sequence", "error_code")
 
     taken = await office.take(TILL, session(1, "one"), answer(2, "one"))
 
     assert refused == [(1, "INVALID_REQUEST"), (2, "SESSION_REFUSED")]
     assert taken.rejections == []
-    assert await office.rows(EmailAnswerRow, "sequence") == [(2,)]
+    assert await office.rows(EmailAnswerRecord, "sequence") == [(2,)]
 
 
 async def test_answer_is_not_assigned_to_the_session_of_another_till(office: LedgerDriver) -> None:
@@ -184,7 +184,7 @@ async def test_answer_is_not_assigned_to_the_session_of_another_till(office: Led
     taken = await office.take(SimulatedAgent(epoch="epoch-2"), answer(1, "one"))
 
     assert [one.error_code for one in taken.rejections] == [ErrorCode.SESSION_REFUSED]
-    assert await office.rows(EmailAnswerRow, "sequence") == []
+    assert await office.rows(EmailAnswerRecord, "sequence") == []
 
 
 async def test_same_correlation_id_in_two_stores_is_two_sessions(office: LedgerDriver) -> None:
@@ -193,7 +193,7 @@ async def test_same_correlation_id_in_two_stores_is_two_sessions(office: LedgerD
     taken = await office.take(OTHER_STORE, session(1, "one", body={"channel": "kiosk"}))
 
     assert taken.rejections == []
-    assert await office.rows(SessionRow, "store_id", "correlation_id", "channel") == [
+    assert await office.rows(SessionRecord, "store_id", "correlation_id", "channel") == [
         ("0042", "one", "pos"),
         ("0043", "one", "kiosk"),
     ]
@@ -205,7 +205,7 @@ async def test_correlation_id_used_in_the_same_store_is_rejected(office: LedgerD
     taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
 
     assert [one.error_message for one in taken.rejections] == ["Invalid Correlation ID"]
-    assert await office.rows(SessionRow, "till_id", "correlation_id") == [("till-1", "one")]
+    assert await office.rows(SessionRecord, "till_id", "correlation_id") == [("till-1", "one")]
 
 
 async def test_event_resent_under_another_number_takes_effect_once(office: LedgerDriver) -> None:
@@ -219,9 +219,9 @@ async def test_event_resent_under_another_number_takes_effect_once(office: Ledge
     taken = await office.take(renumbered, *again)
 
     assert (taken.accepted_through, taken.rejections) == (2, [])
-    assert await office.rows(SessionRow, "epoch", "sequence") == [(EPOCH, 1)]
-    assert await office.rows(EmailAnswerRow, "epoch", "sequence") == [(EPOCH, 2)]
-    assert await office.rows(DuplicateRow, "epoch", "sequence", "type", "correlation_id") == [
+    assert await office.rows(SessionRecord, "epoch", "sequence") == [(EPOCH, 1)]
+    assert await office.rows(EmailAnswerRecord, "epoch", "sequence") == [(EPOCH, 2)]
+    assert await office.rows(DuplicateRecord, "epoch", "sequence", "type", "correlation_id") == [
         ("epoch-2", 1, "session.started", "one"),
         ("epoch-2", 2, "email.answered", "one"),
     ]
@@ -244,7 +244,7 @@ async def test_invalid_batch_leaves_nothing_behind(office: LedgerDriver) -> None
         await office.offer(TILL, session(2), session(1))
 
     assert await accounted(office) == []
-    assert await office.rows(SessionRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == []
 
 
 async def test_batch_after_a_gap_stores_nothing(office: LedgerDriver) -> None:
@@ -265,7 +265,7 @@ async def test_largest_batch_is_accepted_twice(office: LedgerDriver) -> None:
     taken = await office.take(TILL, *events)
 
     assert (taken.accepted_through, taken.rejections) == (10_000, [])
-    assert len(await office.rows(SessionRow, "sequence")) == 10_000
+    assert len(await office.rows(SessionRecord, "sequence")) == 10_000
 
 
 async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: LedgerDriver) -> None:
@@ -274,14 +274,14 @@ async def test_concurrent_duplicates_of_a_batch_are_stored_once(office: LedgerDr
     taken = await asyncio.gather(*(office.take(TILL, *events) for _ in range(8)))
 
     assert {one.accepted_through for one in taken} == {3}
-    assert await office.rows(SessionRow, "sequence") == [(1,), (3,)]
-    assert await office.rows(EmailAnswerRow, "sequence") == [(2,)]
+    assert await office.rows(SessionRecord, "sequence") == [(1,), (3,)]
+    assert await office.rows(EmailAnswerRecord, "sequence") == [(2,)]
 
 
 @pytest.mark.parametrize("text", ["\x00", "'); DROP TABLE sessions; --", "\u202eé😀"])
 async def test_unusual_text_in_a_body_is_stored_unchanged(office: LedgerDriver, text: str) -> None:
     await office.take(TILL, session(1, "one", body={"more": text}))
 
-    ((body,),) = await office.rows(SessionRow, "body")
+    ((body,),) = await office.rows(SessionRecord, "body")
     assert isinstance(body, str)
     assert "more" in body

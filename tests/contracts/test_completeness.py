@@ -5,13 +5,19 @@ from collections.abc import Collection
 import pytest
 from sqlalchemy import delete
 
-from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, SessionRow, table_of
+from sync.receiver.db.tables import (
+    AgentRecord,
+    EmailAnswerRecord,
+    GapRecord,
+    SessionRecord,
+    table_of,
+)
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, answer, erased, session, sessions
 
 TILL = SimulatedAgent()
-_sessions = table_of(SessionRow)
+_sessions = table_of(SessionRecord)
 
 
 async def audited(office: LedgerDriver, store_id: str | None = None) -> list[EpochCompleteness]:
@@ -91,8 +97,8 @@ async def test_deleted_answer_is_missing_even_if_its_redaction_is_recorded(
 ) -> None:
     """The gap of an erased address accompanies the row and does not replace it."""
     await office.take(TILL, session(1, "one"), erased(2, "one"))
-    assert await office.all_rows(GapRow)
-    answers = table_of(EmailAnswerRow)
+    assert await office.all_rows(GapRecord)
+    answers = table_of(EmailAnswerRecord)
     await office.database.write(lambda connection: connection.execute(delete(answers)) and None)
 
     (epoch,) = await audited(office)
@@ -103,6 +109,6 @@ async def test_deleted_answer_is_missing_even_if_its_redaction_is_recorded(
 async def test_audit_of_one_store_contains_only_that_store(office: LedgerDriver) -> None:
     for store in ("0042", "0043"):
         await office.take(SimulatedAgent(store_id=store), session(1))
-    assert len(await office.all_rows(AgentRow)) == 2
+    assert len(await office.all_rows(AgentRecord)) == 2
 
     assert [epoch.store_id for epoch in await audited(office, "0043")] == ["0043"]

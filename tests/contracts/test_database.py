@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Connection, insert, literal, select
 
 from sync.receiver.db.statements import boots
-from sync.receiver.db.tables import BootRow
+from sync.receiver.db.tables import BootRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT
 
@@ -28,7 +28,7 @@ async def test_failed_work_is_rolled_back_after_any_use_of_the_connection(
     with pytest.raises(MishapError):
         await office.database.write(lambda connection: _fail_after(connection, row))
 
-    assert await office.rows(BootRow, "boot_id") == []
+    assert await office.rows(BootRecord, "boot_id") == []
 
 
 def _fail_after(connection: Connection, row: dict[str, object]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import TokenRow
+from sync.receiver.db.tables import TokenRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent
 
@@ -31,7 +31,7 @@ async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: Led
     token = await enrolment.enroll(TILL.name, b"a long secret", AT)
     await enrolment.authenticate(token, AT)
 
-    kept = str(await office.all_rows(TokenRow))
+    kept = str(await office.all_rows(TokenRecord))
     assert token not in kept
     assert token.partition(".")[2] not in kept
 
@@ -54,7 +54,7 @@ async def test_first_use_of_a_new_token_revokes_older_ones(
     assert await enrolment.authenticate(new, LATER) is not None
 
     assert [await enrolment.authenticate(token, LATER) for token in (older, old)] == [None, None]
-    assert await office.rows(TokenRow, "generation", "first_used_at") == [(3, LATER)]
+    assert await office.rows(TokenRecord, "generation", "first_used_at") == [(3, LATER)]
 
 
 async def test_use_of_an_old_token_does_not_revoke_a_newer_one(enrolment: Enrolment) -> None:
@@ -72,7 +72,7 @@ async def test_first_use_is_recorded_once(enrolment: Enrolment, office: LedgerDr
 
     await asyncio.gather(*(enrolment.authenticate(token, LATER) for _ in range(8)))
 
-    assert await office.rows(TokenRow, "first_used_at") == [(AT,)]
+    assert await office.rows(TokenRecord, "first_used_at") == [(AT,)]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: Ledger
 
     await enrolment.enroll_all([(other.name, b"theirs"), (TILL.name, b"second")], AT)
 
-    rows = await office.rows(TokenRow, "store_id", "generation")
+    rows = await office.rows(TokenRecord, "store_id", "generation")
     assert sorted(rows, key=str) == [("0042", 1), ("0042", 2), ("0043", 1)]
 
 
@@ -130,4 +130,4 @@ async def test_concurrent_enrolments_are_serialized(
 
     await asyncio.gather(*(enrolment.enroll(TILL.name, secret, AT) for secret in secrets))
 
-    assert sorted(await office.rows(TokenRow, "generation")) == [(n,) for n in range(1, 7)]
+    assert sorted(await office.rows(TokenRecord, "generation")) == [(n,) for n in range(1, 7)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sync.receiver.db.tables import SessionRow
+from sync.receiver.db.tables import SessionRecord
 from sync.receiver.export.selection import ExportTable, Selection, parse_time
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session, sessions
@@ -42,7 +42,7 @@ async def test_every_row_is_exported_once_in_key_order(office: LedgerDriver) -> 
     found = await keys(office, Selection())
 
     key = ("store_id", "till_id", "epoch", "sequence")
-    assert found == await office.rows(SessionRow, *key)
+    assert found == await office.rows(SessionRecord, *key)
     assert len(found) == 1500 + 7 * 3
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
-from sync.receiver.db.tables import AgentRow, table_of
+from sync.receiver.db.tables import AgentRecord, table_of
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
 from sync.receiver.reports.store_details import StoreDetails, store_details
@@ -287,7 +287,7 @@ async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
         | {"accepted_through": 0, "last_sequence": 0, "last_seen_at": AT}
         for number in range(count)
     ]
-    await office.database.write(lambda c: c.execute(table_of(AgentRow).insert(), rows))
+    await office.database.write(lambda c: c.execute(table_of(AgentRecord).insert(), rows))
 
     pages = [await asked(office, page=page) for page in (1, 2, 3, 99)]
 

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import BigInteger, Boolean, Table, Text, insert
 
 from sync.receiver.db.tables import (
-    EmailAnswerRow,
-    GapRow,
+    EmailAnswerRecord,
+    GapRecord,
     LedgerTable,
-    RejectionRow,
-    SessionRow,
+    RejectionRecord,
+    SessionRecord,
 )
 from sync.receiver.privacy.forget import Changes, forget
 from sync.receiver.privacy.redaction import MARK, Address
@@ -88,11 +88,11 @@ async def test_address_is_redacted_in_every_text_column(office: LedgerDriver) ->
 
 async def test_redacted_answer_loses_only_its_address(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "one"), answer(2, "one", GUEST))
-    before = (await office.all_rows(EmailAnswerRow))[0]
+    before = (await office.all_rows(EmailAnswerRecord))[0]
 
     await forget_in(office)
 
-    after = (await office.all_rows(EmailAnswerRow))[0]
+    after = (await office.all_rows(EmailAnswerRecord))[0]
     assert after == {**before, "email_address": None, "address_erased": True}
 
 
@@ -101,12 +101,12 @@ async def test_similar_addresses_stay(office: LedgerDriver, other: str) -> None:
     await office.take(
         TILL, session(1, "one", body=told() | {"note": other}), answer(2, "one", other)
     )
-    before = await office.rows(EmailAnswerRow, "email_address", "address_erased")
+    before = await office.rows(EmailAnswerRecord, "email_address", "address_erased")
 
     await forget_in(office)
 
-    assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == before
-    ((body,),) = await office.rows(SessionRow, "body")
+    assert await office.rows(EmailAnswerRecord, "email_address", "address_erased") == before
+    ((body,),) = await office.rows(SessionRecord, "body")
     assert json.loads(str(body))["note"] == other
 
 
@@ -208,8 +208,8 @@ async def test_session_and_answers_stay_linked_under_a_new_id(office: LedgerDriv
     changes = await forget_in(office)
 
     ((started,), _), ((answered,),) = (
-        await office.rows(SessionRow, "correlation_id"),
-        await office.rows(EmailAnswerRow, "correlation_id"),
+        await office.rows(SessionRecord, "correlation_id"),
+        await office.rows(EmailAnswerRecord, "correlation_id"),
     )
     assert started == answered
     assert str(started).startswith(f"till:{MARK[:-1]} ")
@@ -223,7 +223,7 @@ async def test_address_that_arrives_later_can_be_redacted_then(office: LedgerDri
 
     assert await forget_in(office) == {"email_answers.email_address": 1}
 
-    assert await office.rows(GapRow) == []
+    assert await office.rows(GapRecord) == []
 
 
 async def test_redaction_is_idempotent(office: LedgerDriver) -> None:
@@ -247,7 +247,7 @@ async def test_address_is_found_in_every_store_and_on_every_page(office: LedgerD
     changes = await forget_in(office)
 
     assert changes == {"email_answers.email_address": 3 * 650}
-    assert GUEST not in str(await office.rows(EmailAnswerRow, "email_address"))
+    assert GUEST not in str(await office.rows(EmailAnswerRecord, "email_address"))
 
 
 async def test_address_is_found_behind_json_escapes(office: LedgerDriver) -> None:
@@ -266,7 +266,7 @@ async def test_rejected_events_keep_their_reason(office: LedgerDriver) -> None:
 
     await forget_in(office)
 
-    ((code, received_at),) = await office.rows(RejectionRow, "error_code", "received_at")
+    ((code, received_at),) = await office.rows(RejectionRecord, "error_code", "received_at")
     assert code == "UNKNOWN_TYPE"
     assert isinstance(received_at, datetime)
 

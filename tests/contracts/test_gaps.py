@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow
+from sync.receiver.db.tables import AgentRecord, EmailAnswerRecord, GapRecord
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
 from tests.support.head_office.ledger import LedgerDriver
@@ -20,7 +20,7 @@ TILL = SimulatedAgent()
 
 
 async def gaps(office: LedgerDriver) -> list[tuple[object, ...]]:
-    return await office.rows(GapRow, "first_sequence", "last_sequence", "reason")
+    return await office.rows(GapRecord, "first_sequence", "last_sequence", "reason")
 
 
 async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
@@ -31,7 +31,7 @@ async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
     taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
 
     assert taken.accepted_through == 7
-    assert await office.all_rows(GapRow) == [
+    assert await office.all_rows(GapRecord) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -46,12 +46,12 @@ async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
 
 async def test_gap_stays_recorded_when_the_events_after_it_are_resent(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(3, 4), baseSequence=3)
-    before = await office.all_rows(GapRow)
+    before = await office.all_rows(GapRecord)
     office.at += timedelta(days=1)
 
     await office.take(TILL, *sessions(3, 5), baseSequence=3)
 
-    assert await office.all_rows(GapRow) == before
+    assert await office.all_rows(GapRecord) == before
 
 
 async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
@@ -64,7 +64,7 @@ async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
 
     assert response == {EPOCH: 6}
     assert await gaps(office) == [(3, 6, NO_LONGER_HELD)]
-    assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(6, 9)]
+    assert await office.rows(AgentRecord, "accepted_through", "last_sequence") == [(6, 9)]
 
 
 async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
@@ -76,7 +76,7 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     response = await office.heartbeat(TILL, epochs=[gone])
 
     assert response == {EPOCH: 0, "epoch-0": 4}
-    assert await office.all_rows(GapRow) == [
+    assert await office.all_rows(GapRecord) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -91,12 +91,12 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
 
 async def test_repeated_heartbeat_does_not_change_the_gap(office: LedgerDriver) -> None:
     await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
-    before = await office.all_rows(GapRow)
+    before = await office.all_rows(GapRecord)
     office.at += timedelta(minutes=1)
 
     await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
 
-    assert await office.all_rows(GapRow) == before
+    assert await office.all_rows(GapRecord) == before
 
 
 async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
@@ -122,7 +122,7 @@ async def test_filled_gap_disappears(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 3))
 
     assert await gaps(office) == []
-    assert await office.rows(AgentRow, "accepted_through") == [(4,)]
+    assert await office.rows(AgentRecord, "accepted_through") == [(4,)]
 
 
 async def test_erased_address_leaves_its_answer_and_a_gap(office: LedgerDriver) -> None:
@@ -130,7 +130,7 @@ async def test_erased_address_leaves_its_answer_and_a_gap(office: LedgerDriver) 
     await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     assert await office.rows(
-        EmailAnswerRow, "sequence", "status", "email_address", "address_erased"
+        EmailAnswerRecord, "sequence", "status", "email_address", "address_erased"
     ) == [(2, "accepted", None, True)]
     assert await gaps(office) == [(2, 2, ADDRESS_ERASED)]
 
@@ -143,7 +143,7 @@ async def test_duplicate_without_address_does_not_erase_the_stored_one(
     taken = await office.take(TILL, session(1, "one"), erased(2, "one"))
 
     assert taken.rejections == []
-    assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
+    assert await office.rows(EmailAnswerRecord, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]
     assert await gaps(office) == []
@@ -154,7 +154,7 @@ async def test_address_that_arrives_later_completes_its_answer(office: LedgerDri
 
     await office.take(TILL, answer(2, "one", "guest@example.com"))
 
-    assert await office.rows(EmailAnswerRow, "email_address", "address_erased") == [
+    assert await office.rows(EmailAnswerRecord, "email_address", "address_erased") == [
         ("guest@example.com", False)
     ]
     assert await gaps(office) == []
@@ -171,7 +171,7 @@ async def test_address_completes_only_the_answer_of_its_own_agent(office: Ledger
 
     await office.take(TILL, answer(2, "s-0", "guest@example.com"))
 
-    filled = await office.rows(EmailAnswerRow, "store_id", "till_id", "epoch", "email_address")
+    filled = await office.rows(EmailAnswerRecord, "store_id", "till_id", "epoch", "email_address")
     assert [row[:3] for row in filled if row[3] is not None] == [("0042", "till-1", EPOCH)]
 
 
@@ -181,6 +181,6 @@ async def test_gap_is_recorded_for_its_own_epoch_only(office: LedgerDriver) -> N
 
     await office.take(TILL, *sessions(1, 2))
 
-    assert await office.rows(GapRow, "epoch", "first_sequence", "last_sequence") == [
+    assert await office.rows(GapRecord, "epoch", "first_sequence", "last_sequence") == [
         ("epoch-2", 1, 4)
     ]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from sync.receiver.db.statements import MAX_REJECTED_NAMED
-from sync.receiver.db.tables import AgentRow
+from sync.receiver.db.tables import AgentRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
@@ -36,7 +36,7 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
         sentAt=wire_time(2),
     )
 
-    assert await office.all_rows(AgentRow) == [
+    assert await office.all_rows(AgentRecord) == [
         {
             "store_id": "0042",
             "till_id": "till-1",
@@ -69,9 +69,9 @@ async def test_heartbeat_replaces_the_previous_one(office: LedgerDriver) -> None
 
     await office.heartbeat(TILL, outstanding=0)
 
-    assert await office.rows(AgentRow, "outstanding", "oldest_undelivered_at", "heartbeat_at") == [
-        (0, None, AT + timedelta(minutes=1))
-    ]
+    assert await office.rows(
+        AgentRecord, "outstanding", "oldest_undelivered_at", "heartbeat_at"
+    ) == [(0, None, AT + timedelta(minutes=1))]
 
 
 async def test_previous_backlog_is_stored_beside_the_current_one(office: LedgerDriver) -> None:
@@ -81,7 +81,7 @@ async def test_previous_backlog_is_stored_beside_the_current_one(office: LedgerD
     await office.heartbeat(TILL, outstanding=10)
 
     before = ("outstanding_before", "heartbeat_before_at")
-    assert await office.rows(AgentRow, "outstanding", *before) == [(10, 30, AT)]
+    assert await office.rows(AgentRecord, "outstanding", *before) == [(10, 30, AT)]
 
 
 async def test_response_names_the_accepted_position_of_each_epoch(office: LedgerDriver) -> None:
@@ -154,7 +154,7 @@ async def test_long_list_of_rejected_events_is_spread_over_responses(office: Led
 async def test_previous_epoch_is_stored_with_its_length(office: LedgerDriver) -> None:
     await office.heartbeat(TILL, epochs=[{"epoch": "epoch-0", "lastSequence": 4}])
 
-    assert await office.rows(AgentRow, "epoch", "last_sequence", "heartbeat_at") == [
+    assert await office.rows(AgentRecord, "epoch", "last_sequence", "heartbeat_at") == [
         (EPOCH, 0, AT),
         ("epoch-0", 4, None),
     ]
@@ -166,7 +166,7 @@ async def test_epoch_never_gets_shorter(office: LedgerDriver, said: int) -> None
 
     await office.heartbeat(TILL, lastSequence=said)
 
-    assert await office.rows(AgentRow, "last_sequence", "accepted_through") == [(5, 5)]
+    assert await office.rows(AgentRecord, "last_sequence", "accepted_through") == [(5, 5)]
 
 
 async def test_batch_does_not_change_the_stored_heartbeat(office: LedgerDriver) -> None:
@@ -175,7 +175,7 @@ async def test_batch_does_not_change_the_stored_heartbeat(office: LedgerDriver) 
 
     await office.take(TILL, *sessions(1, 2))
 
-    assert await office.rows(AgentRow, "outstanding", "last_sequence", "last_seen_at") == [
+    assert await office.rows(AgentRecord, "outstanding", "last_sequence", "last_seen_at") == [
         (3, 9, AT + timedelta(seconds=1))
     ]
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sync.receiver.db.tables import HourRow
+from sync.receiver.db.tables import HourRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, answer, session, wire_time
 
@@ -18,7 +18,7 @@ def at(seconds: float) -> str:
 
 
 async def counted(office: LedgerDriver, *columns: str) -> list[tuple[object, ...]]:
-    return await office.rows(HourRow, "hour", *columns)
+    return await office.rows(HourRecord, "hour", *columns)
 
 
 async def test_captures_are_counted_by_kind_in_the_hour_they_occurred(office: LedgerDriver) -> None:
@@ -54,19 +54,19 @@ async def test_lag_is_counted_in_the_hour_of_arrival(office: LedgerDriver) -> No
 
 async def test_duplicate_is_not_counted_again(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
-    once = await office.all_rows(HourRow)
+    once = await office.all_rows(HourRecord)
 
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     await office.take(
         SimulatedAgent(epoch="later"), session(1, "a", occurredAt=wire_time(1 - 1000))
     )
 
-    assert await office.all_rows(HourRow) == once
+    assert await office.all_rows(HourRecord) == once
 
 
 async def test_rejected_event_is_counted_when_it_is_accepted(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "a", occurredAt="noon"))
-    none = await office.all_rows(HourRow)
+    none = await office.all_rows(HourRecord)
 
     await office.take(TILL, session(1, "a", occurredAt=at(0)))
 
@@ -86,7 +86,7 @@ async def test_tills_and_stores_are_counted_separately(office: LedgerDriver) -> 
     for sender in (TILL, SimulatedAgent(till_id="till-2"), SimulatedAgent("0043")):
         await office.take(sender, session(1, f"of {sender.till_id}", occurredAt=at(0)))
 
-    rows = await office.rows(HourRow, "store_id", "till_id", "sessions")
+    rows = await office.rows(HourRecord, "store_id", "till_id", "sessions")
 
     assert rows == [("0042", "till-1", 1), ("0042", "till-2", 1), ("0043", "till-1", 1)]
 

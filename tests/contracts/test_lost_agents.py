@@ -4,7 +4,13 @@ from sqlalchemy import delete
 
 from sync.receiver.db.statements import agents
 from sync.receiver.db.statements import sessions as started
-from sync.receiver.db.tables import AgentRow, DuplicateRow, GapRow, RejectionRow, SessionRow
+from sync.receiver.db.tables import (
+    AgentRecord,
+    DuplicateRecord,
+    GapRecord,
+    RejectionRecord,
+    SessionRecord,
+)
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
 from tests.support.head_office.ledger import LedgerDriver
@@ -26,7 +32,7 @@ async def test_stored_numbers_are_not_a_gap_although_the_agent_no_longer_holds_t
     taken = await office.take(TILL, *sessions(6, 7), baseSequence=6)
 
     assert taken.accepted_through == 7
-    assert await office.rows(GapRow, "first_sequence") == []
+    assert await office.rows(GapRecord, "first_sequence") == []
     (epoch,) = [one async for one in audit(office.database, TILL.store_id)]
     assert (epoch.is_complete, epoch.complete_through) == (True, 7)
 
@@ -38,8 +44,8 @@ async def test_heartbeat_records_no_gap_for_stored_numbers(office: LedgerDriver)
     response = await office.heartbeat(TILL, lastSequence=9, baseSequence=6, epochs=[])
 
     assert response == {TILL.epoch: 5}
-    assert await office.rows(AgentRow, "accepted_through", "last_sequence") == [(5, 9)]
-    assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 2)]
+    assert await office.rows(AgentRecord, "accepted_through", "last_sequence") == [(5, 9)]
+    assert await office.rows(GapRecord, "first_sequence", "last_sequence") == [(1, 2)]
 
 
 async def test_resent_events_are_duplicates(office: LedgerDriver) -> None:
@@ -51,9 +57,9 @@ async def test_resent_events_are_duplicates(office: LedgerDriver) -> None:
     taken = await office.take(TILL, session(1), wrong, *sessions(3, 4))
 
     assert (taken.accepted_through, [one.sequence for one in taken.rejections]) == (4, [2])
-    assert await office.rows(SessionRow, "sequence") == [(1,), (3,), (4,)]
-    assert await office.rows(RejectionRow, "sequence") == [(2,)]
-    assert await office.rows(DuplicateRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == [(1,), (3,), (4,)]
+    assert await office.rows(RejectionRecord, "sequence") == [(2,)]
+    assert await office.rows(DuplicateRecord, "sequence") == []
 
 
 async def test_gap_alone_accounts_for_its_numbers(office: LedgerDriver) -> None:
@@ -63,7 +69,7 @@ async def test_gap_alone_accounts_for_its_numbers(office: LedgerDriver) -> None:
     assert await office.heartbeat(TILL, lastSequence=9, baseSequence=10, epochs=[]) == {
         TILL.epoch: 9
     }
-    assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 9)]
+    assert await office.rows(GapRecord, "first_sequence", "last_sequence") == [(1, 9)]
 
 
 async def test_events_after_the_last_stored_one_are_requested(office: LedgerDriver) -> None:

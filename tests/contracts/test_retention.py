@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from sync.receiver.db.statements import sessions as started
-from sync.receiver.db.tables import AgentRow, EmailAnswerRow, GapRow, RejectionRow, SessionRow
+from sync.receiver.db.tables import (
+    AgentRecord,
+    EmailAnswerRecord,
+    GapRecord,
+    RejectionRecord,
+    SessionRecord,
+)
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import epoch_purge
@@ -49,8 +55,8 @@ async def test_expired_events_are_deleted_and_newer_ones_kept(office: LedgerDriv
     purged = await purge_what_came_before(office, 1)
 
     assert purged == 3
-    assert await office.rows(SessionRow, "sequence") == [(4,), (5,)]
-    assert await office.rows(EmailAnswerRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == [(4,), (5,)]
+    assert await office.rows(EmailAnswerRecord, "sequence") == []
 
 
 async def test_purged_numbers_are_accounted_for(office: LedgerDriver) -> None:
@@ -84,7 +90,7 @@ async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: LedgerDr
 
     await purge_what_came_before(office, 1)
 
-    noted = await office.rows(GapRow, "first_sequence", "last_sequence", "reason", "noted_at")
+    noted = await office.rows(GapRecord, "first_sequence", "last_sequence", "reason", "noted_at")
     assert noted == [(1, 1, MISSING_AT_PURGE, LATER), (4, 5, MISSING_AT_PURGE, LATER)]
 
 
@@ -99,7 +105,7 @@ async def test_late_event_blocks_the_purge_of_those_behind_it(office: LedgerDriv
     purged = await purge_what_came_before(office, 1)
 
     assert purged == 1
-    assert await office.rows(SessionRow, "sequence") == [(2,), (3,)]
+    assert await office.rows(SessionRecord, "sequence") == [(2,), (3,)]
 
 
 async def test_duplicate_of_a_purged_event_changes_nothing(office: LedgerDriver) -> None:
@@ -110,8 +116,8 @@ async def test_duplicate_of_a_purged_event_changes_nothing(office: LedgerDriver)
 
     assert isinstance(taken, AcceptedBatch)
     assert (taken.accepted_through, taken.rejections) == (3, [])
-    assert await office.rows(SessionRow, "sequence") == [(3,)]
-    assert await office.rows(EmailAnswerRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == [(3,)]
+    assert await office.rows(EmailAnswerRecord, "sequence") == []
 
 
 async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(
@@ -143,8 +149,8 @@ async def test_rejected_event_retried_daily_does_not_block_the_purge(
 
     assert await purge_what_came_before(office, 1) == 4
 
-    assert await office.rows(SessionRow, "sequence") == []
-    assert await office.rows(EmailAnswerRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == []
+    assert await office.rows(EmailAnswerRecord, "sequence") == []
 
 
 async def test_rejected_event_stays_rejected_after_its_retention_period(
@@ -156,7 +162,7 @@ async def test_rejected_event_stays_rejected_after_its_retention_period(
     again = await office.take(TILL, refused(2))
 
     assert [one.sequence for one in again.rejections] == [2]
-    assert await office.rows(RejectionRow, "sequence") == [(2,)]
+    assert await office.rows(RejectionRecord, "sequence") == [(2,)]
     epoch = await audited(office)
     assert (epoch.rejected, epoch.missing, epoch.is_complete) == ([Range(2, 2)], [], True)
 
@@ -171,8 +177,8 @@ async def test_rejected_event_is_accepted_however_late_it_becomes_valid(
     taken = await office.take(TILL, session(2, "2"))
 
     assert taken.rejections == []
-    assert await office.rows(SessionRow, "sequence") == [(2,)]
-    assert await office.rows(RejectionRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == [(2,)]
+    assert await office.rows(RejectionRecord, "sequence") == []
 
 
 async def test_event_accepted_late_is_purged_after_its_own_retention_period(
@@ -184,11 +190,11 @@ async def test_event_accepted_late_is_purged_after_its_own_retention_period(
     await office.take(TILL, session(2, "2"), answer(3, "2"))
 
     assert await purge_what_came_before(office, 2) == 0
-    assert await office.rows(SessionRow, "sequence") == [(2,)]
+    assert await office.rows(SessionRecord, "sequence") == [(2,)]
 
     assert await purge_what_came_before(office, 3) == 2
-    assert await office.rows(SessionRow, "sequence") == []
-    assert await office.rows(EmailAnswerRow, "sequence") == []
+    assert await office.rows(SessionRecord, "sequence") == []
+    assert await office.rows(EmailAnswerRecord, "sequence") == []
     assert (await audited(office)).is_complete
 
 
@@ -220,8 +226,11 @@ async def test_purge_does_not_affect_other_agents(office: LedgerDriver) -> None:
 
     await purge_what_came_before(office, 1)
 
-    assert await office.rows(AgentRow, "store_id", "purged_through") == [("0042", 1), ("0043", 0)]
-    assert await office.rows(SessionRow, "store_id") == [("0043",)]
+    assert await office.rows(AgentRecord, "store_id", "purged_through") == [
+        ("0042", 1),
+        ("0043", 0),
+    ]
+    assert await office.rows(SessionRecord, "store_id") == [("0043",)]
 
 
 @settings(

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sync.receiver.db.tables import BootRow, EmailAnswerRow, SessionRow
+from sync.receiver.db.tables import BootRecord, EmailAnswerRecord, SessionRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, BOOT, SimulatedAgent, answer, session, wire_time
 
@@ -12,7 +12,7 @@ IN_1970 = "1970-01-01T00:02:00Z"
 
 
 async def times(office: LedgerDriver) -> list[tuple[object, ...]]:
-    return await office.rows(SessionRow, "occurred_at", "corrected_at", "clock_trusted")
+    return await office.rows(SessionRecord, "occurred_at", "corrected_at", "clock_trusted")
 
 
 async def test_wrong_wall_clock_is_corrected_by_the_monotonic_clock(
@@ -52,7 +52,9 @@ async def test_clock_reference_of_a_boot_is_its_latest_message(office: LedgerDri
 
     await office.heartbeat(TILL, sentMonotonicUs=109 * SECOND_US)
 
-    assert await office.rows(BootRow, "boot_id", "zero_at") == [(BOOT, AT - timedelta(seconds=9))]
+    assert await office.rows(BootRecord, "boot_id", "zero_at") == [
+        (BOOT, AT - timedelta(seconds=9))
+    ]
 
 
 async def test_boots_of_other_tills_are_not_used(office: LedgerDriver) -> None:
@@ -82,13 +84,13 @@ async def test_answer_has_its_own_timestamps(office: LedgerDriver) -> None:
     )
 
     assert await office.rows(
-        EmailAnswerRow, "occurred_at", "received_at", "corrected_at", "clock_trusted"
+        EmailAnswerRecord, "occurred_at", "received_at", "corrected_at", "clock_trusted"
     ) == [(AT - timedelta(seconds=30.25), AT, AT - timedelta(seconds=30.25), True)]
 
 
 async def test_timestamp_keeps_microseconds_and_is_converted_to_utc(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, occurredAt="2026-03-04T01:02:03.456789-04:00"))
 
-    assert await office.rows(SessionRow, "occurred_at") == [
+    assert await office.rows(SessionRecord, "occurred_at") == [
         (datetime(2026, 3, 4, 5, 2, 3, 456_789, tzinfo=UTC),)
     ]

@@ -11,9 +11,9 @@ from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.database import Database
 from sync.receiver.db.statements import Among, is_agent, params_for
-from sync.receiver.db.tables import TokenRow, table_of
+from sync.receiver.db.tables import TokenRecord, table_of
 
-_tokens = table_of(TokenRow)
+_tokens = table_of(TokenRecord)
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
 # would give both tokens the same generation, and neither would revoke the other.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
@@ -61,7 +61,7 @@ def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) 
     latest = _latest_generations(connection, {name.store_id for name in tokens})
     with Session(connection) as session:
         session.add_all(
-            TokenRow(
+            TokenRecord(
                 store_id=name.store_id,
                 till_id=name.till_id,
                 token_hash=hash_token(token),
@@ -90,8 +90,8 @@ def _use_first(
     connection: Connection, name: AgentName, token_hash: str, at: datetime
 ) -> EnrolledAgent | None:
     """Record the first use of a token and revoke the older ones; None if it was just revoked."""
-    of_till = (col(TokenRow.store_id) == name.store_id, col(TokenRow.till_id) == name.till_id)
-    this_one = select_model(TokenRow).where(*of_till, TokenRow.token_hash == token_hash)
+    of_till = (col(TokenRecord.store_id) == name.store_id, col(TokenRecord.till_id) == name.till_id)
+    this_one = select_model(TokenRecord).where(*of_till, TokenRecord.token_hash == token_hash)
     with Session(connection) as session:
         # FOR UPDATE: if a newer token is first used concurrently, this row is gone once the lock
         # is held.
@@ -99,7 +99,9 @@ def _use_first(
         if token is None:
             return None
         agent = EnrolledAgent(name, token.enrolled_at)
-        session.exec(delete(TokenRow).where(*of_till, col(TokenRow.generation) < token.generation))
+        session.exec(
+            delete(TokenRecord).where(*of_till, col(TokenRecord.generation) < token.generation)
+        )
         token.first_used_at = token.first_used_at or at
         session.commit()
     return agent

@@ -19,7 +19,7 @@ from sqlmodel import Session, select
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.database import Database, DatabaseUnavailableError
-from sync.receiver.db.tables import BootRow, TokenRow
+from sync.receiver.db.tables import BootRecord, TokenRecord
 from sync.runtime.http_errors import HttpError
 
 # TTL of a cached result: success is cached longer than failure.
@@ -94,14 +94,14 @@ class Readiness:
 
 def _read(connection: Connection) -> None:
     with Session(connection) as session:
-        session.exec(select(TokenRow.store_id).limit(1)).first()
+        session.exec(select(TokenRecord.store_id).limit(1)).first()
 
 
 def _insert_and_delete(boot_id: str, connection: Connection) -> None:
     # Belongs to no store and is deleted before the commit, yet forces a write to the disk. The
     # unique id keeps concurrent probes of several receivers from waiting for each other.
     with Session(connection) as session:
-        row = BootRow(store_id="", till_id="", boot_id=boot_id, zero_at=datetime.now(UTC))
+        row = BootRecord(store_id="", till_id="", boot_id=boot_id, zero_at=datetime.now(UTC))
         session.add(row)
         session.flush()
         session.delete(row)

@@ -36,21 +36,25 @@ from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.tables import (
-    AgentRow,
-    BootRow,
-    DuplicateRow,
-    EmailAnswerRow,
-    GapRow,
-    HourRow,
-    RejectionRow,
-    SessionRow,
+    AgentRecord,
+    BootRecord,
+    DuplicateRecord,
+    EmailAnswerRecord,
+    GapRecord,
+    HourRecord,
+    RejectionRecord,
+    SessionRecord,
     table_of,
 )
 
-agents, boots = table_of(AgentRow), table_of(BootRow)
-sessions, answers = table_of(SessionRow), table_of(EmailAnswerRow)
-rejections, duplicates, gaps = table_of(RejectionRow), table_of(DuplicateRow), table_of(GapRow)
-hours = table_of(HourRow)
+agents, boots = table_of(AgentRecord), table_of(BootRecord)
+sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
+rejections, duplicates, gaps = (
+    table_of(RejectionRecord),
+    table_of(DuplicateRecord),
+    table_of(GapRecord),
+)
+hours = table_of(HourRecord)
 _LONGEST_LAG = "longest_lag_seconds"
 
 

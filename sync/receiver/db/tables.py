@@ -35,7 +35,7 @@ class _NumberedTable(_EpochTable):
     sequence: int = Field(sa_type=BigInteger, primary_key=True)
 
 
-class TokenRow(_TillTable, table=True):
+class TokenRecord(_TillTable, table=True):
     """Hashed bearer token of the agent on one till. `generation` counts enrolments."""
 
     __tablename__ = "tokens"
@@ -45,7 +45,7 @@ class TokenRow(_TillTable, table=True):
     first_used_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
-class AgentRow(_EpochTable, table=True):
+class AgentRecord(_EpochTable, table=True):
     """An epoch of an agent: ingest progress and the last heartbeat.
 
     `agent_sent_at` is the agent's wall clock at `last_seen_at`; `newest_trusted_at` the latest
@@ -76,7 +76,7 @@ class AgentRow(_EpochTable, table=True):
     )
 
 
-class BootRow(_TillTable, table=True):
+class BootRecord(_TillTable, table=True):
     """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero."""
 
     __tablename__ = "boots"
@@ -84,7 +84,7 @@ class BootRow(_TillTable, table=True):
     zero_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class SessionRow(_NumberedTable, table=True):
+class SessionRecord(_NumberedTable, table=True):
     """A session started on a till. `body` is the till's request body, byte for byte."""
 
     __tablename__ = "sessions"
@@ -105,7 +105,7 @@ class SessionRow(_NumberedTable, table=True):
     clock_trusted: bool = Field(sa_type=Boolean)
 
 
-class EmailAnswerRow(_NumberedTable, table=True):
+class EmailAnswerRecord(_NumberedTable, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
     `body` is the till's request body without the address. `address_erased`: there was an
@@ -125,7 +125,7 @@ class EmailAnswerRow(_NumberedTable, table=True):
     clock_trusted: bool = Field(sa_type=Boolean)
 
 
-class RejectionRow(_NumberedTable, table=True):
+class RejectionRecord(_NumberedTable, table=True):
     """A rejected event; deleted if a resend is accepted."""
 
     __tablename__ = "rejections"
@@ -137,7 +137,7 @@ class RejectionRow(_NumberedTable, table=True):
     received_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class DuplicateRow(_NumberedTable, table=True):
+class DuplicateRecord(_NumberedTable, table=True):
     """A number of an event that is already stored under another number."""
 
     __tablename__ = "duplicates"
@@ -146,7 +146,7 @@ class DuplicateRow(_NumberedTable, table=True):
     received_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class GapRow(_EpochTable, table=True):
+class GapRecord(_EpochTable, table=True):
     """Numbers whose data is permanently lost; see `reason`."""
 
     __tablename__ = "gaps"
@@ -156,7 +156,7 @@ class GapRow(_EpochTable, table=True):
     noted_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class HourRow(_TillTable, table=True):
+class HourRecord(_TillTable, table=True):
     """Hourly rollup of a till, for plots; purged by age, not touched by `forget`."""
 
     __tablename__ = "hours"

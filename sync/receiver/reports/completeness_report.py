@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import AgentRow, TokenRow
+from sync.receiver.db.tables import AgentRecord, TokenRecord
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.reports.json_views import is_valid_text
 
@@ -52,7 +52,7 @@ async def is_known_store(database: Database, store_id: str) -> bool:
         with Session(connection) as session:
             return any(
                 session.exec(select(found).where(found == store_id).limit(1)).first()
-                for found in (col(TokenRow.store_id), col(AgentRow.store_id))
+                for found in (col(TokenRecord.store_id), col(AgentRecord.store_id))
             )
 
     return is_valid_text(store_id) and await database.read(is_in_a_table)

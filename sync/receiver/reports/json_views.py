@@ -13,7 +13,13 @@ from sqlmodel import Session, col, select
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import AgentRow, EmailAnswerRow, LedgerTable, SessionRow, TokenRow
+from sync.receiver.db.tables import (
+    AgentRecord,
+    EmailAnswerRecord,
+    LedgerTable,
+    SessionRecord,
+    TokenRecord,
+)
 
 _EPOCH = (
     "accepted_through",
@@ -63,11 +69,13 @@ def _stores(connection: Connection, store_id: str | None) -> list[dict[str, obje
     def is_wanted(column: str) -> ColumnElement[bool]:
         return true() if store_id is None else col(column) == store_id
 
-    tokens = select(TokenRow.store_id, TokenRow.till_id).where(is_wanted(TokenRow.store_id))
+    tokens = select(TokenRecord.store_id, TokenRecord.till_id).where(
+        is_wanted(TokenRecord.store_id)
+    )
     agents = (
-        select(AgentRow)
-        .where(is_wanted(AgentRow.store_id))
-        .order_by(col(AgentRow.store_id), col(AgentRow.till_id), col(AgentRow.epoch))
+        select(AgentRecord)
+        .where(is_wanted(AgentRecord.store_id))
+        .order_by(col(AgentRecord.store_id), col(AgentRecord.till_id), col(AgentRecord.epoch))
     )
     with Session(connection) as session:
         found: dict[tuple[str, str], list[dict[str, object]]] = {
@@ -84,12 +92,12 @@ def _stores(connection: Connection, store_id: str | None) -> list[dict[str, obje
 
 def _sessions(connection: Connection, correlation_id: str) -> list[dict[str, object]]:
     sessions = (
-        select(SessionRow)
-        .options(load_only(*(getattr(SessionRow, name) for name in _SESSION)))
+        select(SessionRecord)
+        .options(load_only(*(getattr(SessionRecord, name) for name in _SESSION)))
         # The index begins with `store_id`: the condition on it makes the index usable.
-        .where(col(SessionRow.store_id).in_(select(AgentRow.store_id)))
-        .where(SessionRow.correlation_id == correlation_id)
-        .order_by(col(SessionRow.store_id))
+        .where(col(SessionRecord.store_id).in_(select(AgentRecord.store_id)))
+        .where(SessionRecord.correlation_id == correlation_id)
+        .order_by(col(SessionRecord.store_id))
     )
     with Session(connection) as session:
         return [
@@ -103,15 +111,15 @@ def _sessions(connection: Connection, correlation_id: str) -> list[dict[str, obj
 
 
 def _answers(session: Session, store_id: str, correlation_id: str) -> list[dict[str, object]]:
-    epoch = (col(EmailAnswerRow.till_id), col(EmailAnswerRow.epoch))
-    first_arrival = func.min(EmailAnswerRow.received_at).over(partition_by=epoch)
+    epoch = (col(EmailAnswerRecord.till_id), col(EmailAnswerRecord.epoch))
+    first_arrival = func.min(EmailAnswerRecord.received_at).over(partition_by=epoch)
     answers = (
-        select(EmailAnswerRow)
-        .options(load_only(*(getattr(EmailAnswerRow, name) for name in _ANSWER)))
-        .where(EmailAnswerRow.store_id == store_id)
-        .where(EmailAnswerRow.correlation_id == correlation_id)
+        select(EmailAnswerRecord)
+        .options(load_only(*(getattr(EmailAnswerRecord, name) for name in _ANSWER)))
+        .where(EmailAnswerRecord.store_id == store_id)
+        .where(EmailAnswerRecord.correlation_id == correlation_id)
         # By sequence number; epochs in the order in which their first answer arrived.
-        .order_by(first_arrival, *epoch, col(EmailAnswerRow.sequence))
+        .order_by(first_arrival, *epoch, col(EmailAnswerRecord.sequence))
     )
     return [_members(answer, _ANSWER) for answer in session.exec(answers)]
 

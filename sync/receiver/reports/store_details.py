@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
-from sync.receiver.db.tables import AgentRow, GapRow, RejectionRow
+from sync.receiver.db.tables import AgentRecord, GapRecord, RejectionRecord
 from sync.receiver.reports.tills import Reference, TillStatus, list_tills
 
 MAX_ROWS = 100
@@ -17,9 +17,9 @@ class StoreDetails:
     """A store's tills, and the newest `MAX_ROWS` epochs, rejections and gaps."""
 
     tills: Sequence[TillStatus]
-    epochs: Sequence[AgentRow]
-    rejections: Sequence[RejectionRow]
-    gaps: Sequence[GapRow]
+    epochs: Sequence[AgentRecord]
+    rejections: Sequence[RejectionRecord]
+    gaps: Sequence[GapRecord]
 
 
 def store_details(
@@ -29,16 +29,16 @@ def store_details(
     tills = list_tills(connection, reference, store_id)
     if not tills:
         return None
-    agents = select(AgentRow).where(AgentRow.store_id == store_id)
-    rejections = select(RejectionRow).where(RejectionRow.store_id == store_id)
-    gaps = select(GapRow).where(GapRow.store_id == store_id)
+    agents = select(AgentRecord).where(AgentRecord.store_id == store_id)
+    rejections = select(RejectionRecord).where(RejectionRecord.store_id == store_id)
+    gaps = select(GapRecord).where(GapRecord.store_id == store_id)
     with Session(connection) as session:
-        last_contact_first = col(AgentRow.last_seen_at).desc().nulls_last()
+        last_contact_first = col(AgentRecord.last_seen_at).desc().nulls_last()
         return StoreDetails(
             tills=tills,
             epochs=session.exec(agents.order_by(last_contact_first).limit(MAX_ROWS)).all(),
             rejections=session.exec(
-                rejections.order_by(col(RejectionRow.received_at).desc()).limit(MAX_ROWS)
+                rejections.order_by(col(RejectionRecord.received_at).desc()).limit(MAX_ROWS)
             ).all(),
-            gaps=session.exec(gaps.order_by(col(GapRow.noted_at).desc()).limit(MAX_ROWS)).all(),
+            gaps=session.exec(gaps.order_by(col(GapRecord.noted_at).desc()).limit(MAX_ROWS)).all(),
         )

@@ -34,7 +34,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from sync.receiver.db.statements import agents
-from sync.receiver.db.tables import TokenRow, table_of
+from sync.receiver.db.tables import TokenRecord, table_of
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
@@ -45,7 +45,7 @@ from sync.receiver.reports.conditions import (
     plausible_duration,
 )
 
-_tokens = table_of(TokenRow)
+_tokens = table_of(TokenRecord)
 _REPORTED = (
     "store_id",
     "till_id",

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import AgentRow, HourRow, TokenRow, table_of
+from sync.receiver.db.tables import AgentRecord, HourRecord, TokenRecord, table_of
 from tests.support.head_office.messages import AT, EPOCH
 
 OWN_VERSION = "0.1.0"
@@ -73,7 +73,7 @@ def _hour(store_id: str, at: datetime, ago: int) -> Row:
 
 
 def _add_hours(connection: Connection, rows: list[Row]) -> None:
-    insert_rows(connection, table_of(HourRow), rows)
+    insert_rows(connection, table_of(HourRecord), rows)
 
 
 def _add(connection: Connection, rows: list[Row]) -> None:
@@ -82,8 +82,8 @@ def _add(connection: Connection, rows: list[Row]) -> None:
         | {"generation": 1, "enrolled_at": row["enrolled_at"], "first_used_at": AT}
         for row in rows
     ]
-    insert_rows(connection, table_of(TokenRow), tokens)
-    insert_rows(connection, table_of(AgentRow), rows)
+    insert_rows(connection, table_of(TokenRecord), tokens)
+    insert_rows(connection, table_of(AgentRecord), rows)
 
 
 def _row(store_id: str, till_id: str, number: int) -> Row:

@@ -11,7 +11,7 @@ import pytest
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
-from sync.receiver.db.tables import DuplicateRow, GapRow, SessionRow
+from sync.receiver.db.tables import DuplicateRecord, GapRecord, SessionRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, wire_time
 from tests.support.head_office.postgresql import PostgresqlServer
@@ -49,13 +49,13 @@ async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def test_upgrade_keeps_every_row(office: LedgerDriver) -> None:
-    assert await office.rows(DuplicateRow, "epoch", "sequence") == [(NEXT_EPOCH, 1)]
-    assert await office.rows(SessionRow, "epoch", "sequence") == [
+    assert await office.rows(DuplicateRecord, "epoch", "sequence") == [(NEXT_EPOCH, 1)]
+    assert await office.rows(SessionRecord, "epoch", "sequence") == [
         (NEXT_EPOCH, 2),
         (EPOCH, 3),
         (EPOCH, 6),
     ]
-    assert await office.rows(GapRow, "first_sequence", "last_sequence") == [(1, 2), (4, 4)]
+    assert await office.rows(GapRecord, "first_sequence", "last_sequence") == [(1, 2), (4, 4)]
 
 
 async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
@@ -69,4 +69,4 @@ async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
 
     assert (later.rejections, first.rejections) == ([], [])
     assert response == {EPOCH: 8, NEXT_EPOCH: 3}
-    assert await office.rows(DuplicateRow, "sequence") == [(1,), (3,)]
+    assert await office.rows(DuplicateRecord, "sequence") == [(1,), (3,)]

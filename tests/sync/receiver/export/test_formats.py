@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
-from sync.receiver.db.tables import EmailAnswerRow, table_of
+from sync.receiver.db.tables import EmailAnswerRecord, table_of
 from sync.receiver.export.formats import CsvRows, JsonRows
 from sync.receiver.export.parquet import ParquetRows
 from tests.support.head_office.messages import AT
 
-TABLE = table_of(EmailAnswerRow)
+TABLE = table_of(EmailAnswerRecord)
 NAMES = list(TABLE.c.keys())
 TIMES = ("occurred_at", "received_at", "corrected_at")
 # Texts that PostgreSQL and SQLite accept: no NUL, no lone surrogate.
