@@ -67,7 +67,7 @@ async def purge(outbox: StoreOutbox) -> None:
 async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> None:
     """Deliver dead letters again that are due for a retry."""
     with contextlib.suppress(OutboxUnavailable):
-        if await outbox.retry_due():
+        if await outbox.dead_letters.retry_due():
             delivery.wake()
 
 

@@ -92,7 +92,7 @@ async def _restore_and_run(
     """Restore the learned terms once the storage opens, queue due retries, then run the loops."""
     await agent.terms.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):
-        await agent.outbox.retry_due()
+        await agent.outbox.dead_letters.retry_due()
     async with asyncio.TaskGroup() as group:
         group.create_task(delivery.run())
         if agent.settings.central.protocol is Protocol.BATCH:

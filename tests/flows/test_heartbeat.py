@@ -48,7 +48,9 @@ async def heartbeat_of(
         on_requeued=(rewound or asyncio.Event()).set,
         on_result=lambda _refusal: None,
     )
-    await rig.outbox.retry_due()  # this job of the writer ensures that the store is open
+    await (
+        rig.outbox.dead_letters.retry_due()
+    )  # this job of the writer ensures that the store is open
     running = asyncio.ensure_future(heartbeat.run())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

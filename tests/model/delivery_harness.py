@@ -133,7 +133,7 @@ class DeliveryHarness:
     def retry_all(self) -> None:
         """Retry all dead letters, some days later: longer than any clock step back."""
         self.clock.pass_seconds(3 * 24 * 3600)
-        self.runner.run(self.rig.outbox.retry_due())
+        self.runner.run(self.rig.outbox.dead_letters.retry_due())
 
     def decide_dead_letter(self, which: int, *, discarding: bool) -> int | None:
         """Retry or discard one dead letter; return its sequence."""

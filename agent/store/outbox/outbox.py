@@ -98,10 +98,6 @@ class StoreOutbox:
         """
         await self.access.run(renumber, Receipt(epoch, max(after_sequence, 0)))
 
-    async def retry_due(self) -> int:
-        """Mark dead letters for retry after an upgrade and once a day. Returns how many."""
-        return await self.dead_letters.retry_due()
-
     async def _write(
         self,
         window: Window,

@@ -161,7 +161,7 @@ async def test_discarded_dead_letter_is_neither_listed_nor_retried_nor_counted(
     assert await shown(rig) == [1]
     assert StoreReader(rig.directory).status().dead_letters == 1
     assert not await rig.outbox.dead_letters.retry("epoch-1", 2)
-    assert await rig.outbox.retry_due() == 0
+    assert await rig.outbox.dead_letters.retry_due() == 0
     found = await rig.outbox.dead_letters.find("epoch-1", 2)
     assert found is not None
     assert found.discarded_at_us == AT.wall_us
@@ -181,15 +181,15 @@ async def test_answer_of_a_discarded_session_says_that_it_was_rejected(rig: Outb
 
 async def test_dead_letters_are_retried_after_a_day(rig: OutboxRig) -> None:
     rig.clock.pass_seconds(DAY_SECONDS - 1)
-    assert await rig.outbox.retry_due() == 0
+    assert await rig.outbox.dead_letters.retry_due() == 0
     rig.clock.pass_seconds(1)
-    assert await rig.outbox.retry_due() == 2
+    assert await rig.outbox.dead_letters.retry_due() == 2
     assert [e.position for e in await retries(rig)] == [1, 2]
 
 
 async def test_dead_letters_are_retried_when_the_clock_was_set_back(rig: OutboxRig) -> None:
     rig.clock.pass_seconds(-10)
-    assert await rig.outbox.retry_due() == 2
+    assert await rig.outbox.dead_letters.retry_due() == 2
 
 
 async def test_dead_letters_are_retried_once_by_another_version(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ async def test_dead_letters_are_retried_once_by_another_version(tmp_path: Path) 
     async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.0") as rig:
         await rig.capture(session("one"))
         await rig.refuse(*(await rig.window()).events)
-        assert await rig.outbox.retry_due() == 0
+        assert await rig.outbox.dead_letters.retry_due() == 0
     async with outbox_on(tmp_path, epochs=epochs, clock=clock, version="1.1") as rig:
-        assert await rig.outbox.retry_due() == 1
+        assert await rig.outbox.dead_letters.retry_due() == 1
         await rig.refuse(*await retries(rig), verdict=REFUSED)
-        assert await rig.outbox.retry_due() == 0
+        assert await rig.outbox.dead_letters.retry_due() == 0
 
 
 async def test_retry_due_covers_more_dead_letters_than_one_transaction(
@@ -213,7 +213,7 @@ async def test_retry_due_covers_more_dead_letters_than_one_transaction(
         await rig.refuse(*events)
         assert await rig.positions() == []
         rig.clock.pass_seconds(DAY_SECONDS)
-        assert await rig.outbox.retry_due() == 1100
+        assert await rig.outbox.dead_letters.retry_due() == 1100
         assert len(await retries(rig)) == PLENTY.events
 
 
