@@ -1,4 +1,4 @@
-"""Alert rules in the README: valid PromQL over metrics that the receiver exports."""
+"""Alert rules in `docs/alerts.yaml`: valid PromQL over metrics that the receiver exports."""
 
 import re
 import sqlite3
@@ -15,7 +15,7 @@ from tests.support.head_office.receiver import Receiver
 from tests.support.prometheus import Samples, parse_samples
 from tests.sync.receiver.conftest import StartReceiver
 
-README = Path(__file__).parents[4] / "README.md"
+ALERTS = Path(__file__).parents[4] / "docs" / "alerts.yaml"
 # Prometheus' own metric: whether a scrape succeeded.
 NOT_OURS = {"up"}
 MOST_BATCHES = 50
@@ -46,9 +46,7 @@ class AlertFile(BaseModel):
 
 
 def rules() -> list[Rule]:
-    found = re.search(r"<!-- alerts -->\n```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    assert found is not None
-    file = AlertFile.model_validate(yaml.safe_load(found[1]))
+    file = AlertFile.model_validate(yaml.safe_load(ALERTS.read_text("utf-8")))
     return [rule for group in file.groups for rule in group.rules]
 
 
