@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.outbox.outbox import StoreOutbox
+from agent.store.outbox.dead_letter_queue import DeadLetters
 from tests.support.agent.store import change, query
 from tests.support.central import ScriptedCentral
 from tests.support.shop.records import records_of
@@ -133,15 +133,15 @@ async def test_dead_letters_of_another_agent_version_are_retried_at_start(
 async def test_unexpected_exception_does_not_end_delivery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = StoreOutbox.retry_due
+    honest = DeadLetters.retry_due
     faults_left = [RuntimeError("planted")]
 
-    async def faulty(outbox: StoreOutbox) -> int:
+    async def faulty(letters: DeadLetters) -> int:
         if faults_left:
             raise faults_left.pop()
-        return await honest(outbox)
+        return await honest(letters)
 
-    monkeypatch.setattr(StoreOutbox, "retry_due", faulty)
+    monkeypatch.setattr(DeadLetters, "retry_due", faulty)
     monkeypatch.setattr("agent.uplink.uplink._RESTART_SECONDS", 0.01)
     async with (
         ScriptedCentral() as central,
