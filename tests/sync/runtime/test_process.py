@@ -1,0 +1,89 @@
+"""The service frame: exit codes, stop signals, and one log line for an error at start."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from sync.runtime.process import explain_os_error, run_service
+
+
+@dataclass
+class FakeService:
+    """A running service."""
+
+    died: "asyncio.Future[None] | None" = None
+
+    async def ping(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Restore the umask, which a service changes for its process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def run(event: Callable[[FakeService], None]) -> int:
+    """Run a service in which `event` happens right after the start."""
+
+    @asynccontextmanager
+    async def start() -> AsyncIterator[FakeService]:
+        service = FakeService(asyncio.get_running_loop().create_future())
+        event(service)
+        yield service
+
+    return run_service("agent", start, (OSError,), lambda error: f"explained: {error}")
+
+
+def die(service: FakeService) -> None:
+    assert service.died is not None
+    service.died.set_result(None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_signal_ends_the_service_with_exit_code_0(number: signal.Signals) -> None:
+    assert run(lambda _: os.kill(os.getpid(), number)) == 0
+
+
+def test_service_that_cannot_go_on_ends_with_exit_code_1() -> None:
+    assert run(die) == 1
+
+
+def test_error_at_start_is_one_log_line_with_its_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: FakeService) -> None:
+        raise OSError("no disk")
+
+    assert run(fail) == 1
+
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "agent.not_started")
+    assert vars(record)["fields"] == {"reason": "explained: no disk"}
+
+
+def test_files_of_a_service_are_readable_by_its_user_only() -> None:
+    run(die)
+
+    assert os.umask(0o022) == 0o077
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/data/agent.lock"), "/data/agent.lock: Perm"),
+        (OSError(errno.EADDRINUSE, "error while attempting to bind"), "(Address already in use)"),
+        (OSError("no such interface"), "cannot listen on 127.0.0.1:8480 (no such interface): stop"),
+    ],
+)
+def test_start_error_names_the_file_or_the_address(error: OSError, message: str) -> None:
+    assert message in explain_os_error(error, "127.0.0.1:8480", "api")
