@@ -47,8 +47,8 @@ async def forget_in(office: LedgerDriver, address: str = GUEST) -> Changes:
 async def everything(office: LedgerDriver) -> dict[str, list[tuple[object, ...]]]:
     """Return the content of the whole database, with escapes decoded."""
     return {
-        model.__name__: [tuple(row.values()) for row in await office.all_rows(model)]
-        for model in LedgerTable.__subclasses__()
+        table.name: [tuple(row.values()) for row in await office.rows_of_table(table)]
+        for table in LedgerTable.metadata.sorted_tables
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 
 from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.auth.tokens import EnrolledAgent
@@ -67,7 +67,10 @@ class LedgerDriver:
 
     async def all_rows(self, model: type[LedgerTable]) -> list[Row]:
         """Return all columns of a table, ordered by its key."""
-        table = table_of(model)
+        return await self.rows_of_table(table_of(model))
+
+    async def rows_of_table(self, table: Table) -> list[Row]:
+        """Return all columns of a table, ordered by its key."""
         found = select(table).order_by(*table.primary_key)
         return await self.database.read(
             lambda connection: [dict(row) for row in connection.execute(found).mappings()]
