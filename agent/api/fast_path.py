@@ -1,6 +1,6 @@
 """Fast path of the two till calls: no router, no header dictionary.
 
-The regular way, aiohttp's router and a `web.Response`, costs a third more processor time per
+The regular way, aiohttp's router and a `web.Response`, costs a quarter more processor time per
 capture (measured at 64 connections, `python -m tests.bench capture`). The fast path serves only
 plain requests: exact path, HTTP/1.1, keep-alive, no `Expect`, no `Origin`. All others, and all
 errors, take the regular way, which serves the same two calls.
@@ -35,16 +35,15 @@ class FastPath:
     """Routes plain requests to their till call and writes the answer in one piece."""
 
     def __init__(self, calls: tuple[TillCall, ...], new_request_id: Callable[[], str]) -> None:
-        self._calls = calls
+        self._by_method = {call.method: call for call in calls}
         self._new_request_id = new_request_id
 
     def find(self, request: web.BaseRequest) -> TillCall | None:
         """Return the call of a request; None to leave it to the router."""
-        path = request.rel_url.raw_path
-        for call in self._calls:
-            if request.method == call.method and call.path.fullmatch(path):
-                return None if hdrs.EXPECT in request.headers else call
-        return None
+        call = self._by_method.get(request.method)
+        if call is None or not call.path.fullmatch(request.rel_url.raw_path):
+            return None
+        return None if hdrs.EXPECT in request.headers else call
 
     def before(self, router: Handler) -> Handler:
         """Return a handler that tries the fast path first, then the router."""
