@@ -3,8 +3,7 @@
 import pytest
 from sqlalchemy import Connection, insert, literal, select
 
-from sync.receiver.db.statements import boots
-from sync.receiver.db.tables import BootRecord
+from sync.receiver.db.tables import BootRecord, boots
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT
 

@@ -2,15 +2,15 @@
 
 from sqlalchemy import delete
 
-from sync.receiver.db.statements import agents
-from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import (
     AgentRecord,
     DuplicateRecord,
     GapRecord,
     RejectionRecord,
     SessionRecord,
+    agents,
 )
+from sync.receiver.db.tables import sessions as started
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.completeness import Range, audit
 from tests.support.head_office.ledger import LedgerDriver

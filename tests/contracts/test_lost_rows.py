@@ -8,16 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Delete, Table, delete
 
-from sync.receiver.db.statements import (
-    agents,
-    answers,
-    duplicates,
-    gaps,
-    is_epoch,
-    params_for,
-    rejections,
-)
-from sync.receiver.db.statements import sessions as started
+from sync.receiver.db.statements import is_epoch, params_for
+from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections
+from sync.receiver.db.tables import sessions as started
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (

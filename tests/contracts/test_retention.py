@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from sync.receiver.db.statements import sessions as started
 from sync.receiver.db.tables import (
     AgentRecord,
     EmailAnswerRecord,
@@ -15,6 +14,7 @@ from sync.receiver.db.tables import (
     RejectionRecord,
     SessionRecord,
 )
+from sync.receiver.db.tables import sessions as started
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import epoch_purge

@@ -36,25 +36,16 @@ from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.tables import (
-    AgentRecord,
-    BootRecord,
-    DuplicateRecord,
-    EmailAnswerRecord,
-    GapRecord,
-    HourRecord,
-    RejectionRecord,
-    SessionRecord,
-    table_of,
+    agents,
+    answers,
+    boots,
+    duplicates,
+    gaps,
+    hours,
+    rejections,
+    sessions,
 )
 
-agents, boots = table_of(AgentRecord), table_of(BootRecord)
-sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
-rejections, duplicates, gaps = (
-    table_of(RejectionRecord),
-    table_of(DuplicateRecord),
-    table_of(GapRecord),
-)
-hours = table_of(HourRecord)
 _LONGEST_LAG = "longest_lag_seconds"
 
 

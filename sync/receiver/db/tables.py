@@ -175,3 +175,9 @@ class HourRecord(_TillTable, table=True):
 def table_of(model: type[LedgerTable]) -> Table:
     """Return the Core table of `model`, for statements without the ORM."""
     return LedgerTable.metadata.tables[str(model.__tablename__)]
+
+
+tokens, agents, boots = table_of(TokenRecord), table_of(AgentRecord), table_of(BootRecord)
+sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
+rejections, duplicates = table_of(RejectionRecord), table_of(DuplicateRecord)
+gaps, hours = table_of(GapRecord), table_of(HourRecord)

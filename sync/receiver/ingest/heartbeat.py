@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, RowMapping
 
 from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
-from sync.receiver.db import statements
+from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction
 from sync.receiver.ingest.parse import InboundHeartbeat
@@ -55,7 +55,7 @@ def _extend(transaction: AgentTransaction, extent: EpochExtent, row: RowMapping)
     if gap is not None:
         accepted_through = gap.last
         key = epoch_key(transaction.agent.name, extent.epoch)
-        insert_rows(transaction.connection, statements.gaps, [gap_row(key, gap, transaction.now)])
+        insert_rows(transaction.connection, tables.gaps, [gap_row(key, gap, transaction.now)])
     if (last_sequence, accepted_through) != stored:
         transaction.execute(
             statements.UPDATE_AGENT,

@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from sync.protocol.wire import HeartbeatAnswer
-from sync.receiver.db import statements
+from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import AcceptedBatch, accept_events
@@ -91,13 +91,13 @@ def _write(
         firsts = [gap.first for gap in accepted.gaps_deleted]
         transaction.execute(statements.DELETE_GAPS, epoch, numbers=firsts)
     for table, inserted in (
-        (statements.sessions, [*map(rows.session, accepted.sessions)]),
-        (statements.answers, [*map(rows.answer, accepted.answers)]),
-        (statements.rejections, [*map(rows.rejection, accepted.rejected)]),
-        (statements.duplicates, [*map(rows.duplicate, accepted.duplicates)]),
+        (tables.sessions, [*map(rows.session, accepted.sessions)]),
+        (tables.answers, [*map(rows.answer, accepted.answers)]),
+        (tables.rejections, [*map(rows.rejection, accepted.rejected)]),
+        (tables.duplicates, [*map(rows.duplicate, accepted.duplicates)]),
     ):
         insert_rows(connection, table, inserted, rows.common)
-    insert_rows(connection, statements.gaps, [*map(rows.gap, accepted.gaps_added)])
+    insert_rows(connection, tables.gaps, [*map(rows.gap, accepted.gaps_added)])
     if hours := rows.hours(accepted):
         connection.execute(statements.upsert_hours(transaction.dialect), hours)
     for answer in accepted.restored:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Executable, RowMapping, Table
 
-from sync.receiver.db import statements
+from sync.receiver.db import statements, tables
 from sync.receiver.ingest.accept import EventKey, LedgerState, ValidEvent
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent
 from sync.receiver.ingest.gaps import Gap
@@ -29,8 +29,8 @@ def look_up(
     return replace(
         state,
         stored=lookup.stored(numbers),
-        rejected=lookup.event_keys(statements.rejections, numbers),
-        duplicates=lookup.event_keys(statements.duplicates, numbers),
+        rejected=lookup.event_keys(tables.rejections, numbers),
+        duplicates=lookup.event_keys(tables.duplicates, numbers),
         gaps=lookup.gaps(numbers),
     )
 
@@ -47,9 +47,9 @@ class _Lookup:
         rows: defaultdict[str, list[RowMapping]] = defaultdict(list)
         for row in self._rows(statements.SELECT_BY_CORRELATION_IDS, ids=ids) if ids else ():
             rows[row["table"]].append(row)
-        sessions, rejected = rows[statements.sessions.name], rows[statements.rejections.name]
+        sessions, rejected = rows[tables.sessions.name], rows[tables.rejections.name]
         answers: defaultdict[str, list[AnswerEvent]] = defaultdict(list)
-        for row in rows[statements.answers.name]:
+        for row in rows[tables.answers.name]:
             answers[row["correlation_id"]].append(_answer(row))
         till_id, epoch = self._inbound.sender.name.till_id, self._inbound.batch.epoch
         return LedgerState(
@@ -62,8 +62,8 @@ class _Lookup:
 
     def stored(self, numbers: Sequence[int]) -> dict[int, ValidEvent]:
         events: list[ValidEvent] = [
-            *map(_session, self._by_numbers(statements.sessions, numbers)),
-            *map(_answer, self._by_numbers(statements.answers, numbers)),
+            *map(_session, self._by_numbers(tables.sessions, numbers)),
+            *map(_answer, self._by_numbers(tables.answers, numbers)),
         ]
         return {event.sequence: event for event in events}
 

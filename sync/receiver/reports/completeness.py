@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
-from sync.receiver.db.statements import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 
 _STORE = bindparam("of_store", type_=Text)

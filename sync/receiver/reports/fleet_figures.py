@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, Float, Table, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.db.statements import gaps, rejections
+from sync.receiver.db.tables import gaps, rejections
 from sync.receiver.reports.fleet import FleetTotals, fleet_totals
 from sync.receiver.reports.tills import Reference
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from sync.receiver.db.statements import hours
+from sync.receiver.db.tables import hours
 from sync.receiver.ingest.hourly_rollup import ANSWERS, COUNTS, LONGEST, hour_of
 
 HOURS_SHOWN = 48

@@ -33,8 +33,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from sync.receiver.db.statements import agents
-from sync.receiver.db.tables import TokenRecord, table_of
+from sync.receiver.db.tables import agents, tokens
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
@@ -45,7 +44,6 @@ from sync.receiver.reports.conditions import (
     plausible_duration,
 )
 
-_tokens = table_of(TokenRecord)
 _REPORTED = (
     "store_id",
     "till_id",
@@ -148,7 +146,7 @@ def _with_contact(store_id: str | None, search: str) -> Select[Any]:
 
 def _without_contact(store_id: str | None, search: str) -> Select[Any]:
     """Select the tills that are enrolled and never sent anything, in the same columns."""
-    key = (_tokens.c.store_id, _tokens.c.till_id)
+    key = (tokens.c.store_id, tokens.c.till_id)
     has_contact = and_(agents.c.store_id == key[0], agents.c.till_id == key[1])
     unreported = (cast(null(), agents.c[name].type).label(name) for name in _REPORTED[len(key) :])
     last_contact_at = cast(null(), agents.c.last_seen_at.type).label("last_contact_at")
@@ -156,7 +154,7 @@ def _without_contact(store_id: str | None, search: str) -> Select[Any]:
     return (
         select(*key, *unreported, last_contact_at, missing)
         .distinct()
-        .where(_is_selected(_tokens, store_id, search), ~exists().where(has_contact))
+        .where(_is_selected(tokens, store_id, search), ~exists().where(has_contact))
     )
 
 

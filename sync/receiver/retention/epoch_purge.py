@@ -26,7 +26,7 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db import statements
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.columns import UtcTimestamp
-from sync.receiver.db.statements import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.rows import epoch_key, gap_row
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
-from sync.receiver.db.statements import agents, hours
+from sync.receiver.db.tables import agents, hours
 from sync.receiver.retention.epoch_purge import purgeable_epochs
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Scheduler
