@@ -64,13 +64,16 @@ def _append(
     stop_beyond: float = math.inf,
 ) -> bool:
     """Append chunks until `stop_beyond` is exceeded; return whether the input ended first."""
-    for chunk in chunks:
-        if len(result) + len(chunk) > max_bytes:
-            raise too_large_for(max_bytes)
-        reservation.add(len(chunk))
-        result += chunk
-        if len(result) > stop_beyond:
-            return False
+    try:
+        for chunk in chunks:
+            if len(result) + len(chunk) > max_bytes:
+                raise too_large_for(max_bytes)
+            reservation.add(len(chunk))
+            result += chunk
+            if len(result) > stop_beyond:
+                return False
+    except (zlib.error, zstandard.ZstdError):
+        raise invalid(_CORRUPT) from None
     return True
 
 
@@ -81,16 +84,13 @@ def too_large_for(max_bytes: int) -> HttpError:
 
 def _gunzip(body: bytearray) -> Iterator[bytes]:
     inflater = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    try:
-        for start in range(0, len(body), _GZIP_CHUNK_BYTES):
-            if inflater.eof:
-                raise invalid(_CORRUPT)
-            chunk = bytes(body[start : start + _GZIP_CHUNK_BYTES])
-            while chunk:
-                yield inflater.decompress(chunk, _GUNZIPPED_CHUNK_BYTES)
-                chunk = inflater.unconsumed_tail
-    except zlib.error:
-        raise invalid(_CORRUPT) from None
+    for chunk in _chunks(body, _GZIP_CHUNK_BYTES):
+        if inflater.eof:
+            raise invalid(_CORRUPT)
+        rest = bytes(chunk)
+        while rest:
+            yield inflater.decompress(rest, _GUNZIPPED_CHUNK_BYTES)
+            rest = inflater.unconsumed_tail
     if not inflater.eof or inflater.unused_data:
         raise invalid(_CORRUPT)
 
@@ -98,13 +98,14 @@ def _gunzip(body: bytearray) -> Iterator[bytes]:
 def _unzstd(body: bytearray) -> Iterator[bytes]:
     # Not the library's stream reader: it accepts a truncated frame as complete.
     inflater = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
-    try:
-        for start in range(0, len(body), _ZSTD_CHUNK_BYTES):
-            yield inflater.decompress(body[start : start + _ZSTD_CHUNK_BYTES])
-    except zstandard.ZstdError:
-        raise invalid(_CORRUPT) from None
+    for chunk in _chunks(body, _ZSTD_CHUNK_BYTES):
+        yield inflater.decompress(chunk)
     if not inflater.eof or inflater.unused_data:
         raise invalid(_CORRUPT)
+
+
+def _chunks(body: bytearray, size: int) -> Iterator[bytearray]:
+    return (body[start : start + size] for start in range(0, len(body), size))
 
 
 _DECOMPRESSORS: dict[str, Decompressor | None] = {

@@ -11,12 +11,15 @@ from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.database import Database
 from sync.receiver.db.statements import Among, is_agent, params_for
-from sync.receiver.db.tables import TokenRecord, tokens
+from sync.receiver.db.tables import TokenRecord
+from sync.receiver.db.tables import tokens as token_table
 
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
 # would give both tokens the same generation, and neither would revoke the other.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
-_TOKEN = select(tokens).where(is_agent(tokens), tokens.c.token_hash == bindparam("hash"))
+_TOKEN = select(token_table).where(
+    is_agent(token_table), token_table.c.token_hash == bindparam("hash")
+)
 
 
 class Enrolment:
@@ -76,12 +79,12 @@ def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) 
 def _latest_generations(
     connection: Connection, stores: Collection[str]
 ) -> dict[tuple[str, str], int]:
-    key = (tokens.c.store_id, tokens.c.till_id)
-    column = tokens.c.store_id
+    key = (token_table.c.store_id, token_table.c.till_id)
+    column = token_table.c.store_id
     # An equality on one store lets the planner use the index on that store.
     only = column == next(iter(stores)) if len(stores) == 1 else None
     of_stores = Among(column, bindparam(None, stores, type_=JsonTexts)) if only is None else only
-    found = select(*key, func.max(tokens.c.generation)).where(of_stores).group_by(*key)
+    found = select(*key, func.max(token_table.c.generation)).where(of_stores).group_by(*key)
     return {(store, till): latest for store, till, latest in connection.execute(found)}
 
 
