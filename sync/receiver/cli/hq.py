@@ -7,7 +7,6 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.config import Settings, load_settings
-from sync.receiver.service import run_receiver
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode, Program
 from sync.runtime.logging import configure_logging, log_uncaught_exceptions
@@ -20,6 +19,8 @@ HEAD_OFFICE: Program[Settings] = Program("loyalty-hq", load_settings)
 def serve(context: typer.Context, config: ConfigFile = None) -> None:
     """Receive captures until SIGTERM or SIGINT."""
     settings = HEAD_OFFICE.settings(context, config)
+    from sync.receiver.service import run_receiver  # noqa: PLC0415 - loads the whole receiver
+
     with HEAD_OFFICE.exit_on_configuration_error():
         check_files(settings)
         configure_logging(settings.log.level, settings.log.format)
