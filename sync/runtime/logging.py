@@ -25,20 +25,20 @@ from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.runtime.masking import mask_secrets
 
 _log = logging.getLogger(__name__)
-Plain: TypeAlias = str | int | float | bool | None
+Scalar: TypeAlias = str | int | float | bool | None
 
 _FIELDS = "fields"
-_OUR_LOGGERS = ("agent", "sync")
+_OWN_LOGGERS = ("agent", "sync")
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
-_BARE = re.compile(r"[A-Za-z0-9_.:/+@%-]+")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_.:/+@%-]+")
 _NOT_IN_A_FIELD_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _SECRET_FIELDS = frozenset({"authorization", "password", "secret", "token"})
-_LONGEST_NAME = 64
+_MAX_NAME = 64
 # Limits for the length of a value, tried in this order until the line is short enough.
-_LONGEST_VALUES = (8_192, 1_024, 64)
-_LONGEST_VALUE = _LONGEST_VALUES[0]
-LONGEST_LINE_BYTES = 40_000
-_MOST_FIELDS = 32
+_VALUE_LIMITS = (8_192, 1_024, 64)
+_MAX_VALUE = _VALUE_LIMITS[0]
+MAX_LINE_BYTES = 40_000
+_MAX_FIELDS = 32
 _CUT = "[cut]"
 # Priority prefixes that journald reads (sd-daemon(3), values from syslog(3)).
 _PRIORITIES = {
@@ -74,7 +74,7 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
     root.addHandler(handler)
     own_level = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(max(own_level, logging.WARNING))
-    for name in _OUR_LOGGERS:
+    for name in _OWN_LOGGERS:
         logging.getLogger(name).setLevel(own_level)
     logging.captureWarnings(capture=True)
 
@@ -104,18 +104,20 @@ class LineFormatter(logging.Formatter):
         head = {
             "time": us_to_rfc3339(round(record.created * 1e6), "milliseconds"),
             "level": record.levelname,
-            "event": _plain(_event_of(record)),
+            "event": _scalar(_event_of(record)),
         }
-        fields: dict[str, Plain] = {}
-        for name, value in islice(self._fields_of(record), _MOST_FIELDS):
-            safe_name = _NOT_IN_A_FIELD_NAME.sub("_", mask_secrets(name))[:_LONGEST_NAME] or "_"
+        fields: dict[str, Scalar] = {}
+        for name, value in islice(self._fields_of(record), _MAX_FIELDS):
+            safe_name = _NOT_IN_A_FIELD_NAME.sub("_", mask_secrets(name))[:_MAX_NAME] or "_"
             is_secret = safe_name.lower() in _SECRET_FIELDS
-            plain = "[secret]" if is_secret else _plain(value)
-            fields[f"{safe_name}_" if safe_name in head else safe_name] = plain
-        for longest in _LONGEST_VALUES:
-            shown = [{n: _cut(v, longest) for n, v in part.items()} for part in (head, fields)]
-            line = self._line(*shown)
-            if len(line) <= LONGEST_LINE_BYTES:
+            scalar = "[secret]" if is_secret else _scalar(value)
+            fields[f"{safe_name}_" if safe_name in head else safe_name] = scalar
+        for limit in _VALUE_LIMITS:
+            truncated = [
+                {n: _truncate(v, limit) for n, v in part.items()} for part in (head, fields)
+            ]
+            line = self._line(*truncated)
+            if len(line) <= MAX_LINE_BYTES:
                 break
         return line
 
@@ -123,21 +125,21 @@ class LineFormatter(logging.Formatter):
         fields = getattr(record, _FIELDS, None)
         if isinstance(fields, Mapping):
             yield from ((str(name), value) for name, value in fields.items())
-        if not _is_ours(record):
+        if not _is_event(record):
             yield "message", _message_of(record)
         if record.exc_info and record.exc_info[0]:
             yield "exception", self.formatException(record.exc_info)
         if record.stack_info:
             yield "stack", record.stack_info
 
-    def _line(self, head: Mapping[str, Plain], fields: Mapping[str, Plain]) -> str:
+    def _line(self, head: Mapping[str, Scalar], fields: Mapping[str, Scalar]) -> str:
         raise NotImplementedError
 
 
 class TextFormatter(LineFormatter):
     """`TIME LEVEL event name=value ...`; values are quoted as in JSON where necessary."""
 
-    def _line(self, head: Mapping[str, Plain], fields: Mapping[str, Plain]) -> str:
+    def _line(self, head: Mapping[str, Scalar], fields: Mapping[str, Scalar]) -> str:
         named = [f"{name}={_quoted(value)}" for name, value in fields.items()]
         return " ".join([*(_quoted(value) for value in head.values()), *named])
 
@@ -145,17 +147,17 @@ class TextFormatter(LineFormatter):
 class JsonFormatter(LineFormatter):
     """One JSON object: `time`, `level`, `event`, then the fields."""
 
-    def _line(self, head: Mapping[str, Plain], fields: Mapping[str, Plain]) -> str:
+    def _line(self, head: Mapping[str, Scalar], fields: Mapping[str, Scalar]) -> str:
         return json.dumps({**head, **fields})
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def _is_event(record: logging.LogRecord) -> bool:
     """Return whether the message is an event name of this program, not a library's text."""
     return hasattr(record, _FIELDS) or bool(_EVENT_NAME.fullmatch(_message_of(record)))
 
 
 def _event_of(record: logging.LogRecord) -> str:
-    return _message_of(record) if _is_ours(record) else record.name
+    return _message_of(record) if _is_event(record) else record.name
 
 
 def _message_of(record: logging.LogRecord) -> str:
@@ -166,7 +168,7 @@ def _message_of(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def _plain(value: object) -> Plain:
+def _scalar(value: object) -> Scalar:
     """Convert to a JSON value; strings are masked and truncated."""
     if value is None or isinstance(value, bool | int):
         return value
@@ -174,13 +176,13 @@ def _plain(value: object) -> Plain:
         return value
     text = value.isoformat() if isinstance(value, datetime) else str(value)
     # Mask before truncating, or half an address could remain. The first slice bounds the work.
-    return _cut(mask_secrets(text[: 2 * _LONGEST_VALUE]), _LONGEST_VALUE)
+    return _truncate(mask_secrets(text[: 2 * _MAX_VALUE]), _MAX_VALUE)
 
 
-def _cut(value: Plain, longest: int) -> Plain:
-    if not isinstance(value, str) or len(value) <= longest + len(_CUT):
+def _truncate(value: Scalar, limit: int) -> Scalar:
+    if not isinstance(value, str) or len(value) <= limit + len(_CUT):
         return value
-    return value[:longest] + _CUT
+    return value[:limit] + _CUT
 
 
 def _priority(level: int) -> str:
@@ -188,8 +190,8 @@ def _priority(level: int) -> str:
     return next(found, _DEBUG_PRIORITY)
 
 
-def _quoted(value: Plain) -> str:
-    if isinstance(value, str) and _BARE.fullmatch(value):
+def _quoted(value: Scalar) -> str:
+    if isinstance(value, str) and _UNQUOTED.fullmatch(value):
         return value
     # ASCII only: no line separator or bidi control character can forge another line.
     return json.dumps(value)

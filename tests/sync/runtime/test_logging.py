@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.runtime.logging import (
-    LONGEST_LINE_BYTES,
+    MAX_LINE_BYTES,
     JsonFormatter,
     LineFormatter,
     TextFormatter,
@@ -76,7 +76,7 @@ def test_json_line_has_time_level_event_and_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "quoted"),
     [
         ("two words", '"two words"'),
         ("", '""'),
@@ -94,10 +94,10 @@ def test_json_line_has_time_level_event_and_fields() -> None:
         (ValueError("no room"), '"no room"'),
     ],
 )
-def test_value_is_quoted_where_necessary(value: object, shown: str) -> None:
+def test_value_is_quoted_where_necessary(value: object, quoted: str) -> None:
     line = TextFormatter().format(record_of("x.y", value=value))
 
-    assert line.endswith(f" x.y value={shown}")
+    assert line.endswith(f" x.y value={quoted}")
 
 
 def test_field_cannot_overwrite_time_level_or_event() -> None:
@@ -277,7 +277,7 @@ def test_any_line_is_below_the_line_limit_of_journald(
 
     line = formatter.format(record_of("x.y", **long))
 
-    assert len(line) <= LONGEST_LINE_BYTES
+    assert len(line) <= MAX_LINE_BYTES
     assert isinstance(formatter, TextFormatter) or json.loads(line)["event"] == "x.y"
 
 
