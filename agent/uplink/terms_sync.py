@@ -48,7 +48,7 @@ class ProgramTermsSync:
             except (msgspec.MsgspecError, ValueError):
                 # Written by another version. The configured terms apply until central answers.
                 # Log only the prefix of the source: the channel in it is free text from a till.
-                _log_not_understood(learned.source.partition(":")[0])
+                _log_invalid(learned.source.partition(":")[0])
 
     def _apply(self, learned: LearnedTerms) -> None:
         if learned.source == _PROGRAM:
@@ -66,10 +66,10 @@ class ProgramTermsSync:
         try:
             self._answers.adopt(terms)
         except ValueError:
-            _log_not_understood(_PROGRAM)
+            _log_invalid(_PROGRAM)
             return
         await self._store(LearnedTerms(_PROGRAM, _encoded(terms), etag))
-        log_event(_log, logging.INFO, "program.adopted", etag=etag)
+        log_event(_log, logging.INFO, "terms.adopted", etag=etag)
 
     def observe(self, kind: SessionKind, terms: SessionTerms) -> None:
         """Answer sessions of this kind as central answered one; store that in the background.
@@ -88,7 +88,7 @@ class ProgramTermsSync:
         try:
             await self._store(learned)
         except OutboxUnavailable as unavailable:
-            log_event(_log, logging.WARNING, "program.not_kept", reason=str(unavailable))
+            log_event(_log, logging.WARNING, "terms.store_failed", reason=str(unavailable))
 
     async def _store(self, learned: LearnedTerms) -> None:
         await self._storage.write(keep_terms, learned, self._now_us())
@@ -98,5 +98,5 @@ def _encoded(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _log_not_understood(source: str) -> None:
-    log_event(_log, logging.WARNING, "program.not_understood", source=source)
+def _log_invalid(source: str) -> None:
+    log_event(_log, logging.WARNING, "terms.invalid", source=source)

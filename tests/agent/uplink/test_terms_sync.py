@@ -104,5 +104,5 @@ async def test_stored_terms_of_another_version_are_skipped_without_logging_the_c
         with caplog.at_level(logging.WARNING):
             await terms_sync.restore_when_open()
 
-    (record,) = [one for one in caplog.records if one.message == "program.not_understood"]
+    (record,) = [one for one in caplog.records if one.message == "terms.invalid"]
     assert record.__dict__["fields"] == {"source": "answer"}
