@@ -10,8 +10,9 @@ from hypothesis import settings
 from tests.support.head_office.postgresql import PostgresqlServer, started_server
 
 # No test asserts speed, so Hypothesis sets no deadline.
-settings.register_profile("ours", deadline=None)
-settings.load_profile("ours")
+settings.register_profile("full", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.load_profile("full")
 
 # Tests with one of these markers may start processes.
 _MAY_START_PROCESSES = ("process", "postgresql", "browser", "campaign", "machine")

@@ -5,6 +5,8 @@ import pytest
 from tests.fleet.chain import Outcome, Plan, outage_of
 from tests.fleet.network import Condition
 
+pytestmark = pytest.mark.slow
+
 # Models a chain of 10,000 stores at 1,000 events a second, scaled down by 100; after five minutes
 # all backoffs have reached their cap.
 STORES, RATE, BATCH = 100, 10, 5

@@ -12,6 +12,8 @@ from tests.support.shop.paths import EveryNth, open_path
 from tests.support.shop.shop import QUICK, shop_over
 from tests.support.shop.verdict import judge
 
+pytestmark = pytest.mark.slow
+
 CUSTOMERS = 25
 # Small batches, so that many requests can meet faults.
 IN_SMALL_BATCHES = QUICK.model_copy(update={"batch_events": 10})

@@ -13,6 +13,8 @@ from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
 from tests.support.shop.verdict import judge
 from tests.support.till.ledger import TillLedger
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS = ["batch", "replay"]
 # One pass at the start and no other: events that it leaves are never sent.
 ONE_PASS = QUICK.model_copy(update={"interval_seconds": 86_400})

@@ -12,6 +12,8 @@ from tests.support.shop.receivers import TILL, FaultProxy, RestartableReceiver
 from tests.support.shop.shop import Shop, capturing_in, shop_at, until_there
 from tests.support.till.ledger import TillLedger
 
+pytestmark = pytest.mark.slow
+
 WHEN = "SELECT occurred_at, corrected_at, clock_trusted FROM sessions ORDER BY epoch, sequence"
 # Far more than the delay between a capture and its delivery on this machine.
 NEAR = timedelta(seconds=10)

@@ -3,9 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.support.agent.store import query
 from tests.support.central import ScriptedCentral
 from tests.support.shop.shop import PATIENCE_SECONDS, QUICK, shop_at
+
+pytestmark = pytest.mark.slow
 
 ERASED = "SELECT count(*) FROM email_answer WHERE address IS NULL"
 _LOOK_SECONDS = 0.05

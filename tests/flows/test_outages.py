@@ -20,6 +20,8 @@ from tests.support.shop.shop import PATIENCE_SECONDS, shop_at, shop_over, trade_
 from tests.support.shop.verdict import judge
 from tests.support.till.ledger import TillLedger
 
+pytestmark = pytest.mark.slow
+
 CUSTOMERS = 30
 MOST_IN_FLIGHT = 8
 ANSWERED = 12

@@ -21,6 +21,8 @@ from tests.support.shop.shop import Shop, shop_at, until_there
 from tests.support.shop.verdict import StoredRecord, judge
 from tests.support.till.ledger import TillLedger
 
+pytestmark = pytest.mark.slow
+
 FAR_FUTURE_US = 2**53
 REJECTED = "SELECT sequence FROM rejections"
 GAPS = "SELECT first_sequence, last_sequence, reason FROM gaps ORDER BY first_sequence"

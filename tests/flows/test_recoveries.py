@@ -12,6 +12,8 @@ from tests.support.shop.records import records_of
 from tests.support.shop.shop import shop_at, until_there
 from tests.support.shop.verdict import StoredRecord, judge
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS = ["batch", "replay"]
 
 

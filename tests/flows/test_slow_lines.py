@@ -9,6 +9,8 @@ from tests.support.shop.paths import PATHS, open_path
 from tests.support.shop.shop import QUICK, shop_at
 from tests.support.shop.verdict import judge
 
+pytestmark = pytest.mark.slow
+
 BYTES_PER_SECOND = 20_000
 CUSTOMERS = 20
 

@@ -15,6 +15,8 @@ from tests.support.shop.shop import QUICK, Shop
 from tests.support.till.ledger import TillLedger
 from tests.support.version_0_1_0 import AGENT, HEAD_OFFICE, unpack
 
+pytestmark = pytest.mark.slow
+
 EPOCH = "f0b6a6e7-9d16-4a78-8bdc-340e2782d54b"
 
 

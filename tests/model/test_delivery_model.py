@@ -24,6 +24,8 @@ from tests.model.delivery_harness import DeliveryHarness, numbered_answer, numbe
 from tests.support.central import Fault, faults
 from tests.support.central.ledger import Ledger, Record
 
+pytestmark = pytest.mark.slow
+
 CHOICES = st.integers(0, 10**6)
 REQUESTS = st.integers(0, 4)
 FAULTS: dict[str, Fault] = {

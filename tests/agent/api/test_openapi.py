@@ -1,119 +1,15 @@
-"""Conformance of the running agent to its OpenAPI document, with generated requests."""
+"""The OpenAPI document against its schemas and the routes."""
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-import pytest
-import schemathesis
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # no stubs
-from schemathesis import GenerationMode
-from schemathesis.config import (
-    ChecksConfig,
-    CoveragePhaseConfig,
-    ExamplesPhaseConfig,
-    FuzzingPhaseConfig,
-    GenerationConfig,
-    PhasesConfig,
-    PositiveDataAcceptanceConfig,
-    ProjectConfig,
-    ProjectsConfig,
-    SchemathesisConfig,
-    StatefulPhaseConfig,
-)
-from schemathesis.engine import events, from_schema
-from schemathesis.engine.recorder import ScenarioRecorder
 
 from agent.api.openapi import document
 from agent.api.server import build_app
-from agent.capture.refusals import ADDRESS_NOT_VALID, INVALID_CORRELATION_ID, NO_OPEN_SESSION
-from tests.support.agent.in_process import agent_in_a_thread, settings_in
 
 if TYPE_CHECKING:
     from agent.api.context import Context
-
-SEED = 20260101
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with agent_in_a_thread(settings_in(tmp_path_factory.mktemp("document"))) as agent:
-        yield f"http://{agent.host}:{agent.port}"
-
-
-@dataclass(slots=True)
-class Exploration:
-    """Results of one test phase against the API."""
-
-    failures: list[str] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
-    refusals_of_valid_requests: set[str] = field(default_factory=set)
-
-    def add(self, scenario: ScenarioRecorder) -> None:
-        for name, interaction in scenario.interactions.items():
-            response = interaction.response
-            assert response is not None, f"no answer to {interaction.request}"
-            self.statuses[response.status_code] += 1
-            meta = scenario.cases[name].value.meta
-            if meta and meta.generation.mode is GenerationMode.POSITIVE:
-                self._note_refusal(response.status_code, response.content)
-        for checks in scenario.checks.values():
-            found = [check.failure_info for check in checks if check.failure_info]
-            self.failures += [f"{info.failure}\n{info.code_sample}" for info in found]
-
-    def _note_refusal(self, status: int, content: bytes) -> None:
-        if status == 400:
-            self.refusals_of_valid_requests.add(json.loads(content)["errorMessage"])
-
-
-def explore(address: str, phase: str, max_examples: int) -> Exploration:
-    """Send requests generated from the document, deterministically."""
-    # A schema cannot express that a valid request is refused because of the session's state.
-    checks = ChecksConfig(positive_data_acceptance=PositiveDataAcceptanceConfig(enabled=False))
-    generation = GenerationConfig(deterministic=True, database="none", max_examples=max_examples)
-    phases = PhasesConfig(
-        examples=ExamplesPhaseConfig(enabled=phase == "examples"),
-        coverage=CoveragePhaseConfig(enabled=phase == "coverage"),
-        fuzzing=FuzzingPhaseConfig(enabled=phase == "fuzzing"),
-        stateful=StatefulPhaseConfig(enabled=phase == "stateful"),
-    )
-    project = ProjectConfig(checks=checks, generation=generation, phases=phases)
-    config = SchemathesisConfig(seed=SEED, projects=ProjectsConfig(default=project))
-    schema = schemathesis.openapi.from_url(f"{address}/openapi.json", config=config)
-    exploration = Exploration()
-    for event in from_schema(schema).execute():
-        if isinstance(event, events.ScenarioFinished):
-            exploration.add(event.recorder)
-        elif isinstance(event, events.FatalError | events.NonFatalError):
-            exploration.failures.append(str(event))
-    return exploration
-
-
-@pytest.mark.parametrize(
-    ("phase", "max_examples", "answers_at_least"),
-    [("examples", 1, 3), ("coverage", 1, 100), ("fuzzing", 120, 200), ("stateful", 30, 100)],
-)
-def test_every_answer_conforms_to_the_document(
-    address: str, phase: str, max_examples: int, answers_at_least: int
-) -> None:
-    exploration = explore(address, phase, max_examples)
-
-    assert exploration.failures == []
-    assert exploration.statuses.total() >= answers_at_least
-    assert exploration.statuses[200] > 0
-    assert max(exploration.statuses) < 500
-    assert exploration.refusals_of_valid_requests <= {
-        INVALID_CORRELATION_ID,  # id in use with other content
-        NO_OPEN_SESSION,
-        ADDRESS_NOT_VALID,
-    }
-
-
-def test_document_is_valid_openapi_3_1() -> None:
-    schemathesis.openapi.from_dict(document("1.2.3")).validate()
 
 
 def test_schemas_are_valid_json_schema() -> None:

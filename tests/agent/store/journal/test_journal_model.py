@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from agent.facts import (
     SessionStarted,
 )
 from tests.support.agent.store import EpochIds, opened, query, record
+
+pytestmark = pytest.mark.slow
 
 NAMES = st.sampled_from(["a", "b", "c"])
 SESSIONS = st.builds(

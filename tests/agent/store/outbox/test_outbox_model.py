@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,6 +21,8 @@ from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import EpochIds, crashed_copy, opener, query, session
 from tests.support.clocks import WallClock
 from tests.support.models.outbox import Kept, Model
+
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
