@@ -1,1 +1,1 @@
-"""A batch at head office: parsed, looked up, judged and written."""
+"""Ingest: parse a batch, place it, look up the stored state, accept its events, write them."""
