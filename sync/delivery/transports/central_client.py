@@ -26,7 +26,6 @@ class CentralClient:
         self,
         method: str,
         path: str,
-        *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpResponse | Blocked | RetryLater:

@@ -5,9 +5,8 @@ accepted as central's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 from urllib.parse import quote
 
 import msgspec
@@ -46,8 +45,7 @@ _REFUSALS = {
 _json_object: msgspec.json.Decoder[dict[str, Json]] = msgspec.json.Decoder(dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ApiRequest(NamedTuple):
     """A request of the API; `path` is percent-encoded and includes the query."""
 
     method: str

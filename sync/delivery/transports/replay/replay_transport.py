@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, assert_never
 
@@ -96,11 +97,17 @@ class ReplayTransport:
         for event in lane:
             if run.stop is not None:
                 return
-            outcome = self._stopped.blocked_by(event) or await self._send_event(run, event)
+            if (blocking := self._stopped.blocked_by(event)) is not None:
+                run.unfinished = blocking
+                return
+            outcome = run.local_refusal(event) or await self._send_event(run, event)
             match outcome:
                 case Delivered() | Refused():
+                    self._stopped.release(event)
                     run.verdicts[event.position] = outcome
                 case RetryLater():
+                    self._count_failure(run, event, outcome)
+                    self._stopped.stop(event, outcome)
                     run.unfinished = outcome
                     return
                 case Blocked():
@@ -108,20 +115,6 @@ class ReplayTransport:
                     return
                 case _:
                     assert_never(outcome)
-
-    async def _send_event(self, run: "_Run", event: OutboxEvent) -> _Outcome:
-        outcome = run.local_refusal(event) or await self._send_with_retries(run, event)
-        match outcome:
-            case Delivered() | Refused():
-                self._stopped.release(event)
-            case RetryLater():
-                self._count_failure(run, event, outcome)
-                self._stopped.stop(event, outcome)
-            case Blocked():
-                pass
-            case _:
-                assert_never(outcome)
-        return outcome
 
     def _count_failure(self, run: "_Run", event: OutboxEvent, failure: RetryLater) -> None:
         """Stop the window if central seems to be down."""
@@ -135,28 +128,27 @@ class ReplayTransport:
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             run.stop = run.stop or failure
 
-    async def _send_with_retries(self, run: "_Run", event: OutboxEvent) -> _Outcome:
-        request = request_of(event)
-
-        async def attempt() -> _Outcome:
-            try:
-                outcome = await self._request(event, request, in_doubt=run.is_in_doubt(event))
-            except asyncio.CancelledError:
-                run.unanswered.add(event.position)
-                raise
-            if isinstance(outcome, RetryLater) and outcome.may_have_arrived:
-                run.unanswered.add(event.position)
-            return outcome
-
+    async def _send_event(self, run: "_Run", event: OutboxEvent) -> _Outcome:
+        attempt = partial(self._attempt, run, event, request_of(event))
         outcome = await (attempt() if run.once else self._retries.run(attempt))
         if isinstance(outcome, (Delivered, Refused)):
             self._failures_in_a_row = 0
         return outcome
 
+    async def _attempt(self, run: "_Run", event: OutboxEvent, request: ApiRequest) -> _Outcome:
+        try:
+            outcome = await self._request(event, request, in_doubt=run.is_in_doubt(event))
+        except asyncio.CancelledError:
+            run.unanswered.add(event.position)
+            raise
+        if isinstance(outcome, RetryLater) and outcome.may_have_arrived:
+            run.unanswered.add(event.position)
+        return outcome
+
     async def _request(
         self, event: OutboxEvent, request: ApiRequest, *, in_doubt: bool
     ) -> _Outcome:
-        response = await self._post(request)
+        response = await self._client.request(*request, _HEADERS)
         if not isinstance(response, HttpResponse):
             return response
         if _is_too_large(response) and await self._refuses_all(request):
@@ -172,13 +164,9 @@ class ReplayTransport:
         """Return whether a request without effect gets a 413 too: then no event is at fault."""
         if len(request.body) > SMALL_BYTES:
             return False
-        response = await self._post(request_without_effect(len(request.body)))
+        other = request_without_effect(len(request.body))
+        response = await self._client.request(*other, _HEADERS)
         return isinstance(response, HttpResponse) and _is_too_large(response)
-
-    async def _post(self, request: ApiRequest) -> HttpResponse | Blocked | RetryLater:
-        return await self._client.request(
-            request.method, request.path, body=request.body, headers=_HEADERS
-        )
 
 
 @dataclass(slots=True)

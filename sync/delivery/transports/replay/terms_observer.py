@@ -17,15 +17,16 @@ class TermsObserver:
 
     def __init__(self, on_terms: OnTerms) -> None:
         self._on_terms = on_terms
-        self._last: dict[SessionKind, SessionTerms] = {}
+        self._last: dict[SessionKind, tuple[Json, ...]] = {}
 
     def observe(self, session: OutboxEvent, response: Mapping[str, Json]) -> None:
         """Report the terms in central's response to `session`, if they are new."""
-        terms = session_terms(response)
         kind = session_kind(json_object(session.body) or {}, session.query_locale)
-        if terms is None or self._last.get(kind) == terms:
+        # Compared as they come: converting them costs more than the rest of the way.
+        members = tuple(map(response.get, SessionTerms.__struct_encode_fields__))
+        if self._last.get(kind) == members or (terms := session_terms(response)) is None:
             return
         if len(self._last) >= _MAX_KINDS:
             self._last.clear()
-        self._last[kind] = terms
+        self._last[kind] = members
         self._on_terms(kind, terms)
