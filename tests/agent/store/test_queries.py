@@ -50,7 +50,7 @@ def test_session_is_followed_by_its_answers_in_order(directory: Path) -> None:
 
 
 def test_unknown_session_has_no_captures(directory: Path) -> None:
-    assert StoreReader(directory).session("nobody") == []
+    assert StoreReader(directory).session("unknown") == []
 
 
 def test_event_is_delivered_at_the_time_the_watermark_passed_it(directory: Path) -> None:

@@ -84,7 +84,7 @@ async def writing(directory: Path, *, max_queued: int = 10_000) -> AsyncIterator
         await writer.close()
 
 
-async def next_turn() -> None:
+async def next_iteration() -> None:
     """Wait for the end of this event loop iteration."""
     turn = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(turn.set_result, None)
@@ -107,7 +107,7 @@ async def test_captures_beyond_the_group_size_form_the_next_group(tmp_path: Path
         async with rig.held():
             for turn in range(3):
                 replies += [rig.writer.record(session(f"{turn}/{n}"), AT) for n in range(size)]
-                await next_turn()
+                await next_iteration()
         await asyncio.gather(*replies)
     assert rig.commits.groups == [MAX_GROUP, 3 * size - MAX_GROUP]
 
@@ -130,7 +130,7 @@ async def test_refused_capture_does_not_fail_its_group(tmp_path: Path) -> None:
         async with rig.held():
             replies = [
                 rig.writer.record(capture, AT)
-                for capture in (session("one"), answer("nobody"), session("two"))
+                for capture in (session("one"), answer("unknown"), session("two"))
             ]
         outcomes = await asyncio.gather(*replies)
     assert outcomes == [
@@ -214,10 +214,10 @@ async def test_job_runs_after_earlier_captures_and_returns_its_result(
     async with writing(tmp_path) as rig:
         async with rig.held():
             recorded = rig.writer.record(session("one"), AT)
-            chore = asyncio.create_task(rig.writer.run(lambda store: store.epochs.last.sequence))
-            await asyncio.wait({chore}, timeout=0)
+            job = asyncio.create_task(rig.writer.run(lambda store: store.epochs.last.sequence))
+            await asyncio.wait({job}, timeout=0)
         await recorded
-        assert await chore == 1
+        assert await job == 1
 
 
 async def test_job_that_raises_does_not_affect_later_captures(tmp_path: Path) -> None:
@@ -246,14 +246,14 @@ async def test_captures_queued_before_the_store_opens_are_recorded(tmp_path: Pat
     assert outcome == Recorded(Receipt("epoch-1", 1), repeated=False)
 
 
-class BreakingOpener:
+class FaultyOpener:
     """Opens real stores whose `write` raises the planned errors, one for each call."""
 
-    def __init__(self, directory: Path, troubles: Sequence[BaseException | None]) -> None:
+    def __init__(self, directory: Path, faults: Sequence[BaseException | None]) -> None:
         self.opened = 0
         self.reasons: list[str] = []
-        self.set_aside_error: OSError | None = None
-        self._troubles = list(troubles)
+        self.quarantine_error: OSError | None = None
+        self._faults = list(faults)
         self._directory = directory
 
     def open(self) -> Store:
@@ -263,8 +263,8 @@ class BreakingOpener:
         usual = store.write
 
         def write_or_raise(group: Group) -> list[Outcome]:
-            if self._troubles and (trouble := self._troubles.pop(0)):
-                raise trouble
+            if self._faults and (fault := self._faults.pop(0)):
+                raise fault
             return usual(group)
 
         store.write = write_or_raise  # type: ignore[method-assign] # the planned fault
@@ -273,14 +273,14 @@ class BreakingOpener:
     def quarantine(self, reason: str) -> None:
         """Record the call, or fail as planned."""
         self.reasons.append(reason)
-        if self.set_aside_error:
-            raise self.set_aside_error
+        if self.quarantine_error:
+            raise self.quarantine_error
 
 
 @asynccontextmanager
-async def writing_with(breaking: BreakingOpener) -> AsyncIterator[Writer]:
+async def writing_with(faulty: FaultyOpener) -> AsyncIterator[Writer]:
     """Run a writer on a store with planned faults."""
-    writer = Writer(breaking, Commits(), reopen_seconds=0.01)
+    writer = Writer(faulty, Commits(), reopen_seconds=0.01)
     writer.start()
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):
@@ -292,56 +292,56 @@ async def writing_with(breaking: BreakingOpener) -> AsyncIterator[Writer]:
 async def test_failed_store_is_reopened_and_the_capture_retried(
     tmp_path: Path,
 ) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageDownError("an I/O error")])
-    async with writing_with(breaking) as writer:
+    faulty = FaultyOpener(tmp_path, [StorageDownError("an I/O error")])
+    async with writing_with(faulty) as writer:
         assert await writer.record(session(), AT) == Recorded(Receipt("epoch-1", 1), repeated=False)
-    assert breaking.opened == 2
+    assert faulty.opened == 2
 
 
 async def test_capture_fails_when_the_store_fails_twice_and_the_writer_goes_on(
     tmp_path: Path,
 ) -> None:
-    breaking = BreakingOpener(
+    faulty = FaultyOpener(
         tmp_path, [StorageDownError("an I/O error"), StorageDownError("and again")]
     )
-    async with writing_with(breaking) as writer:
+    async with writing_with(faulty) as writer:
         with pytest.raises(StorageDownError):
             await writer.record(session(), AT)
         await writer.record(session(), AT)
 
 
 async def test_damaged_store_is_quarantined_before_reopening(tmp_path: Path) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageDamagedError("zeros")])
-    async with writing_with(breaking) as writer:
+    faulty = FaultyOpener(tmp_path, [StorageDamagedError("zeros")])
+    async with writing_with(faulty) as writer:
         await writer.record(session(), AT)
-    assert breaking.reasons == ["zeros"]
+    assert faulty.reasons == ["zeros"]
 
 
 async def test_full_disk_is_neither_reopened_nor_retried(tmp_path: Path) -> None:
-    breaking = BreakingOpener(tmp_path, [StorageFullError("no room")])
-    async with writing_with(breaking) as writer:
+    faulty = FaultyOpener(tmp_path, [StorageFullError("no room")])
+    async with writing_with(faulty) as writer:
         with pytest.raises(StorageFullError):
             await writer.record(session(), AT)
         await writer.record(session(), AT)
-    assert breaking.opened == 1
+    assert faulty.opened == 1
 
 
 async def test_failing_quarantine_does_not_end_the_writer(tmp_path: Path) -> None:
     """With a full or read-only disk the file stays in place, tills get 503, and it is retried."""
-    breaking = BreakingOpener(tmp_path, [StorageDamagedError("zeros")] * 2)
-    breaking.set_aside_error = OSError(28, "No space left on device")
-    async with writing_with(breaking) as writer:
+    faulty = FaultyOpener(tmp_path, [StorageDamagedError("zeros")] * 2)
+    faulty.quarantine_error = OSError(28, "No space left on device")
+    async with writing_with(faulty) as writer:
         with pytest.raises(StorageError):
             await writer.record(session(), AT)
         assert not writer.died.done()
-        breaking.set_aside_error = None
+        faulty.quarantine_error = None
         await writer.record(session(), AT)
 
 
 async def test_dying_writer_answers_every_till(tmp_path: Path) -> None:
     """The items that it worked on, those in the queue and later ones all get an answer."""
-    breaking = BreakingOpener(tmp_path, [SystemExit("a fault of this program")])
-    async with writing_with(breaking) as writer:
+    faulty = FaultyOpener(tmp_path, [SystemExit("a fault of this program")])
+    async with writing_with(faulty) as writer:
         replies = [writer.record(session(f"s{n}"), AT) for n in range(MAX_GROUP + 10)]
         answers = await asyncio.gather(*replies, return_exceptions=True)
         assert {type(answer) for answer in answers} == {StorageDownError}
@@ -354,8 +354,8 @@ async def test_captures_committed_before_the_writer_died_are_answered_as_recorde
     tmp_path: Path,
 ) -> None:
     """Answers are held back until the next group is being written; here that one never is."""
-    breaking = BreakingOpener(tmp_path, [None, SystemExit("a fault of this program")])
-    async with writing_with(breaking) as writer:
+    faulty = FaultyOpener(tmp_path, [None, SystemExit("a fault of this program")])
+    async with writing_with(faulty) as writer:
         replies = [writer.record(session(f"s{n}"), AT) for n in range(2 * MAX_GROUP)]
         answers = await asyncio.gather(*replies, return_exceptions=True)
     recorded = [outcome for outcome in answers if isinstance(outcome, Recorded)]
@@ -377,7 +377,7 @@ async def test_ping_of_a_blocked_writer_returns_only_when_it_goes_on(tmp_path: P
     async with writing(tmp_path) as rig:
         async with rig.held():
             ping = asyncio.create_task(rig.writer.ping())
-            await next_turn()
+            await next_iteration()
             assert not ping.done()
         assert await ping
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files import storage_errors as troubles
+from agent.store.files import storage_errors
 from agent.store.files.storage_errors import (
     CorruptRow,
     StorageDamagedError,
@@ -51,10 +51,10 @@ def test_error_is_classified_by_its_remedy(
     error: sqlite3.Error | OSError,
     expected: type[StorageError],
 ) -> None:
-    monkeypatch.setattr(troubles, "free_bytes", lambda _directory: PLENTY)
-    trouble = storage_error_from(error, tmp_path)
-    assert type(trouble) is expected
-    assert str(tmp_path) in str(trouble)
+    monkeypatch.setattr(storage_errors, "free_bytes", lambda _directory: PLENTY)
+    classified = storage_error_from(error, tmp_path)
+    assert type(classified) is expected
+    assert str(tmp_path) in str(classified)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_any_error_on_a_full_disk_is_a_full_disk_except_damage(
     expected: type[StorageError],
 ) -> None:
     """SQLite cannot open a file that it has no room to create."""
-    monkeypatch.setattr(troubles, "free_bytes", lambda _directory: 4096)
+    monkeypatch.setattr(storage_errors, "free_bytes", lambda _directory: 4096)
     assert type(storage_error_from(sqlite_error(code), tmp_path)) is expected
 
 

@@ -36,9 +36,9 @@ def repeat(sequence: int) -> Recorded:
 
 
 CASES: dict[str, list[tuple[Capture, Outcome]]] = {
-    "a session said twice": [(session(), new(1)), (session(), repeat(1))],
-    "an id said with other content": [(session(), new(1)), (OTHER, IdTaken())],
-    "an id said with another locale": [
+    "a repeated session": [(session(), new(1)), (session(), repeat(1))],
+    "an id with other content": [(session(), new(1)), (OTHER, IdTaken())],
+    "an id with another locale": [
         (session(locale="en-CA"), new(1)),
         (session(locale="fr-CA"), IdTaken()),
         (session(), IdTaken()),
@@ -52,7 +52,7 @@ CASES: dict[str, list[tuple[Capture, Outcome]]] = {
             repeat(1),
         ),
     ],
-    "an answer to nobody": [(answer("nobody"), NoOpenSession())],
+    "an answer without a session": [(answer("unknown"), NoOpenSession())],
     "an answer before its session": [
         (ACCEPTED, NoOpenSession()),
         (session(), new(1)),
@@ -63,7 +63,7 @@ CASES: dict[str, list[tuple[Capture, Outcome]]] = {
         (ACCEPTED, NoOpenSession()),
         (DECLINED, NoOpenSession()),
     ],
-    "an answer said twice": [(session(), new(1)), (ACCEPTED, new(2)), (ACCEPTED, repeat(2))],
+    "a repeated answer": [(session(), new(1)), (ACCEPTED, new(2)), (ACCEPTED, repeat(2))],
     "another address": [
         (session(), new(1)),
         (ACCEPTED, new(2)),

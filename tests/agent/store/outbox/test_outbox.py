@@ -33,14 +33,14 @@ async def rig(tmp_path: Path) -> AsyncIterator[OutboxRig]:
         yield rig
 
 
-def standing(rig: OutboxRig) -> tuple[object, list[object]]:
+def cursor_of(rig: OutboxRig) -> tuple[object, list[object]]:
     """Return the watermark, and the positions settled ahead of it."""
     watermark = query(rig.directory, "SELECT watermark FROM destination")
     settled = query(rig.directory, "SELECT position FROM settled ORDER BY position")
     return watermark[0][0] if watermark else 0, [row[0] for row in settled]
 
 
-def only_once(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awaitable[object]]:
+def fail_after_one(run: Callable[[Work], Awaitable[object]]) -> Callable[[Work], Awaitable[object]]:
     """Let `run` work once; every later call fails like the storage."""
     runs = [run]
 
@@ -97,7 +97,7 @@ async def test_window_holds_at_most_the_requested_bytes_but_at_least_one_event(
 
 async def test_contiguous_deliveries_only_advance_the_watermark(rig: OutboxRig) -> None:
     await rig.deliver(*(await rig.window(events=3)).events)
-    assert standing(rig) == (3, [])
+    assert cursor_of(rig) == (3, [])
     assert await rig.positions() == [4]
 
 
@@ -106,12 +106,12 @@ async def test_event_delivered_ahead_is_not_pending_and_is_merged_into_the_water
 ) -> None:
     one, two, three, four = (await rig.window()).events
     await rig.deliver(four, two)
-    assert standing(rig) == (0, [2, 4])
+    assert cursor_of(rig) == (0, [2, 4])
     assert await rig.positions() == [1, 3]
     await rig.deliver(one)
-    assert standing(rig) == (2, [4])
+    assert cursor_of(rig) == (2, [4])
     await rig.deliver(three)
-    assert standing(rig) == (4, [])
+    assert cursor_of(rig) == (4, [])
 
 
 async def test_rejected_event_becomes_a_dead_letter_and_the_watermark_passes_it(
@@ -120,7 +120,7 @@ async def test_rejected_event_becomes_a_dead_letter_and_the_watermark_passes_it(
     window = await rig.window()
     one, two, *_ = window.events
     await rig.outbox.settle(window, [EventResult(one, DELIVERED), EventResult(two, REFUSED)])
-    assert standing(rig) == (2, [])
+    assert cursor_of(rig) == (2, [])
     assert await rig.positions() == [3, 4]
     said = "SELECT position, error_code, error_message, http_status FROM dead_letter"
     assert query(rig.directory, said) == [(2, "CODE", "a reason", 400)]
@@ -139,7 +139,7 @@ async def test_settle_is_idempotent(rig: OutboxRig) -> None:
     events = (await rig.window(events=2)).events
     await rig.deliver(*events)
     await rig.deliver(*events)
-    assert standing(rig) == (2, [])
+    assert cursor_of(rig) == (2, [])
     assert len(query(rig.directory, "SELECT * FROM delivery")) == 1
 
 
@@ -200,7 +200,7 @@ async def test_settle_interrupted_between_transactions_keeps_the_doubt_of_reject
         window = await rig.window()
         await rig.outbox.record_attempt(window)
         refused, *delivered = window.events
-        monkeypatch.setattr(rig.writer, "run", only_once(rig.writer.run))
+        monkeypatch.setattr(rig.writer, "run", fail_after_one(rig.writer.run))
         with pytest.raises(OutboxUnavailable):
             await rig.outbox.settle(
                 window, [EventResult(refused, REFUSED), *judged(delivered)], [refused]
@@ -215,7 +215,7 @@ async def test_rewind_makes_all_later_events_pending_again(rig: OutboxRig) -> No
     await rig.deliver_all()
     assert await rig.outbox.rewind("epoch-1", 3)
     assert await rig.positions() == [3, 4]
-    assert standing(rig) == (2, [])
+    assert cursor_of(rig) == (2, [])
     assert query(rig.directory, "SELECT through_position FROM delivery") == [(2,)]
 
 
@@ -231,7 +231,7 @@ async def test_rewind_to_an_unknown_number_changes_nothing(
 ) -> None:
     await rig.deliver(*(await rig.window(events=2)).events)
     assert not await rig.outbox.rewind(epoch, expected)
-    assert standing(rig) == (2, [])
+    assert cursor_of(rig) == (2, [])
 
 
 async def test_renumber_moves_the_following_events_into_a_new_epoch(rig: OutboxRig) -> None:

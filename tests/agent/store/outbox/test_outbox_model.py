@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
-AT_ONCE = RetentionDays(delivered_days=0, email_days=0)
-DOUBTFUL, NOT_TRIED = "doubtful", "not tried"
+NO_RETENTION = RetentionDays(delivered_days=0, email_days=0)
+DOUBTFUL, NOT_SENT = "doubtful", "not tried"
 VERDICTS = st.sampled_from(
     [
         Delivered(),
@@ -37,7 +37,7 @@ VERDICTS = st.sampled_from(
         Refused("CODE", "a reason", 400),
         Refused(ErrorCode.SESSION_REFUSED, "its session was refused", None),
         DOUBTFUL,
-        NOT_TRIED,
+        NOT_SENT,
     ]
 )
 SIZES = st.integers(1, 6)
@@ -60,7 +60,7 @@ class OutboxMachine(RuleBasedStateMachine):
     async def start(self) -> OutboxRig:
         """Start the outbox on the present files of the directory."""
         opening = opener(self.directory, epochs=self.epochs)
-        rig = start_outbox(self.directory, opening, self.clock, AT_ONCE)
+        rig = start_outbox(self.directory, opening, self.clock, NO_RETENTION)
         await rig.writer.check(30)
         return rig
 
@@ -78,7 +78,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def begin_with_captures(self, pairs: int) -> None:
         for _ in range(pairs):
             self.capture_session()
-            self.capture_answer(which=0)
+            self.capture_answer(index=0)
 
     # Steps of the tills.
 
@@ -90,10 +90,10 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.run(self.rig.capture(session(name))) == [str(expected)]
 
     @precondition(lambda self: self.model.held)
-    @rule(which=CHOICES)
-    def capture_answer(self, which: int) -> None:
+    @rule(index=CHOICES)
+    def capture_answer(self, index: int) -> None:
         self.names += 1
-        started = self.model.held[self.pick(which).session]
+        started = self.model.held[self.pick(index).session]
         address = f"guest{self.names}@example.com"
         answered = EmailAnswered(
             started.name, EmailStatus.ACCEPTED, address, b'{"status":"accepted"}'
@@ -104,7 +104,7 @@ class OutboxMachine(RuleBasedStateMachine):
     # Steps of the delivery passes.
 
     @rule(size=SIZES, after=st.one_of(st.just(0), CHOICES), again=st.booleans())
-    def try_and_be_cut_off(self, size: int, after: int, again: bool) -> None:  # noqa: FBT001 - drawn
+    def interrupt_attempt(self, size: int, after: int, again: bool) -> None:  # noqa: FBT001 - drawn
         window = self.window(size, after, again=again)
         if window.events:
             self.run(self.rig.outbox.record_attempt(window))
@@ -117,7 +117,7 @@ class OutboxMachine(RuleBasedStateMachine):
         noted=st.booleans(),
         data=st.data(),
     )
-    def try_and_settle(
+    def attempt_and_settle(
         self,
         size: int,
         after: int,
@@ -136,26 +136,26 @@ class OutboxMachine(RuleBasedStateMachine):
         verdicts = {one.event.position: one.verdict for one in judged}
         self.model.settle(window, verdicts, [event.position for event in doubtful])
 
-    @rule(which=CHOICES, expected=st.integers(0, 12))
-    def rewind(self, which: int, expected: int) -> None:
-        epoch = list(self.model.bases)[which % len(self.model.bases)]
+    @rule(index=CHOICES, expected=st.integers(0, 12))
+    def rewind(self, index: int, expected: int) -> None:
+        epoch = list(self.model.bases)[index % len(self.model.bases)]
         assert self.run(self.rig.outbox.rewind(epoch, expected)) == self.model.rewind(
             epoch, expected
         )
 
     @precondition(lambda self: self.renumberings < 5)
-    @rule(which=CHOICES, after=st.integers(0, 12))
-    def renumber(self, which: int, after: int) -> None:
-        epoch = list(self.model.bases)[which % len(self.model.bases)]
+    @rule(index=CHOICES, after=st.integers(0, 12))
+    def renumber(self, index: int, after: int) -> None:
+        epoch = list(self.model.bases)[index % len(self.model.bases)]
         self.run(self.rig.outbox.renumber(epoch, after))
         before = len(self.model.bases)
         self.model.renumber(epoch, after, f"epoch-{self.renumberings + 1}")
         self.renumberings += len(self.model.bases) - before
 
     @precondition(lambda self: self.model.held)
-    @rule(which=CHOICES)
-    def retry_delivered(self, which: int) -> None:
-        kept = self.pick(which)
+    @rule(index=CHOICES)
+    def retry_delivered(self, index: int) -> None:
+        kept = self.pick(index)
         receipt, letters = self.model.receipts[kept.position], self.rig.outbox.dead_letters
         taken = self.run(letters.retry_delivered(receipt.epoch, [receipt.sequence]))
         assert taken == self.model.retry_delivered(kept)
@@ -163,10 +163,10 @@ class OutboxMachine(RuleBasedStateMachine):
     # Steps of store IT and of the upkeep.
 
     @precondition(lambda self: self.model.held)
-    @rule(which=CHOICES, discarding=st.booleans())
-    def decide(self, which: int, discarding: bool) -> None:  # noqa: FBT001 - drawn
+    @rule(index=CHOICES, discarding=st.booleans())
+    def decide(self, index: int, discarding: bool) -> None:  # noqa: FBT001 - drawn
         dead = [kept for kept in self.model.held.values() if kept.dead is not None]
-        kept = dead[which % len(dead)] if dead else self.pick(which)
+        kept = dead[index % len(dead)] if dead else self.pick(index)
         receipt, letters = self.model.receipts[kept.position], self.rig.outbox.dead_letters
         decide = letters.discard if discarding else letters.retry
         expected = self.model.discard(kept) if discarding else self.model.retry(kept)
@@ -185,7 +185,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.model.purge()
 
     @rule(crashing=st.booleans())
-    def start_anew(self, crashing: bool) -> None:  # noqa: FBT001 - drawn
+    def restart(self, crashing: bool) -> None:  # noqa: FBT001 - drawn
         if crashing:
             self.starts += 1
             self.directory = crashed_copy(self.directory, self.place / str(self.starts))
@@ -195,17 +195,17 @@ class OutboxMachine(RuleBasedStateMachine):
     # Invariants, checked after each step.
 
     @invariant()
-    def what_waits_is_read_in_order_and_nothing_else(self) -> None:
+    def windows_hold_exactly_the_pending_events_in_order(self) -> None:
         self.compare(self.all_events(again=False), self.model.waiting(), again=False)
         self.compare(self.all_events(again=True), self.model.to_retry(), again=True)
 
     @invariant()
-    def a_receipt_names_one_event_for_ever(self) -> None:
+    def receipts_are_unique(self) -> None:
         for position, receipt in self.model.receipts.items():
             assert self.positions_of.setdefault(receipt, position) == position
 
     @invariant()
-    def the_numbers_are_right(self) -> None:
+    def cursor_and_counts_match(self) -> None:
         rows = query(self.directory, "SELECT watermark, purged_through FROM destination")
         watermark, purged_through = rows[0] if rows else (0, 0)
         assert (watermark, purged_through) == (self.model.watermark, self.model.purged_through)
@@ -215,7 +215,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert status.dead_letters == len(dead)
 
     @invariant()
-    def the_tills_are_told_the_truth(self) -> None:
+    def session_states_match(self) -> None:
         reader, held = StoreReader(self.directory), self.model.held
         for kept in [kept for kept in held.values() if not kept.is_answer][-3:]:
             of_session = [k for _, k in sorted(held.items()) if k.session == kept.position]
@@ -224,16 +224,16 @@ class OutboxMachine(RuleBasedStateMachine):
             ]
 
     @invariant()
-    def dead_letters_count_their_attempts(self) -> None:
+    def attempts_match(self) -> None:
         rows = query(self.directory, "SELECT position, attempts FROM dead_letter ORDER BY position")
         held = sorted(self.model.held.items())
         assert rows == [(p, k.attempts) for p, k in held if k.dead is not None]
 
     # Helpers.
 
-    def pick(self, which: int) -> Kept:
+    def pick(self, index: int) -> Kept:
         """Return one of the held events."""
-        return list(self.model.held.values())[which % len(self.model.held)]
+        return list(self.model.held.values())[index % len(self.model.held)]
 
     def window(self, size: int, after: int, *, again: bool) -> Window:
         """Read a window from anywhere in the held events."""
