@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from aiohttp.test_utils import BaseTestServer, TestClient
+from aiohttp.typedefs import StrOrURL
+from aiohttp.web import BaseRunner
 from yarl import URL
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
@@ -20,14 +23,55 @@ from tests.support.sqlite import rows_in
 PATIENCE_SECONDS = 20.0
 
 
-@dataclass(slots=True)
+class ReceiverServer(BaseTestServer):
+    """A receiver as a server for `aiohttp_client`: `start_server` starts it, `close` stops it."""
+
+    def __init__(self, settings: Settings, now: Callable[[], datetime]) -> None:
+        super().__init__()
+        self.settings = settings
+        self._now = now
+        self._stack = AsyncExitStack()
+        self.address: RunningReceiver
+
+    async def start_server(self, loop: object = None, **_: object) -> None:
+        """Start the receiver on a free port."""
+        running = running_receiver(self.settings, now=self._now)
+        self.address = await self._stack.enter_async_context(running)
+
+    async def close(self) -> None:
+        """Stop the receiver. Idempotent."""
+        await self._stack.aclose()
+
+    def make_url(self, path: StrOrURL) -> URL:
+        """Return the URL of a path, which is already percent-encoded."""
+        return URL(f"http://{self.address.host}:{self.address.port}{path}", encoded=True)
+
+    async def _make_runner(self, **_: object) -> BaseRunner:
+        raise NotImplementedError("the receiver has its own server")
+
+
+def client_options() -> dict[str, Any]:
+    """Return the options of a client that adds no header and never waits for a connection."""
+    return {
+        "timeout": aiohttp.ClientTimeout(total=PATIENCE_SECONDS),
+        "connector": aiohttp.TCPConnector(limit=0),
+        "skip_auto_headers": ["Content-Type", "User-Agent", "Accept-Encoding"],
+    }
+
+
 class Receiver:
     """A running receiver and a client for it."""
 
-    address: RunningReceiver
-    directory: Path
-    client: aiohttp.ClientSession
-    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    def __init__(self, server: ReceiverServer, client: TestClient[Any, Any]) -> None:
+        self.server = server
+        self.directory = server.settings.storage.directory
+        self.client = client
+        self.tokens: dict[tuple[str, str], str] = {}
+
+    @property
+    def address(self) -> RunningReceiver:
+        """Return the handles of the running receiver."""
+        return self.server.address
 
     @property
     def database(self) -> Path:
@@ -62,10 +106,9 @@ class Receiver:
         self, method: str, path: str, body: bytes | None = None, /, **headers: str
     ) -> Answer:
         """Send a request with exactly this path, body and headers; return the answer."""
-        url = URL(f"http://{self.address.host}:{self.address.port}{path}", encoded=True)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.request(
-            method, url, data=body, headers=named, allow_redirects=False
+            method, path, data=body, headers=named, allow_redirects=False
         ) as response:
             content = await response.read()
             return Answer(response.status, tuple(response.headers.items()), content)
@@ -91,13 +134,7 @@ async def receiver_under_test(
     settings: Settings, now: Callable[[], datetime] | None = None
 ) -> AsyncIterator[Receiver]:
     """Run a receiver; without `now` its clock is fixed at `AT`."""
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
-    async with (
-        running_receiver(settings, now=now or (lambda: AT)) as address,
-        aiohttp.ClientSession(
-            timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0),
-            skip_auto_headers=["Content-Type", "User-Agent", "Accept-Encoding"],
-        ) as client,
-    ):
-        yield Receiver(address, settings.storage.directory, client)
+    server = ReceiverServer(settings, now or (lambda: AT))
+    client: TestClient[Any, Any] = TestClient(server, **client_options())
+    async with client:
+        yield Receiver(server, client)

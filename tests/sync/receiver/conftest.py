@@ -1,23 +1,29 @@
-"""Receivers for the tests of what head office answers."""
+"""Fixtures that start receivers for tests over HTTP."""
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from pytest_aiohttp import AiohttpClient
 
-from tests.support.head_office.messages import SimulatedAgent
-from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.head_office.messages import AT, SimulatedAgent
+from tests.support.head_office.receiver import (
+    Receiver,
+    ReceiverServer,
+    client_options,
+    receiver_under_test,
+    settings_in,
+)
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
 
 @pytest.fixture(scope="session")
 def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a storage directory as a first start leaves it; most of a start goes into that."""
+    """Create a storage directory as after a first start, once: that is the slowest part."""
     directory = tmp_path_factory.mktemp("new") / "state"
 
     async def start_once() -> None:
@@ -30,16 +36,17 @@ def new_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def start_receiver(new_state: Path, tmp_path: Path) -> AsyncIterator[StartReceiver]:
-    """Start a receiver with these sections of settings; it is stopped after the test."""
+async def start_receiver(
+    new_state: Path, tmp_path: Path, aiohttp_client: AiohttpClient
+) -> StartReceiver:
+    """Return a function that starts a receiver with these settings, until the test ends."""
     shutil.copytree(new_state, tmp_path / "state")
-    async with AsyncExitStack() as running:
 
-        async def start(**sections: object) -> Receiver:
-            settings = settings_in(tmp_path / "state", **sections)
-            return await running.enter_async_context(receiver_under_test(settings))
+    async def start(**sections: object) -> Receiver:
+        server = ReceiverServer(settings_in(tmp_path / "state", **sections), lambda: AT)
+        return Receiver(server, await aiohttp_client(server, **client_options()))
 
-        yield start
+    return start
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def till() -> SimulatedAgent:
 
 @pytest.fixture
 async def receiver(start_receiver: StartReceiver, till: SimulatedAgent) -> Receiver:
-    """A receiver that knows the till."""
+    """A receiver at which the till is enrolled."""
     started = await start_receiver()
     await started.enroll(till)
     return started

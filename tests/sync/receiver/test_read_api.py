@@ -151,9 +151,9 @@ async def test_without_settings_only_this_machine_may_read(
     host = own_address()
     receiver = await start_receiver(server={"port": 0, "host": "0.0.0.0"})  # noqa: S104 - that is the case
 
-    receiver.address = replace(receiver.address, host="127.0.0.1")
+    receiver.server.address = replace(receiver.address, host="127.0.0.1")
     near = await receiver.get(path)
-    receiver.address = replace(receiver.address, host=host)
+    receiver.server.address = replace(receiver.address, host=host)
     far = await receiver.get(path)
 
     assert near.status in {200, 404}
