@@ -115,7 +115,7 @@ def _parse(path: Path, text: str) -> dict[str, object]:
         line = int(found[1]) if found and found[1] else text.count("\n") + 1
         raise _unreadable(path, f"not TOML: {_WHERE.sub('', str(error))}", line) from None
     except RecursionError:
-        raise _unreadable(path, "not a configuration: tables within tables without end") from None
+        raise _unreadable(path, "not a configuration: tables are nested too deeply") from None
 
 
 def _unreadable(path: Path, message: str, line: int = 0) -> ConfigurationError:
@@ -131,7 +131,7 @@ def _spell_locales(layer: Layer) -> None:
     for name, value in messages.items():
         path = canonical((*MESSAGES, name))
         if layer.get(path) is not None:
-            layer.report(path, "this locale is given twice, spelled differently")
+            layer.report(path, "this locale is set twice, in different spellings")
         layer.set(path, value)
 
 

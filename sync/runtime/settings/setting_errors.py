@@ -183,7 +183,7 @@ def expectation(setting: FieldInfo) -> str:
 def _format_value(model: type[SettingsTree], path: SettingPath, value: object) -> str:
     """Format a value for a message; a possible secret is never shown."""
     if any(_SECRET.search(part) for part in path):
-        return "a value that is not shown here"
+        return "a value that is not shown"
     if isinstance(value, dict):
         return "a table"
     if path in known_sections(model):

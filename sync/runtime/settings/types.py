@@ -92,8 +92,8 @@ def _host_name(text: str) -> str:
 def _origin(text: str) -> str:
     if text.strip() == "*":
         raise ValueError(
-            '"*" is refused: any page open in a browser on the POS machine could then talk to'
-            " the agent; list the origins that may"
+            '"*" is not allowed: any web page open on the POS machine could call the agent. List'
+            " the allowed origins"
         )
     found = _ORIGIN.fullmatch(text.lower())
     if not found:
@@ -105,7 +105,7 @@ def _origin(text: str) -> str:
 
 def _http_url(text: str) -> SplitResult:
     if not text.isprintable() or " " in text:
-        raise ValueError("expected a URL without blanks")
+        raise ValueError("expected a URL without spaces")
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -114,7 +114,7 @@ def _http_url(text: str) -> SplitResult:
     if not usable:
         raise ValueError("expected a URL such as https://host/path")
     if "@" in parts.netloc:
-        raise ValueError("a user name or password has no place in a URL; secrets come from files")
+        raise ValueError("a URL must not contain a user name or password: put secrets into files")
     if parts.query or parts.fragment:
         raise ValueError("expected a URL without ? and #")
     return parts
@@ -124,7 +124,7 @@ def _secure_url(text: str) -> str:
     if text:
         parts = _http_url(text)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            raise ValueError("expected https:// (plain http:// only to this machine itself)")
+            raise ValueError("expected https:// (http:// is allowed only for this machine)")
     return text
 
 
@@ -158,7 +158,7 @@ def _optional_path(path: Path | None) -> Path | None:
 
 def _directory(path: Path) -> Path:
     if "\0" in str(path) or path.parts[:1] == () or path.parts[0].startswith("~"):
-        raise ValueError('expected a path, written out in full (no "~")')
+        raise ValueError('expected a full path, without "~"')
     return path
 
 

@@ -95,8 +95,8 @@ def test_unknown_name_is_reported_with_line_and_suggestion(
         ("SECTION.host = 'pos.example'", "expected an IP address of this machine, or"),
         ("log = 5", "line 1: log: expected a section [log]; found a single value"),
         ("storage.directory = ''", "expected a path in quotes"),
-        ("storage.directory = '~/data'", 'written out in full (no "~")'),
-        ('storage.directory = "a\\u0000b"', "expected a path, written out in full"),
+        ("storage.directory = '~/data'", 'expected a full path, without "~"'),
+        ('storage.directory = "a\\u0000b"', "expected a full path"),
         ("program.locale = 'de-DE'", 'expected one of "en-CA", "en-US", "fr-CA"; found "de-DE"'),
         ("program.currency = 'dollars'", "expected an ISO 4217 code of three capitals"),
         ("program.rules.min_redeem_points = inf", "expected a number from 0 to"),
@@ -148,7 +148,7 @@ def test_all_errors_are_reported_together_in_file_order(program: Program, tmp_pa
         ("[log]\nlevel =\n", "config.toml, line 2: not TOML: "),
         ('a = """\n\nb', "config.toml, line 3: not TOML: "),
         ("#\nfid\udce9lit\udce9 = 1\n", "line 2: this is not UTF-8 text"),
-        ("a = " + "[" * 100_000, "tables within tables without end"),
+        ("a = " + "[" * 100_000, "tables are nested too deeply"),
     ],
     ids=["syntax error", "unterminated string", "not UTF-8", "nested too deeply"],
 )
@@ -209,7 +209,7 @@ def test_locale_given_in_two_spellings_is_reported(program: Program, tmp_path: P
 
     message = program.errors(tmp_path, text)
 
-    assert "program.messages.fr-CA: this locale is given twice" in message
+    assert "program.messages.fr-CA: this locale is set twice" in message
 
 
 def test_credential_path_without_systemd_is_reported(program: Program, tmp_path: Path) -> None:
