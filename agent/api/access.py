@@ -40,18 +40,12 @@ class Access:
         headers = request.headers
         host = headers.get(hdrs.HOST, "")
         if not self._is_allowed_host(host):
-            raise HttpError(
-                HTTPStatus.FORBIDDEN,
-                "This Host is not allowed. Use localhost, or add it to [api] allowed_hosts.",
-                ErrorCode.FORBIDDEN,
-            )
+            message = "This Host is not allowed. Use localhost, or add it to [api] allowed_hosts."
+            raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
         origin = headers.get(hdrs.ORIGIN)
         if origin is not None and not self._is_allowed_origin(origin, request.scheme, host):
-            raise HttpError(
-                HTTPStatus.FORBIDDEN,
-                "This Origin is not allowed. Add it to [api] cors_origins.",
-                ErrorCode.FORBIDDEN,
-            )
+            message = "This Origin is not allowed. Add it to [api] cors_origins."
+            raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
         if self._token is not None:
             self._check_token(request)
 
@@ -65,11 +59,15 @@ class Access:
             "Access-Control-Expose-Headers": f"{RECEIPT}, {REQUEST_ID}, Retry-After",
             "Vary": "Origin",
         }
-        return headers | (_PREFLIGHT_HEADERS if _is_preflight(request) else {})
+        return headers | (_PREFLIGHT_HEADERS if self.is_preflight(request) else {})
 
     def is_preflight(self, request: web.BaseRequest) -> bool:
         """Return whether this is the CORS preflight request of an allowed origin."""
-        return _is_preflight(request) and request.headers[hdrs.ORIGIN] in self._cors_origins
+        return (
+            request.method == hdrs.METH_OPTIONS
+            and request.headers.get(hdrs.ORIGIN) in self._cors_origins
+            and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        )
 
     def _is_allowed_origin(self, origin: str, scheme: str, host: str) -> bool:
         return origin in self._cors_origins or origin.lower() == f"{scheme}://{host}".lower()
@@ -92,14 +90,6 @@ class Access:
                 ErrorCode.UNAUTHORIZED,
                 {"WWW-Authenticate": "Bearer"},
             )
-
-
-def _is_preflight(request: web.BaseRequest) -> bool:
-    return (
-        request.method == hdrs.METH_OPTIONS
-        and hdrs.ORIGIN in request.headers
-        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
-    )
 
 
 def _without_port(host_header: str) -> str:

@@ -12,7 +12,7 @@ from agent.api.context import CONTEXT, Context
 from agent.api.metrics import counter, gauge
 from agent.api.responses import Count, Time, timestamp
 from sync.delivery.delivery_loop import DeliveryLoop
-from sync.delivery.delivery_status import LoopState
+from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
 from sync.runtime.http_server import json_response
@@ -38,11 +38,11 @@ class SyncReport(TypedDict):
 
 def sync_report(context: Context) -> SyncReport:
     """Return the delivery state; totals count since the start of the agent."""
-    if (delivery := context.delivery) is None:
-        return _CAPTURE_ONLY
-    status, totals = delivery.status, delivery.totals
+    delivery = context.delivery
+    status = delivery.status if delivery else DeliveryStatus(LoopState.IDLE)
+    totals = delivery.totals if delivery else PassTotals()
     return {
-        "state": status.state.value,
+        "state": status.state.value if delivery else CAPTURE_ONLY,
         "trouble": status.cause,
         "detail": status.detail,
         "httpStatus": status.http_status,
@@ -95,17 +95,3 @@ def _wall_time(context: Context, at: float | None) -> str | None:
         return None
     ago_seconds = asyncio.get_running_loop().time() - at
     return timestamp(context.now().wall_us - round(ago_seconds * 1e6))
-
-
-_CAPTURE_ONLY: SyncReport = {
-    "state": CAPTURE_ONLY,
-    "trouble": None,
-    "detail": None,
-    "httpStatus": None,
-    "failures": 0,
-    "nextTryInSeconds": None,
-    "lastDeliveryAt": None,
-    "passes": 0,
-    "delivered": 0,
-    "refused": 0,
-}

@@ -22,8 +22,8 @@ _HEAD = "HTTP/1.1 200 OK\r\n" + "".join(
 )
 
 
-class TillCall(NamedTuple):
-    """One of the two calls. `pattern` is its route, safe to log; the path is not."""
+class FastRoute(NamedTuple):
+    """Route of one of the two calls. `pattern` is safe to log; the path of a request is not."""
 
     method: str
     pattern: str
@@ -32,27 +32,27 @@ class TillCall(NamedTuple):
 
 
 class FastPath:
-    """Routes plain requests to their till call and writes the answer in one piece."""
+    """Routes plain requests to their handler and writes the answer in one piece."""
 
-    def __init__(self, calls: tuple[TillCall, ...], new_request_id: Callable[[], str]) -> None:
-        self._by_method = {call.method: call for call in calls}
+    def __init__(self, routes: tuple[FastRoute, ...], new_request_id: Callable[[], str]) -> None:
+        self._by_method = {route.method: route for route in routes}
         self._new_request_id = new_request_id
 
-    def find(self, request: web.BaseRequest) -> TillCall | None:
-        """Return the call of a request; None to leave it to the router."""
-        call = self._by_method.get(request.method)
-        if call is None or not call.path.fullmatch(request.rel_url.raw_path):
+    def find(self, request: web.BaseRequest) -> FastRoute | None:
+        """Return the route of a request; None to leave it to the router."""
+        route = self._by_method.get(request.method)
+        if route is None or not route.path.fullmatch(request.rel_url.raw_path):
             return None
-        return None if hdrs.EXPECT in request.headers else call
+        return None if hdrs.EXPECT in request.headers else route
 
     def before(self, router: Handler) -> Handler:
         """Return a handler that tries the fast path first, then the router."""
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            call = self.find(request)
-            if call is None or not isinstance(request, web.Request):
+            route = self.find(request)
+            if route is None or not isinstance(request, web.Request):
                 return await router(request)
-            acknowledgement = await call.handle(request)
+            acknowledgement = await route.handle(request)
             if _is_plain(request):
                 return WholeAnswer(acknowledgement, self._new_request_id())
             return acknowledgement.response()

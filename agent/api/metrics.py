@@ -58,9 +58,8 @@ class Metrics:
 
     def render(self, families: Iterable[Metric]) -> bytes:
         """Return all metrics and these `families` in text format 0.0.4."""
-        registry = CollectorRegistry()
-        registry.register(_Snapshot([self._info, self._counted(), *families]))
-        return generate_latest(self._registry) + generate_latest(registry)
+        snapshot = _Snapshot([self._info, self._counted(), *families])
+        return generate_latest(self._registry) + generate_latest(snapshot)
 
     def _counted(self) -> CounterMetricFamily:
         family = CounterMetricFamily(

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from agent.api import dead_letters, delivery, openapi, sessions, status
 from agent.api.context import CONTEXT, Context
-from agent.api.fast_path import FastPath, TillCall, WholeAnswer
+from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, Acknowledgement, to_http_error
 from agent.api.till_calls import TillCalls
@@ -32,10 +32,10 @@ def build_app(context: Context) -> web.Application:
     app[CONTEXT] = context
     app[FAST_PATH] = FastPath(
         (
-            TillCall(
+            FastRoute(
                 hdrs.METH_POST, _START_SESSION, re.compile(_START_SESSION), calls.start_session
             ),
-            TillCall(
+            FastRoute(
                 hdrs.METH_PUT,
                 _SET_EMAIL,
                 re.compile(_SET_EMAIL.replace(_ID, "[^/]*")),
@@ -86,8 +86,8 @@ class TillBoundary:
 
     def error_response(self, request: web.BaseRequest, error: Exception) -> web.Response:
         """Return the answer for an error; log and count it."""
-        call = self._fast_path.find(request)
-        route = call.pattern if call is not None else route_of(request)
+        fast = self._fast_path.find(request)
+        route = fast.pattern if fast is not None else route_of(request)
         converted = to_http_error(error)
         request_id = self._context.new_request_id()
         log_error(converted, error, f"{request.method} {route}", request_id=request_id)
