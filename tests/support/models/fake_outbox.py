@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from agent.facts import Receipt
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.protocol.wire import EventType
-from tests.support.models.outbox import Kept, Model
+from tests.support.models.outbox import ModelEvent, OutboxModel
 
 
 class FakeOutbox:
@@ -17,7 +17,7 @@ class FakeOutbox:
     """
 
     def __init__(self) -> None:
-        self.model = Model()
+        self.model = OutboxModel()
         self.unavailable: str | None = None
         self.settling = asyncio.Event()
         self.settling.set()
@@ -55,17 +55,17 @@ class FakeOutbox:
     @property
     def waiting(self) -> list[int]:
         """Positions of the pending events."""
-        return [kept.position for kept in self.model.waiting()]
+        return [kept.position for kept in self.model.pending()]
 
     async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
         self._call("next_window")
-        return self._window(self.model.waiting(), limits, after, again=False)
+        return self._window(self.model.pending(), limits, after, is_retry=False)
 
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters marked for retry above `after`, of one epoch."""
         self._call("read_retries")
-        return self._window(self.model.to_retry(), limits, after, again=True)
+        return self._window(self.model.retries(), limits, after, is_retry=True)
 
     async def record_attempt(self, window: Window) -> None:
         """Record that `window` is about to be sent."""
@@ -98,7 +98,9 @@ class FakeOutbox:
         if window is not None and window.epoch not in self.model.bases:
             raise OutboxUnavailable("another outbox")
 
-    def _window(self, found: list[Kept], limits: BatchLimits, after: int, *, again: bool) -> Window:
+    def _window(
+        self, found: list[ModelEvent], limits: BatchLimits, after: int, *, is_retry: bool
+    ) -> Window:
         above = [kept for kept in found if kept.position > after][: limits.events]
         if not above:
             return Window(self.model.current, 1, ())
@@ -109,11 +111,11 @@ class FakeOutbox:
             is_over = bool(events) and size > limits.max_bytes
             if is_over or self.model.receipts[kept.position].epoch != epoch:
                 break
-            events.append(self._event(kept, again=again))
+            events.append(self._event(kept, is_retry=is_retry))
         base = max(self.model.purged_through - self.model.bases[epoch], 0) + 1
         return Window(epoch, base, events)
 
-    def _event(self, kept: Kept, *, again: bool) -> OutboxEvent:
+    def _event(self, kept: ModelEvent, *, is_retry: bool) -> OutboxEvent:
         return OutboxEvent(
             position=kept.position,
             sequence=self.model.receipts[kept.position].sequence,
@@ -126,8 +128,8 @@ class FakeOutbox:
             query_locale=None,
             body=kept.body,
             is_erased=kept.is_erased,
-            is_doubtful=self.model.is_doubtful(kept, again=again),
-            session_refused=self.model.session_refused(kept, again=again),
-            is_overtaken=self.model.is_overtaken(kept, again=again),
-            refusal=kept.refusal if again else None,
+            is_doubtful=self.model.is_doubtful(kept, is_retry=is_retry),
+            session_refused=self.model.session_refused(kept, is_retry=is_retry),
+            is_overtaken=self.model.is_overtaken(kept, is_retry=is_retry),
+            refusal=kept.refusal if is_retry else None,
         )

@@ -10,7 +10,7 @@ from sync.delivery.outcomes import Delivered, Refused, Verdict
 
 
 @dataclass
-class Kept:
+class ModelEvent:
     """An event in the model. `session` is its own position for a session start."""
 
     position: int
@@ -48,14 +48,14 @@ class Kept:
 
 
 @dataclass
-class Model:
+class OutboxModel:
     """All events ever captured, by position, and their receipts."""
 
-    held: dict[int, Kept] = field(default_factory=dict)
+    held: dict[int, ModelEvent] = field(default_factory=dict)
     receipts: dict[int, Receipt] = field(default_factory=dict)
     bases: dict[str, int] = field(default_factory=lambda: {"epoch-1": 0})
     current: str = "epoch-1"
-    trying: range = range(0)
+    in_flight: range = range(0)
     purged_through: int = 0
 
     @property
@@ -66,82 +66,84 @@ class Model:
     @property
     def watermark(self) -> int:
         """All events up to this position are settled."""
-        waiting = (kept.position for kept in self.held.values() if not kept.is_settled)
-        return min(waiting, default=self.last_position + 1) - 1
+        pending = (event.position for event in self.held.values() if not event.is_settled)
+        return min(pending, default=self.last_position + 1) - 1
 
     def capture(self, name: str, session: int | None, address: str | None) -> Receipt:
         """Add an event; return its receipt."""
         position = self.last_position + 1
-        self.held[position] = Kept(position, session or position, name, address)
+        self.held[position] = ModelEvent(position, session or position, name, address)
         receipt = Receipt(self.current, position - self.bases[self.current])
         self.receipts[position] = receipt
         return receipt
 
-    def waiting(self) -> list[Kept]:
+    def pending(self) -> list[ModelEvent]:
         """Return the pending events in order."""
-        return [kept for _, kept in sorted(self.held.items()) if not kept.is_settled]
+        return [event for _, event in sorted(self.held.items()) if not event.is_settled]
 
-    def to_retry(self) -> list[Kept]:
+    def retries(self) -> list[ModelEvent]:
         """Return the dead letters to retry, in order."""
         return [
-            kept for _, kept in sorted(self.held.items()) if kept.retry_wanted and kept.is_settled
+            event
+            for _, event in sorted(self.held.items())
+            if event.retry_wanted and event.is_settled
         ]
 
-    def is_doubtful(self, kept: Kept, *, again: bool) -> bool:
+    def is_doubtful(self, event: ModelEvent, *, is_retry: bool) -> bool:
         """Return whether central may already have the event."""
-        return kept.in_doubt or (not again and kept.position in self.trying)
+        return event.in_doubt or (not is_retry and event.position in self.in_flight)
 
-    def session_refused(self, kept: Kept, *, again: bool) -> bool:
+    def session_refused(self, event: ModelEvent, *, is_retry: bool) -> bool:
         """Return whether the event is an answer without a session at central."""
-        session = self.held[kept.session]
-        if not kept.is_answer or session.dead is None:
+        session = self.held[event.session]
+        if not event.is_answer or session.dead is None:
             return False
-        return not (again and session.retry_wanted)
+        return not (is_retry and session.retry_wanted)
 
-    def is_overtaken(self, kept: Kept, *, again: bool) -> bool:
+    def is_overtaken(self, event: ModelEvent, *, is_retry: bool) -> bool:
         """Return whether a later answer of the same session was delivered."""
-        return again and any(
-            later.position > kept.position and later.is_settled and later.dead is None
+        return is_retry and any(
+            later.position > event.position and later.is_settled and later.dead is None
             for later in self.held.values()
-            if kept.is_answer and later.session == kept.session
+            if event.is_answer and later.session == event.session
         )
 
-    def attempt(self, window: Sequence[Kept]) -> None:
+    def attempt(self, window: Sequence[ModelEvent]) -> None:
         """Put `window` in flight; events of an unfinished attempt stay in doubt."""
-        for kept in self.waiting():
-            kept.in_doubt |= kept.position in self.trying
-        for kept in window:
-            kept.in_doubt |= kept.dead is not None
-        first_time = [kept.position for kept in window if kept.dead is None]
-        self.trying = range(first_time[0], first_time[-1] + 1) if first_time else range(0)
+        for event in self.pending():
+            event.in_doubt |= event.position in self.in_flight
+        for event in window:
+            event.in_doubt |= event.dead is not None
+        first_time = [event.position for event in window if event.dead is None]
+        self.in_flight = range(first_time[0], first_time[-1] + 1) if first_time else range(0)
 
     def settle(
         self, window: Window, verdicts: Mapping[int, Verdict], doubtful: Iterable[int]
     ) -> None:
         """Apply the verdicts; events of `window` that were not sent are no longer in doubt."""
-        for event in window.events:
-            self.held[event.position].in_doubt &= event.is_doubtful
+        for sent in window.events:
+            self.held[sent.position].in_doubt &= sent.is_doubtful
         for position, verdict in verdicts.items():
-            kept = self.held[position]
-            kept.is_settled, kept.in_doubt = True, False
+            event = self.held[position]
+            event.is_settled, event.in_doubt = True, False
             if isinstance(verdict, Refused):
-                kept.dead, kept.refusal = kept.dead or "open", verdict
-                kept.attempts, kept.retry_wanted = kept.attempts + 1, False
+                event.dead, event.refusal = event.dead or "open", verdict
+                event.attempts, event.retry_wanted = event.attempts + 1, False
         for position, verdict in verdicts.items():
             if isinstance(verdict, Delivered) and self.held[position].dead is not None:
                 self._deliver_late(self.held[position])
         for position in doubtful:
             self.held[position].in_doubt = True
-        self.trying = range(0)
+        self.in_flight = range(0)
 
-    def _deliver_late(self, kept: Kept) -> None:
-        kept.dead, kept.refusal, kept.attempts, kept.retry_wanted = None, None, 0, False
-        self._want_answers(kept)
+    def _deliver_late(self, event: ModelEvent) -> None:
+        event.dead, event.refusal, event.attempts, event.retry_wanted = None, None, 0, False
+        self._retry_answers(event)
 
-    def _want_answers(self, session: Kept) -> None:
-        for kept in self.held.values():
-            if kept.is_answer and kept.session == session.position and kept.dead == "open":
-                kept.retry_wanted = True
+    def _retry_answers(self, session: ModelEvent) -> None:
+        for event in self.held.values():
+            if event.is_answer and event.session == session.position and event.dead == "open":
+                event.retry_wanted = True
 
     def rewind(self, epoch: str, expected: int) -> bool:
         """Make events pending again; return True if any was settled."""
@@ -152,10 +154,10 @@ class Model:
 
     def _rewind_to(self, position: int) -> bool:
         target = max(position, self.purged_through)
-        again = [k for k in self.held.values() if k.position > target and k.is_settled]
-        for kept in again:
-            kept.is_settled = False
-        return bool(again)
+        settled = [k for k in self.held.values() if k.position > target and k.is_settled]
+        for event in settled:
+            event.is_settled = False
+        return bool(settled)
 
     def renumber(self, epoch: str, after: int, new: str) -> None:
         """Move the following events into the epoch `new`, if one has to begin."""
@@ -170,53 +172,53 @@ class Model:
             self.current = new
         self._rewind_to(base)
 
-    def retry(self, kept: Kept) -> bool:
+    def retry(self, event: ModelEvent) -> bool:
         """Mark a dead letter for retry."""
-        if kept.dead != "open":
+        if event.dead != "open":
             return False
-        kept.retry_wanted = True
-        self._want_answers(kept)
+        event.retry_wanted = True
+        self._retry_answers(event)
         return True
 
-    def discard(self, kept: Kept) -> bool:
+    def discard(self, event: ModelEvent) -> bool:
         """Discard a dead letter."""
-        if kept.dead != "open":
+        if event.dead != "open":
             return False
-        kept.dead, kept.retry_wanted, kept.is_erased = "discarded", False, True
+        event.dead, event.retry_wanted, event.is_erased = "discarded", False, True
         return True
 
-    def retry_delivered(self, kept: Kept) -> int:
+    def retry_delivered(self, event: ModelEvent) -> int:
         """Retry a delivered event that central reports as rejected."""
-        if kept.dead is not None or not kept.is_settled:
+        if event.dead is not None or not event.is_settled:
             return 0
-        kept.dead, kept.refusal = "open", STANDS_REFUSED
-        kept.attempts, kept.retry_wanted = 1, True
+        event.dead, event.refusal = "open", STANDS_REFUSED
+        event.attempts, event.retry_wanted = 1, True
         return 1
 
     def erase(self) -> None:
         """Erase all addresses that are due."""
-        for kept in self.held.values():
-            kept.is_erased |= kept.is_settled and kept.dead is None
+        for event in self.held.values():
+            event.is_erased |= event.is_settled and event.dead is None
 
     def purge(self) -> None:
         """Delete all settled events that are no longer needed."""
         watermark, last = self.watermark, None
         while last != len(self.held):
             last = len(self.held)
-            for kept in [k for k in self._purgeable() if k.position <= watermark]:
-                del self.held[kept.position]
-                self.purged_through = max(self.purged_through, kept.position)
+            for event in [k for k in self._purgeable() if k.position <= watermark]:
+                del self.held[event.position]
+                self.purged_through = max(self.purged_through, event.position)
 
-    def _purgeable(self) -> Iterator[Kept]:
-        answered = {kept.session for kept in self.held.values() if kept.is_answer}
-        for kept in self.held.values():
-            is_free = kept.is_answer or kept.position not in answered
-            if kept.dead != "open" and is_free and not self._overtook(kept):
-                yield kept
+    def _purgeable(self) -> Iterator[ModelEvent]:
+        answered = {event.session for event in self.held.values() if event.is_answer}
+        for event in self.held.values():
+            is_free = event.is_answer or event.position not in answered
+            if event.dead != "open" and is_free and not self._overtook(event):
+                yield event
 
-    def _overtook(self, kept: Kept) -> bool:
+    def _overtook(self, event: ModelEvent) -> bool:
         return any(
-            earlier.dead == "open" and earlier.position < kept.position
+            earlier.dead == "open" and earlier.position < event.position
             for earlier in self.held.values()
-            if earlier.is_answer and earlier.session == kept.session
+            if earlier.is_answer and earlier.session == event.session
         )

@@ -100,7 +100,7 @@ def test_token_refused_for_an_hour_loses_nothing(protocol: str) -> None:
             store.central.credentials = set()
             await store.capture_for_an_hour()
             assert (store.at_central, len(store.outbox.waiting)) == ([], CAPTURES)
-            assert not store.outbox.model.to_retry()
+            assert not store.outbox.model.retries()
             assert store.loop.status.state is LoopState.HOLDING
             assert store.loop.status.http_status == 401
 

@@ -20,7 +20,7 @@ from sync.protocol.wire import ErrorCode
 from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import EpochIds, crashed_copy, opener, query, session
 from tests.support.clocks import WallClock
-from tests.support.models.outbox import Kept, Model
+from tests.support.models.outbox import ModelEvent, OutboxModel
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.place = Path(tempfile.mkdtemp(prefix="outbox-model-"))
-        self.epochs, self.clock, self.model = EpochIds(), WallClock(), Model()
+        self.epochs, self.clock, self.model = EpochIds(), WallClock(), OutboxModel()
         self.names, self.starts, self.renumberings = 0, 0, 1
         self.positions_of: dict[Receipt, int] = {}
         self.directory = self.place / "start"
@@ -103,9 +103,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
     # Steps of the delivery passes.
 
-    @rule(size=SIZES, after=st.one_of(st.just(0), CHOICES), again=st.booleans())
-    def interrupt_attempt(self, size: int, after: int, again: bool) -> None:  # noqa: FBT001 - drawn
-        window = self.window(size, after, again=again)
+    @rule(size=SIZES, after=st.one_of(st.just(0), CHOICES), is_retry=st.booleans())
+    def interrupt_attempt(self, size: int, after: int, is_retry: bool) -> None:  # noqa: FBT001 - drawn
+        window = self.window(size, after, is_retry=is_retry)
         if window.events:
             self.run(self.rig.outbox.record_attempt(window))
             self.model.attempt([self.model.held[event.position] for event in window.events])
@@ -113,7 +113,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(
         size=SIZES,
         after=st.one_of(st.just(0), CHOICES),
-        again=st.booleans(),
+        is_retry=st.booleans(),
         noted=st.booleans(),
         data=st.data(),
     )
@@ -121,11 +121,11 @@ class OutboxMachine(RuleBasedStateMachine):
         self,
         size: int,
         after: int,
-        again: bool,  # noqa: FBT001 - drawn
+        is_retry: bool,  # noqa: FBT001 - drawn
         noted: bool,  # noqa: FBT001 - drawn
         data: st.DataObject,
     ) -> None:
-        window = self.window(size, after, again=again)
+        window = self.window(size, after, is_retry=is_retry)
         if noted and window.events:
             self.run(self.rig.outbox.record_attempt(window))
             self.model.attempt([self.model.held[event.position] for event in window.events])
@@ -196,8 +196,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def windows_hold_exactly_the_pending_events_in_order(self) -> None:
-        self.compare(self.all_events(again=False), self.model.waiting(), again=False)
-        self.compare(self.all_events(again=True), self.model.to_retry(), again=True)
+        self.compare(self.all_events(is_retry=False), self.model.pending(), is_retry=False)
+        self.compare(self.all_events(is_retry=True), self.model.retries(), is_retry=True)
 
     @invariant()
     def receipts_are_unique(self) -> None:
@@ -210,7 +210,7 @@ class OutboxMachine(RuleBasedStateMachine):
         watermark, purged_through = rows[0] if rows else (0, 0)
         assert (watermark, purged_through) == (self.model.watermark, self.model.purged_through)
         status = StoreReader(self.directory).status()
-        assert status.waiting == len(self.model.waiting())
+        assert status.waiting == len(self.model.pending())
         dead = [kept for kept in self.model.held.values() if kept.dead == "open"]
         assert status.dead_letters == len(dead)
 
@@ -231,21 +231,21 @@ class OutboxMachine(RuleBasedStateMachine):
 
     # Helpers.
 
-    def pick(self, index: int) -> Kept:
+    def pick(self, index: int) -> ModelEvent:
         """Return one of the held events."""
         return list(self.model.held.values())[index % len(self.model.held)]
 
-    def window(self, size: int, after: int, *, again: bool) -> Window:
+    def window(self, size: int, after: int, *, is_retry: bool) -> Window:
         """Read a window from anywhere in the held events."""
         outbox = self.rig.outbox
-        read = outbox.next_retry_window if again else outbox.next_window
+        read = outbox.next_retry_window if is_retry else outbox.next_window
         above = after % (self.model.last_position + 1)
         return self.run(read(BatchLimits(size, 2**30), after=above))
 
-    def all_events(self, *, again: bool) -> list[tuple[Receipt, OutboxEvent]]:
+    def all_events(self, *, is_retry: bool) -> list[tuple[Receipt, OutboxEvent]]:
         """Read windows until there are no more events."""
         found: list[tuple[Receipt, OutboxEvent]] = []
-        read = self.rig.outbox.next_retry_window if again else self.rig.outbox.next_window
+        read = self.rig.outbox.next_retry_window if is_retry else self.rig.outbox.next_window
         while True:
             after = found[-1][1].position if found else 0
             window = self.run(read(BatchLimits(1000, 2**30), after=after))
@@ -254,7 +254,11 @@ class OutboxMachine(RuleBasedStateMachine):
             found += [(Receipt(window.epoch, e.sequence), e) for e in window.events]
 
     def compare(
-        self, found: list[tuple[Receipt, OutboxEvent]], expected: list[Kept], *, again: bool
+        self,
+        found: list[tuple[Receipt, OutboxEvent]],
+        expected: list[ModelEvent],
+        *,
+        is_retry: bool,
     ) -> None:
         """Compare each event read with the model's."""
         assert [event.position for _, event in found] == [kept.position for kept in expected]
@@ -262,10 +266,10 @@ class OutboxMachine(RuleBasedStateMachine):
             assert receipt == self.model.receipts[kept.position]
             assert (event.session, event.correlation_id) == (kept.session, kept.name)
             assert (event.body, event.is_erased) == (kept.body, b"erased" in kept.body)
-            assert event.is_doubtful == self.model.is_doubtful(kept, again=again)
-            assert event.is_overtaken == self.model.is_overtaken(kept, again=again)
-            assert event.session_refused == self.model.session_refused(kept, again=again)
-            assert event.refusal == (kept.refusal if again else None)
+            assert event.is_doubtful == self.model.is_doubtful(kept, is_retry=is_retry)
+            assert event.is_overtaken == self.model.is_overtaken(kept, is_retry=is_retry)
+            assert event.session_refused == self.model.session_refused(kept, is_retry=is_retry)
+            assert event.refusal == (kept.refusal if is_retry else None)
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
