@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import free_port
+from tests.support.processes import ROOT, free_port
 
 pytestmark = pytest.mark.process
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 PATIENCE_SECONDS = 60.0
 
 

@@ -1,0 +1,51 @@
+"""Links, paths and test commands in all documents lead to something that exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.__main__ import NOT_FAST
+from tests.support.processes import ROOT
+
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("agent/**/DESIGN.md"),
+    *ROOT.glob("sync/**/DESIGN.md"),
+]
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+PATH = re.compile(r"`((?:agent|sync|tests|docs|systemd)/[\w./-]*)`")
+MARKER = re.compile(r"pytest -m (\w+)")
+MODULE = re.compile(r"python -m (tests[\w.]*)")
+
+
+def found(pattern: re.Pattern[str]) -> list[tuple[Path, str]]:
+    return [
+        (document.relative_to(ROOT), match)
+        for document in sorted(DOCUMENTS)
+        for match in sorted(set(pattern.findall(document.read_text("utf-8"))))
+    ]
+
+
+@pytest.mark.parametrize(("document", "link"), found(LINK))
+def test_linked_file_exists(document: Path, link: str) -> None:
+    assert (ROOT / document.parent / link).exists()
+
+
+@pytest.mark.parametrize(("document", "path"), found(PATH))
+def test_path_in_a_document_exists(document: Path, path: str) -> None:
+    del document
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(("document", "marker"), found(MARKER))
+def test_marker_in_a_document_exists(document: Path, marker: str) -> None:
+    del document
+    assert marker in NOT_FAST
+
+
+@pytest.mark.parametrize(("document", "module"), found(MODULE))
+def test_module_in_a_document_can_be_run(document: Path, module: str) -> None:
+    del document
+    assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
