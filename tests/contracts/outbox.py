@@ -1,6 +1,7 @@
 """Contract suite of the port `sync.delivery.outbox.Outbox`.
 
-The test class of each implementation inherits `OutboxContract` and provides a fixture `harness`.
+The test class of each implementation inherits `OutboxContract` and provides a fixture `harness`;
+the outbox of the fleet simulation, which never has dead letters, inherits `WindowContract`.
 """
 
 from collections.abc import Sequence
@@ -58,8 +59,8 @@ async def refuse(harness: OutboxHarness, window: Window, events: Sequence[Outbox
     await harness.outbox.settle(window, [EventResult(event, REFUSED) for event in events])
 
 
-class OutboxContract:
-    """Each test starts with five pending sessions at the positions 1 to 5."""
+class WindowContract:
+    """Windows of pending events. Each test starts with five sessions at the positions 1 to 5."""
 
     @pytest.fixture(autouse=True)
     async def five_sessions(self, harness: OutboxHarness) -> None:
@@ -76,16 +77,27 @@ class OutboxContract:
     ) -> None:
         assert positions(await harness.outbox.next_window(BatchLimits(3, 1))) == [1]
 
-    async def test_window_has_epoch_and_sequences(self, harness: OutboxHarness) -> None:
-        window = await harness.outbox.next_window(PLENTY)
-        assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
-        assert [event.sequence for event in window.events] == [1, 2, 3, 4, 5]
-
     async def test_read_returns_an_empty_window_at_the_end(self, harness: OutboxHarness) -> None:
         assert not (await harness.outbox.next_window(PLENTY, after=5)).events
 
     async def test_read_has_no_side_effect(self, harness: OutboxHarness) -> None:
         assert await waiting(harness) == await waiting(harness) == [1, 2, 3, 4, 5]
+
+    async def test_window_settled_from_its_beginning_is_read_from_there(
+        self, harness: OutboxHarness
+    ) -> None:
+        window = await harness.outbox.next_window(PLENTY)
+        await settle(harness, window, *window.events[:2])
+        assert await waiting(harness) == [3, 4, 5]
+
+
+class OutboxContract(WindowContract):
+    """The whole port."""
+
+    async def test_window_has_epoch_and_sequences(self, harness: OutboxHarness) -> None:
+        window = await harness.outbox.next_window(PLENTY)
+        assert (window.epoch, window.base_sequence) == ("epoch-1", 1)
+        assert [event.sequence for event in window.events] == [1, 2, 3, 4, 5]
 
     async def test_settled_events_are_no_longer_pending(self, harness: OutboxHarness) -> None:
         window = await harness.outbox.next_window(PLENTY)

@@ -33,7 +33,15 @@ class Backlog:
         """Return the lowest events above `after` that are not settled."""
         first = max(self.settled, after) + 1
         last = min(self.captured, first + limits.events - 1)
-        return Window(EPOCH, 1, [self._event(number) for number in range(first, last + 1)])
+        events: list[OutboxEvent] = []
+        size = 0
+        for number in range(first, last + 1):
+            event = self._event(number)
+            size += len(event.body)
+            if events and size > limits.max_bytes:
+                break
+            events.append(event)
+        return Window(EPOCH, 1, events)
 
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return nothing: there are no dead letters."""
