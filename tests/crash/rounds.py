@@ -11,14 +11,14 @@ TILLS = 8
 
 
 async def crash_once(
-    directory: Path, ledger: TillLedger, dice: random.Random, program: Sequence[str] = AGENT
+    directory: Path, ledger: TillLedger, rng: random.Random, program: Sequence[str] = AGENT
 ) -> None:
     """Kill an agent under load, 50 to 400 ms after the first answer of this round."""
     ledger.any_acknowledged.clear()
     async with agent_process(directory, program=program) as child:
         crowd = await ledger.open_tills(await child.ready(), TILLS)
         await ledger.any_acknowledged.wait()
-        assert await child.still_runs_after(dice.uniform(0.05, 0.4)), child.log_tail()
+        assert await child.still_runs_after(rng.uniform(0.05, 0.4)), child.log_tail()
         child.kill()
         await child.exit_code()
         assert await crowd.finished(timeout_seconds=10)

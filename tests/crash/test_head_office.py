@@ -36,14 +36,14 @@ SENDERS = [
 async def crash_once(
     directory: Path,
     agents: Sequence[LoadAgent],
-    dice: random.Random,
+    rng: random.Random,
     program: Sequence[str] = HQ,
 ) -> None:
     """Kill a receiver under load, up to 150 ms after the first answer of this round."""
     async with receiver_process(directory, program) as office:
         load = start_load(agents, await office.port())
         await load.any_acknowledged.wait()
-        assert await office.still_runs_after(dice.uniform(0, 0.15)), office.log_tail()
+        assert await office.still_runs_after(rng.uniform(0, 0.15)), office.log_tail()
         office.kill()
         await office.exit_code()
         await load.finished()
@@ -52,10 +52,10 @@ async def crash_once(
 async def kill_and_compare(directory: Path, kills: int) -> list[str]:
     """Kill the receiver `kills` times; return the differences found."""
     print(f"CRASH_SEED={SEED}")
-    dice = random.Random(SEED)
-    agents = await enroll_at(directory, SENDERS, dice)
+    rng = random.Random(SEED)
+    agents = await enroll_at(directory, SENDERS, rng)
     for _ in range(kills):
-        await crash_once(directory, agents, dice)
+        await crash_once(directory, agents, rng)
     print(f"{kills} kills, {sum(agent.acknowledged for agent in agents)} events acknowledged")
     return findings(agents, stored_in(directory / "hq.db"))
 
@@ -72,11 +72,11 @@ async def test_many_kills_lose_no_acknowledged_event(tmp_path: Path) -> None:
 @pytest.mark.campaign
 async def test_receiver_that_answers_before_commit_is_detected(tmp_path: Path) -> None:
     """Control: the same rounds detect the planted fault."""
-    dice = random.Random(SEED)
-    agents = await enroll_at(tmp_path / "state", SENDERS, dice)
+    rng = random.Random(SEED)
+    agents = await enroll_at(tmp_path / "state", SENDERS, rng)
 
     for _ in range(6):
-        await crash_once(tmp_path / "state", agents, dice, SABOTAGED)
+        await crash_once(tmp_path / "state", agents, rng, SABOTAGED)
         if findings(agents, stored_in(tmp_path / "state" / "hq.db")):
             return
 
@@ -88,8 +88,8 @@ async def test_two_receivers_on_one_file_keep_events_of_same_agents_once(
     tmp_path: Path,
 ) -> None:
     """Each agent sends to both at once, as after a slow answer."""
-    directory, dice = tmp_path / "state", random.Random(SEED)
-    agents = await enroll_at(directory, SENDERS[:2], dice)
+    directory, rng = tmp_path / "state", random.Random(SEED)
+    agents = await enroll_at(directory, SENDERS[:2], rng)
     twins = [LoadAgent(one.sender, one.token, random.Random(one.sender.till_id)) for one in agents]
     async with receiver_process(directory) as first, receiver_process(directory) as second:
         loads = [start_load(agents, await first.port()), start_load(twins, await second.port())]

@@ -22,9 +22,9 @@ SABOTAGE_ROUNDS = 6
 async def test_kills_lose_no_acknowledged_capture(tmp_path: Path, part: int) -> None:
     """Twenty kills, in parts that can run at the same time."""
     print(f"CRASH_SEED={SEED}")
-    dice, ledger = random.Random(SEED + part), TillLedger()
+    rng, ledger = random.Random(SEED + part), TillLedger()
     for _ in range(KILLS_IN_PART):
-        await crash_once(tmp_path / "state", ledger, dice)
+        await crash_once(tmp_path / "state", ledger, rng)
     findings = await judge(tmp_path / "state", ledger)
     print(f"{KILLS_IN_PART} kills, {len(ledger.acknowledged)} captures acknowledged")
     assert not findings, findings
@@ -34,10 +34,10 @@ async def test_kills_lose_no_acknowledged_capture(tmp_path: Path, part: int) -> 
 async def test_agent_that_answers_before_commit_is_detected(tmp_path: Path) -> None:
     """Control: the same rounds detect the planted fault."""
     print(f"CRASH_SEED={SEED}")
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     for number in range(SABOTAGE_ROUNDS):
         directory, ledger = tmp_path / f"state-{number}", TillLedger()
-        await crash_once(directory, ledger, dice, SABOTAGED)
+        await crash_once(directory, ledger, rng, SABOTAGED)
         findings = ledger.compare(directory)
         if findings.lost:
             print(f"{len(findings.lost)} of {len(ledger.acknowledged)} lost in round {number + 1}")

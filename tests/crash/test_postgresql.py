@@ -24,7 +24,7 @@ SENDERS = [
 ]
 
 
-class FailureCause:
+class TwoReceivers:
     """Agents that each send to two receivers at once, and crashes during that load."""
 
     def __init__(self, server: PostgresqlServer, url: str, agents: list[LoadAgent]) -> None:
@@ -69,27 +69,27 @@ class FailureCause:
         return findings([*self._agents, *self._twins], await stored_at(self._url))
 
 
-async def trouble_on(server: PostgresqlServer) -> tuple[FailureCause, str]:
+async def two_receivers_on(server: PostgresqlServer) -> tuple[TwoReceivers, str]:
     """Enroll the agents in a new database; return its URL as well."""
     print(f"CRASH_SEED={SEED}")
     url = await server.new_database()
     agents = await enroll_on(Postgresql(url), SENDERS, random.Random(SEED))
-    return FailureCause(server, url, agents), url
+    return TwoReceivers(server, url, agents), url
 
 
 async def test_database_crash_under_load_loses_and_duplicates_nothing(
     crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     """Each agent gets a Retry-After and is then served on new connections."""
-    trouble, url = await trouble_on(crashing_postgresql_server)
+    both, url = await two_receivers_on(crashing_postgresql_server)
     async with (
         receiver_process(tmp_path / "first", database=url) as first,
         receiver_process(tmp_path / "second", database=url) as second,
     ):
-        put_off = await trouble.crash_the_server(first, second)
-        exit_code = await trouble.kill_one_of(first, second)
+        put_off = await both.crash_the_server(first, second)
+        exit_code = await both.kill_one_of(first, second)
 
-    assert await trouble.findings() == []
+    assert await both.findings() == []
     assert [len(seconds) for seconds in put_off] == [1] * 2 * len(SENDERS)
     assert all(5 <= int(seconds) <= 10 for (seconds,) in put_off)
     assert exit_code == 0
@@ -99,13 +99,13 @@ async def test_database_crash_under_load_loses_and_duplicates_nothing(
 async def test_many_crashes_of_database_and_receivers_lose_and_duplicate_nothing(
     crashing_postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
-    trouble, url = await trouble_on(crashing_postgresql_server)
+    both, url = await two_receivers_on(crashing_postgresql_server)
     for _ in range(ROUNDS):
         async with (
             receiver_process(tmp_path / "first", database=url) as first,
             receiver_process(tmp_path / "second", database=url) as second,
         ):
-            await trouble.crash_the_server(first, second)
-            await trouble.kill_one_of(first, second)
+            await both.crash_the_server(first, second)
+            await both.kill_one_of(first, second)
 
-    assert await trouble.findings() == []
+    assert await both.findings() == []

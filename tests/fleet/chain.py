@@ -66,17 +66,17 @@ def outage_of(plan: Plan) -> Outcome:
 
 
 async def _scenario(plan: Plan) -> Outcome:
-    dice = random.Random(plan.seed)
+    rng = random.Random(plan.seed)
     account = Account(recovered_at=plan.outage_seconds)
     office = HeadOffice(plan.rate, account)
-    network = Network(office, account, dice.random)
-    stores = [_store(number, network, plan, dice) for number in range(plan.stores)]
+    network = Network(office, account, rng.random)
+    stores = [_store(number, network, plan, rng) for number in range(plan.stores)]
     network.change(plan.condition)
     async with delivering(stores):
         # All stores begin to fail in the same second: the worst case.
         for store in stores:
             store.capture()
-        trading = asyncio.ensure_future(_trade(stores, plan, dice))
+        trading = asyncio.ensure_future(_trade(stores, plan, rng))
         await _recover(network, plan)
         waiting = sum(store.waiting for store in stores)
         await trading
@@ -90,11 +90,11 @@ async def _scenario(plan: Plan) -> Outcome:
     )
 
 
-def _store(number: int, network: Network, plan: Plan, dice: random.Random) -> Store:
+def _store(number: int, network: Network, plan: Plan, rng: random.Random) -> Store:
     name = f"{number:05}"
     http = SimulatedClient(network, name, HttpOptions(SETTINGS.timeout_seconds))
     client = CentralClient(http, _URL, NoCredentials(), lambda: STARTED_AT)
-    return Store(name, client, dice.random, plan.batch_events)
+    return Store(name, client, rng.random, plan.batch_events)
 
 
 @asynccontextmanager
@@ -126,9 +126,9 @@ async def _recover(network: Network, plan: Plan) -> None:
     network.change(Condition.UP)
 
 
-async def _trade(stores: Sequence[Store], plan: Plan, dice: random.Random) -> None:
+async def _trade(stores: Sequence[Store], plan: Plan, rng: random.Random) -> None:
     """Let each store capture in turn, in random order."""
-    order = dice.sample(stores, len(stores))
+    order = rng.sample(stores, len(stores))
     ticks = round((plan.outage_seconds + plan.trading_seconds) / _TICK_SECONDS)
     done = 0
     for tick in range(1, ticks + 1):

@@ -37,12 +37,12 @@ class Condition(StrEnum):
 
 
 class Network:
-    """Carries requests to head office, subject to its condition. `dice` returns 0 to 1."""
+    """Carries requests to head office, subject to its condition. `rng` returns 0 to 1."""
 
-    def __init__(self, office: HeadOffice, account: Account, dice: Callable[[], float]) -> None:
+    def __init__(self, office: HeadOffice, account: Account, rng: Callable[[], float]) -> None:
         self._office = office
         self._account = account
-        self._dice = dice
+        self._random = rng
         self._condition = Condition.UP
         self._changed = asyncio.Event()
 
@@ -89,7 +89,7 @@ class Network:
         return failure_from(ResponseLost())
 
     async def _delay(self) -> None:
-        await asyncio.sleep(LATENCY_SECONDS * (1 + self._dice()))
+        await asyncio.sleep(LATENCY_SECONDS * (1 + self._random()))
 
 
 class SimulatedClient(HttpClient):

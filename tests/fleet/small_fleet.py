@@ -64,7 +64,7 @@ async def outage_of_fleet(fleet: SmallFleet, directory: Path, seed: int = 1) -> 
     names = [f"{number:05}" for number in range(fleet.stores)]
     port = await _enrolled(names, directory)
     account = Account(asyncio.get_running_loop().time() + fleet.outage_seconds)
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     async with AsyncExitStack() as parts:
         stores = []
         for name in names:
@@ -72,7 +72,7 @@ async def outage_of_fleet(fleet: SmallFleet, directory: Path, seed: int = 1) -> 
             parts.push_async_callback(http.close)
             token = bearer(directory / f"{name}.token")
             client = CentralClient(http, f"http://127.0.0.1:{port}", token, lambda: STARTED_AT)
-            stores.append(Store(name, client, dice.random))
+            stores.append(Store(name, client, rng.random))
         await parts.enter_async_context(delivering(stores))
         for store in stores:
             for _ in range(fleet.events_each):

@@ -28,7 +28,7 @@ class Store:
         self,
         name: str,
         client: CentralClient,
-        dice: Callable[[], float],
+        rng: Callable[[], float],
         batch_events: int = SETTINGS.batch_events,
     ) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Store:
         transport = BatchTransport(
             client,
             Sender(name, TILL, BOOT, "0.1.0", _clock()),
-            ShortRetries(dice),
+            ShortRetries(rng),
             BatchLimits(batch_events, SETTINGS.max_batch_bytes),
         )
         slot = machine_slot(name, TILL)
@@ -45,7 +45,7 @@ class Store:
             self.backlog,
             transport,
             Throttle(),
-            DeliveryRules(rules, dice),
+            DeliveryRules(rules, rng),
             after_pass=_nothing,
             on_state_change=lambda _: None,
         )

@@ -183,17 +183,17 @@ async def test_twenty_kills_of_either_end_under_load_lose_and_duplicate_nothing(
     tmp_path: Path,
 ) -> None:
     print(f"CRASH_SEED={SEED}")
-    dice, state, ledger = random.Random(SEED), tmp_path / "state", TillLedger()
+    rng, state, ledger = random.Random(SEED), tmp_path / "state", TillLedger()
     async with receiver_part(tmp_path / "receiver") as (receiver, url, token_file):
         settings = delivering_to(url, "batch", token_file)
         for _ in range(20):
             await receiver.start("serve", "hq.serving")
             async with agent_process(state, settings=settings) as child:
                 crowd = await ledger.open_tills(await child.ready(), tills=4)
-                assert await child.still_runs_after(dice.uniform(0.05, 0.8)), child.log_tail()
-                if dice.random() < 0.5:
+                assert await child.still_runs_after(rng.uniform(0.05, 0.8)), child.log_tail()
+                if rng.random() < 0.5:
                     await receiver.crash()
-                    assert await child.still_runs_after(dice.uniform(0.0, 0.3)), child.log_tail()
+                    assert await child.still_runs_after(rng.uniform(0.0, 0.3)), child.log_tail()
                 child.kill()
                 await child.exit_code()
                 assert await crowd.finished(PATIENCE_SECONDS)

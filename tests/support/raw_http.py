@@ -1,4 +1,4 @@
-"""HTTP byte for byte, for requests and answers that a client library would not allow."""
+"""HTTP byte for byte, for requests and responses that a client library would not allow."""
 
 import asyncio
 import json
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer as received."""
+class HttpResponse:
+    """An HTTP response as received."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -31,24 +31,24 @@ class Answer:
         return document
 
 
-async def ask(host: str, port: int, request: bytes, answers: int) -> list[Answer]:
-    """Send bytes on one connection and read this number of answers."""
+async def exchange(host: str, port: int, request: bytes, answers: int) -> list[HttpResponse]:
+    """Send bytes on one connection and read this number of responses."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(request)
         with_body = not request.startswith(b"HEAD ")
-        return [await read_answer(reader, with_body=with_body) for _ in range(answers)]
+        return [await read_response(reader, with_body=with_body) for _ in range(answers)]
     finally:
         writer.close()
         await writer.wait_closed()
 
 
-async def read_answer(reader: asyncio.StreamReader, *, with_body: bool) -> Answer:
-    """Read the next answer of a connection."""
+async def read_response(reader: asyncio.StreamReader, *, with_body: bool) -> HttpResponse:
+    """Read the next response of a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.rstrip("\r\n").split("\r\n")
     pairs = [line.split(":", 1) for line in lines]
     headers = tuple((name, value.strip()) for name, value in pairs)
-    answer = Answer(int(status_line.split(" ")[1]), headers, b"")
+    answer = HttpResponse(int(status_line.split(" ")[1]), headers, b"")
     length = int(answer.header("Content-Length") or 0) if with_body else 0
-    return Answer(answer.status, headers, await reader.readexactly(length))
+    return HttpResponse(answer.status, headers, await reader.readexactly(length))

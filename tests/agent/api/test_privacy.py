@@ -37,9 +37,9 @@ async def use_the_address_everywhere(agent: Agent, clock: AgentClock) -> None:
     await agent.request("PATCH", email_path(ADDRESS))
     await agent.get("/", {"Host": ADDRESS})
     await agent.get("/", {"Origin": f"https://{ADDRESS}"})
-    await agent.ask(f"{ADDRESS} / HTTP/1.1\r\n\r\n".encode())
-    await agent.ask(f"GET /{ADDRESS}\xff HTTP/1.1\r\n\r\n".encode("latin-1"))
-    await agent.ask(f"GET / HTTP/1.1\r\nHost: localhost\r\n{ADDRESS}\r\n\r\n".encode())
+    await agent.send_raw(f"{ADDRESS} / HTTP/1.1\r\n\r\n".encode())
+    await agent.send_raw(f"GET /{ADDRESS}\xff HTTP/1.1\r\n\r\n".encode("latin-1"))
+    await agent.send_raw(f"GET / HTTP/1.1\r\nHost: localhost\r\n{ADDRESS}\r\n\r\n".encode())
     clock.broken = True
     await agent.set_email("x", accepted)
     clock.broken, clock.wall_us = False, 2**70

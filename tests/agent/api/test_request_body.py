@@ -272,7 +272,9 @@ async def test_huge_numbers_are_accepted_or_refused_but_never_500(agent: Agent) 
 async def test_chunked_body_is_accepted(agent: Agent) -> None:
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in (b'{"correlationId"', b":", b'"x"}'))
 
-    [answer] = await agent.ask(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    [answer] = await agent.send_raw(
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    )
 
     assert (answer.status, agent.bodies()) == (200, [SESSION])
 
@@ -280,13 +282,13 @@ async def test_chunked_body_is_accepted(agent: Agent) -> None:
 async def test_chunked_body_over_16_kib_is_refused_before_its_end(agent: Agent) -> None:
     endless = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
-    [answer] = await agent.ask(POST + b"Transfer-Encoding: chunked\r\n\r\n" + endless * 2)
+    [answer] = await agent.send_raw(POST + b"Transfer-Encoding: chunked\r\n\r\n" + endless * 2)
 
     assert (answer.status, answer.members()["errorCode"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_disconnect_within_the_body_records_nothing(agent: Agent) -> None:
-    await agent.ask(POST + b"Content-Length: 21\r\n\r\n" + SESSION[:-1], answers=0)
+    await agent.send_raw(POST + b"Content-Length: 21\r\n\r\n" + SESSION[:-1], answers=0)
     after = await agent.start_session({"correlationId": "after"})
 
     assert after.status == 200
@@ -295,7 +297,7 @@ async def test_disconnect_within_the_body_records_nothing(agent: Agent) -> None:
 
 async def test_missing_body_times_out(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_TIMEOUT_SECONDS", 0.01)
-    [answer] = await agent.ask(POST + b"Content-Length: 21\r\n\r\n" + b"{")
+    [answer] = await agent.send_raw(POST + b"Content-Length: 21\r\n\r\n" + b"{")
 
     assert (answer.status, answer.members()["errorCode"]) == (408, "INVALID_REQUEST")
     assert answer.header("Connection") == "close"

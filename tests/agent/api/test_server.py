@@ -10,7 +10,7 @@ import pytest
 from tests.agent.api.conftest import StartAgent
 from tests.support.agent.in_process import SESSIONS, Agent, email_path
 from tests.support.clocks import AgentClock
-from tests.support.raw_http import Answer
+from tests.support.raw_http import HttpResponse
 
 HEADERS = {
     "Cache-Control": "no-cache, no-store, must-revalidate",
@@ -106,7 +106,7 @@ async def agent(start_agent: StartAgent) -> Agent:
     return agent
 
 
-def assert_three_fields(answer: Answer) -> None:
+def assert_three_fields(answer: HttpResponse) -> None:
     members = answer.members()
     assert list(members) == ["statusCode", "errorMessage", "errorCode"]
     assert members["statusCode"] == answer.status
@@ -121,7 +121,7 @@ def assert_three_fields(answer: Answer) -> None:
 async def test_every_answer_has_the_reference_headers_and_a_request_id(
     agent: Agent, request_: bytes, status: int
 ) -> None:
-    [answer] = await agent.ask(request_)
+    [answer] = await agent.send_raw(request_)
 
     assert answer.status == status
     assert {name: answer.header(name) for name in HEADERS} == HEADERS
@@ -133,7 +133,7 @@ async def test_every_answer_has_the_reference_headers_and_a_request_id(
 async def test_no_answer_has_cors_headers_by_default(
     agent: Agent, request_: bytes, status: int
 ) -> None:
-    [answer] = await agent.ask(request_)
+    [answer] = await agent.send_raw(request_)
 
     names = {name.lower() for name, _ in answer.headers}
     assert not {name for name in names if name.startswith("access-control-")}
@@ -143,7 +143,7 @@ async def test_no_answer_has_cors_headers_by_default(
 async def test_every_error_has_the_three_member_body(
     agent: Agent, request_: bytes, status: int
 ) -> None:
-    [answer] = await agent.ask(request_)
+    [answer] = await agent.send_raw(request_)
 
     assert_three_fields(answer)
 
@@ -154,7 +154,7 @@ async def test_error_log_contains_the_request_id_of_the_answer(
 ) -> None:
     caplog.set_level(logging.INFO)
 
-    [answer] = await agent.ask(request_)
+    [answer] = await agent.send_raw(request_)
 
     [fields] = [
         fields_of(line) for line in caplog.records if line.name == "sync.runtime.http_errors"
@@ -176,7 +176,9 @@ async def test_request_id_is_unique(agent: Agent) -> None:
 
 
 async def test_only_recorded_captures_have_a_receipt(agent: Agent) -> None:
-    receipts = {name: (await agent.ask(kind[0]))[0].receipt for name, kind in EVERY_KIND.items()}
+    receipts = {
+        name: (await agent.send_raw(kind[0]))[0].receipt for name, kind in EVERY_KIND.items()
+    }
 
     assert {name for name, receipt in receipts.items() if receipt} == {"session", "repeat", "email"}
 
@@ -234,7 +236,7 @@ async def test_unknown_path_is_404(agent: Agent, path: str) -> None:
 )
 async def test_head_is_get_without_body(agent: Agent, path: str, status: int) -> None:
     full = await agent.get(path)
-    [head] = await agent.ask(request_bytes("HEAD", path))
+    [head] = await agent.send_raw(request_bytes("HEAD", path))
 
     assert (head.status, head.body, full.status) == (status, b"", status)
     assert head.header("Content-Type") == full.header("Content-Type")
@@ -250,7 +252,7 @@ async def test_pipelined_requests_are_answered_in_order(agent: Agent) -> None:
         + request_bytes("POST", SESSIONS, b'{"correlationId":"2"}')
     )
 
-    answers = await agent.ask(pipeline, answers=5)
+    answers = await agent.send_raw(pipeline, answers=5)
 
     assert [answer.status for answer in answers] == [200, 200, 400, 404, 200]
     assert [answer.receipt is not None for answer in answers] == [True, True, False, False, True]
@@ -259,7 +261,7 @@ async def test_pipelined_requests_are_answered_in_order(agent: Agent) -> None:
 async def test_connection_stays_open_after_an_error(agent: Agent) -> None:
     requests = request_bytes("POST", SESSIONS, b"[]") * 3 + request_bytes("GET", "/healthz")
 
-    answers = await agent.ask(requests, answers=4)
+    answers = await agent.send_raw(requests, answers=4)
 
     assert [answer.status for answer in answers] == [400, 400, 400, 200]
 
@@ -269,7 +271,7 @@ async def test_h2c_upgrade_offer_is_answered_in_http_1_1(agent: Agent, upgrade: 
     """Java's HTTP client offers h2c with the first request of a connection."""
     offer = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAE\r\n"
 
-    [answer] = await agent.ask(
+    [answer] = await agent.send_raw(
         request_bytes("POST", SESSIONS, b'{"correlationId":"java"}', offer.encode())
     )
 
@@ -281,7 +283,7 @@ async def test_expect_100_continue_is_answered(agent: Agent) -> None:
         "POST", SESSIONS, b'{"correlationId":"curl"}', b"Expect: 100-continue\r\n"
     )
 
-    answers = await agent.ask(expecting, answers=2)
+    answers = await agent.send_raw(expecting, answers=2)
 
     assert [answer.status for answer in answers] == [100, 200]
 

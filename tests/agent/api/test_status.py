@@ -169,7 +169,7 @@ async def test_metrics_count_captures_repeats_and_refusals(agent: Agent) -> None
     for _ in range(2):
         await agent.set_email("x", EMAIL)
     await agent.get("/nothing")
-    await agent.ask(b"rubbish\r\n\r\n")
+    await agent.send_raw(b"rubbish\r\n\r\n")
 
     counted = await metrics(agent)
 

@@ -22,7 +22,7 @@ from agent.config.settings import ApiSettings, StorageSettings
 from agent.facts import Timestamp
 from agent.service import RunningAgent, running_agent
 from agent.store.db.connect import DATABASE_FILE
-from tests.support.raw_http import Answer, ask
+from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
 
 SESSIONS = "/client/users/anonymous/sessions"
@@ -104,34 +104,34 @@ class Agent:
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request with exactly this path, body and headers; return the answer."""
         async with self._client.request(method, path, data=body, headers=headers) as response:
             content = await response.read()
-            return Answer(response.status, tuple(response.headers.items()), content)
+            return HttpResponse(response.status, tuple(response.headers.items()), content)
 
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
         """GET a path."""
         return await self.request("GET", path, headers=headers)
 
     async def start_session(
         self, body: bytes | Mapping[str, object], query: str = "", **headers: str
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a session start with these bytes, or these members as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.request("POST", SESSIONS + query, content, headers)
 
     async def set_email(
         self, correlation_id: str, body: bytes | Mapping[str, object], **headers: str
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send an e-mail answer with these bytes, or these members as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.request("PUT", email_path(correlation_id), content, headers)
 
-    async def ask(self, request: bytes, *, answers: int = 1) -> list[Answer]:
+    async def send_raw(self, request: bytes, *, answers: int = 1) -> list[HttpResponse]:
         """Send raw bytes on a new connection; return this number of answers."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await ask(self.address.host, self.address.port, request, answers)
+            return await exchange(self.address.host, self.address.port, request, answers)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Query the agent's database on a separate connection."""

@@ -53,7 +53,7 @@ class LoadAgent:
 
     sender: SimulatedAgent
     token: str
-    dice: random.Random
+    rng: random.Random
     acknowledged: int = 0
     wrong: list[str] = field(default_factory=list)
     retry_after_values: list[str] = field(default_factory=list)
@@ -70,8 +70,8 @@ class LoadAgent:
 
     async def send_once(self, client: aiohttp.ClientSession, port: int) -> bool:
         """Send the next batch and record its answer; return whether it was acknowledged."""
-        first = max(1, self.acknowledged + 1 - self.dice.randint(0, 5))
-        last = self.acknowledged + self.dice.randint(1, _MAX_EVENTS)
+        first = max(1, self.acknowledged + 1 - self.rng.randint(0, 5))
+        last = self.acknowledged + self.rng.randint(1, _MAX_EVENTS)
         events = [event(self.sender, number) for number in range(first, last + 1)]
         url = f"http://127.0.0.1:{port}{BATCHES_PATH}"
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -109,21 +109,21 @@ class LoadAgent:
 
 
 async def enroll_at(
-    directory: Path, senders: Sequence[SimulatedAgent], dice: random.Random
+    directory: Path, senders: Sequence[SimulatedAgent], rng: random.Random
 ) -> list[LoadAgent]:
     """Enroll agents at the head office in `directory`, running or not."""
-    return await enroll_on(SqliteFile(directory / DATABASE_FILE), senders, dice)
+    return await enroll_on(SqliteFile(directory / DATABASE_FILE), senders, rng)
 
 
 async def enroll_on(
-    database: Database, senders: Sequence[SimulatedAgent], dice: random.Random
+    database: Database, senders: Sequence[SimulatedAgent], rng: random.Random
 ) -> list[LoadAgent]:
     """Enroll agents in `database`; open it for this and close it again."""
     await database.open()
     enrolment = Enrolment(database)
-    tokens = [await enrolment.enroll(sender.name, dice.randbytes(32), AT) for sender in senders]
+    tokens = [await enrolment.enroll(sender.name, rng.randbytes(32), AT) for sender in senders]
     await database.close()
-    return [LoadAgent(sender, token, dice) for sender, token in zip(senders, tokens, strict=True)]
+    return [LoadAgent(sender, token, rng) for sender, token in zip(senders, tokens, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

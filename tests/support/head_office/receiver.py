@@ -17,7 +17,7 @@ from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
-from tests.support.raw_http import Answer, ask
+from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
 
 PATIENCE_SECONDS = 20.0
@@ -85,38 +85,42 @@ class Receiver:
         self.tokens[sender.store_id, sender.till_id] = token
         return token
 
-    async def send(self, sender: SimulatedAgent, *events: Members, **members: object) -> Answer:
+    async def send(
+        self, sender: SimulatedAgent, *events: Members, **members: object
+    ) -> HttpResponse:
         """Send a batch as the agent does."""
         return await self.post(BATCHES_PATH, sender.batch(*events, **members), sender)
 
-    async def heartbeat(self, sender: SimulatedAgent, **members: object) -> Answer:
+    async def heartbeat(self, sender: SimulatedAgent, **members: object) -> HttpResponse:
         """Send a heartbeat as the agent does."""
         return await self.post(HEARTBEATS_PATH, sender.heartbeat(**members), sender)
 
-    async def post(self, path: str, body: bytes, sender: SimulatedAgent, **headers: str) -> Answer:
+    async def post(
+        self, path: str, body: bytes, sender: SimulatedAgent, **headers: str
+    ) -> HttpResponse:
         """Send a body with the agent's token and further headers."""
         token = self.tokens[sender.store_id, sender.till_id]
         return await self.request("POST", path, body, Authorization=f"Bearer {token}", **headers)
 
-    async def get(self, path: str, **headers: str) -> Answer:
+    async def get(self, path: str, **headers: str) -> HttpResponse:
         """GET a path; `_` in a header's name stands for `-`."""
         return await self.request("GET", path, **headers)
 
     async def request(
         self, method: str, path: str, body: bytes | None = None, /, **headers: str
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request with exactly this path, body and headers; return the answer."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.request(
             method, path, data=body, headers=named, allow_redirects=False
         ) as response:
             content = await response.read()
-            return Answer(response.status, tuple(response.headers.items()), content)
+            return HttpResponse(response.status, tuple(response.headers.items()), content)
 
-    async def ask(self, request: bytes) -> Answer:
+    async def send_raw(self, request: bytes) -> HttpResponse:
         """Send raw bytes on a new connection; return the answer."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return (await ask(self.address.host, self.address.port, request, 1))[0]
+            return (await exchange(self.address.host, self.address.port, request, 1))[0]
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Query the database on a separate connection."""

@@ -13,13 +13,13 @@ import zstandard
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, answer, session, sessions
 from tests.support.head_office.receiver import Receiver
-from tests.support.raw_http import Answer
+from tests.support.raw_http import HttpResponse
 from tests.sync.receiver.conftest import StartReceiver
 
 SENT = "SELECT sequence FROM sessions ORDER BY sequence"
 
 
-def assert_error(response: Answer, status: int, code: str) -> None:
+def assert_error(response: HttpResponse, status: int, code: str) -> None:
     """Check the error body's fields and their order, the content type and the cache headers."""
     assert response.status == status
     members = response.members()
@@ -175,7 +175,7 @@ async def test_wrong_method_is_405_with_allow_header(receiver: Receiver) -> None
 async def test_malformed_http_gets_the_usual_error_body(
     receiver: Receiver, request_bytes: bytes
 ) -> None:
-    assert_error(await receiver.ask(request_bytes), 400, "INVALID_REQUEST")
+    assert_error(await receiver.send_raw(request_bytes), 400, "INVALID_REQUEST")
 
 
 async def test_unknown_expectation_is_417(receiver: Receiver) -> None:

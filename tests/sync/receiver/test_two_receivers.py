@@ -6,7 +6,7 @@ from random import Random
 from tests.support.head_office.load import event
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.support.raw_http import Answer
+from tests.support.raw_http import HttpResponse
 from tests.sync.receiver.conftest import StartReceiver
 
 STOP_SECONDS = 5.0
@@ -25,7 +25,7 @@ async def test_two_receivers_accept_one_agents_batches_concurrently(
     second.tokens = first.tokens
     random = Random(1)
 
-    async def send_all(receiver: Receiver) -> list[Answer]:
+    async def send_all(receiver: Receiver) -> list[HttpResponse]:
         through, answers = 0, []
         while through < 120:
             numbers = range(max(1, through - 3), through + random.randint(1, 20))

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sync.runtime.http_errors import error_response, generic_error
 from sync.runtime.http_server import HttpServer, route_of
-from tests.support.raw_http import Answer, ask
+from tests.support.raw_http import HttpResponse, exchange
 
 PATIENCE_SECONDS = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -69,9 +69,9 @@ async def served(*sockets: socket.socket) -> AsyncIterator[Served]:
         await server.close()
 
 
-async def get(port: int, request: bytes = GET) -> Answer:
+async def get(port: int, request: bytes = GET) -> HttpResponse:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        (answer,) = await ask("127.0.0.1", port, request, 1)
+        (answer,) = await exchange("127.0.0.1", port, request, 1)
     return answer
 
 

@@ -23,7 +23,7 @@ from tests.support.head_office.receiver import (
     receiver_under_test,
     settings_in,
 )
-from tests.support.raw_http import Answer, read_answer
+from tests.support.raw_http import HttpResponse, read_response
 from tests.sync.receiver.conftest import StartReceiver
 
 SENT = "SELECT sequence FROM sessions ORDER BY sequence"
@@ -45,10 +45,10 @@ class Line:
         self._writer.write(some)
         await self._writer.drain()
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> HttpResponse:
         """Wait for the response."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await read_answer(self._reader, with_body=True)
+            return await read_response(self._reader, with_body=True)
 
     def cut(self) -> None:
         """Abort the connection."""
@@ -83,7 +83,7 @@ async def enrolled_agents(receiver: Receiver, count: int) -> list[SimulatedAgent
     return senders
 
 
-async def first_answers(opened: Sequence[Line], count: int) -> list[Answer]:
+async def first_answers(opened: Sequence[Line], count: int) -> list[HttpResponse]:
     """Return the first `count` responses on any of these connections."""
     waiting = [asyncio.ensure_future(line.answer()) for line in opened]
     try:

@@ -25,7 +25,7 @@ from sync.receiver.admission.receive import (
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.errors import to_http_error
 from sync.runtime.http_errors import HttpError, error_response
-from tests.support.raw_http import ask
+from tests.support.raw_http import exchange
 
 CONTENT = b'{"some":"content"}' * 100
 ZSTD, GZIP = zstandard.compress(CONTENT), gzip.compress(CONTENT, mtime=0)
@@ -196,7 +196,7 @@ async def test_zstd_frame_with_too_large_a_window_is_rejected(server: BodyServer
 async def test_too_large_content_length_is_rejected_at_once(server: BodyServer) -> None:
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
 
-    [answer] = await ask("127.0.0.1", server.port, head.encode(), 1)
+    [answer] = await exchange("127.0.0.1", server.port, head.encode(), 1)
 
     assert answer.status == 413
 
@@ -206,7 +206,7 @@ async def test_silent_sender_gets_408_and_is_disconnected(
 ) -> None:
     monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.05)
 
-    [answer] = await ask(
+    [answer] = await exchange(
         "127.0.0.1", server.port, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", 1
     )
 
@@ -278,7 +278,7 @@ async def test_announced_body_beyond_the_budget_is_rejected_at_once(server: Body
     server.budget = MemoryBudget(REQUEST_BYTES + 99)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
 
-    [answer] = await ask("127.0.0.1", server.port, head, 1)
+    [answer] = await exchange("127.0.0.1", server.port, head, 1)
 
     assert (answer.status, answer.header("Retry-After")) == (429, "7")
 
@@ -287,7 +287,7 @@ async def test_chunked_body_that_outgrows_the_budget_is_rejected(server: BodySer
     server.budget = MemoryBudget(REQUEST_BYTES + 9)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    [answer] = await ask("127.0.0.1", server.port, head + b"A\r\n0123456789\r\n", 1)
+    [answer] = await exchange("127.0.0.1", server.port, head + b"A\r\n0123456789\r\n", 1)
 
     assert (answer.status, server.budget.reserved_bytes) == (429, 0)
 

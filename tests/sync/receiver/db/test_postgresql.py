@@ -8,10 +8,10 @@ from sync.receiver.db.database import DatabaseUnavailableError
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import receiver_under_test, settings_in
-from tests.support.raw_http import Answer
+from tests.support.raw_http import HttpResponse
 
 
-def status_and_retry(response: Answer) -> tuple[int, bool]:
+def status_and_retry(response: HttpResponse) -> tuple[int, bool]:
     """Return the status, and whether Retry-After is a few seconds."""
     seconds = int(response.header("Retry-After") or 0)
     return response.status, 5 <= seconds <= 10

@@ -18,7 +18,7 @@ from sync.runtime.http_errors import HttpError
 from tests.support.clocks import MonotonicClock
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
-from tests.support.raw_http import Answer
+from tests.support.raw_http import HttpResponse
 
 T = TypeVar("T")
 _END_THE_OTHERS = """
@@ -69,7 +69,7 @@ def sqlite_error(name: str) -> OperationalError:
     return OperationalError("INSERT", {}, cause)
 
 
-def reason_in(answer: Answer) -> tuple[int, object]:
+def reason_in(answer: HttpResponse) -> tuple[int, object]:
     """Return status and error message."""
     return answer.status, answer.members().get("errorMessage")
 

@@ -12,7 +12,7 @@ import pytest
 from sync.receiver.pages import login as door
 from tests.support.head_office.messages import SimulatedAgent, answer, session, wire_time
 from tests.support.head_office.receiver import PATIENCE_SECONDS, Receiver
-from tests.support.raw_http import Answer
+from tests.support.raw_http import HttpResponse
 from tests.sync.receiver.conftest import StartReceiver
 from tests.sync.receiver.pages.html_page import Page
 
@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)<script>\"'&{{7*7}}"
 READ = ["/", "/history", "/stores/0042", "/sessions/one", "/sessions?id=one"]
 
 
-def page_of(answered: Answer) -> Page:
+def page_of(answered: HttpResponse) -> Page:
     return Page(answered.body.decode())
 
 

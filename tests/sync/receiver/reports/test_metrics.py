@@ -72,7 +72,7 @@ async def test_requests_are_counted_by_route_and_status(
     await receiver.heartbeat(till)
     await receiver.get("/v1/sessions/somebody")
     await receiver.get("/nothing/here")
-    await receiver.ask(b"no HTTP\r\n\r\n")
+    await receiver.send_raw(b"no HTTP\r\n\r\n")
 
     samples = await scraped(receiver)
 
