@@ -1,7 +1,5 @@
 """The application: routes, and the boundary that checks access and converts errors."""
 
-import re
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -10,7 +8,7 @@ from agent.api import dead_letters, delivery, openapi, sessions, status
 from agent.api.context import CONTEXT, Context
 from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
 from agent.api.request_body import MAX_BODY_BYTES
-from agent.api.responses import COMMON_HEADERS, REQUEST_ID, Acknowledgement, to_http_error
+from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.till_calls import TillCalls
 from sync.runtime.http_errors import error_response, log_error
 from sync.runtime.http_server import route_of
@@ -19,8 +17,6 @@ FAST_PATH = web.AppKey("fast_path", FastPath)
 # Unlike aiohttp's default pattern this one allows an empty segment and braces, so that an
 # invalid id is answered by the capture rules and not by the router's 404.
 _ID = "{correlation_id:[^/]*}"
-_START_SESSION = "/client/users/anonymous/sessions"
-_SET_EMAIL = f"/client/users/{_ID}/profile/email"
 _DEAD_LETTERS = "/agent/v1/dead-letters"
 _DEAD_LETTER = f"{_DEAD_LETTERS}/{{epoch}}/{{sequence}}"
 
@@ -28,24 +24,15 @@ _DEAD_LETTER = f"{_DEAD_LETTERS}/{{epoch}}/{{sequence}}"
 def build_app(context: Context) -> web.Application:
     """Return the application with all routes."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    calls = TillCalls(context)
     app[CONTEXT] = context
-    app[FAST_PATH] = FastPath(
-        (
-            FastRoute(
-                hdrs.METH_POST, _START_SESSION, re.compile(_START_SESSION), calls.start_session
-            ),
-            FastRoute(
-                hdrs.METH_PUT,
-                _SET_EMAIL,
-                re.compile(_SET_EMAIL.replace(_ID, "[^/]*")),
-                calls.set_email,
-            ),
-        ),
-        context.new_request_id,
+    calls = TillCalls(context)
+    fast_routes = (
+        FastRoute(hdrs.METH_POST, "/client/users/anonymous/sessions", calls.start_session),
+        FastRoute(hdrs.METH_PUT, f"/client/users/{_ID}/profile/email", calls.set_email),
     )
-    app.router.add_post(_START_SESSION, _regular(calls.start_session))
-    app.router.add_put(_SET_EMAIL, _regular(calls.set_email))
+    app[FAST_PATH] = FastPath(fast_routes, context.new_request_id)
+    for route in fast_routes:
+        app.router.add_route(route.method, route.pattern, route.handle_regularly)
     app.router.add_get(f"/agent/v1/sessions/{_ID}", sessions.show_session)
     app.router.add_get("/agent/v1/status", status.show_status)
     app.router.add_post("/agent/v1/sync", delivery.start_pass)
@@ -59,15 +46,6 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/readyz", status.is_ready)
     app.router.add_get("/metrics", status.show_metrics)
     return app
-
-
-def _regular(
-    call: Callable[[web.Request], Awaitable[Acknowledgement]],
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return (await call(request)).response()
-
-    return handle
 
 
 class TillBoundary:
