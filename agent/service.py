@@ -26,7 +26,7 @@ from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
 from agent.facts import Timestamp
 from agent.store.files.disk_space import SpaceLimits
-from agent.store.files.lock import StoreInUse, StoreLock
+from agent.store.files.lock import StoreInUse, storage_lock
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
@@ -97,7 +97,7 @@ async def running_agent(
     check_exposure(sockets, protected=protection.token is not None and protection.tls is not None)
     async with AsyncExitStack() as stack:
         make_directory(settings.storage.directory)
-        stack.enter_context(StoreLock(settings.storage.directory))
+        stack.enter_context(storage_lock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()
         writer = Writer(_opener(settings, now, boot_id), metrics)

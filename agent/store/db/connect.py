@@ -15,12 +15,7 @@ from sqlmodel import Session
 
 from agent.facts import Receipt
 from agent.store.db.migrate import migrate
-from agent.store.db.wal import (
-    copy_suspect_wal,
-    require_no_orphan_wal,
-    sync_leftover_wal,
-    wal_of,
-)
+from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
 
 DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0

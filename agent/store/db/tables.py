@@ -136,10 +136,7 @@ class DeadLetterRow(SQLModel, table=True):
     __tablename__ = "dead_letter"
     __table_args__ = (
         Index(
-            "dead_letter_to_retry",
-            "destination",
-            "position",
-            sqlite_where=text("retry_wanted = 1"),
+            "dead_letter_to_retry", "destination", "position", sqlite_where=text("retry_wanted = 1")
         ),
         STRICT,
     )

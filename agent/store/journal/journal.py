@@ -51,11 +51,7 @@ class Journal:
     """Records captures on the writer's connection. Writer's thread only."""
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        vault: Vault,
-        epochs: Epochs,
-        boot_number: int,
+        self, connection: sqlite3.Connection, vault: Vault, epochs: Epochs, boot_number: int
     ) -> None:
         self._inserter = GroupInserter(connection)
         self._sessions = SessionCache(connection)
@@ -189,22 +185,10 @@ class Journal:
             return b""
 
     def _event(
-        self,
-        position: int,
-        kind: EventType,
-        session_position: int,
-        at: Timestamp,
-        body: bytes,
+        self, position: int, kind: EventType, session_position: int, at: Timestamp, body: bytes
     ) -> tuple[object, ...]:
-        return (
-            position,
-            kind.value,
-            session_position,
-            at.wall_us,
-            at.monotonic_us,
-            self._boot_number,
-            body,
-        )
+        times = at.wall_us, at.monotonic_us
+        return (position, kind.value, session_position, *times, self._boot_number, body)
 
 
 def _repeats(last: LastAnswer, answered: EmailAnswered, digest: bytes | None) -> bool:

@@ -11,13 +11,7 @@ from agent.store.access import StoreAccess
 from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.sql import driver_connection
-from agent.store.db.tables import (
-    DeadLetterRow,
-    EmailAnswerRow,
-    EventRow,
-    SessionRow,
-    SettledRow,
-)
+from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
 from agent.store.outbox.settle import retry_answers
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import EventType
@@ -178,9 +172,7 @@ def _find_delivered(session: Session, epoch: str, sequences: Sequence[int]) -> l
     )
     is_dead = exists().where(col(DeadLetterRow.destination) == CENTRAL, _position == position)
     query = select(EventRow.position).where(
-        position.in_([at for at in positions if at is not None]),
-        is_settled,
-        ~is_dead,
+        position.in_([at for at in positions if at is not None]), is_settled, ~is_dead
     )
     return list(session.exec(query))
 

@@ -20,13 +20,7 @@ from agent.store.outbox.settle import settle
 from agent.store.outbox.windows import WindowReader
 from agent.store.retention.retention import Retention, RetentionDays
 from agent.store.writer import Writer
-from sync.delivery.outbox import (
-    BatchLimits,
-    EventResult,
-    OutboxEvent,
-    OutboxUnavailable,
-    Window,
-)
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 
 MAX_RESULTS_IN_A_TRANSACTION = 500
 Arguments = TypeVarTuple("Arguments")

@@ -11,7 +11,7 @@ from contextlib import closing
 from sqlalchemy import bindparam, delete, insert, null, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from agent.store.db.cursor import compile_update, ensure_cursor, is_central
+from agent.store.db.cursor import CENTRAL, compile_update, ensure_cursor, is_central
 from agent.store.db.sql import as_list, compiled, constant, listed
 from agent.store.db.tables import ANSWER, DEAD_LETTER, DELIVERY, SETTLED
 from sync.delivery.outbox import EventResult
@@ -19,11 +19,6 @@ from sync.delivery.outcomes import Refused
 
 _SECOND_US = 1_000_000
 _listed = listed("positions")
-_settled_at = upsert(SETTLED).values(
-    destination=is_central,
-    position=bindparam("position"),
-    delivered_at_us=bindparam("delivered_at_us"),
-)
 
 SET_WATERMARK = compile_update("watermark")
 AHEAD = compiled(
@@ -31,12 +26,7 @@ AHEAD = compiled(
     .where(SETTLED.c.destination == is_central, SETTLED.c.position > bindparam("watermark"))
     .order_by(SETTLED.c.position)
 )
-ADD_SETTLED = compiled(
-    _settled_at.on_conflict_do_update(
-        index_elements=["destination", "position"],
-        set_={"delivered_at_us": _settled_at.excluded.delivered_at_us},
-    ).inline()
-)
+ADD_SETTLED = compiled(insert(SETTLED).prefix_with("OR REPLACE"))
 REMOVE_SETTLED = compiled(
     delete(SETTLED).where(
         SETTLED.c.destination == is_central,
@@ -49,15 +39,7 @@ DELIVERED_THROUGH = compiled(
         DELIVERY.c.destination == is_central, DELIVERY.c.through_position == bindparam("through")
     )
 )
-ADD_DELIVERY = compiled(
-    insert(DELIVERY)
-    .values(
-        destination=is_central,
-        through_position=bindparam("through"),
-        delivered_at_us=bindparam("delivered_at_us"),
-    )
-    .inline()
-)
+ADD_DELIVERY = compiled(insert(DELIVERY))
 EXTEND_DELIVERY = compiled(
     update(DELIVERY)
     .where(DELIVERY.c.destination == is_central, DELIVERY.c.through_position == bindparam("before"))
@@ -112,7 +94,7 @@ def settle(
     watermark = _advance_watermark(connection, cursor.watermark, verdicts, at_us)
     # A dead letter that is delivered late has its own delivery time.
     individually = {position for position in verdicts if position > watermark}.union(late)
-    rows = [(position, at_us) for position in sorted(individually)]
+    rows = [(CENTRAL, position, at_us) for position in sorted(individually)]
     connection.executemany(ADD_SETTLED.sql, rows)
 
 
@@ -125,10 +107,7 @@ def retry_answers(connection: sqlite3.Connection, sessions: Sequence[int]) -> No
 
 
 def _add_dead_letters(
-    connection: sqlite3.Connection,
-    rejected: Mapping[int, Refused],
-    at_us: int,
-    agent_version: str,
+    connection: sqlite3.Connection, rejected: Mapping[int, Refused], at_us: int, agent_version: str
 ) -> None:
     """Store the reason of each rejection by position; a repeated one adds an attempt."""
     rows = [
@@ -188,4 +167,6 @@ def _add_delivery(connection: sqlite3.Connection, before: int, through: int, at_
     if last and last[0] // _SECOND_US == at_us // _SECOND_US:
         EXTEND_DELIVERY.run(connection, before=before, through=through)
     else:
-        ADD_DELIVERY.run(connection, through=through, delivered_at_us=at_us)
+        ADD_DELIVERY.run(
+            connection, destination=CENTRAL, through_position=through, delivered_at_us=at_us
+        )

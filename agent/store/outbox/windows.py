@@ -9,16 +9,7 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    and_,
-    bindparam,
-    exists,
-    false,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, false, or_, select
 
 from agent.facts import EmailStatus
 from agent.store.crypto.vault import Vault
@@ -137,10 +128,7 @@ RETRIES = compiled(
     .join(DEAD_LETTER, central_row(DEAD_LETTER, EVENT.c.position))
     .outerjoin(SETTLED, central_row(SETTLED, EVENT.c.position))
     .where(
-        or_(
-            DEAD_LETTER.c.position <= cursor_column("watermark"),
-            SETTLED.c.position.is_not(None),
-        ),
+        or_(DEAD_LETTER.c.position <= cursor_column("watermark"), SETTLED.c.position.is_not(None)),
         DEAD_LETTER.c.position > bindparam("after"),
         DEAD_LETTER.c.retry_wanted == constant(1),
         DEAD_LETTER.c.discarded_at_us.is_(None),

@@ -20,10 +20,7 @@ from agent.store.retention.horizon import delivered_before
 
 MAX_ADDRESSES = 200
 _ANY_TIME_US = 2**63 - 1
-_in_slice = (
-    ANSWER.c.position > bindparam("above"),
-    ANSWER.c.position <= bindparam("through"),
-)
+_in_slice = (ANSWER.c.position > bindparam("above"), ANSWER.c.position <= bindparam("through"))
 _is_settled_individually = exists().where(central_row(SETTLED, ANSWER.c.position))
 _is_dead_letter = exists().where(central_row(DEAD_LETTER, ANSWER.c.position))
 

@@ -43,8 +43,7 @@ _overtook_dead_letter = exists().where(
     _dead_answer.c.position < EVENT.c.position,
 )
 _was_delivered_late = exists().where(
-    central_row(SETTLED, EVENT.c.position),
-    SETTLED.c.delivered_at_us > bindparam("cutoff_us"),
+    central_row(SETTLED, EVENT.c.position), SETTLED.c.delivered_at_us > bindparam("cutoff_us")
 )
 _is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter, _was_delivered_late)
 _before = func.coalesce(

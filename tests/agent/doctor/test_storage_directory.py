@@ -15,7 +15,7 @@ from agent.doctor.storage_directory import (
     nearest_existing,
     read_directory,
 )
-from agent.store.files.lock import LOCK_FILE, StoreLock
+from agent.store.files.lock import LOCK_FILE, storage_lock
 
 PROC = Path("/proc")
 GOOD = DirectoryFacts(Path("/data"), DirectoryState.EXISTS, owner="pos", mode=0o700, is_usable=True)
@@ -87,12 +87,12 @@ def test_missing_directory_is_distinguished_from_a_file(tmp_path: Path) -> None:
 
 
 def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:
-    with StoreLock(tmp_path):
+    with storage_lock(tmp_path):
         assert find_lock_holder(tmp_path, PROC) == os.getpid()
 
 
 def test_former_holder_is_not_returned(tmp_path: Path) -> None:
-    with StoreLock(tmp_path):
+    with storage_lock(tmp_path):
         pass
 
     assert (tmp_path / LOCK_FILE).exists()
@@ -103,7 +103,7 @@ def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
 
-    with StoreLock(tmp_path / "one"):
+    with storage_lock(tmp_path / "one"):
         (tmp_path / "two" / LOCK_FILE).write_text(f"process {os.getpid()}\n")
 
         assert find_lock_holder(tmp_path / "two", PROC) is None

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.lock import LOCK_FILE, StoreInUse, StoreLock
+from agent.store.files.lock import LOCK_FILE, StoreInUse, storage_lock
 
 HOLD = (
-    "import sys; from pathlib import Path; from agent.store.files.lock import StoreLock\n"
-    "with StoreLock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    "import sys; from pathlib import Path; from agent.store.files.lock import storage_lock\n"
+    "with storage_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 )
 
 
@@ -31,10 +31,16 @@ def held_by_a_child(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
 
 
+def acquire_and_release(directory: Path) -> None:
+    """Hold the lock for a moment, or raise `StoreInUse`."""
+    with storage_lock(directory):
+        pass
+
+
 @pytest.mark.process
 def test_second_process_gets_an_error_with_holder_and_remedy(tmp_path: Path) -> None:
     with held_by_a_child(tmp_path) as child, pytest.raises(StoreInUse) as raised:
-        StoreLock(tmp_path).acquire()
+        acquire_and_release(tmp_path)
     assert f"process {child.pid}" in str(raised.value)
     assert str(tmp_path) in str(raised.value)
     assert "[storage] directory" in str(raised.value)
@@ -45,24 +51,21 @@ def test_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with held_by_a_child(tmp_path) as child:
         child.kill()
         child.wait()
-        with StoreLock(tmp_path):
+        with storage_lock(tmp_path):
             assert (tmp_path / LOCK_FILE).read_text() != f"process {child.pid}\n"
 
 
 def test_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
-    lock = StoreLock(tmp_path)
     for _ in range(2):
-        lock.acquire()
-        lock.release()
-    lock.release()
+        acquire_and_release(tmp_path)
 
 
 def test_two_locks_in_one_process_exclude_each_other(tmp_path: Path) -> None:
-    with StoreLock(tmp_path), pytest.raises(StoreInUse):
-        StoreLock(tmp_path).acquire()
+    with storage_lock(tmp_path), pytest.raises(StoreInUse):
+        acquire_and_release(tmp_path)
 
 
 def test_lock_works_when_the_holder_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).mkdir()
-    with StoreLock(tmp_path), pytest.raises(StoreInUse, match="another process"):
-        StoreLock(tmp_path).acquire()
+    with storage_lock(tmp_path), pytest.raises(StoreInUse, match="another process"):
+        acquire_and_release(tmp_path)
