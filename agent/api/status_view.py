@@ -80,13 +80,14 @@ class Status:
     def figures(self) -> dict[str, dict[str, str]]:
         """Return the figures by group and name."""
         members, storage, sync = self._members, self._storage, self._sync
+        waiting = _number(members, "waiting")
         return {
             "Head office": {
                 "Address": str(self._central.get("url") or "not set"),
                 "Protocol": str(self._central.get("protocol") or _UNKNOWN),
-                "Pending captures": _figure(_number(members, "waiting")),
+                "Pending captures": _figure(waiting),
                 "Oldest of them": _time(
-                    members.get("oldestWaitingAt"), "none" if "waiting" in members else _UNKNOWN
+                    members.get("oldestWaitingAt"), _UNKNOWN if waiting is None else "none"
                 ),
                 "Dead letters": _figure(_number(members, "deadLetters")),
                 "Last delivery": _time(sync.get("lastDeliveryAt"), "none since the start"),

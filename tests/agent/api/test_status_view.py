@@ -136,3 +136,9 @@ def test_condition_that_needs_attention_has_a_level(
     levels = [headline.level for headline in Status(usual | members).headlines()]
 
     assert [one for one in levels if one is not Level.OK] == [level]
+
+
+def test_unreadable_store_has_unknown_figures() -> None:
+    head_office = Status({"waiting": None, "oldestWaitingAt": None}).figures()["Head office"]
+
+    assert head_office["Pending captures"] == head_office["Oldest of them"] == "unknown"
