@@ -15,18 +15,18 @@ from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer
 
 OWN_VERSION = "0.1.0"
 GIB = 1024**3
-WELL: dict[str, object] = {"freeBytes": GIB}
+HEALTHY: dict[str, object] = {"freeBytes": GIB}
 
 
-async def asked(office: LedgerDriver, **query: object) -> FleetPage:
+async def read_page(office: LedgerDriver, **query: object) -> FleetPage:
     """Return a page of the fleet at the office's time."""
-    wanted = FleetQuery(**query)  # type: ignore[arg-type] # a test's own words
+    parsed = FleetQuery(**query)  # type: ignore[arg-type] # checked by its fields' names
     return await office.database.read(
-        lambda connection: fleet_page(connection, Reference(office.at, OWN_VERSION), wanted)
+        lambda connection: fleet_page(connection, Reference(office.at, OWN_VERSION), parsed)
     )
 
 
-async def looked_at(office: LedgerDriver, store_id: str) -> StoreDetails | None:
+async def read_details(office: LedgerDriver, store_id: str) -> StoreDetails | None:
     """Return the details of a store at the office's time."""
     return await office.database.read(
         lambda connection: store_details(connection, Reference(office.at, OWN_VERSION), store_id)
@@ -38,21 +38,21 @@ def names(found: FleetPage) -> list[str]:
 
 
 CONDITIONS = [
-    pytest.param({}, {Condition.DELIVERING}, id="well"),
-    pytest.param({"deadLetters": 1}, {Condition.DEAD_LETTERS}, id="a refused event"),
-    pytest.param({"freeBytes": GIB // 4}, {Condition.DISK_LOW}, id="little room"),
-    pytest.param({"freeBytes": 0}, {Condition.DISK_LOW}, id="no room"),
+    pytest.param({}, {Condition.DELIVERING}, id="healthy"),
+    pytest.param({"deadLetters": 1}, {Condition.DEAD_LETTERS}, id="a dead letter"),
+    pytest.param({"freeBytes": GIB // 4}, {Condition.DISK_LOW}, id="little disk space"),
+    pytest.param({"freeBytes": 0}, {Condition.DISK_LOW}, id="no disk space"),
     pytest.param({"sentAt": wire_time(301)}, {Condition.CLOCK_WRONG}, id="a clock ahead"),
     pytest.param({"sentAt": "1970-01-01T00:00:00Z"}, {Condition.CLOCK_WRONG}, id="a clock at 1970"),
     pytest.param({"sentAt": wire_time(-299)}, {Condition.DELIVERING}, id="a clock a little behind"),
-    pytest.param({"sentAt": "noon"}, {Condition.DELIVERING}, id="a clock that says nothing"),
+    pytest.param({"sentAt": "noon"}, {Condition.DELIVERING}, id="an unreadable clock"),
     pytest.param(
         {"outstanding": 3, "oldestUndeliveredAt": wire_time(-301)}, {Condition.BEHIND}, id="behind"
     ),
     pytest.param(
         {"outstanding": 3, "oldestUndeliveredAt": wire_time(-299)},
         {Condition.DELIVERING},
-        id="on its way",
+        id="delivering",
     ),
     pytest.param(
         {
@@ -71,36 +71,36 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("said", "expected"), CONDITIONS)
+@pytest.mark.parametrize(("members", "expected"), CONDITIONS)
 async def test_heartbeat_determines_the_conditions_of_the_store(
-    office: LedgerDriver, said: dict[str, object], expected: set[Condition]
+    office: LedgerDriver, members: dict[str, object], expected: set[Condition]
 ) -> None:
-    await office.heartbeat(SimulatedAgent(), **(WELL | said))
+    await office.heartbeat(SimulatedAgent(), **(HEALTHY | members))
 
-    found = await asked(office)
+    found = await read_page(office)
 
     assert {one for one in Condition if found.counts[one]} == expected
     for one in expected:
-        assert names(await asked(office, condition=one)) == ["0042"]
+        assert names(await read_page(office, condition=one)) == ["0042"]
 
 
 async def test_store_is_silent_after_five_minutes_without_contact(office: LedgerDriver) -> None:
-    await office.heartbeat(SimulatedAgent(), **WELL)
+    await office.heartbeat(SimulatedAgent(), **HEALTHY)
 
     office.at += timedelta(minutes=5)
-    still = (await asked(office)).stores[0].state
+    still = (await read_page(office)).stores[0].state
     office.at += timedelta(seconds=1)
-    silent = (await asked(office)).stores[0].state
+    silent = (await read_page(office)).stores[0].state
 
     assert (still, silent) == (Condition.DELIVERING, Condition.SILENT)
 
 
 async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
-    await office.heartbeat(SimulatedAgent(), **WELL)
+    await office.heartbeat(SimulatedAgent(), **HEALTHY)
     office.at += timedelta(minutes=10)
     await office.take(SimulatedAgent(), session(1))
 
-    (store,) = (await asked(office)).stores
+    (store,) = (await read_page(office)).stores
 
     assert (store.state, store.last_contact_at) == (Condition.DELIVERING, office.at)
 
@@ -108,17 +108,17 @@ async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
 async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> None:
     await Enrolment(office.database).enroll(SimulatedAgent().name, b"secret", AT)
 
-    (store,) = (await asked(office)).stores
+    (store,) = (await read_page(office)).stores
 
     assert (store.state, store.last_contact_at, store.versions) == (Condition.SILENT, None, ())
 
 
 async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
-    await office.heartbeat(SimulatedAgent(epoch="old"), **WELL, deadLetters=7, outstanding=7)
+    await office.heartbeat(SimulatedAgent(epoch="old"), **HEALTHY, deadLetters=7, outstanding=7)
     office.at += timedelta(minutes=1)
-    await office.heartbeat(SimulatedAgent(), **WELL, sentAt=wire_time(60))
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, sentAt=wire_time(60))
 
-    (store,) = (await asked(office)).stores
+    (store,) = (await read_page(office)).stores
 
     assert (store.state, store.backlog, store.dead_letters, store.tills) == (
         Condition.DELIVERING,
@@ -129,11 +129,11 @@ async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDrive
 
 
 async def test_store_has_the_conditions_of_all_its_tills(office: LedgerDriver) -> None:
-    well, badly = SimulatedAgent(), SimulatedAgent(till_id="till-2")
-    await office.heartbeat(well, **WELL, outstanding=2)
-    await office.heartbeat(badly, **WELL, outstanding=3, deadLetters=4, agentVersion="0.2.0")
+    healthy, faulty = SimulatedAgent(), SimulatedAgent(till_id="till-2")
+    await office.heartbeat(healthy, **HEALTHY, outstanding=2)
+    await office.heartbeat(faulty, **HEALTHY, outstanding=3, deadLetters=4, agentVersion="0.2.0")
 
-    (store,) = (await asked(office)).stores
+    (store,) = (await read_page(office)).stores
 
     assert (store.state, store.tills, store.tills_in[Condition.DEAD_LETTERS]) == (
         Condition.DEAD_LETTERS,
@@ -147,7 +147,7 @@ def behind(waiting: int, at: timedelta = timedelta()) -> dict[str, object]:
     """Return heartbeat members of a till whose oldest event is an hour old."""
     seconds = at.total_seconds()
     since = {"oldestUndeliveredAt": wire_time(seconds - 3600), "sentAt": wire_time(seconds)}
-    return {**WELL, **since, "outstanding": waiting}
+    return {**HEALTHY, **since, "outstanding": waiting}
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ async def test_time_to_empty_backlog_is_extrapolated_from_two_heartbeats(
     office.at += minute
     await office.heartbeat(SimulatedAgent(), **behind(then, minute))
 
-    (store,) = (await asked(office)).stores
-    shown = await looked_at(office, "0042")
+    (store,) = (await read_page(office)).stores
+    shown = await read_details(office, "0042")
 
     assert store.time_to_empty == left
     assert store.oldest_age == timedelta(hours=1)
@@ -190,29 +190,36 @@ async def test_time_to_empty_backlog_of_a_store_is_that_of_its_slowest_till(
     office.at += minute
     await office.heartbeat(SimulatedAgent(), **behind(100, minute))
     await office.heartbeat(slow, **behind(250, minute))
-    (of_two,) = (await asked(office)).stores
+    (of_two,) = (await read_page(office)).stores
     await office.heartbeat(stuck, **behind(1, minute))
-    (of_three,) = (await asked(office)).stores
+    (of_three,) = (await read_page(office)).stores
 
     assert (of_two.time_to_empty, of_three.time_to_empty) == (timedelta(minutes=5), None)
 
 
 async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
     """The default order is by severity, too: stores that need attention come first."""
-    sayings: dict[str, dict[str, object]] = {
-        "a-well": {},
+    heartbeats: dict[str, dict[str, object]] = {
+        "a-healthy": {},
         "b-behind": {"outstanding": 1, "oldestUndeliveredAt": wire_time(-900)},
         "c-clock": {"sentAt": wire_time(900)},
         "d-disk": {"freeBytes": 1},
-        "e-refused": {"deadLetters": 1, "freeBytes": 1},
+        "e-dead-letters": {"deadLetters": 1, "freeBytes": 1},
     }
     await Enrolment(office.database).enroll(SimulatedAgent("f-silent").name, b"secret", AT)
-    for store_id, said in sayings.items():
-        await office.heartbeat(SimulatedAgent(store_id), **(WELL | said))
+    for store_id, members in heartbeats.items():
+        await office.heartbeat(SimulatedAgent(store_id), **(HEALTHY | members))
 
-    down, up = await asked(office), await asked(office, descending=True)
+    down, up = await read_page(office), await read_page(office, descending=True)
 
-    assert names(down) == ["f-silent", "e-refused", "d-disk", "c-clock", "b-behind", "a-well"]
+    assert names(down) == [
+        "f-silent",
+        "e-dead-letters",
+        "d-disk",
+        "c-clock",
+        "b-behind",
+        "a-healthy",
+    ]
     assert names(up) == list(reversed(names(down)))
 
 
@@ -230,27 +237,30 @@ async def test_stores_can_be_sorted_by_any_column(
     office: LedgerDriver, sort: Sort, expected: str
 ) -> None:
     await office.heartbeat(
-        SimulatedAgent("c"), **WELL, outstanding=2, deadLetters=5, agentVersion="0.3.0"
+        SimulatedAgent("c"), **HEALTHY, outstanding=2, deadLetters=5, agentVersion="0.3.0"
     )
     office.at += timedelta(seconds=1)
-    await office.heartbeat(SimulatedAgent("a"), **WELL, outstanding=3, agentVersion="0.2.0")
+    await office.heartbeat(SimulatedAgent("a"), **HEALTHY, outstanding=3, agentVersion="0.2.0")
     office.at += timedelta(seconds=1)
     await office.heartbeat(
-        SimulatedAgent("b"), **WELL, outstanding=1, deadLetters=9, agentVersion="0.1.0"
+        SimulatedAgent("b"), **HEALTHY, outstanding=1, deadLetters=9, agentVersion="0.1.0"
     )
 
-    up, down = await asked(office, sort=sort), await asked(office, sort=sort, descending=True)
+    up, down = (
+        await read_page(office, sort=sort),
+        await read_page(office, sort=sort, descending=True),
+    )
 
     assert "".join(names(up)) == expected
     assert "".join(names(down)) == expected[::-1]
 
 
 async def test_store_without_contact_sorts_as_the_oldest_contact(office: LedgerDriver) -> None:
-    await office.heartbeat(SimulatedAgent("a"), **WELL)
+    await office.heartbeat(SimulatedAgent("a"), **HEALTHY)
     await Enrolment(office.database).enroll(SimulatedAgent("b").name, b"secret", AT)
 
-    up = await asked(office, sort=Sort.LAST_CONTACT)
-    down = await asked(office, sort=Sort.LAST_CONTACT, descending=True)
+    up = await read_page(office, sort=Sort.LAST_CONTACT)
+    down = await read_page(office, sort=Sort.LAST_CONTACT, descending=True)
 
     assert (names(up), names(down)) == (["b", "a"], ["a", "b"])
 
@@ -270,9 +280,9 @@ async def test_search_matches_a_literal_part_of_the_store_name(
     office: LedgerDriver, search: str, expected: list[str]
 ) -> None:
     for store_id in ("0042", "x_00%y", "back\\slash"):
-        await office.heartbeat(SimulatedAgent(store_id), **WELL)
+        await office.heartbeat(SimulatedAgent(store_id), **HEALTHY)
 
-    found = await asked(office, search=search, sort=Sort.STORE)
+    found = await read_page(office, search=search, sort=Sort.STORE)
 
     assert names(found) == expected
     assert found.searched == len(expected)
@@ -289,7 +299,7 @@ async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
     ]
     await office.database.write(lambda c: c.execute(table_of(AgentRecord).insert(), rows))
 
-    pages = [await asked(office, page=page) for page in (1, 2, 3, 99)]
+    pages = [await read_page(office, page=page) for page in (1, 2, 3, 99)]
 
     assert [name for page in pages[:3] for name in names(page)] == [
         f"{number:04}" for number in range(count)
@@ -304,9 +314,9 @@ async def test_store_details_list_rejected_events_and_gaps(
     await office.take(
         SimulatedAgent(), session(3, "a"), answer(4, "a", None, "accepted"), baseSequence=3
     )
-    await office.heartbeat(SimulatedAgent(), **WELL, sentAt=wire_time(-600))
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, sentAt=wire_time(-600))
 
-    shown = await looked_at(office, "0042")
+    shown = await read_details(office, "0042")
 
     assert shown is not None
     (till,) = shown.tills
@@ -317,6 +327,6 @@ async def test_store_details_list_rejected_events_and_gaps(
 
 
 async def test_unknown_store_has_no_details(office: LedgerDriver) -> None:
-    await office.heartbeat(SimulatedAgent("0042"), **WELL)
+    await office.heartbeat(SimulatedAgent("0042"), **HEALTHY)
 
-    assert await looked_at(office, "0043") is None
+    assert await read_details(office, "0043") is None

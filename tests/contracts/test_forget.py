@@ -52,7 +52,7 @@ async def everything(office: LedgerDriver) -> dict[str, list[tuple[object, ...]]
     }
 
 
-def told(body: Members | None = None, **more: object) -> Members:
+def body_with_address(body: Members | None = None, **more: object) -> Members:
     """Return a session body with the address in unknown members."""
     return {"correlationId": "one", "channel": "pos", "who": {GUEST: [f"<{GUEST}>"]}, **more}
 
@@ -99,7 +99,7 @@ async def test_redacted_answer_loses_only_its_address(office: LedgerDriver) -> N
 @pytest.mark.parametrize("other", OTHERS)
 async def test_similar_addresses_stay(office: LedgerDriver, other: str) -> None:
     await office.take(
-        TILL, session(1, "one", body=told() | {"note": other}), answer(2, "one", other)
+        TILL, session(1, "one", body=body_with_address() | {"note": other}), answer(2, "one", other)
     )
     before = await office.rows(EmailAnswerRecord, "email_address", "address_erased")
 
@@ -113,7 +113,7 @@ async def test_similar_addresses_stay(office: LedgerDriver, other: str) -> None:
 async def test_completeness_is_unchanged_by_redaction(office: LedgerDriver) -> None:
     await office.take(
         TILL,
-        session(3, GUEST, body=told()),
+        session(3, GUEST, body=body_with_address()),
         answer(4, GUEST, GUEST),
         session(5, GUEST, occurredAt="yesterday"),
         answer(6, GUEST, GUEST),
@@ -128,7 +128,11 @@ async def test_completeness_is_unchanged_by_redaction(office: LedgerDriver) -> N
 
 async def test_resent_events_have_no_effect_and_restore_nothing(office: LedgerDriver) -> None:
     """They must not count as altered either, or the agent would resend them under new numbers."""
-    events = [session(1, "one", body=told()), answer(2, "one", GUEST), session(3, f"x {GUEST}")]
+    events = [
+        session(1, "one", body=body_with_address()),
+        answer(2, "one", GUEST),
+        session(3, f"x {GUEST}"),
+    ]
     await office.take(TILL, *events)
     await forget_in(office)
     before = await everything(office)
@@ -143,7 +147,7 @@ async def test_resent_events_have_no_effect_and_restore_nothing(office: LedgerDr
 
 
 async def test_address_stays_redacted_when_resent_in_a_new_epoch(office: LedgerDriver) -> None:
-    events = [session(1, "one", body=told()), answer(2, "one", GUEST)]
+    events = [session(1, "one", body=body_with_address()), answer(2, "one", GUEST)]
     await office.take(TILL, *events)
     await forget_in(office)
 
@@ -193,10 +197,10 @@ async def test_daily_retry_of_a_rejected_event_restores_nothing(office: LedgerDr
 
 
 async def test_changed_resend_of_an_answer_is_still_altered(office: LedgerDriver) -> None:
-    await office.take(TILL, session(1, "one", body=told()))
+    await office.take(TILL, session(1, "one", body=body_with_address()))
     await forget_in(office)
 
-    again = await office.take(TILL, session(1, "one", body=told(points=7)))
+    again = await office.take(TILL, session(1, "one", body=body_with_address(points=7)))
 
     assert [rejection.error_code for rejection in again.rejections] == ["ALTERED"]
 
@@ -207,11 +211,11 @@ async def test_session_and_answers_stay_linked_under_a_new_id(office: LedgerDriv
 
     changes = await forget_in(office)
 
-    ((started,), _), ((answered,),) = (
+    ((started,), _), ((response,),) = (
         await office.rows(SessionRecord, "correlation_id"),
         await office.rows(EmailAnswerRecord, "correlation_id"),
     )
-    assert started == answered
+    assert started == response
     assert str(started).startswith(f"till:{MARK[:-1]} ")
     assert changes["sessions.correlation_id"] == changes["email_answers.correlation_id"] == 1
 
@@ -227,7 +231,7 @@ async def test_address_that_arrives_later_can_be_redacted_then(office: LedgerDri
 
 
 async def test_redaction_is_idempotent(office: LedgerDriver) -> None:
-    await office.take(TILL, session(1, GUEST, body=told()), answer(2, GUEST, GUEST))
+    await office.take(TILL, session(1, GUEST, body=body_with_address()), answer(2, GUEST, GUEST))
     await forget_in(office)
     before = await everything(office)
 

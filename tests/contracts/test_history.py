@@ -9,14 +9,14 @@ from tests.support.head_office.messages import AT, SimulatedAgent, answer, sessi
 HOUR = AT.replace(minute=0, second=0)
 
 
-async def shown(office: LedgerDriver, store_id: str | None = None) -> History:
+async def read(office: LedgerDriver, store_id: str | None = None) -> History:
     return await office.database.read(
         lambda connection: read_history(connection, office.at, store_id)
     )
 
 
 async def test_hours_without_captures_are_included(office: LedgerDriver) -> None:
-    found = await shown(office)
+    found = await read(office)
 
     assert [one.hour for one in found.hours] == [
         HOUR - timedelta(hours=ago) for ago in reversed(range(HOURS_SHOWN))
@@ -33,7 +33,7 @@ async def test_tills_are_summed_for_the_chain_and_per_store(office: LedgerDriver
             answer(2, name, None, "declined", occurredAt=wire_time(-2)),
         )
 
-    of_all, of_one = (await shown(office)).hours[-1], (await shown(office, "0043")).hours[-1]
+    of_all, of_one = (await read(office)).hours[-1], (await read(office, "0043")).hours[-1]
 
     assert (of_all.sessions, of_all.declined, of_one.sessions, of_one.declined) == (3, 3, 1, 1)
     assert (of_all.mean_lag_seconds, of_all.longest_lag_seconds) == (3.0, 4)
@@ -47,7 +47,7 @@ async def test_hours_older_than_two_days_are_omitted(office: LedgerDriver) -> No
         session(2, occurredAt=wire_time(first)),
     )
 
-    found = await shown(office)
+    found = await read(office)
 
     assert found.hours[0].sessions == 1
     assert sum(one.sessions for one in found.hours) == 1
@@ -56,7 +56,7 @@ async def test_hours_older_than_two_days_are_omitted(office: LedgerDriver) -> No
 async def test_chart_data_has_one_list_per_quantity(office: LedgerDriver) -> None:
     await office.take(SimulatedAgent(), session(1, occurredAt=wire_time(-4)))
 
-    columns = (await shown(office)).columns()
+    columns = (await read(office)).columns()
 
     assert {len(column) for column in columns.values()} == {HOURS_SHOWN}
     assert columns["hour"][-1] == HOUR.timestamp()

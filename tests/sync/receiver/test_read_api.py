@@ -41,9 +41,9 @@ async def test_without_its_database_the_receiver_is_alive_but_not_ready(receiver
 
 
 async def test_enrolled_tills_are_listed_before_their_first_batch(receiver: Receiver) -> None:
-    answered = await receiver.get("/v1/stores")
+    response = await receiver.get("/v1/stores")
 
-    assert answered.members() == {"stores": [{"storeId": "0042", "tillId": "till-1", "epochs": []}]}
+    assert response.members() == {"stores": [{"storeId": "0042", "tillId": "till-1", "epochs": []}]}
 
 
 async def test_store_lists_the_position_of_each_epoch(
@@ -64,9 +64,9 @@ async def test_store_lists_its_own_tills_only(receiver: Receiver) -> None:
     await receiver.enroll(SimulatedAgent(store_id="0042", till_id="till-2"))
     await receiver.enroll(SimulatedAgent(store_id="0043"))
 
-    answered = await receiver.get("/v1/stores/0042")
+    response = await receiver.get("/v1/stores/0042")
 
-    tills = json.loads(answered.body)["stores"]
+    tills = json.loads(response.body)["stores"]
     assert [(one["storeId"], one["tillId"]) for one in tills] == [
         ("0042", "till-1"),
         ("0042", "till-2"),
@@ -85,12 +85,12 @@ async def test_session_is_listed_for_every_store_mask_addresses(
     await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
     await receiver.send(other, session(1, "one"))
 
-    answered = await receiver.get("/v1/sessions/one")
+    response = await receiver.get("/v1/sessions/one")
 
-    shown = json.loads(answered.body)["sessions"]
-    assert [one["storeId"] for one in shown] == ["0042", "0043"]
-    assert [one["status"] for one in shown[0]["emailAnswers"]] == ["accepted"]
-    assert b"example.com" not in answered.body
+    sessions_found = json.loads(response.body)["sessions"]
+    assert [one["storeId"] for one in sessions_found] == ["0042", "0043"]
+    assert [one["status"] for one in sessions_found[0]["emailAnswers"]] == ["accepted"]
+    assert b"example.com" not in response.body
 
 
 async def test_answers_are_in_sequence_order(tmp_path: Path, till: SimulatedAgent) -> None:
@@ -106,10 +106,10 @@ async def test_answers_are_in_sequence_order(tmp_path: Path, till: SimulatedAgen
         )
         await receiver.send(till, answer(2, "one"))
 
-        answered = await receiver.get("/v1/sessions/one")
+        response = await receiver.get("/v1/sessions/one")
 
-    (shown,) = json.loads(answered.body)["sessions"]
-    assert [one["sequence"] for one in shown["emailAnswers"]] == [2, 3]
+    (sessions_found,) = json.loads(response.body)["sessions"]
+    assert [one["sequence"] for one in sessions_found["emailAnswers"]] == [2, 3]
 
 
 async def test_answers_of_a_later_epoch_follow_those_of_an_earlier_one(
@@ -121,10 +121,10 @@ async def test_answers_of_a_later_epoch_follow_those_of_an_earlier_one(
         await receiver.send(till, session(1, "one"), session(2), answer(3, "one", None, "deferred"))
         await receiver.send(SimulatedAgent(epoch="0-later"), answer(1, "one"))
 
-        answered = await receiver.get("/v1/sessions/one")
+        response = await receiver.get("/v1/sessions/one")
 
-    (shown,) = json.loads(answered.body)["sessions"]
-    assert [one["status"] for one in shown["emailAnswers"]] == ["deferred", "accepted"]
+    (sessions_found,) = json.loads(response.body)["sessions"]
+    assert [one["status"] for one in sessions_found["emailAnswers"]] == ["deferred", "accepted"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "ä ?#%", "..a"])
@@ -134,10 +134,10 @@ async def test_session_is_found_by_any_percent_encoded_id(
     await receiver.send(till, session(1, name))
     encoded = "".join(f"%{byte:02X}" for byte in name.encode())
 
-    answered = await receiver.get(f"/v1/sessions/{encoded}")
+    response = await receiver.get(f"/v1/sessions/{encoded}")
 
-    assert answered.status == 200
-    assert json.loads(answered.body)["sessions"][0]["correlationId"] == name
+    assert response.status == 200
+    assert json.loads(response.body)["sessions"][0]["correlationId"] == name
 
 
 async def test_unknown_session_is_404(receiver: Receiver) -> None:

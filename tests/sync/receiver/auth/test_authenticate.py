@@ -55,7 +55,7 @@ def test_admin_token_reads_from_anywhere(remote: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "given",
     [
         "",
         "Bearer",
@@ -68,8 +68,8 @@ def test_admin_token_reads_from_anywhere(remote: str) -> None:
         "Bearer é",
     ],
 )
-def test_with_a_token_configured_even_this_machine_needs_it(shown: str) -> None:
-    headers = {**LOCAL, "Authorization": shown}
+def test_with_a_token_configured_even_this_machine_needs_it(given: str) -> None:
+    headers = {**LOCAL, "Authorization": given}
 
     assert not may_read(ReaderAccess("reader-token", "", now), headers, "127.0.0.1")
 

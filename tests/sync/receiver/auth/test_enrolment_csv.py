@@ -41,7 +41,7 @@ def test_spreadsheet_csv_is_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "line 1: expected a header"),
         ("0042,till-1\n", "line 1: expected a header"),
@@ -53,6 +53,6 @@ def test_spreadsheet_csv_is_accepted(text: str) -> None:
         ("store_id,till_id\n" + ",\n" * 14, "and 4 more"),
     ],
 )
-def test_errors_are_reported_line_by_line(text: str, told: str) -> None:
-    with pytest.raises(EnrolmentListError, match=told):
+def test_errors_are_reported_line_by_line(text: str, message: str) -> None:
+    with pytest.raises(EnrolmentListError, match=message):
         parse_list(text)

@@ -30,6 +30,6 @@ def test_expiry_cannot_be_tampered_with() -> None:
     assert not is_valid_cookie(f"{int(until) + 1}.{signed}", TOKEN, AT)
 
 
-@given(shown=st.text() | st.from_regex(r"[0-9]{1,14}\.[0-9a-f]{0,64}", fullmatch=True))
-def test_forged_cookie_is_rejected(shown: str) -> None:
-    assert not is_valid_cookie(shown, TOKEN, AT)
+@given(cookie=st.text() | st.from_regex(r"[0-9]{1,14}\.[0-9a-f]{0,64}", fullmatch=True))
+def test_forged_cookie_is_rejected(cookie: str) -> None:
+    assert not is_valid_cookie(cookie, TOKEN, AT)

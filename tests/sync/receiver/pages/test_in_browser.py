@@ -141,10 +141,10 @@ async def test_empty_chart_shows_a_message_instead_of_an_empty_frame(
     browser: Browser, chain: Chain
 ) -> None:
     async with open_tab(browser, f"{await chain(SOME)}/stores/00082") as tab:
-        told = await tab.page.locator(".plot").all_inner_texts()
+        text = await tab.page.locator(".plot").all_inner_texts()
         frames = await tab.page.locator(".plot canvas").count()
 
-    assert (told, frames) == (["No data in these 48 hours."] * 3, 0)
+    assert (text, frames) == (["No data in these 48 hours."] * 3, 0)
 
 
 async def test_keyboard_reaches_skip_link_and_fleet(browser: Browser, chain: Chain) -> None:
@@ -161,9 +161,9 @@ async def test_keyboard_reaches_skip_link_and_fleet(browser: Browser, chain: Cha
 async def test_chart_shows_the_figures_under_the_pointer(browser: Browser, chain: Chain) -> None:
     async with open_tab(browser, f"{await chain(SOME)}/stores/00001") as tab:
         await tab.page.hover(".plot >> nth=1 >> .u-over")
-        told = await tab.page.inner_text(".plot >> nth=1 >> .u-legend")
+        text = await tab.page.inner_text(".plot >> nth=1 >> .u-legend")
 
-    assert re.search(r"Accepted\s*\d+\s*Deferred\s*\d+\s*Declined\s*\d+", told)
+    assert re.search(r"Accepted\s*\d+\s*Deferred\s*\d+\s*Declined\s*\d+", text)
 
 
 async def test_chart_says_so_if_its_data_cannot_be_loaded(browser: Browser, chain: Chain) -> None:

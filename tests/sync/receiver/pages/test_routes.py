@@ -20,8 +20,8 @@ HOSTILE = "<script>alert(1)<script>\"'&{{7*7}}"
 READ = ["/", "/history", "/stores/0042", "/sessions/one", "/sessions?id=one"]
 
 
-def page_of(answered: HttpResponse) -> Page:
-    return Page(answered.body.decode())
+def page_of(response: HttpResponse) -> Page:
+    return Page(response.body.decode())
 
 
 @pytest.fixture
@@ -81,18 +81,18 @@ async def test_session_page_does_not_show_the_address(
 ) -> None:
     await receiver.send(till, session(1, "one"), answer(2, "one", "guest@example.com"))
 
-    answered = await receiver.get(path)
+    response = await receiver.get(path)
 
-    assert {"Session one", "accepted"} <= set(page_of(answered).text.split("\n"))
-    assert b"example.com" not in answered.body
+    assert {"Session one", "accepted"} <= set(page_of(response).text.split("\n"))
+    assert b"example.com" not in response.body
 
 
 @pytest.mark.parametrize("path", ["/stores/none", "/sessions/none", "/sessions", "/sessions/%00"])
 async def test_missing_resource_is_a_404_page(receiver: Receiver, path: str) -> None:
-    answered = await receiver.get(path)
+    response = await receiver.get(path)
 
-    assert answered.status == 404
-    assert "Back to the fleet" in page_of(answered).text
+    assert response.status == 404
+    assert "Back to the fleet" in page_of(response).text
 
 
 async def test_external_text_is_escaped(receiver: Receiver, till: SimulatedAgent) -> None:
@@ -106,9 +106,9 @@ async def test_external_text_is_escaped(receiver: Receiver, till: SimulatedAgent
     paths = ["/", "/stores/0042", f"/stores/{encoded}", f"/sessions?id={encoded}", question]
     answers = [await receiver.get(path) for path in paths]
 
-    assert [answered.status for answered in (sent, *answers)] == [200] * 6
-    for answered in answers:
-        page = page_of(answered)
+    assert [response.status for response in (sent, *answers)] == [200] * 6
+    for response in answers:
+        page = page_of(response)
         assert [one for one in page.of("script") if "src" not in one] == []
         assert HOSTILE in page.text
 
@@ -117,12 +117,12 @@ async def test_external_text_is_escaped(receiver: Receiver, till: SimulatedAgent
 async def test_content_security_policy_allows_own_resources_only(
     receiver: Receiver, path: str
 ) -> None:
-    answered = await receiver.get(path)
+    response = await receiver.get(path)
 
-    policy = answered.header("Content-Security-Policy") or ""
+    policy = response.header("Content-Security-Policy") or ""
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
-    page = page_of(answered)
+    page = page_of(response)
     assert all(not set(attributes) & {"style", "onclick", "onload"} for _, attributes in page.tags)
     sources = [one["href"] for one in page.of("link")] + [one["src"] for one in page.of("script")]
     assert all([(await receiver.get(source)).status == 200 for source in sources])
@@ -136,9 +136,9 @@ async def test_only_listed_static_files_are_served(receiver: Receiver, name: str
 
 async def test_page_language_follows_accept_language(receiver: Receiver) -> None:
     liked = await receiver.get("/", Accept_Language="fr-CA,fr;q=0.9,en;q=0.8")
-    asked = await receiver.get("/?lang=en", Accept_Language="fr")
+    requested = await receiver.get("/?lang=en", Accept_Language="fr")
 
-    assert [page_of(one).of("html")[0]["lang"] for one in (liked, asked)] == ["fr", "en"]
+    assert [page_of(one).of("html")[0]["lang"] for one in (liked, requested)] == ["fr", "en"]
     assert "Parc de magasins" in page_of(liked).text
     assert liked.header("Content-Language") == "fr"
 
@@ -158,12 +158,12 @@ async def test_unauthenticated_reader_is_asked_to_sign_in_if_a_token_is_set(
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
 
-    answered = await receiver.get(path)
+    response = await receiver.get(path)
 
-    assert answered.status == 401
-    (kept,) = [one for one in page_of(answered).of("input") if one["name"] == "next"]
-    assert kept["value"] == path
-    assert "0042" not in page_of(answered).text
+    assert response.status == 401
+    (target,) = [one for one in page_of(response).of("input") if one["name"] == "next"]
+    assert target["value"] == path
+    assert "0042" not in page_of(response).text
 
 
 async def test_session_lasts_from_sign_in_to_sign_out(
@@ -200,10 +200,10 @@ async def test_sign_in_rejects_anything_but_the_token(
 ) -> None:
     receiver = await start_receiver(access={"admin_token_file": token_file})
 
-    answered = await receiver.request("POST", "/sign-in", form)
+    response = await receiver.request("POST", "/sign-in", form)
 
-    assert (answered.status, answered.header("Set-Cookie")) == (403, None)
-    assert "Wrong token" in page_of(answered).text
+    assert (response.status, response.header("Set-Cookie")) == (403, None)
+    assert "Wrong token" in page_of(response).text
 
 
 async def test_failed_sign_in_is_logged_without_the_token(
@@ -229,9 +229,9 @@ async def test_sign_in_does_not_redirect_to_other_sites(
 
 
 async def test_endless_form_is_cut_off(receiver: Receiver) -> None:
-    answered = await receiver.request("POST", "/sign-in", b"token=" + b"x" * 100_000)
+    response = await receiver.request("POST", "/sign-in", b"token=" + b"x" * 100_000)
 
-    assert answered.status == 413
+    assert response.status == 413
 
 
 async def test_slow_form_is_disconnected(
@@ -242,13 +242,13 @@ async def test_slow_form_is_disconnected(
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
 
-    answered = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
-    while not answered.done():
+    response = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
+    while not response.done():
         writer.write(b"x")
-        await asyncio.wait([answered], timeout=0.005)
+        await asyncio.wait([response], timeout=0.005)
     writer.close()
 
-    head = (await answered).decode()
+    head = (await response).decode()
     assert head.startswith("HTTP/1.1 408 ")
     assert "Connection: close" in head
 
@@ -262,12 +262,12 @@ async def test_broken_form_upload_is_not_reported_as_database_failure(
     writer.close()
     await writer.wait_closed()
 
-    told = b""
+    metrics = b""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while b'route="/sign-in"' not in told:
-            told = (await receiver.get("/metrics")).body
+        while b'route="/sign-in"' not in metrics:
+            metrics = (await receiver.get("/metrics")).body
 
-    assert b'{route="/sign-in",status="400"} 1.0' in told
+    assert b'{route="/sign-in",status="400"} 1.0' in metrics
 
 
 async def test_no_sign_in_is_offered_without_a_token(
@@ -275,9 +275,9 @@ async def test_no_sign_in_is_offered_without_a_token(
 ) -> None:
     receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
 
-    stranger, known = await receiver.get("/"), await receiver.get("/", X_User="ann")
+    stranger, named = await receiver.get("/"), await receiver.get("/", X_User="ann")
 
-    assert (stranger.status, known.status) == (401, 200)
+    assert (stranger.status, named.status) == (401, 200)
     assert page_of(stranger).of("input") == [] or "token" not in page_of(stranger).text
     assert "no access" in page_of(stranger).text
 
@@ -322,7 +322,7 @@ async def test_unreadable_database_yields_an_error_page(receiver: Receiver) -> N
     with closing(sqlite3.connect(receiver.database)) as tool, tool:
         tool.execute("ALTER TABLE agents RENAME TO gone")
 
-    answered = await receiver.get("/")
+    response = await receiver.get("/")
 
-    assert answered.status == 503
-    assert "database is not available" in page_of(answered).text
+    assert response.status == 503
+    assert "database is not available" in page_of(response).text

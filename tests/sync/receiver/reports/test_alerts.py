@@ -70,7 +70,7 @@ def fits(matcher: Matcher, labels: dict[str, str]) -> bool:
     return re.fullmatch(matcher.value, value) is not None
 
 
-def is_told(selector: VectorSelector, samples: Samples) -> bool:
+def is_exported(selector: VectorSelector, samples: Samples) -> bool:
     return any(
         name == selector.name and all(fits(one, dict(labels)) for one in selector.matchers.matchers)
         for name, labels in samples
@@ -111,10 +111,12 @@ def test_each_failure_has_an_alert_with_valid_promql() -> None:
 
 
 async def test_every_metric_in_an_alert_is_exported_after_some_traffic(samples: Samples) -> None:
-    asked = [(rule.alert, one) for rule in rules() for one in selectors(rule.expr)]
+    selected = [(rule.alert, one) for rule in rules() for one in selectors(rule.expr)]
 
-    assert [(alert, one.prettify()) for alert, one in asked if not is_told(one, samples)] == []
-    assert len(asked) > len(rules())
+    assert [
+        (alert, one.prettify()) for alert, one in selected if not is_exported(one, samples)
+    ] == []
+    assert len(selected) > len(rules())
 
 
 def test_fleet_metrics_are_never_summed() -> None:

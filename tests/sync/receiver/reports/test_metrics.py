@@ -21,7 +21,7 @@ async def scraped(receiver: Receiver) -> Samples:
     return parse_samples((await receiver.get("/metrics")).body)
 
 
-def told(samples: Samples, name: str, **labels: str) -> float | None:
+def value_of(samples: Samples, name: str, **labels: str) -> float | None:
     """Return the value of a sample, or None if there is none."""
     return samples.get((f"loyalty_hq_{name}", frozenset(labels.items())))
 
@@ -36,20 +36,20 @@ async def test_events_are_counted_by_outcome(receiver: Receiver, till: Simulated
     samples = await scraped(receiver)
 
     assert {
-        outcome: told(samples, "events_total", outcome=outcome)
+        outcome: value_of(samples, "events_total", outcome=outcome)
         for outcome in ("taken", "repeated", "refused", "altered")
     } == {"taken": 2, "repeated": 2, "refused": 2, "altered": 1}
-    assert told(samples, "batches_total") == told(samples, "batch_seconds_count") == 3
-    assert told(samples, "gaps_total") == 1
+    assert value_of(samples, "batches_total") == value_of(samples, "batch_seconds_count") == 3
+    assert value_of(samples, "gaps_total") == 1
 
 
 async def test_outcome_counters_start_at_zero(receiver: Receiver) -> None:
     """Prometheus sees no increase when a series first appears."""
     samples = await scraped(receiver)
 
-    assert told(samples, "info", version="0.1.0") == 1
-    assert told(samples, "events_total", outcome="refused") == 0
-    assert told(samples, "batch_seconds_count") == 0
+    assert value_of(samples, "info", version="0.1.0") == 1
+    assert value_of(samples, "events_total", outcome="refused") == 0
+    assert value_of(samples, "batch_seconds_count") == 0
 
 
 async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: SimulatedAgent) -> None:
@@ -60,8 +60,8 @@ async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: Simul
         during = await scraped(receiver)
     after = await scraped(receiver)
 
-    assert told(during, "body_bytes") == 1_000_000 + REQUEST_BYTES
-    assert told(after, "body_bytes") == 0
+    assert value_of(during, "body_bytes") == 1_000_000 + REQUEST_BYTES
+    assert value_of(after, "body_bytes") == 0
 
 
 async def test_requests_are_counted_by_route_and_status(
@@ -89,8 +89,8 @@ async def test_requests_are_counted_by_route_and_status(
         ("(none)", "404"): 1,
         ("(none)", "400"): 1,
     }
-    assert told(samples, "problems_total", code="SEQUENCE_GAP") == 1
-    assert told(samples, "heartbeats_total") == 1
+    assert value_of(samples, "problems_total", code="SEQUENCE_GAP") == 1
+    assert value_of(samples, "heartbeats_total") == 1
 
 
 def test_batch_duration_runs_from_body_to_response() -> None:
@@ -100,8 +100,8 @@ def test_batch_duration_runs_from_body_to_response() -> None:
     metrics.count_batch(AcceptedBatch(0), 0, metrics.start_timer())
 
     samples = parse_samples(metrics.render(None))
-    assert told(samples, "batch_seconds_bucket", le="0.1") == 0
-    assert told(samples, "batch_seconds_bucket", le="0.25") == 1
+    assert value_of(samples, "batch_seconds_bucket", le="0.1") == 0
+    assert value_of(samples, "batch_seconds_bucket", le="0.25") == 1
 
 
 async def test_fleet_metrics_contain_no_store_names(
@@ -114,13 +114,13 @@ async def test_fleet_metrics_contain_no_store_names(
     body = (await receiver.get("/metrics")).body
 
     samples = parse_samples(body)
-    assert told(samples, "fleet_stores") == 2
-    assert told(samples, "fleet_stores_in_condition", condition="silent") == 1
-    assert told(samples, "fleet_stores_in_condition", condition="refused") == 1
-    assert told(samples, "fleet_dead_letters") == 2
-    assert told(samples, "fleet_rejected_events") == 1
-    assert told(samples, "fleet_gap_events") == 2
-    assert told(samples, "database_up") == 1
+    assert value_of(samples, "fleet_stores") == 2
+    assert value_of(samples, "fleet_stores_in_condition", condition="silent") == 1
+    assert value_of(samples, "fleet_stores_in_condition", condition="refused") == 1
+    assert value_of(samples, "fleet_dead_letters") == 2
+    assert value_of(samples, "fleet_rejected_events") == 1
+    assert value_of(samples, "fleet_gap_events") == 2
+    assert value_of(samples, "database_up") == 1
     labels = [value for _, pairs in samples for _, value in pairs]
     assert not [value for value in labels if "0042" in value or "0043" in value]
 
@@ -133,9 +133,9 @@ async def test_receiver_without_database_still_exports_its_own_metrics(
 
     samples = await scraped(receiver)
 
-    assert told(samples, "database_up") == 0
-    assert told(samples, "fleet_stores") is None
-    assert told(samples, "batches_total") == 0
+    assert value_of(samples, "database_up") == 0
+    assert value_of(samples, "fleet_stores") is None
+    assert value_of(samples, "batches_total") == 0
 
 
 async def test_receivers_of_one_database_export_equal_fleet_and_separate_process_metrics(
@@ -152,8 +152,8 @@ async def test_receivers_of_one_database_export_equal_fleet_and_separate_process
         for samples in (of_first, of_second)
     ]
     assert fleets[0] == fleets[1]
-    assert told(of_second, "fleet_rejected_events") == 1
-    assert [told(one, "batches_total") for one in (of_first, of_second)] == [1, 0]
+    assert value_of(of_second, "fleet_rejected_events") == 1
+    assert [value_of(one, "batches_total") for one in (of_first, of_second)] == [1, 0]
 
 
 async def test_concurrent_scrapes_share_one_fleet_query(
@@ -165,7 +165,7 @@ async def test_concurrent_scrapes_share_one_fleet_query(
         with recorded_statements() as statements:
             answers = await asyncio.gather(*(receiver.get("/metrics") for _ in range(9)))
 
-    assert {answered.status for answered in answers} == {200}
+    assert {response.status for response in answers} == {200}
     assert len([one for one in statements if "FROM agents" in one]) == 1
 
 

@@ -9,83 +9,81 @@ from sync.receiver.reports.ttl_cache import TTLCache
 
 
 @dataclass(slots=True)
-class Oracle:
+class Counter:
     """Returns 1, 2, …; each call blocks until `free` is set."""
 
     free: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: int = 0
+    calls: int = 0
     is_broken: bool = False
     seconds: float = 0.0
 
-    async def ask(self) -> int:
-        self.asked += 1
+    async def load(self) -> int:
+        self.calls += 1
         await self.free.wait()
         if self.is_broken:
             raise OSError("no answer")
-        return self.asked
+        return self.calls
 
     def now_seconds(self) -> float:
         return self.seconds
 
 
 @pytest.fixture
-def oracle() -> Oracle:
-    return Oracle()
+def counter() -> Counter:
+    return Counter()
 
 
 @pytest.fixture
-def remembered(oracle: Oracle) -> TTLCache[int]:
-    return TTLCache(oracle.ask, 10, oracle.now_seconds)
+def cache(counter: Counter) -> TTLCache[int]:
+    return TTLCache(counter.load, 10, counter.now_seconds)
 
 
-async def test_concurrent_callers_share_one_refresh(
-    oracle: Oracle, remembered: TTLCache[int]
-) -> None:
-    asking = asyncio.gather(*(remembered.get() for _ in range(9)))
+async def test_concurrent_callers_share_one_refresh(counter: Counter, cache: TTLCache[int]) -> None:
+    getting = asyncio.gather(*(cache.get() for _ in range(9)))
     await asyncio.sleep(0)
-    oracle.free.set()
+    counter.free.set()
 
-    assert await asking == [1] * 9
+    assert await getting == [1] * 9
 
 
-async def test_value_expires_after_its_ttl(oracle: Oracle, remembered: TTLCache[int]) -> None:
-    oracle.free.set()
+async def test_value_expires_after_its_ttl(counter: Counter, cache: TTLCache[int]) -> None:
+    counter.free.set()
     answers = []
-    for oracle.seconds in (0, 9.9, 10, 19.9, 20):
-        answers.append(await remembered.get())
+    for counter.seconds in (0, 9.9, 10, 19.9, 20):
+        answers.append(await cache.get())
 
     assert answers == [1, 1, 2, 2, 3]
 
 
-async def test_ttl_starts_when_the_refresh_ends(oracle: Oracle, remembered: TTLCache[int]) -> None:
-    asking = asyncio.ensure_future(remembered.get())
+async def test_ttl_starts_when_the_refresh_ends(counter: Counter, cache: TTLCache[int]) -> None:
+    getting = asyncio.ensure_future(cache.get())
     await asyncio.sleep(0)
-    oracle.seconds = 100
-    oracle.free.set()
-    await asking
+    counter.seconds = 100
+    counter.free.set()
+    await getting
 
-    oracle.seconds = 109
+    counter.seconds = 109
 
-    assert await remembered.get() == 1
+    assert await cache.get() == 1
 
 
-async def test_errors_are_not_cached(oracle: Oracle, remembered: TTLCache[int]) -> None:
-    oracle.free.set()
-    oracle.is_broken = True
+async def test_errors_are_not_cached(counter: Counter, cache: TTLCache[int]) -> None:
+    counter.free.set()
+    counter.is_broken = True
     with pytest.raises(OSError, match="no answer"):
-        await remembered.get()
-    oracle.is_broken = False
+        await cache.get()
+    counter.is_broken = False
 
-    assert await remembered.get() == 2
+    assert await cache.get() == 2
 
 
 async def test_cancelled_caller_leaves_the_refresh_to_the_next(
-    oracle: Oracle, remembered: TTLCache[int]
+    counter: Counter, cache: TTLCache[int]
 ) -> None:
-    impatient = asyncio.ensure_future(remembered.get())
+    impatient = asyncio.ensure_future(cache.get())
     await asyncio.sleep(0)
-    patient = asyncio.ensure_future(remembered.get())
+    patient = asyncio.ensure_future(cache.get())
     impatient.cancel()
-    oracle.free.set()
+    counter.free.set()
 
     assert await patient == 2

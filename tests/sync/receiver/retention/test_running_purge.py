@@ -23,8 +23,8 @@ async def test_running_head_office_purges_expired_events(
         await until_there(lambda: receiver.rows(purged), 1)
         await until_there(lambda: [] if receiver.rows("SELECT hour FROM hours") else [()], 1)
         receiver.tokens = before.tokens
-        answered = await receiver.send(till, session(4, "later"))
+        response = await receiver.send(till, session(4, "later"))
 
-    assert answered.members()["acceptedThrough"] == 4
+    assert response.members()["acceptedThrough"] == 4
     assert receiver.rows("SELECT sequence FROM sessions") == [(4,)]
     assert receiver.rows("SELECT sum(sessions) FROM hours") == [(1,)]

@@ -1,4 +1,4 @@
-"""How long PostgreSQL may take over a statement: for what serves agents, and for a command."""
+"""Statement timeout on PostgreSQL: a limit while serving agents, none for commands."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ async def limit_of(database: Database) -> str:
     return await database.read(lambda connection: ask(connection, "SHOW statement_timeout"))
 
 
-async def test_a_statement_that_takes_too_long_is_broken_off(
+async def test_statement_beyond_the_timeout_is_cancelled(
     postgresql_server: PostgresqlServer,
 ) -> None:
     database = Postgresql(await postgresql_server.new_database(), statement_seconds=0.1)
@@ -38,7 +38,7 @@ async def test_a_statement_that_takes_too_long_is_broken_off(
 
 @pytest.fixture
 def usual_mask() -> Iterator[None]:
-    """Keep for the tests that follow what a command changes for its process."""
+    """Restore the umask, which opening for a command changes."""
     usual = os.umask(0o022)
     os.umask(usual)
     yield
@@ -46,7 +46,7 @@ def usual_mask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("usual_mask")
-async def test_what_serves_has_a_limit_and_a_command_that_reads_a_whole_chain_has_none(
+async def test_serving_has_a_statement_timeout_and_commands_have_none(
     postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})

@@ -1,4 +1,4 @@
-"""What was erased from the tables of a SQLite file is taken out of its pages."""
+"""Scrubbing removes deleted rows from the pages of a SQLite file."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteFile]:
 
 
 def leave_traces(file: Path) -> None:
-    """Delete rows as a tool does that does not overwrite them."""
+    """Delete rows without overwriting them, as other tools do."""
     with closing(sqlite3.connect(file, isolation_level=None)) as tool:
         tool.execute("PRAGMA secure_delete=OFF")
         tool.executemany(ADD, [(f"{number} {GUEST}",) for number in range(100)])
@@ -42,7 +42,7 @@ async def test_no_trace_of_a_deleted_row_is_left(database: SqliteFile, tmp_path:
     assert (before, await files_with(tmp_path, GUEST)) == (["hq.db"], [])
 
 
-async def test_what_stands_stays(database: SqliteFile, tmp_path: Path) -> None:
+async def test_other_rows_survive(database: SqliteFile, tmp_path: Path) -> None:
     await database.write(lambda connection: connection.exec_driver_sql(ADD, ("boot",)).close())
 
     await database.scrub()
@@ -53,7 +53,7 @@ async def test_what_stands_stays(database: SqliteFile, tmp_path: Path) -> None:
     assert found == "boot"
 
 
-async def test_twice_is_harmless_and_writing_goes_on(database: SqliteFile) -> None:
+async def test_scrub_is_idempotent_and_writing_goes_on(database: SqliteFile) -> None:
     await database.scrub()
     await database.scrub()
 
