@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import NoReturn
+
+from tenacity import AsyncRetrying, RetryCallState, wait_fixed
 
 from agent.config import Settings
 from agent.config.central import Protocol
@@ -74,16 +75,10 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
         await http.close()
 
 
-async def _run(
-    agent: UplinkDependencies, delivery: DeliveryLoop, heartbeat: HeartbeatLoop
-) -> NoReturn:
+async def _run(agent: UplinkDependencies, delivery: DeliveryLoop, heartbeat: HeartbeatLoop) -> None:
     """Deliver until cancelled; log an unexpected exception and start again."""
-    while True:
-        try:
-            await _restore_and_run(agent, delivery, heartbeat)
-        except Exception:  # noqa: BLE001 - see above
-            _log.exception("delivery.failed")
-            await asyncio.sleep(_RESTART_SECONDS)
+    restarting = AsyncRetrying(wait=wait_fixed(_RESTART_SECONDS), before_sleep=_log_failure)
+    await restarting(_restore_and_run, agent, delivery, heartbeat)
 
 
 async def _restore_and_run(
@@ -134,6 +129,10 @@ def _delivery_rules(settings: Settings) -> DeliveryRules:
 
 def _slot(settings: Settings) -> float:
     return machine_slot(settings.store.store_id, settings.store.till_id)
+
+
+def _log_failure(state: RetryCallState) -> None:
+    _log.error("delivery.failed", exc_info=state.outcome.exception() if state.outcome else None)
 
 
 def _log_state(status: DeliveryStatus) -> None:
