@@ -7,9 +7,9 @@ from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
-from agent.store.recovery.integrity_check import inspect_database, is_interrupted
-from agent.store.recovery.quarantine import list_quarantined
+from agent.store.files.quarantine import list_quarantined
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
 _REQUIRED_VERSION = (3, 37, 0)  # STRICT tables

@@ -11,6 +11,7 @@ from typing import Protocol
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
+from agent.store.files.quarantine import has_orphan_wal, quarantine
 from agent.store.files.storage_errors import (
     StorageDamagedError,
     StorageDownError,
@@ -18,7 +19,6 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     storage_error_from,
 )
-from agent.store.recovery.quarantine import has_orphan_wal, quarantine
 from agent.store.store import Store, StoreEnvironment
 from sync.runtime.atomic_file import make_directory, sync_directory
 from sync.runtime.logging import log_event

@@ -18,8 +18,8 @@ from agent.store.db.tables import (
     SessionRow,
     SettledRow,
 )
+from agent.store.files.quarantine import list_quarantined
 from agent.store.files.storage_errors import free_bytes
-from agent.store.recovery.quarantine import list_quarantined
 
 _position = col(EventRow.position)
 _first_acknowledgement = (

@@ -10,8 +10,8 @@ from sqlmodel import SQLModel
 from agent.store.db import tables
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import read_epochs
+from agent.store.db.inspection import inspect_database
 from agent.store.db.migrate import revision_of
-from agent.store.recovery.integrity_check import inspect_database
 from agent.support_bundle.redact import Json
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import EventType

@@ -15,7 +15,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import BALLAST_FILE
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
-from agent.store.recovery.quarantine import QUARANTINE
+from agent.store.files.quarantine import QUARANTINE
 from agent.support_bundle.redact import Json
 from sync.protocol.rfc3339 import to_rfc3339, us_to_rfc3339
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from agent.facts import Receipt
 from agent.store.db.epochs import read_epochs
 from agent.store.db.migrate import revision_of
+from agent.store.files.quarantine import copy_wal, has_orphan_wal
 from agent.store.files.storage_errors import StorageDamagedError, storage_error_from
-from agent.store.recovery.quarantine import copy_wal, has_orphan_wal
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.facts import Outcome, Recorded
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.recovery.quarantine import list_quarantined
+from agent.store.files.quarantine import list_quarantined
 from agent.store.store import Store
 from agent.store.writer import Writer
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opened, opener, record, session

@@ -10,8 +10,8 @@ import pytest
 
 from agent.facts import Recorded
 from agent.store.db.connect import DATABASE_FILE
+from agent.store.files.quarantine import QUARANTINE, has_orphan_wal, quarantine
 from agent.store.queries import StoreReader
-from agent.store.recovery.quarantine import QUARANTINE, has_orphan_wal, quarantine
 from tests.support.agent.damage import (
     DAMAGES,
     NAMES,

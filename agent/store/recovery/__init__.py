@@ -1,1 +1,0 @@
-"""Damaged databases: integrity check and quarantine."""
