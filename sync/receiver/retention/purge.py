@@ -1,4 +1,4 @@
-"""Retention: deletes what is older than the retention period, oldest first, in small transactions.
+"""Retention: deletes expired events, oldest first, in small transactions.
 
 The numbers of an epoch are purged in order, so that one number, `purged_through`, accounts for all
 of them: nothing up to it counts as missing, and nothing up to it is accepted again. Numbers that
@@ -34,7 +34,7 @@ _DAY_SECONDS = 86_400.0
 async def purging_daily(
     days: int, database: Database, now: Callable[[], datetime]
 ) -> AsyncIterator[None]:
-    """Purge what is older than `days`, at start and then daily, while the block runs; 0: never."""
+    """Purge at start and then daily while the block runs; `days` is the retention, 0 for none."""
     if not days:
         yield
         return
@@ -52,7 +52,7 @@ async def purging_daily(
 
 
 class Purger:
-    """Purges the database of what is older than the retention period."""
+    """Purges events and hourly rollups older than the retention period."""
 
     def __init__(
         self, retention: timedelta, database: Database, now: Callable[[], datetime]
