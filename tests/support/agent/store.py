@@ -7,7 +7,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.facts import Capture, EmailAnswered, EmailStatus, Outcome, SessionStarted, Timestamp
+from agent.facts import (
+    Capture,
+    EmailAnswered,
+    EmailStatus,
+    Outcome,
+    Receipt,
+    Recorded,
+    SessionStarted,
+    Timestamp,
+)
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
@@ -76,6 +85,16 @@ def answer(
 def record(store: Store, *captures: Capture) -> list[Outcome]:
     """Record `captures` as one group."""
     return store.write(store.decide([(capture, AT) for capture in captures]))
+
+
+def new(sequence: int) -> Recorded:
+    """Return the outcome of a new capture with this number."""
+    return Recorded(Receipt("epoch-1", sequence), repeated=False)
+
+
+def repeat(sequence: int) -> Recorded:
+    """Return the outcome of a repeat of that capture."""
+    return Recorded(Receipt("epoch-1", sequence), repeated=True)
 
 
 def query(directory: Path, sql: str, *values: object) -> list[tuple[object, ...]]:

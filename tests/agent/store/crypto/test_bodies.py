@@ -11,9 +11,18 @@ from agent.facts import EmailAnswered, EmailStatus, SessionStarted
 from agent.store.crypto.bodies import decrypt_body, encrypt_body
 from agent.store.crypto.vault import KEY_BYTES, DecryptionError, Vault
 from sync.delivery.outbox import OutboxEvent
-from tests.agent.store.journal.test_journal import new, repeat
 from tests.support.agent.outbox import outbox_on
-from tests.support.agent.store import ADDRESS, KEY_FILE, answer, opened, query, record, session
+from tests.support.agent.store import (
+    ADDRESS,
+    KEY_FILE,
+    answer,
+    new,
+    opened,
+    query,
+    record,
+    repeat,
+    session,
+)
 
 VAULT = Vault(bytes(range(KEY_BYTES)))
 NAMED = SessionStarted(

@@ -13,26 +13,14 @@ from agent.facts import (
     IdTaken,
     NoOpenSession,
     Outcome,
-    Receipt,
-    Recorded,
     SessionStarted,
 )
 from agent.store.files.storage_errors import StorageDamagedError
 from agent.store.journal.insert import COLUMNS, MAX_ROWS
-from tests.support.agent.store import ADDRESS, answer, opened, query, record, session
+from tests.support.agent.store import ADDRESS, answer, new, opened, query, record, repeat, session
 
 OTHER = SessionStarted("one", None, closed=False, body=b'{"correlationId":"one","channel":"WEB"}')
 ACCEPTED, DECLINED = answer("one"), answer("one", status=EmailStatus.DECLINED)
-
-
-def new(sequence: int) -> Recorded:
-    """Return the outcome of a new capture with this number."""
-    return Recorded(Receipt("epoch-1", sequence), repeated=False)
-
-
-def repeat(sequence: int) -> Recorded:
-    """Return the outcome of a repeat of that capture."""
-    return Recorded(Receipt("epoch-1", sequence), repeated=True)
 
 
 CASES: dict[str, list[tuple[Capture, Outcome]]] = {
