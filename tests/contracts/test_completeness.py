@@ -92,7 +92,7 @@ async def test_events_no_longer_held_by_the_agent_are_a_gap_and_not_missing(
     assert not epoch.is_complete
 
 
-async def test_deleted_answer_is_missing_even_if_its_redaction_is_recorded(
+async def test_deleted_answer_is_missing_even_if_its_erased_address_is_recorded(
     office: LedgerDriver,
 ) -> None:
     """The gap of an erased address accompanies the row and does not replace it."""

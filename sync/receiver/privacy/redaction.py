@@ -42,9 +42,9 @@ class Address:
             raise ValueError("expected an e-mail address")
         forms = {unicodedata.normalize(form, address) for form in ("NFC", "NFD")} | {address}
         # In a URL the @ is percent-encoded.
-        spelled = "|".join(re.escape(form).replace("@", "(?:@|%40)") for form in sorted(forms))
+        alternatives = "|".join(re.escape(form).replace("@", "(?:@|%40)") for form in sorted(forms))
         # Neither the tail of a longer address nor the head of a longer domain.
-        pattern = re.compile(rf"(?<![\w.+-])(?:{spelled})(?!-?\w|\.\w)", re.IGNORECASE)
+        pattern = re.compile(rf"(?<![\w.+-])(?:{alternatives})(?!-?\w|\.\w)", re.IGNORECASE)
         words = _ASCII_WORD.findall(unicodedata.normalize("NFC", address).lower())
         return cls(max(words, key=len, default=""), pattern)
 
@@ -78,29 +78,29 @@ class Address:
         return _JSON_STRING.sub(clean, text)
 
 
-def same_body(sent: str, kept: str) -> bool:
+def same_body(received: str, stored: str) -> bool:
     """Return whether a received body equals the stored one, ignoring redactions."""
-    same = same_text if MARK in kept else None
-    return json_equal(sent.encode(), kept.encode(), equal_text=same)
+    same = same_text if MARK in stored else None
+    return json_equal(received.encode(), stored.encode(), equal_text=same)
 
 
-def same_text(sent: str | None, kept: str | None) -> bool:
+def same_text(received: str | None, stored: str | None) -> bool:
     """Return whether a received text equals the stored one, ignoring redactions."""
-    if sent is None or kept is None or sent == kept:
-        return sent == kept
-    first, *others = _ANY_MARK.split(kept)
-    if not others or not sent.startswith(first):
+    if received is None or stored is None or received == stored:
+        return received == stored
+    first, *others = _ANY_MARK.split(stored)
+    if not others or not received.startswith(first):
         return False
     *between, last = others
     at = len(first)
     # Each mark stands for at least one character. The earliest match leaves the most text for the
     # pieces that follow.
     for piece in between:
-        found = sent.find(piece, at + 1)
+        found = received.find(piece, at + 1)
         if found < 0:
             return False
         at = found + len(piece)
-    return len(sent) - len(last) > at and sent.endswith(last)
+    return len(received) - len(last) > at and received.endswith(last)
 
 
 def numbered_mark(number: str) -> str:

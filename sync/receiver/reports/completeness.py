@@ -39,7 +39,7 @@ from sync.receiver.ingest.accept import ADDRESS_ERASED
 
 _STORE = bindparam("of_store", type_=Text)
 _KEY = ("till_id", "epoch")
-_LAST_OF_ALL = literal(2**63 - 1, BigInteger)
+_MAX_BIGINT = literal(2**63 - 1, BigInteger)
 _NUMBERED = (sessions, answers, rejections, duplicates)
 _TABLES = (agents, *_NUMBERED, gaps)
 
@@ -169,7 +169,7 @@ def _missing() -> Select[tuple[object, ...]]:
 
 def _next(number: ColumnElement[int]) -> ColumnElement[int]:
     """Return `number` + 1, capped at the largest BIGINT."""
-    return case((number < _LAST_OF_ALL, number + 1), else_=_LAST_OF_ALL)
+    return case((number < _MAX_BIGINT, number + 1), else_=_MAX_BIGINT)
 
 
 def _covered() -> CompoundSelect[tuple[object, ...]]:
@@ -188,14 +188,15 @@ def _covered() -> CompoundSelect[tuple[object, ...]]:
         .where(table.c.store_id == _STORE, _is_accepted(table.c.sequence))
         for table in _NUMBERED
     )
-    noted = (
+    recorded = (
         select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
         .outerjoin(agents, _is_same_epoch(gaps))
         .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
-        # A redacted answer has a row and a gap; the gap must not hide a lost row.
+        # An answer whose address the agent had erased has a row and a gap; the gap must not hide a
+        # lost row.
         .where(gaps.c.reason != ADDRESS_ERASED)
     )
-    return union_all(ends, purged, *numbered, noted)
+    return union_all(ends, purged, *numbered, recorded)
 
 
 def _unlisted() -> Select[tuple[object, ...]]:
@@ -227,9 +228,9 @@ def _is_accepted(number: ColumnElement[int]) -> ColumnElement[bool]:
 def _rejected() -> Select[tuple[object, ...]]:
     """Select the ranges of rejected numbers, in order."""
     key = [rejections.c[name] for name in _KEY]
-    place = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
+    rank = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
     numbered = (
-        select(*key, rejections.c.sequence, (rejections.c.sequence - place).label("group"))
+        select(*key, rejections.c.sequence, (rejections.c.sequence - rank).label("group"))
         .where(rejections.c.store_id == _STORE)
         .subquery()
     )
