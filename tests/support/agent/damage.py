@@ -10,6 +10,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import list_quarantined
 from agent.store.store import Store
 from agent.store.writer import Writer
+from tests.support.agent.outbox import NoObserver
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opened, opener, record, session
 
 CAPTURES = 400
@@ -17,13 +18,6 @@ IN_WAL = 200
 PAGE = 4096
 GROUP = 20
 NAMES = [f"guest-{n:05d}-session" for n in range(CAPTURES)]
-
-
-class Unwatched:
-    """A commit observer that ignores everything."""
-
-    def committed(self, captures: int, seconds: float) -> None:
-        """Do nothing."""
 
 
 def killed_store(place: Path) -> Path:
@@ -146,7 +140,7 @@ class Aftermath:
 
 async def restart_on(directory: Path, again: Iterable[str]) -> Aftermath:
     """Start a writer on the files; record a new session and repeat old ones."""
-    writer = Writer(opener(directory, epochs=EpochIds(iter(range(2, 100)))), Unwatched())
+    writer = Writer(opener(directory, epochs=EpochIds(iter(range(2, 100)))), NoObserver())
     writer.start()
     try:
         new = await writer.record(session("new"), AT)

@@ -24,7 +24,7 @@ REFUSED = Refused("CODE", "a reason", 400)
 DELIVERED = Delivered()
 
 
-class Unwatched:
+class NoObserver:
     """A commit observer that ignores everything."""
 
     def committed(self, captures: int, seconds: float) -> None:
@@ -90,7 +90,7 @@ def start_outbox(
     version: str = "1.0",
 ) -> OutboxRig:
     """Start a writer and an outbox on `directory`; the caller closes the writer."""
-    writer = Writer(opener, Unwatched())
+    writer = Writer(opener, NoObserver())
     writer.start()
     outbox = StoreOutbox(
         writer,
