@@ -54,7 +54,7 @@ def _built(checkout: Path, place: Path) -> Path:
 
 
 def _copy_as_later(source: Path) -> None:
-    ignored = shutil.ignore_patterns(".git", ".venv", "dist", "build", "*cache*", "tests")
+    ignored = shutil.ignore_patterns(".*", "dist", "build", "__pycache__", "tests")
     shutil.copytree(ROOT, source, ignore=ignored)
     project = source / "pyproject.toml"
     before, _, rest = project.read_text().partition(VERSION)
