@@ -20,8 +20,8 @@ from agent.store.queries import StoreReader
 from agent.uplink import chores, connection
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
-from sync.delivery.backoff import BackoffRules, machine_slot
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.backoff import Backoff, machine_slot
+from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.throttle import Throttle, quiet_hours
@@ -95,16 +95,19 @@ async def _restore_and_run(
 
 
 def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, HeartbeatLoop]:
-    settings, outbox = agent.settings, agent.outbox
+    settings, sync, outbox = agent.settings, agent.settings.sync, agent.outbox
     client = connection.central_client(settings, http)
     sender = connection.machine_sender(settings, agent.boot_id, agent.now)
+    slot = _slot(settings)
+    backoff = Backoff(sync.backoff_base_seconds, sync.backoff_cap_seconds, slot, random.random)
     delivery = DeliveryLoop(
         outbox,
         connection.transport(settings, client, sender, agent.terms),
-        Throttle(settings.sync.bandwidth_bytes_per_second),
-        _delivery_rules(settings),
+        Throttle(sync.bandwidth_bytes_per_second),
+        backoff,
         after_pass=lambda: chores.until_done(outbox.retention.erase_once),
         on_state_change=_log_state,
+        is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
     )
     heartbeat = HeartbeatLoop(
         client,
@@ -116,15 +119,6 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
         on_result=delivery.on_heartbeat_result,
     )
     return delivery, heartbeat
-
-
-def _delivery_rules(settings: Settings) -> DeliveryRules:
-    sync = settings.sync
-    return DeliveryRules(
-        BackoffRules(sync.backoff_base_seconds, sync.backoff_cap_seconds, _slot(settings)),
-        random=random.random,
-        is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
-    )
 
 
 def _slot(settings: Settings) -> float:

@@ -20,69 +20,52 @@ _MAX_DOUBLINGS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class BackoffRules:
+class Backoff:
     """First and longest wait in seconds, and this machine's fixed `slot`, 0 to 1.
 
-    The slot spreads the machines of a chain that all got the same Retry-After.
+    The slot spreads the machines of a chain that all got the same Retry-After. `random` returns a
+    random number, 0 to 1.
     """
 
     base_seconds: float
     cap_seconds: float
     slot: float
+    random: Callable[[], float]
 
+    def wait_seconds(self, failures: int, outcome: Blocked | RetryLater) -> float:
+        """Return the wait after that many consecutive failures, of which `outcome` is the last.
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Number of consecutive failures. Kept across passes, so the wait keeps growing."""
-
-    failures: int = 0
-
-    @property
-    def is_probing(self) -> bool:
-        """Whether the next window must be a probe of a single event."""
-        return self.failures > 0
-
-    def failed(self) -> "Backoff":
-        """Return the state after one more failure."""
-        return Backoff(self.failures + 1)
-
-    def wait_seconds(
-        self, outcome: Blocked | RetryLater, rules: BackoffRules, random: Callable[[], float]
-    ) -> float:
-        """Return the seconds to wait after `outcome`, already counted by `failed`.
-
-        `random` returns a random number, 0 to 1. A Retry-After is a lower bound, spread by the
-        slot. With a 429 head office allocates each caller its own time, so that is the wait; any
-        other Retry-After may be the same for all callers, and the longer of it and the backoff
-        counts. A Retry-After shorter than the first wait is only a lower bound for the backoff.
+        A Retry-After is a lower bound, spread by the slot. With a 429 head office allocates each
+        caller its own time, so that is the wait; any other Retry-After may be the same for all
+        callers, and the longer of it and the backoff counts. A Retry-After shorter than the first
+        wait is only a lower bound for the backoff.
         """
-        backoff_seconds = self._jittered_seconds(self._cap_seconds(outcome, rules), rules, random)
+        backoff_seconds = self._jittered_seconds(failures, self._cap(failures, outcome))
         asked = outcome.retry_after_seconds if isinstance(outcome, RetryLater) else None
         if asked is None:
             return backoff_seconds
-        if asked < rules.base_seconds:
+        if asked < self.base_seconds:
             return max(asked, backoff_seconds)
-        spread_seconds = spread(min(asked, MAX_RETRY_AFTER_SECONDS), rules)
+        asked = min(asked, MAX_RETRY_AFTER_SECONDS)
+        spread_seconds = asked + self.slot * min(self.cap_seconds, asked)
         is_allocated = outcome.http_status == HTTPStatus.TOO_MANY_REQUESTS
         return spread_seconds if is_allocated else max(spread_seconds, backoff_seconds)
 
-    def _jittered_seconds(
-        self, cap_seconds: float, rules: BackoffRules, random: Callable[[], float]
-    ) -> float:
+    def _jittered_seconds(self, failures: int, cap_seconds: float) -> float:
         """Double up to the cap, then apply the jitter: before the cap it would be cut off."""
-        longest = min(cap_seconds, _doubled(rules.base_seconds, self.failures - 1))
-        shortest = min(cap_seconds, rules.base_seconds) / 2
-        return shortest + (longest - shortest) * random()
+        longest = min(cap_seconds, _doubled(self.base_seconds, failures - 1))
+        shortest = min(cap_seconds, self.base_seconds) / 2
+        return shortest + (longest - shortest) * self.random()
 
-    def _cap_seconds(self, outcome: Blocked | RetryLater, rules: BackoffRules) -> float:
+    def _cap(self, failures: int, outcome: Blocked | RetryLater) -> float:
         match outcome:
             case RetryLater(cause=FailureCause.NETWORK_DOWN):
-                return min(NETWORK_DOWN_CAP_SECONDS, rules.cap_seconds)
+                return min(NETWORK_DOWN_CAP_SECONDS, self.cap_seconds)
             case RetryLater(cause=FailureCause.NO_CONNECTION | FailureCause.WRONG_CLOCK):
-                failures_since = max(0, self.failures - AMBIGUOUS_FAILURES)
-                return min(_doubled(NETWORK_DOWN_CAP_SECONDS, failures_since), rules.cap_seconds)
+                failures_since = max(0, failures - AMBIGUOUS_FAILURES)
+                return min(_doubled(NETWORK_DOWN_CAP_SECONDS, failures_since), self.cap_seconds)
             case RetryLater() | Blocked():
-                return rules.cap_seconds
+                return self.cap_seconds
             case _:
                 assert_never(outcome)
 
@@ -95,8 +78,3 @@ def machine_slot(store_id: str, till_id: str) -> float:
     """Return the machine's slot, 0 to 1: a stable hash of its name."""
     digest = hashlib.sha256(f"{store_id}/{till_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32
-
-
-def spread(asked_seconds: float, rules: BackoffRules) -> float:
-    """Return a wait of at least `asked_seconds`, spread by the machine's slot."""
-    return asked_seconds + rules.slot * min(rules.cap_seconds, asked_seconds)

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sync.delivery.backoff import Backoff, BackoffRules
+from sync.delivery.backoff import Backoff
 from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals, failure_status
 from sync.delivery.outbox import Outbox, OutboxUnavailable
 from sync.delivery.outcomes import Blocked
-from sync.delivery.push import PassReport, push_once
+from sync.delivery.push import DeliveryPass, PassReport
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport
 
@@ -23,16 +23,6 @@ _log = logging.getLogger(__name__)
 # A capture is sent at once; captures within this time after a pass share the next pass.
 DEBOUNCE_SECONDS = 0.2
 _LOCAL_RETRY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRules:
-    """Timing rules. `random` returns a random number, 0 to 1; `is_quiet`: quiet hours now."""
-
-    backoff: BackoffRules
-    random: Callable[[], float]
-    is_quiet: Callable[[], bool] = lambda: False
-    debounce_seconds: float = DEBOUNCE_SECONDS
 
 
 class DeliveryLoop:
@@ -43,24 +33,26 @@ class DeliveryLoop:
         outbox: Outbox,
         transport: Transport,
         throttle: Throttle,
-        rules: DeliveryRules,
+        backoff: Backoff,
         *,
         after_pass: Callable[[], Awaitable[None]],
         on_state_change: Callable[[DeliveryStatus], None],
+        is_quiet: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Call `on_state_change` when the state or its cause changes."""
+        """Call `on_state_change` when the state or its cause changes; obey quiet hours."""
         self._outbox = outbox
         self._transport = transport
         self._throttle = throttle
-        self._rules = rules
+        self._backoff = backoff
         self._after_pass = after_pass
         self._on_state_change = on_state_change
+        self._is_quiet = is_quiet
         self._loop = asyncio.get_running_loop()
         self._wake_up = asyncio.Event()
         self._is_forced = False
         self._not_before = 0.0
         self._backoff_timer: asyncio.TimerHandle | None = None
-        self._backoff = Backoff()
+        self._failures = 0
         self._pass_status = self._reported = DeliveryStatus(LoopState.IDLE)
         self._last_success_at: float | None = None
         self._heartbeat_refusal: Blocked | None = None
@@ -94,7 +86,7 @@ class DeliveryLoop:
         self._is_forced = True
         self._not_before = 0.0
         if at_full_speed:
-            self._throttle.skip_pauses()
+            self._throttle.is_full_speed = True
         self._throttle.end_pause()
         self._wake_up.set()
 
@@ -105,11 +97,11 @@ class DeliveryLoop:
             await self._wake_up.wait()
             self._wake_up.clear()
             is_forced, self._is_forced = self._is_forced, False
-            if self._rules.is_quiet() and not is_forced:
+            if self._is_quiet() and not is_forced:
                 self._enter_quiet_hours()
                 continue
             await self._run_pass(is_forced=is_forced)
-            await asyncio.sleep(self._rules.debounce_seconds)
+            await asyncio.sleep(DEBOUNCE_SECONDS)
 
     def _enter_quiet_hours(self) -> None:
         """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
@@ -121,15 +113,15 @@ class DeliveryLoop:
             # After a failure the state changes only on the first success.
             self._pass_status = DeliveryStatus(LoopState.DELIVERING)
         try:
-            report = await push_once(
+            one_pass = DeliveryPass(
                 self._outbox,
                 self._transport,
-                self._throttle.pause,
-                probing=self._backoff.is_probing,
+                self._throttle,
+                probing=self._failures > 0,
                 on_progress=self._on_progress,
                 may_continue=lambda: is_forced or self._may_continue(),
             )
-            self._on_report(report)
+            self._on_report(await one_pass.run())
             # Housekeeping that fails now is repeated after the next pass.
             with contextlib.suppress(OutboxUnavailable):
                 await self._after_pass()
@@ -140,11 +132,11 @@ class DeliveryLoop:
             self._on_local_failure("internal error", type(error).__name__)
         finally:
             if not self._is_forced:
-                self._throttle.resume_pacing()
+                self._throttle.is_full_speed = False
 
     def _may_continue(self) -> bool:
         """Return whether the pass may send its next window: quiet hours may have begun."""
-        if self._is_forced or not self._rules.is_quiet():
+        if self._is_forced or not self._is_quiet():
             return True
         self._wake_up.set()
         return False
@@ -160,24 +152,23 @@ class DeliveryLoop:
             self._heartbeat_refusal = None
             self._last_success_at = self._loop.time()
         if report.made_progress or report.stop is None:
-            self._backoff = Backoff()
+            self._failures = 0
         if report.stop is None:
             self._set_status(DeliveryStatus(LoopState.IDLE))
             return
-        self._backoff = self._backoff.failed()
-        rules = self._rules
-        wait_seconds = self._backoff.wait_seconds(report.stop, rules.backoff, rules.random)
+        self._failures += 1
+        wait_seconds = self._backoff.wait_seconds(self._failures, report.stop)
         self._fail(failure_status(report.stop), wait_seconds)
 
     def _on_local_failure(self, cause: str, detail: str) -> None:
         """Retry soon after a failure on this machine, without growing the backoff."""
-        self.totals.add_local_failure()
+        self.totals.passes += 1
+        self.totals.failed_passes += 1
         self._fail(DeliveryStatus(LoopState.RETRYING, cause, detail), _LOCAL_RETRY_SECONDS)
 
     def _fail(self, status: DeliveryStatus, wait_seconds: float) -> None:
         self._start_backoff(wait_seconds)
-        failures, next_try_at = self._backoff.failures, self._not_before
-        self._set_status(replace(status, failures=failures, next_try_at=next_try_at))
+        self._set_status(replace(status, failures=self._failures, next_try_at=self._not_before))
 
     def _start_backoff(self, seconds: float) -> None:
         """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""

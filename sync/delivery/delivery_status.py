@@ -63,8 +63,3 @@ class PassTotals:
         self.delivered += report.delivered
         self.assumed += report.assumed
         self.refused += report.refused
-
-    def add_local_failure(self) -> None:
-        """Add a pass that failed on this machine."""
-        self.passes += 1
-        self.failed_passes += 1

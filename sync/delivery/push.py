@@ -18,11 +18,11 @@ from sync.delivery.outcomes import (
     Blocked,
     Delivered,
     FailureCause,
-    Refused,
     Renumber,
     RetryLater,
     Rewind,
 )
+from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport, WindowCancelled, WindowResult
 
 PROBE = BatchLimits(events=1, max_bytes=1)
@@ -55,57 +55,40 @@ class PassReport:
     def add(self, results: Sequence[EventResult]) -> None:
         """Count the verdicts on a window's events."""
         for one in results:
-            match one.verdict:
-                case Delivered(assumed):
-                    self.delivered += 1
-                    self.assumed += assumed
-                case Refused():
-                    self.refused += 1
-                case _:
-                    assert_never(one.verdict)
-
-
-class Pause(Protocol):
-    """Pause after a window of `sent_bytes`; `more`: another one follows."""
-
-    async def __call__(self, sent_bytes: int, *, more: bool) -> None:
-        """Wait."""
+            if isinstance(one.verdict, Delivered):
+                self.delivered += 1
+                self.assumed += one.verdict.assumed
+            else:
+                self.refused += 1
 
 
 class _Read(Protocol):
     async def __call__(self, limits: BatchLimits, *, after: int = 0) -> Window: ...
 
 
-async def push_once(
-    outbox: Outbox,
-    transport: Transport,
-    pause: Pause,
-    *,
-    probing: bool = False,
-    on_progress: Callable[[PassReport], None] = lambda _: None,
-    may_continue: Callable[[], bool] = lambda: True,
-) -> PassReport:
-    """Deliver pending events until none is left or central stops it; return a report.
+@dataclass(slots=True)
+class DeliveryPass:
+    """One pass; `probing`: its first window holds a single event.
 
     `may_continue` is called after each window; if it returns False, the rest stays for another
-    pass. Raises `OutboxUnavailable`. On an error or a cancel nothing unconfirmed is settled;
-    answers received before a cancel are.
+    pass.
     """
-    return await _Pass(outbox, transport, pause, on_progress, may_continue, probing=probing).run()
 
-
-@dataclass(slots=True)
-class _Pass:
     outbox: Outbox
     transport: Transport
-    pause: Pause
-    on_progress: Callable[[PassReport], None]
-    may_continue: Callable[[], bool]
-    probing: bool
+    throttle: Throttle
+    probing: bool = False
+    on_progress: Callable[[PassReport], None] = lambda _: None
+    may_continue: Callable[[], bool] = lambda: True
     report: PassReport = field(default_factory=PassReport)
     pending_settle: "asyncio.Task[None] | None" = None
 
     async def run(self) -> PassReport:
+        """Deliver pending events until none is left or central stops it; return a report.
+
+        Raises `OutboxUnavailable`. On an error or a cancel nothing unconfirmed is settled; answers
+        received before a cancel are.
+        """
         try:
             # Dead letters first: they are few, and e-mail answers may depend on their session.
             retried = await self._send_all(self.outbox.next_retry_window)
@@ -140,7 +123,8 @@ class _Pass:
                 if after is None:
                     return False
                 following = await read(self._limits(), after=after)
-            await self.pause(_bytes_in(window), more=bool(following.events))
+            sent_bytes = sum(len(event.body) for event in window.events)
+            await self.throttle.pause(sent_bytes, more=bool(following.events))
             if not self.may_continue():
                 return False
             window = following
@@ -239,7 +223,3 @@ class _Pass:
 def _is_all_delivered(window: Window, result: WindowResult) -> bool:
     delivered = sum(isinstance(one.verdict, Delivered) for one in result.results)
     return delivered == len(window.events)
-
-
-def _bytes_in(window: Window) -> int:
-    return sum(len(event.body) for event in window.events)

@@ -16,7 +16,10 @@ TILLS_ACTIVE_SECONDS = 1.0
 
 
 class Throttle:
-    """Pauses between windows; limits the bandwidth in bytes per second (0: unlimited)."""
+    """Pauses between windows; limits the bandwidth in bytes per second (0: unlimited).
+
+    `is_full_speed` shortens the pauses: an operator waits for the result.
+    """
 
     def __init__(
         self,
@@ -25,17 +28,9 @@ class Throttle:
     ) -> None:
         self._bandwidth = bandwidth_bytes_per_second
         self._sleep = sleep
-        self._is_full_speed = False
+        self.is_full_speed = False
         self._pause: asyncio.Future[object] | None = None
         self._tills_active_until = -math.inf
-
-    def skip_pauses(self) -> None:
-        """Skip the pauses until `resume_pacing`: an operator waits for the result."""
-        self._is_full_speed = True
-
-    def resume_pacing(self) -> None:
-        """Resume the pauses."""
-        self._is_full_speed = False
 
     def end_pause(self) -> None:
         """End the current pause: with a low bandwidth limit it can last a minute."""
@@ -63,8 +58,8 @@ class Throttle:
 
     def _pause_seconds(self) -> float:
         if asyncio.get_running_loop().time() < self._tills_active_until:
-            return FULL_SPEED_TILLS_PAUSE_SECONDS if self._is_full_speed else TILLS_PAUSE_SECONDS
-        return 0.0 if self._is_full_speed else PAUSE_SECONDS
+            return FULL_SPEED_TILLS_PAUSE_SECONDS if self.is_full_speed else TILLS_PAUSE_SECONDS
+        return 0.0 if self.is_full_speed else PAUSE_SECONDS
 
 
 def quiet_hours(text: str, local_now: Callable[[], datetime]) -> Callable[[], bool]:

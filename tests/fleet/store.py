@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from agent.config.central import SyncSettings
 from agent.facts import Timestamp
-from sync.delivery.backoff import BackoffRules, machine_slot
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.backoff import Backoff, machine_slot
+from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.throttle import Throttle
 from sync.delivery.transports.batch.batch_transport import BatchTransport
@@ -40,12 +40,12 @@ class Store:
             BatchLimits(batch_events, SETTINGS.max_batch_bytes),
         )
         slot = machine_slot(name, TILL)
-        rules = BackoffRules(SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds, slot)
+        base_seconds, cap_seconds = SETTINGS.backoff_base_seconds, SETTINGS.backoff_cap_seconds
         self.delivery = DeliveryLoop(
             self.backlog,
             transport,
             Throttle(),
-            DeliveryRules(rules, rng),
+            Backoff(base_seconds, cap_seconds, slot, rng),
             after_pass=_nothing,
             on_state_change=lambda _: None,
         )

@@ -18,7 +18,8 @@ from agent.store.retention.retention import RetentionDays
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
-from sync.delivery.push import PassReport, push_once
+from sync.delivery.push import DeliveryPass, PassReport
+from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.batch_transport import BatchTransport
@@ -207,7 +208,9 @@ class DeliveryHarness:
 
     async def _push(self, *, probing: bool = False) -> PassReport:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            return await push_once(self.rig.outbox, self.transport, _no_pause, probing=probing)
+            return await DeliveryPass(
+                self.rig.outbox, self.transport, Throttle(sleep=_no_sleep), probing
+            ).run()
 
     async def _interrupt(
         self, request: int, *, served: bool, then: Callable[[], Awaitable[None]] | None = None
@@ -259,4 +262,4 @@ async def _serve(serve: Serve) -> Answer | Lost:
     return await serve()
 
 
-async def _no_pause(sent_bytes: int, *, more: bool) -> None: ...
+async def _no_sleep(seconds: float) -> None: ...

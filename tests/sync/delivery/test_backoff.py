@@ -1,5 +1,7 @@
 """Backoff: exponential growth to a cap, jitter between stores, Retry-After."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -9,9 +11,7 @@ from sync.delivery.backoff import (
     MAX_RETRY_AFTER_SECONDS,
     NETWORK_DOWN_CAP_SECONDS,
     Backoff,
-    BackoffRules,
     machine_slot,
-    spread,
 )
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 
@@ -21,95 +21,89 @@ OF_HEAD_OFFICE = [
     cause for cause in FailureCause if cause not in {FailureCause.NETWORK_DOWN, *AMBIGUOUS}
 ]
 BLOCKED = Blocked(BlockedReason.UNAUTHORIZED, "the token is not accepted", 401)
+USUAL = Backoff(1.0, 60.0, slot=0.5, random=lambda: 0.0)
 
-failures = st.integers(1, 10_000).map(Backoff)
+failures = st.integers(1, 10_000)
 shares = st.floats(0, 1, exclude_max=True)
 outcomes = st.sampled_from([BLOCKED, *(RetryLater(cause, "") for cause in FailureCause)])
 
 
 @st.composite
-def rule_sets(draw: st.DrawFn) -> BackoffRules:
+def backoffs(draw: st.DrawFn) -> Backoff:
     base_seconds = draw(st.floats(0.1, 3_600))
     cap_seconds = draw(st.floats(base_seconds, 86_400))
-    return BackoffRules(base_seconds, cap_seconds, draw(shares))
+    return Backoff(base_seconds, cap_seconds, draw(shares), lambda: 0.0)
 
 
-def wait(
-    backoff: Backoff, outcome: Blocked | RetryLater, rules: BackoffRules, share: float
-) -> float:
-    return backoff.wait_seconds(outcome, rules, lambda: share)
+def wait(times: int, outcome: Blocked | RetryLater, backoff: Backoff, share: float = 0.0) -> float:
+    """Return the wait after that many failures, with a random number of `share`."""
+    return replace(backoff, random=lambda: share).wait_seconds(times, outcome)
 
 
 def asking(seconds: float, status: int = 429) -> RetryLater:
     return RetryLater(FailureCause.OVERLOADED, "busy", seconds, status)
 
 
-@given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
+@given(times=failures, outcome=outcomes, backoff=backoffs(), share=shares)
 def test_backoff_stays_between_half_the_base_and_the_cap(
-    backoff: Backoff, outcome: Blocked | RetryLater, rules: BackoffRules, share: float
+    times: int, outcome: Blocked | RetryLater, backoff: Backoff, share: float
 ) -> None:
-    seconds = wait(backoff, outcome, rules, share)
-    assert min(rules.base_seconds, NETWORK_DOWN_CAP_SECONDS) / 2 <= seconds <= rules.cap_seconds
+    seconds = wait(times, outcome, backoff, share)
+    assert min(backoff.base_seconds, NETWORK_DOWN_CAP_SECONDS) / 2 <= seconds <= backoff.cap_seconds
 
 
-@given(backoff=failures, outcome=outcomes, rules=rule_sets(), one=shares, other=shares)
+@given(times=failures, outcome=outcomes, backoff=backoffs(), one=shares, other=shares)
 def test_jitter_separates_two_stores_after_any_number_of_failures(
-    backoff: Backoff, outcome: Blocked | RetryLater, rules: BackoffRules, one: float, other: float
+    times: int, outcome: Blocked | RetryLater, backoff: Backoff, one: float, other: float
 ) -> None:
     assume(abs(one - other) > 0.001)
-    first, second = (wait(backoff, outcome, rules, share) for share in (one, other))
+    first, second = (wait(times, outcome, backoff, share) for share in (one, other))
     assert first != second
 
 
-@given(outcome=outcomes, rules=rule_sets(), share=shares)
+@given(outcome=outcomes, backoff=backoffs(), share=shares)
 def test_jitter_is_full_at_the_cap(
-    outcome: Blocked | RetryLater, rules: BackoffRules, share: float
+    outcome: Blocked | RetryLater, backoff: Backoff, share: float
 ) -> None:
-    often = Backoff(10_000)
-    longest, shortest = (wait(often, outcome, rules, share) for share in (1.0, 0.0))
+    longest, shortest = (wait(10_000, outcome, backoff, share) for share in (1.0, 0.0))
     assert longest - shortest >= longest / 2
 
 
-@given(backoff=failures, outcome=outcomes, rules=rule_sets(), share=shares)
+@given(times=failures, outcome=outcomes, backoff=backoffs(), share=shares)
 def test_backoff_never_shrinks_with_another_failure(
-    backoff: Backoff, outcome: Blocked | RetryLater, rules: BackoffRules, share: float
+    times: int, outcome: Blocked | RetryLater, backoff: Backoff, share: float
 ) -> None:
-    longer = wait(backoff.failed(), outcome, rules, share)
-    assert longer >= wait(backoff, outcome, rules, share)
+    longer = wait(times + 1, outcome, backoff, share)
+    assert longer >= wait(times, outcome, backoff, share)
 
 
 def test_backoff_doubles_from_the_base_to_the_cap() -> None:
-    rules, backoff, waits = BackoffRules(1.0, 60.0, slot=0.5), Backoff(), []
-    for _ in range(8):
-        backoff = backoff.failed()
-        waits.append(wait(backoff, BLOCKED, rules, 1.0))
+    waits = [wait(times, BLOCKED, USUAL, 1.0) for times in range(1, 9)]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-@given(backoff=failures, rules=rule_sets(), share=shares)
+@given(times=failures, backoff=backoffs(), share=shares)
 def test_backoff_of_the_stores_own_network_is_capped_at_seconds(
-    backoff: Backoff, rules: BackoffRules, share: float
+    times: int, backoff: Backoff, share: float
 ) -> None:
     assert (
-        wait(backoff, RetryLater(FailureCause.NETWORK_DOWN, ""), rules, share)
+        wait(times, RetryLater(FailureCause.NETWORK_DOWN, ""), backoff, share)
         <= NETWORK_DOWN_CAP_SECONDS
     )
 
 
 @pytest.mark.parametrize("cause", AMBIGUOUS)
-@given(times=st.integers(1, AMBIGUOUS_FAILURES), rules=rule_sets(), share=shares)
+@given(times=st.integers(1, AMBIGUOUS_FAILURES), backoff=backoffs(), share=shares)
 def test_ambiguous_failure_first_counts_as_the_stores_network(
-    cause: FailureCause, times: int, rules: BackoffRules, share: float
+    cause: FailureCause, times: int, backoff: Backoff, share: float
 ) -> None:
-    assert wait(Backoff(times), RetryLater(cause, ""), rules, share) <= NETWORK_DOWN_CAP_SECONDS
+    assert wait(times, RetryLater(cause, ""), backoff, share) <= NETWORK_DOWN_CAP_SECONDS
 
 
 @pytest.mark.parametrize("cause", AMBIGUOUS)
 def test_ambiguous_failure_later_counts_as_head_office(cause: FailureCause) -> None:
-    rules = BackoffRules(1.0, 60.0, slot=0.5)
     longest = [
-        wait(Backoff(AMBIGUOUS_FAILURES + more), RetryLater(cause, ""), rules, 1.0)
-        for more in range(6)
+        wait(AMBIGUOUS_FAILURES + more, RetryLater(cause, ""), USUAL, 1.0) for more in range(6)
     ]
     assert longest == [5, 10, 20, 40, 60, 60]
 
@@ -120,55 +114,54 @@ def test_retries_of_a_chain_spread_over_a_minute_when_head_office_is_down(
     cause: FailureCause, share: float
 ) -> None:
     """With a wait of 5 s, ten thousand stores would send 2,000 requests per second."""
-    seconds = wait(Backoff(7), RetryLater(cause, ""), BackoffRules(1.0, 60.0, slot=0.5), share)
+    seconds = wait(7, RetryLater(cause, ""), USUAL, share)
     assert seconds == pytest.approx(0.5 + 59.5 * share)
 
 
-@given(asked=st.floats(0, 1e12), backoff=failures, rules=rule_sets(), share=shares)
+@given(asked=st.floats(0, 1e12), times=failures, backoff=backoffs(), share=shares)
 def test_retry_after_is_a_lower_bound(
-    asked: float, backoff: Backoff, rules: BackoffRules, share: float
+    asked: float, times: int, backoff: Backoff, share: float
 ) -> None:
-    seconds = wait(backoff, asking(asked), rules, share)
+    seconds = wait(times, asking(asked), backoff, share)
     assert seconds >= min(asked, MAX_RETRY_AFTER_SECONDS)
 
 
-@given(asked=st.floats(0, 1e12), backoff=failures, rules=rule_sets(), share=shares)
+@given(asked=st.floats(0, 1e12), times=failures, backoff=backoffs(), share=shares)
 def test_retry_after_is_capped_at_an_hour_plus_the_spread(
-    asked: float, backoff: Backoff, rules: BackoffRules, share: float
+    asked: float, times: int, backoff: Backoff, share: float
 ) -> None:
-    longest = MAX_RETRY_AFTER_SECONDS + rules.cap_seconds
-    assert wait(backoff, asking(asked), rules, share) <= longest
+    longest = MAX_RETRY_AFTER_SECONDS + backoff.cap_seconds
+    assert wait(times, asking(asked), backoff, share) <= longest
 
 
-@given(asked=st.floats(0, 0.09), backoff=failures, rules=rule_sets(), share=shares)
+@given(asked=st.floats(0, 0.09), times=failures, backoff=backoffs(), share=shares)
 def test_retry_after_below_the_base_does_not_shorten_the_backoff(
-    asked: float, backoff: Backoff, rules: BackoffRules, share: float
+    asked: float, times: int, backoff: Backoff, share: float
 ) -> None:
-    own = wait(backoff, RetryLater(FailureCause.OVERLOADED, ""), rules, share)
-    assert wait(backoff, asking(asked), rules, share) == max(asked, own)
+    own = wait(times, RetryLater(FailureCause.OVERLOADED, ""), backoff, share)
+    assert wait(times, asking(asked), backoff, share) == max(asked, own)
 
 
-@given(asked=st.floats(0.1, 1e12), backoff=failures, rules=rule_sets(), share=shares)
+@given(asked=st.floats(0.1, 1e12), times=failures, backoff=backoffs(), share=shares)
 def test_shared_retry_after_of_a_503_does_not_shorten_the_backoff(
-    asked: float, backoff: Backoff, rules: BackoffRules, share: float
+    asked: float, times: int, backoff: Backoff, share: float
 ) -> None:
     """If it did, a head office that answers 5 for half an hour would get retries every 5 s."""
-    own = wait(backoff, RetryLater(FailureCause.OVERLOADED, "", http_status=503), rules, share)
-    assert wait(backoff, asking(asked, 503), rules, share) >= own
+    own = wait(times, RetryLater(FailureCause.OVERLOADED, "", http_status=503), backoff, share)
+    assert wait(times, asking(asked, 503), backoff, share) >= own
 
 
 @given(
     asked=st.floats(1, 3_600),
-    backoffs=st.tuples(failures, failures),
+    counts=st.tuples(failures, failures),
     randoms=st.tuples(shares, shares),
 )
 def test_allocated_retry_after_of_a_429_ignores_earlier_failures(
-    asked: float, backoffs: tuple[Backoff, Backoff], randoms: tuple[float, float]
+    asked: float, counts: tuple[int, int], randoms: tuple[float, float]
 ) -> None:
-    rules = BackoffRules(1.0, 60.0, slot=0.5)
     first, second = (
-        wait(backoff, asking(asked), rules, share)
-        for backoff, share in zip(backoffs, randoms, strict=True)
+        wait(times, asking(asked), USUAL, share)
+        for times, share in zip(counts, randoms, strict=True)
     )
     assert first == second
 
@@ -189,10 +182,5 @@ def test_slots_of_a_chain_are_evenly_distributed() -> None:
 @given(asked=st.floats(1, 3_600), slots=st.tuples(shares, shares))
 def test_same_retry_after_is_spread_by_slot(asked: float, slots: tuple[float, float]) -> None:
     assume(abs(slots[0] - slots[1]) > 0.001)
-    first, second = (spread(asked, BackoffRules(1, 60, slot)) for slot in slots)
+    first, second = (wait(1, asking(asked), replace(USUAL, slot=slot)) for slot in slots)
     assert (first < second) == (slots[0] < slots[1])
-
-
-def test_failure_is_followed_by_a_probe() -> None:
-    assert not Backoff().is_probing
-    assert Backoff().failed().is_probing

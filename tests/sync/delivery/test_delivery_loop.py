@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sync.delivery.backoff import BackoffRules
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery import delivery_loop
+from sync.delivery.backoff import Backoff
+from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, FailureCause, RetryLater, Stop
@@ -95,6 +96,12 @@ class Watch:
                 await self._news.wait()
 
 
+@pytest.fixture(autouse=True)
+def no_debounce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the next pass without a pause."""
+    monkeypatch.setattr(delivery_loop, "DEBOUNCE_SECONDS", 0)
+
+
 @asynccontextmanager
 async def running_loop(
     outbox: WatchedOutbox,
@@ -113,14 +120,14 @@ async def running_loop(
         if failure is not None:
             raise failure
 
-    rules = DeliveryRules(
-        BackoffRules(wait_seconds, wait_seconds, slot=0.0),
-        random=lambda: 1.0,
-        is_quiet=is_quiet,
-        debounce_seconds=0,
-    )
     loop = DeliveryLoop(
-        outbox, central, throttle or Throttle(), rules, after_pass=after_pass, on_state_change=watch
+        outbox,
+        central,
+        throttle or Throttle(),
+        Backoff(wait_seconds, wait_seconds, slot=0.0, random=lambda: 1.0),
+        after_pass=after_pass,
+        on_state_change=watch,
+        is_quiet=is_quiet,
     )
     task = asyncio.ensure_future(loop.run())
     try:

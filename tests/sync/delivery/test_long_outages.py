@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sync.delivery.backoff import AMBIGUOUS_FAILURES, NETWORK_DOWN_CAP_SECONDS, BackoffRules
-from sync.delivery.delivery_loop import DeliveryLoop, DeliveryRules
+from sync.delivery.backoff import AMBIGUOUS_FAILURES, NETWORK_DOWN_CAP_SECONDS, Backoff
+from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import FailureCause
@@ -46,7 +46,7 @@ class Store:
             self.outbox,
             self._transport(protocol),
             Throttle(),
-            DeliveryRules(BackoffRules(1.0, CAP_SECONDS, slot=0.5), random=lambda: 0.5),
+            Backoff(1.0, CAP_SECONDS, slot=0.5, random=lambda: 0.5),
             after_pass=self._after_pass,
             on_state_change=self.seen.append,
         )

@@ -15,7 +15,8 @@ from sync.delivery.outcomes import (
     RetryLater,
     Rewind,
 )
-from sync.delivery.push import MAX_CORRECTIONS, PassReport, push_once
+from sync.delivery.push import MAX_CORRECTIONS, DeliveryPass, PassReport
+from sync.delivery.throttle import Throttle
 from sync.delivery.transport import WindowCancelled, WindowResult
 from tests.support.models.fake_outbox import FakeOutbox
 from tests.support.models.fake_transport import (
@@ -33,15 +34,16 @@ BLOCKED = Blocked(BlockedReason.UNAUTHORIZED, "the token is not accepted", 401)
 TIMEOUT_SECONDS = 5
 
 
-class FakePause:
-    """A fake pause that records its arguments, and lets `meanwhile` capture a session once."""
+class FakeThrottle(Throttle):
+    """Records its pauses, which take no time, and lets `meanwhile` capture a session once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.bytes: list[int] = []
         self.more: list[bool] = []
         self.meanwhile: FakeOutbox | None = None
 
-    async def __call__(self, sent_bytes: int, *, more: bool) -> None:
+    async def pause(self, sent_bytes: int, *, more: bool) -> None:
         self.more.append(more)
         self.bytes.append(sent_bytes)
         meanwhile, self.meanwhile = self.meanwhile, None
@@ -62,10 +64,10 @@ async def push(
     transport: FakeTransport,
     *,
     probing: bool = False,
-    pause: FakePause | None = None,
+    throttle: FakeThrottle | None = None,
 ) -> PassReport:
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        return await push_once(outbox, transport, pause or FakePause(), probing=probing)
+        return await DeliveryPass(outbox, transport, throttle or FakeThrottle(), probing).run()
 
 
 async def with_dead_letters(outbox: FakeOutbox, *positions: int) -> None:
@@ -93,17 +95,17 @@ async def test_empty_outbox_sends_nothing() -> None:
 
 
 async def test_capture_during_a_pass_is_sent_by_the_same_pass(outbox: FakeOutbox) -> None:
-    pause = FakePause()
-    pause.meanwhile = outbox
-    assert (await push(outbox, FakeTransport(), pause=pause)).delivered == 8
+    throttle = FakeThrottle()
+    throttle.meanwhile = outbox
+    assert (await push(outbox, FakeTransport(), throttle=throttle)).delivered == 8
 
 
 async def test_throttle_gets_the_bytes_of_each_window(outbox: FakeOutbox) -> None:
-    pause = FakePause()
-    await push(outbox, FakeTransport(), pause=pause)
-    assert [size > 0 for size in pause.bytes] == [True, True, True]
-    assert pause.bytes[0] == 3 * pause.bytes[2]
-    assert pause.more == [True, True, False]
+    throttle = FakeThrottle()
+    await push(outbox, FakeTransport(), throttle=throttle)
+    assert [size > 0 for size in throttle.bytes] == [True, True, True]
+    assert throttle.bytes[0] == 3 * throttle.bytes[2]
+    assert throttle.more == [True, True, False]
 
 
 @pytest.mark.parametrize("stop", [DOWN, NETWORK_DOWN, BLOCKED])

@@ -35,7 +35,7 @@ def pauses(
     sleeps = Sleeps()
     throttle = Throttle(bandwidth_bytes_per_second, sleeps)
     if hurries:
-        throttle.skip_pauses()
+        throttle.is_full_speed = True
 
     async def pass_by() -> None:
         for size in sent:
@@ -74,9 +74,9 @@ def test_bandwidth_limit_never_shortens_a_pause(sent: list[int], bandwidth: int)
 async def test_pauses_resume_after_full_speed() -> None:
     sleeps = Sleeps()
     throttle = Throttle(sleep=sleeps)
-    throttle.skip_pauses()
+    throttle.is_full_speed = True
     await throttle.pause(1, more=True)
-    throttle.resume_pacing()
+    throttle.is_full_speed = False
     await throttle.pause(1, more=True)
     assert sleeps.seconds == [0.0, PAUSE_SECONDS]
 
@@ -86,7 +86,7 @@ async def paused_after(seconds: float, *, hurries: bool = False) -> float:
     sleeps = Sleeps()
     throttle = Throttle(sleep=sleeps)
     if hurries:
-        throttle.skip_pauses()
+        throttle.is_full_speed = True
     throttle.yield_to_tills()
     await asyncio.sleep(seconds)
     await throttle.pause(1, more=True)
