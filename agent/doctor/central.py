@@ -7,9 +7,7 @@ its session was never started (`docs/till-api.md`).
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TypeAlias, assert_never
 
@@ -22,7 +20,13 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
-from sync.delivery.transports.responses import error_body, no_such_endpoint, unexpected
+from sync.delivery.transports.responses import (
+    NO_ENDPOINT,
+    error_body,
+    http_date,
+    no_such_endpoint,
+    unexpected,
+)
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
 _WARNING_OFFSET = timedelta(minutes=1)
@@ -37,13 +41,8 @@ _CREDENTIALS_REJECTED = {
     BlockedReason.CREDENTIALS,
 }
 
-
-@dataclass(frozen=True, slots=True)
-class ProtocolOk:
-    """Central answered according to the protocol."""
-
-
-ProbeOutcome: TypeAlias = ProtocolOk | Blocked | RetryLater
+# None: central answered according to the protocol.
+ProbeOutcome: TypeAlias = Blocked | RetryLater | None
 
 
 async def measure_clock_offset(
@@ -56,7 +55,8 @@ async def measure_clock_offset(
     before = now()
     response = await client.request("GET", url, headers={})
     after = now()
-    date = _date_in(response) if isinstance(response, HttpResponse) else None
+    sent = response.headers.get("Date") if isinstance(response, HttpResponse) else None
+    date = http_date(sent)
     if date is None:
         return None
     # Date is truncated to a second and was generated between `before` and `after`.
@@ -82,7 +82,7 @@ async def probe_central(client: CentralClient, protocol: Protocol) -> ProbeOutco
     match protocol:
         case Protocol.BATCH:
             terms = await fetch_terms(client, None)
-            return terms if isinstance(terms, Blocked | RetryLater) else ProtocolOk()
+            return terms if isinstance(terms, Blocked | RetryLater) else None
         case Protocol.REPLAY:
             return await _probe_loyalty_api(client)
         case _:
@@ -91,13 +91,12 @@ async def probe_central(client: CentralClient, protocol: Protocol) -> ProbeOutco
 
 def check_credentials(outcome: ProbeOutcome, kind: AuthKind) -> Check:
     """Judge if central accepts the credentials."""
-    if isinstance(outcome, ProtocolOk):
+    if outcome is None:
         is_open = kind is AuthKind.NONE
         return passed(_CREDENTIALS, "none required" if is_open else f"{kind}: accepted")
     if isinstance(outcome, Blocked) and outcome.reason in _CREDENTIALS_REJECTED:
-        return fault(
-            _CREDENTIALS, f"{kind}: {_describe(outcome)}", _advice_on(outcome.reason, kind)
-        )
+        advice = _advice_on(outcome.reason, kind)
+        return fault(_CREDENTIALS, f"{kind}: {_describe(outcome)}", advice)
     if isinstance(outcome, RetryLater) and outcome.cause is FailureCause.NO_TOKEN:
         advice = "check the token endpoint and the connection to it (central.auth.token_url)"
         return fault(_CREDENTIALS, f"{kind}: {outcome.detail}", advice)
@@ -108,7 +107,7 @@ def check_credentials(outcome: ProbeOutcome, kind: AuthKind) -> Check:
 def check_protocol(outcome: ProbeOutcome, protocol: Protocol) -> Check:
     """Judge if central speaks the configured protocol."""
     match outcome:
-        case ProtocolOk():
+        case None:
             return passed(_PROTOCOL, f"{protocol}: valid response")
         case Blocked() if outcome.reason in _CREDENTIALS_REJECTED:
             return warning(_PROTOCOL, f"{protocol}: not verified", "fix the credentials first")
@@ -133,18 +132,10 @@ async def _probe_loyalty_api(client: CentralClient) -> ProbeOutcome:
     if not isinstance(response, HttpResponse):
         return response
     if response.status in _RECORD_REJECTED and error_body(response) is not None:
-        return ProtocolOk()
-    if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        return None
+    if response.status in NO_ENDPOINT:
         return no_such_endpoint(response)
     return unexpected(response, "not a response of the loyalty API")
-
-
-def _date_in(response: HttpResponse) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(response.headers.get("Date", ""))
-    except (ValueError, OverflowError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _describe(blocked: Blocked) -> str:

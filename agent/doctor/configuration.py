@@ -5,9 +5,7 @@ from agent.config.settings import StoreSettings
 from agent.doctor.check import Check, fault, passed, warning
 
 CONFIGURATION = "configuration"
-_STORE_AND_TILL = "store and till"
-_DESTINATION = "head office"
-_DIRECTORY = "storage.directory"
+_STORE_AND_TILL, _DESTINATION = "store and till", "head office"
 
 
 def check_configuration(settings: Settings) -> Check:
@@ -15,23 +13,17 @@ def check_configuration(settings: Settings) -> Check:
     try:
         check_files(settings)
     except ConfigurationError as error:
-        errors = [str(one) for one in error.errors if one.setting != _DIRECTORY]
+        errors = [str(one) for one in error.errors if one.setting != "storage.directory"]
         if errors:
-            return fault(
-                CONFIGURATION,
-                "; ".join(errors),
-                "fix the files or settings, and make the files readable for the agent's user",
-            )
+            advice = "fix the files or settings, and make the files readable for the agent's user"
+            return fault(CONFIGURATION, "; ".join(errors), advice)
     return passed(CONFIGURATION, "all settings are valid and all files are readable")
 
 
 def check_names(store: StoreSettings, *, delivers: bool) -> Check:
     """Judge if `store_id` and `till_id` are set; delivery needs them."""
-    unset = [
-        f"store.{name}"
-        for name, field in StoreSettings.model_fields.items()
-        if getattr(store, name) == field.default
-    ]
+    defaults = {name: field.default for name, field in StoreSettings.model_fields.items()}
+    unset = [f"store.{name}" for name in defaults if getattr(store, name) == defaults[name]]
     if not unset:
         return passed(_STORE_AND_TILL, f"{store.till_id} in {store.store_id}")
     found = f"{' and '.join(unset)}: not set"
@@ -45,8 +37,5 @@ def check_destination(url: str) -> Check:
     """Judge if captures have a destination."""
     if url:
         return passed(_DESTINATION, url)
-    return warning(
-        _DESTINATION,
-        "central.url is not set: captures are kept here and sent nowhere",
-        "set central.url to deliver them to head office",
-    )
+    found = "central.url is not set: captures are kept here and sent nowhere"
+    return warning(_DESTINATION, found, "set central.url to deliver them to head office")

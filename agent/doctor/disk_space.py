@@ -1,8 +1,5 @@
 """Checks of free disk space and of the database size limit."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from agent.config.settings import StorageSettings
 from agent.doctor.check import Check, fault, passed, warning
 from agent.doctor.storage_directory import nearest_existing
@@ -17,64 +14,44 @@ _AMPLE_BYTES = 128 * _MIB
 _NEARLY_FULL = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceFacts:
-    """Sizes; `has_room`: captures are accepted; `has_ample_room`: also after 128 MiB more."""
-
-    free_bytes: int
-    min_free_bytes: int
-    database_bytes: int
-    max_bytes: int
-    has_room: bool
-    has_ample_room: bool
+def check_space(storage: StorageSettings) -> list[Check]:
+    """Check the disk of the storage directory and the size of the database."""
+    try:
+        return [check_free_disk(storage), check_database_size(storage)]
+    except OSError as error:
+        found = f"it cannot be measured ({error.strerror})"
+        return [fault(_DISK, found, "fix the storage directory first")]
 
 
-def measure_space(storage: StorageSettings) -> SpaceFacts:
-    """Measure the disk of the storage directory and the database. Raises `OSError`."""
+def check_free_disk(storage: StorageSettings) -> Check:
+    """Judge the free space beyond the reserve for the POS. Raises `OSError`."""
     place = nearest_existing(storage.directory)
     limits = SpaceLimits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes)
     space = DiskSpace(place, limits)
-    return SpaceFacts(
-        free_bytes=free_bytes(place),
-        min_free_bytes=storage.min_free_bytes,
-        database_bytes=_database_bytes(storage.directory),
-        max_bytes=storage.max_bytes,
-        has_room=space.has_room_for(0),
-        has_ample_room=space.has_room_for(_AMPLE_BYTES),
-    )
-
-
-def check_free_disk(facts: SpaceFacts) -> Check:
-    """Judge the free space beyond the reserve for the POS."""
-    found = f"{_mib(facts.free_bytes)} free, {_mib(facts.min_free_bytes)} reserved"
-    if not facts.has_room:
+    found = f"{_mib(free_bytes(place))} free, {_mib(storage.min_free_bytes)} reserved"
+    if not space.has_room_for(0):
         advice = "free some space: captures are rejected until then (the ballast counts twice)"
         return fault(_DISK, found, advice)
-    if not facts.has_ample_room:
-        advice = (
-            f"free some space: captures are rejected before another {_mib(_AMPLE_BYTES)} are used"
-        )
+    if not space.has_room_for(_AMPLE_BYTES):
+        ample = _mib(_AMPLE_BYTES)
+        advice = f"free some space: captures are rejected before another {ample} are used"
         return warning(_DISK, found, advice)
     return passed(_DISK, found)
 
 
-def check_database_size(facts: SpaceFacts) -> Check:
-    """Judge the database size against its limit."""
-    found = f"{_mib(facts.database_bytes)} of {_mib(facts.max_bytes)}"
+def check_database_size(storage: StorageSettings) -> Check:
+    """Judge the database size against its limit. Raises `OSError`."""
+    try:
+        size_bytes = database_bytes(storage.directory)
+    except PermissionError:
+        size_bytes = 0  # reported by the check of the directory
+    found = f"{_mib(size_bytes)} of {_mib(storage.max_bytes)}"
     advice = "check delivery, or raise [storage] max_bytes"
-    if facts.database_bytes >= facts.max_bytes:
+    if size_bytes >= storage.max_bytes:
         return fault(_LIMIT, f"{found}: captures are rejected", advice)
-    if facts.database_bytes > _NEARLY_FULL * facts.max_bytes:
+    if size_bytes > _NEARLY_FULL * storage.max_bytes:
         return warning(_LIMIT, found, advice)
     return passed(_LIMIT, found)
-
-
-def _database_bytes(directory: Path) -> int:
-    try:
-        return database_bytes(directory)
-    except PermissionError:
-        # Reported by the check of the directory.
-        return 0
 
 
 def _mib(size_bytes: int) -> str:

@@ -3,8 +3,7 @@
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -30,9 +29,37 @@ class Medium(StrEnum):
     UNKNOWN = "unknown medium"
 
 
+def check_fsync(directory: Path, medium: Medium, seconds: Callable[[], float]) -> Check:
+    """Measure how long a sync takes and judge if synced data can have reached the medium."""
+    try:
+        median = measure_fsync(directory, seconds)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        advice = "fix the storage directory and the free disk space first"
+        return fault(_NAME, f"cannot write and sync a temporary file ({reason})", advice)
+    return judge_fsync(median, medium)
+
+
+def judge_fsync(median_seconds: float, medium: Medium) -> Check:
+    """Judge if data synced in `median_seconds` can have reached the medium."""
+    found = f"{median_seconds * 1000:.2f} ms per sync, {medium}"
+    fastest = _FASTEST_ROTATING_SECONDS if medium is Medium.ROTATING else _FASTEST_SECONDS
+    if median_seconds < fastest:
+        advice = (
+            "make sure that the write cache of disk and controller survives a power cut, else"
+            " disable it (hdparm -W0): acknowledged captures can be lost"
+        )
+        return warning(_NAME, f"{found}: suspiciously fast", advice)
+    if median_seconds > _SLOW_SECONDS:
+        advice = "each till waits that long: check for a failing disk"
+        return warning(_NAME, f"{found}: slow", advice)
+    return passed(_NAME, found)
+
+
 def measure_fsync(directory: Path, seconds: Callable[[], float]) -> float:
     """Sync a page repeatedly in a scratch file; return the median seconds. Raises `OSError`."""
-    with _scratch_file(directory) as file:
+    with tempfile.TemporaryFile(prefix=".doctor-", dir=directory) as scratch:
+        file = scratch.fileno()
         os.posix_fallocate(file, 0, len(_PAGE))
         os.fsync(file)
         durations = []
@@ -51,59 +78,11 @@ def read_medium(mount: Mount | None, sys: Path) -> Medium:
     if Path(mount.source).name.startswith(("vd", "xvd", "nbd")):
         return Medium.VIRTUAL
     try:
-        number = os.stat(mount.source).st_rdev  # noqa: PTH116 - of the device
+        number = Path(mount.source).stat().st_rdev
         device = (sys / f"dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+        # A partition has no queue directory; its parent disk has.
+        disk = device if (device / "queue").is_dir() else device.parent
+        is_rotating = (disk / "queue/rotational").read_text("ascii").strip() == "1"
     except OSError:
         return Medium.UNKNOWN
-    return _medium_of(device)
-
-
-def check_fsync(median_seconds: float, medium: Medium) -> Check:
-    """Judge if synced data can have reached the medium."""
-    found = f"{median_seconds * 1000:.2f} ms per sync, {medium}"
-    fastest = _FASTEST_ROTATING_SECONDS if medium is Medium.ROTATING else _FASTEST_SECONDS
-    if median_seconds < fastest:
-        return warning(
-            _NAME,
-            f"{found}: suspiciously fast",
-            "make sure that the write cache of disk and controller survives a power cut, else"
-            " disable it (hdparm -W0): acknowledged captures can be lost",
-        )
-    if median_seconds > _SLOW_SECONDS:
-        advice = "each till waits that long: check for a failing disk"
-        return warning(_NAME, f"{found}: slow", advice)
-    return passed(_NAME, found)
-
-
-def fsync_failed(error: OSError) -> Check:
-    """Return the finding for a scratch file that could not be written."""
-    reason = error.strerror or type(error).__name__
-    advice = "fix the storage directory and the free disk space first"
-    return fault(_NAME, f"cannot write and sync a temporary file ({reason})", advice)
-
-
-@contextmanager
-def _scratch_file(directory: Path) -> Iterator[int]:
-    """Open an unnamed file (O_TMPFILE) if supported, else a temporary file; remove it after use."""
-    try:
-        file = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
-        name = None
-    except OSError:
-        file, name = tempfile.mkstemp(prefix=".doctor-", dir=directory)
-    try:
-        yield file
-    finally:
-        os.close(file)
-        if name is not None:
-            Path(name).unlink()
-
-
-def _medium_of(device: Path) -> Medium:
-    # A partition has no queue directory; its parent disk has.
-    for place in (device, device.parent):
-        try:
-            rotational = (place / "queue/rotational").read_text("ascii").strip()
-        except OSError:
-            continue
-        return Medium.ROTATING if rotational == "1" else Medium.SOLID_STATE
-    return Medium.UNKNOWN
+    return Medium.ROTATING if is_rotating else Medium.SOLID_STATE

@@ -48,9 +48,8 @@ def parse_mounts(text: str) -> list[Mount]:
     """Parse `text` (proc_pid_mountinfo(5)); return the mounts in order."""
     mounts = []
     for line in text.splitlines():
-        before, separator, after = line.partition(" - ")
-        left, right = before.split(" "), after.split(" ")
-        if separator and len(left) > _OPTIONS and len(right) > _SUPER_OPTIONS:
+        left, right = (part.split(" ") for part in line.partition(" - ")[::2])
+        if len(left) > _OPTIONS and len(right) > _SUPER_OPTIONS:
             options = {*left[_OPTIONS].split(","), *right[_SUPER_OPTIONS].split(",")}
             point = Path(_unescaped(left[_POINT]))
             mounts.append(Mount(point, right[0], _unescaped(right[1]), frozenset(options)))
@@ -74,9 +73,8 @@ def check_file_system(mount: Mount | None) -> Check:
     found = f"{mount.type} on {mount.source}"
     unsafe = mount.options & _UNSAFE_OPTIONS
     if mount.type in _NETWORK:
-        advice = (
-            "set [storage] directory to a local disk: a network file system corrupts the database"
-        )
+        why = "a network file system corrupts the database"
+        advice = f"set [storage] directory to a local disk: {why}"
         return fault(_NAME, f"{found}: a network file system", advice)
     if mount.type in _IN_MEMORY:
         advice = "set [storage] directory to a disk: a power cut loses every capture"

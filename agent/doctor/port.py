@@ -1,67 +1,58 @@
 """Check of the API port: free, held by the agent, or held by another process."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import TypeAlias
 
 from agent.doctor.check import Check, fault, passed, warning
 
 _NAME = "port"
 _LISTENING = "0A"
-_SOCKET_TABLES = ("net/tcp", "net/tcp6")
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _SYSTEMD = 1
 # Fields in proc_net_tcp(5).
 _LOCAL, _STATE, _INODE = 1, 3, 9
-_V4_BYTES = 4
+_V4_DIGITS = 8
 _LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+_V6_WILDCARD = IPv6Address("::")
+
+Address: TypeAlias = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that listens on the port."""
+def find_listeners(host: str, port: int, proc: Path) -> dict[int, str] | None:
+    """Return ids and names of the processes that listen on the port; None if it is free.
 
-    process: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class PortFacts:
-    """Facts about the port. `holders` is empty if the listening process is not visible.
-
-    `agent`: the process that holds the storage directory, if any.
+    Empty if the listening process is not visible to this user.
     """
-
-    host: str
-    port: int
-    is_taken: bool
-    holders: tuple[Holder, ...]
-    agent: int | None
-
-
-def find_listeners(host: str, port: int, agent: int | None, proc: Path) -> PortFacts:
-    """Find the processes that listen on the configured port."""
     sockets = set(_listening(host, port, proc))
-    holders = tuple(_holders(sockets, proc)) if sockets else ()
-    return PortFacts(host, port, bool(sockets), holders, agent)
+    processes = sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)) if sockets else ()
+    holders = {int(p.name): _name(p) for p in processes if _holds_any(sockets, p / "fd")}
+    return holders if sockets else None
 
 
-def check_port(facts: PortFacts) -> Check:
-    """Judge if tills reach the agent at the port."""
-    address = f"{facts.host} port {facts.port}"
-    if facts.port == 0:
+def check_port(host: str, port: int, holders: Mapping[int, str] | None, agent: int | None) -> Check:
+    """Judge if tills reach the agent at the port, given what `find_listeners` returned.
+
+    `agent` is the process that holds the storage directory, if any.
+    """
+    if port == 0:
         return passed(_NAME, "0: any free port, named in the log at the start")
-    if not facts.is_taken:
-        return _check_free(address, facts.agent)
-    if any(holder.process == facts.agent for holder in facts.holders):
-        return passed(_NAME, f"the agent (process {facts.agent}) listens on {address}")
-    if any(holder.process == _SYSTEMD for holder in facts.holders):
-        return _check_held_by_systemd(address, facts.agent)
-    if not facts.holders:
-        return _check_unseen(address, facts.agent)
-    by = ", ".join(f"{holder.name} (process {holder.process})" for holder in facts.holders)
+    address = f"{host} port {port}"
+    if holders is None:
+        return _check_free(address, agent)
+    if agent in holders:
+        return passed(_NAME, f"the agent (process {agent}) listens on {address}")
+    if _SYSTEMD in holders:
+        return _check_held_by_systemd(address, agent)
+    if not holders:
+        by = "a process of another user"
+        if agent is not None:
+            by = "a process that this user cannot see; it may be the agent"
+        advice = "run doctor as root to see the process"
+        return warning(_NAME, f"{address} is used by {by}", advice)
+    by = ", ".join(f"{name} (process {process})" for process, name in holders.items())
     advice = "stop that program, or set [api] port and configure the tills"
     return fault(_NAME, f"{address} is used by {by}, not by the agent", advice)
 
@@ -82,24 +73,15 @@ def _check_held_by_systemd(address: str, agent: int | None) -> Check:
     return fault(_NAME, found, "find the unit that holds the port: systemctl list-sockets")
 
 
-def _check_unseen(address: str, agent: int | None) -> Check:
-    advice = "run doctor as root to see the process"
-    if agent is None:
-        return warning(_NAME, f"{address} is used by a process of another user", advice)
-    found = f"{address} is used by a process that this user cannot see; it may be the agent"
-    return warning(_NAME, found, advice)
-
-
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
     """Yield the inode of each listening socket that would receive such a connection."""
-    wanted = _addresses_of(host)
-    for table in _SOCKET_TABLES:
+    wanted = _LOCALHOST if host == "localhost" else (ip_address(host),)
+    for table in ("net/tcp", "net/tcp6"):
         try:
             lines = (proc / table).read_text("ascii").splitlines()[1:]
         except OSError:
             continue
-        for line in lines:
-            fields = line.split()
+        for fields in map(str.split, lines):
             if len(fields) <= _INODE or fields[_STATE] != _LISTENING:
                 continue
             digits, _, number = fields[_LOCAL].partition(":")
@@ -108,48 +90,29 @@ def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
                 yield fields[_INODE]
 
 
-def _addresses_of(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
-    """Return the addresses of `host`; "localhost", the only allowed name, has two."""
-    return _LOCALHOST if host == "localhost" else (ip_address(host),)
-
-
-def _overlaps(found: IPv4Address | IPv6Address, wanted: IPv4Address | IPv6Address) -> bool:
+def _overlaps(found: Address, wanted: Address) -> bool:
     if found.is_unspecified or wanted.is_unspecified:
         # The IPv6 wildcard accepts IPv4 as well, unless IPV6_V6ONLY is set.
-        return found.version == wanted.version or _is_v6_wildcard(found) or _is_v6_wildcard(wanted)
+        return found.version == wanted.version or _V6_WILDCARD in {found, wanted}
     return found == wanted
 
 
-def _is_v6_wildcard(address: IPv4Address | IPv6Address) -> bool:
-    return address == IPv6Address("::")
-
-
-def _address(digits: str) -> IPv4Address | IPv6Address:
+def _address(digits: str) -> Address:
     """Parse an address of proc_net_tcp: four-byte words in host byte order."""
     words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
-    packed = b"".join(words)
-    if len(packed) == _V4_BYTES:
-        return IPv4Address(packed)
-    address = IPv6Address(packed)
+    if len(digits) == _V4_DIGITS:
+        return IPv4Address(words[0])
+    address = IPv6Address(b"".join(words))
     return address.ipv4_mapped or address
-
-
-def _holders(sockets: set[str], proc: Path) -> Iterator[Holder]:
-    for directory in sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)):
-        if _holds_any(sockets, directory / "fd"):
-            yield Holder(int(directory.name), _name(directory))
 
 
 def _holds_any(sockets: set[str], descriptors: Path) -> bool:
     try:
-        for descriptor in descriptors.iterdir():
-            found = _SOCKET.fullmatch(str(descriptor.readlink()))
-            if found is not None and found[1] in sockets:
-                return True
+        links = (_SOCKET.fullmatch(str(one.readlink())) for one in descriptors.iterdir())
+        return any(link is not None and link[1] in sockets for link in links)
     except OSError:
         # The process has ended or belongs to another user.
         return False
-    return False
 
 
 def _name(process: Path) -> str:

@@ -1,12 +1,10 @@
 """Checks of the storage directory: owner, permissions, foreign files; holder of its lock."""
 
+import contextlib
 import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
@@ -19,73 +17,46 @@ _LOCK_CONTENT = re.compile(r"process ([0-9]{1,10})\n?")
 _KIND, _PROCESS, _INODE = 1, 4, 5
 
 
-class DirectoryState(Enum):
-    """State of the configured path."""
-
-    EXISTS = auto()
-    CREATABLE = auto()
-    NOT_CREATABLE = auto()
-    NOT_A_DIRECTORY = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryFacts:
-    """Facts about the directory. `foreign` files have another owner than the directory.
-
-    `is_usable`: the current user may write there. `open_key`: the key file, if other users may
-    read it.
-    """
-
-    path: Path
-    state: DirectoryState
-    owner: str = ""
-    mode: int = 0
-    is_usable: bool = False
-    foreign: tuple[str, ...] = ()
-    open_key: Path | None = None
-
-
-def read_directory(directory: Path, key_file: Path) -> DirectoryFacts:
-    """Read permissions and owners of `directory` and its entries."""
+def check_directory(path: Path, key_file: Path) -> Check:
+    """Check that the agent, and only the agent, has access to the directory and its key."""
     try:
-        found = directory.stat()
+        status = path.stat()
     except OSError:
-        parent = nearest_existing(directory)
-        may_create = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        state = DirectoryState.CREATABLE if may_create else DirectoryState.NOT_CREATABLE
-        return DirectoryFacts(directory, state)
-    if not stat.S_ISDIR(found.st_mode):
-        return DirectoryFacts(directory, DirectoryState.NOT_A_DIRECTORY)
-    return DirectoryFacts(
-        directory,
-        DirectoryState.EXISTS,
-        owner=_user(found.st_uid),
-        mode=stat.S_IMODE(found.st_mode),
-        is_usable=os.access(directory, os.R_OK | os.W_OK | os.X_OK),
-        foreign=tuple(sorted(_foreign(directory, found.st_uid))),
-        open_key=key_file if _is_open(key_file) else None,
-    )
-
-
-def check_directory(facts: DirectoryFacts) -> Check:
-    """Judge if the agent, and only the agent, has access."""
-    path = facts.path
-    match facts.state:
-        case DirectoryState.EXISTS:
-            return _check_permissions(facts)
-        case DirectoryState.CREATABLE:
+        parent = nearest_existing(path)
+        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
             return passed(_NAME, f"{path} is created at the first start")
-        case DirectoryState.NOT_CREATABLE:
-            advice = "create it and make the agent's user its owner (chown, mode 0700)"
-            return fault(_NAME, f"{path} does not exist, and this user may not create it", advice)
-        case DirectoryState.NOT_A_DIRECTORY:
-            advice = "set [storage] directory to a directory"
-            return fault(_NAME, f"{path} is not a directory", advice)
+        advice = "create it and make the agent's user its owner (chown, mode 0700)"
+        return fault(_NAME, f"{path} does not exist, and this user may not create it", advice)
+    if not stat.S_ISDIR(status.st_mode):
+        return fault(_NAME, f"{path} is not a directory", "set [storage] directory to a directory")
+    return _check_permissions(path, key_file, status)
+
+
+def _check_permissions(path: Path, key_file: Path, status: os.stat_result) -> Check:
+    owner, mode = _user(status.st_uid), stat.S_IMODE(status.st_mode)
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        advice = f"run doctor as that user: sudo -u {owner} loyalty-agent doctor"
+        return fault(_NAME, f"{path} belongs to {owner}; this user may not write there", advice)
+    if foreign := _files_of_others(path, status.st_uid):
+        found = f"{path} belongs to {owner}, but other users own {', '.join(foreign)}"
+        return fault(_NAME, found, f"change their owner: chown -R {owner}: {path}")
+    if _is_open(key_file):
+        return fault(_NAME, f"other users can read the key {key_file}", f"chmod 600 {key_file}")
+    if mode & stat.S_IWOTH:
+        return fault(_NAME, f"every user can write to {path}", f"chmod 700 {path}")
+    if mode & _OTHER_USERS:
+        found = f"other users can read {path} (mode {mode:04o})"
+        return warning(_NAME, found, f"chmod 700 {path}")
+    return passed(_NAME, f"{path} belongs to {owner}; other users have no access")
 
 
 def nearest_existing(path: Path) -> Path:
     """Return `path` or its nearest existing ancestor."""
-    return next((place for place in (path, *path.parents) if _exists(place)), Path("/"))
+    for place in (path, *path.parents):
+        with contextlib.suppress(PermissionError):
+            if place.exists():
+                return place
+    return Path("/")
 
 
 def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
@@ -104,39 +75,15 @@ def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
     return int(last_holder[1])
 
 
-def _check_permissions(facts: DirectoryFacts) -> Check:
-    path, owner = facts.path, facts.owner
-    if not facts.is_usable:
-        advice = f"run doctor as that user: sudo -u {owner} loyalty-agent doctor"
-        return fault(_NAME, f"{path} belongs to {owner}; this user may not write there", advice)
-    if facts.foreign:
-        found = f"{path} belongs to {owner}, but other users own {', '.join(facts.foreign)}"
-        return fault(_NAME, found, f"change their owner: chown -R {owner}: {path}")
-    if facts.open_key is not None:
-        key = facts.open_key
-        return fault(_NAME, f"other users can read the key {key}", f"chmod 600 {key}")
-    if facts.mode & stat.S_IWOTH:
-        return fault(_NAME, f"every user can write to {path}", f"chmod 700 {path}")
-    if facts.mode & _OTHER_USERS:
-        found = f"other users can read {path} (mode {facts.mode:04o})"
-        return warning(_NAME, found, f"chmod 700 {path}")
-    return passed(_NAME, f"{path} belongs to {owner}; other users have no access")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:
-        return False
-
-
-def _foreign(directory: Path, owner: int) -> Iterator[str]:
-    try:
-        for entry in os.scandir(directory):
-            if entry.stat(follow_symlinks=False).st_uid != owner:
-                yield entry.name
-    except OSError:
-        return
+def _files_of_others(directory: Path, owner: int) -> list[str]:
+    others = []
+    with contextlib.suppress(OSError):
+        others += [
+            entry.name
+            for entry in os.scandir(directory)
+            if entry.stat(follow_symlinks=False).st_uid != owner
+        ]
+    return sorted(others)
 
 
 def _is_open(key_file: Path) -> bool:

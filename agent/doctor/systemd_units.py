@@ -12,7 +12,6 @@ _NAME = "service"
 _ANSWER_SECONDS = 5.0
 _BOOTED = Path("/run/systemd/system")
 _STARTS = frozenset({"enabled", "enabled-runtime", "static", "indirect", "alias", "generated"})
-_ABSENT = "not-found"
 _LOG = "journalctl -u loyalty-agent"
 
 # Runs a command and returns its standard output; None if it cannot be run.
@@ -29,7 +28,7 @@ class UnitState:
     @property
     def is_there(self) -> bool:
         """Return whether the unit is installed."""
-        return self.enabled not in {"", _ABSENT}
+        return self.enabled not in {"", "not-found"}
 
     @property
     def starts(self) -> bool:
@@ -37,53 +36,27 @@ class UnitState:
         return self.enabled in _STARTS
 
 
-@dataclass(frozen=True, slots=True)
-class UnitFacts:
-    """States of the agent's units."""
-
-    service: UnitState
-    socket: UnitState
-
-
-def read_units(run: Run, booted: Path = _BOOTED) -> UnitFacts | None:
-    """Return the unit states; None if the machine was not booted with systemd."""
+def check_units(run: Run, booted: Path = _BOOTED) -> Check:
+    """Check that the agent runs as a service and restarts after a power cut."""
     if not booted.is_dir():
-        return None
-    return UnitFacts(_state(run, SERVICE), _state(run, SOCKET))
-
-
-def check_units(facts: UnitFacts | None) -> Check:
-    """Judge if the agent runs as a service and restarts after a power cut."""
-    if facts is None:
         return passed(_NAME, "this machine was not booted with systemd: nothing to check")
-    if not facts.service.is_there:
+    service, socket = _state(run, SERVICE), _state(run, SOCKET)
+    if not service.is_there:
         advice = "install the package, or make sure that the agent starts after a power cut"
         return warning(_NAME, f"{SERVICE} is not installed", advice)
-    if (problem := _problem(facts)) is not None:
+    there = {SERVICE: service, **({SOCKET: socket} if socket.is_there else {})}
+    states = "; ".join(f"{name}: {unit.enabled}, {unit.active}" for name, unit in there.items())
+    if (problem := _problem(service, socket)) is not None:
         found, advice = problem
-        return fault(_NAME, f"{_describe(facts)}: {found}", advice)
-    if facts.service.active == "activating":
+        return fault(_NAME, f"{states}: {found}", advice)
+    if service.active == "activating":
         # systemd restarts it forever after repeated failures (StartLimitIntervalSec=0).
         advice = f"check again in a minute; if it is still starting, read the log: {_LOG}"
-        return warning(_NAME, f"{_describe(facts)}: it is starting", advice)
-    if facts.socket.is_there and not (facts.socket.starts and facts.socket.active == "active"):
+        return warning(_NAME, f"{states}: it is starting", advice)
+    if socket.is_there and not (socket.starts and socket.active == "active"):
         advice = f"systemctl enable --now {SOCKET}: then a restart rejects no till"
-        return warning(_NAME, _describe(facts), advice)
-    return passed(_NAME, _describe(facts))
-
-
-def _problem(facts: UnitFacts) -> tuple[str, str] | None:
-    """Return why tills are not served now or after a reboot, and the fix; None if they are."""
-    service, socket = facts.service, facts.socket
-    if service.enabled == "masked":
-        return "it can never start", f"systemctl unmask {SERVICE}"
-    if "failed" in {service.active, socket.active}:
-        return "it failed", f"read the log: {_LOG}; then systemctl restart loyalty-agent"
-    if not service.starts:
-        return "it does not start at boot", f"systemctl enable --now {_units(facts)}"
-    if service.active == "inactive" and socket.active != "active":
-        return "it is not running", f"systemctl start {_units(facts)}"
-    return None
+        return warning(_NAME, states, advice)
+    return passed(_NAME, states)
 
 
 def run_command(command: Sequence[str]) -> str | None:
@@ -102,17 +75,21 @@ def run_command(command: Sequence[str]) -> str | None:
     return ended.stdout.decode("utf-8", "replace")
 
 
+def _problem(service: UnitState, socket: UnitState) -> tuple[str, str] | None:
+    """Return why tills are not served now or after a reboot, and the fix; None if they are."""
+    units = f"{SOCKET} {SERVICE}" if socket.is_there else SERVICE
+    if service.enabled == "masked":
+        return "it can never start", f"systemctl unmask {SERVICE}"
+    if "failed" in {service.active, socket.active}:
+        return "it failed", f"read the log: {_LOG}; then systemctl restart loyalty-agent"
+    if not service.starts:
+        return "it does not start at boot", f"systemctl enable --now {units}"
+    if service.active == "inactive" and socket.active != "active":
+        return "it is not running", f"systemctl start {units}"
+    return None
+
+
 def _state(run: Run, unit: str) -> UnitState:
-    words = [run(["systemctl", verb, unit]) for verb in ("is-enabled", "is-active")]
-    enabled, active = ((word or "").strip() for word in words)
-    return UnitState(enabled, active or "unknown")
-
-
-def _describe(facts: UnitFacts) -> str:
-    units = {SERVICE: facts.service, SOCKET: facts.socket}
-    there = {name: unit for name, unit in units.items() if unit.is_there}
-    return "; ".join(f"{name}: {unit.enabled}, {unit.active}" for name, unit in there.items())
-
-
-def _units(facts: UnitFacts) -> str:
-    return f"{SOCKET} {SERVICE}" if facts.socket.is_there else SERVICE
+    enabled = run(["systemctl", "is-enabled", unit]) or ""
+    active = run(["systemctl", "is-active", unit]) or ""
+    return UnitState(enabled.strip(), active.strip() or "unknown")

@@ -39,7 +39,11 @@ class Certificate:
 
 
 def make_certificate(
-    directory: Path, *, starts_in_days: int = -1, ends_in_days: int = 1, address: str = "127.0.0.1"
+    directory: Path,
+    *,
+    starts_in_days: float = -1,
+    ends_in_days: float = 1,
+    address: str = "127.0.0.1",
 ) -> Certificate:
     """Write a certificate for `address` and its key to `directory`, created if missing."""
     directory.mkdir(exist_ok=True)

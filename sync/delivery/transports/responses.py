@@ -103,11 +103,22 @@ def retry_after(header: str | None, date: str | None, now: datetime) -> float | 
     if text.isascii() and text.isdigit():
         seconds = float(text[:9])
     else:
-        time = _http_date(text)
+        time = http_date(text)
         if time is None:
             return None
-        seconds = (time - (_http_date(date) or now)).total_seconds()
+        seconds = (time - (http_date(date) or now)).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Return the aware time of an HTTP date header (RFC 9110, 5.6.7); None if invalid."""
+    if text is None:
+        return None
+    try:
+        time = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _retry_later(response: HttpResponse, cause: FailureCause, now: datetime) -> RetryLater:
@@ -119,13 +130,3 @@ def _retry_later(response: HttpResponse, cause: FailureCause, now: datetime) -> 
 def _sanitised(text: str, max_length: int) -> str:
     readable = "".join(char if char.isprintable() else " " for char in text[: 2 * max_length])
     return mask_addresses(readable, "(address)")[:max_length]
-
-
-def _http_date(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

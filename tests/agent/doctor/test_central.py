@@ -11,7 +11,6 @@ from yarl import URL
 from agent.config.central import AuthKind, Protocol
 from agent.doctor.central import (
     ProbeOutcome,
-    ProtocolOk,
     check_clock,
     check_credentials,
     check_protocol,
@@ -91,7 +90,7 @@ async def test_right_token_is_accepted(
     central.credentials = {"Bearer right"}
     (tmp_path / "token").write_text("right\n")
 
-    assert await outcome_from(central, protocol, tmp_path / "token") == ProtocolOk()
+    assert await outcome_from(central, protocol, tmp_path / "token") is None
 
 
 @BOTH

@@ -1,6 +1,7 @@
-"""Connection, proxy and certificate checks on real sockets."""
+"""DNS, connection, proxy and certificate checks on real sockets."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from yarl import URL
 
 from agent.doctor.check import Check, Verdict
 from agent.doctor.connection import (
-    CentralConnection,
-    Certificate,
+    advice_on_distrust,
+    check_certificate,
     check_connection,
-    connect_to_central,
+    check_dns,
 )
 from sync.delivery.transports.http_client import HttpOptions
 from tests.support.central import ScriptedCentral
@@ -24,47 +26,87 @@ from tests.support.processes import free_port
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OPTIONS = HttpOptions(timeout_seconds=10)
-VALID = Certificate("a CA", NOW - timedelta(days=10), NOW + timedelta(days=90))
-TRUSTED = CentralConnection("hq.example port 443", certificate=VALID)
 
 
 async def found_at(url: str, options: HttpOptions = OPTIONS) -> Check:
-    return check_connection(await connect_to_central(URL(url), options), datetime.now(UTC))
+    return await check_connection(URL(url), options, datetime.now(UTC))
+
+
+def certificate(directory: Path, *, starts: int = -10, ends: int = 90) -> x509.Certificate:
+    """Make a certificate that is valid for these days relative to `NOW`."""
+    days = (NOW - datetime.now(UTC)) / timedelta(days=1)
+    made = make_certificate(directory, starts_in_days=days + starts, ends_in_days=days + ends)
+    return x509.load_pem_x509_certificate(made.cert_file.read_bytes())
+
+
+async def test_name_of_this_machine_is_resolved() -> None:
+    check = await check_dns(URL("https://localhost:443"), 10)
+
+    assert check.verdict is Verdict.PASS
+    assert "127.0.0.1" in check.found
+
+
+async def test_ip_address_needs_no_dns() -> None:
+    check = await check_dns(URL("https://[::1]:443"), 10)
+
+    assert check.verdict is Verdict.PASS
+    assert "no name to resolve" in check.found
+
+
+async def test_dns_lookup_has_a_timeout() -> None:
+    check = await check_dns(URL("https://localhost:443"), 0)
+
+    assert check.verdict is Verdict.FAULT
+    assert "no response within 0 s" in check.found
+
+
+async def test_unknown_name_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+
+    check = await check_dns(URL("https://hq.example"), 10)
+
+    assert check.verdict is Verdict.FAULT
+    assert "hq.example cannot be resolved (Name or service not known)" in check.found
 
 
 @pytest.mark.parametrize(
     ("days", "verdict"),
     [(90, Verdict.PASS), (30, Verdict.PASS), (29, Verdict.WARNING), (0, Verdict.WARNING)],
 )
-def test_certificate_that_expires_soon_is_a_warning(days: int, verdict: Verdict) -> None:
-    ends_soon = replace(VALID, ends_at=NOW + timedelta(days=days))
+def test_certificate_that_expires_soon_is_a_warning(
+    tmp_path: Path, days: int, verdict: Verdict
+) -> None:
+    ends_soon = certificate(tmp_path, ends=days)
 
-    check = check_connection(replace(TRUSTED, certificate=ends_soon), NOW)
+    check = check_certificate("hq.example port 443", ends_soon, NOW)
 
     assert check.verdict is verdict
     assert f"expires in {days} days" in check.found
 
 
 @pytest.mark.parametrize(
-    ("code", "certificate", "advice"),
+    ("code", "days", "advice"),
     [
-        (18, VALID, "set central.ca_file to the certificate of the CA that issued it (a CA"),
-        (20, None, "set central.ca_file"),
-        (62, VALID, "set central.url to a name in the certificate"),
-        (10, replace(VALID, ends_at=NOW - timedelta(days=1)), "correct this machine's clock"),
-        (9, replace(VALID, starts_at=NOW + timedelta(days=1)), "(2026-06-01 00:00 UTC)"),
-        (99, VALID, "head office must check"),
+        (18, (-10, 90), "CA that issued it (a test's own authority"),
+        (62, (-10, 90), "set central.url to a name in the certificate"),
+        (10, (-10, -1), "correct this machine's clock"),
+        (9, (1, 90), "(2026-06-01 00:00 UTC)"),
+        (99, (-10, 90), "head office must check"),
     ],
 )
 def test_advice_on_an_untrusted_certificate_depends_on_the_reason(
-    code: int, certificate: Certificate | None, advice: str
+    tmp_path: Path, code: int, days: tuple[int, int], advice: str
 ) -> None:
-    distrusted = replace(TRUSTED, distrust="why", verify_code=code, certificate=certificate)
+    untrusted = certificate(tmp_path, starts=days[0], ends=days[1])
 
-    check = check_connection(distrusted, NOW)
+    assert advice in advice_on_distrust(code, untrusted, NOW)
 
-    assert check.verdict is Verdict.FAULT
-    assert advice in check.advice
+
+def test_advice_on_an_unreadable_certificate_does_not_name_its_issuer() -> None:
+    assert advice_on_distrust(20, None, NOW).endswith("the CA that issued it")
 
 
 async def test_trusted_certificate_passes_with_days_until_expiry(tmp_path: Path) -> None:

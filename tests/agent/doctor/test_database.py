@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Verdict
-from agent.doctor.database import (
-    Integrity,
-    State,
-    check_integrity,
-    check_quarantine,
-    check_sqlite_version,
-    run_quick_check,
-)
+from agent.doctor.check import Check, Verdict, passed
+from agent.doctor.database import check_integrity, check_quarantine, check_sqlite_version
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.damage import killed_store
 from tests.support.agent.store import opened, record, session
 
 PLENTY_SECONDS = 60.0
+SOUND = passed("integrity", "SQLite found no damage")
 
 
-def state_of(
+def integrity_of(
     directory: Path, *, within_seconds: float = PLENTY_SECONDS, is_owned: bool = False
-) -> State:
-    return run_quick_check(directory, within_seconds=within_seconds, is_owned=is_owned).state
+) -> Check:
+    return check_integrity(directory, within_seconds=within_seconds, is_owned=is_owned)
+
+
+def is_damaged(directory: Path) -> bool:
+    check = integrity_of(directory)
+    assert check.verdict is Verdict.FAULT
+    return check.found.startswith("the file is damaged: ")
 
 
 def traces_in(directory: Path) -> dict[str, tuple[int, bytes]]:
@@ -37,7 +37,7 @@ def traces_in(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_missing_database_passes(tmp_path: Path) -> None:
-    assert state_of(tmp_path) is State.ABSENT
+    assert integrity_of(tmp_path) == passed("integrity", "there is no database yet")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,7 +46,7 @@ def test_closed_database_is_sound_and_left_unchanged(tmp_path: Path) -> None:
         record(store, session())
     before = traces_in(tmp_path)
 
-    assert state_of(tmp_path) is State.SOUND
+    assert integrity_of(tmp_path) == SOUND
     assert traces_in(tmp_path) == before
 
 
@@ -54,12 +54,12 @@ def test_database_of_a_running_agent_is_sound_and_stays_writable(tmp_path: Path)
     with opened(tmp_path) as store:
         record(store, session("one"))
 
-        assert state_of(tmp_path, is_owned=True) is State.SOUND
+        assert integrity_of(tmp_path, is_owned=True) == SOUND
         record(store, session("two"))
 
 
 def test_database_of_a_killed_agent_is_sound(tmp_path: Path) -> None:
-    assert state_of(killed_store(tmp_path)) is State.SOUND
+    assert integrity_of(killed_store(tmp_path)) == SOUND
 
 
 def test_corrupt_page_is_damage(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_corrupt_page_is_damage(tmp_path: Path) -> None:
     content[2 * 4096 : 3 * 4096] = b"\xff" * 4096
     (directory / DATABASE_FILE).write_bytes(content)
 
-    assert state_of(directory) is State.DAMAGED
+    assert is_damaged(directory)
 
 
 def test_file_that_is_not_a_database_is_damage(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 1000)
 
-    assert state_of(tmp_path) is State.DAMAGED
+    assert is_damaged(tmp_path)
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
@@ -86,14 +86,18 @@ def test_orphan_wal_is_damage_and_is_left_unchanged(tmp_path: Path, *, is_gone: 
         (directory / DATABASE_FILE).unlink()
     before = wal.read_bytes()
 
-    assert state_of(directory) is State.DAMAGED
+    assert is_damaged(directory)
     assert wal.read_bytes() == before
 
 
 def test_directory_in_place_of_the_database_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).mkdir()
 
-    assert state_of(tmp_path) is State.UNREADABLE
+    check = integrity_of(tmp_path)
+
+    assert check.verdict is Verdict.FAULT
+    assert check.found.startswith("the file cannot be read (")
+    assert "permissions" in check.advice
 
 
 def test_integrity_check_stops_at_its_time_limit(tmp_path: Path) -> None:
@@ -101,28 +105,19 @@ def test_integrity_check_stops_at_its_time_limit(tmp_path: Path) -> None:
         large.execute("CREATE TABLE t (x INTEGER)")
         large.executemany("INSERT INTO t VALUES (?)", ((number,) for number in range(20_000)))
 
-    assert state_of(tmp_path, within_seconds=0) is State.UNFINISHED
+    check = integrity_of(tmp_path, within_seconds=0)
+
+    assert check.verdict is Verdict.WARNING
+    assert "--thorough" in check.advice
 
 
-@pytest.mark.parametrize(
-    ("integrity", "verdict", "advice"),
-    [
-        (Integrity(State.ABSENT), Verdict.PASS, ""),
-        (Integrity(State.SOUND), Verdict.PASS, ""),
-        (Integrity(State.UNFINISHED), Verdict.WARNING, "--thorough"),
-        (Integrity(State.UNREADABLE, "no rights"), Verdict.FAULT, "permissions"),
-        (Integrity(State.DAMAGED, "page 3"), Verdict.FAULT, "start the agent: it moves the file"),
-        (Integrity(State.DAMAGED, "page 3", is_owned=True), Verdict.FAULT, "restart the agent"),
-    ],
-)
-def test_each_integrity_state_has_verdict_and_advice(
-    integrity: Integrity, verdict: Verdict, advice: str
-) -> None:
-    check = check_integrity(integrity, 10)
+@pytest.mark.parametrize(("is_owned", "verb"), [(False, "start"), (True, "restart")])
+def test_damage_is_repaired_by_the_next_start(tmp_path: Path, verb: str, *, is_owned: bool) -> None:
+    (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 1000)
 
-    assert check.verdict is verdict
-    assert integrity.message in check.found
-    assert advice in check.advice
+    advice = integrity_of(tmp_path, is_owned=is_owned).advice
+
+    assert advice.startswith(f"{verb} the agent: it moves the file to quarantine")
 
 
 @pytest.mark.parametrize(

@@ -1,56 +1,72 @@
 """Checks of free disk space and database size."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.config.settings import StorageSettings
 from agent.doctor.check import Verdict
-from agent.doctor.disk_space import SpaceFacts, check_database_size, check_free_disk, measure_space
+from agent.doctor.disk_space import check_database_size, check_free_disk, check_space
 
 MIB = 1024**2
-ROOM = SpaceFacts(500 * MIB, 64 * MIB, 10 * MIB, 100 * MIB, has_room=True, has_ample_room=True)
-EXABYTE = 1024**6
+
+
+def storage_in(directory: Path) -> StorageSettings:
+    return StorageSettings(
+        directory=directory, max_bytes=100 * MIB, min_free_bytes=64 * MIB, ballast_bytes=MIB
+    )
+
+
+@pytest.fixture
+def free_mib(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int:
+    """Make the disk of any directory have so many MiB free."""
+    mib = int(request.param)
+    for module in ("agent.doctor", "agent.store.files"):
+        monkeypatch.setattr(f"{module}.disk_space.free_bytes", lambda _: mib * MIB)
+    return mib
 
 
 @pytest.mark.parametrize(
-    ("facts", "verdict"),
-    [
-        (ROOM, Verdict.PASS),
-        (replace(ROOM, has_ample_room=False), Verdict.WARNING),
-        (replace(ROOM, has_room=False, has_ample_room=False), Verdict.FAULT),
-    ],
+    ("free_mib", "verdict"),
+    [(195, Verdict.PASS), (194, Verdict.WARNING), (67, Verdict.WARNING), (66, Verdict.FAULT)],
+    indirect=["free_mib"],
 )
 def test_full_disk_is_a_fault_and_nearly_full_a_warning(
-    facts: SpaceFacts, verdict: Verdict
+    tmp_path: Path, free_mib: int, verdict: Verdict
 ) -> None:
-    check = check_free_disk(facts)
+    check = check_free_disk(storage_in(tmp_path))
 
-    assert (check.verdict, check.found) == (verdict, "500.0 MiB free, 64.0 MiB reserved")
+    assert (check.verdict, check.found) == (verdict, f"{free_mib}.0 MiB free, 64.0 MiB reserved")
+
+
+def test_unmeasurable_disk_is_one_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("agent.doctor.disk_space.free_bytes", fail)
+
+    (check,) = check_space(storage_in(tmp_path))
+
+    assert check.verdict is Verdict.FAULT
+    assert check.found == "it cannot be measured (Input/output error)"
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "verdict"),
-    [(80 * MIB, Verdict.PASS), (81 * MIB, Verdict.WARNING), (100 * MIB, Verdict.FAULT)],
+    ("size_mib", "verdict"),
+    [(80, Verdict.PASS), (81, Verdict.WARNING), (100, Verdict.FAULT)],
 )
-def test_database_size_verdict_depends_on_distance_to_limit(
-    size_bytes: int, verdict: Verdict
+def test_database_size_with_its_wal_is_compared_with_the_limit(
+    tmp_path: Path, size_mib: int, verdict: Verdict
 ) -> None:
-    assert check_database_size(replace(ROOM, database_bytes=size_bytes)).verdict is verdict
+    for name, length in (("agent.db", size_mib - 30), ("agent.db-wal", 30)):
+        with (tmp_path / name).open("wb") as sparse:
+            sparse.truncate(length * MIB)
+
+    check = check_database_size(storage_in(tmp_path))
+
+    assert check.verdict is verdict
+    assert check.found.startswith(f"{size_mib}.0 MiB of 100.0 MiB")
 
 
-@pytest.mark.parametrize(("to_be_left", "has_room"), [(0, True), (EXABYTE, False)])
-def test_free_space_is_measured_as_the_store_does(
-    tmp_path: Path, to_be_left: int, *, has_room: bool
-) -> None:
-    storage = StorageSettings(directory=tmp_path, min_free_bytes=to_be_left, ballast_bytes=0)
-
-    assert measure_space(storage).has_room is has_room
-
-
-def test_database_size_includes_the_wal(tmp_path: Path) -> None:
-    (tmp_path / "agent.db").write_bytes(bytes(1000))
-    (tmp_path / "agent.db-wal").write_bytes(bytes(500))
-
-    assert measure_space(StorageSettings(directory=tmp_path)).database_bytes == 1500
+def test_fresh_machine_has_an_empty_database(tmp_path: Path) -> None:
+    assert check_database_size(storage_in(tmp_path / "absent")).verdict is Verdict.PASS

@@ -7,40 +7,39 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Verdict
-from agent.doctor.port import Holder, PortFacts, check_port, find_listeners
+from agent.doctor.port import check_port, find_listeners
 
-AGENT = Holder(4711, "loyalty-agent")
-OTHER = Holder(99, "nginx")
-SYSTEMD = Holder(1, "systemd")
+AGENT, OTHER, SYSTEMD = {4711: "loyalty-agent"}, {99: "nginx"}, {1: "systemd"}
 PROC = Path("/proc")
 
 
-def facts(*holders: Holder, taken: bool, agent: int | None = None, port: int = 8480) -> PortFacts:
-    return PortFacts("127.0.0.1", port, taken, holders, agent)
-
-
 @pytest.mark.parametrize(
-    ("found", "verdict", "words"),
+    ("holders", "agent", "verdict", "words"),
     [
-        (facts(taken=False), Verdict.PASS, "is free"),
-        (facts(taken=False, port=0), Verdict.PASS, "any free port"),
-        (facts(taken=False, agent=4711), Verdict.WARNING, "does not listen"),
-        (facts(AGENT, taken=True, agent=4711), Verdict.PASS, "the agent (process 4711)"),
-        (facts(SYSTEMD, AGENT, taken=True, agent=4711), Verdict.PASS, "the agent"),
-        (facts(SYSTEMD, taken=True), Verdict.PASS, "systemd"),
-        (facts(SYSTEMD, taken=True, agent=4711), Verdict.FAULT, "not for the agent"),
-        (facts(OTHER, taken=True), Verdict.FAULT, "used by nginx (process 99)"),
-        (facts(OTHER, taken=True, agent=4711), Verdict.FAULT, "not by the agent"),
-        (facts(taken=True), Verdict.WARNING, "another user"),
-        (facts(taken=True, agent=4711), Verdict.WARNING, "cannot see"),
+        (None, None, Verdict.PASS, "is free"),
+        (None, 4711, Verdict.WARNING, "does not listen"),
+        (AGENT, 4711, Verdict.PASS, "the agent (process 4711)"),
+        (SYSTEMD | AGENT, 4711, Verdict.PASS, "the agent"),
+        (SYSTEMD, None, Verdict.PASS, "systemd"),
+        (SYSTEMD, 4711, Verdict.FAULT, "not for the agent"),
+        (OTHER, None, Verdict.FAULT, "used by nginx (process 99)"),
+        (OTHER, 4711, Verdict.FAULT, "not by the agent"),
+        ({}, None, Verdict.WARNING, "another user"),
+        ({}, 4711, Verdict.WARNING, "cannot see"),
     ],
 )
-def test_port_verdict_depends_on_its_holder(found: PortFacts, verdict: Verdict, words: str) -> None:
-    check = check_port(found)
+def test_port_verdict_depends_on_its_holder(
+    holders: dict[int, str] | None, agent: int | None, verdict: Verdict, words: str
+) -> None:
+    check = check_port("127.0.0.1", 8480, holders, agent)
 
     assert check.verdict is verdict
     assert words in check.found
     assert bool(check.advice) == (verdict is not Verdict.PASS)
+
+
+def test_any_free_port_passes() -> None:
+    assert check_port("127.0.0.1", 0, None, 4711).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(
@@ -66,10 +65,10 @@ def test_listening_socket_is_found_with_its_process_by_address(
     with socket.create_server((listens_on, 0), family=family) as server:
         port = server.getsockname()[1]
 
-        found = find_listeners(asked, port, None, PROC)
+        found = find_listeners(asked, port, PROC)
 
-    assert found.is_taken is is_taken
-    assert (os.getpid() in {holder.process for holder in found.holders}) is is_taken
+    assert (found is not None) is is_taken
+    assert (os.getpid() in (found or {})) is is_taken
 
 
 def test_outgoing_connection_does_not_occupy_the_port() -> None:
@@ -79,8 +78,8 @@ def test_outgoing_connection_does_not_occupy_the_port() -> None:
     ):
         port = client.getsockname()[1]
 
-        assert not find_listeners("127.0.0.1", port, None, PROC).is_taken
+        assert find_listeners("127.0.0.1", port, PROC) is None
 
 
 def test_unreadable_proc_counts_as_a_free_port(tmp_path: Path) -> None:
-    assert not find_listeners("127.0.0.1", 8480, None, tmp_path).is_taken
+    assert find_listeners("127.0.0.1", 8480, tmp_path) is None

@@ -1,89 +1,93 @@
 """Permissions and owners of the storage directory, and the holder of its lock."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Verdict
-from agent.doctor.storage_directory import (
-    DirectoryFacts,
-    DirectoryState,
-    check_directory,
-    find_lock_holder,
-    nearest_existing,
-    read_directory,
-)
+from agent.doctor.check import Check, Verdict
+from agent.doctor.storage_directory import check_directory, find_lock_holder, nearest_existing
 from agent.store.files.lock import LOCK_FILE, storage_lock
 
 PROC = Path("/proc")
-GOOD = DirectoryFacts(Path("/data"), DirectoryState.EXISTS, owner="pos", mode=0o700, is_usable=True)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    (tmp_path / "encryption.key").touch(mode=0o600)
+    return tmp_path
+
+
+def check_of(directory: Path) -> Check:
+    check = check_directory(directory, directory / "encryption.key")
+    assert bool(check.advice) == (check.verdict is not Verdict.PASS)
+    return check
 
 
 @pytest.mark.parametrize(
-    ("facts", "verdict", "advice"),
-    [
-        (GOOD, Verdict.PASS, ""),
-        (DirectoryFacts(Path("/data"), DirectoryState.CREATABLE), Verdict.PASS, ""),
-        (DirectoryFacts(Path("/data"), DirectoryState.NOT_CREATABLE), Verdict.FAULT, "create it"),
-        (
-            DirectoryFacts(Path("/data"), DirectoryState.NOT_A_DIRECTORY),
-            Verdict.FAULT,
-            "to a directory",
-        ),
-        (replace(GOOD, is_usable=False), Verdict.FAULT, "sudo -u pos loyalty-agent doctor"),
-        (replace(GOOD, foreign=("agent.db",)), Verdict.FAULT, "chown -R pos: /data"),
-        (replace(GOOD, open_key=Path("/k")), Verdict.FAULT, "chmod 600 /k"),
-        (replace(GOOD, mode=0o777), Verdict.FAULT, "chmod 700 /data"),
-        (replace(GOOD, mode=0o750), Verdict.WARNING, "chmod 700 /data"),
-    ],
+    ("mode", "verdict"), [(0o700, Verdict.PASS), (0o750, Verdict.WARNING), (0o777, Verdict.FAULT)]
 )
-def test_each_directory_state_has_verdict_and_advice(
-    facts: DirectoryFacts, verdict: Verdict, advice: str
+def test_access_of_other_users_is_a_warning_and_write_access_a_fault(
+    directory: Path, mode: int, verdict: Verdict
 ) -> None:
-    check = check_directory(facts)
+    directory.chmod(mode)
+
+    check = check_of(directory)
 
     assert check.verdict is verdict
-    assert bool(check.advice) == (verdict is not Verdict.PASS)
-    assert advice in check.advice
+    assert check.advice == ("" if verdict is Verdict.PASS else f"chmod 700 {directory}")
 
 
-def test_directory_of_this_user_is_read_with_its_permissions(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    key = tmp_path / "encryption.key"
-    key.touch(mode=0o600)
+def test_key_readable_by_other_users_is_a_fault(directory: Path) -> None:
+    (directory / "encryption.key").chmod(0o640)
 
-    facts = read_directory(tmp_path, key)
+    check = check_of(directory)
 
-    assert (facts.state, facts.mode, facts.is_usable) == (DirectoryState.EXISTS, 0o700, True)
-    assert (facts.foreign, facts.open_key) == ((), None)
-
-
-def test_key_readable_by_other_users_is_found(tmp_path: Path) -> None:
-    key = tmp_path / "encryption.key"
-    key.touch()
-    key.chmod(0o640)
-
-    assert read_directory(tmp_path, key).open_key == key
+    assert check.verdict is Verdict.FAULT
+    assert check.advice == f"chmod 600 {directory}/encryption.key"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
-def test_file_of_another_user_is_found(tmp_path: Path) -> None:
-    (tmp_path / "agent.db").touch()
-    os.chown(tmp_path / "agent.db", 54_321, -1)
+def test_file_of_another_user_is_a_fault(directory: Path) -> None:
+    (directory / "agent.db").touch()
+    os.chown(directory / "agent.db", 54_321, -1)
 
-    assert read_directory(tmp_path, tmp_path / "key").foreign == ("agent.db",)
+    check = check_of(directory)
+
+    assert check.verdict is Verdict.FAULT
+    assert check.found.endswith("but other users own agent.db")
+    assert check.advice == f"change their owner: chown -R root: {directory}"
 
 
-def test_missing_directory_is_distinguished_from_a_file(tmp_path: Path) -> None:
+def test_missing_directory_is_created_at_the_first_start(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+
+    assert check_of(deep).verdict is Verdict.PASS
+    assert "is created at the first start" in check_of(deep).found
+    assert nearest_existing(deep) == tmp_path
+
+
+def test_file_in_place_of_the_directory_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    deep = read_directory(tmp_path / "a" / "b", tmp_path / "key")
-    file = read_directory(tmp_path / "file", tmp_path / "key")
+    check = check_of(tmp_path / "file")
 
-    assert (deep.state, file.state) == (DirectoryState.CREATABLE, DirectoryState.NOT_A_DIRECTORY)
-    assert nearest_existing(tmp_path / "a" / "b") == tmp_path
+    assert (check.verdict, check.found) == (Verdict.FAULT, f"{tmp_path}/file is not a directory")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("absent", "create it"), ("", "run doctor as that user: sudo -u ")]
+)
+def test_directory_that_this_user_may_not_write_is_a_fault(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, advice: str
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+
+    check = check_of(directory / name)
+
+    assert check.verdict is Verdict.FAULT
+    assert check.advice.startswith(advice)
 
 
 def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:

@@ -6,16 +6,23 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Verdict
-from agent.doctor.systemd_units import (
-    UnitFacts,
-    UnitState,
-    check_units,
-    read_units,
-    run_command,
-)
+from agent.doctor.systemd_units import SERVICE, SOCKET, Run, UnitState, check_units, run_command
 
 ON = UnitState("enabled", "active")
 GONE = UnitState("not-found", "inactive")
+
+
+def systemctl(service: UnitState, socket: UnitState) -> Run:
+    """Return a command runner that answers as systemctl would with these units."""
+    states = {SERVICE: service, SOCKET: socket}
+
+    def run(command: Sequence[str]) -> str | None:
+        program, verb, unit = command
+        assert program == "systemctl"
+        state = states[unit]
+        return {"is-enabled": state.enabled, "is-active": state.active}[verb] + "\n"
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -37,30 +44,22 @@ GONE = UnitState("not-found", "inactive")
     ],
 )
 def test_units_verdict_covers_now_and_after_reboot(
-    service: UnitState, socket: UnitState, verdict: Verdict, advice: str
+    tmp_path: Path, service: UnitState, socket: UnitState, verdict: Verdict, advice: str
 ) -> None:
-    check = check_units(UnitFacts(service, socket))
+    check = check_units(systemctl(service, socket), booted=tmp_path)
 
     assert check.verdict is verdict
     assert advice in check.advice
 
 
-def test_state_of_both_units_is_queried(tmp_path: Path) -> None:
-    answers = {"loyalty-agent.service": ON, "loyalty-agent.socket": GONE}
+def test_state_of_both_units_is_shown(tmp_path: Path) -> None:
+    check = check_units(systemctl(ON, ON), booted=tmp_path)
 
-    def run(command: Sequence[str]) -> str | None:
-        program, verb, unit = command
-        assert program == "systemctl"
-        state = answers[unit]
-        return {"is-enabled": state.enabled, "is-active": state.active}[verb] + "\n"
-
-    assert read_units(run, booted=tmp_path) == UnitFacts(ON, GONE)
+    assert check.found == f"{SERVICE}: enabled, active; {SOCKET}: enabled, active"
 
 
 def test_machine_without_systemd_passes(tmp_path: Path) -> None:
-    facts = read_units(run_command, booted=tmp_path / "absent")
-
-    assert check_units(facts).verdict is Verdict.PASS
+    assert check_units(run_command, booted=tmp_path / "absent").verdict is Verdict.PASS
 
 
 @pytest.mark.process
