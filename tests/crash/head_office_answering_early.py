@@ -30,5 +30,5 @@ def _late(database: SqliteFile, work: Callable[[Connection], T]) -> T:
 
 
 if __name__ == "__main__":
-    setattr(SqliteFile, "_written", _late)  # noqa: B010 - a planted fault: types forbid it
+    setattr(SqliteFile, "_write", _late)  # noqa: B010 - a planted fault: types forbid it
     main()
