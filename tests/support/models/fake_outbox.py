@@ -10,7 +10,7 @@ from tests.support.models.outbox import ModelEvent, OutboxModel
 
 
 class FakeOutbox:
-    """Passes the contract suite `tests.contracts.outbox`, as the real one does.
+    """Passes the contract suite `tests.contracts.delivery.outbox`, as the real one does.
 
     While `unavailable` is set, every call fails. `settle` waits until `settling` is set. `calls`:
     names of the calls, in order.

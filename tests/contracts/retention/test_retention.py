@@ -20,7 +20,7 @@ from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from sync.receiver.retention import epoch_purge
 from sync.receiver.retention.epoch_purge import MISSING_AT_PURGE
 from sync.receiver.retention.purge import purge
-from tests.contracts.test_lost_rows import HISTORIES, History, a_store
+from tests.contracts.reports.test_deleted_rows import HISTORIES, History, a_store
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,

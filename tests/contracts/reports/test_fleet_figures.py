@@ -9,7 +9,7 @@ from sync.receiver.reports import fleet_figures
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet_figures import FleetFigures, read_fleet_figures
 from sync.receiver.reports.tills import Reference
-from tests.contracts.test_fleet import HEALTHY, OWN_VERSION, read_page
+from tests.contracts.reports.test_fleet import HEALTHY, OWN_VERSION, read_page
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, erased, session, wire_time
 
