@@ -1,15 +1,21 @@
 """`loyalty-hq completeness`: report missing captures per till and epoch."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
-from sync.receiver.config import Settings
-from sync.receiver.operations import UnknownStoreError, completeness_as_json, show_completeness
-from sync.receiver.reports.completeness import EpochCompleteness
-from sync.receiver.reports.completeness_report import Totals, format_ranges
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, reference_now, run_on_database
+from sync.receiver.db.database import Database
+from sync.receiver.reports.completeness import EpochCompleteness, audit
+from sync.receiver.reports.completeness_report import (
+    Totals,
+    completeness_json,
+    format_ranges,
+    is_known_store,
+)
+from sync.receiver.reports.tills import count_silent
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, print_wrapped
 from sync.runtime.cli.program import ExitCode
@@ -36,30 +42,39 @@ def completeness(
     settings = HEAD_OFFICE.settings(context, config)
     if store is not None:
         checked_name("--store", store)
-    try:
-        with exit_on_database_error(settings, ExitCode.USAGE):
-            totals = _as_json(settings, store) if as_json else _as_table(settings, store)
-    except UnknownStoreError:
+
+    async def report(database: Database) -> Totals | None:
+        if store is not None and not await is_known_store(database, store):
+            return None
+        return await (_print_json if as_json else _print_table)(database, store)
+
+    totals = run_on_database(settings, report, ExitCode.USAGE)
+    if totals is None:
         HEAD_OFFICE.fail(f"store {store} has no known tills", ExitCode.USAGE)
     raise typer.Exit(ExitCode.OK if totals.complete else ExitCode.PROBLEM)
 
 
-def _as_json(settings: Settings, store: str | None) -> Totals:
-    totals = completeness_as_json(settings, store, sys.stdout.buffer.write)
+async def _print_json(database: Database, store: str | None) -> Totals:
+    totals = Totals()
+    async for chunk in completeness_json(database, store, totals):
+        sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
     return totals
 
 
-def _as_table(settings: Settings, store: str | None) -> Totals:
+async def _print_table(database: Database, store: str | None) -> Totals:
     """Print incomplete epochs and the totals; for a given store, all epochs."""
     heading = ("STORE", "TILL", "EPOCH", "COMPLETE")
     if sys.stdout.isatty():
         typer.echo(_KEY.format(*heading))
     else:
         typer.echo(_ROW.format(*heading, "KIND", "NUMBERS"))
-    totals = show_completeness(
-        settings, store, lambda epoch: _show(epoch, always=store is not None)
-    )
+    totals = Totals()
+    async for epoch in audit(database, store):
+        totals.add(epoch)
+        _show(epoch, always=store is not None)
+    silent = partial(count_silent, reference=reference_now(), store_id=store)
+    totals.silent = await database.read(silent)
     print_wrapped(_summary(totals))
     return totals
 

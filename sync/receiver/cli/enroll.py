@@ -1,19 +1,25 @@
 """`loyalty-hq enroll`: issue tokens for one machine or for a list of machines."""
 
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, run_on_database
 from sync.receiver.cli.output import output_to
 from sync.receiver.config import Settings
-from sync.receiver.operations import enroll as issue_tokens
+from sync.receiver.db.database import Database
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
+
+_SECRET_BYTES = 32
 
 
 def enroll(
@@ -51,9 +57,8 @@ def enroll(
 
 def _enroll_one(settings: Settings, store_id: str, till_id: str) -> None:
     name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
-    with exit_on_database_error(settings):
-        (token,) = issue_tokens(settings, [name])
-        typer.echo(token)
+    (token,) = _issue_tokens(settings, [name])
+    typer.echo(token)
 
 
 def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> None:
@@ -62,11 +67,18 @@ def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> No
         _fail(f"{output} exists already, and its tokens may be in use: choose another name")
     # Create the file before the first token is issued: if it fails, no token changes.
     with output_to(output, "the previous tokens remain valid; run the command again") as file:
-        with exit_on_database_error(settings):
-            tokens = issue_tokens(settings, names)
+        tokens = _issue_tokens(settings, names)
         file.write("".join(format_tokens(zip(names, tokens, strict=True))).encode())
     if output is not None:
         typer.echo(f"Enrolled {count(len(names), 'machine')}; tokens are in {output}.", err=True)
+
+
+def _issue_tokens(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+    async def issue(database: Database) -> list[str]:
+        new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
+        return await Enrolment(database).enroll_all(new, datetime.now(UTC))
+
+    return run_on_database(settings, issue, create=True)
 
 
 def _read(list_file: Path) -> list[AgentName]:

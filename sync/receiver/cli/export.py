@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, exit_on_database_error
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, run_on_database
 from sync.receiver.cli.output import Output, output_to
+from sync.receiver.db.database import Database
 from sync.receiver.export.formats import CsvRows, Format, JsonRows, RowWriter
 from sync.receiver.export.selection import ExportTable, Selection, parse_time
-from sync.receiver.operations import export_table
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
@@ -61,8 +61,14 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         _check_parquet(output)
     with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
-        with exit_on_database_error(settings), row_counter(table.value) as show:
-            export_table(settings, selection, writer, show)
+        with row_counter(table.value) as show:
+
+            async def write(database: Database) -> None:
+                async for rows in selection.pages(database):
+                    writer.write(rows)
+                    show(len(rows), rows[-1]["store_id"])
+
+            run_on_database(settings, write)
         writer.close()
     if writer.changed:
         HEAD_OFFICE.warn(f"prefixed {count(writer.changed, 'text')} with ' to prevent formulas")

@@ -1,12 +1,14 @@
 """`loyalty-hq forget`: erase a customer's address. The address is never printed."""
 
 import sys
+import uuid
 from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.hq import HEAD_OFFICE, exit_on_database_error
-from sync.receiver.operations import forget_address
+from sync.receiver.cli.hq import HEAD_OFFICE, run_on_database
+from sync.receiver.db.database import Database
+from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.runtime.cli.command_group import ConfigFile
 
@@ -34,10 +36,17 @@ def forget(
         address = Address.parse(sys.stdin.readline() if email == "-" else email)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="EMAIL") from None
-    with exit_on_database_error(settings):
-        forgotten = forget_address(settings, address)
-    for place, rows in sorted(forgotten.changes.items()):
+
+    async def erase(database: Database) -> Changes:
+        changes = await forget_address(database, address, lambda: uuid.uuid4().hex)
+        await database.scrub()
+        return changes
+
+    changes = run_on_database(settings, erase)
+    for place, rows in sorted(changes.items()):
         typer.echo(f"{place}: {rows} rows changed")
-    typer.echo("The address is erased." if forgotten.changes else "The address was not found.")
-    for copy in forgotten.copies:
+    typer.echo("The address is erased." if changes else "The address was not found.")
+    file = settings.database_path
+    backups = [] if settings.is_on_postgresql else file.parent.glob(f"{file.name}.before-*")
+    for copy in sorted(backups):
         HEAD_OFFICE.warn(f"{copy}: this backup was not searched; delete it if it is not needed")

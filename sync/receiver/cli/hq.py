@@ -1,18 +1,26 @@
 """`loyalty-hq` as a program with commands: its name, settings and database; `loyalty-hq serve`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.config import Settings, load_settings
+from sync.receiver.db.database import Database
+from sync.receiver.db.open import open_database, open_existing_database
+from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode, Program
+from sync.runtime.identity import installed_version
 from sync.runtime.logging import configure_logging, log_uncaught_exceptions
 from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
 
+T = TypeVar("T")
 HEAD_OFFICE: Program[Settings] = Program("loyalty-hq", load_settings)
 
 
@@ -36,17 +44,37 @@ def checked_name(argument: str, text: str) -> str:
         raise typer.BadParameter(str(error), param_hint=argument) from None
 
 
-@contextmanager
-def exit_on_database_error(
-    settings: Settings, exit_code: ExitCode = ExitCode.PROBLEM
-) -> Iterator[None]:
-    """Turn a database error into a message without statement values, and exit."""
+def run_on_database(
+    settings: Settings,
+    work: Callable[[Database], Awaitable[T]],
+    exit_code: ExitCode = ExitCode.PROBLEM,
+    *,
+    create: bool = False,
+) -> T:
+    """Open the database, run `work` on it and close it; return the result of `work`.
+
+    A missing SQLite file is an error unless `create` is set. If the database fails, print the
+    reason, without statement values, and exit.
+    """
+    # Files that the database creates are for their owner only.
+    os.umask(0o077)
+    opened = open_database(settings) if create else open_existing_database(settings)
+
+    async def run() -> T:
+        async with opened as database:
+            return await work(database)
+
     try:
         with HEAD_OFFICE.exit_on_configuration_error():
-            yield
+            return asyncio.run(run())
     except BrokenPipeError:
         # The reader of our output is gone; typer exits silently.
         raise
     except (OSError, SQLAlchemyError) as error:
         reason = getattr(error, "orig", None) or error
         HEAD_OFFICE.fail(f"cannot use the database {settings.database_name} ({reason})", exit_code)
+
+
+def reference_now() -> Reference:
+    """Return the time and version to compare the tills with."""
+    return Reference(datetime.now(UTC), installed_version())

@@ -1,12 +1,12 @@
 """`loyalty-hq stores`: list all tills with their state."""
 
 from collections import Counter
+from functools import partial
 
 import typer
 
-from sync.receiver.cli.hq import HEAD_OFFICE, exit_on_database_error
-from sync.receiver.operations import list_tills
-from sync.receiver.reports.tills import TillStatus
+from sync.receiver.cli.hq import HEAD_OFFICE, reference_now, run_on_database
+from sync.receiver.reports.tills import TillStatus, list_tills
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 
@@ -20,8 +20,8 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     Waiting and rejected come from the till's last heartbeat.
     """
     settings = HEAD_OFFICE.settings(context, config)
-    with exit_on_database_error(settings):
-        tills = list_tills(settings)
+    work = partial(list_tills, reference=reference_now())
+    tills = run_on_database(settings, lambda database: database.read(work))
     typer.echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
     for till in tills:
         typer.echo(_line(till))

@@ -1,7 +1,6 @@
 """Opens the database that the settings name."""
 
 import errno
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -36,7 +35,6 @@ async def open_existing_database(settings: Settings) -> AsyncIterator[Database]:
     path = settings.database_path
     if not settings.is_on_postgresql and not path.exists():
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
-    os.umask(0o077)
     async with open_database(settings, may_take_long=True) as database:
         yield database
 

@@ -24,7 +24,7 @@ Changes = Counter[str]
 """Number of rows changed, by `table.column`."""
 
 
-async def forget(database: Database, address: Address, new_hex: UniqueHex) -> Changes:
+async def forget_address(database: Database, address: Address, new_hex: UniqueHex) -> Changes:
     """Redact `address` in every table; return the number of changes.
 
     Events that agents send later are stored as usual. Idempotent; an interrupted run is completed

@@ -14,7 +14,7 @@ from sync.receiver.db.tables import (
     RejectionRecord,
     SessionRecord,
 )
-from sync.receiver.privacy.forget import Changes, forget
+from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import MARK, Address
 from sync.receiver.reports.completeness import audit
 from tests.support.head_office.ledger import LedgerDriver
@@ -41,7 +41,7 @@ TEXT_COLUMNS = [
 
 
 async def forget_in(office: LedgerDriver, address: str = GUEST) -> Changes:
-    return await forget(office.database, Address.parse(address), lambda: uuid4().hex)
+    return await forget_address(office.database, Address.parse(address), lambda: uuid4().hex)
 
 
 async def everything(office: LedgerDriver) -> dict[str, list[tuple[object, ...]]]:

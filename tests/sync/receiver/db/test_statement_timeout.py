@@ -1,7 +1,5 @@
 """Statement timeout on PostgreSQL: a limit while serving agents, none for commands."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,16 +34,6 @@ async def test_statement_beyond_the_timeout_is_cancelled(
     assert getattr(caught.value.orig, "sqlstate", None) == CANCELLED
 
 
-@pytest.fixture
-def usual_mask() -> Iterator[None]:
-    """Restore the umask, which opening for a command changes."""
-    usual = os.umask(0o022)
-    os.umask(usual)
-    yield
-    os.umask(usual)
-
-
-@pytest.mark.usefixtures("usual_mask")
 async def test_serving_has_a_statement_timeout_and_commands_have_none(
     postgresql_server: PostgresqlServer, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.export.selection import ExportTable, Selection
-from sync.receiver.privacy.forget import forget
+from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import audit
 from sync.receiver.retention.purge import purge, purge_hours
@@ -115,7 +115,7 @@ async def export_all(database: Database) -> None:
 
 
 async def forget_everywhere(database: Database) -> None:
-    await forget(database, Address.parse("guest@example.com"), lambda: "0" * 32)
+    await forget_address(database, Address.parse("guest@example.com"), lambda: "0" * 32)
 
 
 async def enroll_a_list(database: Database) -> None:
