@@ -7,7 +7,7 @@ from typing import TypedDict, TypeVar
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.responses import CorrelationId, Count, Epoch, Sequence, Time, timestamp
+from agent.api.responses import CorrelationId, Count, Epoch, Operation, Sequence, Time, timestamp
 from agent.facts import Receipt
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
@@ -18,6 +18,7 @@ from sync.runtime.http_server import json_response
 
 _T = TypeVar("_T")
 PAGE_SIZE = 1_000
+_ERRORS = ("404", "503", "507")
 
 
 class DeadLetterReport(TypedDict):
@@ -34,7 +35,8 @@ class DeadLetterReport(TypedDict):
     attempts: Count
 
 
-async def list_letters(request: web.Request) -> web.Response:
+@Operation(list[DeadLetterReport], ("503",), {"after": "EPOCH/SEQUENCE: start after this one"})
+async def list_dead_letters(request: web.Request) -> web.Response:
     """Return one page in ascending order, starting after `?after=EPOCH/SEQUENCE` if given."""
     after = request.query.get("after")
     start = None if after is None else _receipt(after)
@@ -42,12 +44,14 @@ async def list_letters(request: web.Request) -> web.Response:
     return json_response([_report(letter) for letter in letters])
 
 
-async def show_letter(request: web.Request) -> web.Response:
+@Operation(DeadLetterReport, _ERRORS)
+async def show_dead_letter(request: web.Request) -> web.Response:
     """Return one dead letter."""
     return json_response(_report(await _find(request)))
 
 
-async def retry_letter(request: web.Request) -> web.Response:
+@Operation(DeadLetterReport, _ERRORS)
+async def retry_dead_letter(request: web.Request) -> web.Response:
     """Queue one for delivery, with the e-mail answers rejected for its sake; start a pass now."""
     letter = await _find(request)
     receipt = letter.receipt
@@ -58,7 +62,8 @@ async def retry_letter(request: web.Request) -> web.Response:
     return json_response(_report(letter))
 
 
-async def discard_letter(request: web.Request) -> web.Response:
+@Operation(DeadLetterReport, _ERRORS)
+async def discard_dead_letter(request: web.Request) -> web.Response:
     """Discard one permanently and erase its e-mail address."""
     letter = await _find(request)
     receipt = letter.receipt

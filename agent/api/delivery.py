@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 
 from agent.api.context import CONTEXT, Context
 from agent.api.metrics import counter, gauge
-from agent.api.responses import Count, Time, timestamp
+from agent.api.responses import Count, Operation, Time, timestamp
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals
 from sync.protocol.wire import ErrorCode
@@ -72,7 +72,13 @@ def sync_metrics(delivery: DeliveryLoop | None) -> list[Metric]:
     ]
 
 
-async def start_pass(request: web.Request) -> web.Response:
+@Operation(
+    SyncReport,
+    ("409",),
+    {"pace": "full: without the pauses that give tills priority"},
+    success=HTTPStatus.ACCEPTED,
+)
+async def try_now(request: web.Request) -> web.Response:
     """Start a pass now, ignoring backoff and quiet hours; `?pace=full` also skips throttling."""
     context = request.app[CONTEXT]
     if context.delivery is None:

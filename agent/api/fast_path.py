@@ -8,6 +8,7 @@ errors, take the regular way, which serves the same two calls.
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import NamedTuple
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -29,9 +30,14 @@ class FastRoute(NamedTuple):
     pattern: str
     handle: Callable[[web.Request], Awaitable[Acknowledgement]]
 
-    async def handle_regularly(self, request: web.Request) -> web.Response:
-        """Answer by a regular response: the handler for aiohttp's router."""
-        return (await self.handle(request)).response()
+    def regular_handler(self) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """Return the handler for aiohttp's router: it answers by a regular response."""
+
+        @wraps(self.handle)
+        async def handle(request: web.Request) -> web.Response:
+            return (await self.handle(request)).response()
+
+        return handle
 
 
 class FastPath:

@@ -1,24 +1,29 @@
-"""OpenAPI 3.1 document of the API; the schemas of responses are those of their types."""
+"""OpenAPI 3.1 document of the API, generated from the routes and the types of their answers."""
 
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from agent.api.context import CONTEXT
-from agent.api.dead_letters import DeadLetterReport
 from agent.api.request_body import MAX_BODY_BYTES
-from agent.api.responses import ERROR_CODES, CorrelationId, Epoch, Sequence
-from agent.api.sessions import SessionState
-from agent.api.status import HealthReport, StatusReport
-from agent.capture.session_answer import SessionAnswer
+from agent.api.responses import (
+    ERROR_CODES,
+    CorrelationId,
+    Epoch,
+    Operation,
+    Sequence,
+)
 from agent.facts import RECEIPT_PATTERN, EmailStatus
 from sync.protocol.program_terms import Locale
 from sync.runtime.http_server import json_response
 
 Schema = dict[str, object]
+Handler = Callable[..., object]
 _REF = "#/components/schemas/{name}"
-_RESPONSES = (SessionAnswer, SessionState, StatusReport, DeadLetterReport, HealthReport)
 _STRING: Schema = {"type": "string"}
 _OPTIONAL_TEXT: Schema = {"type": ["string", "null"], "pattern": r"^[^\u0000]*$"}
 
@@ -38,7 +43,6 @@ _ERRORS = {
     "507": "The disk is full; nothing was recorded",
 }
 _ALWAYS = ("400", "401", "403", "405", "417", "500")
-_CAPTURE = (*_ALWAYS, "408", "413", "415", "503", "507")
 _COMMON_HEADERS: Schema = {
     "x-amzn-RequestId": {
         "description": "Unique to this answer; the agent's log contains it",
@@ -46,6 +50,15 @@ _COMMON_HEADERS: Schema = {
         "schema": {"type": "string", "format": "uuid"},
     }
 }
+_RECEIPT: Schema = {
+    "Loyalty-Receipt": {
+        "description": "<epoch>/<sequence>: the number of the capture at head office",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9a-f-]{36}/[1-9][0-9]*$"},
+    }
+}
+_IN_PATH = {"correlation_id": CorrelationId, "epoch": Epoch, "sequence": Sequence}
+_IN_QUERY: dict[str, Schema] = {"after": _STRING | {"pattern": f"^{RECEIPT_PATTERN}$"}}
 _ERROR_HEADERS: dict[str, Schema] = {
     "401": {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
     "405": {"Allow": {"required": True, "schema": _STRING}},
@@ -76,13 +89,27 @@ _EXAMPLES: dict[str, Schema] = {
 }
 
 
+@Operation(dict[str, Any])
 async def show_openapi(request: web.Request) -> web.Response:
-    """Return the document of this agent."""
-    return json_response(document(request.app[CONTEXT].identity.version))
+    """Return the OpenAPI document."""
+    version = request.app[CONTEXT].identity.version
+    return json_response(document(version, request.app.router.routes()))
 
 
-def document(version: str) -> Schema:
-    """Return the document."""
+def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
+    """Return the document of these routes, each with an `Operation`."""
+    described = [
+        (route.resource.canonical, route.method.lower(), route.handler, Operation.of(route.handler))
+        for route in routes
+        if route.resource is not None and route.method != hdrs.METH_HEAD
+    ]
+    answers, components = msgspec.json.schema_components(
+        [str if isinstance(one.answer, str) else one.answer for *_, one in described],
+        ref_template=_REF,
+    )
+    paths: dict[str, Schema] = {}
+    for (path, method, handler, operation), answer in zip(described, answers, strict=True):
+        paths.setdefault(path, {})[method] = _operation(path, handler, operation, answer)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -92,214 +119,82 @@ def document(version: str) -> Schema:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            **_till_calls(),
-            **_state_and_delivery(),
-            **_dead_letters(),
-            **_health(),
-        },
+        "paths": paths,
         "components": {
-            "schemas": _schemas(),
+            "schemas": _request_schemas() | {n: _exact(one) for n, one in components.items()},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
     }
 
 
-def _till_calls() -> Schema:
-    start_session = _operation(
-        "startSession",
-        "Start an anonymous session",
-        _json("SessionAnswer"),
-        parameters=[_locale()],
-        body="SessionStart",
-        errors=_CAPTURE,
-        receipt=True,
-    )
-    start_session["responses"]["200"]["links"] = {
-        operation: {
-            "operationId": operation,
-            "parameters": {"correlation_id": "$response.body#/sessionCorrelationId"},
-        }
-        for operation in ("setEmail", "showSession")
+def _operation(path: str, handler: Handler, operation: Operation, answer: Schema) -> Schema:
+    media_type = operation.answer if isinstance(operation.answer, str) else "application/json"
+    done: Schema = {
+        "description": "Done",
+        "content": {media_type: {"schema": answer}},
+        "headers": _COMMON_HEADERS | (_RECEIPT if operation.body else {}),
     }
-    set_email = _operation(
-        "setEmail",
-        "Record the customer's answer to the e-mail prompt",
-        _json("EmailUpdated"),
-        parameters=[_session_id()],
-        body="EmailAnswer",
-        errors=(*_CAPTURE, "404"),
-        receipt=True,
-    )
+    if operation.links:
+        done["links"] = {name: _link(name) for name in operation.links}
+    errors = {status: _error(status) for status in sorted((*_ALWAYS, *operation.errors))}
+    described: Schema = {
+        "operationId": re.sub(r"_(\w)", lambda found: found[1].upper(), handler.__name__),
+        "summary": str(inspect.getdoc(handler)).partition("\n")[0].rstrip("."),
+        "parameters": [*_in_path(path), *_in_query(operation.query)],
+        "responses": {str(operation.success.value): done} | errors,
+    }
+    if operation.body is not None:
+        content = {"schema": _ref(operation.body), "examples": _EXAMPLES[operation.body]}
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if not operation.needs_token:
+        described["security"] = []
+    return described
+
+
+def _link(operation: str) -> Schema:
     return {
-        "/client/users/anonymous/sessions": {"post": start_session},
-        "/client/users/{correlation_id}/profile/email": {"put": set_email},
+        "operationId": operation,
+        "parameters": {"correlation_id": "$response.body#/sessionCorrelationId"},
     }
 
 
-def _state_and_delivery() -> Schema:
-    show_session = _operation(
-        "showSession",
-        "Delivery state of a session and its e-mail answers",
-        _json("SessionState"),
-        parameters=[_session_id()],
-        errors=(*_ALWAYS, "404", "503"),
-    )
-    start_pass = _operation(
-        "startPass",
-        "Deliver now",
-        _json("SyncReport"),
-        parameters=[
-            {
-                "name": "pace",
-                "in": "query",
-                "description": "full: without the pauses that give tills priority",
-                "schema": _STRING,
-            }
-        ],
-        errors=(*_ALWAYS, "409"),
-        success="202",
-    )
-    return {
-        "/agent/v1/sessions/{correlation_id}": {"get": show_session},
-        "/agent/v1/status": {
-            "get": _operation("showStatus", "State of the agent", _json("StatusReport"))
-        },
-        "/agent/v1/sync": {"post": start_pass},
-    }
-
-
-def _dead_letters() -> Schema:
-    path = "/agent/v1/dead-letters"
-    list_letters = _operation(
-        "listDeadLetters",
-        "Events that central rejected, in ascending order",
-        {"application/json": {"schema": {"type": "array", "items": _ref("DeadLetterReport")}}},
-        parameters=[
-            {
-                "name": "after",
-                "in": "query",
-                "description": "EPOCH/SEQUENCE: start after this dead letter",
-                "schema": {"type": "string", "pattern": f"^{RECEIPT_PATTERN}$"},
-            }
-        ],
-        errors=(*_ALWAYS, "503"),
-    )
-
-    def of_one(name: str, summary: str) -> Schema:
-        return _operation(
-            name,
-            summary,
-            _json("DeadLetterReport"),
-            parameters=[_in_path("epoch", Epoch), _in_path("sequence", Sequence)],
-            errors=(*_ALWAYS, "404", "503", "507"),
-        )
-
-    one = f"{path}/{{epoch}}/{{sequence}}"
-    return {
-        path: {"get": list_letters},
-        one: {"get": of_one("showDeadLetter", "One dead letter")},
-        f"{one}/retry": {"post": of_one("retryDeadLetter", "Deliver it again")},
-        f"{one}/discard": {"post": of_one("discardDeadLetter", "Discard it permanently")},
-    }
-
-
-def _health() -> Schema:
-    alive = _operation("isAlive", "The process serves requests", _json("HealthReport"))
-    ready = _operation(
-        "isReady", "Captures can be recorded", _json("HealthReport"), errors=(*_ALWAYS, "503")
-    )
-    html: Schema = {"text/html": {"schema": _STRING}}
-    plain: Schema = {"text/plain": {"schema": _STRING}}
-    any_json: Schema = {"application/json": {"schema": {}}}
-    return {
-        "/healthz": {"get": alive | {"security": []}},
-        "/readyz": {"get": ready | {"security": []}},
-        "/metrics": {"get": _operation("showMetrics", "Prometheus metrics", plain)},
-        "/openapi.json": {"get": _operation("showOpenapi", "This document", any_json)},
-        "/": {"get": _operation("showPage", "The status page", html)},
-    }
-
-
-def _operation(  # noqa: PLR0913 - one keyword per part of an operation
-    name: str,
-    summary: str,
-    content: Schema,
-    *,
-    parameters: list[Schema] | None = None,
-    body: str | None = None,
-    errors: tuple[str, ...] = _ALWAYS,
-    receipt: bool = False,
-    success: str = "200",
-) -> dict[str, Any]:
-    headers = _COMMON_HEADERS | (_receipt() if receipt else {})
-    done: Schema = {"description": "Done", "content": content, "headers": headers}
-    operation: dict[str, Any] = {
-        "operationId": name,
-        "summary": summary,
-        "responses": {success: done} | {status: _error(status) for status in sorted(errors)},
-    }
-    if parameters:
-        operation["parameters"] = parameters
-    if body is not None:
-        content = {"schema": _ref(body), "examples": _EXAMPLES[body]}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    return operation
-
-
-def _receipt() -> Schema:
-    return {
-        "Loyalty-Receipt": {
-            "description": "<epoch>/<sequence>: the number of the capture at head office",
+def _in_path(path: str) -> list[Schema]:
+    names = re.findall(r"{(\w+)}", path)
+    return [
+        {
+            "name": name,
+            "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": "^[0-9a-f-]{36}/[1-9][0-9]*$"},
+            "schema": msgspec.json.schema(_IN_PATH[name]),
         }
-    }
+        for name in names
+    ]
+
+
+def _in_query(query: Mapping[str, str]) -> list[Schema]:
+    return [
+        {"name": name, "in": "query", "description": text, "schema": _IN_QUERY.get(name, _STRING)}
+        for name, text in query.items()
+    ]
 
 
 def _error(status: str) -> Schema:
     return {
         "description": _ERRORS[status],
-        "content": _json("Error"),
+        "content": {"application/json": {"schema": _ref("Error")}},
         "headers": _COMMON_HEADERS | _ERROR_HEADERS.get(status, {}),
     }
-
-
-def _json(schema: str) -> Schema:
-    return {"application/json": {"schema": _ref(schema)}}
 
 
 def _ref(name: str) -> Schema:
     return {"$ref": _REF.format(name=name)}
 
 
-def _locale() -> Schema:
-    locales = ", ".join(Locale)
-    return {
-        "name": "locale",
-        "in": "query",
-        "description": f"Overrides the body's. One of {locales}; anything else is ignored",
-        "schema": _STRING,
-    }
-
-
-def _session_id() -> Schema:
-    description = "The session's correlationId, percent-encoded"
-    return _in_path("correlation_id", CorrelationId) | {"description": description}
-
-
-def _in_path(name: str, type_: object) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": msgspec.json.schema(type_)}
-
-
-def _schemas() -> Schema:
-    """Return the schemas of requests, and those of responses from their types."""
-    _, responses = msgspec.json.schema_components(_RESPONSES, ref_template=_REF)
+def _request_schemas() -> Schema:
     return {
         "SessionStart": _session_start(),
         "EmailAnswer": _email_answer(),
-        "EmailUpdated": _exact({"properties": {"message": {"const": "Email option updated."}}}),
         "Error": _exact(
             {
                 "properties": {
@@ -309,7 +204,6 @@ def _schemas() -> Schema:
                 }
             }
         ),
-        **{name: _exact(schema) for name, schema in responses.items()},
     }
 
 

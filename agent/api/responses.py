@@ -1,8 +1,9 @@
 """Responses of the API: JSON, acknowledgements, errors, headers, and types for their schemas."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -56,6 +57,38 @@ CorrelationId = Annotated[
         description="Recommended: a GUID. Not blank, no control character, not . or ..",
     ),
 ]
+
+
+_HandlerT = TypeVar("_HandlerT", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Decorator that describes a handler for `/openapi.json`, beside its name and docstring.
+
+    `answer` is the type of the JSON answer, or a media type. `errors` are those in addition to
+    the errors of every operation, `query` the descriptions of query parameters, `body` and
+    `links` names of a schema and of other operations.
+    """
+
+    answer: object
+    errors: tuple[str, ...] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    links: tuple[str, ...] = ()
+    success: HTTPStatus = HTTPStatus.OK
+    needs_token: bool = True
+
+    def __call__(self, handler: _HandlerT) -> _HandlerT:
+        """Attach this description to `handler`."""
+        handler.__dict__["operation"] = self
+        return handler
+
+    @classmethod
+    def of(cls, handler: Callable[..., object]) -> "Operation":
+        """Return the description of a decorated handler."""
+        operation: Operation = handler.__dict__["operation"]
+        return operation
 
 
 @dataclass(frozen=True, slots=True)

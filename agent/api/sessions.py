@@ -7,7 +7,7 @@ from typing import TypedDict
 from aiohttp import web
 
 from agent.api.context import CONTEXT
-from agent.api.responses import CorrelationId, Epoch, Sequence, Time, timestamp
+from agent.api.responses import CorrelationId, Epoch, Operation, Sequence, Time, timestamp
 from agent.api.till_calls import correlation_id_in
 from agent.capture.session_start import is_correlation_id
 from agent.facts import DeliveryState, EmailStatus
@@ -39,6 +39,7 @@ class SessionState(CaptureState):
     emailAnswers: list[EmailAnswerState]
 
 
+@Operation(SessionState, ("404", "503"))
 async def show_session(request: web.Request) -> web.Response:
     """Return the delivery state of a session; 404 if it is unknown."""
     reader = request.app[CONTEXT].reader

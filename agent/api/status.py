@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from agent.api.context import CONTEXT, Context
 from agent.api.delivery import SyncReport, sync_metrics, sync_report
 from agent.api.metrics import gauge
-from agent.api.responses import Count, Time, timestamp
+from agent.api.responses import Count, Operation, Time, timestamp
 from agent.api.status_page import status_page
 from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
 from agent.store.queries import StorageStatus
@@ -71,11 +71,13 @@ class HealthReport(TypedDict):
     status: Literal["alive", "ready"]
 
 
+@Operation(StatusReport)
 async def show_status(request: web.Request) -> web.Response:
     """Return the status as JSON."""
     return json_response(await _status(request.app[CONTEXT]))
 
 
+@Operation("text/html")
 async def show_page(request: web.Request) -> web.Response:
     """Return the status as an HTML page for store IT."""
     page, policy = status_page(await _status(request.app[CONTEXT]))
@@ -84,6 +86,7 @@ async def show_page(request: web.Request) -> web.Response:
     )
 
 
+@Operation("text/plain")
 async def show_metrics(request: web.Request) -> web.Response:
     """Return the metrics in the Prometheus text format."""
     context = request.app[CONTEXT]
@@ -92,11 +95,13 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": _METRICS_TYPE})
 
 
+@Operation(HealthReport, needs_token=False)
 async def is_alive(_: web.Request) -> web.Response:
     """Return 200: liveness, the process serves requests."""
     return json_response(HealthReport(status="alive"))
 
 
+@Operation(HealthReport, ("503",), needs_token=False)
 async def is_ready(request: web.Request) -> web.Response:
     """Return 200 if captures can be recorded now, else 503; independent of central."""
     try:

@@ -1,36 +1,55 @@
 """The two calls of the loyalty API, answered after the capture is durable."""
 
-from typing import assert_never
+from typing import Literal, TypedDict, assert_never
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from agent.api.context import Context
 from agent.api.request_body import read_body
-from agent.api.responses import Acknowledgement
+from agent.api.responses import Acknowledgement, Operation
 from agent.capture.email_answer import parse_email_answer
 from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
+from agent.capture.session_answer import SessionAnswer
 from agent.capture.session_start import is_correlation_id, parse_session_start
 from agent.facts import Capture, IdTaken, NoOpenSession, Receipt, Recorded
+from sync.protocol.program_terms import Locale
 
 EMAIL_UPDATED = b'{"message":"Email option updated."}'
 
 
+_ERRORS = ("408", "413", "415", "503", "507")
+
+
+class EmailUpdated(TypedDict):
+    """The answer to an e-mail answer."""
+
+    message: Literal["Email option updated."]
+
+
 class TillCalls:
-    """Handlers of *start anonymous session* and *set e-mail*."""
+    """Handlers of *start anonymous session* and *set e-mail* (`docs/till-api.md`)."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @Operation(
+        SessionAnswer,
+        _ERRORS,
+        {"locale": f"Overrides the body's. One of {', '.join(Locale)}; anything else is ignored"},
+        body="SessionStart",
+        links=("setEmail", "showSession"),
+    )
     async def start_session(self, request: web.Request) -> Acknowledgement:
-        """Record a session start (`docs/till-api.md`)."""
+        """Record a session start."""
         start = parse_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
         answer = self._context.answers.answer(start.started.correlation_id, start.kind)
         return Acknowledgement(answer, receipt)
 
+    @Operation(EmailUpdated, (*_ERRORS, "404"), body="EmailAnswer")
     async def set_email(self, request: web.Request) -> Acknowledgement:
-        """Record an e-mail answer (`docs/till-api.md`).
+        """Record an e-mail answer.
 
         Errors in the body take precedence over a missing session.
         """

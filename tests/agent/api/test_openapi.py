@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from agent.api.context import Context
 
 
+def document_of_api() -> dict[str, object]:
+    app = build_app(cast("Context", SimpleNamespace(new_request_id=str)))
+    return document("1.2.3", app.router.routes())
+
+
 def test_schemas_are_valid_json_schema() -> None:
-    components = cast("dict[str, dict[str, dict[str, object]]]", document("1.2.3"))["components"]
+    components = cast("dict[str, dict[str, dict[str, object]]]", document_of_api())["components"]
 
     for schema in components["schemas"].values():
         Draft202012Validator.check_schema(schema)
 
 
-def test_document_and_routes_have_the_same_paths_and_methods() -> None:
-    app = build_app(cast("Context", SimpleNamespace(new_request_id=str)))
-    routed = {
-        (route.resource.canonical, route.method.lower())
-        for route in app.router.routes()
-        if route.resource and route.method != "HEAD"
-    }
+def test_every_route_is_described() -> None:
+    paths = cast("dict[str, dict[str, object]]", document_of_api()["paths"])
 
-    paths = cast("dict[str, dict[str, object]]", document("1.2.3")["paths"])
-    assert {(path, method) for path, methods in paths.items() for method in methods} == routed
+    assert sum(len(methods) for methods in paths.values()) == 14
+    assert all("{" not in path or "parameters" in str(paths[path]) for path in paths)

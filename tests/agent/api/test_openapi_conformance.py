@@ -24,8 +24,8 @@ from schemathesis.config import (
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 
-from agent.api.openapi import document
 from agent.capture.refusals import ADDRESS_NOT_VALID, INVALID_CORRELATION_ID, NO_OPEN_SESSION
+from tests.agent.api.test_openapi import document_of_api
 from tests.support.agent.in_process import agent_in_a_thread, settings_in
 
 pytestmark = pytest.mark.slow
@@ -108,4 +108,4 @@ def test_every_answer_conforms_to_the_document(
 
 
 def test_document_is_valid_openapi_3_1() -> None:
-    schemathesis.openapi.from_dict(document("1.2.3")).validate()
+    schemathesis.openapi.from_dict(document_of_api()).validate()
