@@ -18,7 +18,7 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
+from sync.delivery.transports.oauth import ClientCredentials
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.identity import installed_version
@@ -55,10 +55,15 @@ def credentials(settings: Settings, http: HttpClient) -> Credentials:
         case AuthKind.HEADER if auth.header_value_file:
             return FixedHeader(auth.header_name, auth.header_value_file)
         case AuthKind.OAUTH2 if auth.client_secret_file:
-            client = OAuthClient(
-                auth.token_url, auth.client_id, auth.client_secret_file, auth.scope
+            return ClientCredentials(
+                http,
+                auth.token_url,
+                auth.client_id,
+                auth.client_secret_file,
+                auth.scope,
+                time.monotonic,
+                utc_now,
             )
-            return ClientCredentials(http, client, time.monotonic, utc_now)
         case _:
             return NoCredentials()
 

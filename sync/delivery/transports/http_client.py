@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
@@ -22,21 +21,18 @@ _CONNECT_SECONDS = 10.0
 _CONNECT_SHARE = 0.9
 # TCP keepalive: an idle dead connection is detected after a minute.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-_Fingerprint: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
     """Settings of the HTTP client. `connections`: concurrent ones; `proxy`: empty for none.
 
-    If `ca_file` is given, only it is trusted, and the system's CAs as well if `trusts_system`.
-    The files are reread when they change.
+    If `ca_file` is given, only it is trusted. The files are reread when they change.
     """
 
     timeout_seconds: float
     connections: int = 8
     ca_file: Path | None = None
-    trusts_system: bool = False
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
     proxy: str = ""
@@ -68,7 +64,7 @@ class HttpClient:
         self._options = options
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
-        self._tls_fingerprint: _Fingerprint = ()
+        self._tls_fingerprint: list[tuple[int, int, int] | None] = []
 
     async def request(
         self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
@@ -100,13 +96,17 @@ class HttpClient:
         A new context also drops connections and TLS sessions of the old certificate. Waiting for
         an error instead would fail: in TLS 1.3 a refused certificate looks like a lost response.
         """
-        fingerprint = _fingerprint(self._options)
+        files = _certificate_files(self._options)
+        fingerprint = [_identity(file) for file in files]
         if self._tls is None or fingerprint != self._tls_fingerprint:
             self._tls = None
             try:
                 self._tls = await asyncio.to_thread(tls_context, self._options)
             except (OSError, ValueError) as error:
-                return Blocked(BlockedReason.CREDENTIALS, _unusable(self._options, error))
+                names = ", ".join(map(str, files)) or "the system has none"
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                detail = f"certificate files cannot be used ({reason}): {names}"
+                return Blocked(BlockedReason.CREDENTIALS, detail)
             self._tls_fingerprint = fingerprint
         return self._tls
 
@@ -167,33 +167,21 @@ def _socket_with_keepalive(address: AddrInfoType) -> socket.socket:
 def tls_context(options: HttpOptions) -> ssl.SSLContext:
     """Return the TLS context for `options`. Raises `OSError` or `ValueError`."""
     context = ssl.create_default_context(cafile=options.ca_file)
-    if options.ca_file is not None and options.trusts_system:
-        context.load_default_certs()
     if options.client_cert_file is not None:
         # An empty password: an encrypted key must fail here instead of prompting on the terminal.
         context.load_cert_chain(options.client_cert_file, options.client_key_file, password="")
     return context
 
 
-def _fingerprint(options: HttpOptions) -> _Fingerprint:
-    """Return a value that changes whenever one of the certificate files is replaced."""
-    return tuple(_identity(file) for file in _files(options))
+def _certificate_files(options: HttpOptions) -> list[Path]:
+    files = (options.ca_file, options.client_cert_file, options.client_key_file)
+    return [file for file in files if file is not None]
 
 
 def _identity(file: Path) -> tuple[int, int, int] | None:
+    """Return a value that changes whenever the file is replaced."""
     try:
         stat = file.stat()
     except OSError:
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _files(options: HttpOptions) -> list[Path]:
-    files = (options.ca_file, options.client_cert_file, options.client_key_file)
-    return [file for file in files if file is not None]
-
-
-def _unusable(options: HttpOptions, error: Exception) -> str:
-    names = ", ".join(map(str, _files(options)))
-    reason = getattr(error, "strerror", None) or type(error).__name__
-    return f"certificate files cannot be used ({reason}): {names or 'the system has none'}"

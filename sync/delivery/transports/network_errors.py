@@ -34,6 +34,7 @@ _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (TimeoutError, FailureCause.NO_RESPONSE, "no response in time"),
     (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the response broke off"),
     (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the response is not HTTP"),
+    (Exception, FailureCause.NO_RESPONSE, "the connection ended before the response"),
 )
 # A refused connection proves that a host answered; an unreachable network, that none was asked.
 _BY_ERRNO = {
@@ -51,58 +52,30 @@ def failure_from(error: Exception) -> RetryLater:
     tls_failure = _tls_failure(error)
     if tls_failure is not None:
         return tls_failure
-    for kind, cause, detail in _FAILURES:
-        if isinstance(error, kind):
-            return RetryLater(
-                _cause(error, cause), detail + _reason(error), http_status=_proxy_status(error)
-            )
-    return RetryLater(FailureCause.NO_RESPONSE, "the connection ended before the response")
+    cause, detail = next(one[1:] for one in _FAILURES if isinstance(error, one[0]))
+    # After trying several addresses asyncio sets `errno` only if it is the same for all.
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    if number is not None and number > 0:
+        detail = f"{detail}: {os.strerror(number)}"
+        if not isinstance(error, aiohttp.ClientProxyConnectionError):  # a proxy is on either side
+            cause = _BY_ERRNO.get(number, cause)
+    status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+    return RetryLater(cause, detail, http_status=status)
 
 
 def _tls_failure(error: Exception) -> RetryLater | None:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         error = error.certificate_error
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _wrong_clock(error.verify_code) or RetryLater(
-            FailureCause.UNTRUSTED_CERTIFICATE,
-            f"central's certificate is not trusted: {error.verify_message}",
-        )
+        if error.verify_code in _OUTSIDE_VALIDITY:
+            detail = (
+                f"central's certificate is {_OUTSIDE_VALIDITY[error.verify_code]} by this machine's"
+                " clock: set the clock if it is wrong, otherwise renew the certificate"
+            )
+            return RetryLater(FailureCause.WRONG_CLOCK, detail)
+        detail = f"central's certificate is not trusted: {error.verify_message}"
+        return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, detail)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         reason = getattr(error.os_error, "reason", None) or "it broke off"
         return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, f"no TLS connection: {reason}")
     return None
-
-
-def _wrong_clock(verify_code: int) -> RetryLater | None:
-    if verify_code not in _OUTSIDE_VALIDITY:
-        return None
-    return RetryLater(
-        FailureCause.WRONG_CLOCK,
-        f"central's certificate is {_OUTSIDE_VALIDITY[verify_code]} by this machine's clock: set"
-        " the clock if it is wrong, otherwise renew the certificate",
-    )
-
-
-def _proxy_status(error: Exception) -> int | None:
-    return error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
-
-
-def _cause(error: Exception, default: FailureCause) -> FailureCause:
-    """Return the cause by `errno`, else `default`; a proxy can be on either side."""
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return default
-    return _BY_ERRNO.get(_errno(error), default)
-
-
-def _reason(error: Exception) -> str:
-    number = _errno(error)
-    return f": {os.strerror(number)}" if number > 0 else ""
-
-
-def _errno(error: Exception) -> int:
-    """Return the `errno` of a failed connection, 0 if unknown.
-
-    After trying several addresses asyncio sets `errno` only if it is the same for all.
-    """
-    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-    return number or 0

@@ -237,12 +237,6 @@ class TestTls:
         found = await self.served(certificate, ca_file=certificate.cert_file)
         assert isinstance(found, HttpResponse)
 
-    async def test_token_endpoint_trusts_configured_and_system_cas(self, tmp_path: Path) -> None:
-        certificate = make_certificate(tmp_path)
-        ca_file = certificate.cert_file
-        found = await self.served(certificate, ca_file=ca_file, trusts_system=True)
-        assert isinstance(found, HttpResponse)
-
     async def test_unknown_ca_is_not_trusted(self, tmp_path: Path) -> None:
         found = await self.served(make_certificate(tmp_path))
         assert isinstance(found, RetryLater)
