@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.authenticate import COOKIE_LIFETIME, COOKIE_NAME, ReaderAccess
-from sync.receiver.errors import invalid, too_large
+from sync.receiver.errors import invalid
 from sync.receiver.pages.urls import is_local
 from sync.receiver.pages.views import PageRequest, Views
 from sync.runtime.http_errors import HttpError
@@ -65,7 +65,8 @@ async def _form(request: web.Request) -> dict[str, str]:
     """Return the form fields. Raises `HttpError` if the body is too long, too slow or malformed."""
     try:
         async with asyncio.timeout(_FORM_SECONDS):
-            body = await _body(request)
+            # The clone has a body limit of its own.
+            body = await request.clone(client_max_size=_MAX_FORM_BYTES).read()
     except TimeoutError:
         raise HttpError(
             HTTPStatus.REQUEST_TIMEOUT,
@@ -77,15 +78,6 @@ async def _form(request: web.Request) -> dict[str, str]:
         raise invalid("The form is broken or incomplete") from None
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
-
-
-async def _body(request: web.Request) -> bytearray:
-    body = bytearray()
-    async for chunk in request.content.iter_chunked(_MAX_FORM_BYTES):
-        body += chunk
-        if len(body) > _MAX_FORM_BYTES:
-            raise too_large(f"The form has more than {_MAX_FORM_BYTES} bytes")
-    return body
 
 
 def _see_other(target: str) -> web.Response:

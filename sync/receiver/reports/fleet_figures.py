@@ -1,18 +1,16 @@
 """Fleet-wide figures for alerting: stores per condition, backlog, rejections, gaps."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Float, Table, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from sync.receiver.db.database import Database
 from sync.receiver.db.tables import gaps, rejections
 from sync.receiver.reports.fleet import FleetTotals, fleet_totals
 from sync.receiver.reports.tills import Reference
 
-T = TypeVar("T")
 # Caps the count queries, so that they take milliseconds; the exact number beyond is no use.
 MAX_COUNTED = 100_000
 # Below Prometheus' default scrape timeout of ten seconds.
@@ -32,14 +30,7 @@ class FleetFigures:
     gap_events: int
 
 
-class Readable(Protocol):
-    """The part of `Database` used here."""
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a read transaction."""
-
-
-async def read_fleet_figures(database: Readable, reference: Reference) -> FleetFigures | None:
+async def read_fleet_figures(database: Database, reference: Reference) -> FleetFigures | None:
     """Return the figures, or None if the database fails or is too slow."""
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):

@@ -22,7 +22,6 @@ class Metrics:
     def __init__(self, version: str, now_seconds: Callable[[], float]) -> None:
         self._now_seconds = now_seconds
         self._registry = CollectorRegistry()
-        self._fleet = FleetGauges()
         info = self._gauge("info", "This receiver", "version")
         info.labels(version).set(1)
         self._database_up = self._gauge(
@@ -82,7 +81,7 @@ class Metrics:
     def render(self, figures: FleetFigures | None) -> bytes:
         """Return all metrics in Prometheus text format; without `figures`, only this process's."""
         self._database_up.set(figures is not None)
-        fleet = b"" if figures is None else self._fleet.render(figures)
+        fleet = b"" if figures is None else _fleet_metrics(figures)
         return generate_latest(self._registry) + fleet
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
@@ -96,49 +95,30 @@ class Metrics:
         )
 
 
-class FleetGauges:
-    """The fleet's figures as gauges. Labels are condition names only, never stores."""
+def _fleet_metrics(figures: FleetFigures) -> bytes:
+    """Return the fleet's figures as gauges. Labels are condition names only, never stores."""
+    totals, registry = figures.totals, CollectorRegistry()
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._at = self._gauge("as_of_seconds", "Unix time at which these figures were read")
-        self._stores = self._gauge("stores", "Stores that are enrolled or ever sent anything")
-        self._stores_in = self._gauge(
-            "stores_in_condition",
-            "Stores in a condition, as on the fleet page; a store can be in several",
-            "condition",
-        )
-        self._oldest = self._gauge(
-            "oldest_undelivered_seconds", "Age of the oldest undelivered event of any store"
-        )
-        self._backlog = self._gauge(
-            "waiting_events", "Undelivered events in all stores, from their heartbeats"
-        )
-        self._dead_letters = self._gauge(
-            "dead_letters", "Dead letters in all stores, from their heartbeats"
-        )
-        self._rejected = self._gauge(
-            "rejected_events", f"Events in the table of rejections, counted up to {MAX_COUNTED}"
-        )
-        self._gap_events = self._gauge(
-            "gap_events", f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps"
-        )
+    def gauge(name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(f"loyalty_hq_fleet_{name}", _FLEET + documentation, labels, registry=registry)
 
-    def render(self, figures: FleetFigures) -> bytes:
-        """Return the figures in Prometheus text format."""
-        totals = figures.totals
-        self._at.set(figures.at_seconds)
-        self._stores.set(totals.stores)
-        for condition, stores in totals.stores_in.items():
-            self._stores_in.labels(condition.value).set(stores)
-        self._oldest.set(totals.oldest_seconds)
-        self._backlog.set(totals.backlog)
-        self._dead_letters.set(totals.dead_letters)
-        self._rejected.set(figures.rejected)
-        self._gap_events.set(figures.gap_events)
-        return generate_latest(self._registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(
-            f"loyalty_hq_fleet_{name}", _FLEET + documentation, labels, registry=self._registry
-        )
+    gauge("as_of_seconds", "Unix time at which these figures were read").set(figures.at_seconds)
+    gauge("stores", "Stores that are enrolled or ever sent anything").set(totals.stores)
+    conditions = gauge(
+        "stores_in_condition",
+        "Stores in a condition, as on the fleet page; a store can be in several",
+        "condition",
+    )
+    for condition, stores in totals.stores_in.items():
+        conditions.labels(condition.value).set(stores)
+    oldest = "Age of the oldest undelivered event of any store"
+    gauge("oldest_undelivered_seconds", oldest).set(totals.oldest_seconds)
+    backlog = "Undelivered events in all stores, from their heartbeats"
+    gauge("waiting_events", backlog).set(totals.backlog)
+    dead_letters = "Dead letters in all stores, from their heartbeats"
+    gauge("dead_letters", dead_letters).set(totals.dead_letters)
+    rejected = f"Events in the table of rejections, counted up to {MAX_COUNTED}"
+    gauge("rejected_events", rejected).set(figures.rejected)
+    lost = f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps"
+    gauge("gap_events", lost).set(figures.gap_events)
+    return generate_latest(registry)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.reports import fleet_figures
 from sync.receiver.reports.fleet_figures import read_fleet_figures
 from sync.receiver.reports.tills import Reference
@@ -24,7 +25,7 @@ T = TypeVar("T")
 REFERENCE = Reference(AT, "0.1.0")
 
 
-class Unavailable:
+class Unavailable(SqliteFile):
     """A database whose reads raise `error`, or hang if it is None."""
 
     def __init__(self, error: Exception | None) -> None:
