@@ -15,8 +15,7 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from sync.delivery.transports.replay.replay_transport import ReplayTransport
-from sync.delivery.transports.replay.terms_observer import OnTerms
+from sync.delivery.transports.replay.replay_transport import OnTerms, ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import EventType
 

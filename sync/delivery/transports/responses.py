@@ -10,7 +10,7 @@ import msgspec
 from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, Refused, RetryLater
 from sync.delivery.transports.http_client import HttpResponse
-from sync.protocol.wire import ErrorBody, ErrorCode
+from sync.protocol.wire import ErrorBody, ErrorCode, Rejection
 from sync.runtime.masking import mask_addresses
 
 T = TypeVar("T")
@@ -22,13 +22,11 @@ _REFUSED_CALLERS = {
     HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "central denies this agent access"),
 }
 NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
-_NO_ENDPOINT_DETAIL = "no such endpoint: check central.url and central.protocol"
 TOO_LARGE = Refused(
     ErrorCode.PAYLOAD_TOO_LARGE,
     "exceeds the size limit of head office or of a proxy before it",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 )
-_MAX_CODE, _MAX_MESSAGE = 100, 500
 _error_body = msgspec.json.Decoder(ErrorBody)
 
 
@@ -55,7 +53,8 @@ def unexpected(response: HttpResponse, why: str) -> RetryLater:
 
 def no_such_endpoint(response: HttpResponse) -> Blocked:
     """Return the `Blocked` for a missing endpoint: a wrong URL or protocol in the settings."""
-    return Blocked(BlockedReason.NOT_FOUND, _NO_ENDPOINT_DETAIL, response.status)
+    detail = "no such endpoint: check central.url and central.protocol"
+    return Blocked(BlockedReason.NOT_FOUND, detail, response.status)
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
@@ -67,28 +66,17 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
 
 
 def error_body(response: HttpResponse) -> ErrorBody | None:
-    """Return the three-field error in `response`; None if it has another shape.
+    """Return the three-field error in `response`; None if it has another shape."""
+    return decoded(_error_body, response.body)
 
-    Its text is sanitised, because it is stored in plain text with the dead letter.
+
+def refusal(error: ErrorBody | Rejection, http_status: int | None) -> Refused:
+    """Return central's refusal, its text truncated, without addresses and control characters.
+
+    It is stored in plain text with the dead letter.
     """
-    body = decoded(_error_body, response.body)
-    if body is None:
-        return None
-    return msgspec.structs.replace(
-        body,
-        error_code=sanitised_code(body.error_code),
-        error_message=sanitised_message(body.error_message),
-    )
-
-
-def sanitised_message(text: str) -> str:
-    """Return central's error message, truncated, without addresses and control characters."""
-    return _sanitised(text, _MAX_MESSAGE)
-
-
-def sanitised_code(text: str) -> str:
-    """Return central's error code, sanitised likewise."""
-    return _sanitised(text, _MAX_CODE)
+    code, message = _sanitised(error.error_code, 100), _sanitised(error.error_message, 500)
+    return Refused(code, message, http_status)
 
 
 def retry_after(header: str | None, date: str | None, now: datetime) -> float | None:

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 import msgspec
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
-from sync.delivery.outcomes import FailureCause, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, Refused, RetryLater
 from sync.delivery.transport import WindowResult
+from sync.delivery.transports import responses
 from sync.delivery.transports.batch.documents import Sender, compressed_batch
 from sync.delivery.transports.batch.verdicts import (
-    BatchRefused,
     Outcome,
     Verdicts,
-    every_request_refused,
     interpret,
     verdicts_on,
 )
@@ -58,11 +57,11 @@ class BatchTransport:
         while parts:
             part = parts.popleft()
             outcome = await self._post(window, part, once=probing)
-            if isinstance(outcome, BatchRefused) and len(part) > 1:
+            if isinstance(outcome, Refused) and len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft((part[middle:], part[:middle]))
                 continue
-            if isinstance(outcome, BatchRefused):
+            if isinstance(outcome, Refused):
                 some, stop = await self._without_content(window, part, outcome, once=probing)
             else:
                 some, stop = verdicts_on(part, outcome)
@@ -74,17 +73,18 @@ class BatchTransport:
         return WindowResult(results)
 
     async def _without_content(
-        self, window: Window, part: Sequence[OutboxEvent], refused: BatchRefused, *, once: bool
+        self, window: Window, part: Sequence[OutboxEvent], refused: Refused, *, once: bool
     ) -> Verdicts:
         """Send a single refused event again without its content, for its sequence number."""
         outcome = await self._post(window, part, once=once, withheld=True)
-        if isinstance(outcome, BatchRefused):
-            return (), every_request_refused(outcome)
+        if isinstance(outcome, Refused):
+            detail = f"every request is refused: {outcome.error_code}: {outcome.error_message}"
+            return (), Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, outcome.http_status)
         if isinstance(outcome, BatchAccepted):
             # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = verdicts_on(part, outcome)
-        return [EventResult(one.event, refused.verdict) for one in known], stop
+        return [EventResult(one.event, refused) for one in known], stop
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
@@ -99,7 +99,7 @@ class BatchTransport:
         match outcome:
             case BatchAccepted():
                 self._size.grow(len(part))
-            case BatchRefused(is_too_large=True) | RetryLater(cause=FailureCause.NO_RESPONSE):
+            case responses.TOO_LARGE | RetryLater(cause=FailureCause.NO_RESPONSE):
                 # A timeout counts too: the network may be too slow for so many events.
                 self._size.shrink(len(part))
         return outcome

@@ -58,15 +58,10 @@ async def fetch_terms(
         return response
     if response.status == HTTPStatus.NOT_MODIFIED and etag is not None:
         return None
-    if response.status == HTTPStatus.OK and response.is_json:
-        return _new_terms(response)
     if response.status in NO_ENDPOINT:
         return no_such_endpoint(response)
-    return unexpected(response, "not program terms")
-
-
-def _new_terms(response: HttpResponse) -> NewTerms | RetryLater:
-    terms = decoded(_program_terms, response.body)
+    is_json = response.status == HTTPStatus.OK and response.is_json
+    terms = decoded(_program_terms, response.body) if is_json else None
     if terms is None:
         return unexpected(response, "not program terms")
     etag = response.headers.get("ETag")

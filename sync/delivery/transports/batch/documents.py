@@ -1,4 +1,4 @@
-"""JSON documents of the protocol `batch`: encodes requests, decodes head office's response."""
+"""Encodes the requests of the protocol `batch`."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,16 +9,12 @@ import msgspec
 import zstandard
 
 from sync.delivery.outbox import OutboxEvent, Window
-from sync.delivery.transports.http_client import HttpResponse
-from sync.delivery.transports.responses import decoded
 from sync.protocol.rfc3339 import us_to_rfc3339
-from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchAccepted, BatchEvent
+from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchEvent
 
 # Encoding more events than these would block the event loop and delay tills: use a thread.
 _FEW_EVENTS = 16
-_MAX_SEQUENCE = 2**63 - 1
 _encoder = msgspec.json.Encoder()
-_batch_accepted = msgspec.json.Decoder(BatchAccepted)
 
 
 class ClockReading(Protocol):
@@ -44,13 +40,14 @@ class Sender:
     clock: Callable[[], ClockReading]
 
 
-def encode_batch(
+async def compressed_batch(
     window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
 ) -> bytes:
-    """Return the JSON of a batch; `withheld`: events without their content."""
-    now = sender.clock()
-    return _encoder.encode(
-        Batch(
+    """Return a batch as JSON in a zstd frame (RFC 8878); `withheld`: events without content."""
+
+    def encode() -> bytes:
+        now = sender.clock()
+        batch = Batch(
             store_id=sender.store_id,
             till_id=sender.till_id,
             epoch=window.epoch,
@@ -61,33 +58,9 @@ def encode_batch(
             base_sequence=window.base_sequence,
             events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],
         )
-    )
-
-
-async def compressed_batch(
-    window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
-) -> bytes:
-    """Return the batch of `encode_batch` compressed, a zstd frame (RFC 8878)."""
-
-    def encode() -> bytes:
-        return zstandard.compress(encode_batch(window, events, sender, withheld=withheld))
+        return zstandard.compress(_encoder.encode(batch))
 
     return encode() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(encode)
-
-
-def decode_response(response: HttpResponse, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
-    """Return the response decoded; None if it is malformed or inconsistent with `sent`."""
-    accepted = decoded(_batch_accepted, response.body) if response.is_json else None
-    return accepted if accepted is not None and _is_consistent(accepted, sent) else None
-
-
-def _is_consistent(accepted: BatchAccepted, sent: Sequence[OutboxEvent]) -> bool:
-    rejected = {rejection.sequence for rejection in accepted.rejected}
-    return (
-        0 <= accepted.accepted_through <= _MAX_SEQUENCE
-        and len(rejected) == len(accepted.rejected)
-        and rejected <= {event.sequence for event in sent}
-    )
 
 
 def _batch_event(event: OutboxEvent, boot_id: str, *, withheld: bool) -> BatchEvent:

@@ -1,9 +1,10 @@
 """Derives the verdicts on a batch's events from head office's response. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeAlias
+
+import msgspec
 
 from sync.delivery.outbox import EventResult, OutboxEvent
 from sync.delivery.outcomes import (
@@ -16,49 +17,41 @@ from sync.delivery.outcomes import (
     RetryLater,
     Rewind,
     Stop,
-    Verdict,
 )
-from sync.delivery.transports.batch.documents import decode_response
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import (
     NO_ENDPOINT,
     TOO_LARGE,
+    decoded,
     error_body,
     no_such_endpoint,
-    sanitised_code,
-    sanitised_message,
+    refusal,
     unexpected,
 )
-from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode, Rejection
+from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode
 
-_REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-_NO_PROGRESS = RetryLater(FailureCause.NO_PROGRESS, "head office accepted none of the events")
-_UNKNOWN_ENCODING = "head office, or a proxy before it, does not accept zstd"
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRefused:
-    """A request was refused as a whole; `verdict` applies if a single event is the cause."""
-
-    verdict: Refused
-    is_too_large: bool = False
-
-
-Outcome: TypeAlias = BatchAccepted | BatchRefused | Stop
+# `Refused`: the whole request. It is the verdict on an event only if that was alone in it.
+Outcome: TypeAlias = BatchAccepted | Refused | Stop
 Verdicts: TypeAlias = tuple[Sequence[EventResult], Stop | None]
+
+_MAX_SEQUENCE = 2**63 - 1
+_REFUSED_WHOLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+_DELIVERED = Delivered()
+_batch_accepted = msgspec.json.Decoder(BatchAccepted)
 
 
 def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
     """Return the outcome of `response`; any other shape is `UNEXPECTED_RESPONSE`."""
     status = response.status
     if status == HTTPStatus.OK:
-        return decode_response(response, sent) or unexpected(response, "not a receiver's response")
+        return _accepted(response, sent) or unexpected(response, "not a receiver's response")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return BatchRefused(TOO_LARGE, is_too_large=True)
+        return TOO_LARGE
     if status in NO_ENDPOINT:
         return no_such_endpoint(response)
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        return Blocked(BlockedReason.UNKNOWN_PROTOCOL, _UNKNOWN_ENCODING, status)
+        detail = "head office, or a proxy before it, does not accept zstd"
+        return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, status)
     error = error_body(response)
     if error is None:
         return unexpected(response, "not a receiver's error")
@@ -66,38 +59,48 @@ def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
 
 
 def verdicts_on(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Verdicts:
-    """Return the verdicts on a prefix of `sent`, and the reason to stop, if any."""
-    if isinstance(outcome, BatchAccepted):
-        return _results(sent, outcome), _stop(sent, outcome)
-    return (), outcome
+    """Return the verdicts on a prefix of `sent`, and the reason to stop, if any.
+
+    There are verdicts up to `acceptedThrough` or the first `ALTERED` event, if that is lower.
+    """
+    if not isinstance(outcome, BatchAccepted):
+        return (), outcome
+    stop = _stop(sent, outcome)
+    through = outcome.accepted_through
+    if isinstance(stop, Renumber):
+        through = min(through, stop.after_sequence)
+    refused = {one.sequence: refusal(one, None) for one in outcome.rejected}
+    verdicts = [
+        EventResult(event, refused.get(event.sequence, _DELIVERED))
+        for event in sent
+        if event.sequence <= through
+    ]
+    return verdicts, stop
 
 
-def every_request_refused(refused: BatchRefused) -> Blocked:
-    """Return the `Blocked` for an agent whose every request is refused: no event is at fault."""
-    verdict = refused.verdict
-    detail = f"every request is refused: {verdict.error_code}: {verdict.error_message}"
-    return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, verdict.http_status)
-
-
-def _results(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> list[EventResult]:
-    """Return verdicts up to `acceptedThrough` or the first `ALTERED` event, if that is lower."""
-    rejections = {rejection.sequence: rejection for rejection in accepted.rejected}
-    results = []
-    for event in sent:
-        rejection = rejections.get(event.sequence)
-        if event.sequence > accepted.accepted_through or _is_altered(rejection):
-            break
-        results.append(EventResult(event, _verdict(rejection)))
-    return results
+def _accepted(response: HttpResponse, sent: Sequence[OutboxEvent]) -> BatchAccepted | None:
+    """Return the response decoded; None if it is malformed or inconsistent with `sent`."""
+    accepted = decoded(_batch_accepted, response.body) if response.is_json else None
+    if accepted is None:
+        return None
+    rejected = {rejection.sequence for rejection in accepted.rejected}
+    is_consistent = (
+        0 <= accepted.accepted_through <= _MAX_SEQUENCE
+        and len(rejected) == len(accepted.rejected)
+        and rejected <= {event.sequence for event in sent}
+    )
+    return accepted if is_consistent else None
 
 
 def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
-    altered = [one.sequence for one in accepted.rejected if _is_altered(one)]
+    altered = [one.sequence for one in accepted.rejected if one.error_code == ErrorCode.ALTERED]
     if altered:
         return Renumber(min(altered) - 1)
     if accepted.accepted_through < sent[0].sequence - 1:
         return Rewind(accepted.accepted_through + 1)
-    return _NO_PROGRESS if accepted.accepted_through < sent[0].sequence else None
+    if accepted.accepted_through < sent[0].sequence:
+        return RetryLater(FailureCause.NO_PROGRESS, "head office accepted none of the events")
+    return None
 
 
 def _outcome_of(error: ErrorBody, response: HttpResponse) -> Outcome:
@@ -105,17 +108,5 @@ def _outcome_of(error: ErrorBody, response: HttpResponse) -> Outcome:
     if error.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
         return Rewind(expected)
     if response.status in _REFUSED_WHOLE:
-        return BatchRefused(Refused(error.error_code, error.error_message, response.status))
+        return refusal(error, response.status)
     return unexpected(response, "not a receiver's error")
-
-
-def _verdict(rejection: Rejection | None) -> Verdict:
-    if rejection is None:
-        return Delivered()
-    return Refused(
-        sanitised_code(rejection.error_code), sanitised_message(rejection.error_message), None
-    )
-
-
-def _is_altered(rejection: Rejection | None) -> bool:
-    return rejection is not None and rejection.error_code == ErrorCode.ALTERED

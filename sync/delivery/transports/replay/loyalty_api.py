@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from sync.delivery.outbox import OutboxEvent
-from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, Refused, RetryLater, Verdict
+from sync.delivery.outcomes import Blocked, Delivered, Refused, RetryLater, Verdict
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import (
     NO_ENDPOINT,
@@ -20,6 +20,7 @@ from sync.delivery.transports.responses import (
     decoded,
     error_body,
     no_such_endpoint,
+    refusal,
     unexpected,
 )
 from sync.protocol.wire import EventType
@@ -75,15 +76,6 @@ def request_without_effect(size: int) -> ApiRequest:
     return ApiRequest("PUT", _UNKNOWN_SESSION, _INVALID_STATUS.ljust(size))
 
 
-def every_request_refused(size: int) -> Blocked:
-    """Return the `Blocked` for an agent whose every request of `size` bytes gets a 413."""
-    detail = (
-        f"every request is refused as too large, even one of {size} bytes: a proxy before central"
-        " has too low a limit"
-    )
-    return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-
 def json_object(body: bytes) -> Mapping[str, Json] | None:
     """Return the JSON object in `body`, or None."""
     return decoded(_json_object, body)
@@ -108,7 +100,7 @@ def interpret(
         return TOO_LARGE
     error = error_body(response) if status in _REFUSALS else None
     if error is not None:
-        refused = Refused(error.error_code, error.error_message, status)
+        refused = refusal(error, status)
         return _verdict_in_doubt(event, refused) if in_doubt else refused
     if status in NO_ENDPOINT:
         return no_such_endpoint(response)

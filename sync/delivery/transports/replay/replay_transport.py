@@ -7,34 +7,45 @@ lane wait, in this window and the following ones, for a verdict on the event tha
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, assert_never
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
-from sync.delivery.outcomes import Blocked, Delivered, FailureCause, Refused, RetryLater, Verdict
+from sync.delivery.outcomes import (
+    Blocked,
+    BlockedReason,
+    Delivered,
+    FailureCause,
+    Refused,
+    RetryLater,
+    Verdict,
+)
 from sync.delivery.transport import WindowCancelled, WindowResult
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.replay.loyalty_api import (
     SMALL_BYTES,
     ApiRequest,
-    every_request_refused,
+    Json,
     interpret,
     json_object,
     request_of,
     request_without_effect,
 )
 from sync.delivery.transports.replay.session_lanes import StoppedLanes
-from sync.delivery.transports.replay.terms_observer import OnTerms, TermsObserver
 from sync.delivery.transports.short_retries import ShortRetries
+from sync.protocol.program_terms import SessionKind, SessionTerms, session_kind, session_terms
 from sync.protocol.wire import ErrorCode, EventType
 
 # Consecutive failures without a verdict between them after which central counts as down.
 MAX_FAILURES_IN_A_ROW = 3
+# Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
+_MAX_KINDS = 64
 _HEADERS = {"Content-Type": "application/json"}
+OnTerms: TypeAlias = Callable[[SessionKind, SessionTerms], None]
 _Outcome: TypeAlias = Verdict | Blocked | RetryLater
 _SESSION_REFUSED = Refused(
     ErrorCode.SESSION_REFUSED, "the session of this answer was refused", None
@@ -66,7 +77,8 @@ class ReplayTransport:
         self._retries = retries
         self.limits = limits
         self._max_in_flight = max_in_flight
-        self._terms = TermsObserver(on_terms)
+        self._on_terms = on_terms
+        self._last_terms: dict[SessionKind, tuple[Json, ...]] = {}
         self._stopped = StoppedLanes()
         self._failures_in_a_row = 0
 
@@ -152,13 +164,29 @@ class ReplayTransport:
         if not isinstance(response, HttpResponse):
             return response
         if _is_too_large(response) and await self._refuses_all(request):
-            return every_request_refused(len(request.body))
+            detail = (
+                f"every request is refused as too large, even one of {len(request.body)} bytes: a"
+                " proxy before central has too low a limit"
+            )
+            return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, response.status)
         document = json_object(response.body)
         outcome = interpret(event, response, document, in_doubt=in_doubt)
         is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
         if is_own and document is not None:
-            self._terms.observe(event, document)
+            self._observe_terms(event, document)
         return outcome
+
+    def _observe_terms(self, session: OutboxEvent, answer: Mapping[str, Json]) -> None:
+        """Report the terms in central's answer to `session` if they changed for its kind."""
+        kind = session_kind(json_object(session.body) or {}, session.query_locale)
+        # Compared as they come: to convert them takes longer than all the rest.
+        members = tuple(map(answer.get, SessionTerms.__struct_encode_fields__))
+        if self._last_terms.get(kind) == members or (terms := session_terms(answer)) is None:
+            return
+        if len(self._last_terms) >= _MAX_KINDS:
+            self._last_terms.clear()
+        self._last_terms[kind] = members
+        self._on_terms(kind, terms)
 
     async def _refuses_all(self, request: ApiRequest) -> bool:
         """Return whether a request without effect gets a 413 too: then no event is at fault."""
