@@ -160,7 +160,11 @@ class _BatchDecision:
 
     def _accept_answer(self, answer: AnswerEvent) -> None:
         if self._is_session_rejected(answer.correlation_id):
-            self._reject(_rejected(answer, ErrorCode.SESSION_REFUSED, "Its session was rejected"))
+            self._reject(
+                _rejected(
+                    answer, ErrorCode.SESSION_REFUSED, "The session of this answer was rejected"
+                )
+            )
             return
         if self._is_stored(answer):
             self._result.duplicates.append(answer)

@@ -13,7 +13,7 @@ from sync.receiver.ingest.accept import AcceptedBatch
 
 ANSWERS = ("accepted", "deferred", "declined")
 COUNTS = ("sessions", *ANSWERS, "other_answers", "arrived", "lag_seconds")
-LONGEST = "longest_lag_seconds"
+LONGEST_LAG = "longest_lag_seconds"
 _HOUR, _ZERO = timedelta(hours=1), timedelta()
 
 
@@ -49,7 +49,7 @@ def roll_up(
 
 
 def _zeros() -> dict[str, int]:
-    return dict.fromkeys((*COUNTS, LONGEST), 0)
+    return dict.fromkeys((*COUNTS, LONGEST_LAG), 0)
 
 
 def _kinds(accepted: AcceptedBatch) -> Iterable[tuple[int, str]]:
@@ -64,4 +64,4 @@ def _arrival_lags(lags: Sequence[timedelta]) -> dict[str, int]:
     late = [lag for lag in lags if lag > _ZERO]
     lag_seconds = round(sum(late, _ZERO).total_seconds())
     longest_seconds = round(max(late, default=_ZERO).total_seconds())
-    return {"arrived": len(lags), "lag_seconds": lag_seconds, LONGEST: longest_seconds}
+    return {"arrived": len(lags), "lag_seconds": lag_seconds, LONGEST_LAG: longest_seconds}

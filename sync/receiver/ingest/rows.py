@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from sync.receiver.auth.tokens import AgentName
+from sync.receiver.db.statements import params_for
 from sync.receiver.ingest.accept import AcceptedBatch, ValidEvent, type_of
 from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent
@@ -43,6 +44,7 @@ class RowBuilder:
         self, inbound: InboundBatch, corrected_times: Mapping[int, datetime | None]
     ) -> None:
         self._key = epoch_key(inbound.sender.name, inbound.batch.epoch)
+        self._parameters = params_for(inbound.sender.name, inbound.batch.epoch)
         self._received_at = inbound.received_at
         self._corrected_times = corrected_times
         self.common = {**self._key, "received_at": inbound.received_at}
@@ -99,9 +101,7 @@ class RowBuilder:
     def restored_address(self, answer: AnswerEvent) -> Row:
         """Return the parameters of the update that restores an address."""
         return {
-            "of_store": self._key["store_id"],
-            "of_till": self._key["till_id"],
-            "of_epoch": self._key["epoch"],
+            **self._parameters,
             "of_sequence": answer.sequence,
             "address": answer.address,
         }

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, RowMapping, func, select
 
 from sync.receiver.db.tables import hours
-from sync.receiver.ingest.hourly_rollup import ANSWERS, COUNTS, LONGEST, hour_of
+from sync.receiver.ingest.hourly_rollup import ANSWERS, COUNTS, LONGEST_LAG, hour_of
 
 HOURS_SHOWN = 48
 _AN_HOUR = timedelta(hours=1)
@@ -45,7 +45,7 @@ def read_history(connection: Connection, now: datetime, store_id: str | None) ->
     last = hour_of(now)
     first = last - (HOURS_SHOWN - 1) * _AN_HOUR
     sums = (func.sum(hours.c[name]).label(name) for name in COUNTS)
-    longest = func.max(hours.c[LONGEST]).label(LONGEST)
+    longest = func.max(hours.c[LONGEST_LAG]).label(LONGEST_LAG)
     rows = (
         select(hours.c.hour, *sums, longest)
         .where(hours.c.hour.between(first, last))
@@ -66,5 +66,5 @@ def _totals(at: datetime, row: RowMapping | None) -> HourTotals:
         hour=at,
         **{name: int(row[name]) for name in ("sessions", *ANSWERS, "other_answers")},
         mean_lag_seconds=int(row["lag_seconds"]) / arrived if arrived else None,
-        longest_lag_seconds=int(row[LONGEST]) if arrived else None,
+        longest_lag_seconds=int(row[LONGEST_LAG]) if arrived else None,
     )
