@@ -2,31 +2,20 @@
 
 from sync.runtime.cli.command_group import LazyCommand, command_group
 
-__all__ = ["COMMANDS", "app", "main"]
-
 _NAME = "loyalty-agent"
 COMMANDS = {
-    "run": LazyCommand(
-        "agent.cli.service_commands:run", "Serve the tills until SIGTERM or SIGINT."
-    ),
+    "run": LazyCommand("agent.cli.service_commands", "Serve the tills until SIGTERM or SIGINT."),
     "check-config": LazyCommand(
-        "agent.cli.service_commands:check_config",
-        "Check the configuration and the files that it names.",
+        "agent.cli.service_commands", "Check the configuration and the files that it names."
     ),
-    "status": LazyCommand("agent.cli.status:status", "Show the status of the running agent."),
-    "doctor": LazyCommand(
-        "agent.cli.doctor:doctor", "Check this machine and advise how to fix faults."
-    ),
-    "drill": LazyCommand("agent.cli.drill:drill", "Run a failure drill and verify the result."),
+    "status": LazyCommand("agent.cli.status", "Show the status of the running agent."),
+    "doctor": LazyCommand("agent.cli.doctor", "Check this machine and advise how to fix faults."),
+    "drill": LazyCommand("agent.cli.drill", "Run a failure drill and verify the result."),
     "support-bundle": LazyCommand(
-        "agent.cli.support_bundle:support_bundle",
-        "Write an archive with diagnostics for support.",
+        "agent.cli.support_bundle", "Write an archive with diagnostics for support."
     ),
-    "sync": LazyCommand("agent.cli.sync:sync", "Deliver pending captures now."),
-    "dead-letters": LazyCommand(
-        "agent.cli.dead_letters:dead_letters",
-        "List, retry and discard dead letters.",
-    ),
+    "sync": LazyCommand("agent.cli.sync", "Deliver pending captures now."),
+    "dead-letters": LazyCommand("agent.cli.dead_letters", "List, retry and discard dead letters."),
 }
 app = command_group(_NAME, "Accept loyalty captures from tills, online or offline.", COMMANDS)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -25,15 +25,14 @@ ConfigFile = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
-    """Location of a command, `module:name` of a function or `Typer`, and its line in `--help`."""
+    """Module of a command, which defines it under its own name, and its line in `--help`."""
 
-    location: str
+    module: str
     summary: str
 
     def load(self, name: str) -> "Command":
-        """Import the command and return it under `name`."""
-        module, _, attribute = self.location.partition(":")
-        found = getattr(import_module(module), attribute)
+        """Import the command `name`, a function or a `Typer`."""
+        found = getattr(import_module(self.module), name.replace("-", "_"))
         app = typer.Typer(rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)
@@ -45,12 +44,16 @@ class LazyCommand:
 def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) -> typer.Typer:
     """Return the program `name` with its commands and the options `--config` and `--version`."""
 
-    class _ProgramGroup(_LazyGroup):
-        lazy_commands = commands
+    class LazyGroup(TyperGroup):
+        def resolve_command(
+            self, ctx: "Context", args: list[str]
+        ) -> "tuple[str | None, Command | None, list[str]]":
+            found, command, rest = super().resolve_command(ctx, args)
+            return found, commands[found].load(found) if found else command, rest
 
     app = typer.Typer(
         name=name,
-        cls=_ProgramGroup,
+        cls=LazyGroup,
         add_completion=False,
         no_args_is_help=True,
         # Rich markup costs a third of the start-up time; rich tracebacks show local variables.
@@ -82,21 +85,5 @@ def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) 
 
     for command, lazy in commands.items():
         # For `--help` and "Did you mean"; replaced by the real command when used.
-        app.command(command, help=lazy.summary)(_placeholder)
+        app.command(command, help=lazy.summary)(lambda: None)
     return app
-
-
-def _placeholder() -> None:
-    raise NotImplementedError
-
-
-class _LazyGroup(TyperGroup):
-    lazy_commands: ClassVar[Mapping[str, LazyCommand]]
-
-    def resolve_command(
-        self, ctx: "Context", args: list[str]
-    ) -> "tuple[str | None, Command | None, list[str]]":
-        name, command, rest = super().resolve_command(ctx, args)
-        if name is not None:
-            command = self.lazy_commands[name].load(name)
-        return name, command, rest
