@@ -4,9 +4,11 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import typer
 
 from agent.config import ConfigurationError, SettingError, Settings, load_settings, read_secret
 from sync.runtime.cli.program import Program
@@ -76,26 +78,21 @@ class AgentClient:
         return f"{self.settings.api.host} port {self.settings.api.port}"
 
     def _send(self, method: str, path: str) -> tuple[int, str]:
+        api = self.settings.api
         headers = {"Accept": "application/json", "Connection": "close"}
-        if token_file := self.settings.api.token_file:
-            headers["Authorization"] = f"Bearer {read_secret(token_file, 'api.token_file')}"
-        connection = self._connection()
-        try:
+        if api.token_file:
+            headers["Authorization"] = f"Bearer {read_secret(api.token_file, 'api.token_file')}"
+        host = _LOOPBACK.get(api.host, api.host)
+        connection = http.client.HTTPConnection(host, api.port, _TIMEOUT_SECONDS)
+        if api.tls_cert_file:
+            context = _trust_only(api.tls_cert_file)
+            connection = http.client.HTTPSConnection(
+                host, api.port, timeout=_TIMEOUT_SECONDS, context=context
+            )
+        with closing(connection):
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read(_MAX_BODY_BYTES).decode("utf-8", "replace")
-        finally:
-            connection.close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        api = self.settings.api
-        host = _LOOPBACK.get(api.host, api.host)
-        if api.tls_cert_file is None:
-            return http.client.HTTPConnection(host, api.port, timeout=_TIMEOUT_SECONDS)
-        context = _trust_only(api.tls_cert_file)
-        return http.client.HTTPSConnection(
-            host, api.port, timeout=_TIMEOUT_SECONDS, context=context
-        )
 
     def _parse(self, code: int, text: str) -> AgentResponse:
         if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
@@ -123,11 +120,12 @@ class AgentClient:
 
 
 @contextmanager
-def exit_on_agent_error() -> Iterator[None]:
-    """Turn an unreachable agent or a rejected request into a message and exit code 1."""
+def running_agent(context: typer.Context, config: Path | None) -> Iterator[AgentClient]:
+    """Yield a client; turn an unreachable agent or a rejected request into exit code 1."""
+    settings = AGENT.settings(context, config)
     try:
         with AGENT.exit_on_configuration_error():
-            yield
+            yield AgentClient(settings)
     except AgentError as error:
         AGENT.fail(str(error))
 
@@ -138,9 +136,8 @@ def _trust_only(certificate: Path) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=certificate)
     except OSError as error:
         wrong = f"the file cannot be read as a certificate ({error.strerror or 'not PEM'})"
-        raise ConfigurationError(
-            [SettingError(str(certificate), "api.tls_cert_file", wrong)]
-        ) from None
+        mistake = SettingError(str(certificate), "api.tls_cert_file", wrong)
+        raise ConfigurationError([mistake]) from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # The certificate bears the host name that tills use; this client connects by address.
     context.check_hostname = False

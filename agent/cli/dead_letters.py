@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, AgentResponse, exit_on_agent_error
+from agent.cli.client import AGENT, AgentClient, running_agent
 from agent.facts import Receipt
 from sync.protocol.wire import EventType
 from sync.runtime.cli.command_group import ConfigFile
@@ -32,8 +32,7 @@ def list_dead_letters(
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
 ) -> None:
     """List all dead letters, without e-mail addresses. The exit code is 1 if there are any."""
-    client = AgentClient(AGENT.settings(context, config))
-    with exit_on_agent_error():
+    with running_agent(context, config) as client:
         letters = _fetch_all(client)
     if as_json:
         typer.echo(json.dumps(letters, ensure_ascii=False, separators=(",", ":")))
@@ -47,41 +46,37 @@ def list_dead_letters(
 @dead_letters.command()
 def show(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Show the details of one dead letter."""
-    response = _request(context, config, "GET", number)
-    print_values("Dead letter", response.members)
+    with running_agent(context, config) as client:
+        print_values("Dead letter", client.request("GET", _path_of(number)).members)
 
 
 @dead_letters.command()
 def retry(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Retry one dead letter. A session start takes its e-mail answers along."""
-    _request(context, config, "POST", number, "/retry")
+    with running_agent(context, config) as client:
+        client.request("POST", f"{_path_of(number)}/retry")
     typer.echo(f"{number} is queued again.")
 
 
 @dead_letters.command()
 def discard(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Discard one dead letter and erase its address. Dead e-mail answers to a session stay."""
-    discarded = _request(context, config, "POST", number, "/discard").members
-    typer.echo(f"{number} is discarded.")
-    if discarded.get("type") != EventType.SESSION_STARTED:
-        return
-    with exit_on_agent_error():
-        remaining = _fetch_all(AgentClient(AGENT.settings(context, config)))
+    with running_agent(context, config) as client:
+        discarded = client.request("POST", f"{_path_of(number)}/discard").members
+        typer.echo(f"{number} is discarded.")
+        is_session = discarded.get("type") == EventType.SESSION_STARTED
+        remaining = _fetch_all(client) if is_session else []
     for letter in remaining:
         if letter["correlationId"] == discarded["correlationId"]:
             typer.echo(f"Its e-mail answer remains a dead letter: {_number_of(letter)}")
 
 
-def _request(
-    context: typer.Context, config: ConfigFile, method: str, number: str, action: str = ""
-) -> AgentResponse:
-    """Send a request about one dead letter; exit with code 2 if its number is malformed."""
-    client = AgentClient(AGENT.settings(context, config))
+def _path_of(number: str) -> str:
+    """Return the path of a dead letter; exit with code 2 if its number is malformed."""
     if Receipt.read(number) is None:
         message = f"{number!r} is not EPOCH/SEQUENCE: see {AGENT.name} dead-letters list"
         AGENT.fail(message, ExitCode.USAGE)
-    with exit_on_agent_error():
-        return client.request(method, f"{_PATH}/{number}{action}")
+    return f"{_PATH}/{number}"
 
 
 def _fetch_all(client: AgentClient) -> list[dict[str, object]]:

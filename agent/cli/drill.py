@@ -1,32 +1,30 @@
-"""`loyalty-agent drill`: run a failure drill with real processes and print the result."""
+"""`loyalty-agent drill`: run a failure drill with real processes; show progress and result."""
 
 import asyncio
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 
 from agent.cli.client import AGENT
-from agent.cli.drill_view import progress_display
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
-from agent.drill.scenario import FAST, NORMAL, run_drill
+from agent.drill.scenario import FAST, NORMAL, Progress, ShowProgress, run_drill
 from sync.runtime.cli.printing import print_values
 from sync.runtime.cli.program import ExitCode
 
-_LABELS = {
-    "captured": "requested by the tills",
-    "acknowledged": "acknowledged to the tills",
-    "at_head_office": "at head office",
-    "lost": "lost",
-    "duplicated": "duplicated",
-    "unknown": "unknown",
-    "changed": "changed",
-    "out_of_order": "out of order",
-}
-_NOT_FAULTS = {"captured", "acknowledged", "at_head_office"}
+_BAR_WIDTH = 40
+_UPDATES_PER_SECOND = 8
 
 
 def drill(
@@ -43,7 +41,7 @@ def drill(
     try:
         with (
             tempfile.TemporaryDirectory(prefix="loyalty-drill-") as scratch,
-            progress_display() as show,
+            _progress_display() as show,
         ):
             result = asyncio.run(run_drill(Path(scratch), timing, show))
     except ProcessFailedError as error:
@@ -52,8 +50,48 @@ def drill(
     raise typer.Exit(ExitCode.OK if result.is_good else ExitCode.PROBLEM)
 
 
+@contextmanager
+def _progress_display() -> Iterator[ShowProgress]:
+    """Yield a function that displays the drill: live on a terminal, else one line per step."""
+    if sys.stdout.isatty():
+        with Live(refresh_per_second=_UPDATES_PER_SECOND) as live:
+            yield lambda progress: live.update(live_view(progress))
+        return
+    printed: list[str] = []
+
+    def print_new_steps(progress: Progress) -> None:
+        for step in progress.steps[len(printed) :]:
+            typer.echo(step)
+            printed.append(step)
+
+    yield print_new_steps
+
+
+def live_view(progress: Progress) -> RenderableType:
+    """Return the live view: steps, bar of delivered captures, counts."""
+    interim = progress.interim
+    done = [Text(f"  {step}", style="dim") for step in progress.steps[:-1]]
+    current = [Text(f"> {step}", style="bold") for step in progress.steps[-1:]]
+    delivered = interim.at_head_office
+    bar = ProgressBar(max(1, interim.acknowledged), delivered, width=_BAR_WIDTH)
+    counts = Text.assemble(
+        f"  acknowledged {interim.acknowledged:,}   in flight {interim.lost:,}"
+        f"   retries {progress.retries:,}\n  ",
+        (
+            f"duplicated {interim.duplicated:,}   out of order {interim.out_of_order:,}",
+            "bold red" if interim.faults.keys() - {"lost"} else "green",
+        ),
+    )
+    return Group(
+        *done, *current, Text(), Columns(["  at head office", bar, f"{delivered:,}"]), counts
+    )
+
+
 def _print(result: DrillResult) -> None:
-    print_values("\nResult", {_LABELS[name]: value for name, value in asdict(result).items()})
+    labels = {"captured": "requested by the tills", "acknowledged": "acknowledged to the tills"}
+    counts = asdict(result).items()
+    named = {labels.get(name, name.replace("_", " ")): number for name, number in counts}
+    print_values("\nResult", named)
     if result.is_good:
         typer.secho("\nPASSED: every acknowledged capture arrived once.", bold=True, fg="green")
     else:
@@ -61,12 +99,7 @@ def _print(result: DrillResult) -> None:
 
 
 def _faults(result: DrillResult) -> str:
-    """Describe the counts that should be 0 and are not."""
-    faults = [
-        f"{count:,} {_LABELS[name]}"
-        for name, count in asdict(result).items()
-        if count and name not in _NOT_FAULTS
-    ]
+    faults = [f"{n:,} {name.replace('_', ' ')}" for name, n in result.faults.items()]
     if result.acknowledged < result.captured:
         faults.insert(0, f"{result.captured - result.acknowledged:,} not acknowledged")
     return ", ".join(faults) or "no capture was made"

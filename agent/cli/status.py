@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.api.status_view import Level, Status
-from agent.cli.client import AGENT, AgentClient, exit_on_agent_error
+from agent.cli.client import running_agent
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import flatten, one_line, print_values
 from sync.runtime.cli.program import ExitCode
@@ -27,8 +27,8 @@ def status(
     The exit code is 1 if the agent is unreachable, cannot take captures, or is rejected by head
     office.
     """
-    with exit_on_agent_error():
-        response = AgentClient(AGENT.settings(context, config)).status()
+    with running_agent(context, config) as client:
+        response = client.status()
     values = flatten(response.members)
     if as_json:
         typer.echo(response.text)

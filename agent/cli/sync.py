@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, exit_on_agent_error
+from agent.cli.client import AGENT, AgentClient, running_agent
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
@@ -29,8 +29,7 @@ def sync(
     Skips a pending retry delay and quiet hours. With --wait the exit code is 1 if captures are
     still pending or there are dead letters.
     """
-    client = AgentClient(AGENT.settings(context, config))
-    with exit_on_agent_error():
+    with running_agent(context, config) as client:
         if not wait:
             client.request("POST", "/agent/v1/sync")
             typer.echo("Delivery is triggered.")
@@ -48,14 +47,12 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
         while True:
             if isinstance(waiting := status.get("waiting"), int):
                 show(waiting)
-            if waiting == 0 or _has_failed(_delivery(status), passes_before):
+            delivery = _delivery(status)
+            has_passed = _number(delivery, "passes") > passes_before
+            if waiting == 0 or (has_passed and delivery.get("state") in _FAILED):
                 return status
             time.sleep(_POLL_SECONDS)
             status = client.status().members
-
-
-def _has_failed(delivery: dict[str, object], passes_before: int) -> bool:
-    return _number(delivery, "passes") > passes_before and delivery.get("state") in _FAILED
 
 
 def _print_result(status: dict[str, object]) -> ExitCode:
@@ -64,16 +61,14 @@ def _print_result(status: dict[str, object]) -> ExitCode:
         typer.echo("No captures are pending.")
     else:
         pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
-        AGENT.warn(f"still pending: {pending}; cause: {_cause(_delivery(status))}")
+        delivery = _delivery(status)
+        detail = f" ({delivery['detail']})" if delivery.get("detail") else ""
+        cause = f"{delivery.get('trouble') or delivery.get('state')}{detail}"
+        AGENT.warn(f"still pending: {pending}; cause: {cause}")
     if dead_letters:
         rejected = count(dead_letters, "capture")
         AGENT.warn(f"head office rejected {rejected}: see {AGENT.name} dead-letters list")
     return ExitCode.OK if waiting == 0 and not dead_letters else ExitCode.PROBLEM
-
-
-def _cause(delivery: dict[str, object]) -> str:
-    detail = f" ({delivery['detail']})" if delivery.get("detail") else ""
-    return f"{delivery.get('trouble') or delivery.get('state')}{detail}"
 
 
 def _delivery(status: dict[str, object]) -> dict[str, object]:

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
 STORE, TILL = "drill-store", "drill-till"
-_AGENT = ("-m", "agent")
-_RECEIVER = ("-m", "sync.receiver")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
@@ -21,12 +20,13 @@ class ProcessFailedError(Exception):
 
 
 class ProgramProcess:
-    """A program with its configuration file and log file."""
+    """A program, a Python module, with its configuration file and log file."""
 
-    def __init__(self, program: tuple[str, ...], directory: Path, settings: str) -> None:
-        self._arguments = (*program, "--config", str(directory.with_suffix(".toml")))
+    def __init__(self, module: str, directory: Path, settings: str) -> None:
+        config = directory.with_suffix(".toml")
+        config.write_text(settings)
+        self._command = (sys.executable, "-m", module, "--config", str(config))
         self._log = directory.with_suffix(".log")
-        directory.with_suffix(".toml").write_text(settings)
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -39,9 +39,8 @@ class ProgramProcess:
             async with asyncio.timeout(_START_SECONDS):
                 return await logged
         except TimeoutError:
-            raise ProcessFailedError(
-                f"{command} did not log {event} in time: see {self._log}"
-            ) from None
+            message = f"{command} did not log {event} in time: see {self._log}"
+            raise ProcessFailedError(message) from None
 
     async def output_of(self, *command: str) -> str:
         """Run `command` to completion; return its standard output."""
@@ -53,38 +52,33 @@ class ProgramProcess:
 
     async def crash(self) -> None:
         """Kill the process (SIGKILL)."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._wait_until_ended()
+        await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
         """Terminate the process; kill it after a timeout. Idempotent."""
-        if self._process is None:
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, signal_number: int) -> None:
+        process, self._process = self._process, None
+        if process is None or self._reading is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+            process.send_signal(signal_number)
         try:
             async with asyncio.timeout(_STOP_SECONDS):
-                await self._process.wait()
+                await process.wait()
         except TimeoutError:
-            self._process.kill()
-        await self._wait_until_ended()
+            process.kill()
+            await process.wait()
+        await self._reading
 
     async def _spawn(self, *command: str, stdout: int | None = None) -> Process:
+        # Without the variables that configure the programs of this machine.
+        prefixes = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, *self._arguments, *command),
-            env=_environment(),
-            stdin=DEVNULL,
-            stdout=stdout,
-            stderr=PIPE,
+            *self._command, *command, env=env, stdin=DEVNULL, stdout=stdout, stderr=PIPE
         )
-
-    async def _wait_until_ended(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and self._reading is not None:
-            await process.wait()
-            await self._reading
 
     async def _read_log(
         self, process: Process, event: str, logged: "asyncio.Future[dict[str, object]]"
@@ -96,17 +90,18 @@ class ProgramProcess:
                 if fields.get("event") == event and not logged.done():
                     logged.set_result(fields)
         if not logged.done():
-            logged.set_exception(ProcessFailedError(f"the process ended: {_last_lines(self._log)}"))
+            last_lines = " / ".join(self._log.read_text(errors="replace").splitlines()[-3:])
+            logged.set_exception(ProcessFailedError(f"the process ended: {last_lines}"))
 
 
 def prepare_receiver(directory: Path, port: int = 0) -> ProgramProcess:
     """Return a receiver on `port` (0: any free port) with its database in `directory`."""
-    return ProgramProcess(
-        _RECEIVER,
-        directory,
-        f"[server]\nport = {port}\n[storage]\ndirectory = {_quoted(directory)}\n"
-        '[log]\nformat = "json"\n',
-    )
+    settings = f"""
+        server.port = {port}
+        storage.directory = {_quoted(directory)}
+        log.format = "json"
+    """
+    return ProgramProcess("sync.receiver", directory, settings)
 
 
 async def enroll(receiver: ProgramProcess, store: str = STORE, till: str = TILL) -> str:
@@ -116,16 +111,19 @@ async def enroll(receiver: ProgramProcess, store: str = STORE, till: str = TILL)
 
 def prepare_agent(directory: Path, port: int, central_url: str, token_file: Path) -> ProgramProcess:
     """Return an agent on `port` that delivers to `central_url`."""
-    return ProgramProcess(
-        _AGENT,
-        directory,
-        f'[store]\nstore_id = "{STORE}"\ntill_id = "{TILL}"\n'
-        f"[api]\nport = {port}\n[storage]\ndirectory = {_quoted(directory)}\n"
-        f'[central]\nurl = "{central_url}"\n'
-        f'[central.auth]\nkind = "bearer"\ntoken_file = {_quoted(token_file)}\n'
-        "[sync]\ninterval_seconds = 1\ntimeout_seconds = 5\nbackoff_base_seconds = 0.2\n"
-        'backoff_cap_seconds = 1\n[log]\nformat = "json"\n',
-    )
+    settings = f"""
+        store = {{ store_id = "{STORE}", till_id = "{TILL}" }}
+        api.port = {port}
+        storage.directory = {_quoted(directory)}
+        central.url = "{central_url}"
+        central.auth = {{ kind = "bearer", token_file = {_quoted(token_file)} }}
+        sync.interval_seconds = 1
+        sync.timeout_seconds = 5
+        sync.backoff_base_seconds = 0.2
+        sync.backoff_cap_seconds = 1
+        log.format = "json"
+    """
+    return ProgramProcess("agent", directory, settings)
 
 
 def free_port() -> int:
@@ -134,12 +132,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment without variables that configure agent or receiver."""
-    prefixes = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
 def _quoted(path: Path) -> str:
@@ -152,7 +144,3 @@ def _fields(line: bytes) -> dict[str, object]:
     except ValueError:
         return {}
     return fields if isinstance(fields, dict) else {}
-
-
-def _last_lines(log: Path) -> str:
-    return " / ".join(log.read_text(errors="replace").splitlines()[-3:])

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.drill.tills import EMAIL, SESSION, CaptureId, Receipts
@@ -36,9 +36,10 @@ class DrillResult:
     out_of_order: int = 0
 
     @property
-    def faults(self) -> int:
-        """The sum of all counts that must be 0."""
-        return self.lost + self.duplicated + self.unknown + self.changed + self.out_of_order
+    def faults(self) -> dict[str, int]:
+        """The counts that must be 0 and are not, by name."""
+        expected = {"captured", "acknowledged", "at_head_office"}
+        return {name: n for name, n in asdict(self).items() if n and name not in expected}
 
     @property
     def is_good(self) -> bool:
@@ -46,26 +47,26 @@ class DrillResult:
         return not self.faults and self.captured == self.acknowledged > 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    capture: CaptureId
-    content: str | None
-    receipt: str
-
-
 def compare(receipts: Receipts, database: Path) -> DrillResult:
     """Compare each receipt with its record. Raises `sqlite3.Error`."""
-    records = list(_read(database))
-    times = Counter(record.capture for record in records)
+    with _open(database) as connection:
+        rows = connection.execute(_RECORDS).fetchall()
+    captures = [(kind, session) for kind, session, *_ in rows]
+    changed = 0
+    for capture, (_, _, content, epoch, sequence) in zip(captures, rows, strict=True):
+        receipt = f"{epoch}/{sequence}"
+        is_same = receipts.requested.get(capture, content) == content
+        changed += not is_same or receipts.acknowledged.get(capture, receipt) != receipt
+    times = Counter(captures)
     return DrillResult(
         captured=len(receipts.requested),
         acknowledged=len(receipts.acknowledged),
-        at_head_office=len(records),
+        at_head_office=len(captures),
         lost=len(receipts.acknowledged.keys() - times.keys()),
-        duplicated=len(records) - len(times),
+        duplicated=len(captures) - len(times),
         unknown=len(times.keys() - receipts.requested.keys()),
-        changed=sum(_is_changed(record, receipts) for record in records),
-        out_of_order=_count_early_answers(record.capture for record in records),
+        changed=changed,
+        out_of_order=_count_early_answers(captures),
     )
 
 
@@ -79,12 +80,6 @@ def count_records(database: Path) -> int:
     return int(count)
 
 
-def _is_changed(record: _Record, receipts: Receipts) -> bool:
-    content = receipts.requested.get(record.capture, record.content)
-    receipt = receipts.acknowledged.get(record.capture, record.receipt)
-    return (record.content, record.receipt) != (content, receipt)
-
-
 def _count_early_answers(captures: Iterable[CaptureId]) -> int:
     """Return the number of e-mail answers that precede their session start."""
     started: set[str] = set()
@@ -95,12 +90,6 @@ def _count_early_answers(captures: Iterable[CaptureId]) -> int:
         elif session not in started:
             early += 1
     return early
-
-
-def _read(database: Path) -> Iterator[_Record]:
-    with _open(database) as connection:
-        for kind, session, content, epoch, sequence in connection.execute(_RECORDS):
-            yield _Record((kind, session), content, f"{epoch}/{sequence}")
 
 
 def _open(database: Path) -> "closing[sqlite3.Connection]":

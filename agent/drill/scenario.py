@@ -114,11 +114,10 @@ class _Drill:
 
     async def _wait_for_delivery(self, receipts: Receipts) -> None:
         """Wait until head office has all acknowledged captures or the time limit expires."""
+        wanted = len(receipts.acknowledged)
         try:
             async with asyncio.timeout(self.timing.delivery_seconds):
-                while True:
-                    if count_records(self.database) >= len(receipts.acknowledged):
-                        return
+                while count_records(self.database) < wanted:  # noqa: ASYNC110 - other process
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             self._begin_step("not everything was delivered in time")
@@ -126,18 +125,19 @@ class _Drill:
     @asynccontextmanager
     async def _displayed(self, receipts: Receipts) -> AsyncIterator[None]:
         """Update the display until the block ends, and once more afterwards."""
-        updating = asyncio.ensure_future(self._keep_updating(receipts))
+
+        async def keep_updating() -> None:
+            while True:
+                self._update(receipts)
+                await asyncio.sleep(_POLL_SECONDS)
+
+        updating = asyncio.ensure_future(keep_updating())
         try:
             yield
         finally:
             updating.cancel()
             await asyncio.wait([updating])
             self._update(receipts)
-
-    async def _keep_updating(self, receipts: Receipts) -> None:
-        while True:
-            self._update(receipts)
-            await asyncio.sleep(_POLL_SECONDS)
 
     def _update(self, receipts: Receipts) -> None:
         self.progress.retries = receipts.retries

@@ -1,18 +1,22 @@
 """`loyalty-agent drill`: output and exit codes."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from agent.cli import app
+from agent.cli.drill import live_view
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import Progress, ShowProgress, Timing
 from tests.support.agent.process import agent
 from tests.support.processes import ROOT
+from tests.support.terminal import COLUMNS
 
 
 def lines_of(
@@ -63,6 +67,19 @@ def test_drill_that_cannot_start_exits_with_1_and_its_reason(
     code, output = lines_of(ProcessFailedError("no port"), monkeypatch)
     assert code == 1
     assert "the drill could not be run: no port" in output
+
+
+def test_large_counts_fit_the_width_of_a_terminal() -> None:
+    result = DrillResult(1_234_567, 1_234_567, 1_200_000, 34_567, duplicated=12, out_of_order=34)
+    console = Console(file=io.StringIO(), width=COLUMNS)
+
+    console.print(live_view(Progress(["the line is cut"], 123_456, result)))
+
+    *_, counts, wrong = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert counts.split() == [
+        *("acknowledged", "1,234,567", "in", "flight", "34,567", "retries", "123,456")
+    ]
+    assert wrong.split() == ["duplicated", "12", "out", "of", "order", "34"]
 
 
 @pytest.mark.campaign
