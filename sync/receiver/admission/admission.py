@@ -39,14 +39,6 @@ class ConcurrencyLimiter:
         No check of the queue length here: a body that already arrived over a slow line must not
         be thrown away because others arrived at the same moment.
         """
-        await self._acquire()
-        try:
-            with self._shedder.measured():
-                yield
-        finally:
-            self._free.release()
-
-    async def _acquire(self) -> None:
         self._waiting += 1
         try:
             async with asyncio.timeout(self._patience_seconds):
@@ -55,6 +47,11 @@ class ConcurrencyLimiter:
             raise self._shedder.rejection() from None
         finally:
             self._waiting -= 1
+        try:
+            with self._shedder.measured():
+                yield
+        finally:
+            self._free.release()
 
 
 class Admission:

@@ -171,10 +171,6 @@ SELECT_OVERLAPPING_GAPS = select(gaps).where(
 )
 
 
-def _of_ids(table: Table) -> ColumnElement[bool]:
-    return and_(table.c.store_id == _STORE, among(table.c.correlation_id, "ids"))
-
-
 def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:
     """Select these columns of `table` by correlation id, and NULL for the other columns."""
     return select(
@@ -183,7 +179,7 @@ def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:
             table.c[name] if name in names else type_coerce(null(), kind).label(name)
             for name, kind in _TYPES_UNDER_IDS.items()
         ),
-    ).where(_of_ids(table))
+    ).where(table.c.store_id == _STORE, among(table.c.correlation_id, "ids"))
 
 
 _TYPES_UNDER_IDS = {
