@@ -16,13 +16,11 @@ from agent.facts import Capture, IdTaken, NoOpenSession, Receipt, Recorded
 from sync.protocol.program_terms import Locale
 
 EMAIL_UPDATED = b'{"message":"Email option updated."}'
-
-
 _ERRORS = ("408", "413", "415", "503", "507")
 
 
 class EmailUpdated(TypedDict):
-    """The answer to an e-mail answer."""
+    """The answer to *set e-mail*."""
 
     message: Literal["Email option updated."]
 
