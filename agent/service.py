@@ -15,7 +15,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from agent.api.access import Access
 from agent.api.context import Context, Identity
@@ -93,8 +92,8 @@ async def running_agent(
     `UnusableSocketError` if an inherited socket is open to the network without token and TLS.
     """
     now = now or _now
-    protection = _read_protection(settings.api)
-    check_exposure(sockets, protected=protection.token is not None and protection.tls is not None)
+    token, tls = _token(settings.api), _tls(settings.api)
+    check_exposure(sockets, protected=token is not None and tls is not None)
     async with AsyncExitStack() as stack:
         make_directory(settings.storage.directory)
         stack.enter_context(storage_lock(settings.storage.directory))
@@ -113,7 +112,7 @@ async def running_agent(
         dependencies = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
         context = Context(
             identity=_identity(settings, now),
-            access=_access(settings.api, protection.token),
+            access=_access(settings.api, token),
             writer=writer,
             reader=StoreReader(settings.storage.directory),
             answers=answers,
@@ -124,23 +123,18 @@ async def running_agent(
             delivery=await stack.enter_async_context(running_uplink(dependencies)),
             dead_letters=outbox.dead_letters,
         )
-        host, port = await _serve(settings.api, protection.tls, context, sockets, stack)
+        host, port = await _serve(settings.api, tls, context, sockets, stack)
         yield RunningAgent(host, port, writer.ping, writer.died)
 
 
-class _Protection(NamedTuple):
-    """Protection of the API: the required token and the TLS context, each optional."""
-
-    token: str | None
-    tls: ssl.SSLContext | None
+def _token(api: ApiSettings) -> str | None:
+    return read_secret(api.token_file, "api.token_file") if api.token_file else None
 
 
-def _read_protection(api: ApiSettings) -> _Protection:
-    token = read_secret(api.token_file, "api.token_file") if api.token_file else None
-    tls = None
+def _tls(api: ApiSettings) -> ssl.SSLContext | None:
     if api.tls_cert_file and api.tls_key_file:
-        tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
-    return _Protection(token, tls)
+        return serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
+    return None
 
 
 async def _serve(

@@ -10,13 +10,7 @@ from aiohttp import hdrs, web
 
 from agent.api.context import CONTEXT
 from agent.api.request_body import MAX_BODY_BYTES
-from agent.api.responses import (
-    ERROR_CODES,
-    CorrelationId,
-    Epoch,
-    Operation,
-    Sequence,
-)
+from agent.api.responses import ERROR_CODES, CorrelationId, Epoch, Operation, Sequence
 from agent.facts import RECEIPT_PATTERN, EmailStatus
 from sync.protocol.program_terms import Locale
 from sync.runtime.http_server import json_response

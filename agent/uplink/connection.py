@@ -1,15 +1,13 @@
-"""Connection to central: HTTP options, credentials and transport, from the settings."""
+"""Connection to central as configured: HTTP options, credentials and transport."""
 
 import math
 import random
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import assert_never
 
 from agent.config import Settings
 from agent.config.central import AuthKind, Protocol, SyncSettings
-from agent.facts import Timestamp
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.transport import Transport
@@ -21,16 +19,10 @@ from sync.delivery.transports.http_client import HttpClient, HttpOptions
 from sync.delivery.transports.oauth import ClientCredentials
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
-from sync.runtime.identity import installed_version
 
 # Lanes idle at the end of each window; the larger the window, the smaller that share.
 _EVENTS_PER_LANE = 32
 MAX_PAUSE_SECONDS = 60
-
-
-def central_client(settings: Settings, http: HttpClient) -> CentralClient:
-    """Return a client of central that sends through `http`."""
-    return CentralClient(http, settings.central.url, credentials(settings, http), utc_now)
 
 
 def http_options(settings: Settings, *, max_seconds: float = math.inf) -> HttpOptions:
@@ -66,12 +58,6 @@ def credentials(settings: Settings, http: HttpClient) -> Credentials:
             )
         case _:
             return NoCredentials()
-
-
-def machine_sender(settings: Settings, boot_id: str, now: Callable[[], Timestamp]) -> Sender:
-    """Return the sender of batches and heartbeats: this machine and its clocks."""
-    store = settings.store
-    return Sender(store.store_id, store.till_id, boot_id, installed_version(), now)
 
 
 def transport(

@@ -25,7 +25,10 @@ from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.throttle import Throttle, quiet_hours
+from sync.delivery.transports.batch.documents import Sender
+from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
+from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
 from sync.runtime.scheduler import Scheduler
 
@@ -96,8 +99,10 @@ async def _restore_and_run(
 
 def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, HeartbeatLoop]:
     settings, sync, outbox = agent.settings, agent.settings.sync, agent.outbox
-    client = connection.central_client(settings, http)
-    sender = connection.machine_sender(settings, agent.boot_id, agent.now)
+    credentials = connection.credentials(settings, http)
+    client = CentralClient(http, settings.central.url, credentials, connection.utc_now)
+    store = settings.store
+    sender = Sender(store.store_id, store.till_id, agent.boot_id, installed_version(), agent.now)
     slot = _slot(settings)
     backoff = Backoff(sync.backoff_base_seconds, sync.backoff_cap_seconds, slot, random.random)
     delivery = DeliveryLoop(
