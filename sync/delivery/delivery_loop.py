@@ -98,15 +98,12 @@ class DeliveryLoop:
             self._wake_up.clear()
             is_forced, self._is_forced = self._is_forced, False
             if self._is_quiet() and not is_forced:
-                self._enter_quiet_hours()
+                # A blocked delivery stays visible in quiet hours: it is an alarm.
+                if self._pass_status.state is not LoopState.HOLDING:
+                    self._set_status(DeliveryStatus(LoopState.QUIET))
                 continue
             await self._run_pass(is_forced=is_forced)
             await asyncio.sleep(DEBOUNCE_SECONDS)
-
-    def _enter_quiet_hours(self) -> None:
-        """Show quiet hours as the state, unless delivery is blocked: that alarm stays."""
-        if self._pass_status.state is not LoopState.HOLDING:
-            self._set_status(DeliveryStatus(LoopState.QUIET))
 
     async def _run_pass(self, *, is_forced: bool) -> None:
         if self._pass_status.state not in {LoopState.RETRYING, LoopState.HOLDING}:
@@ -167,18 +164,14 @@ class DeliveryLoop:
         self._fail(DeliveryStatus(LoopState.RETRYING, cause, detail), _LOCAL_RETRY_SECONDS)
 
     def _fail(self, status: DeliveryStatus, wait_seconds: float) -> None:
-        self._start_backoff(wait_seconds)
-        self._set_status(replace(status, failures=self._failures, next_try_at=self._not_before))
-
-    def _start_backoff(self, seconds: float) -> None:
         """Start the backoff and discard wake-ups from the pass; a `try_now` still counts."""
-        if self._is_forced:
-            return
-        self._wake_up.clear()
-        self._not_before = self._loop.time() + seconds
-        if self._backoff_timer is not None:
-            self._backoff_timer.cancel()
-        self._backoff_timer = self._loop.call_later(seconds, self._end_backoff)
+        if not self._is_forced:
+            self._wake_up.clear()
+            self._not_before = self._loop.time() + wait_seconds
+            if self._backoff_timer is not None:
+                self._backoff_timer.cancel()
+            self._backoff_timer = self._loop.call_later(wait_seconds, self._end_backoff)
+        self._set_status(replace(status, failures=self._failures, next_try_at=self._not_before))
 
     def _end_backoff(self) -> None:
         self._not_before = 0.0

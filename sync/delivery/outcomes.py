@@ -59,16 +59,14 @@ class FailureCause(StrEnum):
     NO_PROGRESS = "no progress"
 
 
-_NOTHING_SENT = frozenset(
-    {
-        FailureCause.NETWORK_DOWN,
-        FailureCause.NO_CONNECTION,
-        FailureCause.CENTRAL_DOWN,
-        FailureCause.WRONG_CLOCK,
-        FailureCause.UNTRUSTED_CERTIFICATE,
-        FailureCause.NO_TOKEN,
-    }
-)
+_NOTHING_SENT = {
+    FailureCause.NETWORK_DOWN,
+    FailureCause.NO_CONNECTION,
+    FailureCause.CENTRAL_DOWN,
+    FailureCause.WRONG_CLOCK,
+    FailureCause.UNTRUSTED_CERTIFICATE,
+    FailureCause.NO_TOKEN,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,15 +34,14 @@ class WindowCancelled(asyncio.CancelledError):
 
 
 class Transport(Protocol):
-    """Sends windows to central in one of the protocols."""
+    """Sends windows to central in one of the protocols.
 
-    @property
-    def limits(self) -> BatchLimits:
-        """Size limits of the next window."""
+    `limits`: size limits of the next window. `is_idempotent`: central recognises a repeat; if not,
+    attempts must be recorded first.
+    """
 
-    @property
-    def is_idempotent(self) -> bool:
-        """Whether central recognises a repeat; if not, attempts must be recorded first."""
+    limits: BatchLimits
+    is_idempotent: bool
 
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to central; a probe without retries. Failures are returned, not raised.

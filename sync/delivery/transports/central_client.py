@@ -1,6 +1,6 @@
 """Client of central: adds credentials and handles the failures common to both protocols."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -8,7 +8,7 @@ from http import HTTPStatus
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, RetryLater
-from sync.delivery.transports.auth import Credentials
+from sync.delivery.transports.auth import Credentials, Headers
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import classify
 
@@ -23,11 +23,7 @@ class CentralClient:
     now: Callable[[], datetime]
 
     async def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: bytes | None = None, headers: Headers | None = None
     ) -> HttpResponse | Blocked | RetryLater:
         """Send a request; after a 401 once more if there are newer credentials.
 

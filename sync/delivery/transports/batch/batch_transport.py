@@ -8,6 +8,7 @@ understand this agent at all, and delivery is blocked with the outbox kept.
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -38,17 +39,14 @@ class BatchTransport:
     def __init__(
         self, client: CentralClient, sender: Sender, retries: ShortRetries, limits: BatchLimits
     ) -> None:
-        """Limit each request to `limits`: events, and bytes of their bodies."""
+        """Limit each request to `limits`: events, and bytes of their bodies.
+
+        After a 413 they are lower for a while: halved, then increased slowly.
+        """
         self._client = client
         self._sender = sender
         self._retries = retries
-        self._max_bytes = limits.max_bytes
-        self._size = _AdaptiveSize(limits.events)
-
-    @property
-    def limits(self) -> BatchLimits:
-        """Size limits of the next window: smaller for a while after a 413."""
-        return BatchLimits(self._size.events, self._max_bytes)
+        self.limits = self._max_limits = limits
 
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""
@@ -96,28 +94,16 @@ class BatchTransport:
             return interpret(reply, part) if isinstance(reply, HttpResponse) else reply
 
         outcome = await (attempt() if once else self._retries.run(attempt))
-        match outcome:
-            case BatchAccepted():
-                self._size.grow(len(part))
-            case responses.TOO_LARGE | RetryLater(cause=FailureCause.NO_RESPONSE):
-                # A timeout counts too: the network may be too slow for so many events.
-                self._size.shrink(len(part))
+        self._adapt_limits(len(part), outcome)
         return outcome
 
-
-class _AdaptiveSize:
-    """Batch size in events, up to `maximum`: halved after a 413, then increased slowly."""
-
-    def __init__(self, maximum: int) -> None:
-        self._maximum = maximum
-        self.events = maximum
-
-    def shrink(self, refused_events: int) -> None:
-        """Halve the size after a refused batch; a single event is no evidence for others."""
-        if refused_events > 1:
-            self.events = min(self.events, refused_events // 2)
-
-    def grow(self, accepted_events: int) -> None:
-        """Increase the size after an accepted batch of full size."""
-        if accepted_events >= self.events:
-            self.events = min(self._maximum, accepted_events + max(1, accepted_events // 16))
+    def _adapt_limits(self, sent: int, outcome: Outcome) -> None:
+        events = self.limits.events
+        match outcome:
+            case BatchAccepted() if sent >= events:
+                events = min(self._max_limits.events, sent + max(1, sent // 16))
+            # A timeout counts too: the network may be too slow for so many events. A single event
+            # is no evidence for others.
+            case responses.TOO_LARGE | RetryLater(cause=FailureCause.NO_RESPONSE) if sent > 1:
+                events = min(events, sent // 2)
+        self.limits = replace(self.limits, events=events)

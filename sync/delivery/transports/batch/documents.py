@@ -17,27 +17,25 @@ _FEW_EVENTS = 16
 _encoder = msgspec.json.Encoder()
 
 
-class ClockReading(Protocol):
-    """A reading of the wall clock and the monotonic clock, in microseconds."""
-
+class _ClockReading(Protocol):
     @property
-    def wall_us(self) -> int:
-        """Microseconds since 1970."""
-
+    def wall_us(self) -> int: ...
     @property
-    def monotonic_us(self) -> int:
-        """Microseconds since the machine's boot."""
+    def monotonic_us(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sending machine: its name at head office, boot id, agent version and clocks."""
+    """Sending machine: its name at head office, boot id, agent version and clocks.
+
+    `clock` returns microseconds since 1970 and, on the monotonic clock, since the machine's boot.
+    """
 
     store_id: str
     till_id: str
     boot_id: str
     agent_version: str
-    clock: Callable[[], ClockReading]
+    clock: Callable[[], _ClockReading]
 
 
 async def compressed_batch(

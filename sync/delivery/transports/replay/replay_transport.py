@@ -44,6 +44,7 @@ from sync.protocol.wire import ErrorCode, EventType
 MAX_FAILURES_IN_A_ROW = 3
 # Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
 _MAX_KINDS = 64
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _HEADERS = {"Content-Type": "application/json"}
 OnTerms: TypeAlias = Callable[[SessionKind, SessionTerms], None]
 _Outcome: TypeAlias = Verdict | Blocked | RetryLater
@@ -96,8 +97,11 @@ class ReplayTransport:
             self._stopped.mark_sick_beside(window.events)
         if run.stop is not None:
             self._failures_in_a_row = 0
-            if _may_be_the_events(run.stop):
-                self._stopped.skip_next_pass()
+            match run.stop:
+                case RetryLater(cause) if run.stop.may_have_arrived:
+                    # Central was reachable: unless it is overloaded, the events may be the cause.
+                    if cause is not FailureCause.OVERLOADED:
+                        self._stopped.skips_next_pass = True
         return run.result()
 
     async def _send_lanes(self, run: "_Run") -> None:
@@ -130,14 +134,12 @@ class ReplayTransport:
 
     def _count_failure(self, run: "_Run", event: OutboxEvent, failure: RetryLater) -> None:
         """Stop the window if central seems to be down."""
-        if not failure.may_have_arrived and not run.verdicts:
-            # The request was never sent, and the next one would not be either.
-            run.stop = run.stop or failure
-            return
-        if self._stopped.is_sick(event):
-            return
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+        # If this request was never sent, the next one would not be either.
+        is_down = not failure.may_have_arrived and not run.verdicts
+        if not is_down and not self._stopped.is_sick(event):
+            self._failures_in_a_row += 1
+            is_down = self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW
+        if is_down:
             run.stop = run.stop or failure
 
     async def _send_event(self, run: "_Run", event: OutboxEvent) -> _Outcome:
@@ -163,7 +165,7 @@ class ReplayTransport:
         response = await self._client.request(*request, _HEADERS)
         if not isinstance(response, HttpResponse):
             return response
-        if _is_too_large(response) and await self._refuses_all(request):
+        if response.status == _TOO_LARGE and await self._refuses_all(request):
             detail = (
                 f"every request is refused as too large, even one of {len(request.body)} bytes: a"
                 " proxy before central has too low a limit"
@@ -171,15 +173,14 @@ class ReplayTransport:
             return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, response.status)
         document = json_object(response.body)
         outcome = interpret(event, response, document, in_doubt=in_doubt)
-        is_own = outcome == Delivered() and event.type is EventType.SESSION_STARTED
-        if is_own and document is not None:
+        if document and outcome == Delivered() and event.type is EventType.SESSION_STARTED:
             self._observe_terms(event, document)
         return outcome
 
     def _observe_terms(self, session: OutboxEvent, answer: Mapping[str, Json]) -> None:
         """Report the terms in central's answer to `session` if they changed for its kind."""
         kind = session_kind(json_object(session.body) or {}, session.query_locale)
-        # Compared as they come: to convert them takes longer than all the rest.
+        # Compare the raw members: to convert them for each event would dominate its cost.
         members = tuple(map(answer.get, SessionTerms.__struct_encode_fields__))
         if self._last_terms.get(kind) == members or (terms := session_terms(answer)) is None:
             return
@@ -194,7 +195,7 @@ class ReplayTransport:
             return False
         other = request_without_effect(len(request.body))
         response = await self._client.request(*other, _HEADERS)
-        return isinstance(response, HttpResponse) and _is_too_large(response)
+        return isinstance(response, HttpResponse) and response.status == _TOO_LARGE
 
 
 @dataclass(slots=True)
@@ -242,21 +243,8 @@ def _ends_doubt(verdict: Verdict | None) -> bool:
     A local refusal and a 413, possibly from a proxy, do not: central did not read the event.
     """
     if isinstance(verdict, Refused):
-        return verdict.http_status not in {None, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        return verdict.http_status not in {None, _TOO_LARGE}
     return verdict is not None
-
-
-def _may_be_the_events(stop: Blocked | RetryLater) -> bool:
-    """Return whether central was reachable, so that the sent events may be the cause."""
-    return (
-        isinstance(stop, RetryLater)
-        and stop.may_have_arrived
-        and stop.cause is not FailureCause.OVERLOADED
-    )
-
-
-def _is_too_large(response: HttpResponse) -> bool:
-    return response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:

@@ -27,14 +27,14 @@ class StoppedLanes:
     A lane is sick if other lanes got verdicts while it was stopped. Then its event is at fault,
     not the network, and its failures are no sign that central is down.
 
-    Lanes that ended a pass are skipped by the next one: a few events that central can never
-    answer must not block all others.
+    Lanes that ended a pass (`skips_next_pass`) are skipped by the next one: a few events that
+    central can never answer must not block all others.
     """
 
     def __init__(self) -> None:
         self._stopped: dict[int, _StoppedLane] = {}
         self._last_position = 0
-        self._skips = False
+        self.skips_next_pass = False
 
     def start_window(self, events: Sequence[OutboxEvent]) -> None:
         """Start a window. If it is the first of a pass, release or skip the stopped lanes.
@@ -42,16 +42,12 @@ class StoppedLanes:
         Sick lanes are always released: their failures do not end a pass.
         """
         if events[0].position <= self._last_position:
-            if not self._skips or len(self._stopped) > MAX_SKIPPED:
+            if not self.skips_next_pass or len(self._stopped) > MAX_SKIPPED:
                 self._stopped = {name: one for name, one in self._stopped.items() if one.is_sick}
             for lane in self._stopped.values():
                 lane.blocks_above = _NOTHING if lane.is_sick else _WHOLE_LANE
-            self._skips = False
+            self.skips_next_pass = False
         self._last_position = events[-1].position
-
-    def skip_next_pass(self) -> None:
-        """Skip the stopped lanes in the next pass, because they ended this one."""
-        self._skips = True
 
     def blocked_by(self, event: OutboxEvent) -> RetryLater | None:
         """Return why `event` must wait for an earlier one; None if it may be sent."""
