@@ -14,14 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from sync.delivery.outbox import BatchLimits, EventResult, Outbox, OutboxUnavailable, Window
-from sync.delivery.outcomes import (
-    Blocked,
-    Delivered,
-    FailureCause,
-    Renumber,
-    RetryLater,
-    Rewind,
-)
+from sync.delivery.outcomes import Blocked, Delivered, FailureCause, Renumber, RetryLater, Rewind
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport, WindowCancelled, WindowResult
 

@@ -17,12 +17,7 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, Refused
 from sync.delivery.transport import WindowResult
 from sync.delivery.transports import responses
 from sync.delivery.transports.batch.documents import Sender, compressed_batch
-from sync.delivery.transports.batch.verdicts import (
-    Outcome,
-    Verdicts,
-    interpret,
-    verdicts_on,
-)
+from sync.delivery.transports.batch.verdicts import Outcome, Verdicts, interpret, verdicts_on
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.short_retries import ShortRetries
