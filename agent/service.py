@@ -3,7 +3,6 @@
 The only module that knows clocks, id generators and concrete classes.
 """
 
-import asyncio
 import logging
 import os
 import random
@@ -12,9 +11,8 @@ import ssl
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from agent.api.access import Access
 from agent.api.context import Context, Identity
@@ -39,7 +37,7 @@ from sync.runtime.atomic_file import make_directory
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
-from sync.runtime.process import explain_os_error, run_service
+from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
 
@@ -55,7 +53,7 @@ def run_agent(settings: Settings) -> int:
     # window. The default of 5 ms would be visible in the latency of each answer to a till.
     sys.setswitchinterval(SWITCH_SECONDS)
 
-    def start() -> AbstractAsyncContextManager[RunningAgent]:
+    def start() -> AbstractAsyncContextManager[RunningService]:
         return running_agent(settings, sockets=inherited_sockets(os.environ, os.getpid()))
 
     def explain(error: Exception) -> str:
@@ -66,23 +64,13 @@ def run_agent(settings: Settings) -> int:
     return run_service("agent", start, (StoreInUse, UnusableSocketError, OSError), explain)
 
 
-@dataclass(frozen=True, slots=True)
-class RunningAgent:
-    """A running agent: its address, its health check, and a future set if its writer dies."""
-
-    host: str
-    port: int
-    ping: Callable[[], Awaitable[bool]]
-    died: asyncio.Future[None]
-
-
 @asynccontextmanager
 async def running_agent(
     settings: Settings,
     *,
     now: Callable[[], Timestamp] | None = None,
     sockets: Sequence[socket.socket] = (),
-) -> AsyncIterator[RunningAgent]:
+) -> AsyncIterator[RunningService]:
     """Start store, scheduler and server; stop them in reverse order.
 
     The server stops first, so that requests in progress still have a writer. The lock is
@@ -124,7 +112,7 @@ async def running_agent(
             dead_letters=outbox.dead_letters,
         )
         host, port = await _serve(settings.api, tls, context, sockets, stack)
-        yield RunningAgent(host, port, writer.ping, writer.died)
+        yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
 
 
 def _token(api: ApiSettings) -> str | None:

@@ -1,11 +1,11 @@
 """Error boundary of head office: error responses, headers, one count per request."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import web
 
 from sync.receiver.errors import to_http_error
+from sync.receiver.reports.metrics import Metrics
 from sync.runtime.http_errors import error_response, log_error
 from sync.runtime.http_server import route_of
 
@@ -18,24 +18,14 @@ FOR_ALL = {
 }
 
 
-class ResponseCounter(Protocol):
-    """Counts responses: `Metrics`."""
-
-    def count_response(self, route: str, status: int) -> None:
-        """Count a response by route pattern and status."""
-
-    def count_error(self, code: str) -> None:
-        """Count an error response by its code."""
-
-
 class ReceiverBoundary:
     """Converts errors and adds headers. Access is checked by the handlers.
 
     `outage_retry_after` supplies the Retry-After while the database is down.
     """
 
-    def __init__(self, counter: ResponseCounter, outage_retry_after: Callable[[], int]) -> None:
-        self._counter = counter
+    def __init__(self, metrics: Metrics, outage_retry_after: Callable[[], int]) -> None:
+        self._metrics = metrics
         self._outage_retry_after = outage_retry_after
 
     def before_routing(self, request: web.BaseRequest) -> web.Response | None:  # noqa: ARG002
@@ -46,10 +36,10 @@ class ReceiverBoundary:
         """Return the response for an error; log and count it."""
         converted = to_http_error(error, self._outage_retry_after)
         log_error(converted, error, f"{request.method} {route_of(request)}")
-        self._counter.count_error(converted.code.value)
+        self._metrics.count_error(converted.code.value)
         return error_response(converted)
 
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Count the response and add the headers."""
-        self._counter.count_response(route_of(request), response.status)
+        self._metrics.count_response(route_of(request), response.status)
         response.headers.update(FOR_ALL)

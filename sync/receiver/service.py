@@ -6,7 +6,7 @@ The only module that knows clocks, randomness and concrete classes.
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ from sync.receiver.server import ReceiverBoundary
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
-from sync.runtime.process import explain_os_error, run_service
+from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 from sync.runtime.settings.types import is_loopback
 
@@ -60,16 +60,12 @@ def run_receiver(settings: Settings) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RunningReceiver:
-    """Handles to a running receiver: its address, enrolment, memory budget and liveness probe."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningReceiver(RunningService):
+    """A running receiver, with its enrolment and memory budget."""
 
-    host: str
-    port: int
     enrolment: Enrolment
     budget: MemoryBudget
-    ping: Callable[[], Awaitable[bool]]
-    died: None = None
 
 
 @asynccontextmanager
@@ -108,7 +104,11 @@ async def running_receiver(
         parts.push_async_callback(server.close)
         host, port = await _listen(server, settings.server, tls)
         yield RunningReceiver(
-            host, port, agents.enrolment, agents.batches.budget, readiness.is_responding
+            host=host,
+            port=port,
+            ping=readiness.is_responding,
+            enrolment=agents.enrolment,
+            budget=agents.batches.budget,
         )
 
 

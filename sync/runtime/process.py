@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass
 
 import uvloop
 
@@ -16,21 +16,22 @@ from sync.runtime.systemd.notify import systemd_notified
 _log = logging.getLogger(__name__)
 
 
-class Running(Protocol):
-    """A running service. `ping` is its health check; `died` is set if it cannot go on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningService:
+    """A running service: its address, health check, and a future set if it cannot go on.
 
-    @property
-    def ping(self) -> Callable[[], Awaitable[bool]]:
-        """Return once the store has responded: True, or False if it could not be reached."""
+    `ping` returns once the store has responded: True, or False if it could not be reached.
+    """
 
-    @property
-    def died(self) -> "asyncio.Future[None] | None":
-        """None if the service cannot die."""
+    host: str
+    port: int
+    ping: Callable[[], Awaitable[bool]]
+    died: asyncio.Future[None] | None = None
 
 
 def run_service(
     name: str,
-    start: Callable[[], AbstractAsyncContextManager[Running]],
+    start: Callable[[], AbstractAsyncContextManager[RunningService]],
     start_errors: tuple[type[Exception], ...],
     explain: Callable[[Exception], str],
 ) -> int:
@@ -48,7 +49,7 @@ def run_service(
 
 
 async def _run_until_stopped(
-    name: str, start: Callable[[], AbstractAsyncContextManager[Running]]
+    name: str, start: Callable[[], AbstractAsyncContextManager[RunningService]]
 ) -> int:
     stop = _stop_signal()
     async with start() as running, systemd_notified(running.ping, os.environ, os.getpid()):

@@ -20,8 +20,9 @@ from yarl import URL
 from agent.config import Settings
 from agent.config.settings import ApiSettings, StorageSettings
 from agent.facts import Timestamp
-from agent.service import RunningAgent, running_agent
+from agent.service import running_agent
 from agent.store.db.connect import DATABASE_FILE
+from sync.runtime.process import RunningService
 from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
 
@@ -56,7 +57,7 @@ class AgentServer(BaseTestServer):
         self.settings = settings
         self._clock = clock
         self._stack = AsyncExitStack()
-        self.address: RunningAgent
+        self.address: RunningService
 
     async def start_server(self, loop: object = None, **_: object) -> None:
         """Start the agent on a free port."""
@@ -176,9 +177,9 @@ async def ready(server: AgentServer, client: TestClient[Any, Any]) -> Agent:
 
 
 @contextmanager
-def agent_in_a_thread(settings: Settings) -> Iterator[RunningAgent]:
+def agent_in_a_thread(settings: Settings) -> Iterator[RunningService]:
     """Run an agent on its own event loop in a thread, for tests that block."""
-    started: Future[tuple[RunningAgent, Callable[[], object]]] = Future()
+    started: Future[tuple[RunningService, Callable[[], object]]] = Future()
 
     async def run() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()

@@ -7,21 +7,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 
-from sync.runtime.process import explain_os_error, run_service
+from sync.runtime.process import RunningService, explain_os_error, run_service
 
 
-@dataclass
-class FakeService:
-    """A running service."""
-
-    died: "asyncio.Future[None] | None" = None
-
-    async def ping(self) -> bool:
-        return True
+async def ping() -> bool:
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +25,20 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def run(event: Callable[[FakeService], None]) -> int:
+def run(event: Callable[[RunningService], None]) -> int:
     """Run a service in which `event` happens right after the start."""
 
     @asynccontextmanager
-    async def start() -> AsyncIterator[FakeService]:
-        service = FakeService(asyncio.get_running_loop().create_future())
+    async def start() -> AsyncIterator[RunningService]:
+        died = asyncio.get_running_loop().create_future()
+        service = RunningService(host="127.0.0.1", port=8480, ping=ping, died=died)
         event(service)
         yield service
 
     return run_service("agent", start, (OSError,), lambda error: f"explained: {error}")
 
 
-def die(service: FakeService) -> None:
+def die(service: RunningService) -> None:
     assert service.died is not None
     service.died.set_result(None)
 
@@ -61,7 +55,7 @@ def test_service_that_cannot_go_on_ends_with_exit_code_1() -> None:
 def test_error_at_start_is_one_log_line_with_its_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(_: FakeService) -> None:
+    def fail(_: RunningService) -> None:
         raise OSError("no disk")
 
     assert run(fail) == 1
