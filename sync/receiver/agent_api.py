@@ -69,7 +69,10 @@ class AgentApi:
             case AcceptedBatch():
                 self.metrics.count_batch(outcome, len(inbound.events), started)
                 _log_batch(agent, inbound.batch.epoch, outcome)
-                return json_response(_accepted(outcome))
+                accepted = BatchAccepted(
+                    accepted_through=outcome.accepted_through, rejected=outcome.rejections
+                )
+                return json_response(accepted)
 
     async def post_heartbeat(self, request: web.Request) -> web.Response:
         """Store a heartbeat; answer with the accepted position of each epoch."""
@@ -92,35 +95,31 @@ class AgentApi:
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
 
 
-def _accepted(batch: AcceptedBatch) -> BatchAccepted:
-    return BatchAccepted(accepted_through=batch.accepted_through, rejected=batch.rejections)
-
-
 def _sequence_gap(expected_sequence: int) -> HttpError:
     return HttpError(
         HTTPStatus.CONFLICT,
-        "Earlier events are missing. Send from expected_sequence on.",
+        "Earlier events are missing. Send from expectedSequence on.",
         ErrorCode.SEQUENCE_GAP,
         expected_sequence=expected_sequence,
     )
 
 
-def _log_batch(agent: EnrolledAgent, epoch: str, taken: AcceptedBatch) -> None:
+def _log_batch(agent: EnrolledAgent, epoch: str, batch: AcceptedBatch) -> None:
     sender = {"store": agent.name.store_id, "till": agent.name.till_id, "epoch": epoch}
     log_event(
         _log,
         logging.DEBUG,
         "batch.accepted",
         **sender,
-        accepted_through=taken.accepted_through,
-        sessions=len(taken.sessions),
-        answers=len(taken.answers),
+        accepted_through=batch.accepted_through,
+        sessions=len(batch.sessions),
+        answers=len(batch.answers),
     )
-    for invalid in taken.rejected:
+    for invalid in batch.rejected:
         fields = {"sequence": invalid.sequence, "code": invalid.error_code}
         log_event(_log, logging.WARNING, "event.rejected", **sender, **fields)
-    for sequence in taken.altered:
+    for sequence in batch.altered:
         log_event(_log, logging.WARNING, "event.altered", **sender, sequence=sequence)
-    for gap in taken.gaps_added:
+    for gap in batch.gaps_added:
         fields = {"first": gap.first, "last": gap.last, "reason": gap.reason}
         log_event(_log, logging.WARNING, "gap.recorded", **sender, **fields)
