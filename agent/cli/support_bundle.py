@@ -10,11 +10,10 @@ from agent.cli.client import AGENT, AgentClient, AgentError
 from agent.cli.doctor import check_this_machine
 from agent.config import ConfigurationError, Settings
 from agent.doctor.systemd_units import run_command
-from agent.support_bundle.bundle import Inputs, bundle_files, write_bundle
+from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
-from sync.runtime.identity import installed_version
 
 
 def support_bundle(
@@ -30,14 +29,15 @@ def support_bundle(
     log lines. It never holds an e-mail address, a token, a key, or content sent by a till.
     """
     settings = AGENT.settings(context, config)
-    _check_target(file)
+    if file.exists() or file.is_symlink():
+        AGENT.fail(f"{file} exists already: choose another name", ExitCode.USAGE)
+    if not file.parent.is_dir():
+        AGENT.fail(f"{file.parent} is not a directory", ExitCode.USAGE)
     now = datetime.now(UTC)
     with current_step("Checking the settings") as show:
         checks = check_this_machine(settings, show)
         show("Reading the database and the log")
-        status, unreachable = _fetch_status(settings)
-        inputs = Inputs(checks, status, unreachable, now, installed_version())
-        files = bundle_files(settings, inputs, run_command)
+        files = bundle_files(settings, checks, _fetch_status(settings), now, run_command)
     try:
         write_bundle(file, files, at_seconds=int(now.timestamp()))
     except OSError as error:
@@ -46,17 +46,9 @@ def support_bundle(
     typer.echo("It contains no e-mail addresses, tokens or keys.")
 
 
-def _check_target(file: Path) -> None:
-    """Exit with code 2 if `file` exists or its directory does not."""
-    if file.exists() or file.is_symlink():
-        AGENT.fail(f"{file} exists already: choose another name", ExitCode.USAGE)
-    if not file.parent.is_dir():
-        AGENT.fail(f"{file.parent} is not a directory", ExitCode.USAGE)
-
-
-def _fetch_status(settings: Settings) -> tuple[dict[str, object], str]:
-    """Return the status of the agent, or an empty one and the reason."""
+def _fetch_status(settings: Settings) -> dict[str, object] | str:
+    """Return the status of the agent, or why it cannot be fetched."""
     try:
-        return AgentClient(settings).status().members, ""
+        return AgentClient(settings).status().members
     except (AgentError, ConfigurationError) as error:
-        return {}, str(error)
+        return str(error)

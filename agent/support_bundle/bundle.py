@@ -5,12 +5,12 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from agent.api.delivery import SyncReport
-from agent.api.status import StatusReport, StorageReport
+from agent.api.status import CentralReport, StatusReport, StorageReport
 from agent.config import Settings
 from agent.doctor.check import Check
 from agent.doctor.storage_directory import find_lock_holder
@@ -43,35 +43,33 @@ _JOURNAL_COMMAND = (
     *("--no-pager", "--quiet", "--no-hostname", "--output=short-iso-precise"),
 )
 # The only members of a status with members of their own.
-_STATUS_SECTIONS: dict[str, Sequence[str]] = {
-    "storage": tuple(StorageReport.__annotations__),
-    "central": ("url", "protocol"),
-    "sync": tuple(SyncReport.__annotations__),
+_STATUS_SECTIONS = {
+    "storage": StorageReport.__annotations__,
+    "central": CentralReport.__annotations__,
+    "sync": SyncReport.__annotations__,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Facts collected elsewhere: findings of doctor, and the status or why it is missing."""
+def bundle_files(
+    settings: Settings,
+    checks: Sequence[Check],
+    status: Mapping[str, object] | str,
+    now: datetime,
+    run: Run,
+) -> dict[str, bytes]:
+    """Return the redacted files of a bundle by name.
 
-    checks: Sequence[Check]
-    status: Mapping[str, object]
-    unreachable: str
-    now: datetime
-    version: str
-
-
-def bundle_files(settings: Settings, inputs: Inputs, run: Run) -> dict[str, bytes]:
-    """Return the redacted files of a bundle by name."""
+    `checks` are the findings of doctor; `status` is that of the agent, or why it is missing.
+    """
     redactor = Redactor.of(read_secrets(settings))
     directory = settings.storage.directory
     is_owned = find_lock_holder(directory) is not None
     documents: dict[str, Json] = {
-        "machine.json": describe_machine(inputs.version, inputs.now),
+        "machine.json": describe_machine(now),
         "packages.json": describe_packages(),
         "settings.json": {**settings_without_secrets(settings)},
-        "status.json": _status(inputs),
-        "doctor.json": [{**asdict(check)} for check in inputs.checks],
+        "status.json": _status(status),
+        "doctor.json": [{**asdict(check)} for check in checks],
         "database.json": describe_database(directory, is_owned=is_owned),
         "files.json": describe_files(directory),
     }
@@ -99,25 +97,20 @@ def write_bundle(file: Path, files: Mapping[str, bytes], *, at_seconds: int) -> 
             archive.addfile(member, io.BytesIO(content))
 
 
-def _status(inputs: Inputs) -> Json:
+def _status(status: Mapping[str, object] | str) -> Json:
     """Return the known members of the status: another program may answer on the port."""
-    if inputs.unreachable:
-        return {"unreached": inputs.unreachable}
-    status: dict[str, Json] = {}
-    for name in StatusReport.__annotations__:
-        value = inputs.status.get(name)
-        if name in _STATUS_SECTIONS and isinstance(value, Mapping):
-            status[name] = {part: _plain(value.get(part)) for part in _STATUS_SECTIONS[name]}
-        else:
-            status[name] = _plain(value)
-    return status
+    if isinstance(status, str):
+        return {"unreached": status}
+    return {name: _plain(status.get(name), within=name) for name in StatusReport.__annotations__}
 
 
-def _plain(value: object) -> Json:
+def _plain(value: object, within: str = "") -> Json:
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
         return [item for item in value if isinstance(item, str)]
+    if within in _STATUS_SECTIONS and isinstance(value, Mapping):
+        return {name: _plain(value.get(name)) for name in _STATUS_SECTIONS[within]}
     return None
 
 

@@ -5,8 +5,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlmodel import SQLModel
-
 from agent.store.db import tables
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import read_epochs
@@ -20,19 +18,7 @@ _TIMEOUT_SECONDS = 10.0
 _MAX_DEAD_LETTERS = 200
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NOT_SHOWN = "(not shown)"
-_TABLES: tuple[type[SQLModel], ...] = (
-    tables.EpochRow,
-    tables.BootRow,
-    tables.EventRow,
-    tables.SessionRow,
-    tables.EmailAnswerRow,
-    tables.DestinationRow,
-    tables.DeliveryRow,
-    tables.SettledRow,
-    tables.DoubtRow,
-    tables.DeadLetterRow,
-    tables.LearnedTermsRow,
-)
+_TABLES = [model.__table__.name for model in vars(tables).values() if hasattr(model, "__table__")]
 # Central's error text is left out: it may quote the till's content.
 _SELECT_DEAD_LETTERS = """
 SELECT dead_letter.position, event.type, error_code, http_status, refused_at_us, attempts,
@@ -53,19 +39,16 @@ def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
         "rows": _rows,
         "deadLetters": _dead_letters,
     }
-    return {
-        name: _run_query(directory, query, is_owned=is_owned) for name, query in queries.items()
-    }
-
-
-def _run_query(directory: Path, query: Query, *, is_owned: bool) -> Json:
-    try:
-        with inspect_database(
-            directory, within_seconds=_TIMEOUT_SECONDS, is_owned=is_owned
-        ) as connection:
-            return query(connection)
-    except (sqlite3.Error, OSError, IndexError) as error:
-        return {"notKnown": type(error).__name__, "reason": str(error)}
+    found: dict[str, Json] = {}
+    for name, query in queries.items():
+        try:
+            with inspect_database(
+                directory, within_seconds=_TIMEOUT_SECONDS, is_owned=is_owned
+            ) as connection:
+                found[name] = query(connection)
+        except (sqlite3.Error, OSError, IndexError) as error:
+            found[name] = {"notKnown": type(error).__name__, "reason": str(error)}
+    return found
 
 
 def _epochs(connection: sqlite3.Connection) -> Json:
@@ -87,12 +70,8 @@ def _cursor(connection: sqlite3.Connection) -> Json:
 
 
 def _rows(connection: sqlite3.Connection) -> Json:
-    counts: dict[str, Json] = {}
-    for model in _TABLES:
-        name = tables.table_of(model).name
-        count = f"SELECT count(*) FROM {name}"  # noqa: S608 - the name of a table of ours
-        counts[name] = connection.execute(count).fetchone()[0]
-    return counts
+    count = "SELECT count(*) FROM {}"
+    return {name: connection.execute(count.format(name)).fetchone()[0] for name in _TABLES}
 
 
 def _dead_letters(connection: sqlite3.Connection) -> Json:

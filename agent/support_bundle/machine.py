@@ -7,7 +7,6 @@ import sqlite3
 import ssl
 import stat
 import sys
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,23 +17,20 @@ from agent.store.files.lock import LOCK_FILE
 from agent.store.files.quarantine import QUARANTINE
 from agent.support_bundle.redact import Json
 from sync.protocol.rfc3339 import to_rfc3339, us_to_rfc3339
+from sync.runtime.identity import installed_version
 
 # Files created by the agent. Others are only counted: their names may hold personal data.
+_OTHERS = "|".join(map(re.escape, (LOCK_FILE, MARK_FILE, BALLAST_FILE, "encryption.key")))
 _OURS = re.compile(
-    "|".join(
-        (
-            rf"{re.escape(DATABASE_FILE)}(-wal|-shm|-journal|\.before-[0-9]{{4}})?",
-            *map(re.escape, (LOCK_FILE, MARK_FILE, BALLAST_FILE, "encryption.key")),
-        )
-    )
+    rf"{re.escape(DATABASE_FILE)}(-wal|-shm|-journal|\.before-[0-9]{{4}})?|{_OTHERS}"
 )
 _QUARANTINE_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
 
 
-def describe_machine(version: str, now: datetime) -> dict[str, Json]:
+def describe_machine(now: datetime) -> dict[str, Json]:
     """Return the versions of agent, Python, SQLite, OpenSSL and operating system."""
     return {
-        "agent": version,
+        "agent": installed_version(),
         "writtenAt": to_rfc3339(now),
         "timeZone": now.astimezone().strftime("%Z %z"),
         "python": sys.version,
@@ -48,23 +44,22 @@ def describe_machine(version: str, now: datetime) -> dict[str, Json]:
 
 def describe_packages() -> list[Json]:
     """Return the installed packages as `name==version`, sorted."""
-    found = {
-        f"{package.metadata['Name']}=={package.version}"
-        for package in importlib.metadata.distributions()
-    }
+    packages = importlib.metadata.distributions()
+    found = {f"{package.metadata['Name']}=={package.version}" for package in packages}
     return [*sorted(found, key=str.lower)]
 
 
 def describe_files(directory: Path) -> dict[str, Json]:
     """Return names, sizes and permissions of the agent's files, and the number of others."""
     try:
-        entries = sorted(directory.iterdir())
-        aside = sorted((directory / QUARANTINE).iterdir()) if QUARANTINE in _names(entries) else []
-        ours = [entry for entry in entries if _OURS.fullmatch(entry.name)]
+        entries = {entry.name: entry for entry in sorted(directory.iterdir())}
+        aside = entries.pop(QUARANTINE, None)
+        kept = sorted(entry.name for entry in aside.iterdir()) if aside else []
+        ours = [entry for name, entry in entries.items() if _OURS.fullmatch(name)]
         return {
             "files": [_described(entry) for entry in ours],
-            "setAside": [entry.name for entry in aside if _QUARANTINE_NAME.fullmatch(entry.name)],
-            "others": len([name for name in _names(entries) if name != QUARANTINE]) - len(ours),
+            "setAside": [name for name in kept if _QUARANTINE_NAME.fullmatch(name)],
+            "others": len(entries) - len(ours),
         }
     except OSError as error:
         return {"notKnown": error.strerror or type(error).__name__}
@@ -79,10 +74,6 @@ def _described(file: Path) -> Json:
         "user": status.st_uid,
         "changedAt": us_to_rfc3339(status.st_mtime_ns // 1000),
     }
-
-
-def _names(entries: Iterable[Path]) -> set[str]:
-    return {entry.name for entry in entries}
 
 
 def _distribution() -> str:

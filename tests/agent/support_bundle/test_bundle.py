@@ -17,7 +17,7 @@ from agent.config.central import AuthSettings, CentralSettings
 from agent.doctor.check import Check, fault
 from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted
-from agent.support_bundle.bundle import Inputs, bundle_files, write_bundle
+from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.delivery.outcomes import Refused
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 from tests.agent.support_bundle.unpacking import layers_of, members_of
@@ -28,14 +28,9 @@ from tests.support.agent.store import answer, change, session
 pytestmark = pytest.mark.process
 
 
-def inputs(
-    status: Mapping[str, object], *, check: Check | None = None, unreachable: str = ""
-) -> Inputs:
-    checks = [check or fault("disk", "full", "free some space")]
-    return Inputs(checks, status, unreachable, datetime(2026, 6, 1, tzinfo=UTC), "0.1.0")
-
-
-HEALTHY = inputs({"version": "0.1.0", "waiting": 3})
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+FULL = fault("disk", "full", "free some space")
+HEALTHY = {"version": "0.1.0", "waiting": 3}
 
 
 def no_journal(_: Sequence[str]) -> str | None:
@@ -43,9 +38,13 @@ def no_journal(_: Sequence[str]) -> str | None:
 
 
 def files_of(
-    configured: Settings, found: Inputs = HEALTHY, run: Run = no_journal
+    configured: Settings,
+    status: Mapping[str, object] | str = HEALTHY,
+    *,
+    check: Check = FULL,
+    run: Run = no_journal,
 ) -> dict[str, bytes]:
-    return bundle_files(configured, found, run)
+    return bundle_files(configured, [check], status, NOW, run)
 
 
 def read(members: Mapping[str, bytes], name: str) -> object:
@@ -110,7 +109,7 @@ def test_bundle_is_made_without_a_database(tmp_path: Path) -> None:
 def test_status_holds_only_known_members(tmp_path: Path) -> None:
     status = {"version": "0.1.0", "waiting": 3, "later": "x", "storage": {"state": "ready", "y": 1}}
 
-    members = files_of(settings_in(tmp_path), inputs(status))
+    members = files_of(settings_in(tmp_path), status)
 
     assert value_in(members, "status.json", "waiting") == 3
     assert value_in(members, "status.json", "storage", "state") == "ready"
@@ -119,7 +118,7 @@ def test_status_holds_only_known_members(tmp_path: Path) -> None:
 
 
 def test_unreachable_agent_is_noted_in_status(tmp_path: Path) -> None:
-    members = files_of(settings_in(tmp_path), inputs({}, unreachable="connection refused"))
+    members = files_of(settings_in(tmp_path), "connection refused")
 
     assert read(members, "status.json") == {"unreached": "connection refused"}
 
@@ -229,10 +228,10 @@ def test_planted_secrets_never_appear_in_the_bundle(plant: Plant) -> None:
             "sync": {"detail": plant.text, "trouble": f"Bearer {plant.token}"},
             "storage": {"setAside": [plant.text], "reason": plant.text},
         }
-        found = inputs(status, check=fault("port", plant.text, plant.text))
+        check = fault("port", plant.text, plant.text)
         journal = "\n".join(["store.opened", plant.text, json.dumps({"message": plant.text})])
 
-        members = files_of(configured, found, run=lambda _: journal)
+        members = files_of(configured, status, check=check, run=lambda _: journal)
         write_bundle(place / "b.tar.gz", members, at_seconds=0)
 
         assert set(members_of(place / "b.tar.gz")) == set(members)
