@@ -22,7 +22,6 @@ from sync.runtime.cli.program import ExitCode
 
 _KEY = "{:<12} {:<12} {:<36} {:>9}"
 _ROW = _KEY + "  {:<11}  {}"
-_INDENT = " " * 4
 
 
 def completeness(
@@ -64,11 +63,8 @@ async def _print_json(database: Database, store: str | None) -> Totals:
 
 async def _print_table(database: Database, store: str | None) -> Totals:
     """Print incomplete epochs and the totals; for a given store, all epochs."""
-    heading = ("STORE", "TILL", "EPOCH", "COMPLETE")
-    if sys.stdout.isatty():
-        typer.echo(_KEY.format(*heading))
-    else:
-        typer.echo(_ROW.format(*heading, "KIND", "NUMBERS"))
+    line = _KEY if sys.stdout.isatty() else _ROW
+    typer.echo(line.format("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS"))
     totals = Totals()
     async for epoch in audit(database, store):
         totals.add(epoch)
@@ -108,7 +104,8 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
         lines.insert(0, ("not listed", "its row in agents is missing"))
     if not lines and always:
         lines.append(("-", ""))
-    key = (epoch.store_id, epoch.till_id, _printable(epoch.epoch), epoch.complete_through)
+    epoch_id = "".join(c if c.isprintable() else "?" for c in epoch.epoch)
+    key = (epoch.store_id, epoch.till_id, epoch_id, epoch.complete_through)
     if not sys.stdout.isatty():
         for kind, numbers in lines:
             typer.echo(_ROW.format(*key, kind, numbers).rstrip())
@@ -116,8 +113,4 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
         typer.echo(_KEY.format(*key))
         for kind, numbers in lines:
             if numbers:
-                print_wrapped(f"{kind}: {numbers}", _INDENT)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+                print_wrapped(f"{kind}: {numbers}", indent=" " * 4)

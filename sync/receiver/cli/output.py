@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -42,7 +42,10 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
     A write error is printed with `hint`, and the command exits with code 1.
     """
     try:
-        with _standard_output() if path is None else atomic_file(path) as file:
+        # Unbuffered: a flush that fails at interpreter exit would change the exit code.
+        with (
+            atomic_file(path) if path else open(sys.stdout.fileno(), "wb", 0, closefd=False) as file
+        ):
             yield Output(file)
     except BrokenPipeError:
         raise
@@ -50,8 +53,3 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
         reason = getattr(error, "strerror", None) or error
         target = "standard output" if path is None else path
         HEAD_OFFICE.fail(f"cannot write {target} ({reason}): {hint}")
-
-
-def _standard_output() -> AbstractContextManager[BinaryIO | FileIO]:
-    # Unbuffered: a flush that fails at interpreter exit would change the exit code.
-    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)

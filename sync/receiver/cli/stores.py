@@ -6,7 +6,7 @@ from functools import partial
 import typer
 
 from sync.receiver.cli.hq import HEAD_OFFICE, reference_now, run_on_database
-from sync.receiver.reports.tills import TillStatus, list_tills
+from sync.receiver.reports.tills import list_tills
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 
@@ -24,18 +24,10 @@ def stores(context: typer.Context, config: ConfigFile = None) -> None:
     tills = run_on_database(settings, lambda database: database.read(work))
     typer.echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
     for till in tills:
-        typer.echo(_line(till))
+        seen = f"{till.last_contact_at:%Y-%m-%d %H:%M}" if till.last_contact_at else "never"
+        key = (till.store_id, till.till_id, till.state.value, seen)
+        typer.echo(_ROW.format(*key, till.backlog, till.dead_letters, till.version or "-"))
     states = Counter(till.state.value for till in tills)
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
-    stores = len({till.store_id for till in tills})
-    typer.echo(
-        f"{count(len(tills), 'till')} in {count(stores, 'store')}{counts.replace(',', ':', 1)}."
-    )
-
-
-def _line(till: TillStatus) -> str:
-    seen = "never" if till.last_contact_at is None else f"{till.last_contact_at:%Y-%m-%d %H:%M}"
-    return _ROW.format(
-        *(till.store_id, till.till_id, till.state.value, seen),
-        *(till.backlog, till.dead_letters, till.version or "-"),
-    )
+    known = f"{count(len(tills), 'till')} in {count(len({t.store_id for t in tills}), 'store')}"
+    typer.echo(f"{known}{counts.replace(',', ':', 1)}.")
