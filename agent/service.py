@@ -80,7 +80,9 @@ async def running_agent(
     `UnusableSocketError` if an inherited socket is open to the network without token and TLS.
     """
     now = now or _now
-    token, tls = _token(settings.api), _tls(settings.api)
+    api = settings.api
+    token = read_secret(api.token_file, "api.token_file") if api.token_file else None
+    tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
     check_exposure(sockets, protected=token is not None and tls is not None)
     async with AsyncExitStack() as stack:
         make_directory(settings.storage.directory)
@@ -113,16 +115,6 @@ async def running_agent(
         )
         host, port = await _serve(settings.api, tls, context, sockets, stack)
         yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
-
-
-def _token(api: ApiSettings) -> str | None:
-    return read_secret(api.token_file, "api.token_file") if api.token_file else None
-
-
-def _tls(api: ApiSettings) -> ssl.SSLContext | None:
-    if api.tls_cert_file and api.tls_key_file:
-        return serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
-    return None
 
 
 async def _serve(

@@ -78,7 +78,8 @@ async def running_receiver(
     clock. Raises `ConfigurationError` before touching anything if the certificate is unusable.
     """
     now = now or _now
-    tls = _tls(settings.server)
+    address = settings.server
+    tls = serving_tls(address.tls_cert_file, address.tls_key_file, "server.tls_cert_file")
     async with AsyncExitStack() as parts:
         database = await parts.enter_async_context(open_database(settings))
         readiness = Readiness(database, time.monotonic)
@@ -102,7 +103,7 @@ async def running_receiver(
         boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
         server = HttpServer(app, boundary, shutdown_seconds=ANSWER_SECONDS)
         parts.push_async_callback(server.close)
-        host, port = await _listen(server, settings.server, tls)
+        host, port = await _listen(server, address, tls)
         yield RunningReceiver(
             host=host,
             port=port,
@@ -145,12 +146,6 @@ async def _listen(
     if tls is None and not is_loopback(settings.host):
         log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
     return host, port
-
-
-def _tls(server: ServerSettings) -> ssl.SSLContext | None:
-    if server.tls_cert_file is None or server.tls_key_file is None:
-        return None
-    return serving_tls(server.tls_cert_file, server.tls_key_file, "server.tls_cert_file")
 
 
 def _now() -> datetime:

@@ -38,11 +38,13 @@ def read_secret(path: Path, setting: str = "") -> str:
     return secret
 
 
-def serving_tls(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
+def serving_tls(certificate: Path | None, key: Path | None, setting: str) -> ssl.SSLContext | None:
     """Return a server-side TLS context with `certificate` and its `key`, both PEM.
 
-    `setting` is the certificate's setting. Raises `ConfigurationError`.
+    None if the files are not set. `setting` is the certificate's. Raises `ConfigurationError`.
     """
+    if certificate is None or key is None:
+        return None
     _content(certificate, setting)
     _content(key, setting.removesuffix(_CERTIFICATE) + _KEY)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
