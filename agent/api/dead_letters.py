@@ -1,22 +1,18 @@
 """Dead-letter endpoints: list, show, retry and discard events that central rejected."""
 
-from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 from aiohttp import web
 
 from agent.api.context import CONTEXT
 from agent.api.responses import CorrelationId, Count, Epoch, Operation, Sequence, Time, timestamp
 from agent.facts import Receipt
-from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
-from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.wire import ErrorCode, EventType
 from sync.runtime.http_errors import HttpError
 from sync.runtime.http_server import json_response
 
-_T = TypeVar("_T")
 PAGE_SIZE = 1_000
 _ERRORS = ("404", "503", "507")
 
@@ -40,7 +36,7 @@ async def list_dead_letters(request: web.Request) -> web.Response:
     """Return one page in ascending order, starting after `?after=EPOCH/SEQUENCE` if given."""
     after = request.query.get("after")
     start = None if after is None else _receipt(after)
-    letters = await _available(_dead_letters(request).page(PAGE_SIZE, start))
+    letters = await _dead_letters(request).page(PAGE_SIZE, start)
     return json_response([_report(letter) for letter in letters])
 
 
@@ -55,7 +51,7 @@ async def retry_dead_letter(request: web.Request) -> web.Response:
     """Queue one for delivery, with the e-mail answers rejected for its sake; start a pass now."""
     letter = await _find(request)
     receipt = letter.receipt
-    if not await _available(_dead_letters(request).retry(receipt.epoch, receipt.sequence)):
+    if not await _dead_letters(request).retry(receipt.epoch, receipt.sequence):
         raise _not_found()
     if (delivery := request.app[CONTEXT].delivery) is not None:
         delivery.try_now()
@@ -67,14 +63,14 @@ async def discard_dead_letter(request: web.Request) -> web.Response:
     """Discard one permanently and erase its e-mail address."""
     letter = await _find(request)
     receipt = letter.receipt
-    if not await _available(_dead_letters(request).discard(receipt.epoch, receipt.sequence)):
+    if not await _dead_letters(request).discard(receipt.epoch, receipt.sequence):
         raise _not_found()
     return json_response(_report(letter))
 
 
 async def _find(request: web.Request) -> DeadLetter:
     receipt = _receipt("{epoch}/{sequence}".format_map(request.match_info))
-    letter = await _available(_dead_letters(request).find(receipt.epoch, receipt.sequence))
+    letter = await _dead_letters(request).find(receipt.epoch, receipt.sequence)
     if letter is None or letter.discarded_at_us is not None:
         raise _not_found()
     return letter
@@ -95,13 +91,6 @@ def _not_found() -> HttpError:
 
 def _dead_letters(request: web.Request) -> DeadLetters:
     return request.app[CONTEXT].dead_letters
-
-
-async def _available(answer: Awaitable[_T]) -> _T:
-    try:
-        return await answer
-    except OutboxUnavailable as unavailable:
-        raise StorageDownError(str(unavailable)) from unavailable
 
 
 def _report(letter: DeadLetter) -> DeadLetterReport:

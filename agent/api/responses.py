@@ -12,6 +12,7 @@ from agent.capture.refusals import Refusal
 from agent.capture.session_start import MAX_CORRELATION_ID_CODE_POINTS
 from agent.facts import Receipt
 from agent.store.files.storage_errors import StorageError, StorageFullError
+from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError, generic_error
@@ -116,7 +117,7 @@ def to_http_error(error: Exception) -> HttpError:
         case StorageFullError():
             message = "The disk is full. The request was not recorded."
             return HttpError(HTTPStatus.INSUFFICIENT_STORAGE, message, ErrorCode.STORAGE_FULL)
-        case StorageError():
+        case StorageError() | OutboxUnavailable():
             return HttpError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "The storage is not available. The request was not recorded. Retry.",
