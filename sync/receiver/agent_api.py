@@ -8,13 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from sync.protocol.wire import (
-    BATCHES_PATH,
-    HEARTBEATS_PATH,
-    PROGRAM_PATH,
-    BatchAccepted,
-    ErrorCode,
-)
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH, BatchAccepted, ErrorCode
 from sync.receiver.admission.admission import Admission
 from sync.receiver.auth.authenticate import authenticate_agent, check_sender
 from sync.receiver.auth.enrolment import Enrolment

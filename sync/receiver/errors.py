@@ -24,8 +24,7 @@ def too_large(message: str) -> HttpError:
 
 
 def to_http_error(
-    error: Exception,
-    outage_retry_after: Callable[[], int] = lambda: _OUTAGE_RETRY_SECONDS,
+    error: Exception, outage_retry_after: Callable[[], int] = lambda: _OUTAGE_RETRY_SECONDS
 ) -> HttpError:
     """Map an exception to its error: malformed, overloaded, database down, else a generic one.
 

@@ -34,9 +34,7 @@ def check_sender(agent: EnrolledAgent, store_id: str, till_id: str) -> None:
     """Raise `HttpError` (403) unless the store and till in the body are those of the token."""
     if AgentName(store_id, till_id) != agent.name:
         raise HttpError(
-            HTTPStatus.FORBIDDEN,
-            "The token belongs to another store or till",
-            ErrorCode.FORBIDDEN,
+            HTTPStatus.FORBIDDEN, "The token belongs to another store or till", ErrorCode.FORBIDDEN
         )
 
 
@@ -118,10 +116,7 @@ def _bearer_token(request: web.Request) -> str:
 
 def _unauthorized(message: str) -> HttpError:
     return HttpError(
-        HTTPStatus.UNAUTHORIZED,
-        message,
-        ErrorCode.UNAUTHORIZED,
-        {"WWW-Authenticate": "Bearer"},
+        HTTPStatus.UNAUTHORIZED, message, ErrorCode.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"}
     )
 
 

@@ -23,9 +23,7 @@ def hour_of(at: datetime) -> datetime:
 
 
 def roll_up(
-    accepted: AcceptedBatch,
-    corrected_times: Mapping[int, datetime | None],
-    received_at: datetime,
+    accepted: AcceptedBatch, corrected_times: Mapping[int, datetime | None], received_at: datetime
 ) -> list[dict[str, object]]:
     """Return one row of increments per hour that the batch touches, in order."""
     this_hour = hour_of(received_at)

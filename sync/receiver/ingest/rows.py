@@ -100,11 +100,7 @@ class RowBuilder:
 
     def restored_address(self, answer: AnswerEvent) -> Row:
         """Return the parameters of the update that restores an address."""
-        return {
-            **self._parameters,
-            "of_sequence": answer.sequence,
-            "address": answer.address,
-        }
+        return {**self._parameters, "of_sequence": answer.sequence, "address": answer.address}
 
     def _event(self, event: ValidEvent) -> Row:
         corrected_at = self._corrected_times[event.sequence]

@@ -150,9 +150,7 @@ def _missing() -> Select[tuple[object, ...]]:
     covered = _covered().subquery()
     in_order = (covered.c.first, covered.c.last)
     before = func.max(covered.c.last).over(
-        partition_by=[covered.c[name] for name in _KEY],
-        order_by=in_order,
-        rows=(None, -1),
+        partition_by=[covered.c[name] for name in _KEY], order_by=in_order, rows=(None, -1)
     )
     candidates = select(
         covered.c.till_id,

@@ -11,10 +11,7 @@ class TTLCache(Generic[T]):
     """Caches the result of `load` for `ttl_seconds`. `now_seconds` is a monotonic clock."""
 
     def __init__(
-        self,
-        load: Callable[[], Awaitable[T]],
-        ttl_seconds: float,
-        now_seconds: Callable[[], float],
+        self, load: Callable[[], Awaitable[T]], ttl_seconds: float, now_seconds: Callable[[], float]
     ) -> None:
         self._load = load
         self._ttl_seconds = ttl_seconds

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from typer._click import Command, Context
 
 ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="The configuration file (TOML)."),
+    Path | None, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")
 ]
 
 
