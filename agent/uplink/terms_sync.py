@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 import msgspec
+from tenacity import retry, retry_if_exception_type, wait_fixed
 
 from agent.capture.session_answer import SessionAnswers
 from agent.store.access import StoreAccess
@@ -32,15 +33,9 @@ class ProgramTermsSync:
         self._now_us = now_us
         self._storing: set[asyncio.Task[None]] = set()
 
+    @retry(retry=retry_if_exception_type(OutboxUnavailable), wait=wait_fixed(_RETRY_SECONDS))
     async def restore_when_open(self) -> None:
         """Apply the stored terms; retry every second until the storage is available."""
-        while True:
-            try:
-                return await self._restore()
-            except OutboxUnavailable:
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _restore(self) -> None:
         # Read through the writer: it opens, and if necessary migrates, the database first.
         for learned in await self._storage.write(read_terms):
             try:
