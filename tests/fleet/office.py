@@ -18,7 +18,7 @@ from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.parse import parse_batch
 from sync.runtime.http_errors import error_response
 from tests.fleet.account import Account
-from tests.support.models.ledger import PlainLedger
+from tests.support.models.ledger import ReferenceLedger
 
 MAX_IN_FLIGHT = 16
 COMMIT_SECONDS = 0.004
@@ -36,7 +36,7 @@ class HeadOffice:
         )
         self._limiter = ConcurrencyLimiter(self._shedder)
         self._account = account
-        self.ledgers: defaultdict[str, PlainLedger] = defaultdict(PlainLedger)
+        self.ledgers: defaultdict[str, ReferenceLedger] = defaultdict(ReferenceLedger)
 
     async def take(self, store_id: str, body: bytes) -> HttpResponse:
         """Answer a batch once it is committed."""

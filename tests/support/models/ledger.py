@@ -44,7 +44,7 @@ class Epoch:
 
 
 @dataclass
-class PlainLedger:
+class ReferenceLedger:
     """The ledger of one store."""
 
     epochs: dict[Key, Epoch] = field(default_factory=dict)
@@ -70,9 +70,9 @@ class PlainLedger:
                 if isinstance(fact, AnswerEvent) and fact.address == address:
                     epoch.stored[number] = msgspec.structs.replace(fact, address=None, erased=True)
 
-    def copy(self) -> "PlainLedger":
+    def copy(self) -> "ReferenceLedger":
         """Return a copy, as a backup."""
-        return PlainLedger(
+        return ReferenceLedger(
             {
                 key: replace(
                     epoch,

@@ -18,7 +18,7 @@ from sync.receiver.ingest.placement import (
     SequenceGap,
     place_batch,
 )
-from tests.support.models.ledger import PlainLedger
+from tests.support.models.ledger import ReferenceLedger
 from tests.sync.receiver.ingest.event_builders import (
     OTHER_TILL,
     TILL,
@@ -34,8 +34,8 @@ RUNS = st.tuples(st.integers(1, 60), st.integers(0, 20)).map(lambda run: range(r
 
 
 @pytest.fixture
-def ledger() -> PlainLedger:
-    return PlainLedger()
+def ledger() -> ReferenceLedger:
+    return ReferenceLedger()
 
 
 # Placing a batch.
@@ -126,7 +126,7 @@ def test_empty_batch_changes_nothing() -> None:
 
 @given(bad=st.sets(st.integers(1, 30)))
 def test_invalid_events_are_rejected_and_their_neighbours_stored(bad: set[int]) -> None:
-    ledger = PlainLedger()
+    ledger = ReferenceLedger()
     numbers = range(1, 31)
 
     taken = ledger.take(
@@ -139,7 +139,7 @@ def test_invalid_events_are_rejected_and_their_neighbours_stored(bad: set[int]) 
 
 
 def test_resend_of_a_rejected_event_that_is_now_valid_deletes_the_rejection(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [bad_session(1, "a"), session(2, "b")])
 
@@ -162,7 +162,7 @@ def test_resend_of_a_rejected_event_that_is_now_valid_deletes_the_rejection(
     ],
 )
 def test_different_content_under_a_stored_number_is_rejected_and_keeps_the_original(
-    ledger: PlainLedger, other: Event
+    ledger: ReferenceLedger, other: Event
 ) -> None:
     ledger.take(TILL, [session(1, "a")])
     before = ledger.copy()
@@ -176,14 +176,14 @@ def test_different_content_under_a_stored_number_is_rejected_and_keeps_the_origi
     "other", [answer(2, "a", "other@example.com"), answer(2, "a", note="another")]
 )
 def test_different_answer_under_a_stored_number_is_rejected_as_altered(
-    ledger: PlainLedger, other: Event
+    ledger: ReferenceLedger, other: Event
 ) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(TILL, [other])) == {2: ErrorCode.ALTERED}
 
 
-def test_body_with_other_json_formatting_is_equal(ledger: PlainLedger) -> None:
+def test_body_with_other_json_formatting_is_equal(ledger: ReferenceLedger) -> None:
     one = session(1, "a")
     ledger.take(TILL, [one])
     spelled = msgspec.json.encode(msgspec.json.decode(one.body)).decode()
@@ -196,7 +196,7 @@ def test_body_with_other_json_formatting_is_equal(ledger: PlainLedger) -> None:
 
 
 def test_capture_resent_in_a_new_epoch_is_a_duplicate(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
 
@@ -205,27 +205,29 @@ def test_capture_resent_in_a_new_epoch_is_a_duplicate(
     assert ledger.epochs[NEXT_EPOCH].stored == {}
 
 
-def test_answers_that_differ_only_in_the_body_are_both_stored(ledger: PlainLedger) -> None:
+def test_answers_that_differ_only_in_the_body_are_both_stored(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", note="one"), answer(3, "a", note="two")])
 
     assert ledger.epochs[TILL].stored.keys() == {1, 2, 3}
 
 
-def test_same_capture_twice_in_one_batch_is_stored_once(ledger: PlainLedger) -> None:
+def test_same_capture_twice_in_one_batch_is_stored_once(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [session(1, "a"), session(2, "a"), answer(3, "a"), answer(4, "a")])
 
     assert ledger.epochs[TILL].stored.keys() == {1, 3}
     assert ledger.epochs[TILL].duplicates.keys() == {2, 4}
 
 
-def test_second_different_session_under_one_id_in_a_batch_is_rejected(ledger: PlainLedger) -> None:
+def test_second_different_session_under_one_id_in_a_batch_is_rejected(
+    ledger: ReferenceLedger,
+) -> None:
     taken = ledger.take(TILL, [session(1, "a"), session(2, "a", channel="web")])
 
     assert codes(taken) == {2: ErrorCode.INVALID_REQUEST}
 
 
 def test_duplicate_resent_with_different_content_is_rejected_as_altered(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [session(1, "a")])
     ledger.take(NEXT_EPOCH, [session(1, "a")])
@@ -233,7 +235,9 @@ def test_duplicate_resent_with_different_content_is_rejected_as_altered(
     assert codes(ledger.take(NEXT_EPOCH, [session(1, "b")])) == {1: ErrorCode.ALTERED}
 
 
-def test_erased_answer_in_a_new_epoch_is_a_duplicate_of_the_full_one(ledger: PlainLedger) -> None:
+def test_erased_answer_in_a_new_epoch_is_a_duplicate_of_the_full_one(
+    ledger: ReferenceLedger,
+) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
 
     ledger.take(NEXT_EPOCH, [answer(1, "a", None)])
@@ -246,7 +250,7 @@ def test_erased_answer_in_a_new_epoch_is_a_duplicate_of_the_full_one(ledger: Pla
 
 
 def test_id_used_by_another_tills_different_session_is_rejected_with_its_answers(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(OTHER_TILL, [session(1, "a", channel="web"), answer(2, "a", note="theirs")])
 
@@ -256,7 +260,7 @@ def test_id_used_by_another_tills_different_session_is_rejected_with_its_answers
 
 
 def test_rejected_session_of_one_till_does_not_block_answers_to_the_others_session(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [session(1, "a", channel="web")])
     ledger.take(OTHER_TILL, [session(1, "a")])
@@ -264,14 +268,16 @@ def test_rejected_session_of_one_till_does_not_block_answers_to_the_others_sessi
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {}
 
 
-def test_answer_to_a_session_rejected_in_an_earlier_batch_is_rejected(ledger: PlainLedger) -> None:
+def test_answer_to_a_session_rejected_in_an_earlier_batch_is_rejected(
+    ledger: ReferenceLedger,
+) -> None:
     ledger.take(TILL, [bad_session(1, "a")])
 
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {2: ErrorCode.SESSION_REFUSED}
 
 
 def test_answer_in_a_new_epoch_is_rejected_if_its_session_was_rejected_before(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [bad_session(1, "a")])
 
@@ -279,21 +285,23 @@ def test_answer_in_a_new_epoch_is_rejected_if_its_session_was_rejected_before(
 
 
 def test_session_accepted_in_the_new_epoch_lets_its_answers_pass(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [bad_session(1, "a")])
 
     assert codes(ledger.take(NEXT_EPOCH, [session(1, "a"), answer(2, "a")])) == {}
 
 
-def test_retry_of_rejected_session_with_its_answers_is_accepted(ledger: PlainLedger) -> None:
+def test_retry_of_rejected_session_with_its_answers_is_accepted(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [bad_session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(TILL, [session(1, "a"), answer(2, "a")])) == {}
     assert ledger.epochs[TILL].rejected == {}
 
 
-def test_retry_of_answer_without_its_rejected_session_stays_rejected(ledger: PlainLedger) -> None:
+def test_retry_of_answer_without_its_rejected_session_stays_rejected(
+    ledger: ReferenceLedger,
+) -> None:
     ledger.take(TILL, [bad_session(1, "a"), answer(2, "a")])
 
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {2: ErrorCode.SESSION_REFUSED}
@@ -302,14 +310,14 @@ def test_retry_of_answer_without_its_rejected_session_stays_rejected(ledger: Pla
 # Erased addresses.
 
 
-def test_address_erased_before_delivery_is_recorded_as_a_gap(ledger: PlainLedger) -> None:
+def test_address_erased_before_delivery_is_recorded_as_a_gap(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", None)])
 
     assert ledger.epochs[TILL].gaps == [Gap(2, 2, ADDRESS_ERASED)]
     assert ledger.epochs[TILL].stored.keys() == {1, 2}
 
 
-def test_erased_resend_keeps_the_stored_address(ledger: PlainLedger) -> None:
+def test_erased_resend_keeps_the_stored_address(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
     before = ledger.copy()
 
@@ -317,7 +325,9 @@ def test_erased_resend_keeps_the_stored_address(ledger: PlainLedger) -> None:
     assert ledger == before
 
 
-def test_address_that_arrives_later_is_restored_and_its_gap_deleted(ledger: PlainLedger) -> None:
+def test_address_that_arrives_later_is_restored_and_its_gap_deleted(
+    ledger: ReferenceLedger,
+) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a", None)])
 
     ledger.take(TILL, [answer(2, "a")])
@@ -326,7 +336,7 @@ def test_address_that_arrives_later_is_restored_and_its_gap_deleted(ledger: Plai
     assert ledger.epochs[TILL].gaps == []
 
 
-def test_resend_does_not_restore_a_forgotten_address(ledger: PlainLedger) -> None:
+def test_resend_does_not_restore_a_forgotten_address(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [session(1, "a"), answer(2, "a")])
     ledger.forget("guest@example.com")
 
@@ -335,7 +345,7 @@ def test_resend_does_not_restore_a_forgotten_address(ledger: PlainLedger) -> Non
 
 
 def test_number_from_a_gap_that_arrives_later_is_stored_and_splits_the_gap(
-    ledger: PlainLedger,
+    ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [session(9, "i")], base=9)
 
@@ -348,7 +358,7 @@ def test_number_from_a_gap_that_arrives_later_is_stored_and_splits_the_gap(
     ]
 
 
-def test_repeated_through_separates_resends_from_new_events(ledger: PlainLedger) -> None:
+def test_repeated_through_separates_resends_from_new_events(ledger: ReferenceLedger) -> None:
     ledger.take(TILL, [bad_session(1, "a"), session(2, "b")])
 
     taken = ledger.take(TILL, [session(1, "a"), session(2, "b"), session(3, "c")])

@@ -13,7 +13,7 @@ from sync.protocol.wire import ErrorCode, EventType
 from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
 from sync.receiver.ingest.placement import SequenceGap
-from tests.support.models.ledger import Epoch, Key, PlainLedger
+from tests.support.models.ledger import Epoch, Key, ReferenceLedger
 from tests.sync.receiver.ingest.event_builders import (
     AT,
     answer,
@@ -62,7 +62,7 @@ class AcceptMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = PlainLedger()
+        self.ledger = ReferenceLedger()
         self.backup = self.ledger.copy()
         self.captured: dict[Key, list[Captured]] = {}
         self.current = {till: self.begin_epoch(till) for till in ("till-1", "till-2")}
@@ -218,7 +218,7 @@ class AcceptMachine(RuleBasedStateMachine):
         assert ledger.epochs == self.ledger.epochs
 
     def check_in_parts(
-        self, key: Key, batch: Sequence[Event], base: int, ledger: PlainLedger
+        self, key: Key, batch: Sequence[Event], base: int, ledger: ReferenceLedger
     ) -> None:
         """Check that two batches have the same effect as one."""
         middle = len(batch) // 2
