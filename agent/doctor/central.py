@@ -20,13 +20,7 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
-from sync.delivery.transports.responses import (
-    NO_ENDPOINT,
-    error_body,
-    http_date,
-    no_such_endpoint,
-    unexpected,
-)
+from sync.delivery.transports.responses import error_body, http_date, outside_protocol
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
 _WARNING_OFFSET = timedelta(minutes=1)
@@ -133,9 +127,7 @@ async def _probe_loyalty_api(client: CentralClient) -> ProbeOutcome:
         return response
     if response.status in _RECORD_REJECTED and error_body(response) is not None:
         return None
-    if response.status in NO_ENDPOINT:
-        return no_such_endpoint(response)
-    return unexpected(response, "not a response of the loyalty API")
+    return outside_protocol(response, "not a response of the loyalty API")
 
 
 def _describe(blocked: Blocked) -> str:

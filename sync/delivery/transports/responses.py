@@ -21,7 +21,7 @@ _REFUSED_CALLERS = {
     HTTPStatus.UNAUTHORIZED: (BlockedReason.UNAUTHORIZED, "central rejects the credentials"),
     HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "central denies this agent access"),
 }
-NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 TOO_LARGE = Refused(
     ErrorCode.PAYLOAD_TOO_LARGE,
     "exceeds the size limit of head office or of a proxy before it",
@@ -51,8 +51,10 @@ def unexpected(response: HttpResponse, why: str) -> RetryLater:
     return RetryLater(FailureCause.UNEXPECTED_RESPONSE, detail, http_status=response.status)
 
 
-def no_such_endpoint(response: HttpResponse) -> Blocked:
-    """Return the `Blocked` for a missing endpoint: a wrong URL or protocol in the settings."""
+def outside_protocol(response: HttpResponse, why: str) -> Blocked | RetryLater:
+    """Return `Blocked` for a missing endpoint, a fault of the settings, else `unexpected`."""
+    if response.status not in _NO_ENDPOINT:
+        return unexpected(response, why)
     detail = "no such endpoint: check central.url and central.protocol"
     return Blocked(BlockedReason.NOT_FOUND, detail, response.status)
 

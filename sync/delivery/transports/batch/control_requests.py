@@ -8,7 +8,7 @@ import msgspec
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
-from sync.delivery.transports.responses import NO_ENDPOINT, decoded, no_such_endpoint, unexpected
+from sync.delivery.transports.responses import decoded, outside_protocol
 from sync.protocol.program_terms import ProgramTerms
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH, Heartbeat, HeartbeatAnswer
 
@@ -58,11 +58,9 @@ async def fetch_terms(
         return response
     if response.status == HTTPStatus.NOT_MODIFIED and etag is not None:
         return None
-    if response.status in NO_ENDPOINT:
-        return no_such_endpoint(response)
     is_json = response.status == HTTPStatus.OK and response.is_json
     terms = decoded(_program_terms, response.body) if is_json else None
     if terms is None:
-        return unexpected(response, "not program terms")
+        return outside_protocol(response, "not program terms")
     etag = response.headers.get("ETag")
     return NewTerms(etag if etag and len(etag) <= _MAX_ETAG else None, terms)

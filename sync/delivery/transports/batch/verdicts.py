@@ -20,15 +20,14 @@ from sync.delivery.outcomes import (
 )
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import (
-    NO_ENDPOINT,
     TOO_LARGE,
     decoded,
     error_body,
-    no_such_endpoint,
+    outside_protocol,
     refusal,
     unexpected,
 )
-from sync.protocol.wire import BatchAccepted, ErrorBody, ErrorCode
+from sync.protocol.wire import BatchAccepted, ErrorCode
 
 # `Refused`: the whole request. It is the verdict on an event only if that was alone in it.
 Outcome: TypeAlias = BatchAccepted | Refused | Stop
@@ -47,15 +46,17 @@ def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
         return _accepted(response, sent) or unexpected(response, "not a receiver's response")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return TOO_LARGE
-    if status in NO_ENDPOINT:
-        return no_such_endpoint(response)
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         detail = "head office, or a proxy before it, does not accept zstd"
         return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, status)
     error = error_body(response)
-    if error is None:
-        return unexpected(response, "not a receiver's error")
-    return _outcome_of(error, response)
+    if error is not None:
+        expected = error.expected_sequence
+        if error.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
+            return Rewind(expected)
+        if status in _REFUSED_WHOLE:
+            return refusal(error, status)
+    return outside_protocol(response, "not a receiver's error")
 
 
 def verdicts_on(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> Verdicts:
@@ -101,12 +102,3 @@ def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
     if accepted.accepted_through < sent[0].sequence:
         return RetryLater(FailureCause.NO_PROGRESS, "head office accepted none of the events")
     return None
-
-
-def _outcome_of(error: ErrorBody, response: HttpResponse) -> Outcome:
-    expected = error.expected_sequence
-    if error.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:
-        return Rewind(expected)
-    if response.status in _REFUSED_WHOLE:
-        return refusal(error, response.status)
-    return unexpected(response, "not a receiver's error")

@@ -15,13 +15,11 @@ from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Blocked, Delivered, Refused, RetryLater, Verdict
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import (
-    NO_ENDPOINT,
     TOO_LARGE,
     decoded,
     error_body,
-    no_such_endpoint,
+    outside_protocol,
     refusal,
-    unexpected,
 )
 from sync.protocol.wire import EventType
 
@@ -102,9 +100,7 @@ def interpret(
     if error is not None:
         refused = refusal(error, status)
         return _verdict_in_doubt(event, refused) if in_doubt else refused
-    if status in NO_ENDPOINT:
-        return no_such_endpoint(response)
-    return unexpected(response, "not the loyalty API's response")
+    return outside_protocol(response, "not the loyalty API's response")
 
 
 def _echoes(event: OutboxEvent, document: Mapping[str, Json]) -> bool:
