@@ -391,10 +391,7 @@ class TestHeartbeatResult:
             "unauthorized",
             401,
         )
-        assert [status.state for status in watch.seen] == [
-            LoopState.HOLDING,
-            LoopState.IDLE,
-        ]
+        assert [status.state for status in watch.seen] == [LoopState.HOLDING, LoopState.IDLE]
 
     async def test_pass_without_events_keeps_the_blocked_state(self) -> None:
         watch, passed = Watch(), asyncio.Event()

@@ -136,9 +136,7 @@ def test_blocked_state_is_reported_once_and_cleared_once(protocol: str) -> None:
 
 
 @BOTH
-def test_refused_caller_retries_rarely_and_with_one_event(
-    protocol: str,
-) -> None:
+def test_refused_caller_retries_rarely_and_with_one_event(protocol: str) -> None:
     async def scenario() -> None:
         async with running_store(protocol) as store:
             store.central.credentials = set()
@@ -162,9 +160,7 @@ def test_network_recovery_after_an_hour_is_detected_within_seconds(protocol: str
 
 
 @BOTH
-def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(
-    protocol: str,
-) -> None:
+def test_recovery_from_short_connection_timeouts_is_detected_within_seconds(protocol: str) -> None:
     async def scenario() -> None:
         async with running_store(protocol) as store:
             store.http.cause, store.http.is_disconnected = FailureCause.NO_CONNECTION, True

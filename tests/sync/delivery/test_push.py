@@ -185,9 +185,7 @@ async def test_dead_letter_retries_are_sent_before_pending_events(outbox: FakeOu
     assert report.delivered == 3
 
 
-async def test_answer_sees_that_the_retry_of_its_session_was_delivered(
-    outbox: FakeOutbox,
-) -> None:
+async def test_answer_sees_that_the_retry_of_its_session_was_delivered(outbox: FakeOutbox) -> None:
     await with_dead_letters(outbox, 2)
     outbox.capture_answer(session=2)
     outbox.settling.clear()
@@ -255,9 +253,7 @@ async def test_gap_at_central_rewinds_the_outbox(outbox: FakeOutbox) -> None:
     assert (report.corrections, report.stop) == (1, None)
 
 
-async def test_gap_already_rewound_by_a_heartbeat_is_resent(
-    outbox: FakeOutbox,
-) -> None:
+async def test_gap_already_rewound_by_a_heartbeat_is_resent(outbox: FakeOutbox) -> None:
     await push(outbox, FakeTransport())
     await outbox.capture_sessions(1)
 
@@ -271,9 +267,7 @@ async def test_gap_already_rewound_by_a_heartbeat_is_resent(
     assert report.stop is None
 
 
-async def test_renumbered_events_are_sent_in_the_new_epoch(
-    outbox: FakeOutbox,
-) -> None:
+async def test_renumbered_events_are_sent_in_the_new_epoch(outbox: FakeOutbox) -> None:
     transport = FakeTransport(accept_all, accept_then_stop(1, Renumber(4)))
     report = await push(outbox, transport)
     assert [(w.epoch, [e.sequence for e in w.events]) for w in transport.sent[2:]] == [
@@ -313,9 +307,7 @@ async def test_attempt_is_recorded_before_sending_when_resending_is_not_idempote
     assert noted_before == [1, 2, 3]
 
 
-async def test_attempt_is_recorded_after_the_previous_window_is_settled(
-    outbox: FakeOutbox,
-) -> None:
+async def test_attempt_is_recorded_after_the_previous_window_is_settled(outbox: FakeOutbox) -> None:
     outbox.settling.clear()
     transport = FakeTransport(is_idempotent=False)
     running = asyncio.ensure_future(push(outbox, transport))
@@ -419,9 +411,7 @@ async def test_pass_cancelled_during_a_settle_completes_it(
     assert set(outbox.waiting).isdisjoint({1, 2, 3})
 
 
-async def test_pass_cancelled_mid_window_settles_the_answers_received(
-    outbox: FakeOutbox,
-) -> None:
+async def test_pass_cancelled_mid_window_settles_the_answers_received(outbox: FakeOutbox) -> None:
     def cut_off(window: Window) -> WindowResult:
         judged = accept_all(window).results
         raise WindowCancelled(WindowResult(judged[:1], [judged[1].event]))

@@ -208,11 +208,7 @@ class TestClientCredentials:
         ],
     )
     async def test_transient_token_failure_is_retried_and_nothing_was_sent(
-        self,
-        central: ScriptedCentral,
-        oauth: ClientCredentials,
-        fault: Fault,
-        cause: FailureCause,
+        self, central: ScriptedCentral, oauth: ClientCredentials, fault: Fault, cause: FailureCause
     ) -> None:
         central.script(fault)
         found = await outcome(central, oauth)

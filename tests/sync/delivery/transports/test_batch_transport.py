@@ -94,9 +94,7 @@ async def test_rejected_event_is_refused_and_the_others_are_delivered(
     }
 
 
-async def test_sequence_gap_returns_the_expected_sequence(
-    batch: BatchTransport,
-) -> None:
+async def test_sequence_gap_returns_the_expected_sequence(batch: BatchTransport) -> None:
     await batch.send(window(*sessions(1, 2)), probing=False)
     result = await batch.send(window(*sessions(5, 6)), probing=False)
     assert (result.results, result.stop) == ([], Rewind(3))

@@ -117,9 +117,7 @@ async def test_connections_are_reused(central: ScriptedCentral, http: HttpClient
     assert len({request.connection for request in central.requests}) == 1
 
 
-async def test_decompression_bomb_is_aborted(
-    central: ScriptedCentral,
-) -> None:
+async def test_decompression_bomb_is_aborted(central: ScriptedCentral) -> None:
     bomb = gzip.compress(b" " * (50 * MAX_RESPONSE_BYTES))
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     central.script(faults.respond_with(Answer(200, bomb, packed)))
@@ -155,9 +153,7 @@ async def test_timeout_leaves_the_outcome_unknown(central: ScriptedCentral) -> N
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
 
 
-async def test_refused_connection_means_head_office_is_down(
-    central: ScriptedCentral,
-) -> None:
+async def test_refused_connection_means_head_office_is_down(central: ScriptedCentral) -> None:
     await central.stop()
     found = await get(central.url)
     assert found == RetryLater(
@@ -189,9 +185,7 @@ async def test_failed_name_resolution_means_the_stores_network_is_down() -> None
     assert found == RetryLater(FailureCause.NETWORK_DOWN, "central's name cannot be resolved")
 
 
-async def test_name_resolution_timeout_counts_as_not_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_name_resolution_timeout_counts_as_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: object, **__: object) -> NoReturn:
         await asyncio.get_running_loop().create_future()
         raise AssertionError
@@ -202,9 +196,7 @@ async def test_name_resolution_timeout_counts_as_not_sent(
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
 
 
-async def test_unreachable_proxy_is_ambiguous_and_named(
-    central: ScriptedCentral,
-) -> None:
+async def test_unreachable_proxy_is_ambiguous_and_named(central: ScriptedCentral) -> None:
     proxy = central.url
     await central.stop()
     found = await get("http://127.0.0.1:9", proxy=proxy)
@@ -213,9 +205,7 @@ async def test_unreachable_proxy_is_ambiguous_and_named(
     assert "proxy" in found.detail
 
 
-async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(
-    central: ScriptedCentral,
-) -> None:
+async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(central: ScriptedCentral) -> None:
     central.script(faults.html(407))
     found = await get("https://127.0.0.1:9", proxy=central.url)
     assert isinstance(found, RetryLater)

@@ -185,10 +185,7 @@ async def test_proxy_that_refuses_every_size_blocks(
     result = await replay.send(window(*sessions(1, 20)), probing=False)
     assert (result.results, result.doubtful) == ([], [])
     assert isinstance(result.stop, Blocked)
-    assert (result.stop.reason, result.stop.http_status) == (
-        BlockedReason.UNKNOWN_PROTOCOL,
-        413,
-    )
+    assert (result.stop.reason, result.stop.http_status) == (BlockedReason.UNKNOWN_PROTOCOL, 413)
 
 
 async def test_large_event_is_refused_without_a_check_request(
