@@ -1,5 +1,6 @@
 """Memory budget for the bodies of all concurrent requests."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,21 +56,12 @@ class MemoryBudget:
             if not self._requests[sender]:
                 del self._requests[sender]
 
-    def take(self, more_bytes: int, total_bytes: int) -> None:
-        """Reserve `more_bytes` for a request that then holds `total_bytes`.
-
-        Raises `MemoryBudgetExceeded`.
-        """
-        share = 1.0 if total_bytes <= _SMALL_BYTES else _LARGE_SHARE
+    def change(self, by_bytes: int, share: float = math.inf) -> None:
+        """Change the reserved bytes, up to a share. Raises `MemoryBudgetExceeded`."""
         with self._lock:
-            if self.reserved_bytes + more_bytes > share * self._max_bytes:
+            if self.reserved_bytes + by_bytes > share * self._max_bytes:
                 raise MemoryBudgetExceeded
-            self.reserved_bytes += more_bytes
-
-    def release(self, released_bytes: int) -> None:
-        """Release reserved bytes."""
-        with self._lock:
-            self.reserved_bytes -= released_bytes
+            self.reserved_bytes += by_bytes
 
 
 class Reservation:
@@ -81,10 +73,11 @@ class Reservation:
 
     def add(self, more_bytes: int) -> None:
         """Reserve more. Raises `MemoryBudgetExceeded` and then leaves the reservation unchanged."""
-        self._budget.take(more_bytes, self.bytes + more_bytes)
+        is_small = self.bytes + more_bytes <= _SMALL_BYTES
+        self._budget.change(more_bytes, 1.0 if is_small else _LARGE_SHARE)
         self.bytes += more_bytes
 
     def release(self, released_bytes: int) -> None:
         """Release a part."""
-        self._budget.release(released_bytes)
+        self._budget.change(-released_bytes)
         self.bytes -= released_bytes

@@ -82,13 +82,8 @@ def _open(path: Path) -> int:
 
 
 async def _flock(file: int) -> None:
-    while not _try_flock(file):  # noqa: ASYNC110 - no event crosses processes
-        await asyncio.sleep(_POLL_SECONDS)
-
-
-def _try_flock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.sleep(_POLL_SECONDS)
