@@ -1,6 +1,7 @@
 """Settings of the loyalty program: the terms in the answer to a session start."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
@@ -8,65 +9,54 @@ from sync.protocol.program_terms import Locale, Messages, ProgramTerms, Redempti
 from sync.runtime.settings.schema import Section
 from sync.runtime.settings.types import Currency, LocaleCode, Number, Text
 
-_MOST = 1e15  # integers up to here are exact in a JSON reader's doubles
+# Integers up to the maximum are exact in the doubles of a JSON reader.
+Limit = Annotated[Number, Field(ge=0, le=1e15)]
+
+Prompt = Annotated[Text, Field(description="shown by the till")]
+AnonymousPrompt = Annotated[
+    Text, Field(description="shown instead of `prompt` when the till gives an anonymousSessionId")
+]
+ReceiptText = Annotated[Text, Field(description="printed on the receipt")]
 
 
 class RuleSettings(Section):
     """Redemption limits: points, and amounts in `program.currency`."""
 
-    min_redeem_points: Number = Field(
-        25_000, ge=0, le=_MOST, description="fewest points to redeem at one time"
+    min_redeem_points: Limit = Field(25_000, description="fewest points to redeem at one time")
+    min_redeem_amount: Limit = Field(10, description="smallest amount to redeem at one time")
+    max_redeem_points: Limit = Field(250_000, description="most points to redeem at one time")
+    max_redeem_amount: Limit = Field(100, description="largest amount to redeem at one time")
+    redeem_increment_points: Limit = Field(
+        25_000, description="points are redeemed in multiples of this"
     )
-    min_redeem_amount: Number = Field(
-        10, ge=0, le=_MOST, description="smallest amount to redeem at one time"
-    )
-    max_redeem_points: Number = Field(
-        250_000, ge=0, le=_MOST, description="most points to redeem at one time"
-    )
-    max_redeem_amount: Number = Field(
-        100, ge=0, le=_MOST, description="largest amount to redeem at one time"
-    )
-    redeem_increment_points: Number = Field(
-        25_000, ge=0, le=_MOST, description="points are redeemed in multiples of this"
-    )
-    redeem_increment_amount: Number = Field(
-        10, ge=0, le=_MOST, description="amounts are redeemed in multiples of this"
+    redeem_increment_amount: Limit = Field(
+        10, description="amounts are redeemed in multiples of this"
     )
 
 
 class MessageSettings(Section):
     """Texts that the till displays and prints in one locale; each can be empty."""
 
-    prompt: Text = Field(
-        "Would the customer like to learn more about our loyalty program?",
-        description="shown by the till",
-    )
-    anonymous_prompt: Text = Field(
+    prompt: Prompt = "Would the customer like to learn more about our loyalty program?"
+    anonymous_prompt: AnonymousPrompt = (
         "You would have earned points on this purchase had you swiped a loyalty card."
-        " Would you like to join our loyalty program?",
-        description="shown instead of `prompt` when the till gives an anonymousSessionId",
+        " Would you like to join our loyalty program?"
     )
-    receipt: Text = Field(
-        "Join the loyalty program to claim the points you earned on this purchase.",
-        description="printed on the receipt",
+    receipt: ReceiptText = (
+        "Join the loyalty program to claim the points you earned on this purchase."
     )
 
 
 class FrenchMessageSettings(MessageSettings):
     """Texts in Canadian French (no space before a question mark)."""
 
-    prompt: Text = Field(
-        "Le client aimerait-il en savoir plus sur notre programme de fidélité?",
-        description="shown by the till",
-    )
-    anonymous_prompt: Text = Field(
+    prompt: Prompt = "Le client aimerait-il en savoir plus sur notre programme de fidélité?"
+    anonymous_prompt: AnonymousPrompt = (
         "Vous auriez accumulé des points sur cet achat si vous aviez glissé une carte de"
-        " fidélité. Aimeriez-vous adhérer à notre programme de fidélité?",
-        description="shown instead of `prompt` when the till gives an anonymousSessionId",
+        " fidélité. Aimeriez-vous adhérer à notre programme de fidélité?"
     )
-    receipt: Text = Field(
-        "Adhérez au programme de fidélité pour obtenir les points accumulés lors de cet achat.",
-        description="printed on the receipt",
+    receipt: ReceiptText = (
+        "Adhérez au programme de fidélité pour obtenir les points accumulés lors de cet achat."
     )
 
 
