@@ -50,7 +50,7 @@ def fast_options() -> list[str]:
     """Return the options that leave out slow tests and shorten Hypothesis' runs."""
     markers = " and ".join(f"not {marker}" for marker in NOT_FAST)
     ignored = [f"--ignore={path}" for path in NOT_COLLECTED]
-    return ["-m", markers, "--hypothesis-profile=fast", *ignored]
+    return ["-m", markers, "--hypothesis-profile=fast", "-p", "no:schemathesis", *ignored]
 
 
 def passes(name: str, command: Sequence[str | Path]) -> bool:

@@ -257,6 +257,7 @@ async def test_batch_after_a_gap_stores_nothing(office: LedgerDriver) -> None:
     assert await whole(office) == before
 
 
+@pytest.mark.slow
 async def test_largest_batch_is_accepted_twice(office: LedgerDriver) -> None:
     """Ten thousand ids and numbers in a single lookup."""
     events = sessions(1, 10_000)

@@ -240,6 +240,7 @@ async def test_redaction_is_idempotent(office: LedgerDriver) -> None:
     assert await everything(office) == before
 
 
+@pytest.mark.slow
 async def test_address_is_found_in_every_store_and_on_every_page(office: LedgerDriver) -> None:
     for number in range(3):
         store = SimulatedAgent(store_id=f"004{number}")

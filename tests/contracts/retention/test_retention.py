@@ -233,6 +233,7 @@ async def test_purge_does_not_affect_other_agents(office: LedgerDriver) -> None:
     assert await office.rows(SessionRecord, "store_id") == [("0043",)]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

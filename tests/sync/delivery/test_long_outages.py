@@ -207,6 +207,7 @@ def test_retry_after_is_honoured(protocol: str) -> None:
     run_in_virtual_time(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stuck", [3, 10])
 def test_events_that_always_fail_do_not_block_others(stuck: int) -> None:
     """At the head of the outbox, each would end every pass."""

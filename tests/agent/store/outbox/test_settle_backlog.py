@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from agent.store.store import Store
 from tests.support.agent.outbox import OutboxRig, judged, outbox_on
 from tests.support.agent.store import change, opened, query, record, session
+
+pytestmark = pytest.mark.slow
 
 EVENTS, WINDOW = 100_000, 500
 # Boot number and all other columns are those of the one captured event.

@@ -7,6 +7,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.admission.memory_budget import (
@@ -101,6 +102,7 @@ async def until_reserved(receiver: Receiver, least: int, most: int) -> None:
             await asyncio.sleep(0.001)
 
 
+@pytest.mark.slow
 async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
     start_receiver: StartReceiver, till: SimulatedAgent
 ) -> None:
@@ -129,6 +131,7 @@ async def test_senders_that_announce_large_bodies_do_not_block_small_ones(
     assert answer.status == 200
 
 
+@pytest.mark.slow
 async def test_requests_beyond_the_memory_budget_are_429_with_retry_after(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:

@@ -141,6 +141,7 @@ def test_json_lines_round_trip(rows: list[dict[str, object]]) -> None:
 
 
 # The first example loads the library.
+@pytest.mark.slow
 @settings(deadline=None)
 @given(rows=ROWS)
 def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:

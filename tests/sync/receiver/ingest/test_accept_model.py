@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -22,6 +23,8 @@ from tests.sync.receiver.ingest.event_builders import (
     session,
     unknown,
 )
+
+pytestmark = pytest.mark.slow
 
 CHOICES = st.integers(0, 10**6)
 TILLS = st.sampled_from(["till-1", "till-2"])

@@ -91,6 +91,7 @@ def test_each_setting_is_reported_on_its_line(
     assert {path: found.get(path) for path in lines} == lines
 
 
+@pytest.mark.slow
 @given(document=documents())
 def test_no_setting_is_reported_that_is_not_in_the_document(
     document: tuple[str, dict[SettingPath, int]],
