@@ -140,5 +140,9 @@ async def receiver_under_test(
     """Run a receiver; without `now` its clock is fixed at `AT`."""
     server = ReceiverServer(settings, now or (lambda: AT))
     client: TestClient[Any, Any] = TestClient(server, **client_options())
-    async with client:
+    try:
+        await client.start_server()
         yield Receiver(server, client)
+    finally:
+        # Also if the start fails: the client has a session from the beginning.
+        await client.close()
