@@ -8,8 +8,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from agent.config import ConfigurationError, SettingError, Settings, load_settings, read_secret
 from sync.runtime.cli.program import Program
 
@@ -120,9 +118,9 @@ class AgentClient:
 
 
 @contextmanager
-def running_agent(context: typer.Context, config: Path | None) -> Iterator[AgentClient]:
+def agent_client(config: Path | None) -> Iterator[AgentClient]:
     """Yield a client; turn an unreachable agent or a rejected request into exit code 1."""
-    settings = AGENT.settings(context, config)
+    settings = AGENT.settings(config)
     try:
         with AGENT.exit_on_configuration_error():
             yield AgentClient(settings)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, running_agent
+from agent.cli.client import AGENT, AgentClient, agent_client
 from agent.facts import Receipt
 from sync.protocol.wire import EventType
 from sync.runtime.cli.command_group import ConfigFile
@@ -26,13 +26,12 @@ dead_letters = typer.Typer(
 
 @dead_letters.command("list")
 def list_dead_letters(
-    context: typer.Context,
     config: ConfigFile = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
 ) -> None:
     """List all dead letters, without e-mail addresses. The exit code is 1 if there are any."""
-    with running_agent(context, config) as client:
+    with agent_client(config) as client:
         letters = _fetch_all(client)
     if as_json:
         typer.echo(json.dumps(letters, ensure_ascii=False, separators=(",", ":")))
@@ -44,24 +43,24 @@ def list_dead_letters(
 
 
 @dead_letters.command()
-def show(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
+def show(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Show the details of one dead letter."""
-    with running_agent(context, config) as client:
+    with agent_client(config) as client:
         print_values("Dead letter", client.request("GET", _path_of(number)).members)
 
 
 @dead_letters.command()
-def retry(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
+def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Retry one dead letter. A session start takes its e-mail answers along."""
-    with running_agent(context, config) as client:
+    with agent_client(config) as client:
         client.request("POST", f"{_path_of(number)}/retry")
     typer.echo(f"{number} is queued again.")
 
 
 @dead_letters.command()
-def discard(context: typer.Context, number: DeadLetterNumber, config: ConfigFile = None) -> None:
+def discard(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Discard one dead letter and erase its address. Dead e-mail answers to a session stay."""
-    with running_agent(context, config) as client:
+    with agent_client(config) as client:
         discarded = client.request("POST", f"{_path_of(number)}/discard").members
         typer.echo(f"{number} is discarded.")
         is_session = discarded.get("type") == EventType.SESSION_STARTED

@@ -27,7 +27,6 @@ _QUICK_SECONDS, _THOROUGH_SECONDS = 10.0, 3_600.0
 
 
 def doctor(
-    context: typer.Context,
     config: ConfigFile = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -40,7 +39,7 @@ def doctor(
     Works with and without a running agent; nothing is changed. The exit code is 1 for a warning
     or a fault, 2 for a wrong configuration.
     """
-    settings = AGENT.settings(context, config)
+    settings = AGENT.settings(config)
     with current_step("Checking the settings") as show:
         checks = check_this_machine(settings, show, thorough=thorough)
     if as_json:

@@ -11,9 +11,9 @@ from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.logging import configure_logging, log_uncaught_exceptions
 
 
-def run(context: typer.Context, config: ConfigFile = None) -> None:
+def run(config: ConfigFile = None) -> None:
     """Serve the tills until SIGTERM or SIGINT."""
-    settings = AGENT.settings(context, config)
+    settings = AGENT.settings(config)
     configure_logging(settings.log.level, settings.log.format)
     log_uncaught_exceptions()
     # Imported modules are never garbage; collecting during the import costs 10 % of the start.
@@ -26,16 +26,16 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
         raise SystemExit(run_agent(settings))
 
 
-def check_config(context: typer.Context, config: ConfigFile = None) -> None:
+def check_config(config: ConfigFile = None) -> None:
     """Check the configuration and the files that it names.
 
     Then print the settings that differ from their defaults. Nothing is changed.
     """
-    settings = AGENT.settings(context, config)
+    settings = AGENT.settings(config)
     from sync.runtime.cli.printing import print_values  # noqa: PLC0415 - not needed by `run`
 
     with AGENT.exit_on_configuration_error():
         check_files(settings)
-    path = config or context.obj
-    typer.echo(f"The configuration is valid: {path or 'no file, only defaults and environment'}.")
+    source = config or "no file, only defaults and environment"
+    typer.echo(f"The configuration is valid: {source}.")
     print_values("Settings that differ from the default", changed_settings(settings, os.environ))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.api.status_view import Level, Status
-from agent.cli.client import running_agent
+from agent.cli.client import agent_client
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import flatten, one_line, print_values
 from sync.runtime.cli.program import ExitCode
@@ -17,7 +17,6 @@ _COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.ALARM: "red"}
 
 
 def status(
-    context: typer.Context,
     config: ConfigFile = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the agent's own JSON.")] = False,
@@ -27,7 +26,7 @@ def status(
     The exit code is 1 if the agent is unreachable, cannot take captures, or is rejected by head
     office.
     """
-    with running_agent(context, config) as client:
+    with agent_client(config) as client:
         response = client.status()
     values = flatten(response.members)
     if as_json:

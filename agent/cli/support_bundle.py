@@ -17,7 +17,6 @@ from sync.runtime.cli.progress import current_step
 
 
 def support_bundle(
-    context: typer.Context,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="The archive to create, a .tar.gz file.")
     ],
@@ -28,7 +27,7 @@ def support_bundle(
     It holds versions, settings, status, the results of doctor, database statistics and recent
     log lines. It never holds an e-mail address, a token, a key, or content sent by a till.
     """
-    settings = AGENT.settings(context, config)
+    settings = AGENT.settings(config)
     if file.exists() or file.is_symlink():
         AGENT.fail(f"{file} exists already: choose another name", ExitCode.USAGE)
     if not file.parent.is_dir():

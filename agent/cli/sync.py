@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, running_agent
+from agent.cli.client import AGENT, AgentClient, agent_client
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
@@ -17,7 +17,6 @@ _FAILED = ("retrying", "holding")
 
 
 def sync(
-    context: typer.Context,
     config: ConfigFile = None,
     *,
     wait: Annotated[
@@ -29,7 +28,7 @@ def sync(
     Skips a pending retry delay and quiet hours. With --wait the exit code is 1 if captures are
     still pending or there are dead letters.
     """
-    with running_agent(context, config) as client:
+    with agent_client(config) as client:
         if not wait:
             client.request("POST", "/agent/v1/sync")
             typer.echo("Delivery is triggered.")

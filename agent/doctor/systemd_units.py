@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
 
 from agent.doctor.check import Check, fault, passed, warning
 
@@ -64,9 +65,8 @@ def run_command(command: Sequence[str]) -> str | None:
     try:
         ended = subprocess.run(  # noqa: S603 - our own words, no shell
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stdin=DEVNULL,
+            capture_output=True,
             timeout=_ANSWER_SECONDS,
             check=False,
         )

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
-STORE, TILL = "drill-store", "drill-till"
+NAMES = ("drill-store", "drill-till")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
@@ -104,15 +104,10 @@ def prepare_receiver(directory: Path, port: int = 0) -> ProgramProcess:
     return ProgramProcess("sync.receiver", directory, settings)
 
 
-async def enroll(receiver: ProgramProcess, store: str = STORE, till: str = TILL) -> str:
-    """Enroll an agent; return its token."""
-    return await receiver.output_of("enroll", store, till)
-
-
 def prepare_agent(directory: Path, port: int, central_url: str, token_file: Path) -> ProgramProcess:
     """Return an agent on `port` that delivers to `central_url`."""
     settings = f"""
-        store = {{ store_id = "{STORE}", till_id = "{TILL}" }}
+        store = {{ store_id = "{NAMES[0]}", till_id = "{NAMES[1]}" }}
         api.port = {port}
         storage.directory = {_quoted(directory)}
         central.url = "{central_url}"

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.drill.processes import ProgramProcess, enroll, free_port, prepare_agent, prepare_receiver
+from agent.drill.processes import NAMES, ProgramProcess, free_port, prepare_agent, prepare_receiver
 from agent.drill.proxy import CuttableProxy
 from agent.drill.result import DrillResult, compare, count_records
 from agent.drill.tills import Receipts, Tills
@@ -83,7 +83,7 @@ class _Drill:
     async def _start_head_office(self) -> tuple[CuttableProxy, str, Path]:
         receiver = prepare_receiver(self.directory / "receiver")
         token_file = self.directory / "token"
-        token = await enroll(receiver)
+        token = await receiver.output_of("enroll", *NAMES)
         token_file.touch(mode=0o600)
         token_file.write_text(token)
         self.stack.push_async_callback(receiver.stop)

@@ -61,7 +61,7 @@ def bundle_files(
 
     `checks` are the findings of doctor; `status` is that of the agent, or why it is missing.
     """
-    redactor = Redactor.of(read_secrets(settings))
+    redactor = Redactor(read_secrets(settings))
     directory = settings.storage.directory
     is_owned = find_lock_holder(directory) is not None
     documents: dict[str, Json] = {

@@ -6,7 +6,6 @@ the side of redacting too much.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from sync.runtime.masking import mask_secrets
@@ -23,22 +22,17 @@ _WORD = re.compile(r"\S+")
 _SHORTEST_SECRET = 6
 
 
-@dataclass(frozen=True, slots=True)
 class Redactor:
-    """Redacts this machine's `secrets`, longest first, and everything that looks like one."""
+    """Redacts `secrets`, each line of a multi-line one, and everything that looks like one."""
 
-    secrets: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, secrets: Iterable[str]) -> "Redactor":
-        """Return a redactor of these secrets and of each line of a multi-line secret."""
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         parts = {part.strip() for secret in secrets for part in (secret, *secret.splitlines())}
         long_enough = {part for part in parts if len(part) >= _SHORTEST_SECRET}
-        return cls(tuple(sorted(long_enough, key=len, reverse=True)))
+        self._longest_first = sorted(long_enough, key=len, reverse=True)
 
     def redact(self, text: str) -> str:
         """Return `text` with secrets, tokens and addresses redacted."""
-        for secret in self.secrets:
+        for secret in self._longest_first:
             text = text.replace(secret, "[secret]")
         text = _QUOTED_ADDRESS.sub("[address]", text)
         return mask_secrets(_WORD.sub(_redact_address, text))

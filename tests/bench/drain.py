@@ -19,7 +19,7 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 
-from agent.drill.processes import enroll, prepare_receiver
+from agent.drill.processes import prepare_receiver
 from sync.protocol.wire import BATCHES_PATH
 from tests.bench.servers import is_ready, stop
 from tests.bench.start import fill
@@ -181,7 +181,7 @@ async def running_receiver(directory: Path) -> AsyncIterator[dict[str, str]]:
     receiver = prepare_receiver(directory)
     token_file = directory.with_suffix(".token")
     token_file.touch(mode=0o600)
-    token_file.write_text(await enroll(receiver, "bench", "bench"))
+    token_file.write_text(await receiver.output_of("enroll", "bench", "bench"))
     serving = await receiver.start("serve", "hq.serving")
     try:
         yield {

@@ -25,7 +25,6 @@ _ROW = _KEY + "  {:<11}  {}"
 
 
 def completeness(
-    context: typer.Context,
     config: ConfigFile = None,
     *,
     store: Annotated[
@@ -38,7 +37,7 @@ def completeness(
     Exit code 0 if every capture known to exist is here, accepted or rejected; 1 if captures are
     outstanding, missing or permanently lost; 2 if the audit failed.
     """
-    settings = HEAD_OFFICE.settings(context, config)
+    settings = HEAD_OFFICE.settings(config)
     if store is not None:
         checked_name("--store", store)
 

@@ -23,7 +23,6 @@ _SECRET_BYTES = 32
 
 
 def enroll(
-    context: typer.Context,
     store_id: Annotated[str | None, typer.Argument(help="The store's name.")] = None,
     till_id: Annotated[
         str | None, typer.Argument(help="The POS machine's name in the store.")
@@ -46,7 +45,7 @@ def enroll(
     The previous token stays valid until the new one is first used. With --csv, either all
     machines in the list get a token or none; the result is CSV: store_id, till_id, token.
     """
-    settings = HEAD_OFFICE.settings(context, config)
+    settings = HEAD_OFFICE.settings(config)
     if list_file is not None and store_id is None:
         _enroll_list(settings, list_file, output)
     elif list_file is None and output is None and store_id is not None and till_id is not None:

@@ -19,7 +19,6 @@ from sync.runtime.cli.progress import row_counter
 
 
 def export(  # noqa: PLR0913 - its options, as typer has them
-    context: typer.Context,
     table: Annotated[ExportTable, typer.Argument(help="The table.")] = ExportTable.SESSIONS,
     config: ConfigFile = None,
     *,
@@ -48,7 +47,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     Rows are ordered by primary key. TIME is a date (UTC) or a time with its offset. The default
     output is standard output. email_answers contains e-mail addresses.
     """
-    settings = HEAD_OFFICE.settings(context, config)
+    settings = HEAD_OFFICE.settings(config)
     if for_spreadsheet and form is not Format.CSV:
         raise typer.BadParameter("only for --format csv", param_hint="--for-spreadsheet")
     selection = Selection(

@@ -14,7 +14,6 @@ from sync.runtime.cli.command_group import ConfigFile
 
 
 def forget(
-    context: typer.Context,
     email: Annotated[
         str,
         typer.Argument(
@@ -31,7 +30,7 @@ def forget(
     unaffected. Safe while head office serves. Captures that have not arrived yet and backups
     are not covered. Idempotent.
     """
-    settings = HEAD_OFFICE.settings(context, config)
+    settings = HEAD_OFFICE.settings(config)
     try:
         address = Address.parse(sys.stdin.readline() if email == "-" else email)
     except ValueError as error:

@@ -24,9 +24,9 @@ T = TypeVar("T")
 HEAD_OFFICE: Program[Settings] = Program("loyalty-hq", load_settings)
 
 
-def serve(context: typer.Context, config: ConfigFile = None) -> None:
+def serve(config: ConfigFile = None) -> None:
     """Receive captures until SIGTERM or SIGINT."""
-    settings = HEAD_OFFICE.settings(context, config)
+    settings = HEAD_OFFICE.settings(config)
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - loads the whole receiver
 
     with HEAD_OFFICE.exit_on_configuration_error():

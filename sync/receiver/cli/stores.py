@@ -13,13 +13,13 @@ from sync.runtime.cli.printing import count
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
 
-def stores(context: typer.Context, config: ConfigFile = None) -> None:
+def stores(config: ConfigFile = None) -> None:
     """List all known tills.
 
     One line per till, by store and till. The state is that of the fleet page; times are UTC.
     Waiting and rejected come from the till's last heartbeat.
     """
-    settings = HEAD_OFFICE.settings(context, config)
+    settings = HEAD_OFFICE.settings(config)
     work = partial(list_tills, reference=reference_now())
     tills = run_on_database(settings, lambda database: database.read(work))
     typer.echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))

@@ -17,8 +17,19 @@ from typer.main import get_group
 if TYPE_CHECKING:
     from typer._click import Command, Context
 
+
+def _inherited(context: typer.Context, value: Path | None) -> Path | None:
+    """Return the file given after the command name, else the one given before it."""
+    config: Path | None = value or context.obj
+    context.obj = config
+    return config
+
+
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", callback=_inherited, help="The configuration file (TOML)."
+    ),
 ]
 
 
@@ -70,17 +81,16 @@ def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) 
 
     @app.callback(help=summary)
     def options(
-        context: typer.Context,
         config: ConfigFile = None,
         *,
-        version: Annotated[  # noqa: ARG001 - handled by its callback
+        version: Annotated[
             bool,
             typer.Option(
                 "--version", callback=print_version, is_eager=True, help="Show the version."
             ),
         ] = False,
     ) -> None:
-        context.obj = config
+        pass
 
     for command, lazy in commands.items():
         # For `--help` and "Did you mean"; replaced by the real command when used.

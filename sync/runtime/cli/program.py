@@ -31,10 +31,10 @@ class Program(Generic[SettingsT]):
     name: str
     load_settings: Callable[[Path | None, Mapping[str, str]], SettingsT]
 
-    def settings(self, context: typer.Context, config: Path | None) -> SettingsT:
-        """Load the settings; `--config` is accepted before and after the command name."""
+    def settings(self, config: Path | None) -> SettingsT:
+        """Load the settings from `config` and the environment, or exit with code 2."""
         with self.exit_on_configuration_error():
-            return self.load_settings(config or context.obj, os.environ)
+            return self.load_settings(config, os.environ)
 
     @contextmanager
     def exit_on_configuration_error(self) -> Iterator[None]:

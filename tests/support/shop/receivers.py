@@ -11,7 +11,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from agent.drill.processes import ProgramProcess, enroll, free_port, prepare_receiver
+from agent.drill.processes import ProgramProcess, free_port, prepare_receiver
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
@@ -133,7 +133,8 @@ async def receiver_part(directory: Path) -> AsyncIterator[tuple[ProgramProcess, 
     """
     port = free_port()
     receiver = prepare_receiver(directory, port)
-    token_file = keep_token(directory.with_suffix(".token"), await enroll(receiver, STORE, TILL))
+    token = await receiver.output_of("enroll", STORE, TILL)
+    token_file = keep_token(directory.with_suffix(".token"), token)
     try:
         yield receiver, f"http://127.0.0.1:{port}", token_file
     finally:
