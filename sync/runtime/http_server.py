@@ -50,6 +50,8 @@ class HttpServer:
     for the next process) and answer every request with `Connection: close`. Then wait until
     all connections are closed or `LAME_DUCK_SECONDS` have passed. Requests still in progress
     are cancelled after `shutdown_seconds`.
+
+    `wrap` decorates the router: a fast path can answer some requests before it.
     """
 
     def __init__(
