@@ -57,7 +57,7 @@ async def show_session(request: web.Request) -> web.Response:
         "correlationId": correlation_id,
         **_state(start),
         "emailAnswers": [
-            {"status": EmailStatus(str(answer.status)), **_state(answer)} for answer in answers
+            {"status": answer.status, **_state(answer)} for answer in answers if answer.status
         ],
     }
     return json_response(state)

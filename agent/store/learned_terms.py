@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from agent.store.db.epochs import without_nulls
+from agent.store.db.rows import checked_rows
 from agent.store.db.tables import LearnedTermsRow
 
 
@@ -33,7 +33,7 @@ def read_terms(session: Session) -> list[LearnedTerms]:
             col(LearnedTermsRow.learned_at_us)
         )
     )
-    return [LearnedTerms(source, terms) for source, terms in without_nulls(rows)]
+    return [LearnedTerms(*row) for row in checked_rows(map(tuple, rows), tuple[str, str])]
 
 
 def read_etag(session: Session, source: str) -> str | None:

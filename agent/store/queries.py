@@ -2,50 +2,50 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from sqlmodel import Session, and_, col, func, select
-
-from agent.facts import DeliveryState, Receipt
-from agent.store.db.connect import database_bytes, reading_engine, session_on
-from agent.store.db.cursor import CENTRAL, DeliveryCursor, read_cursor
+from agent.facts import DeliveryState, EmailStatus, Receipt
+from agent.store.db.connect import database_bytes, read_only
+from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
-from agent.store.db.sql import driver_connection
-from agent.store.db.tables import (
-    DeadLetterRow,
-    DeliveryRow,
-    EmailAnswerRow,
-    EventRow,
-    SessionRow,
-    SettledRow,
-)
+from agent.store.db.rows import checked, checked_rows
 from agent.store.files.quarantine import list_quarantined
-from agent.store.files.storage_errors import free_bytes
+from agent.store.files.storage_errors import CorruptRow, free_bytes
 
-_position = col(EventRow.position)
-_first_acknowledgement = (
-    select(DeliveryRow.delivered_at_us)
-    .where(DeliveryRow.destination == CENTRAL, col(DeliveryRow.through_position) >= _position)
-    .order_by(col(DeliveryRow.through_position))
-    .limit(1)
-    .scalar_subquery()
+_CAPTURES = """
+WITH start AS (SELECT position FROM session WHERE correlation_id = :correlation_id)
+SELECT event.position, event.session_position, occurred_at_us, email_answer.status,
+    dead_letter.position IS NOT NULL, coalesce(settled.delivered_at_us, (
+        SELECT delivered_at_us FROM delivery
+        WHERE destination = 'central' AND through_position >= event.position
+        ORDER BY through_position LIMIT 1
+    ))
+FROM event LEFT JOIN email_answer ON email_answer.position = event.position
+LEFT JOIN dead_letter ON dead_letter.destination = 'central'
+    AND dead_letter.position = event.position
+LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
+WHERE event.position IN (
+    SELECT position FROM start UNION ALL SELECT email_answer.position
+    FROM start JOIN email_answer ON email_answer.session_position = start.position
 )
-_CAPTURES = (
-    select(
-        EventRow,
-        EmailAnswerRow.status,
-        DeadLetterRow.position,
-        func.coalesce(SettledRow.delivered_at_us, _first_acknowledgement),
-    )
-    .outerjoin(EmailAnswerRow, col(EmailAnswerRow.position) == _position)
-    .outerjoin(
-        DeadLetterRow,
-        and_(DeadLetterRow.destination == CENTRAL, DeadLetterRow.position == _position),
-    )
-    .outerjoin(
-        SettledRow, and_(SettledRow.destination == CENTRAL, SettledRow.position == _position)
-    )
-    .order_by(_position)
-)
+ORDER BY event.position
+"""
+_STATUS = """
+SELECT
+    (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
+    (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND discarded_at_us IS NULL),
+    (SELECT occurred_at_us FROM event WHERE position > :watermark ORDER BY position LIMIT 1),
+    (SELECT occurred_at_us FROM event ORDER BY position DESC LIMIT 1)
+"""
+
+
+class _Capture(NamedTuple):
+    position: int
+    session_position: int
+    occurred_at_us: int
+    status: EmailStatus | None
+    is_refused: int
+    delivered_at_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class CaptureStatus:
     captured_at_us: int
     state: DeliveryState
     delivered_at_us: int | None
-    status: str | None
+    status: EmailStatus | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,51 +100,33 @@ class StoreReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._engine = reading_engine(directory)
 
     def session(self, correlation_id: str) -> list[CaptureStatus]:
         """Return a session start and its answers, in order; empty if there is none."""
-        with session_on(self._engine) as session:
-            epochs = read_epochs(driver_connection(session))
-            watermark = read_cursor(driver_connection(session)).watermark
-            positions = _positions_of(session, correlation_id)
+        with read_only(self._directory) as connection:
+            epochs = read_epochs(connection)
+            watermark = read_cursor(connection).watermark
+            rows = connection.execute(_CAPTURES, {"correlation_id": correlation_id})
             return [
                 CaptureStatus(
-                    receipt=epochs.receipt(event.position),
-                    captured_at_us=event.occurred_at_us,
-                    state=_state(
-                        is_refused=dead_letter is not None,
-                        is_settled=event.position <= watermark or delivered_at_us is not None,
-                    ),
-                    delivered_at_us=delivered_at_us if dead_letter is None else None,
-                    status=status,
+                    receipt=epochs.receipt(row.position),
+                    captured_at_us=row.occurred_at_us,
+                    state=_state(row, watermark),
+                    delivered_at_us=None if row.is_refused else row.delivered_at_us,
+                    status=row.status,
                 )
-                for event, status, dead_letter, delivered_at_us in session.exec(
-                    _CAPTURES.where(_position.in_(positions))
-                )
+                for row in checked_rows(rows, _Capture)
             ]
 
     def status(self) -> StorageStatus:
         """Return backlog and sizes; the cost does not depend on the backlog."""
-        with session_on(self._engine) as session:
-            epochs = read_epochs(driver_connection(session))
-            cursor = read_cursor(driver_connection(session))
-            settled_ahead = session.exec(
-                select(func.count()).where(
-                    SettledRow.destination == CENTRAL, col(SettledRow.position) > cursor.watermark
-                )
-            ).one()
-            dead_letters = session.exec(
-                select(func.count()).where(
-                    DeadLetterRow.destination == CENTRAL,
-                    col(DeadLetterRow.discarded_at_us).is_(None),
-                )
-            ).one()
-            time_of = select(EventRow.occurred_at_us)
-            pending = time_of.where(_position > cursor.watermark).order_by(_position).limit(1)
-            oldest_at_us = session.exec(pending).first()
-            newest = select(func.max(EventRow.position)).scalar_subquery()
-            newest_at_us = session.exec(time_of.where(_position == newest)).first()
+        with read_only(self._directory) as connection:
+            epochs = read_epochs(connection)
+            cursor = read_cursor(connection)
+            row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
+        settled_ahead, dead_letters, oldest_at_us, newest_at_us = checked(
+            row, tuple[int, int, int | None, int | None]
+        )
         return StorageStatus(
             epochs=[_progress(known, cursor) for known in epochs.ranges],
             waiting=epochs.last_position - cursor.watermark - settled_ahead,
@@ -157,18 +139,12 @@ class StoreReader:
         )
 
 
-def _positions_of(session: Session, correlation_id: str) -> list[int]:
-    """Return the position of a session start and of its answers."""
-    start = session.exec(
-        select(SessionRow.position).where(SessionRow.correlation_id == correlation_id)
-    ).first()
-    answers = select(EmailAnswerRow.position).where(EmailAnswerRow.session_position == start)
-    return [] if start is None else [start, *session.exec(answers)]
-
-
-def _state(*, is_refused: bool, is_settled: bool) -> DeliveryState:
-    if is_refused:
+def _state(row: _Capture, watermark: int) -> DeliveryState:
+    if row.position != row.session_position and row.status is None:
+        raise CorruptRow(f"the e-mail answer at position {row.position} is missing")
+    if row.is_refused:
         return DeliveryState.REFUSED
+    is_settled = row.position <= watermark or row.delivered_at_us is not None
     return DeliveryState.DELIVERED if is_settled else DeliveryState.WAITING
 
 

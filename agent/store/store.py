@@ -21,13 +21,13 @@ from agent.store.db.connect import (
     writing_engine,
 )
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, reason_for_new_epoch
+from agent.store.db.rows import checked
 from agent.store.db.sql import driver_connection
 from agent.store.db.tables import BootRow
 from agent.store.db.wal import WAL_BYTES, preallocate_wal
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mark
 from agent.store.files.storage_errors import (
-    CorruptRow,
     StorageError,
     StorageFullError,
     storage_error_from,
@@ -214,10 +214,8 @@ def _open_boot(session: Session, environment: StoreEnvironment) -> int:
     numbers = session.exec(
         select(BootRow.number).where(BootRow.boot_id == environment.boot_id)
     ).all()
-    if None in numbers:
-        raise CorruptRow("unexpected NULL in the number of a boot")
     if numbers:
-        return numbers[0]
+        return checked(numbers[0], int)
     last = session.exec(select(func.max(col(BootRow.number)))).one()
     boot = BootRow(
         number=(last or 0) + 1, boot_id=environment.boot_id, first_seen_us=environment.now_us()

@@ -1,14 +1,14 @@
 """The delivery cursor: one row of positions that defines which events are settled."""
 
 import sqlite3
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from agent.store.db.rows import checked
 from agent.store.db.sql import Statement, compiled, constant
 from agent.store.db.tables import DESTINATION
-from agent.store.files.storage_errors import CorruptRow
 
 CENTRAL = "central"
 is_central = constant(CENTRAL)
@@ -48,8 +48,7 @@ def compile_update(*names: str) -> Statement:
     return compiled(update(DESTINATION).where(DESTINATION.c.name == is_central).values(values))
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryCursor:
+class DeliveryCursor(NamedTuple):
     """The delivery cursor of central; all values are positions."""
 
     watermark: int = 0
@@ -62,11 +61,7 @@ class DeliveryCursor:
 def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
     """Read the cursor; all zeros if there is no row yet."""
     row = READ_CURSOR.run(connection).fetchone()
-    if row is None:
-        return DeliveryCursor()
-    if None in row:
-        raise CorruptRow("unexpected NULL in the delivery cursor")
-    return DeliveryCursor(*row)
+    return DeliveryCursor() if row is None else checked(row, DeliveryCursor)
 
 
 def ensure_cursor(connection: sqlite3.Connection) -> DeliveryCursor:

@@ -1,19 +1,17 @@
 """Epochs and sequence numbers: the number of an event at head office."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select
 from sqlmodel import Session
 
 from agent.facts import Receipt
+from agent.store.db.rows import checked, checked_rows
 from agent.store.db.sql import compiled, constant, driver_connection
 from agent.store.db.tables import DESTINATION, EPOCH, EVENT, SETTLED, EpochRow
 from agent.store.files.storage_errors import CorruptRow
-
-Row = TypeVar("Row", bound=tuple[object, ...])
 
 ALL_EPOCHS = compiled(
     select(EPOCH.c.number, EPOCH.c.epoch, EPOCH.c.base_position).order_by(
@@ -34,8 +32,7 @@ LAST_POSITION = compiled(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EpochStart:
+class EpochStart(NamedTuple):
     """An epoch and the position after which its sequence begins at 1."""
 
     number: int
@@ -99,19 +96,22 @@ class Epochs:
         ]
 
     def receipt(self, position: int) -> Receipt:
-        """Return epoch and sequence number of the event at `position`."""
+        """Return epoch and sequence number of the event at `position`. Raises `CorruptRow`."""
         for start in reversed(self._starts):
             if start.base_position < position:
                 return Receipt(start.epoch, position - start.base_position)
-        raise LookupError(f"no epoch holds position {position}")
+        raise CorruptRow(f"no epoch holds position {position}")
 
     def range_of(self, epoch: str) -> EpochRange | None:
         """Return the positions of `epoch`; None for an epoch unknown to this file."""
         return next((known for known in self.ranges if known.epoch == epoch), None)
 
     def range_at(self, position: int) -> EpochRange:
-        """Return the positions of the epoch that holds `position`."""
-        return next(known for known in reversed(self.ranges) if known.base_position < position)
+        """Return the positions of the epoch that holds `position`. Raises `CorruptRow`."""
+        for known in reversed(self.ranges):
+            if known.base_position < position:
+                return known
+        raise CorruptRow(f"no epoch holds position {position}")
 
     def last_sequence_of(self, epoch: str) -> int | None:
         """Return the last sequence number of `epoch`; None for an epoch unknown to this file."""
@@ -137,9 +137,9 @@ class Epochs:
 
 def read_epochs(connection: sqlite3.Connection) -> Epochs:
     """Read the epochs and the last position."""
-    starts = [EpochStart(*row) for row in without_nulls(ALL_EPOCHS.run(connection))]
+    starts = list(checked_rows(ALL_EPOCHS.run(connection), EpochStart))
     highest_base = max((start.base_position for start in starts), default=0)
-    ((last_position,),) = without_nulls(LAST_POSITION.run(connection))
+    (last_position,) = checked(LAST_POSITION.run(connection).fetchone(), tuple[int])
     return Epochs(starts, max(last_position, highest_base))
 
 
@@ -186,11 +186,3 @@ def begin_epoch(
     )
     session.flush()
     return read_epochs(driver_connection(session))
-
-
-def without_nulls(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the rows; none of their columns may be null. Raises `CorruptRow` if one is."""
-    for row in rows:
-        if None in row:
-            raise CorruptRow("unexpected NULL")
-        yield row

@@ -11,6 +11,8 @@ _NEARLY_NOTHING_BYTES = 256 * 1024
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
+# The driver found a text that is no UTF-8. Its message quotes the text: it may be a customer's.
+_UNDECODABLE = "Could not decode to UTF-8"
 
 
 class StorageError(Exception):
@@ -38,6 +40,8 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
     if isinstance(error, OSError):
         return _storage_error_from_os_error(error, directory)
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
+    if str(error).startswith(_UNDECODABLE):
+        error = CorruptRow("unexpected bytes in a text")
     if code in _DAMAGE or isinstance(error, CorruptRow):
         return StorageDamagedError(f"the database in {directory} is damaged ({error})")
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):

@@ -4,15 +4,17 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, func, select
 
+from agent.store.db.rows import checked
 from agent.store.db.sql import Statement, compiled
 from agent.store.db.tables import ANSWER, EVENT, SESSION
 from agent.store.files.storage_errors import CorruptRow
 
+Row = TypeVar("Row")
 # A customer's answer follows the session within minutes; this is about a till's day.
 MAX_CACHED = 4_096
 
@@ -81,9 +83,13 @@ class SessionCache:
         """Return those of the sessions that are in the file."""
         ids = msgspec.json.encode(list(correlation_ids)).decode()
         (rows,) = self._connection.execute(SESSIONS_BY_ID.sql, (ids,)).fetchone()
+        try:
+            found = _found.decode(rows)
+        except msgspec.MsgspecError:
+            raise CorruptRow("unexpected value in a session") from None
         return {
             name: KnownSession(position, bool(closed), locale, last_answer)
-            for name, position, closed, locale, last_answer in _found.decode(rows)
+            for name, position, closed, locale, last_answer in found
         }
 
     def put(self, sessions: Mapping[str, KnownSession]) -> None:
@@ -100,19 +106,20 @@ class SessionCache:
 
     def body_at(self, position: int) -> bytes:
         """Return the body of the event at `position`."""
-        (body,) = self._row_at(BODY_AT, position)
-        return bytes(body)
+        (body,) = self._row_at(BODY_AT, position, tuple[bytes])
+        return body
 
     def answer_at(self, position: int) -> LastAnswer:
         """Return the e-mail answer at `position`."""
-        return LastAnswer(position, *self._row_at(ANSWER_AT, position))
+        columns = self._row_at(ANSWER_AT, position, tuple[str, bytes | None, bytes])
+        return LastAnswer(position, *columns)
 
-    def _row_at(self, statement: Statement, position: int) -> tuple[Any, ...]:
-        """Return the single row; its last column is a body.
+    def _row_at(self, statement: Statement, position: int, kind: type[Row]) -> Row:
+        """Return the single row.
 
         Raises `CorruptRow` if there is none: a damaged page can lose a row without an error.
         """
         row = self._connection.execute(statement.sql, (position,)).fetchone()
-        if row is None or row[-1] is None:
+        if row is None:
             raise CorruptRow(f"the event at position {position} is missing")
-        return tuple(row)
+        return checked(row, kind)

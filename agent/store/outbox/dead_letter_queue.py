@@ -10,6 +10,7 @@ from agent.facts import Receipt
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
+from agent.store.db.rows import checked
 from agent.store.db.sql import driver_connection
 from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
 from agent.store.outbox.settle import retry_answers
@@ -112,27 +113,24 @@ def _find(session: Session, epoch: str, sequence: int) -> DeadLetter | None:
     return None if row is None else _dead_letter(epochs, *row)
 
 
-def _letters() -> Select[DeadLetterRow, str, str]:
+def _letters() -> Select[DeadLetterRow, int, str, str]:
     return (
-        select(DeadLetterRow, EventRow.type, SessionRow.correlation_id)
+        select(DeadLetterRow, EventRow.position, EventRow.type, SessionRow.correlation_id)
         .join(EventRow, col(EventRow.position) == _position)
         .join(SessionRow, col(SessionRow.position) == col(EventRow.session_position))
     )
 
 
-def _dead_letter(epochs: Epochs, row: DeadLetterRow, kind: str, correlation_id: str) -> DeadLetter:
-    return DeadLetter(
-        receipt=epochs.receipt(row.position),
-        type=EventType(kind),
-        correlation_id=correlation_id,
-        error_code=row.error_code,
-        error_message=row.error_message,
-        http_status=row.http_status,
-        refused_at_us=row.refused_at_us,
-        attempts=row.attempts,
-        retry_wanted=bool(row.retry_wanted),
-        discarded_at_us=row.discarded_at_us,
-    )
+def _dead_letter(
+    epochs: Epochs, letter: DeadLetterRow, position: int, kind: str, correlation_id: str
+) -> DeadLetter:
+    columns = dict(letter) | {
+        "receipt": epochs.receipt(position),
+        "type": kind,
+        "correlation_id": correlation_id,
+        "retry_wanted": letter.retry_wanted == 1,
+    }
+    return checked(columns, DeadLetter)
 
 
 def _open_letter(session: Session, epoch: str, sequence: int) -> DeadLetterRow | None:

@@ -8,6 +8,7 @@ import msgspec
 
 from agent.store.crypto.bodies import decrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault, read_vault
+from agent.store.files.storage_errors import CorruptRow
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -65,11 +66,13 @@ class PayloadBuilder:
 def with_address(body: bytes, address: str | None) -> bytes:
     """Return the JSON object `body` with the address as its first member, otherwise unchanged.
 
-    Without an address it is marked as erased.
+    Without an address it is marked as erased. Raises `CorruptRow`.
     """
     member = _ERASED
     if address is not None:
         member = b'"emailAddress":' + msgspec.json.encode(address)
-    rest = body[body.index(b"{") + 1 :]
+    _, brace, rest = body.partition(b"{")
+    if not brace:
+        raise CorruptRow("the body of an event is no JSON object")
     separator = b"" if rest.lstrip().startswith(b"}") else b","
     return b"{" + member + separator + rest

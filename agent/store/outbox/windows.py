@@ -15,9 +15,9 @@ from agent.facts import EmailStatus
 from agent.store.crypto.vault import Vault
 from agent.store.db.cursor import central_row, cursor_column, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
+from agent.store.db.rows import checked_rows
 from agent.store.db.sql import NO_OFFSET, Statement, compiled, constant
 from agent.store.db.tables import ANSWER, BOOT, DEAD_LETTER, DOUBT, EVENT, SESSION, SETTLED
-from agent.store.files.storage_errors import CorruptRow
 from agent.store.outbox.payloads import PayloadBuilder, with_address
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
@@ -41,7 +41,7 @@ _is_answer_of_rejected = and_(
 
 class _Row(NamedTuple):
     position: int
-    type: str
+    type: EventType
     session_position: int
     correlation_id: str
     occurred_at_us: int
@@ -49,7 +49,7 @@ class _Row(NamedTuple):
     boot_id: str
     body: bytes
     query_locale: str | None
-    status: str | None
+    status: EmailStatus | None
     address: bytes | None
     is_doubtful: int
     session_refused: int
@@ -157,7 +157,7 @@ class WindowReader:
     ) -> Window:
         epochs = read_epochs(connection)
         purged_through = read_cursor(connection).purged_through
-        rows = _checked(statement.run(connection, after=after, max_events=limits.events))
+        rows = checked_rows(statement.run(connection, after=after, max_events=limits.events), _Row)
         first = next(rows, None)
         if first is None:
             return Window(epochs.last.epoch, 1, ())
@@ -188,7 +188,7 @@ class WindowReader:
         return OutboxEvent(
             position=row.position,
             sequence=row.position - base_position,
-            type=EventType(row.type),
+            type=row.type,
             session=row.session_position,
             correlation_id=row.correlation_id,
             occurred_at_us=row.occurred_at_us,
@@ -208,11 +208,3 @@ def _refusal(row: _Row) -> Refused | None:
     if row.error_code is None or row.error_message is None:
         return None
     return Refused(row.error_code, row.error_message, row.http_status)
-
-
-def _checked(rows: Iterator[tuple[object, ...]]) -> Iterator[_Row]:
-    for values in rows:
-        row = _Row(*values)  # type: ignore[arg-type] # as the statement selects them
-        if None in row[:8]:
-            raise CorruptRow(f"the event at position {row.position} is incomplete")
-        yield row

@@ -9,7 +9,7 @@ import pytest
 from agent.facts import Receipt, Recorded
 from agent.store.db.epochs import Epochs, EpochStart
 from agent.store.files.high_water_mark import MARK_FILE, read_high_water_mark
-from agent.store.files.storage_errors import StorageDownError
+from agent.store.files.storage_errors import CorruptRow, StorageDownError
 from agent.store.journal.insert import GroupInserter
 from tests.support.agent.store import EpochIds, change, crashed_copy, opened, query, record, session
 
@@ -182,5 +182,5 @@ def test_positions_map_to_receipts_in_every_epoch() -> None:
         "third": 2,
         "none": None,
     }
-    with pytest.raises(LookupError):
+    with pytest.raises(CorruptRow):
         epochs.receipt(0)

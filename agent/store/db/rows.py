@@ -1,0 +1,27 @@
+"""Rows on the driver's connection: values checked on the way out."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from agent.store.files.storage_errors import CorruptRow
+
+T = TypeVar("T")
+
+
+def checked(row: object, kind: type[T]) -> T:
+    """Return `row` as a `kind`, with every value of the type that `kind` declares.
+
+    SQLite reads any value into any column from a damaged page, without an error. Raises
+    `CorruptRow`, which does not quote the value: it may be a customer's.
+    """
+    try:
+        return msgspec.convert(row, kind, builtin_types=(bytes,))
+    except msgspec.ValidationError:
+        raise CorruptRow("unexpected value in a row") from None
+
+
+def checked_rows(rows: Iterable[object], kind: type[T]) -> Iterator[T]:
+    """Yield `rows` as `checked` returns them."""
+    return (checked(row, kind) for row in rows)
