@@ -7,13 +7,14 @@ errors, take the regular way, which serves the same two calls.
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from email.utils import formatdate
+from functools import lru_cache, wraps
 from typing import NamedTuple
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.helpers import rfc822_formatted_time
 
 from agent.api.responses import COMMON_HEADERS, RECEIPT, REQUEST_ID, Acknowledgement
 from sync.runtime.http_server import JSON_TYPE, Handler
@@ -91,7 +92,8 @@ class WholeAnswer(web.StreamResponse):
         self._keeps_alive = True
         self._head = (
             f"{_HEAD}{REQUEST_ID}: {request_id}\r\n{RECEIPT}: {acknowledgement.receipt}\r\n"
-            f"Content-Length: {len(acknowledgement.body)}\r\nDate: {rfc822_formatted_time()}\r\n"
+            f"Content-Length: {len(acknowledgement.body)}\r\n"
+            f"Date: {_http_date(int(time.time()))}\r\n"
         )
         self._content = acknowledgement.body
 
@@ -112,3 +114,9 @@ class WholeAnswer(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: `prepare` wrote the whole answer."""
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> str:
+    """Return the `Date` of a response (RFC 9110, 5.6.7), formatted once per second."""
+    return formatdate(second, usegmt=True)
