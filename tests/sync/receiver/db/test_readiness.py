@@ -1,19 +1,20 @@
 """Readiness requires a writable ledger; full disk, lock and read-only server give a reason."""
 
 import asyncio
+import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, RowMapping, Select
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.db.database import Values
 from sync.receiver.db.readiness import FAILURE_TTL_SECONDS, SUCCESS_TTL_SECONDS, Readiness
+from sync.receiver.db.sqlite import SqliteFile
 from sync.runtime.http_errors import HttpError
 from tests.support.clocks import MonotonicClock
 from tests.support.head_office.postgresql import PostgresqlServer
@@ -27,39 +28,32 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
-class FakeDatabase:
-    """A database that counts writes, and fails with `trouble` if set."""
+class FaultyDatabase(SqliteFile):
+    """A real database that counts writes, and fails with `fault` if set."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.writes = 0
-        self.trouble: Exception | None = None
+        self.fault: Exception | None = None
         self.may_write = asyncio.Event()
         self.may_write.set()
 
-    async def open(self) -> None:
-        """Do nothing."""
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-    async def scrub(self) -> None:
-        """Do nothing."""
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Read nothing; the result of `work` is not used."""
-        return None  # type: ignore[return-value] # as above
-
-    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
-        """Read nothing."""
-        return None
-
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Wait for `may_write`; write nothing."""
+        """Wait for `may_write`; then write, or raise the fault."""
         self.writes += 1
         await self.may_write.wait()
-        if self.trouble is not None:
-            raise self.trouble
-        return None  # type: ignore[return-value] # as in `read`
+        if self.fault is not None:
+            raise self.fault
+        return await super().write(work)
+
+
+@pytest.fixture
+async def database(new_state: Path, tmp_path: Path) -> AsyncIterator[FaultyDatabase]:
+    shutil.copytree(new_state, tmp_path, dirs_exist_ok=True)
+    opened = FaultyDatabase(tmp_path / "hq.db")
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 def sqlite_error(name: str) -> OperationalError:
@@ -74,8 +68,8 @@ def reason_in(answer: HttpResponse) -> tuple[int, object]:
     return answer.status, answer.members().get("errorMessage")
 
 
-async def test_repeated_checks_write_once_per_ttl() -> None:
-    database, clock = FakeDatabase(), MonotonicClock()
+async def test_repeated_checks_write_once_per_ttl(database: FaultyDatabase) -> None:
+    clock = MonotonicClock()
     readiness = Readiness(database, clock)
 
     for _ in range(100):
@@ -85,8 +79,7 @@ async def test_repeated_checks_write_once_per_ttl() -> None:
     assert database.writes == 2
 
 
-async def test_concurrent_checks_share_one_write() -> None:
-    database = FakeDatabase()
+async def test_concurrent_checks_share_one_write(database: FaultyDatabase) -> None:
     readiness = Readiness(database, MonotonicClock())
 
     await asyncio.gather(*(readiness.check() for _ in range(100)))
@@ -94,13 +87,13 @@ async def test_concurrent_checks_share_one_write() -> None:
     assert database.writes == 1
 
 
-async def test_recovery_is_detected_after_the_failure_ttl() -> None:
-    database, clock = FakeDatabase(), MonotonicClock()
+async def test_recovery_is_detected_after_the_failure_ttl(database: FaultyDatabase) -> None:
+    clock = MonotonicClock()
     readiness = Readiness(database, clock)
-    database.trouble = OSError("away")
+    database.fault = OSError("down")
     with pytest.raises(HttpError):
         await readiness.check()
-    database.trouble = None
+    database.fault = None
 
     clock.seconds += FAILURE_TTL_SECONDS
 
@@ -108,10 +101,9 @@ async def test_recovery_is_detected_after_the_failure_ttl() -> None:
 
 
 async def test_slow_write_keeps_the_previous_result(
-    monkeypatch: pytest.MonkeyPatch,
+    database: FaultyDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sync.receiver.db.readiness._WAIT_SECONDS", 0.01)
-    database = FakeDatabase()
     readiness = Readiness(database, MonotonicClock())
     database.may_write.clear()
 
@@ -122,7 +114,7 @@ async def test_slow_write_keeps_the_previous_result(
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"),
+    ("fault", "reason"),
     [
         (sqlite_error("SQLITE_FULL"), "the disk is full"),
         (sqlite_error("SQLITE_READONLY_DBMOVED"), "the database is read-only"),
@@ -133,14 +125,15 @@ async def test_slow_write_keeps_the_previous_result(
         (OSError(13, "x"), "the database reports an error, see the log"),
     ],
 )
-async def test_reason_is_in_our_own_words(trouble: Exception, reason: str) -> None:
-    database = FakeDatabase()
-    database.trouble = trouble
+async def test_reason_is_in_our_own_words(
+    database: FaultyDatabase, fault: Exception, reason: str
+) -> None:
+    database.fault = fault
 
-    with pytest.raises(HttpError) as problem:
+    with pytest.raises(HttpError) as raised:
         await Readiness(database, MonotonicClock()).check()
 
-    assert problem.value.message == f"The ledger cannot be written: {reason}"
+    assert raised.value.message == f"The ledger cannot be written: {reason}"
 
 
 async def test_locked_database_is_not_ready(receiver: Receiver) -> None:
