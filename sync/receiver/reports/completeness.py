@@ -11,35 +11,17 @@ from functools import partial
 from typing import TypeAlias
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Connection,
-    CursorResult,
-    RowMapping,
-    Select,
-    Table,
-    Text,
-    and_,
-    bindparam,
-    case,
-    exists,
-    func,
-    literal,
-    or_,
-    select,
-    union_all,
-)
+import sqlalchemy as sa
+from sqlalchemy import func
 
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 
-_STORE = bindparam("of_store", type_=Text)
+_STORE = sa.bindparam("of_store", type_=sa.Text)
 _KEY = ("till_id", "epoch")
-_MAX_BIGINT = literal(2**63 - 1, BigInteger)
+_MAX_BIGINT = sa.literal(2**63 - 1, sa.BigInteger)
 _NUMBERED = (sessions, answers, rejections, duplicates)
 _TABLES = (agents, *_NUMBERED, gaps)
 
@@ -88,7 +70,7 @@ async def audit(database: Database, store_id: str | None) -> AsyncIterator[Epoch
             yield epoch
 
 
-def epochs_of(connection: Connection, store_id: str) -> list[EpochCompleteness]:
+def epochs_of(connection: sa.Connection, store_id: str) -> list[EpochCompleteness]:
     """Return the state of every epoch of a store."""
     of_store = {_STORE.key: store_id}
     found = _StoreNumbers(
@@ -112,7 +94,7 @@ class _StoreNumbers:
     rejected: _ByEpoch
     gaps: _ByEpoch
 
-    def epoch(self, agent: RowMapping, *, listed: bool) -> EpochCompleteness:
+    def epoch(self, agent: sa.RowMapping, *, listed: bool) -> EpochCompleteness:
         key = agent["till_id"], agent["epoch"]
         accepted_through, last_sequence = agent["accepted_through"], agent["last_sequence"]
         missing = self.missing.get(key, [])
@@ -132,7 +114,7 @@ class _StoreNumbers:
         )
 
 
-def _ranges(rows: CursorResult[tuple[object, ...]]) -> _ByEpoch:
+def _ranges(rows: sa.CursorResult[tuple[object, ...]]) -> _ByEpoch:
     found: _ByEpoch = {}
     for row in rows.mappings():
         numbers = Range(row["first"], row["last"])
@@ -140,7 +122,7 @@ def _ranges(rows: CursorResult[tuple[object, ...]]) -> _ByEpoch:
     return found
 
 
-def _missing() -> Select[tuple[object, ...]]:
+def _missing() -> sa.Select[tuple[object, ...]]:
     """Select the ranges of numbers up to `accepted_through` that have no row, in order.
 
     Gaps and islands: every row covers an interval. Where an interval begins beyond the end of all
@@ -152,98 +134,98 @@ def _missing() -> Select[tuple[object, ...]]:
     before = func.max(covered.c.last).over(
         partition_by=[covered.c[name] for name in _KEY], order_by=in_order, rows=(None, -1)
     )
-    candidates = select(
+    candidates = sa.select(
         covered.c.till_id,
         covered.c.epoch,
         _next(func.coalesce(before, 0)).label("first"),
         (covered.c.first - 1).label("last"),
     ).subquery()
     return (
-        select(candidates.c.till_id, candidates.c.epoch, candidates.c.first, candidates.c.last)
+        sa.select(candidates.c.till_id, candidates.c.epoch, candidates.c.first, candidates.c.last)
         .where(candidates.c.first <= candidates.c.last)
         .order_by(candidates.c.till_id, candidates.c.epoch, candidates.c.first)
     )
 
 
-def _next(number: ColumnElement[int]) -> ColumnElement[int]:
+def _next(number: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """Return `number` + 1, capped at the largest BIGINT."""
-    return case((number < _MAX_BIGINT, number + 1), else_=_MAX_BIGINT)
+    return sa.case((number < _MAX_BIGINT, number + 1), else_=_MAX_BIGINT)
 
 
-def _covered() -> CompoundSelect[tuple[object, ...]]:
-    ends = select(
+def _covered() -> sa.CompoundSelect[tuple[object, ...]]:
+    ends = sa.select(
         agents.c.till_id,
         agents.c.epoch,
         _next(agents.c.accepted_through).label("first"),
         _next(agents.c.accepted_through).label("last"),
     ).where(agents.c.store_id == _STORE)
-    purged = select(agents.c.till_id, agents.c.epoch, literal(1), agents.c.purged_through).where(
-        agents.c.store_id == _STORE, agents.c.purged_through > 0
-    )
+    purged = sa.select(
+        agents.c.till_id, agents.c.epoch, sa.literal(1), agents.c.purged_through
+    ).where(agents.c.store_id == _STORE, agents.c.purged_through > 0)
     numbered = (
-        select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
+        sa.select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
         .outerjoin(agents, _is_same_epoch(table))
         .where(table.c.store_id == _STORE, _is_accepted(table.c.sequence))
         for table in _NUMBERED
     )
     recorded = (
-        select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
+        sa.select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
         .outerjoin(agents, _is_same_epoch(gaps))
         .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
         # An answer whose address the agent had erased has a row and a gap; the gap must not hide a
         # lost row.
         .where(gaps.c.reason != ADDRESS_ERASED)
     )
-    return union_all(ends, purged, *numbered, recorded)
+    return sa.union_all(ends, purged, *numbered, recorded)
 
 
-def _unlisted() -> Select[tuple[object, ...]]:
+def _unlisted() -> sa.Select[tuple[object, ...]]:
     """Select the epochs without a row in `agents`, in the shape of such a row."""
     numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
-    rows = union_all(
+    rows = sa.union_all(
         *(
-            select(table.c.store_id, table.c.till_id, table.c.epoch, number.label("number"))
+            sa.select(table.c.store_id, table.c.till_id, table.c.epoch, number.label("number"))
             .where(table.c.store_id == _STORE)
-            .where(~exists().where(_is_same_epoch(table)))
+            .where(~sa.exists().where(_is_same_epoch(table)))
             for table, number in numbers
         )
     ).subquery()
     key = (rows.c.store_id, rows.c.till_id, rows.c.epoch)
     highest = func.max(rows.c.number)
     through = (highest.label("accepted_through"), highest.label("last_sequence"))
-    return select(*key, *through, literal(0).label("purged_through")).group_by(*key)
+    return sa.select(*key, *through, sa.literal(0).label("purged_through")).group_by(*key)
 
 
-def _is_same_epoch(table: Table) -> ColumnElement[bool]:
+def _is_same_epoch(table: sa.Table) -> sa.ColumnElement[bool]:
     key = ("store_id", *_KEY)
-    return and_(*(agents.c[name] == table.c[name] for name in key))
+    return sa.and_(*(agents.c[name] == table.c[name] for name in key))
 
 
-def _is_accepted(number: ColumnElement[int]) -> ColumnElement[bool]:
-    return or_(agents.c.epoch.is_(None), number <= agents.c.accepted_through)
+def _is_accepted(number: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    return sa.or_(agents.c.epoch.is_(None), number <= agents.c.accepted_through)
 
 
-def _rejected() -> Select[tuple[object, ...]]:
+def _rejected() -> sa.Select[tuple[object, ...]]:
     """Select the ranges of rejected numbers, in order."""
     key = [rejections.c[name] for name in _KEY]
     rank = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
     numbered = (
-        select(*key, rejections.c.sequence, (rejections.c.sequence - rank).label("group"))
+        sa.select(*key, rejections.c.sequence, (rejections.c.sequence - rank).label("group"))
         .where(rejections.c.store_id == _STORE)
         .subquery()
     )
     first, last = func.min(numbered.c.sequence), func.max(numbered.c.sequence)
     group = (numbered.c.till_id, numbered.c.epoch, numbered.c.group)
     return (
-        select(numbered.c.till_id, numbered.c.epoch, first.label("first"), last.label("last"))
+        sa.select(numbered.c.till_id, numbered.c.epoch, first.label("first"), last.label("last"))
         .group_by(*group)
         .order_by(numbered.c.till_id, numbered.c.epoch, first)
     )
 
 
-def _gaps() -> Select[tuple[object, ...]]:
+def _gaps() -> sa.Select[tuple[object, ...]]:
     return (
-        select(
+        sa.select(
             gaps.c.till_id,
             gaps.c.epoch,
             gaps.c.first_sequence.label("first"),
@@ -255,6 +237,6 @@ def _gaps() -> Select[tuple[object, ...]]:
 
 
 # Compiled once at import: building them costs more than running them on a small store.
-_LISTED = select(agents).where(agents.c.store_id == _STORE)
+_LISTED = sa.select(agents).where(agents.c.store_id == _STORE)
 _UNLISTED = _unlisted()
 _MISSING, _REJECTED, _GAPS = _missing(), _rejected(), _gaps()

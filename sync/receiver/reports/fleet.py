@@ -6,21 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Connection,
-    Float,
-    RowMapping,
-    Select,
-    Subquery,
-    and_,
-    case,
-    cast,
-    func,
-    select,
-    true,
-)
+import sqlalchemy as sa
+from sqlalchemy import func
 
 from sync.receiver.reports.conditions import (
     FAULTS,
@@ -103,16 +90,16 @@ class FleetTotals:
     oldest_seconds: float
 
 
-def fleet_totals(connection: Connection, reference: Reference) -> FleetTotals:
+def fleet_totals(connection: sa.Connection, reference: Reference) -> FleetTotals:
     """Return the totals over all stores, in one statement."""
     stores = _stores(tills(reference))
     # A wrong clock yields absurd ages that would hide every other.
     is_plausible = stores.c.oldest_seconds.between(0, MAX_PLAUSIBLE_AGE.total_seconds())
-    totals = select(
+    totals = sa.select(
         func.count().label("stores"),
         func.sum(stores.c.backlog).label("backlog"),
         func.sum(stores.c.dead_letters).label("dead_letters"),
-        func.max(case((is_plausible, stores.c.oldest_seconds))).label("oldest"),
+        func.max(sa.case((is_plausible, stores.c.oldest_seconds))).label("oldest"),
         *_counts(stores),
     ).select_from(stores)
     row = connection.execute(totals).mappings().one()
@@ -125,7 +112,7 @@ def fleet_totals(connection: Connection, reference: Reference) -> FleetTotals:
     )
 
 
-def fleet_page(connection: Connection, reference: Reference, query: FleetQuery) -> FleetPage:
+def fleet_page(connection: sa.Connection, reference: Reference, query: FleetQuery) -> FleetPage:
     """Return a page of the fleet, in one statement, because the tills subquery is costly."""
     rows = connection.execute(_page_and_counts(reference, query)).mappings().all()
     counts = {one: int(rows[0][_count_of(one)] or 0) for one in Condition}
@@ -138,27 +125,34 @@ def fleet_page(connection: Connection, reference: Reference, query: FleetQuery) 
     return FleetPage(stores, found, query.page, pages, counts, searched)
 
 
-def _page_and_counts(reference: Reference, query: FleetQuery) -> Select[Any]:
+def _page_and_counts(reference: Reference, query: FleetQuery) -> sa.Select[Any]:
     """Select the counts joined to each store of the page; a single row if the page is empty."""
     stores = _stores(tills(reference, search=query.search))
-    counts = select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
+    counts = (
+        sa.select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
+    )
     rank = func.row_number().over(order_by=_order(stores, query)).label("rank")
-    filtered = select(stores, rank)
+    filtered = sa.select(stores, rank)
     if query.condition is not None:
         filtered = filtered.where(_is_in(stores, query.condition))
     ranked = filtered.subquery()
     before = (query.page - 1) * STORES_PER_PAGE
     page = (
-        select(ranked)
+        sa.select(ranked)
         .where(ranked.c.rank > before, ranked.c.rank <= before + STORES_PER_PAGE)
         .subquery()
     )
-    return select(counts, page).join_from(counts, page, true(), isouter=True).order_by(page.c.rank)
+    return (
+        sa.select(counts, page)
+        .join_from(counts, page, sa.true(), isouter=True)
+        .order_by(page.c.rank)
+    )
 
 
-def _counts(stores: CTE) -> list[ColumnElement[int]]:
+def _counts(stores: sa.CTE) -> list[sa.ColumnElement[int]]:
     return [
-        func.sum(case((_is_in(stores, one), 1), else_=0)).label(_count_of(one)) for one in Condition
+        func.sum(sa.case((_is_in(stores, one), 1), else_=0)).label(_count_of(one))
+        for one in Condition
     ]
 
 
@@ -166,22 +160,22 @@ def _count_of(condition: Condition) -> str:
     return f"count_{condition.column}"
 
 
-def _stores(till: Subquery) -> CTE:
+def _stores(till: sa.Subquery) -> sa.CTE:
     tills_in = [
         func.sum(till.c[one.column]).label(one.column) for one in (*FAULTS, Condition.OTHER_VERSION)
     ]
     is_behind = till.c[Condition.BEHIND.column] > 0
-    is_stuck = and_(is_behind, till.c.seconds_to_empty.is_(None))
+    is_stuck = sa.and_(is_behind, till.c.seconds_to_empty.is_(None))
     return (
-        select(
+        sa.select(
             till.c.store_id,
             func.count().label("tills"),
             func.max(till.c.last_contact_at).label("last_contact_at"),
             _sum(till.c.outstanding).label("backlog"),
             _sum(till.c.dead_letters).label("dead_letters"),
             func.max(till.c.oldest_seconds).label("oldest_seconds"),
-            func.max(case((is_behind, till.c.seconds_to_empty))).label("seconds_to_empty"),
-            func.sum(case((is_stuck, 1), else_=0)).label("stuck"),
+            func.max(sa.case((is_behind, till.c.seconds_to_empty))).label("seconds_to_empty"),
+            func.sum(sa.case((is_stuck, 1), else_=0)).label("stuck"),
             func.min(till.c.agent_version).label("first_version"),
             func.max(till.c.agent_version).label("last_version"),
             *tills_in,
@@ -191,25 +185,25 @@ def _stores(till: Subquery) -> CTE:
     )
 
 
-def _sum(reported: ColumnElement[int]) -> ColumnElement[float]:
+def _sum(reported: sa.ColumnElement[int]) -> sa.ColumnElement[float]:
     # Summed as floats: one till with an absurd number must not overflow the total.
-    return func.sum(cast(func.coalesce(reported, 0), Float))
+    return func.sum(sa.cast(func.coalesce(reported, 0), sa.Float))
 
 
-def _is_in(stores: CTE, condition: Condition) -> ColumnElement[bool]:
+def _is_in(stores: sa.CTE, condition: Condition) -> sa.ColumnElement[bool]:
     if condition is Condition.DELIVERING:
         return _severity(stores) == len(FAULTS)
     return stores.c[condition.column] > 0
 
 
-def _severity(stores: CTE) -> ColumnElement[int]:
+def _severity(stores: sa.CTE) -> sa.ColumnElement[int]:
     """Return the index of the most severe fault; `len(FAULTS)` if there is none."""
     indexes = ((stores.c[one.column] > 0, index) for index, one in enumerate(FAULTS))
-    return case(*indexes, else_=len(FAULTS))
+    return sa.case(*indexes, else_=len(FAULTS))
 
 
-def _order(stores: CTE, query: FleetQuery) -> tuple[ColumnElement[Any], ...]:
-    by: Mapping[Sort, ColumnElement[Any]] = {
+def _order(stores: sa.CTE, query: FleetQuery) -> tuple[sa.ColumnElement[Any], ...]:
+    by: Mapping[Sort, sa.ColumnElement[Any]] = {
         Sort.STATE: _severity(stores),
         Sort.STORE: stores.c.store_id,
         Sort.LAST_CONTACT: stores.c.last_contact_at,
@@ -223,7 +217,7 @@ def _order(stores: CTE, query: FleetQuery) -> tuple[ColumnElement[Any], ...]:
     return first.asc().nulls_first(), stores.c.store_id
 
 
-def _status(row: RowMapping) -> StoreSummary:
+def _status(row: sa.RowMapping) -> StoreSummary:
     versions = {row["first_version"], row["last_version"]} - {None}
     return StoreSummary(
         store_id=row["store_id"],

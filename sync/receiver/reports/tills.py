@@ -8,27 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Float,
-    Integer,
-    RowMapping,
-    Select,
-    Subquery,
-    Table,
-    and_,
-    case,
-    cast,
-    exists,
-    func,
-    literal,
-    null,
-    or_,
-    select,
-    true,
-    union_all,
-)
+import sqlalchemy as sa
+from sqlalchemy import func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -96,31 +77,31 @@ class TillStatus:
 
 
 def list_tills(
-    connection: Connection, reference: Reference, store_id: str | None = None
+    connection: sa.Connection, reference: Reference, store_id: str | None = None
 ) -> Sequence[TillStatus]:
     """Return the tills of one store or of all, ordered by store and till."""
     found = tills(reference, store_id)
-    in_order = select(found).order_by(found.c.store_id, found.c.till_id)
+    in_order = sa.select(found).order_by(found.c.store_id, found.c.till_id)
     return [_status(row) for row in connection.execute(in_order).mappings()]
 
 
-def count_silent(connection: Connection, reference: Reference, store_id: str | None) -> int:
+def count_silent(connection: sa.Connection, reference: Reference, store_id: str | None) -> int:
     """Return the number of silent tills of one store or of all."""
     found = tills(reference, store_id)
-    silent = select(func.count()).where(found.c[Condition.SILENT.column] > 0)
+    silent = sa.select(func.count()).where(found.c[Condition.SILENT.column] > 0)
     return connection.scalar(silent) or 0
 
 
-def tills(reference: Reference, store_id: str | None = None, search: str = "") -> Subquery:
+def tills(reference: Reference, store_id: str | None = None, search: str = "") -> sa.Subquery:
     """Return one row per till, of one store or of stores whose name contains `search`."""
-    latest = union_all(_with_contact(store_id, search), _without_contact(store_id, search))
+    latest = sa.union_all(_with_contact(store_id, search), _without_contact(store_id, search))
     last = latest.subquery("last")
     conditions = _conditions(last, reference).items()
     flags = (_as_integer(is_true).label(condition.column) for condition, is_true in conditions)
-    return select(last, *flags, *_durations(last, reference.now)).subquery("tills")
+    return sa.select(last, *flags, *_durations(last, reference.now)).subquery("tills")
 
 
-def _with_contact(store_id: str | None, search: str) -> Select[Any]:
+def _with_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     """Select each till's epoch with the latest heartbeat, and its last contact over all epochs."""
     till = (agents.c.store_id, agents.c.till_id)
     newest = (
@@ -129,7 +110,7 @@ def _with_contact(store_id: str | None, search: str) -> Select[Any]:
         agents.c.epoch,
     )
     epochs = (
-        select(
+        sa.select(
             *(agents.c[name] for name in _REPORTED),
             func.max(agents.c.last_seen_at).over(partition_by=till).label("last_contact_at"),
             func.max(agents.c.last_sequence - agents.c.accepted_through)
@@ -141,39 +122,41 @@ def _with_contact(store_id: str | None, search: str) -> Select[Any]:
         .subquery("epochs")
     )
     columns = (epochs.c[name] for name in (*_REPORTED, "last_contact_at", "missing"))
-    return select(*columns).where(epochs.c.rank == 1)
+    return sa.select(*columns).where(epochs.c.rank == 1)
 
 
-def _without_contact(store_id: str | None, search: str) -> Select[Any]:
+def _without_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     """Select the tills that are enrolled and never sent anything, in the same columns."""
     key = (tokens.c.store_id, tokens.c.till_id)
-    has_contact = and_(agents.c.store_id == key[0], agents.c.till_id == key[1])
-    unreported = (cast(null(), agents.c[name].type).label(name) for name in _REPORTED[len(key) :])
-    last_contact_at = cast(null(), agents.c.last_seen_at.type).label("last_contact_at")
-    missing = cast(null(), agents.c.last_sequence.type).label("missing")
+    has_contact = sa.and_(agents.c.store_id == key[0], agents.c.till_id == key[1])
+    unreported = (
+        sa.cast(sa.null(), agents.c[name].type).label(name) for name in _REPORTED[len(key) :]
+    )
+    last_contact_at = sa.cast(sa.null(), agents.c.last_seen_at.type).label("last_contact_at")
+    missing = sa.cast(sa.null(), agents.c.last_sequence.type).label("missing")
     return (
-        select(*key, *unreported, last_contact_at, missing)
+        sa.select(*key, *unreported, last_contact_at, missing)
         .distinct()
-        .where(_is_selected(tokens, store_id, search), ~exists().where(has_contact))
+        .where(_is_selected(tokens, store_id, search), ~sa.exists().where(has_contact))
     )
 
 
-def _is_selected(table: Table, store_id: str | None, search: str) -> ColumnElement[bool]:
+def _is_selected(table: sa.Table, store_id: str | None, search: str) -> sa.ColumnElement[bool]:
     if store_id is not None:
         return table.c.store_id == store_id
-    return table.c.store_id.icontains(search, autoescape=True) if search else true()
+    return table.c.store_id.icontains(search, autoescape=True) if search else sa.true()
 
 
-def _conditions(last: Subquery, reference: Reference) -> dict[Condition, ColumnElement[bool]]:
+def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.ColumnElement[bool]]:
     """Return the SQL of each condition. A till's clock is compared only with itself."""
     ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
     contact = last.c.last_contact_at
     return {
-        Condition.SILENT: or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
+        Condition.SILENT: sa.or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
         Condition.DEAD_LETTERS: last.c.dead_letters > 0,
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
-        Condition.BEHIND: and_(
+        Condition.BEHIND: sa.and_(
             last.c.outstanding > 0,
             _oldest_seconds(last, reference.now) > BEHIND_AFTER.total_seconds(),
         ),
@@ -181,7 +164,7 @@ def _conditions(last: Subquery, reference: Reference) -> dict[Condition, ColumnE
     }
 
 
-def _durations(last: Subquery, now: datetime) -> tuple[ColumnElement[float], ...]:
+def _durations(last: sa.Subquery, now: datetime) -> tuple[sa.ColumnElement[float], ...]:
     """Return `oldest_seconds` (age of the oldest event), `seconds_to_empty` (of the backlog).
 
     The latter extrapolates from the last two heartbeats; NULL unless the backlog shrank.
@@ -189,30 +172,30 @@ def _durations(last: Subquery, now: datetime) -> tuple[ColumnElement[float], ...
     has_backlog = last.c.outstanding > 0
     interval = SecondsBetween(last.c.heartbeat_before_at, last.c.heartbeat_at)
     delivered = last.c.outstanding_before - last.c.outstanding
-    to_empty = cast(last.c.outstanding, Float) * interval / delivered
-    is_shrinking = and_(has_backlog, delivered > 0, interval > 0)
+    to_empty = sa.cast(last.c.outstanding, sa.Float) * interval / delivered
+    is_shrinking = sa.and_(has_backlog, delivered > 0, interval > 0)
     return (
-        case((has_backlog, _oldest_seconds(last, now))).label("oldest_seconds"),
-        case((is_shrinking, to_empty)).label("seconds_to_empty"),
+        sa.case((has_backlog, _oldest_seconds(last, now))).label("oldest_seconds"),
+        sa.case((is_shrinking, to_empty)).label("seconds_to_empty"),
     )
 
 
-def _oldest_seconds(last: Subquery, now: datetime) -> ColumnElement[float]:
+def _oldest_seconds(last: sa.Subquery, now: datetime) -> sa.ColumnElement[float]:
     """Return the age of the oldest undelivered event in seconds.
 
     As the till reported it, by its own clock; plus the time since, if it reported events that have
     not arrived yet.
     """
     reported = SecondsBetween(last.c.oldest_undelivered_at, last.c.agent_sent_at)
-    since = SecondsBetween(last.c.heartbeat_at, literal(now, agents.c.heartbeat_at.type))
-    return reported + case((last.c.missing > 0, since), else_=0.0)
+    since = SecondsBetween(last.c.heartbeat_at, sa.literal(now, agents.c.heartbeat_at.type))
+    return reported + sa.case((last.c.missing > 0, since), else_=0.0)
 
 
-def _as_integer(is_true: ColumnElement[bool]) -> ColumnElement[int]:
-    return case((is_true, literal(1, Integer)), else_=literal(0, Integer))
+def _as_integer(is_true: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.case((is_true, sa.literal(1, sa.Integer)), else_=sa.literal(0, sa.Integer))
 
 
-def _status(row: RowMapping) -> TillStatus:
+def _status(row: sa.RowMapping) -> TillStatus:
     sent_at, heartbeat_at = row["agent_sent_at"], row["heartbeat_at"]
     return TillStatus(
         store_id=row["store_id"],
@@ -234,7 +217,7 @@ class SecondsBetween(FunctionElement[float]):
     """Seconds from one timestamp to another, in either database's SQL."""
 
     inherit_cache = True
-    type = Float()
+    type = sa.Float()
 
 
 @compiles(SecondsBetween)

@@ -3,24 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    CursorResult,
-    Executable,
-    RowMapping,
-    Table,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    func,
-    or_,
-    select,
-    union_all,
-)
+import sqlalchemy as sa
+from sqlalchemy import func
 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db import statements
@@ -35,38 +19,38 @@ NUMBERS_PER_TRANSACTION = 1000
 MISSING_AT_PURGE = "missing when its retention period ended"
 _PURGED = (sessions, answers, duplicates)
 
-_STORE = bindparam("of_store", type_=Text)
-_RECEIVED_BEFORE = bindparam("received_before", type_=UtcTimestamp)
-_FIRST_RECENT = union_all(
+_STORE = sa.bindparam("of_store", type_=sa.Text)
+_RECEIVED_BEFORE = sa.bindparam("received_before", type_=UtcTimestamp)
+_FIRST_RECENT = sa.union_all(
     *(
-        select(func.min(table.c.sequence).label("sequence")).where(
+        sa.select(func.min(table.c.sequence).label("sequence")).where(
             statements.in_range(table), table.c.received_at >= _RECEIVED_BEFORE
         )
         for table in _PURGED
     )
 )
-_NUMBERS = union_all(
+_NUMBERS = sa.union_all(
     *(
-        select(table.c.sequence).where(statements.in_range(table))
+        sa.select(table.c.sequence).where(statements.in_range(table))
         for table in (*_PURGED, rejections)
     )
 )
-_DELETE = [delete(table).where(statements.in_range(table)) for table in _PURGED]
+_DELETE = [sa.delete(table).where(statements.in_range(table)) for table in _PURGED]
 
 
-def _is_late(table: Table, purged_through: ColumnElement[int]) -> ColumnElement[bool]:
-    return and_(table.c.sequence <= purged_through, table.c.received_at < _RECEIVED_BEFORE)
+def _is_late(table: sa.Table, purged_through: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.sequence <= purged_through, table.c.received_at < _RECEIVED_BEFORE)
 
 
 _DELETE_LATE = [
-    delete(table).where(
-        statements.is_epoch(table), _is_late(table, bindparam("purged", type_=BigInteger))
+    sa.delete(table).where(
+        statements.is_epoch(table), _is_late(table, sa.bindparam("purged", type_=sa.BigInteger))
     )
     for table in _PURGED
 ]
-_HAS_LATE = or_(
+_HAS_LATE = sa.or_(
     *(
-        exists().where(
+        sa.exists().where(
             table.c.store_id == _STORE,
             *(table.c[name] == agents.c[name] for name in ("till_id", "epoch")),
             _is_late(table, agents.c.purged_through),
@@ -75,14 +59,14 @@ _HAS_LATE = or_(
     )
 )
 _PURGEABLE = (
-    select(agents.c.till_id, agents.c.epoch, _HAS_LATE.label("late"))
+    sa.select(agents.c.till_id, agents.c.epoch, _HAS_LATE.label("late"))
     .where(agents.c.store_id == _STORE)
-    .where(or_(agents.c.purged_through < agents.c.accepted_through, _HAS_LATE))
+    .where(sa.or_(agents.c.purged_through < agents.c.accepted_through, _HAS_LATE))
 )
 
 
 def purgeable_epochs(
-    connection: Connection, store_id: str, received_before: datetime
+    connection: sa.Connection, store_id: str, received_before: datetime
 ) -> list["EpochPurge"]:
     """Return the epochs of a store that may have expired events."""
     values = {"of_store": store_id, "received_before": received_before}
@@ -104,13 +88,15 @@ class EpochPurge:
     epoch: str
     has_late: bool
 
-    def delete_late(self, connection: Connection, received_before: datetime) -> int:
+    def delete_late(self, connection: sa.Connection, received_before: datetime) -> int:
         """Delete the expired events at or below `purged_through`; return their number."""
         purged = self._lock(connection)["purged_through"]
         values = {"purged": purged, "received_before": received_before}
         return sum(self._execute(connection, one, **values).rowcount for one in _DELETE_LATE)
 
-    def delete_next(self, connection: Connection, received_before: datetime, at: datetime) -> int:
+    def delete_next(
+        self, connection: sa.Connection, received_before: datetime, at: datetime
+    ) -> int:
         """Delete the next expired numbers and advance `purged_through`; return how many.
 
         Missing numbers are recorded as gaps, before the rows around them disappear.
@@ -131,19 +117,19 @@ class EpochPurge:
         self._execute(connection, statements.UPDATE_AGENT, purged_through=last)
         return last - first + 1
 
-    def _lock(self, connection: Connection) -> RowMapping:
+    def _lock(self, connection: sa.Connection) -> sa.RowMapping:
         """Select the epoch's row FOR UPDATE."""
         rows = self._execute(connection, statements.SELECT_AGENTS_FOR_UPDATE, epochs=[self.epoch])
         return rows.mappings().one()
 
-    def _end_of_gap(self, connection: Connection, number: int) -> int:
+    def _end_of_gap(self, connection: sa.Connection, number: int) -> int:
         """Return the last number of the gap that contains `number`; 0 if there is none."""
         select_gaps = statements.SELECT_OVERLAPPING_GAPS
         found = self._execute(connection, select_gaps, first=number, last=number)
         return max((row.last_sequence for row in found), default=0)
 
     def _last_expired(
-        self, connection: Connection, received_before: datetime, first: int, last: int
+        self, connection: sa.Connection, received_before: datetime, first: int, last: int
     ) -> int:
         """Return the last number before the first event that is too recent, or `last`."""
         values = {"received_before": received_before, "first": first, "last": last}
@@ -151,7 +137,7 @@ class EpochPurge:
         recent = [row.sequence for row in found if row.sequence is not None]
         return min(recent, default=last + 1) - 1
 
-    def _missing(self, connection: Connection, first: int, last: int) -> list[Gap]:
+    def _missing(self, connection: sa.Connection, first: int, last: int) -> list[Gap]:
         """Return the numbers without any row, as gaps."""
         numbers = self._execute(connection, _NUMBERS, first=first, last=last)
         covered: list[tuple[int, int]] = [(row.sequence, row.sequence) for row in numbers]
@@ -167,7 +153,7 @@ class EpochPurge:
         return missing
 
     def _execute(
-        self, connection: Connection, statement: Executable, **values: object
-    ) -> CursorResult[tuple[object, ...]]:
+        self, connection: sa.Connection, statement: sa.Executable, **values: object
+    ) -> sa.CursorResult[tuple[object, ...]]:
         key = statements.params_for(self.name, self.epoch)
         return connection.execute(statement, {**key, **values})
