@@ -13,7 +13,6 @@ from sync.runtime.cli.program import Program
 
 AGENT: Program[Settings] = Program("loyalty-agent", load_settings)
 
-_STATUS = "/agent/v1/status"
 _TIMEOUT_SECONDS = 5.0
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _SUCCESS = (http.client.OK, http.client.ACCEPTED)
@@ -50,7 +49,7 @@ class AgentClient:
 
     def status(self) -> AgentResponse:
         """Return the status, which is a JSON object."""
-        response = self.request("GET", _STATUS)
+        response = self.request("GET", "/agent/v1/status")
         if not isinstance(response.value, dict):
             raise self._unexpected(http.client.OK)
         return response

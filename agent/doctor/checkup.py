@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from yarl import URL
 
@@ -35,17 +34,15 @@ Show = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """Dependencies of the checks: clocks, kernel file systems, command runner.
+    """Clocks and command runner of the checks, and the limit of the integrity check.
 
-    `seconds` is a monotonic clock; `integrity_seconds` limits the integrity check.
+    `seconds` is a monotonic clock.
     """
 
     now: Callable[[], datetime]
     seconds: Callable[[], float]
     run: systemd_units.Run
     integrity_seconds: float = 10.0
-    proc: Path = Path("/proc")
-    sys: Path = Path("/sys")
 
 
 def run_checks(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:
@@ -64,22 +61,22 @@ def run_checks(settings: Settings, instruments: Instruments, show: Show) -> list
 
 def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> Iterator[Check]:
     api, storage, directory = settings.api, settings.storage, settings.storage.directory
-    proc, seconds = instruments.proc, instruments.integrity_seconds
-    agent = storage_directory.find_lock_holder(directory, proc)
+    agent = storage_directory.find_lock_holder(directory)
     show("Checking the storage directory")
     yield storage_directory.check_directory(directory, storage.encryption_key_path)
     yield from disk_space.check_space(storage)
     place = storage_directory.nearest_existing(directory)
-    mount = mounts.find_mount(place, proc)
+    mount = mounts.find_mount(place)
     yield mounts.check_file_system(mount)
-    yield fsync.check_fsync(place, fsync.read_medium(mount, instruments.sys), instruments.seconds)
+    yield fsync.check_fsync(place, fsync.read_medium(mount), instruments.seconds)
     yield database.check_sqlite_version(sqlite3.sqlite_version_info)
     show("Checking the database")
-    is_owned = agent is not None
-    yield database.check_integrity(directory, within_seconds=seconds, is_owned=is_owned)
+    yield database.check_integrity(
+        directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
+    )
     yield database.check_quarantine(directory)
     show("Checking port and service")
-    listeners = port.find_listeners(api.host, api.port, proc)
+    listeners = port.find_listeners(api.host, api.port)
     yield port.check_port(api.host, api.port, listeners, agent)
     yield systemd_units.check_units(instruments.run)
 

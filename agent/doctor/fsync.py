@@ -71,7 +71,7 @@ def measure_fsync(directory: Path, seconds: Callable[[], float]) -> float:
     return statistics.median(durations)
 
 
-def read_medium(mount: Mount | None, sys: Path) -> Medium:
+def read_medium(mount: Mount | None, sys: Path = Path("/sys")) -> Medium:
     """Return the medium of a mount's device; inside a virtual machine this is unreliable."""
     if mount is None or not mount.source.startswith("/dev/"):
         return Medium.UNKNOWN

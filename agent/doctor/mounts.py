@@ -35,7 +35,7 @@ class Mount:
     options: frozenset[str]
 
 
-def find_mount(path: Path, proc: Path) -> Mount | None:
+def find_mount(path: Path, proc: Path = Path("/proc")) -> Mount | None:
     """Return the mount of `path`; None if it cannot be determined."""
     try:
         text = (proc / "self/mountinfo").read_text("utf-8", "surrogateescape")
@@ -61,9 +61,8 @@ def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
 
     The last of several mounts at one point hides the others.
     """
-    above = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    deepest = max((len(mount.point.parts) for mount in above), default=0)
-    return next((m for m in reversed(above) if len(m.point.parts) == deepest), None)
+    above = [mount for mount in reversed(mounts) if path.is_relative_to(mount.point)]
+    return max(above, key=lambda mount: len(mount.point.parts), default=None)
 
 
 def check_file_system(mount: Mount | None) -> Check:

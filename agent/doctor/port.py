@@ -21,7 +21,7 @@ _V6_WILDCARD = IPv6Address("::")
 Address: TypeAlias = IPv4Address | IPv6Address
 
 
-def find_listeners(host: str, port: int, proc: Path) -> dict[int, str] | None:
+def find_listeners(host: str, port: int, proc: Path = Path("/proc")) -> dict[int, str] | None:
     """Return ids and names of the processes that listen on the port; None if it is free.
 
     Empty if the listening process is not visible to this user.

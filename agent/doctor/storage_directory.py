@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
@@ -37,7 +38,7 @@ def _check_permissions(path: Path, key_file: Path, status: os.stat_result) -> Ch
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         advice = f"run doctor as that user: sudo -u {owner} loyalty-agent doctor"
         return fault(_NAME, f"{path} belongs to {owner}; this user may not write there", advice)
-    if foreign := _files_of_others(path, status.st_uid):
+    if foreign := sorted(_files_of_others(path, status.st_uid)):
         found = f"{path} belongs to {owner}, but other users own {', '.join(foreign)}"
         return fault(_NAME, found, f"change their owner: chown -R {owner}: {path}")
     if _is_open(key_file):
@@ -75,15 +76,11 @@ def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
     return int(last_holder[1])
 
 
-def _files_of_others(directory: Path, owner: int) -> list[str]:
-    others = []
+def _files_of_others(directory: Path, owner: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        others += [
-            entry.name
-            for entry in os.scandir(directory)
-            if entry.stat(follow_symlinks=False).st_uid != owner
-        ]
-    return sorted(others)
+        for entry in os.scandir(directory):
+            if entry.stat(follow_symlinks=False).st_uid != owner:
+                yield entry.name
 
 
 def _is_open(key_file: Path) -> bool:

@@ -11,7 +11,6 @@ from agent.doctor.check import Check, fault, passed, warning
 SERVICE, SOCKET = "loyalty-agent.service", "loyalty-agent.socket"
 _NAME = "service"
 _ANSWER_SECONDS = 5.0
-_BOOTED = Path("/run/systemd/system")
 _STARTS = frozenset({"enabled", "enabled-runtime", "static", "indirect", "alias", "generated"})
 _LOG = "journalctl -u loyalty-agent"
 
@@ -37,7 +36,7 @@ class UnitState:
         return self.enabled in _STARTS
 
 
-def check_units(run: Run, booted: Path = _BOOTED) -> Check:
+def check_units(run: Run, booted: Path = Path("/run/systemd/system")) -> Check:
     """Check that the agent runs as a service and restarts after a power cut."""
     if not booted.is_dir():
         return passed(_NAME, "this machine was not booted with systemd: nothing to check")

@@ -1,6 +1,7 @@
 """Simulated tills: send captures, retry until acknowledged, record receipts."""
 
 import asyncio
+import contextlib
 import json
 import uuid
 from dataclasses import dataclass, field
@@ -45,10 +46,7 @@ class Tills:
         self._tills = [asyncio.ensure_future(self._serve()) for _ in range(TILLS)]
 
     async def close(self, timeout_seconds: float) -> None:
-        """Finish the current customers and stop.
-
-        Captures in progress are abandoned after `timeout_seconds`. Idempotent.
-        """
+        """Finish the current customers; abandon them after `timeout_seconds`. Idempotent."""
         self._closing = True
         if not self._tills:
             return
@@ -78,18 +76,13 @@ class Tills:
     async def _capture(
         self, client: aiohttp.ClientSession, method: str, path: str, body: str, capture: CaptureId
     ) -> None:
-        while (receipt := await self._send(client, method, path, body)) is None:
+        """Send a capture until its receipt arrives."""
+        while capture not in self.receipts.acknowledged:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with client.request(method, self._url + path, data=body) as response:
+                    await response.read()
+                    if response.ok and (receipt := response.headers.get("Loyalty-Receipt")):
+                        self.receipts.acknowledged[capture] = receipt
+                        return
             self.receipts.retries += 1
             await asyncio.sleep(_RETRY_SECONDS)
-        self.receipts.acknowledged[capture] = receipt
-
-    async def _send(
-        self, client: aiohttp.ClientSession, method: str, path: str, body: str
-    ) -> str | None:
-        """Return the receipt; None on a network error or an error response."""
-        try:
-            async with client.request(method, self._url + path, data=body) as response:
-                await response.read()
-                return response.headers.get("Loyalty-Receipt") if response.ok else None
-        except (aiohttp.ClientError, TimeoutError):
-            return None

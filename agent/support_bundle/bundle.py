@@ -35,7 +35,6 @@ journal.txt     recent lines of the log, if journald keeps it
 This archive contains no e-mail addresses, tokens, keys or content sent by a till.
 """
 _FOLDER = "loyalty-agent-support"
-_MODE = 0o600
 _JOURNAL_LINES = 2_000
 _MAX_JOURNAL_BYTES = 2 * 1024 * 1024
 _JOURNAL_COMMAND = (
@@ -93,7 +92,7 @@ def write_bundle(file: Path, files: Mapping[str, bytes], *, at_seconds: int) -> 
     ):
         for name, content in files.items():
             member = tarfile.TarInfo(f"{_FOLDER}/{name}")
-            member.size, member.mtime, member.mode = len(content), at_seconds, _MODE
+            member.size, member.mtime, member.mode = len(content), at_seconds, 0o600
             archive.addfile(member, io.BytesIO(content))
 
 

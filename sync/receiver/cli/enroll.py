@@ -49,15 +49,11 @@ def enroll(
     if list_file is not None and store_id is None:
         _enroll_list(settings, list_file, output)
     elif list_file is None and output is None and store_id is not None and till_id is not None:
-        _enroll_one(settings, store_id, till_id)
+        name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
+        (token,) = _issue_tokens(settings, [name])
+        typer.echo(token)
     else:
         raise typer.BadParameter("expected STORE_ID TILL_ID, or --csv FILE [--output FILE]")
-
-
-def _enroll_one(settings: Settings, store_id: str, till_id: str) -> None:
-    name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
-    (token,) = _issue_tokens(settings, [name])
-    typer.echo(token)
 
 
 def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> None:
