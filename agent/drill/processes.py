@@ -28,19 +28,22 @@ class ProgramProcess:
         self._command = (sys.executable, "-m", module, "--config", str(config))
         self._log = directory.with_suffix(".log")
         self._process: Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[object] | None = None
 
     async def start(self, command: str, event: str) -> dict[str, object]:
         """Start `command`; return the fields of its first log line with `event`."""
         self._process = process = await self._spawn(command)
-        logged: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.ensure_future(self._read_log(process, event, logged))
         try:
             async with asyncio.timeout(_START_SECONDS):
-                return await logged
+                fields = await self._read_log(process, until=event)
         except TimeoutError:
             message = f"{command} did not log {event} in time: see {self._log}"
             raise ProcessFailedError(message) from None
+        if not fields:
+            last_lines = " / ".join(self._log.read_text(errors="replace").splitlines()[-3:])
+            raise ProcessFailedError(f"the process ended: {last_lines}")
+        self._reading = asyncio.ensure_future(self._read_log(process))
+        return fields
 
     async def output_of(self, *command: str) -> str:
         """Run `command` to completion; return its standard output."""
@@ -60,7 +63,7 @@ class ProgramProcess:
 
     async def _end(self, signal_number: int) -> None:
         process, self._process = self._process, None
-        if process is None or self._reading is None:
+        if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal_number)
@@ -70,7 +73,8 @@ class ProgramProcess:
         except TimeoutError:
             process.kill()
             await process.wait()
-        await self._reading
+        if self._reading is not None:
+            await self._reading
 
     async def _spawn(self, *command: str, stdout: int | None = None) -> Process:
         # Without the variables that configure the programs of this machine.
@@ -80,18 +84,16 @@ class ProgramProcess:
             *self._command, *command, env=env, stdin=DEVNULL, stdout=stdout, stderr=PIPE
         )
 
-    async def _read_log(
-        self, process: Process, event: str, logged: "asyncio.Future[dict[str, object]]"
-    ) -> None:
+    async def _read_log(self, process: Process, until: str = "") -> dict[str, object]:
+        """Copy the log to its file; return the fields of event `until`, none if it ends before."""
         with self._log.open("ab") as log:
             while process.stderr and (line := await process.stderr.readline()):
                 log.write(line)
-                fields = _fields(line)
-                if fields.get("event") == event and not logged.done():
-                    logged.set_result(fields)
-        if not logged.done():
-            last_lines = " / ".join(self._log.read_text(errors="replace").splitlines()[-3:])
-            logged.set_exception(ProcessFailedError(f"the process ended: {last_lines}"))
+                with contextlib.suppress(ValueError):
+                    fields = json.loads(line)
+                    if isinstance(fields, dict) and fields.get("event") == until:
+                        return fields
+        return {}
 
 
 def prepare_receiver(directory: Path, port: int = 0) -> ProgramProcess:
@@ -131,11 +133,3 @@ def free_port() -> int:
 
 def _quoted(path: Path) -> str:
     return json.dumps(str(path))
-
-
-def _fields(line: bytes) -> dict[str, object]:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
