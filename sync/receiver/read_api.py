@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync.receiver.auth.authenticate import ReaderAccess
+from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Database
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.reports.completeness_report import completeness_json, is_known_store
@@ -15,7 +16,6 @@ from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import find_sessions, list_stores
 from sync.receiver.reports.metrics import Metrics
 from sync.receiver.reports.ttl_cache import TTLCache
-from sync.receiver.server import FOR_ALL
 from sync.runtime.http_server import json_response
 
 # A reader that accepts no data for this long is disconnected.
@@ -94,7 +94,7 @@ async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web
     Memory stays bounded for any length. An error before the first chunk is answered as usual; a
     later one cuts the connection, so that a partial document is never taken for a complete one.
     """
-    answer = web.StreamResponse(headers={**FOR_ALL, "Content-Type": "application/json"})
+    answer = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "application/json"})
     first = await anext(chunks)
     await answer.prepare(request)
     try:

@@ -22,6 +22,7 @@ from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import AccessSettings, ServerSettings, Settings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
 from sync.receiver.db.open import open_database
@@ -34,7 +35,6 @@ from sync.receiver.reports.metrics import Metrics
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.purge import purging_daily
-from sync.receiver.server import ReceiverBoundary
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event

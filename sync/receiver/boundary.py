@@ -10,7 +10,7 @@ from sync.runtime.http_errors import error_response, log_error
 from sync.runtime.http_server import route_of
 
 # Streamed responses are prepared before the boundary and set these themselves (`read_api.py`).
-FOR_ALL = {
+COMMON_HEADERS = {
     "Server": "loyalty-hq",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "X-Content-Type-Options": "nosniff",
@@ -42,4 +42,4 @@ class ReceiverBoundary:
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Count the response and add the headers."""
         self._metrics.count_response(route_of(request), response.status)
-        response.headers.update(FOR_ALL)
+        response.headers.update(COMMON_HEADERS)
