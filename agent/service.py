@@ -30,7 +30,7 @@ from agent.store.queries import StoreReader
 from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment
 from agent.store.writer import Writer
-from agent.uplink.chores import MAINTENANCE_SECONDS, StoreMaintenance
+from agent.uplink.scheduled_jobs import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.runtime.atomic_file import make_directory

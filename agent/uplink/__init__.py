@@ -1,1 +1,1 @@
-"""Delivery put together for one POS machine: uplink, heartbeat, program terms, periodic chores."""
+"""Delivery put together for one POS machine: uplink, heartbeat, program terms, scheduled jobs."""

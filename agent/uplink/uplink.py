@@ -17,7 +17,7 @@ from agent.config.central import Protocol
 from agent.facts import Timestamp
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
-from agent.uplink import chores, connection
+from agent.uplink import connection, scheduled_jobs
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import Backoff, machine_slot
@@ -57,15 +57,15 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     Erasure and purge of delivered events run even if central is not configured (any more).
     """
     sync, outbox, every = agent.settings.sync, agent.outbox, agent.schedule.every
-    every(sync.interval_seconds, partial(chores.erase_addresses, outbox))
-    every(_HOUR_SECONDS, partial(chores.purge, outbox))
+    every(sync.interval_seconds, partial(scheduled_jobs.erase_addresses, outbox))
+    every(_HOUR_SECONDS, partial(scheduled_jobs.purge, outbox))
     if not agent.settings.central.url:
         yield None
         return
     http = HttpClient(connection.http_options(agent.settings))
     delivery, heartbeat = _loops(agent, http)
-    every(sync.interval_seconds, partial(chores.wake, delivery))
-    every(_HOUR_SECONDS, partial(chores.retry_dead_letters, outbox, delivery))
+    every(sync.interval_seconds, partial(scheduled_jobs.wake, delivery))
+    every(_HOUR_SECONDS, partial(scheduled_jobs.retry_dead_letters, outbox, delivery))
     # Each store has its own second of the minute, so that heartbeats do not arrive all at once.
     offset_seconds = HEARTBEAT_SECONDS * _slot(agent.settings)
     every(HEARTBEAT_SECONDS, heartbeat.trigger, first_after_seconds=offset_seconds)
@@ -110,7 +110,7 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
         connection.transport(settings, client, sender, agent.terms),
         Throttle(sync.bandwidth_bytes_per_second),
         backoff,
-        after_pass=lambda: chores.until_done(outbox.retention.erase_once),
+        after_pass=lambda: scheduled_jobs.until_done(outbox.retention.erase_once),
         on_state_change=_log_state,
         is_quiet=quiet_hours(sync.quiet_hours, lambda: datetime.now().astimezone()),
     )

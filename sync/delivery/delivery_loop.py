@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from sync.delivery.backoff import Backoff
+from sync.delivery.delivery_pass import DeliveryPass, PassReport
 from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals, failure_status
 from sync.delivery.outbox import Outbox, OutboxUnavailable
 from sync.delivery.outcomes import Blocked
-from sync.delivery.push import DeliveryPass, PassReport
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport
 

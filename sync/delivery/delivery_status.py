@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
+from sync.delivery.delivery_pass import PassReport
 from sync.delivery.outcomes import Blocked, RetryLater
-from sync.delivery.push import PassReport
 
 
 class LoopState(StrEnum):

@@ -17,8 +17,8 @@ from agent.store.queries import StoreReader
 from agent.store.retention.retention import RetentionDays
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
+from sync.delivery.delivery_pass import DeliveryPass, PassReport
 from sync.delivery.outbox import BatchLimits
-from sync.delivery.push import DeliveryPass, PassReport
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import Transport
 from sync.delivery.transports.auth import NoCredentials

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from sync.delivery.delivery_pass import MAX_CORRECTIONS, DeliveryPass, PassReport
 from sync.delivery.outbox import EventResult, OutboxUnavailable, Window
 from sync.delivery.outcomes import (
     Blocked,
@@ -15,7 +16,6 @@ from sync.delivery.outcomes import (
     RetryLater,
     Rewind,
 )
-from sync.delivery.push import MAX_CORRECTIONS, DeliveryPass, PassReport
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import WindowCancelled, WindowResult
 from tests.support.models.fake_outbox import FakeOutbox
