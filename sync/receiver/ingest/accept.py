@@ -122,13 +122,17 @@ class _BatchDecision:
     def _compare(self, event: Event, stored: ValidEvent) -> None:
         if not is_same_event(event, stored):
             self._reject_altered(event)
-        elif isinstance(event, AnswerEvent) and not event.erased and self._lacks_address(stored):
+        elif (
+            isinstance(event, AnswerEvent)
+            and not event.address_erased
+            and self._lacks_address(stored)
+        ):
             self._result.restored.append(event)
             self._gaps.remove(event.sequence)
 
     def _lacks_address(self, stored: ValidEvent) -> bool:
         """Return whether the address is missing, but not because the customer was erased."""
-        is_erased = isinstance(stored, AnswerEvent) and stored.erased
+        is_erased = isinstance(stored, AnswerEvent) and stored.address_erased
         return is_erased and stored.sequence in self._gaps
 
     def _accept(self, event: Event) -> None:
@@ -171,7 +175,7 @@ class _BatchDecision:
         else:
             self._result.answers.append(answer)
             self._answers.setdefault(answer.correlation_id, []).append(answer)
-            if answer.erased:
+            if answer.address_erased:
                 self._gaps.add(Gap(answer.sequence, answer.sequence, ADDRESS_ERASED))
         self._readmit(answer.sequence)
 
@@ -250,7 +254,11 @@ def is_same_event(event: Event, other: ValidEvent) -> bool:
                 same_text(event.correlation_id, other.correlation_id)
                 and event.occurred_at == other.occurred_at
                 and same_text(event.status, other.status)
-                and (event.address == other.address or event.erased or other.erased)
+                and (
+                    event.email_address == other.email_address
+                    or event.address_erased
+                    or other.address_erased
+                )
                 and same_body(event.body, other.body)
             )
         case _:

@@ -38,14 +38,14 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An answer to the e-mail prompt. `body` excludes the address; `erased`: it had one."""
+    """An answer to the e-mail prompt, as stored. `body` excludes the address."""
 
     sequence: int
     correlation_id: str
     occurred_at: datetime
     status: str
-    address: str | None
-    erased: bool
+    email_address: str | None
+    address_erased: bool
     body: str
 
 
@@ -158,8 +158,8 @@ def _parse_answer(event: BatchEvent) -> AnswerEvent:
         correlation_id=_correlation_id(event),
         occurred_at=_occurred_at(event),
         status=body.status,
-        address=address,
-        erased=erased,
+        email_address=address,
+        address_erased=erased,
         body=_without(text, (_ADDRESS, _ERASED) if erased else (_ADDRESS,)),
     )
 

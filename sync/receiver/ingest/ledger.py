@@ -1,8 +1,10 @@
 """The ledger: store batches and heartbeats, one transaction each; durable before answered."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection
 
 from sync.protocol.wire import HeartbeatAnswer
@@ -13,10 +15,17 @@ from sync.receiver.ingest.accept import AcceptedBatch, accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction
 from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.heartbeat import store_heartbeat
+from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import InboundBatch, InboundHeartbeat
 from sync.receiver.ingest.placement import SequenceGap, place_batch
-from sync.receiver.ingest.rows import RowBuilder, corrected_times
+from sync.receiver.ingest.rows import (
+    corrected_times,
+    duplicate_row,
+    epoch_key,
+    event_row,
+    gap_row,
+)
 
 
 class Ledger:
@@ -53,8 +62,8 @@ def _store_batch(connection: Connection, inbound: InboundBatch) -> AcceptedBatch
     accepted = accept_events(inbound.events, placement, state, epoch["purged_through"])
 
     corrector = _skew_corrector(transaction, inbound, epoch["newest_trusted_at"])
-    rows = RowBuilder(inbound, corrected_times(inbound, accepted, corrector))
-    _write(transaction, batch.epoch, accepted, rows)
+    times = corrected_times(inbound, accepted, corrector)
+    _write(transaction, batch.epoch, accepted, times)
     transaction.execute(
         statements.UPDATE_AGENT,
         batch.epoch,
@@ -82,23 +91,29 @@ def _skew_corrector(
 
 
 def _write(
-    transaction: AgentTransaction, epoch: str, accepted: AcceptedBatch, rows: RowBuilder
+    transaction: AgentTransaction,
+    epoch: str,
+    accepted: AcceptedBatch,
+    times: Mapping[int, datetime | None],
 ) -> None:
-    connection = transaction.connection
+    connection, now = transaction.connection, transaction.now
     if accepted.readmitted:
         transaction.execute(statements.DELETE_REJECTIONS, epoch, numbers=accepted.readmitted)
     if accepted.gaps_deleted:
         firsts = [gap.first for gap in accepted.gaps_deleted]
         transaction.execute(statements.DELETE_GAPS, epoch, numbers=firsts)
-    for table, inserted in (
-        (tables.sessions, [*map(rows.session, accepted.sessions)]),
-        (tables.answers, [*map(rows.answer, accepted.answers)]),
-        (tables.rejections, [*map(rows.rejection, accepted.rejected)]),
-        (tables.duplicates, [*map(rows.duplicate, accepted.duplicates)]),
+    key = epoch_key(transaction.agent.name, epoch)
+    for table, rows in (
+        (tables.sessions, [event_row(session, times) for session in accepted.sessions]),
+        (tables.answers, [event_row(answer, times) for answer in accepted.answers]),
+        (tables.rejections, [asdict(event) for event in accepted.rejected]),
+        (tables.duplicates, [duplicate_row(event) for event in accepted.duplicates]),
     ):
-        insert_rows(connection, table, inserted, rows.common)
-    insert_rows(connection, tables.gaps, [*map(rows.gap, accepted.gaps_added)])
-    if hours := rows.hours(accepted):
+        insert_rows(connection, table, rows, common={**key, "received_at": now})
+    insert_rows(connection, tables.gaps, [gap_row(key, gap, now) for gap in accepted.gaps_added])
+    till = {"store_id": key["store_id"], "till_id": key["till_id"]}
+    if hours := [{**till, **hour} for hour in roll_up(accepted, times, now)]:
         connection.execute(statements.upsert_hours(transaction.dialect), hours)
     for answer in accepted.restored:
-        connection.execute(statements.RESTORE_ADDRESS, rows.restored_address(answer))
+        restored = {"of_sequence": answer.sequence, "address": answer.email_address}
+        transaction.execute(statements.RESTORE_ADDRESS, epoch, **restored)

@@ -90,22 +90,9 @@ def _ids(rows: Iterable[RowMapping]) -> frozenset[str]:
 
 
 def _session(row: RowMapping) -> SessionEvent:
-    return SessionEvent(
-        sequence=row["sequence"],
-        correlation_id=row["correlation_id"],
-        occurred_at=row["occurred_at"],
-        query_locale=row["query_locale"],
-        body=row["body"],
-    )
+    compared = ("sequence", "correlation_id", "occurred_at", "query_locale", "body")
+    return SessionEvent(**{name: row[name] for name in compared})
 
 
 def _answer(row: RowMapping) -> AnswerEvent:
-    return AnswerEvent(
-        sequence=row["sequence"],
-        correlation_id=row["correlation_id"],
-        occurred_at=row["occurred_at"],
-        status=row["status"],
-        address=row["email_address"],
-        erased=row["address_erased"],
-        body=row["body"],
-    )
+    return AnswerEvent(**{name: row[name] for name in AnswerEvent.__struct_fields__})

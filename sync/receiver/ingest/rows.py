@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeAlias
 
+from msgspec.structs import asdict
+
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db.statements import params_for
 from sync.receiver.ingest.accept import AcceptedBatch, ValidEvent, type_of
 from sync.receiver.ingest.clock_skew import SkewCorrector
-from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent
 from sync.receiver.ingest.gaps import Gap
-from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.parse import InboundBatch
 
 Row: TypeAlias = dict[str, object]
@@ -37,81 +36,17 @@ def corrected_times(
     return corrected
 
 
-class RowBuilder:
-    """Builds the rows of one batch. Columns in `common` are left out, except of gaps and hours."""
+def event_row(event: ValidEvent, corrected_times: Mapping[int, datetime | None]) -> Row:
+    """Return a row of `sessions` or `email_answers`, without the columns common to a batch."""
+    corrected_at = corrected_times[event.sequence]
+    times = {"corrected_at": corrected_at, "clock_trusted": corrected_at is not None}
+    return {**asdict(event), **times}
 
-    def __init__(
-        self, inbound: InboundBatch, corrected_times: Mapping[int, datetime | None]
-    ) -> None:
-        self._key = epoch_key(inbound.sender.name, inbound.batch.epoch)
-        self._parameters = params_for(inbound.sender.name, inbound.batch.epoch)
-        self._received_at = inbound.received_at
-        self._corrected_times = corrected_times
-        self.common = {**self._key, "received_at": inbound.received_at}
 
-    def session(self, session: SessionEvent) -> Row:
-        """Return a row of `sessions`."""
-        return {
-            **self._event(session),
-            "external_identifier": session.external_identifier,
-            "channel": session.channel,
-            "locale": session.locale,
-            "anonymous_session_id": session.anonymous_session_id,
-            "user_status": session.user_status,
-            "query_locale": session.query_locale,
-        }
-
-    def answer(self, answer: AnswerEvent) -> Row:
-        """Return a row of `email_answers`."""
-        return {
-            **self._event(answer),
-            "status": answer.status,
-            "email_address": answer.address,
-            "address_erased": answer.erased,
-        }
-
-    def rejection(self, event: InvalidEvent) -> Row:
-        """Return a row of `rejections`."""
-        return {
-            "sequence": event.sequence,
-            "type": event.type,
-            "correlation_id": event.correlation_id,
-            "error_code": event.error_code,
-            "error_message": event.error_message,
-        }
-
-    def duplicate(self, event: ValidEvent) -> Row:
-        """Return a row of `duplicates`."""
-        return {
-            "sequence": event.sequence,
-            "type": type_of(event).value,
-            "correlation_id": event.correlation_id,
-        }
-
-    def gap(self, gap: Gap) -> Row:
-        """Return a row of `gaps`."""
-        return gap_row(self._key, gap, self._received_at)
-
-    def hours(self, accepted: AcceptedBatch) -> list[Row]:
-        """Return the increments for rows of `hours`."""
-        key = {name: self._key[name] for name in ("store_id", "till_id")}
-        hours = roll_up(accepted, self._corrected_times, self._received_at)
-        return [{**key, **hour} for hour in hours]
-
-    def restored_address(self, answer: AnswerEvent) -> Row:
-        """Return the parameters of the update that restores an address."""
-        return {**self._parameters, "of_sequence": answer.sequence, "address": answer.address}
-
-    def _event(self, event: ValidEvent) -> Row:
-        corrected_at = self._corrected_times[event.sequence]
-        return {
-            "sequence": event.sequence,
-            "correlation_id": event.correlation_id,
-            "body": event.body,
-            "occurred_at": event.occurred_at,
-            "corrected_at": corrected_at,
-            "clock_trusted": corrected_at is not None,
-        }
+def duplicate_row(event: ValidEvent) -> Row:
+    """Return a row of `duplicates`, without the columns common to a batch."""
+    key = {"sequence": event.sequence, "correlation_id": event.correlation_id}
+    return {**key, "type": type_of(event).value}
 
 
 def epoch_key(name: AgentName, epoch: str) -> Row:

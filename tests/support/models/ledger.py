@@ -67,8 +67,10 @@ class ReferenceLedger:
         """Erase an address, as `forget` does."""
         for epoch in self.epochs.values():
             for number, fact in epoch.stored.items():
-                if isinstance(fact, AnswerEvent) and fact.address == address:
-                    epoch.stored[number] = msgspec.structs.replace(fact, address=None, erased=True)
+                if isinstance(fact, AnswerEvent) and fact.email_address == address:
+                    epoch.stored[number] = msgspec.structs.replace(
+                        fact, email_address=None, address_erased=True
+                    )
 
     def copy(self) -> "ReferenceLedger":
         """Return a copy, as a backup."""
@@ -152,7 +154,7 @@ def _write(epoch: Epoch, taken: AcceptedBatch) -> None:
         stored = epoch.stored[answer.sequence]
         assert isinstance(stored, AnswerEvent)
         epoch.stored[answer.sequence] = msgspec.structs.replace(
-            stored, address=answer.address, erased=False
+            stored, email_address=answer.email_address, address_erased=False
         )
     epoch.accepted_through = taken.accepted_through
 

@@ -33,8 +33,8 @@ def answer(
         correlation_id=name,
         occurred_at=AT,
         status="accepted",
-        address=address,
-        erased=address is None,
+        email_address=address,
+        address_erased=address is None,
         body=json.dumps({"status": "accepted", "note": note}),
     )
 

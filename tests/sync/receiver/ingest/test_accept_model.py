@@ -47,15 +47,19 @@ class Captured:
         if self.is_invalid:
             return msgspec.structs.replace(self.invalid, sequence=sequence)
         if self.is_erased and isinstance(self.fact, AnswerEvent):
-            return msgspec.structs.replace(self.fact, sequence=sequence, address=None, erased=True)
+            return msgspec.structs.replace(
+                self.fact, sequence=sequence, email_address=None, address_erased=True
+            )
         return msgspec.structs.replace(self.fact, sequence=sequence)
 
 
 def is_same_capture(event: Event, other: Event) -> bool:
     """Return whether two events are the same capture. Bodies are compared as text here."""
     if isinstance(event, AnswerEvent) and isinstance(other, AnswerEvent):
-        is_hidden = event.erased or other.erased
-        return event.body == other.body and (is_hidden or event.address == other.address)
+        is_hidden = event.address_erased or other.address_erased
+        return event.body == other.body and (
+            is_hidden or event.email_address == other.email_address
+        )
     same_kind = isinstance(event, SessionEvent) and isinstance(other, SessionEvent)
     return same_kind and msgspec.structs.replace(event, sequence=other.sequence) == other
 
@@ -208,8 +212,10 @@ class AcceptMachine(RuleBasedStateMachine):
         stored = epoch.stored[event.sequence]
         if isinstance(event, AnswerEvent) and isinstance(stored, AnswerEvent):
             noted = [gap for gap in epoch.gaps if gap.first <= event.sequence <= gap.last]
-            assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (stored.address is None)
-            assert event.erased or stored.address == event.address
+            assert [gap.reason for gap in noted] == [ADDRESS_ERASED] * (
+                stored.email_address is None
+            )
+            assert event.address_erased or stored.email_address == event.email_address
 
     def check_resend(
         self, key: Key, batch: Sequence[Event], base: int, accepted: AcceptedBatch

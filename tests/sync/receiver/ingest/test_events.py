@@ -213,7 +213,7 @@ def test_query_locale_takes_precedence_and_invalid_locales_are_ignored(
 def test_address_is_moved_out_of_the_body() -> None:
     read = answer_in({"emailAddress": ADDRESS, "status": "accepted", "more": [1]})
 
-    assert (read.address, read.erased) == (ADDRESS, False)
+    assert (read.email_address, read.address_erased) == (ADDRESS, False)
     assert json.loads(read.body) == {"status": "accepted", "more": [1]}
 
 
@@ -229,7 +229,7 @@ def test_address_is_moved_out_of_the_body() -> None:
 def test_address_is_removed_from_the_body_in_every_json_spelling(body: bytes) -> None:
     read = answer_in(body)
 
-    assert read.address == ADDRESS
+    assert read.email_address == ADDRESS
     assert json.loads(read.body) == {"status": "accepted"}
 
 
@@ -241,14 +241,14 @@ def test_erased_answer_has_the_same_body_as_the_full_one(members: dict[str, obje
     erased = answer_in({"emailAddress": None, "erased": True, **rest})
 
     assert erased.body == whole.body
-    assert (erased.address, erased.erased) == (None, True)
+    assert (erased.email_address, erased.address_erased) == (None, True)
 
 
 @pytest.mark.parametrize("status", ["declined", "deferred", "withdrawn", "x" * 64])
 def test_answer_without_address_is_not_erased(status: str) -> None:
     read = answer_in({"status": status})
 
-    assert (read.status, read.address, read.erased) == (status, None, False)
+    assert (read.status, read.email_address, read.address_erased) == (status, None, False)
 
 
 @pytest.mark.parametrize(
