@@ -1,6 +1,6 @@
 """Check of the API port: free, held by the agent, or held by another process."""
 
-import re
+import contextlib
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -10,7 +10,6 @@ from agent.doctor.check import Check, fault, passed, warning
 
 _NAME = "port"
 _LISTENING = "0A"
-_SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _SYSTEMD = 1
 # Fields in proc_net_tcp(5).
 _LOCAL, _STATE, _INODE = 1, 3, 9
@@ -26,10 +25,16 @@ def find_listeners(host: str, port: int, proc: Path = Path("/proc")) -> dict[int
 
     Empty if the listening process is not visible to this user.
     """
-    sockets = set(_listening(host, port, proc))
-    processes = sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)) if sockets else ()
-    holders = {int(p.name): _name(p) for p in processes if _holds_any(sockets, p / "fd")}
-    return holders if sockets else None
+    sockets = {f"socket:[{inode}]" for inode in _listening(host, port, proc)}
+    if not sockets:
+        return None
+    holders = {}
+    for process in sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)):
+        with contextlib.suppress(OSError):  # it has ended or belongs to another user
+            if any(str(file.readlink()) in sockets for file in (process / "fd").iterdir()):
+                name = (process / "comm").read_text("utf-8", "replace")
+                holders[int(process.name)] = name.strip()
+    return holders
 
 
 def check_port(host: str, port: int, holders: Mapping[int, str] | None, agent: int | None) -> Check:
@@ -104,19 +109,3 @@ def _address(digits: str) -> Address:
         return IPv4Address(words[0])
     address = IPv6Address(b"".join(words))
     return address.ipv4_mapped or address
-
-
-def _holds_any(sockets: set[str], descriptors: Path) -> bool:
-    try:
-        links = (_SOCKET.fullmatch(str(one.readlink())) for one in descriptors.iterdir())
-        return any(link is not None and link[1] in sockets for link in links)
-    except OSError:
-        # The process has ended or belongs to another user.
-        return False
-
-
-def _name(process: Path) -> str:
-    try:
-        return (process / "comm").read_text("utf-8", "replace").strip()
-    except OSError:
-        return "(ended)"
