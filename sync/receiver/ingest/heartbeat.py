@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping
 
+from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
 from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
@@ -32,12 +33,12 @@ def store_heartbeat(connection: Connection, inbound: InboundHeartbeat) -> Heartb
         last_seen_at=now,
         agent_version=heartbeat.agent_version,
         heartbeat_at=now,
-        agent_sent_at=inbound.sent_at,
+        agent_sent_at=from_rfc3339(heartbeat.sent_at),
         watermark=heartbeat.watermark,
         outstanding=heartbeat.outstanding,
         dead_letters=heartbeat.dead_letters,
-        oldest_undelivered_at=inbound.oldest_undelivered_at,
-        last_activity_at=inbound.last_activity_at,
+        oldest_undelivered_at=from_rfc3339(heartbeat.oldest_undelivered_at or ""),
+        last_activity_at=from_rfc3339(heartbeat.last_activity_at or ""),
         database_bytes=heartbeat.database_bytes,
         free_bytes=heartbeat.free_bytes,
     )

@@ -7,7 +7,6 @@ from datetime import datetime
 
 import msgspec
 
-from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.errors import invalid, too_large
@@ -36,13 +35,10 @@ class InboundBatch:
 
 @dataclass(frozen=True, slots=True)
 class InboundHeartbeat:
-    """A received heartbeat with its times parsed."""
+    """A received heartbeat."""
 
     sender: EnrolledAgent
     heartbeat: Heartbeat
-    sent_at: datetime | None
-    oldest_undelivered_at: datetime | None
-    last_activity_at: datetime | None
     received_at: datetime
 
 
@@ -118,14 +114,7 @@ def parse_heartbeat(
         *(extent.base_sequence for extent in heartbeat.epochs),
         *(event.sequence for event in cursor),
     )
-    return InboundHeartbeat(
-        sender=sender,
-        heartbeat=heartbeat,
-        sent_at=from_rfc3339(heartbeat.sent_at),
-        oldest_undelivered_at=from_rfc3339(heartbeat.oldest_undelivered_at or ""),
-        last_activity_at=from_rfc3339(heartbeat.last_activity_at or ""),
-        received_at=received_at,
-    )
+    return InboundHeartbeat(sender, heartbeat, received_at)
 
 
 def _parse_loosely(body: bytes | bytearray) -> tuple[Batch, list[Event]]:

@@ -63,6 +63,16 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
     ]
 
 
+@pytest.mark.parametrize("text", ["", "yesterday", "1970"])
+async def test_heartbeat_with_an_invalid_time_is_stored_without_it(
+    office: LedgerDriver, text: str
+) -> None:
+    await office.heartbeat(TILL, sentAt=text, lastActivityAt=text, oldestUndeliveredAt=text)
+
+    times = ("agent_sent_at", "last_activity_at", "oldest_undelivered_at")
+    assert await office.rows(AgentRecord, *times) == [(None, None, None)]
+
+
 async def test_heartbeat_replaces_the_previous_one(office: LedgerDriver) -> None:
     await office.heartbeat(TILL, outstanding=3, oldestUndeliveredAt=wire_time(-600))
     office.at += timedelta(minutes=1)
