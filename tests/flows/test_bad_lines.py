@@ -55,14 +55,14 @@ async def test_network_fault_loses_and_duplicates_nothing(
 ) -> None:
     weather = copy(weather)
     async with (
-        open_path(name, tmp_path) as way,
-        shop_over(way, tmp_path / "state", sync=IN_SMALL_BATCHES) as shop,
+        open_path(name, tmp_path) as path,
+        shop_over(path, tmp_path / "state", sync=IN_SMALL_BATCHES) as shop,
     ):
-        way.door.default_fault = weather
+        path.server.default_fault = weather
         await shop.trade(CUSTOMERS)
         await shop.delivered()
 
-        verdict = judge(shop.ledger, way.records())
+        verdict = judge(shop.ledger, path.records())
     assert verdict.is_clean, verdict
     assert verdict.at_central == verdict.acknowledged == 2 * CUSTOMERS
     assert weather.met

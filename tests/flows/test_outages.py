@@ -51,9 +51,9 @@ def delivering_to(url: str, protocol: str, token_file: Path | None) -> dict[str,
     return {f"LOYALTY_AGENT__{name}": value for name, value in settings.items()}
 
 
-def over(way: DeliveryPath) -> dict[str, str]:
-    """Return the settings of an agent that delivers over `way`."""
-    return delivering_to(way.door.url, way.protocol, way.token_file)
+def over(path: DeliveryPath) -> dict[str, str]:
+    """Return the settings of an agent that delivers over `path`."""
+    return delivering_to(path.server.url, path.protocol, path.token_file)
 
 
 def waiting_in(directory: Path) -> int:
@@ -72,16 +72,16 @@ async def until_it_has(database: Path, more_than: int) -> None:
 
 @pytest.mark.parametrize("name", PATHS)
 async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: str) -> None:
-    async with open_path(name, tmp_path) as way, shop_over(way, tmp_path / "state") as shop:
+    async with open_path(name, tmp_path) as path, shop_over(path, tmp_path / "state") as shop:
         await shop.trade(10)
         await shop.delivered()
-        await way.door.stop()
+        await path.server.stop()
         await shop.trade(CUSTOMERS)
         status = await shop.until(state="retrying", trouble="head office is down")
-        await way.door.start()
+        await path.server.start()
         await shop.delivered()
 
-        verdict = judge(shop.ledger, way.records())
+        verdict = judge(shop.ledger, path.records())
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * (10 + CUSTOMERS)
     assert status["waiting"]
@@ -92,11 +92,11 @@ async def test_tills_are_served_while_head_office_is_down(tmp_path: Path, name: 
 async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> None:
     """Events that central committed without an answer are sent again; the repeat has no effect."""
     state, ledger = tmp_path / "state", TillLedger()
-    async with open_path(name, tmp_path) as way:
+    async with open_path(name, tmp_path) as path:
         stalled = Stalled()
-        for path in ("/sync/v1/batches", "/client"):
-            way.door.script(stalled, on=path)
-        async with agent_process(state, settings=over(way)) as child:
+        for prefix in ("/sync/v1/batches", "/client"):
+            path.server.script(stalled, on=prefix)
+        async with agent_process(state, settings=over(path)) as child:
             await trade_at(await child.ready(), ledger, CUSTOMERS)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await stalled.reached.wait()
@@ -104,10 +104,10 @@ async def test_agent_killed_during_a_pass_resumes(tmp_path: Path, name: str) -> 
             await child.exit_code()
         stalled.release.set()
         left = waiting_in(state)
-        async with shop_over(way, state, ledger) as shop:
+        async with shop_over(path, state, ledger) as shop:
             await shop.delivered()
 
-        verdict = judge(ledger, way.records())
+        verdict = judge(ledger, path.records())
     assert verdict.is_clean, verdict
     assert verdict.at_central == verdict.acknowledged == 2 * CUSTOMERS
     assert left
@@ -119,27 +119,27 @@ async def test_answered_events_are_not_sent_again_after_stop_during_a_window(
 ) -> None:
     """In `replay` central may answer a repeat with an error: only events in flight may repeat."""
     state, ledger = tmp_path / "state", TillLedger()
-    async with open_path("replay", tmp_path) as way:
-        await way.door.stop()
-        patient = over(way) | {"LOYALTY_AGENT__SYNC__TIMEOUT_SECONDS": "30"}
+    async with open_path("replay", tmp_path) as path:
+        await path.server.stop()
+        patient = over(path) | {"LOYALTY_AGENT__SYNC__TIMEOUT_SECONDS": "30"}
         async with agent_process(state, settings=patient) as child:
             await trade_at(await child.ready(), ledger, CUSTOMERS)
             stalled = Stalled()
-            way.door.default_fault = lambda _: (
-                stalled if len(way.door.requests) > ANSWERED else None
+            path.server.default_fault = lambda _: (
+                stalled if len(path.server.requests) > ANSWERED else None
             )
-            await way.door.start()
+            await path.server.start()
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await way.door.wait_for_requests(ANSWERED + MOST_IN_FLIGHT)
+                await path.server.wait_for_requests(ANSWERED + MOST_IN_FLIGHT)
             child.terminate()
             await child.exit_code()
-        way.door.default_fault = lambda _: None
+        path.server.default_fault = lambda _: None
         stalled.release.set()
-        async with shop_over(way, state, ledger) as shop:
+        async with shop_over(path, state, ledger) as shop:
             await shop.delivered()
 
-        sent = [(request.method, request.path, request.body) for request in way.door.requests]
-        verdict = judge(ledger, way.records())
+        sent = [(request.method, request.path, request.body) for request in path.server.requests]
+        verdict = judge(ledger, path.records())
     assert verdict.is_clean, verdict
     assert 1 <= len(sent) - len(set(sent)) <= MOST_IN_FLIGHT
 

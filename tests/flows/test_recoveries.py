@@ -135,13 +135,13 @@ async def test_dead_letters_of_another_agent_version_are_retried_at_start(
 async def test_unexpected_exception_does_not_end_delivery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = DeadLetters.retry_due
+    original = DeadLetters.retry_due
     faults_left = [RuntimeError("planted")]
 
     async def faulty(letters: DeadLetters) -> int:
         if faults_left:
             raise faults_left.pop()
-        return await honest(letters)
+        return await original(letters)
 
     monkeypatch.setattr(DeadLetters, "retry_due", faulty)
     monkeypatch.setattr("agent.uplink.uplink._RESTART_SECONDS", 0.01)

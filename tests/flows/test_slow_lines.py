@@ -18,14 +18,14 @@ CUSTOMERS = 20
 @pytest.mark.parametrize("name", PATHS)
 async def test_slow_connection_loses_and_duplicates_nothing(tmp_path: Path, name: str) -> None:
     async with (
-        open_path(name, tmp_path) as way,
-        slow_line_to(way.door.url, BYTES_PER_SECOND) as url,
-        shop_at(tmp_path / "state", url, way.protocol, token_file=way.token_file) as shop,
+        open_path(name, tmp_path) as path,
+        slow_line_to(path.server.url, BYTES_PER_SECOND) as url,
+        shop_at(tmp_path / "state", url, path.protocol, token_file=path.token_file) as shop,
     ):
         await shop.trade(CUSTOMERS)
         await shop.delivered()
 
-        verdict = judge(shop.ledger, way.records())
+        verdict = judge(shop.ledger, path.records())
     assert verdict.is_clean, verdict
     assert verdict.at_central == 2 * CUSTOMERS
 
@@ -36,13 +36,13 @@ async def test_batch_that_times_out_on_slow_connection_is_sent_in_smaller_ones(
     """Otherwise each pass would send only one probe."""
     whole = QUICK.model_copy(update={"batch_events": 1_000})
     async with (
-        open_path("batch", tmp_path) as way,
-        slow_line_to(way.door.url, BYTES_PER_SECOND // 3) as url,
-        shop_at(tmp_path / "state", url, way.protocol, sync=whole) as shop,
+        open_path("batch", tmp_path) as path,
+        slow_line_to(path.server.url, BYTES_PER_SECOND // 3) as url,
+        shop_at(tmp_path / "state", url, path.protocol, sync=whole) as shop,
     ):
         await shop.trade(100)
         await shop.delivered()
 
-        verdict = judge(shop.ledger, way.records())
+        verdict = judge(shop.ledger, path.records())
     assert verdict.is_clean, verdict
     assert verdict.at_central == 200

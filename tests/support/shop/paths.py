@@ -18,7 +18,7 @@ PATHS = ["batch", "replay", "batch to the receiver"]
 class DeliveryPath:
     """A delivery path: its fault injector, protocol and records at head office."""
 
-    door: FaultServer
+    server: FaultServer
     protocol: str
     records: Callable[[], list[StoredRecord]]
     token_file: Path | None = None

@@ -134,15 +134,15 @@ async def capturing_in(
 
 @asynccontextmanager
 async def shop_over(
-    way: DeliveryPath,
+    path: DeliveryPath,
     directory: Path,
     ledger: TillLedger | None = None,
     *,
     sync: SyncSettings = QUICK,
 ) -> AsyncIterator[Shop]:
-    """Open a shop that delivers over `way`."""
+    """Open a shop that delivers over `path`."""
     async with shop_at(
-        directory, way.door.url, way.protocol, ledger, sync=sync, token_file=way.token_file
+        directory, path.server.url, path.protocol, ledger, sync=sync, token_file=path.token_file
     ) as shop:
         yield shop
 
