@@ -1,10 +1,10 @@
 """The single writer thread: group commit, one transaction and one fsync for all queued captures.
 
-Flow: event loop > queue > [group: record, COMMIT, fsync] > event loop > answers.
+Flow: event loop > queue > [group: decide, write, COMMIT, fsync] > event loop > answers.
 
 There is no delay to collect a group: while one group is synced, the next one collects in the queue,
 and a single capture is committed at once. An answer leaves the thread only after COMMIT has
-returned, and COMMIT returns after the WAL is synced (`database.py`).
+returned, and COMMIT returns after the WAL is synced (`db/connect.py`).
 
 The thread also opens the store, and reopens it after each failure: the agent starts and answers
 with a full or missing disk, and takes captures as soon as it can.

@@ -78,7 +78,7 @@ def _append(
 
 
 def too_large_for(max_bytes: int) -> HttpError:
-    """Return the 413 problem for a body larger than `max_bytes`."""
+    """Return the 413 for a body larger than `max_bytes`."""
     return too_large(f"The request is larger than {max_bytes} bytes")
 
 
