@@ -35,7 +35,7 @@ SELECT
     (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
     (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND discarded_at_us IS NULL),
     (SELECT occurred_at_us FROM event WHERE position > :watermark ORDER BY position LIMIT 1),
-    (SELECT occurred_at_us FROM event ORDER BY position DESC LIMIT 1)
+    (SELECT occurred_at_us FROM event WHERE position = (SELECT max(position) FROM event))
 """
 
 

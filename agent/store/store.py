@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from agent.facts import Capture, Outcome, Receipt, Timestamp
 from agent.store.crypto.vault import Vault
@@ -22,8 +21,6 @@ from agent.store.db.connect import (
 )
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, reason_for_new_epoch
 from agent.store.db.rows import checked
-from agent.store.db.sql import driver_connection
-from agent.store.db.tables import BootRow
 from agent.store.db.wal import WAL_BYTES, preallocate_wal
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mark
@@ -46,6 +43,11 @@ PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
 # far less than the space that is kept free.
 CAPTURES_PER_ROOM_CHECK = 256
 
+FIND_BOOT = "SELECT number FROM boot WHERE boot_id = ?"
+ADD_BOOT = """
+INSERT INTO boot (number, boot_id, first_seen_us)
+SELECT 1 + coalesce(max(number), 0), ?, ? FROM boot RETURNING number
+"""
 # Errors of the data or of this program, not of the disk.
 _DATA_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
@@ -77,9 +79,9 @@ class Store:
         self._files.callback(self.connection.close)
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
-            with session_on(self._engine) as session:
-                self.epochs = _open_epochs(session, last_commit, environment)
-                boot_number = _open_boot(session, environment)
+            with transaction(self.connection):
+                self.epochs = _open_epochs(self.connection, last_commit, environment)
+                boot_number = _open_boot(self.connection, environment)
         except BaseException:
             self._files.close()
             raise
@@ -192,16 +194,15 @@ class Store:
 
 
 def _open_epochs(
-    session: Session, last_commit: Receipt | None, environment: StoreEnvironment
+    connection: sqlite3.Connection, last_commit: Receipt | None, environment: StoreEnvironment
 ) -> Epochs:
     """Read the epochs; begin a new one if the current one's numbers cannot be trusted."""
-    epochs = read_epochs(driver_connection(session))
+    epochs = read_epochs(connection)
     reason = reason_for_new_epoch(epochs, last_commit)
     if reason is None:
         return epochs
     return begin_epoch(
-        session,
-        epochs,
+        connection,
         environment.new_epoch(),
         base_position=epochs.last_position,
         at_us=environment.now_us(),
@@ -209,16 +210,10 @@ def _open_epochs(
     )
 
 
-def _open_boot(session: Session, environment: StoreEnvironment) -> int:
+def _open_boot(connection: sqlite3.Connection, environment: StoreEnvironment) -> int:
     """Return the number of the current boot; add a row for a new one."""
-    numbers = session.exec(
-        select(BootRow.number).where(BootRow.boot_id == environment.boot_id)
-    ).all()
-    if numbers:
-        return checked(numbers[0], int)
-    last = session.exec(select(func.max(col(BootRow.number)))).one()
-    boot = BootRow(
-        number=(last or 0) + 1, boot_id=environment.boot_id, first_seen_us=environment.now_us()
-    )
-    session.add(boot)
-    return boot.number
+    row = connection.execute(FIND_BOOT, (environment.boot_id,)).fetchone()
+    if row is None:
+        new_boot = (environment.boot_id, environment.now_us())
+        row = connection.execute(ADD_BOOT, new_boot).fetchone()
+    return checked(row, tuple[int])[0]

@@ -16,12 +16,8 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import insert
-
 from agent.store.crypto.vault import Vault, open_vault
 from agent.store.db.connect import transaction
-from agent.store.db.sql import compiled
-from agent.store.db.tables import ANSWER, EVENT, SESSION
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from agent.store.store import StoreEnvironment
@@ -37,9 +33,9 @@ CAPTURES = 100_000
 CAPTURES_PER_PROBE = 20_000
 TILLS = 32
 REQUESTS = Requests("127.0.0.1", 0)
-ADD_EVENT = compiled(insert(EVENT))
-ADD_SESSION = compiled(insert(SESSION))
-ADD_ANSWER = compiled(insert(ANSWER))
+ADD_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)"
+ADD_SESSION = "INSERT INTO session VALUES (?, ?, ?, ?)"
+ADD_ANSWER = "INSERT INTO email_answer VALUES (?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE = 10_000
 _SESSION_BODY = (
     b'{"correlationId":"%b","externalIdentifier":"POS-0007-0001234567",'
@@ -90,9 +86,9 @@ def body_of(name: str) -> bytes:
 
 def insert_pairs(connection: sqlite3.Connection, chunk: list[Pair]) -> None:
     """Insert the rows of the customers in `chunk`."""
-    connection.executemany(ADD_EVENT.sql, (row for pair in chunk for row in pair[:2]))
-    connection.executemany(ADD_SESSION.sql, (pair[2] for pair in chunk))
-    connection.executemany(ADD_ANSWER.sql, (pair[3] for pair in chunk))
+    connection.executemany(ADD_EVENT, (row for pair in chunk for row in pair[:2]))
+    connection.executemany(ADD_SESSION, (pair[2] for pair in chunk))
+    connection.executemany(ADD_ANSWER, (pair[3] for pair in chunk))
 
 
 async def seconds_to_first_answer(directory: Path) -> float:

@@ -4,38 +4,28 @@ import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, select
-from sqlmodel import Session
-
 from agent.facts import Receipt
 from agent.store.db.rows import checked, checked_rows
-from agent.store.db.sql import compiled, constant, driver_connection
-from agent.store.db.tables import DESTINATION, EPOCH, EVENT, SETTLED, EpochRow
 from agent.store.files.storage_errors import CorruptRow
 
-ALL_EPOCHS = compiled(
-    select(EPOCH.c.number, EPOCH.c.epoch, EPOCH.c.base_position).order_by(
-        EPOCH.c.base_position, EPOCH.c.number
-    )
-)
-KNOWS_EPOCH = compiled(select(EPOCH.c.number).where(EPOCH.c.epoch == bindparam("epoch")))
+ALL_EPOCHS = "SELECT epoch, base_position FROM epoch ORDER BY base_position, number"
 # The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
-LAST_POSITION = compiled(
-    select(
-        func.max(
-            *(
-                func.coalesce(select(func.max(column)).scalar_subquery(), constant(0))
-                for column in (EVENT.c.position, DESTINATION.c.watermark, SETTLED.c.position)
-            )
-        )
-    )
+LAST_POSITION = """
+SELECT max(
+    coalesce((SELECT max(position) FROM event), 0),
+    coalesce((SELECT max(watermark) FROM destination), 0),
+    coalesce((SELECT max(position) FROM settled), 0)
 )
+"""
+ADD_EPOCH = """
+INSERT INTO epoch (number, epoch, base_position, began_at_us, reason)
+SELECT 1 + coalesce(max(number), 0), ?, ?, ?, ? FROM epoch
+"""
 
 
 class EpochStart(NamedTuple):
     """An epoch and the position after which its sequence begins at 1."""
 
-    number: int
     epoch: str
     base_position: int
 
@@ -71,16 +61,6 @@ class Epochs:
         self.last_position = last_position
 
     @property
-    def is_empty(self) -> bool:
-        """True in a new file."""
-        return not self._starts
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next epoch to begin."""
-        return 1 + max((start.number for start in self._starts), default=0)
-
-    @property
     def last(self) -> Receipt:
         """The current epoch and its last committed sequence number (0: none yet)."""
         current = self._starts[-1]
@@ -92,7 +72,7 @@ class Epochs:
         ends = [later.base_position for later in self._starts[1:]] + [self.last_position]
         return [
             EpochRange(start.epoch, start.base_position, end)
-            for start, end in zip(self._starts, ends, strict=True)
+            for start, end in zip(self._starts, ends, strict=False)
         ]
 
     def receipt(self, position: int) -> Receipt:
@@ -125,10 +105,6 @@ class Epochs:
             return None
         return known.base_position + sequence
 
-    def advance_to(self, position: int) -> None:
-        """Set the last committed position."""
-        self.last_position = position
-
     def replace_by(self, other: "Epochs") -> None:
         """Take over the content of `other`, after a new epoch is committed."""
         self._starts = other._starts  # noqa: SLF001 - same class
@@ -137,15 +113,10 @@ class Epochs:
 
 def read_epochs(connection: sqlite3.Connection) -> Epochs:
     """Read the epochs and the last position."""
-    starts = list(checked_rows(ALL_EPOCHS.run(connection), EpochStart))
+    starts = list(checked_rows(connection.execute(ALL_EPOCHS), EpochStart))
     highest_base = max((start.base_position for start in starts), default=0)
-    (last_position,) = checked(LAST_POSITION.run(connection).fetchone(), tuple[int])
+    (last_position,) = checked(connection.execute(LAST_POSITION).fetchone(), tuple[int])
     return Epochs(starts, max(last_position, highest_base))
-
-
-def knows_epoch(connection: sqlite3.Connection, epoch: str) -> bool:
-    """Return True if `epoch` is an epoch of this file."""
-    return bool(KNOWS_EPOCH.column(connection, epoch=epoch))
 
 
 def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | None:
@@ -154,7 +125,7 @@ def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | N
     The high-water mark is written after each commit: a file that holds less than the mark, or does
     not know its epoch, is not the file that was written last.
     """
-    if epochs.is_empty:
+    if not epochs.ranges:
         return "new file"
     if last_commit is None:
         return None
@@ -169,20 +140,11 @@ def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | N
 
 
 def begin_epoch(
-    session: Session, epochs: Epochs, epoch: str, *, base_position: int, at_us: int, reason: str
+    connection: sqlite3.Connection, epoch: str, *, base_position: int, at_us: int, reason: str
 ) -> Epochs:
-    """Add `epoch` to `epochs` and return all.
+    """Add `epoch` and return all epochs.
 
     Events above `base_position`, up to the next epoch's base, now belong to it.
     """
-    session.add(
-        EpochRow(
-            number=epochs.next_number,
-            epoch=epoch,
-            base_position=base_position,
-            began_at_us=at_us,
-            reason=reason,
-        )
-    )
-    session.flush()
-    return read_epochs(driver_connection(session))
+    connection.execute(ADD_EPOCH, (epoch, base_position, at_us, reason))
+    return read_epochs(connection)

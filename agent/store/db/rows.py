@@ -1,9 +1,12 @@
-"""Rows on the driver's connection: values checked on the way out."""
+"""Values on the driver's connection: rows checked on the way out, lists on the way in."""
 
+import json
+import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
+from sqlmodel import Session
 
 from agent.store.files.storage_errors import CorruptRow
 
@@ -25,3 +28,15 @@ def checked(row: object, kind: type[T]) -> T:
 def checked_rows(rows: Iterable[object], kind: type[T]) -> Iterator[T]:
     """Yield `rows` as `checked` returns them."""
     return (checked(row, kind) for row in rows)
+
+
+def as_list(values: Iterable[int | str]) -> str:
+    """Return `values` as one parameter, to be read with SQL's `json_each`."""
+    return json.dumps(list(values))
+
+
+def driver_connection(session: Session) -> sqlite3.Connection:
+    """Return the driver's connection of `session`, in its transaction."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - narrows the type
+    return connection

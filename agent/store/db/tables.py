@@ -166,16 +166,3 @@ class LearnedTermsRow(SQLModel, table=True):
 def table_of(model: type[SQLModel]) -> Table:
     """Return the Core table of `model`, for statements without the ORM."""
     return SQLModel.metadata.tables[str(model.__tablename__)]
-
-
-# The Core tables, for compiled statements.
-EPOCH = table_of(EpochRow)
-EVENT = table_of(EventRow)
-SESSION = table_of(SessionRow)
-ANSWER = table_of(EmailAnswerRow)
-BOOT = table_of(BootRow)
-DESTINATION = table_of(DestinationRow)
-DELIVERY = table_of(DeliveryRow)
-SETTLED = table_of(SettledRow)
-DOUBT = table_of(DoubtRow)
-DEAD_LETTER = table_of(DeadLetterRow)

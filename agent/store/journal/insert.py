@@ -12,14 +12,14 @@ import sqlite3
 from collections.abc import Sequence
 
 from agent.store.db.connect import transaction
-from agent.store.db.tables import ANSWER, EVENT, SESSION
+from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
 from sync.protocol.wire import EventType
 
 MAX_ROWS = 64
 
-_EVENT = [column.name for column in EVENT.columns]
-_SESSION = [column.name for column in SESSION.columns]
-_ANSWER = [column.name for column in ANSWER.columns]
+_EVENT = [column.name for column in table_of(EventRow).columns]
+_SESSION = [column.name for column in table_of(SessionRow).columns]
+_ANSWER = [column.name for column in table_of(EmailAnswerRow).columns]
 # A row of the view: the event's columns, then those of its session or answer.
 COLUMNS = [*_EVENT, *(name for name in [*_SESSION, *_ANSWER] if name not in _EVENT)]
 

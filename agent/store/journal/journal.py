@@ -83,7 +83,7 @@ class Journal:
             group = self._decide(group.captures, self._sessions.read(ids))
             self._inserter.insert(group.values)
         # Committed: only now may the numbers and the cache advance.
-        self._epochs.advance_to(group.last_position)
+        self._epochs.last_position = group.last_position
         self._sessions.put(group.sessions)
         return group.outcomes
 

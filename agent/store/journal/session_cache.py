@@ -7,43 +7,26 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import bindparam, func, select
 
-from agent.store.db.rows import checked
-from agent.store.db.sql import Statement, compiled
-from agent.store.db.tables import ANSWER, EVENT, SESSION
+from agent.store.db.rows import as_list, checked
 from agent.store.files.storage_errors import CorruptRow
 
 Row = TypeVar("Row")
 # A customer's answer follows the session within minutes; this is about a till's day.
 MAX_CACHED = 4_096
 
-_ids = func.json_each(bindparam("correlation_ids")).table_valued("value")
-_last_answer = (
-    select(func.max(ANSWER.c.position))
-    .where(ANSWER.c.session_position == SESSION.c.position)
-    .scalar_subquery()
-)
 # All rows in one JSON value: a single call into SQLite, see `insert.py`.
-SESSIONS_BY_ID = compiled(
-    select(
-        func.json_group_array(
-            func.json_array(
-                SESSION.c.correlation_id,
-                SESSION.c.position,
-                SESSION.c.closed,
-                SESSION.c.query_locale,
-                _last_answer,
-            )
-        )
-    ).where(SESSION.c.correlation_id.in_(select(_ids.c.value)))
-)
-BODY_AT = compiled(select(EVENT.c.body).where(EVENT.c.position == bindparam("position")))
-ANSWER_AT = compiled(
-    select(ANSWER.c.status, ANSWER.c.address_mark, EVENT.c.body).where(
-        ANSWER.c.position == bindparam("position"), EVENT.c.position == ANSWER.c.position
-    )
-)
+SESSIONS_BY_ID = """
+SELECT json_group_array(json_array(
+    correlation_id, position, closed, query_locale,
+    (SELECT max(position) FROM email_answer WHERE session_position = session.position)
+))
+FROM session WHERE correlation_id IN (SELECT value FROM json_each(?))
+"""
+BODY_AT = "SELECT body FROM event WHERE position = ?"
+ANSWER_AT = """
+SELECT status, address_mark, body FROM email_answer JOIN event USING (position) WHERE position = ?
+"""
 _found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]])
 
 
@@ -81,8 +64,8 @@ class SessionCache:
 
     def read(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
         """Return those of the sessions that are in the file."""
-        ids = msgspec.json.encode(list(correlation_ids)).decode()
-        (rows,) = self._connection.execute(SESSIONS_BY_ID.sql, (ids,)).fetchone()
+        ids = as_list(correlation_ids)
+        (rows,) = self._connection.execute(SESSIONS_BY_ID, (ids,)).fetchone()
         try:
             found = _found.decode(rows)
         except msgspec.MsgspecError:
@@ -114,12 +97,12 @@ class SessionCache:
         columns = self._row_at(ANSWER_AT, position, tuple[str, bytes | None, bytes])
         return LastAnswer(position, *columns)
 
-    def _row_at(self, statement: Statement, position: int, kind: type[Row]) -> Row:
+    def _row_at(self, sql: str, position: int, kind: type[Row]) -> Row:
         """Return the single row.
 
         Raises `CorruptRow` if there is none: a damaged page can lose a row without an error.
         """
-        row = self._connection.execute(statement.sql, (position,)).fetchone()
+        row = self._connection.execute(sql, (position,)).fetchone()
         if row is None:
             raise CorruptRow(f"the event at position {position} is missing")
         return checked(row, kind)

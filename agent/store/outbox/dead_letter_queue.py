@@ -10,8 +10,7 @@ from agent.facts import Receipt
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
-from agent.store.db.rows import checked
-from agent.store.db.sql import driver_connection
+from agent.store.db.rows import checked, driver_connection
 from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
 from agent.store.outbox.settle import retry_answers
 from sync.delivery.outcomes import Refused

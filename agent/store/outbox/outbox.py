@@ -11,18 +11,18 @@ from typing import TypeVarTuple
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
-from agent.store.db.epochs import knows_epoch
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
 from agent.store.outbox.payloads import PayloadBuilder
 from agent.store.outbox.rewind import renumber, rewind
 from agent.store.outbox.settle import settle
-from agent.store.outbox.windows import WindowReader
+from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
 from agent.store.retention.retention import Retention, RetentionDays
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 
 MAX_RESULTS_IN_A_TRANSACTION = 500
+KNOWS_EPOCH = "SELECT 1 FROM epoch WHERE epoch = ?"
 Arguments = TypeVarTuple("Arguments")
 
 
@@ -51,11 +51,11 @@ class StoreOutbox:
 
     async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events of one epoch above `after`."""
-        return await self.access.read_hot(self._windows.pending, limits, after)
+        return await self.access.read_hot(self._windows.read, PENDING, limits, after)
 
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters to retry, of one epoch, above `after`."""
-        return await self.access.read_hot(self._windows.retries, limits, after)
+        return await self.access.read_hot(self._windows.read, RETRIES, limits, after)
 
     async def record_attempt(self, window: Window) -> None:
         """Record durably, before anything is sent, that `window` is in flight."""
@@ -104,7 +104,7 @@ class StoreOutbox:
         """
 
         def write(connection: sqlite3.Connection) -> None:
-            if not knows_epoch(connection, window.epoch):
+            if not connection.execute(KNOWS_EPOCH, (window.epoch,)).fetchone():
                 raise OutboxUnavailable("the database was replaced while a window was in flight")
             job(connection, *arguments)
 

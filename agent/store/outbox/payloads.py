@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.facts import EmailStatus
 from agent.store.crypto.bodies import decrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault, read_vault
 from agent.store.files.storage_errors import CorruptRow
@@ -29,33 +30,34 @@ class PayloadBuilder:
         """
         return read_vault(self._key_file)
 
-    def address(
-        self, encrypted: bytes | None, correlation_id: str, vault: Callable[[], Vault]
-    ) -> str | None:
-        """Return the address; None if it is erased or cannot be decrypted."""
-        if encrypted is None:
-            return None
-        try:
-            return vault().decrypt(encrypted, correlation_id)
-        except DecryptionError as error:
-            self._log_once(error)
-            return None
-
-    def body(
-        self, stored: bytes, correlation_id: str, status: str | None, vault: Callable[[], Vault]
-    ) -> bytes:
-        """Return the body without the address.
+    def build(
+        self,
+        stored: bytes,
+        correlation_id: str,
+        status: EmailStatus | None,
+        encrypted: bytes | None,
+        vault: Callable[[], Vault],
+    ) -> tuple[bytes, bool]:
+        """Return the body with its address, and whether that is erased or cannot be decrypted.
 
         A body that cannot be decrypted is rebuilt from its columns: the session's correlation id,
-        or the `status` of an answer.
+        or the `status` of an answer. Raises `CorruptRow`.
         """
+        address = None
         try:
-            return decrypt_body(stored, correlation_id, vault)
+            body = decrypt_body(stored, correlation_id, vault)
         except DecryptionError as error:
             self._log_once(error)
-            return msgspec.json.encode(
-                {"correlationId": correlation_id} if status is None else {"status": status}
-            )
+            columns = {"correlationId": correlation_id} if status is None else {"status": status}
+            body = msgspec.json.encode(columns)
+        if status is not EmailStatus.ACCEPTED:
+            return body, False
+        try:
+            if encrypted is not None:
+                address = vault().decrypt(encrypted, correlation_id)
+        except DecryptionError as error:
+            self._log_once(error)
+        return _with_address(body, address), address is None
 
     def _log_once(self, error: DecryptionError) -> None:
         if not self._has_logged:
@@ -63,7 +65,7 @@ class PayloadBuilder:
             log_event(_log, logging.ERROR, "outbox.decryption_failed", error=error)
 
 
-def with_address(body: bytes, address: str | None) -> bytes:
+def _with_address(body: bytes, address: str | None) -> bytes:
     """Return the JSON object `body` with the address as its first member, otherwise unchanged.
 
     Without an address it is marked as erased. Raises `CorruptRow`.

@@ -5,7 +5,7 @@ from sqlmodel import Session, col, delete, select
 from agent.facts import Receipt
 from agent.store.db.cursor import CENTRAL, ensure_cursor
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs
-from agent.store.db.sql import driver_connection
+from agent.store.db.rows import driver_connection
 from agent.store.db.tables import DeliveryRow, DestinationRow, SettledRow
 from agent.store.store import Store, StoreEnvironment
 
@@ -40,17 +40,14 @@ def renumber(store: Store, receipt: Receipt) -> None:
     elif sequence == known.last_sequence:
         return
     base_position = known.base_position + sequence
-    epochs = store.run_in_session(_move_events, base_position, store.epochs, store.environment)
+    epochs = store.run_in_session(_move_events, base_position, store.environment)
     store.adopt_epochs(epochs)
 
 
-def _move_events(
-    session: Session, base_position: int, epochs: Epochs, environment: StoreEnvironment
-) -> Epochs:
+def _move_events(session: Session, base_position: int, environment: StoreEnvironment) -> Epochs:
     _rewind_to(session, base_position)
     return begin_epoch(
-        session,
-        epochs,
+        driver_connection(session),
         environment.new_epoch(),
         base_position=base_position,
         at_us=environment.now_us(),

@@ -5,56 +5,42 @@ SQLite overwrites the erased bytes with zeros (`secure_delete`).
 
 import sqlite3
 
-from sqlalchemy import bindparam, exists, null, select, update
-
-from agent.store.db.cursor import (
-    DeliveryCursor,
-    central_row,
-    compile_update,
-    is_central,
-    read_cursor,
-)
-from agent.store.db.sql import NO_OFFSET, as_list, compiled, constant, listed
-from agent.store.db.tables import ANSWER, DEAD_LETTER, SETTLED
-from agent.store.retention.horizon import delivered_before
+from agent.store.db.cursor import read_cursor
+from agent.store.db.rows import as_list
+from agent.store.retention.delivery_times import delivered_before
 
 MAX_ADDRESSES = 200
 _ANY_TIME_US = 2**63 - 1
-_in_slice = (ANSWER.c.position > bindparam("above"), ANSWER.c.position <= bindparam("through"))
-_is_settled_individually = exists().where(central_row(SETTLED, ANSWER.c.position))
-_is_dead_letter = exists().where(central_row(DEAD_LETTER, ANSWER.c.position))
-
-SET_ERASED = compile_update("erased_through")
-NEXT_ANSWERS = compiled(
-    select(ANSWER.c.position)
-    .where(*_in_slice)
-    .order_by(ANSWER.c.position)
-    .limit(constant(MAX_ADDRESSES))
-    .offset(NO_OFFSET)
-)
-ERASE_SLICE = compiled(
-    update(ANSWER)
-    .where(*_in_slice, ANSWER.c.address.is_not(None), ~_is_dead_letter, ~_is_settled_individually)
-    .values(address=null())
-)
-SETTLED_INDIVIDUALLY = compiled(
-    select(ANSWER.c.position)
-    .select_from(SETTLED.join(ANSWER, ANSWER.c.position == SETTLED.c.position))
-    .where(
-        SETTLED.c.destination == is_central,
-        SETTLED.c.delivered_at_us <= bindparam("cutoff_us"),
-        ANSWER.c.address.is_not(None),
-        ~_is_dead_letter,
-    )
-    .order_by(ANSWER.c.position)
-    .limit(constant(MAX_ADDRESSES))
-    .offset(NO_OFFSET)
-)
-ERASE_ADDRESSES = compiled(
-    update(ANSWER)
-    .where(ANSWER.c.position.in_(listed("positions")), _is_settled_individually, ~_is_dead_letter)
-    .values(address=null())
-)
+_IS_DEAD_LETTER = """EXISTS (
+    SELECT 1 FROM dead_letter
+    WHERE dead_letter.destination = 'central' AND dead_letter.position = email_answer.position
+)"""
+_IS_SETTLED_INDIVIDUALLY = """EXISTS (
+    SELECT 1 FROM settled
+    WHERE settled.destination = 'central' AND settled.position = email_answer.position
+)"""
+NEXT_ANSWERS = """
+SELECT position FROM email_answer
+WHERE position > :above AND position <= :through ORDER BY position LIMIT :limit
+"""
+ERASE_SLICE = f"""
+UPDATE email_answer SET address = NULL
+WHERE position > :above AND position <= :through AND address IS NOT NULL
+    AND NOT {_IS_DEAD_LETTER} AND NOT {_IS_SETTLED_INDIVIDUALLY}
+"""  # noqa: S608 - contains no value
+SETTLED_INDIVIDUALLY = f"""
+SELECT email_answer.position
+FROM settled JOIN email_answer ON email_answer.position = settled.position
+WHERE settled.destination = 'central' AND settled.delivered_at_us <= ?
+    AND address IS NOT NULL AND NOT {_IS_DEAD_LETTER}
+ORDER BY email_answer.position LIMIT ?
+"""  # noqa: S608 - contains no value
+ERASE_ADDRESSES = f"""
+UPDATE email_answer SET address = NULL
+WHERE position IN (SELECT value FROM json_each(?))
+    AND {_IS_SETTLED_INDIVIDUALLY} AND NOT {_IS_DEAD_LETTER}
+"""  # noqa: S608 - contains no value
+SET_ERASED = "UPDATE destination SET erased_through = ? WHERE name = 'central'"
 
 
 def erase_below_watermark(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
@@ -64,14 +50,18 @@ def erase_below_watermark(connection: sqlite3.Connection, cutoff_us: int | None)
     Events settled individually have their own delivery time (see `find_settled_individually`).
     """
     cursor = read_cursor(connection)
-    above, bound = cursor.erased_through, _bound(connection, cursor, cutoff_us)
+    above, bound = cursor.erased_through, cursor.watermark
+    if cutoff_us is not None:
+        bound = delivered_before(connection, cursor, cutoff_us, above=above)
     if bound <= above:
         return False
-    answers = NEXT_ANSWERS.column(connection, above=above, through=bound)
-    through = answers[-1] if len(answers) == MAX_ADDRESSES else bound
-    ERASE_SLICE.run(connection, above=above, through=through)
-    SET_ERASED.run(connection, new_erased_through=through)
-    return through < bound
+    part = {"above": above, "through": bound, "limit": MAX_ADDRESSES}
+    answers = connection.execute(NEXT_ANSWERS, part).fetchall()
+    if len(answers) == MAX_ADDRESSES:
+        part["through"] = answers[-1][0]
+    connection.execute(ERASE_SLICE, part)
+    connection.execute(SET_ERASED, (part["through"],))
+    return part["through"] < bound
 
 
 def find_settled_individually(connection: sqlite3.Connection, cutoff_us: int | None) -> list[int]:
@@ -81,16 +71,11 @@ def find_settled_individually(connection: sqlite3.Connection, cutoff_us: int | N
     are erased all the same. A dead letter delivered late is kept as long as any other event.
     """
     cutoff_us = _ANY_TIME_US if cutoff_us is None else cutoff_us
-    return SETTLED_INDIVIDUALLY.column(connection, cutoff_us=cutoff_us)
+    rows = connection.execute(SETTLED_INDIVIDUALLY, (cutoff_us, MAX_ADDRESSES))
+    return [position for (position,) in rows]
 
 
 def erase_addresses(connection: sqlite3.Connection, positions: list[int]) -> bool:
     """Erase the addresses at `positions` if still settled; return True if more may remain."""
-    ERASE_ADDRESSES.run(connection, positions=as_list(positions))
+    connection.execute(ERASE_ADDRESSES, (as_list(positions),))
     return len(positions) == MAX_ADDRESSES
-
-
-def _bound(connection: sqlite3.Connection, cursor: DeliveryCursor, cutoff_us: int | None) -> int:
-    if cutoff_us is None:
-        return cursor.watermark
-    return delivered_before(connection, cursor, cutoff_us, above=cursor.erased_through)

@@ -6,110 +6,75 @@ does not grow.
 """
 
 import sqlite3
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, exists, func, or_, select
-
-from agent.store.db.cursor import (
-    central_row,
-    compile_update,
-    cursor_column,
-    is_central,
-    read_cursor,
-)
-from agent.store.db.sql import NO_OFFSET, Statement, as_list, compiled, constant, listed
-from agent.store.db.tables import ANSWER, DEAD_LETTER, DELIVERY, DOUBT, EVENT, SESSION, SETTLED
-from agent.store.retention.horizon import delivered_before
+from agent.store.db.cursor import read_cursor
+from agent.store.db.rows import as_list
+from agent.store.retention.delivery_times import delivered_before
 
 # Each event is two rows: the event, and its session or answer.
 MAX_EVENTS = 100
-_earlier = DELIVERY.alias("earlier")
-
-_has_answers = exists().where(ANSWER.c.session_position == EVENT.c.position)
-_is_kept_dead_letter = exists().where(
-    central_row(DEAD_LETTER, EVENT.c.position),
-    or_(
-        DEAD_LETTER.c.discarded_at_us.is_(None),
-        DEAD_LETTER.c.discarded_at_us > bindparam("cutoff_us"),
-    ),
-)
-_dead_answer = ANSWER.alias("dead_answer")
-# On its retry the dead letter must see that it was overtaken.
-_overtook_dead_letter = exists().where(
-    DEAD_LETTER.c.destination == is_central,
-    DEAD_LETTER.c.discarded_at_us.is_(None),
-    DEAD_LETTER.c.position == _dead_answer.c.position,
-    _dead_answer.c.session_position == EVENT.c.session_position,
-    _dead_answer.c.position < EVENT.c.position,
-)
-_was_delivered_late = exists().where(
-    central_row(SETTLED, EVENT.c.position), SETTLED.c.delivered_at_us > bindparam("cutoff_us")
-)
-_is_needed = or_(_has_answers, _is_kept_dead_letter, _overtook_dead_letter, _was_delivered_late)
-_before = func.coalesce(
-    select(func.max(_earlier.c.through_position))
-    .where(
-        _earlier.c.destination == is_central,
-        _earlier.c.through_position < DELIVERY.c.through_position,
+# A session that has answers, a dead letter, an answer that overtook a dead letter (which must see
+# that on its retry), or an event that was delivered late.
+_IS_NEEDED = """(
+    EXISTS (SELECT 1 FROM email_answer WHERE email_answer.session_position = event.position)
+    OR EXISTS (
+        SELECT 1 FROM dead_letter
+        WHERE destination = 'central' AND dead_letter.position = event.position
+            AND (discarded_at_us IS NULL OR discarded_at_us > :cutoff_us)
     )
-    .correlate(DELIVERY)
-    .scalar_subquery(),
-    constant(0),
-)
-_holds_events = exists().where(
-    EVENT.c.position > _before, EVENT.c.position <= DELIVERY.c.through_position
-)
-
-PURGEABLE_EVENTS = compiled(
-    select(EVENT.c.position)
-    .where(EVENT.c.position <= bindparam("bound"), ~_is_needed)
-    .order_by(EVENT.c.position)
-    .limit(constant(MAX_EVENTS))
-    .offset(NO_OFFSET)
-)
-PURGEABLE_DELIVERIES = compiled(
-    select(DELIVERY.c.through_position)
-    .where(
-        DELIVERY.c.destination == is_central,
-        DELIVERY.c.through_position <= bindparam("bound"),
-        ~_holds_events,
+    OR EXISTS (
+        SELECT 1 FROM dead_letter JOIN email_answer AS dead_answer USING (position)
+        WHERE destination = 'central' AND discarded_at_us IS NULL
+            AND dead_answer.session_position = event.session_position
+            AND dead_answer.position < event.position
     )
-    .order_by(DELIVERY.c.through_position)
-    .limit(constant(MAX_EVENTS))
-    .offset(NO_OFFSET)
-)
-REMOVE_EVENTS = compiled(
-    delete(EVENT)
-    .where(
-        EVENT.c.position.in_(listed("positions")),
-        EVENT.c.position <= cursor_column("watermark"),
-        ~_is_needed,
+    OR EXISTS (
+        SELECT 1 FROM settled
+        WHERE destination = 'central' AND settled.position = event.position
+            AND delivered_at_us > :cutoff_us
     )
-    .returning(EVENT.c.position)
+)"""
+PURGEABLE_EVENTS = f"""
+SELECT position FROM event WHERE position <= :bound AND NOT {_IS_NEEDED}
+ORDER BY position LIMIT :limit
+"""  # noqa: S608 - contains no value
+PURGEABLE_DELIVERIES = """
+SELECT through_position FROM delivery
+WHERE destination = 'central' AND through_position <= :bound AND NOT EXISTS (
+    SELECT 1 FROM event
+    WHERE event.position <= delivery.through_position AND event.position > coalesce((
+        SELECT max(earlier.through_position) FROM delivery AS earlier
+        WHERE earlier.destination = 'central'
+            AND earlier.through_position < delivery.through_position
+    ), 0)
 )
-SET_PURGED = compile_update("purged_through")
-
-
-def _remove(column: ColumnElement[int], *also: ColumnElement[bool]) -> Statement:
-    return compiled(delete(column.table).where(column.in_(listed("positions")), *also))
-
-
-def _remove_of_central(table: Table) -> Statement:
-    return _remove(table.c.position, table.c.destination == is_central)
-
-
-BESIDE_EVENTS = (
-    _remove(SESSION.c.position),
-    _remove(ANSWER.c.position),
-    _remove_of_central(DEAD_LETTER),
-    _remove_of_central(SETTLED),
-    _remove_of_central(DOUBT),
+ORDER BY through_position LIMIT :limit
+"""
+REMOVE_EVENTS = f"""
+DELETE FROM event
+WHERE position IN (SELECT value FROM json_each(:positions)) AND position <= :watermark
+    AND NOT {_IS_NEEDED}
+RETURNING position
+"""  # noqa: S608 - contains no value
+REMOVE_BESIDE_EVENTS = tuple(
+    f"DELETE FROM {rows} position IN (SELECT value FROM json_each(?))"  # noqa: S608 - no value
+    for rows in (
+        "session WHERE",
+        "email_answer WHERE",
+        "dead_letter WHERE destination = 'central' AND",
+        "settled WHERE destination = 'central' AND",
+        "doubt WHERE destination = 'central' AND",
+    )
 )
-REMOVE_DELIVERIES = _remove(DELIVERY.c.through_position, DELIVERY.c.destination == is_central)
+REMOVE_DELIVERIES = """
+DELETE FROM delivery
+WHERE destination = 'central' AND through_position IN (SELECT value FROM json_each(?))
+"""
+SET_PURGED = "UPDATE destination SET purged_through = ? WHERE name = 'central'"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Candidates: positions of events, and of acknowledgements that cover no event any more."""
 
     events: list[int]
@@ -124,19 +89,19 @@ def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates
     """
     cursor = read_cursor(connection)
     bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
-    return Candidates(
-        PURGEABLE_EVENTS.column(connection, bound=bound, cutoff_us=cutoff_us),
-        PURGEABLE_DELIVERIES.column(connection, bound=bound),
-    )
+    values = {"bound": bound, "cutoff_us": cutoff_us, "limit": MAX_EVENTS}
+    queries = (PURGEABLE_EVENTS, PURGEABLE_DELIVERIES)
+    return Candidates(*([at for (at,) in connection.execute(sql, values)] for sql in queries))
 
 
 def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
     """Delete those of `candidates` that still qualify; return True if there were any."""
-    events = as_list(candidates.events)
-    purged = REMOVE_EVENTS.column(connection, positions=events, cutoff_us=cutoff_us)
-    for statement in BESIDE_EVENTS:
-        statement.run(connection, positions=as_list(purged))
-    REMOVE_DELIVERIES.run(connection, positions=as_list(candidates.deliveries))
-    highest = max([*purged, read_cursor(connection).purged_through])
-    SET_PURGED.run(connection, new_purged_through=highest)
+    cursor = read_cursor(connection)
+    values = {"positions": as_list(candidates.events), "cutoff_us": cutoff_us}
+    rows = connection.execute(REMOVE_EVENTS, values | {"watermark": cursor.watermark})
+    purged = [position for (position,) in rows]
+    for sql in REMOVE_BESIDE_EVENTS:
+        connection.execute(sql, (as_list(purged),))
+    connection.execute(REMOVE_DELIVERIES, (as_list(candidates.deliveries),))
+    connection.execute(SET_PURGED, (max([*purged, cursor.purged_through]),))
     return bool(purged or candidates.deliveries)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.store.access import StoreAccess
-from agent.store.retention.clock_repair import has_impossible_times, repair_times
+from agent.store.retention.delivery_times import has_impossible_times, repair_times
 from agent.store.retention.erase import (
     erase_addresses,
     erase_below_watermark,
@@ -45,7 +45,7 @@ class Retention:
         """Delete some events past their retention; return True if more may remain."""
         cutoff_us = self._now_us() - round(self._days.delivered_days * _DAY_US)
         candidates = await self._store.read_hot(find_purgeable, cutoff_us)
-        if not candidates.events and not candidates.deliveries:
+        if not any(candidates):
             return False
         return await self._store.run(_purge, candidates, cutoff_us)
 

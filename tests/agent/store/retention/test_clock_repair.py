@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.retention.clock_repair import EARLIEST_US
+from agent.store.retention.delivery_times import EARLIEST_US
 from agent.store.retention.retention import RetentionDays
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import answer, query, session
