@@ -24,8 +24,8 @@ from sync.protocol.wire import (
 from tests.support.central.faults import Answer, error
 from tests.support.central.ledger import EpochLedger, Ledger, Record, Refusal
 
-_MOST_BYTES = 100_000_000
-_MOST_REJECTED_NAMED = 2
+_MAX_BYTES = 100_000_000
+_MAX_REJECTED_IN_RESPONSE = 2
 _encode = msgspec.json.Encoder().encode
 _batch = msgspec.json.Decoder(Batch)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
@@ -33,7 +33,7 @@ _UNPACKERS: dict[str, Callable[[bytes], bytes]] = {
     "": lambda body: body,
     "identity": lambda body: body,
     "gzip": gzip.decompress,
-    "zstd": lambda body: zstandard.decompress(body, max_output_size=_MOST_BYTES),
+    "zstd": lambda body: zstandard.decompress(body, max_output_size=_MAX_BYTES),
 }
 Refuse = Callable[[EventType, str], Refusal | None]
 
@@ -43,7 +43,7 @@ def read_batch(body: bytes, encoding: str) -> Batch:
     return _batch.decode(_UNPACKERS[encoding](body))
 
 
-def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
+def accept_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
     """Accept new events without gaps; answer the accepted sequence and the rejected events."""
     epoch = ledger.epochs.setdefault(batch.epoch, EpochLedger())
     epoch.begin_at(batch.base_sequence)
@@ -53,7 +53,7 @@ def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
     for event in batch.events:
         if event.sequence > epoch.through + 1:
             break
-        refusal = _judge(ledger, epoch, batch.epoch, event, refuse)
+        refusal = _accept_event(ledger, epoch, batch.epoch, event, refuse)
         epoch.through = max(epoch.through, event.sequence)
         if refusal is not None:
             rejected.append(
@@ -66,7 +66,7 @@ def take_batch(ledger: Ledger, batch: Batch, refuse: Refuse) -> Answer:
     return _ok(BatchAccepted(accepted_through=epoch.through, rejected=rejected))
 
 
-def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
+def accept_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
     """Answer a heartbeat with the accepted sequence of every epoch it names, and record gaps.
 
     Rejected events are named a few at a time, so that the client needs several heartbeats.
@@ -86,10 +86,12 @@ def take_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
         for sequence in sorted(ledger.epochs[name].rejected)
         if after is None or (name, sequence) > (after.epoch, after.sequence)
     ]
-    return heartbeat, _ok(HeartbeatAnswer(epochs=here, rejected=rejected[:_MOST_REJECTED_NAMED]))
+    return heartbeat, _ok(
+        HeartbeatAnswer(epochs=here, rejected=rejected[:_MAX_REJECTED_IN_RESPONSE])
+    )
 
 
-def tell_program(program: ProgramTerms, known_etag: str | None) -> Answer:
+def answer_program(program: ProgramTerms, known_etag: str | None) -> Answer:
     """Answer with the program terms, or with 304 if the client has the current version."""
     body = _encode(program)
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
@@ -98,13 +100,13 @@ def tell_program(program: ProgramTerms, known_etag: str | None) -> Answer:
     return Answer(200, body, {"Content-Type": "application/json", "ETag": etag})
 
 
-def _judge(
+def _accept_event(
     ledger: Ledger, epoch: EpochLedger, name: str, event: BatchEvent, refuse: Refuse
 ) -> Refusal | None:
     known = epoch.taken.get(event.sequence)
     if known is not None:
-        return _judge_repeat(ledger, known, event)
-    refusal = _take(ledger, epoch, name, event, refuse)
+        return _compare_repeat(ledger, known, event)
+    refusal = _accept_new(ledger, epoch, name, event, refuse)
     if refusal is None:
         epoch.rejected.pop(event.sequence, None)
     else:
@@ -112,7 +114,7 @@ def _judge(
     return refusal
 
 
-def _judge_repeat(ledger: Ledger, known: Record, event: BatchEvent) -> Refusal | None:
+def _compare_repeat(ledger: Ledger, known: Record, event: BatchEvent) -> Refusal | None:
     body = json.loads(bytes(event.body))
     is_same = known.correlation_id == event.correlation_id and known.type == event.type
     if is_same and (body.get("erased") is True or body == known.document):
@@ -121,7 +123,7 @@ def _judge_repeat(ledger: Ledger, known: Record, event: BatchEvent) -> Refusal |
     return Refusal(ErrorCode.ALTERED, "another event is known under this number")
 
 
-def _take(
+def _accept_new(
     ledger: Ledger, epoch: EpochLedger, name: str, event: BatchEvent, refuse: Refuse
 ) -> Refusal | None:
     try:
@@ -137,7 +139,7 @@ def _take(
         event.sequence,
         event.occurred_at,
     )
-    refusal = refuse(kind, event.correlation_id) or ledger.judge(record)
+    refusal = refuse(kind, event.correlation_id) or ledger.accept(record)
     if refusal is None:
         epoch.taken[event.sequence] = record
     return refusal

@@ -74,22 +74,22 @@ async def redirected(_serve: Serve) -> Answer | Lost:
 
 def html(status: int) -> Fault:
     """Answer with an HTML page, as a proxy does; nothing is committed."""
-    return _made_up(Answer(status, b"<html>Sorry</html>", {"Content-Type": "text/html"}))
+    return _constant(Answer(status, b"<html>Sorry</html>", {"Content-Type": "text/html"}))
 
 
 def gateway(status: int, **headers: str) -> Fault:
     """Answer as an API gateway does, with a `message` field alone; nothing is committed."""
-    return _made_up(Answer.of(status, {"message": "made up by the gateway"}, **headers))
+    return _constant(Answer.of(status, {"message": "made up by the gateway"}, **headers))
 
 
 def problem(status: int, code: str, message: str = "scripted", **headers: str) -> Fault:
     """Answer with the three-field error body; nothing is committed."""
-    return _made_up(error(status, code, message, **headers))
+    return _constant(error(status, code, message, **headers))
 
 
 def respond_with(answer: Answer) -> Fault:
     """Answer with `answer`; nothing is committed."""
-    return _made_up(answer)
+    return _constant(answer)
 
 
 def overloaded(retry_after: str, status: int = 429) -> Fault:
@@ -137,7 +137,7 @@ def end(transport: asyncio.BaseTransport, *, reset: bool) -> None:
     transport.abort()
 
 
-def _made_up(answer: Answer) -> Fault:
+def _constant(answer: Answer) -> Fault:
     async def fault(_serve: Serve) -> Answer | Lost:
         return answer
 

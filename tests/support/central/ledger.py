@@ -60,31 +60,33 @@ class Ledger:
     epochs: dict[str, EpochLedger] = field(default_factory=dict)
     repeats: int = 0
 
-    def judge(self, record: Record) -> Refusal | None:
+    def accept(self, record: Record) -> Refusal | None:
         """Accept `record` once, or return a refusal, by the rules that both protocols share."""
         if record.type is EventType.SESSION_STARTED:
-            return self._judge_session(record)
-        return self._judge_answer(record)
+            return self._accept_session(record)
+        return self._accept_answer(record)
 
     def has(self, record: Record) -> bool:
         """Return whether `record` would be a repeat of the same content."""
         if record.type is EventType.SESSION_STARTED:
-            known = self.sessions.get(record.correlation_id)
-            return known is not None and _is_same(known, record)
-        return any(_is_same(known, record) for known in self.answers.get(record.correlation_id, ()))
+            recorded = self.sessions.get(record.correlation_id)
+            return recorded is not None and _is_same(recorded, record)
+        return any(
+            _is_same(recorded, record) for recorded in self.answers.get(record.correlation_id, ())
+        )
 
-    def _judge_session(self, record: Record) -> Refusal | None:
-        known = self.sessions.get(record.correlation_id)
-        if known is None:
+    def _accept_session(self, record: Record) -> Refusal | None:
+        recorded = self.sessions.get(record.correlation_id)
+        if recorded is None:
             self.sessions[record.correlation_id] = record
             self.records.append(record)
             return None
-        if _is_same(known, record):
+        if _is_same(recorded, record):
             self.repeats += 1
             return None
         return Refusal(ErrorCode.INVALID_REQUEST, "Invalid Correlation ID")
 
-    def _judge_answer(self, record: Record) -> Refusal | None:
+    def _accept_answer(self, record: Record) -> Refusal | None:
         if record.correlation_id not in self.sessions:
             return Refusal(
                 ErrorCode.INVALID_REQUEST,

@@ -23,12 +23,12 @@ def record_of(method: str, path: str, query_locale: str | None, body: bytes) -> 
     return None
 
 
-def take(ledger: Ledger, record: Record, refuse: Refuse, *, conflicts: bool) -> Answer:
+def accept(ledger: Ledger, record: Record, refuse: Refuse, *, conflicts: bool) -> Answer:
     """Accept `record`; if `conflicts`, answer a repeat with an error."""
     if conflicts and ledger.has(record):
         ledger.repeats += 1
         return error(409, "CONFLICT", "This record has already been taken")
-    refusal = refuse(record.type, record.correlation_id) or ledger.judge(record)
+    refusal = refuse(record.type, record.correlation_id) or ledger.accept(record)
     if refusal is not None:
         return error(400, refusal.code, refusal.message)
     if record.type is EventType.EMAIL_ANSWERED:

@@ -94,18 +94,18 @@ class ScriptedCentral(FaultServer):
             case "POST", path if path == BATCHES_PATH:
                 return self._batch(request)
             case "POST", path if path == HEARTBEATS_PATH:
-                heartbeat, answer = batch_protocol.take_heartbeat(self.ledger, request.body)
+                heartbeat, answer = batch_protocol.accept_heartbeat(self.ledger, request.body)
                 self.heartbeats.append(heartbeat)
                 return answer
             case "GET", path if path == PROGRAM_PATH:
                 known_etag = request.headers.get("If-None-Match")
-                return batch_protocol.tell_program(self.program, known_etag)
+                return batch_protocol.answer_program(self.program, known_etag)
         record = loyalty_api.record_of(
             request.method, request.path, request.query.get("locale"), request.body
         )
         if record is None:
             return error(404, ErrorCode.NOT_FOUND, "no such path")
-        return loyalty_api.take(self.ledger, record, self._refusal, conflicts=self.conflicts)
+        return loyalty_api.accept(self.ledger, record, self._refusal, conflicts=self.conflicts)
 
     def _batch(self, request: Request) -> Answer:
         batch = batch_protocol.read_batch(request.body, request.encoding)
@@ -114,7 +114,7 @@ class ScriptedCentral(FaultServer):
                 for (_, correlation_id), refusal in self._refusals.items():
                     if event.correlation_id == correlation_id and event.type in set(EventType):
                         return error(422, refusal.code, refusal.message)
-        return batch_protocol.take_batch(self.ledger, batch, self._refusal)
+        return batch_protocol.accept_batch(self.ledger, batch, self._refusal)
 
     def _refusal(self, kind: EventType, correlation_id: str) -> Refusal | None:
         of_both = self._refusals.get((None, correlation_id))
