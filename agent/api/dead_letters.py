@@ -1,4 +1,4 @@
-"""Dead-letter endpoints: list, show, retry and discard events that central rejected."""
+"""Dead-letter endpoints: list, show, retry and discard events that head office rejected."""
 
 from http import HTTPStatus
 from typing import TypedDict

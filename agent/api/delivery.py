@@ -62,13 +62,13 @@ def sync_metrics(delivery: DeliveryLoop | None) -> list[Metric]:
     status, totals = delivery.status, delivery.totals
     is_held = status.state is LoopState.HOLDING
     return [
-        gauge("sync_holding", "1 while central rejects this agent's credentials", is_held),
+        gauge("sync_holding", "1 while head office rejects this agent", is_held),
         gauge("sync_failures", "Failed passes since the last successful one", status.failures),
         counter("sync_passes", "Delivery passes", totals.passes),
         counter("sync_failed_passes", "Delivery passes that were stopped", totals.failed_passes),
-        counter("sync_delivered_events", "Events that central accepted", totals.delivered),
+        counter("sync_delivered_events", "Events that head office accepted", totals.delivered),
         counter("sync_assumed_events", "Of these, those it already had", totals.assumed),
-        counter("sync_refused_events", "Events that central rejected", totals.refused),
+        counter("sync_refused_events", "Events that head office rejected", totals.refused),
     ]
 
 

@@ -174,9 +174,9 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
     return [
         *families,
         gauge("last_sequence", "Last sequence number of the epoch", store.current.last_sequence),
-        gauge("waiting_events", "Events that central has not settled", store.waiting),
+        gauge("waiting_events", "Events not settled by head office yet", store.waiting),
         gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
-        gauge("dead_letters", "Events that central rejected", store.dead_letters),
+        gauge("dead_letters", "Events that head office rejected", store.dead_letters),
         gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
         gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
         gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),

@@ -72,10 +72,10 @@ class CentralSettings(Section):
 
     url: SecureUrl = Field("", description="empty: no delivery; http only on this machine")
     protocol: Protocol = Field(Protocol.BATCH, description="batch or replay")
-    ca_file: OptionalFile = Field(None, description="CA of central's certificate")
+    ca_file: OptionalFile = Field(None, description="CA of head office's certificate")
     client_cert_file: OptionalFile = Field(None, description="client certificate for mutual TLS")
     client_key_file: OptionalFile = Field(None, description="its private key")
-    proxy: ProxyUrl = Field("", description="HTTP proxy for requests to central; empty: none")
+    proxy: ProxyUrl = Field("", description="HTTP proxy for requests to head office; empty: none")
     public_key_file: OptionalFile = Field(
         None, description="head office's public key, for exports carried by hand"
     )

@@ -26,7 +26,7 @@ MAX_CORRECTIONS = 3
 # with the shutdown of the agent's HTTP server a stop takes at most 5 s.
 FLUSH_SECONDS = 0.5
 _DISAGREEMENT = RetryLater(
-    FailureCause.NO_PROGRESS, "central and this agent do not agree on the next sequence number"
+    FailureCause.NO_PROGRESS, "head office and this agent do not agree on the next sequence number"
 )
 
 

@@ -39,7 +39,7 @@ class BootRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """The outbox: append-only, one row for each capture. `body`: see `agent/store/crypto/bodies.py`."""
+    """The outbox: append-only, one row for each capture. `body`: see `crypto/bodies.py`."""
 
     __tablename__ = "event"
     __table_args__ = STRICT

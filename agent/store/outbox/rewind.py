@@ -51,7 +51,7 @@ def _move_events(session: Session, base_position: int, environment: StoreEnviron
         environment.new_epoch(),
         base_position=base_position,
         at_us=environment.now_us(),
-        reason="central has other events under these numbers",
+        reason="head office has other events under these numbers",
     )
 
 

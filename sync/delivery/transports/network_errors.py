@@ -23,13 +23,13 @@ _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (
         aiohttp.ClientConnectorDNSError,
         FailureCause.NETWORK_DOWN,
-        "central's name cannot be resolved",
+        "head office's name cannot be resolved",
     ),
-    (aiohttp.ClientConnectorError, FailureCause.NO_CONNECTION, "no connection to central"),
+    (aiohttp.ClientConnectorError, FailureCause.NO_CONNECTION, "no connection to head office"),
     (
         aiohttp.ConnectionTimeoutError,
         FailureCause.NO_CONNECTION,
-        "no connection to central in time",
+        "no connection to head office in time",
     ),
     (TimeoutError, FailureCause.NO_RESPONSE, "no response in time"),
     (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the response broke off"),
@@ -69,11 +69,11 @@ def _tls_failure(error: Exception) -> RetryLater | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _OUTSIDE_VALIDITY:
             detail = (
-                f"central's certificate is {_OUTSIDE_VALIDITY[error.verify_code]} by this machine's"
-                " clock: set the clock if it is wrong, otherwise renew the certificate"
+                f"head office's certificate is {_OUTSIDE_VALIDITY[error.verify_code]} by this"
+                " machine's clock: set the clock if it is wrong, otherwise renew the certificate"
             )
             return RetryLater(FailureCause.WRONG_CLOCK, detail)
-        detail = f"central's certificate is not trusted: {error.verify_message}"
+        detail = f"head office's certificate is not trusted: {error.verify_message}"
         return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, detail)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         reason = getattr(error.os_error, "reason", None) or "it broke off"

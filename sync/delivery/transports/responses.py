@@ -18,8 +18,8 @@ _OVERLOADED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
 _SERVER_ERRORS_FROM, _REDIRECTS = 500, range(300, 400)
 _REFUSED_CALLERS = {
-    HTTPStatus.UNAUTHORIZED: (BlockedReason.UNAUTHORIZED, "central rejects the credentials"),
-    HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "central denies this agent access"),
+    HTTPStatus.UNAUTHORIZED: (BlockedReason.UNAUTHORIZED, "head office rejects the credentials"),
+    HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "head office denies this agent access"),
 }
 _NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 TOO_LARGE = Refused(

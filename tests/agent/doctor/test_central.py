@@ -144,7 +144,7 @@ def test_rejected_credentials_advise_how_to_fix_them(
 
 
 def test_unreachable_central_leaves_credentials_and_protocol_unknown() -> None:
-    outcome = RetryLater(FailureCause.NETWORK_DOWN, "no connection to central")
+    outcome = RetryLater(FailureCause.NETWORK_DOWN, "no connection to head office")
 
     assert verdicts(outcome) == (Verdict.WARNING, Verdict.WARNING)
 

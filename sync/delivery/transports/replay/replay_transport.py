@@ -168,7 +168,7 @@ class ReplayTransport:
         if response.status == _TOO_LARGE and await self._refuses_all(request):
             detail = (
                 f"every request is refused as too large, even one of {len(request.body)} bytes: a"
-                " proxy before central has too low a limit"
+                " proxy before head office has too low a limit"
             )
             return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, response.status)
         document = json_object(response.body)

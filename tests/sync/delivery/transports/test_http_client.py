@@ -157,7 +157,7 @@ async def test_refused_connection_means_head_office_is_down(central: ScriptedCen
     await central.stop()
     found = await get(central.url)
     assert found == RetryLater(
-        FailureCause.CENTRAL_DOWN, "no connection to central: Connection refused"
+        FailureCause.CENTRAL_DOWN, "no connection to head office: Connection refused"
     )
 
 
@@ -182,7 +182,7 @@ async def test_connect_timeout_is_ambiguous() -> None:
 
 async def test_failed_name_resolution_means_the_stores_network_is_down() -> None:
     found = await get("http://no-such-host.invalid")
-    assert found == RetryLater(FailureCause.NETWORK_DOWN, "central's name cannot be resolved")
+    assert found == RetryLater(FailureCause.NETWORK_DOWN, "head office's name cannot be resolved")
 
 
 async def test_name_resolution_timeout_counts_as_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
