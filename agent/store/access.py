@@ -29,7 +29,7 @@ class StoreAccess:
     """Runs each job in one transaction.
 
     `read` and `write` pass an SQLModel session, `read_hot` and `write_hot` the driver's connection
-    for compiled statements. Every method raises `OutboxUnavailable` if the storage fails; nothing
+    for SQL text. Every method raises `OutboxUnavailable` if the storage fails; nothing
     is lost then.
     """
 

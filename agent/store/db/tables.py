@@ -7,6 +7,8 @@ base_position, for the epoch with the highest base below the position (of two ep
 base, the later one).
 """
 
+from typing import ClassVar
+
 from sqlalchemy import Index, Integer, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
@@ -16,11 +18,19 @@ ZERO = {"server_default": text("0")}
 NOTHING = {"server_default": text("''")}
 
 
-class EpochRow(SQLModel, table=True):
+class _Strict(SQLModel):
+    __table_args__: ClassVar[dict[str, bool] | tuple[Index, dict[str, bool]]] = STRICT
+
+
+class _PerEvent(_Strict):
+    destination: str = Field(sa_type=Text, primary_key=True)
+    position: int = Field(primary_key=True)
+
+
+class EpochRow(_Strict, table=True):
     """An unbroken run of sequence numbers; `number` is the order in which epochs began."""
 
     __tablename__ = "epoch"
-    __table_args__ = STRICT
     number: int = Field(primary_key=True)
     epoch: str = Field(sa_type=Text, unique=True)
     base_position: int
@@ -28,21 +38,19 @@ class EpochRow(SQLModel, table=True):
     reason: str = Field(sa_type=Text)
 
 
-class BootRow(SQLModel, table=True):
+class BootRow(_Strict, table=True):
     """A boot of the machine, the zero of the monotonic clock of the events captured in it."""
 
     __tablename__ = "boot"
-    __table_args__ = STRICT
     number: int = Field(primary_key=True)
     boot_id: str = Field(sa_type=Text, unique=True)
     first_seen_us: int
 
 
-class EventRow(SQLModel, table=True):
+class EventRow(_Strict, table=True):
     """The outbox: append-only, one row for each capture. `body`: see `crypto/bodies.py`."""
 
     __tablename__ = "event"
-    __table_args__ = STRICT
     position: int = Field(primary_key=True)
     type: str = Field(sa_type=Text)
     session_position: int
@@ -52,11 +60,10 @@ class EventRow(SQLModel, table=True):
     body: bytes = Field(sa_type=LargeBinary)
 
 
-class SessionRow(SQLModel, table=True):
+class SessionRow(_Strict, table=True):
     """A session started by a till."""
 
     __tablename__ = "session"
-    __table_args__ = STRICT
     position: int = Field(primary_key=True)
     correlation_id: str = Field(sa_type=Text, unique=True)
     query_locale: str | None = Field(sa_type=Text)
@@ -79,7 +86,7 @@ class EmailAnswerRow(SQLModel, table=True):
     address_mark: bytes | None = Field(sa_type=LargeBinary)
 
 
-class DestinationRow(SQLModel, table=True):
+class DestinationRow(_Strict, table=True):
     """Delivery cursor of a destination. Every event up to the position `watermark` is settled.
 
     Unsettled events between `attempting_from` and `attempting_through` are in flight, or were when
@@ -89,7 +96,6 @@ class DestinationRow(SQLModel, table=True):
     """
 
     __tablename__ = "destination"
-    __table_args__ = STRICT
     name: str = Field(sa_type=Text, primary_key=True)
     watermark: int
     attempting_from: int = Field(default=0, sa_column_kwargs=ZERO)
@@ -98,36 +104,29 @@ class DestinationRow(SQLModel, table=True):
     purged_through: int = Field(default=0, sa_column_kwargs=ZERO)
 
 
-class DeliveryRow(SQLModel, table=True):
+class DeliveryRow(_Strict, table=True):
     """When the watermark reached a position: one row for each acknowledgement, not each event."""
 
     __tablename__ = "delivery"
-    __table_args__ = STRICT
     destination: str = Field(sa_type=Text, primary_key=True)
     through_position: int = Field(primary_key=True)
     delivered_at_us: int
 
 
-class SettledRow(SQLModel, table=True):
+class SettledRow(_PerEvent, table=True):
     """Events settled individually: ahead of the watermark, or a dead letter below it."""
 
     __tablename__ = "settled"
-    __table_args__ = STRICT
-    destination: str = Field(sa_type=Text, primary_key=True)
-    position: int = Field(primary_key=True)
     delivered_at_us: int
 
 
-class DoubtRow(SQLModel, table=True):
+class DoubtRow(_PerEvent, table=True):
     """An event that was sent with unknown outcome: it may have arrived."""
 
     __tablename__ = "doubt"
-    __table_args__ = STRICT
-    destination: str = Field(sa_type=Text, primary_key=True)
-    position: int = Field(primary_key=True)
 
 
-class DeadLetterRow(SQLModel, table=True):
+class DeadLetterRow(_PerEvent, table=True):
     """An event that a destination rejected for good, kept until an operator decides.
 
     `agent_version` is the version that sent it; a newer one may succeed.
@@ -140,8 +139,6 @@ class DeadLetterRow(SQLModel, table=True):
         ),
         STRICT,
     )
-    destination: str = Field(sa_type=Text, primary_key=True)
-    position: int = Field(primary_key=True)
     error_code: str = Field(sa_type=Text)
     error_message: str = Field(sa_type=Text)
     http_status: int | None
@@ -152,11 +149,10 @@ class DeadLetterRow(SQLModel, table=True):
     agent_version: str = Field(default="", sa_type=Text, sa_column_kwargs=NOTHING)
 
 
-class LearnedTermsRow(SQLModel, table=True):
+class LearnedTermsRow(_Strict, table=True):
     """The latest program terms from `source`, used while central is unreachable."""
 
     __tablename__ = "program_terms"
-    __table_args__ = STRICT
     source: str = Field(sa_type=Text, primary_key=True)
     etag: str | None = Field(sa_type=Text)
     terms: str = Field(sa_type=Text)

@@ -40,7 +40,7 @@ def our_tables() -> list[Table]:
     models = [
         model
         for model in vars(tables).values()
-        if isinstance(model, type) and issubclass(model, SQLModel) and model is not SQLModel
+        if isinstance(model, type) and issubclass(model, SQLModel) and hasattr(model, "__table__")
     ]
     return [table_of(model) for model in models]
 
