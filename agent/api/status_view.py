@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from sync.delivery.outcomes import FailureCause
+
 _GIB = 1024**3
 _UNKNOWN = "unknown"
 _RECORDING = {
@@ -50,6 +52,21 @@ _DELIVERY = {
         " For advice: loyalty-agent doctor",
     ),
 }
+# Other failures may need an action: a certificate, the clock, the settings, the disk. A tuple: the
+# JSON may hold an unhashable value.
+_ENDS_BY_ITSELF = (
+    FailureCause.NETWORK_DOWN,
+    FailureCause.NO_CONNECTION,
+    FailureCause.CENTRAL_DOWN,
+    FailureCause.NO_RESPONSE,
+    FailureCause.OVERLOADED,
+    FailureCause.SERVER_ERROR,
+)
+_FAILING = Headline(
+    Level.NOTE,
+    "Delivery to head office fails: {cause}. Pending: {pending}{next_try}."
+    " For advice: loyalty-agent doctor",
+)
 _OTHER_DELIVERY = Headline(Level.NOTE, "Delivery state: {state}. Pending: {pending}.")
 
 
@@ -118,6 +135,8 @@ class Status:
         if state in {"idle", "delivering"} and waiting == 0:
             return Headline(Level.OK, "All captures are delivered to head office.")
         level, text = _DELIVERY.get(state, _OTHER_DELIVERY)
+        if state == "retrying" and self._sync.get("trouble") not in _ENDS_BY_ITSELF:
+            level, text = _FAILING
         pending = "unknown number of captures" if waiting is None else _captures(waiting)
         return Headline(
             level,

@@ -63,7 +63,7 @@ async def check_connection(url: URL, options: HttpOptions, now: datetime) -> Che
         reason = f"no response within {options.timeout_seconds:g} s"
     except (OSError, ValueError, asyncio.IncompleteReadError) as error:
         reason = _reason(error)
-    advice = "check the network connection, and that no firewall blocks this connection"
+    advice = "check that head office is up, the network connection, and the firewalls in between"
     return fault(_CONNECTION, f"cannot connect to {target}: {reason}", advice)
 
 

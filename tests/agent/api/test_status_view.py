@@ -68,6 +68,30 @@ def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, te
             ),
         ),
         (
+            sync_state("retrying", trouble="certificate not trusted", detail="self-signed"),
+            1,
+            (
+                "Delivery to head office fails: certificate not trusted (self-signed). Pending:"
+                " 1 capture. For advice: loyalty-agent doctor"
+            ),
+        ),
+        (
+            sync_state("retrying", trouble=[], detail=None),
+            1,
+            (
+                "Delivery to head office fails: no reason given. Pending: 1 capture."
+                " For advice: loyalty-agent doctor"
+            ),
+        ),
+        (
+            sync_state("retrying", trouble="storage", detail="disk I/O error"),
+            1,
+            (
+                "Delivery to head office fails: storage (disk I/O error). Pending: 1 capture."
+                " For advice: loyalty-agent doctor"
+            ),
+        ),
+        (
             sync_state("holding", trouble="unauthorized", detail=None),
             None,
             (
