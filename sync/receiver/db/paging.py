@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     RowMapping,
@@ -41,37 +40,21 @@ async def store_ids_in(
         yield last
 
 
-class KeysetPager:
-    """Keyset pagination over the rows of a table that meet a condition, in primary-key order.
+async def pages_of(
+    database: Database, table: Table, store_id: str, condition: ColumnElement[bool], *, size: int
+) -> AsyncIterator[Sequence[RowMapping]]:
+    """Yield non-empty pages of a store's rows that meet a condition, in primary-key order.
 
-    Each page is its own read: a row that exists throughout is yielded exactly once; a row
-    inserted meanwhile may be missed.
+    Keyset pagination, each page its own read: a row that exists throughout is yielded exactly
+    once; a row inserted meanwhile may be missed.
     """
-
-    def __init__(
-        self, database: Database, table: Table, condition: ColumnElement[bool], *, size: int
-    ) -> None:
-        self._database = database
-        self._key: list[Column[object]] = [
-            column for column in table.primary_key if column.name != "store_id"
-        ]
-        of_store = table.c.store_id == bindparam("of_store", type_=Text)
-        self._first = (
-            select(table).where(of_store, condition).order_by(*table.primary_key).limit(size)
-        )
-        after = [bindparam(f"after_{column.name}", type_=column.type) for column in self._key]
-        self._next = self._first.where(tuple_(*self._key) > tuple_(*after))
-
-    async def of_store(self, store_id: str) -> AsyncIterator[Sequence[RowMapping]]:
-        """Yield the non-empty pages of a store."""
-        statement, values = self._first, {"of_store": store_id}
-        while rows := await self._database.read(partial(_rows, statement=statement, values=values)):
-            yield rows
-            last = {f"after_{column.name}": rows[-1][column.name] for column in self._key}
-            statement, values = self._next, {"of_store": store_id, **last}
+    key = [column for column in table.primary_key if column.name != "store_id"]
+    of_store = select(table).where(table.c.store_id == store_id, condition)
+    first = page = of_store.order_by(*table.primary_key).limit(size)
+    while rows := await database.read(partial(_rows, statement=page)):
+        yield rows
+        page = first.where(tuple_(*key) > tuple(rows[-1][column.name] for column in key))
 
 
-def _rows(
-    connection: Connection, statement: Select[tuple[object, ...]], values: dict[str, str]
-) -> Sequence[RowMapping]:
-    return connection.execute(statement, values).mappings().all()
+def _rows(connection: Connection, statement: Select[tuple[object, ...]]) -> Sequence[RowMapping]:
+    return connection.execute(statement).mappings().all()

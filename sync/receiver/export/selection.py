@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, RowMapping, Table, and_
 
 from sync.protocol.rfc3339 import from_rfc3339
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import KeysetPager, store_ids_in
+from sync.receiver.db.paging import pages_of, store_ids_in
 from sync.receiver.db.tables import LedgerTable
 
 _PAGE_ROWS = 1000
@@ -48,9 +48,9 @@ class Selection:
 
     async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
         """Yield pages of rows, ordered by primary key (which begins with the store)."""
-        pages = KeysetPager(database, self.table, self._condition(), size=_PAGE_ROWS)
-        async for store_id in store_ids_in(database, [self.table], self.store_id):
-            async for rows in pages.of_store(store_id):
+        table, condition = self.table, self._condition()
+        async for store_id in store_ids_in(database, [table], self.store_id):
+            async for rows in pages_of(database, table, store_id, condition, size=_PAGE_ROWS):
                 yield rows
 
     def _condition(self) -> ColumnElement[bool]:

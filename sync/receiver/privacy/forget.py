@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, Text, and_,
 from sqlalchemy import func as sql
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import KeysetPager, store_ids_in
+from sync.receiver.db.paging import pages_of, store_ids_in
 from sync.receiver.db.tables import LedgerTable
 from sync.receiver.privacy.redaction import Address, UniqueHex, numbered_mark
 
@@ -67,8 +67,8 @@ class _TableRedaction:
     async def redact_store(self, store_id: str) -> Changes:
         changes: Changes = Counter()
         may_match = or_(*(self._may_match(name) for name in self.columns))
-        pages = KeysetPager(self.database, self.table, may_match, size=_PAGE_ROWS)
-        async for rows in pages.of_store(store_id):
+        pages = pages_of(self.database, self.table, store_id, may_match, size=_PAGE_ROWS)
+        async for rows in pages:
             found = [(row, redacted) for row in rows if (redacted := self._redacted(row))]
             if found:
                 changes += await self.database.write(partial(self._write, found=found))
