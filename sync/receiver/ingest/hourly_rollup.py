@@ -5,8 +5,8 @@ their lag count in the hour of arrival. The plots read these sums, so that no pa
 the events of a whole chain.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from sync.receiver.ingest.accept import AcceptedBatch
@@ -23,11 +23,13 @@ def hour_of(at: datetime) -> datetime:
 
 
 def roll_up(
-    accepted: AcceptedBatch, corrected_times: Mapping[int, datetime | None], received_at: datetime
+    accepted: AcceptedBatch,
+    corrected_times: Mapping[int, datetime | None],
+    received_at: datetime,
 ) -> list[dict[str, object]]:
     """Return one row of increments per hour that the batch touches, in order."""
     this_hour = hour_of(received_at)
-    sums: defaultdict[datetime, dict[str, int]] = defaultdict(_zeros)
+    sums: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
     hour, end = this_hour, this_hour + _HOUR
     lags = []
     for sequence, kind in _kinds(accepted):
@@ -40,14 +42,13 @@ def roll_up(
             hour = hour_of(occurred_at)
             end = hour + _HOUR
         sums[hour][kind] += 1
-        lags.append(received_at - occurred_at)
+        # No negative lags: a till's clock may be ahead of ours within the tolerance.
+        lags.append(max(received_at - occurred_at, _ZERO))
     if lags:
-        sums[this_hour].update(_arrival_lags(lags))
-    return [{"hour": hour, **counts} for hour, counts in sorted(sums.items())]
-
-
-def _zeros() -> dict[str, int]:
-    return dict.fromkeys((*COUNTS, LONGEST_LAG), 0)
+        arrived = {"arrived": len(lags), "lag_seconds": _seconds(sum(lags, _ZERO))}
+        sums[this_hour].update(arrived | {LONGEST_LAG: _seconds(max(lags))})
+    names = (*COUNTS, LONGEST_LAG)
+    return [{"hour": hour} | {name: sums[hour][name] for name in names} for hour in sorted(sums)]
 
 
 def _kinds(accepted: AcceptedBatch) -> Iterable[tuple[int, str]]:
@@ -57,9 +58,5 @@ def _kinds(accepted: AcceptedBatch) -> Iterable[tuple[int, str]]:
         yield answer.sequence, answer.status if answer.status in ANSWERS else "other_answers"
 
 
-def _arrival_lags(lags: Sequence[timedelta]) -> dict[str, int]:
-    # Ignore negative lags: a till's clock may be ahead of ours within the tolerance.
-    late = [lag for lag in lags if lag > _ZERO]
-    lag_seconds = round(sum(late, _ZERO).total_seconds())
-    longest_seconds = round(max(late, default=_ZERO).total_seconds())
-    return {"arrived": len(lags), "lag_seconds": lag_seconds, LONGEST_LAG: longest_seconds}
+def _seconds(lag: timedelta) -> int:
+    return round(lag.total_seconds())
