@@ -36,7 +36,7 @@ _PAGE = Template(
 <html lang="en"><head><meta charset="utf-8"><title>Loyalty agent: $till</title>
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="refresh" content="10"><style>$style</style></head>
-<body><main><h1>Loyalty agent of $till in $store</h1>
+<body><main><h1>Loyalty agent of $till in store $store</h1>
 $headlines
 $figures
 <p class="foot">Refreshed every 10 seconds.</p></main></body></html>

@@ -59,7 +59,10 @@ def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
 
 @dead_letters.command()
 def discard(number: DeadLetterNumber, config: ConfigFile = None) -> None:
-    """Discard one dead letter and erase its address. Dead e-mail answers to a session stay."""
+    """Discard one dead letter and erase its address.
+
+    If it is a session start, its e-mail answers remain dead letters; they are listed.
+    """
     with agent_client(config) as client:
         discarded = client.request("POST", f"{_path_of(number)}/discard").members
         typer.echo(f"{number} is discarded.")

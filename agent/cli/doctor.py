@@ -31,7 +31,8 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Take up to an hour for a large database.")
+        bool,
+        typer.Option("--thorough", help="Check a large database completely, for up to an hour."),
     ] = False,
 ) -> None:
     """Check this machine and advise how to fix faults.

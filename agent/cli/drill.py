@@ -28,7 +28,10 @@ _UPDATES_PER_SECOND = 8
 
 
 def drill(
-    *, fast: Annotated[bool, typer.Option("--fast", help="Take seconds, not a minute.")] = False
+    *,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Finish in seconds instead of a minute.")
+    ] = False,
 ) -> None:
     """Run a failure drill and verify the result.
 

@@ -23,9 +23,11 @@ _SECRET_BYTES = 32
 
 
 def enroll(
-    store_id: Annotated[str | None, typer.Argument(help="The store's name.")] = None,
+    store_id: Annotated[
+        str | None, typer.Argument(metavar="STORE_ID", help="The store's name.")
+    ] = None,
     till_id: Annotated[
-        str | None, typer.Argument(help="The POS machine's name in the store.")
+        str | None, typer.Argument(metavar="TILL_ID", help="The POS machine's name in the store.")
     ] = None,
     config: ConfigFile = None,
     *,

@@ -51,7 +51,7 @@ async def test_output_reports_changes_without_the_address(receiver_with_captures
 
     assert result.stdout.splitlines() == [
         "email_answers.email_address: 19 rows changed",
-        "sessions.body: 1 rows changed",
+        "sessions.body: 1 row changed",
         "The address is erased.",
     ]
 
