@@ -122,18 +122,13 @@ class _BatchDecision:
     def _compare(self, event: Event, stored: ValidEvent) -> None:
         if not is_same_event(event, stored):
             self._reject_altered(event)
-        elif (
-            isinstance(event, AnswerEvent)
-            and not event.address_erased
-            and self._lacks_address(stored)
-        ):
+            return
+        # An answer of an erased customer has no address either, but no gap: it stays erased.
+        lacks_address = isinstance(stored, AnswerEvent) and stored.address_erased
+        is_missing = lacks_address and event.sequence in self._gaps
+        if is_missing and isinstance(event, AnswerEvent) and not event.address_erased:
             self._result.restored.append(event)
             self._gaps.remove(event.sequence)
-
-    def _lacks_address(self, stored: ValidEvent) -> bool:
-        """Return whether the address is missing, but not because the customer was erased."""
-        is_erased = isinstance(stored, AnswerEvent) and stored.address_erased
-        return is_erased and stored.sequence in self._gaps
 
     def _accept(self, event: Event) -> None:
         """Accept or reject an event with a new number."""
@@ -241,28 +236,20 @@ def is_same_event(event: Event, other: ValidEvent) -> bool:
 
     Bodies are compared as JSON values; redacted parts of `other` equal anything.
     """
-    match event, other:
-        case SessionEvent(), SessionEvent():
-            return (
-                same_text(event.correlation_id, other.correlation_id)
-                and event.occurred_at == other.occurred_at
-                and same_text(event.query_locale, other.query_locale)
-                and same_body(event.body, other.body)
-            )
-        case AnswerEvent(), AnswerEvent():
-            return (
-                same_text(event.correlation_id, other.correlation_id)
-                and event.occurred_at == other.occurred_at
-                and same_text(event.status, other.status)
-                and (
-                    event.email_address == other.email_address
-                    or event.address_erased
-                    or other.address_erased
-                )
-                and same_body(event.body, other.body)
-            )
-        case _:
-            return False
+    if isinstance(event, SessionEvent) and isinstance(other, SessionEvent):
+        is_same = same_text(event.query_locale, other.query_locale)
+    elif isinstance(event, AnswerEvent) and isinstance(other, AnswerEvent):
+        is_erased = event.address_erased or other.address_erased
+        is_same_address = is_erased or event.email_address == other.email_address
+        is_same = is_same_address and same_text(event.status, other.status)
+    else:
+        return False
+    return (
+        is_same
+        and event.occurred_at == other.occurred_at
+        and same_text(event.correlation_id, other.correlation_id)
+        and same_body(event.body, other.body)
+    )
 
 
 def type_of(event: ValidEvent) -> EventType:
