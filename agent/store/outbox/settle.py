@@ -68,16 +68,18 @@ def settle(
     """
     before = ensure_cursor(connection).watermark
     verdicts = {one.event.position: one.verdict for one in results}
-    rejected = {at: verdict for at, verdict in verdicts.items() if isinstance(verdict, Refused)}
+    refused = {
+        position: verdict for position, verdict in verdicts.items() if isinstance(verdict, Refused)
+    }
     connection.executemany(
         ADD_DEAD_LETTER,
         [
-            (at, no.error_code, no.error_message, no.http_status, at_us, agent_version)
-            for at, no in rejected.items()
+            (position, why.error_code, why.error_message, why.http_status, at_us, agent_version)
+            for position, why in refused.items()
         ],
     )
-    delivered = as_list(sorted(verdicts.keys() - rejected.keys()))
-    late = {at for (at,) in connection.execute(REMOVE_DEAD_LETTERS, (delivered,))}
+    delivered = as_list(sorted(verdicts.keys() - refused.keys()))
+    late = {position for (position,) in connection.execute(REMOVE_DEAD_LETTERS, (delivered,))}
     if late:
         retry_answers(connection, late)
     watermark = _advance_watermark(connection, before, verdicts, at_us)
