@@ -9,6 +9,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRecord
+from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent
 
@@ -22,13 +23,13 @@ def enrolment(database: Database) -> Enrolment:
 
 
 async def test_token_identifies_agent_and_enrolment_time(enrolment: Enrolment) -> None:
-    token = await enrolment.enroll(TILL.name, b"secret", AT)
+    token = await issue_token(enrolment, TILL.name, b"secret")
 
     assert await enrolment.authenticate(token, LATER) == EnrolledAgent(TILL.name, AT)
 
 
 async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: LedgerDriver) -> None:
-    token = await enrolment.enroll(TILL.name, b"a long secret", AT)
+    token = await issue_token(enrolment, TILL.name, b"a long secret")
     await enrolment.authenticate(token, AT)
 
     kept = str(await office.all_rows(TokenRecord))
@@ -37,8 +38,8 @@ async def test_database_does_not_reveal_tokens(enrolment: Enrolment, office: Led
 
 
 async def test_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -> None:
-    old = await enrolment.enroll(TILL.name, b"first", AT)
-    await enrolment.enroll(TILL.name, b"second", AT)
+    old = await issue_token(enrolment, TILL.name, b"first")
+    await issue_token(enrolment, TILL.name, b"second")
 
     assert await enrolment.authenticate(old, AT) is not None
 
@@ -46,9 +47,9 @@ async def test_old_token_works_until_the_new_one_is_used(enrolment: Enrolment) -
 async def test_first_use_of_a_new_token_revokes_older_ones(
     enrolment: Enrolment, office: LedgerDriver
 ) -> None:
-    older = await enrolment.enroll(TILL.name, b"first", AT)
-    old = await enrolment.enroll(TILL.name, b"second", AT)
-    new = await enrolment.enroll(TILL.name, b"third", AT)
+    older = await issue_token(enrolment, TILL.name, b"first")
+    old = await issue_token(enrolment, TILL.name, b"second")
+    new = await issue_token(enrolment, TILL.name, b"third")
     await enrolment.authenticate(old, AT)
 
     assert await enrolment.authenticate(new, LATER) is not None
@@ -58,8 +59,8 @@ async def test_first_use_of_a_new_token_revokes_older_ones(
 
 
 async def test_use_of_an_old_token_does_not_revoke_a_newer_one(enrolment: Enrolment) -> None:
-    old = await enrolment.enroll(TILL.name, b"first", AT)
-    new = await enrolment.enroll(TILL.name, b"second", AT)
+    old = await issue_token(enrolment, TILL.name, b"first")
+    new = await issue_token(enrolment, TILL.name, b"second")
 
     await enrolment.authenticate(old, AT)
 
@@ -67,7 +68,7 @@ async def test_use_of_an_old_token_does_not_revoke_a_newer_one(enrolment: Enrolm
 
 
 async def test_first_use_is_recorded_once(enrolment: Enrolment, office: LedgerDriver) -> None:
-    token = await enrolment.enroll(TILL.name, b"secret", AT)
+    token = await issue_token(enrolment, TILL.name, b"secret")
     await enrolment.authenticate(token, AT)
 
     await asyncio.gather(*(enrolment.authenticate(token, LATER) for _ in range(8)))
@@ -81,23 +82,23 @@ async def test_first_use_is_recorded_once(enrolment: Enrolment, office: LedgerDr
 async def test_tokens_of_other_tills_are_not_revoked(
     enrolment: Enrolment, other: SimulatedAgent
 ) -> None:
-    theirs = await enrolment.enroll(other.name, b"theirs", AT)
-    await enrolment.enroll(TILL.name, b"first", AT)
+    theirs = await issue_token(enrolment, other.name, b"theirs")
+    await issue_token(enrolment, TILL.name, b"first")
 
-    await enrolment.authenticate(await enrolment.enroll(TILL.name, b"second", AT), AT)
+    await enrolment.authenticate(await issue_token(enrolment, TILL.name, b"second"), AT)
 
     assert await enrolment.authenticate(theirs, AT) == EnrolledAgent(other.name, AT)
 
 
 @pytest.mark.parametrize("made_up", ["", ".", "a.b", "é.x", "MDA0Mi90aWxsLTE.", "MDA0Mg.x"])
 async def test_malformed_token_belongs_to_nobody(enrolment: Enrolment, made_up: str) -> None:
-    await enrolment.enroll(TILL.name, b"secret", AT)
+    await issue_token(enrolment, TILL.name, b"secret")
 
     assert await enrolment.authenticate(made_up, AT) is None
 
 
 async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment) -> None:
-    token = await enrolment.enroll(TILL.name, b"secret", AT)
+    token = await issue_token(enrolment, TILL.name, b"secret")
 
     assert await enrolment.authenticate(f"{token}x", AT) is None
 
@@ -105,7 +106,7 @@ async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment)
 async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
     names = [SimulatedAgent(store_id=f"{number:04}").name for number in (3, 1, 2)]
 
-    tokens = await enrolment.enroll_all([(name, b"secret") for name in names], AT)
+    tokens = await enrolment.enroll([(name, b"secret") for name in names], AT)
 
     found = [await enrolment.authenticate(token, AT) for token in tokens]
     assert found == [EnrolledAgent(name, AT) for name in names]
@@ -114,9 +115,9 @@ async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
 async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: LedgerDriver) -> None:
     """The generation is counted per till, independently of the rest of the list."""
     other = SimulatedAgent(store_id="0043")
-    await enrolment.enroll(TILL.name, b"first", AT)
+    await issue_token(enrolment, TILL.name, b"first")
 
-    await enrolment.enroll_all([(other.name, b"theirs"), (TILL.name, b"second")], AT)
+    await enrolment.enroll([(other.name, b"theirs"), (TILL.name, b"second")], AT)
 
     rows = await office.rows(TokenRecord, "store_id", "generation")
     assert sorted(rows, key=str) == [("0042", 1), ("0042", 2), ("0043", 1)]
@@ -128,6 +129,6 @@ async def test_concurrent_enrolments_are_serialized(
     """With equal generations neither token would revoke the other."""
     secrets = [f"secret {number}".encode() for number in range(6)]
 
-    await asyncio.gather(*(enrolment.enroll(TILL.name, secret, AT) for secret in secrets))
+    await asyncio.gather(*(issue_token(enrolment, TILL.name, secret) for secret in secrets))
 
     assert sorted(await office.rows(TokenRecord, "generation")) == [(n,) for n in range(1, 7)]

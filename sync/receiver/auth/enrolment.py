@@ -28,13 +28,8 @@ class Enrolment:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enroll(self, name: AgentName, secret: bytes, at: datetime) -> str:
-        """Return a new token for an agent. Its first use revokes the older ones."""
-        (token,) = await self.enroll_all([(name, secret)], at)
-        return token
-
-    async def enroll_all(self, new: Sequence[tuple[AgentName, bytes]], at: datetime) -> list[str]:
-        """Return a new token for each agent, as `enroll` does, in one transaction."""
+    async def enroll(self, new: Sequence[tuple[AgentName, bytes]], at: datetime) -> list[str]:
+        """Return a new token for each agent. Its first use revokes the agent's older ones."""
         tokens = {name: make_token(name, secret) for name, secret in new}
         await self._database.write(lambda connection: _add(connection, tokens, at))
         return list(tokens.values())

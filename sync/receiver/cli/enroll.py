@@ -73,7 +73,7 @@ def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> No
 def _issue_tokens(settings: Settings, names: Sequence[AgentName]) -> list[str]:
     async def issue(database: Database) -> list[str]:
         new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
-        return await Enrolment(database).enroll_all(new, datetime.now(UTC))
+        return await Enrolment(database).enroll(new, datetime.now(UTC))
 
     return run_on_database(settings, issue, create=True)
 

@@ -8,6 +8,7 @@ import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.postgresql import Postgresql
+from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
@@ -102,7 +103,7 @@ async def test_token_is_revoked_when_a_newer_one_is_first_used_concurrently(
     office: LedgerDriver, url: str, other: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     enrolment, name = Enrolment(office.database), SimulatedAgent().name
-    old = await enrolment.enroll(name, b"first", AT)
+    old = await issue_token(enrolment, name, b"first")
     async with other.transaction():
         # Another receiver is about to revoke this token, which was never used either.
         await other.execute("DELETE FROM tokens")

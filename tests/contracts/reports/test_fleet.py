@@ -10,6 +10,7 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
 from sync.receiver.reports.store_details import StoreDetails, store_details
 from sync.receiver.reports.tills import Reference
+from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, wire_time
 
@@ -106,7 +107,7 @@ async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
 
 
 async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> None:
-    await Enrolment(office.database).enroll(SimulatedAgent().name, b"secret", AT)
+    await issue_token(Enrolment(office.database), SimulatedAgent().name, b"secret")
 
     (store,) = (await read_page(office)).stores
 
@@ -206,7 +207,7 @@ async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
         "d-disk": {"freeBytes": 1},
         "e-dead-letters": {"deadLetters": 1, "freeBytes": 1},
     }
-    await Enrolment(office.database).enroll(SimulatedAgent("f-silent").name, b"secret", AT)
+    await issue_token(Enrolment(office.database), SimulatedAgent("f-silent").name, b"secret")
     for store_id, members in heartbeats.items():
         await office.heartbeat(SimulatedAgent(store_id), **(HEALTHY | members))
 
@@ -257,7 +258,7 @@ async def test_stores_can_be_sorted_by_any_column(
 
 async def test_store_without_contact_sorts_as_the_oldest_contact(office: LedgerDriver) -> None:
     await office.heartbeat(SimulatedAgent("a"), **HEALTHY)
-    await Enrolment(office.database).enroll(SimulatedAgent("b").name, b"secret", AT)
+    await issue_token(Enrolment(office.database), SimulatedAgent("b").name, b"secret")
 
     up = await read_page(office, sort=Sort.LAST_CONTACT)
     down = await read_page(office, sort=Sort.LAST_CONTACT, descending=True)

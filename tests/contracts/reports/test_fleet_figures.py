@@ -10,8 +10,9 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet_figures import FleetFigures, read_fleet_figures
 from sync.receiver.reports.tills import Reference
 from tests.contracts.reports.test_fleet import HEALTHY, OWN_VERSION, read_page
+from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
-from tests.support.head_office.messages import AT, SimulatedAgent, erased, session, wire_time
+from tests.support.head_office.messages import SimulatedAgent, erased, session, wire_time
 
 
 async def read_figures(office: LedgerDriver) -> FleetFigures:
@@ -40,7 +41,7 @@ async def test_figures_of_an_empty_fleet_are_zero(office: LedgerDriver) -> None:
 
 
 async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> None:
-    await Enrolment(office.database).enroll(SimulatedAgent("never").name, b"secret", AT)
+    await issue_token(Enrolment(office.database), SimulatedAgent("never").name, b"secret")
     await office.heartbeat(SimulatedAgent("quiet"), **HEALTHY)
     office.at += timedelta(minutes=6)
     heartbeats: dict[str, dict[str, object]] = {

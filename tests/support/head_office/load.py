@@ -17,7 +17,8 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.config import DATABASE_FILE
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
-from tests.support.head_office.messages import AT, Members, SimulatedAgent, answer, session
+from tests.support.head_office.enrolment import issue_token
+from tests.support.head_office.messages import Members, SimulatedAgent, answer, session
 from tests.support.head_office.postgresql import rows_at
 from tests.support.sqlite import rows_in
 
@@ -121,7 +122,7 @@ async def enroll_on(
     """Enroll agents in `database`; open it for this and close it again."""
     await database.open()
     enrolment = Enrolment(database)
-    tokens = [await enrolment.enroll(sender.name, rng.randbytes(32), AT) for sender in senders]
+    tokens = [await issue_token(enrolment, sender.name, rng.randbytes(32)) for sender in senders]
     await database.close()
     return [LoadAgent(sender, token, rng) for sender, token in zip(senders, tokens, strict=True)]
 

@@ -16,6 +16,7 @@ from yarl import URL
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
+from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
 from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
@@ -81,7 +82,7 @@ class Receiver:
     async def enroll(self, sender: SimulatedAgent) -> str:
         """Enroll an agent and return its token; its requests carry it from now on."""
         secret = f"secret-{len(self.tokens)}".encode()
-        token = await self.address.enrolment.enroll(sender.name, secret, AT)
+        token = await issue_token(self.address.enrolment, sender.name, secret)
         self.tokens[sender.store_id, sender.till_id] = token
         return token
 

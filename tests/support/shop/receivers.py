@@ -16,6 +16,7 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.config import DATABASE_FILE, Settings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.central import Answer, FaultServer, Request
+from tests.support.head_office.enrolment import issue_token
 from tests.support.sqlite import rows_in
 
 STORE = "store-1"
@@ -68,7 +69,7 @@ class RestartableReceiver:
         secret = till.encode().ljust(32, b"-")
         return keep_token(
             self.directory / f"{till}.token",
-            await self._running.enrolment.enroll(name, secret, now),
+            await issue_token(self._running.enrolment, name, secret, now),
         )
 
     async def back_up(self, *, but: str | None = None) -> Path:

@@ -120,7 +120,7 @@ async def forget_everywhere(database: Database) -> None:
 
 async def enroll_a_list(database: Database) -> None:
     new = [(SimulatedAgent(store).name, store.encode()) for store in ("0042", "0043")]
-    await Enrolment(database).enroll_all(new, AT)
+    await Enrolment(database).enroll(new, AT)
 
 
 async def purge_all(database: Database) -> None:
