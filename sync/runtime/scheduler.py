@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import wraps
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -38,9 +40,16 @@ class Scheduler:
         Give each machine its own `first_after_seconds` to keep machines apart that start at
         the same time, as after a power cut.
         """
+
+        @wraps(work)
+        async def run() -> None:
+            # Only `stop` cancels a run. APScheduler would log that as an error with a traceback.
+            with suppress(asyncio.CancelledError):
+                await work()
+
         first_after = seconds if first_after_seconds is None else first_after_seconds
         self._scheduler.add_job(
-            work,
+            run,
             "interval",
             seconds=seconds,
             next_run_time=datetime.fromtimestamp(self._wall_seconds() + first_after, UTC),
@@ -56,7 +65,7 @@ class Scheduler:
         self._check_later()
 
     def stop(self) -> None:
-        """Start no more runs; do not wait for those in progress. Idempotent."""
+        """Start no more runs; cancel those in progress, without waiting. Idempotent."""
         if self._check_handle is not None:
             self._check_handle.cancel()
             self._check_handle = None

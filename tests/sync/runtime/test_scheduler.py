@@ -132,6 +132,30 @@ async def test_no_job_is_due_without_a_wall_clock_step(schedule: Scheduler, wall
     assert work.count == 0
 
 
+async def test_stop_cancels_a_job_in_progress_without_logging_an_error(
+    schedule: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    schedule.every(HOUR, endless, first_after_seconds=0.0)
+    schedule.start()
+    await asyncio.wait_for(started.wait(), 5)
+
+    schedule.stop()
+    await asyncio.wait_for(ended.wait(), 5)
+    # APScheduler's callback of the ended task runs in the next turn of the loop.
+    await asyncio.sleep(0)
+
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_stop_is_idempotent(wall: Wall) -> None:
     schedule = Scheduler(wall_seconds=wall.seconds)
     schedule.start()
