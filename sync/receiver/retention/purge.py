@@ -12,7 +12,7 @@ is over ("late", below `purged_through`).
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -38,53 +38,34 @@ async def purging_daily(
     if not days:
         yield
         return
-    purger = Purger(timedelta(days=days), database, now)
+    running = asyncio.Lock()
+
+    async def run_once() -> None:
+        async with running:
+            await _purge_and_log(database, now() - timedelta(days=days), now())
+
     scheduler = Scheduler()
-    scheduler.every(_DAY_SECONDS, purger.run_once, first_after_seconds=0)
+    scheduler.every(_DAY_SECONDS, run_once, first_after_seconds=0)
     scheduler.start()
     try:
         yield
     finally:
-        # The scheduler cancels a run in progress; its transaction must end before the database is
-        # closed.
+        # This cancels a run in progress; its transaction must end before the database is closed.
         scheduler.stop()
-        await purger.wait()
-
-
-class Purger:
-    """Purges events and hourly rollups older than the retention period."""
-
-    def __init__(
-        self, retention: timedelta, database: Database, now: Callable[[], datetime]
-    ) -> None:
-        self._retention = retention
-        self._database = database
-        self._now = now
-        self._running = asyncio.Lock()
-
-    async def run_once(self) -> None:
-        """Purge; log the number of events, or why it failed."""
-        # Only stopping cancels it; APScheduler would log a cancelled job as an error.
-        async with self._running:
-            with suppress(asyncio.CancelledError):
-                await self._purge()
-
-    async def wait(self) -> None:
-        """Wait for the run in progress. Idempotent."""
-        async with self._running:
+        async with running:
             pass
 
-    async def _purge(self) -> None:
-        cutoff = self._now() - self._retention
-        try:
-            purged = await purge(self._database, cutoff, self._now())
-            await purge_hours(self._database, cutoff)
-        except (OSError, SQLAlchemyError) as error:
-            reason = getattr(error, "orig", None) or error
-            log_event(_log, logging.WARNING, "hq.purge_failed", reason=str(reason))
-        else:
-            if purged:
-                log_event(_log, logging.INFO, "hq.purged", events=purged)
+
+async def _purge_and_log(database: Database, received_before: datetime, at: datetime) -> None:
+    try:
+        purged = await purge(database, received_before, at)
+        await purge_hours(database, received_before)
+    except (OSError, SQLAlchemyError) as error:
+        reason = getattr(error, "orig", None) or error
+        log_event(_log, logging.WARNING, "hq.purge_failed", reason=str(reason))
+    else:
+        if purged:
+            log_event(_log, logging.INFO, "hq.purged", events=purged)
 
 
 async def purge(database: Database, received_before: datetime, at: datetime) -> int:
