@@ -89,7 +89,7 @@ async def running_agent(
         stack.enter_context(storage_lock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()
-        writer = Writer(_opener(settings, now, boot_id), metrics)
+        writer = Writer(_opener(settings, now, boot_id), metrics.committed)
         writer.start()
         stack.push_async_callback(writer.close)
         schedule = Scheduler()

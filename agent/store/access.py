@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -22,6 +23,7 @@ from agent.store.writer import Writer
 from sync.delivery.outbox import OutboxUnavailable
 
 T = TypeVar("T")
+C = TypeVar("C")
 Arguments = TypeVarTuple("Arguments")
 
 
@@ -40,23 +42,14 @@ class StoreAccess:
 
     async def read(self, query: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:
         """Return the result of `query`, which only reads."""
-
-        def read() -> T:
-            with session_on(self._engine) as session:
-                return query(session, *arguments)
-
-        return await self._read(read, lambda store: store.run_in_session(query, *arguments))
+        opening = session_on(self._engine)
+        return await self._read(opening, Store.run_in_session, query, *arguments)
 
     async def read_hot(
         self, query: Callable[[sqlite3.Connection, *Arguments], T], *arguments: *Arguments
     ) -> T:
         """Return the result of `query`, which only reads."""
-
-        def read() -> T:
-            with read_only(self._directory) as connection:
-                return query(connection, *arguments)
-
-        return await self._read(read, lambda store: store.run(query, *arguments))
+        return await self._read(read_only(self._directory), Store.run, query, *arguments)
 
     async def write(self, job: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:
         """Run `job` in a transaction; committed and synced on return."""
@@ -81,19 +74,26 @@ class StoreAccess:
         except StorageError as error:
             raise OutboxUnavailable(str(error)) from error
 
-    async def _read(self, read: Callable[[], T], read_on_writer: Callable[[Store], T]) -> T:
+    async def _read(
+        self,
+        opening: AbstractContextManager[C],
+        run_on_writer: Callable[..., T],
+        query: Callable[[C, *Arguments], T],
+        *arguments: *Arguments,
+    ) -> T:
+        def read() -> T:
+            try:
+                with opening as connection:
+                    return query(connection, *arguments)
+            except (sqlite3.Error, OSError) as cause:
+                raise storage_error_from(cause, self._directory) from cause
+            except UnusableKey as error:
+                raise StorageDownError(str(error)) from error
+
         try:
-            return await asyncio.to_thread(self._with_storage_errors, read)
+            return await asyncio.to_thread(read)
         except StorageDamagedError:
             # Retry on the writer's connection, which quarantines a damaged file.
-            return await self.run(read_on_writer)
+            return await self.run(lambda store: run_on_writer(store, query, *arguments))
         except StorageError as error:
             raise OutboxUnavailable(str(error)) from error
-
-    def _with_storage_errors(self, read: Callable[[], T]) -> T:
-        try:
-            return read()
-        except (sqlite3.Error, OSError) as cause:
-            raise storage_error_from(cause, self._directory) from cause
-        except UnusableKey as error:
-            raise StorageDownError(str(error)) from error

@@ -1,6 +1,6 @@
 """Stores the latest program terms, for use while central is unreachable."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
@@ -19,11 +19,7 @@ class LearnedTerms:
 
 def keep_terms(session: Session, learned: LearnedTerms, now_us: int) -> None:
     """Store `learned`, replacing the previous terms of the same source."""
-    session.merge(
-        LearnedTermsRow(
-            source=learned.source, etag=learned.etag, terms=learned.terms, learned_at_us=now_us
-        )
-    )
+    session.merge(LearnedTermsRow(**asdict(learned), learned_at_us=now_us))
 
 
 def read_terms(session: Session) -> list[LearnedTerms]:

@@ -6,7 +6,6 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
 
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault
 from agent.store.db.connect import DATABASE_FILE
@@ -27,7 +26,7 @@ _log = logging.getLogger(__name__)
 REOPEN_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreOpener:
     """Opens the store of `directory`, each time the writer needs it.
 
@@ -50,7 +49,9 @@ class StoreOpener:
             sync_directory(self.directory)
         except (sqlite3.Error, OSError) as cause:
             error = storage_error_from(cause, self.directory)
-            if isinstance(error, StorageFullError) and self._free_ballast():
+            # Without its ballast the store opens; its events can then be delivered and purged.
+            space = DiskSpace(self.directory, self.limits)
+            if isinstance(error, StorageFullError) and space.free_ballast():
                 return self.open()
             raise error from cause
         last = store.epochs.last
@@ -65,10 +66,6 @@ class StoreOpener:
     @property
     def _database(self) -> Path:
         return self.directory / DATABASE_FILE
-
-    def _free_ballast(self) -> bool:
-        """Free the reserve so that the store opens; its events can then be delivered and purged."""
-        return DiskSpace(self.directory, self.limits).free_ballast()
 
     def _open_or_replace(self) -> Store:
         try:
@@ -98,23 +95,13 @@ class StoreOpener:
         return vault
 
 
-class Opener(Protocol):
-    """Opens the store for the writer (see `StoreOpener`)."""
-
-    def open(self) -> Store:
-        """Open the store or raise a `StorageError`."""
-
-    def quarantine(self, reason: str) -> None:
-        """Quarantine a damaged database. Raises `OSError`."""
-
-
 class ReopeningStore:
     """The store, reopened after each failure. Writer's thread only.
 
     The agent starts and answers with a full or missing disk, and takes captures as soon as it can.
     """
 
-    def __init__(self, opener: Opener, reopen_seconds: float) -> None:
+    def __init__(self, opener: StoreOpener, reopen_seconds: float) -> None:
         self._opener = opener
         self._reopen_seconds = reopen_seconds
         self._reopen_at = 0.0

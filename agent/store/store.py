@@ -25,7 +25,6 @@ from agent.store.db.wal import WAL_BYTES, preallocate_wal
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mark
 from agent.store.files.storage_errors import (
-    StorageError,
     StorageFullError,
     storage_error_from,
 )
@@ -85,7 +84,7 @@ class Store:
         except BaseException:
             self._files.close()
             raise
-        self._journal = Journal(self.connection, vault, self.epochs, boot_number)
+        self.journal = Journal(self.connection, vault, self.epochs, boot_number)
         self._write_mark()
         self.pages_since_checkpoint = 0
         self._captures_to_room_check = 0
@@ -96,7 +95,7 @@ class Store:
             self._captures_to_room_check -= len(captures)
             if self._captures_to_room_check < 0:
                 self.require_room()
-            return self._journal.decide(captures)
+            return self.journal.decide(captures)
 
     def write(self, group: Group) -> list[Outcome]:
         """Write a decided group in one transaction; it is on disk on return.
@@ -105,7 +104,7 @@ class Store:
         """
         before = self.epochs.last_position
         with self._storage_errors():
-            outcomes = self._journal.write(group)
+            outcomes = self.journal.write(group)
         if rows := self.epochs.last_position - before:
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
         self._write_mark()
@@ -120,10 +119,6 @@ class Store:
         """Run `job` in a session with its own transaction; allowed with a full disk."""
         with self._counting_pages(), session_on(self._engine) as session:
             return job(session, *arguments)
-
-    def clear_session_cache(self) -> None:
-        """Forget the cached sessions, before a job that deletes captures."""
-        self._journal.clear_cache()
 
     def adopt_epochs(self, epochs: Epochs) -> None:
         """Use `epochs`, as committed by a job, and record them in the high-water mark."""
@@ -182,15 +177,12 @@ class Store:
         except _DATA_ERRORS:
             raise
         except (sqlite3.DatabaseError, OSError) as cause:
-            raise self._storage_error_from(cause) from cause
-
-    def _storage_error_from(self, cause: sqlite3.Error | OSError) -> StorageError:
-        error = storage_error_from(cause, self.directory)
-        if isinstance(error, StorageFullError):
-            # Settling and purging need a little space to free more.
-            self.space.free_ballast()
-            self._captures_to_room_check = 0
-        return error
+            error = storage_error_from(cause, self.directory)
+            if isinstance(error, StorageFullError):
+                # Settling and purging need a little space to free more.
+                self.space.free_ballast()
+                self._captures_to_room_check = 0
+            raise error from cause
 
 
 def _open_epochs(

@@ -18,11 +18,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from agent.facts import Capture, Outcome, Timestamp
 from agent.store.files.storage_errors import StorageDownError, StorageError
-from agent.store.open import REOPEN_SECONDS, Opener, ReopeningStore
+from agent.store.open import REOPEN_SECONDS, ReopeningStore, StoreOpener
 from agent.store.store import PAGES_BEFORE_FORCED_CHECKPOINT, PAGES_PER_CHECKPOINT, Store
 
 _log = logging.getLogger(__name__)
@@ -35,13 +35,6 @@ MAX_QUEUED = 10_000
 
 class WriterOverloadedError(StorageError):
     """The queue is full; retry in a moment."""
-
-
-class CommitObserver(Protocol):
-    """Observes commits, in the writer's thread."""
-
-    def committed(self, captures: int, seconds: float) -> None:
-        """Record one commit of `captures` captures that took `seconds`."""
 
 
 @dataclass(slots=True)
@@ -57,29 +50,27 @@ class _Job:
     reply: asyncio.Future[object]
 
 
-class _Stop:
-    """Marks the end of the queue."""
-
-
-_Item = _PendingCapture | _Job | _Stop
+# None ends the queue.
+_Item = _PendingCapture | _Job | None
 _Answer = tuple["asyncio.Future[Outcome] | asyncio.Future[object]", object]
 
 
 class Writer:
     """Runs captures and jobs in its thread, from `start` to `close`.
 
+    `on_commit` gets the captures and seconds of each commit, in that thread.
     Not thread-safe; event loop only.
     """
 
     def __init__(
         self,
-        opener: Opener,
-        observer: CommitObserver,
+        opener: StoreOpener,
+        on_commit: Callable[[int, float], None],
         *,
         reopen_seconds: float = REOPEN_SECONDS,
         max_queued: int = MAX_QUEUED,
     ) -> None:
-        self._observer = observer
+        self._on_commit = on_commit
         self._max_queued = max_queued
         # Items of this event loop iteration, not yet in the queue; `_queued` counts them, too.
         self._gathered: list[_Item] = []
@@ -137,7 +128,8 @@ class Writer:
         """
         reply: asyncio.Future[object] = self._loop.create_future()
         try:
-            self._put(_Job(_do_nothing, reply))
+            # No-op job: its completion proves that the writer thread is alive.
+            self._put(_Job(lambda _store: None, reply))
         except StorageError:
             return False
         with contextlib.suppress(StorageError):
@@ -149,7 +141,7 @@ class Writer:
         if not self._closing:
             self._closing = True
             self._hand_over()
-            self._queue.put(_Stop())
+            self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def _put(self, item: _PendingCapture | _Job) -> None:
@@ -203,10 +195,12 @@ class Writer:
         self.died.set_result(None)
         self._hand_over()
         self._resolve(self._held_answers)
-        items = (*self._in_progress, *self._drain())
+        items = self._in_progress
+        while not self._queue.empty():
+            items.append(self._queue.get_nowait())
         error = StorageDownError("the writer thread died of a bug in this program")
-        left = [item.reply for item in items if not isinstance(item, _Stop)]
-        self._resolve([(reply, error) for reply in left if not reply.done()])
+        replies = [item.reply for item in items if item is not None]
+        self._resolve([(reply, error) for reply in replies if not reply.done()])
 
     def _serve_once(self) -> bool:
         """Serve one group; return False if it was the last one."""
@@ -223,7 +217,7 @@ class Writer:
             if isinstance(item, _Job):
                 self._send([(item.reply, self._run_job(item))])
         self._checkpoint_if_due()
-        return not any(isinstance(item, _Stop) for item in items)
+        return None not in items
 
     def _take(self) -> list[_Item]:
         """Wait for the next item; return it with everything else in the queue, up to MAX_GROUP."""
@@ -258,7 +252,7 @@ class Writer:
             if len(captures) == 1:
                 return [error]
             return [self._record([item], retry=retry)[0] for item in captures]
-        self._observer.committed(len(captures), perf_counter() - started)
+        self._on_commit(len(captures), perf_counter() - started)
         return outcomes
 
     def _run_job(self, job: _Job) -> object:
@@ -295,14 +289,3 @@ class Writer:
     def _send(self, answers: Sequence[_Answer]) -> None:
         """Pass all answers to the event loop at once: waking it costs more than they do."""
         self._loop.call_soon_threadsafe(self._resolve, answers)
-
-    def _drain(self) -> list[_Item]:
-        items: list[_Item] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                items.append(self._queue.get_nowait())
-        return items
-
-
-def _do_nothing(_: Store) -> None:
-    """No-op job: its completion proves that the writer thread is alive."""

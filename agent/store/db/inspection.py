@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.wal import require_no_orphan_wal, wal_of
+from agent.store.files.quarantine import has_content
 
 # SQLite calls the progress handler every so many VM steps: about ten thousand times a second.
 _STEPS = 10_000
@@ -25,7 +26,7 @@ def inspect_database(
     """
     path = (directory / DATABASE_FILE).absolute()
     require_no_orphan_wal(path)
-    is_still = not is_owned and not _has_content(wal_of(path))
+    is_still = not is_owned and not has_content(wal_of(path))
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)) as connection:
@@ -36,7 +37,3 @@ def inspect_database(
 def is_interrupted(error: sqlite3.Error) -> bool:
     """Return True if `error` means that the time limit was exceeded."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
-
-
-def _has_content(file: Path) -> bool:
-    return file.exists() and file.stat().st_size > 0

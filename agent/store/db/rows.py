@@ -16,13 +16,14 @@ T = TypeVar("T")
 def checked(row: object, kind: type[T]) -> T:
     """Return `row` as a `kind`, with every value of the type that `kind` declares.
 
-    SQLite reads any value into any column from a damaged page, without an error. Raises
+    SQLite reads any value from a damaged page, or no row (`row` is None), without an error. Raises
     `CorruptRow`, which does not quote the value: it may be a customer's.
     """
     try:
         return msgspec.convert(row, kind, builtin_types=(bytes,))
     except msgspec.ValidationError:
-        raise CorruptRow("unexpected value in a row") from None
+        reason = "a row is missing" if row is None else "unexpected value in a row"
+        raise CorruptRow(reason) from None
 
 
 def checked_rows(rows: Iterable[object], kind: type[T]) -> Iterator[T]:

@@ -34,7 +34,7 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
     the path of the copy, or None if there is no WAL.
     """
     wal = database.with_name(database.name + _WAL)
-    if not _has_content(wal):
+    if not has_content(wal):
         return None
     place = _new_place(database, at_us)
     copy = place / wal.name
@@ -56,10 +56,10 @@ def has_orphan_wal(database: Path) -> bool:
     SQLite would replay such a WAL into the next database of that name, and deletes one that it
     finds beside an empty file.
     """
-    if _has_content(database):
+    if has_content(database):
         return False
     if database.exists():
-        return _has_content(database.with_name(database.name + _WAL))
+        return has_content(database.with_name(database.name + _WAL))
     return any(database.with_name(database.name + companion).exists() for companion in _COMPANIONS)
 
 
@@ -74,7 +74,8 @@ def _move(file: Path, place: Path) -> None:
         file.rename(place / file.name)
 
 
-def _has_content(file: Path) -> bool:
+def has_content(file: Path) -> bool:
+    """Return whether `file` exists and is not empty."""
     return file.exists() and file.stat().st_size > 0
 
 

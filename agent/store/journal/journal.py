@@ -88,7 +88,7 @@ class Journal:
         return group.outcomes
 
     def clear_cache(self) -> None:
-        """Clear the session cache: the file was changed outside the journal."""
+        """Clear the session cache, before a job that deletes captures."""
         self._sessions.clear()
 
     def _decide(

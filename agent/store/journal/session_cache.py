@@ -4,14 +4,12 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 
 from agent.store.db.rows import as_list, checked
 from agent.store.files.storage_errors import CorruptRow
 
-Row = TypeVar("Row")
 # A customer's answer follows the session within minutes; this is about a till's day.
 MAX_CACHED = 4_096
 
@@ -89,20 +87,10 @@ class SessionCache:
 
     def body_at(self, position: int) -> bytes:
         """Return the body of the event at `position`."""
-        (body,) = self._row_at(BODY_AT, position, tuple[bytes])
-        return body
+        row = self._connection.execute(BODY_AT, (position,)).fetchone()
+        return checked(row, tuple[bytes])[0]
 
     def answer_at(self, position: int) -> LastAnswer:
         """Return the e-mail answer at `position`."""
-        columns = self._row_at(ANSWER_AT, position, tuple[str, bytes | None, bytes])
-        return LastAnswer(position, *columns)
-
-    def _row_at(self, sql: str, position: int, kind: type[Row]) -> Row:
-        """Return the single row.
-
-        Raises `CorruptRow` if there is none: a damaged page can lose a row without an error.
-        """
-        row = self._connection.execute(sql, (position,)).fetchone()
-        if row is None:
-            raise CorruptRow(f"the event at position {position} is missing")
-        return checked(row, kind)
+        row = self._connection.execute(ANSWER_AT, (position,)).fetchone()
+        return LastAnswer(position, *checked(row, tuple[str, bytes | None, bytes]))

@@ -5,7 +5,7 @@ transactions short enough not to delay a till.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVarTuple
 
@@ -66,16 +66,14 @@ class StoreOutbox:
         self, window: Window, results: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
         """Record durably the results of a window, and its `doubtful` events: possibly delivered."""
-        at_us, version = self._now_us(), self._agent_version
+        at_us, version, rest = self._now_us(), self._agent_version, list(results)
         in_doubt = [event.position for event in doubtful]
-        rest = list(results)
         while len(rest) > MAX_RESULTS_IN_A_TRANSACTION:
-            part = rest[:MAX_RESULTS_IN_A_TRANSACTION]
-            rest = rest[MAX_RESULTS_IN_A_TRANSACTION:]
-            await self._write(window, _settle_part, part, in_doubt, at_us, version)
+            part, rest = rest[:MAX_RESULTS_IN_A_TRANSACTION], rest[MAX_RESULTS_IN_A_TRANSACTION:]
+            await self._write(window, _settle, part, at_us, version, in_doubt, None)
         resolved = [one.event.position for one in results]
         resolved += [event.position for event in window.events if not event.is_doubtful]
-        await self._write(window, _settle_last, rest, resolved, in_doubt, at_us, version)
+        await self._write(window, _settle, rest, at_us, version, in_doubt, resolved)
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Make all events from `expected_sequence` on, or from the lowest held, pending again.
@@ -111,26 +109,19 @@ class StoreOutbox:
         await self.access.write_hot(write)
 
 
-def _settle_part(
+def _settle(
     connection: sqlite3.Connection,
     results: Sequence[EventResult],
-    in_doubt: Sequence[int],
     at_us: int,
     agent_version: str,
+    doubtful: Iterable[int],
+    resolved: Iterable[int] | None,
 ) -> None:
+    """Record `results`; end the attempt with the last part of a window, that with `resolved`."""
     settle(connection, results, at_us, agent_version)
-    # A rejected event is no longer pending, so the in-flight range does not cover it: its doubt is
-    # recorded with it.
-    add_doubt(connection, {one.event.position for one in results}.intersection(in_doubt))
-
-
-def _settle_last(
-    connection: sqlite3.Connection,
-    results: Sequence[EventResult],
-    resolved: Sequence[int],
-    in_doubt: Sequence[int],
-    at_us: int,
-    agent_version: str,
-) -> None:
-    settle(connection, results, at_us, agent_version)
-    end_attempt(connection, resolved, in_doubt)
+    if resolved is None:
+        # A rejected event is no longer pending, so the in-flight range does not cover it: its doubt
+        # is recorded with it.
+        add_doubt(connection, {one.event.position for one in results}.intersection(doubtful))
+    else:
+        end_attempt(connection, resolved, doubtful)

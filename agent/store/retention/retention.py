@@ -57,5 +57,5 @@ class Retention:
 
 
 def _purge(store: Store, candidates: Candidates, cutoff_us: int) -> bool:
-    store.clear_session_cache()
+    store.journal.clear_cache()
     return store.run(purge, candidates, cutoff_us)

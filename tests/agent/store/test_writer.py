@@ -24,6 +24,7 @@ from agent.store.files.storage_errors import (
     StorageFullError,
 )
 from agent.store.journal.journal import Group
+from agent.store.open import StoreOpener
 from agent.store.store import Store
 from agent.store.writer import MAX_GROUP, Writer, WriterOverloadedError
 from tests.support.agent.store import AT, answer, opener, query, session
@@ -75,7 +76,7 @@ class Rig:
 async def writing(directory: Path, *, max_queued: int = 10_000) -> AsyncIterator[Rig]:
     """Run a writer on `directory` until the block ends."""
     commits = Commits()
-    writer = Writer(opener(directory), commits, max_queued=max_queued)
+    writer = Writer(opener(directory), commits.committed, max_queued=max_queued)
     writer.start()
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):
@@ -239,14 +240,14 @@ async def test_check_detects_a_writer_thread_that_hangs(tmp_path: Path) -> None:
 
 
 async def test_captures_queued_before_the_store_opens_are_recorded(tmp_path: Path) -> None:
-    writer = Writer(opener(tmp_path), Commits())
+    writer = Writer(opener(tmp_path), Commits().committed)
     writer.start()
     outcome = await writer.record(session(), AT)
     await writer.close()
     assert outcome == Recorded(Receipt("epoch-1", 1), repeated=False)
 
 
-class FaultyOpener:
+class FaultyOpener(StoreOpener):
     """Opens real stores whose `write` raises the planned errors, one for each call."""
 
     def __init__(self, directory: Path, faults: Sequence[BaseException | None]) -> None:
@@ -254,12 +255,13 @@ class FaultyOpener:
         self.reasons: list[str] = []
         self.quarantine_error: OSError | None = None
         self._faults = list(faults)
-        self._directory = directory
+        real = opener(directory)
+        super().__init__(directory, real.key_file, real.limits, real.environment)
 
     def open(self) -> Store:
         """Open the store with its planned faults."""
         self.opened += 1
-        store = opener(self._directory).open()
+        store = super().open()
         usual = store.write
 
         def write_or_raise(group: Group) -> list[Outcome]:
@@ -280,7 +282,7 @@ class FaultyOpener:
 @asynccontextmanager
 async def writing_with(faulty: FaultyOpener) -> AsyncIterator[Writer]:
     """Run a writer on a store with planned faults."""
-    writer = Writer(faulty, Commits(), reopen_seconds=0.01)
+    writer = Writer(faulty, Commits().committed, reopen_seconds=0.01)
     writer.start()
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):

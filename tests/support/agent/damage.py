@@ -10,7 +10,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import list_quarantined
 from agent.store.store import Store
 from agent.store.writer import Writer
-from tests.support.agent.outbox import NoObserver
+from tests.support.agent.outbox import ignore_commit
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opened, opener, record, session
 
 CAPTURES = 400
@@ -140,7 +140,7 @@ class Aftermath:
 
 async def restart_on(directory: Path, again: Iterable[str]) -> Aftermath:
     """Start a writer on the files; record a new session and repeat old ones."""
-    writer = Writer(opener(directory, epochs=EpochIds(iter(range(2, 100)))), NoObserver())
+    writer = Writer(opener(directory, epochs=EpochIds(iter(range(2, 100)))), ignore_commit)
     writer.start()
     try:
         new = await writer.record(session("new"), AT)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.facts import Capture, Outcome, Recorded
 from agent.store.files.disk_space import SpaceLimits
-from agent.store.open import Opener
+from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.retention.retention import RetentionDays
 from agent.store.writer import Writer
@@ -24,11 +24,8 @@ REFUSED = Refused("CODE", "a reason", 400)
 DELIVERED = Delivered()
 
 
-class NoObserver:
-    """A commit observer that ignores everything."""
-
-    def committed(self, captures: int, seconds: float) -> None:
-        """Do nothing."""
+def ignore_commit(_captures: int, _seconds: float) -> None:
+    """Do nothing."""
 
 
 @dataclass
@@ -84,13 +81,13 @@ def receipt_of(outcome: Outcome) -> str:
 
 def start_outbox(
     directory: Path,
-    opener: Opener,
+    opener: StoreOpener,
     clock: WallClock,
     retention: RetentionDays = RETENTION,
     version: str = "1.0",
 ) -> OutboxRig:
     """Start a writer and an outbox on `directory`; the caller closes the writer."""
-    writer = Writer(opener, NoObserver())
+    writer = Writer(opener, ignore_commit)
     writer.start()
     outbox = StoreOutbox(
         writer,

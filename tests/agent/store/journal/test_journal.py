@@ -220,7 +220,7 @@ def test_purged_session_is_evicted_from_the_cache(tmp_path: Path) -> None:
     """Its id is free again, and a late answer to it finds no session."""
     with opened(tmp_path) as store:
         record(store, session("one"), session("two"))
-        store.clear_session_cache()
+        store.journal.clear_cache()
         store.run(lambda connection: connection.execute("DELETE FROM event WHERE position = 1"))
         store.run(lambda connection: connection.execute("DELETE FROM session WHERE position = 1"))
         assert record(store, answer("one"), session("one")) == [NoOpenSession(), new(3)]
@@ -233,7 +233,7 @@ def test_row_lost_on_a_damaged_page_is_reported_as_damage(
     """An acknowledged row is missing; SQLite itself does not always notice."""
     with opened(tmp_path) as store:
         record(store, session(), ACCEPTED)
-        store.clear_session_cache()
+        store.journal.clear_cache()
         store.run(lambda connection: connection.execute("DELETE FROM event"))
         with pytest.raises(StorageDamagedError):
             record(store, repeated)
