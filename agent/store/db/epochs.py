@@ -93,11 +93,6 @@ class Epochs:
                 return known
         raise CorruptRow(f"no epoch holds position {position}")
 
-    def last_sequence_of(self, epoch: str) -> int | None:
-        """Return the last sequence number of `epoch`; None for an epoch unknown to this file."""
-        known = self.range_of(epoch)
-        return None if known is None else known.last_sequence
-
     def position_of(self, epoch: str, sequence: int) -> int | None:
         """Return the position of a receipt; None if this file never issued it."""
         known = self.range_of(epoch)
@@ -129,13 +124,11 @@ def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | N
         return "new file"
     if last_commit is None:
         return None
-    last_sequence = epochs.last_sequence_of(last_commit.epoch)
-    if last_sequence is None:
+    known = epochs.range_of(last_commit.epoch)
+    if known is None:
         return "restored backup: the file does not know the epoch last used here"
-    if last_sequence < last_commit.sequence:
-        return (
-            f"commits lost: the file ends at {last_sequence}, {last_commit.sequence} was committed"
-        )
+    if (end := known.last_sequence) < last_commit.sequence:
+        return f"commits lost: the file ends at {end}, {last_commit.sequence} was committed"
     return None
 
 

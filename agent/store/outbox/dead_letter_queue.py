@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, exists, or_, select, update
 from sqlmodel.sql.expression import Select
 
@@ -12,7 +13,7 @@ from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.rows import checked, driver_connection
 from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
-from agent.store.outbox.settle import retry_answers
+from agent.store.outbox.settle import add_dead_letters, retry_answers
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import EventType
 
@@ -178,21 +179,9 @@ def _retry_delivered(
     session: Session, epoch: str, sequences: Sequence[int], now_us: int, agent_version: str
 ) -> int:
     positions = _find_delivered(session, epoch, sequences)
-    session.add_all(
-        DeadLetterRow(
-            destination=CENTRAL,
-            position=position,
-            error_code=STANDS_REFUSED.error_code,
-            error_message=STANDS_REFUSED.error_message,
-            http_status=None,
-            refused_at_us=now_us,
-            attempts=1,
-            retry_wanted=1,
-            agent_version=agent_version,
-            discarded_at_us=None,
-        )
-        for position in positions
-    )
+    rejected = dict.fromkeys(positions, STANDS_REFUSED)
+    add_dead_letters(driver_connection(session), rejected, now_us, agent_version)
+    _mark_for_retry(session, _position.in_(positions))
     return len(positions)
 
 
@@ -211,9 +200,13 @@ def _retry_due(session: Session, agent_version: str, now_us: int) -> int:
         )
         .limit(MAX_RETRIES_IN_A_TRANSACTION)
     )
+    return _mark_for_retry(session, _position.in_(due))
+
+
+def _mark_for_retry(session: Session, condition: ColumnElement[bool]) -> int:
     return session.exec(
         update(DeadLetterRow)
-        .where(col(DeadLetterRow.destination) == CENTRAL, _position.in_(due))
+        .where(col(DeadLetterRow.destination) == CENTRAL, condition)
         .values(retry_wanted=1)
         .execution_options(synchronize_session=False)
     ).rowcount

@@ -13,7 +13,6 @@ from agent.facts import Receipt
 from agent.store.access import StoreAccess
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
-from agent.store.outbox.payloads import PayloadBuilder
 from agent.store.outbox.rewind import renumber, rewind
 from agent.store.outbox.settle import settle
 from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
@@ -43,7 +42,7 @@ class StoreOutbox:
         agent_version: str,
     ) -> None:
         self.access = StoreAccess(directory, writer)
-        self._windows = WindowReader(PayloadBuilder(key_file))
+        self._windows = WindowReader(key_file)
         self._now_us = now_us
         self._agent_version = agent_version
         self.dead_letters = DeadLetters(self.access, now_us, agent_version)

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
 from agent.facts import EmailStatus
 from agent.store.crypto.bodies import decrypt_body
-from agent.store.crypto.vault import DecryptionError, Vault, read_vault
+from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.files.storage_errors import CorruptRow
 from sync.runtime.logging import log_event
 
@@ -19,16 +18,8 @@ _ERASED = b'"emailAddress":null,"erased":true'
 class PayloadBuilder:
     """Decrypts stored bodies and addresses for sending; logs the first failure only."""
 
-    def __init__(self, key_file: Path) -> None:
-        self._key_file = key_file
+    def __init__(self) -> None:
         self._has_logged = False
-
-    def vault(self) -> Vault:
-        """Open the vault with the current key. Raises `UnusableKey` or `OSError`.
-
-        Without a key nothing is sent.
-        """
-        return read_vault(self._key_file)
 
     def build(
         self,

@@ -5,7 +5,7 @@ A rejected event becomes a dead letter; an event accepted after all ceases to be
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
 from agent.store.db.cursor import ensure_cursor
@@ -63,21 +63,15 @@ def settle(
 ) -> None:
     """Record `results`, at most some hundreds, of events sent by `agent_version`.
 
-    A repeated rejection adds an attempt to the dead letter. If a dead letter is delivered late, the
-    rejected answers of its session are marked for retry, and it gets its own delivery time.
+    If a dead letter is delivered late, the rejected answers of its session are marked for retry,
+    and it gets its own delivery time.
     """
     before = ensure_cursor(connection).watermark
     verdicts = {one.event.position: one.verdict for one in results}
     refused = {
         position: verdict for position, verdict in verdicts.items() if isinstance(verdict, Refused)
     }
-    connection.executemany(
-        ADD_DEAD_LETTER,
-        [
-            (position, why.error_code, why.error_message, why.http_status, at_us, agent_version)
-            for position, why in refused.items()
-        ],
-    )
+    add_dead_letters(connection, refused, at_us, agent_version)
     delivered = as_list(sorted(verdicts.keys() - refused.keys()))
     late = {position for (position,) in connection.execute(REMOVE_DEAD_LETTERS, (delivered,))}
     if late:
@@ -86,6 +80,17 @@ def settle(
     individually = late.union(position for position in verdicts if position > watermark)
     rows = [(position, at_us) for position in sorted(individually)]
     connection.executemany(ADD_SETTLED, rows)
+
+
+def add_dead_letters(
+    connection: sqlite3.Connection, refused: Mapping[int, Refused], at_us: int, agent_version: str
+) -> None:
+    """Store the reason of each rejection by position; a repeated one adds an attempt."""
+    rows = [
+        (position, why.error_code, why.error_message, why.http_status, at_us, agent_version)
+        for position, why in refused.items()
+    ]
+    connection.executemany(ADD_DEAD_LETTER, rows)
 
 
 def retry_answers(connection: sqlite3.Connection, sessions: Iterable[int]) -> None:

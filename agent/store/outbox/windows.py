@@ -5,12 +5,13 @@ One statement for each window, over a range of positions; it never scans the bac
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 from agent.facts import EmailStatus
-from agent.store.crypto.vault import Vault
+from agent.store.crypto.vault import Vault, read_vault
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.rows import checked_rows
@@ -87,10 +88,11 @@ class _Row(NamedTuple):
 
 
 class WindowReader:
-    """Reads windows on a given connection."""
+    """Reads windows on a given connection. Raises `UnusableKey` or `OSError` without a key."""
 
-    def __init__(self, payloads: PayloadBuilder) -> None:
-        self._payloads = payloads
+    def __init__(self, key_file: Path) -> None:
+        self._key_file = key_file
+        self._payloads = PayloadBuilder()
 
     def read(
         self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int
@@ -110,7 +112,7 @@ class WindowReader:
         self, rows: Iterator[_Row], known: EpochRange, max_bytes: int
     ) -> Iterator[OutboxEvent]:
         """Yield the events of `rows` up to the end of the epoch or `max_bytes`; at least one."""
-        vault, size = cache(self._payloads.vault), 0
+        vault, size = cache(partial(read_vault, self._key_file)), 0
         for row in rows:
             if row.position > known.last_position:
                 return
