@@ -60,7 +60,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         _check_parquet(output)
     with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
-        with row_counter(table.value) as show:
+        with row_counter(table.value, is_printing=output is None) as show:
 
             async def write(database: Database) -> None:
                 async for rows in selection.pages(database):

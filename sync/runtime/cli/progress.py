@@ -50,17 +50,19 @@ def countdown(title: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def row_counter(title: str) -> Iterator[Callable[[int, str], None]]:
+def row_counter(title: str, *, is_printing: bool) -> Iterator[Callable[[int, str], None]]:
     """Yield a function that adds rows and shows their store.
 
-    Displays on standard error; standard output is left to the result.
+    Displays on standard error. Silent if the rows are printed (`is_printing`) on the same terminal:
+    the display would overwrite them.
     """
+    is_overwriting = is_printing and sys.stdout.isatty()
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description} {task.completed:,.0f} rows, store {task.fields[store]}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=is_overwriting or not sys.stderr.isatty(),
     )
     task = progress.add_task(title, total=None, store="-")
     with progress:

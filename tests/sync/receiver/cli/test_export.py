@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sync.receiver.cli import app
 from sync.receiver.cli.output import Output, OutputError
 from tests.support.head_office.messages import AT, SimulatedAgent, answer, session
-from tests.support.head_office.process import HQ, hq, write_config
+from tests.support.head_office.process import HQ, hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
 
 pytestmark = pytest.mark.process
@@ -46,6 +46,19 @@ async def test_export_prints_sessions_as_csv_by_default(receiver_with_captures: 
     assert (result.returncode, result.stderr) == (0, "")
     assert [row["correlation_id"] for row in rows] == ["=one", "two"]
     assert json.loads(rows[0]["body"]) == {"correlationId": "=one", "channel": "pos"}
+
+
+async def test_export_to_a_terminal_prints_nothing_but_rows(
+    receiver_with_captures: Receiver,
+) -> None:
+    config = str(write_config(receiver_with_captures.directory))
+
+    shown = await asyncio.to_thread(hq_on_terminal, "--config", config, "export")
+
+    # CSV lines end with CRLF, to which the terminal adds a CR.
+    heading, *rows = filter(None, shown)
+    assert heading.startswith("store_id,")
+    assert [row.partition(",")[0] for row in rows] == ["0042", "0042"]
 
 
 async def test_spreadsheet_export_reports_escaped_formulas(
