@@ -133,6 +133,8 @@ class Status:
     def _delivery(self) -> Headline:
         state, waiting = str(self._sync.get("state")), _number(self._members, "waiting")
         if state in {"idle", "delivering"} and waiting == 0:
+            if _number(self._members, "deadLetters"):
+                return Headline(Level.OK, "No captures are pending.")
             return Headline(Level.OK, "All captures are delivered to head office.")
         level, text = _DELIVERY.get(state, _OTHER_DELIVERY)
         if state == "retrying" and self._sync.get("trouble") not in _ENDS_BY_ITSELF:
