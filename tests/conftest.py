@@ -61,7 +61,7 @@ sys.addaudithook(_forbid_processes)
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresqlServer]:
     """Run one server for the whole session; each test creates its own database on it."""
-    with started_server() as server:
+    with started_server(survives_power_cuts=False) as server:
         yield server
 
 
