@@ -35,6 +35,13 @@ from sync.runtime.scheduler import Scheduler
 _log = logging.getLogger(__name__)
 _HOUR_SECONDS = 3_600
 _RESTART_SECONDS = 5.0
+_EVENTS = {
+    LoopState.IDLE: "delivery.idle",
+    LoopState.DELIVERING: "delivery.delivering",
+    LoopState.QUIET: "delivery.quiet_hours",
+    LoopState.RETRYING: "delivery.retrying",
+    LoopState.HOLDING: "delivery.holding",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +146,4 @@ def _log_state(status: DeliveryStatus) -> None:
     level = logging.ERROR if status.state is LoopState.HOLDING else logging.INFO
     fields = {"cause": status.cause, "detail": status.detail, "http_status": status.http_status}
     given = {name: value for name, value in fields.items() if value is not None}
-    log_event(_log, level, f"delivery.{status.state.value.replace(' ', '_')}", **given)
+    log_event(_log, level, _EVENTS[status.state], **given)
