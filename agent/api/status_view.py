@@ -88,11 +88,12 @@ class Status:
         yield self._recording()
         yield self._delivery()
         if letters := _number(self._members, "deadLetters"):
-            text = f"Head office rejected {_captures(letters)}. For the reasons and to send again:"
+            text = f"Head office rejected {_captures(letters)}. For the reasons:"
             yield Headline(Level.NOTE, f"{text} loyalty-agent dead-letters list")
         if names := _names(self._storage.get("setAside")):
             text = "A damaged database was quarantined. Undelivered captures in it exist only there"
-            yield Headline(Level.NOTE, f"{text}: keep {', '.join(names)}.")
+            places = ", ".join(f"set-aside/{name}" for name in names)
+            yield Headline(Level.NOTE, f"{text}: keep {places}.")
 
     def figures(self) -> dict[str, dict[str, str]]:
         """Return the figures by group and name."""

@@ -114,7 +114,7 @@ def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
     assert lines[1] == "No captures are pending."
     assert lines[2].startswith("Head office rejected 2 captures.")
     assert lines[2].endswith("loyalty-agent dead-letters list")
-    assert lines[3].endswith("keep 20260101T000000Z.")
+    assert lines[3].endswith("keep set-aside/20260101T000000Z.")
 
 
 @given(st.dictionaries(NAMES, JSON))
