@@ -11,7 +11,7 @@ from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Database
 from sync.receiver.db.readiness import Readiness
-from sync.receiver.reports.completeness_report import completeness_json, is_known_store
+from sync.receiver.reports.completeness_report import completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import find_sessions, list_stores
 from sync.receiver.reports.metrics import Metrics
@@ -59,7 +59,7 @@ class ReadApi:
         """Stream the completeness report of one store or of all, epoch by epoch."""
         self.readers.check(request)
         store_id = request.query.get("store")
-        if store_id is not None and not await is_known_store(self.database, store_id):
+        if store_id is not None and not await list_stores(self.database, store_id):
             raise web.HTTPNotFound
         return await stream_json(request, completeness_json(self.database, store_id))
 

@@ -6,9 +6,8 @@ An epoch whose row in `agents` is lost is found by its remaining rows.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -31,9 +30,6 @@ class Range(msgspec.Struct, frozen=True, order=True):
 
     first: int
     last: int
-
-
-_ByEpoch: TypeAlias = dict[tuple[str, str], list[Range]]
 
 
 class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -73,52 +69,38 @@ async def audit(database: Database, store_id: str | None) -> AsyncIterator[Epoch
 def epochs_of(connection: sa.Connection, store_id: str) -> list[EpochCompleteness]:
     """Return the state of every epoch of a store."""
     of_store = {_STORE.key: store_id}
-    found = _StoreNumbers(
-        missing=_ranges(connection.execute(_MISSING, of_store)),
-        rejected=_ranges(connection.execute(_REJECTED, of_store)),
-        gaps=_ranges(connection.execute(_GAPS, of_store)),
+    missing, rejected, lost = (
+        _ranges(connection.execute(statement, of_store))
+        for statement in (_MISSING, _REJECTED, _GAPS)
     )
-    rows = [
-        *((True, row) for row in connection.execute(_LISTED, of_store).mappings()),
-        *((False, row) for row in connection.execute(_UNLISTED, of_store).mappings()),
-    ]
-    epochs = (found.epoch(row, listed=listed) for listed, row in rows)
+    epochs = []
+    for statement in (_LISTED, _UNLISTED):
+        for row in connection.execute(statement, of_store):
+            key, accepted_through = (row.till_id, row.epoch), row.accepted_through
+            without_row = missing.get(key, [])
+            outstanding = [Range(accepted_through + 1, row.last_sequence)]
+            epoch = EpochCompleteness(
+                store_id=store_id,
+                till_id=row.till_id,
+                epoch=row.epoch,
+                listed=statement is _LISTED,
+                accepted_through=accepted_through,
+                complete_through=without_row[0].first - 1 if without_row else accepted_through,
+                purged_through=row.purged_through,
+                outstanding=outstanding if row.last_sequence > accepted_through else [],
+                rejected=rejected.get(key, []),
+                gaps=lost.get(key, []),
+                missing=without_row,
+            )
+            epochs.append(epoch)
     return sorted(epochs, key=lambda epoch: (epoch.till_id, epoch.epoch))
 
 
-@dataclass(frozen=True, slots=True)
-class _StoreNumbers:
-    """Query results for one store."""
-
-    missing: _ByEpoch
-    rejected: _ByEpoch
-    gaps: _ByEpoch
-
-    def epoch(self, agent: sa.RowMapping, *, listed: bool) -> EpochCompleteness:
-        key = agent["till_id"], agent["epoch"]
-        accepted_through, last_sequence = agent["accepted_through"], agent["last_sequence"]
-        missing = self.missing.get(key, [])
-        outstanding = [Range(accepted_through + 1, last_sequence)]
-        return EpochCompleteness(
-            store_id=agent["store_id"],
-            till_id=agent["till_id"],
-            epoch=agent["epoch"],
-            listed=listed,
-            accepted_through=accepted_through,
-            purged_through=agent["purged_through"],
-            complete_through=missing[0].first - 1 if missing else accepted_through,
-            outstanding=outstanding if last_sequence > accepted_through else [],
-            rejected=self.rejected.get(key, []),
-            gaps=self.gaps.get(key, []),
-            missing=missing,
-        )
-
-
-def _ranges(rows: sa.CursorResult[tuple[object, ...]]) -> _ByEpoch:
-    found: _ByEpoch = {}
-    for row in rows.mappings():
-        numbers = Range(row["first"], row["last"])
-        found.setdefault((row["till_id"], row["epoch"]), []).append(numbers)
+def _ranges(rows: sa.CursorResult[Any]) -> dict[tuple[str, str], list[Range]]:
+    """Return the ranges by till and epoch."""
+    found: dict[tuple[str, str], list[Range]] = {}
+    for row in rows:
+        found.setdefault((row.till_id, row.epoch), []).append(Range(row.first, row.last))
     return found
 
 
@@ -141,7 +123,7 @@ def _missing() -> sa.Select[tuple[object, ...]]:
         (covered.c.first - 1).label("last"),
     ).subquery()
     return (
-        sa.select(candidates.c.till_id, candidates.c.epoch, candidates.c.first, candidates.c.last)
+        sa.select(candidates)
         .where(candidates.c.first <= candidates.c.last)
         .order_by(candidates.c.till_id, candidates.c.epoch, candidates.c.first)
     )
@@ -184,14 +166,13 @@ def _unlisted() -> sa.Select[tuple[object, ...]]:
     numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
     rows = sa.union_all(
         *(
-            sa.select(table.c.store_id, table.c.till_id, table.c.epoch, number.label("number"))
+            sa.select(table.c.till_id, table.c.epoch, number.label("number"))
             .where(table.c.store_id == _STORE)
             .where(~sa.exists().where(_is_same_epoch(table)))
             for table, number in numbers
         )
     ).subquery()
-    key = (rows.c.store_id, rows.c.till_id, rows.c.epoch)
-    highest = func.max(rows.c.number)
+    key, highest = (rows.c.till_id, rows.c.epoch), func.max(rows.c.number)
     through = (highest.label("accepted_through"), highest.label("last_sequence"))
     return sa.select(*key, *through, sa.literal(0).label("purged_through")).group_by(*key)
 
@@ -214,29 +195,21 @@ def _rejected() -> sa.Select[tuple[object, ...]]:
         .where(rejections.c.store_id == _STORE)
         .subquery()
     )
+    epoch = (numbered.c.till_id, numbered.c.epoch)
     first, last = func.min(numbered.c.sequence), func.max(numbered.c.sequence)
-    group = (numbered.c.till_id, numbered.c.epoch, numbered.c.group)
     return (
-        sa.select(numbered.c.till_id, numbered.c.epoch, first.label("first"), last.label("last"))
-        .group_by(*group)
-        .order_by(numbered.c.till_id, numbered.c.epoch, first)
-    )
-
-
-def _gaps() -> sa.Select[tuple[object, ...]]:
-    return (
-        sa.select(
-            gaps.c.till_id,
-            gaps.c.epoch,
-            gaps.c.first_sequence.label("first"),
-            gaps.c.last_sequence.label("last"),
-        )
-        .where(gaps.c.store_id == _STORE)
-        .order_by(*gaps.primary_key)
+        sa.select(*epoch, first.label("first"), last.label("last"))
+        .group_by(*epoch, numbered.c.group)
+        .order_by(*epoch, first)
     )
 
 
 # Compiled once at import: building them costs more than running them on a small store.
 _LISTED = sa.select(agents).where(agents.c.store_id == _STORE)
 _UNLISTED = _unlisted()
-_MISSING, _REJECTED, _GAPS = _missing(), _rejected(), _gaps()
+_MISSING, _REJECTED = _missing(), _rejected()
+_GAPS = (
+    sa.select(gaps, gaps.c.first_sequence.label("first"), gaps.c.last_sequence.label("last"))
+    .where(gaps.c.store_id == _STORE)
+    .order_by(*gaps.primary_key)
+)

@@ -4,13 +4,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection
-from sqlmodel import Session, col, select
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import AgentRecord, TokenRecord
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
-from sync.receiver.reports.json_views import is_valid_text
 
 
 @dataclass(slots=True)
@@ -43,19 +39,6 @@ class Totals:
         self.rejected += _count(epoch.rejected)
         self.gaps += _count(epoch.gaps)
         self.missing += _count(epoch.missing)
-
-
-async def is_known_store(database: Database, store_id: str) -> bool:
-    """Return whether the store was ever enrolled or sent anything."""
-
-    def is_in_a_table(connection: Connection) -> bool:
-        with Session(connection) as session:
-            return any(
-                session.exec(select(found).where(found == store_id).limit(1)).first()
-                for found in (col(TokenRecord.store_id), col(AgentRecord.store_id))
-            )
-
-    return is_valid_text(store_id) and await database.read(is_in_a_table)
 
 
 async def completeness_json(
