@@ -52,21 +52,24 @@ class AgentApi:
         received_at = self.now()
         agent = await authenticate_agent(request, self.enrolment, received_at)
         async with self.batches.admit(request, agent.name) as body:
-            started = self.metrics.start_timer()
+            started = self.metrics.now_seconds()
             inbound = parse_batch(body, agent, received_at)
             check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
             self.batches.shedder.admit_events(len(inbound.events))
             outcome = await self.ledger.store_batch(inbound)
         match outcome:
             case SequenceGap(expected_sequence):
-                raise _sequence_gap(expected_sequence)
+                raise HttpError(
+                    HTTPStatus.CONFLICT,
+                    "Earlier events are missing. Send from expectedSequence on.",
+                    ErrorCode.SEQUENCE_GAP,
+                    expected_sequence=expected_sequence,
+                )
             case AcceptedBatch():
                 self.metrics.count_batch(outcome, len(inbound.events), started)
                 _log_batch(agent, inbound.batch.epoch, outcome)
-                accepted = BatchAccepted(
-                    accepted_through=outcome.accepted_through, rejected=outcome.rejections
-                )
-                return json_response(accepted)
+                through, rejected = outcome.accepted_through, outcome.rejections
+                return json_response(BatchAccepted(accepted_through=through, rejected=rejected))
 
     async def post_heartbeat(self, request: web.Request) -> web.Response:
         """Store a heartbeat; answer with the accepted position of each epoch."""
@@ -76,7 +79,7 @@ class AgentApi:
             inbound = parse_heartbeat(body, agent, received_at)
             check_sender(agent, inbound.heartbeat.store_id, inbound.heartbeat.till_id)
             answer = await self.ledger.store_heartbeat(inbound)
-        self.metrics.count_heartbeat()
+        self.metrics.heartbeats.inc()
         return json_response(answer)
 
     async def get_program(self, request: web.Request) -> web.Response:
@@ -89,26 +92,11 @@ class AgentApi:
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
 
 
-def _sequence_gap(expected_sequence: int) -> HttpError:
-    return HttpError(
-        HTTPStatus.CONFLICT,
-        "Earlier events are missing. Send from expectedSequence on.",
-        ErrorCode.SEQUENCE_GAP,
-        expected_sequence=expected_sequence,
-    )
-
-
 def _log_batch(agent: EnrolledAgent, epoch: str, batch: AcceptedBatch) -> None:
     sender = {"store": agent.name.store_id, "till": agent.name.till_id, "epoch": epoch}
-    log_event(
-        _log,
-        logging.DEBUG,
-        "batch.accepted",
-        **sender,
-        accepted_through=batch.accepted_through,
-        sessions=len(batch.sessions),
-        answers=len(batch.answers),
-    )
+    new = {"sessions": len(batch.sessions), "answers": len(batch.answers)}
+    through = batch.accepted_through
+    log_event(_log, logging.DEBUG, "batch.accepted", **sender, accepted_through=through, **new)
     for invalid in batch.rejected:
         fields = {"sequence": invalid.sequence, "code": invalid.error_code}
         log_event(_log, logging.WARNING, "event.rejected", **sender, **fields)

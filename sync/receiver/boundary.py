@@ -36,10 +36,10 @@ class ReceiverBoundary:
         """Return the response for an error; log and count it."""
         converted = to_http_error(error, self._outage_retry_after)
         log_error(converted, error, f"{request.method} {route_of(request)}")
-        self._metrics.count_error(converted.code.value)
+        self._metrics.errors.labels(converted.code.value).inc()
         return error_response(converted)
 
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Count the response and add the headers."""
-        self._metrics.count_response(route_of(request), response.status)
+        self._metrics.requests.labels(route_of(request), str(response.status)).inc()
         response.headers.update(COMMON_HEADERS)

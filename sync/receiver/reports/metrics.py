@@ -16,17 +16,16 @@ _OUTCOMES = ("taken", "repeated", "refused", "altered")
 class Metrics:
     """The receiver's metrics, in registries of their own. Labels never contain request data.
 
-    `now_seconds` is a monotonic clock.
+    `requests` is labelled with the route pattern, never the requested path. `now_seconds` is a
+    monotonic clock.
     """
 
     def __init__(self, version: str, now_seconds: Callable[[], float]) -> None:
-        self._now_seconds = now_seconds
+        self.now_seconds = now_seconds
         self._registry = CollectorRegistry()
-        info = self._gauge("info", "This receiver", "version")
-        info.labels(version).set(1)
-        self._database_up = self._gauge(
-            "database_up", "1 if the database answered this scrape, else 0"
-        )
+        self._gauge("info", "This receiver", "version").labels(version).set(1)
+        up = "1 if the database answered this scrape, else 0"
+        self._database_up = self._gauge("database_up", up)
         self._events = self._counter("events", "Events by outcome; repeated: duplicates", "outcome")
         for outcome in _OUTCOMES:
             # Create every label at zero: Prometheus sees no increase when a series first appears.
@@ -39,44 +38,27 @@ class Metrics:
             registry=self._registry,
         )
         self._gaps = self._counter("gaps", "Gaps recorded")
-        self._heartbeats = self._counter("heartbeats", "Heartbeats accepted")
-        self._requests = self._counter(
-            "requests", "Requests by route and HTTP status", "route", "status"
-        )
-        self._errors = self._counter("problems", "Error responses by code", "code")
+        self.heartbeats = self._counter("heartbeats", "Heartbeats accepted")
+        by_route = "Requests by route and HTTP status"
+        self.requests = self._counter("requests", by_route, "route", "status")
+        self.errors = self._counter("problems", "Error responses by code", "code")
 
     def watch_bodies(self, reserved_bytes: Callable[[], float]) -> None:
         """Export the memory held by request bodies; `reserved_bytes` returns it."""
         bodies = self._gauge("body_bytes", "Memory reserved for the bodies of all open requests")
         bodies.set_function(reserved_bytes)
 
-    def start_timer(self) -> float:
-        """Return the start time of a batch, for `count_batch`."""
-        return self._now_seconds()
-
     def count_batch(self, accepted: AcceptedBatch, events: int, started: float) -> None:
-        """Count a committed batch of `events` events."""
+        """Count a committed batch of `events` events; `started` is in `now_seconds`."""
         new = len(accepted.sessions) + len(accepted.answers)
         refused, altered = len(accepted.rejected), len(accepted.altered)
         self._batches.inc()
-        self._batch_seconds.observe(self._now_seconds() - started)
+        self._batch_seconds.observe(self.now_seconds() - started)
         self._events.labels("taken").inc(new)
         self._events.labels("refused").inc(refused)
         self._events.labels("altered").inc(altered)
         self._events.labels("repeated").inc(events - new - refused - altered)
         self._gaps.inc(len(accepted.gaps_added))
-
-    def count_heartbeat(self) -> None:
-        """Count a committed heartbeat."""
-        self._heartbeats.inc()
-
-    def count_error(self, code: str) -> None:
-        """Count an error response by its code."""
-        self._errors.labels(code).inc()
-
-    def count_response(self, route: str, status: int) -> None:
-        """Count a response. `route` is the route pattern, never the requested path."""
-        self._requests.labels(route, str(status)).inc()
 
     def render(self, figures: FleetFigures | None) -> bytes:
         """Return all metrics in Prometheus text format; without `figures`, only this process's."""
@@ -85,14 +67,12 @@ class Metrics:
         return generate_latest(self._registry) + fleet
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(
-            f"loyalty_hq_{name}", _PROCESS + documentation, labels, registry=self._registry
-        )
+        text = _PROCESS + documentation
+        return Gauge(f"loyalty_hq_{name}", text, labels, registry=self._registry)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return Counter(
-            f"loyalty_hq_{name}", _PROCESS + documentation, labels, registry=self._registry
-        )
+        text = _PROCESS + documentation
+        return Counter(f"loyalty_hq_{name}", text, labels, registry=self._registry)
 
 
 def _fleet_metrics(figures: FleetFigures) -> bytes:
@@ -104,13 +84,10 @@ def _fleet_metrics(figures: FleetFigures) -> bytes:
 
     gauge("as_of_seconds", "Unix time at which these figures were read").set(figures.at_seconds)
     gauge("stores", "Stores that are enrolled or ever sent anything").set(totals.stores)
-    conditions = gauge(
-        "stores_in_condition",
-        "Stores in a condition, as on the fleet page; a store can be in several",
-        "condition",
-    )
+    several = "Stores in a condition, as on the fleet page; a store can be in several"
+    in_condition = gauge("stores_in_condition", several, "condition")
     for condition, stores in totals.stores_in.items():
-        conditions.labels(condition.value).set(stores)
+        in_condition.labels(condition.value).set(stores)
     oldest = "Age of the oldest undelivered event of any store"
     gauge("oldest_undelivered_seconds", oldest).set(totals.oldest_seconds)
     backlog = "Undelivered events in all stores, from their heartbeats"

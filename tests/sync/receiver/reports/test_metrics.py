@@ -97,7 +97,7 @@ def test_batch_duration_runs_from_body_to_response() -> None:
     seconds = iter([100.0, 100.2])
     metrics = Metrics("0.1.0", lambda: next(seconds))
 
-    metrics.count_batch(AcceptedBatch(0), 0, metrics.start_timer())
+    metrics.count_batch(AcceptedBatch(0), 0, metrics.now_seconds())
 
     samples = parse_samples(metrics.render(None))
     assert value_of(samples, "batch_seconds_bucket", le="0.1") == 0
