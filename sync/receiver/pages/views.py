@@ -1,19 +1,27 @@
-"""Page requests: language, read access, error pages, rendering."""
+"""Page requests: language, read access, error pages, rendering with Jinja templates."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypeAlias
 
 from aiohttp import hdrs, web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.errors import to_http_error
+from sync.receiver.pages import urls
 from sync.receiver.pages.i18n import Language, languages, negotiate
-from sync.receiver.pages.rendering import CONTENT_SECURITY_POLICY, Templates
 from sync.runtime.http_errors import HttpError, log_error
+
+# Only our own files may be loaded, run or sent to; no inline scripts or styles.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,22 @@ class Views:
     def __init__(self, readers: ReaderAccess, now: Callable[[], datetime]) -> None:
         self._readers = readers
         self._now = now
-        self._templates = Templates()
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals.update(
+            store_url=urls.store_url,
+            fleet_url=urls.fleet_url,
+            history_url=urls.history_url,
+            session_url=urls.session_url,
+            format_time=_format_time,
+            languages=languages(),
+        )
 
     def for_readers(self, handler: PageHandler) -> Handler:
         """Require read access; if there is an admin token, offer sign-in."""
@@ -89,8 +112,9 @@ class Views:
         values: Mapping[str, object],
         status: HTTPStatus = HTTPStatus.OK,
     ) -> web.Response:
-        """Render a page; `values` are the template's variables."""
+        """Render a page; `values` are the template's variables, `t` translates its messages."""
         common = {
+            "t": page.language,
             "lang": page.lang,
             "now": page.at,
             "other_languages": {
@@ -99,7 +123,7 @@ class Views:
             },
             "is_signed_in": self._readers.is_signed_in(page.request),
         }
-        html = self._templates.render(template, page.language, common | dict(values))
+        html = self._templates.get_template(template).render(common | dict(values))
         headers = {
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "Content-Language": page.language.code,
@@ -107,3 +131,8 @@ class Views:
         return web.Response(
             text=html, status=status, content_type="text/html", charset="utf-8", headers=headers
         )
+
+
+def _format_time(at: datetime) -> str:
+    """Format a timestamp in UTC, to the second: 2026-01-31 12:00:00."""
+    return at.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
