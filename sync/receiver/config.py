@@ -32,7 +32,7 @@ class ServerSettings(Section):
     """Listening address and TLS."""
 
     host: ListeningHost = Field("127.0.0.1", description="address to listen on")
-    port: WholeNumber = Field(8580, ge=0, le=65_535, description="TCP port; 0: any free one")
+    port: WholeNumber = Field(8580, ge=0, le=_MAX_PORT, description="TCP port; 0: any free one")
     tls_cert_file: OptionalFile = Field(None, description="certificate, with its chain, in PEM")
     tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
 
@@ -55,20 +55,13 @@ class DatabaseSettings(Section):
 
     @model_validator(mode="after")
     def _url_is_valid(self) -> Self:
-        if self.url and not self.url.startswith((f"{SQLITE}/", POSTGRESQL)):
+        if self.url.startswith(POSTGRESQL):
+            _check_server_url(self.url)
+        elif self.url and not self.url.startswith(f"{SQLITE}/"):
             file = f"with an absolute path, such as {SQLITE}/srv/hq.db"
             server = f"of a server, such as {POSTGRESQL}user@host/database"
             raise contradiction({"url": f'expected a URL {file}, or {server}, or ""'})
-        if self.url.startswith(POSTGRESQL) and not _is_server_url(self.url):
-            expected = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
-            raise contradiction({"url": expected})
-        if self.url.startswith(POSTGRESQL) and _has_password(self.url):
-            raise contradiction({"url": "put the password into the file database.password_file"})
-        return self
-
-    @model_validator(mode="after")
-    def _password_needs_a_server(self) -> Self:
-        if self.password_file and not self.url.startswith(POSTGRESQL):
+        elif self.password_file:
             raise contradiction({"password_file": "also needs database.url of a server"})
         return self
 
@@ -154,17 +147,16 @@ class Settings(SettingsTree):
         return self.storage.directory / DATABASE_FILE
 
 
-def _is_server_url(url: str) -> bool:
+def _check_server_url(url: str) -> None:
+    expected = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
     try:
-        port = make_url(url).port
+        parts = make_url(url)
     except (ValueError, ArgumentError):
-        return False
-    return port is None or 1 <= port <= _MAX_PORT
-
-
-def _has_password(url: str) -> bool:
-    parts = make_url(url)
-    return bool(parts.password) or "password" in parts.query
+        raise contradiction({"url": expected}) from None
+    if parts.port is not None and not 1 <= parts.port <= _MAX_PORT:
+        raise contradiction({"url": expected})
+    if parts.password or "password" in parts.query:
+        raise contradiction({"url": "put the password into the file database.password_file"})
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

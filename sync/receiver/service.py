@@ -4,12 +4,12 @@ The only module that knows clocks, randomness and concrete classes.
 """
 
 import logging
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,7 +23,7 @@ from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.boundary import ReceiverBoundary
-from sync.receiver.config import AccessSettings, ServerSettings, Settings
+from sync.receiver.config import Settings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
 from sync.receiver.db.open import open_database
 from sync.receiver.db.readiness import Readiness
@@ -77,7 +77,7 @@ async def running_receiver(
     All accepted requests are committed before the database closes. `now` defaults to the system
     clock. Raises `ConfigurationError` before touching anything if the certificate is unusable.
     """
-    now = now or _now
+    now = now or partial(datetime.now, UTC)
     address = settings.server
     tls = serving_tls(address.tls_cert_file, address.tls_key_file, "server.tls_cert_file")
     async with AsyncExitStack() as parts:
@@ -86,7 +86,9 @@ async def running_receiver(
         parts.push_async_callback(readiness.close)
         await parts.enter_async_context(purging_daily(settings.retention.days, database, now))
         agents = _agent_api(settings, database, now)
-        readers = _readers(settings.access, now)
+        token_file = settings.access.admin_token_file
+        token = read_secret(token_file, "access.admin_token_file") if token_file else None
+        readers = ReaderAccess(token, settings.access.trusted_proxy_header, now)
         metrics, version = agents.metrics, installed_version()
         figures = TTLCache(
             lambda: read_fleet_figures(database, Reference(now(), version)),
@@ -94,16 +96,16 @@ async def running_receiver(
             time.monotonic,
         )
         app = web.Application()
-        for api in (
-            agents,
-            ReadApi(database, readers, readiness, metrics, figures),
-            Pages(database, readers, now, version, time.monotonic),
-        ):
-            api.add_routes(app.router)
+        agents.add_routes(app.router)
+        ReadApi(database, readers, readiness, metrics, figures).add_routes(app.router)
+        Pages(database, readers, now, version, time.monotonic).add_routes(app.router)
         boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
         server = HttpServer(app, boundary, shutdown_seconds=ANSWER_SECONDS)
         parts.push_async_callback(server.close)
-        host, port = await _listen(server, address, tls)
+        host, port = await server.start(address.host, address.port, tls=tls)
+        log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
+        if tls is None and not is_loopback(address.host):
+            log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
         yield RunningReceiver(
             host=host,
             port=port,
@@ -129,27 +131,6 @@ def _agent_api(settings: Settings, database: Database, now: Callable[[], datetim
         program=published(settings.program.terms()),
         now=now,
     )
-
-
-def _readers(access: AccessSettings, now: Callable[[], datetime]) -> ReaderAccess:
-    file = access.admin_token_file
-    token = read_secret(file, "access.admin_token_file") if file else None
-    return ReaderAccess(token, access.trusted_proxy_header, now)
-
-
-async def _listen(
-    server: HttpServer, settings: ServerSettings, tls: ssl.SSLContext | None
-) -> tuple[str, int]:
-    """Listen; return host and port (the actual one for port 0)."""
-    host, port = await server.start(settings.host, settings.port, tls=tls)
-    log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
-    if tls is None and not is_loopback(settings.host):
-        log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
-    return host, port
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _explained(error: Exception, settings: Settings) -> str:
