@@ -35,34 +35,31 @@ class Sink(Protocol):
         """Write all of `data`; return its length."""
 
 
-class RowWriter(Protocol):
+class RowWriter:
     """Writes rows in one format. `changed` counts the values altered for spreadsheets."""
 
-    changed: int
+    changed = 0
 
     def write(self, rows: Iterable[RowMapping]) -> None:
         """Write rows."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Finish the file."""
 
 
-class CsvRows:
+class CsvRows(RowWriter):
     """Writes rows as CSV. `for_spreadsheet` prefixes formulas with an apostrophe."""
 
     def __init__(self, sink: Sink, names: Sequence[str], *, for_spreadsheet: bool = False) -> None:
         self._sink = sink
         self._names = names
         self._for_spreadsheet = for_spreadsheet
-        self.changed = 0
         self._write([",".join(names)])
 
     def write(self, rows: Iterable[RowMapping]) -> None:
         """Write rows."""
         self._write(",".join(self._field(row[name]) for name in self._names) for row in rows)
-
-    def close(self) -> None:
-        """Finish the file."""
 
     def _write(self, lines: Iterable[str]) -> None:
         self._sink.write("".join(f"{line}\r\n" for line in lines).encode())
@@ -87,10 +84,8 @@ class CsvRows:
         return text
 
 
-class JsonRows:
+class JsonRows(RowWriter):
     """Writes rows as JSON lines: one object per row, with all columns."""
-
-    changed = 0
 
     def __init__(self, sink: Sink, names: Sequence[str]) -> None:
         self._sink = sink
@@ -100,9 +95,6 @@ class JsonRows:
         """Write rows."""
         lines = ({name: _plain(row[name]) for name in self._names} for row in rows)
         self._sink.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-
-    def close(self) -> None:
-        """Finish the file."""
 
 
 def _plain(value: object) -> object:

@@ -7,17 +7,15 @@ import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
 
 from sync.receiver.db.columns import UtcTimestamp
-from sync.receiver.export.formats import Sink
+from sync.receiver.export.formats import RowWriter, Sink
 
 # A row group is buffered in memory while it is written, and is a reader's unit of access.
 _GROUP_ROWS = 65_536
 _GROUP_CHARACTERS = 32 * 2**20
 
 
-class ParquetRows:
+class ParquetRows(RowWriter):
     """Writes rows as Parquet; timestamps are in microseconds, UTC."""
-
-    changed = 0
 
     def __init__(self, sink: Sink, table: Table) -> None:
         self._schema = pa.schema([_field(column) for column in table.columns])
