@@ -110,7 +110,7 @@ def read_epochs(connection: sqlite3.Connection) -> Epochs:
     """Read the epochs and the last position."""
     starts = list(checked_rows(connection.execute(ALL_EPOCHS), EpochStart))
     highest_base = max((start.base_position for start in starts), default=0)
-    (last_position,) = checked(connection.execute(LAST_POSITION).fetchone(), tuple[int])
+    last_position = checked(connection.execute(LAST_POSITION).fetchone()[0], int)
     return Epochs(starts, max(last_position, highest_base))
 
 

@@ -175,7 +175,7 @@ class Journal:
         if position in group.answers:
             return group.answers[position]
         last = self._sessions.answer_at(position)
-        return replace(last, body=self._original_body(last.body, correlation_id))
+        return last._replace(body=self._original_body(last.body, correlation_id))
 
     def _original_body(self, stored: bytes, correlation_id: str) -> bytes:
         """Return the original body; b"" (equal to no body) if it was encrypted with another key."""

@@ -4,6 +4,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,13 +24,13 @@ FROM session WHERE correlation_id IN (SELECT value FROM json_each(?))
 """
 BODY_AT = "SELECT body FROM event WHERE position = ?"
 ANSWER_AT = """
-SELECT status, address_mark, body FROM email_answer JOIN event USING (position) WHERE position = ?
+SELECT position, status, address_mark, body
+FROM email_answer JOIN event USING (position) WHERE position = ?
 """
 _found = msgspec.json.Decoder(list[tuple[str, int, int, str | None, int | None]])
 
 
-@dataclass(frozen=True, slots=True)
-class LastAnswer:
+class LastAnswer(NamedTuple):
     """The last e-mail answer of a session; `digest` is that of its address."""
 
     position: int
@@ -88,9 +89,8 @@ class SessionCache:
     def body_at(self, position: int) -> bytes:
         """Return the body of the event at `position`."""
         row = self._connection.execute(BODY_AT, (position,)).fetchone()
-        return checked(row, tuple[bytes])[0]
+        return checked(row and row[0], bytes)
 
     def answer_at(self, position: int) -> LastAnswer:
         """Return the e-mail answer at `position`."""
-        row = self._connection.execute(ANSWER_AT, (position,)).fetchone()
-        return LastAnswer(position, *checked(row, tuple[str, bytes | None, bytes]))
+        return checked(self._connection.execute(ANSWER_AT, (position,)).fetchone(), LastAnswer)
