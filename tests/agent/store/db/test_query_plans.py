@@ -14,16 +14,20 @@ from agent.store import queries
 from agent.store.db import epochs
 from agent.store.db.connect import read_only
 from agent.store.journal import session_cache
+from agent.store.outbox import in_flight, settle, windows
 from agent.store.queries import StoreReader
+from agent.store.retention import delivery_times, erase, purge
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import answer, opened, session
 
-GROWING_TABLES = ("event", "session", "email_answer")
+GROWING_TABLES = ("event", "session", "email_answer", "delivery", "settled", "dead_letter")
+JOURNAL_AND_OUTBOX = (epochs, session_cache, windows, in_flight, settle)
+RETENTION_AND_STATUS = (delivery_times, erase, purge, queries)
 STATEMENTS = {
     name: sql
-    for module in (epochs, queries, session_cache)
+    for module in JOURNAL_AND_OUTBOX + RETENTION_AND_STATUS
     for name, sql in vars(module).items()
-    if isinstance(sql, str) and sql.lstrip().startswith(("SELECT", "WITH"))
+    if isinstance(sql, str) and sql.lstrip().startswith(("SELECT", "WITH", "UPDATE", "DELETE"))
 }
 Executed = list[tuple[str, Sequence[Any]]]
 
@@ -50,7 +54,7 @@ def scans(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> li
 
 
 @pytest.mark.parametrize("sql", STATEMENTS.values(), ids=STATEMENTS)
-def test_no_query_scans_a_growing_table(tmp_path: Path, sql: str) -> None:
+def test_no_statement_scans_a_growing_table(tmp_path: Path, sql: str) -> None:
     values: Any = dict.fromkeys(re.findall(r":(\w+)", sql), "[]") or ["[]"] * sql.count("?")
     with opened(tmp_path), read_only(tmp_path) as connection:
         assert scans(connection, sql, values) == []
@@ -81,4 +85,10 @@ async def test_no_session_query_scans_a_growing_table(tmp_path: Path, executed: 
 
 
 def test_queries_under_test_are_those_in_use() -> None:
-    assert {session_cache.SESSIONS_BY_ID, epochs.LAST_POSITION} <= set(STATEMENTS.values())
+    used = {
+        session_cache.SESSIONS_BY_ID,
+        windows.PENDING,
+        settle.SET_WATERMARK,
+        purge.REMOVE_EVENTS,
+    }
+    assert used <= set(STATEMENTS.values())
