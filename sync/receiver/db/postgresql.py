@@ -96,6 +96,8 @@ class Postgresql:
             stop=stop_after_attempt(_ATTEMPTS), retry=retry_if_exception(_may_retry), reraise=True
         ):
             async with self._engine.connect() as connection:
+                # An ORM session in `work` commits or rolls back what it has begun itself.
+                await connection.begin()
                 with attempt:
                     result = await connection.run_sync(work)
                 # Outside of the attempt: a failed COMMIT is not retried.

@@ -1,12 +1,18 @@
 """Receivers on one PostgreSQL server: server crash, tokens, password."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
+from sqlmodel import Session
 
 from sync.receiver.db.database import DatabaseUnavailableError
+from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.db.tables import BootRecord
 from tests.support.head_office.messages import SimulatedAgent, session
-from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 from tests.support.head_office.receiver import receiver_under_test, settings_in
 from tests.support.raw_http import HttpResponse
 
@@ -68,3 +74,27 @@ async def test_password_is_read_from_its_file(
         async with receiver_under_test(settings_in(tmp_path, database={"url": url})):
             pass
     assert ready.status == 200
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_session_of_a_unit_of_work_does_not_end_the_transaction(
+    postgresql_server: PostgresqlServer, *, fails: bool
+) -> None:
+    url = await postgresql_server.new_database()
+    database = Postgresql(url)
+    await database.open()
+
+    def add(connection: Connection) -> None:
+        row = BootRecord(store_id="", till_id="", boot_id="", zero_at=datetime.now(UTC))
+        with Session(connection) as session:
+            session.add(row)
+            session.flush()
+            if fails:
+                session.commit()
+                raise LookupError
+
+    with suppress(LookupError):
+        await database.write(add)
+    await database.close()
+
+    assert await rows_at(url, "SELECT count(*) FROM boots") == [(0 if fails else 1,)]
