@@ -21,7 +21,7 @@ _REFUSED_CALLERS = {
     HTTPStatus.UNAUTHORIZED: (BlockedReason.UNAUTHORIZED, "head office rejects the credentials"),
     HTTPStatus.FORBIDDEN: (BlockedReason.FORBIDDEN, "head office denies this agent access"),
 }
-_NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+NO_ENDPOINT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 TOO_LARGE = Refused(
     ErrorCode.PAYLOAD_TOO_LARGE,
     "exceeds the size limit of head office or of a proxy before it",
@@ -53,7 +53,7 @@ def unexpected(response: HttpResponse, why: str) -> RetryLater:
 
 def outside_protocol(response: HttpResponse, why: str) -> Blocked | RetryLater:
     """Return `Blocked` for a missing endpoint, a fault of the settings, else `unexpected`."""
-    if response.status not in _NO_ENDPOINT:
+    if response.status not in NO_ENDPOINT:
         return unexpected(response, why)
     detail = "no such endpoint: check central.url and central.protocol"
     return Blocked(BlockedReason.NOT_FOUND, detail, response.status)

@@ -20,6 +20,7 @@ from sync.delivery.outcomes import (
 )
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import (
+    NO_ENDPOINT,
     TOO_LARGE,
     decoded,
     error_body,
@@ -49,7 +50,8 @@ def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         detail = "head office, or a proxy before it, does not accept zstd"
         return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, status)
-    error = error_body(response)
+    # A missing endpoint is a fault of the settings, whatever error code its body has.
+    error = None if status in NO_ENDPOINT else error_body(response)
     if error is not None:
         expected = error.expected_sequence
         if error.error_code == ErrorCode.SEQUENCE_GAP and expected is not None and expected > 0:

@@ -100,6 +100,17 @@ async def test_sequence_gap_returns_the_expected_sequence(batch: BatchTransport)
     assert (result.results, result.stop) == ([], Rewind(3))
 
 
+@pytest.mark.parametrize("status", [404, 405])
+async def test_missing_endpoint_is_no_sequence_gap(
+    central: ScriptedCentral, batch: BatchTransport, status: int
+) -> None:
+    gap = {"statusCode": status, "errorMessage": "gap", "errorCode": "SEQUENCE_GAP"}
+    central.script(faults.respond_with(Answer.of(status, gap | {"expectedSequence": 1})))
+    result = await batch.send(window(*sessions(5, 6)), probing=False)
+    assert isinstance(result.stop, Blocked)
+    assert result.stop.reason is BlockedReason.NOT_FOUND
+
+
 async def test_accepted_through_below_the_batch_is_a_gap(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
