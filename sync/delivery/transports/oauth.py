@@ -63,7 +63,8 @@ class ClientCredentials:
     scope: str
     monotonic_seconds: Callable[[], float]
     now: Callable[[], datetime]
-    _last: Headers | Blocked | RetryLater = field(default_factory=dict, init=False)
+    # Not in the repr: it holds the token.
+    _last: Headers | Blocked | RetryLater = field(default_factory=dict, init=False, repr=False)
     _usable_until: float = field(default=-math.inf, init=False)
     _requests: int = field(default=0, init=False)
     _requesting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)

@@ -127,6 +127,13 @@ class TestClientCredentials:
         assert request.headers["Authorization"] == f"Basic {encoded}"
         assert request.body == b"grant_type=client_credentials&scope=write+all"
 
+    async def test_repr_shows_no_token(
+        self, central: ScriptedCentral, oauth: ClientCredentials
+    ) -> None:
+        await outcome(central, oauth)
+        assert await oauth.headers() == {"Authorization": "Bearer token-1"}
+        assert "token-1" not in repr(oauth)
+
     async def test_token_is_cached_for_four_fifths_of_its_lifetime(
         self, central: ScriptedCentral, oauth: ClientCredentials, clock: MonotonicClock
     ) -> None:
