@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, RowMapping, Table, and_
+from sqlalchemy import RowMapping, Table, and_, true
 
 from sync.protocol.rfc3339 import from_rfc3339
 from sync.receiver.db.database import Database
@@ -48,16 +48,15 @@ class Selection:
 
     async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
         """Yield pages of rows, ordered by primary key (which begins with the store)."""
-        table, condition = self.table, self._condition()
+        table = self.table
+        time_column = table.c[_TIME.get(self.exported, "received_at")]
+        since = true() if self.since is None else time_column >= self.since
+        until = true() if self.until is None else time_column < self.until
         async for store_id in store_ids_in(database, [table], self.store_id):
-            async for rows in pages_of(database, table, store_id, condition, size=_PAGE_ROWS):
+            async for rows in pages_of(
+                database, table, store_id, and_(since, until), size=_PAGE_ROWS
+            ):
                 yield rows
-
-    def _condition(self) -> ColumnElement[bool]:
-        column = self.table.c[_TIME.get(self.exported, "received_at")]
-        since = [] if self.since is None else [column >= self.since]
-        until = [] if self.until is None else [column < self.until]
-        return and_(True, *since, *until)
 
 
 def parse_time(text: str) -> datetime:

@@ -22,6 +22,7 @@ from sync.receiver.db.tables import (
 )
 
 _EPOCH = (
+    "epoch",
     "accepted_through",
     "last_sequence",
     "last_seen_at",
@@ -42,7 +43,7 @@ _EVENT = (
     "corrected_at",
     "clock_trusted",
 )
-_SESSION = (*_EVENT, "channel", "locale", "user_status")
+_SESSION = ("correlation_id", *_EVENT, "channel", "locale", "user_status")
 _ANSWER = (*_EVENT, "status")
 
 
@@ -69,21 +70,17 @@ def _stores(connection: Connection, store_id: str | None) -> list[dict[str, obje
     def is_wanted(column: str) -> ColumnElement[bool]:
         return true() if store_id is None else col(column) == store_id
 
-    tokens = select(TokenRecord.store_id, TokenRecord.till_id).where(
-        is_wanted(TokenRecord.store_id)
-    )
-    agents = (
-        select(AgentRecord)
-        .where(is_wanted(AgentRecord.store_id))
-        .order_by(col(AgentRecord.store_id), col(AgentRecord.till_id), col(AgentRecord.epoch))
+    enrolled = select(TokenRecord.store_id, TokenRecord.till_id).distinct()
+    agents = select(AgentRecord).order_by(
+        AgentRecord.store_id, AgentRecord.till_id, AgentRecord.epoch
     )
     with Session(connection) as session:
         found: dict[tuple[str, str], list[dict[str, object]]] = {
-            (store, till): [] for store, till in session.exec(tokens.distinct())
+            name: [] for name in session.exec(enrolled.where(is_wanted(TokenRecord.store_id)))
         }
-        for agent in session.exec(agents):
-            epoch = {"epoch": agent.epoch, **_members(agent, _EPOCH)}
-            found.setdefault((agent.store_id, agent.till_id), []).append(epoch)
+        for agent in session.exec(agents.where(is_wanted(AgentRecord.store_id))):
+            epochs = found.setdefault((agent.store_id, agent.till_id), [])
+            epochs.append(_members(agent, _EPOCH))
     return [
         {"storeId": store, "tillId": till, "epochs": found[store, till]}
         for store, till in sorted(found)
@@ -101,11 +98,8 @@ def _sessions(connection: Connection, correlation_id: str) -> list[dict[str, obj
     )
     with Session(connection) as session:
         return [
-            {
-                "correlationId": correlation_id,
-                **_members(found, _SESSION),
-                "emailAnswers": _answers(session, found.store_id, correlation_id),
-            }
+            _members(found, _SESSION)
+            | {"emailAnswers": _answers(session, found.store_id, correlation_id)}
             for found in session.exec(sessions).all()
         ]
 
@@ -126,15 +120,11 @@ def _answers(session: Session, store_id: str, correlation_id: str) -> list[dict[
 
 def _members(row: LedgerTable, columns: Sequence[str]) -> dict[str, object]:
     """Return the columns as members of a JSON object."""
-    return {_camel(name): _json_value(getattr(row, name)) for name in columns}
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
-def _json_value(value: object) -> object:
-    if isinstance(value, datetime):
-        return to_rfc3339(value, "milliseconds")
-    return value
+    members: dict[str, object] = {}
+    for name in columns:
+        first, *rest = name.split("_")
+        value = getattr(row, name)
+        is_time = isinstance(value, datetime)
+        member = first + "".join(word.capitalize() for word in rest)
+        members[member] = to_rfc3339(value, "milliseconds") if is_time else value
+    return members

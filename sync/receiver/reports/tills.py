@@ -97,30 +97,23 @@ def tills(reference: Reference, store_id: str | None = None, search: str = "") -
     latest = sa.union_all(_with_contact(store_id, search), _without_contact(store_id, search))
     last = latest.subquery("last")
     conditions = _conditions(last, reference).items()
-    flags = (_as_integer(is_true).label(condition.column) for condition, is_true in conditions)
+    flags = (sa.case((is_true, 1), else_=0).label(one.column) for one, is_true in conditions)
     return sa.select(last, *flags, *_durations(last, reference.now)).subquery("tills")
 
 
 def _with_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     """Select each till's epoch with the latest heartbeat, and its last contact over all epochs."""
     till = (agents.c.store_id, agents.c.till_id)
-    newest = (
-        agents.c.heartbeat_at.desc().nulls_last(),
-        agents.c.last_seen_at.desc().nulls_last(),
-        agents.c.epoch,
+    times = (agents.c.heartbeat_at, agents.c.last_seen_at)
+    newest = (*(time.desc().nulls_last() for time in times), agents.c.epoch)
+    missing = func.max(agents.c.last_sequence - agents.c.accepted_through)
+    windows = (
+        func.max(agents.c.last_seen_at).over(partition_by=till).label("last_contact_at"),
+        missing.over(partition_by=till).label("missing"),
+        func.row_number().over(partition_by=till, order_by=newest).label("rank"),
     )
-    epochs = (
-        sa.select(
-            *(agents.c[name] for name in _REPORTED),
-            func.max(agents.c.last_seen_at).over(partition_by=till).label("last_contact_at"),
-            func.max(agents.c.last_sequence - agents.c.accepted_through)
-            .over(partition_by=till)
-            .label("missing"),
-            func.row_number().over(partition_by=till, order_by=newest).label("rank"),
-        )
-        .where(_is_selected(agents, store_id, search))
-        .subquery("epochs")
-    )
+    every = sa.select(*(agents.c[name] for name in _REPORTED), *windows)
+    epochs = every.where(_is_selected(agents, store_id, search)).subquery("epochs")
     columns = (epochs.c[name] for name in (*_REPORTED, "last_contact_at", "missing"))
     return sa.select(*columns).where(epochs.c.rank == 1)
 
@@ -129,13 +122,11 @@ def _without_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     """Select the tills that are enrolled and never sent anything, in the same columns."""
     key = (tokens.c.store_id, tokens.c.till_id)
     has_contact = sa.and_(agents.c.store_id == key[0], agents.c.till_id == key[1])
-    unreported = (
-        sa.cast(sa.null(), agents.c[name].type).label(name) for name in _REPORTED[len(key) :]
-    )
-    last_contact_at = sa.cast(sa.null(), agents.c.last_seen_at.type).label("last_contact_at")
-    missing = sa.cast(sa.null(), agents.c.last_sequence.type).label("missing")
+    types = {name: agents.c[name].type for name in _REPORTED[len(key) :]}
+    types |= {"last_contact_at": agents.c.last_seen_at.type, "missing": agents.c.last_sequence.type}
+    unreported = (sa.cast(sa.null(), kind).label(name) for name, kind in types.items())
     return (
-        sa.select(*key, *unreported, last_contact_at, missing)
+        sa.select(*key, *unreported)
         .distinct()
         .where(_is_selected(tokens, store_id, search), ~sa.exists().where(has_contact))
     )
@@ -189,10 +180,6 @@ def _oldest_seconds(last: sa.Subquery, now: datetime) -> sa.ColumnElement[float]
     reported = SecondsBetween(last.c.oldest_undelivered_at, last.c.agent_sent_at)
     since = SecondsBetween(last.c.heartbeat_at, sa.literal(now, agents.c.heartbeat_at.type))
     return reported + sa.case((last.c.missing > 0, since), else_=0.0)
-
-
-def _as_integer(is_true: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.case((is_true, sa.literal(1, sa.Integer)), else_=sa.literal(0, sa.Integer))
 
 
 def _status(row: sa.RowMapping) -> TillStatus:
