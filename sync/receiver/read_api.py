@@ -98,16 +98,12 @@ async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web
     first = await anext(chunks)
     await answer.prepare(request)
     try:
-        await _write(answer, first)
+        await asyncio.wait_for(answer.write(first), STALL_SECONDS)
         async for chunk in chunks:
-            await _write(answer, chunk)
+            await asyncio.wait_for(answer.write(chunk), STALL_SECONDS)
         await answer.write_eof()
     except BaseException:
         if request.transport is not None:
             request.transport.abort()
         raise
     return answer
-
-
-async def _write(answer: web.StreamResponse, chunk: bytes) -> None:
-    await asyncio.wait_for(answer.write(chunk), STALL_SECONDS)

@@ -1,7 +1,7 @@
 """CSV formats: the list of tills to enroll, and the resulting tokens. No I/O."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from sync.receiver.auth.tokens import AgentName
 from sync.runtime.settings.types import check_name
@@ -35,8 +35,12 @@ def parse_list(text: str) -> list[AgentName]:
                 errors.append(f"line {rows.line_num}: {error}")
     except csv.Error as error:
         errors.append(f"line {rows.line_num + 1}: {error}")
-    if errors or not line_of:
-        raise EnrolmentListError(_summary(errors or ["the list is empty below its header"]))
+    if not errors and not line_of:
+        errors = ["the list is empty below its header"]
+    if errors:
+        more = len(errors) - _MAX_ERRORS_SHOWN
+        shown = errors[:_MAX_ERRORS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        raise EnrolmentListError("\n  ".join(shown))
     return list(line_of)
 
 
@@ -59,9 +63,3 @@ def _checked(column: str, text: str | None) -> str:
         return check_name((text or "").strip())
     except ValueError as error:
         raise ValueError(f"{column}: {error}") from None
-
-
-def _summary(errors: Sequence[str]) -> str:
-    more = len(errors) - _MAX_ERRORS_SHOWN
-    shown = [*errors[:_MAX_ERRORS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    return "\n  ".join(shown)

@@ -42,12 +42,10 @@ class Language:
 
     def size(self, size_bytes: int) -> str:
         """Format a size in the largest fitting unit."""
-        size, units = size_bytes / _KIB, _UNITS[self.code]
-        for unit in units[:-1]:
-            if size < _KIB:
-                return self._sized(size, unit)
-            size /= _KIB
-        return self._sized(size, units[-1])
+        size, (unit, *larger) = size_bytes / _KIB, _UNITS[self.code]
+        while size >= _KIB and larger:
+            size, unit = size / _KIB, larger.pop(0)
+        return f"{size:.1f} {unit}".replace(".", _DECIMAL[self.code])
 
     def duration(self, duration: timedelta) -> str:
         """Format a duration: 12 min."""
@@ -65,15 +63,13 @@ class Language:
         """Format the time since `at`: 12 min ago."""
         return self("ago", duration=self.duration(now - at))
 
-    def _sized(self, size: float, unit: str) -> str:
-        return f"{size:.1f} {unit}".replace(".", _DECIMAL[self.code])
-
 
 @cache
 def languages() -> Mapping[str, Language]:
     """Return all languages by code, the default first."""
     files = sorted(_MESSAGES.glob("*.toml"), key=lambda file: (file.stem != DEFAULT, file.stem))
-    return {file.stem: Language(file.stem, _flat(_read(file))) for file in files}
+    messages = {file.stem: _flat(tomllib.loads(file.read_text("utf-8"))) for file in files}
+    return {code: Language(code, texts) for code, texts in messages.items()}
 
 
 def negotiate(requested: str, accepted: str) -> Language:
@@ -96,10 +92,6 @@ def _preference(text: str) -> tuple[str, float]:
         return code, float(weight)
     except ValueError:
         return code, 0.0
-
-
-def _read(file: Path) -> Mapping[str, object]:
-    return tomllib.loads(file.read_text("utf-8"))
 
 
 def _flat(messages: Mapping[str, object], prefix: str = "") -> dict[str, str]:

@@ -31,7 +31,7 @@ async def forget_address(database: Database, address: Address, new_hex: UniqueHe
     by the next one.
     """
     changes: Changes = Counter()
-    for table, columns in _text_columns().items():
+    for table, columns in _TEXT_COLUMNS.items():
         redaction = _TableRedaction(database, table, columns, address, new_hex)
         async for store_id in store_ids_in(database, [table]):
             changes += await redaction.redact_store(store_id)
@@ -40,18 +40,15 @@ async def forget_address(database: Database, address: Address, new_hex: UniqueHe
 
 def _text_columns() -> dict[Table, list[str]]:
     """Return the text columns that can hold external data, by table."""
-    found = {
-        table: [
-            column.name
-            for column in table.columns
-            if type(column.type) is Text and not column.primary_key
-        ]
-        for table in LedgerTable.metadata.sorted_tables
-    }
-    return {table: columns for table, columns in found.items() if columns}
+    found = {}
+    for table in LedgerTable.metadata.sorted_tables:
+        names = [c.name for c in table.columns if type(c.type) is Text and not c.primary_key]
+        if names:
+            found[table] = names
+    return found
 
 
-_WITH_IDS = [table for table, columns in _text_columns().items() if _ID in columns]
+_TEXT_COLUMNS = _text_columns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ class _TableRedaction:
         """Replace a session's correlation id in all tables at once: its rows stay linked."""
         new = self.address.redact(old, numbered_mark(self.new_hex()))
         changes: Changes = Counter()
-        for table in _WITH_IDS:
+        for table in (table for table, columns in _TEXT_COLUMNS.items() if _ID in columns):
             has_id = and_(table.c.store_id == store_id, table.c[_ID] == old)
             updated = connection.execute(update(table).where(has_id).values({_ID: new}))
             changes[f"{table.name}.{_ID}"] += updated.rowcount

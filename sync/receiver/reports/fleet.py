@@ -128,25 +128,18 @@ def fleet_page(connection: sa.Connection, reference: Reference, query: FleetQuer
 def _page_and_counts(reference: Reference, query: FleetQuery) -> sa.Select[Any]:
     """Select the counts joined to each store of the page; a single row if the page is empty."""
     stores = _stores(tills(reference, search=query.search))
-    counts = (
-        sa.select(func.count().label("searched"), *_counts(stores)).select_from(stores).subquery()
-    )
+    totals = sa.select(func.count().label("searched"), *_counts(stores)).select_from(stores)
+    counts = totals.subquery()
     rank = func.row_number().over(order_by=_order(stores, query)).label("rank")
     filtered = sa.select(stores, rank)
     if query.condition is not None:
         filtered = filtered.where(_is_in(stores, query.condition))
     ranked = filtered.subquery()
     before = (query.page - 1) * STORES_PER_PAGE
-    page = (
-        sa.select(ranked)
-        .where(ranked.c.rank > before, ranked.c.rank <= before + STORES_PER_PAGE)
-        .subquery()
-    )
-    return (
-        sa.select(counts, page)
-        .join_from(counts, page, sa.true(), isouter=True)
-        .order_by(page.c.rank)
-    )
+    is_on_page = ranked.c.rank.between(before + 1, before + STORES_PER_PAGE)
+    page = sa.select(ranked).where(is_on_page).subquery()
+    joined = sa.select(counts, page).join_from(counts, page, sa.true(), isouter=True)
+    return joined.order_by(page.c.rank)
 
 
 def _counts(stores: sa.CTE) -> list[sa.ColumnElement[int]]:
@@ -161,9 +154,7 @@ def _count_of(condition: Condition) -> str:
 
 
 def _stores(till: sa.Subquery) -> sa.CTE:
-    tills_in = [
-        func.sum(till.c[one.column]).label(one.column) for one in (*FAULTS, Condition.OTHER_VERSION)
-    ]
+    flags = [one.column for one in (*FAULTS, Condition.OTHER_VERSION)]
     is_behind = till.c[Condition.BEHIND.column] > 0
     is_stuck = sa.and_(is_behind, till.c.seconds_to_empty.is_(None))
     return (
@@ -178,7 +169,7 @@ def _stores(till: sa.Subquery) -> sa.CTE:
             func.sum(sa.case((is_stuck, 1), else_=0)).label("stuck"),
             func.min(till.c.agent_version).label("first_version"),
             func.max(till.c.agent_version).label("last_version"),
-            *tills_in,
+            *(func.sum(till.c[flag]).label(flag) for flag in flags),
         )
         .group_by(till.c.store_id)
         .cte("stores")

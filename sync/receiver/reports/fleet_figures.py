@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Float, Table, cast, func, select
+from sqlalchemy import Connection, Float, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.db.database import Database
@@ -42,15 +42,12 @@ async def read_fleet_figures(database: Database, reference: Reference) -> FleetF
 def _figures(connection: Connection, reference: Reference) -> FleetFigures:
     length = gaps.c.last_sequence - gaps.c.first_sequence + 1
     some_gaps = select(cast(length, Float).label("events")).limit(MAX_COUNTED).subquery()
-    missing = select(func.coalesce(func.sum(some_gaps.c.events), 0))
+    gap_events = select(func.coalesce(func.sum(some_gaps.c.events), 0))
+    some_rejected = select(rejections.c.store_id).limit(MAX_COUNTED).subquery()
+    rejected = select(func.count()).select_from(some_rejected)
     return FleetFigures(
         at_seconds=reference.now.timestamp(),
         totals=fleet_totals(connection, reference),
-        rejected=_count(connection, rejections),
-        gap_events=int(connection.scalar(missing) or 0),
+        rejected=connection.scalar(rejected) or 0,
+        gap_events=int(connection.scalar(gap_events) or 0),
     )
-
-
-def _count(connection: Connection, table: Table) -> int:
-    some = select(table.c.store_id).limit(MAX_COUNTED).subquery()
-    return connection.scalar(select(func.count()).select_from(some)) or 0

@@ -104,7 +104,8 @@ class EpochPurge:
         agent = self._lock(connection)
         first: int = agent["purged_through"] + 1
         # A gap is a single row however many numbers it covers.
-        last = max(first + NUMBERS_PER_TRANSACTION - 1, self._end_of_gap(connection, first))
+        ends = [end for _, end in self._gaps(connection, first, first)]
+        last = max([first + NUMBERS_PER_TRANSACTION - 1, *ends])
         last = min(last, agent["accepted_through"])
         last = self._last_expired(connection, received_before, first, last)
         if last < first:
@@ -122,11 +123,11 @@ class EpochPurge:
         rows = self._execute(connection, statements.SELECT_AGENTS_FOR_UPDATE, epochs=[self.epoch])
         return rows.mappings().one()
 
-    def _end_of_gap(self, connection: sa.Connection, number: int) -> int:
-        """Return the last number of the gap that contains `number`; 0 if there is none."""
+    def _gaps(self, connection: sa.Connection, first: int, last: int) -> list[tuple[int, int]]:
+        """Return the gaps that contain a number from `first` to `last`."""
         select_gaps = statements.SELECT_OVERLAPPING_GAPS
-        found = self._execute(connection, select_gaps, first=number, last=number)
-        return max((row.last_sequence for row in found), default=0)
+        found = self._execute(connection, select_gaps, first=first, last=last)
+        return [(row.first_sequence, row.last_sequence) for row in found]
 
     def _last_expired(
         self, connection: sa.Connection, received_before: datetime, first: int, last: int
@@ -140,10 +141,8 @@ class EpochPurge:
     def _missing(self, connection: sa.Connection, first: int, last: int) -> list[Gap]:
         """Return the numbers without any row, as gaps."""
         numbers = self._execute(connection, _NUMBERS, first=first, last=last)
-        covered: list[tuple[int, int]] = [(row.sequence, row.sequence) for row in numbers]
-        select_gaps = statements.SELECT_OVERLAPPING_GAPS
-        found = self._execute(connection, select_gaps, first=first, last=last)
-        covered += [(row.first_sequence, row.last_sequence) for row in found]
+        covered = self._gaps(connection, first, last)
+        covered += [(row.sequence, row.sequence) for row in numbers]
         missing: list[Gap] = []
         expected = first
         for begin, end in [*sorted(covered), (last + 1, last + 1)]:
