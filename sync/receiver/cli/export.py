@@ -97,10 +97,10 @@ def _writer(
     names = list(selection.table.c.keys())
     match form:
         case Format.CSV:
-            return CsvRows(file, names, for_spreadsheet=for_spreadsheet)
+            return CsvRows(file.write, names, for_spreadsheet=for_spreadsheet)
         case Format.JSONL:
-            return JsonRows(file, names)
+            return JsonRows(file.write, names)
         case Format.PARQUET:
             from sync.receiver.export.parquet import ParquetRows  # noqa: PLC0415 - an optional extra
 
-            return ParquetRows(file, selection.table)
+            return ParquetRows(file.write, selection.table)

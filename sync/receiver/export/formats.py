@@ -6,10 +6,10 @@ not. Values are unchanged, even those that a spreadsheet reads as a formula, unl
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TypeAlias
 
 import msgspec
 from sqlalchemy import RowMapping
@@ -17,6 +17,8 @@ from sqlalchemy import RowMapping
 from sync.protocol.rfc3339 import to_rfc3339
 
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
+# Writes all of the bytes; returns their number.
+Write: TypeAlias = Callable[[bytes], int]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -26,13 +28,6 @@ class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
-
-
-class Sink(Protocol):
-    """Receives bytes."""
-
-    def write(self, data: bytes, /) -> int:
-        """Write all of `data`; return its length."""
 
 
 class RowWriter:
@@ -51,8 +46,10 @@ class RowWriter:
 class CsvRows(RowWriter):
     """Writes rows as CSV. `for_spreadsheet` prefixes formulas with an apostrophe."""
 
-    def __init__(self, sink: Sink, names: Sequence[str], *, for_spreadsheet: bool = False) -> None:
-        self._sink = sink
+    def __init__(
+        self, write: Write, names: Sequence[str], *, for_spreadsheet: bool = False
+    ) -> None:
+        self._write_bytes = write
         self._names = names
         self._for_spreadsheet = for_spreadsheet
         self._write([",".join(names)])
@@ -62,7 +59,7 @@ class CsvRows(RowWriter):
         self._write(",".join(self._field(row[name]) for name in self._names) for row in rows)
 
     def _write(self, lines: Iterable[str]) -> None:
-        self._sink.write("".join(f"{line}\r\n" for line in lines).encode())
+        self._write_bytes("".join(f"{line}\r\n" for line in lines).encode())
 
     def _field(self, value: object) -> str:
         match value:
@@ -87,14 +84,14 @@ class CsvRows(RowWriter):
 class JsonRows(RowWriter):
     """Writes rows as JSON lines: one object per row, with all columns."""
 
-    def __init__(self, sink: Sink, names: Sequence[str]) -> None:
-        self._sink = sink
+    def __init__(self, write: Write, names: Sequence[str]) -> None:
+        self._write_bytes = write
         self._names = names
 
     def write(self, rows: Iterable[RowMapping]) -> None:
         """Write rows."""
         lines = ({name: _plain(row[name]) for name in self._names} for row in rows)
-        self._sink.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+        self._write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
 
 from sync.receiver.db.columns import UtcTimestamp
-from sync.receiver.export.formats import RowWriter, Sink
+from sync.receiver.export.formats import RowWriter, Write
 
 # A row group is buffered in memory while it is written, and is a reader's unit of access.
 _GROUP_ROWS = 65_536
@@ -17,9 +17,9 @@ _GROUP_CHARACTERS = 32 * 2**20
 class ParquetRows(RowWriter):
     """Writes rows as Parquet; timestamps are in microseconds, UTC."""
 
-    def __init__(self, sink: Sink, table: Table) -> None:
+    def __init__(self, write: Write, table: Table) -> None:
         self._schema = pa.schema([_field(column) for column in table.columns])
-        self._writer = pq.ParquetWriter(_File(sink), self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(_File(write), self._schema, compression="zstd")
         self._rows: list[RowMapping] = []
         self._characters = 0
 
@@ -44,12 +44,12 @@ class ParquetRows(RowWriter):
 
 
 class _File:
-    """Adapts a sink to the file interface of pyarrow."""
+    """A file for pyarrow."""
 
     closed = False
 
-    def __init__(self, sink: Sink) -> None:
-        self.write = sink.write
+    def __init__(self, write: Write) -> None:
+        self.write = write
 
     def flush(self) -> None:
         pass

@@ -86,7 +86,7 @@ def as_text(value: object) -> str:
 
 def csv_of(rows: Sequence[dict[str, object]], *, for_spreadsheet: bool = False) -> tuple[str, int]:
     sink = Sink()
-    writer = CsvRows(sink, NAMES, for_spreadsheet=for_spreadsheet)
+    writer = CsvRows(sink.write, NAMES, for_spreadsheet=for_spreadsheet)
     writer.write(as_rows(rows))
     writer.close()
     return sink.data.decode(), writer.changed
@@ -105,7 +105,7 @@ def test_csv_round_trips(rows: list[dict[str, object]]) -> None:
 def test_csv_distinguishes_empty_text_from_none() -> None:
     sink = Sink()
 
-    CsvRows(sink, ["a", "b"]).write(as_rows([{"a": None, "b": ""}]))
+    CsvRows(sink.write, ["a", "b"]).write(as_rows([{"a": None, "b": ""}]))
 
     assert sink.data == b'a,b\r\n,""\r\n'
 
@@ -128,7 +128,7 @@ def test_spreadsheet_csv_escapes_and_counts_formulas(
 def test_json_lines_round_trip(rows: list[dict[str, object]]) -> None:
     sink = Sink()
 
-    JsonRows(sink, NAMES).write(as_rows(rows))
+    JsonRows(sink.write, NAMES).write(as_rows(rows))
 
     found = [json.loads(line) for line in sink.data.split(b"\n")[:-1]]
     assert found == [
@@ -146,7 +146,7 @@ def test_json_lines_round_trip(rows: list[dict[str, object]]) -> None:
 @given(rows=ROWS)
 def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
     sink = Sink()
-    writer = ParquetRows(sink, TABLE)
+    writer = ParquetRows(sink.write, TABLE)
     writer.write(as_rows(rows))
     writer.close()
 
@@ -160,7 +160,7 @@ def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
 def test_parquet_row_groups_are_bounded(body: str) -> None:
     """Neither many rows nor large rows are buffered until the end."""
     sink = Sink()
-    writer = ParquetRows(sink, TABLE)
+    writer = ParquetRows(sink.write, TABLE)
     row: dict[str, object] = dict.fromkeys(NAMES, "")
     row |= {"body": body, "sequence": 1, "address_erased": False, "clock_trusted": True}
     row |= dict.fromkeys(TIMES, AT)
