@@ -1,12 +1,14 @@
 """Prometheus metrics: counters of this process, and gauges of the fleet from the database."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.fleet_figures import MAX_COUNTED, FleetFigures
 
+_NAMESPACE = "loyalty_hq"
 _PROCESS = "This process. "
 _FLEET = "Whole database (the same from each receiver: max, never sum). "
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -23,30 +25,34 @@ class Metrics:
     def __init__(self, version: str, now_seconds: Callable[[], float]) -> None:
         self.now_seconds = now_seconds
         self._registry = CollectorRegistry()
-        self._gauge("info", "This receiver", "version").labels(version).set(1)
-        up = "1 if the database answered this scrape, else 0"
+        self._gauge = partial(Gauge, namespace=_NAMESPACE, registry=self._registry)
+        counter = partial(Counter, namespace=_NAMESPACE, registry=self._registry)
+        self._gauge("info", f"{_PROCESS}This receiver", ("version",)).labels(version).set(1)
+        up = f"{_PROCESS}1 if the database answered this scrape, else 0"
         self._database_up = self._gauge("database_up", up)
-        self._events = self._counter("events", "Events by outcome; repeated: duplicates", "outcome")
+        by_outcome = f"{_PROCESS}Events by outcome; repeated: duplicates"
+        self._events = counter("events", by_outcome, ("outcome",))
         for outcome in _OUTCOMES:
             # Create every label at zero: Prometheus sees no increase when a series first appears.
             self._events.labels(outcome)
-        self._batches = self._counter("batches", "Batches accepted")
+        self._batches = counter("batches", f"{_PROCESS}Batches accepted")
         self._batch_seconds = Histogram(
-            "loyalty_hq_batch_seconds",
+            "batch_seconds",
             f"{_PROCESS}Service time of accepted batches, without waiting for admission",
+            namespace=_NAMESPACE,
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self._gaps = self._counter("gaps", "Gaps recorded")
-        self.heartbeats = self._counter("heartbeats", "Heartbeats accepted")
-        by_route = "Requests by route and HTTP status"
-        self.requests = self._counter("requests", by_route, "route", "status")
-        self.errors = self._counter("problems", "Error responses by code", "code")
+        self._gaps = counter("gaps", f"{_PROCESS}Gaps recorded")
+        self.heartbeats = counter("heartbeats", f"{_PROCESS}Heartbeats accepted")
+        by_route = f"{_PROCESS}Requests by route and HTTP status"
+        self.requests = counter("requests", by_route, ("route", "status"))
+        self.errors = counter("problems", f"{_PROCESS}Error responses by code", ("code",))
 
     def watch_bodies(self, reserved_bytes: Callable[[], float]) -> None:
         """Export the memory held by request bodies; `reserved_bytes` returns it."""
-        bodies = self._gauge("body_bytes", "Memory reserved for the bodies of all open requests")
-        bodies.set_function(reserved_bytes)
+        bodies = f"{_PROCESS}Memory reserved for the bodies of all open requests"
+        self._gauge("body_bytes", bodies).set_function(reserved_bytes)
 
     def count_batch(self, accepted: AcceptedBatch, events: int, started: float) -> None:
         """Count a committed batch of `events` events; `started` is in `now_seconds`."""
@@ -65,14 +71,6 @@ class Metrics:
         self._database_up.set(figures is not None)
         fleet = b"" if figures is None else _fleet_metrics(figures)
         return generate_latest(self._registry) + fleet
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        text = _PROCESS + documentation
-        return Gauge(f"loyalty_hq_{name}", text, labels, registry=self._registry)
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        text = _PROCESS + documentation
-        return Counter(f"loyalty_hq_{name}", text, labels, registry=self._registry)
 
 
 def _fleet_metrics(figures: FleetFigures) -> bytes:
