@@ -18,7 +18,7 @@ from sync.receiver.pages.urls import parse_fleet_query
 from sync.receiver.pages.views import PageRequest, Views
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import Sort, fleet_page
-from sync.receiver.reports.history import History, read_history
+from sync.receiver.reports.history import HourTotals, columns, read_history
 from sync.receiver.reports.json_views import find_sessions, is_valid_text
 from sync.receiver.reports.store_details import MAX_ROWS, store_details
 from sync.receiver.reports.tills import Reference
@@ -108,13 +108,13 @@ class Pages:
         self._readers.check(request)
         history = await self._cached_history(_store_id(request))
         return web.Response(
-            body=msgspec.json.encode(history.columns()), content_type="application/json"
+            body=msgspec.json.encode(columns(history)), content_type="application/json"
         )
 
-    async def _cached_history(self, store_id: str) -> History:
+    async def _cached_history(self, store_id: str) -> list[HourTotals]:
         return await (self._read_history(store_id) if store_id else self._chain.get())
 
-    async def _read_history(self, store_id: str) -> History:
+    async def _read_history(self, store_id: str) -> list[HourTotals]:
         work = partial(read_history, now=self._now(), store_id=store_id or None)
         return await self._database.read(work)
 

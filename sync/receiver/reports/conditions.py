@@ -37,13 +37,8 @@ class Condition(StrEnum):
         return f"is_{self.name.lower()}"
 
 
-FAULTS = (
-    Condition.SILENT,
-    Condition.DEAD_LETTERS,
-    Condition.DISK_LOW,
-    Condition.CLOCK_WRONG,
-    Condition.BEHIND,
-)
+_NO_FAULT = {Condition.DELIVERING, Condition.OTHER_VERSION}
+FAULTS = tuple(condition for condition in Condition if condition not in _NO_FAULT)
 
 
 def plausible_duration(seconds: float | None) -> timedelta | None:

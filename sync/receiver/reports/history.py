@@ -27,21 +27,15 @@ class HourTotals:
     longest_lag_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """Consecutive hours, the current one last."""
-
-    hours: Sequence[HourTotals]
-
-    def columns(self) -> dict[str, list[float | None]]:
-        """Return one list per quantity, as the charts read them; times in Unix seconds."""
-        names = ("sessions", *ANSWERS, "mean_lag_seconds", "longest_lag_seconds")
-        times: list[float | None] = [one.hour.timestamp() for one in self.hours]
-        return {"hour": times, **{n: [getattr(one, n) for one in self.hours] for n in names}}
+def columns(history: Sequence[HourTotals]) -> dict[str, list[float | None]]:
+    """Return one list per quantity, as the charts read them; times in Unix seconds."""
+    names = ("sessions", *ANSWERS, "mean_lag_seconds", "longest_lag_seconds")
+    times: list[float | None] = [one.hour.timestamp() for one in history]
+    return {"hour": times, **{name: [getattr(one, name) for one in history] for name in names}}
 
 
-def read_history(connection: Connection, now: datetime, store_id: str | None) -> History:
-    """Return the last `HOURS_SHOWN` hours of one store, or of all."""
+def read_history(connection: Connection, now: datetime, store_id: str | None) -> list[HourTotals]:
+    """Return the last `HOURS_SHOWN` hours of one store, or of all; the current one last."""
     last = hour_of(now)
     first = last - (HOURS_SHOWN - 1) * _AN_HOUR
     sums = (func.sum(hours.c[name]).label(name) for name in COUNTS)
@@ -55,7 +49,7 @@ def read_history(connection: Connection, now: datetime, store_id: str | None) ->
         rows = rows.where(hours.c.store_id == store_id)
     found = {row["hour"]: row for row in connection.execute(rows).mappings()}
     times = (first + number * _AN_HOUR for number in range(HOURS_SHOWN))
-    return History([_totals(at, found.get(at)) for at in times])
+    return [_totals(at, found.get(at)) for at in times]
 
 
 def _totals(at: datetime, row: RowMapping | None) -> HourTotals:
