@@ -35,7 +35,7 @@ class ReadApi:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
         router.add_get("/v1/stores", self.get_stores)
-        router.add_get("/v1/stores/{store_id}", self.get_store)
+        router.add_get("/v1/stores/{store_id}", self.get_stores)
         router.add_get("/v1/completeness", self.get_completeness)
         router.add_get("/v1/sessions/{correlation_id:.+}", self.get_session)
         router.add_get("/metrics", self.get_metrics)
@@ -43,15 +43,11 @@ class ReadApi:
         router.add_get("/readyz", self.get_readiness)
 
     async def get_stores(self, request: web.Request) -> web.Response:
-        """Return every till with the accepted position of each epoch."""
+        """Return the tills with their epochs, of all stores or of one; 404 if it is unknown."""
         self.readers.check(request)
-        return json_response({"stores": await list_stores(self.database)})
-
-    async def get_store(self, request: web.Request) -> web.Response:
-        """Return the tills of one store; 404 if the store is unknown."""
-        self.readers.check(request)
-        stores = await list_stores(self.database, request.match_info["store_id"])
-        if not stores:
+        store_id = request.match_info.get("store_id")
+        stores = await list_stores(self.database, store_id)
+        if store_id is not None and not stores:
             raise web.HTTPNotFound
         return json_response({"stores": stores})
 

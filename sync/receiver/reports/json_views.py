@@ -47,7 +47,7 @@ _SESSION = ("correlation_id", *_EVENT, "channel", "locale", "user_status")
 _ANSWER = (*_EVENT, "status")
 
 
-async def list_stores(database: Database, store_id: str | None = None) -> list[dict[str, object]]:
+async def list_stores(database: Database, store_id: str | None) -> list[dict[str, object]]:
     """Return the enrolled tills with their epochs, of one store or of all, in order."""
     if store_id is not None and not is_valid_text(store_id):
         return []
