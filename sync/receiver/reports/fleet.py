@@ -9,12 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.receiver.reports.conditions import (
-    FAULTS,
-    MAX_PLAUSIBLE_AGE,
-    Condition,
-    plausible_duration,
-)
+from sync.receiver.reports.conditions import FAULTS, Condition, plausible_duration
 from sync.receiver.reports.tills import Reference, tills
 
 STORES_PER_PAGE = 50
@@ -79,43 +74,10 @@ class FleetPage:
     searched: int
 
 
-@dataclass(frozen=True, slots=True)
-class FleetTotals:
-    """Totals over all stores. `oldest_seconds` is the age of the oldest undelivered event."""
-
-    stores: int
-    stores_in: Mapping[Condition, int]
-    backlog: int
-    dead_letters: int
-    oldest_seconds: float
-
-
-def fleet_totals(connection: sa.Connection, reference: Reference) -> FleetTotals:
-    """Return the totals over all stores, in one statement."""
-    stores = _stores(tills(reference))
-    # A wrong clock yields absurd ages that would hide every other.
-    is_plausible = stores.c.oldest_seconds.between(0, MAX_PLAUSIBLE_AGE.total_seconds())
-    totals = sa.select(
-        func.count().label("stores"),
-        func.sum(stores.c.backlog).label("backlog"),
-        func.sum(stores.c.dead_letters).label("dead_letters"),
-        func.max(sa.case((is_plausible, stores.c.oldest_seconds))).label("oldest"),
-        *_counts(stores),
-    ).select_from(stores)
-    row = connection.execute(totals).mappings().one()
-    return FleetTotals(
-        stores=row["stores"],
-        stores_in={one: int(row[_count_of(one)] or 0) for one in Condition},
-        backlog=int(row["backlog"] or 0),
-        dead_letters=int(row["dead_letters"] or 0),
-        oldest_seconds=float(row["oldest"] or 0),
-    )
-
-
 def fleet_page(connection: sa.Connection, reference: Reference, query: FleetQuery) -> FleetPage:
     """Return a page of the fleet, in one statement, because the tills subquery is costly."""
     rows = connection.execute(_page_and_counts(reference, query)).mappings().all()
-    counts = {one: int(rows[0][_count_of(one)] or 0) for one in Condition}
+    counts = counts_of(rows[0])
     searched = int(rows[0]["searched"])
     found = searched if query.condition is None else counts[query.condition]
     pages = max(1, -(-found // STORES_PER_PAGE))
@@ -127,8 +89,8 @@ def fleet_page(connection: sa.Connection, reference: Reference, query: FleetQuer
 
 def _page_and_counts(reference: Reference, query: FleetQuery) -> sa.Select[Any]:
     """Select the counts joined to each store of the page; a single row if the page is empty."""
-    stores = _stores(tills(reference, search=query.search))
-    totals = sa.select(func.count().label("searched"), *_counts(stores)).select_from(stores)
+    stores = stores_of(tills(reference, search=query.search))
+    totals = sa.select(func.count().label("searched"), *count_columns(stores)).select_from(stores)
     counts = totals.subquery()
     rank = func.row_number().over(order_by=_order(stores, query)).label("rank")
     filtered = sa.select(stores, rank)
@@ -142,18 +104,21 @@ def _page_and_counts(reference: Reference, query: FleetQuery) -> sa.Select[Any]:
     return joined.order_by(page.c.rank)
 
 
-def _counts(stores: sa.CTE) -> list[sa.ColumnElement[int]]:
+def count_columns(stores: sa.CTE) -> list[sa.ColumnElement[int]]:
+    """Return the number of stores in each condition, as columns for `counts_of`."""
     return [
-        func.sum(sa.case((_is_in(stores, one), 1), else_=0)).label(_count_of(one))
+        func.sum(sa.case((_is_in(stores, one), 1), else_=0)).label(f"count_{one.column}")
         for one in Condition
     ]
 
 
-def _count_of(condition: Condition) -> str:
-    return f"count_{condition.column}"
+def counts_of(row: sa.RowMapping) -> dict[Condition, int]:
+    """Return the number of stores in each condition, from the columns of `count_columns`."""
+    return {one: int(row[f"count_{one.column}"] or 0) for one in Condition}
 
 
-def _stores(till: sa.Subquery) -> sa.CTE:
+def stores_of(till: sa.Subquery) -> sa.CTE:
+    """Return one row per store: the aggregate of its rows in `tills`."""
     flags = [one.column for one in (*FAULTS, Condition.OTHER_VERSION)]
     is_behind = till.c[Condition.BEHIND.column] > 0
     is_stuck = sa.and_(is_behind, till.c.seconds_to_empty.is_(None))

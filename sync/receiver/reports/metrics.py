@@ -75,23 +75,23 @@ class Metrics:
 
 def _fleet_metrics(figures: FleetFigures) -> bytes:
     """Return the fleet's figures as gauges. Labels are condition names only, never stores."""
-    totals, registry = figures.totals, CollectorRegistry()
+    registry = CollectorRegistry()
 
     def gauge(name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(f"loyalty_hq_fleet_{name}", _FLEET + documentation, labels, registry=registry)
 
     gauge("as_of_seconds", "Unix time at which these figures were read").set(figures.at_seconds)
-    gauge("stores", "Stores that are enrolled or ever sent anything").set(totals.stores)
+    gauge("stores", "Stores that are enrolled or ever sent anything").set(figures.stores)
     several = "Stores in a condition, as on the fleet page; a store can be in several"
     in_condition = gauge("stores_in_condition", several, "condition")
-    for condition, stores in totals.stores_in.items():
+    for condition, stores in figures.stores_in.items():
         in_condition.labels(condition.value).set(stores)
     oldest = "Age of the oldest undelivered event of any store"
-    gauge("oldest_undelivered_seconds", oldest).set(totals.oldest_seconds)
+    gauge("oldest_undelivered_seconds", oldest).set(figures.oldest_seconds)
     backlog = "Undelivered events in all stores, from their heartbeats"
-    gauge("waiting_events", backlog).set(totals.backlog)
+    gauge("waiting_events", backlog).set(figures.backlog)
     dead_letters = "Dead letters in all stores, from their heartbeats"
-    gauge("dead_letters", dead_letters).set(totals.dead_letters)
+    gauge("dead_letters", dead_letters).set(figures.dead_letters)
     rejected = f"Events in the table of rejections, counted up to {MAX_COUNTED}"
     gauge("rejected_events", rejected).set(figures.rejected)
     lost = f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps"

@@ -3,8 +3,8 @@
 from sqlalchemy import Connection
 
 from sync.receiver.reports.completeness import audit
-from sync.receiver.reports.fleet import FleetQuery, fleet_page, fleet_totals
-from sync.receiver.reports.fleet_figures import read_fleet_figures
+from sync.receiver.reports.fleet import FleetQuery, fleet_page
+from sync.receiver.reports.fleet_figures import fleet_figures, read_fleet_figures
 from sync.receiver.reports.store_details import store_details
 from sync.receiver.reports.tills import Reference
 from tests.support.head_office.ledger import LedgerDriver
@@ -24,7 +24,7 @@ async def test_totals_do_not_overflow(office: LedgerDriver) -> None:
         reference = Reference(office.at, "0.1.0")
         assert store_details(connection, reference, "0042") is not None
         page = fleet_page(connection, reference, FleetQuery())
-        return len(page.stores), fleet_totals(connection, reference).stores
+        return len(page.stores), fleet_figures(connection, reference).stores
 
     assert await office.database.read(read) == (2, 2)
 

@@ -31,12 +31,8 @@ def backlog(seconds: float, **members: object) -> dict[str, object]:
 async def test_figures_of_an_empty_fleet_are_zero(office: LedgerDriver) -> None:
     found = await read_figures(office)
 
-    assert (found.totals.stores, set(found.totals.stores_in.values())) == (0, {0})
-    assert (found.totals.oldest_seconds, found.totals.backlog, found.totals.dead_letters) == (
-        0,
-        0,
-        0,
-    )
+    assert (found.stores, set(found.stores_in.values())) == (0, {0})
+    assert (found.oldest_seconds, found.backlog, found.dead_letters) == (0, 0, 0)
     assert (found.rejected, found.gap_events) == (0, 0)
 
 
@@ -57,8 +53,8 @@ async def test_conditions_agree_with_the_fleet_page(office: LedgerDriver) -> Non
 
     found, page = await read_figures(office), await read_page(office)
 
-    assert found.totals.stores_in == page.counts
-    assert (found.totals.stores, found.totals.stores_in[Condition.SILENT]) == (page.searched, 2)
+    assert found.stores_in == page.counts
+    assert (found.stores, found.stores_in[Condition.SILENT]) == (page.searched, 2)
 
 
 async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: LedgerDriver) -> None:
@@ -68,7 +64,7 @@ async def test_backlog_and_dead_letters_are_summed_over_all_tills(office: Ledger
 
     found = await read_figures(office)
 
-    assert (found.totals.backlog, found.totals.dead_letters, found.totals.oldest_seconds) == (
+    assert (found.backlog, found.dead_letters, found.oldest_seconds) == (
         8,
         6,
         20,
@@ -81,7 +77,7 @@ async def test_oldest_event_ages_while_its_store_is_offline(office: LedgerDriver
 
     office.at += timedelta(days=3)
 
-    assert (await read_figures(office)).totals.oldest_seconds == 10 + 3 * 86_400
+    assert (await read_figures(office)).oldest_seconds == 10 + 3 * 86_400
     assert (await read_page(office)).counts[Condition.BEHIND] == 1
 
 
@@ -93,7 +89,7 @@ async def test_event_received_since_the_last_heartbeat_does_not_age(office: Ledg
 
     office.at += timedelta(hours=12)
 
-    assert (await read_figures(office)).totals.oldest_seconds == 10
+    assert (await read_figures(office)).oldest_seconds == 10
     assert (await read_page(office)).counts[Condition.BEHIND] == 0
 
 
@@ -104,7 +100,7 @@ async def test_wrong_clock_does_not_hide_the_age_of_other_stores(office: LedgerD
     )
     await office.heartbeat(SimulatedAgent("c"), **backlog(-86_400))
 
-    assert (await read_figures(office)).totals.oldest_seconds == 600
+    assert (await read_figures(office)).oldest_seconds == 600
 
 
 async def test_rejections_and_missing_numbers_are_counted(office: LedgerDriver) -> None:

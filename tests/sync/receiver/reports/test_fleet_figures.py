@@ -74,4 +74,4 @@ async def test_blocked_database_is_read_again_once_it_is_free(
 
     assert held_up is None
     assert free is not None
-    assert free.totals.stores == 0
+    assert free.stores == 0
