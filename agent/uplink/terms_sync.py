@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 from tenacity import retry, retry_if_exception_type, wait_fixed
@@ -50,6 +51,8 @@ class ProgramTermsSync:
             self._answers.adopt(msgspec.json.decode(learned.terms, type=ProgramTerms))
         elif learned.source.startswith(_ANSWER):
             kind = msgspec.json.decode(learned.source.removeprefix(_ANSWER), type=SessionKind)
+            # Earlier versions stored an empty channel as such. It counts as none.
+            kind = replace(kind, channel=kind.channel or None)
             self._answers.learn(kind, msgspec.json.decode(learned.terms, type=SessionTerms))
 
     async def known_etag(self) -> str | None:

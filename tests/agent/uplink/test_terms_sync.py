@@ -5,6 +5,7 @@ import json
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.capture.session_answer import MAX_LEARNED, SessionAnswers
@@ -89,6 +90,20 @@ async def test_latest_terms_win_after_a_change_of_protocol(
 
     for one in (answers, answers_again):
         assert json.loads(one.answer("id", kind))["promptMessage"] == "Programme?"
+
+
+async def test_terms_stored_by_an_earlier_version_for_an_empty_channel_are_used(
+    tmp_path: Path,
+) -> None:
+    source = 'answer:{"channel":"","locale":null,"is_anonymous":false}'
+    stored = LearnedTerms(source, msgspec.json.encode(OBSERVED).decode())
+    async with outbox_on(tmp_path) as rig:
+        await rig.outbox.access.write(lambda session: keep_terms(session, stored, 1))
+        terms_sync, answers = terms_sync_on(rig)
+        await terms_sync.restore_when_open()
+
+    answer = answers.answer("id", session_kind({"channel": ""}, None))
+    assert json.loads(answer)["promptMessage"] == OBSERVED.prompt_message
 
 
 async def test_stored_terms_of_another_version_are_skipped_without_logging_the_channel(
