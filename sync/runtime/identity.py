@@ -3,6 +3,7 @@
 import importlib.metadata
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 # One package contains both the agent and the receiver.
@@ -11,6 +12,7 @@ _KERNEL_FILE = Path("/proc/sys/kernel/random/boot_id")
 _CREDENTIAL = "boot-id"
 
 
+@cache
 def installed_version() -> str:
     """Return the version of the installed package, else that in pyproject.toml."""
     try:
