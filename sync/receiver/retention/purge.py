@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import Connection, Delete, delete
+from sqlalchemy import Connection, delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.db.database import Database
@@ -94,8 +94,4 @@ async def purge_hours(database: Database, before: datetime) -> None:
     """
     async for store_id in store_ids_in(database, [hours]):
         old = delete(hours).where(hours.c.store_id == store_id, hours.c.hour < before)
-        await database.write(partial(_execute, statement=old))
-
-
-def _execute(connection: Connection, statement: Delete) -> None:
-    connection.execute(statement)
+        await database.write(partial(Connection.execute, statement=old))
