@@ -60,9 +60,8 @@ def is_local(target: str) -> bool:
     """Return whether `target` is a local path: prevents open redirects after sign-in."""
     # Browsers strip tabs and newlines from URLs, and treat a backslash as a slash.
     printable = all("!" <= character <= "~" for character in target)
-    return (
-        target.startswith("/") and not target.startswith("//") and printable and "\\" not in target
-    )
+    is_path = target.startswith("/") and not target.startswith("//")
+    return is_path and printable and "\\" not in target
 
 
 def _url(path: str, parameters: Mapping[str, object]) -> str:

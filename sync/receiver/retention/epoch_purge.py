@@ -70,10 +70,9 @@ def purgeable_epochs(
 ) -> list["EpochPurge"]:
     """Return the epochs of a store that may have expired events."""
     values = {"of_store": store_id, "received_before": received_before}
-    rows = connection.execute(_PURGEABLE, values)
     return [
         EpochPurge(AgentName(store_id, row.till_id), row.epoch, has_late=bool(row.late))
-        for row in rows
+        for row in connection.execute(_PURGEABLE, values)
     ]
 
 
@@ -105,8 +104,7 @@ class EpochPurge:
         first: int = agent["purged_through"] + 1
         # A gap is a single row however many numbers it covers.
         ends = [end for _, end in self._gaps(connection, first, first)]
-        last = max([first + NUMBERS_PER_TRANSACTION - 1, *ends])
-        last = min(last, agent["accepted_through"])
+        last = min(max([first + NUMBERS_PER_TRANSACTION - 1, *ends]), agent["accepted_through"])
         last = self._last_expired(connection, received_before, first, last)
         if last < first:
             return 0
