@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 CHECK_SECONDS = 1.0
 _MIN_STEP_SECONDS = 1.0
@@ -50,8 +51,7 @@ class Scheduler:
         first_after = seconds if first_after_seconds is None else first_after_seconds
         self._scheduler.add_job(
             run,
-            "interval",
-            seconds=seconds,
+            _Interval(seconds=seconds, timezone=UTC),
             next_run_time=datetime.fromtimestamp(self._wall_seconds() + first_after, UTC),
             misfire_grace_time=None,
             coalesce=True,
@@ -88,3 +88,17 @@ class Scheduler:
 
     def _wall_minus_monotonic(self) -> float:
         return self._wall_seconds() - time.monotonic()
+
+
+class _Interval(IntervalTrigger):  # type: ignore[misc] # the library has no types
+    """An interval that skips missed runs but the last.
+
+    APScheduler lists every missed run before it coalesces them: after a step of the wall clock from
+    1970 to today that list would fill the memory.
+    """
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the next run; the last missed one if there are several."""
+        following: datetime = super().get_next_fire_time(previous_fire_time, now)
+        interval: timedelta = self.interval
+        return following + max((now - following) // interval, 0) * interval

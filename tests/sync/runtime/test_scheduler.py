@@ -162,3 +162,20 @@ async def test_stop_is_idempotent(wall: Wall) -> None:
 
     schedule.stop()
     schedule.stop()
+
+
+async def test_millions_of_missed_runs_are_one_run_and_no_stall(
+    schedule: Scheduler, wall: Wall
+) -> None:
+    wall.lead = -timedelta(days=60)
+    job = Counted()
+    schedule.every(1.0, job.once, first_after_seconds=0.1)
+    schedule.start()
+    began = asyncio.get_running_loop().time()
+
+    # APScheduler wakes up for the first run before the clocks are compared.
+    wall.lead = timedelta()
+    await job.ran.wait()
+
+    assert job.count == 1
+    assert asyncio.get_running_loop().time() - began < 3
