@@ -10,7 +10,7 @@ from agent.api.responses import CorrelationId, Count, Epoch, Operation, Sequence
 from agent.facts import Receipt
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.protocol.wire import ErrorCode, EventType
-from sync.runtime.http_errors import HttpError
+from sync.runtime.http_errors import HttpError, bad_request
 from sync.runtime.http_server import json_response
 
 PAGE_SIZE = 1_000
@@ -79,8 +79,7 @@ async def _find(request: web.Request) -> DeadLetter:
 def _receipt(text: str) -> Receipt:
     receipt = Receipt.read(text)
     if receipt is None:
-        message = "Dead letters are addressed as EPOCH/SEQUENCE."
-        raise HttpError(HTTPStatus.BAD_REQUEST, message, ErrorCode.INVALID_REQUEST)
+        raise bad_request("Dead letters are addressed as EPOCH/SEQUENCE.")
     return receipt
 
 

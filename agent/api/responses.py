@@ -15,7 +15,7 @@ from agent.store.files.storage_errors import StorageError, StorageFullError
 from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, generic_error
+from sync.runtime.http_errors import HttpError, bad_request, generic_error, too_large
 from sync.runtime.http_server import JSON_TYPE
 
 REQUEST_ID = "x-amzn-RequestId"
@@ -113,7 +113,7 @@ def to_http_error(error: Exception) -> HttpError:
     """Map an exception to its error: refusal, storage error, else a generic one."""
     match error:
         case Refusal():
-            return HttpError(HTTPStatus.BAD_REQUEST, str(error), ErrorCode.INVALID_REQUEST)
+            return bad_request(str(error))
         case StorageFullError():
             message = "The disk is full. The request was not recorded."
             return HttpError(HTTPStatus.INSUFFICIENT_STORAGE, message, ErrorCode.STORAGE_FULL)
@@ -125,9 +125,6 @@ def to_http_error(error: Exception) -> HttpError:
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         case web.HTTPRequestEntityTooLarge():
-            message = "The request body is larger than 16 KiB."
-            return HttpError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE
-            )
+            return too_large("The request body is larger than 16 KiB.")
         case _:
             return generic_error(error)

@@ -8,19 +8,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.ingest.placement import MalformedBatch
-from sync.runtime.http_errors import HttpError, generic_error
+from sync.runtime.http_errors import HttpError, bad_request, generic_error
 
 _OUTAGE_RETRY_SECONDS = 5
-
-
-def invalid(message: str) -> HttpError:
-    """Return a 400: the request is malformed."""
-    return HttpError(HTTPStatus.BAD_REQUEST, message, ErrorCode.INVALID_REQUEST)
-
-
-def too_large(message: str) -> HttpError:
-    """Return a 413; an agent halves its batch."""
-    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE)
 
 
 def to_http_error(
@@ -32,7 +22,7 @@ def to_http_error(
     """
     match error:
         case MalformedBatch():
-            return invalid(str(error))
+            return bad_request(str(error))
         case Overloaded():
             return HttpError(
                 HTTPStatus.TOO_MANY_REQUESTS,

@@ -42,6 +42,16 @@ class HttpError(Exception):
         self.expected_sequence = expected_sequence
 
 
+def bad_request(message: str) -> HttpError:
+    """Return a 400: the request is malformed."""
+    return HttpError(HTTPStatus.BAD_REQUEST, message, ErrorCode.INVALID_REQUEST)
+
+
+def too_large(message: str) -> HttpError:
+    """Return a 413: the body is over the limit."""
+    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE)
+
+
 def generic_error(error: Exception) -> HttpError:
     """Convert any exception; one that is not of HTTP is an internal error."""
     match error:

@@ -11,8 +11,7 @@ import zstandard
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.memory_budget import Reservation
-from sync.receiver.errors import invalid, too_large
-from sync.runtime.http_errors import HttpError
+from sync.runtime.http_errors import HttpError, bad_request, too_large
 
 # Beyond this many decompressed bytes (a few milliseconds), go on in a thread.
 _LARGE_BYTES = 1024 * 1024
@@ -73,7 +72,7 @@ def _append(
             if len(result) > stop_beyond:
                 return False
     except (zlib.error, zstandard.ZstdError):
-        raise invalid(_CORRUPT) from None
+        raise bad_request(_CORRUPT) from None
     return True
 
 
@@ -86,13 +85,13 @@ def _gunzip(body: bytearray) -> Iterator[bytes]:
     inflater = zlib.decompressobj(_GZIP_WINDOW_BITS)
     for chunk in _chunks(body, _GZIP_CHUNK_BYTES):
         if inflater.eof:
-            raise invalid(_CORRUPT)
+            raise bad_request(_CORRUPT)
         rest = bytes(chunk)
         while rest:
             yield inflater.decompress(rest, _GUNZIPPED_CHUNK_BYTES)
             rest = inflater.unconsumed_tail
     if not inflater.eof or inflater.unused_data:
-        raise invalid(_CORRUPT)
+        raise bad_request(_CORRUPT)
 
 
 def _unzstd(body: bytearray) -> Iterator[bytes]:
@@ -101,7 +100,7 @@ def _unzstd(body: bytearray) -> Iterator[bytes]:
     for chunk in _chunks(body, _ZSTD_CHUNK_BYTES):
         yield inflater.decompress(chunk)
     if not inflater.eof or inflater.unused_data:
-        raise invalid(_CORRUPT)
+        raise bad_request(_CORRUPT)
 
 
 def _chunks(body: bytearray, size: int) -> Iterator[bytearray]:

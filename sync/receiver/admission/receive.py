@@ -8,8 +8,7 @@ from aiohttp import web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.decompress import too_large_for
 from sync.receiver.admission.memory_budget import Reservation
-from sync.receiver.errors import invalid
-from sync.runtime.http_errors import HttpError
+from sync.runtime.http_errors import HttpError, bad_request
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 # Ten times the size of a heartbeat with the maximum number of epochs.
@@ -58,7 +57,7 @@ async def receive_body(request: web.Request, reservation: Reservation, max_bytes
             {"Connection": "close"},
         ) from None
     except (web.RequestPayloadError, ConnectionError):
-        raise invalid("The request body is broken or incomplete") from None
+        raise bad_request("The request body is broken or incomplete") from None
 
 
 def seconds_allowed(received_bytes: int) -> float:

@@ -9,9 +9,8 @@ import msgspec
 
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.errors import invalid, too_large
 from sync.receiver.ingest.events import Event, invalid_event, parse_event
-from sync.runtime.http_errors import HttpError
+from sync.runtime.http_errors import HttpError, bad_request, too_large
 
 MAX_EVENTS = 10_000
 # 100 members per event, nested ones included. Without this limit a body of nothing but commas
@@ -144,17 +143,17 @@ def _parse_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
 
 def _check_ids(*ids: str) -> None:
     if not all(_ID.fullmatch(one) for one in ids):
-        raise invalid(
+        raise bad_request(
             "epoch, bootId and agentVersion must be 1 to 128 printable characters without blanks"
         )
 
 
 def _check_numbers(*numbers: int) -> None:
     if not all(0 <= number <= _MAX_INTEGER for number in numbers):
-        raise invalid("A number is out of range")
+        raise bad_request("A number is out of range")
 
 
 def _undecodable(error: Exception) -> HttpError:
     if isinstance(error, msgspec.ValidationError):
-        return invalid(f"The body is invalid: {error}")
-    return invalid("The body is not JSON")
+        return bad_request(f"The body is invalid: {error}")
+    return bad_request("The body is not JSON")

@@ -9,10 +9,9 @@ from aiohttp import hdrs, web
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.authenticate import COOKIE_LIFETIME, COOKIE_NAME, ReaderAccess
-from sync.receiver.errors import invalid
 from sync.receiver.pages.urls import is_local
 from sync.receiver.pages.views import PageRequest, Views
-from sync.runtime.http_errors import HttpError
+from sync.runtime.http_errors import HttpError, bad_request
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ async def _form(request: web.Request) -> dict[str, str]:
             {"Connection": "close"},
         ) from None
     except (web.RequestPayloadError, ConnectionError):
-        raise invalid("The form is broken or incomplete") from None
+        raise bad_request("The form is broken or incomplete") from None
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
 

@@ -8,9 +8,9 @@ from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver.admission.load_shedding import Overloaded
-from sync.receiver.errors import invalid, to_http_error, too_large
+from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.placement import MalformedBatch
-from sync.runtime.http_errors import error_response, log_error
+from sync.runtime.http_errors import bad_request, error_response, log_error, too_large
 
 ADDRESS = "guest@example.com"
 
@@ -18,7 +18,7 @@ ADDRESS = "guest@example.com"
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (invalid("x"), 400, "INVALID_REQUEST"),
+        (bad_request("x"), 400, "INVALID_REQUEST"),
         (MalformedBatch("x"), 400, "INVALID_REQUEST"),
         (too_large("x"), 413, "PAYLOAD_TOO_LARGE"),
         (Overloaded(7), 429, "UNAVAILABLE"),
@@ -55,7 +55,7 @@ def test_wrong_method_lists_the_allowed_ones() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        invalid(ADDRESS),
+        bad_request(ADDRESS),
         MalformedBatch(ADDRESS),
         OperationalError(f"INSERT {ADDRESS}", {"address": ADDRESS}, Exception("locked")),
         OSError(f"{ADDRESS} is no file"),
