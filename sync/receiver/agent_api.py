@@ -17,7 +17,7 @@ from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
-from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.runtime.http_errors import HttpError
 from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
@@ -37,7 +37,7 @@ class AgentApi:
     batches: Admission
     heartbeats: Admission
     ledger: Ledger
-    metrics: Metrics
+    metrics: ReceiverMetrics
     program: tuple[bytes, str]
     now: Callable[[], datetime]
 

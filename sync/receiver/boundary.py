@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from sync.receiver.errors import to_http_error
-from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.runtime.http_errors import error_response, log_error
 from sync.runtime.http_server import route_of
 
@@ -24,7 +24,7 @@ class ReceiverBoundary:
     `outage_retry_after` supplies the Retry-After while the database is down.
     """
 
-    def __init__(self, metrics: Metrics, outage_retry_after: Callable[[], int]) -> None:
+    def __init__(self, metrics: ReceiverMetrics, outage_retry_after: Callable[[], int]) -> None:
         self._metrics = metrics
         self._outage_retry_after = outage_retry_after
 

@@ -66,7 +66,7 @@ class DatabaseSettings(Section):
         return self
 
 
-class StorageSettings(Section):
+class LedgerStorageSettings(Section):
     """Local storage of the receiver."""
 
     directory: Directory = Field(description="directory of the database; created if absent")
@@ -96,7 +96,7 @@ class IntakeSettings(Section):
     )
 
 
-class RetentionSettings(Section):
+class LedgerRetentionSettings(Section):
     """Retention period at head office."""
 
     days: WholeNumber = Field(
@@ -111,18 +111,18 @@ class RetentionSettings(Section):
         return self
 
 
-class Settings(SettingsTree):
+class ReceiverSettings(SettingsTree):
     """All settings of the receiver, validated. Created by `load_settings`."""
 
     program_name = "loyalty-hq"
 
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
-    storage: StorageSettings
+    storage: LedgerStorageSettings
     access: AccessSettings = AccessSettings()
     intake: IntakeSettings = IntakeSettings()
     program: ProgramSettings = ProgramSettings()
-    retention: RetentionSettings = RetentionSettings()
+    retention: LedgerRetentionSettings = LedgerRetentionSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -159,6 +159,6 @@ def _check_server_url(url: str) -> None:
         raise contradiction({"url": "put the password into the file database.password_file"})
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> ReceiverSettings:
     """Load the receiver's settings from the file at `path` and the environment (`load`)."""
-    return load(Settings, path, environ)
+    return load(ReceiverSettings, path, environ)

@@ -14,7 +14,7 @@ from sync.receiver.db.readiness import Readiness
 from sync.receiver.reports.completeness_report import completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import find_sessions, list_stores
-from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.reports.ttl_cache import TTLCache
 from sync.runtime.http_server import json_response
 
@@ -29,7 +29,7 @@ class ReadApi:
     database: Database
     readers: ReaderAccess
     readiness: Readiness
-    metrics: Metrics
+    metrics: ReceiverMetrics
     fleet_figures: TTLCache[FleetFigures | None]
 
     def add_routes(self, router: web.UrlDispatcher) -> None:

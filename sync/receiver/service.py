@@ -23,7 +23,7 @@ from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.boundary import ReceiverBoundary
-from sync.receiver.config import Settings
+from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
 from sync.receiver.db.open import open_database
 from sync.receiver.db.readiness import Readiness
@@ -31,7 +31,7 @@ from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.pages.routes import Pages
 from sync.receiver.read_api import ReadApi
 from sync.receiver.reports.fleet_figures import read_fleet_figures
-from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.purge import purging_daily
@@ -50,7 +50,7 @@ ANSWER_SECONDS = 2.0
 _FIGURES_TTL_SECONDS = 10.0
 
 
-def run_receiver(settings: Settings) -> int:
+def run_receiver(settings: ReceiverSettings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start."""
     return run_service(
         "hq",
@@ -70,7 +70,7 @@ class RunningReceiver(RunningService):
 
 @asynccontextmanager
 async def running_receiver(
-    settings: Settings, *, now: Callable[[], datetime] | None = None
+    settings: ReceiverSettings, *, now: Callable[[], datetime] | None = None
 ) -> AsyncIterator[RunningReceiver]:
     """Start the database and the server; stop them in reverse order.
 
@@ -115,12 +115,14 @@ async def running_receiver(
         )
 
 
-def _agent_api(settings: Settings, database: Database, now: Callable[[], datetime]) -> AgentApi:
+def _agent_api(
+    settings: ReceiverSettings, database: Database, now: Callable[[], datetime]
+) -> AgentApi:
     in_flight, per_second = settings.intake.max_in_flight, settings.intake.events_per_second
     batches = LoadShedder(in_flight, per_second, time.monotonic)
     heartbeats = LoadShedder(in_flight, 0, time.monotonic)
     budget = MemoryBudget()
-    metrics = Metrics(installed_version(), time.monotonic)
+    metrics = ReceiverMetrics(installed_version(), time.monotonic)
     metrics.watch_bodies(lambda: budget.reserved_bytes)
     return AgentApi(
         enrolment=Enrolment(database),
@@ -133,7 +135,7 @@ def _agent_api(settings: Settings, database: Database, now: Callable[[], datetim
     )
 
 
-def _explained(error: Exception, settings: Settings) -> str:
+def _explained(error: Exception, settings: ReceiverSettings) -> str:
     if isinstance(error, OSError) and not isinstance(error, DatabaseUnavailableError):
         server = settings.server
         return explain_os_error(error, f"{server.host}:{server.port}", "server")

@@ -13,7 +13,7 @@ from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, run_on_database
 from sync.receiver.cli.output import output_to
-from sync.receiver.config import Settings
+from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
@@ -58,7 +58,7 @@ def enroll(
         raise typer.BadParameter("expected STORE_ID TILL_ID, or --csv FILE [--output FILE]")
 
 
-def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> None:
+def _enroll_list(settings: ReceiverSettings, list_file: Path, output: Path | None) -> None:
     names = _read(list_file)
     if output is not None and output.exists():
         _fail(f"{output} exists already, and its tokens may be in use: choose another name")
@@ -70,7 +70,7 @@ def _enroll_list(settings: Settings, list_file: Path, output: Path | None) -> No
         typer.echo(f"Enrolled {count(len(names), 'machine')}; tokens are in {output}.", err=True)
 
 
-def _issue_tokens(settings: Settings, names: Sequence[AgentName]) -> list[str]:
+def _issue_tokens(settings: ReceiverSettings, names: Sequence[AgentName]) -> list[str]:
     async def issue(database: Database) -> list[str]:
         new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
         return await Enrolment(database).enroll(new, datetime.now(UTC))

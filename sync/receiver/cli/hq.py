@@ -9,7 +9,7 @@ from typing import TypeVar
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.config import Settings, load_settings
+from sync.receiver.config import ReceiverSettings, load_settings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.reports.tills import Reference
@@ -21,7 +21,7 @@ from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
 
 T = TypeVar("T")
-HEAD_OFFICE: Program[Settings] = Program("loyalty-hq", load_settings)
+HEAD_OFFICE: Program[ReceiverSettings] = Program("loyalty-hq", load_settings)
 
 
 def serve(config: ConfigFile = None) -> None:
@@ -45,7 +45,7 @@ def checked_name(argument: str, text: str) -> str:
 
 
 def run_on_database(
-    settings: Settings,
+    settings: ReceiverSettings,
     work: Callable[[Database], Awaitable[T]],
     exit_code: ExitCode = ExitCode.PROBLEM,
     *,

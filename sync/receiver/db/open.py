@@ -4,7 +4,7 @@ import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sync.receiver.config import Settings
+from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
 from sync.runtime.settings.secret_files import read_secret
@@ -12,7 +12,7 @@ from sync.runtime.settings.secret_files import read_secret
 
 @asynccontextmanager
 async def open_database(
-    settings: Settings, *, may_take_long: bool = False
+    settings: ReceiverSettings, *, may_take_long: bool = False
 ) -> AsyncIterator[Database]:
     """Open the configured database, migrate its schema, and close it at the end.
 
@@ -27,7 +27,7 @@ async def open_database(
 
 
 @asynccontextmanager
-async def open_existing_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_existing_database(settings: ReceiverSettings) -> AsyncIterator[Database]:
     """Open the database for a command; never create a SQLite file.
 
     An empty database would look like a result. Raises `FileNotFoundError`.
@@ -39,7 +39,7 @@ async def open_existing_database(settings: Settings) -> AsyncIterator[Database]:
         yield database
 
 
-def _database(settings: Settings, *, may_take_long: bool) -> Database:
+def _database(settings: ReceiverSettings, *, may_take_long: bool) -> Database:
     if not settings.is_on_postgresql:
         return SqliteFile(settings.database_path)
     # Imported lazily: the driver is only needed for PostgreSQL.

@@ -15,7 +15,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OUTCOMES = ("taken", "repeated", "refused", "altered")
 
 
-class Metrics:
+class ReceiverMetrics:
     """The receiver's metrics, in registries of their own. Labels never contain request data.
 
     `requests` is labelled with the route pattern, never the requested path. `now_seconds` is a

@@ -14,7 +14,7 @@ from aiohttp.web import BaseRunner
 from yarl import URL
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
-from sync.receiver.config import DATABASE_FILE, Settings
+from sync.receiver.config import DATABASE_FILE, ReceiverSettings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 20.0
 class ReceiverServer(BaseTestServer):
     """A receiver as a server for `aiohttp_client`: `start_server` starts it, `close` stops it."""
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime]) -> None:
+    def __init__(self, settings: ReceiverSettings, now: Callable[[], datetime]) -> None:
         super().__init__()
         self.settings = settings
         self._now = now
@@ -128,15 +128,15 @@ class Receiver:
         return rows_in(self.database, query)
 
 
-def settings_in(directory: Path, **sections: object) -> Settings:
+def settings_in(directory: Path, **sections: object) -> ReceiverSettings:
     """Return settings for a storage directory and a free port; `sections` override them."""
     ours: dict[str, object] = {"storage": {"directory": directory}, "server": {"port": 0}}
-    return Settings.model_validate(ours | sections)
+    return ReceiverSettings.model_validate(ours | sections)
 
 
 @asynccontextmanager
 async def receiver_under_test(
-    settings: Settings, now: Callable[[], datetime] | None = None
+    settings: ReceiverSettings, now: Callable[[], datetime] | None = None
 ) -> AsyncIterator[Receiver]:
     """Run a receiver; without `now` its clock is fixed at `AT`."""
     server = ReceiverServer(settings, now or (lambda: AT))

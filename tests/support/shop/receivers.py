@@ -13,7 +13,7 @@ from yarl import URL
 
 from agent.drill.processes import ProgramProcess, free_port, prepare_receiver
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.config import DATABASE_FILE, Settings
+from sync.receiver.config import DATABASE_FILE, ReceiverSettings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.central import Answer, FaultServer, Request
 from tests.support.head_office.enrolment import issue_token
@@ -45,7 +45,7 @@ class RestartableReceiver:
 
     async def start(self) -> None:
         """Serve; after a stop, on the same port as before."""
-        settings = Settings.model_validate(
+        settings = ReceiverSettings.model_validate(
             {"server": {"port": self._port}, "storage": {"directory": str(self.directory)}}
         )
         self._running = await self._parts.enter_async_context(running_receiver(settings))

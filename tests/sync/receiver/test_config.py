@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sync.receiver.config import Settings, load_settings
+from sync.receiver.config import ReceiverSettings, load_settings
 from sync.runtime.settings.setting_errors import ConfigurationError
 
 HOME = {"HOME": "/home/clerk"}
 
 
-def from_text(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> Settings:
+def from_text(directory: Path, text: str, environ: Mapping[str, str] = HOME) -> ReceiverSettings:
     file = directory / "hq.toml"
     file.write_text(text, "utf-8")
     return load_settings(file, environ)

@@ -9,7 +9,7 @@ from sync.protocol.wire import BATCHES_PATH
 from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.admission.memory_budget import REQUEST_BYTES
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.reports.metrics import Metrics
+from sync.receiver.reports.metrics import ReceiverMetrics
 from tests.support.head_office.citus import recorded_statements
 from tests.support.head_office.messages import SimulatedAgent, answer, session
 from tests.support.head_office.postgresql import PostgresqlServer
@@ -95,7 +95,7 @@ async def test_requests_are_counted_by_route_and_status(
 
 def test_batch_duration_runs_from_body_to_response() -> None:
     seconds = iter([100.0, 100.2])
-    metrics = Metrics("0.1.0", lambda: next(seconds))
+    metrics = ReceiverMetrics("0.1.0", lambda: next(seconds))
 
     metrics.count_batch(AcceptedBatch(0), 0, metrics.now_seconds())
 
