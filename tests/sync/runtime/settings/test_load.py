@@ -49,7 +49,9 @@ class Program:
 
 
 AGENT = Program(agent.config.Settings, agent.config.load_settings, "api")
-HEAD_OFFICE = Program(sync.receiver.config.ReceiverSettings, sync.receiver.config.load_settings, "server")
+HEAD_OFFICE = Program(
+    sync.receiver.config.ReceiverSettings, sync.receiver.config.load_settings, "server"
+)
 PROGRAMS = [AGENT, HEAD_OFFICE]
 SETTINGS = [
     (program, path) for program in PROGRAMS for path in sorted(known_settings(program.model))
