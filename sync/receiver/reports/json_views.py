@@ -6,7 +6,9 @@ They never contain an e-mail address.
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, func, true
 from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, select
@@ -20,6 +22,7 @@ from sync.receiver.db.tables import (
     SessionRecord,
     TokenRecord,
 )
+from sync.receiver.db.tables import agents as agent_table
 
 _EPOCH = (
     "epoch",
@@ -71,14 +74,13 @@ def _stores(connection: Connection, store_id: str | None) -> list[dict[str, obje
         return true() if store_id is None else col(column) == store_id
 
     enrolled = select(TokenRecord.store_id, TokenRecord.till_id).distinct()
-    agents = select(AgentRecord).order_by(
-        AgentRecord.store_id, AgentRecord.till_id, AgentRecord.epoch
-    )
+    # Plain rows: as objects of the ORM the epochs of a chain took twice the processor time.
+    agents = sa.select(agent_table).order_by(*agent_table.primary_key)
     with Session(connection) as session:
         found: dict[tuple[str, str], list[dict[str, object]]] = {
             name: [] for name in session.exec(enrolled.where(is_wanted(TokenRecord.store_id)))
         }
-        for agent in session.exec(agents.where(is_wanted(AgentRecord.store_id))):
+        for agent in connection.execute(agents.where(is_wanted(AgentRecord.store_id))):
             epochs = found.setdefault((agent.store_id, agent.till_id), [])
             epochs.append(_members(agent, _EPOCH))
     return [
@@ -118,7 +120,7 @@ def _answers(session: Session, store_id: str, correlation_id: str) -> list[dict[
     return [_members(answer, _ANSWER) for answer in session.exec(answers)]
 
 
-def _members(row: LedgerTable, columns: Sequence[str]) -> dict[str, object]:
+def _members(row: LedgerTable | sa.Row[Any], columns: Sequence[str]) -> dict[str, object]:
     """Return the columns as members of a JSON object."""
     members: dict[str, object] = {}
     for name in columns:
