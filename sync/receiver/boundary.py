@@ -28,7 +28,10 @@ class ReceiverBoundary:
         self._metrics = metrics
         self._outage_retry_after = outage_retry_after
 
-    def before_routing(self, request: web.BaseRequest) -> web.Response | None:  # noqa: ARG002
+    def before_routing(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002 - the agent's boundary looks at it
+    ) -> web.Response | None:
         """Return None: every request is routed."""
         return None
 

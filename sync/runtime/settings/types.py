@@ -31,7 +31,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is `localhost` or a loopback IP address."""
+    """Return True for `localhost` and loopback IP addresses."""
     if host.lower() == "localhost":
         return True
     try:
@@ -41,12 +41,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_path(field: FieldInfo) -> bool:
-    """Return whether the setting is a path of a file or directory."""
+    """Return True for the path of a file or directory."""
     return field.annotation in {Path, Path | None}
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Return whether the setting is a list."""
+    """Return True for a list."""
     return get_origin(field.annotation) is tuple
 
 
