@@ -172,6 +172,25 @@ class HourRecord(_TillTable, table=True):
     longest_lag_seconds: int = Field(sa_type=BigInteger)
 
 
+class AuditRecord(LedgerTable, table=True):
+    """An action of a person at head office; append-only, never purged and not touched by `forget`.
+
+    `store_id` and `till_id` are empty where the action concerns all stores, or a whole store.
+    `detail` is a JSON object without addresses and secrets.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("audit_log_by_time", "at"),)
+    store_id: str = Field(sa_type=Text, primary_key=True)
+    at: datetime = Field(sa_type=UtcTimestamp, primary_key=True)
+    entry_id: str = Field(sa_type=Text, primary_key=True)
+    till_id: str = Field(sa_type=Text)
+    action: str = Field(sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    origin: str = Field(sa_type=Text)
+    detail: str = Field(sa_type=Text)
+
+
 def table_of(model: type[LedgerTable]) -> Table:
     """Return the Core table of `model`, for statements without the ORM."""
     return LedgerTable.metadata.tables[str(model.__tablename__)]
@@ -181,3 +200,4 @@ tokens, agents, boots = table_of(TokenRecord), table_of(AgentRecord), table_of(B
 sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
 rejections, duplicates = table_of(RejectionRecord), table_of(DuplicateRecord)
 gaps, hours = table_of(GapRecord), table_of(HourRecord)
+audit_log = table_of(AuditRecord)

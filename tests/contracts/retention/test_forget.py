@@ -13,6 +13,7 @@ from sync.receiver.db.tables import (
     LedgerTable,
     RejectionRecord,
     SessionRecord,
+    audit_log,
 )
 from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import MARK, Address
@@ -36,7 +37,7 @@ TEXT_COLUMNS = [
     (table, column.name)
     for table in LedgerTable.metadata.sorted_tables
     for column in table.columns
-    if type(column.type) is Text and not column.primary_key
+    if type(column.type) is Text and not column.primary_key and table is not audit_log
 ]
 
 

@@ -19,20 +19,25 @@ from sync.receiver.db.tables import LedgerTable
 from tests.support.sqlite import describe_schema
 
 FILE = "hq.db"
-COPY = f"{FILE}.before-0005"
+NEXT_REVISION = f"{int(NEWEST_REVISION) + 1:04}"
+COPY = f"{FILE}.before-{NEXT_REVISION}"
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "{revision}"
+down_revision = "{before}"
 
 
 def upgrade() -> None:
     op.add_column("tokens", sa.Column("more", sa.Text))
     {more}
 '''
+
+
+def next_migration(more: str = "") -> str:
+    return NEXT.format(revision=NEXT_REVISION, before=NEWEST_REVISION, more=more)
 
 
 async def opened_once(file: Path) -> None:
@@ -70,9 +75,9 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "NEWEST_REVISION", "0005")
-    file = migrations / "versions" / "r0005_next.py"
-    file.write_text(NEXT.format(more=""))
+    monkeypatch.setattr(schema, "NEWEST_REVISION", NEXT_REVISION)
+    file = migrations / "versions" / f"r{NEXT_REVISION}_next.py"
+    file.write_text(next_migration())
     return file
 
 
@@ -102,7 +107,7 @@ def test_older_file_is_migrated_with_its_rows(old_file: Path, next_version: Path
     asyncio.run(opened_once(old_file))
 
     assert query(old_file, "SELECT store_id, more FROM tokens") == [("0042", None)]
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0005",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [(NEXT_REVISION,)]
 
 
 def test_older_file_is_backed_up_before_migration(old_file: Path, next_version: Path) -> None:
@@ -114,7 +119,7 @@ def test_older_file_is_backed_up_before_migration(old_file: Path, next_version: 
     copy = old_file.with_name(COPY)
     assert describe_schema(copy) == before
     assert query(copy, "SELECT store_id FROM tokens") == [("0042",)]
-    assert query(copy, "SELECT version_num FROM alembic_version") == [("0004",)]
+    assert query(copy, "SELECT version_num FROM alembic_version") == [(NEWEST_REVISION,)]
 
 
 def test_current_file_is_not_backed_up(old_file: Path) -> None:
@@ -124,23 +129,23 @@ def test_current_file_is_not_backed_up(old_file: Path) -> None:
 
 
 def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version: Path) -> None:
-    next_version.write_text(NEXT.format(more='op.execute("SELECT nothing")'))
+    next_version.write_text(next_migration('op.execute("SELECT nothing")'))
     before = describe_schema(old_file)
 
     with pytest.raises(OperationalError, match="nothing"):
         asyncio.run(opened_once(old_file))
 
     assert describe_schema(old_file) == before
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [(NEWEST_REVISION,)]
 
 
 def test_failed_backup_stops_the_migration(old_file: Path, next_version: Path) -> None:
     old_file.with_name(COPY).mkdir()
 
-    with pytest.raises(OSError, match="before-0005"):
+    with pytest.raises(OSError, match=f"before-{NEXT_REVISION}"):
         asyncio.run(opened_once(old_file))
 
-    assert query(old_file, "SELECT version_num FROM alembic_version") == [("0004",)]
+    assert query(old_file, "SELECT version_num FROM alembic_version") == [(NEWEST_REVISION,)]
 
 
 def test_newer_schema_is_left_unchanged(old_file: Path) -> None:

@@ -1,0 +1,1 @@
+"""Audit log of head office: who did what, from where."""
