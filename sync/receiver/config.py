@@ -13,11 +13,14 @@ from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
 from sync.runtime.settings.types import (
     Directory,
+    Flag,
     HeaderName,
     ListeningHost,
+    Networks,
     OptionalFile,
     Text,
     WholeNumber,
+    is_loopback,
 )
 
 DATABASE_FILE = "hq.db"
@@ -26,6 +29,9 @@ POSTGRESQL = "postgresql+asyncpg://"
 _MAX_PORT = 65_535
 # Agents resend events after up to a month offline; deduplication must still recognise them.
 _MIN_DAYS = 35
+_BEHIND_PROXY = (
+    "not possible behind a proxy: one on this machine would make all its clients local readers"
+)
 
 
 class ServerSettings(Section):
@@ -35,14 +41,29 @@ class ServerSettings(Section):
     port: WholeNumber = Field(8580, ge=0, le=_MAX_PORT, description="TCP port; 0: any free one")
     tls_cert_file: OptionalFile = Field(None, description="certificate, with its chain, in PEM")
     tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
+    behind_proxy: Flag = Field(
+        False, description="a proxy in front terminates TLS, for agents and readers"
+    )
 
     @model_validator(mode="after")
-    def _certificate_and_key_go_together(self) -> Self:
-        if self.tls_cert_file and not self.tls_key_file:
-            raise contradiction({"tls_cert_file": "also needs server.tls_key_file"})
-        if self.tls_key_file and not self.tls_cert_file:
-            raise contradiction({"tls_key_file": "also needs server.tls_cert_file"})
+    def _traffic_is_encrypted(self) -> Self:
+        wrong = self._unpaired_tls()
+        if not wrong and not (self.tls_cert_file or self.behind_proxy or is_loopback(self.host)):
+            wrong["host"] = (
+                f"listening on {self.host} without TLS sends tokens and addresses in the clear."
+                " Set server.tls_cert_file and server.tls_key_file, or server.behind_proxy = true"
+                " if a proxy in front terminates TLS, or listen on 127.0.0.1"
+            )
+        if wrong:
+            raise contradiction(wrong)
         return self
+
+    def _unpaired_tls(self) -> dict[str, str]:
+        if self.tls_cert_file and not self.tls_key_file:
+            return {"tls_cert_file": "also needs server.tls_key_file"}
+        if self.tls_key_file and not self.tls_cert_file:
+            return {"tls_key_file": "also needs server.tls_cert_file"}
+        return {}
 
 
 class DatabaseSettings(Section):
@@ -73,16 +94,38 @@ class LedgerStorageSettings(Section):
 
 
 class AccessSettings(Section):
-    """Read access; if neither is set, only readers on this machine."""
+    """Read access."""
 
     admin_token_file: OptionalFile = Field(
-        None, description="file with the admin token, for readers"
+        None,
+        description="file with the admin token, for readers; not set: made in the storage directory"
+        " at the first start",
+    )
+    open_on_loopback: Flag = Field(
+        False, description="clients on this machine read without a token; not behind a proxy"
+    )
+    trusted_proxies: Networks = Field(
+        (), description="addresses or networks of the proxies whose headers are believed"
     )
     trusted_proxy_header: HeaderName = Field(
         "",
-        description="header with which a proxy names an authenticated reader; the proxy must remove"
-        " it from incoming requests; empty: none",
+        description="header with which a trusted proxy names an authenticated reader; the proxy"
+        " must remove it from incoming requests; empty: none",
     )
+
+    @model_validator(mode="after")
+    def _only_known_proxies_are_trusted(self) -> Self:
+        wrong = {}
+        if self.trusted_proxy_header and not self.trusted_proxies:
+            wrong["trusted_proxy_header"] = (
+                "also needs access.trusted_proxies, the addresses of the proxy: else any client"
+                " could send the header"
+            )
+        if self.open_on_loopback and (self.trusted_proxy_header or self.trusted_proxies):
+            wrong["open_on_loopback"] = _BEHIND_PROXY
+        if wrong:
+            raise contradiction(wrong)
+        return self
 
 
 class IntakeSettings(Section):
@@ -124,6 +167,12 @@ class ReceiverSettings(SettingsTree):
     program: ProgramSettings = ProgramSettings()
     retention: LedgerRetentionSettings = LedgerRetentionSettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _behind_a_proxy_no_reader_is_local(self) -> Self:
+        if self.access.open_on_loopback and self.server.behind_proxy:
+            raise contradiction({"access.open_on_loopback": _BEHIND_PROXY})
+        return self
 
     @property
     def is_on_postgresql(self) -> bool:

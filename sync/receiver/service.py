@@ -22,6 +22,7 @@ from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.peers import Peers
 from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
@@ -40,7 +41,6 @@ from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.settings.secret_files import read_secret, serving_tls
-from sync.runtime.settings.types import is_loopback
 
 _log = logging.getLogger(__name__)
 # SIGTERM must end the process within 5 s: open requests get this long, then they are cut off. A
@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 ANSWER_SECONDS = 2.0
 # However many scrape, and however often, the database is read once in this time.
 _FIGURES_TTL_SECONDS = 10.0
+# Until it is set, all clients have one address in logs and limits: the proxy's.
+_PROXIES = "access.trusted_proxies"
 
 
 def run_receiver(settings: ReceiverSettings) -> int:
@@ -88,7 +90,8 @@ async def running_receiver(
         agents = _agent_api(settings, database, now)
         token_file = settings.access.admin_token_file
         token = read_secret(token_file, "access.admin_token_file") if token_file else None
-        readers = ReaderAccess(token, settings.access.trusted_proxy_header, now)
+        peers = Peers(settings.access.trusted_proxies, behind_proxy=address.behind_proxy)
+        readers = ReaderAccess(token, settings.access.trusted_proxy_header, peers, now)
         metrics, version = agents.metrics, installed_version()
         figures = TTLCache(
             lambda: read_fleet_figures(database, Reference(now(), version)),
@@ -104,8 +107,8 @@ async def running_receiver(
         parts.push_async_callback(server.close)
         host, port = await server.start(address.host, address.port, tls=tls)
         log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
-        if tls is None and not is_loopback(address.host):
-            log_event(_log, logging.WARNING, "hq.serving_without_tls", host=host)
+        if address.behind_proxy and not settings.access.trusted_proxies:
+            log_event(_log, logging.WARNING, "hq.proxies_not_named", setting=_PROXIES)
         yield RunningReceiver(
             host=host,
             port=port,

@@ -4,15 +4,14 @@ import hmac
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.peers import Peers, is_local
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.runtime.http_errors import HttpError
-from sync.runtime.settings.types import is_loopback
 
 COOKIE_NAME = "loyalty_hq_reader"
 COOKIE_LIFETIME = timedelta(hours=12)
@@ -41,15 +40,19 @@ def check_sender(agent: EnrolledAgent, store_id: str, till_id: str) -> None:
 class ReaderAccess:
     """Authorizes read access by the `[access]` settings; without any, only from this machine.
 
-    "This machine" means a loopback peer address and a loopback `Host` header. The header check
-    stops DNS rebinding from a browser here, and requests that a reverse proxy forwards.
+    See `is_local` for "this machine". The proxy's header is believed from trusted proxies only.
     """
 
     def __init__(
-        self, admin_token: str | None, trusted_proxy_header: str, now: Callable[[], datetime]
+        self,
+        admin_token: str | None,
+        trusted_proxy_header: str,
+        peers: Peers,
+        now: Callable[[], datetime],
     ) -> None:
         self._admin_token = None if admin_token is None else admin_token.encode()
         self._proxy_header = trusted_proxy_header
+        self._peers = peers
         self._now = now
 
     @property
@@ -59,14 +62,19 @@ class ReaderAccess:
 
     def check(self, request: web.Request) -> None:
         """Raise `HttpError` (401) unless the request may read."""
-        if self._proxy_header and request.headers.get(self._proxy_header):
+        if self._is_named_by_proxy(request):
             return
         if self._admin_token is not None:
             if self._is_admin_token(_bearer_token(request)) or self.is_signed_in(request):
                 return
-        elif not self._proxy_header and _is_local(request):
+        elif not self._proxy_header and is_local(request):
             return
         raise _unauthorized("Reading requires the token of [access] admin_token_file")
+
+    def _is_named_by_proxy(self, request: web.Request) -> bool:
+        # Twice: one of them is the client's, and nobody knows which.
+        given = request.headers.getall(self._proxy_header, ()) if self._proxy_header else ()
+        return len(given) == 1 and given[0] != "" and self._peers.is_trusted_proxy(request)
 
     def is_signed_in(self, request: web.Request) -> bool:
         """Return whether the request carries a valid session cookie."""
@@ -118,11 +126,3 @@ def _unauthorized(message: str) -> HttpError:
     return HttpError(
         HTTPStatus.UNAUTHORIZED, message, ErrorCode.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"}
     )
-
-
-def _is_local(request: web.Request) -> bool:
-    try:
-        name = urlsplit(f"//{request.host}").hostname
-    except ValueError:
-        return False
-    return is_loopback(request.remote or "") and is_loopback(name or "")

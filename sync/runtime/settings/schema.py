@@ -19,8 +19,8 @@ class Section(BaseModel):
 def contradiction(found: dict[str, str]) -> PydanticCustomError:
     """Return the error for settings that are valid one by one but not together.
 
-    `found` maps each setting to change (its name in the section) to a message. One error
-    carries all of them: pydantic accepts only one from each validator.
+    `found` maps each setting to change (its name in the section, or the dotted name in the tree)
+    to a message. One error carries all of them: pydantic accepts only one from each validator.
     """
     return PydanticCustomError(CONTRADICTION, "settings contradict each other", {"found": found})
 

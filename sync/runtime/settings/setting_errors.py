@@ -133,7 +133,9 @@ def _translate(details: ErrorDetails, layers: list[Layer]) -> list[SettingError]
     path, layer = _locate(tuple(str(part) for part in details["loc"]), layers)
     if details["type"] == CONTRADICTION:
         found: dict[str, str] = details["ctx"]["found"]
-        return [_contradiction((*path, name), text, layers) for name, text in found.items()]
+        return [
+            _contradiction((*path, *name.split(".")), text, layers) for name, text in found.items()
+        ]
     if details["type"] == "extra_forbidden":
         return [unknown_setting(layer, path, table=isinstance(details["input"], dict))]
     if details["type"] == "missing":

@@ -134,6 +134,18 @@ def _proxy_url(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(
+            "expected addresses or networks, such as 192.0.2.10 or 192.0.2.0/24"
+        ) from None
+    if network.prefixlen == 0:
+        raise ValueError("expected the addresses of the proxies, not every address")
+    return str(network)
+
+
 def _header_name(text: str) -> str:
     if text and not _FIELD_NAME.fullmatch(text):
         raise ValueError("expected the name of an HTTP header, such as X-Api-Key")
@@ -185,6 +197,8 @@ HostName = Annotated[Text, AfterValidator(_host_name)]
 HostNames = Annotated[tuple[HostName, ...], Description("a list of host names in quotes")]
 Origin = Annotated[Text, AfterValidator(_origin)]
 Origins = Annotated[tuple[Origin, ...], Description("a list of origins in quotes")]
+Network = Annotated[Text, AfterValidator(_network)]
+Networks = Annotated[tuple[Network, ...], Description("a list of addresses or networks in quotes")]
 SecureUrl = Annotated[Text, AfterValidator(_secure_url)]
 ProxyUrl = Annotated[Text, AfterValidator(_proxy_url)]
 HeaderName = Annotated[Text, AfterValidator(_header_name)]

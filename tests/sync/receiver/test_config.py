@@ -55,6 +55,12 @@ def test_unknown_name_is_reported_with_line_and_suggestion(
         ("intake.events_per_second = -1", "expected a whole number from 0 to 10000000; found -1"),
         ("intake.events_per_second = true", "expected a whole number from 0 to 10000000"),
         ("access.trusted_proxy_header = 'a b'", "expected the name of an HTTP header"),
+        ("access.trusted_proxies = ['proxy']", "expected addresses or networks, such as"),
+        ("access.trusted_proxies = ['10.0.0.1/8']", "expected addresses or networks, such as"),
+        ("access.trusted_proxies = ['0.0.0.0/0']", "expected the addresses of the proxies, not"),
+        ("access.trusted_proxies = ['::/0']", "expected the addresses of the proxies, not"),
+        ("access.trusted_proxies = '192.0.2.1'", "expected a list of addresses or networks"),
+        ("access.open_on_loopback = 'yes, please'", "expected true or false"),
         ("retention.days = 30", "retention.days: expected 0, or at least 35: an agent may be"),
         (
             "database.url = 'mysql://hq'",
@@ -82,9 +88,39 @@ def test_invalid_value_is_reported_with_the_expected_one(
     assert message in refusal(tmp_path, text)
 
 
-def test_tls_may_be_terminated_by_a_proxy_on_another_machine(tmp_path: Path) -> None:
-    """The receiver logs a warning at start; agents only send over https."""
-    assert from_text(tmp_path, "server.host = '0.0.0.0'").server.tls_cert_file is None
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104 - the case
+def test_listening_on_the_network_without_tls_is_refused(tmp_path: Path, host: str) -> None:
+    """The tokens of agents and readers would pass in the clear."""
+    message = refusal(tmp_path, f"[server]\nhost = '{host}'")
+
+    assert f"hq.toml, line 2: server.host: listening on {host} without TLS" in message
+    assert "server.behind_proxy = true" in message
+
+
+def test_tls_may_be_terminated_by_a_proxy_in_front(tmp_path: Path) -> None:
+    text = "server = {host = '0.0.0.0', behind_proxy = true}"
+
+    assert from_text(tmp_path, text).server.tls_cert_file is None
+
+
+def test_proxy_header_without_the_addresses_of_the_proxy_is_refused(tmp_path: Path) -> None:
+    """Any client that reaches the port could send the header."""
+    message = refusal(tmp_path, "[access]\ntrusted_proxy_header = 'X-User'")
+
+    assert "line 2: access.trusted_proxy_header: also needs access.trusted_proxies" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "access = {open_on_loopback = true, trusted_proxies = ['127.0.0.1']}",
+        "access.open_on_loopback = true\nserver.behind_proxy = true",
+    ],
+)
+def test_behind_a_proxy_no_reader_is_local(tmp_path: Path, text: str) -> None:
+    message = refusal(tmp_path, text)
+
+    assert "line 1: access.open_on_loopback: not possible behind a proxy" in message
 
 
 def test_listening_on_the_network_with_tls_is_valid(tmp_path: Path) -> None:

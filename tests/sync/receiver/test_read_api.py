@@ -14,6 +14,7 @@ from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.sync.receiver.conftest import StartReceiver
 
+PROXY = {"trusted_proxy_header": "X-User", "trusted_proxies": ["127.0.0.1"]}
 READ = ["/v1/stores", "/v1/stores/0042", "/v1/sessions/one", "/metrics"]
 
 
@@ -149,7 +150,7 @@ async def test_without_settings_only_this_machine_may_read(
     start_receiver: StartReceiver, path: str
 ) -> None:
     host = own_address()
-    receiver = await start_receiver(server={"port": 0, "host": "0.0.0.0"})  # noqa: S104 - that is the case
+    receiver = await start_receiver(server={"port": 0, "host": "0.0.0.0", "behind_proxy": True})  # noqa: S104 - that is the case
 
     receiver.server.address = replace(receiver.address, host="127.0.0.1")
     near = await receiver.get(path)
@@ -185,7 +186,7 @@ async def test_agent_token_may_not_read(
 
 
 async def test_header_of_the_trusted_proxy_may_read(start_receiver: StartReceiver) -> None:
-    receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
+    receiver = await start_receiver(access=PROXY)
 
     without = await receiver.get("/v1/stores")
     with_it = await receiver.get("/v1/stores", X_User="ann")

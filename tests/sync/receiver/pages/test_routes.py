@@ -17,6 +17,7 @@ from tests.sync.receiver.conftest import StartReceiver
 from tests.sync.receiver.pages.html_page import Page
 
 HOSTILE = "<script>alert(1)<script>\"'&{{7*7}}"
+PROXY = {"trusted_proxy_header": "X-User", "trusted_proxies": ["127.0.0.1"]}
 READ = ["/", "/history", "/stores/0042", "/sessions/one", "/sessions?id=one"]
 
 
@@ -273,7 +274,7 @@ async def test_broken_form_upload_is_not_reported_as_database_failure(
 async def test_no_sign_in_is_offered_without_a_token(
     start_receiver: StartReceiver,
 ) -> None:
-    receiver = await start_receiver(access={"trusted_proxy_header": "X-User"})
+    receiver = await start_receiver(access=PROXY)
 
     stranger, named = await receiver.get("/"), await receiver.get("/", X_User="ann")
 
