@@ -50,7 +50,8 @@ class AgentRecord(_EpochTable, table=True):
 
     `agent_sent_at` is the agent's wall clock at `last_seen_at`; `newest_trusted_at` the latest
     trusted event time of the epoch; `…_before` values of the previous heartbeat; events up to
-    `purged_through` are past retention.
+    `purged_through` are past retention. `retired_at` is set in all epochs of a retired till:
+    reports skip them.
     """
 
     __tablename__ = "agents"
@@ -74,6 +75,7 @@ class AgentRecord(_EpochTable, table=True):
     purged_through: int = Field(
         default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
     )
+    retired_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
 class BootRecord(_TillTable, table=True):
@@ -147,13 +149,19 @@ class DuplicateRecord(_NumberedTable, table=True):
 
 
 class GapRecord(_EpochTable, table=True):
-    """Numbers whose data is permanently lost; see `reason`."""
+    """Numbers whose data is permanently lost; see `reason`.
+
+    An acknowledged gap does not count as incomplete: a person accepted the loss.
+    """
 
     __tablename__ = "gaps"
     first_sequence: int = Field(sa_type=BigInteger, primary_key=True)
     last_sequence: int = Field(sa_type=BigInteger)
     reason: str = Field(sa_type=Text)
     noted_at: datetime = Field(sa_type=UtcTimestamp)
+    acknowledged_at: datetime | None = Field(sa_type=UtcTimestamp)
+    acknowledged_by: str | None = Field(sa_type=Text)
+    acknowledged_reason: str | None = Field(sa_type=Text)
 
 
 class HourRecord(_TillTable, table=True):

@@ -2,7 +2,17 @@
 
 from bisect import bisect_right, insort
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Acceptance of a gap by a person of head office: it no longer counts as incomplete."""
+
+    at: datetime
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -12,10 +22,14 @@ class Gap:
     first: int
     last: int
     reason: str
+    acknowledgement: Acknowledgement | None = None
 
 
 class Gaps:
-    """The gaps of one epoch, changed by a batch. Invariant: they never overlap."""
+    """The gaps of one epoch, changed by a batch. Invariant: they never overlap.
+
+    The parts of a split gap keep its reason and acknowledgement.
+    """
 
     def __init__(self, stored: Iterable[Gap]) -> None:
         self._stored = frozenset(stored)
@@ -35,7 +49,7 @@ class Gaps:
         if index is None:
             return
         gap = self._current[index]
-        sides = (Gap(gap.first, number - 1, gap.reason), Gap(number + 1, gap.last, gap.reason))
+        sides = (replace(gap, last=number - 1), replace(gap, first=number + 1))
         self._current[index : index + 1] = [side for side in sides if side.first <= side.last]
 
     @property

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Executable, RowMapping, Table
 from sync.receiver.db import statements, tables
 from sync.receiver.ingest.accept import EventKey, LedgerState, ValidEvent
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent
-from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.parse import InboundBatch
 
 # Below this density, query the numbers individually instead of their range: rejected events are
@@ -73,7 +73,7 @@ class _Lookup:
 
     def gaps(self, numbers: Sequence[int]) -> list[Gap]:
         rows = self._rows(statements.SELECT_OVERLAPPING_GAPS, first=numbers[0], last=numbers[-1])
-        return [Gap(row["first_sequence"], row["last_sequence"], row["reason"]) for row in rows]
+        return [_gap(row) for row in rows]
 
     def _by_numbers(self, table: Table, numbers: Sequence[int]) -> Sequence[RowMapping]:
         first, last = numbers[0], numbers[-1]
@@ -96,3 +96,9 @@ def _session(row: RowMapping) -> SessionEvent:
 
 def _answer(row: RowMapping) -> AnswerEvent:
     return AnswerEvent(**{name: row[name] for name in AnswerEvent.__struct_fields__})
+
+
+def _gap(row: RowMapping) -> Gap:
+    at, by, reason = (row[f"acknowledged_{name}"] for name in ("at", "by", "reason"))
+    acknowledgement = None if at is None else Acknowledgement(at, by or "", reason or "")
+    return Gap(row["first_sequence"], row["last_sequence"], row["reason"], acknowledgement)

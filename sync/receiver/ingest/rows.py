@@ -56,10 +56,14 @@ def epoch_key(name: AgentName, epoch: str) -> Row:
 
 def gap_row(key: Row, gap: Gap, noted_at: datetime) -> Row:
     """Return a row of `gaps` in the epoch of `key`."""
+    acknowledged = gap.acknowledgement
     return {
         **key,
         "first_sequence": gap.first,
         "last_sequence": gap.last,
         "reason": gap.reason,
         "noted_at": noted_at,
+        "acknowledged_at": acknowledged.at if acknowledged else None,
+        "acknowledged_by": acknowledged.by if acknowledged else None,
+        "acknowledged_reason": acknowledged.reason if acknowledged else None,
     }

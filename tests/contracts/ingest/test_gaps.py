@@ -17,6 +17,9 @@ from tests.support.head_office.messages import (
 )
 
 TILL = SimulatedAgent()
+NOT_ACKNOWLEDGED = dict.fromkeys(
+    ("acknowledged_at", "acknowledged_by", "acknowledged_reason"), None
+)
 
 
 async def gaps(office: LedgerDriver) -> list[tuple[object, ...]]:
@@ -40,6 +43,7 @@ async def test_events_no_longer_held_by_the_agent_are_recorded_with_a_reason(
             "last_sequence": 5,
             "reason": NO_LONGER_HELD,
             "noted_at": AT,
+            **NOT_ACKNOWLEDGED,
         }
     ]
 
@@ -85,6 +89,7 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
             "last_sequence": 4,
             "reason": NO_LONGER_HELD,
             "noted_at": AT,
+            **NOT_ACKNOWLEDGED,
         }
     ]
 

@@ -59,6 +59,7 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "heartbeat_before_at": None,
             "outstanding_before": None,
             "purged_through": 0,
+            "retired_at": None,
         }
     ]
 

@@ -1,12 +1,13 @@
 """Gaps of an epoch, compared with a model: a dictionary from number to reason."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.ingest.gaps import Gap, Gaps
+from sync.receiver.ingest.gaps import Acknowledgement, Gap, Gaps
 
 HIGHEST = 40
 NUMBERS = st.integers(1, HIGHEST)
@@ -93,3 +94,12 @@ def test_number_taken_from_the_middle_splits_the_gap() -> None:
 
     assert gaps.deleted == [Gap(1, 9, "no longer held")]
     assert gaps.added == [Gap(1, 4, "no longer held"), Gap(6, 9, "no longer held")]
+
+
+def test_parts_of_a_split_gap_keep_its_acknowledgement() -> None:
+    accepted = Acknowledgement(datetime(2026, 3, 4, tzinfo=UTC), "alice", "burnt down")
+    gaps = Gaps([Gap(1, 9, "no longer held", accepted)])
+
+    gaps.remove(5)
+
+    assert [gap.acknowledgement for gap in gaps.added] == [accepted, accepted]
