@@ -9,6 +9,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRecord
+from tests.support.head_office.audit import audit_by
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent
@@ -106,7 +107,7 @@ async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment)
 async def test_list_returns_tokens_in_its_order(enrolment: Enrolment) -> None:
     names = [SimulatedAgent(store_id=f"{number:04}").name for number in (3, 1, 2)]
 
-    tokens = await enrolment.enroll([(name, b"secret") for name in names], AT)
+    tokens = await enrolment.enroll([(name, b"secret") for name in names], AT, audit_by())
 
     found = [await enrolment.authenticate(token, AT) for token in tokens]
     assert found == [EnrolledAgent(name, AT) for name in names]
@@ -117,7 +118,7 @@ async def test_list_can_renew_and_add_tills(enrolment: Enrolment, office: Ledger
     other = SimulatedAgent(store_id="0043")
     await issue_token(enrolment, TILL.name, b"first")
 
-    await enrolment.enroll([(other.name, b"theirs"), (TILL.name, b"second")], AT)
+    await enrolment.enroll([(other.name, b"theirs"), (TILL.name, b"second")], AT, audit_by())
 
     rows = await office.rows(TokenRecord, "store_id", "generation")
     assert sorted(rows, key=str) == [("0042", 1), ("0042", 2), ("0043", 1)]

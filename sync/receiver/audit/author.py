@@ -8,9 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
-from sync.runtime.peer import peer_address
 from sync.runtime.printable import printable
 
 _MAX_TEXT = 200
@@ -20,7 +17,10 @@ _NO_LOGIN_UID = "4294967295"
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """User and origin of an action, both printable and of bounded length."""
+    """User and origin of an action, both printable and of bounded length.
+
+    Over HTTP: the user whom the proxy names, or how access was granted; and the peer's address.
+    """
 
     user: str
     origin: str
@@ -49,11 +49,6 @@ def author_of_command(
     client = environ.get("SSH_CONNECTION", "").partition(" ")[0]
     parts = [f"ssh {client}" if client else "", _terminal(), f"host {host()}"]
     return Author(user, ", ".join(part for part in parts if part))
-
-
-def author_of_request(request: web.Request, user: str) -> Author:
-    """Return the caller: `user` is how access was granted, or the name given by the proxy."""
-    return Author(user, peer_address(request))
 
 
 def _user_name(uid: int) -> str:

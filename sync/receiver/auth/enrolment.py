@@ -1,4 +1,7 @@
-"""Agent enrolment: issues and verifies tokens. The database holds only their hashes."""
+"""Agent enrolment: issues, verifies and revokes tokens; the database holds only their hashes.
+
+Each change is recorded in the audit log, in its transaction.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -7,16 +10,18 @@ from sqlalchemy import Connection, bindparam, func, select, text
 from sqlmodel import Session, col, delete
 from sqlmodel import select as select_model
 
+from sync.receiver.audit.audit_log import Action, AuditLog
+from sync.receiver.auth.retirement import RetiredTill, bring_back, retire_tills, revoke_tokens
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make_token, parse_name
 from sync.receiver.db.bulk_insert import insert_rows
-from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.database import Database
-from sync.receiver.db.statements import Among, is_agent, params_for
+from sync.receiver.db.statements import in_stores, is_agent, params_for
 from sync.receiver.db.tables import TokenRecord
 from sync.receiver.db.tables import tokens as token_table
 
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
-# would give both tokens the same generation, and neither would revoke the other.
+# would give both tokens the same generation, and neither would revoke the other; and an enrolment
+# could cross a retirement.
 _ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
 _TOKEN = select(token_table).where(
     is_agent(token_table), token_table.c.token_hash == bindparam("hash")
@@ -24,16 +29,58 @@ _TOKEN = select(token_table).where(
 
 
 class Enrolment:
-    """Issues and verifies agent tokens."""
+    """Issues, verifies and revokes agent tokens."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enroll(self, new: Sequence[tuple[AgentName, bytes]], at: datetime) -> list[str]:
-        """Return a new token for each agent. Its first use revokes the agent's older ones."""
+    async def enroll(
+        self, new: Sequence[tuple[AgentName, bytes]], at: datetime, audit: AuditLog
+    ) -> list[str]:
+        """Return a new token for each agent. Its first use revokes the agent's older ones.
+
+        A retired till is in service again.
+        """
         tokens = {name: make_token(name, secret) for name, secret in new}
-        await self._database.write(lambda connection: _add(connection, tokens, at))
+
+        def add(connection: Connection) -> None:
+            _take_turns(connection)
+            _add(connection, tokens, at)
+            bring_back(connection, tokens.keys())
+            audit.record_each(connection, Action.ENROLL, tokens)
+
+        await self._database.write(add)
         return list(tokens.values())
+
+    async def revoke(self, name: AgentName, audit: AuditLog) -> int:
+        """Revoke all tokens of a till, at every receiver; return their number.
+
+        `authenticate` reads the database for each request, so the next request is rejected.
+        """
+
+        def revoke(connection: Connection) -> int:
+            _take_turns(connection)
+            revoked = revoke_tokens(connection, name)
+            if revoked:
+                audit.record(connection, Action.REVOKE, name, tokens=revoked)
+            return revoked
+
+        return await self._database.write(revoke)
+
+    async def retire(
+        self, store_id: str, till_id: str | None, at: datetime, audit: AuditLog
+    ) -> list[RetiredTill] | None:
+        """Retire a till, or all tills of a store; see `retire_tills`."""
+
+        def retire(connection: Connection) -> list[RetiredTill] | None:
+            _take_turns(connection)
+            retired = retire_tills(connection, store_id, till_id, at)
+            for one in retired or ():
+                numbers = {"tokens": one.tokens, "outstanding": one.outstanding}
+                audit.record(connection, Action.RETIRE, one.name, **numbers)
+            return retired
+
+        return await self._database.write(retire)
 
     async def authenticate(self, token: str, at: datetime) -> EnrolledAgent | None:
         """Return the owner of the token, or None. The first use of a token revokes older ones.
@@ -52,10 +99,13 @@ class Enrolment:
         )
 
 
-def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
+def _take_turns(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # SQLite needs no lock: it has a single writer.
         connection.execute(_ENROLMENT_LOCK)
+
+
+def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
     latest = _latest_generations(connection, {name.store_id for name in tokens})
     rows = [
         {
@@ -76,10 +126,7 @@ def _latest_generations(
     connection: Connection, stores: Collection[str]
 ) -> dict[tuple[str, str], int]:
     key = (token_table.c.store_id, token_table.c.till_id)
-    column = token_table.c.store_id
-    # An equality on one store lets the planner use the index on that store.
-    only = column == next(iter(stores)) if len(stores) == 1 else None
-    of_stores = Among(column, bindparam(None, stores, type_=JsonTexts)) if only is None else only
+    of_stores = in_stores(token_table.c.store_id, stores)
     found = select(*key, func.max(token_table.c.generation)).where(of_stores).group_by(*key)
     return {(store, till): latest for store, till, latest in connection.execute(found)}
 

@@ -11,7 +11,7 @@ import typer
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, run_on_database
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
 from sync.receiver.cli.output import output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
@@ -71,9 +71,11 @@ def _enroll_list(settings: ReceiverSettings, list_file: Path, output: Path | Non
 
 
 def _issue_tokens(settings: ReceiverSettings, names: Sequence[AgentName]) -> list[str]:
+    audit = audit_log()
+
     async def issue(database: Database) -> list[str]:
         new = [(name, secrets.token_bytes(_SECRET_BYTES)) for name in names]
-        return await Enrolment(database).enroll(new, datetime.now(UTC))
+        return await Enrolment(database).enroll(new, datetime.now(UTC), audit)
 
     return run_on_database(settings, issue, create=True)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -9,6 +10,8 @@ from typing import TypeVar
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from sync.receiver.audit.audit_log import AuditLog
+from sync.receiver.audit.author import author_of_command
 from sync.receiver.config import ReceiverSettings, load_settings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
@@ -73,6 +76,12 @@ def run_on_database(
     except (OSError, SQLAlchemyError) as error:
         reason = getattr(error, "orig", None) or error
         HEAD_OFFICE.fail(f"cannot use the database {settings.database_name} ({reason})", exit_code)
+
+
+def audit_log() -> AuditLog:
+    """Return the audit log, for what the user of this command does."""
+    author = author_of_command(os.environ)
+    return AuditLog(author, lambda: datetime.now(UTC), lambda: uuid.uuid4().hex)
 
 
 def reference_now() -> Reference:

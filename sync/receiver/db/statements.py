@@ -4,7 +4,7 @@ Built once at import: building a statement costs the receiver more than running 
 and epoch are bound as parameters, by `params_for`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import TypeAlias
 
@@ -81,6 +81,16 @@ def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
 def among(column: ColumnElement[str], parameter: str) -> Among:
     """Return the condition that the column equals one of the texts bound to `parameter`."""
     return Among(column, bindparam(parameter, type_=JsonTexts))
+
+
+def in_stores(column: ColumnElement[str], stores: Collection[str]) -> ColumnElement[bool] | Among:
+    """Return the condition that the column is one of these stores.
+
+    An equality on a single store lets the planner use the index on that store.
+    """
+    if len(stores) == 1:
+        return column == next(iter(stores))
+    return Among(column, bindparam(None, stores, type_=JsonTexts))
 
 
 def params_for(name: AgentName, epoch: str | None = None) -> Mapping[str, str | None]:

@@ -15,6 +15,7 @@ from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness import audit
 from sync.receiver.retention.purge import purge, purge_hours
+from tests.support.head_office.audit import audit_by
 from tests.support.head_office.citus import is_restricted_to_store, recorded_statements
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
@@ -120,7 +121,7 @@ async def forget_everywhere(database: Database) -> None:
 
 async def enroll_a_list(database: Database) -> None:
     new = [(SimulatedAgent(store).name, store.encode()) for store in ("0042", "0043")]
-    await Enrolment(database).enroll(new, AT)
+    await Enrolment(database).enroll(new, AT, audit_by())
 
 
 async def purge_all(database: Database) -> None:
@@ -132,7 +133,9 @@ async def purge_all(database: Database) -> None:
 NEXT_STORE = re.compile(r"SELECT min\(\w+\.\w+\) AS \w+ *\s+FROM \(SELECT min\(\w+\.store_id\)")
 # Enrolments of a list of agents: the stores are bound as one parameter.
 OF_A_LIST = re.compile(
-    r"SELECT tokens\..*\sWHERE tokens\.store_id = ANY \(ARRAY\(SELECT \w+\(\(\$1", re.DOTALL
+    r"SELECT (?:DISTINCT )?(tokens|agents)\..*\sWHERE"
+    r" \1\.store_id = ANY \(ARRAY\(SELECT \w+\(\(\$1",
+    re.DOTALL,
 )
 
 
