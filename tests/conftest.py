@@ -1,5 +1,6 @@
 """Fixtures and markers for all folders."""
 
+import gc
 import sys
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.fresh_schema import schema_by_migrations, schema_by_script
 from tests.support.head_office.postgresql import PostgresqlServer, started_server
 
 # No test asserts speed, so Hypothesis sets no deadline.
@@ -33,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+def pytest_collection_finish() -> None:
+    """Exempt what collecting left from garbage collection: each full one would visit it all."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Forbid processes in tests without a marker for them, so that `--fast` starts none."""
@@ -56,6 +64,19 @@ def _forbid_processes(event: str, _arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_forbid_processes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schema_by_script() -> Iterator[None]:
+    with schema_by_script():
+        yield
+
+
+@pytest.fixture
+def real_migrations() -> Iterator[None]:
+    """Create the schema of new files by the migrations, for tests of these."""
+    with schema_by_migrations():
+        yield
 
 
 @pytest.fixture(scope="session")

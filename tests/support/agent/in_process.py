@@ -98,6 +98,7 @@ class Agent:
         self.address = server.address
         self.directory = server.settings.storage.directory
         self._client = client
+        self._recorded_before = 0
 
     async def request(
         self,
@@ -139,9 +140,16 @@ class Agent:
         return rows_in(self.directory / DATABASE_FILE, query)
 
     def bodies(self) -> list[bytes]:
-        """Return the bodies of all stored events, in order."""
-        rows = self.rows("SELECT body FROM event ORDER BY position")
+        """Return the bodies of all stored events, in order, since `ignore_recorded()` if called."""
+        since = f"WHERE position > {self._recorded_before}"
+        rows = self.rows(f"SELECT body FROM event {since} ORDER BY position")  # noqa: S608 - a number
         return [body for (body,) in rows if isinstance(body, bytes)]
+
+    def ignore_recorded(self) -> None:
+        """Leave the events recorded so far out of `bodies()`."""
+        [(position,)] = self.rows("SELECT coalesce(max(position), 0) FROM event")
+        assert isinstance(position, int)
+        self._recorded_before = position
 
 
 def insert_in(directory: Path, *rows: Row) -> None:
@@ -176,14 +184,27 @@ async def ready(server: AgentServer, client: TestClient[Any, Any]) -> Agent:
     return agent
 
 
+class SharedAgentServer(AgentServer):
+    """An agent that runs already, and goes on when the client is closed."""
+
+    def __init__(self, settings: Settings, address: RunningService) -> None:
+        super().__init__(settings)
+        self.address = address
+
+    async def start_server(self, loop: object = None, **_: object) -> None:
+        """Do nothing."""
+
+
 @contextmanager
-def agent_in_a_thread(settings: Settings) -> Iterator[RunningService]:
-    """Run an agent on its own event loop in a thread, for tests that block."""
+def agent_in_a_thread(
+    settings: Settings, clock: Callable[[], Timestamp] | None = None
+) -> Iterator[RunningService]:
+    """Run an agent on its own event loop in a thread, for tests that block or share it."""
     started: Future[tuple[RunningService, Callable[[], object]]] = Future()
 
     async def run() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        async with running_agent(settings) as agent:
+        async with running_agent(settings, now=clock) as agent:
             started.set_result((agent, lambda: loop.call_soon_threadsafe(stop.set)))
             await stop.wait()
 

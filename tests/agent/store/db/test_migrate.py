@@ -20,6 +20,7 @@ from tests.support.agent.store import EpochIds, change, opened, query, record, s
 from tests.support.sqlite import describe_schema
 
 COPY = f"{DATABASE_FILE}.before-0003"
+pytestmark = pytest.mark.usefixtures("real_migrations")
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa

@@ -21,6 +21,7 @@ from tests.support.sqlite import describe_schema
 FILE = "hq.db"
 NEXT_REVISION = f"{int(NEWEST_REVISION) + 1:04}"
 COPY = f"{FILE}.before-{NEXT_REVISION}"
+pytestmark = pytest.mark.usefixtures("real_migrations")
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
