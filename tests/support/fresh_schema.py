@@ -50,7 +50,7 @@ def _is_empty(connection: Connection) -> bool:
     if connection.dialect.name != "sqlite":
         return False
     tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
-    return tables.scalar_one() == 0
+    return int(tables.scalar_one()) == 0
 
 
 def _script(migrations: Path) -> tuple[str, ...]:

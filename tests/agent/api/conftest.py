@@ -77,7 +77,7 @@ async def shared_agent(shared_server: SharedAgentServer, aiohttp_client: Aiohttp
     For tests that record nothing, or only sessions with ids of their own: a start takes ten times
     as long as such a test. `bodies()` returns only those recorded since the test began.
     """
-    client = await aiohttp_client(shared_server, **shared_server.client_options())
-    agent = await ready(shared_server, client)
+    options = shared_server.client_options()
+    agent = await ready(shared_server, await aiohttp_client(shared_server, **options))
     agent.ignore_recorded()
     return agent

@@ -44,8 +44,10 @@ async def errors_everywhere(agent: Agent, headers: Mapping[str, str]) -> set[tup
         "[0:0:0:0:0:0:0:1]:8480",
     ],
 )
-async def test_loopback_host_is_allowed_on_any_port(agent: Agent, host: str) -> None:
-    [answer] = await agent.send_raw(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+async def test_loopback_host_is_allowed_on_any_port(shared_agent: Agent, host: str) -> None:
+    [answer] = await shared_agent.send_raw(
+        f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    )
 
     assert answer.status == 200
 
@@ -69,15 +71,15 @@ FOREIGN_HOSTS = [
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
-async def test_other_host_is_rejected(agent: Agent, host: bytes) -> None:
-    [answer] = await agent.send_raw(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+async def test_other_host_is_rejected(shared_agent: Agent, host: bytes) -> None:
+    [answer] = await shared_agent.send_raw(b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
 
     assert (answer.status, answer.members()["errorCode"]) == (403, "FORBIDDEN")
 
 
-async def test_rebound_host_is_rejected_on_every_path(agent: Agent) -> None:
-    assert await errors_everywhere(agent, {"Host": "evil.test"}) == {(403, "FORBIDDEN")}
-    assert agent.bodies() == []
+async def test_rebound_host_is_rejected_on_every_path(shared_agent: Agent) -> None:
+    assert await errors_everywhere(shared_agent, {"Host": "evil.test"}) == {(403, "FORBIDDEN")}
+    assert shared_agent.bodies() == []
 
 
 @pytest.mark.parametrize("host", ["till-7.store.example", "TILL-7.Store.Example:8480", "192.0.2.7"])
@@ -96,25 +98,25 @@ async def test_allowed_hosts_ignore_case_and_port(start_agent: StartAgent, host:
     "origin",
     ["https://evil.test", "null", "http://localhost", "http://localhost:1", "file://", "", "*"],
 )
-async def test_other_origin_is_rejected_on_every_path(agent: Agent, origin: str) -> None:
-    assert await errors_everywhere(agent, {"Origin": origin}) == {(403, "FORBIDDEN")}
-    assert agent.bodies() == []
+async def test_other_origin_is_rejected_on_every_path(shared_agent: Agent, origin: str) -> None:
+    assert await errors_everywhere(shared_agent, {"Origin": origin}) == {(403, "FORBIDDEN")}
+    assert shared_agent.bodies() == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
-async def test_own_origin_is_allowed(agent: Agent, host: str) -> None:
-    own = f"{host}:{agent.address.port}"
+async def test_own_origin_is_allowed(shared_agent: Agent, host: str) -> None:
+    own = f"{host}:{shared_agent.address.port}"
 
-    answer = await agent.get("/healthz", {"Host": own, "Origin": f"http://{own.lower()}"})
+    answer = await shared_agent.get("/healthz", {"Host": own, "Origin": f"http://{own.lower()}"})
 
     assert answer.status == 200
     assert answer.header("Access-Control-Allow-Origin") is None
 
 
-async def test_own_origin_requires_the_same_scheme(agent: Agent) -> None:
-    own = f"localhost:{agent.address.port}"
+async def test_own_origin_requires_the_same_scheme(shared_agent: Agent) -> None:
+    own = f"localhost:{shared_agent.address.port}"
 
-    answer = await agent.get("/healthz", {"Host": own, "Origin": f"https://{own}"})
+    answer = await shared_agent.get("/healthz", {"Host": own, "Origin": f"https://{own}"})
 
     assert answer.status == 403
 

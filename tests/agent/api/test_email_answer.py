@@ -26,6 +26,13 @@ async def agent(start_agent: StartAgent) -> Agent:
     return agent
 
 
+@pytest.fixture
+async def shared_agent(shared_agent: Agent) -> Agent:
+    """The module's agent, with an open session `x` that gets no answer."""
+    await shared_agent.start_session({"correlationId": "x"})
+    return shared_agent
+
+
 def refusal(message: str) -> bytes:
     error = {"statusCode": 400, "errorMessage": message, "errorCode": "INVALID_REQUEST"}
     return json.dumps(error, separators=(",", ":"), ensure_ascii=False).encode()
@@ -84,11 +91,11 @@ async def test_accepted_answer_returns_the_35_bytes_of_the_reference(
     ],
 )
 async def test_unsupported_status_is_named_in_the_message(
-    agent: Agent, status: str, shown: str
+    shared_agent: Agent, status: str, shown: str
 ) -> None:
     body = f'{{"status":{status},"emailAddress":"{ADDRESS}"}}'.encode()
 
-    answer = await agent.set_email("x", body)
+    answer = await shared_agent.set_email("x", body)
 
     assert answer.status == 400
     assert answer.members() == {
@@ -98,16 +105,16 @@ async def test_unsupported_status_is_named_in_the_message(
     }
 
 
-async def test_missing_status_is_reported_as_null(agent: Agent) -> None:
-    answer = await agent.set_email("x", {"emailAddress": ADDRESS})
+async def test_missing_status_is_reported_as_null(shared_agent: Agent) -> None:
+    answer = await shared_agent.set_email("x", {"emailAddress": ADDRESS})
 
     assert answer.body == refusal("Email capture option null is not supported!")
 
 
 @pytest.mark.parametrize("address", [None, "", " ", "\t\u2003\n"])
-async def test_accepted_needs_an_address(agent: Agent, address: str | None) -> None:
-    given = await agent.set_email("x", {"status": "accepted", "emailAddress": address})
-    missing = await agent.set_email("x", {"status": "accepted"})
+async def test_accepted_needs_an_address(shared_agent: Agent, address: str | None) -> None:
+    given = await shared_agent.set_email("x", {"status": "accepted", "emailAddress": address})
+    missing = await shared_agent.set_email("x", {"status": "accepted"})
 
     assert given.body == missing.body == refusal("Email address is required")
 
@@ -115,9 +122,9 @@ async def test_accepted_needs_an_address(agent: Agent, address: str | None) -> N
 @pytest.mark.parametrize("status", ["declined", "deferred"])
 @pytest.mark.parametrize("address", [ADDRESS, "no address", "\u0000", 0, False, [], {}])
 async def test_address_is_refused_when_declined_or_deferred(
-    agent: Agent, status: str, address: object
+    shared_agent: Agent, status: str, address: object
 ) -> None:
-    answer = await agent.set_email("x", {"status": status, "emailAddress": address})
+    answer = await shared_agent.set_email("x", {"status": status, "emailAddress": address})
 
     assert answer.body == refusal(f"Email address not expected when status is {status}")
 
@@ -195,11 +202,11 @@ async def test_valid_address_is_stored_as_written(agent: Agent, address: str) ->
         {"address": "guest@example.com"},
     ],
 )
-async def test_invalid_address_is_refused(agent: Agent, address: object) -> None:
-    answer = await agent.set_email("x", {"status": "accepted", "emailAddress": address})
+async def test_invalid_address_is_refused(shared_agent: Agent, address: object) -> None:
+    answer = await shared_agent.set_email("x", {"status": "accepted", "emailAddress": address})
 
     assert (answer.status, answer.body) == (400, refusal(NOT_VALID))
-    assert kept_addresses(agent) == []
+    assert kept_addresses(shared_agent) == []
 
 
 async def test_address_is_trimmed(agent: Agent) -> None:
@@ -238,26 +245,26 @@ async def test_unstorable_address_is_refused_even_without_the_syntax_check(
 
 
 @pytest.mark.parametrize("status", ["accepted", "declined", "deferred"])
-async def test_unknown_session_is_refused(agent: Agent, status: str) -> None:
+async def test_unknown_session_is_refused(shared_agent: Agent, status: str) -> None:
     address = ADDRESS if status == "accepted" else None
 
-    answer = await agent.set_email("unknown", {"status": status, "emailAddress": address})
+    answer = await shared_agent.set_email("unknown", {"status": status, "emailAddress": address})
 
     assert (answer.status, answer.body) == (400, refusal(NO_OPEN_SESSION))
 
 
 @pytest.mark.parametrize("correlation_id", IMPOSSIBLE_IDS.values(), ids=IMPOSSIBLE_IDS)
-async def test_invalid_id_is_an_unknown_session(agent: Agent, correlation_id: str) -> None:
-    answer = await agent.set_email(correlation_id, {"status": "declined"})
+async def test_invalid_id_is_an_unknown_session(shared_agent: Agent, correlation_id: str) -> None:
+    answer = await shared_agent.set_email(correlation_id, {"status": "declined"})
 
     assert (answer.status, answer.body) == (400, refusal(NO_OPEN_SESSION))
 
 
 @pytest.mark.parametrize("encoded", ["%FF", "%ED%A0%80", "%C3", "%00", "%2e", "%2E%2E", "%0A", "%"])
-async def test_undecodable_id_is_an_unknown_session(agent: Agent, encoded: str) -> None:
+async def test_undecodable_id_is_an_unknown_session(shared_agent: Agent, encoded: str) -> None:
     path = f"/client/users/{encoded}/profile/email"
 
-    answer = await agent.request("PUT", path, b'{"status":"declined"}')
+    answer = await shared_agent.request("PUT", path, b'{"status":"declined"}')
 
     assert (answer.status, answer.body) == (400, refusal(NO_OPEN_SESSION))
 
@@ -273,32 +280,38 @@ async def test_percent_encoding_of_the_id_does_not_matter(agent: Agent, encoded:
     assert answer.status == 200
 
 
-async def test_id_is_compared_exactly(agent: Agent) -> None:
-    await agent.start_session({"correlationId": "é"})
+async def test_id_is_compared_exactly(shared_agent: Agent) -> None:
+    await shared_agent.start_session({"correlationId": "é"})
 
     for other in ("X", "x ", "e\u0301", "É"):
-        answer = await agent.set_email(other, {"status": "declined"})
+        answer = await shared_agent.set_email(other, {"status": "declined"})
         assert answer.body == refusal(NO_OPEN_SESSION)
 
 
 @pytest.mark.parametrize("user_status", ["CLOSED", "closed", "Closed", "cLoSeD"])
 @pytest.mark.parametrize("status", ["accepted", "declined", "deferred"])
-async def test_closed_session_is_refused(agent: Agent, user_status: str, status: str) -> None:
-    started = await agent.start_session({"correlationId": "c", "userStatus": user_status})
+async def test_closed_session_is_refused(
+    shared_agent: Agent, user_status: str, status: str
+) -> None:
+    closed = {"correlationId": f"{user_status} {status}", "userStatus": user_status}
+    started = await shared_agent.start_session(closed)
     address = ADDRESS if status == "accepted" else None
 
-    answer = await agent.set_email("c", {"status": status, "emailAddress": address})
+    answer = await shared_agent.set_email(
+        closed["correlationId"], {"status": status, "emailAddress": address}
+    )
 
     assert (started.status, answer.body) == (200, refusal(NO_OPEN_SESSION))
 
 
 @pytest.mark.parametrize("user_status", ["OPEN", "ACTIVE", "", None, "NOT CLOSED"])
 async def test_session_with_another_user_status_is_open(
-    agent: Agent, user_status: str | None
+    shared_agent: Agent, user_status: str | None
 ) -> None:
-    await agent.start_session({"correlationId": "o", "userStatus": user_status})
+    name = f"open {user_status}"
+    await shared_agent.start_session({"correlationId": name, "userStatus": user_status})
 
-    answer = await agent.set_email("o", {"status": "declined"})
+    answer = await shared_agent.set_email(name, {"status": "declined"})
 
     assert answer.status == 200
 
@@ -318,17 +331,17 @@ async def test_session_with_another_user_status_is_open(
     ],
 )
 async def test_error_in_the_body_takes_precedence_over_the_session(
-    agent: Agent, correlation_id: str, body: bytes, message: str
+    shared_agent: Agent, correlation_id: str, body: bytes, message: str
 ) -> None:
-    await agent.start_session({"correlationId": "closed", "userStatus": "CLOSED"})
+    await shared_agent.start_session({"correlationId": "closed", "userStatus": "CLOSED"})
 
-    answer = await agent.set_email(correlation_id, body)
+    answer = await shared_agent.set_email(correlation_id, body)
 
     assert answer.body == refusal(message)
 
 
-async def test_error_in_the_status_takes_precedence_over_the_address(agent: Agent) -> None:
-    answer = await agent.set_email("x", {"status": "no", "emailAddress": 7})
+async def test_error_in_the_status_takes_precedence_over_the_address(shared_agent: Agent) -> None:
+    answer = await shared_agent.set_email("x", {"status": "no", "emailAddress": 7})
 
     assert answer.body == refusal("Email capture option no is not supported!")
 

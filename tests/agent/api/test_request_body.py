@@ -85,9 +85,9 @@ BOTH_CALLS = pytest.mark.parametrize("call", ["session", "email"])
     ],
 )
 async def test_body_that_is_not_a_json_object_is_refused(
-    agent: Agent, call: str, body: bytes
+    shared_agent: Agent, call: str, body: bytes
 ) -> None:
-    assert await send(agent, call, body, {}) == 400
+    assert await send(shared_agent, call, body, {}) == 400
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,12 @@ async def test_compressed_body_is_stored_decompressed(
 
 @BOTH_CALLS
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip, br", "x"])
-async def test_unknown_encoding_is_refused_with_415(agent: Agent, call: str, encoding: str) -> None:
+async def test_unknown_encoding_is_refused_with_415(
+    shared_agent: Agent, call: str, encoding: str
+) -> None:
     method, path = ("POST", SESSIONS) if call == "session" else ("PUT", email_path("x"))
 
-    answer = await agent.request(method, path, SESSION, {"Content-Encoding": encoding})
+    answer = await shared_agent.request(method, path, SESSION, {"Content-Encoding": encoding})
 
     assert (answer.status, answer.members()["errorCode"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
@@ -171,9 +173,9 @@ async def test_unknown_encoding_is_refused_with_415(agent: Agent, call: str, enc
     ],
 )
 async def test_body_that_cannot_be_decompressed_is_refused(
-    agent: Agent, call: str, encoding: str, body: bytes
+    shared_agent: Agent, call: str, encoding: str, body: bytes
 ) -> None:
-    assert await send(agent, call, body, {"Content-Encoding": encoding}) == 400
+    assert await send(shared_agent, call, body, {"Content-Encoding": encoding}) == 400
 
 
 def of_size(size: int) -> bytes:
@@ -194,13 +196,13 @@ async def test_body_may_have_16_kib_and_not_one_byte_more(
 @BOTH_CALLS
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_decompression_bomb_is_refused_with_413(
-    agent: Agent, call: str, encoding: str
+    shared_agent: Agent, call: str, encoding: str
 ) -> None:
     bomb = b" " * 10_000_000
     body = gzip.compress(bomb) if encoding == "gzip" else zlib.compress(bomb)
     assert len(body) < MAX_BYTES
 
-    assert await send(agent, call, body, {"Content-Encoding": encoding}) == 413
+    assert await send(shared_agent, call, body, {"Content-Encoding": encoding}) == 413
 
 
 DEPTHS = [1, 100, 490, 499, 500, *range(900, 1100, 25), 2000, 4000, 8000]

@@ -106,6 +106,12 @@ async def agent(start_agent: StartAgent) -> Agent:
     return agent
 
 
+@pytest.fixture
+async def shared_agent(shared_agent: Agent) -> Agent:
+    await shared_agent.start_session({"correlationId": "x"})
+    return shared_agent
+
+
 def assert_three_fields(answer: HttpResponse) -> None:
     members = answer.members()
     assert list(members) == ["statusCode", "errorMessage", "errorCode"]
@@ -119,9 +125,9 @@ def assert_three_fields(answer: HttpResponse) -> None:
 
 @pytest.mark.parametrize(("request_", "status"), EVERY_KIND.values(), ids=EVERY_KIND)
 async def test_every_answer_has_the_reference_headers_and_a_request_id(
-    agent: Agent, request_: bytes, status: int
+    shared_agent: Agent, request_: bytes, status: int
 ) -> None:
-    [answer] = await agent.send_raw(request_)
+    [answer] = await shared_agent.send_raw(request_)
 
     assert answer.status == status
     assert {name: answer.header(name) for name in HEADERS} == HEADERS
@@ -131,9 +137,9 @@ async def test_every_answer_has_the_reference_headers_and_a_request_id(
 
 @pytest.mark.parametrize(("request_", "status"), EVERY_KIND.values(), ids=EVERY_KIND)
 async def test_no_answer_has_cors_headers_by_default(
-    agent: Agent, request_: bytes, status: int
+    shared_agent: Agent, request_: bytes, status: int
 ) -> None:
-    [answer] = await agent.send_raw(request_)
+    [answer] = await shared_agent.send_raw(request_)
 
     names = {name.lower() for name, _ in answer.headers}
     assert not {name for name in names if name.startswith("access-control-")}
@@ -141,20 +147,20 @@ async def test_no_answer_has_cors_headers_by_default(
 
 @pytest.mark.parametrize(("request_", "status"), ERRORS.values(), ids=ERRORS)
 async def test_every_error_has_the_three_member_body(
-    agent: Agent, request_: bytes, status: int
+    shared_agent: Agent, request_: bytes, status: int
 ) -> None:
-    [answer] = await agent.send_raw(request_)
+    [answer] = await shared_agent.send_raw(request_)
 
     assert_three_fields(answer)
 
 
 @pytest.mark.parametrize(("request_", "status"), ERRORS.values(), ids=ERRORS)
 async def test_error_log_contains_the_request_id_of_the_answer(
-    agent: Agent, caplog: pytest.LogCaptureFixture, request_: bytes, status: int
+    shared_agent: Agent, caplog: pytest.LogCaptureFixture, request_: bytes, status: int
 ) -> None:
     caplog.set_level(logging.INFO)
 
-    [answer] = await agent.send_raw(request_)
+    [answer] = await shared_agent.send_raw(request_)
 
     [fields] = [
         fields_of(line) for line in caplog.records if line.name == "sync.runtime.http_errors"
@@ -169,8 +175,8 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     return dict(fields)
 
 
-async def test_request_id_is_unique(agent: Agent) -> None:
-    answers = [await agent.get("/healthz") for _ in range(50)]
+async def test_request_id_is_unique(shared_agent: Agent) -> None:
+    answers = [await shared_agent.get("/healthz") for _ in range(50)]
 
     assert len({answer.header("x-amzn-RequestId") for answer in answers}) == 50
 
@@ -198,9 +204,9 @@ async def test_only_recorded_captures_have_a_receipt(agent: Agent) -> None:
     ],
 )
 async def test_405_lists_the_allowed_methods(
-    agent: Agent, method: str, path: str, allowed: set[str]
+    shared_agent: Agent, method: str, path: str, allowed: set[str]
 ) -> None:
-    answer = await agent.request(method, path)
+    answer = await shared_agent.request(method, path)
 
     assert answer.status == 405
     assert set((answer.header("Allow") or "").replace(" ", "").split(",")) == allowed
@@ -224,8 +230,8 @@ async def test_405_lists_the_allowed_methods(
         "/%2Fhealthz",
     ],
 )
-async def test_unknown_path_is_404(agent: Agent, path: str) -> None:
-    answer = await agent.get(path)
+async def test_unknown_path_is_404(shared_agent: Agent, path: str) -> None:
+    answer = await shared_agent.get(path)
 
     assert answer.status == 404
     assert_three_fields(answer)
@@ -234,9 +240,9 @@ async def test_unknown_path_is_404(agent: Agent, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "status"), [("/healthz", 200), ("/", 200), ("/nothing", 404), (SESSIONS, 405)]
 )
-async def test_head_is_get_without_body(agent: Agent, path: str, status: int) -> None:
-    full = await agent.get(path)
-    [head] = await agent.send_raw(request_bytes("HEAD", path))
+async def test_head_is_get_without_body(shared_agent: Agent, path: str, status: int) -> None:
+    full = await shared_agent.get(path)
+    [head] = await shared_agent.send_raw(request_bytes("HEAD", path))
 
     assert (head.status, head.body, full.status) == (status, b"", status)
     assert head.header("Content-Type") == full.header("Content-Type")
@@ -258,10 +264,10 @@ async def test_pipelined_requests_are_answered_in_order(agent: Agent) -> None:
     assert [answer.receipt is not None for answer in answers] == [True, True, False, False, True]
 
 
-async def test_connection_stays_open_after_an_error(agent: Agent) -> None:
+async def test_connection_stays_open_after_an_error(shared_agent: Agent) -> None:
     requests = request_bytes("POST", SESSIONS, b"[]") * 3 + request_bytes("GET", "/healthz")
 
-    answers = await agent.send_raw(requests, answers=4)
+    answers = await shared_agent.send_raw(requests, answers=4)
 
     assert [answer.status for answer in answers] == [400, 400, 400, 200]
 

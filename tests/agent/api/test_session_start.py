@@ -1,6 +1,7 @@
 """*Start anonymous session*, as documented in `docs/till-api.md`."""
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ PROGRAM = ProgramSettings(
 @pytest.fixture
 async def agent(start_agent: StartAgent) -> Agent:
     return await start_agent(program=PROGRAM)
+
+
+@pytest.fixture(scope="module")
+def shared_sections() -> dict[str, object]:
+    return {"program": PROGRAM}
+
+
+@pytest.fixture
+def new_id() -> str:
+    """Return the id of a session that the shared agent does not have yet."""
+    return str(uuid.uuid4())
 
 
 async def test_answer_is_the_json_of_the_reference_compact_and_in_order(agent: Agent) -> None:
@@ -115,10 +127,10 @@ IMPOSSIBLE_IDS = {
 
 @pytest.mark.parametrize("correlation_id", VALID_IDS.values(), ids=VALID_IDS)
 async def test_valid_id_is_accepted_and_found_percent_encoded(
-    agent: Agent, correlation_id: str
+    shared_agent: Agent, correlation_id: str
 ) -> None:
-    started = await agent.start_session({"correlationId": correlation_id})
-    answered = await agent.set_email(correlation_id, {"status": "declined"})
+    started = await shared_agent.start_session({"correlationId": correlation_id})
+    answered = await shared_agent.set_email(correlation_id, {"status": "declined"})
 
     assert started.status == 200
     assert started.members()["sessionCorrelationId"] == correlation_id
@@ -126,11 +138,13 @@ async def test_valid_id_is_accepted_and_found_percent_encoded(
 
 
 @pytest.mark.parametrize("correlation_id", IMPOSSIBLE_IDS.values(), ids=IMPOSSIBLE_IDS)
-async def test_invalid_id_is_refused_and_not_recorded(agent: Agent, correlation_id: str) -> None:
-    answer = await agent.start_session({"correlationId": correlation_id})
+async def test_invalid_id_is_refused_and_not_recorded(
+    shared_agent: Agent, correlation_id: str
+) -> None:
+    answer = await shared_agent.start_session({"correlationId": correlation_id})
 
     assert (answer.status, answer.body) == (400, INVALID_ID)
-    assert agent.bodies() == []
+    assert shared_agent.bodies() == []
 
 
 @pytest.mark.parametrize(
@@ -146,14 +160,14 @@ async def test_invalid_id_is_refused_and_not_recorded(agent: Agent, correlation_
         b'{"correlationId":"x","correlationId":null}',
     ],
 )
-async def test_missing_or_non_string_id_is_refused(agent: Agent, body: bytes) -> None:
-    answer = await agent.start_session(body)
+async def test_missing_or_non_string_id_is_refused(shared_agent: Agent, body: bytes) -> None:
+    answer = await shared_agent.start_session(body)
 
     assert (answer.status, answer.body, len(answer.body)) == (400, INVALID_ID, 88)
 
 
-async def test_error_in_the_id_takes_precedence(agent: Agent) -> None:
-    answer = await agent.start_session({"correlationId": "", "channel": 7})
+async def test_error_in_the_id_takes_precedence(shared_agent: Agent) -> None:
+    answer = await shared_agent.start_session({"correlationId": "", "channel": 7})
 
     assert answer.body == INVALID_ID
 
@@ -194,9 +208,9 @@ LOCALES = [
 
 @pytest.mark.parametrize(("query", "in_body", "prompt"), LOCALES)
 async def test_first_valid_locale_of_query_body_and_configuration_is_used(
-    agent: Agent, query: str, in_body: object, prompt: str
+    shared_agent: Agent, new_id: str, query: str, in_body: object, prompt: str
 ) -> None:
-    answer = await agent.start_session({"correlationId": "x", "locale": in_body}, query)
+    answer = await shared_agent.start_session({"correlationId": new_id, "locale": in_body}, query)
 
     assert (answer.status, answer.members()["promptMessage"]) == (200, prompt)
 
@@ -213,8 +227,8 @@ async def test_configured_locale_is_used_without_a_valid_one_in_the_request(
     assert prompts == ["demandé", "demandé"]
 
 
-async def test_messages_are_unescaped_utf8(agent: Agent) -> None:
-    answer = await agent.start_session({"correlationId": "Zoë", "locale": "fr-CA"})
+async def test_messages_are_unescaped_utf8(shared_agent: Agent) -> None:
+    answer = await shared_agent.start_session({"correlationId": "Zoë", "locale": "fr-CA"})
 
     assert '"promptMessage":"demandé","receiptMessage":"imprimé"'.encode() in answer.body
     assert '"sessionCorrelationId":"Zoë"'.encode() in answer.body
@@ -225,11 +239,11 @@ async def test_messages_are_unescaped_utf8(agent: Agent) -> None:
     [("anything", "points us"), (" ", "points us"), ("", "ask us"), (None, "ask us")],
 )
 async def test_anonymous_session_id_selects_the_points_message(
-    agent: Agent, anonymous: str | None, prompt: str
+    shared_agent: Agent, new_id: str, anonymous: str | None, prompt: str
 ) -> None:
-    body = {"correlationId": "x", "locale": "en-US", "anonymousSessionId": anonymous}
+    body = {"correlationId": new_id, "locale": "en-US", "anonymousSessionId": anonymous}
 
-    members = (await agent.start_session(body)).members()
+    members = (await shared_agent.start_session(body)).members()
 
     assert (members["promptMessage"], members["receiptMessage"]) == (prompt, "print us")
 
@@ -240,21 +254,21 @@ STRING_FIELDS = ["externalIdentifier", "channel", "anonymousSessionId", "userSta
 @pytest.mark.parametrize("field", STRING_FIELDS)
 @pytest.mark.parametrize("value", [7, 1.5, True, False, ["STORE"], {"a": 1}, "a\u0000b"])
 async def test_known_member_that_is_not_a_plain_string_is_refused_by_name(
-    agent: Agent, field: str, value: object
+    shared_agent: Agent, field: str, value: object
 ) -> None:
-    answer = await agent.start_session({"correlationId": "x", field: value})
+    answer = await shared_agent.start_session({"correlationId": "x", field: value})
 
     assert (answer.status, answer.members()["errorCode"]) == (400, "INVALID_REQUEST")
     assert field in str(answer.members()["errorMessage"])
-    assert agent.bodies() == []
+    assert shared_agent.bodies() == []
 
 
 @pytest.mark.parametrize("field", STRING_FIELDS)
 @pytest.mark.parametrize("value", [None, "", "STORE", "\n", "é" * 500])
 async def test_known_member_may_be_null_or_any_string(
-    agent: Agent, field: str, value: object
+    shared_agent: Agent, new_id: str, field: str, value: object
 ) -> None:
-    answer = await agent.start_session({"correlationId": "x", field: value})
+    answer = await shared_agent.start_session({"correlationId": new_id, field: value})
 
     assert answer.status == 200
 
