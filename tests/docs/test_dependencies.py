@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 DECLARED = {
-    canonicalize_name(requirement.name): requirement
+    str(canonicalize_name(requirement.name)): requirement
     for line in [
         *PROJECT["dependencies"],
         *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
@@ -20,7 +20,7 @@ DECLARED = {
     for requirement in [Requirement(line)]
 }
 LOCKED = {
-    canonicalize_name(name): Version(version)
+    str(canonicalize_name(name)): version
     for name, version in re.findall(
         r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE
     )
@@ -30,8 +30,8 @@ FIXED_IN = {
     # Timeouts that stay on a pooled connection: aio-libs/aiohttp#12795 (3.14.2). Request smuggling:
     # CVE-2026-69243, PYSEC-2026-4371. A scheme that the caller chooses: PYSEC-2026-4369.
     "aiohttp": "3.14.4",
-    # Buffer overflow: CVE-2026-39892. Wildcard names in certificates: CVE-2026-34073. Decryption
-    # oracle: CVE-2026-69247.
+    # Buffer overflow: CVE-2026-39892. Wildcard names in certificates: CVE-2026-34073.
+    # Oracle when decrypting: CVE-2026-69247.
     "cryptography": "50.0.0",
     # Templates leave their sandbox: CVE-2025-27516.
     "jinja2": "3.1.6",
@@ -48,7 +48,7 @@ FIXED_IN = {
 
 @pytest.mark.parametrize(("name", "fixed"), FIXED_IN.items())
 def test_locked_version_is_not_below_a_known_fix(name: str, fixed: str) -> None:
-    assert LOCKED[name] >= Version(fixed)
+    assert Version(LOCKED[name]) >= Version(fixed)
 
 
 @pytest.mark.parametrize("name", sorted(FIXED_IN.keys() & DECLARED.keys()))
