@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     literal_column,
     null,
@@ -106,6 +107,14 @@ def is_agent(table: Table) -> ColumnElement[bool]:
 def is_epoch(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of one epoch."""
     return and_(is_agent(table), table.c.epoch == _EPOCH)
+
+
+def is_in_service(table: Table) -> ColumnElement[bool]:
+    """Return the condition for the rows of tills that are not retired."""
+    if table is agents:
+        return agents.c.retired_at.is_(None)
+    is_retired = (agents.c.till_id == table.c.till_id, agents.c.retired_at.is_not(None))
+    return ~exists().where(agents.c.store_id == table.c.store_id, *is_retired)
 
 
 def in_range(table: Table) -> ColumnElement[bool]:

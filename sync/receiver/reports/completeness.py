@@ -67,15 +67,22 @@ async def audit(database: Database, store_id: str | None) -> AsyncIterator[Epoch
 
 
 def epochs_of(connection: sa.Connection, store_id: str) -> list[EpochCompleteness]:
-    """Return the state of every epoch of a store."""
+    """Return the state of every epoch of a store, without its retired tills."""
     of_store = {_STORE.key: store_id}
     missing, rejected, lost = (
         _ranges(connection.execute(statement, of_store))
         for statement in (_MISSING, _REJECTED, _GAPS)
     )
+    listed = connection.execute(_LISTED, of_store).all()
+    retired = {row.till_id for row in listed if row.retired_at is not None}
     epochs = []
-    for statement in (_LISTED, _UNLISTED):
-        for row in connection.execute(statement, of_store):
+    for statement, rows in (
+        (_LISTED, listed),
+        (_UNLISTED, connection.execute(_UNLISTED, of_store).all()),
+    ):
+        for row in rows:
+            if row.till_id in retired:
+                continue
             key, accepted_through = (row.till_id, row.epoch), row.accepted_through
             without_row = missing.get(key, [])
             outstanding = [Range(accepted_through + 1, row.last_sequence)]

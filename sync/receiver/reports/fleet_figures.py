@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Float, case, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.db.database import Database
+from sync.receiver.db.statements import is_in_service
 from sync.receiver.db.tables import gaps, rejections
 from sync.receiver.reports.conditions import MAX_PLAUSIBLE_AGE, Condition
 from sync.receiver.reports.fleet import count_columns, counts_of, stores_of
@@ -23,8 +24,9 @@ _TIMEOUT_SECONDS = 5.0
 class FleetFigures:
     """Figures over the whole database, the same from every receiver that shares it.
 
-    `at_seconds` is Unix time, `oldest_seconds` the age of the oldest undelivered event. `rejected`
-    and `gap_events` are counted over `MAX_COUNTED` rows only.
+    Without retired tills. `at_seconds` is Unix time, `oldest_seconds` the age of the oldest
+    undelivered event. `rejected` and `gap_events` (not acknowledged) are counted over `MAX_COUNTED`
+    rows only.
     """
 
     at_seconds: float
@@ -60,9 +62,12 @@ def fleet_figures(connection: Connection, reference: Reference) -> FleetFigures:
     ).select_from(stores)
     row = connection.execute(totals).mappings().one()
     length = gaps.c.last_sequence - gaps.c.first_sequence + 1
-    some_gaps = select(cast(length, Float).label("events")).limit(MAX_COUNTED).subquery()
+    counted = gaps.c.acknowledged_at.is_(None), is_in_service(gaps)
+    events = select(cast(length, Float).label("events")).where(*counted)
+    some_gaps = events.limit(MAX_COUNTED).subquery()
     gap_events = select(func.coalesce(func.sum(some_gaps.c.events), 0))
-    some_rejected = select(rejections.c.store_id).limit(MAX_COUNTED).subquery()
+    rejected_here = select(rejections.c.store_id).where(is_in_service(rejections))
+    some_rejected = rejected_here.limit(MAX_COUNTED).subquery()
     rejected = select(func.count()).select_from(some_rejected)
     return FleetFigures(
         at_seconds=reference.now.timestamp(),

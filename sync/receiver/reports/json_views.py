@@ -51,7 +51,7 @@ _ANSWER = (*_EVENT, "status")
 
 
 async def list_stores(database: Database, store_id: str | None) -> list[dict[str, object]]:
-    """Return the enrolled tills with their epochs, of one store or of all, in order."""
+    """Return the tills in service with their epochs, of one store or of all, in order."""
     if store_id is not None and not is_valid_text(store_id):
         return []
     return await database.read(partial(_stores, store_id=store_id))
@@ -75,7 +75,8 @@ def _stores(connection: Connection, store_id: str | None) -> list[dict[str, obje
 
     enrolled = select(TokenRecord.store_id, TokenRecord.till_id).distinct()
     # Plain rows: as objects of the ORM the epochs of a chain took twice the processor time.
-    agents = sa.select(agent_table).order_by(*agent_table.primary_key)
+    in_service = agent_table.c.retired_at.is_(None)
+    agents = sa.select(agent_table).where(in_service).order_by(*agent_table.primary_key)
     with Session(connection) as session:
         found: dict[tuple[str, str], list[dict[str, object]]] = {
             name: [] for name in session.exec(enrolled.where(is_wanted(TokenRecord.store_id)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sync.receiver.db.statements import is_in_service
 from sync.receiver.db.tables import agents, gaps, rejections
 from sync.receiver.reports.tills import Reference, TillStatus, list_tills
 
@@ -32,7 +33,8 @@ def store_details(
 
     # Plain rows: as objects of the ORM they made these queries a third slower.
     def newest(table: sa.Table, time: str) -> Sequence[sa.Row[Any]]:
-        rows = sa.select(table).where(table.c.store_id == store_id).limit(MAX_ROWS)
+        of_store = table.c.store_id == store_id, is_in_service(table)
+        rows = sa.select(table).where(*of_store).limit(MAX_ROWS)
         return connection.execute(rows.order_by(table.c[time].desc().nulls_last())).all()
 
     return StoreDetails(

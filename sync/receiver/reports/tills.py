@@ -1,6 +1,6 @@
 """State of each till, in SQL: its latest heartbeat, and the conditions that follow from it.
 
-Includes tills that are enrolled and have never sent anything.
+Includes tills that are enrolled and have never sent anything; excludes retired ones.
 """
 
 from collections.abc import Sequence
@@ -113,7 +113,8 @@ def _with_contact(store_id: str | None, search: str) -> sa.Select[Any]:
         func.row_number().over(partition_by=till, order_by=newest).label("rank"),
     )
     every = sa.select(*(agents.c[name] for name in _REPORTED), *windows)
-    epochs = every.where(_is_selected(agents, store_id, search)).subquery("epochs")
+    in_service = agents.c.retired_at.is_(None)
+    epochs = every.where(_is_selected(agents, store_id, search), in_service).subquery("epochs")
     columns = (epochs.c[name] for name in (*_REPORTED, "last_contact_at", "missing"))
     return sa.select(*columns).where(epochs.c.rank == 1)
 
