@@ -34,6 +34,8 @@ from agent.uplink.scheduled_jobs import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.runtime.atomic_file import make_directory
+from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
+from sync.runtime.descriptors import connections_within_limit
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
@@ -45,6 +47,10 @@ _log = logging.getLogger(__name__)
 # Grace period for open requests at SIGTERM; the whole stop must take less than 5 s.
 ANSWER_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
+# A till may pause between two customers; one that was away longer connects again.
+IDLE_SECONDS = 300.0
+# Far more than the tills of a store and whoever watches the status page.
+MOST_CONNECTIONS = 1_024
 
 
 def run_agent(settings: Settings) -> int:
@@ -126,8 +132,15 @@ async def _serve(
 ) -> tuple[str, int]:
     """Listen until `stack` is closed; return host and port (the actual one for port 0)."""
     app = build_app(context)
+    limits = ConnectionLimits(
+        HEAD_SECONDS, IDLE_SECONDS, most=connections_within_limit(MOST_CONNECTIONS)
+    )
     server = HttpServer(
-        app, TillBoundary(app), shutdown_seconds=ANSWER_SECONDS, wrap=app[FAST_PATH].before
+        app,
+        TillBoundary(app),
+        limits=limits,
+        shutdown_seconds=ANSWER_SECONDS,
+        wrap=app[FAST_PATH].before,
     )
     stack.push_async_callback(server.close)
     host, port = await server.start(api.host, api.port, tls=tls, inherited=sockets)

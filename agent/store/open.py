@@ -16,6 +16,7 @@ from agent.store.files.storage_errors import (
     StorageDownError,
     StorageError,
     StorageFullError,
+    TooManyOpenFilesError,
     storage_error_from,
 )
 from agent.store.store import Store, StoreEnvironment
@@ -140,11 +141,14 @@ class ReopeningStore:
             self.open()
 
     def recover_from(self, error: StorageError) -> bool:
-        """Quarantine a damaged file, reopen a failing one; with a full disk only wait.
+        """Quarantine a damaged file, reopen a failing one.
+
+        With a full disk, or without a free descriptor, only wait: a file that was closed could
+        not be opened again.
 
         Returns True if another attempt makes sense.
         """
-        if self._store is None or isinstance(error, StorageFullError):
+        if self._store is None or isinstance(error, StorageFullError | TooManyOpenFilesError):
             return False
         self.close()
         if isinstance(error, StorageDamagedError):

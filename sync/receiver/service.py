@@ -36,6 +36,8 @@ from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.purge import purging_daily
+from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
+from sync.runtime.descriptors import connections_within_limit
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
@@ -46,6 +48,9 @@ _log = logging.getLogger(__name__)
 # SIGTERM must end the process within 5 s: open requests get this long, then they are cut off. A
 # running commit is finished, and a locked database delays that by up to a second.
 ANSWER_SECONDS = 2.0
+# An agent sends a heartbeat each minute and keeps its connection from one to the next.
+IDLE_SECONDS = 120.0
+MOST_CONNECTIONS = 8_192
 # However many scrape, and however often, the database is read once in this time.
 _FIGURES_TTL_SECONDS = 10.0
 # Until it is set, all clients have one address in logs and limits: the proxy's.
@@ -103,7 +108,10 @@ async def running_receiver(
         ReadApi(database, readers, readiness, metrics, figures).add_routes(app.router)
         Pages(database, readers, now, version, time.monotonic).add_routes(app.router)
         boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
-        server = HttpServer(app, boundary, shutdown_seconds=ANSWER_SECONDS)
+        limits = ConnectionLimits(
+            HEAD_SECONDS, IDLE_SECONDS, most=connections_within_limit(MOST_CONNECTIONS)
+        )
+        server = HttpServer(app, boundary, limits=limits, shutdown_seconds=ANSWER_SECONDS)
         parts.push_async_callback(server.close)
         host, port = await server.start(address.host, address.port, tls=tls)
         log_event(_log, logging.INFO, "hq.serving", host=host, port=port)

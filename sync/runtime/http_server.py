@@ -10,13 +10,14 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import msgspec
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
-# Listen backlog: connections that arrive in one burst, or during a restart, wait here.
-BACKLOG = 1024
+from sync.runtime.connections import Connection, ConnectionLimits, ConnectionTable, Phase
+from sync.runtime.listener import Listener, listening_sockets
+
 # How long open connections are still served during shutdown.
 LAME_DUCK_SECONDS = 0.5
 _POLLS = 50
@@ -59,6 +60,7 @@ class HttpServer:
         app: web.Application,
         boundary: Boundary,
         *,
+        limits: ConnectionLimits,
         shutdown_seconds: float,
         wrap: Callable[[Handler], Handler] | None = None,
     ) -> None:
@@ -66,6 +68,8 @@ class HttpServer:
         # aiohttp's own.
         self._app_runner = web.AppRunner(app)
         self._boundary = boundary
+        self._table = ConnectionTable(limits)
+        self._listener: Listener | None = None
         self._shutdown_seconds = shutdown_seconds
         self._wrap = wrap
         self._runner: web.ServerRunner | None = None
@@ -85,23 +89,21 @@ class HttpServer:
         assert plain is not None, "set up above"  # noqa: S101 - for the types
         route: Handler = plain.request_handler
         self._route = self._wrap(route) if self._wrap is not None else route
-        server = _Server(plain, self._handle, self._answer_broken)
-        runner = self._runner = web.ServerRunner(server, shutdown_timeout=self._shutdown_seconds)
-        await runner.setup()
-        sites: list[web.BaseSite] = [
-            web.SockSite(runner, given, ssl_context=tls, backlog=BACKLOG) for given in inherited
-        ]
-        for site in sites or [web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)]:
-            await site.start()
-        bound: tuple[str, int] = runner.addresses[0][:2]
+        server = _Server(plain, self._handle, self._answer_broken, self._table)
+        self._runner = web.ServerRunner(server, shutdown_timeout=self._shutdown_seconds)
+        await self._runner.setup()
+        sockets = inherited or await listening_sockets(host, port)
+        self._listener = Listener(sockets, self._table, server.new_connection, tls)
+        self._listener.start()
+        bound: tuple[str, int] = sockets[0].getsockname()[:2]
         return bound
 
     async def close(self) -> None:
         """Shut down gracefully (see the class). Idempotent."""
+        if self._listener is not None:
+            self._listener.stop()
         if self._runner is not None and self._runner.server is not None:
             server = self._runner.server
-            for site in list(self._runner.sites):
-                await site.stop()
             self._closing = True
             # aiohttp has no event for a closed connection, so poll.
             for _ in range(_POLLS):
@@ -113,6 +115,9 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, even if its handler fails."""
+        connection = request.protocol
+        assert isinstance(connection, _Connection), "made by `_Server`"  # noqa: S101 - for the types
+        connection.begin(request)
         try:
             response: web.StreamResponse | None = self._boundary.before_routing(request)
             if response is None:
@@ -122,6 +127,7 @@ class HttpServer:
         self._boundary.complete(request, response)
         if self._closing:
             response.force_close()
+        connection.end()
         return response
 
     def _answer_broken(
@@ -162,31 +168,87 @@ _AnswerBroken: TypeAlias = Callable[
 class _Server(web.Server):
     """An aiohttp server with connections of type `_Connection`."""
 
-    def __init__(self, plain: web.Server, handler: Handler, answer_broken: _AnswerBroken) -> None:
+    def __init__(
+        self,
+        plain: web.Server,
+        handler: Handler,
+        answer_broken: _AnswerBroken,
+        table: ConnectionTable,
+    ) -> None:
         super().__init__(handler, request_factory=plain.request_factory)
-        self._answer_broken = answer_broken
+        self.answer_broken = answer_broken
+        self.table = table
 
-    def __call__(self) -> web.RequestHandler:
+    def new_connection(self, connection: Connection) -> web.RequestHandler:
         """Return the protocol of a new connection."""
-        return _Connection(self, self._answer_broken)
+        return _Connection(self, connection)
 
 
 class _Connection(web.RequestHandler):
-    """A connection that answers invalid HTTP with the JSON error body."""
+    """A connection that keeps its entry in the `ConnectionTable` up to date.
 
-    __slots__ = ("_answer_broken",)
+    It answers invalid HTTP with the JSON error body.
+    """
 
-    def __init__(self, server: web.Server, answer_broken: _AnswerBroken) -> None:
+    __slots__ = ("_answer_broken", "_content", "_entry", "_now", "_table")
+
+    def __init__(self, server: _Server, entry: Connection) -> None:
+        loop = asyncio.get_running_loop()
         super().__init__(
             server,
-            loop=asyncio.get_running_loop(),
+            loop=loop,
+            # The same limit as in the table, which also has those that aiohttp lacks.
+            keepalive_timeout=server.table.limits.idle_seconds,
             # An access log would double the cost of a till's request. None is documented.
             access_log=None,  # type: ignore[arg-type]
             # The APIs decompress bodies themselves, with a limit for their size.
             auto_decompress=False,
             read_bufsize=_UNREAD_BYTES,
         )
-        self._answer_broken = answer_broken
+        self._answer_broken = server.answer_broken
+        self._table = server.table
+        self._entry = entry
+        self._now = loop.time
+        self._content: StreamReader = EMPTY_PAYLOAD
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the connection."""
+        super().connection_made(transport)
+        self._entry.abort = cast("asyncio.Transport", transport).abort
+        self._entry.is_receiving = self._is_receiving
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give up the connection."""
+        self._table.remove(self._entry)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Note the first byte of a head; the rest of an unread body is none."""
+        if self._entry.phase is Phase.IDLE and data and not self._is_receiving():
+            self._entry.enter(Phase.HEAD, self._now())
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """Note that the peer does not read."""
+        self._entry.pause_writing(self._now())
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Note that the peer reads again."""
+        self._entry.resume_writing(self._now())
+        super().resume_writing()
+
+    def begin(self, request: web.BaseRequest) -> None:
+        """Note that a request is being answered."""
+        self._content = request.content
+        self._entry.enter(Phase.ACTIVE, self._now())
+
+    def end(self) -> None:
+        """Note that the response is complete; it may not be sent yet."""
+        self._entry.enter(Phase.IDLE, self._now())
+
+    def _is_receiving(self) -> bool:
+        return not self._content.is_eof()
 
     def handle_error(
         self,

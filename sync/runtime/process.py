@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from sync.runtime.descriptors import raise_descriptor_limit
 from sync.runtime.logging import log_event
 from sync.runtime.systemd.notify import systemd_notified
 
@@ -41,6 +42,7 @@ def run_service(
     """
     # All files are readable by their owner only: they contain addresses and keys.
     os.umask(0o077)
+    raise_descriptor_limit()
     try:
         return uvloop.run(_run_until_stopped(name, start))
     except start_errors as error:

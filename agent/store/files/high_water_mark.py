@@ -10,20 +10,28 @@ import zlib
 from pathlib import Path
 
 from agent.facts import Receipt
+from agent.store.files.storage_errors import NO_DESCRIPTOR
 
 MARK_FILE = "agent.mark"
 _MARK_BYTES = 80
 
 
 def read_high_water_mark(directory: Path) -> Receipt | None:
-    """Return the last commit recorded in `directory`, or None if it is missing or invalid."""
+    """Return the last commit recorded in `directory`, or None if it is missing or invalid.
+
+    Raises `OSError` only if the process has no free descriptor: then the mark may well be there.
+    """
     try:
         line = (directory / MARK_FILE).read_bytes()
         epoch, sequence, checksum = line.decode("ascii").split()
         if int(checksum, 16) != _checksum(epoch, int(sequence)):
             return None
         return Receipt(epoch, int(sequence))
-    except (OSError, ValueError):
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
+        return None
+    except ValueError:
         return None
 
 

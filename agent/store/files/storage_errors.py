@@ -9,6 +9,7 @@ from pathlib import Path
 # it has no room to create as one that it cannot open.
 _NEARLY_NOTHING_BYTES = 256 * 1024
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
 # The driver found a text that is no UTF-8. Its message quotes the text: it may be a customer's.
@@ -25,6 +26,10 @@ class StorageFullError(StorageError):
 
 class StorageDownError(StorageError):
     """The storage does not work: an I/O error, missing permissions or a missing directory."""
+
+
+class TooManyOpenFilesError(StorageError):
+    """The process or the machine has no free file descriptor; the storage itself is fine."""
 
 
 class StorageDamagedError(StorageError):
@@ -44,6 +49,8 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
         error = CorruptRow("unexpected bytes in a text")
     if code in _DAMAGE or isinstance(error, CorruptRow):
         return StorageDamagedError(f"the database in {directory} is damaged ({error})")
+    if code == sqlite3.SQLITE_CANTOPEN and _is_out_of_descriptors():
+        return _too_many_open_files()
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):
         return _full(directory)
     return StorageDownError(
@@ -65,7 +72,25 @@ def free_bytes(directory: Path) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
+def _is_out_of_descriptors() -> bool:
+    """Return whether no file can be opened. SQLite does not say why it cannot open its own."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in NO_DESCRIPTOR
+    return False
+
+
+def _too_many_open_files() -> TooManyOpenFilesError:
+    return TooManyOpenFilesError(
+        "the agent has too many open files and connections: find out who holds connections to"
+        " its port; LimitNOFILE= of its unit sets the limit"
+    )
+
+
 def _storage_error_from_os_error(error: OSError, directory: Path) -> StorageError:
+    if error.errno in NO_DESCRIPTOR:
+        return _too_many_open_files()
     # The failing file may lie outside the directory: the key file, for example.
     named = error.filename if isinstance(error.filename, str) else None
     if error.errno in _FULL_ERRNOS:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
+from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.http_errors import error_response, generic_error
 from sync.runtime.http_server import HttpServer, route_of
 from tests.support.raw_http import HttpResponse, exchange
 
 PATIENCE_SECONDS = 10.0
+LIMITS = ConnectionLimits(HEAD_SECONDS, idle_seconds=120, most=100)
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -35,18 +38,24 @@ class FakeBoundary:
 
 @dataclass
 class Served:
-    """A running server; its handler sets `asked` and waits for `held`."""
+    """A running server; its handler sets `asked` and waits for `held`.
+
+    `cut` is set when an endless response is cut off.
+    """
 
     server: HttpServer
     port: int
     boundary: FakeBoundary
     asked: asyncio.Event
     held: asyncio.Event
+    cut: asyncio.Event
 
 
 @asynccontextmanager
-async def served(*sockets: socket.socket) -> AsyncIterator[Served]:
-    asked, held = asyncio.Event(), asyncio.Event()
+async def served(
+    *sockets: socket.socket, limits: ConnectionLimits = LIMITS, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Served]:
+    asked, held, cut = asyncio.Event(), asyncio.Event(), asyncio.Event()
     held.set()
 
     async def answer(_: web.BaseRequest) -> web.Response:
@@ -54,17 +63,27 @@ async def served(*sockets: socket.socket) -> AsyncIterator[Served]:
         await held.wait()
         return web.Response(text="here")
 
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(bytes(2**16))
+        finally:
+            cut.set()
+
     async def fail(_: web.BaseRequest) -> web.Response:
         raise ZeroDivisionError
 
     app = web.Application()
     app.router.add_get("/", answer)
+    app.router.add_get("/endless", stream)
     app.router.add_get("/broken/{name}", fail)
     boundary = FakeBoundary()
-    server = HttpServer(app, boundary, shutdown_seconds=PATIENCE_SECONDS)
-    _, port = await server.start("127.0.0.1", 0, inherited=sockets)
+    server = HttpServer(app, boundary, limits=limits, shutdown_seconds=PATIENCE_SECONDS)
+    _, port = await server.start("127.0.0.1", 0, tls=tls, inherited=sockets)
     try:
-        yield Served(server, port, boundary, asked, held)
+        yield Served(server, port, boundary, asked, held, cut)
     finally:
         await server.close()
 

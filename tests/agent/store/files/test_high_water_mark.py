@@ -6,6 +6,7 @@ import pytest
 
 from agent.facts import Receipt
 from agent.store.files.high_water_mark import MARK_FILE, HighWaterMark, read_high_water_mark
+from tests.support.faults.descriptors import every_descriptor_taken
 
 
 def noted(directory: Path, *sequences: int) -> None:
@@ -33,6 +34,15 @@ def test_shorter_mark_replaces_a_longer_one_completely(tmp_path: Path) -> None:
 
 def test_missing_mark_is_none(tmp_path: Path) -> None:
     assert read_high_water_mark(tmp_path) is None
+
+
+def test_mark_that_cannot_be_opened_for_lack_of_descriptors_is_not_taken_for_missing(
+    tmp_path: Path,
+) -> None:
+    noted(tmp_path, 7)
+
+    with every_descriptor_taken(), pytest.raises(OSError, match="Too many open files"):
+        read_high_water_mark(tmp_path)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 10, 20])

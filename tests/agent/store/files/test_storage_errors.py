@@ -13,8 +13,10 @@ from agent.store.files.storage_errors import (
     StorageDownError,
     StorageError,
     StorageFullError,
+    TooManyOpenFilesError,
     storage_error_from,
 )
+from tests.support.faults.descriptors import every_descriptor_taken
 
 PLENTY = 2**40
 
@@ -79,3 +81,29 @@ def test_any_error_on_a_full_disk_is_a_full_disk_except_damage(
 def test_missing_directory_means_storage_down(tmp_path: Path) -> None:
     error = sqlite_error(sqlite3.SQLITE_CANTOPEN)
     assert type(storage_error_from(error, tmp_path / "gone")) is StorageDownError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENFILE, "Too many open files in system"),
+        sqlite_error(sqlite3.SQLITE_CANTOPEN),
+    ],
+)
+def test_process_out_of_descriptors_is_no_fault_of_the_disk(
+    tmp_path: Path, error: sqlite3.Error | OSError
+) -> None:
+    with every_descriptor_taken():
+        classified = storage_error_from(error, tmp_path)
+
+    assert type(classified) is TooManyOpenFilesError
+    assert "disk" not in str(classified)
+
+
+def test_file_that_cannot_be_opened_with_descriptors_left_is_a_storage_error(
+    tmp_path: Path,
+) -> None:
+    classified = storage_error_from(sqlite_error(sqlite3.SQLITE_CANTOPEN), tmp_path)
+
+    assert type(classified) is StorageDownError

@@ -1,0 +1,24 @@
+"""File descriptors of the process: raises their limit, and divides them up."""
+
+import resource
+
+# As many as a server of this kind can use; a limit without bound slows down child processes.
+_WANTED = 65_536
+# For the database and its readers, the files of the log and of TLS, and outgoing connections.
+_RESERVED = 256
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit to the hard one, at most to what is useful."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def connections_within_limit(most: int) -> int:
+    """Return how many connections may be open, at most `most`: some descriptors stay free."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return most
+    return min(most, soft - min(_RESERVED, soft // 2))

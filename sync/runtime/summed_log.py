@@ -1,0 +1,45 @@
+"""Log lines that an attacker could multiply: the first at once, then one a minute with the sums."""
+
+import asyncio
+import logging
+from collections import Counter
+
+from sync.runtime.logging import log_event
+
+SECONDS = 60.0
+
+
+class SummedLog:
+    """Sums the counts of one log event. Not thread-safe; event loop only."""
+
+    def __init__(self, logger: logging.Logger, event: str) -> None:
+        self._logger = logger
+        self._event = event
+        self._sums: Counter[str] = Counter()
+        self._fields: dict[str, object] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def count(self, *, fields: dict[str, object], **counts: int) -> None:
+        """Add `counts` to the sums; log them with `fields` at once if the last line is old."""
+        self._sums.update(counts)
+        self._fields = fields
+        if self._timer is None:
+            self._log()
+
+    def close(self) -> None:
+        """Log what is left. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            if self._sums:
+                self._write()
+
+    def _log(self) -> None:
+        self._timer = None
+        if self._sums:
+            self._write()
+            self._timer = asyncio.get_running_loop().call_later(SECONDS, self._log)
+
+    def _write(self) -> None:
+        log_event(self._logger, logging.WARNING, self._event, **self._sums, **self._fields)
+        self._sums.clear()
