@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from aiohttp import web
@@ -14,6 +14,12 @@ from sync.receiver.auth.authenticate import authenticate_agent, check_sender
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.agent_transaction import (
+    MAX_EPOCHS,
+    MAX_NEW_EPOCHS,
+    NEW_EPOCHS_WITHIN,
+    TooManyEpochs,
+)
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
@@ -65,6 +71,8 @@ class AgentApi:
                     ErrorCode.SEQUENCE_GAP,
                     expected_sequence=expected_sequence,
                 )
+            case TooManyEpochs():
+                raise _too_many_epochs()
             case AcceptedBatch():
                 self.metrics.count_batch(outcome, len(inbound.events), started)
                 _log_batch(agent, inbound.batch.epoch, outcome)
@@ -79,6 +87,8 @@ class AgentApi:
             inbound = parse_heartbeat(body, agent, received_at)
             check_sender(agent, inbound.heartbeat.store_id, inbound.heartbeat.till_id)
             answer = await self.ledger.store_heartbeat(inbound)
+        if isinstance(answer, TooManyEpochs):
+            raise _too_many_epochs()
         self.metrics.heartbeats.inc()
         return json_response(answer)
 
@@ -90,6 +100,16 @@ class AgentApi:
         if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
+
+
+def _too_many_epochs() -> HttpError:
+    hours = NEW_EPOCHS_WITHIN // timedelta(hours=1)
+    return HttpError(
+        HTTPStatus.FORBIDDEN,
+        f"This till began more than {MAX_NEW_EPOCHS} epochs within {hours} hours, or {MAX_EPOCHS}"
+        " in all. Its events wait on the till. Find out why its database is replaced so often.",
+        ErrorCode.TOO_MANY_EPOCHS,
+    )
 
 
 def _log_batch(agent: EnrolledAgent, epoch: str, batch: AcceptedBatch) -> None:

@@ -6,7 +6,7 @@ and epoch are bound as parameters, by `params_for`.
 
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +21,9 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
+    or_,
     select,
+    true,
     tuple_,
     type_coerce,
     union_all,
@@ -35,7 +37,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db.columns import JsonTexts
+from sync.receiver.db.columns import JsonTexts, UtcTimestamp
 from sync.receiver.db.tables import (
     agents,
     answers,
@@ -113,7 +115,9 @@ def is_in_service(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of tills that are not retired."""
     if table is agents:
         return agents.c.retired_at.is_(None)
-    is_retired = (agents.c.till_id == table.c.till_id, agents.c.retired_at.is_not(None))
+    # The current epoch is one row of an index; all epochs of a till are retired together.
+    is_till = and_(agents.c.till_id == table.c.till_id, agents.c.is_current.is_not(None))
+    is_retired = (is_till, agents.c.retired_at.is_not(None))
     return ~exists().where(agents.c.store_id == table.c.store_id, *is_retired)
 
 
@@ -130,6 +134,34 @@ SELECT_AGENTS_FOR_UPDATE = (
     .order_by(agents.c.epoch)
     .with_for_update()
 )
+
+_IS_CURRENT = and_(is_agent(agents), agents.c.is_current.is_not(None))
+# The till's current epoch, locked; nothing if another transaction has it locked: that one is of the
+# same till and writes what this one would write.
+SELECT_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).with_for_update(skip_locked=True)
+CLEAR_CURRENT_EPOCH = update(agents).where(_IS_CURRENT).values(is_current=None)
+NOTE_REFUSED_EPOCHS = (
+    update(agents)
+    .where(
+        _IS_CURRENT,
+        or_(
+            agents.c.epochs_refused_at.is_(None),
+            agents.c.epochs_refused_at < bindparam("noted_before", type_=UtcTimestamp),
+        ),
+    )
+    .values(epochs_refused_at=bindparam("refused_at"))
+)
+
+
+def _count_epochs(condition: ColumnElement[bool]) -> Select[Any]:
+    """Count the till's epochs, up to `most`."""
+    epochs = select(agents.c.epoch).where(is_agent(agents), condition)
+    some = epochs.limit(bindparam("most", type_=BigInteger)).subquery()
+    return select(func.count().label("epochs")).select_from(some)
+
+
+COUNT_EPOCHS = _count_epochs(true())
+COUNT_NEW_EPOCHS = _count_epochs(agents.c.begun_at > bindparam("since", type_=UtcTimestamp))
 
 # The highest stored number in each of these `epochs`.
 _stored_numbers = union_all(
@@ -170,6 +202,12 @@ SELECT_REJECTED = (
 SELECT_BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
     is_agent(boots), among(boots.c.boot_id, "boot_ids")
 )
+SELECT_SOME_BOOTS = (
+    select(boots.c.boot_id, boots.c.zero_at)
+    .where(is_agent(boots))
+    .limit(bindparam("most", type_=BigInteger))
+)
+DELETE_BOOTS = delete(boots).where(is_agent(boots), among(boots.c.boot_id, "boot_ids"))
 
 
 @cache
@@ -241,7 +279,7 @@ _INSERT: Mapping[str, Callable[[Table], _Insert]] = {
 @cache
 def insert_agents(dialect: str) -> Insert:
     """Return an insert of agents' rows that leaves existing rows unchanged."""
-    return _INSERT[dialect](agents).on_conflict_do_nothing()
+    return _INSERT[dialect](agents).on_conflict_do_nothing(index_elements=agents.primary_key)
 
 
 @cache

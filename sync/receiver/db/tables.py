@@ -52,9 +52,25 @@ class AgentRecord(_EpochTable, table=True):
     trusted event time of the epoch; `…_before` values of the previous heartbeat; events up to
     `purged_through` are past retention. `retired_at` is set in all epochs of a retired till:
     reports skip them.
+
+    `is_current`: true in the one epoch that the till reports as its current one, NULL in all
+    others; pages read only that row. `begun_at` is our time when the epoch was first named;
+    `older_missing` the most events that one of the till's other epochs still lacked at the
+    heartbeat; `epochs_refused_at` the last time the till named more epochs than it may.
     """
 
     __tablename__ = "agents"
+    __table_args__ = (
+        Index(
+            "agents_current",
+            "store_id",
+            "till_id",
+            unique=True,
+            postgresql_where=text("is_current IS NOT NULL"),
+            sqlite_where=text("is_current IS NOT NULL"),
+        ),
+        Index("agents_by_begin", "store_id", "begun_at"),
+    )
     accepted_through: int = Field(sa_type=BigInteger)
     last_sequence: int = Field(sa_type=BigInteger)
     last_seen_at: datetime | None = Field(sa_type=UtcTimestamp)
@@ -76,6 +92,10 @@ class AgentRecord(_EpochTable, table=True):
         default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
     )
     retired_at: datetime | None = Field(sa_type=UtcTimestamp)
+    is_current: bool | None = Field(sa_type=Boolean)
+    begun_at: datetime | None = Field(sa_type=UtcTimestamp)
+    older_missing: int | None = Field(sa_type=BigInteger)
+    epochs_refused_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
 class BootRecord(_TillTable, table=True):
@@ -131,7 +151,10 @@ class RejectionRecord(_NumberedTable, table=True):
     """A rejected event; deleted if a resend is accepted."""
 
     __tablename__ = "rejections"
-    __table_args__ = (Index("rejections_by_correlation_id", "store_id", "correlation_id"),)
+    __table_args__ = (
+        Index("rejections_by_correlation_id", "store_id", "correlation_id"),
+        Index("rejections_by_time", "store_id", "received_at"),
+    )
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)
     error_code: str = Field(sa_type=Text)
@@ -155,6 +178,7 @@ class GapRecord(_EpochTable, table=True):
     """
 
     __tablename__ = "gaps"
+    __table_args__ = (Index("gaps_by_time", "store_id", "noted_at"),)
     first_sequence: int = Field(sa_type=BigInteger, primary_key=True)
     last_sequence: int = Field(sa_type=BigInteger)
     reason: str = Field(sa_type=Text)

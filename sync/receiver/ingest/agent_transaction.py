@@ -1,7 +1,14 @@
-"""One transaction on the ledger for one agent: its epochs locked, its boots stored."""
+"""One transaction on the ledger for one agent: its epochs locked, its boots stored.
 
-from collections.abc import Sequence
-from datetime import datetime
+Bounds what a till may name: each epoch and boot is a row that head office keeps. An honest till
+begins an epoch when its database is replaced or restored; one that restarts from a disk image does
+so at every boot.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
@@ -9,6 +16,24 @@ from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
 from sync.receiver.ingest.clock_skew import boot_zero
 from sync.receiver.ingest.rows import Row, epoch_key
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+MAX_EPOCHS = 10_000
+MAX_NEW_EPOCHS = 100
+NEW_EPOCHS_WITHIN = timedelta(hours=24)
+# Only undelivered events refer to an earlier boot.
+MAX_BOOTS = 200
+# Bounds the work if a database from before the bound holds a million.
+_BOOTS_PER_PURGE = 1_000
+_NOTE_REFUSED_EVERY = timedelta(hours=1)
+# Latency moves the measured zero point of a boot by less than this: no need to store it again.
+_ZERO_TOLERANCE = timedelta(milliseconds=500)
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyEpochs:
+    """A message is of an epoch that the till may not begin now; nothing of it is stored."""
 
 
 class AgentTransaction:
@@ -31,21 +56,45 @@ class AgentTransaction:
         key = statements.params_for(self.agent.name, epoch)
         return self.connection.execute(statement, {**key, **values})
 
-    def lock_epochs(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
-        """Return the rows of the epochs, locked until commit; insert them if absent."""
+    def lock_epochs(self, newest: str, older: Collection[str] = ()) -> dict[str, RowMapping]:
+        """Return the rows of the epochs, locked until commit; insert them if absent.
+
+        `newest` becomes the till's current epoch if it is inserted. Epochs beyond the till's bounds
+        are not inserted and are missing in the result.
+        """
+        epochs = [newest, *older]
         found = self._select_epochs(epochs)
         absent = [epoch for epoch in epochs if epoch not in found]
         if not absent:
             return found
-        insert = statements.insert_agents(self.dialect)
-        self.connection.execute(insert, self._new_epochs(absent))
+        added = absent[: self._allowed_epochs()]
+        if added:
+            insert = statements.insert_agents(self.dialect)
+            self.connection.execute(insert, self._new_epochs(added))
+        if newest in added:
+            self.make_current(newest)
+        if len(added) < len(absent):
+            self._note_refused(len(absent) - len(added))
         return self._select_epochs(epochs)
+
+    def make_current(self, epoch: str) -> None:
+        """Mark this epoch as the till's only current one."""
+        self.execute(statements.CLEAR_CURRENT_EPOCH)
+        self.execute(statements.UPDATE_AGENT, epoch, is_current=True)
+
+    def note_contact(self) -> None:
+        """Store the time of contact with the till's current epoch, which is all that pages read."""
+        for row in self.execute(statements.SELECT_CURRENT_EPOCH).mappings().all():
+            self.execute(statements.UPDATE_AGENT, row["epoch"], last_seen_at=self.now)
 
     def store_boot(self, boot_id: str, sent_monotonic_us: int) -> dict[str, datetime]:
         """Store and return our time when the boot's monotonic clock read zero."""
         zero_at = boot_zero(self.now, sent_monotonic_us)
         if zero_at is None:
             return {}
+        known = self.execute(statements.SELECT_BOOTS, boot_ids=[boot_id]).mappings().first()
+        if known is not None and abs(known["zero_at"] - zero_at) < _ZERO_TOLERANCE:
+            return {boot_id: known["zero_at"]}
         row: Row = {
             "store_id": self.agent.name.store_id,
             "till_id": self.agent.name.till_id,
@@ -53,7 +102,42 @@ class AgentTransaction:
             "zero_at": zero_at,
         }
         self.connection.execute(statements.upsert_boot(self.dialect), row)
+        if known is None:
+            self._purge_boots()
         return {boot_id: zero_at}
+
+    def _purge_boots(self) -> None:
+        """Delete all but the newest boots of some; repeated calls leave the newest of all."""
+        some = self.execute(statements.SELECT_SOME_BOOTS, most=_BOOTS_PER_PURGE).mappings().all()
+        if len(some) <= MAX_BOOTS:
+            return
+        newest_first = sorted(some, key=lambda row: row["zero_at"], reverse=True)
+        older = [row["boot_id"] for row in newest_first[MAX_BOOTS:]]
+        self.execute(statements.DELETE_BOOTS, boot_ids=older)
+
+    def _allowed_epochs(self) -> int:
+        """Return how many more epochs the till may name now."""
+        known = self._count(statements.COUNT_EPOCHS, most=MAX_EPOCHS)
+        if known >= MAX_EPOCHS:
+            return 0
+        since = self.now - NEW_EPOCHS_WITHIN
+        new = self._count(statements.COUNT_NEW_EPOCHS, since=since, most=MAX_NEW_EPOCHS)
+        return min(MAX_EPOCHS - known, MAX_NEW_EPOCHS - new)
+
+    def _count(self, statement: Executable, **values: object) -> int:
+        row = self.execute(statement, None, **values).mappings().one()
+        return int(row["epochs"])
+
+    def _note_refused(self, epochs: int) -> None:
+        """Store and log the refusal, at most once an hour."""
+        noted = self.execute(
+            statements.NOTE_REFUSED_EPOCHS,
+            refused_at=self.now,
+            noted_before=self.now - _NOTE_REFUSED_EVERY,
+        )
+        if noted.rowcount:
+            name = {"store": self.agent.name.store_id, "till": self.agent.name.till_id}
+            log_event(_log, logging.WARNING, "agent.too_many_epochs", **name, refused=epochs)
 
     def _select_epochs(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
         rows = self.execute(statements.SELECT_AGENTS_FOR_UPDATE, epochs=epochs).mappings()
@@ -69,6 +153,7 @@ class AgentTransaction:
                 "accepted_through": highest.get(epoch, 0),
                 "last_sequence": highest.get(epoch, 0),
                 "enrolled_at": self.agent.enrolled_at,
+                "begun_at": self.now,
             }
             for epoch in sorted(epochs)
         ]

@@ -1,6 +1,6 @@
 """Store a heartbeat: the agent's status, and how far its epochs extend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, RowMapping
 
@@ -8,14 +8,20 @@ from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
 from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
-from sync.receiver.ingest.agent_transaction import AgentTransaction
+from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.parse import InboundHeartbeat
 from sync.receiver.ingest.placement import gap_below
-from sync.receiver.ingest.rows import epoch_key, gap_row
+from sync.receiver.ingest.rows import Row, epoch_key, gap_row
 
 
-def store_heartbeat(connection: Connection, inbound: InboundHeartbeat) -> HeartbeatAnswer:
-    """Store a heartbeat; return `accepted_through` of its epochs, and a page of rejections."""
+def store_heartbeat(
+    connection: Connection, inbound: InboundHeartbeat
+) -> HeartbeatAnswer | TooManyEpochs:
+    """Store a heartbeat; return `accepted_through` of its epochs, and a page of rejections.
+
+    Older epochs beyond the till's bounds are ignored. Nothing is stored if it returns
+    `TooManyEpochs`: the current one is beyond them.
+    """
     heartbeat, now = inbound.heartbeat, inbound.received_at
     transaction = AgentTransaction(connection, inbound.sender, now)
     current = EpochExtent(
@@ -23,9 +29,13 @@ def store_heartbeat(connection: Connection, inbound: InboundHeartbeat) -> Heartb
         last_sequence=heartbeat.last_sequence,
         base_sequence=heartbeat.base_sequence,
     )
-    extents = {extent.epoch: extent for extent in (*heartbeat.epochs, current)}
-    rows = transaction.lock_epochs(list(extents))
-    accepted = [_extend(transaction, extent, rows[epoch]) for epoch, extent in extents.items()]
+    older = {one.epoch: one for one in heartbeat.epochs if one.epoch != current.epoch}
+    rows = transaction.lock_epochs(current.epoch, older)
+    if current.epoch not in rows:
+        return TooManyEpochs()
+    if not rows[current.epoch]["is_current"]:
+        transaction.make_current(current.epoch)
+    accepted, older_missing = _extend(transaction, current, older, rows)
     transaction.store_boot(heartbeat.boot_id, heartbeat.sent_monotonic_us)
     transaction.execute(
         statements.UPDATE_HEARTBEAT,
@@ -41,30 +51,51 @@ def store_heartbeat(connection: Connection, inbound: InboundHeartbeat) -> Heartb
         last_activity_at=from_rfc3339(heartbeat.last_activity_at or ""),
         database_bytes=heartbeat.database_bytes,
         free_bytes=heartbeat.free_bytes,
+        older_missing=older_missing,
     )
-    rejected = _rejected(transaction, list(extents), heartbeat.rejected_after)
+    rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected)
 
 
-def _extend(transaction: AgentTransaction, extent: EpochExtent, row: RowMapping) -> AcceptedThrough:
-    """Store how far an epoch extends; return its `accepted_through`."""
-    stored = (row["last_sequence"], row["accepted_through"])
-    last_sequence, accepted_through = max(extent.last_sequence, stored[0]), stored[1]
-    # Events that no longer exist anywhere will never arrive in a batch: head office was restored
-    # from a backup after the agent had purged them.
-    gap = gap_below(min(extent.base_sequence, extent.last_sequence + 1), accepted_through)
-    if gap is not None:
-        accepted_through = gap.last
-        key = epoch_key(transaction.agent.name, extent.epoch)
-        insert_rows(transaction.connection, tables.gaps, [gap_row(key, gap, transaction.now)])
-    if (last_sequence, accepted_through) != stored:
-        transaction.execute(
-            statements.UPDATE_AGENT,
-            extent.epoch,
-            last_sequence=last_sequence,
-            accepted_through=accepted_through,
-        )
-    return AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through)
+def _extend(
+    transaction: AgentTransaction,
+    current: EpochExtent,
+    older: Mapping[str, EpochExtent],
+    rows: Mapping[str, RowMapping],
+) -> tuple[list[AcceptedThrough], int]:
+    """Store how far the epochs extend, in one statement per table.
+
+    Return their `accepted_through`, and the most numbers that one of the older epochs lacks.
+    """
+    accepted: list[AcceptedThrough] = []
+    lost: list[Row] = []
+    changed: list[Row] = []
+    missing = [0]
+    for extent in (*older.values(), current):
+        if extent.epoch not in rows:
+            continue
+        row = rows[extent.epoch]
+        stored = (row["last_sequence"], row["accepted_through"])
+        last_sequence, accepted_through = max(extent.last_sequence, stored[0]), stored[1]
+        # Events that no longer exist anywhere will never arrive in a batch: head office was
+        # restored from a backup after the agent had purged them.
+        gap = gap_below(min(extent.base_sequence, extent.last_sequence + 1), accepted_through)
+        if gap is not None:
+            accepted_through = gap.last
+            key = epoch_key(transaction.agent.name, extent.epoch)
+            lost.append(gap_row(key, gap, transaction.now))
+        if (last_sequence, accepted_through) != stored:
+            values = {"last_sequence": last_sequence, "accepted_through": accepted_through}
+            changed.append(
+                {**statements.params_for(transaction.agent.name, extent.epoch), **values}
+            )
+        if extent is not current:
+            missing.append(last_sequence - accepted_through)
+        accepted.append(AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through))
+    insert_rows(transaction.connection, tables.gaps, lost)
+    if changed:
+        transaction.connection.execute(statements.UPDATE_AGENT, changed)
+    return accepted, max(missing)
 
 
 def _rejected(

@@ -12,7 +12,7 @@ from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import AcceptedBatch, accept_events
-from sync.receiver.ingest.agent_transaction import AgentTransaction
+from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
@@ -34,14 +34,17 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def store_batch(self, inbound: InboundBatch) -> AcceptedBatch | SequenceGap:
+    async def store_batch(
+        self, inbound: InboundBatch
+    ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
         """Store a batch; the returned result is durable.
 
-        Nothing is stored if it returns `SequenceGap` or raises `MalformedBatch`.
+        Nothing is stored if it returns `SequenceGap` or `TooManyEpochs`, or raises
+        `MalformedBatch`.
         """
         return await self._database.write(partial(_store_batch, inbound=inbound))
 
-    async def store_heartbeat(self, inbound: InboundHeartbeat) -> HeartbeatAnswer:
+    async def store_heartbeat(self, inbound: InboundHeartbeat) -> HeartbeatAnswer | TooManyEpochs:
         """Store a heartbeat; return `accepted_through` of each epoch that it names.
 
         The answer also lists numbers that are rejected there, up to `MAX_REJECTED_NAMED`.
@@ -49,10 +52,14 @@ class Ledger:
         return await self._database.write(partial(store_heartbeat, inbound=inbound))
 
 
-def _store_batch(connection: Connection, inbound: InboundBatch) -> AcceptedBatch | SequenceGap:
+def _store_batch(
+    connection: Connection, inbound: InboundBatch
+) -> AcceptedBatch | SequenceGap | TooManyEpochs:
     batch = inbound.batch
     transaction = AgentTransaction(connection, inbound.sender, inbound.received_at)
-    epoch = transaction.lock_epochs([batch.epoch])[batch.epoch]
+    epoch = transaction.lock_epochs(batch.epoch).get(batch.epoch)
+    if epoch is None:
+        return TooManyEpochs()
 
     numbers = [event.sequence for event in inbound.events]
     placement = place_batch(numbers, batch.base_sequence, epoch["accepted_through"])
@@ -73,6 +80,8 @@ def _store_batch(connection: Connection, inbound: InboundBatch) -> AcceptedBatch
         agent_version=batch.agent_version,
         newest_trusted_at=corrector.newest_trusted_at,
     )
+    if not epoch["is_current"]:
+        transaction.note_contact()
     return accepted
 
 

@@ -126,7 +126,7 @@ def stores_of(till: sa.Subquery) -> sa.CTE:
         sa.select(
             till.c.store_id,
             func.count().label("tills"),
-            func.max(till.c.last_contact_at).label("last_contact_at"),
+            func.max(till.c.last_seen_at).label("last_contact_at"),
             _sum(till.c.outstanding).label("backlog"),
             _sum(till.c.dead_letters).label("dead_letters"),
             func.max(till.c.oldest_seconds).label("oldest_seconds"),

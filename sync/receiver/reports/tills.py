@@ -38,7 +38,11 @@ _REPORTED = (
     "free_bytes",
     "heartbeat_before_at",
     "outstanding_before",
+    "last_seen_at",
+    "epochs_refused_at",
 )
+# The condition of the partial index on the tills' current epochs.
+IS_CURRENT = agents.c.is_current.is_not(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +106,23 @@ def tills(reference: Reference, store_id: str | None = None, search: str = "") -
 
 
 def _with_contact(store_id: str | None, search: str) -> sa.Select[Any]:
-    """Select each till's epoch with the latest heartbeat, and its last contact over all epochs."""
-    till = (agents.c.store_id, agents.c.till_id)
-    times = (agents.c.heartbeat_at, agents.c.last_seen_at)
-    newest = (*(time.desc().nulls_last() for time in times), agents.c.epoch)
-    missing = func.max(agents.c.last_sequence - agents.c.accepted_through)
-    windows = (
-        func.max(agents.c.last_seen_at).over(partition_by=till).label("last_contact_at"),
-        missing.over(partition_by=till).label("missing"),
-        func.row_number().over(partition_by=till, order_by=newest).label("rank"),
-    )
-    every = sa.select(*(agents.c[name] for name in _REPORTED), *windows)
-    in_service = agents.c.retired_at.is_(None)
-    epochs = every.where(_is_selected(agents, store_id, search), in_service).subquery("epochs")
-    columns = (epochs.c[name] for name in (*_REPORTED, "last_contact_at", "missing"))
-    return sa.select(*columns).where(epochs.c.rank == 1)
+    """Select the current epoch of each till: a till can have named thousands."""
+    missing = agents.c.last_sequence - agents.c.accepted_through
+    is_any_missing = sa.or_(missing > 0, agents.c.older_missing > 0)
+    return sa.select(
+        *(agents.c[name] for name in _REPORTED),
+        sa.case((is_any_missing, 1), else_=0).label("is_any_missing"),
+    ).where(_is_selected(agents, store_id, search), IS_CURRENT, agents.c.retired_at.is_(None))
 
 
 def _without_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     """Select the tills that are enrolled and never sent anything, in the same columns."""
     key = (tokens.c.store_id, tokens.c.till_id)
-    has_contact = sa.and_(agents.c.store_id == key[0], agents.c.till_id == key[1])
+    has_contact = sa.and_(agents.c.store_id == key[0], agents.c.till_id == key[1], IS_CURRENT)
     types = {name: agents.c[name].type for name in _REPORTED[len(key) :]}
-    types |= {"last_contact_at": agents.c.last_seen_at.type, "missing": agents.c.last_sequence.type}
     unreported = (sa.cast(sa.null(), kind).label(name) for name, kind in types.items())
     return (
-        sa.select(*key, *unreported)
+        sa.select(*key, *unreported, sa.literal(0).label("is_any_missing"))
         .distinct()
         .where(_is_selected(tokens, store_id, search), ~sa.exists().where(has_contact))
     )
@@ -142,7 +137,7 @@ def _is_selected(table: sa.Table, store_id: str | None, search: str) -> sa.Colum
 def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.ColumnElement[bool]]:
     """Return the SQL of each condition. A till's clock is compared only with itself."""
     ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
-    contact = last.c.last_contact_at
+    contact = last.c.last_seen_at
     return {
         Condition.SILENT: sa.or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
         Condition.DEAD_LETTERS: last.c.dead_letters > 0,
@@ -180,7 +175,7 @@ def _oldest_seconds(last: sa.Subquery, now: datetime) -> sa.ColumnElement[float]
     """
     reported = SecondsBetween(last.c.oldest_undelivered_at, last.c.agent_sent_at)
     since = SecondsBetween(last.c.heartbeat_at, sa.literal(now, agents.c.heartbeat_at.type))
-    return reported + sa.case((last.c.missing > 0, since), else_=0.0)
+    return reported + sa.case((last.c.is_any_missing > 0, since), else_=0.0)
 
 
 def _status(row: sa.RowMapping) -> TillStatus:
@@ -189,7 +184,7 @@ def _status(row: sa.RowMapping) -> TillStatus:
         store_id=row["store_id"],
         till_id=row["till_id"],
         conditions=tuple(one for one in (*FAULTS, Condition.OTHER_VERSION) if row[one.column]),
-        last_contact_at=row["last_contact_at"],
+        last_contact_at=row["last_seen_at"],
         backlog=row["outstanding"] or 0,
         dead_letters=row["dead_letters"] or 0,
         last_activity_at=row["last_activity_at"],

@@ -295,7 +295,7 @@ async def test_pagination_lists_every_store_once_and_clamps_to_the_last_page(
     count = 2 * STORES_PER_PAGE + 1
     rows = [
         {"store_id": f"{number:04}", "till_id": "1", "epoch": EPOCH}
-        | {"accepted_through": 0, "last_sequence": 0, "last_seen_at": AT}
+        | {"accepted_through": 0, "last_sequence": 0, "last_seen_at": AT, "is_current": True}
         for number in range(count)
     ]
     await office.database.write(lambda c: c.execute(table_of(AgentRecord).insert(), rows))

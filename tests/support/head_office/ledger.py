@@ -11,6 +11,7 @@ from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import LedgerTable, table_of
 from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.agent_transaction import TooManyEpochs
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
@@ -40,25 +41,29 @@ class LedgerDriver:
 
     async def offer(
         self, sender: SimulatedAgent, *events: Members, **members: object
-    ) -> AcceptedBatch | SequenceGap:
-        """Ingest a batch; return the outcome, also for a sequence gap."""
+    ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
+        """Ingest a batch; return the outcome, also if it was not accepted."""
         return await self.offer_raw(sender, sender.batch(*events, **members))
 
-    async def offer_raw(self, sender: SimulatedAgent, body: bytes) -> AcceptedBatch | SequenceGap:
-        """Ingest a raw batch body; return the outcome, also for a sequence gap."""
+    async def offer_raw(
+        self, sender: SimulatedAgent, body: bytes
+    ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
+        """Ingest a raw batch body; return the outcome, also if it was not accepted."""
         inbound = parse_batch(body, self._agent(sender), self.at)
         return await self.ledger.store_batch(inbound)
 
     async def heartbeat(self, sender: SimulatedAgent, **members: object) -> dict[str, int]:
         """Ingest a heartbeat; return the accepted position of each epoch."""
-        answer = await self._answer(sender, members)
+        answer = await self.offer_heartbeat(sender, **members)
+        assert isinstance(answer, HeartbeatAnswer)
         return {one.epoch: one.accepted_through for one in answer.epochs}
 
     async def heartbeat_rejections(
         self, sender: SimulatedAgent, **members: object
     ) -> list[tuple[str, int]]:
         """Ingest a heartbeat; return the rejected events named in the response."""
-        answer = await self._answer(sender, members)
+        answer = await self.offer_heartbeat(sender, **members)
+        assert isinstance(answer, HeartbeatAnswer)
         return [(one.epoch, one.sequence) for one in answer.rejected]
 
     async def rows(self, model: type[LedgerTable], *columns: str) -> list[tuple[object, ...]]:
@@ -76,7 +81,10 @@ class LedgerDriver:
             lambda connection: [dict(row) for row in connection.execute(found).mappings()]
         )
 
-    async def _answer(self, sender: SimulatedAgent, members: Members) -> HeartbeatAnswer:
+    async def offer_heartbeat(
+        self, sender: SimulatedAgent, **members: object
+    ) -> HeartbeatAnswer | TooManyEpochs:
+        """Ingest a heartbeat; return the outcome, also if it was not accepted."""
         body = sender.heartbeat(**members)
         return await self.ledger.store_heartbeat(
             parse_heartbeat(body, self._agent(sender), self.at)

@@ -109,6 +109,11 @@ def _row(store_id: str, till_id: str, number: int) -> Row:
         "free_bytes": 40 * _GIB,
         "heartbeat_before_at": AT - timedelta(minutes=1),
         "outstanding_before": 0,
+        "retired_at": None,
+        "is_current": True,
+        "begun_at": AT - timedelta(days=100),
+        "older_missing": 0,
+        "epochs_refused_at": None,
     }
     for each, changes in _KINDS.items():
         if number % each == 0:
