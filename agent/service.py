@@ -118,6 +118,7 @@ async def running_agent(
             check_email_syntax=settings.email.check_syntax,
             delivery=await stack.enter_async_context(running_uplink(dependencies)),
             dead_letters=outbox.dead_letters,
+            terms_refused=lambda: terms.refused,
         )
         host, port = await _serve(settings.api, tls, context, sockets, stack)
         yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)

@@ -13,6 +13,7 @@ from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.queries import StoreReader
 from agent.store.writer import Writer
 from sync.delivery.delivery_loop import DeliveryLoop
+from sync.protocol.terms_check import TermsFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Context:
     check_email_syntax: bool
     delivery: DeliveryLoop | None
     dead_letters: DeadLetters
+    terms_refused: Callable[[], TermsFault | None]
 
 
 CONTEXT = web.AppKey("context", Context)

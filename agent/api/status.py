@@ -47,6 +47,13 @@ class CentralReport(TypedDict):
     protocol: str
 
 
+class TermsRefusedReport(TypedDict):
+    """Program terms from head office that are not used: the field at fault, and why."""
+
+    field: str
+    reason: str
+
+
 class StatusReport(TypedDict):
     """State of the agent; values that cannot be read now are null."""
 
@@ -63,6 +70,7 @@ class StatusReport(TypedDict):
     storage: StorageReport
     central: CentralReport
     sync: SyncReport
+    termsRefused: TermsRefusedReport | None
 
 
 class HealthReport(TypedDict):
@@ -144,7 +152,13 @@ async def _status(context: Context) -> StatusReport:
         "storage": _storage(context, health),
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
         "sync": sync_report(context),
+        "termsRefused": _terms_refused(context),
     }
+
+
+def _terms_refused(context: Context) -> TermsRefusedReport | None:
+    fault = context.terms_refused()
+    return None if fault is None else {"field": fault.field, "reason": fault.reason}
 
 
 def _storage(context: Context, health: Health) -> StorageReport:
@@ -166,6 +180,11 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
     families: list[Metric] = [
         gauge("ready", "1 if captures can be recorded", health.error is None),
         gauge("queue_depth", "Requests in the writer's queue", context.writer.queued),
+        gauge(
+            "terms_refused",
+            "1 while program terms from head office are not used: they are out of their bounds",
+            context.terms_refused() is not None,
+        ),
     ]
     if (store := health.store) is None:
         return families

@@ -84,12 +84,18 @@ class Status:
         return str(self._members.get("tillId")), str(self._members.get("storeId"))
 
     def headlines(self) -> Iterator[Headline]:
-        """Yield headlines on capture, delivery, dead letters and quarantined databases."""
+        """Yield headlines on capture, delivery, dead letters, terms and quarantined databases."""
         yield self._recording()
         yield self._delivery()
         if letters := _number(self._members, "deadLetters"):
             text = f"Head office rejected {_captures(letters)}. For the reasons:"
             yield Headline(Level.NOTE, f"{text} loyalty-agent dead-letters list")
+        if refused := _section(self._members, "termsRefused"):
+            fault = f"{refused.get('field')} {refused.get('reason')}"
+            text = f"Program terms from head office are not used: {fault}"
+            yield Headline(
+                Level.NOTE, f"{text}. The terms before stay; head office must mend them."
+            )
         if names := _names(self._storage.get("setAside")):
             text = "A damaged database was quarantined. Undelivered captures in it exist only there"
             places = ", ".join(f"set-aside/{name}" for name in names)

@@ -21,10 +21,11 @@ from agent.store.queries import StorageStatus, StoreReader
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
-from sync.delivery.transports.batch.control_requests import NewTerms, fetch_terms, send_heartbeat
+from sync.delivery.transports.batch.control_requests import fetch_terms, send_heartbeat
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.rfc3339 import us_to_rfc3339
+from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
 from sync.runtime.logging import log_event
 
@@ -89,7 +90,7 @@ class HeartbeatLoop:
 
     async def _exchange(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        heartbeat = _heartbeat(status, self._sender, self._rejected_after)
+        heartbeat = _heartbeat(status, self._sender, self._rejected_after, self._terms.refused)
         answer = await send_heartbeat(self._client, heartbeat)
         match answer:
             case HeartbeatAnswer():
@@ -169,14 +170,16 @@ class HeartbeatLoop:
             self._until_terms -= 1
             return
         found = await fetch_terms(self._client, await self._terms.known_etag())
-        if isinstance(found, NewTerms):
-            await self._terms.adopt(found.terms, found.etag)
+        await self._terms.on_fetched(found)
         if not isinstance(found, Blocked | RetryLater):
             self._until_terms = _HEARTBEATS_PER_FETCH - 1
 
 
 def _heartbeat(
-    status: StorageStatus, sender: Sender, rejected_after: EpochSequence | None
+    status: StorageStatus,
+    sender: Sender,
+    rejected_after: EpochSequence | None,
+    terms_refused: TermsFault | None,
 ) -> Heartbeat:
     now, current = sender.clock(), status.current
     return Heartbeat(
@@ -205,6 +208,7 @@ def _heartbeat(
             for older in status.epochs[:-1]
         ],
         rejected_after=rejected_after,
+        terms_refused=None if terms_refused is None else str(terms_refused),
     )
 
 

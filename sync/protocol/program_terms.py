@@ -105,14 +105,6 @@ def first_valid_locale(candidates: Iterable[object]) -> Locale | None:
     return None
 
 
-def session_terms(answer: Mapping[str, object]) -> SessionTerms | None:
-    """Return the terms in central's answer to a session start; None if it has none."""
-    try:
-        return msgspec.convert(answer, SessionTerms)
-    except msgspec.ValidationError:
-        return None
-
-
 def published(terms: ProgramTerms) -> tuple[bytes, str]:
     """Return the terms as JSON, and their ETag."""
     body = msgspec.json.encode(terms)

@@ -137,7 +137,8 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     captures; `epochs` lists the older epochs in the database. Events below a base may have been
     purged and will not be sent; older agent versions send 1. `outstanding` counts undelivered
     events of all epochs. `rejected_after` is a cursor: the last event in `rejected` of the
-    previous answer, from which the next answer continues.
+    previous answer, from which the next answer continues. `terms_refused` names the field of the
+    program terms that this agent does not use, and why, without the content.
     """
 
     store_id: str
@@ -158,6 +159,7 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     epochs: list[EpochExtent] = []
     base_sequence: int = 1
     rejected_after: EpochSequence | None = None
+    terms_refused: str | None = None
 
 
 class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from sync.protocol.program_terms import (
     ProgramTerms,
     RedemptionLimits,
     SessionKind,
-    session_terms,
+    SessionTerms,
 )
 from tests.support.json_strategies import texts
 
@@ -118,8 +119,7 @@ def test_learned_answer_is_used_for_the_same_kind_of_session(
         "promptMessage": "Bonjour?",
     }
     a_session_s_own = {"unknown": 1, "pointsBalance": 70, "userMaxRedeemDollars": 7}
-    learned = session_terms(answered | a_session_s_own)
-    assert learned is not None
+    learned = msgspec.convert(answered | a_session_s_own, SessionTerms)
 
     answers.learn(kind, learned)
 
@@ -137,8 +137,7 @@ def test_learned_answer_is_used_for_the_same_kind_of_session(
 
 def test_number_of_learned_answers_is_bounded() -> None:
     answers = SessionAnswers(TERMS)
-    learned = session_terms(CENTRAL_SAID)
-    assert learned is not None
+    learned = msgspec.convert(CENTRAL_SAID, SessionTerms)
 
     for number in range(MAX_LEARNED + 1):
         answers.learn(SessionKind(str(number), None, is_anonymous=False), learned)

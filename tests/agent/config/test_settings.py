@@ -197,9 +197,9 @@ RIGHT_VALUES: dict[SettingPath, st.SearchStrategy[str | int | float | bool]] = {
     ("api", "host"): st.sampled_from(["127.0.0.1", "::1", "localhost"]),
     ("storage", "max_bytes"): st.integers(16 * 1024 * 1024, 2**40),
     ("program", "messages", "fr_ca", "prompt"): st.text(
-        st.characters(exclude_categories=["C"]), max_size=50
+        st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=50
     ),
-    ("program", "rules", "min_redeem_amount"): st.floats(0, 1e6),
+    ("program", "rules", "min_redeem_amount"): st.floats(0, 100),
     ("email", "check_syntax"): st.booleans(),
     ("central", "protocol"): st.sampled_from(["batch", "replay"]),
     ("sync", "interval_seconds"): st.floats(1, 86_400) | st.integers(1, 86_400),

@@ -1,11 +1,9 @@
-"""Program terms as agents fetch them, their ETag, and terms in the answers of central."""
+"""Program terms as agents fetch them, their ETag."""
 
 import msgspec
-import pytest
 
-from sync.protocol.program_terms import ProgramTerms, published, session_terms
+from sync.protocol.program_terms import ProgramTerms, published
 from sync.runtime.settings.program import ProgramSettings
-from tests.bench.peers.terms import SESSION_ANSWER
 
 DEFAULT = ProgramSettings()
 
@@ -29,16 +27,3 @@ def test_changed_terms_have_another_etag() -> None:
     )
 
     assert published(other.terms())[1] != published(DEFAULT.terms())[1]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {},
-        {name: value for name, value in SESSION_ANSWER.items() if name != "prompt"},
-        SESSION_ANSWER | {"promptMessage": 7},
-        SESSION_ANSWER | {"receiptMessage": "\0"},
-    ],
-)
-def test_invalid_answer_of_central_has_no_terms(answer: dict[str, object]) -> None:
-    assert session_terms(answer) is None

@@ -1,5 +1,6 @@
 """Requests to head office beside the batches: heartbeat and program terms."""
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -10,12 +11,16 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import decoded, outside_protocol
 from sync.protocol.program_terms import ProgramTerms
+from sync.protocol.terms_check import TermsFault, find_fault, shape_fault
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH, Heartbeat, HeartbeatAnswer
 
 _HEADERS = {"Content-Type": "application/json"}
-_MAX_ETAG = 256
+# An entity tag (RFC 9110, 8.8.3) in ASCII: it is stored, logged and sent back in a header.
+_ETAG = re.compile(r'(W/)?"[!#-~]{0,250}"')
+_MAX_SEQUENCE = 2**63 - 1
 _heartbeat_answer = msgspec.json.Decoder(HeartbeatAnswer)
 _program_terms = msgspec.json.Decoder(ProgramTerms)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def send_heartbeat(
@@ -33,13 +38,18 @@ async def send_heartbeat(
     if isinstance(response, RetryLater) or response.status != HTTPStatus.OK:
         return None
     answer = decoded(_heartbeat_answer, response.body) if response.is_json else None
-    is_valid = answer is not None and all(one.accepted_through >= 0 for one in answer.epochs)
-    return answer if is_valid else None
+    return answer if answer is not None and _is_possible(answer) else None
+
+
+def _is_possible(answer: HeartbeatAnswer) -> bool:
+    numbers = [one.accepted_through for one in answer.epochs]
+    numbers += [one.sequence for one in answer.rejected]
+    return all(0 <= number <= _MAX_SEQUENCE for number in numbers)
 
 
 @dataclass(frozen=True, slots=True)
 class NewTerms:
-    """Changed terms; `etag` is None if head office sent none."""
+    """Changed terms within their bounds; `etag` is None if head office sent no usable one."""
 
     etag: str | None
     terms: ProgramTerms
@@ -47,10 +57,11 @@ class NewTerms:
 
 async def fetch_terms(
     client: CentralClient, etag: str | None
-) -> NewTerms | Blocked | RetryLater | None:
+) -> NewTerms | TermsFault | Blocked | RetryLater | None:
     """Fetch the terms by conditional GET (RFC 9110, 13.1.2).
 
-    Returns None if they are still those of `etag` (None: no terms known).
+    Returns None if they are still those of `etag` (None: no terms known), and the fault of terms
+    that cannot be used.
     """
     headers = {} if etag is None else {"If-None-Match": etag}
     response = await client.request("GET", PROGRAM_PATH, headers=headers)
@@ -59,8 +70,22 @@ async def fetch_terms(
     if response.status == HTTPStatus.NOT_MODIFIED and etag is not None:
         return None
     is_json = response.status == HTTPStatus.OK and response.is_json
-    terms = decoded(_program_terms, response.body) if is_json else None
+    terms = _decode_terms(response.body) if is_json else None
     if terms is None:
         return outside_protocol(response, "not program terms")
-    etag = response.headers.get("ETag")
-    return NewTerms(etag if etag and len(etag) <= _MAX_ETAG else None, terms)
+    if isinstance(terms, TermsFault):
+        return terms
+    found = response.headers.get("ETag", "")
+    return find_fault(terms) or NewTerms(found if _ETAG.fullmatch(found) else None, terms)
+
+
+def _decode_terms(body: bytes) -> ProgramTerms | TermsFault | None:
+    """Return the terms in `body`, or their fault; None if it has not one member of them."""
+    try:
+        return _program_terms.decode(body)
+    except msgspec.ValidationError as error:
+        members = decoded(_members, body) or {}
+        is_ours = any(name in members for name in ProgramTerms.__struct_encode_fields__)
+        return shape_fault(error) if is_ours else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

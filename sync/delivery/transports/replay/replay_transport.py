@@ -37,7 +37,8 @@ from sync.delivery.transports.replay.loyalty_api import (
 )
 from sync.delivery.transports.replay.session_lanes import StoppedLanes
 from sync.delivery.transports.short_retries import ShortRetries
-from sync.protocol.program_terms import SessionKind, SessionTerms, session_kind, session_terms
+from sync.protocol.program_terms import SessionKind, SessionTerms, session_kind
+from sync.protocol.terms_check import TermsFault, read_session_terms
 from sync.protocol.wire import ErrorCode, EventType
 
 # Consecutive failures without a verdict between them after which central counts as down.
@@ -46,7 +47,7 @@ MAX_FAILURES_IN_A_ROW = 3
 _MAX_KINDS = 64
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _HEADERS = {"Content-Type": "application/json"}
-OnTerms: TypeAlias = Callable[[SessionKind, SessionTerms], None]
+OnTerms: TypeAlias = Callable[[SessionKind, SessionTerms | TermsFault], None]
 _Outcome: TypeAlias = Verdict | Blocked | RetryLater
 _SESSION_REFUSED = Refused(
     ErrorCode.SESSION_REFUSED, "the session of this answer was refused", None
@@ -178,16 +179,22 @@ class ReplayTransport:
         return outcome
 
     def _observe_terms(self, session: OutboxEvent, answer: Mapping[str, Json]) -> None:
-        """Report the terms in central's answer to `session` if they changed for its kind."""
+        """Report the terms in central's answer to `session`, or their fault, if they changed."""
         kind = session_kind(json_object(session.body) or {}, session.query_locale)
         # Compare the raw members: to convert them for each event would dominate its cost.
         members = tuple(map(answer.get, SessionTerms.__struct_encode_fields__))
-        if self._last_terms.get(kind) == members or (terms := session_terms(answer)) is None:
+        if self._last_terms.get(kind) == members:
             return
-        if len(self._last_terms) >= _MAX_KINDS:
-            self._last_terms.clear()
-        self._last_terms[kind] = members
-        self._on_terms(kind, terms)
+        match read_session_terms(answer):
+            case TermsFault() as fault:
+                # Not cached: its texts have no bounds.
+                self._last_terms.pop(kind, None)
+                self._on_terms(kind, fault)
+            case SessionTerms() as terms:
+                if len(self._last_terms) >= _MAX_KINDS:
+                    self._last_terms.clear()
+                self._last_terms[kind] = members
+                self._on_terms(kind, terms)
 
     async def _refuses_all(self, request: ApiRequest) -> bool:
         """Return whether a request without effect gets a 413 too: then no event is at fault."""
