@@ -1,4 +1,8 @@
-"""Compares two JSON request bodies by value, to distinguish a retry from a conflict."""
+"""Compares JSON request bodies by value, to distinguish a retry from a conflict.
+
+Two bodies with `json_equal` have the same `canonical_json`, so that a digest of it finds the
+bodies that can be equal.
+"""
 
 import json
 from collections.abc import Callable
@@ -6,7 +10,11 @@ from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 _Json: TypeAlias = "bool | Decimal | str | list[_Json] | dict[str, _Json] | None"
-
+# A NUL tells what is not a string of the body from its strings: those rarely begin with one.
+_NUL = "\0"
+_MASK = f"{_NUL}masked"
+# Beyond this depth the result would depend on how deep the caller's own stack is.
+_MAX_DEPTH = 100
 
 TextEquality: TypeAlias = Callable[[str, str], bool]
 
@@ -25,6 +33,60 @@ def json_equal(one: bytes, other: bytes, *, equal_text: TextEquality | None = No
         # Nested too deeply, corrupted on the disk, or a number with an absurd exponent
         # (1E-9999999999 passes for zero). "Different" is the safe answer.
         return False
+
+
+def canonical_json(body: bytes, is_masked: Callable[[str], bool]) -> bytes | None:
+    """Return a text that all bodies with an equal value share; None if it cannot be determined.
+
+    Strings and member names for which `is_masked` returns true count as equal to each other.
+    """
+    try:
+        document = json.loads(body, parse_float=_canonical_float, parse_int=_canonical_int)
+        masked = _masked(document, is_masked)
+        return json.dumps(masked, sort_keys=True, separators=(",", ":")).encode()
+    except (RecursionError, InvalidOperation, ValueError):
+        return None
+
+
+class _Number(str):
+    """A number in canonical form, encoded as a string."""
+
+    __slots__ = ()
+
+
+def _canonical_int(text: str) -> _Number:
+    return _number("-" if text.startswith("-") else "", text.removeprefix("-"), 0)
+
+
+def _canonical_float(text: str) -> _Number:
+    sign, digits, exponent = Decimal(text).as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("not a finite number")  # noqa: TRY004 - of JSON, not of Python
+    return _number("-" if sign else "", "".join(map(str, digits)), exponent)
+
+
+def _number(sign: str, digits: str, exponent: int) -> _Number:
+    significant = digits.rstrip("0")
+    if not significant:
+        return _Number(f"{_NUL}0")
+    return _Number(f"{_NUL}{sign}{significant}E{exponent + len(digits) - len(significant)}")
+
+
+def _masked(value: _Json, is_masked: Callable[[str], bool], depth: int = 0) -> object:
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        names = [name for name in value if not is_masked(name)]
+        members: dict[str, object] = {
+            name: _masked(value[name], is_masked, depth + 1) for name in names
+        }
+        # Of the others only their number counts: which is which is unknown.
+        return members if len(names) == len(value) else members | {_MASK: len(value) - len(names)}
+    if isinstance(value, list):
+        return [_masked(one, is_masked, depth + 1) for one in value]
+    if isinstance(value, str) and not isinstance(value, _Number) and is_masked(value):
+        return _MASK
+    return value
 
 
 def _parse_exact(body: bytes) -> _Json:

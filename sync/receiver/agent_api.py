@@ -1,5 +1,6 @@
 """HTTP API for agents: batches, heartbeats, program terms."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sync.receiver.ingest.agent_transaction import (
     TooManyEpochs,
 )
 from sync.receiver.ingest.ledger import Ledger
-from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
+from sync.receiver.ingest.parse import InboundBatch, parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.runtime.http_errors import HttpError
@@ -29,6 +30,8 @@ from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
+# A usual batch is smaller.
+_LARGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class AgentApi:
         agent = await authenticate_agent(request, self.enrolment, received_at)
         async with self.batches.admit(request, agent.name) as body:
             started = self.metrics.now_seconds()
-            inbound = parse_batch(body, agent, received_at)
+            inbound = await _parsed(body, agent, received_at)
             check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
             self.batches.shedder.admit_events(len(inbound.events))
             outcome = await self.ledger.store_batch(inbound)
@@ -110,6 +113,13 @@ def _too_many_epochs() -> HttpError:
         " in all. Its events wait on the till. Find out why its database is replaced so often.",
         ErrorCode.TOO_MANY_EPOCHS,
     )
+
+
+async def _parsed(body: bytearray, agent: EnrolledAgent, received_at: datetime) -> InboundBatch:
+    """Parse a batch; a large one in a thread, so that nobody waits for it."""
+    if len(body) <= _LARGE_BYTES:
+        return parse_batch(body, agent, received_at)
+    return await asyncio.to_thread(parse_batch, body, agent, received_at)
 
 
 def _log_batch(agent: EnrolledAgent, epoch: str, batch: AcceptedBatch) -> None:

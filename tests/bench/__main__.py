@@ -11,6 +11,7 @@ from types import FrameType
 import msgspec
 
 from tests.bench import report, slow_sync
+from tests.bench.answers import ANSWERS, measure_answers
 from tests.bench.capture import LoadError, Plan, measure
 from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.drain import Plan as DrainPlan
@@ -58,6 +59,10 @@ def arguments() -> argparse.Namespace:
     receiver.add_argument("--batches", type=positive, default=60, help="of each of eight agents")
     receiver.add_argument("--rounds", type=positive, default=3)
     receiver.set_defaults(run=run_receiver)
+    answers = benches.add_parser("answers", help="thousands of answers to one session")
+    answers.add_argument("--answers", type=positive, default=ANSWERS, help="in one batch")
+    answers.add_argument("--rounds", type=positive, default=3)
+    answers.set_defaults(run=run_answers)
     fleet = benches.add_parser("fleet", help="a whole chain after an outage of head office")
     fleet.add_argument("--stores", type=positive, default=FLEET_STORES)
     fleet.add_argument("--rate", type=positive, default=RATE, help="events/s let in")
@@ -65,7 +70,7 @@ def arguments() -> argparse.Namespace:
     fleet.add_argument("--seed", type=int, default=1)
     fleet.add_argument("--few", type=positive, default=50, help="stores in real time")
     fleet.set_defaults(run=run_fleet)
-    for bench in (capture, start, drain, receiver):
+    for bench in (capture, start, drain, receiver, answers):
         bench.add_argument(
             "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
         )
@@ -134,6 +139,14 @@ def run_receiver(options: argparse.Namespace) -> int:
         print_disk(directory)
         asyncio.run(measure_receiver(directory, ReceiverPlan(options.batches, options.rounds)))
     return OK
+
+
+def run_answers(options: argparse.Namespace) -> int:
+    """Measure and print answers to one session; the exit code is 1 if a target was missed."""
+    with scratch(options.directory) as directory:
+        print_disk(directory)
+        is_met = asyncio.run(measure_answers(directory, options.answers, options.rounds))
+    return OK if is_met else FAILED
 
 
 def run_fleet(options: argparse.Namespace) -> int:

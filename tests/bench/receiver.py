@@ -21,7 +21,7 @@ import zstandard
 from sync.protocol.wire import BATCHES_PATH
 from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.load import LoadAgent, enroll_on, event
-from tests.support.head_office.messages import SimulatedAgent
+from tests.support.head_office.messages import Members, SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at, started_server
 from tests.support.head_office.process import receiver_process
 
@@ -74,11 +74,14 @@ def sent_by(sender: SimulatedAgent, batches: int) -> list[bytes]:
     """Return an agent's batches as request bodies."""
     firsts = range(1, batches * BATCH_EVENTS, BATCH_EVENTS)
     return [
-        zstandard.compress(
-            sender.batch(*(event(sender, first + number) for number in range(BATCH_EVENTS)))
-        )
+        compressed_batch(sender, [event(sender, first + number) for number in range(BATCH_EVENTS)])
         for first in firsts
     ]
+
+
+def compressed_batch(sender: SimulatedAgent, events: Sequence[Members]) -> bytes:
+    """Return a batch as a request body."""
+    return zstandard.compress(sender.batch(*events))
 
 
 async def seconds_to_post(

@@ -112,3 +112,10 @@ def test_time_is_a_day_or_a_timestamp(text: str, moment: datetime) -> None:
 def test_ambiguous_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="expected a day"):
         parse_time(text)
+
+
+async def test_digests_of_ingest_are_not_exported(office: LedgerDriver) -> None:
+    columns = [column.name for column in Selection(ExportTable.EMAIL_ANSWERS).columns]
+
+    assert "digest" not in columns
+    assert {"correlation_id", "email_address", "body"} <= set(columns)

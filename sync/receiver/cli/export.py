@@ -94,7 +94,7 @@ def _check_parquet(output: Path | None) -> None:
 def _writer(
     file: Output, form: Format, selection: Selection, *, for_spreadsheet: bool
 ) -> RowWriter:
-    names = list(selection.table.c.keys())
+    names = [column.name for column in selection.columns]
     match form:
         case Format.CSV:
             return CsvRows(file.write, names, for_spreadsheet=for_spreadsheet)
@@ -103,4 +103,4 @@ def _writer(
         case Format.PARQUET:
             from sync.receiver.export.parquet import ParquetRows  # noqa: PLC0415 - an optional extra
 
-            return ParquetRows(file.write, selection.table)
+            return ParquetRows(file.write, selection.columns)

@@ -19,13 +19,10 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    literal_column,
-    null,
     or_,
     select,
     true,
     tuple_,
-    type_coerce,
     union_all,
     update,
 )
@@ -35,7 +32,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.functions import FunctionElement
 
-from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.columns import JsonTexts, UtcTimestamp
 from sync.receiver.db.tables import (
@@ -225,34 +221,6 @@ def select_numbers(table: Table) -> Select[tuple[object, ...]]:
 # The gaps that overlap the numbers `first` to `last`.
 SELECT_OVERLAPPING_GAPS = select(gaps).where(
     is_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
-)
-
-
-def _under_ids(table: Table, *names: str) -> Select[tuple[object, ...]]:
-    """Select these columns of `table` by correlation id, and NULL for the other columns."""
-    return select(
-        literal_column(f"'{table.name}'", Text).label("table"),
-        *(
-            table.c[name] if name in names else type_coerce(null(), kind).label(name)
-            for name, kind in _TYPES_UNDER_IDS.items()
-        ),
-    ).where(table.c.store_id == _STORE, among(table.c.correlation_id, "ids"))
-
-
-_TYPES_UNDER_IDS = {
-    column.name: column.type
-    for column in (*sessions.c, *answers.c)
-    if column.name not in {"store_id", "received_at", "corrected_at", "clock_trusted"}
-}
-_EVENT = ("sequence", "correlation_id", "occurred_at", "body")
-# The store's rows under these correlation `ids`, in one round trip: sessions, answers, and this
-# agent's rejected sessions. `table` names the source of each row.
-SELECT_BY_CORRELATION_IDS = union_all(
-    _under_ids(sessions, "till_id", *_EVENT, "query_locale"),
-    _under_ids(answers, *_EVENT, "status", "email_address", "address_erased"),
-    _under_ids(rejections, "epoch", "correlation_id").where(
-        is_agent(rejections), rejections.c.type == EventType.SESSION_STARTED.value
-    ),
 )
 
 # Delete the rejections of these `numbers`, and the gaps that begin with them.

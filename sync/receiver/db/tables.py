@@ -131,11 +131,25 @@ class EmailAnswerRecord(_NumberedTable, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
     `body` is the till's request body without the address. `address_erased`: there was an
-    address and it was deleted.
+    address and it was deleted. `digest` is that of `sync.receiver.ingest.digest`, NULL if it was
+    not computed: most sessions have one answer.
     """
 
     __tablename__ = "email_answers"
-    __table_args__ = (Index("email_answers_by_correlation_id", "store_id", "correlation_id"),)
+    __table_args__ = (
+        Index("email_answers_by_session", "store_id", "correlation_id", "digest", "occurred_at"),
+        # With the address: thousands of answers may differ by it alone. Only the second and
+        # further answers of a session have an entry.
+        Index(
+            "email_answers_by_digest",
+            "store_id",
+            "correlation_id",
+            "digest",
+            "email_address",
+            sqlite_where=text("digest IS NOT NULL"),
+            postgresql_where=text("digest IS NOT NULL"),
+        ),
+    )
     correlation_id: str = Field(sa_type=Text)
     status: str = Field(sa_type=Text)
     email_address: str | None = Field(sa_type=Text)
@@ -145,6 +159,7 @@ class EmailAnswerRecord(_NumberedTable, table=True):
     received_at: datetime = Field(sa_type=UtcTimestamp)
     corrected_at: datetime | None = Field(sa_type=UtcTimestamp)
     clock_trusted: bool = Field(sa_type=Boolean)
+    digest: str | None = Field(default=None, sa_type=Text)
 
 
 class RejectionRecord(_NumberedTable, table=True):
@@ -152,7 +167,7 @@ class RejectionRecord(_NumberedTable, table=True):
 
     __tablename__ = "rejections"
     __table_args__ = (
-        Index("rejections_by_correlation_id", "store_id", "correlation_id"),
+        Index("rejections_by_session", "store_id", "correlation_id", "till_id", "type", "epoch"),
         Index("rejections_by_time", "store_id", "received_at"),
     )
     type: str = Field(sa_type=Text)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, RowMapping, Text
 
 from sync.receiver.db.columns import UtcTimestamp
 from sync.receiver.export.formats import RowWriter, Write
@@ -17,8 +17,8 @@ _GROUP_CHARACTERS = 32 * 2**20
 class ParquetRows(RowWriter):
     """Writes rows as Parquet; timestamps are in microseconds, UTC."""
 
-    def __init__(self, write: Write, table: Table) -> None:
-        self._schema = pa.schema([_field(column) for column in table.columns])
+    def __init__(self, write: Write, columns: Iterable[Column[object]]) -> None:
+        self._schema = pa.schema([_field(column) for column in columns])
         self._writer = pq.ParquetWriter(_File(write), self._schema, compression="zstd")
         self._rows: list[RowMapping] = []
         self._characters = 0

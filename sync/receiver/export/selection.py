@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
-from sqlalchemy import RowMapping, Table, and_, true
+from sqlalchemy import Column, RowMapping, Table, and_, true
 
 from sync.protocol.rfc3339 import from_rfc3339
 from sync.receiver.db.database import Database
@@ -26,6 +26,8 @@ class ExportTable(StrEnum):
     AGENTS = "agents"
 
 
+# Means something to ingest only.
+_INTERNAL = {"digest"}
 _TIME = {ExportTable.GAPS: "noted_at", ExportTable.AGENTS: "last_seen_at"}
 
 
@@ -45,6 +47,11 @@ class Selection:
     def table(self) -> Table:
         """The selected table."""
         return LedgerTable.metadata.tables[self.exported]
+
+    @property
+    def columns(self) -> list[Column[object]]:
+        """The columns that are exported."""
+        return [column for column in self.table.columns if column.name not in _INTERNAL]
 
     async def pages(self, database: Database) -> AsyncIterator[Sequence[RowMapping]]:
         """Yield pages of rows, ordered by primary key (which begins with the store)."""

@@ -9,20 +9,21 @@ lies in a gap, or supplies an address that was missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, assert_never
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple, assert_never
 
 import msgspec
 
 from sync.protocol.wire import ErrorCode, EventType, Rejection
-from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
+from sync.receiver.ingest.alike import MAX_ALIKE, AlikeAnswers
+from sync.receiver.ingest.digest import digest_of
+from sync.receiver.ingest.equality import is_same_event
+from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap, Gaps
 from sync.receiver.ingest.placement import Placement
-from sync.receiver.privacy.redaction import same_body, same_text
+from sync.receiver.privacy.redaction import same_text
 
 ADDRESS_ERASED = "address erased before it could be sent again"
-
-ValidEvent: TypeAlias = SessionEvent | AnswerEvent
 
 
 class EventKey(NamedTuple):
@@ -37,7 +38,9 @@ class LedgerState:
     """The stored state that concerns one batch.
 
     By sequence number: `stored`, `rejected`, `duplicates`, `gaps`. By correlation id within the
-    store: `sessions` and `answers`. `own_sessions` are ids of sessions stored for this till;
+    store: `sessions`, and `answers`: an entry for each session with answers, of these at least
+    those that can equal an event of the batch. `digests` are those of the batch's answers to these
+    sessions, by number. `own_sessions` are ids of sessions stored for this till;
     `rejected_here` and `rejected_elsewhere` are ids of sessions rejected in this epoch and in
     other epochs of this till.
     """
@@ -48,6 +51,7 @@ class LedgerState:
     gaps: Sequence[Gap] = ()
     sessions: Mapping[str, SessionEvent] = field(default_factory=dict)
     answers: Mapping[str, Sequence[AnswerEvent]] = field(default_factory=dict)
+    digests: Mapping[int, str] = field(default_factory=dict)
     own_sessions: frozenset[str] = frozenset()
     rejected_here: frozenset[str] = frozenset()
     rejected_elsewhere: frozenset[str] = frozenset()
@@ -58,7 +62,8 @@ class AcceptedBatch:
     """The changes to write. `rejections`, for the response, cover `rejected` and `altered`.
 
     Numbers up to `resent_through` are resends. `readmitted` are numbers no longer rejected,
-    `restored` answers that bring a missing address.
+    `restored` answers that bring a missing address. `digests` are those of `answers`, by number,
+    except of the first answer to a session: most have one only.
     """
 
     accepted_through: int
@@ -73,6 +78,14 @@ class AcceptedBatch:
     restored: list[AnswerEvent] = field(default_factory=list)
     gaps_deleted: list[Gap] = field(default_factory=list)
     gaps_added: list[Gap] = field(default_factory=list)
+
+    def extend(self, later: "AcceptedBatch") -> None:
+        """Add the changes of a later part of the batch."""
+        for name in _CHANGES:
+            getattr(self, name).extend(getattr(later, name))
+
+
+_CHANGES = [one.name for one in fields(AcceptedBatch) if one.default_factory is list]
 
 
 def accept_events(
@@ -101,7 +114,8 @@ class _BatchDecision:
         if placement.gap is not None:
             self._gaps.add(placement.gap)
         self._sessions = dict(state.sessions)
-        self._answers = {name: list(answers) for name, answers in state.answers.items()}
+        self._session_digests: dict[str, str] = {}
+        self._answers = {name: AlikeAnswers(answers) for name, answers in state.answers.items()}
         self._own_sessions = set(state.own_sessions)
         self._rejected_here = set(state.rejected_here)
 
@@ -148,7 +162,7 @@ class _BatchDecision:
         if other is None:
             self._result.sessions.append(session)
             self._sessions[session.correlation_id] = session
-        elif is_same_event(session, other):
+        elif self._is_same_session(session, other):
             self._result.duplicates.append(session)
         else:
             self._reject(_rejected(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
@@ -165,13 +179,23 @@ class _BatchDecision:
                 )
             )
             return
-        if self._is_stored(answer):
+        others = self._answers.get(answer.correlation_id)
+        if others is None:
+            # Without a digest: most sessions have one answer.
+            self._answers[answer.correlation_id] = AlikeAnswers([answer])
+        elif others.has_equal(answer := self._digested(answer)):
             self._result.duplicates.append(answer)
+            self._readmit(answer.sequence)
+            return
+        elif others.is_full_for(answer):
+            message = f"More than {MAX_ALIKE} answers differ by addresses in their bodies only"
+            self._reject(_rejected(answer, ErrorCode.INVALID_REQUEST, message))
+            return
         else:
-            self._result.answers.append(answer)
-            self._answers.setdefault(answer.correlation_id, []).append(answer)
-            if answer.address_erased:
-                self._gaps.add(Gap(answer.sequence, answer.sequence, ADDRESS_ERASED))
+            others.add(answer)
+        self._result.answers.append(answer)
+        if answer.address_erased:
+            self._gaps.add(Gap(answer.sequence, answer.sequence, ADDRESS_ERASED))
         self._readmit(answer.sequence)
 
     def _is_session_rejected(self, correlation_id: str) -> bool:
@@ -199,9 +223,22 @@ class _BatchDecision:
         """Return whether an equal event is stored under any number."""
         if isinstance(event, SessionEvent):
             other = self._sessions.get(event.correlation_id)
-            return other is not None and is_same_event(event, other)
+            return other is not None and self._is_same_session(event, other)
         answers = self._answers.get(event.correlation_id)
-        return answers is not None and any(is_same_event(event, other) for other in answers)
+        return answers is not None and answers.has_equal(self._digested(event))
+
+    def _digested(self, answer: AnswerEvent) -> AnswerEvent:
+        digest = self._state.digests.get(answer.sequence) or digest_of(answer)
+        return msgspec.structs.replace(answer, digest=digest)
+
+    def _is_same_session(self, session: SessionEvent, other: SessionEvent) -> bool:
+        """Compare digests first: a batch may compare thousands of sessions with one large body."""
+        if session.occurred_at != other.occurred_at:
+            return False
+        name = session.correlation_id
+        if name not in self._session_digests:
+            self._session_digests[name] = digest_of(other)
+        return digest_of(session) == self._session_digests[name] and is_same_event(session, other)
 
     def _readmit(self, sequence: int) -> None:
         if sequence in self._state.rejected:
@@ -229,27 +266,6 @@ class _BatchDecision:
     def _add_rejection(self, sequence: int, code: str, message: str) -> None:
         rejection = Rejection(sequence=sequence, error_code=code, error_message=message)
         self._result.rejections.append(rejection)
-
-
-def is_same_event(event: Event, other: ValidEvent) -> bool:
-    """Return whether two events have equal content. An erased address equals any address.
-
-    Bodies are compared as JSON values; redacted parts of `other` equal anything.
-    """
-    if isinstance(event, SessionEvent) and isinstance(other, SessionEvent):
-        is_same = same_text(event.query_locale, other.query_locale)
-    elif isinstance(event, AnswerEvent) and isinstance(other, AnswerEvent):
-        is_erased = event.address_erased or other.address_erased
-        is_same_address = is_erased or event.email_address == other.email_address
-        is_same = is_same_address and same_text(event.status, other.status)
-    else:
-        return False
-    return (
-        is_same
-        and event.occurred_at == other.occurred_at
-        and same_text(event.correlation_id, other.correlation_id)
-        and same_body(event.body, other.body)
-    )
 
 
 def type_of(event: ValidEvent) -> EventType:

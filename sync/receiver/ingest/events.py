@@ -38,7 +38,10 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An answer to the e-mail prompt, as stored. `body` excludes the address."""
+    """An answer to the e-mail prompt, as stored. `body` excludes the address.
+
+    `digest` is that of its content (`ingest.digest`), None if it was not computed.
+    """
 
     sequence: int
     correlation_id: str
@@ -47,6 +50,7 @@ class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     email_address: str | None
     address_erased: bool
     body: str
+    digest: str | None = None
 
 
 class InvalidEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -59,7 +63,8 @@ class InvalidEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_message: str
 
 
-Event: TypeAlias = SessionEvent | AnswerEvent | InvalidEvent
+ValidEvent: TypeAlias = SessionEvent | AnswerEvent
+Event: TypeAlias = ValidEvent | InvalidEvent
 
 
 class _SessionBody(msgspec.Struct, rename="camel", frozen=True):

@@ -1,6 +1,7 @@
 """The ledger: store batches and heartbeats, one transaction each; durable before answered."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -20,12 +21,14 @@ from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import InboundBatch, InboundHeartbeat
 from sync.receiver.ingest.placement import SequenceGap, place_batch
 from sync.receiver.ingest.rows import (
+    Row,
     corrected_times,
     duplicate_row,
     epoch_key,
     event_row,
     gap_row,
 )
+from sync.receiver.ingest.slices import slices_of
 
 
 class Ledger:
@@ -65,24 +68,28 @@ def _store_batch(
     placement = place_batch(numbers, batch.base_sequence, epoch["accepted_through"])
     if isinstance(placement, SequenceGap):
         return placement
-    state = look_up(connection, inbound, placement.resent)
-    accepted = accept_events(inbound.events, placement, state, epoch["purged_through"])
-
     corrector = _skew_corrector(transaction, inbound, epoch["newest_trusted_at"])
-    times = corrected_times(inbound, accepted, corrector)
-    _write(transaction, batch.epoch, accepted, times)
+    result = AcceptedBatch(placement.accepted_through)
+    for part in slices_of(inbound):
+        state = look_up(connection, part, placement.resent)
+        accepted = accept_events(part.events, placement, state, epoch["purged_through"])
+        times = corrected_times(part, accepted, corrector)
+        _write(transaction, batch.epoch, accepted, times)
+        result.extend(accepted)
+        # The gap before the batch is now written.
+        placement = replace(placement, gap=None)
     transaction.execute(
         statements.UPDATE_AGENT,
         batch.epoch,
-        accepted_through=accepted.accepted_through,
-        last_sequence=max(epoch["last_sequence"], accepted.accepted_through),
+        accepted_through=result.accepted_through,
+        last_sequence=max(epoch["last_sequence"], result.accepted_through),
         last_seen_at=inbound.received_at,
         agent_version=batch.agent_version,
         newest_trusted_at=corrector.newest_trusted_at,
     )
     if not epoch["is_current"]:
         transaction.note_contact()
-    return accepted
+    return result
 
 
 def _skew_corrector(
@@ -112,17 +119,33 @@ def _write(
         firsts = [gap.first for gap in accepted.gaps_deleted]
         transaction.execute(statements.DELETE_GAPS, epoch, numbers=firsts)
     key = epoch_key(transaction.agent.name, epoch)
-    for table, rows in (
-        (tables.sessions, [event_row(session, times) for session in accepted.sessions]),
-        (tables.answers, [event_row(answer, times) for answer in accepted.answers]),
-        (tables.rejections, [asdict(event) for event in accepted.rejected]),
-        (tables.duplicates, [duplicate_row(event) for event in accepted.duplicates]),
+    common: Row = {**key, "received_at": now}
+    plain: list[Row] = []
+    digested: list[Row] = []
+    for answer in accepted.answers:
+        row = event_row(answer, times)
+        if answer.digest is None:
+            # Bound once for all of these rows, the column costs them nothing.
+            del row["digest"]
+            plain.append(row)
+        else:
+            digested.append(row)
+    for table, rows, more in (
+        (tables.sessions, [event_row(session, times) for session in accepted.sessions], {}),
+        (tables.answers, plain, {"digest": None}),
+        (tables.answers, digested, {}),
+        (tables.rejections, [asdict(event) for event in accepted.rejected], {}),
+        (tables.duplicates, [duplicate_row(event) for event in accepted.duplicates], {}),
     ):
-        insert_rows(connection, table, rows, common={**key, "received_at": now})
+        insert_rows(connection, table, rows, common={**common, **more})
     insert_rows(connection, tables.gaps, [gap_row(key, gap, now) for gap in accepted.gaps_added])
     till = {"store_id": key["store_id"], "till_id": key["till_id"]}
     if hours := [{**till, **hour} for hour in roll_up(accepted, times, now)]:
         connection.execute(statements.upsert_hours(transaction.dialect), hours)
-    for answer in accepted.restored:
-        restored = {"of_sequence": answer.sequence, "address": answer.email_address}
-        transaction.execute(statements.RESTORE_ADDRESS, epoch, **restored)
+    if accepted.restored:
+        agent = statements.params_for(transaction.agent.name, epoch)
+        restored = [
+            {**agent, "of_sequence": answer.sequence, "address": answer.email_address}
+            for answer in accepted.restored
+        ]
+        connection.execute(statements.RESTORE_ADDRESS, restored)

@@ -1,14 +1,28 @@
 """Look up the ledger state that concerns a batch, in a constant number of statements."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, Executable, RowMapping, Table
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db import statements, tables
-from sync.receiver.ingest.accept import EventKey, LedgerState, ValidEvent
-from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent
+from sync.receiver.db.lookup_statements import (
+    ANSWERED,
+    REJECTED,
+    SELECT_GAPS,
+    SELECT_LAST_GAPS,
+    SELECT_REJECTED_SESSIONS,
+    SELECT_UNDER_IDS,
+    select_alike_answers,
+)
+from sync.receiver.ingest.accept import EventKey, LedgerState
+from sync.receiver.ingest.alike import MAX_ALIKE
+from sync.receiver.ingest.digest import digest_of
+from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.parse import InboundBatch
 
@@ -21,11 +35,11 @@ def look_up(
     connection: Connection, inbound: InboundBatch, resent: tuple[int, int] | None
 ) -> LedgerState:
     """Return the state under the batch's correlation ids and under its resent numbers."""
-    lookup = _Lookup(connection, inbound)
-    state = lookup.by_correlation_ids()
-    if resent is None:
+    lookup, events = _Lookup(connection, inbound), inbound.events
+    state = lookup.by_correlation_ids([e for e in events if not isinstance(e, InvalidEvent)])
+    numbers = [event.sequence for event in events if resent and event.sequence <= resent[1]]
+    if not numbers:
         return state
-    numbers = [event.sequence for event in inbound.events if event.sequence <= resent[1]]
     return replace(
         state,
         stored=lookup.stored(numbers),
@@ -41,24 +55,42 @@ class _Lookup:
         self._inbound = inbound
         self._key = statements.params_for(inbound.sender.name, inbound.batch.epoch)
 
-    def by_correlation_ids(self) -> LedgerState:
-        events = self._inbound.events
-        ids = {event.correlation_id for event in events if not isinstance(event, InvalidEvent)}
+    def by_correlation_ids(self, events: Sequence[ValidEvent]) -> LedgerState:
+        ids = {event.correlation_id for event in events}
         rows: defaultdict[str, list[RowMapping]] = defaultdict(list)
-        for row in self._rows(statements.SELECT_BY_CORRELATION_IDS, ids=ids) if ids else ():
-            rows[row["table"]].append(row)
-        sessions, rejected = rows[tables.sessions.name], rows[tables.rejections.name]
-        answers: defaultdict[str, list[AnswerEvent]] = defaultdict(list)
-        for row in rows[tables.answers.name]:
-            answers[row["correlation_id"]].append(_answer(row))
-        till_id, epoch = self._inbound.sender.name.till_id, self._inbound.batch.epoch
+        for row in self._rows(SELECT_UNDER_IDS, ids=ids) if ids else ():
+            rows[row["kind"]].append(row)
+        sessions, rejected = rows[tables.sessions.name], _ids(rows[REJECTED])
+        till_id = self._inbound.sender.name.till_id
+        rejections = self._rows(SELECT_REJECTED_SESSIONS, ids=rejected) if rejected else ()
+        answered = _ids(rows[ANSWERED])
+        keys = _answer_keys(events, answered) if answered else {}
         return LedgerState(
             sessions={row["correlation_id"]: _session(row) for row in sessions},
             own_sessions=_ids(row for row in sessions if row["till_id"] == till_id),
-            answers=answers,
-            rejected_here=_ids(row for row in rejected if row["epoch"] == epoch),
-            rejected_elsewhere=_ids(row for row in rejected if row["epoch"] != epoch),
+            answers=self._alike_answers(answered, keys.values()),
+            digests={number: key.digest for number, key in keys.items()},
+            rejected_here=_ids(row for row in rejections if row["here"]),
+            rejected_elsewhere=_ids(row for row in rejections if row["elsewhere"]),
         )
+
+    def _alike_answers(
+        self, answered: frozenset[str], keys: Collection["_AnswerKey"]
+    ) -> dict[str, list[AnswerEvent]]:
+        """Return the answers that `keys` find, by correlation id, with an entry for each id."""
+        found: dict[str, list[AnswerEvent]] = {name: [] for name in answered}
+        if not keys:
+            return found
+        encoded = msgspec.json.encode([key._asdict() for key in set(keys)]).decode()
+        statement = select_alike_answers(self._connection.dialect.name)
+        # Several keys can find the same row.
+        rows = {
+            (row["till_id"], row["epoch"], row["sequence"]): row
+            for row in self._rows(statement, keys=encoded, most=MAX_ALIKE)
+        }
+        for row in rows.values():
+            found[row["correlation_id"]].append(_answer(row))
+        return found
 
     def stored(self, numbers: Sequence[int]) -> dict[int, ValidEvent]:
         events: list[ValidEvent] = [
@@ -72,17 +104,50 @@ class _Lookup:
         return {row["sequence"]: EventKey(row["type"], row["correlation_id"]) for row in rows}
 
     def gaps(self, numbers: Sequence[int]) -> list[Gap]:
-        rows = self._rows(statements.SELECT_OVERLAPPING_GAPS, first=numbers[0], last=numbers[-1])
-        return [_gap(row) for row in rows]
+        return [_gap(row) for row in self._gap_rows(numbers)]
+
+    def _gap_rows(self, numbers: Sequence[int]) -> Sequence[RowMapping]:
+        if not _are_sparse(numbers):
+            select_overlapping = statements.SELECT_OVERLAPPING_GAPS
+            return self._rows(select_overlapping, first=numbers[0], last=numbers[-1])
+        last_gaps = self._rows(SELECT_LAST_GAPS, ids=numbers)
+        firsts = [row["first_sequence"] for row in last_gaps if row["first_sequence"] is not None]
+        return self._rows(SELECT_GAPS, numbers=firsts) if firsts else ()
 
     def _by_numbers(self, table: Table, numbers: Sequence[int]) -> Sequence[RowMapping]:
-        first, last = numbers[0], numbers[-1]
-        if len(numbers) < _SPARSE * (last - first + 1):
+        if _are_sparse(numbers):
             return self._rows(statements.select_numbers(table), numbers=numbers)
-        return self._rows(statements.select_range(table), first=first, last=last)
+        return self._rows(statements.select_range(table), first=numbers[0], last=numbers[-1])
 
     def _rows(self, statement: Executable, **values: object) -> Sequence[RowMapping]:
         return self._connection.execute(statement, {**self._key, **values}).mappings().all()
+
+
+class _AnswerKey(NamedTuple):
+    id: str
+    digest: str
+    address: str | None
+    at: str
+    erased: bool
+
+
+def _answer_keys(events: Iterable[ValidEvent], answered: frozenset[str]) -> dict[int, _AnswerKey]:
+    """Return the keys of the answers to these sessions, by number."""
+    return {
+        event.sequence: _AnswerKey(
+            event.correlation_id,
+            digest_of(event),
+            event.email_address,
+            to_rfc3339(event.occurred_at),
+            event.address_erased,
+        )
+        for event in events
+        if isinstance(event, AnswerEvent) and event.correlation_id in answered
+    }
+
+
+def _are_sparse(numbers: Sequence[int]) -> bool:
+    return len(numbers) < _SPARSE * (numbers[-1] - numbers[0] + 1)
 
 
 def _ids(rows: Iterable[RowMapping]) -> frozenset[str]:

@@ -7,8 +7,9 @@ from typing import TypeAlias
 from msgspec.structs import asdict
 
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.ingest.accept import AcceptedBatch, ValidEvent, type_of
+from sync.receiver.ingest.accept import AcceptedBatch, type_of
 from sync.receiver.ingest.clock_skew import SkewCorrector
+from sync.receiver.ingest.events import ValidEvent
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.parse import InboundBatch
 

@@ -16,6 +16,7 @@ from sync.protocol.json_equality import json_equal
 MARK = "[address forgotten]"
 # In correlation ids and JSON names the mark is numbered, so that distinct values stay distinct.
 _ANY_MARK = re.compile(r"\[address forgotten(?: [0-9a-f]{32})?\]")
+_MARK_BEGINS = MARK[:-1]
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _END_OF_NAME = re.compile(r"\s*:")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
@@ -76,6 +77,14 @@ class Address:
             return json.dumps(self.redact(plain, mark))
 
         return _JSON_STRING.sub(clean, text)
+
+
+def may_hold_address(text: str) -> bool:
+    """Return whether a text holds an address or the mark of a redacted one, or may.
+
+    A text for which this is false is never redacted.
+    """
+    return "@" in text or "%40" in text or _MARK_BEGINS in text
 
 
 def same_body(received: str, stored: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.tables import (
@@ -13,6 +14,7 @@ from sync.receiver.db.tables import (
     GapRecord,
     RejectionRecord,
     SessionRecord,
+    answers,
     table_of,
 )
 from sync.receiver.ingest.placement import MalformedBatch, SequenceGap
@@ -286,3 +288,17 @@ async def test_unusual_text_in_a_body_is_stored_unchanged(office: LedgerDriver, 
     ((body,),) = await office.rows(SessionRecord, "body")
     assert isinstance(body, str)
     assert "more" in body
+
+
+async def test_answer_stored_by_an_older_version_is_recognised(office: LedgerDriver) -> None:
+    """It has no digest; it is found by its time."""
+    await office.take(TILL, session(1, "a"), answer(2, "a"), answer(3, "a"))
+    forget_digests = update(answers).values(digest=None)
+    await office.database.write(lambda connection: connection.execute(forget_digests).close())
+
+    again = SimulatedAgent(epoch=EPOCH[::-1])
+    events = [answer(number, "a") for number in range(2, 5)]
+    accepted = await office.take(again, session(1, "a"), *events)
+
+    assert [one.sequence for one in accepted.duplicates] == [1, 2, 3]
+    assert [one.sequence for one in accepted.answers] == [4]

@@ -285,3 +285,19 @@ async def test_scrubbing_the_file_loses_nothing_else(office: LedgerDriver) -> No
     await office.database.scrub()
 
     assert await everything(office) == before
+
+
+async def test_answers_of_before_are_recognised_after_their_address_is_forgotten(
+    office: LedgerDriver,
+) -> None:
+    """The ledger finds them by a digest, which neither the address nor its redaction changes."""
+    more = {"status": "accepted", "emailAddress": GUEST, "note": {f"of {GUEST}": [GUEST, "x"]}}
+    events = [answer(1, "one", GUEST), answer(2, "one", GUEST), answer(3, "one", body=more)]
+    await office.take(TILL, *events)
+    await forget_in(office)
+
+    again = SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
+    accepted = await office.take(again, *events)
+
+    assert [one.sequence for one in accepted.duplicates] == [1, 2, 3]
+    assert GUEST not in str(await everything(office))

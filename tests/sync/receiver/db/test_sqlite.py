@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.db import statements
+from sync.receiver.db import lookup_statements
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.sqlite_write_lock import WriteLock
 
@@ -164,14 +164,30 @@ async def test_close_leaves_no_wal(database: SqliteFile, tmp_path: Path) -> None
     assert not (tmp_path / "hq.db-wal").exists()
 
 
-async def test_lookup_by_correlation_ids_uses_the_index(
-    database: SqliteFile,
+LOOKUPS = {
+    "ids": lookup_statements.SELECT_UNDER_IDS,
+    "rejected sessions": lookup_statements.SELECT_REJECTED_SESSIONS,
+    "alike answers": lookup_statements.select_alike_answers("sqlite"),
+    "last gaps": lookup_statements.SELECT_LAST_GAPS,
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+async def test_lookup_for_a_batch_uses_an_index_for_each_id(
+    database: SqliteFile, name: str
 ) -> None:
-    asked = statements.SELECT_BY_CORRELATION_IDS.compile(dialect=sqlite.dialect(paramstyle="named"))
+    asked = LOOKUPS[name].compile(dialect=sqlite.dialect(paramstyle="named"))
     explained = text(f"EXPLAIN QUERY PLAN {asked}")
-    ids = {**asked.params, "of_store": "0042", "of_till": "till-1", "ids": '["a", "b"]'}
+    given = {"of_store": "0042", "of_till": "till-1", "of_epoch": "e", "ids": "[]", "keys": "[]"}
 
-    plan = str(await database.read(lambda connection: connection.execute(explained, ids).all()))
+    steps = await database.read(
+        lambda connection: connection.execute(explained, {**asked.params, **given}).all()
+    )
 
-    for table in ("sessions", "email_answers"):
-        assert f"{table}_by_correlation_id (store_id=? AND correlation_id=?)" in plan
+    plan = [step.detail for step in steps]
+    searches = [step for step in plan if step.startswith("SEARCH")]
+    assert searches
+    # By the store's id alone a whole store would be read.
+    assert [step for step in searches if step.count("?") == 1] == []
+    tables = ("sessions", "email_answers", "rejections", "gaps")
+    assert [step for step in plan if step.startswith("SCAN") and step.split()[1] in tables] == []

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
-from sync.receiver.db.tables import EmailAnswerRecord, table_of
 from sync.receiver.export.formats import CsvRows, JsonRows
 from sync.receiver.export.parquet import ParquetRows
+from sync.receiver.export.selection import ExportTable, Selection
 from tests.support.head_office.messages import AT
 
-TABLE = table_of(EmailAnswerRecord)
-NAMES = list(TABLE.c.keys())
+COLUMNS = Selection(ExportTable.EMAIL_ANSWERS).columns
+NAMES = [column.name for column in COLUMNS]
 TIMES = ("occurred_at", "received_at", "corrected_at")
 # Texts that PostgreSQL and SQLite accept: no NUL, no lone surrogate.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -146,7 +146,7 @@ def test_json_lines_round_trip(rows: list[dict[str, object]]) -> None:
 @given(rows=ROWS)
 def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
     sink = Sink()
-    writer = ParquetRows(sink.write, TABLE)
+    writer = ParquetRows(sink.write, COLUMNS)
     writer.write(as_rows(rows))
     writer.close()
 
@@ -160,7 +160,7 @@ def test_parquet_round_trips_with_types(rows: list[dict[str, object]]) -> None:
 def test_parquet_row_groups_are_bounded(body: str) -> None:
     """Neither many rows nor large rows are buffered until the end."""
     sink = Sink()
-    writer = ParquetRows(sink.write, TABLE)
+    writer = ParquetRows(sink.write, COLUMNS)
     row: dict[str, object] = dict.fromkeys(NAMES, "")
     row |= {"body": body, "sequence": 1, "address_erased": False, "clock_trusted": True}
     row |= dict.fromkeys(TIMES, AT)

@@ -1,0 +1,193 @@
+"""Statements of the lookup for a batch: few rows each, however many the ledger holds under an id.
+
+First which ids of the batch are known at all (`SELECT_UNDER_IDS`): most of a usual batch are not.
+Then, for these only, the rows that can equal an event. A session can have thousands of answers, and
+an id thousands of rejections: no statement reads all of them.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    text,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import TextualSelect
+
+from sync.protocol.wire import EventType
+from sync.receiver.db.columns import JsonTexts
+from sync.receiver.db.statements import among, is_agent, is_epoch
+from sync.receiver.db.tables import answers, gaps, rejections, sessions
+
+ANSWERED, REJECTED = "answered", "rejected"
+_STORE, _EPOCH = bindparam("of_store", type_=Text), bindparam("of_epoch", type_=Text)
+_Found: TypeAlias = Select[tuple[object, ...]]
+
+
+class Texts(FunctionElement[str]):
+    """Table of the texts of a JSON array, with one column `value`."""
+
+    inherit_cache = True
+
+
+@compiles(Texts)
+def _elements(element: Texts, compiler: SQLCompiler, **options: object) -> str:
+    return f"json_array_elements_text(({compiler.process(element.clauses, **options)})::json)"
+
+
+@compiles(Texts, "sqlite")
+def _each(element: Texts, compiler: SQLCompiler, **options: object) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+_ids = Texts(bindparam("ids", type_=JsonTexts)).table_valued(column("value", Text), name="ids")
+
+
+def _exists(table: Table, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a row exists under the id.
+
+    A scalar subquery is run once per id, by the index. PostgreSQL would make a join of EXISTS,
+    and may read the whole store for it.
+    """
+    one = (
+        select(literal_column("1"))
+        .where(table.c.store_id == _STORE, table.c.correlation_id == _ids.c.value, *conditions)
+        .limit(1)
+        .correlate(_ids)
+        .scalar_subquery()
+    )
+    return one == literal_column("1")
+
+
+_is_rejected_session = and_(
+    is_agent(rejections), rejections.c.type == EventType.SESSION_STARTED.value
+)
+_SESSION = ("till_id", "sequence", "occurred_at", "query_locale", "body")
+
+
+def _ids_in(name: str, table: Table, *conditions: ColumnElement[bool]) -> _Found:
+    nothing = (type_coerce(null(), sessions.c[name].type).label(name) for name in _SESSION)
+    kind = literal_column(f"'{name}'", Text).label("kind")
+    return select(kind, _ids.c.value.label("correlation_id"), *nothing).where(
+        _exists(table, *conditions)
+    )
+
+
+# In one round trip: the sessions under these correlation `ids`; the ids that have answers; and
+# those of which this agent sent a session that was rejected.
+SELECT_UNDER_IDS = union_all(
+    select(
+        literal_column(f"'{sessions.name}'", Text).label("kind"),
+        sessions.c.correlation_id,
+        *(sessions.c[name] for name in _SESSION),
+    ).where(sessions.c.store_id == _STORE, among(sessions.c.correlation_id, "ids")),
+    _ids_in(ANSWERED, answers),
+    _ids_in(REJECTED, rejections, _is_rejected_session),
+)
+
+# For each of these `ids`: whether a session was rejected in this epoch, and in another one. Two
+# ranges instead of an inequality: thousands of rejections may lie between.
+SELECT_REJECTED_SESSIONS = select(
+    _ids.c.value.label("correlation_id"),
+    _exists(rejections, _is_rejected_session, rejections.c.epoch == _EPOCH).label("here"),
+    or_(
+        _exists(rejections, _is_rejected_session, rejections.c.epoch < _EPOCH),
+        _exists(rejections, _is_rejected_session, rejections.c.epoch > _EPOCH),
+    ).label("elsewhere"),
+)
+
+_number = cast(_ids.c.value, BigInteger)
+# Where the last gap begins that begins at or below each of these numbers (`ids`): it alone can
+# hold the number. A range of numbers that lie a year apart can hold thousands of gaps.
+SELECT_LAST_GAPS = select(
+    select(func.max(gaps.c.first_sequence))
+    .where(is_epoch(gaps), gaps.c.first_sequence <= _number)
+    .correlate(_ids)
+    .scalar_subquery()
+    .label("first_sequence")
+).distinct()
+SELECT_GAPS = select(gaps).where(
+    is_epoch(gaps),
+    gaps.c.first_sequence.in_(bindparam("numbers", type_=BigInteger, expanding=True)),
+)
+
+_ANSWER = (
+    "till_id",
+    "epoch",
+    "sequence",
+    "correlation_id",
+    "occurred_at",
+    "status",
+    "email_address",
+    "address_erased",
+    "body",
+    "digest",
+)
+# The answers that can equal one of the batch, each found by an index: by digest and address; by
+# digest without an address; without a digest by the time; and if the address of the batch's own
+# answer is erased, by the digest alone.
+_ALIKE = (
+    "email_answers.digest = {digest} AND email_answers.email_address = {address}",
+    "email_answers.digest = {digest} AND email_answers.email_address IS NULL",
+    "email_answers.digest IS NULL AND email_answers.occurred_at = {at}",
+    "email_answers.digest = {digest} AND {erased}",
+)
+
+
+@cache
+def select_alike_answers(dialect: str) -> TextualSelect:
+    """Return a select of the answers that can equal one of these `keys`: a few for each.
+
+    `most` bounds them on PostgreSQL. `keys` is a JSON array of objects with `id`, `digest`,
+    `address`, `at` and `erased`. A plain join could be planned from the other side, and then
+    reads all answers of the store.
+    """
+    statement = _alike_on_postgresql() if dialect == "postgresql" else _alike_on_sqlite()
+    columns = (answers.c[name] for name in _ANSWER)
+    return text(statement).columns(*(column(c.name, c.type) for c in columns))
+
+
+def _alike_on_postgresql() -> str:
+    key = {name: f"keys.{name}" for name in ("id", "digest", "address", "at", "erased")}
+    alike = " UNION ALL ".join(f"({_alike(one, key)} LIMIT :most)" for one in _ALIKE)
+    return (
+        f"SELECT alike.* FROM json_to_recordset((:keys)::json) AS keys"  # noqa: S608 - our own names
+        " (id text, digest text, address text, at timestamptz, erased boolean)"
+        f" CROSS JOIN LATERAL ({alike}) AS alike"
+    )
+
+
+def _alike_on_sqlite() -> str:
+    key = {name: f"keys.value ->> '{name}'" for name in ("id", "digest", "address", "at", "erased")}
+    # CROSS JOIN keeps the order of the tables.
+    return " UNION ALL ".join(
+        _alike(one, key, "json_each(:keys) AS keys CROSS JOIN ") for one in _ALIKE
+    )
+
+
+def _alike(condition: str, key: Mapping[str, str], joined: str = "") -> str:
+    return (
+        f"SELECT {', '.join(f'email_answers.{name}' for name in _ANSWER)}"  # noqa: S608 - our own names
+        f" FROM {joined}email_answers"
+        " WHERE email_answers.store_id = :of_store"
+        f" AND email_answers.correlation_id = {key['id']} AND {condition.format(**key)}"
+    )
