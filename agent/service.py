@@ -39,6 +39,7 @@ from sync.runtime.descriptors import connections_within_limit
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
+from sync.runtime.network.loopback import OtherLoopback, addresses_of
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
@@ -88,6 +89,7 @@ async def running_agent(
     now = now or _now
     api = settings.api
     token = read_secret(api.token_file, "api.token_file") if api.token_file else None
+    admin_token = _admin_token(api)
     tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
     check_exposure(sockets, protected=token is not None and tls is not None)
     async with AsyncExitStack() as stack:
@@ -108,7 +110,7 @@ async def running_agent(
         dependencies = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
         context = Context(
             identity=_identity(settings, now),
-            access=_access(settings.api, token),
+            access=_access(settings.api, token, admin_token),
             writer=writer,
             reader=StoreReader(settings.storage.directory),
             answers=answers,
@@ -119,6 +121,7 @@ async def running_agent(
             delivery=await stack.enter_async_context(running_uplink(dependencies)),
             dead_letters=outbox.dead_letters,
             terms_refused=lambda: terms.refused,
+            other_loopback=OtherLoopback(),
         )
         host, port = await _serve(settings.api, tls, context, sockets, stack)
         yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
@@ -142,11 +145,14 @@ async def _serve(
         limits=limits,
         shutdown_seconds=ANSWER_SECONDS,
         wrap=app[FAST_PATH].before,
+        other_loopback=context.other_loopback,
     )
     stack.push_async_callback(server.close)
-    host, port = await server.start(api.host, api.port, tls=tls, inherited=sockets)
+    # systemd passes the sockets of several units in any order: IPv4 first.
+    inherited = sorted(sockets, key=lambda given: given.family)
+    host, port = await server.start(api.host, api.port, tls=tls, inherited=inherited)
     log_event(_log, logging.INFO, "agent.serving", host=host, port=port)
-    if sockets and (host, port) != (api.host, api.port):
+    if sockets and (host, port) not in [(one, api.port) for one in addresses_of(api.host)]:
         reason = "ListenStream= of the socket unit applies, not [api] host and port"
         log_event(_log, logging.WARNING, "agent.serving_elsewhere", reason=reason)
     return host, port
@@ -164,12 +170,18 @@ def _identity(settings: Settings, now: Callable[[], Timestamp]) -> Identity:
     )
 
 
-def _access(api: ApiSettings, token: str | None) -> Access:
+def _access(api: ApiSettings, token: str | None, admin_token: str | None) -> Access:
     return Access(
         allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
         cors_origins=frozenset(api.cors_origins),
         token=token,
+        admin_token=admin_token,
     )
+
+
+def _admin_token(api: ApiSettings) -> str | None:
+    file = api.admin_token_file
+    return read_secret(file, "api.admin_token_file") if file else None
 
 
 def _opener(settings: Settings, now: Callable[[], Timestamp], boot_id: str) -> StoreOpener:

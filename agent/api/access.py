@@ -1,8 +1,8 @@
-"""Access control: checks Host, Origin and, if configured, the bearer token.
+"""Access control: checks Host, the page that sent the request and, if configured, the token.
 
-A web page open in a browser on the POS machine can send requests to localhost. The `Origin`
-check rejects pages of other origins; the `Host` check rejects DNS rebinding, a foreign name
-that resolves to 127.0.0.1.
+A web page open in a browser on the POS machine can send requests to localhost. The checks of
+`Origin` and `Sec-Fetch-Site` reject pages of other origins; the `Host` check rejects DNS rebinding,
+a foreign name that resolves to 127.0.0.1.
 """
 
 import hmac
@@ -24,15 +24,27 @@ _PREFLIGHT_HEADERS = {
 }
 
 
+# Sent by browsers (W3C Fetch Metadata), and not by tills: the page is the agent's own, or the
+# address was typed. `same-site` is any other port of localhost.
+_FETCH_SITE, _FETCH_MODE, _FETCH_DEST = "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"
+_OWN_SITES = frozenset({"same-origin", "none"})
+_SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+
+
 class Access:
-    """Enforces `[api] allowed_hosts`, `cors_origins` and `token_file`."""
+    """Enforces `[api] allowed_hosts`, `cors_origins`, `token_file` and `admin_token_file`."""
 
     def __init__(
-        self, allowed_hosts: frozenset[str], cors_origins: frozenset[str], token: str | None
+        self,
+        allowed_hosts: frozenset[str],
+        cors_origins: frozenset[str],
+        token: str | None,
+        admin_token: str | None = None,
     ) -> None:
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._cors_origins = cors_origins
         self._token = None if token is None else token.encode()
+        self._admin_token = None if admin_token is None else admin_token.encode()
         self._is_allowed_host = lru_cache(maxsize=64)(self._check_host)
 
     def check(self, request: web.BaseRequest) -> None:
@@ -42,12 +54,25 @@ class Access:
         if not self._is_allowed_host(host):
             message = "This Host is not allowed. Use localhost, or add it to [api] allowed_hosts."
             raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
-        origin = headers.get(hdrs.ORIGIN)
-        if origin is not None and not self._is_allowed_origin(origin, request.scheme, host):
+        if not self._is_from_allowed_page(request, host):
             message = "This Origin is not allowed. Add it to [api] cors_origins."
             raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
         if self._token is not None:
             self._check_token(request)
+
+    def require_admin(self, request: web.BaseRequest) -> str:
+        """Return which token the request has: `admin`, `api` or `none`.
+
+        Raises an `HttpError` if `[api] admin_token_file` is set and it is another one.
+        """
+        if self._admin_token is None:
+            return "none" if self._token is None else "api"
+        if self._has_token(request, self._admin_token):
+            return "admin"
+        message = "This needs the token in [api] admin_token_file."
+        if self._token is not None:
+            raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
+        raise _unauthorized(message)
 
     def headers_for(self, request: web.BaseRequest) -> dict[str, str]:
         """Return the CORS headers that let an allowed page read the answer."""
@@ -69,8 +94,17 @@ class Access:
             and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         )
 
-    def _is_allowed_origin(self, origin: str, scheme: str, host: str) -> bool:
-        return origin in self._cors_origins or origin.lower() == f"{scheme}://{host}".lower()
+    def _is_from_allowed_page(self, request: web.BaseRequest, host: str) -> bool:
+        """Return whether the request comes from an allowed page, or from no page at all."""
+        headers = request.headers
+        if (origin := headers.get(hdrs.ORIGIN)) is not None:
+            own = f"{request.scheme}://{host}".lower()
+            return origin in self._cors_origins or origin.lower() == own
+        # Without Origin: a link, or an element such as <img>, whose answer no page can read.
+        if (site := headers.get(_FETCH_SITE)) is None or site in _OWN_SITES:
+            return True
+        is_link = headers.get(_FETCH_MODE) == "navigate" and headers.get(_FETCH_DEST) == "document"
+        return is_link and request.method in _SAFE_METHODS
 
     def _check_host(self, host_header: str) -> bool:
         host = _without_port(host_header)
@@ -79,17 +113,20 @@ class Access:
     def _check_token(self, request: web.BaseRequest) -> None:
         if request.path in OPEN_PATHS or self.is_preflight(request):
             return
+        tokens = [token for token in (self._token, self._admin_token) if token is not None]
+        if not any(self._has_token(request, token) for token in tokens):
+            raise _unauthorized("The bearer token is missing or wrong.")
+
+    def _has_token(self, request: web.BaseRequest, token: bytes) -> bool:
         scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        shown = given.encode("utf-8", "surrogateescape")
-        is_right = self._token is not None and hmac.compare_digest(shown, self._token)
+        is_right = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token)
         # The scheme is case-insensitive (RFC 9110), the token is not.
-        if not is_right or scheme.lower() != "bearer":
-            raise HttpError(
-                HTTPStatus.UNAUTHORIZED,
-                "The bearer token is missing or wrong.",
-                ErrorCode.UNAUTHORIZED,
-                {"WWW-Authenticate": "Bearer"},
-            )
+        return is_right and scheme.lower() == "bearer"
+
+
+def _unauthorized(message: str) -> HttpError:
+    challenge = {"WWW-Authenticate": "Bearer"}
+    return HttpError(HTTPStatus.UNAUTHORIZED, message, ErrorCode.UNAUTHORIZED, challenge)
 
 
 def _without_port(host_header: str) -> str:

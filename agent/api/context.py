@@ -14,6 +14,7 @@ from agent.store.queries import StoreReader
 from agent.store.writer import Writer
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.protocol.terms_check import TermsFault
+from sync.runtime.network.loopback import OtherLoopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Context:
     delivery: DeliveryLoop | None
     dead_letters: DeadLetters
     terms_refused: Callable[[], TermsFault | None]
+    other_loopback: OtherLoopback
 
 
 CONTEXT = web.AppKey("context", Context)

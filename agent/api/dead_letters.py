@@ -1,5 +1,10 @@
-"""Dead-letter endpoints: list, show, retry and discard events that head office rejected."""
+"""Dead-letter endpoints: list, show, retry and discard events that head office rejected.
 
+Retrying and discarding are logged with who asked, and may need a token of their own.
+"""
+
+import asyncio
+import logging
 from http import HTTPStatus
 from typing import TypedDict
 
@@ -12,7 +17,11 @@ from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.protocol.wire import ErrorCode, EventType
 from sync.runtime.http_errors import HttpError, bad_request
 from sync.runtime.http_server import json_response
+from sync.runtime.logging import log_event
+from sync.runtime.network.socket_table import connecting_user
+from sync.runtime.settings.types import is_loopback
 
+_log = logging.getLogger(__name__)
 PAGE_SIZE = 1_000
 _ERRORS = ("404", "503", "507")
 
@@ -49,10 +58,12 @@ async def show_dead_letter(request: web.Request) -> web.Response:
 @Operation(DeadLetterReport, _ERRORS)
 async def retry_dead_letter(request: web.Request) -> web.Response:
     """Queue one for delivery, with the e-mail answers rejected for its sake; start a pass now."""
+    access = request.app[CONTEXT].access.require_admin(request)
     letter = await _find(request)
     receipt = letter.receipt
     if not await _dead_letters(request).retry(receipt.epoch, receipt.sequence):
         raise _not_found()
+    await _log_deed(request, "dead_letter.requeued", letter, access)
     if (delivery := request.app[CONTEXT].delivery) is not None:
         delivery.try_now()
     return json_response(_report(letter))
@@ -61,11 +72,41 @@ async def retry_dead_letter(request: web.Request) -> web.Response:
 @Operation(DeadLetterReport, _ERRORS)
 async def discard_dead_letter(request: web.Request) -> web.Response:
     """Discard one permanently and erase its e-mail address."""
+    access = request.app[CONTEXT].access.require_admin(request)
     letter = await _find(request)
     receipt = letter.receipt
     if not await _dead_letters(request).discard(receipt.epoch, receipt.sequence):
         raise _not_found()
+    await _log_deed(request, "dead_letter.discarded", letter, access)
     return json_response(_report(letter))
+
+
+async def _log_deed(request: web.Request, event: str, letter: DeadLetter, access: str) -> None:
+    """Log who asked: the address, on loopback the local user, and which token was shown."""
+    peer, here = _ends(request)
+    user = None
+    if peer is not None and here is not None and is_loopback(peer[0]):
+        user = await asyncio.to_thread(connecting_user, peer, here)
+    log_event(
+        _log,
+        logging.WARNING,
+        event,
+        receipt=str(letter.receipt),
+        type=letter.type,
+        code=letter.error_code,
+        peer=None if peer is None else peer[0],
+        user=user,
+        access=access,
+    )
+
+
+def _ends(request: web.Request) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+    """Return the addresses of both ends of the connection; None for one that is gone."""
+    transport = request.transport
+    if transport is None:
+        return None, None
+    peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return peer and peer[:2], here and here[:2]
 
 
 async def _find(request: web.Request) -> DeadLetter:

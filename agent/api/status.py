@@ -55,7 +55,10 @@ class TermsRefusedReport(TypedDict):
 
 
 class StatusReport(TypedDict):
-    """State of the agent; values that cannot be read now are null."""
+    """State of the agent; values that cannot be read now are null.
+
+    `portTakenAt` is the loopback address that another program holds at the agent's port.
+    """
 
     version: str
     storeId: str
@@ -71,6 +74,7 @@ class StatusReport(TypedDict):
     central: CentralReport
     sync: SyncReport
     termsRefused: TermsRefusedReport | None
+    portTakenAt: str | None
 
 
 class HealthReport(TypedDict):
@@ -153,6 +157,7 @@ async def _status(context: Context) -> StatusReport:
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
         "sync": sync_report(context),
         "termsRefused": _terms_refused(context),
+        "portTakenAt": context.other_loopback.taken_by_another,
     }
 
 

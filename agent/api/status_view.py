@@ -86,6 +86,9 @@ class Status:
     def headlines(self) -> Iterator[Headline]:
         """Yield headlines on capture, delivery, dead letters, terms and quarantined databases."""
         yield self._recording()
+        if taken := self._members.get("portTakenAt"):
+            text = f"Another program listens on {taken}: tills that call localhost may reach it"
+            yield Headline(Level.ALARM, f"{text}. For the program: loyalty-agent doctor")
         yield self._delivery()
         if letters := _number(self._members, "deadLetters"):
             text = f"Head office rejected {_captures(letters)}. For the reasons:"

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -54,14 +55,17 @@ class AgentClient:
             raise self._unexpected(http.client.OK)
         return response
 
-    def request(self, method: str, path: str) -> AgentResponse:
-        """Send a request without a body; return the successful response."""
+    def request(self, method: str, path: str, *, as_admin: bool = False) -> AgentResponse:
+        """Send a request without a body; return the successful response.
+
+        `as_admin`: with the token of `[api] admin_token_file`, if that is set.
+        """
         if self.settings.api.port == 0:
             raise AgentError(
                 "api.port is 0, so the agent listens on any free port; set a port to reach it"
             )
         try:
-            code, text = self._send(method, path)
+            code, text = self._send(method, path, self._headers(as_admin=as_admin))
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or error or type(error).__name__
             raise AgentError(
@@ -74,11 +78,17 @@ class AgentClient:
     def _address(self) -> str:
         return f"{self.settings.api.host} port {self.settings.api.port}"
 
-    def _send(self, method: str, path: str) -> tuple[int, str]:
+    def _headers(self, *, as_admin: bool) -> dict[str, str]:
         api = self.settings.api
         headers = {"Accept": "application/json", "Connection": "close"}
-        if api.token_file:
+        if as_admin and api.admin_token_file:
+            headers["Authorization"] = f"Bearer {_admin_token(api.admin_token_file)}"
+        elif api.token_file:
             headers["Authorization"] = f"Bearer {read_secret(api.token_file, 'api.token_file')}"
+        return headers
+
+    def _send(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        api = self.settings.api
         host = _LOOPBACK.get(api.host, api.host)
         connection = http.client.HTTPConnection(host, api.port, _TIMEOUT_SECONDS)
         if api.tls_cert_file:
@@ -95,7 +105,8 @@ class AgentClient:
         if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
             raise AgentError(
                 f"the agent on {self._address} rejects the request (HTTP {code}); check that"
-                " api.token_file is the one it was started with, and restart it after a change"
+                " api.token_file (to retry or discard: api.admin_token_file) is the one it was"
+                " started with, and restart it after a change"
             )
         try:
             value = json.loads(text)
@@ -125,6 +136,20 @@ def agent_client(config: Path | None) -> Iterator[AgentClient]:
             yield AgentClient(settings)
     except AgentError as error:
         AGENT.fail(str(error))
+
+
+def _admin_token(file: Path) -> str:
+    """Return the admin token. Raises `AgentError` if this user may not read it."""
+    try:
+        return read_secret(file, "api.admin_token_file")
+    except ConfigurationError as error:
+        if os.access(file, os.R_OK, effective_ids=True):
+            raise
+        # A missing file looks the same where this user may not enter the directory.
+        raise AgentError(
+            f"retrying and discarding need the token in {file} (api.admin_token_file), and this"
+            " user may not read it: run the command as root"
+        ) from error
 
 
 def _trust_only(certificate: Path) -> ssl.SSLContext:

@@ -53,7 +53,7 @@ def show(number: DeadLetterNumber, config: ConfigFile = None) -> None:
 def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Retry one dead letter. A session start takes its e-mail answers along."""
     with agent_client(config) as client:
-        client.request("POST", f"{_path_of(number)}/retry")
+        client.request("POST", f"{_path_of(number)}/retry", as_admin=True)
     typer.echo(f"{number} is queued again.")
 
 
@@ -64,7 +64,8 @@ def discard(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     If it is a session start, its e-mail answers remain dead letters; they are listed.
     """
     with agent_client(config) as client:
-        discarded = client.request("POST", f"{_path_of(number)}/discard").members
+        path = f"{_path_of(number)}/discard"
+        discarded = client.request("POST", path, as_admin=True).members
         typer.echo(f"{number} is discarded.")
         is_session = discarded.get("type") == EventType.SESSION_STARTED
         remaining = _fetch_all(client) if is_session else []

@@ -42,6 +42,9 @@ class ApiSettings(Section):
     allowed_hosts: HostNames = Field((), description="allowed host names, in addition to loopback")
     cors_origins: Origins = Field((), description="web origins whose pages may call the agent")
     token_file: OptionalFile = Field(None, description="file with the token that clients must send")
+    admin_token_file: OptionalFile = Field(
+        None, description="file with the token for retrying and discarding dead letters"
+    )
     tls_cert_file: OptionalFile = Field(None, description="certificate, with its chain, in PEM")
     tls_key_file: OptionalFile = Field(None, description="its private key, in PEM")
 
@@ -56,6 +59,8 @@ class ApiSettings(Section):
                 f" the network could send captures. Set {', '.join(missing)}, or listen on"
                 " 127.0.0.1"
             )
+        if self.admin_token_file is not None and self.admin_token_file == self.token_file:
+            wrong["admin_token_file"] = "is api.token_file too: set another file"  # noqa: S105 - a message
         if wrong:
             raise contradiction(wrong)
         return self

@@ -76,8 +76,7 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
     )
     yield database.check_quarantine(directory)
     show("Checking port and service")
-    listeners = port.find_listeners(api.host, api.port)
-    yield port.check_port(api.host, api.port, listeners, agent)
+    yield from port.check_ports(api.host, api.port, agent)
     yield systemd_units.check_units(instruments.run)
 
 

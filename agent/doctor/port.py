@@ -2,22 +2,29 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import TypeAlias
 
 from agent.doctor.check import Check, fault, passed, warning
+from sync.runtime.network.loopback import addresses_of
+from sync.runtime.network.socket_table import LISTENING, Address, read_sockets
 
-_NAME = "port"
-_LISTENING = "0A"
+_NAME, _OTHER_NAME = "port", "port, other loopback"
 _SYSTEMD = 1
-# Fields in proc_net_tcp(5).
-_LOCAL, _STATE, _INODE = 1, 3, 9
-_V4_DIGITS = 8
-_LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _V6_WILDCARD = IPv6Address("::")
 
-Address: TypeAlias = IPv4Address | IPv6Address
+
+def check_ports(host: str, port: int, agent: int | None) -> Iterator[Check]:
+    """Judge each address that the agent listens on for the configured `host`.
+
+    An address that is free is judged with the first one only: without IPv6 there is no other.
+    """
+    for number, address in enumerate(addresses_of(host)):
+        holders = find_listeners(address, port) if port else None
+        if number == 0 or holders is not None:
+            check = check_port(address, port, holders, agent)
+            yield check if number == 0 else replace(check, name=_OTHER_NAME)
 
 
 def find_listeners(host: str, port: int, proc: Path = Path("/proc")) -> dict[int, str] | None:
@@ -80,19 +87,12 @@ def _check_held_by_systemd(address: str, agent: int | None) -> Check:
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
     """Yield the inode of each listening socket that would receive such a connection."""
-    wanted = _LOCALHOST if host == "localhost" else (ip_address(host),)
-    for table in ("net/tcp", "net/tcp6"):
-        try:
-            lines = (proc / table).read_text("ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            if len(fields) <= _INODE or fields[_STATE] != _LISTENING:
-                continue
-            digits, _, number = fields[_LOCAL].partition(":")
-            found = _address(digits)
-            if int(number, 16) == port and any(_overlaps(found, one) for one in wanted):
-                yield fields[_INODE]
+    names = addresses_of(host) if host == "localhost" else (host,)
+    wanted = [ip_address(name) for name in names]
+    for row in read_sockets(proc):
+        is_there = row.state == LISTENING and row.port == port
+        if is_there and any(_overlaps(row.host, one) for one in wanted):
+            yield row.inode
 
 
 def _overlaps(found: Address, wanted: Address) -> bool:
@@ -100,12 +100,3 @@ def _overlaps(found: Address, wanted: Address) -> bool:
         # The IPv6 wildcard accepts IPv4 as well, unless IPV6_V6ONLY is set.
         return found.version == wanted.version or _V6_WILDCARD in {found, wanted}
     return found == wanted
-
-
-def _address(digits: str) -> Address:
-    """Parse an address of proc_net_tcp: four-byte words in host byte order."""
-    words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
-    if len(digits) == _V4_DIGITS:
-        return IPv4Address(words[0])
-    address = IPv6Address(b"".join(words))
-    return address.ipv4_mapped or address

@@ -17,6 +17,7 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
 from sync.runtime.connections import Connection, ConnectionLimits, ConnectionTable, Phase
 from sync.runtime.listener import Listener, listening_sockets
+from sync.runtime.network.loopback import OtherLoopback
 
 # How long open connections are still served during shutdown.
 LAME_DUCK_SECONDS = 0.5
@@ -52,7 +53,8 @@ class HttpServer:
     all connections are closed or `LAME_DUCK_SECONDS` have passed. Requests still in progress
     are cancelled after `shutdown_seconds`.
 
-    `wrap` decorates the router: a fast path can answer some requests before it.
+    `wrap` decorates the router: a fast path can answer some requests before it. On one loopback
+    address it listens on the other one too: `other_loopback`.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class HttpServer:
         limits: ConnectionLimits,
         shutdown_seconds: float,
         wrap: Callable[[Handler], Handler] | None = None,
+        other_loopback: OtherLoopback | None = None,
     ) -> None:
         # Only starts and cleans up the application: the connections of an `AppRunner` would be
         # aiohttp's own.
@@ -74,6 +77,7 @@ class HttpServer:
         self._wrap = wrap
         self._runner: web.ServerRunner | None = None
         self._closing = False
+        self.other_loopback = other_loopback or OtherLoopback()
 
     async def start(
         self,
@@ -95,11 +99,13 @@ class HttpServer:
         sockets = inherited or await listening_sockets(host, port)
         self._listener = Listener(sockets, self._table, server.new_connection, tls)
         self._listener.start()
+        self.other_loopback.hold(sockets, self._listener.add)
         bound: tuple[str, int] = sockets[0].getsockname()[:2]
         return bound
 
     async def close(self) -> None:
         """Shut down gracefully (see the class). Idempotent."""
+        self.other_loopback.stop()
         if self._listener is not None:
             self._listener.stop()
         if self._runner is not None and self._runner.server is not None:

@@ -15,11 +15,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from sync.runtime.connections import Connection, ConnectionTable, peer_of
+from sync.runtime.network.loopback import (
+    BACKLOG,
+    NO_SUCH_ADDRESS,
+    is_paired,
+    listen,
+    loopback_sockets,
+)
 from sync.runtime.summed_log import SummedLog
 
 _log = logging.getLogger(__name__)
-# Listen backlog: connections that arrive in one burst, or during a restart, wait here.
-BACKLOG = 1024
 # Accepted per iteration of the event loop: requests in progress go on between two bursts.
 _BURST = 32
 # Without a free descriptor: retry after this, instead of at once and for ever.
@@ -28,46 +33,32 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # The check of deadlines runs this often, or several times within the shortest one.
 _SWEEP_SECONDS = 1.0
 _SWEEPS_WITHIN_A_DEADLINE = 4
-_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 async def listening_sockets(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen on each address of `host`. Raises `OSError`.
+    """Return sockets that listen on each address of `host`, and on both of loopback.
 
-    An address family that this machine lacks is left out if another one works.
+    Raises `OSError`. An address family that this machine lacks is left out if another one works.
     """
+    if is_paired(host):
+        return loopback_sockets(host, port)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     listening: list[socket.socket] = []
     failed: OSError | None = None
-    for family, *_, address in dict.fromkeys(found):
+    for *_, address in dict.fromkeys(found):
         try:
-            listening.append(_listen(family, address))
+            listening.append(listen(str(address[0]), port))
         except OSError as error:
-            if error.errno not in _NO_SUCH_ADDRESS:
+            if error.errno not in NO_SUCH_ADDRESS:
                 for one in listening:
                     one.close()
                 raise
             failed = error
     if not listening and failed is not None:
         raise failed
-    return listening
-
-
-def _listen(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.setblocking(False)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
     return listening
 
 
@@ -81,7 +72,7 @@ class Listener:
         protocol: Callable[[Connection], asyncio.Protocol],
         tls: ssl.SSLContext | None,
     ) -> None:
-        self._sockets = sockets
+        self._sockets = list(sockets)
         self._table = table
         self._protocol = protocol
         self._tls = tls
@@ -97,9 +88,17 @@ class Listener:
     def start(self) -> None:
         """Begin to accept."""
         for listening in self._sockets:
-            listening.setblocking(False)
-            listening.listen(BACKLOG)
-            self._resume(listening)
+            self._begin(listening)
+
+    def add(self, listening: socket.socket) -> None:
+        """Accept on a further socket."""
+        self._sockets.append(listening)
+        self._begin(listening)
+
+    def _begin(self, listening: socket.socket) -> None:
+        listening.setblocking(False)
+        listening.listen(BACKLOG)
+        self._resume(listening)
 
     def stop(self) -> None:
         """Stop accepting and close the sockets. Idempotent."""

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sync.runtime.network.loopback import addresses_of
 from tests.support.processes import ROOT
 
 SYSTEMD = ROOT / "systemd"
-UNITS = ("loyalty-agent.service", "loyalty-agent.socket", "loyalty-hq.service")
+SOCKETS = ("loyalty-agent.socket", "loyalty-agent-ipv6.socket")
+UNITS = ("loyalty-agent.service", *SOCKETS, "loyalty-hq.service")
 SERVICES = ("loyalty-agent.service", "loyalty-hq.service")
 LOADED = re.compile(r"^LoadCredential=([^:]+):", re.MULTILINE)
 DEFAULTED = re.compile(r"^SetCredential=([^:]+):", re.MULTILINE)
@@ -120,7 +122,7 @@ def test_every_credential_in_the_example_configuration_is_loaded() -> None:
     assert named <= set(LOADED.findall(text_of("loyalty-agent.service")))
 
 
-def test_socket_unit_listens_on_the_default_address() -> None:
+def test_socket_units_listen_on_the_default_port_of_both_loopback_addresses() -> None:
     example = (ROOT / "config.example.toml").read_text()
     host, port = (
         re.search(pattern, example, re.MULTILINE)
@@ -128,4 +130,6 @@ def test_socket_unit_listens_on_the_default_address() -> None:
     )
     assert host
     assert port
-    assert f"\nListenStream={host[1]}:{port[1]}\n" in text_of("loyalty-agent.socket")
+    first, other = addresses_of(host[1])
+    assert f"\nListenStream={first}:{port[1]}\n" in text_of("loyalty-agent.socket")
+    assert f"\nListenStream=[{other}]:{port[1]}\n" in text_of("loyalty-agent-ipv6.socket")

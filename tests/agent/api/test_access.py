@@ -103,6 +103,50 @@ async def test_other_origin_is_rejected_on_every_path(shared_agent: Agent, origi
     assert shared_agent.bodies() == []
 
 
+FOREIGN_PAGES = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+    {"Sec-Fetch-Site": "a value of the future"},
+]
+LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize("headers", FOREIGN_PAGES)
+async def test_request_of_a_foreign_page_without_origin_is_rejected_on_every_path(
+    shared_agent: Agent, headers: Mapping[str, str]
+) -> None:
+    assert await errors_everywhere(shared_agent, headers) == {(403, "FORBIDDEN")}
+    assert shared_agent.bodies() == []
+
+
+async def test_link_of_a_foreign_page_opens_the_status_page_and_changes_nothing(
+    shared_agent: Agent,
+) -> None:
+    opened = await shared_agent.get("/", LINK)
+    changed = await shared_agent.request("POST", "/agent/v1/sync", headers=LINK)
+
+    assert (opened.status, changed.status) == (200, 403)
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+async def test_own_page_and_typed_address_are_allowed(shared_agent: Agent, site: str) -> None:
+    assert (await shared_agent.get("/agent/v1/status", {"Sec-Fetch-Site": site})).status == 200
+
+
+async def test_page_of_an_allowed_origin_is_allowed_though_it_is_cross_site(
+    start_agent: StartAgent,
+) -> None:
+    agent = await start_agent(api=ApiSettings(port=0, cors_origins=(POS,)))
+    headers = {"Origin": POS, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+
+    allowed = await agent.get("/agent/v1/status", headers)
+    other = await agent.get("/agent/v1/status", headers | {"Origin": "https://evil.test"})
+
+    assert (allowed.status, other.status) == (200, 403)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
 async def test_own_origin_is_allowed(shared_agent: Agent, host: str) -> None:
     own = f"{host}:{shared_agent.address.port}"

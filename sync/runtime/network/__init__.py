@@ -1,0 +1,1 @@
+"""Addresses and sockets of this machine: both loopback addresses, the table of sockets."""

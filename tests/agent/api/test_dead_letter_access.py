@@ -1,0 +1,99 @@
+"""Retrying and discarding dead letters: who may, and who did."""
+
+import getpass
+import logging
+from pathlib import Path
+
+import pytest
+
+from agent.config.settings import ApiSettings
+from tests.agent.api.conftest import StartAgent
+from tests.support.agent.in_process import Agent
+from tests.support.agent.outbox import outbox_on
+from tests.support.agent.store import session
+
+ADMIN, ORDINARY = "adm1n~Token", "s3cret~Token"
+DEEDS = ("retry", "discard")
+
+
+@pytest.fixture
+async def letter(start_agent: StartAgent, tmp_path: Path) -> str:
+    """Leave a dead letter in the store that the agent opens later; return its path."""
+    async with outbox_on(tmp_path / "state") as rig:
+        await rig.capture(session("one"))
+        (event,) = (await rig.window()).events
+        await rig.refuse(event)
+        epoch = (await rig.window()).epoch
+    return f"/agent/v1/dead-letters/{epoch}/1"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def token_file(directory: Path, name: str, token: str) -> Path:
+    file = directory / name
+    file.write_text(f"{token}\n")
+    return file
+
+
+@pytest.fixture
+async def guarded(letter: str, start_agent: StartAgent, tmp_path: Path) -> Agent:
+    """An agent whose dead letters need the admin token."""
+    admin = token_file(tmp_path, "admin", ADMIN)
+    return await start_agent(api=ApiSettings(port=0, admin_token_file=admin))
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("guess"), bearer(ORDINARY), {"Authorization": ADMIN}]
+)
+async def test_dead_letter_stays_without_the_admin_token(
+    guarded: Agent, letter: str, deed: str, headers: dict[str, str]
+) -> None:
+    refused = await guarded.request("POST", f"{letter}/{deed}", headers=headers)
+
+    assert refused.status == 401
+    assert refused.header("WWW-Authenticate") == "Bearer"
+    assert "admin_token_file" in str(refused.members()["errorMessage"])
+    assert (await guarded.get(letter)).status == 200
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+async def test_admin_token_is_accepted(guarded: Agent, letter: str, deed: str) -> None:
+    done = await guarded.request("POST", f"{letter}/{deed}", headers=bearer(ADMIN))
+
+    assert done.status == 200
+    assert (await guarded.get(letter)).status == (404 if deed == "discard" else 200)
+
+
+async def test_ordinary_token_is_not_enough_and_the_admin_token_is_enough_for_all(
+    letter: str, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    admin, ordinary = (token_file(tmp_path, t, t) for t in (ADMIN, ORDINARY))
+    agent = await start_agent(api=ApiSettings(port=0, token_file=ordinary, admin_token_file=admin))
+
+    refused = await agent.request("POST", f"{letter}/discard", headers=bearer(ORDINARY))
+    shown = [(await agent.get(letter, bearer(token))).status for token in (ADMIN, ORDINARY)]
+    nobody = await agent.get(letter)
+    done = await agent.request("POST", f"{letter}/discard", headers=bearer(ADMIN))
+
+    assert (refused.status, shown, nobody.status, done.status) == (403, [200, 200], 401, 200)
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+async def test_log_says_who_asked(
+    letter: str, start_agent: StartAgent, deed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await start_agent()
+    with caplog.at_level(logging.INFO):
+        done = await agent.request("POST", f"{letter}/{deed}")
+
+    assert done.status == 200
+    event = {"retry": "dead_letter.requeued", "discard": "dead_letter.discarded"}[deed]
+    (record,) = [one for one in caplog.records if one.message == event]
+    said = record.__dict__["fields"]
+    assert said["peer"] == "127.0.0.1"
+    assert said["user"] == getpass.getuser()
+    assert said["access"] == "none"
+    assert said["receipt"] == letter.removeprefix("/agent/v1/dead-letters/")
