@@ -14,7 +14,8 @@ COMMON_HEADERS = {
     "Server": "loyalty-hq",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer": browsers would send `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
 }
 
 

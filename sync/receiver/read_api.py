@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from sync.receiver.auth.authenticate import ReaderAccess
+from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Database
 from sync.receiver.db.readiness import Readiness
@@ -44,7 +44,7 @@ class ReadApi:
 
     async def get_stores(self, request: web.Request) -> web.Response:
         """Return the tills with their epochs, of all stores or of one; 404 if it is unknown."""
-        self.readers.check(request)
+        await self.readers.check(request)
         store_id = request.match_info.get("store_id")
         stores = await list_stores(self.database, store_id)
         if store_id is not None and not stores:
@@ -53,7 +53,7 @@ class ReadApi:
 
     async def get_completeness(self, request: web.Request) -> web.StreamResponse:
         """Stream the completeness report of one store or of all, epoch by epoch."""
-        self.readers.check(request)
+        await self.readers.check(request)
         store_id = request.query.get("store")
         if store_id is not None and not await list_stores(self.database, store_id):
             raise web.HTTPNotFound
@@ -61,7 +61,7 @@ class ReadApi:
 
     async def get_session(self, request: web.Request) -> web.Response:
         """Return all sessions with this correlation id, in any store; 404 if there are none."""
-        self.readers.check(request)
+        await self.readers.check(request)
         found = await find_sessions(self.database, request.match_info["correlation_id"])
         if not found:
             raise web.HTTPNotFound
@@ -69,7 +69,7 @@ class ReadApi:
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         """Return the metrics in Prometheus text format."""
-        self.readers.check(request)
+        await self.readers.check(request)
         figures = await self.fleet_figures.get()
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=self.metrics.render(figures), headers=headers)

@@ -4,12 +4,16 @@ The only module that knows clocks, randomness and concrete classes.
 """
 
 import logging
+import secrets
+import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TextIO
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,9 +24,13 @@ from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
 from sync.receiver.agent_api import AgentApi
-from sync.receiver.auth.authenticate import ReaderAccess
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.peers import Peers
+from sync.receiver.auth.reader_sessions import ReaderSessions
+from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules
+from sync.receiver.auth.readers_token import FILE_NAME, own_token
+from sync.receiver.auth.sign_in_link import LIFETIME_SECONDS, SignInLink, local_url
 from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
@@ -61,7 +69,7 @@ def run_receiver(settings: ReceiverSettings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start."""
     return run_service(
         "hq",
-        lambda: running_receiver(settings),
+        lambda: running_receiver(settings, show_link=_link_printer()),
         (OSError, SQLAlchemyError),
         lambda error: _explained(error, settings),
     )
@@ -77,26 +85,30 @@ class RunningReceiver(RunningService):
 
 @asynccontextmanager
 async def running_receiver(
-    settings: ReceiverSettings, *, now: Callable[[], datetime] | None = None
+    settings: ReceiverSettings,
+    *,
+    now: Callable[[], datetime] | None = None,
+    show_link: Callable[[str], None] | None = None,
 ) -> AsyncIterator[RunningReceiver]:
     """Start the database and the server; stop them in reverse order.
 
     All accepted requests are committed before the database closes. `now` defaults to the system
-    clock. Raises `ConfigurationError` before touching anything if the certificate is unusable.
+    clock; `show_link` shows a one-time sign-in link to a person, None if there is none. Raises
+    `ConfigurationError` before touching anything if the certificate or the token is unusable.
     """
     now = now or partial(datetime.now, UTC)
     address = settings.server
     tls = serving_tls(address.tls_cert_file, address.tls_key_file, "server.tls_cert_file")
+    token = _configured_token(settings)
     async with AsyncExitStack() as parts:
         database = await parts.enter_async_context(open_database(settings))
         readiness = Readiness(database, time.monotonic)
         parts.push_async_callback(readiness.close)
         await parts.enter_async_context(purging_daily(settings.retention.days, database, now))
         agents = _agent_api(settings, database, now)
-        token_file = settings.access.admin_token_file
-        token = read_secret(token_file, "access.admin_token_file") if token_file else None
-        peers = Peers(settings.access.trusted_proxies, behind_proxy=address.behind_proxy)
-        readers = ReaderAccess(token, settings.access.trusted_proxy_header, peers, now)
+        token = token or _own_token(settings)
+        link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None
+        readers = _reader_access(settings, token, database, link, now)
         metrics, version = agents.metrics, installed_version()
         figures = TTLCache(
             lambda: read_fleet_figures(database, Reference(now(), version)),
@@ -117,6 +129,8 @@ async def running_receiver(
         log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
         if address.behind_proxy and not settings.access.trusted_proxies:
             log_event(_log, logging.WARNING, "hq.proxies_not_named", setting=_PROXIES)
+        if show_link and link:
+            show_link(link.url(local_url(host, port, is_https=tls is not None)))
         yield RunningReceiver(
             host=host,
             port=port,
@@ -124,6 +138,59 @@ async def running_receiver(
             enrolment=agents.enrolment,
             budget=agents.batches.budget,
         )
+
+
+def _configured_token(settings: ReceiverSettings) -> str | None:
+    file = settings.access.admin_token_file
+    return read_secret(file, "access.admin_token_file") if file else None
+
+
+def _own_token(settings: ReceiverSettings) -> str | None:
+    """Return the token in the storage directory; None if the settings open another way to read."""
+    if settings.access.open_on_loopback or settings.access.trusted_proxy_header:
+        return None
+    directory = settings.storage.directory
+    token = own_token(directory, secrets.token_urlsafe)
+    # The path, never the token: the person who may read the file may read the pages.
+    log_event(_log, logging.INFO, "hq.readers_token", file=str(directory / FILE_NAME))
+    return token
+
+
+def _reader_access(
+    settings: ReceiverSettings,
+    token: str | None,
+    database: Database,
+    link: SignInLink | None,
+    now: Callable[[], datetime],
+) -> ReaderAccess:
+    access = settings.access
+    key = secrets.token_bytes()
+    return ReaderAccess(
+        ReaderRules(token, access.trusted_proxy_header, access.open_on_loopback),
+        Peers(access.trusted_proxies, behind_proxy=settings.server.behind_proxy),
+        GuessLimiters(*(GuessLimiter(time.monotonic, key) for _ in range(2))),
+        ReaderSessions(database, token, secrets.token_urlsafe) if token else None,
+        link,
+        now=now,
+        new_hex=lambda: uuid.uuid4().hex,
+    )
+
+
+def _link_printer() -> Callable[[str], None] | None:
+    """Return the function that prints the sign-in link; None if nobody looks at a terminal."""
+    for stream in (sys.stderr, sys.stdout):
+        if stream is not None and stream.isatty():
+            return partial(_print_link, stream)
+    return None
+
+
+def _print_link(stream: TextIO, url: str) -> None:
+    minutes = int(LIFETIME_SECONDS // 60)
+    print(
+        f"Sign in to the pages with this link, once, within {minutes} minutes:\n  {url}",
+        file=stream,
+        flush=True,
+    )
 
 
 def _agent_api(

@@ -219,6 +219,15 @@ class HourRecord(_TillTable, table=True):
     longest_lag_seconds: int = Field(sa_type=BigInteger)
 
 
+class ReaderSessionRecord(LedgerTable, table=True):
+    """Session of a signed-in reader; `store_id` is empty. See `auth/reader_sessions.py`."""
+
+    __tablename__ = "reader_sessions"
+    store_id: str = Field(sa_type=Text, primary_key=True)
+    session_hash: str = Field(sa_type=Text, primary_key=True)
+    expires_at: datetime = Field(sa_type=UtcTimestamp)
+
+
 class AuditRecord(LedgerTable, table=True):
     """An action of a person at head office; append-only, never purged and not touched by `forget`.
 
@@ -248,3 +257,4 @@ sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
 rejections, duplicates = table_of(RejectionRecord), table_of(DuplicateRecord)
 gaps, hours = table_of(GapRecord), table_of(HourRecord)
 audit_log = table_of(AuditRecord)
+reader_sessions = table_of(ReaderSessionRecord)

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import Connection
 
-from sync.receiver.auth.authenticate import ReaderAccess
+from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.db.database import Database
 from sync.receiver.pages.login import Login
 from sync.receiver.pages.urls import parse_fleet_query
@@ -105,7 +105,7 @@ class Pages:
 
     async def _history_json(self, request: web.Request) -> web.Response:
         """Return the data of the charts as JSON; errors are those of the API."""
-        self._readers.check(request)
+        await self._readers.check(request)
         history = await self._cached_history(_store_id(request))
         return web.Response(
             body=msgspec.json.encode(columns(history)), content_type="application/json"

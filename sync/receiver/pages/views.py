@@ -1,7 +1,7 @@
 """Page requests: language, read access, error pages, rendering with Jinja templates."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.auth.authenticate import ReaderAccess
+from sync.receiver.auth.readers import Reader, ReaderAccess, Refusal
 from sync.receiver.errors import to_http_error
 from sync.receiver.pages import urls
 from sync.receiver.pages.i18n import Language, languages, negotiate
@@ -22,20 +22,39 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_STATUS_OF_REFUSAL = {
+    Refusal.WRONG_TOKEN: HTTPStatus.FORBIDDEN,
+    Refusal.LINK_SPENT: HTTPStatus.FORBIDDEN,
+    Refusal.WAIT: HTTPStatus.TOO_MANY_REQUESTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A page request with its negotiated language; `at` is the time of its arrival."""
+    """A page request with its negotiated language; `at` is the time of its arrival.
+
+    `reader` is None before access is checked.
+    """
 
     request: web.Request
     language: Language
     at: datetime
+    reader: Reader | None = None
 
     @property
     def lang(self) -> str:
         """The explicitly requested language, which all links then keep; else empty."""
         return self.language.code if "lang" in self.request.query else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInForm:
+    """State of the sign-in form, which leads on to `target`."""
+
+    target: str
+    refusal: Refusal | None = None
+    wait_seconds: int = 0
+    status: HTTPStatus = HTTPStatus.OK
 
 
 PageHandler: TypeAlias = Callable[[PageRequest], Awaitable[web.Response]]
@@ -66,18 +85,22 @@ class Views:
         )
 
     def for_readers(self, handler: PageHandler) -> Handler:
-        """Require read access; if there is an admin token, offer sign-in."""
+        """Require read access; if there is a readers' token, offer sign-in."""
 
         async def respond(page: PageRequest) -> web.Response:
             try:
-                self._readers.check(page.request)
-            except HttpError:
-                if not self._readers.has_admin_token:
-                    return self.error_page(page, "error.no_access", HTTPStatus.UNAUTHORIZED)
-                return self.sign_in_form(page, page.request.path_qs, HTTPStatus.UNAUTHORIZED)
-            return await handler(page)
+                reader = await self._readers.check(page.request)
+            except HttpError as error:
+                return self._refused(page, error)
+            return await handler(replace(page, reader=reader))
 
         return self.for_everyone(respond)
+
+    def _refused(self, page: PageRequest, error: HttpError) -> web.Response:
+        form = SignInForm(page.request.path_qs, status=error.status)
+        answer = self.sign_in_page(page, form)
+        answer.headers.update(error.headers)
+        return answer
 
     def for_everyone(self, handler: PageHandler) -> Handler:
         """Require no access rights; a database failure becomes an error page."""
@@ -94,12 +117,15 @@ class Views:
 
         return respond
 
-    def sign_in_form(
-        self, page: PageRequest, target: str, status: HTTPStatus = HTTPStatus.OK
-    ) -> web.Response:
-        """Return the sign-in form, which leads on to `target`."""
-        values = {"next": target, "is_wrong": status is HTTPStatus.FORBIDDEN}
-        return self.render(page, "sign_in.html", values, status)
+    def sign_in_page(self, page: PageRequest, form: SignInForm) -> web.Response:
+        """Return the sign-in form; without a readers' token an error page."""
+        if not self._readers.has_token:
+            return self.error_page(page, "error.no_access", HTTPStatus.UNAUTHORIZED)
+        status = _STATUS_OF_REFUSAL[form.refusal] if form.refusal else form.status
+        answer = self.render(page, "sign_in.html", {"form": form}, status)
+        if form.refusal is Refusal.WAIT:
+            answer.headers[hdrs.RETRY_AFTER] = str(form.wait_seconds)
+        return answer
 
     def error_page(self, page: PageRequest, message: str, status: HTTPStatus) -> web.Response:
         """Return an error page with the message of this name."""
@@ -121,7 +147,7 @@ class Views:
                 other: str(page.request.rel_url.update_query(lang=other.code))
                 for other in languages().values()
             },
-            "is_signed_in": self._readers.is_signed_in(page.request),
+            "is_signed_in": page.reader is not None and page.reader.is_signed_in,
         }
         html = self._templates.get_template(template).render(common | dict(values))
         headers = {

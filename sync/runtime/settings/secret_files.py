@@ -15,6 +15,9 @@ _MAX_SECRET_BYTES = 65_536
 _ONE_LINE_SECRETS = frozenset(
     {"token_file", "header_value_file", "client_secret_file", "admin_token_file", "password_file"}
 )
+# A token that people type may be guessed, and the form to guess it in is open to everybody.
+ADMIN_TOKEN_CHARACTERS = 20
+_LEAST_CHARACTERS = {"admin_token_file": ADMIN_TOKEN_CHARACTERS}
 _CREATED_IF_ABSENT = ("storage", "encryption_key_file")
 _CERTIFICATE, _KEY = "_cert_file", "_key_file"
 
@@ -23,8 +26,8 @@ def read_secret(path: Path, setting: str = "") -> str:
     """Return the secret in the file at `path`, without its trailing newline.
 
     A secret is one line of printable ASCII, as HTTP headers (RFC 9110) and OAuth 2.0 (RFC
-    6749) require. Raises `ConfigurationError` with the file and the `setting`, if given, but
-    never the content.
+    6749) require; some settings also require a least length. Raises `ConfigurationError` with the
+    file and the `setting`, if given, but never the content.
     """
     content = _content(path, setting)
     if len(content) > _MAX_SECRET_BYTES:
@@ -35,6 +38,10 @@ def read_secret(path: Path, setting: str = "") -> str:
     if not secret.isascii() or not secret.isprintable():
         message = "the file contains more than one line, or more than printable ASCII"
         raise _error(path, setting, message)
+    least = _LEAST_CHARACTERS.get(setting.rpartition(".")[2], 0)
+    if len(secret) < least:
+        message = f"the token is shorter than {least} characters and could be guessed; make a new"
+        raise _error(path, setting, f"{message} one, such as by: openssl rand -hex 32")
     return secret
 
 

@@ -14,6 +14,7 @@ from aiohttp.web import BaseRunner
 from yarl import URL
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
+from sync.receiver.auth.readers_token import FILE_NAME
 from sync.receiver.config import DATABASE_FILE, ReceiverSettings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.head_office.enrolment import issue_token
@@ -33,10 +34,14 @@ class ReceiverServer(BaseTestServer):
         self._now = now
         self._stack = AsyncExitStack()
         self.address: RunningReceiver
+        # As shown at the start to a person at a terminal.
+        self.sign_in_links: list[str] = []
 
     async def start_server(self, loop: object = None, **_: object) -> None:
         """Start the receiver on a free port."""
-        running = running_receiver(self.settings, now=self._now)
+        running = running_receiver(
+            self.settings, now=self._now, show_link=self.sign_in_links.append
+        )
         self.address = await self._stack.enter_async_context(running)
 
     async def close(self) -> None:
@@ -103,9 +108,22 @@ class Receiver:
         token = self.tokens[sender.store_id, sender.till_id]
         return await self.request("POST", path, body, Authorization=f"Bearer {token}", **headers)
 
+    @property
+    def readers_token(self) -> str:
+        """Return the readers' token that the receiver made itself; empty if it made none."""
+        access = self.server.settings.access
+        if access.admin_token_file or access.open_on_loopback or access.trusted_proxy_header:
+            return ""
+        return (self.directory / FILE_NAME).read_text().strip()
+
     async def get(self, path: str, **headers: str) -> HttpResponse:
-        """GET a path; `_` in a header's name stands for `-`."""
-        return await self.request("GET", path, **headers)
+        """GET a path with the readers' token, if the receiver made one.
+
+        `_` in a header's name stands for `-`; `Authorization` replaces the token.
+        """
+        token = self.readers_token
+        bearer = {"Authorization": f"Bearer {token}"} if token else {}
+        return await self.request("GET", path, **(bearer | headers))
 
     async def request(
         self, method: str, path: str, body: bytes | None = None, /, **headers: str

@@ -19,6 +19,7 @@ COMPOSED = (
     "history",
     "condition",
     "condition_help",
+    "sign_in_refused",
     "sort",
     "column",
     "duration",

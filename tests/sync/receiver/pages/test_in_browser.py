@@ -16,7 +16,7 @@ from playwright.async_api import Browser
 from sync.receiver.config import DATABASE_FILE
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.reports.history import HOURS_SHOWN
-from tests.support.browser import BrowserTab, Scheme, open_tab, running_browser
+from tests.support.browser import BrowserTab, Scheme, open_tab
 from tests.support.head_office.messages import SimulatedAgent, answer, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.head_office.sample_chain import fill, fill_hours
@@ -26,14 +26,8 @@ Chain = Callable[[int], Awaitable[str]]
 # Enough for two pages, with a store in each condition.
 SOME = 100
 SESSION = "7f2c1b1e-3a52-4d6f-9a31-0d6b1f5f0001"
+TOKEN = "a-token-of-twenty-or-more-letters"  # noqa: S105 - of these tests only
 LANGUAGES = {"en-CA": "Fleet", "fr-CA": "Parc de magasins"}
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Shared by the module: starting a browser takes a second."""
-    async with running_browser() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -50,7 +44,10 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
                 await fill(database, stores)
                 await fill_hours(database, min(stores, 20), HOURS_SHOWN)
                 await database.close()
-                starting = receiver_under_test(settings_in(directory))
+                token_file = directory / "token"
+                token_file.write_text(TOKEN)
+                access = {"admin_token_file": token_file, "open_on_loopback": True}
+                starting = receiver_under_test(settings_in(directory, access=access))
                 served[stores] = await running.enter_async_context(starting)
                 if stores == SOME:
                     await capture(served[stores])

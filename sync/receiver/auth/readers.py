@@ -1,0 +1,173 @@
+"""Read access: by the readers' token, a session, a trusted proxy, or from this machine."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from http import HTTPStatus
+
+from aiohttp import web
+
+from sync.protocol.wire import ErrorCode
+from sync.receiver.audit.audit_log import AuditLog
+from sync.receiver.audit.author import Author
+from sync.receiver.auth.authenticate import bearer_token, unauthorized
+from sync.receiver.auth.guess_limiter import GuessLimiter
+from sync.receiver.auth.peers import Peers, is_local
+from sync.receiver.auth.reader_sessions import ReaderSessions
+from sync.receiver.auth.sign_in_link import SignInLink
+from sync.runtime.http_errors import HttpError
+
+_COOKIE = "loyalty_hq_reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Somebody with read access. `user` is how it was granted, or the name given by the proxy."""
+
+    user: str
+    is_signed_in: bool = False
+
+
+class Refusal(StrEnum):
+    """Reason why a sign-in was refused."""
+
+    WRONG_TOKEN = "wrong_token"  # noqa: S105 - a reason, not a token
+    LINK_SPENT = "link_spent"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRules:
+    """The `[access]` settings: `token` is None if there is none, `proxy_header` empty."""
+
+    token: str | None = None
+    proxy_header: str = ""
+    open_on_loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuessLimiters:
+    """Limiters of wrong tokens: of the form and of the API, so that neither blocks the other."""
+
+    form: GuessLimiter
+    api: GuessLimiter
+
+
+class ReaderAccess:
+    """Authorizes readers, and signs them in and out.
+
+    `sessions` is None if there is no token; `link` if nobody was at a terminal at the start.
+    """
+
+    def __init__(
+        self,
+        rules: ReaderRules,
+        peers: Peers,
+        limiters: GuessLimiters,
+        sessions: ReaderSessions | None = None,
+        link: SignInLink | None = None,
+        *,
+        now: Callable[[], datetime],
+        new_hex: Callable[[], str],
+    ) -> None:
+        self.peers = peers
+        self._token = None if rules.token is None else rules.token.encode()
+        self._rules = rules
+        self._limiters = limiters
+        self._sessions = sessions
+        self._link = link
+        self._now = now
+        self._new_hex = new_hex
+
+    @property
+    def has_token(self) -> bool:
+        """True if there is a readers' token, so that readers can sign in."""
+        return self._sessions is not None
+
+    async def check(self, request: web.Request) -> Reader:
+        """Return the reader. Raises `HttpError`: 401, or 429 after wrong tokens."""
+        if name := self._name_from_proxy(request):
+            return Reader(name)
+        given = bearer_token(request)
+        if given and self._token is not None and self._is_right_bearer(request, given):
+            return Reader("readers' token")
+        if await self._is_signed_in(request):
+            return Reader("signed-in reader", is_signed_in=True)
+        if self._rules.open_on_loopback and is_local(request):
+            return Reader("reader on this machine")
+        raise unauthorized("Reading requires the readers' token")
+
+    async def sign_in(
+        self, request: web.Request, token: str, link: str
+    ) -> str | tuple[Refusal, int]:
+        """Return the value of a new session cookie, or why not and the seconds to wait."""
+        if self._sessions is None:
+            return Refusal.WRONG_TOKEN, 0
+        if link:
+            if self._link is None or not self._link.redeem(link):
+                return Refusal.LINK_SPENT, 0
+            return await self._start_session(self._sessions, request, "link")
+        peer, limiter = self.peers.address_of(request), self._limiters.form
+        if wait := limiter.wait_seconds(peer):
+            return Refusal.WAIT, wait
+        if not self._is_token(token):
+            limiter.record_failure(peer, token)
+            return Refusal.WRONG_TOKEN, limiter.wait_seconds(peer)
+        return await self._start_session(self._sessions, request, "token")
+
+    async def sign_out(self, request: web.Request) -> None:
+        """End the session of the request's cookie, if any."""
+        if self._sessions is not None:
+            audit = self._audit(request, "signed-in reader")
+            await self._sessions.end(self._cookie(request), self._now(), audit)
+
+    def cookie_name(self, request: web.Request) -> str:
+        """Return the name of the session cookie.
+
+        The prefix `__Host-` makes browsers refuse it from other hosts and without TLS.
+        """
+        return f"__Host-{_COOKIE}" if self.peers.is_https(request) else _COOKIE
+
+    def _name_from_proxy(self, request: web.Request) -> str:
+        header = self._rules.proxy_header
+        if not header or not self.peers.is_trusted_proxy(request):
+            return ""
+        given = request.headers.getall(header, ())
+        # Twice: one of them is the client's, and nobody knows which.
+        return given[0].strip() if len(given) == 1 else ""
+
+    def _is_right_bearer(self, request: web.Request, given: str) -> bool:
+        peer, limiter = self.peers.address_of(request), self._limiters.api
+        if wait := limiter.wait_seconds(peer):
+            raise HttpError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many wrong tokens. Retry after the time in Retry-After.",
+                ErrorCode.UNAVAILABLE,
+                {"Retry-After": str(wait)},
+            )
+        if self._is_token(given):
+            return True
+        limiter.record_failure(peer, given)
+        return False
+
+    async def _is_signed_in(self, request: web.Request) -> bool:
+        if self._sessions is None:
+            return False
+        return await self._sessions.is_valid(self._cookie(request), self._now())
+
+    async def _start_session(
+        self, sessions: ReaderSessions, request: web.Request, method: str
+    ) -> str:
+        return await sessions.start(self._now(), self._audit(request, "readers' token"), method)
+
+    def _audit(self, request: web.Request, user: str) -> AuditLog:
+        return AuditLog(Author(user, self.peers.address_of(request)), self._now, self._new_hex)
+
+    def _cookie(self, request: web.Request) -> str:
+        return request.cookies.get(self.cookie_name(request), "")
+
+    def _is_token(self, given: str) -> bool:
+        encoded = given.encode("utf-8", "surrogateescape")
+        return self._token is not None and hmac.compare_digest(encoded, self._token)

@@ -1,0 +1,97 @@
+"""The readers' token that head office makes itself."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from sync.receiver.auth.readers_token import FILE_NAME, own_token
+from sync.runtime.settings.setting_errors import ConfigurationError
+
+SECRET = "a-new-token-of-at-least-twenty"  # noqa: S105 - of these tests only
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / FILE_NAME
+
+
+def token_in(file: Path, secret: str = SECRET) -> str:
+    return own_token(file.parent, lambda: secret)
+
+
+def refusal(file: Path) -> str:
+    with pytest.raises(ConfigurationError) as raised:
+        token_in(file)
+    assert str(file) in str(raised.value)
+    assert "access.admin_token_file" in str(raised.value)
+    return str(raised.value)
+
+
+def test_token_is_made_once_and_kept(file: Path) -> None:
+    assert token_in(file) == token_in(file, "another-token-of-twenty-or-more") == SECRET
+
+
+def test_only_its_user_can_read_the_token(file: Path) -> None:
+    umask = os.umask(0)
+    try:
+        token_in(file)
+    finally:
+        os.umask(umask)
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [one.name for one in file.parent.iterdir()] == [FILE_NAME]
+
+
+def test_planted_link_is_not_followed(file: Path, tmp_path: Path) -> None:
+    """Neither to write a file of ours nor to read a token that somebody else knows."""
+    file.parent.mkdir()
+    target = tmp_path / "target"
+    file.symlink_to(target)
+    assert "this is a link" in refusal(file)
+    target.write_text("known-to-the-attacker-and-long")
+
+    assert "this is a link" in refusal(file)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o622, 0o604])
+def test_token_that_others_may_know_is_refused(file: Path, mode: int) -> None:
+    token_in(file)
+    file.chmod(mode)
+
+    assert "other users may read or write this file; delete it" in refusal(file)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_anything_but_a_file_is_refused(file: Path, kind: str) -> None:
+    file.parent.mkdir()
+    os.mkfifo(file, 0o600) if kind == "fifo" else file.mkdir(0o700)
+
+    assert "this is not a file of this user" in refusal(file)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "short", "two\nlines-of-a-long-token", "é" * 30])
+def test_damaged_token_is_refused_instead_of_weakening_access(file: Path, content: str) -> None:
+    token_in(file)
+    file.write_text(content)
+
+    message = refusal(file)
+
+    assert "this is not a token that head office has made; delete it" in message
+    assert "lines-of" not in message
+
+
+def test_processes_that_start_at_once_have_one_token(file: Path) -> None:
+    numbers = count()
+
+    def start(_: int) -> str:
+        return own_token(file.parent, lambda: f"{SECRET}-{next(numbers)}")
+
+    with ThreadPoolExecutor(8) as threads:
+        tokens = set(threads.map(start, range(40)))
+
+    assert tokens == {file.read_text().strip()}
+    assert [one.name for one in file.parent.iterdir()] == [FILE_NAME]
