@@ -1,6 +1,5 @@
 """`loyalty-agent dead-letters`: list, show, retry and discard dead letters."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -9,7 +8,7 @@ from agent.cli.client import AGENT, AgentClient, agent_client
 from agent.facts import Receipt
 from sync.protocol.wire import EventType
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import print_entries, print_values
+from sync.runtime.cli.printing import echo, echo_json, print_entries, print_values
 from sync.runtime.cli.program import ExitCode
 
 _PATH = "/agent/v1/dead-letters"
@@ -34,11 +33,11 @@ def list_dead_letters(
     with agent_client(config) as client:
         letters = _fetch_all(client)
     if as_json:
-        typer.echo(json.dumps(letters, ensure_ascii=False, separators=(",", ":")))
+        echo_json(letters)
     elif letters:
         print_entries(f"Dead letters: {len(letters)}", [_entry(letter) for letter in letters])
     else:
-        typer.echo("There are no dead letters.")
+        echo("There are no dead letters.")
     raise typer.Exit(ExitCode.PROBLEM if letters else ExitCode.OK)
 
 
@@ -54,7 +53,7 @@ def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Retry one dead letter. A session start takes its e-mail answers along."""
     with agent_client(config) as client:
         client.request("POST", f"{_path_of(number)}/retry", as_admin=True)
-    typer.echo(f"{number} is queued again.")
+    echo(f"{number} is queued again.")
 
 
 @dead_letters.command()
@@ -66,12 +65,12 @@ def discard(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     with agent_client(config) as client:
         path = f"{_path_of(number)}/discard"
         discarded = client.request("POST", path, as_admin=True).members
-        typer.echo(f"{number} is discarded.")
+        echo(f"{number} is discarded.")
         is_session = discarded.get("type") == EventType.SESSION_STARTED
         remaining = _fetch_all(client) if is_session else []
     for letter in remaining:
         if letter["correlationId"] == discarded["correlationId"]:
-            typer.echo(f"Its e-mail answer remains a dead letter: {_number_of(letter)}")
+            echo(f"Its e-mail answer remains a dead letter: {_number_of(letter)}")
 
 
 def _path_of(number: str) -> str:

@@ -1,6 +1,5 @@
 """`loyalty-agent doctor`: run all checks and print findings with advice."""
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from agent.doctor.checkup import Instruments, Show, run_checks
 from agent.doctor.configuration import CONFIGURATION
 from agent.doctor.systemd_units import run_command
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count, one_line, print_table
+from sync.runtime.cli.printing import count, echo, echo_fields, echo_json, one_line, print_table
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 
@@ -45,12 +44,12 @@ def doctor(
         checks = check_this_machine(settings, show, thorough=thorough)
     if as_json:
         found = {"verdict": worst(checks), "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        echo_json(found, indent=2)
     elif sys.stdout.isatty():
         _print_table(checks)
     else:
         for check in checks:
-            typer.echo("\t".join(_fields(check)))
+            echo_fields(_fields(check))
     raise typer.Exit(_exit_code(checks))
 
 
@@ -78,7 +77,7 @@ def _print_table(checks: Sequence[Check]) -> None:
             shown.append(f"\n> {advice}", style="bold")
         rows.append([Text(verdict, style=_STYLES[check.verdict]), Text(name), shown])
     print_table(rows)
-    typer.echo(_summary(checks))
+    echo(_summary(checks))
 
 
 def _summary(checks: Sequence[Check]) -> str:

@@ -20,7 +20,7 @@ from agent.cli.client import AGENT
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import FAST, NORMAL, Progress, ShowProgress, run_drill
-from sync.runtime.cli.printing import print_values
+from sync.runtime.cli.printing import echo, print_values
 from sync.runtime.cli.program import ExitCode
 
 _BAR_WIDTH = 40
@@ -64,7 +64,7 @@ def _progress_display() -> Iterator[ShowProgress]:
 
     def print_new_steps(progress: Progress) -> None:
         for step in progress.steps[len(printed) :]:
-            typer.echo(step)
+            echo(step)
             printed.append(step)
 
     yield print_new_steps
@@ -96,9 +96,9 @@ def _print(result: DrillResult) -> None:
     named = {labels.get(name, name.replace("_", " ")): number for name, number in counts}
     print_values("\nResult", named)
     if result.is_good:
-        typer.secho("\nPASSED: every acknowledged capture arrived once.", bold=True, fg="green")
+        echo("\nPASSED: every acknowledged capture arrived once.", bold=True, fg="green")
     else:
-        typer.secho(f"\nFAILED: {_faults(result)}.", bold=True, fg="red")
+        echo(f"\nFAILED: {_faults(result)}.", bold=True, fg="red")
 
 
 def _faults(result: DrillResult) -> str:

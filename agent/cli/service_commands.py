@@ -3,8 +3,6 @@
 import gc
 import os
 
-import typer
-
 from agent.cli.client import AGENT
 from agent.config import changed_settings, check_files
 from sync.runtime.cli.command_group import ConfigFile
@@ -32,10 +30,10 @@ def check_config(config: ConfigFile = None) -> None:
     Then print the settings that differ from their defaults. Nothing is changed.
     """
     settings = AGENT.settings(config)
-    from sync.runtime.cli.printing import print_values  # noqa: PLC0415 - not needed by `run`
+    from sync.runtime.cli.printing import echo, print_values  # noqa: PLC0415 - not needed by `run`
 
     with AGENT.exit_on_configuration_error():
         check_files(settings)
     source = config or "no file, only defaults and environment"
-    typer.echo(f"The configuration is valid: {source}.")
+    echo(f"The configuration is valid: {source}.")
     print_values("Settings that differ from the default", changed_settings(settings, os.environ))

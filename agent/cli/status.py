@@ -10,7 +10,7 @@ from rich.text import Text
 from agent.api.status_view import Level, Status
 from agent.cli.client import agent_client
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import flatten, one_line, print_values
+from sync.runtime.cli.printing import echo_json_text, flatten, one_line, print_values
 from sync.runtime.cli.program import ExitCode
 
 _COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.ALARM: "red"}
@@ -30,7 +30,7 @@ def status(
         response = client.status()
     values = flatten(response.members)
     if as_json:
-        typer.echo(response.text)
+        echo_json_text(response.text)
     elif sys.stdout.isatty():
         _show(Status(response.members))
     else:

@@ -12,6 +12,7 @@ from agent.config import ConfigurationError, Settings
 from agent.doctor.systemd_units import run_command
 from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import echo
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 
@@ -41,8 +42,8 @@ def support_bundle(
         write_bundle(file, files, at_seconds=int(now.timestamp()))
     except OSError as error:
         AGENT.fail(f"cannot write {file} ({error.strerror or type(error).__name__})")
-    typer.echo(f"{file} contains {', '.join(files)}.")
-    typer.echo("It contains no e-mail addresses, tokens or keys.")
+    echo(f"{file} contains {', '.join(files)}.")
+    echo("It contains no e-mail addresses, tokens or keys.")
 
 
 def _fetch_status(settings: Settings) -> dict[str, object] | str:

@@ -7,7 +7,7 @@ import typer
 
 from agent.cli.client import AGENT, AgentClient, agent_client
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count
+from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
 
@@ -31,7 +31,7 @@ def sync(
     with agent_client(config) as client:
         if not wait:
             client.request("POST", "/agent/v1/sync")
-            typer.echo("Delivery is triggered.")
+            echo("Delivery is triggered.")
             return
         status = _deliver_and_wait(client)
     raise typer.Exit(_print_result(status))
@@ -57,7 +57,7 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
 def _print_result(status: dict[str, object]) -> ExitCode:
     waiting, dead_letters = status.get("waiting"), _number(status, "deadLetters")
     if waiting == 0:
-        typer.echo("No captures are pending.")
+        echo("No captures are pending.")
     else:
         pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
         delivery = _delivery(status)

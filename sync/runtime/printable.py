@@ -1,5 +1,7 @@
 """Makes text from outside safe to show: on a terminal, in a log, in a table."""
 
+import json
+
 _CUT = "[cut]"
 
 
@@ -15,3 +17,26 @@ def printable(text: str, max_length: int | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_json(text: str) -> str:
+    """Return JSON text with characters that are not printable as escapes of JSON.
+
+    A parser reads the same value: outside of strings JSON has no such characters but line breaks
+    and tabs, which are kept, except for the carriage return.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _json_form(c) for c in text)
+
+
+def _json_form(char: str) -> str:
+    match char:
+        case "\n" | "\t":
+            return char
+        case "\r":
+            return ""
+        case "\x7f":
+            return r"\u007f"
+        case _:
+            return json.dumps(char)[1:-1]

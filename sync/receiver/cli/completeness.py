@@ -13,7 +13,7 @@ from sync.receiver.reports.completeness_report import Totals, completeness_json,
 from sync.receiver.reports.json_views import list_stores
 from sync.receiver.reports.tills import count_silent
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count, print_wrapped
+from sync.runtime.cli.printing import count, echo, one_line, print_wrapped, write_json
 from sync.runtime.cli.program import ExitCode
 
 _KEY = "{:<12} {:<12} {:<36} {:>9}"
@@ -51,15 +51,15 @@ def completeness(
 async def _print_json(database: Database, store: str | None) -> Totals:
     totals = Totals()
     async for chunk in completeness_json(database, store, totals):
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+        write_json(chunk)
+    sys.stdout.flush()
     return totals
 
 
 async def _print_table(database: Database, store: str | None) -> Totals:
     """Print incomplete epochs and the totals; for a given store, all epochs."""
     line = _KEY if sys.stdout.isatty() else _ROW
-    typer.echo(line.format("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS"))
+    echo(line.format("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS"))
     totals = Totals()
     async for epoch in audit(database, store):
         totals.add(epoch)
@@ -99,13 +99,13 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
         lines.insert(0, ("not listed", "its row in agents is missing"))
     if not lines and always:
         lines.append(("-", ""))
-    epoch_id = "".join(c if c.isprintable() else "?" for c in epoch.epoch)
-    key = (epoch.store_id, epoch.till_id, epoch_id, epoch.complete_through)
+    names = map(one_line, (epoch.store_id, epoch.till_id, epoch.epoch))
+    key = (*names, epoch.complete_through)
     if not sys.stdout.isatty():
         for kind, numbers in lines:
-            typer.echo(_ROW.format(*key, kind, numbers).rstrip())
+            echo(_ROW.format(*key, kind, numbers).rstrip())
     elif lines:
-        typer.echo(_KEY.format(*key))
+        echo(_KEY.format(*key))
         for kind, numbers in lines:
             if numbers:
                 print_wrapped(f"{kind}: {numbers}", indent=" " * 4)

@@ -16,7 +16,7 @@ from sync.receiver.cli.output import output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count
+from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 
 _SECRET_BYTES = 32
@@ -53,7 +53,7 @@ def enroll(
     elif list_file is None and output is None and store_id is not None and till_id is not None:
         name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
         (token,) = _issue_tokens(settings, [name])
-        typer.echo(token)
+        echo(token)
     else:
         raise typer.BadParameter("expected STORE_ID TILL_ID, or --csv FILE [--output FILE]")
 
@@ -67,7 +67,7 @@ def _enroll_list(settings: ReceiverSettings, list_file: Path, output: Path | Non
         tokens = _issue_tokens(settings, names)
         file.write("".join(format_tokens(zip(names, tokens, strict=True))).encode())
     if output is not None:
-        typer.echo(f"Enrolled {count(len(names), 'machine')}; tokens are in {output}.", err=True)
+        echo(f"Enrolled {count(len(names), 'machine')}; tokens are in {output}.", err=True)
 
 
 def _issue_tokens(settings: ReceiverSettings, names: Sequence[AgentName]) -> list[str]:

@@ -11,7 +11,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count
+from sync.runtime.cli.printing import count, echo
 
 
 def forget(
@@ -44,8 +44,8 @@ def forget(
 
     changes = run_on_database(settings, erase)
     for place, rows in sorted(changes.items()):
-        typer.echo(f"{place}: {count(rows, 'row')} changed")
-    typer.echo("The address is erased." if changes else "The address was not found.")
+        echo(f"{place}: {count(rows, 'row')} changed")
+    echo("The address is erased." if changes else "The address was not found.")
     file = settings.database_path
     backups = [] if settings.is_on_postgresql else file.parent.glob(f"{file.name}.before-*")
     for copy in sorted(backups):

@@ -1,4 +1,8 @@
-"""Output of a command: standard output, or a file written atomically."""
+"""Output of a command: standard output, or a file written atomically.
+
+A file or a pipe gets the bytes as they are; a terminal gets them escaped, because they come from
+tills.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -9,6 +13,7 @@ from typing import BinaryIO
 
 from sync.receiver.cli.hq import HEAD_OFFICE
 from sync.runtime.atomic_file import atomic_file
+from sync.runtime.printable import printable
 
 
 class OutputError(Exception):
@@ -16,14 +21,18 @@ class OutputError(Exception):
 
 
 class Output:
-    """Writes bytes; raises errors that differ from database errors."""
+    """Writes bytes; raises errors that differ from database errors.
 
-    def __init__(self, file: BinaryIO | FileIO) -> None:
+    `is_terminal`: what is written are whole lines of text in UTF-8.
+    """
+
+    def __init__(self, file: BinaryIO | FileIO, *, is_terminal: bool = False) -> None:
         self._file = file
+        self._is_terminal = is_terminal
 
     def write(self, data: bytes, /) -> int:
         """Write all of `data`. Raises `OutputError`."""
-        rest = memoryview(data)
+        rest = memoryview(_printable_lines(data) if self._is_terminal else data)
         try:
             # A raw write to standard output may be partial.
             while rest:
@@ -33,6 +42,11 @@ class Output:
         except OSError as error:
             raise OutputError(error.strerror) from None
         return len(data)
+
+
+def _printable_lines(data: bytes) -> bytes:
+    lines = data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+    return "\n".join(map(printable, lines)).encode()
 
 
 @contextmanager
@@ -46,7 +60,7 @@ def output_to(path: Path | None, hint: str) -> Iterator[Output]:
         with (
             atomic_file(path) if path else open(sys.stdout.fileno(), "wb", 0, closefd=False) as file
         ):
-            yield Output(file)
+            yield Output(file, is_terminal=path is None and sys.stdout.isatty())
     except BrokenPipeError:
         raise
     except (OSError, OutputError) as error:

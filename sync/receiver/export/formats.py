@@ -19,7 +19,9 @@ from sync.protocol.rfc3339 import to_rfc3339
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
 # Writes all of the bytes; returns their number.
 Write: TypeAlias = Callable[[bytes], int]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Where a spreadsheet may see a cell that begins with a formula. It may split the line at semicolons
+# or tabs, as it does in countries with decimal commas, and then also at line breaks in a field.
+_FORMULA = re.compile('(^|[;\t\r\n])(?=[\\s"]*[=+\\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])')
 
 
 class Format(StrEnum):
@@ -44,7 +46,7 @@ class RowWriter:
 
 
 class CsvRows(RowWriter):
-    """Writes rows as CSV. `for_spreadsheet` prefixes formulas with an apostrophe."""
+    """Writes rows as CSV. `for_spreadsheet` puts an apostrophe before each formula."""
 
     def __init__(
         self, write: Write, names: Sequence[str], *, for_spreadsheet: bool = False
@@ -73,9 +75,9 @@ class CsvRows(RowWriter):
                 return str(_plain(value))
 
     def _quoted(self, text: str) -> str:
-        if self._for_spreadsheet and text.startswith(_FORMULA):
+        if self._for_spreadsheet and _FORMULA.search(text):
             self.changed += 1
-            text = f"'{text}"
+            text = _FORMULA.sub(r"\1'", text)
         if _NEEDS_QUOTES.search(text):
             return '"' + text.replace('"', '""') + '"'
         return text

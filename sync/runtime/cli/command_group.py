@@ -4,15 +4,19 @@
 settings validation and the database library.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 from typer.main import get_group
+
+from sync.runtime.printable import printable
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -51,6 +55,16 @@ class LazyCommand:
         return get_group(app).commands[name]
 
 
+@contextmanager
+def _escaped_usage_errors() -> Iterator[None]:
+    """Escape what usage errors quote: a script may pass an argument that comes from outside."""
+    try:
+        yield
+    except ClickException as error:
+        error.message = printable(error.message)
+        raise
+
+
 def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) -> typer.Typer:
     """Return the program `name` with its commands and the options `--config` and `--version`."""
 
@@ -60,6 +74,14 @@ def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) 
         ) -> "tuple[str | None, Command | None, list[str]]":
             found, command, rest = super().resolve_command(ctx, args)
             return found, commands[found].load(found) if found else command, rest
+
+        def make_context(self, *args: Any, **named: Any) -> "Context":  # noqa: ANN401 - as inherited
+            with _escaped_usage_errors():
+                return super().make_context(*args, **named)
+
+        def invoke(self, ctx: "Context") -> object:
+            with _escaped_usage_errors():
+                return super().invoke(ctx)
 
     app = typer.Typer(
         name=name,
@@ -76,7 +98,7 @@ def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) 
         if requested:
             from sync.runtime.identity import installed_version  # noqa: PLC0415 - slow to import
 
-            typer.echo(f"{name} {installed_version()}")
+            typer.echo(f"{name} {installed_version()}")  # noqa: TID251 - both are our own
             raise typer.Exit
 
     @app.callback(help=summary)

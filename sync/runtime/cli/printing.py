@@ -1,16 +1,51 @@
-"""Print values and texts: as tables on a terminal, as plain lines in a pipe."""
+"""Print values and texts: as tables on a terminal, as plain lines in a pipe.
+
+Everything a command prints passes through here, and is escaped here: names, versions and messages
+come from tills, from head office, from files and from whoever listens on a port, and an escape
+sequence in them would drive the terminal. The linter forbids other ways of printing.
+"""
 
 import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import typer
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from sync.runtime.printable import printable, printable_json
+
+
+def echo(text: str, *, err: bool = False, bold: bool = False, fg: str | None = None) -> None:
+    """Print lines, escaped; `err`: on standard error. Line breaks in a value: see `one_line`."""
+    lines = "\n".join(printable(line) for line in text.split("\n"))
+    # Styling appends a reset in any case.
+    typer.echo(typer.style(lines, bold=bold or None, fg=fg) if bold or fg else lines, err=err)
+
+
+def echo_json(value: object, indent: int | None = None) -> None:
+    """Print a value as JSON, in a form that is harmless on a terminal and equal to a parser."""
+    separators = (",", ": " if indent else ":")
+    echo_json_text(json.dumps(value, ensure_ascii=False, indent=indent, separators=separators))
+
+
+def echo_json_text(text: str) -> None:
+    """Print JSON text, escaped as by `echo_json`."""
+    typer.echo(printable_json(text))
+
+
+def echo_fields(values: Iterable[object]) -> None:
+    """Print values on one line, separated by tabs."""
+    typer.echo("\t".join(map(one_line, values)))
+
+
+def write_json(part: bytes) -> None:
+    """Write part of a JSON document, escaped as by `echo_json`; it may end anywhere in it."""
+    sys.stdout.buffer.write(printable_json(part.decode()).encode())
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -29,10 +64,10 @@ def print_values(title: str, values: Mapping[str, object]) -> None:
     lines = [(one_line(name), one_line(value)) for name, value in values.items()]
     if not sys.stdout.isatty():
         for name, text in lines:
-            typer.echo(f"{name}: {text}")
+            echo(f"{name}: {text}")
     elif lines:
         # Rich would wrap a table title at the width of the table.
-        typer.secho(title, bold=True)
+        echo(title, bold=True)
         print_table([[Text(name), Text(text)] for name, text in lines])
 
 
@@ -42,11 +77,11 @@ def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
     On a terminal the first two values of an entry, which fit any width, share a line; the
     others follow below it.
     """
-    texts = [[one_line(value) for value in entry.values()] for entry in entries]
     if not sys.stdout.isatty():
-        for text in texts:
-            typer.echo("\t".join(text))
+        for entry in entries:
+            echo_fields(entry.values())
         return
+    texts = [[one_line(value) for value in entry.values()] for entry in entries]
     console = Console()
     console.print(Text(title, style="bold"))
     for entry, (first, second, *others) in zip(entries, texts, strict=True):
@@ -72,6 +107,7 @@ def print_table(rows: Sequence[Sequence[Text]]) -> None:
 
 def print_wrapped(text: str, indent: str = "") -> None:
     """Print `text` as one line in a pipe, wrapped at word boundaries on a terminal."""
+    text = printable(text)
     if sys.stdout.isatty():
         text = textwrap.fill(
             text,
@@ -81,7 +117,7 @@ def print_wrapped(text: str, indent: str = "") -> None:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    typer.echo(text)
+    echo(text)
 
 
 def count(number: int, noun: str) -> str:
@@ -102,4 +138,4 @@ def one_line(value: object) -> str:
             text = json.dumps(value, ensure_ascii=False)
         case _:
             text = str(value)
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(text)

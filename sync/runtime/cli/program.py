@@ -51,4 +51,7 @@ class Program(Generic[SettingsT]):
 
     def warn(self, message: str) -> None:
         """Print `message` on standard error."""
-        typer.echo(f"{self.name}: {message}", err=True)
+        # Imported here: a service that starts need not wait for it.
+        from sync.runtime.cli.printing import echo  # noqa: PLC0415 - see above
+
+        echo(f"{self.name}: {message}", err=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from sync.runtime.printable import printable
 
 
 @contextmanager
@@ -66,4 +69,6 @@ def row_counter(title: str, *, is_printing: bool) -> Iterator[Callable[[int, str
     )
     task = progress.add_task(title, total=None, store="-")
     with progress:
-        yield lambda rows, store_id: progress.update(task, advance=rows, store=store_id)
+        yield lambda rows, store_id: progress.update(
+            task, advance=rows, store=escape(printable(store_id))
+        )

@@ -39,6 +39,8 @@ def canned_server(
             self.end_headers()
             self.wfile.write(body)
 
+        do_POST = do_GET  # noqa: N815 - name of the base class
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - name of the base class
             pass
 
