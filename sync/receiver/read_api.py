@@ -1,6 +1,7 @@
 """HTTP API for people and monitoring: stores, completeness, sessions, metrics, health."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,13 +14,21 @@ from sync.receiver.db.database import Database
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.reports.completeness_report import completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
-from sync.receiver.reports.json_views import find_sessions, list_stores
+from sync.receiver.reports.json_views import is_valid_text, sessions_json
 from sync.receiver.reports.metrics import ReceiverMetrics
+from sync.receiver.reports.store_list import (
+    StoreRange,
+    is_known_store,
+    stores_after,
+    stores_json,
+)
 from sync.receiver.reports.ttl_cache import TTLCache
+from sync.runtime.http_errors import bad_request
 from sync.runtime.http_server import json_response
 
 # A reader that accepts no data for this long is disconnected.
 STALL_SECONDS = 30.0
+_LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +51,34 @@ class ReadApi:
         router.add_get("/healthz", self.get_liveness)
         router.add_get("/readyz", self.get_readiness)
 
-    async def get_stores(self, request: web.Request) -> web.Response:
-        """Return the tills with their epochs, of all stores or of one; 404 if it is unknown."""
+    async def get_stores(self, request: web.Request) -> web.StreamResponse:
+        """Stream the tills with their epochs, of all stores or of one; 404 if it is unknown.
+
+        `?limit=N` responds with N stores, and with `next`, the `?after=` of the following ones.
+        """
         await self.readers.check(request)
         store_id = request.match_info.get("store_id")
-        stores = await list_stores(self.database, store_id)
-        if store_id is not None and not stores:
+        if store_id is not None and not await is_known_store(self.database, store_id):
             raise web.HTTPNotFound
-        return json_response({"stores": stores})
+        after, limit = _paging(request)
+        stores = StoreRange(after)
+        if limit is not None:
+            stores = await stores_after(self.database, after, limit)
+        return await stream_json(request, stores_json(self.database, store_id, stores))
 
     async def get_completeness(self, request: web.Request) -> web.StreamResponse:
         """Stream the completeness report of one store or of all, epoch by epoch."""
         await self.readers.check(request)
         store_id = request.query.get("store")
-        if store_id is not None and not await list_stores(self.database, store_id):
+        if store_id is not None and not await is_known_store(self.database, store_id):
             raise web.HTTPNotFound
         return await stream_json(request, completeness_json(self.database, store_id))
 
-    async def get_session(self, request: web.Request) -> web.Response:
-        """Return all sessions with this correlation id, in any store; 404 if there are none."""
+    async def get_session(self, request: web.Request) -> web.StreamResponse:
+        """Stream all sessions with this correlation id, in any store; 404 if there are none."""
         await self.readers.check(request)
-        found = await find_sessions(self.database, request.match_info["correlation_id"])
-        if not found:
-            raise web.HTTPNotFound
-        return json_response({"sessions": found})
+        correlation_id = request.match_info["correlation_id"]
+        return await stream_json(request, sessions_json(self.database, correlation_id))
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         """Return the metrics in Prometheus text format."""
@@ -84,14 +97,29 @@ class ReadApi:
         return json_response({"status": "ready"})
 
 
+def _paging(request: web.Request) -> tuple[str, int | None]:
+    """Return the query's `after`, and its `limit` or None. Raises `HttpError` if invalid."""
+    after, limit = request.query.get("after", ""), request.query.get("limit")
+    if not is_valid_text(after):
+        raise bad_request("after must be the id of a store")
+    if limit is None:
+        return after, None
+    if not _LIMIT.fullmatch(limit):
+        raise bad_request("limit must be a whole number from 1 to 9999")
+    return after, int(limit)
+
+
 async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
     """Respond with `chunks`; fetch the next one when the client has accepted the last.
 
-    Memory stays bounded for any length. An error before the first chunk is answered as usual; a
-    later one cuts the connection, so that a partial document is never taken for a complete one.
+    Without any chunk, the response is 404. Memory stays bounded for any length. An error before the
+    first chunk is answered as usual; a later one cuts the connection, so that a partial document is
+    never taken for a complete one.
     """
     answer = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "application/json"})
-    first = await anext(chunks)
+    first = await anext(chunks, None)
+    if first is None:
+        raise web.HTTPNotFound
     await answer.prepare(request)
     try:
         await asyncio.wait_for(answer.write(first), STALL_SECONDS)

@@ -10,7 +10,7 @@ from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, reference_now, run_o
 from sync.receiver.db.database import Database
 from sync.receiver.reports.completeness import EpochCompleteness, audit
 from sync.receiver.reports.completeness_report import Totals, completeness_json, format_ranges
-from sync.receiver.reports.json_views import list_stores
+from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import count_silent
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, echo, one_line, print_wrapped, write_json
@@ -38,7 +38,7 @@ def completeness(
         checked_name("--store", store)
 
     async def report(database: Database) -> Totals | None:
-        if store is not None and not await list_stores(database, store):
+        if store is not None and not await is_known_store(database, store):
             return None
         return await (_print_json if as_json else _print_table)(database, store)
 

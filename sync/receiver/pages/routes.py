@@ -20,13 +20,15 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import Sort, fleet_page
 from sync.receiver.reports.history import HourTotals, columns, read_history
 from sync.receiver.reports.json_views import find_sessions, is_valid_text
-from sync.receiver.reports.store_details import MAX_ROWS, store_details
+from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_details
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HISTORY_TTL_SECONDS = 10.0
+# One in each of so many stores; a till chooses the ids of its sessions.
+_SESSIONS_SHOWN = 20
 _T = TypeVar("_T")
 
 
@@ -86,16 +88,18 @@ class Pages:
             found = await self._read(page, partial(store_details, store_id=store_id))
         if found is None:
             return self._views.error_page(page, "store.unknown", HTTPStatus.NOT_FOUND)
-        values = {"store_id": store_id, "store": found, "max_rows": MAX_ROWS}
+        bounds = {"max_rows": MAX_ROWS, "max_counted": MAX_COUNTED}
+        values = {"store_id": store_id, "store": found, **bounds}
         return self._views.render(page, "store.html", values)
 
     async def _session(self, page: PageRequest) -> web.Response:
         request = page.request
         given = request.match_info.get("correlation_id") or request.query.get("id", "")
-        found = await find_sessions(self._database, given.strip())
+        found = await find_sessions(self._database, given.strip(), limit=_SESSIONS_SHOWN + 1)
         if not found:
             return self._views.error_page(page, "session.unknown", HTTPStatus.NOT_FOUND)
-        values = {"session": given.strip(), "found": found}
+        more = {"has_more": len(found) > _SESSIONS_SHOWN}
+        values = {"session": given.strip(), "found": found[:_SESSIONS_SHOWN], **more}
         return self._views.render(page, "session.html", values)
 
     async def _history(self, page: PageRequest) -> web.Response:

@@ -1,41 +1,28 @@
-"""Read models of the JSON API: stores with their epochs, sessions with their e-mail answers.
+"""Read model of the JSON API and of pages: sessions with their e-mail answers.
 
 They never contain an e-mail address.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, func, true
-from sqlalchemy.orm import load_only
-from sqlmodel import Session, col, select
+from sqlalchemy import func
 
 from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import (
-    AgentRecord,
-    EmailAnswerRecord,
-    LedgerTable,
-    SessionRecord,
-    TokenRecord,
-)
-from sync.receiver.db.tables import agents as agent_table
+from sync.receiver.db.statements import Among
+from sync.receiver.db.tables import agents, answers, sessions
 
-_EPOCH = (
-    "epoch",
-    "accepted_through",
-    "last_sequence",
-    "last_seen_at",
-    "agent_version",
-    "watermark",
-    "outstanding",
-    "dead_letters",
-    "oldest_undelivered_at",
-    "last_activity_at",
-)
+# One session in each of so many stores: a till chooses the ids of its sessions.
+SESSIONS_PER_READ = 50
+# The last answer counts. A till can give any number of them; people give one or two.
+MAX_ANSWERS = 200
 _EVENT = (
     "store_id",
     "till_id",
@@ -50,18 +37,33 @@ _SESSION = ("correlation_id", *_EVENT, "channel", "locale", "user_status")
 _ANSWER = (*_EVENT, "status")
 
 
-async def list_stores(database: Database, store_id: str | None) -> list[dict[str, object]]:
-    """Return the tills in service with their epochs, of one store or of all, in order."""
-    if store_id is not None and not is_valid_text(store_id):
-        return []
-    return await database.read(partial(_stores, store_id=store_id))
+async def find_sessions(
+    database: Database, correlation_id: str, after: str = "", limit: int = SESSIONS_PER_READ
+) -> list[dict[str, object]]:
+    """Return the sessions with this correlation id, by store, the first `limit` above `after`.
 
-
-async def find_sessions(database: Database, correlation_id: str) -> list[dict[str, object]]:
-    """Return the sessions with this correlation id, each with its e-mail answers in order."""
+    Each has its last `MAX_ANSWERS` e-mail answers in order; if there are more,
+    `emailAnswersOmitted` says how many.
+    """
     if not is_valid_text(correlation_id):
         return []
-    return await database.read(partial(_sessions, correlation_id=correlation_id))
+    find = partial(_sessions, correlation_id=correlation_id, after=after, limit=limit)
+    return await database.read(find)
+
+
+async def sessions_json(database: Database, correlation_id: str) -> AsyncIterator[bytes]:
+    """Yield `{"sessions":[…]}` with all sessions of this id; nothing if there are none.
+
+    A document cut short is invalid JSON.
+    """
+    separator, after = b'{"sessions":[', ""
+    while found := await find_sessions(database, correlation_id, after, SESSIONS_PER_READ):
+        yield separator + b",".join(msgspec.json.encode(one) for one in found)
+        separator, after = b",", str(found[-1]["storeId"])
+        if len(found) < SESSIONS_PER_READ:
+            break
+    if after:
+        yield b"]}\n"
 
 
 def is_valid_text(text: str) -> bool:
@@ -69,59 +71,7 @@ def is_valid_text(text: str) -> bool:
     return "\0" not in text
 
 
-def _stores(connection: Connection, store_id: str | None) -> list[dict[str, object]]:
-    def is_wanted(column: str) -> ColumnElement[bool]:
-        return true() if store_id is None else col(column) == store_id
-
-    enrolled = select(TokenRecord.store_id, TokenRecord.till_id).distinct()
-    # Plain rows: as objects of the ORM the epochs of a chain took twice the processor time.
-    in_service = agent_table.c.retired_at.is_(None)
-    agents = sa.select(agent_table).where(in_service).order_by(*agent_table.primary_key)
-    with Session(connection) as session:
-        found: dict[tuple[str, str], list[dict[str, object]]] = {
-            name: [] for name in session.exec(enrolled.where(is_wanted(TokenRecord.store_id)))
-        }
-        for agent in connection.execute(agents.where(is_wanted(AgentRecord.store_id))):
-            epochs = found.setdefault((agent.store_id, agent.till_id), [])
-            epochs.append(_members(agent, _EPOCH))
-    return [
-        {"storeId": store, "tillId": till, "epochs": found[store, till]}
-        for store, till in sorted(found)
-    ]
-
-
-def _sessions(connection: Connection, correlation_id: str) -> list[dict[str, object]]:
-    sessions = (
-        select(SessionRecord)
-        .options(load_only(*(getattr(SessionRecord, name) for name in _SESSION)))
-        # The index begins with `store_id`: the condition on it makes the index usable.
-        .where(col(SessionRecord.store_id).in_(select(AgentRecord.store_id)))
-        .where(SessionRecord.correlation_id == correlation_id)
-        .order_by(col(SessionRecord.store_id))
-    )
-    with Session(connection) as session:
-        return [
-            _members(found, _SESSION)
-            | {"emailAnswers": _answers(session, found.store_id, correlation_id)}
-            for found in session.exec(sessions).all()
-        ]
-
-
-def _answers(session: Session, store_id: str, correlation_id: str) -> list[dict[str, object]]:
-    epoch = (col(EmailAnswerRecord.till_id), col(EmailAnswerRecord.epoch))
-    first_arrival = func.min(EmailAnswerRecord.received_at).over(partition_by=epoch)
-    answers = (
-        select(EmailAnswerRecord)
-        .options(load_only(*(getattr(EmailAnswerRecord, name) for name in _ANSWER)))
-        .where(EmailAnswerRecord.store_id == store_id)
-        .where(EmailAnswerRecord.correlation_id == correlation_id)
-        # By sequence number; epochs in the order in which their first answer arrived.
-        .order_by(first_arrival, *epoch, col(EmailAnswerRecord.sequence))
-    )
-    return [_members(answer, _ANSWER) for answer in session.exec(answers)]
-
-
-def _members(row: LedgerTable | sa.Row[Any], columns: Sequence[str]) -> dict[str, object]:
+def json_members(row: sa.Row[Any], columns: Sequence[str]) -> dict[str, object]:
     """Return the columns as members of a JSON object."""
     members: dict[str, object] = {}
     for name in columns:
@@ -131,3 +81,58 @@ def _members(row: LedgerTable | sa.Row[Any], columns: Sequence[str]) -> dict[str
         member = first + "".join(word.capitalize() for word in rest)
         members[member] = to_rfc3339(value, "milliseconds") if is_time else value
     return members
+
+
+def _sessions(
+    connection: sa.Connection, correlation_id: str, after: str, limit: int
+) -> list[dict[str, object]]:
+    # The index begins with `store_id`: the condition on it makes the index usable.
+    stores = sa.select(agents.c.store_id).where(agents.c.is_current.is_not(None))
+    statement = (
+        sa.select(*(sessions.c[name] for name in _SESSION))
+        .where(sessions.c.correlation_id == correlation_id)
+        .where(sessions.c.store_id.in_(stores), sessions.c.store_id > after)
+        .order_by(sessions.c.store_id)
+        .limit(limit)
+    )
+    found = connection.execute(statement).all()
+    given = _answers(connection, correlation_id, [row.store_id for row in found])
+    return [json_members(row, _SESSION) | given[row.store_id] for row in found]
+
+
+def _answers(
+    connection: sa.Connection, correlation_id: str, stores: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the members about the answers of each store's session."""
+    members: dict[str, dict[str, Any]] = defaultdict(lambda: {"emailAnswers": []})
+    for row in connection.execute(_last_answers(correlation_id, stores)) if stores else ():
+        of_session = members[row.store_id]
+        of_session["emailAnswers"].append(json_members(row, _ANSWER))
+        if row.total > MAX_ANSWERS:
+            of_session["emailAnswersOmitted"] = row.total - MAX_ANSWERS
+    return members
+
+
+def _last_answers(correlation_id: str, stores: Sequence[str]) -> sa.Select[Any]:
+    """Select the last answers of each store's session, in order.
+
+    By sequence number; epochs in the order in which their first answer arrived.
+    """
+    epoch = (answers.c.store_id, answers.c.till_id, answers.c.epoch)
+    in_stores = Among(answers.c.store_id, sa.bindparam(None, stores, type_=JsonTexts))
+    every = (
+        sa.select(
+            *(answers.c[name] for name in _ANSWER),
+            func.min(answers.c.received_at).over(partition_by=epoch).label("first_arrival"),
+            func.count().over(partition_by=answers.c.store_id).label("total"),
+        )
+        .where(answers.c.correlation_id == correlation_id, in_stores)
+        .subquery()
+    )
+    order = [every.c[name] for name in ("first_arrival", "till_id", "epoch", "sequence")]
+    from_end = func.row_number().over(
+        partition_by=every.c.store_id, order_by=[column.desc() for column in order]
+    )
+    ranked = sa.select(every, from_end.label("from_end")).subquery()
+    in_order = [ranked.c[column.name] for column in (every.c.store_id, *order)]
+    return sa.select(ranked).where(ranked.c.from_end <= MAX_ANSWERS).order_by(*in_order)

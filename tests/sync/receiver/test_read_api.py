@@ -207,3 +207,31 @@ async def test_health_endpoints_need_no_token(
 
     assert (await receiver.get("/healthz")).status == 200
     assert (await receiver.get("/readyz")).status == 200
+
+
+def own_address() -> str:
+    """Return a non-loopback address of this machine; sends no packet."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        host: str = probe.getsockname()[0]
+    return host
+
+
+async def test_stores_can_be_paged(receiver: Receiver) -> None:
+    await receiver.enroll(SimulatedAgent(store_id="0043"))
+    await receiver.enroll(SimulatedAgent(store_id="0044"))
+
+    first = (await receiver.get("/v1/stores?limit=2")).members()
+    second = (await receiver.get(f"/v1/stores?limit=2&after={first['next']}")).members()
+
+    assert [one["storeId"] for one in first["stores"]] == ["0042", "0043"]
+    assert [one["storeId"] for one in second["stores"]] == ["0044"]
+    assert "next" not in second
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=10000", "after=%00"])
+async def test_invalid_paging_is_400(receiver: Receiver, query: str) -> None:
+    assert (await receiver.get(f"/v1/stores?{query}")).status == 400

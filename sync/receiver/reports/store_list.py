@@ -1,0 +1,199 @@
+"""The tills of all stores with their epochs, as JSON, streamed page by page.
+
+Each page is a short read with keyset pagination, so that memory is bounded and neither the event
+loop nor the pool of connections is held. A till enrolled or an epoch begun meanwhile may be missed.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+import sqlalchemy as sa
+
+from sync.receiver.db.database import Database
+from sync.receiver.db.tables import agents, tokens
+from sync.receiver.reports.json_views import is_valid_text, json_members
+from sync.receiver.reports.tills import IS_CURRENT
+
+_EPOCH = (
+    "epoch",
+    "accepted_through",
+    "last_sequence",
+    "last_seen_at",
+    "agent_version",
+    "watermark",
+    "outstanding",
+    "dead_letters",
+    "oldest_undelivered_at",
+    "last_activity_at",
+)
+_KEY = ("store_id", "till_id")
+_TILLS_PER_READ = 500
+_EPOCHS_PER_READ = 500
+_IN_SERVICE = agents.c.retired_at.is_(None)
+# A retired till has no token.
+_TILLS = ((tokens, sa.true()), (agents, sa.and_(IS_CURRENT, _IN_SERVICE)))
+
+
+class _Till(NamedTuple):
+    store_id: str
+    till_id: str
+
+
+class _EncodedEpoch(NamedTuple):
+    till: _Till
+    epoch: str
+    json: bytes
+
+
+# A till, and some of its epochs as JSON.
+_Group: TypeAlias = tuple[_Till, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRange:
+    """The stores above `after` and up to `through` (None: all); `is_cut` if more follow."""
+
+    after: str = ""
+    through: str | None = None
+    is_cut: bool = False
+
+
+async def is_known_store(database: Database, store_id: str) -> bool:
+    """Return whether a till of the store is enrolled or in service."""
+    if not is_valid_text(store_id):
+        return False
+    known = (sa.exists().where(table.c.store_id == store_id, some) for table, some in _TILLS)
+    row = await database.read_first(sa.select(sa.or_(*known).label("is_known")), {})
+    return row is not None and bool(row["is_known"])
+
+
+async def stores_after(database: Database, after: str, limit: int) -> StoreRange:
+    """Return the range of the first `limit` stores above `after`."""
+    found = await database.read(partial(_store_ids, after=after, limit=limit + 1))
+    if len(found) <= limit:
+        return StoreRange(after)
+    return StoreRange(after, through=found[limit - 1], is_cut=True)
+
+
+async def stores_json(
+    database: Database, store_id: str | None = None, stores: StoreRange | None = None
+) -> AsyncIterator[bytes]:
+    """Yield `{"stores":[{"storeId","tillId","epochs":[…]}]}` of one store, a range or all.
+
+    If more stores follow the range, `"next"` is the value of `after` for them. A document cut short
+    is invalid JSON.
+    """
+    stores = stores or StoreRange()
+    written, current = bytearray(b'{"stores":['), None
+    async for groups in _groups(database, store_id, stores):
+        for till, epochs in groups:
+            is_continued = till == current
+            if not is_continued:
+                written += (b"]}," if current else b"") + _till_head(till)
+            written += (b"," if is_continued and epochs else b"") + b",".join(epochs)
+            current = till
+        yield bytes(written)
+        written.clear()
+    written += b"]}]" if current else b"]"
+    if stores.is_cut:
+        written += b',"next":' + msgspec.json.encode(stores.through)
+    yield bytes(written + b"}\n")
+
+
+def _till_head(till: _Till) -> bytes:
+    names = {"storeId": till.store_id, "tillId": till.till_id}
+    return msgspec.json.encode(names)[:-1] + b',"epochs":['
+
+
+async def _groups(
+    database: Database, store_id: str | None, stores: StoreRange
+) -> AsyncIterator[list[_Group]]:
+    """Yield the tills in order, each with its encoded epochs, one list per read.
+
+    A till with many epochs is continued in the following lists.
+    """
+    last = _Till(stores.after, "")
+    is_wanted = partial(_read_tills, store_id=store_id, stores=stores)
+    while tills := await database.read(partial(is_wanted, after=last)):
+        last, remaining = tills[-1], tills
+        page: list[_EncodedEpoch] | None = None
+        while page is None or len(page) == _EPOCHS_PER_READ:
+            after = page[-1] if page else None
+            page = await database.read(partial(_read_epochs, tills=tills, after=after))
+            # Epochs of a till that appeared since its page was read are ignored.
+            by_till: dict[_Till, list[bytes]] = {till: [] for till in remaining}
+            known = [one for one in page if one.till in by_till]
+            for one in known:
+                by_till[one.till].append(one.json)
+            if len(page) == _EPOCHS_PER_READ:
+                reached = remaining.index(known[-1].till) if known else -1
+                covered, remaining = remaining[: reached + 1], remaining[max(reached, 0) :]
+            else:
+                covered = remaining
+            yield [(till, by_till[till]) for till in covered]
+
+
+def _store_ids(connection: sa.Connection, after: str, limit: int) -> list[str]:
+    branches = (
+        sa.select(table.c.store_id).where(some, table.c.store_id > after).distinct()
+        for table, some in _TILLS
+    )
+    found = _first_of(branches, ("store_id",), limit)
+    return list(connection.scalars(found))
+
+
+def _read_tills(
+    connection: sa.Connection, store_id: str | None, stores: StoreRange, after: _Till
+) -> list[_Till]:
+    """Return the next tills, ordered by store and till."""
+
+    def branch(table: sa.Table, some: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        key = [table.c[name] for name in _KEY]
+        found = sa.select(*key).distinct().where(some)
+        if store_id is not None:
+            return found.where(table.c.store_id == store_id, table.c.till_id > after.till_id)
+        if stores.through is not None:
+            found = found.where(table.c.store_id <= stores.through)
+        # The till's id is never empty: this begins with the first till above `stores.after`.
+        is_later = sa.tuple_(*key) > sa.tuple_(*after)
+        return found.where(is_later if after.till_id else table.c.store_id > after.store_id)
+
+    branches = (branch(table, some) for table, some in _TILLS)
+    found = _first_of(branches, _KEY, _TILLS_PER_READ)
+    return [_Till(*row) for row in connection.execute(found)]
+
+
+def _first_of(branches: Iterable[sa.Select[Any]], key: Sequence[str], limit: int) -> sa.Select[Any]:
+    """Select the first rows of a union; each branch reads no more rows than that."""
+    limited = [
+        sa.select(one.order_by(*one.selected_columns).limit(limit).subquery()) for one in branches
+    ]
+    union = sa.union(*limited).subquery()
+    return sa.select(union).order_by(*(union.c[name] for name in key)).limit(limit)
+
+
+def _read_epochs(
+    connection: sa.Connection, tills: Sequence[_Till], after: _EncodedEpoch | None
+) -> list[_EncodedEpoch]:
+    """Return the next epochs of the tills from the first to the last, in order."""
+    key = list(agents.primary_key)
+    first = sa.tuple_(*key[:2]) >= sa.tuple_(*tills[0])
+    if after is not None:
+        first = sa.tuple_(*key) > sa.tuple_(*after.till, after.epoch)
+    found = (
+        sa.select(*key[:2], *(agents.c[name] for name in _EPOCH))
+        .where(first, sa.tuple_(*key[:2]) <= sa.tuple_(*tills[-1]), _IN_SERVICE)
+        .order_by(*key)
+        .limit(_EPOCHS_PER_READ)
+    )
+    return [
+        _EncodedEpoch(
+            _Till(row.store_id, row.till_id),
+            row.epoch,
+            msgspec.json.encode(json_members(row, _EPOCH)),
+        )
+        for row in connection.execute(found)
+    ]
