@@ -209,17 +209,6 @@ async def test_health_endpoints_need_no_token(
     assert (await receiver.get("/readyz")).status == 200
 
 
-def own_address() -> str:
-    """Return a non-loopback address of this machine; sends no packet."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        host: str = probe.getsockname()[0]
-    return host
-
-
 async def test_stores_can_be_paged(receiver: Receiver) -> None:
     await receiver.enroll(SimulatedAgent(store_id="0043"))
     await receiver.enroll(SimulatedAgent(store_id="0044"))
