@@ -19,9 +19,11 @@ from agent.store.db.connect import (
     transaction,
     writing_engine,
 )
+from agent.store.db.cursor import ensure_cursor
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, reason_for_new_epoch
 from agent.store.db.rows import checked
-from agent.store.db.wal import WAL_BYTES, preallocate_wal
+from agent.store.db.stale_frames import overwrite_stale_frames, read_salts
+from agent.store.db.wal import WAL_BYTES, preallocate_wal, wal_of
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mark
 from agent.store.files.storage_errors import (
@@ -47,6 +49,7 @@ ADD_BOOT = """
 INSERT INTO boot (number, boot_id, first_seen_us)
 SELECT 1 + coalesce(max(number), 0), ?, ? FROM boot RETURNING number
 """
+COUNT_SCRUB = "UPDATE destination SET scrubs = scrubs + 1 WHERE name = 'central'"
 # Errors of the data or of this program, not of the disk.
 _DATA_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
@@ -87,6 +90,8 @@ class Store:
         self.journal = Journal(self.connection, vault, self.epochs, boot_number)
         self._write_mark()
         self.pages_since_checkpoint = 0
+        # Every job may have erased something; a log left by an earlier process may hold it, too.
+        self._needs_scrub = True
         self._captures_to_room_check = 0
 
     def decide(self, captures: Sequence[tuple[Capture, Timestamp]]) -> Group:
@@ -131,11 +136,40 @@ class Store:
             self._mark.write(receipt)
             self._mark.sync()
 
-    def checkpoint(self) -> None:
-        """Copy the WAL into the database file, as far as no reader needs it."""
+    def checkpoint(self) -> bool:
+        """Copy the WAL into the database file, as far as no reader needs it; return True if all."""
         with self._storage_errors():
-            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            rows = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self.pages_since_checkpoint = 0
+        ((is_busy, frames, copied),) = rows
+        return not is_busy and frames == copied
+
+    def begin_scrub(self) -> bool | None:
+        """Begin a new log, so that all frames written before are stale.
+
+        Returns None if nothing was erased since the last scrub, False if a reader still needs the
+        log: retry later.
+        """
+        if not self._needs_scrub:
+            return None
+        wal = wal_of(self.directory / DATABASE_FILE)
+        if not self.checkpoint():
+            return False
+        with self._storage_errors():
+            before = read_salts(wal)
+            # With nothing left to copy, SQLite begins a new log with the next commit.
+            with transaction(self.connection):
+                ensure_cursor(self.connection)
+                self.connection.execute(COUNT_SCRUB)
+            if read_salts(wal) == before:
+                return False
+        self._needs_scrub = False
+        return True
+
+    def scrub_step(self, first: int) -> int | None:
+        """Overwrite some stale frames of the WAL; return where to continue, None at the end."""
+        with self._storage_errors():
+            return overwrite_stale_frames(wal_of(self.directory / DATABASE_FILE), first)
 
     def run_maintenance(self) -> None:
         """Run the periodic upkeep: sync the mark, create the ballast, preallocate the WAL."""
@@ -168,6 +202,7 @@ class Store:
             yield
         if rows := self.connection.total_changes - before:
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
+            self._needs_scrub = True
 
     @contextlib.contextmanager
     def _storage_errors(self) -> Iterator[None]:

@@ -14,6 +14,8 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 MAINTENANCE_SECONDS = 5
+# An erased address is in no file after this time, plus a retry if a reader holds the log.
+SCRUB_SECONDS = 60
 
 
 class StoreMaintenance:
@@ -55,6 +57,12 @@ async def erase_addresses(outbox: StoreOutbox) -> None:
     """
     with contextlib.suppress(OutboxUnavailable):
         await until_done(outbox.retention.erase_once)
+
+
+async def scrub(outbox: StoreOutbox) -> None:
+    """Overwrite erased addresses in the write-ahead log."""
+    with contextlib.suppress(OutboxUnavailable):
+        await outbox.retention.scrub()
 
 
 async def purge(outbox: StoreOutbox) -> None:

@@ -73,8 +73,8 @@ class SessionRow(_Strict, table=True):
 class EmailAnswerRow(SQLModel, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
-    `address` is encrypted and erased after delivery. `address_mark`, a keyed digest, stays so that
-    a repeated answer is still recognised.
+    `address` is encrypted and erased after delivery. `address_mark`, a keyed digest, stays for
+    another day, so that a repeated answer is still recognised.
     """
 
     __tablename__ = "email_answer"
@@ -91,8 +91,11 @@ class DestinationRow(_Strict, table=True):
 
     Unsettled events between `attempting_from` and `attempting_through` are in flight, or were when
     the process ended. Addresses up to `erased_through` are erased, except those of dead letters.
-    Events up to `purged_through` may be deleted. Neither is above the highest position that the
-    watermark has reached.
+    Events up to `purged_through` may be deleted, and keyed digests of erased addresses up to
+    `digests_erased_through` are. None is above the highest position that the watermark has reached.
+
+    `purged_early_…`: the last purge for lack of room: when, how long the events had been kept since
+    their delivery, and why. `scrubs` counts how often the WAL was scrubbed.
     """
 
     __tablename__ = "destination"
@@ -102,6 +105,11 @@ class DestinationRow(_Strict, table=True):
     attempting_through: int = Field(default=0, sa_column_kwargs=ZERO)
     erased_through: int = Field(default=0, sa_column_kwargs=ZERO)
     purged_through: int = Field(default=0, sa_column_kwargs=ZERO)
+    digests_erased_through: int = Field(default=0, sa_column_kwargs=ZERO)
+    scrubs: int = Field(default=0, sa_column_kwargs=ZERO)
+    purged_early_at_us: int | None = None
+    purged_early_kept_us: int | None = None
+    purged_early_reason: str | None = Field(default=None, sa_type=Text)
 
 
 class DeliveryRow(_Strict, table=True):

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
+
 from agent.store.access import StoreAccess
 from agent.store.retention.delivery_times import has_impossible_times, repair_times
 from agent.store.retention.erase import (
@@ -14,6 +16,9 @@ from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.store import Store
 
 _DAY_US = 24 * 3600 * 1_000_000
+# Readers are short: a page of the outbox, a status.
+_SCRUB_ATTEMPTS = 5
+_SCRUB_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,29 @@ class Retention:
             return True
         positions = await self._store.read_hot(find_settled_individually, cutoff_us)
         return bool(positions) and await self._store.write_hot(erase_addresses, positions)
+
+    async def scrub(self) -> bool:
+        """Scrub the WAL; retry for some seconds if a reader still needs it. See `scrub_once`."""
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_SCRUB_ATTEMPTS),
+            wait=wait_fixed(_SCRUB_RETRY_SECONDS),
+            retry=retry_if_result(lambda is_done: not is_done),
+            retry_error_callback=lambda _: False,
+        )
+        return await retrying(self.scrub_once)
+
+    async def scrub_once(self) -> bool:
+        """Overwrite what was erased and still stands in the WAL; return False if that must wait.
+
+        Writes nothing if nothing was erased since the last time.
+        """
+        has_begun = await self._store.run(Store.begin_scrub)
+        if not has_begun:
+            return has_begun is None
+        following: int | None = 0
+        while following is not None:
+            following = await self._store.run(Store.scrub_step, following)
+        return True
 
     async def purge_once(self) -> bool:
         """Delete some events past their retention; return True if more may remain."""

@@ -13,9 +13,10 @@ from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.settings.program import ProgramSettings
+from tests.support.agent.erasure import stored_secrets, traces
 from tests.support.agent.in_process import settings_in
 from tests.support.agent.outbox import OutboxRig, outbox_on
-from tests.support.agent.store import AT, answer, query, session
+from tests.support.agent.store import AT, answer, crashed_copy, query, session
 
 DAY_SECONDS = 24 * 3600
 
@@ -73,6 +74,18 @@ async def test_delivered_addresses_are_erased_after_central_is_unconfigured(tmp_
             await planned.do_all()
         sealed = "SELECT position FROM email_answer WHERE address IS NOT NULL"
         assert query(tmp_path, sealed) == [(3,)]
+
+
+async def test_scheduled_jobs_leave_no_delivered_address_in_a_file(tmp_path: Path) -> None:
+    planned, live = Planned(), tmp_path / "live"
+    async with outbox_on(live) as rig:
+        await rig.capture(session("one"), answer("one"))
+        addresses, _ = stored_secrets(live)
+        await rig.deliver_all()
+        async with running_uplink(without_central(rig, planned)):
+            await planned.do_all()
+        assert len(addresses) == 1
+        assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
 
 
 @given(bandwidth=st.integers(0, 10**9), batch=st.integers(1_024, 67_108_864))

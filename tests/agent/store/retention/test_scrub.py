@@ -1,0 +1,94 @@
+"""Scrubbing: an erased address is in no file of a running agent, whatever key is there."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from agent.store.db.connect import DATABASE_FILE
+from tests.support.agent.erasure import stored_secrets, traces
+from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.store import answer, crashed_copy, session
+
+ANSWERS = 300
+
+
+async def record_addresses(rig: OutboxRig, count: int, prefix: str = "s") -> None:
+    """Record sessions with one answer each, every address another one."""
+    for number in range(count):
+        name = f"{prefix}{number}"
+        await rig.capture(session(name), answer(name, f"guest.{name}@example.com"))
+
+
+async def erase_all(rig: OutboxRig) -> None:
+    while await rig.outbox.retention.erase_once():
+        pass
+
+
+async def test_no_file_of_a_running_agent_holds_an_erased_address(tmp_path: Path) -> None:
+    """The attack: copy the directory of a running agent, with the key beside the database."""
+    live = tmp_path / "live"
+    async with outbox_on(live) as rig:
+        await record_addresses(rig, ANSWERS)
+        addresses, _ = stored_secrets(live)
+        await rig.deliver_all()
+        await erase_all(rig)
+        await rig.outbox.retention.scrub()
+        stolen = crashed_copy(live, tmp_path / "stolen")
+    assert len(addresses) == ANSWERS
+    assert traces(stolen, addresses) == []
+
+
+async def test_scrubbing_keeps_what_is_not_delivered(tmp_path: Path) -> None:
+    """Also after a kill: the files of that moment hold every capture."""
+    live = tmp_path / "live"
+    async with outbox_on(live) as rig:
+        await record_addresses(rig, 3, "early")
+        await rig.deliver_all()
+        await erase_all(rig)
+        await record_addresses(rig, 3, "late")
+        await rig.outbox.retention.scrub()
+        await record_addresses(rig, 1, "last")
+        crashed = crashed_copy(live, tmp_path / "crashed")
+    async with outbox_on(crashed) as rig:
+        bodies = [event.body for event in (await rig.window()).events]
+    assert sum(b"@example.com" in body for body in bodies) == 4
+
+
+async def test_addresses_in_an_older_log_are_scrubbed_with_the_newest(tmp_path: Path) -> None:
+    """A checkpoint lets SQLite begin its log again: what stood behind the new end stays there."""
+    live = tmp_path / "live"
+    async with outbox_on(live) as rig:
+        await record_addresses(rig, 50)
+        addresses, _ = stored_secrets(live)
+        await rig.writer.run(lambda store: store.checkpoint())
+        await record_addresses(rig, 1, "after")
+        await rig.deliver_all()
+        await erase_all(rig)
+        await rig.outbox.retention.scrub()
+        assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
+
+
+async def test_a_reader_delays_scrubbing_until_it_ends(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    async with outbox_on(live) as rig:
+        await record_addresses(rig, 1)
+        addresses, _ = stored_secrets(live)
+        with closing(sqlite3.connect(live / DATABASE_FILE, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM event").fetchone()
+            await rig.deliver_all()
+            await erase_all(rig)
+            assert not await rig.outbox.retention.scrub_once()
+        assert await rig.outbox.retention.scrub_once()
+        assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
+
+
+async def test_scrubbing_writes_nothing_when_nothing_was_erased(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await record_addresses(rig, 1)
+        await rig.deliver_all()
+        await erase_all(rig)
+        await rig.outbox.retention.scrub()
+        before = (tmp_path / f"{DATABASE_FILE}-wal").stat().st_mtime_ns
+        await rig.outbox.retention.scrub()
+        assert (tmp_path / f"{DATABASE_FILE}-wal").stat().st_mtime_ns == before
