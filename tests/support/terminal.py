@@ -3,10 +3,31 @@
 import os
 import pty
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 COLUMNS = 80
+
+
+@contextmanager
+def service_on_terminal(
+    program: Sequence[str], directory: Path, environment: Mapping[str, str], until: str
+) -> Iterator[str]:
+    """Run `program` on a terminal; yield its output up to the line with `until`; terminate it."""
+    mine, its = pty.openpty()
+    with subprocess.Popen(
+        program, cwd=directory, env=environment, stdin=its, stdout=its, stderr=its
+    ) as process:
+        os.close(its)
+        with os.fdopen(mine, encoding="utf-8") as terminal:
+            try:
+                shown = ""
+                while until not in shown:
+                    shown += terminal.readline()
+                yield shown
+            finally:
+                process.terminate()
 
 
 def run_on_terminal(program: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str:

@@ -4,15 +4,18 @@ import asyncio
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 from typer.testing import CliRunner
 
 from sync.receiver.auth.tokens import AgentName, hash_token, parse_name
 from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
-from tests.support.head_office.process import hq, write_config
+from tests.support.head_office.process import HQ, hq, receiver_process, write_config
 from tests.support.head_office.receiver import Receiver
+from tests.support.processes import ROOT, clean_environment
 from tests.support.sqlite import rows_in
+from tests.support.terminal import service_on_terminal
 
 pytestmark = pytest.mark.process
 
@@ -106,3 +109,61 @@ async def test_enroll_works_while_head_office_serves(
 
     receiver.tokens[other.store_id, other.till_id] = enrolled.stdout.strip()
     assert (await receiver.send(other, session(1))).status == 200
+
+
+async def test_person_at_a_terminal_gets_a_sign_in_link_and_no_token(tmp_path: Path) -> None:
+    program = (*HQ, "--config", str(write_config(tmp_path / "state")), "serve")
+
+    with service_on_terminal(program, ROOT, clean_environment(), until="/sign-in#") as shown:
+        link = shown.splitlines()[-1].strip()
+        jar = aiohttp.CookieJar(unsafe=True)  # for an IP address
+        async with aiohttp.ClientSession(cookie_jar=jar) as person:
+            form = {"link": link.partition("#")[2]}
+            async with person.post(link.partition("#")[0], data=form) as page:
+                signed_in = page.status, str(page.url.path)
+
+    assert link.startswith("http://127.0.0.1:")
+    assert signed_in == (200, "/")
+    token = (tmp_path / "state" / "readers-token").read_text().strip()
+    assert token not in shown
+    assert f'"file": "{tmp_path}/state/readers-token"' in shown
+
+
+async def test_service_logs_the_path_of_the_readers_token_and_neither_token_nor_link(
+    tmp_path: Path,
+) -> None:
+    async with receiver_process(tmp_path / "state") as office:
+        await office.port()
+        log = office.log_tail()
+
+    token = (tmp_path / "state" / "readers-token").read_text().strip()
+    assert f"{tmp_path}/state/readers-token" in log
+    assert (token in log, "sign-in" in log) == (False, False)
+
+
+def test_short_token_is_refused_at_start_and_not_shown(tmp_path: Path) -> None:
+    """Anybody who reaches the port could guess it."""
+    (tmp_path / "token").write_text("hunter2-hunter2-hun\n")
+    file = tmp_path / "hq.toml"
+    file.write_text("[storage]\ndirectory = 'data'\n[access]\nadmin_token_file = 'token'\n")
+
+    result = CliRunner().invoke(app, ["serve", "--config", str(file)])
+
+    assert result.exit_code == 2
+    assert "access.admin_token_file: the token is shorter than 20 characters" in result.stderr
+    assert "hunter2" not in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_planted_readers_token_is_refused_at_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "state")
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "known").write_text("known-to-whoever-planted-the-link")
+    (tmp_path / "state" / "readers-token").symlink_to(tmp_path / "known")
+
+    result = hq("--config", str(config), "serve")
+
+    assert result.returncode == 2
+    assert f"{tmp_path}/state/readers-token: access.admin_token_file: this is a link" in (
+        result.stderr
+    )
