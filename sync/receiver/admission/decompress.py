@@ -15,6 +15,10 @@ from sync.runtime.http_errors import HttpError, bad_request, too_large
 
 # Beyond this many decompressed bytes (a few milliseconds), go on in a thread.
 _LARGE_BYTES = 1024 * 1024
+# Batches of usual events shrink to a tenth, monitoring probes to a fiftieth. Beyond, a request of a
+# few bytes would cost others the time to store megabytes.
+_MAX_RATIO = 100
+_ANY_RATIO_BYTES = 4 * 1024 * 1024
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024  # RFC 8878: the size that every decoder should support
 # Chunk size of the input: 128 bytes of a zstd frame expand to at most 4 MiB (4 bytes to 128 KiB).
 _ZSTD_CHUNK_BYTES = 128
@@ -47,6 +51,7 @@ async def decompress(
     """
     if decompressor is None:
         return body
+    max_bytes = min(max_bytes, max(_ANY_RATIO_BYTES, len(body) * _MAX_RATIO))
     result, chunks = bytearray(), decompressor(body)
     if not _append(result, chunks, reservation, max_bytes, stop_beyond=_LARGE_BYTES):
         await asyncio.to_thread(_append, result, chunks, reservation, max_bytes)

@@ -10,7 +10,8 @@ from sync.receiver.admission.decompress import too_large_for
 from sync.receiver.admission.memory_budget import Reservation
 from sync.runtime.http_errors import HttpError, bad_request
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
+# An agent sends 1 MiB by default, and halves its batches after a 413.
+MAX_BODY_BYTES = 16 * 1024 * 1024
 # Ten times the size of a heartbeat with the maximum number of epochs.
 MAX_HEARTBEAT_BYTES = 1024 * 1024
 # Read timeout between two chunks: a slow line is fine, a silent one is not.

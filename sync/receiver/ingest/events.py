@@ -10,6 +10,10 @@ from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import BatchEvent, ErrorCode, EventType
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
+# A till's body has at most 16 KiB; an agent adds little more than the name of the address.
+MAX_BODY_BYTES = 32 * 1024
+# `forget` finds no longer ones. The longest valid address has 254.
+MAX_ADDRESS_CODE_POINTS = 320
 _MAX_TEXT = 64
 _MAX_STATUS = 64
 _ADDRESS = "emailAddress"
@@ -96,6 +100,10 @@ _Body = TypeVar("_Body", _SessionBody, _AnswerBody)
 class _InvalidEventError(Exception):
     """The event is invalid. The message names the fault, never a value of the event."""
 
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.INVALID_REQUEST) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 def parse_event(event: BatchEvent) -> Event:
     """Return the parsed event, or `InvalidEvent` with the reason."""
@@ -108,7 +116,7 @@ def parse_event(event: BatchEvent) -> Event:
             case _:
                 code, message = ErrorCode.UNKNOWN_TYPE, "Unknown event type"
     except _InvalidEventError as error:
-        code, message = ErrorCode.INVALID_REQUEST, str(error)
+        code, message = error.code, str(error)
     return invalid_event(event.sequence, event.type, event.correlation_id, code, message)
 
 
@@ -153,7 +161,7 @@ def _parse_answer(event: BatchEvent) -> AnswerEvent:
     if not body.status or len(body.status) > _MAX_STATUS or _NUL in body.status:
         raise _InvalidEventError("The body is invalid: status must have 1 to 64 characters")
     address = body.email_address or None
-    if address is not None and _NUL in address:
+    if address is not None and (_NUL in address or len(address) > MAX_ADDRESS_CODE_POINTS):
         raise _InvalidEventError("Email address is not valid")
     erased = address is None and body.erased is True and body.status == _ACCEPTED
     if address is None and not erased and body.status == _ACCEPTED:
@@ -170,6 +178,9 @@ def _parse_answer(event: BatchEvent) -> AnswerEvent:
 
 
 def _parse_body(event: BatchEvent, decoder: msgspec.json.Decoder[_Body]) -> tuple[_Body, str]:
+    if memoryview(event.body).nbytes > MAX_BODY_BYTES:
+        message = f"The body is larger than {MAX_BODY_BYTES} bytes"
+        raise _InvalidEventError(message, ErrorCode.PAYLOAD_TOO_LARGE)
     try:
         return decoder.decode(event.body), str(event.body, "utf-8")
     except msgspec.ValidationError as error:

@@ -16,6 +16,7 @@ from sync.receiver.admission.memory_budget import (
     MIB,
     REQUEST_BYTES,
 )
+from sync.receiver.admission.receive import MAX_BODY_BYTES
 from tests.support.head_office.messages import SimulatedAgent, session, sessions
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import (
@@ -122,9 +123,9 @@ async def test_fifty_dripping_senders_do_not_block_a_healthy_one(
 async def test_senders_that_announce_large_bodies_do_not_block_small_ones(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    senders = await enrolled_agents(receiver, 4)
-    async with lines(receiver, senders, f"Content-Length: {64 * MIB}"):
-        await until_reserved(receiver, 2 * 64 * MIB, MAX_BYTES)
+    senders = await enrolled_agents(receiver, MAX_BYTES // MAX_BODY_BYTES)
+    async with lines(receiver, senders, f"Content-Length: {MAX_BODY_BYTES}"):
+        await until_reserved(receiver, MAX_BYTES // 2, MAX_BYTES)
 
         answer = await receiver.send(till, session(1))
 

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import WITHHELD_TYPE, BatchEvent, ErrorCode, EventType
 from sync.receiver.ingest.events import (
+    MAX_ADDRESS_CODE_POINTS,
+    MAX_BODY_BYTES,
     MAX_CORRELATION_ID_CODE_POINTS,
     AnswerEvent,
     Event,
@@ -69,6 +72,41 @@ def reason(read: Event) -> str:
 
 
 # All events.
+
+
+def body_of(size: int, kind: EventType) -> bytes:
+    """Return a valid body of a size in bytes."""
+    begin, end = b'{"status":"declined","more":"', b'"}'
+    assert kind in EventType
+    return begin + b"x" * (size - len(begin) - len(end)) + end
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_larger_body_than_a_till_can_send_is_rejected_by_name(kind: EventType) -> None:
+    """One event of 62 MiB, of 2 KB compressed, wrote its columns twice."""
+    largest = parse_event(event(body_of(MAX_BODY_BYTES, kind), kind))
+    larger = parse_event(event(body_of(MAX_BODY_BYTES + 1, kind), kind))
+
+    assert not isinstance(largest, InvalidEvent)
+    assert isinstance(larger, InvalidEvent)
+    assert (larger.error_code, larger.sequence) == (ErrorCode.PAYLOAD_TOO_LARGE, 7)
+    assert larger.error_message == "The body is larger than 32768 bytes"
+
+
+@pytest.mark.parametrize("part", ["kind", "correlation_id", "occurred_at", "query_locale"])
+def test_no_part_of_an_event_is_kept_at_any_length(part: str) -> None:
+    long: dict[str, str] = {part: "x" * 100_000}
+
+    read = parse_event(event(b"{}", **long))  # type: ignore[arg-type] # all parts are texts
+
+    assert sum(len(str(kept)) for kept in msgspec.structs.astuple(read)) < 1_000
+
+
+def test_largest_body_of_a_till_fits_with_what_the_agent_adds() -> None:
+    """It puts the address back, each character of which may be written as an escape."""
+    added = len('"emailAddress":"",') + 6 * MAX_ADDRESS_CODE_POINTS
+
+    assert MAX_TILL_BODY_BYTES + added < MAX_BODY_BYTES
 
 
 @given(
@@ -267,8 +305,11 @@ def test_invalid_status_is_rejected(status: object) -> None:
     assert reason(read).startswith("The body is invalid")
 
 
-def test_address_with_nul_is_rejected() -> None:
-    body = {"status": "accepted", "emailAddress": "guest\0@example.com"}
+@pytest.mark.parametrize(
+    "address", ["guest\0@example.com", "x" * (MAX_ADDRESS_CODE_POINTS - 4) + "@b.ca"]
+)
+def test_address_that_cannot_be_stored_or_forgotten_is_rejected(address: str) -> None:
+    body = {"status": "accepted", "emailAddress": address}
 
     assert (
         reason(parse_event(event(body, EventType.EMAIL_ANSWERED))) == "Email address is not valid"
