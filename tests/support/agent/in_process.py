@@ -5,7 +5,6 @@ import json
 import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from agent.store.db.connect import DATABASE_FILE
 from sync.runtime.process import RunningService
 from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
+from tests.support.threads import running_in_a_thread
 
 SESSIONS = "/client/users/anonymous/sessions"
 PATIENCE_SECONDS = 10.0
@@ -200,19 +200,5 @@ def agent_in_a_thread(
     settings: Settings, clock: Callable[[], Timestamp] | None = None
 ) -> Iterator[RunningService]:
     """Run an agent on its own event loop in a thread, for tests that block or share it."""
-    started: Future[tuple[RunningService, Callable[[], object]]] = Future()
-
-    async def run() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        async with running_agent(settings, now=clock) as agent:
-            started.set_result((agent, lambda: loop.call_soon_threadsafe(stop.set)))
-            await stop.wait()
-
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        ended = thread.submit(asyncio.run, run())
-        agent, stop = started.result(PATIENCE_SECONDS)
-        try:
-            yield agent
-        finally:
-            stop()
-            ended.result(PATIENCE_SECONDS)
+    with running_in_a_thread(running_agent(settings, now=clock)) as agent:
+        yield agent

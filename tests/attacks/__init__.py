@@ -1,0 +1,1 @@
+"""Attacks on both running programs, byte for byte over real sockets."""
