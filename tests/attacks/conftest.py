@@ -42,10 +42,10 @@ class Target:
     till: SimulatedAgent
     tokens: Mapping[str, str] = field(default_factory=dict)
 
-    async def send(self, request: bytes) -> HttpResponse:
-        """Send raw bytes on a new connection; return the answer."""
+    async def send(self, request: bytes, source: str | None = None) -> HttpResponse:
+        """Send raw bytes on a new connection, from an address if given; return the answer."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return (await exchange(self.host, self.port, request, 1))[0]
+            return (await exchange(self.host, self.port, request, 1, source))[0]
 
     async def get(self, path: str) -> HttpResponse:
         """GET a path as a client that may read."""

@@ -75,7 +75,10 @@ async def use_secrets_everywhere(office: Target) -> list[str]:
         f"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: {6 + len(WRONG)}\r\n\r\n"
         f"token={WRONG}".encode(),
     ]
-    answers = [await office.send(request) for request in requests]
+    # Each from an address of its own: after a wrong token its address has to wait.
+    answers = [
+        await office.send(request, f"127.0.2.{place}") for place, request in enumerate(requests, 1)
+    ]
     return [f"{one.status} {one.headers} {one.body.decode()}" for one in answers]
 
 

@@ -31,9 +31,12 @@ class HttpResponse:
         return document
 
 
-async def exchange(host: str, port: int, request: bytes, answers: int) -> list[HttpResponse]:
-    """Send bytes on one connection and read this number of responses."""
-    reader, writer = await asyncio.open_connection(host, port)
+async def exchange(
+    host: str, port: int, request: bytes, answers: int, source: str | None = None
+) -> list[HttpResponse]:
+    """Send bytes on one connection, from an address if given; read this number of responses."""
+    local = (source, 0) if source else None
+    reader, writer = await asyncio.open_connection(host, port, local_addr=local)
     try:
         writer.write(request)
         with_body = not request.startswith(b"HEAD ")
