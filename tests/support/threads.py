@@ -23,7 +23,7 @@ def running_in_a_thread(program: AbstractAsyncContextManager[T]) -> Iterator[T]:
 
     with ThreadPoolExecutor(max_workers=1) as thread:
         ended = thread.submit(asyncio.run, run())
-        ended.add_done_callback(lambda run: started.done() or started.set_exception(_cause(run)))
+        ended.add_done_callback(lambda run: _fail(started, run))
         running, stop = started.result(PATIENCE_SECONDS)
         try:
             yield running
@@ -32,5 +32,7 @@ def running_in_a_thread(program: AbstractAsyncContextManager[T]) -> Iterator[T]:
             ended.result(PATIENCE_SECONDS)
 
 
-def _cause(run: "Future[None]") -> BaseException:
-    return run.exception() or RuntimeError("the program ended")
+def _fail(started: Future[T], run: Future[None]) -> None:
+    """Fail `started` if the program ended before it was set."""
+    if not started.done():
+        started.set_exception(run.exception() or RuntimeError("the program ended"))

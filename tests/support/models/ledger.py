@@ -14,10 +14,9 @@ from sync.receiver.ingest.accept import (
     AcceptedBatch,
     EventKey,
     LedgerState,
-    ValidEvent,
     accept_events,
 )
-from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
+from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.placement import Placement, SequenceGap, place_batch
 

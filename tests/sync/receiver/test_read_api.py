@@ -213,8 +213,8 @@ async def test_stores_can_be_paged(receiver: Receiver) -> None:
     await receiver.enroll(SimulatedAgent(store_id="0043"))
     await receiver.enroll(SimulatedAgent(store_id="0044"))
 
-    first = (await receiver.get("/v1/stores?limit=2")).members()
-    second = (await receiver.get(f"/v1/stores?limit=2&after={first['next']}")).members()
+    first = json.loads((await receiver.get("/v1/stores?limit=2")).body)
+    second = json.loads((await receiver.get(f"/v1/stores?limit=2&after={first['next']}")).body)
 
     assert [one["storeId"] for one in first["stores"]] == ["0042", "0043"]
     assert [one["storeId"] for one in second["stores"]] == ["0044"]

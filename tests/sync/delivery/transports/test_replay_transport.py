@@ -19,6 +19,7 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.protocol.program_terms import Locale, SessionKind, SessionTerms
+from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import EventType
 from tests.bench.peers.terms import SESSION_ANSWER
 from tests.support.central import Answer, Fault, Request, ScriptedCentral, faults
@@ -491,7 +492,7 @@ class TestLearning:
     async def test_terms_are_reported_once_per_session_kind_until_they_change(
         self, central: ScriptedCentral, client: CentralClient
     ) -> None:
-        observed: list[tuple[SessionKind, SessionTerms]] = []
+        observed: list[tuple[SessionKind, SessionTerms | TermsFault]] = []
         transport = replay_transport(
             client, max_in_flight=1, on_terms=lambda kind, terms: observed.append((kind, terms))
         )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sync.receiver.ingest.digest import digest_of
 from sync.receiver.ingest.equality import is_same_event
-from sync.receiver.ingest.events import AnswerEvent
+from sync.receiver.ingest.events import AnswerEvent, SessionEvent
 from sync.receiver.privacy.redaction import Address
 from tests.support.json_strategies import objects, shuffled, spelled
 from tests.sync.receiver.ingest.event_builders import AT, answer, session
@@ -95,7 +95,7 @@ def test_no_address_can_be_guessed_by_a_digest() -> None:
 
 
 def test_each_part_of_an_event_counts() -> None:
-    events = [
+    events: list[SessionEvent | AnswerEvent] = [
         answer(1, "a"),
         answer(1, "a", note="x"),
         msgspec.structs.replace(answer(1, "a"), status="deferred"),
