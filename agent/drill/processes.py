@@ -76,7 +76,7 @@ class ProgramProcess:
         if self._reading is not None:
             await self._reading
 
-    async def _spawn(self, *command: str, stdout: int | None = None) -> Process:
+    async def _spawn(self, *command: str, stdout: int = DEVNULL) -> Process:
         # Without the variables that configure the programs of this machine.
         prefixes = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
         env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}

@@ -5,7 +5,6 @@ The only module that knows clocks, randomness and concrete classes.
 
 import logging
 import secrets
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TextIO
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,7 +28,7 @@ from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.reader_sessions import ReaderSessions
 from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules
 from sync.receiver.auth.readers_token import FILE_NAME, own_token
-from sync.receiver.auth.sign_in_link import LIFETIME_SECONDS, SignInLink, local_url
+from sync.receiver.auth.sign_in_link import SignInLink, local_url
 from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
@@ -65,11 +63,14 @@ _FIGURES_TTL_SECONDS = 10.0
 _PROXIES = "access.trusted_proxies"
 
 
-def run_receiver(settings: ReceiverSettings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start."""
+def run_receiver(settings: ReceiverSettings, show_link: Callable[[str], None] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start.
+
+    `show_link` shows a one-time sign-in link to a person, None if there is none.
+    """
     return run_service(
         "hq",
-        lambda: running_receiver(settings, show_link=_link_printer()),
+        lambda: running_receiver(settings, show_link=show_link),
         (OSError, SQLAlchemyError),
         lambda error: _explained(error, settings),
     )
@@ -173,23 +174,6 @@ def _reader_access(
         link,
         now=now,
         new_hex=lambda: uuid.uuid4().hex,
-    )
-
-
-def _link_printer() -> Callable[[str], None] | None:
-    """Return the function that prints the sign-in link; None if nobody looks at a terminal."""
-    for stream in (sys.stderr, sys.stdout):
-        if stream is not None and stream.isatty():
-            return partial(_print_link, stream)
-    return None
-
-
-def _print_link(stream: TextIO, url: str) -> None:
-    minutes = int(LIFETIME_SECONDS // 60)
-    print(
-        f"Sign in to the pages with this link, once, within {minutes} minutes:\n  {url}",
-        file=stream,
-        flush=True,
     )
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import typer
@@ -36,7 +38,29 @@ def serve(config: ConfigFile = None) -> None:
         check_files(settings)
         configure_logging(settings.log.level, settings.log.format)
         log_uncaught_exceptions()
-        raise SystemExit(run_receiver(settings))
+        raise SystemExit(run_receiver(settings, _link_printer()))
+
+
+def _link_printer() -> Callable[[str], None] | None:
+    """Return the function that prints the sign-in link; None if nobody looks at a terminal.
+
+    Never into a file or a journal: whoever reads it could sign in.
+    """
+    for stream, is_error in ((sys.stderr, True), (sys.stdout, False)):
+        if stream is not None and stream.isatty():
+            return partial(_print_link, is_error=is_error)
+    return None
+
+
+def _print_link(url: str, *, is_error: bool) -> None:
+    from sync.receiver.auth.sign_in_link import LIFETIME_SECONDS  # noqa: PLC0415 - as for `serve`
+    from sync.runtime.cli.printing import echo  # noqa: PLC0415 - slow to import
+
+    minutes = int(LIFETIME_SECONDS // 60)
+    echo(
+        f"Sign in to the pages with this link, once, within {minutes} minutes:\n  {url}",
+        err=is_error,
+    )
 
 
 def checked_name(argument: str, text: str) -> str:
