@@ -66,9 +66,10 @@ async def scrub(outbox: StoreOutbox) -> None:
 
 
 async def purge(outbox: StoreOutbox) -> None:
-    """Purge delivered events whose retention has expired."""
+    """Purge delivered events, and digests of erased addresses, whose retention has expired."""
     with contextlib.suppress(OutboxUnavailable):
         await outbox.retention.repair_times()
+        await until_done(outbox.retention.erase_digests_once)
         await until_done(outbox.retention.purge_once)
 
 

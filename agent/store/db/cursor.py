@@ -7,7 +7,8 @@ from agent.store.db.rows import checked
 
 CENTRAL = "central"
 READ_CURSOR = """
-SELECT watermark, attempting_from, attempting_through, erased_through, purged_through
+SELECT watermark, attempting_from, attempting_through, erased_through, purged_through,
+    digests_erased_through
 FROM destination WHERE name = 'central'
 """
 ADD_CURSOR = (
@@ -23,6 +24,7 @@ class DeliveryCursor(NamedTuple):
     attempting_through: int = 0
     erased_through: int = 0
     purged_through: int = 0
+    digests_erased_through: int = 0
 
 
 def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:

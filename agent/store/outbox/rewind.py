@@ -70,6 +70,7 @@ def _rewind_to(session: Session, position: int) -> bool:
         row.watermark = target
     # Individually settled events that still have their address are erased with the others.
     row.erased_through = min(cursor.erased_through, target)
+    row.digests_erased_through = min(cursor.digests_erased_through, target)
     return target < cursor.watermark or unsettled > 0
 
 

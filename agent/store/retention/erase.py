@@ -1,6 +1,7 @@
 """Erases the addresses of delivered events, in short transactions that delay no till.
 
-SQLite overwrites the erased bytes with zeros (`secure_delete`).
+SQLite overwrites the erased bytes with zeros (`secure_delete`); the write-ahead log holds them
+until it is scrubbed (`db/stale_frames.py`).
 """
 
 import sqlite3
@@ -11,11 +12,11 @@ from agent.store.retention.delivery_times import delivered_before
 
 MAX_ADDRESSES = 200
 _ANY_TIME_US = 2**63 - 1
-_IS_DEAD_LETTER = """EXISTS (
+IS_DEAD_LETTER = """EXISTS (
     SELECT 1 FROM dead_letter
     WHERE dead_letter.destination = 'central' AND dead_letter.position = email_answer.position
 )"""
-_IS_SETTLED_INDIVIDUALLY = """EXISTS (
+IS_SETTLED_INDIVIDUALLY = """EXISTS (
     SELECT 1 FROM settled
     WHERE settled.destination = 'central' AND settled.position = email_answer.position
 )"""
@@ -26,19 +27,19 @@ WHERE position > :above AND position <= :through ORDER BY position LIMIT :limit
 ERASE_SLICE = f"""
 UPDATE email_answer SET address = NULL
 WHERE position > :above AND position <= :through AND address IS NOT NULL
-    AND NOT {_IS_DEAD_LETTER} AND NOT {_IS_SETTLED_INDIVIDUALLY}
+    AND NOT {IS_DEAD_LETTER} AND NOT {IS_SETTLED_INDIVIDUALLY}
 """  # noqa: S608 - contains no value
 SETTLED_INDIVIDUALLY = f"""
 SELECT email_answer.position
 FROM settled JOIN email_answer ON email_answer.position = settled.position
 WHERE settled.destination = 'central' AND settled.delivered_at_us <= ?
-    AND address IS NOT NULL AND NOT {_IS_DEAD_LETTER}
+    AND address IS NOT NULL AND NOT {IS_DEAD_LETTER}
 ORDER BY email_answer.position LIMIT ?
 """  # noqa: S608 - contains no value
 ERASE_ADDRESSES = f"""
 UPDATE email_answer SET address = NULL
 WHERE position IN (SELECT value FROM json_each(?))
-    AND {_IS_SETTLED_INDIVIDUALLY} AND NOT {_IS_DEAD_LETTER}
+    AND {IS_SETTLED_INDIVIDUALLY} AND NOT {IS_DEAD_LETTER}
 """  # noqa: S608 - contains no value
 SET_ERASED = "UPDATE destination SET erased_through = ? WHERE name = 'central'"
 

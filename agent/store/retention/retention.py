@@ -12,10 +12,17 @@ from agent.store.retention.erase import (
     erase_below_watermark,
     find_settled_individually,
 )
+from agent.store.retention.erase_digests import (
+    erase_digests,
+    erase_digests_below_watermark,
+    find_digests_ended_individually,
+)
 from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.store import Store
 
 _DAY_US = 24 * 3600 * 1_000_000
+# A till repeats an answer within minutes, or when it is switched on again the next morning.
+_DIGEST_DAYS = 1
 # Readers are short: a page of the outbox, a status.
 _SCRUB_ATTEMPTS = 5
 _SCRUB_RETRY_SECONDS = 1.0
@@ -45,6 +52,15 @@ class Retention:
             return True
         positions = await self._store.read_hot(find_settled_individually, cutoff_us)
         return bool(positions) and await self._store.write_hot(erase_addresses, positions)
+
+    async def erase_digests_once(self) -> bool:
+        """Erase some digests a day after their address; return True if more remain."""
+        kept_us = round((self._days.email_days + _DIGEST_DAYS) * _DAY_US)
+        cutoff_us = self._now_us() - kept_us
+        if await self._store.write_hot(erase_digests_below_watermark, cutoff_us):
+            return True
+        positions = await self._store.read_hot(find_digests_ended_individually, cutoff_us)
+        return bool(positions) and await self._store.write_hot(erase_digests, positions)
 
     async def scrub(self) -> bool:
         """Scrub the WAL; retry for some seconds if a reader still needs it. See `scrub_once`."""
