@@ -19,7 +19,6 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.loyalty_api import SMALL_BYTES
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.protocol.program_terms import Locale, SessionKind, SessionTerms
-from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import EventType
 from tests.bench.peers.terms import SESSION_ANSWER
 from tests.support.central import Answer, Fault, Request, ScriptedCentral, faults
@@ -492,7 +491,7 @@ class TestLearning:
     async def test_terms_are_reported_once_per_session_kind_until_they_change(
         self, central: ScriptedCentral, client: CentralClient
     ) -> None:
-        observed: list[tuple[SessionKind, SessionTerms | TermsFault]] = []
+        observed: list[tuple[SessionKind, object]] = []
         transport = replay_transport(
             client, max_in_flight=1, on_terms=lambda kind, terms: observed.append((kind, terms))
         )
@@ -503,13 +502,17 @@ class TestLearning:
             SessionKind("STORE", Locale.FR_CA, is_anonymous=False),
             SessionKind("STORE", None, is_anonymous=True),
         ]
-        assert observed[0][1].receipt_message == "Join to claim your points."
+        first = observed[0][1]
+        assert isinstance(first, SessionTerms)
+        assert first.receipt_message == "Join to claim your points."
         changed = Answer.of(
             200, SESSION_ANSWER | {"sessionCorrelationId": "session-5", "promptMessage": "New"}
         )
         central.script(faults.respond_with(changed))
         await transport.send(window(session(5, channel="STORE", locale="fr-CA")), probing=False)
-        assert observed[2][1].prompt_message == "New"
+        last = observed[2][1]
+        assert isinstance(last, SessionTerms)
+        assert last.prompt_message == "New"
 
     async def test_refused_session_reports_no_terms(
         self, central: ScriptedCentral, client: CentralClient
