@@ -9,6 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol, TypeAlias, cast
 
@@ -21,7 +22,6 @@ from sync.runtime.network.loopback import OtherLoopback
 
 # How long open connections are still served during shutdown.
 LAME_DUCK_SECONDS = 0.5
-_POLLS = 50
 # A connection buffers about twice this of an unread body: before its sender is authenticated,
 # and so outside of any memory budget.
 _UNREAD_BYTES = 32 * 1024
@@ -72,6 +72,7 @@ class HttpServer:
         self._app_runner = web.AppRunner(app)
         self._boundary = boundary
         self._table = ConnectionTable(limits)
+        self._connection_lost = asyncio.Event()
         self._listener: Listener | None = None
         self._shutdown_seconds = shutdown_seconds
         self._wrap = wrap
@@ -94,6 +95,7 @@ class HttpServer:
         route: Handler = plain.request_handler
         self._route = self._wrap(route) if self._wrap is not None else route
         server = _Server(plain, self._handle, self._answer_broken, self._table)
+        server.on_connection_lost = self._connection_lost.set
         self._runner = web.ServerRunner(server, shutdown_timeout=self._shutdown_seconds)
         await self._runner.setup()
         sockets = inherited or await listening_sockets(host, port)
@@ -108,16 +110,22 @@ class HttpServer:
         self.other_loopback.stop()
         if self._listener is not None:
             self._listener.stop()
-        if self._runner is not None and self._runner.server is not None:
-            server = self._runner.server
+        if self._runner is not None:
             self._closing = True
-            # aiohttp has no event for a closed connection, so poll.
-            for _ in range(_POLLS):
-                if not server.connections:
-                    break
-                await asyncio.sleep(LAME_DUCK_SECONDS / _POLLS)
+            await self._wait_for_connections()
             await self._runner.cleanup()
         await self._app_runner.cleanup()
+
+    async def _wait_for_connections(self) -> None:
+        """Wait until all connections are closed, `LAME_DUCK_SECONDS` at most.
+
+        aiohttp's own list is longer: it keeps a closed connection whose request body is incomplete.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAME_DUCK_SECONDS):
+                while len(self._table):
+                    self._connection_lost.clear()
+                    await self._connection_lost.wait()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, even if its handler fails."""
@@ -184,6 +192,7 @@ class _Server(web.Server):
         super().__init__(handler, request_factory=plain.request_factory)
         self.answer_broken = answer_broken
         self.table = table
+        self.on_connection_lost: Callable[[], None] = lambda: None
 
     def new_connection(self, connection: Connection) -> web.RequestHandler:
         """Return the protocol of a new connection."""
@@ -196,7 +205,7 @@ class _Connection(web.RequestHandler):
     It answers invalid HTTP with the JSON error body.
     """
 
-    __slots__ = ("_answer_broken", "_content", "_entry", "_now", "_table")
+    __slots__ = ("_answer_broken", "_content", "_entry", "_now", "_on_lost", "_table")
 
     def __init__(self, server: _Server, entry: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -213,6 +222,7 @@ class _Connection(web.RequestHandler):
         )
         self._answer_broken = server.answer_broken
         self._table = server.table
+        self._on_lost = server.on_connection_lost
         self._entry = entry
         self._now = loop.time
         self._content: StreamReader = EMPTY_PAYLOAD
@@ -227,6 +237,7 @@ class _Connection(web.RequestHandler):
         """Give up the connection."""
         self._table.remove(self._entry)
         super().connection_lost(exc)
+        self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Note the first byte of a head; the rest of an unread body is none."""

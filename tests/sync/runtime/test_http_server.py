@@ -181,3 +181,15 @@ async def test_close_is_idempotent() -> None:
     async with served() as server:
         await server.server.close()
         await server.server.close()
+
+
+async def test_shutdown_does_not_wait_for_the_body_of_a_client_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """aiohttp goes on reading it for ten seconds after the connection is closed."""
+    monkeypatch.setattr("sync.runtime.http_server.LAME_DUCK_SECONDS", 10 * PATIENCE_SECONDS)
+    async with served() as server:
+        await get(server.port, GET.replace(b"Host", b"Content-Length: 99\r\nHost"))
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await server.server.close()
