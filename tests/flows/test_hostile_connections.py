@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.receiver.auth.readers_token import FILE_NAME
 from tests.support.agent.process import AGENT, agent_process
 from tests.support.head_office.process import HQ, receiver_process
 from tests.support.raw_http import HttpResponse, exchange, read_response
@@ -42,8 +43,8 @@ async def asked(port: int, request: bytes) -> HttpResponse:
     return answer
 
 
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+def get(path: str, header: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode()
 
 
 def capture(correlation_id: str) -> bytes:
@@ -77,9 +78,11 @@ async def test_head_office_answers_while_more_connections_are_held_than_descript
     statuses = []
     async with receiver_process(tmp_path / "hq", (*_FEW_DESCRIPTORS, *HQ)) as receiver:
         port = await receiver.port()
+        token = (tmp_path / "hq" / FILE_NAME).read_text().strip()
+        requests = (get("/healthz"), get("/v1/stores", f"Authorization: Bearer {token}\r\n"))
         for sent in (b"", b"POST /x", get("/healthz")):
             with hostile_peer(port, sent):
-                statuses += [(await asked(port, get(p))).status for p in ("/healthz", "/v1/stores")]
+                statuses += [(await asked(port, one)).status for one in requests]
 
     assert statuses == [200] * 6
 
