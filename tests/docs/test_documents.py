@@ -16,6 +16,7 @@ DOCUMENTS = [
 ]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:agent|sync|tests|docs|systemd)/[\w./-]*)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
 MARKER = re.compile(r"pytest -m (\w+)")
 MODULE = re.compile(r"python -m (tests[\w.]*)")
 
@@ -37,6 +38,14 @@ def test_linked_file_exists(document: Path, link: str) -> None:
 def test_path_in_a_document_exists(document: Path, path: str) -> None:
     del document
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(("document", "test"), found(TEST))
+def test_test_in_a_document_exists(document: Path, test: str) -> None:
+    del document
+    file, _, name = test.partition("::")
+    source = (ROOT / file).read_text("utf-8")
+    assert re.search(rf"^ *(async )?def {name}\(", source, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("document", "marker"), found(MARKER))
