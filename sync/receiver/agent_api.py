@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH, BatchAccepted, ErrorCode
-from sync.receiver.admission.admission import Admission
+from sync.receiver.admission.admission import Admission, SenderQueue
 from sync.receiver.auth.authenticate import authenticate_agent, check_sender
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
@@ -32,6 +32,8 @@ from sync.runtime.logging import log_event
 _log = logging.getLogger(__name__)
 # A usual batch is smaller.
 _LARGE_BYTES = 256 * 1024
+# Log lines for one batch and one kind of finding.
+_MOST_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class AgentApi:
     enrolment: Enrolment
     batches: Admission
     heartbeats: Admission
+    arrivals: SenderQueue
     ledger: Ledger
     metrics: ReceiverMetrics
     program: tuple[bytes, str]
@@ -59,33 +62,24 @@ class AgentApi:
     async def post_batch(self, request: web.Request) -> web.Response:
         """Store a batch; answer after the commit."""
         received_at = self.now()
-        agent = await authenticate_agent(request, self.enrolment, received_at)
+        agent = await self._authenticated(request, received_at)
         async with self.batches.admit(request, agent.name) as body:
             started = self.metrics.now_seconds()
             inbound = await _parsed(body, agent, received_at)
             check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
-            self.batches.shedder.admit_events(len(inbound.events))
-            outcome = await self.ledger.store_batch(inbound)
-        match outcome:
-            case SequenceGap(expected_sequence):
-                raise HttpError(
-                    HTTPStatus.CONFLICT,
-                    "Earlier events are missing. Send from expectedSequence on.",
-                    ErrorCode.SEQUENCE_GAP,
-                    expected_sequence=expected_sequence,
-                )
-            case TooManyEpochs():
-                raise _too_many_epochs()
-            case AcceptedBatch():
-                self.metrics.count_batch(outcome, len(inbound.events), started)
-                _log_batch(agent, inbound.batch.epoch, outcome)
-                through, rejected = outcome.accepted_through, outcome.rejections
-                return json_response(BatchAccepted(accepted_through=through, rejected=rejected))
+            # Whatever is raised in here costs the sender its share, and the others nothing.
+            with self.batches.shedder.admitted_events(agent.name, len(inbound.events)):
+                outcome = await self.ledger.store_batch(inbound)
+                accepted = _accepted(outcome)
+        self.metrics.count_batch(accepted, len(inbound.events), started)
+        _log_batch(agent, inbound.batch.epoch, accepted)
+        through, rejected = accepted.accepted_through, accepted.rejections
+        return json_response(BatchAccepted(accepted_through=through, rejected=rejected))
 
     async def post_heartbeat(self, request: web.Request) -> web.Response:
         """Store a heartbeat; answer with the accepted position of each epoch."""
         received_at = self.now()
-        agent = await authenticate_agent(request, self.enrolment, received_at)
+        agent = await self._authenticated(request, received_at)
         async with self.heartbeats.admit(request, agent.name) as body:
             inbound = parse_heartbeat(body, agent, received_at)
             check_sender(agent, inbound.heartbeat.store_id, inbound.heartbeat.till_id)
@@ -97,12 +91,17 @@ class AgentApi:
 
     async def get_program(self, request: web.Request) -> web.Response:
         """Return the program terms, or 304 if the ETag matches."""
-        await authenticate_agent(request, self.enrolment, self.now())
+        await self._authenticated(request, self.now())
         body, etag = self.program
         headers = {"ETag": f'"{etag}"'}
         if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
+
+    async def _authenticated(self, request: web.Request, at: datetime) -> EnrolledAgent:
+        """Return the sender. Raises `HttpError` (401), or `OverItsShare` if many ask at once."""
+        with self.arrivals.place(request.headers.get(hdrs.AUTHORIZATION, "")):
+            return await authenticate_agent(request, self.enrolment, at)
 
 
 def _too_many_epochs() -> HttpError:
@@ -122,16 +121,38 @@ async def _parsed(body: bytearray, agent: EnrolledAgent, received_at: datetime) 
     return await asyncio.to_thread(parse_batch, body, agent, received_at)
 
 
+def _accepted(outcome: AcceptedBatch | SequenceGap | TooManyEpochs) -> AcceptedBatch:
+    """Return the accepted batch. Raises `HttpError` if it was not accepted."""
+    match outcome:
+        case SequenceGap(expected_sequence):
+            raise HttpError(
+                HTTPStatus.CONFLICT,
+                "Earlier events are missing. Send from expectedSequence on.",
+                ErrorCode.SEQUENCE_GAP,
+                expected_sequence=expected_sequence,
+            )
+        case TooManyEpochs():
+            raise _too_many_epochs()
+        case AcceptedBatch():
+            return outcome
+
+
 def _log_batch(agent: EnrolledAgent, epoch: str, batch: AcceptedBatch) -> None:
     sender = {"store": agent.name.store_id, "till": agent.name.till_id, "epoch": epoch}
     new = {"sessions": len(batch.sessions), "answers": len(batch.answers)}
     through = batch.accepted_through
     log_event(_log, logging.DEBUG, "batch.accepted", **sender, accepted_through=through, **new)
-    for invalid in batch.rejected:
-        fields = {"sequence": invalid.sequence, "code": invalid.error_code}
-        log_event(_log, logging.WARNING, "event.rejected", **sender, **fields)
-    for sequence in batch.altered:
-        log_event(_log, logging.WARNING, "event.altered", **sender, sequence=sequence)
-    for gap in batch.gaps_added:
-        fields = {"first": gap.first, "last": gap.last, "reason": gap.reason}
-        log_event(_log, logging.WARNING, "gap.recorded", **sender, **fields)
+    rejected = [{"sequence": one.sequence, "code": one.error_code} for one in batch.rejected]
+    altered = [{"sequence": sequence} for sequence in batch.altered]
+    gaps = [{"first": g.first, "last": g.last, "reason": g.reason} for g in batch.gaps_added]
+    for event, found in (
+        ("event.rejected", rejected),
+        ("event.altered", altered),
+        ("gap.recorded", gaps),
+    ):
+        # All of them are in the database; a batch of nothing else must not flood the log.
+        for fields in found[:_MOST_LINES]:
+            log_event(_log, logging.WARNING, event, **sender, **fields)
+        if len(found) > _MOST_LINES:
+            more = len(found) - _MOST_LINES
+            log_event(_log, logging.WARNING, f"{event}_too", **sender, more=more)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.admission.load_shedding import Overloaded
+from sync.receiver.admission.load_shedding import OverItsShare, Overloaded
 from sync.receiver.ingest.placement import MalformedBatch
 from sync.runtime.http_errors import HttpError, bad_request, generic_error
 
@@ -23,6 +23,13 @@ def to_http_error(
     match error:
         case MalformedBatch():
             return bad_request(str(error))
+        case OverItsShare():
+            return HttpError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "This agent sends more than its share. Retry after the time in Retry-After.",
+                ErrorCode.UNAVAILABLE,
+                {"Retry-After": str(error.retry_after_seconds)},
+            )
         case Overloaded():
             return HttpError(
                 HTTPStatus.TOO_MANY_REQUESTS,

@@ -17,7 +17,7 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.protocol.program_terms import published
-from sync.receiver.admission.admission import Admission
+from sync.receiver.admission.admission import Admission, SenderQueue
 from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
@@ -188,8 +188,9 @@ def _agent_api(
     metrics.watch_bodies(lambda: budget.reserved_bytes)
     return AgentApi(
         enrolment=Enrolment(database),
-        batches=Admission(budget, batches, MAX_BODY_BYTES),
-        heartbeats=Admission(budget, heartbeats, MAX_HEARTBEAT_BYTES),
+        batches=Admission(budget, batches, MAX_BODY_BYTES, time.monotonic),
+        heartbeats=Admission(budget, heartbeats, MAX_HEARTBEAT_BYTES, time.monotonic),
+        arrivals=SenderQueue(),
         ledger=Ledger(database),
         metrics=metrics,
         program=published(settings.program.terms()),

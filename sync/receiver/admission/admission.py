@@ -3,65 +3,45 @@
 The slot is taken only after the whole body has arrived: a slow line must not block others.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import hdrs, web
 
+from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.decompress import decompress, decompressor_for
-from sync.receiver.admission.load_shedding import LoadShedder
-from sync.receiver.admission.memory_budget import MemoryBudget
+from sync.receiver.admission.load_shedding import LoadShedder, OverItsShare
+from sync.receiver.admission.memory_budget import (
+    MAX_REQUESTS_PER_AGENT,
+    MIB,
+    MemoryBudget,
+    Reservation,
+)
+from sync.receiver.admission.rate_limit import FairTokenBucket, Verdict
 from sync.receiver.admission.receive import receive_body
 from sync.receiver.auth.tokens import AgentName
 
-# Maximum wait for a slot; shorter than an agent's request timeout.
-PATIENCE_SECONDS = 10.0
-
-
-class ConcurrencyLimiter:
-    """Semaphore with a bounded wait. Not thread-safe; event loop only."""
-
-    def __init__(self, shedder: LoadShedder, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self._shedder = shedder
-        self._patience_seconds = patience_seconds
-        self._free = asyncio.Semaphore(shedder.max_in_flight)
-        self._waiting = 0
-
-    def check(self) -> None:
-        """Raise `Overloaded` if a new request would be rejected or wait too long for a slot."""
-        self._shedder.check(self._waiting)
-
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold a slot until exit; raise `Overloaded` if none becomes free in time.
-
-        No check of the queue length here: a body that already arrived over a slow line must not
-        be thrown away because others arrived at the same moment.
-        """
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                await self._free.acquire()
-        except TimeoutError:
-            raise self._shedder.rejection() from None
-        finally:
-            self._waiting -= 1
-        try:
-            with self._shedder.measured():
-                yield
-        finally:
-            self._free.release()
+# Decoded bytes per second of all senders together: decompressing and parsing are most of the work
+# that a small request can cause.
+DECODED_BYTES_PER_SECOND = 64 * MIB
 
 
 class Admission:
     """Admission for one kind of request. `max_bytes` bounds the body also after decompression."""
 
-    def __init__(self, budget: MemoryBudget, shedder: LoadShedder, max_bytes: int) -> None:
+    def __init__(
+        self,
+        budget: MemoryBudget,
+        shedder: LoadShedder,
+        max_bytes: int,
+        now_seconds: Callable[[], float],
+    ) -> None:
         self.budget = budget
         self.shedder = shedder
         self._limiter = ConcurrencyLimiter(shedder)
         self._max_bytes = max_bytes
+        self._decoded = DecodedBytes(shedder, now_seconds)
 
     @asynccontextmanager
     async def admit(self, request: web.Request, sender: AgentName) -> AsyncIterator[bytearray]:
@@ -69,9 +49,65 @@ class Admission:
 
         Raises `Overloaded` if overloaded or out of memory budget, or an `HttpError`.
         """
-        self._limiter.check()
+        self._limiter.check(sender)
+        self._decoded.check(sender)
         decompressor = decompressor_for(request.headers.get(hdrs.CONTENT_ENCODING, ""))
         with self.budget.reserve(sender, self.shedder.rejection) as reservation:
             body = await receive_body(request, reservation, self._max_bytes)
-            async with self._limiter.slot():
-                yield await decompress(body, decompressor, reservation, self._max_bytes)
+            async with self._limiter.slot(sender):
+                with self._decoded.counted(sender, body, reservation):
+                    content = await decompress(body, decompressor, reservation, self._max_bytes)
+                yield content
+
+
+class DecodedBytes:
+    """Limits the decoded bytes per second, with a share per sender."""
+
+    def __init__(self, shedder: LoadShedder, now_seconds: Callable[[], float]) -> None:
+        self._shedder = shedder
+        self._now_seconds = now_seconds
+        self._bucket = FairTokenBucket(DECODED_BYTES_PER_SECOND, now_seconds())
+
+    def check(self, sender: AgentName) -> None:
+        """Raise `Overloaded` if not even one byte of the sender would be decoded now."""
+        now = self._now_seconds()
+        match self._bucket.ask(sender, now):
+            case Verdict.OVER_ITS_SHARE:
+                raise OverItsShare(self._bucket.wait_seconds(sender, now))
+            case Verdict.OVERLOADED:
+                raise self._shedder.rejection(sender)
+
+    @contextmanager
+    def counted(
+        self, sender: AgentName, body: bytearray, reservation: Reservation
+    ) -> Iterator[None]:
+        """Count what is decoded of `body`, also of one that turns out to be too large.
+
+        No check here: a body that already arrived over a slow line must not be thrown away.
+        """
+        received, compressed = len(body), reservation.bytes
+        try:
+            yield
+        finally:
+            decoded = max(received, reservation.peak - compressed)
+            self._bucket.take(sender, decoded, self._now_seconds())
+
+
+class SenderQueue:
+    """Bounds the requests with one token whose token is still being looked up."""
+
+    def __init__(self) -> None:
+        self._of_token: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, token: str) -> Iterator[None]:
+        """Hold a place until exit. Raises `OverItsShare` beyond `MAX_REQUESTS_PER_AGENT`."""
+        if self._of_token[token] >= MAX_REQUESTS_PER_AGENT:
+            raise OverItsShare
+        self._of_token[token] += 1
+        try:
+            yield
+        finally:
+            self._of_token[token] -= 1
+            if not self._of_token[token]:
+                del self._of_token[token]

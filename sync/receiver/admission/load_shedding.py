@@ -1,17 +1,22 @@
 """Load shedding: reject work beyond the limits of `[intake]`, and say when to retry. No I/O.
 
-Each rejected request gets a slot behind the previous ones (`RetryAfterAllocator`), as long as
-serving one request takes. The size of a rejected batch is unknown: it is rejected before
-decompression, which is most of the work. So the moving average of admitted batches stands in
-for it: single events while a chain probes whether head office is back, full batches while it
-drains its outboxes. It is at least one event, so that never more requests per second are
-scheduled than events are admitted.
+Each sender that is rejected for the sake of others gets a slot behind the previous ones
+(`RetryAfterAllocator`), as long as serving one request takes. The size of a rejected batch is
+unknown: it is rejected before decompression, which is most of the work. So the moving average of
+stored batches stands in for it: single events while a chain probes whether head office is back,
+full batches while it drains its outboxes. It is at least one event, so that never more requests
+per second are scheduled than events are admitted.
+
+A sender that is over its own limits gets no slot, and a request that fails does not count for
+the averages: otherwise one sender's refusals would put off all others.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sync.receiver.admission.rate_limit import RetryAfterAllocator, TokenBucket
+from sync.receiver.admission.rate_limit import FairTokenBucket, RetryAfterAllocator, Verdict
+from sync.receiver.auth.tokens import AgentName
 
 # The longest Retry-After that an agent honours (`sync.delivery.backoff`).
 LONGEST_SECONDS = 3_600.0
@@ -26,6 +31,8 @@ _OUTAGE_RETRIES_PER_SECOND = 100
 _INITIAL_EVENTS, _INITIAL_SECONDS = 100.0, 0.1
 # Weight of the newest value in the moving averages: the last few dozen matter.
 _WEIGHT = 1 / 16
+# Retry-After of a sender with too many requests of its own in progress.
+_OWN_EXCESS_SECONDS = 5
 
 
 class Overloaded(Exception):  # noqa: N818 - an answer to a caller, not a fault
@@ -36,6 +43,13 @@ class Overloaded(Exception):  # noqa: N818 - an answer to a caller, not a fault
         self.retry_after_seconds = retry_after_seconds
 
 
+class OverItsShare(Overloaded):
+    """The sender has more requests, bytes or events in progress than its share."""
+
+    def __init__(self, retry_after_seconds: float = _OWN_EXCESS_SECONDS) -> None:
+        super().__init__(max(1, math.ceil(min(retry_after_seconds, LONGEST_SECONDS))))
+
+
 class LoadShedder:
     """Limits events per second and requests in flight. `now_seconds` is a monotonic clock."""
 
@@ -44,26 +58,40 @@ class LoadShedder:
     ) -> None:
         self.max_in_flight = max_in_flight
         self._now_seconds = now_seconds
-        self._bucket = TokenBucket(events_per_second, now_seconds())
+        self._bucket = FairTokenBucket(events_per_second, now_seconds())
         self._retries = RetryAfterAllocator(LONGEST_SECONDS)
         self._outage_retries = RetryAfterAllocator(_OUTAGE_LONGEST_SECONDS)
+        self._outages = 0
         self._average_events = _INITIAL_EVENTS
         self._average_seconds = _INITIAL_SECONDS
 
-    def check(self, waiting: int = 0) -> None:
-        """Raise `Overloaded` if not even one event would be admitted now.
+    def check(self, sender: AgentName, waiting: int = 0) -> None:
+        """Raise `Overloaded` if not even one event of the sender would be admitted now.
 
-        `waiting` is the number of requests that wait for a concurrency slot.
+        `waiting` is the number of senders that wait for a concurrency slot.
         """
+        now = self._now_seconds()
+        verdict = self._bucket.ask(sender, now)
+        if verdict is Verdict.OVER_ITS_SHARE:
+            raise OverItsShare(self._bucket.wait_seconds(sender, now))
         is_queue_full = waiting * self._average_seconds > _QUEUE_SECONDS * self.max_in_flight
-        if is_queue_full or self._bucket.is_empty(self._now_seconds()):
-            raise self.rejection()
+        if is_queue_full or verdict is Verdict.OVERLOADED:
+            raise self.rejection(sender)
 
-    def admit_events(self, events: int) -> None:
-        """Take the events of a batch from the bucket. Raises `Overloaded` if it is empty."""
-        self.check()
+    @contextmanager
+    def admitted_events(self, sender: AgentName, events: int) -> Iterator[None]:
+        """Take the events of a batch from the bucket; give them back if the batch fails.
+
+        Raises `Overloaded` if the bucket is empty, or the sender's share of it is used up.
+        """
+        self.check(sender)
+        taken = self._bucket.take(sender, events, self._now_seconds())
+        try:
+            yield
+        except BaseException:
+            self._bucket.give_back(sender, taken)
+            raise
         self._average_events += (max(events, 1) - self._average_events) * _WEIGHT
-        self._bucket.take(events, self._now_seconds())
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -72,18 +100,24 @@ class LoadShedder:
         yield
         self._average_seconds += (self._now_seconds() - began - self._average_seconds) * _WEIGHT
 
-    def rejection(self) -> Overloaded:
-        """Return a rejection with the next free Retry-After slot."""
-        now, not_before = self._now_seconds(), self._bucket.refilled_at
-        return Overloaded(self._retries.allocate(now, self._seconds_per_request(), not_before))
+    def rejection(self, sender: AgentName) -> Overloaded:
+        """Return a rejection with the sender's Retry-After slot."""
+        now = self._now_seconds()
+        not_before, seconds = self._bucket.refilled_at(now), self._seconds_per_request()
+        return Overloaded(self._retries.allocate(sender, now, seconds, not_before))
 
     def outage_retry_after(self) -> int:
-        """Return the Retry-After in seconds to send while the database is down."""
+        """Return the Retry-After in seconds to send while the database is down.
+
+        Its senders are unknown: their tokens are in the database.
+        """
         now = self._now_seconds()
         per_second = min(
             self._bucket.rate or _OUTAGE_RETRIES_PER_SECOND, _OUTAGE_RETRIES_PER_SECOND
         )
-        return self._outage_retries.allocate(now, 1 / per_second, now + _OUTAGE_FIRST_SECONDS)
+        self._outages += 1
+        first = now + _OUTAGE_FIRST_SECONDS
+        return self._outage_retries.allocate(self._outages, now, 1 / per_second, first)
 
     def _seconds_per_request(self) -> float:
         """Return the time per request by the tighter limit: concurrency or rate."""

@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sync.receiver.admission.load_shedding import Overloaded
+from sync.receiver.admission.load_shedding import OverItsShare, Overloaded
 from sync.receiver.auth.tokens import AgentName
 
 MIB = 1024 * 1024
-# Fits the largest body, compressed and decompressed, within the share open to large bodies.
+# Fits several of the largest bodies, compressed and decompressed.
 MAX_BYTES = 256 * MIB
 # Fixed cost per request: the connection's buffers, the task, its objects.
 REQUEST_BYTES = 64 * 1024
-# Per-agent limit, so that one agent cannot starve the chain. An agent sends a batch and a
-# heartbeat at a time, and may have a few stale requests on broken connections.
+# Per-agent limits, so that one agent cannot starve the chain. An agent sends a batch and a
+# heartbeat at a time, and may have a few stale requests on broken connections. The bytes fit the
+# largest body, compressed and decompressed.
 MAX_REQUESTS_PER_AGENT = 8
+MAX_BYTES_PER_AGENT = 48 * MIB
 # The last quarter is reserved for bodies of usual size, so that a few large ones on slow lines
 # cannot block them.
 _SMALL_BYTES = 2 * MIB
@@ -34,50 +36,65 @@ class MemoryBudget:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._requests: Counter[AgentName] = Counter()
+        self._bytes: Counter[AgentName] = Counter()
         self.reserved_bytes = 0
 
     @contextmanager
     def reserve(
-        self, sender: AgentName, rejection: Callable[[], Overloaded]
+        self, sender: AgentName, rejection: Callable[[AgentName], Overloaded]
     ) -> Iterator["Reservation"]:
-        """Provide a reservation, released at exit. Raises `rejection()` if there is no room."""
+        """Provide a reservation, released at exit.
+
+        Raises `OverItsShare` if the sender has no room left, `rejection(sender)` if all have none.
+        """
         if self._requests[sender] >= MAX_REQUESTS_PER_AGENT:
-            raise rejection()
-        reservation = Reservation(self)
+            raise OverItsShare
+        reservation = Reservation(self, sender)
         self._requests[sender] += 1
         try:
             reservation.add(REQUEST_BYTES)
             yield reservation
         except MemoryBudgetExceeded:
-            raise rejection() from None
+            raise rejection(sender) from None
         finally:
             reservation.release(reservation.bytes)
             self._requests[sender] -= 1
             if not self._requests[sender]:
                 del self._requests[sender]
 
-    def change(self, by_bytes: int, share: float = math.inf) -> None:
-        """Change the reserved bytes, up to a share. Raises `MemoryBudgetExceeded`."""
+    def change(self, sender: AgentName, by_bytes: int, share: float = math.inf) -> None:
+        """Change the reserved bytes, up to a share.
+
+        Raises `OverItsShare` or `MemoryBudgetExceeded`, and then changes nothing.
+        """
         with self._lock:
+            of_sender = self._bytes[sender] + by_bytes
+            if by_bytes > 0 and of_sender > MAX_BYTES_PER_AGENT:
+                raise OverItsShare
             if self.reserved_bytes + by_bytes > share * self._max_bytes:
                 raise MemoryBudgetExceeded
             self.reserved_bytes += by_bytes
+            self._bytes[sender] = of_sender
+            if not of_sender:
+                del self._bytes[sender]
 
 
 class Reservation:
-    """The reserved bytes of one request."""
+    """The reserved bytes of one request, now and at their peak."""
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, sender: AgentName) -> None:
         self._budget = budget
-        self.bytes = 0
+        self._sender = sender
+        self.bytes = self.peak = 0
 
     def add(self, more_bytes: int) -> None:
-        """Reserve more. Raises `MemoryBudgetExceeded` and then leaves the reservation unchanged."""
+        """Reserve more. Raises as `change` does, and then leaves the reservation unchanged."""
         is_small = self.bytes + more_bytes <= _SMALL_BYTES
-        self._budget.change(more_bytes, 1.0 if is_small else _LARGE_SHARE)
+        self._budget.change(self._sender, more_bytes, 1.0 if is_small else _LARGE_SHARE)
         self.bytes += more_bytes
+        self.peak = max(self.peak, self.bytes)
 
     def release(self, released_bytes: int) -> None:
         """Release a part."""
-        self._budget.change(-released_bytes)
+        self._budget.change(self._sender, -released_bytes)
         self.bytes -= released_bytes

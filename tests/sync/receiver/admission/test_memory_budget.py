@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.admission.load_shedding import Overloaded
+from sync.receiver.admission.load_shedding import OverItsShare, Overloaded
 from sync.receiver.admission.memory_budget import (
     MAX_REQUESTS_PER_AGENT,
     MIB,
@@ -21,7 +21,7 @@ ONE, OTHER = AgentName("0042", "till-1"), AgentName("0043", "till-1")
 SIZES = st.integers(0, 5 * MIB)
 
 
-def busy() -> Overloaded:
+def busy(_: AgentName) -> Overloaded:
     """Reject with Retry-After 7."""
     return Overloaded(7)
 
@@ -92,9 +92,25 @@ def test_one_agent_cannot_exhaust_the_budget() -> None:
     with ExitStack() as open_reservations:
         for _ in range(MAX_REQUESTS_PER_AGENT):
             open_reservations.enter_context(budget.reserve(ONE, busy))
-        with pytest.raises(Overloaded):
+        with pytest.raises(OverItsShare):
             open_reservations.enter_context(budget.reserve(ONE, busy))
         open_reservations.enter_context(budget.reserve(OTHER, busy))
 
     with budget.reserve(ONE, busy):
         pass
+
+
+def test_bytes_of_one_agent_leave_room_for_large_bodies_of_others() -> None:
+    budget = MemoryBudget()
+
+    with ExitStack() as open_reservations:
+        for _ in range(MAX_REQUESTS_PER_AGENT):
+            hog = open_reservations.enter_context(budget.reserve(ONE, busy))
+            with suppress(OverItsShare):
+                hog.add(MAX_BODY_BYTES)
+        with pytest.raises(OverItsShare):
+            hog.add(MAX_BODY_BYTES)
+        other = open_reservations.enter_context(budget.reserve(OTHER, busy))
+        other.add(2 * MAX_BODY_BYTES)
+
+    assert budget.reserved_bytes == 0

@@ -1,6 +1,7 @@
 """The receiver under overload, on real sockets: well-behaved agents are still served."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle, islice
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import zstandard
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
 from sync.receiver.admission.memory_budget import (
@@ -209,3 +211,80 @@ async def test_heartbeats_are_served_while_batches_hold_all_slots(
     await tool.close()
 
     assert (heartbeat.status, delayed.status) == (200, 200)
+
+
+async def test_large_batch_of_one_store_turns_no_other_store_away(
+    start_receiver: StartReceiver, till: SimulatedAgent
+) -> None:
+    receiver = await start_receiver(intake={"events_per_second": 10})
+    (hog,) = await enrolled_agents(receiver, 1)
+    await receiver.enroll(till)
+
+    answers = [await receiver.send(hog, *sessions(1, 500)) for _ in range(2)]
+    other = await receiver.send(till, session(1))
+
+    assert [answer.status for answer in answers] == [200, 429]
+    assert int(answers[1].header("Retry-After") or 0) > 10
+    assert other.status == 200
+
+
+async def test_batches_that_fail_do_not_use_up_the_rate_of_other_stores(
+    start_receiver: StartReceiver, till: SimulatedAgent
+) -> None:
+    receiver = await start_receiver(intake={"events_per_second": 10})
+    failing = await enrolled_agents(receiver, 8)
+    await receiver.enroll(till)
+
+    gaps = [await receiver.send(one, *sessions(5000, 5500)) for one in failing]
+    other = await receiver.send(till, session(1))
+
+    assert {gap.status for gap in gaps} == {409}
+    assert other.status == 200
+
+
+async def test_refusals_of_one_store_put_off_no_other_store(
+    start_receiver: StartReceiver, till: SimulatedAgent
+) -> None:
+    """An attacker's refused requests once made another store be told to wait half an hour."""
+    receiver = await start_receiver(intake={"events_per_second": 10, "max_in_flight": 1})
+    hog, *others = await enrolled_agents(receiver, 10)
+    await receiver.enroll(till)
+
+    await receiver.send(hog, *sessions(1, 500))
+    refused = [await receiver.send(hog, session(501)) for _ in range(200)]
+    busy = [await receiver.send(one, *sessions(1, 50)) for one in others]
+    last = await receiver.send(till, session(1))
+
+    assert {answer.status for answer in refused} == {429}
+    assert {answer.status for answer in (*busy, last)} <= {200, 429}
+    # Behind the batches of the nine others; behind the refused ones it was 2,661.
+    assert int(last.header("Retry-After") or 0) <= 300
+
+
+async def test_agent_that_decodes_too_much_waits_and_others_do_not(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    (hog,) = await enrolled_agents(receiver, 1)
+    await receiver.enroll(till)
+    content = random.Random(1).randbytes(MIB // 2).ljust(MAX_BODY_BYTES + MIB, b"\0")
+    bomb = zstandard.compress(content)
+
+    statuses = [
+        (await receiver.post(BATCHES_PATH, bomb, hog, Content_Encoding="zstd")).status
+        for _ in range(3)
+    ]
+    other = await receiver.send(till, session(1))
+
+    assert statuses == [413, 429, 429]
+    assert other.status == 200
+
+
+async def test_requests_of_one_agent_at_a_time_are_bounded(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    head = "Content-Length: 1000"
+    async with lines(receiver, [till] * (MAX_REQUESTS_PER_AGENT + 5), head) as opened:
+        answers = await first_answers(opened, 5)
+
+    assert {answer.status for answer in answers} == {429}
+    assert {answer.header("Retry-After") for answer in answers} == {"5"}

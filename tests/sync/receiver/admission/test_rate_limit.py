@@ -1,26 +1,155 @@
-"""Staggered Retry-After values: rejected callers return one after the other."""
+"""Token bucket with a share per sender; and staggered Retry-After values, one slot a sender."""
 
 import itertools
 import math
+from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.admission.rate_limit import RetryAfterAllocator
+from sync.receiver.admission.rate_limit import (
+    BURST_SECONDS,
+    SENDER_SHARE,
+    FairTokenBucket,
+    RetryAfterAllocator,
+    Verdict,
+)
 
 SLOT_SECONDS = st.floats(0.001, 10)
 PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)
 LONGEST_SECONDS = 3600.0
+RATES = st.integers(1, 10_000)
+# What a sender asks for: an amount relative to the rate, after a pause, as one of a few.
+OFFERS = st.lists(
+    st.tuples(st.sampled_from("abcdefghij"), st.floats(0.001, 20), st.floats(0, 2)), max_size=80
+)
 # Float error of a sum.
 _CLOSE = 1e-6
+
+
+def admitted(bucket: FairTokenBucket, sender: str, amount: float, now: float) -> bool:
+    """Ask for an amount and take it; return whether it was admitted."""
+    if bucket.ask(sender, now) is not Verdict.ADMITTED:
+        return False
+    bucket.take(sender, amount, now)
+    return True
+
+
+@given(offers=OFFERS, rate=RATES)
+def test_admitted_amounts_never_exceed_the_rate_by_more_than_a_burst_and_a_few_overdrafts(
+    offers: Sequence[tuple[str, float, float]], rate: int
+) -> None:
+    """Those of one bucket's worth of shares, and of those that were admitted as it ran empty."""
+    bucket, now = FairTokenBucket(rate, 0), 0.0
+    taken, overdrafts = 0.0, sorted((size * rate for _, size, _ in offers), reverse=True)
+    for sender, size, pause in offers:
+        now += pause
+        if admitted(bucket, sender, size * rate, now):
+            taken += size * rate
+        most = rate * (now + BURST_SECONDS) + sum(overdrafts[: 2 * round(1 / SENDER_SHARE)])
+        assert taken <= most * (1 + _CLOSE)
+
+
+@given(offers=OFFERS, rate=RATES)
+def test_one_sender_never_gets_another_refused(
+    offers: Sequence[tuple[str, float, float]], rate: int
+) -> None:
+    """Whatever one sender asks for, and however often: another one has its share."""
+    bucket, now = FairTokenBucket(rate, 0), 0.0
+    share = rate * SENDER_SHARE
+    honest_at = 0.0
+    for number, (_, size, pause) in enumerate(offers):
+        now += pause
+        if admitted(bucket, "hog", size * rate, now) and number % 3 == 0:
+            bucket.give_back("hog", bucket.take("hog", size * rate, now))
+        if now >= honest_at:
+            assert admitted(bucket, "honest", 0.1 * share, now)
+            honest_at = now + 0.2
+
+
+@given(size=st.floats(0.2, 5), rate=RATES)
+def test_sender_that_is_alone_gets_the_whole_rate(size: float, rate: int) -> None:
+    bucket, now, taken = FairTokenBucket(rate, 0), 0.0, 0.0
+    while now < 100:
+        if admitted(bucket, "alone", size * rate, now):
+            taken += size * rate
+        now += 0.05
+
+    assert taken >= 0.9 * 100 * rate - size * rate
+
+
+@given(rate=RATES, large=st.floats(0.5, 20))
+def test_sender_is_held_to_its_share_while_another_one_sends(rate: int, large: float) -> None:
+    bucket, now, taken = FairTokenBucket(rate, 0), 0.0, 0.0
+    while now < 100:
+        admitted(bucket, "other", 0.001 * rate, now)
+        if admitted(bucket, "hog", large * rate, now):
+            taken += large * rate
+        now += 0.5
+
+    assert taken <= rate * SENDER_SHARE * 100 + (large + 1) * rate
+
+
+@given(offers=OFFERS, rate=RATES)
+def test_sender_that_waits_as_told_is_admitted(
+    offers: Sequence[tuple[str, float, float]], rate: int
+) -> None:
+    bucket, now = FairTokenBucket(rate, 0), 0.0
+    for sender, size, pause in offers:
+        now += pause
+        match bucket.ask(sender, now):
+            case Verdict.OVER_ITS_SHARE:
+                now += bucket.wait_seconds(sender, now) + _CLOSE
+            case Verdict.OVERLOADED:
+                now = bucket.refilled_at(now) + _CLOSE
+        assert admitted(bucket, sender, size * rate, now)
+
+
+@given(amounts=st.lists(st.floats(0.1, 5), min_size=1, max_size=40), later=st.floats(0, 100_000))
+def test_repaid_bucket_admits_everybody(amounts: list[float], later: float) -> None:
+    bucket = FairTokenBucket(1000, 0)
+    for number, amount in enumerate(amounts):
+        admitted(bucket, str(number), amount * 1000, 0)
+
+    now = sum(amounts) / SENDER_SHARE + later
+    assert all(bucket.ask(str(number), now) is Verdict.ADMITTED for number in range(len(amounts)))
+
+
+def test_failed_request_costs_its_sender_and_nobody_else() -> None:
+    bucket = FairTokenBucket(1000, 0)
+    bucket.ask("other", 0)
+    for _ in range(2):
+        bucket.ask("failing", 0)
+        bucket.give_back("failing", bucket.take("failing", 100_000, 0))
+
+    assert bucket.ask("failing", 1) is Verdict.OVER_ITS_SHARE
+    assert bucket.refilled_at(1) == 1
+    assert bucket.ask("other", 1) is Verdict.ADMITTED
+
+
+def test_unlimited_bucket_admits_everything() -> None:
+    bucket = FairTokenBucket(0, 0)
+
+    assert all(admitted(bucket, "a", 1e9, 0) for _ in range(10))
+
+
+def test_senders_that_owe_nothing_are_forgotten() -> None:
+    bucket = FairTokenBucket(1000, 0)
+    for number in range(10_000):
+        admitted(bucket, str(number), 1, number)
+
+    assert len(bucket) <= 2048
 
 
 def retries(
     allocator: RetryAfterAllocator, pauses: list[float], slot_seconds: float
 ) -> list[tuple[float, int]]:
-    """Reject a caller after each pause; return the time and the Retry-After of each."""
+    """Reject a new sender after each pause; return the time and the Retry-After of each."""
     moments = itertools.accumulate(pauses)
-    return [(now, allocator.allocate(now, slot_seconds)) for now in moments]
+    return [
+        (now, allocator.allocate(number, now, slot_seconds)) for number, now in enumerate(moments)
+    ]
 
 
 @given(pauses=PAUSES, slot_seconds=SLOT_SECONDS)
@@ -55,7 +184,7 @@ def test_slot_expires_with_its_time(pauses: list[float], slot_seconds: float) ->
     busy = retries(allocator, pauses, slot_seconds)
     quiet_from = max(now + wait for now, wait in busy) + slot_seconds
 
-    assert allocator.allocate(quiet_from, slot_seconds) == 1
+    assert allocator.allocate("late", quiet_from, slot_seconds) == 1
 
 
 @given(pauses=PAUSES, slot_seconds=st.floats(60, 10_000), longest=st.integers(1, 3600))
@@ -78,6 +207,32 @@ def test_excess_beyond_the_longest_wait_is_spread_evenly() -> None:
 def test_first_slot_is_not_before_capacity_is_available(
     now: float, later: float, slot_seconds: float
 ) -> None:
-    wait = RetryAfterAllocator(LONGEST_SECONDS).allocate(now, slot_seconds, not_before=now + later)
+    allocator = RetryAfterAllocator(LONGEST_SECONDS)
+    wait = allocator.allocate("a", now, slot_seconds, not_before=now + later)
 
     assert later - _CLOSE <= wait <= max(1, later + 1)
+
+
+@given(asked=st.lists(st.floats(0, 0.2), max_size=50), slot_seconds=st.floats(1, 100))
+def test_sender_that_asks_again_and_again_keeps_its_one_slot(
+    asked: list[float], slot_seconds: float
+) -> None:
+    """Its retries cost the next sender nothing."""
+    allocator = RetryAfterAllocator(LONGEST_SECONDS)
+    allocator.allocate("first", 0, slot_seconds)
+    slot = allocator.allocate("impatient", 0, slot_seconds)
+    moments = [at for at in itertools.accumulate(asked) if at < slot_seconds - 1]
+
+    again = [allocator.allocate("impatient", at, slot_seconds) for at in moments]
+
+    assert all(abs(at + wait - slot) <= 1 for at, wait in zip(moments, again, strict=True))
+    next_one = allocator.allocate("next", 0, slot_seconds)
+    assert next_one == pytest.approx(2 * slot_seconds, abs=1)
+
+
+def test_past_slots_are_forgotten() -> None:
+    allocator = RetryAfterAllocator(LONGEST_SECONDS)
+    for number in range(10_000):
+        allocator.allocate(number, number, 0.1)
+
+    assert len(allocator) <= 2048
