@@ -82,6 +82,8 @@ def _summary(totals: Totals) -> str:
     ]
     if totals.unlisted:
         parts.append(f"{count(totals.unlisted, 'epoch')} without a row in agents")
+    if totals.truncated:
+        parts.append(f"at least: {count(totals.truncated, 'epoch')} with more than is listed")
     if totals.silent:
         parts.append(f"{count(totals.silent, 'silent till')} that may have newer captures")
     return f"{', '.join(parts)}."
@@ -97,6 +99,8 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
     lines = [(kind, format_ranges(numbers)) for kind, numbers in kinds.items() if numbers]
     if not epoch.listed:
         lines.insert(0, ("not listed", "its row in agents is missing"))
+    if epoch.truncated:
+        lines.append(("more", "further numbers are not listed"))
     if not lines and always:
         lines.append(("-", ""))
     names = map(one_line, (epoch.store_id, epoch.till_id, epoch.epoch))

@@ -1,28 +1,31 @@
 """Completeness audit: finds sequence numbers that are missing at head office, per store.
 
 Each number up to `accepted_through` is a row in one of five tables, or was purged (it is at most
-`purged_through`). SQL finds the numbers without a row, one store per read, and returns ranges only.
-An epoch whose row in `agents` is lost is found by its remaining rows.
+`purged_through`). SQL finds the numbers without a row and returns ranges only. A read is of one
+store, and bounded in epochs and ranges: a till can make any number of both. An epoch whose row in
+`agents` is lost is found by its remaining rows.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import func
 
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
-from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
-from sync.receiver.ingest.accept import ADDRESS_ERASED
+from sync.receiver.reports.completeness_queries import (
+    AUDITED_TABLES,
+    SELECT_RETIRED_TILLS,
+    queries_for,
+)
 
-_STORE = sa.bindparam("of_store", type_=sa.Text)
-_KEY = ("till_id", "epoch")
-_MAX_BIGINT = sa.literal(2**63 - 1, sa.BigInteger)
-_NUMBERED = (sessions, answers, rejections, duplicates)
-_TABLES = (agents, *_NUMBERED, gaps)
+EPOCHS_PER_READ = 256
+# Of a kind in one read. A single epoch with more is truncated; an honest one has a few.
+MAX_RANGES = 10_000
+_SMALLER = 16
 
 
 class Range(msgspec.Struct, frozen=True, order=True):
@@ -32,13 +35,16 @@ class Range(msgspec.Struct, frozen=True, order=True):
     last: int
 
 
-class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+class EpochCompleteness(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True
+):
     """State of the sequence numbers of one epoch.
 
     Numbers up to `complete_through` are accounted for; those up to `purged_through` were purged.
     `outstanding` are known to exist and have not arrived yet; `missing` were accepted and have no
     row; `gaps` will never arrive. If the epoch has no row in `agents` (not `listed`),
-    `accepted_through` is the highest number found; higher ones may have been lost.
+    `accepted_through` is the highest number found; higher ones may have been lost. If `truncated`,
+    there are more ranges than are listed.
     """
 
     store_id: str
@@ -52,171 +58,117 @@ class EpochCompleteness(msgspec.Struct, rename="camel", frozen=True, kw_only=Tru
     rejected: list[Range]
     gaps: list[Range]
     missing: list[Range]
+    truncated: bool = False
 
     @property
     def is_complete(self) -> bool:
         """Return whether every number known to exist is here, accepted or rejected."""
-        return self.listed and not (self.outstanding or self.gaps or self.missing)
+        lacks_some = self.outstanding or self.gaps or self.missing or self.truncated
+        return self.listed and not lacks_some
+
+
+class _EpochKey(NamedTuple):
+    till_id: str
+    epoch: str
+
+
+_Ranges: TypeAlias = Mapping[_EpochKey, list[Range]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The next epochs of a store to read: up to `size`, above `after` (None: from the first)."""
+
+    store_id: str
+    after: _EpochKey | None
+    size: int
 
 
 async def audit(database: Database, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
-    """Yield the epochs of one store or of all, by store, till and epoch; one read per store."""
-    async for name in store_ids_in(database, _TABLES, store_id):
-        for epoch in await database.read(partial(epochs_of, store_id=name)):
+    """Yield the epochs of one store or of all, by store, till and epoch."""
+    async for epochs in audit_chunks(database, store_id):
+        for epoch in epochs:
             yield epoch
 
 
-def epochs_of(connection: sa.Connection, store_id: str) -> list[EpochCompleteness]:
-    """Return the state of every epoch of a store, without its retired tills."""
-    of_store = {_STORE.key: store_id}
-    missing, rejected, lost = (
-        _ranges(connection.execute(statement, of_store))
-        for statement in (_MISSING, _REJECTED, _GAPS)
+async def audit_chunks(
+    database: Database, store_id: str | None
+) -> AsyncIterator[list[EpochCompleteness]]:
+    """Yield the same in lists, one per read, without retired tills."""
+    async for name in store_ids_in(database, AUDITED_TABLES, store_id):
+        chunk: _Chunk | None = _Chunk(name, None, EPOCHS_PER_READ)
+        while chunk is not None:
+            epochs, chunk = await database.read(partial(_read, chunk=chunk))
+            if epochs:
+                yield epochs
+
+
+def _read(
+    connection: sa.Connection, chunk: _Chunk
+) -> tuple[list[EpochCompleteness], _Chunk | None]:
+    """Return the epochs of a chunk, and the next chunk."""
+    values: dict[str, object] = {"of_store": chunk.store_id, "most": chunk.size}
+    if chunk.after is not None:
+        values |= {"after_till_id": chunk.after.till_id, "after_epoch": chunk.after.epoch}
+    has_lower = chunk.after is not None
+    listed = connection.execute(queries_for(has_lower, False).listed, values).all()
+    is_last = len(listed) < chunk.size
+    if not is_last:
+        values |= {"through_till_id": listed[-1].till_id, "through_epoch": listed[-1].epoch}
+    queries = queries_for(has_lower, not is_last)
+    values["most"] = MAX_RANGES + 1
+    rows = [
+        connection.execute(statement, values).all()
+        for statement in (queries.missing, queries.rejected, queries.gaps)
+    ]
+    is_truncated = max(map(len, rows)) > MAX_RANGES
+    if is_truncated and chunk.size > 1:
+        return [], replace(chunk, size=max(1, chunk.size // _SMALLER))
+    ranges = [_ranges(of_kind[:MAX_RANGES]) for of_kind in rows]
+    unlisted = connection.execute(queries.unlisted, values).all()
+    retired = set(connection.scalars(SELECT_RETIRED_TILLS, values))
+    epochs = [
+        _state(row, chunk.store_id, ranges, is_listed=is_listed, is_truncated=is_truncated)
+        for is_listed, found in ((True, listed), (False, unlisted))
+        for row in found
+        if row.till_id not in retired
+    ]
+    epochs.sort(key=lambda epoch: (epoch.till_id, epoch.epoch))
+    last = None if is_last else _EpochKey(listed[-1].till_id, listed[-1].epoch)
+    return epochs, None if last is None else replace(chunk, after=last)
+
+
+def _state(
+    row: sa.Row[Any],
+    store_id: str,
+    ranges: Sequence[_Ranges],
+    *,
+    is_listed: bool,
+    is_truncated: bool,
+) -> EpochCompleteness:
+    key, accepted_through = _EpochKey(row.till_id, row.epoch), row.accepted_through
+    missing, rejected, lost = (of_kind.get(key, []) for of_kind in ranges)
+    outstanding = [Range(accepted_through + 1, row.last_sequence)]
+    return EpochCompleteness(
+        store_id=store_id,
+        till_id=row.till_id,
+        epoch=row.epoch,
+        listed=is_listed,
+        accepted_through=accepted_through,
+        complete_through=missing[0].first - 1 if missing else accepted_through,
+        purged_through=row.purged_through,
+        outstanding=outstanding if row.last_sequence > accepted_through else [],
+        rejected=rejected,
+        gaps=lost,
+        missing=missing,
+        truncated=is_truncated,
     )
-    listed = connection.execute(_LISTED, of_store).all()
-    retired = {row.till_id for row in listed if row.retired_at is not None}
-    epochs = []
-    for statement, rows in (
-        (_LISTED, listed),
-        (_UNLISTED, connection.execute(_UNLISTED, of_store).all()),
-    ):
-        for row in rows:
-            if row.till_id in retired:
-                continue
-            key, accepted_through = (row.till_id, row.epoch), row.accepted_through
-            without_row = missing.get(key, [])
-            outstanding = [Range(accepted_through + 1, row.last_sequence)]
-            epoch = EpochCompleteness(
-                store_id=store_id,
-                till_id=row.till_id,
-                epoch=row.epoch,
-                listed=statement is _LISTED,
-                accepted_through=accepted_through,
-                complete_through=without_row[0].first - 1 if without_row else accepted_through,
-                purged_through=row.purged_through,
-                outstanding=outstanding if row.last_sequence > accepted_through else [],
-                rejected=rejected.get(key, []),
-                gaps=lost.get(key, []),
-                missing=without_row,
-            )
-            epochs.append(epoch)
-    return sorted(epochs, key=lambda epoch: (epoch.till_id, epoch.epoch))
 
 
-def _ranges(rows: sa.CursorResult[Any]) -> dict[tuple[str, str], list[Range]]:
+def _ranges(rows: Iterable[sa.Row[Any]]) -> _Ranges:
     """Return the ranges by till and epoch."""
-    found: dict[tuple[str, str], list[Range]] = {}
+    found: dict[_EpochKey, list[Range]] = {}
     for row in rows:
-        found.setdefault((row.till_id, row.epoch), []).append(Range(row.first, row.last))
+        key = _EpochKey(row.till_id, row.epoch)
+        found.setdefault(key, []).append(Range(row.first, row.last))
     return found
-
-
-def _missing() -> sa.Select[tuple[object, ...]]:
-    """Select the ranges of numbers up to `accepted_through` that have no row, in order.
-
-    Gaps and islands: every row covers an interval. Where an interval begins beyond the end of all
-    previous ones, the numbers between are missing. A sentinel interval after `accepted_through`
-    ends the search.
-    """
-    covered = _covered().subquery()
-    in_order = (covered.c.first, covered.c.last)
-    before = func.max(covered.c.last).over(
-        partition_by=[covered.c[name] for name in _KEY], order_by=in_order, rows=(None, -1)
-    )
-    candidates = sa.select(
-        covered.c.till_id,
-        covered.c.epoch,
-        _next(func.coalesce(before, 0)).label("first"),
-        (covered.c.first - 1).label("last"),
-    ).subquery()
-    return (
-        sa.select(candidates)
-        .where(candidates.c.first <= candidates.c.last)
-        .order_by(candidates.c.till_id, candidates.c.epoch, candidates.c.first)
-    )
-
-
-def _next(number: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    """Return `number` + 1, capped at the largest BIGINT."""
-    return sa.case((number < _MAX_BIGINT, number + 1), else_=_MAX_BIGINT)
-
-
-def _covered() -> sa.CompoundSelect[tuple[object, ...]]:
-    ends = sa.select(
-        agents.c.till_id,
-        agents.c.epoch,
-        _next(agents.c.accepted_through).label("first"),
-        _next(agents.c.accepted_through).label("last"),
-    ).where(agents.c.store_id == _STORE)
-    purged = sa.select(
-        agents.c.till_id, agents.c.epoch, sa.literal(1), agents.c.purged_through
-    ).where(agents.c.store_id == _STORE, agents.c.purged_through > 0)
-    numbered = (
-        sa.select(table.c.till_id, table.c.epoch, table.c.sequence, table.c.sequence)
-        .outerjoin(agents, _is_same_epoch(table))
-        .where(table.c.store_id == _STORE, _is_accepted(table.c.sequence))
-        for table in _NUMBERED
-    )
-    recorded = (
-        sa.select(gaps.c.till_id, gaps.c.epoch, gaps.c.first_sequence, gaps.c.last_sequence)
-        .outerjoin(agents, _is_same_epoch(gaps))
-        .where(gaps.c.store_id == _STORE, _is_accepted(gaps.c.first_sequence))
-        # An answer whose address the agent had erased has a row and a gap; the gap must not hide a
-        # lost row.
-        .where(gaps.c.reason != ADDRESS_ERASED)
-    )
-    return sa.union_all(ends, purged, *numbered, recorded)
-
-
-def _unlisted() -> sa.Select[tuple[object, ...]]:
-    """Select the epochs without a row in `agents`, in the shape of such a row."""
-    numbers = (*((table, table.c.sequence) for table in _NUMBERED), (gaps, gaps.c.last_sequence))
-    rows = sa.union_all(
-        *(
-            sa.select(table.c.till_id, table.c.epoch, number.label("number"))
-            .where(table.c.store_id == _STORE)
-            .where(~sa.exists().where(_is_same_epoch(table)))
-            for table, number in numbers
-        )
-    ).subquery()
-    key, highest = (rows.c.till_id, rows.c.epoch), func.max(rows.c.number)
-    through = (highest.label("accepted_through"), highest.label("last_sequence"))
-    return sa.select(*key, *through, sa.literal(0).label("purged_through")).group_by(*key)
-
-
-def _is_same_epoch(table: sa.Table) -> sa.ColumnElement[bool]:
-    key = ("store_id", *_KEY)
-    return sa.and_(*(agents.c[name] == table.c[name] for name in key))
-
-
-def _is_accepted(number: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    return sa.or_(agents.c.epoch.is_(None), number <= agents.c.accepted_through)
-
-
-def _rejected() -> sa.Select[tuple[object, ...]]:
-    """Select the ranges of rejected numbers, in order."""
-    key = [rejections.c[name] for name in _KEY]
-    rank = func.row_number().over(partition_by=key, order_by=rejections.c.sequence)
-    numbered = (
-        sa.select(*key, rejections.c.sequence, (rejections.c.sequence - rank).label("group"))
-        .where(rejections.c.store_id == _STORE)
-        .subquery()
-    )
-    epoch = (numbered.c.till_id, numbered.c.epoch)
-    first, last = func.min(numbered.c.sequence), func.max(numbered.c.sequence)
-    return (
-        sa.select(*epoch, first.label("first"), last.label("last"))
-        .group_by(*epoch, numbered.c.group)
-        .order_by(*epoch, first)
-    )
-
-
-# Compiled once at import: building them costs more than running them on a small store.
-_LISTED = sa.select(agents).where(agents.c.store_id == _STORE)
-_UNLISTED = _unlisted()
-_MISSING, _REJECTED = _missing(), _rejected()
-_GAPS = (
-    sa.select(gaps, gaps.c.first_sequence.label("first"), gaps.c.last_sequence.label("last"))
-    .where(gaps.c.store_id == _STORE)
-    .order_by(*gaps.primary_key)
-)

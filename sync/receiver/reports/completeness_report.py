@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import msgspec
 
 from sync.receiver.db.database import Database
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness import EpochCompleteness, Range, audit_chunks
 
 
 @dataclass(slots=True)
 class Totals:
     """Number of epochs, and of sequence numbers by state.
 
-    `silent` counts the tills without a recent heartbeat: their latest captures are unknown here.
+    `silent` counts the tills without a recent heartbeat: their latest captures are unknown here;
+    `truncated` the epochs of which only some ranges are listed and counted.
     """
 
     epochs: int = 0
@@ -24,6 +25,7 @@ class Totals:
     gaps: int = 0
     missing: int = 0
     silent: int = 0
+    truncated: int = 0
 
     @property
     def complete(self) -> bool:
@@ -35,6 +37,7 @@ class Totals:
         self.epochs += 1
         self.incomplete += not epoch.is_complete
         self.unlisted += not epoch.listed
+        self.truncated += epoch.truncated
         self.outstanding += _count(epoch.outstanding)
         self.rejected += _count(epoch.rejected)
         self.gaps += _count(epoch.gaps)
@@ -44,15 +47,17 @@ class Totals:
 async def completeness_json(
     database: Database, store_id: str | None, totals: Totals | None = None
 ) -> AsyncIterator[bytes]:
-    """Yield `{"epochs":[…],"complete":true|false}` of one store or of all, epoch by epoch.
+    """Yield `{"epochs":[…],"complete":true|false}` of one store or of all, some epochs at a time.
 
     A document cut short is invalid JSON. Adds the epochs to `totals`.
     """
     totals = totals or Totals()
     separator = b'{"epochs":['
-    async for epoch in audit(database, store_id):
-        totals.add(epoch)
-        yield separator + msgspec.json.encode(epoch)
+    async for epochs in audit_chunks(database, store_id):
+        for epoch in epochs:
+            totals.add(epoch)
+        # One chunk for many epochs: each is a write to the connection, with a timer.
+        yield separator + b",\n".join(map(msgspec.json.encode, epochs))
         separator = b",\n"
     start = b"" if totals.epochs else separator
     yield start + b'],"complete":' + msgspec.json.encode(totals.complete) + b"}\n"
