@@ -14,7 +14,7 @@ from sync.receiver.reports.tills import IS_CURRENT, Reference, TillStatus, list_
 
 MAX_ROWS = 100
 # Caps the count queries: a page must not take longer because a till made a million rows.
-MAX_COUNTED = 10_000
+MAX_COUNTED = 1_000
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
