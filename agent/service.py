@@ -33,13 +33,13 @@ from agent.store.writer import Writer
 from agent.uplink.scheduled_jobs import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
-from sync.runtime.atomic_file import make_directory
 from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.descriptors import connections_within_limit
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
 from sync.runtime.network.loopback import OtherLoopback, addresses_of
+from sync.runtime.private_files import make_private_directory
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
@@ -83,8 +83,9 @@ async def running_agent(
     The server stops first, so that requests in progress still have a writer. The lock is
     released last, so that the next agent finds the database closed. `now` defaults to the
     system clocks; without `sockets` the agent listens on the configured address. Raises, before
-    any file is written, `ConfigurationError` if a token or TLS file cannot be used, and
-    `UnusableSocketError` if an inherited socket is open to the network without token and TLS.
+    any file is written, `ConfigurationError` if a token or TLS file cannot be used,
+    `UnusableSocketError` if an inherited socket is open to the network without token and TLS, and
+    `UnsafeFileError` if another user controls the storage directory.
     """
     now = now or _now
     api = settings.api
@@ -93,7 +94,7 @@ async def running_agent(
     tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
     check_exposure(sockets, protected=token is not None and tls is not None)
     async with AsyncExitStack() as stack:
-        make_directory(settings.storage.directory)
+        make_private_directory(settings.storage.directory)
         stack.enter_context(storage_lock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()

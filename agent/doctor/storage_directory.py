@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pwd
 import re
 import stat
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.files.lock import LOCK_FILE
+from sync.runtime.private_files import UnsafeFileError, require_safe_ancestors, user_name
 
 _NAME = "storage directory"
 _OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
@@ -30,11 +30,16 @@ def check_directory(path: Path, key_file: Path) -> Check:
         return fault(_NAME, f"{path} does not exist, and this user may not create it", advice)
     if not stat.S_ISDIR(status.st_mode):
         return fault(_NAME, f"{path} is not a directory", "set [storage] directory to a directory")
+    try:
+        require_safe_ancestors(path)
+    except UnsafeFileError as error:
+        advice = "the agent does not start like that: correct it, or set another directory"
+        return fault(_NAME, f"{error.filename}: {error.strerror}", advice)
     return _check_permissions(path, key_file, status)
 
 
 def _check_permissions(path: Path, key_file: Path, status: os.stat_result) -> Check:
-    owner, mode = _user(status.st_uid), stat.S_IMODE(status.st_mode)
+    owner, mode = user_name(status.st_uid), stat.S_IMODE(status.st_mode)
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         advice = f"run doctor as that user: sudo -u {owner} loyalty-agent doctor"
         return fault(_NAME, f"{path} belongs to {owner}; this user may not write there", advice)
@@ -88,13 +93,6 @@ def _is_open(key_file: Path) -> bool:
         return bool(key_file.stat().st_mode & _OTHER_USERS)
     except OSError:
         return False
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _is_lock_of(line: str, process: str, inode: int) -> bool:

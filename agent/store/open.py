@@ -20,8 +20,9 @@ from agent.store.files.storage_errors import (
     storage_error_from,
 )
 from agent.store.store import Store, StoreEnvironment
-from sync.runtime.atomic_file import make_directory, sync_directory
+from sync.runtime.atomic_file import sync_directory
 from sync.runtime.logging import log_event
+from sync.runtime.private_files import make_private_directory
 
 _log = logging.getLogger(__name__)
 REOPEN_SECONDS = 1.0
@@ -43,7 +44,7 @@ class StoreOpener:
     def open(self) -> Store:
         """Open the store. Raises a `StorageError` if that is not possible now."""
         try:
-            make_directory(self.directory)
+            make_private_directory(self.directory)
             if has_orphan_wal(self._database):
                 self.quarantine("a WAL without its database")
             store = self._open_or_replace()

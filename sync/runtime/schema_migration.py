@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from sync.runtime.private_files import create_private
+
 
 def copy_before_migration(source: sqlite3.Connection, path: Path, revision: str) -> None:
     """Copy the database at `path`, open on `source`, to `PATH.before-REVISION`, its WAL included.
@@ -19,6 +21,7 @@ def copy_before_migration(source: sqlite3.Connection, path: Path, revision: str)
     copy = path.with_name(f"{path.name}.before-{revision}")
     copy.unlink(missing_ok=True)
     try:
+        create_private(copy)
         with closing(sqlite3.connect(copy)) as target:
             source.backup(target)
     except BaseException:

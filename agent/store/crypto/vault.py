@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sync.runtime.atomic_file import atomic_file
+from sync.runtime.private_files import read_secret_file
 
 KEY_BYTES = 32
+_MAX_KEY_FILE_BYTES = 4_096
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
@@ -80,7 +82,7 @@ def open_vault(key_file: Path) -> Vault:
     or `OSError` if the file cannot be read or created.
     """
     try:
-        text = key_file.read_bytes()
+        text = read_secret_file(key_file, _MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
         text = base64.b64encode(os.urandom(KEY_BYTES)) + b"\n"
         with atomic_file(key_file) as file:
@@ -90,7 +92,7 @@ def open_vault(key_file: Path) -> Vault:
 
 def read_vault(key_file: Path) -> Vault:
     """Open the vault with an existing key. Raises `UnusableKey` or `OSError`."""
-    return Vault(_read_key(key_file.read_bytes(), key_file))
+    return Vault(_read_key(read_secret_file(key_file, _MAX_KEY_FILE_BYTES), key_file))
 
 
 def _read_key(text: bytes, key_file: Path) -> bytes:

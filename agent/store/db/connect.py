@@ -16,6 +16,7 @@ from sqlmodel import Session
 from agent.facts import Receipt
 from agent.store.db.migrate import migrate
 from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
+from sync.runtime.private_files import create_private
 
 DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0
@@ -41,9 +42,11 @@ def connect_for_writing(
     """Open the only writing connection, on a file of the newest schema.
 
     The driver's transaction handling is off: its deferred BEGIN can fail on the first write at
-    once, regardless of the busy timeout. Raises `sqlite3.Error`, or `OSError` if a suspect WAL
-    cannot be copied.
+    once, regardless of the busy timeout. Raises `sqlite3.Error`, or `OSError` if the file is not
+    ours or a suspect WAL cannot be copied.
     """
+    # The WAL and its index get the mode of the database.
+    create_private(path)
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
         copy_suspect_wal(connection, path, last_commit, now_us)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.files.storage_errors import StorageFullError, free_bytes
+from sync.runtime.private_files import open_private
 
 BALLAST_FILE = "agent.ballast"
 
@@ -52,7 +53,7 @@ class DiskSpace:
             return
         if free_bytes(self._directory) < self._bytes_to_leave():
             return
-        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = open_private(self._ballast, os.O_WRONLY | os.O_CREAT)
         try:
             # Allocated blocks: deleting a sparse file would free nothing.
             os.posix_fallocate(descriptor, 0, wanted)
@@ -80,7 +81,7 @@ class DiskSpace:
 
     def _has_ballast(self) -> bool:
         try:
-            return self._ballast.stat().st_size >= self._limits.ballast_bytes
+            return self._ballast.lstat().st_size >= self._limits.ballast_bytes
         except FileNotFoundError:
             return False
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.facts import Receipt
 from agent.store.files.storage_errors import NO_DESCRIPTOR
+from sync.runtime.private_files import open_private, read_private
 
 MARK_FILE = "agent.mark"
 _MARK_BYTES = 80
@@ -22,7 +23,7 @@ def read_high_water_mark(directory: Path) -> Receipt | None:
     Raises `OSError` only if the process has no free descriptor: then the mark may well be there.
     """
     try:
-        line = (directory / MARK_FILE).read_bytes()
+        line = read_private(directory / MARK_FILE, _MARK_BYTES)
         epoch, sequence, checksum = line.decode("ascii").split()
         if int(checksum, 16) != _checksum(epoch, int(sequence)):
             return None
@@ -39,7 +40,7 @@ class HighWaterMark:
     """Writes the mark file of a directory; open from construction to `close`."""
 
     def __init__(self, directory: Path) -> None:
-        self._descriptor = os.open(directory / MARK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        self._descriptor = open_private(directory / MARK_FILE, os.O_RDWR | os.O_CREAT)
 
     def write(self, last_commit: Receipt) -> None:
         """Write the mark to the page cache only: it survives the process, not a power cut."""

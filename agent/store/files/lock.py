@@ -1,12 +1,26 @@
-"""Exclusive lock on the storage directory: one process owns the store."""
+"""Exclusive lock on the storage directory: one process owns the store.
+
+Two locks (flock), on the directory and on `agent.lock` in it. The one on the directory needs no
+space on a full disk, and excludes versions that knew no other. But whoever may open a file can lock
+it for ever: another user too, if the directory was once open to all. Then the lock on the file
+decides, which is made anew in a directory that no other user can enter.
+"""
 
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sync.runtime.logging import log_event
+from sync.runtime.private_files import open_private, read_private, user_name
+
+_log = logging.getLogger(__name__)
 LOCK_FILE = "agent.lock"
+_HOLDER_BYTES = 32
+# Fields of a line in proc_locks(5).
+_KIND, _PROCESS, _INODE = 1, 4, 5
 
 
 class StoreInUse(Exception):  # noqa: N818 - names the condition that the operator sees
@@ -17,28 +31,90 @@ class StoreInUse(Exception):  # noqa: N818 - names the condition that the operat
 def storage_lock(directory: Path) -> Iterator[None]:
     """Hold `directory` until the block or the process ends. Raises `StoreInUse` without waiting.
 
-    The lock (flock) is on the directory itself, so it needs no space on a full disk. The file
-    `agent.lock` only names the holder.
+    The directory is private by now (`make_private_directory`).
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreInUse(
-                f"the storage directory {directory} is in use by {_holder(directory)}: "
-                "stop that agent, or set another [storage] directory"
-            ) from None
-        # On a full disk the lock holds, only the name of its holder is missing.
-        with contextlib.suppress(OSError):
-            (directory / LOCK_FILE).write_text(f"process {os.getpid()}\n")
+    with contextlib.ExitStack() as opened:
+        file = _lock_file(directory, opened)
+        whole = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, whole)
+        if not _lock(whole):
+            stranger = None if file is None else _strange_holder(whole)
+            if stranger is None:
+                raise _in_use(directory)
+            log_event(_log, logging.ERROR, "storage.locked_by_stranger", user=stranger)
+        if file is not None:
+            # On a full disk the lock holds, only the name of its holder is missing.
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, os.pwrite(file, f"process {os.getpid()}\n".encode(), 0))
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _lock_file(directory: Path, opened: contextlib.ExitStack) -> int | None:
+    """Return the descriptor of the locked `agent.lock`; None if it cannot be made, on a full disk.
+
+    Raises `StoreInUse`.
+    """
+    path = directory / LOCK_FILE
+    for is_last in (False, True):
+        try:
+            file = open_private(path, os.O_RDWR | os.O_CREAT)
+        except OSError:
+            if is_last or not path.is_symlink():
+                return None
+            path.unlink(missing_ok=True)
+            continue
+        opened.callback(os.close, file)
+        if _lock(file) and _is_at(path, file):
+            return file
+        if is_last or _strange_holder(file) is None:
+            raise _in_use(directory)
+        if _is_at(path, file):
+            path.unlink(missing_ok=True)
+    return None
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether `descriptor` is still the file at `path`: it may have been replaced."""
+    try:
+        return path.lstat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _strange_holder(descriptor: int) -> str | None:
+    """Return another user who holds the lock on this file; None if one of ours does or may."""
+    inode, stranger = str(os.fstat(descriptor).st_ino), None
+    try:
+        for fields in map(str.split, Path("/proc/locks").read_text("ascii").splitlines()):
+            is_on_file = len(fields) > _INODE and fields[_INODE].rpartition(":")[2] == inode
+            if is_on_file and fields[_KIND] == "FLOCK":
+                uid = Path("/proc", fields[_PROCESS]).stat().st_uid
+                if uid in {0, os.geteuid()}:
+                    return None
+                stranger = user_name(uid)
+    except (OSError, UnicodeDecodeError):
+        return None  # no such table, or a process that this one may not see
+    return stranger
+
+
+def _in_use(directory: Path) -> StoreInUse:
+    return StoreInUse(
+        f"the storage directory {directory} is in use by {_holder(directory)}: "
+        "stop that agent, or set another [storage] directory"
+    )
 
 
 def _holder(directory: Path) -> str:
     try:
-        return (directory / LOCK_FILE).read_text().strip() or "another process"
+        holder = read_private(directory / LOCK_FILE, _HOLDER_BYTES).decode("ascii", "replace")
     except OSError:
         return "another process"
+    return holder.strip() or "another process"

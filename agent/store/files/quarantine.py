@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sync.runtime.atomic_file import sync_directory
+from sync.runtime.private_files import open_private
 
 QUARANTINE = "set-aside"
 _WAL = "-wal"
@@ -39,7 +40,8 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
     place = _new_place(database, at_us)
     copy = place / wal.name
     try:
-        with wal.open("rb") as source, copy.open("xb") as target:
+        target_file = open_private(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with wal.open("rb") as source, os.fdopen(target_file, "wb") as target:
             shutil.copyfileobj(source, target)
             target.flush()
             os.fsync(target.fileno())
@@ -87,7 +89,8 @@ def _new_place(database: Path, at_us: int) -> Path:
     while place.exists():
         count += 1
         place = parent / f"{name}-{count}"
-    place.mkdir(parents=True)
+    parent.mkdir(exist_ok=True, mode=0o700)
+    place.mkdir(mode=0o700)
     return place
 
 

@@ -41,7 +41,7 @@ async def open_existing_database(settings: ReceiverSettings) -> AsyncIterator[Da
 
 def _database(settings: ReceiverSettings, *, may_take_long: bool) -> Database:
     if not settings.is_on_postgresql:
-        return SqliteFile(settings.database_path)
+        return SqliteFile(settings.database_path, owns_directory=not settings.database.url)
     # Imported lazily: the driver is only needed for PostgreSQL.
     from sync.receiver.db.postgresql import STATEMENT_SECONDS, Postgresql  # noqa: PLC0415 - see above
 

@@ -19,6 +19,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sync.receiver.db.database import Values
 from sync.receiver.db.migrate import copy_aside, is_older, migrate
 from sync.receiver.db.sqlite_write_lock import WriteLock
+from sync.runtime.atomic_file import make_directory
+from sync.runtime.private_files import (
+    create_private,
+    make_private_directory,
+    require_safe_ancestors,
+)
 
 T = TypeVar("T")
 _READERS = 4
@@ -45,8 +51,10 @@ _READ_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", _BUSY_TIME
 class SqliteFile:
     """`Database` in a SQLite file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, owns_directory: bool = False) -> None:
+        """Keep the file at `path`; `owns_directory`: no other program has files beside it."""
         self._path = path
+        self._owns_directory = owns_directory
         self._lock = WriteLock(path)
         self._writer = _engine(path, _WRITE_PRAGMAS, begin="BEGIN IMMEDIATE", connections=1)
         self._readers = _engine(path, _READ_PRAGMAS, begin="BEGIN", connections=_READERS)
@@ -59,9 +67,15 @@ class SqliteFile:
         A file with an older schema is backed up first. The WAL of a killed process may never
         have been synced, so it is checkpointed before anything is read from it.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._owns_directory:
+            make_private_directory(self._path.parent)
+        else:
+            make_directory(self._path.parent)
+            require_safe_ancestors(self._path)
         self._lock.open()
         async with self._lock.acquire():
+            # The WAL and its index get the mode of the database.
+            create_private(self._path)
             await _run_to_completion(self._write_thread, self._migrate)
 
     async def close(self) -> None:

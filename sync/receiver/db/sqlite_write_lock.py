@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sync.runtime.private_files import open_private
+
 _POLL_SECONDS = 0.002
 # Less than an agent's request timeout.
 TIMEOUT_SECONDS = 15.0
@@ -78,7 +80,7 @@ class WriteLock:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return open_private(path, os.O_RDWR | os.O_CREAT)
 
 
 async def _flock(file: int) -> None:

@@ -118,3 +118,14 @@ def test_directory_without_a_valid_lock_file_has_no_holder(tmp_path: Path) -> No
 
     assert find_lock_holder(tmp_path, PROC) is None
     assert find_lock_holder(tmp_path / "absent", PROC) is None
+
+
+def test_directory_that_any_user_could_replace_is_a_fault(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    (shared / "state").mkdir(parents=True)
+    shared.chmod(0o777)
+
+    check = check_directory(shared / "state", tmp_path / "key")
+
+    assert check.verdict is Verdict.FAULT
+    assert f"chmod o-w {shared}" in check.found
