@@ -12,7 +12,7 @@ from tests.support.agent.in_process import Agent
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import session
 
-ADMIN, ORDINARY = "adm1n~Token", "s3cret~Token"
+ADMIN, ORDINARY = "adm1n~Token~0123456789", "s3cret~Token"
 DEEDS = ("retry", "discard")
 
 

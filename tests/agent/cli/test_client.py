@@ -18,7 +18,7 @@ def client_of(directory: Path, **api: object) -> AgentClient:
 
 def test_admin_token_is_sent_only_where_it_is_needed(tmp_path: Path) -> None:
     for name in ("admin", "ordinary"):
-        (tmp_path / name).write_text(f"{name}-token\n")
+        (tmp_path / name).write_text(f"{name}-token-0123456789\n")
     files = {"token_file": tmp_path / "ordinary", "admin_token_file": tmp_path / "admin"}
     with agent_in_a_thread(settings_in(tmp_path / "state", api=ApiSettings(port=0, **files))) as on:
         client = client_of(tmp_path, **files, port=on.port)
