@@ -172,6 +172,29 @@ async def test_purged_events_are_recorded_as_permanent_gap(
     assert not judge(later.ledger, records).lost
 
 
+async def test_emptied_receiver_takes_what_the_agent_still_has(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """It believes that the rest is gone once a heartbeat told how many events there were."""
+    empty = await head_office.receiver.back_up()
+    async with head_office.shop(tmp_path / "state") as shop:
+        await shop.trade(5)
+        await shop.delivered()
+    await purge_all(tmp_path / "state")
+    async with head_office.shop(tmp_path / "state", keeps_addresses=True) as later:
+        await later.trade(5)
+        await later.delivered()
+    await head_office.receiver.restore(empty)
+    async with head_office.shop(tmp_path / "state", later.ledger, keeps_addresses=True) as last:
+        await last.trade(5)
+        await last.delivered()
+        records = await until_there(head_office.records, 2 * 10)
+    assert head_office.receiver.rows(GAPS) == [(1, 10, NO_LONGER_HELD)]
+    assert head_office.receiver.rows("SELECT accepted_through FROM agents") == [(30,)]
+    verdict = judge(last.ledger, records)
+    assert verdict.is_clean, verdict
+
+
 async def test_lost_agent_database_starts_new_epoch(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:

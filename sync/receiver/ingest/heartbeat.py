@@ -10,7 +10,7 @@ from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.parse import InboundHeartbeat
-from sync.receiver.ingest.placement import gap_below
+from sync.receiver.ingest.placement import believed_last_sequence, gap_below
 from sync.receiver.ingest.rows import Row, epoch_key, gap_row
 
 
@@ -76,10 +76,14 @@ def _extend(
             continue
         row = rows[extent.epoch]
         stored = (row["last_sequence"], row["accepted_through"])
-        last_sequence, accepted_through = max(extent.last_sequence, stored[0]), stored[1]
+        last_known, accepted_through = stored
+        last_sequence = believed_last_sequence(
+            extent.last_sequence, last_known, row["last_seen_at"], transaction.now
+        )
         # Events that no longer exist anywhere will never arrive in a batch: head office was
         # restored from a backup after the agent had purged them.
-        gap = gap_below(min(extent.base_sequence, extent.last_sequence + 1), accepted_through)
+        base_sequence = min(extent.base_sequence, extent.last_sequence + 1)
+        gap = gap_below(base_sequence, accepted_through, last_known)
         if gap is not None:
             accepted_through = gap.last
             key = epoch_key(transaction.agent.name, extent.epoch)

@@ -65,7 +65,8 @@ def _store_batch(
         return TooManyEpochs()
 
     numbers = [event.sequence for event in inbound.events]
-    placement = place_batch(numbers, batch.base_sequence, epoch["accepted_through"])
+    accepted_through, last_known = epoch["accepted_through"], epoch["last_sequence"]
+    placement = place_batch(numbers, batch.base_sequence, accepted_through, last_known)
     if isinstance(placement, SequenceGap):
         return placement
     corrector = _skew_corrector(transaction, inbound, epoch["newest_trusted_at"])

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from sync.receiver.db.tables import AgentRecord, EmailAnswerRecord, GapRecord
-from sync.receiver.ingest.accept import ADDRESS_ERASED
-from sync.receiver.ingest.placement import NO_LONGER_HELD
+from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
+from sync.receiver.ingest.placement import NO_LONGER_HELD, SequenceGap
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
@@ -63,6 +63,7 @@ async def test_heartbeat_records_missing_events_that_the_agent_no_longer_holds(
 ) -> None:
     """Head office was restored from a backup older than the agent's retention."""
     await office.take(TILL, *sessions(1, 2))
+    await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
 
     response = await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
 
@@ -77,9 +78,10 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
     """No batch will ever mention it."""
     gone = {"epoch": "epoch-0", "lastSequence": 4, "baseSequence": 5}
 
+    before = await office.heartbeat(TILL, epochs=[gone])
     response = await office.heartbeat(TILL, epochs=[gone])
 
-    assert response == {EPOCH: 0, "epoch-0": 4}
+    assert (before["epoch-0"], response) == (0, {EPOCH: 0, "epoch-0": 4})
     assert await office.all_rows(GapRecord) == [
         {
             "store_id": "0042",
@@ -95,6 +97,7 @@ async def test_heartbeat_records_a_whole_epoch_of_which_nothing_is_held(
 
 
 async def test_repeated_heartbeat_does_not_change_the_gap(office: LedgerDriver) -> None:
+    await office.know(TILL, 9)
     await office.heartbeat(TILL, lastSequence=9, baseSequence=7)
     before = await office.all_rows(GapRecord)
     office.at += timedelta(minutes=1)
@@ -107,6 +110,8 @@ async def test_repeated_heartbeat_does_not_change_the_gap(office: LedgerDriver) 
 async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
     office: LedgerDriver,
 ) -> None:
+    await office.know(TILL, 9)
+
     assert await office.heartbeat(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
     assert await gaps(office) == [(1, 3, NO_LONGER_HELD)]
 
@@ -114,6 +119,7 @@ async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
 async def test_late_event_shrinks_a_gap_recorded_by_a_heartbeat(
     office: LedgerDriver,
 ) -> None:
+    await office.know(TILL, 3)
     await office.heartbeat(TILL, lastSequence=3, baseSequence=4)
 
     await office.take(TILL, session(2), baseSequence=4)
@@ -189,3 +195,47 @@ async def test_gap_is_recorded_for_its_own_epoch_only(office: LedgerDriver) -> N
     assert await office.rows(GapRecord, "epoch", "first_sequence", "last_sequence") == [
         ("epoch-2", 1, 4)
     ]
+
+
+FORGED = 1_000_001
+
+
+async def test_forged_base_of_a_batch_declares_nothing_lost(office: LedgerDriver) -> None:
+    """One message of a stolen token wrote off a million events that no till ever had."""
+    await office.take(TILL, *sessions(1, 2))
+
+    for _ in range(3):
+        forged = await office.offer(TILL, session(FORGED, "x"), baseSequence=FORGED)
+
+        assert forged == SequenceGap(3)
+    assert await gaps(office) == []
+    assert (await office.take(TILL, session(3))).accepted_through == 3
+
+
+async def test_forged_base_of_a_heartbeat_declares_nothing_lost(office: LedgerDriver) -> None:
+    forged: dict[str, object] = {"lastSequence": FORGED, "baseSequence": FORGED + 1}
+    await office.take(TILL, *sessions(1, 2))
+
+    for _ in range(3):
+        await office.heartbeat(TILL, **forged)
+
+    lost = sum(int(str(last)) - int(str(first)) + 1 for first, last, _ in await gaps(office))
+    assert lost < 3 * 10_001
+    accepted = await office.offer(TILL, session(3))
+    assert isinstance(accepted, AcceptedBatch)
+    assert not accepted.rejections
+
+
+async def test_batch_after_a_loss_is_accepted_once_a_heartbeat_told_of_the_numbers(
+    office: LedgerDriver,
+) -> None:
+    """Head office was emptied: an honest agent waits for its next heartbeat at most."""
+    events = sessions(500_001, 500_002)
+    assert await office.offer(TILL, *events, baseSequence=500_001) == SequenceGap(1)
+    await office.heartbeat(TILL, lastSequence=500_002, baseSequence=500_001)
+
+    taken = await office.offer(TILL, *events, baseSequence=500_001)
+
+    assert isinstance(taken, AcceptedBatch)
+    assert taken.accepted_through == 500_002
+    assert await gaps(office) == [(1, 500_000, NO_LONGER_HELD)]

@@ -22,7 +22,7 @@ THROUGH = 300
 async def look_up_state(office: LedgerDriver, *events: Members) -> LedgerState:
     """Return the ledger state for a batch of known numbers."""
     inbound = parse_batch(TILL.batch(*events), EnrolledAgent(TILL.name, AT), office.at)
-    placement = place_batch([event.sequence for event in inbound.events], 1, THROUGH)
+    placement = place_batch([e.sequence for e in inbound.events], 1, THROUGH, THROUGH)
     assert isinstance(placement, Placement)
     return await office.database.read(lambda c: look_up(c, inbound, placement.resent))
 

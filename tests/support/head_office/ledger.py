@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Table, select
+from sqlalchemy import Connection, Table, select
 
 from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.auth.tokens import EnrolledAgent
+from sync.receiver.db import statements
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import LedgerTable, table_of
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.ingest.agent_transaction import TooManyEpochs
+from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
@@ -34,7 +35,9 @@ class LedgerDriver:
     async def take(
         self, sender: SimulatedAgent, *events: Members, **members: object
     ) -> AcceptedBatch:
-        """Ingest a batch that must be accepted."""
+        """Ingest a batch that must be accepted; all numbers below its base are known."""
+        if "baseSequence" in members:
+            await self.know(sender, int(str(members["baseSequence"])) - 1)
         taken = await self.offer(sender, *events, **members)
         assert isinstance(taken, AcceptedBatch)
         return taken
@@ -57,6 +60,20 @@ class LedgerDriver:
         answer = await self.offer_heartbeat(sender, **members)
         assert isinstance(answer, HeartbeatAnswer)
         return {one.epoch: one.accepted_through for one in answer.epochs}
+
+    async def know(self, sender: SimulatedAgent, last_sequence: int) -> None:
+        """Let it be known that the till has had the numbers up to `last_sequence`.
+
+        As by a heartbeat before, of which nothing else is left.
+        """
+
+        def note(connection: Connection) -> None:
+            transaction = AgentTransaction(connection, self._agent(sender), self.at)
+            row = transaction.lock_epochs(sender.epoch)[sender.epoch]
+            known = max(row["last_sequence"], last_sequence)
+            transaction.execute(statements.UPDATE_AGENT, sender.epoch, last_sequence=known)
+
+        await self.database.write(note)
 
     async def heartbeat_rejections(
         self, sender: SimulatedAgent, **members: object

@@ -51,7 +51,8 @@ class ReferenceLedger:
     def take(self, key: Key, events: Sequence[Event], base: int = 1) -> AcceptedBatch | SequenceGap:
         """Apply a batch."""
         epoch = self.epochs.setdefault(key, Epoch())
-        placed = place_batch([e.sequence for e in events], base, epoch.accepted_through)
+        # A heartbeat told of all numbers before.
+        placed = place_batch([e.sequence for e in events], base, epoch.accepted_through, base)
         if isinstance(placed, SequenceGap):
             return placed
         taken = accept_events(events, placed, self._known(key, events, placed))

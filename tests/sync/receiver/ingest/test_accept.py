@@ -1,5 +1,7 @@
 """The ledger's rules for a batch: accepted, rejected, duplicate, permanently missing."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import msgspec
@@ -17,8 +19,9 @@ from sync.receiver.ingest.placement import (
     MalformedBatch,
     Placement,
     SequenceGap,
-    place_batch,
+    believed_last_sequence,
 )
+from sync.receiver.ingest.placement import place_batch as place_batch_of_known
 from tests.support.models.ledger import ReferenceLedger
 from tests.sync.receiver.ingest.event_builders import (
     OTHER_TILL,
@@ -32,6 +35,13 @@ from tests.sync.receiver.ingest.event_builders import (
 
 NEXT_EPOCH = (TILL[0], "epoch-2")
 RUNS = st.tuples(st.integers(1, 60), st.integers(0, 20)).map(lambda run: range(run[0], sum(run)))
+
+
+def place_batch(
+    sequences: Sequence[int], base_sequence: int, accepted_through: int
+) -> Placement | SequenceGap:
+    """Place a batch of a till of which any number is known."""
+    return place_batch_of_known(sequences, base_sequence, accepted_through, 2**63 - 1)
 
 
 @pytest.fixture
@@ -116,6 +126,50 @@ def test_batch_above_its_base_is_a_sequence_gap_at_the_base() -> None:
 
 def test_numbers_below_the_base_become_a_permanent_gap() -> None:
     assert place_batch([10, 11], 10, 3) == Placement(Gap(4, 9, NO_LONGER_HELD), None, 11)
+
+
+@pytest.mark.parametrize(
+    ("last_known", "expected"),
+    [(0, SequenceGap(4)), (3, SequenceGap(4)), (8, SequenceGap(9)), (9, None), (20, None)],
+)
+def test_base_is_believed_up_to_the_last_number_that_the_till_was_known_to_have(
+    last_known: int, expected: SequenceGap | None
+) -> None:
+    """Else one message declares events lost that nobody ever had."""
+    placed = place_batch_of_known([10, 11], 10, 3, last_known)
+
+    assert placed == expected or placed == Placement(Gap(4, 9, NO_LONGER_HELD), None, 11)
+    assert (expected is None) == isinstance(placed, Placement)
+
+
+@given(
+    reported=st.integers(0, 2**63 - 1),
+    known=st.integers(0, 2**40),
+    days=st.floats(0, 3650),
+    is_new=st.booleans(),
+)
+def test_last_sequence_is_believed_as_far_as_a_till_can_have_come(
+    reported: int,
+    known: int,
+    days: float,
+    is_new: bool,  # noqa: FBT001 - drawn
+) -> None:
+    now = datetime(2036, 1, 1, tzinfo=UTC)
+    since = None if is_new else now - timedelta(days=days)
+
+    believed = believed_last_sequence(reported, known, since, now)
+
+    assert known <= believed <= max(reported, known)
+    honest = known + int(50 * days * 86_400)
+    assert believed_last_sequence(honest, known, since, now) == honest or is_new
+    assert believed <= known + 200 * 86_400 * 3660 * 2
+
+
+def test_one_wrong_heartbeat_cannot_announce_events_for_ever() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    assert believed_last_sequence(2**63 - 1, 500, now - timedelta(minutes=1), now) < 20_000
+    assert believed_last_sequence(2**63 - 1, 0, None, now) < 10**11
 
 
 def test_empty_batch_changes_nothing() -> None:

@@ -61,6 +61,7 @@ async def capture(receiver: Receiver) -> None:
     till = SimulatedAgent("00001", "till-1", "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     await receiver.enroll(till)
     answers = answer(4, SESSION, None, "deferred"), answer(5, SESSION)
+    await receiver.heartbeat(till, lastSequence=2)
     await receiver.send(
         till, session(3, SESSION), *answers, session(6, type="points.spent"), baseSequence=3
     )

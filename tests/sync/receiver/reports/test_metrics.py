@@ -27,6 +27,7 @@ def value_of(samples: Samples, name: str, **labels: str) -> float | None:
 
 
 async def test_events_are_counted_by_outcome(receiver: Receiver, till: SimulatedAgent) -> None:
+    await receiver.heartbeat(till, lastSequence=2)
     await receiver.send(
         till, session(3, "one"), answer(4, "one"), session(5, type="x"), baseSequence=3
     )
@@ -108,6 +109,7 @@ async def test_fleet_metrics_contain_no_store_names(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
     await receiver.enroll(SimulatedAgent("0043"))
+    await receiver.heartbeat(till, lastSequence=2)
     await receiver.send(till, session(3), session(4, type="x"), baseSequence=3)
     await receiver.heartbeat(till, deadLetters=2, outstanding=1, freeBytes=10**12)
 
