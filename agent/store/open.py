@@ -116,10 +116,9 @@ class ReopeningStore:
             raise self._error.with_traceback(None)
         return self._store
 
-    @property
-    def pages_since_checkpoint(self) -> int:
-        """The estimated pages of the WAL; 0 while the store is closed."""
-        return 0 if self._store is None else self._store.pages_since_checkpoint
+    def needs_checkpoint(self, *, is_idle: bool) -> bool:
+        """Return True if the WAL is to be copied now; False while the store is closed."""
+        return self._store is not None and self._store.needs_checkpoint(is_idle=is_idle)
 
     @property
     def seconds_to_reopen(self) -> float | None:

@@ -1,5 +1,6 @@
 """Queries of the store for status, metrics and lookups, on short-lived read-only connections."""
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,10 @@ WHERE event.position IN (
     FROM start JOIN email_answer ON email_answer.session_position = start.position
 )
 ORDER BY event.position
+"""
+_EARLY_PURGE = """
+SELECT purged_early_at_us, purged_early_kept_us, purged_early_reason
+FROM destination WHERE name = 'central' AND purged_early_at_us IS NOT NULL
 """
 _STATUS = """
 SELECT
@@ -72,6 +77,14 @@ class EpochProgress:
     base_sequence: int = 1
 
 
+class EarlyPurge(NamedTuple):
+    """The last purge ahead of retention: when, how long its events had been kept, which limit."""
+
+    at_us: int
+    kept_us: int
+    limit: str
+
+
 @dataclass(frozen=True, slots=True)
 class StorageStatus:
     """State of the store, for the status page, metrics and heartbeats.
@@ -88,6 +101,7 @@ class StorageStatus:
     database_bytes: int
     free_bytes: int
     quarantined: list[str]
+    early_purge: EarlyPurge | None
 
     @property
     def current(self) -> EpochProgress:
@@ -124,6 +138,7 @@ class StoreReader:
             epochs = read_epochs(connection)
             cursor = read_cursor(connection)
             row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
+            early_purge = read_early_purge(connection)
         settled_ahead, dead_letters, oldest_at_us, newest_at_us = checked(
             row, tuple[int, int, int | None, int | None]
         )
@@ -136,7 +151,14 @@ class StoreReader:
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
             quarantined=list_quarantined(self._directory),
+            early_purge=early_purge,
         )
+
+
+def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
+    """Return the last purge for lack of room; None if there was none."""
+    row = connection.execute(_EARLY_PURGE).fetchone()
+    return None if row is None else checked(row, EarlyPurge)
 
 
 def _state(row: _Capture, watermark: int) -> DeliveryState:

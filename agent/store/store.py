@@ -14,7 +14,7 @@ from agent.store.crypto.vault import Vault
 from agent.store.db.connect import (
     DATABASE_FILE,
     connect_for_writing,
-    database_bytes,
+    limit_wal,
     session_on,
     transaction,
     writing_engine,
@@ -31,6 +31,8 @@ from agent.store.files.storage_errors import (
     storage_error_from,
 )
 from agent.store.journal.journal import Group, Journal
+from agent.store.retention.make_room import purge_oldest_delivered
+from agent.store.room import EarlyPurgeLog, EarlyPurgeReason, Room, wal_bytes
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -40,9 +42,7 @@ Arguments = TypeVarTuple("Arguments")
 PAGES_PER_COMMIT = 4
 PAGES_PER_CHECKPOINT = 2_000
 PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
-# Checking free space at each commit would cost as much as the statements. This many captures take
-# far less than the space that is kept free.
-CAPTURES_PER_ROOM_CHECK = 256
+PAGE_BYTES = 4_096
 
 FIND_BOOT = "SELECT number FROM boot WHERE boot_id = ?"
 ADD_BOOT = """
@@ -72,10 +72,12 @@ class Store:
         self.directory = directory
         self.environment = environment
         self.space = DiskSpace(directory, limits)
+        self._wal_bytes = wal_bytes(limits)
         last_commit = read_high_water_mark(directory)
         self.connection = connect_for_writing(
             directory / DATABASE_FILE, last_commit, environment.now_us
         )
+        limit_wal(self.connection, self._wal_bytes)
         self._engine = writing_engine(self.connection)
         self._files = contextlib.ExitStack()
         self._files.callback(self.connection.close)
@@ -92,6 +94,9 @@ class Store:
         self.pages_since_checkpoint = 0
         # Every job may have erased something; a log left by an earlier process may hold it, too.
         self._needs_scrub = True
+        database = directory / DATABASE_FILE
+        self._room = Room(self.connection, database, self.space, limits, self._purge_early)
+        self._purge_log = EarlyPurgeLog()
         self._captures_to_room_check = 0
 
     def decide(self, captures: Sequence[tuple[Capture, Timestamp]]) -> Group:
@@ -111,7 +116,8 @@ class Store:
         with self._storage_errors():
             outcomes = self.journal.write(group)
         if rows := self.epochs.last_position - before:
-            self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
+            body_bytes = sum(map(len, group.bodies.values()))
+            self.pages_since_checkpoint += PAGES_PER_COMMIT + rows + body_bytes // PAGE_BYTES
         self._write_mark()
         return outcomes
 
@@ -135,6 +141,11 @@ class Store:
         with self._storage_errors():
             self._mark.write(receipt)
             self._mark.sync()
+
+    def needs_checkpoint(self, *, is_idle: bool) -> bool:
+        """Return True if the WAL has grown so far that it is to be copied now."""
+        bound = PAGES_PER_CHECKPOINT if is_idle else PAGES_BEFORE_FORCED_CHECKPOINT
+        return self.pages_since_checkpoint * WAL_BYTES >= bound * self._wal_bytes
 
     def checkpoint(self) -> bool:
         """Copy the WAL into the database file, as far as no reader needs it; return True if all."""
@@ -176,19 +187,34 @@ class Store:
         with self._storage_errors():
             self._mark.sync()
             self.space.create_ballast()
-            if self.space.has_room_for(WAL_BYTES):
-                preallocate_wal(self.directory / DATABASE_FILE)
+            if self.space.has_room_for(self._wal_bytes):
+                preallocate_wal(self.directory / DATABASE_FILE, self._wal_bytes)
 
     def require_room(self) -> None:
-        """Raise `StorageFullError` if there is no room for captures."""
+        """Raise `StorageFullError` if there is no room for captures.
+
+        Delivered events are purged first, ahead of their retention.
+        """
         self._captures_to_room_check = 0
         with self._storage_errors():
-            self.space.require_room(database_bytes(self.directory))
-        self._captures_to_room_check = CAPTURES_PER_ROOM_CHECK
+            self._captures_to_room_check = self._room.require()
+
+    def make_room(self) -> bool:
+        """Purge some delivered events early if room gets short; return True if any were purged."""
+        with self._storage_errors():
+            return self._room.make_ahead()
 
     def close(self) -> None:
         """Sync the mark and close the file; SQLite checkpoints the rest of the WAL."""
         self._files.close()
+
+    def _purge_early(self, reason: EarlyPurgeReason) -> int | None:
+        self.journal.clear_cache()
+        now_us = self.environment.now_us()
+        kept_us = self.run(purge_oldest_delivered, now_us, reason)
+        if kept_us is not None:
+            self._purge_log.add(kept_us, reason, now_us)
+        return kept_us
 
     def _write_mark(self) -> None:
         # The commit stands even if this write fails; a mark that is too low only protects less.

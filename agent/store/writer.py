@@ -23,7 +23,7 @@ from typing import TypeVar, TypeVarTuple
 from agent.facts import Capture, Outcome, Timestamp
 from agent.store.files.storage_errors import StorageDownError, StorageError
 from agent.store.open import REOPEN_SECONDS, ReopeningStore, StoreOpener
-from agent.store.store import PAGES_BEFORE_FORCED_CHECKPOINT, PAGES_PER_CHECKPOINT, Store
+from agent.store.store import Store
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -266,9 +266,7 @@ class Writer:
             return error
 
     def _checkpoint_if_due(self) -> None:
-        pages = self._store.pages_since_checkpoint
-        idle = pages >= PAGES_PER_CHECKPOINT and self._queue.empty()
-        if idle or pages >= PAGES_BEFORE_FORCED_CHECKPOINT:
+        if self._store.needs_checkpoint(is_idle=self._queue.empty()):
             self._send_held_answers()
             try:
                 self._store.get().checkpoint()

@@ -73,6 +73,12 @@ async def purge(outbox: StoreOutbox) -> None:
         await until_done(outbox.retention.purge_once)
 
 
+async def make_room(outbox: StoreOutbox) -> None:
+    """Purge the oldest delivered events ahead of their retention if the store is nearly full."""
+    with contextlib.suppress(OutboxUnavailable):
+        await until_done(outbox.retention.make_room_once)
+
+
 async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> None:
     """Deliver dead letters again that are due for a retry."""
     with contextlib.suppress(OutboxUnavailable):

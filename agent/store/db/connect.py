@@ -22,14 +22,12 @@ DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0
 # synchronous=FULL: COMMIT returns after the sync (NORMAL loses commits in a power cut).
 # wal_autocheckpoint=0: a checkpoint inside a commit would delay answers; the writer runs it.
-# secure_delete: an erased address is overwritten with zeros. journal_size_limit: a WAL that grew
-# once is truncated again.
+# secure_delete: an erased address is overwritten with zeros.
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA secure_delete=ON",
     "PRAGMA wal_autocheckpoint=0",
-    "PRAGMA journal_size_limit=16777216",
     "PRAGMA cache_size=-8192",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA trusted_schema=OFF",
@@ -58,6 +56,11 @@ def connect_for_writing(
         connection.close()
         raise
     return connection
+
+
+def limit_wal(connection: sqlite3.Connection, size_bytes: int) -> None:
+    """Make SQLite truncate a WAL that grew once to twice `size_bytes`, its usual size."""
+    connection.execute(f"PRAGMA journal_size_limit={2 * size_bytes}").fetchall()
 
 
 @contextmanager
@@ -122,6 +125,21 @@ def database_bytes(directory: Path) -> int:
     """Return the size of the database of `directory` and its WAL on disk."""
     path = directory / DATABASE_FILE
     return sum(file.stat().st_size for file in (path, wal_of(path)) if file.exists())
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Return the size of the database without its free pages, which new rows reuse."""
+    pages, page_bytes = _pragma(connection, "page_count"), _pragma(connection, "page_size")
+    return pages * page_bytes - reusable_bytes(connection)
+
+
+def reusable_bytes(connection: sqlite3.Connection) -> int:
+    """Return the size of the free pages in the database file."""
+    return _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _connect_for_reading(directory: Path) -> sqlite3.Connection:

@@ -76,14 +76,14 @@ def sync_leftover_wal(connection: sqlite3.Connection, path: Path) -> None:
             os.fdatasync(file.fileno())
 
 
-def preallocate_wal(path: Path) -> None:
-    """Grow the WAL to `WAL_BYTES`.
+def preallocate_wal(path: Path, size_bytes: int = WAL_BYTES) -> None:
+    """Grow the WAL to `size_bytes`.
 
     Syncing a growing file also writes the file system's journal and takes twice as long. The
     padding is zeros: SQLite reads a WAL only as far as its checksums are valid. The zeros are
     written, because unwritten extents would cost the journal as well.
     """
-    missing_bytes = WAL_BYTES - wal_of(path).stat().st_size
+    missing_bytes = size_bytes - wal_of(path).stat().st_size
     if missing_bytes <= 0:
         return
     with wal_of(path).open("ab") as wal:

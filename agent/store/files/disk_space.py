@@ -12,6 +12,8 @@ from agent.store.files.storage_errors import StorageFullError, free_bytes
 from sync.runtime.private_files import open_private
 
 BALLAST_FILE = "agent.ballast"
+# With so much free space inside the database file, captures take next to none of the disk.
+REUSABLE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,18 @@ class DiskSpace:
         self._limits = limits
         self._ballast = directory / BALLAST_FILE
 
-    def require_room(self, database_bytes: int) -> None:
-        """Raise `StorageFullError` if a store of `database_bytes` may take no more captures."""
+    def require_room(self, database_bytes: int, reusable_bytes: int = 0) -> None:
+        """Raise `StorageFullError` if a store of `database_bytes` may take no more captures.
+
+        `reusable_bytes`: free space inside the database file, not part of `database_bytes`.
+        """
         if database_bytes >= self._limits.max_bytes:
             raise StorageFullError(
                 f"the database has {_mib(database_bytes)}, [storage] max_bytes is "
                 f"{_mib(self._limits.max_bytes)}: raise it, or restore delivery"
             )
         free, needed = free_bytes(self._directory), self._bytes_to_leave()
-        if free < needed:
+        if free < needed and reusable_bytes < REUSABLE_BYTES:
             raise StorageFullError(
                 f"{_mib(free)} free on the disk of {self._directory}, {_mib(needed)} must stay "
                 "free ([storage] min_free_bytes, plus twice ballast_bytes while the ballast is "

@@ -11,6 +11,11 @@ from typing import NamedTuple
 from agent.store.db.cursor import read_cursor
 from agent.store.db.rows import as_list
 from agent.store.retention.delivery_times import delivered_before
+from agent.store.retention.purge_answers import (
+    empty_answers,
+    find_removable_answers,
+    remove_answers,
+)
 
 # Each event is two rows: the event, and its session or answer.
 MAX_EVENTS = 100
@@ -61,7 +66,6 @@ REMOVE_BESIDE_EVENTS = tuple(
     f"DELETE FROM {rows} position IN (SELECT value FROM json_each(?))"  # noqa: S608 - no value
     for rows in (
         "session WHERE",
-        "email_answer WHERE",
         "dead_letter WHERE destination = 'central' AND",
         "settled WHERE destination = 'central' AND",
         "doubt WHERE destination = 'central' AND",
@@ -75,10 +79,14 @@ SET_PURGED = "UPDATE destination SET purged_through = ? WHERE name = 'central'"
 
 
 class Candidates(NamedTuple):
-    """Candidates: positions of events, and of acknowledgements that cover no event any more."""
+    """Candidates: positions of events, of acknowledgements that cover no event, of empty answers.
+
+    An answer is emptied with its event, and its row deleted later: see `purge_answers.py`.
+    """
 
     events: list[int]
     deliveries: list[int]
+    answers: list[int]
 
 
 def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates:
@@ -89,9 +97,18 @@ def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates
     """
     cursor = read_cursor(connection)
     bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
-    values = {"bound": bound, "cutoff_us": cutoff_us, "limit": MAX_EVENTS}
+    candidates = find_purgeable_through(connection, bound, cutoff_us, MAX_EVENTS)
+    return candidates._replace(answers=find_removable_answers(connection, MAX_EVENTS))
+
+
+def find_purgeable_through(
+    connection: sqlite3.Connection, bound: int, cutoff_us: int, limit: int
+) -> Candidates:
+    """Return some events up to position `bound`, lowest first, and no empty answers. Read-only."""
+    values = {"bound": bound, "cutoff_us": cutoff_us, "limit": limit}
     queries = (PURGEABLE_EVENTS, PURGEABLE_DELIVERIES)
-    return Candidates(*([at for (at,) in connection.execute(sql, values)] for sql in queries))
+    events, deliveries = ([at for (at,) in connection.execute(sql, values)] for sql in queries)
+    return Candidates(events, deliveries, answers=[])
 
 
 def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
@@ -100,8 +117,10 @@ def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int
     values = {"positions": as_list(candidates.events), "cutoff_us": cutoff_us}
     rows = connection.execute(REMOVE_EVENTS, values | {"watermark": cursor.watermark})
     purged = [position for (position,) in rows]
+    empty_answers(connection, purged)
     for sql in REMOVE_BESIDE_EVENTS:
         connection.execute(sql, (as_list(purged),))
     connection.execute(REMOVE_DELIVERIES, (as_list(candidates.deliveries),))
     connection.execute(SET_PURGED, (max([*purged, cursor.purged_through]),))
-    return bool(purged or candidates.deliveries)
+    has_removed = remove_answers(connection, candidates.answers)
+    return bool(purged or candidates.deliveries or has_removed)

@@ -93,6 +93,10 @@ class Retention:
             return False
         return await self._store.run(_purge, candidates, cutoff_us)
 
+    async def make_room_once(self) -> bool:
+        """Purge some delivered events early if room gets short; return True if more may be."""
+        return await self._store.run(Store.make_room)
+
     async def repair_times(self) -> None:
         """Replace impossible delivery times by now, so that retention counts from now on."""
         now_us = self._now_us()

@@ -62,7 +62,8 @@ async def test_delivered_events_are_purged_after_central_is_unconfigured(
             await planned.do_all()
         assert delivery is None
         assert query(tmp_path, "SELECT position FROM event ORDER BY position") == [(3,), (4,)]
-        assert query(tmp_path, "SELECT position FROM email_answer") == [(4,)]
+        answers = "SELECT position FROM email_answer WHERE session_position > 0"
+        assert query(tmp_path, answers) == [(4,)]
 
 
 async def test_delivered_addresses_are_erased_after_central_is_unconfigured(tmp_path: Path) -> None:

@@ -16,13 +16,28 @@ from agent.store.db.connect import read_only
 from agent.store.journal import session_cache
 from agent.store.outbox import in_flight, settle, windows
 from agent.store.queries import StoreReader
-from agent.store.retention import delivery_times, erase, erase_digests, purge
+from agent.store.retention import (
+    delivery_times,
+    erase,
+    erase_digests,
+    make_room,
+    purge,
+    purge_answers,
+)
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import answer, opened, session
 
 GROWING_TABLES = ("event", "session", "email_answer", "delivery", "settled", "dead_letter")
 JOURNAL_AND_OUTBOX = (epochs, session_cache, windows, in_flight, settle)
-RETENTION_AND_STATUS = (delivery_times, erase, erase_digests, purge, queries)
+RETENTION_AND_STATUS = (
+    delivery_times,
+    erase,
+    erase_digests,
+    make_room,
+    purge,
+    purge_answers,
+    queries,
+)
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": sql
     for module in JOURNAL_AND_OUTBOX + RETENTION_AND_STATUS

@@ -1,0 +1,114 @@
+"""Rows of answers: no secret of a row that SQLite moved to another page stays behind."""
+
+import asyncio
+import random
+from pathlib import Path
+
+from agent.store.db.cursor import ensure_cursor, read_cursor
+from agent.store.outbox.settle import SET_WATERMARK
+from agent.store.retention.erase import erase_below_watermark
+from agent.store.retention.make_room import purge_oldest_delivered
+from agent.store.retention.purge_answers import (
+    NEIGHBOURS,
+    find_removable_answers,
+    remove_answers,
+)
+from agent.store.store import Store
+from tests.support.agent.erasure import traces
+from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.store import AT, answer, opened, query, record, session
+
+DAY_SECONDS = 24 * 3600
+SEED, ROUNDS = 7, 12
+ADDRESSES = "SELECT address FROM email_answer WHERE address IS NOT NULL"
+ERASE_ALL = "UPDATE email_answer SET address = NULL"
+ANSWERS = "SELECT count(*) FROM email_answer"
+
+
+async def record_answers(rig: OutboxRig, names: list[str], address: str) -> None:
+    captures = [one for name in names for one in (session(name), answer(name, name + address))]
+    await asyncio.gather(*(rig.writer.record(one, AT) for one in captures))
+
+
+async def run_retention(rig: OutboxRig) -> None:
+    retention = rig.outbox.retention
+    for step in (retention.erase_once, retention.erase_digests_once, retention.purge_once):
+        while await step():
+            pass
+
+
+def record_some(store: Store, prefix: str, count: int) -> None:
+    names = [f"{prefix}/{number}" for number in range(count)]
+    record(store, *map(session, names))
+    record(store, *(answer(name, f"{name}@{'x' * (count % 30 + 1)}.com") for name in names))
+
+
+def deliver_and_purge(store: Store, chance: random.Random) -> None:
+    """Settle some pending events, erase their addresses, purge some delivered ones early."""
+    through = chance.randint(read_cursor(store.connection).watermark, store.epochs.last_position)
+    store.run(lambda connection: connection.execute(SET_WATERMARK, (through,)))
+    while store.run(erase_below_watermark, None):
+        pass
+    for _ in range(chance.randint(0, 20)):
+        store.run(purge_oldest_delivered, AT.wall_us, "a reason")
+    store.run(lambda connection: remove_answers(connection, find_removable_answers(connection, 99)))
+
+
+def addresses_in(store: Store) -> set[bytes]:
+    return {address for (address,) in store.connection.execute(ADDRESSES)}
+
+
+def test_rows_purged_beside_an_address_leave_no_copy_of_it(tmp_path: Path) -> None:
+    """SQLite merges pages that become nearly empty; what it moves stays at the old place, too."""
+    chance, live, addresses = random.Random(SEED), tmp_path / "live", set[bytes]()
+    with opened(live) as store:
+        store.connection.execute("PRAGMA synchronous=OFF")
+        store.run(ensure_cursor)
+        for turn in range(ROUNDS):
+            for group in range(chance.randint(1, 20)):
+                record_some(store, f"{turn}/{group}", chance.randint(1, 20))
+            addresses |= addresses_in(store)
+            deliver_and_purge(store, chance)
+        store.run(lambda connection: connection.execute(ERASE_ALL))
+        store.checkpoint()
+    assert traces(live, addresses) == []
+
+
+async def test_purged_answers_beside_an_address_stay_as_empty_rows_until_it_is_erased(
+    tmp_path: Path,
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        names = [f"s{number}" for number in range(NEIGHBOURS + 20)]
+        await record_answers(rig, names, "@example.com")
+        letter = (await rig.window(after=1_000)).events[-1]
+        await rig.refuse(letter)
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await run_retention(rig)
+        assert query(tmp_path, "SELECT count(*) FROM event") == [(2,)]
+        assert query(tmp_path, ANSWERS) == [(NEIGHBOURS + 1,)]
+        await rig.deliver(letter)
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await run_retention(rig)
+        assert query(tmp_path, ANSWERS) == [(0,)]
+
+
+async def test_an_empty_row_is_no_answer_of_a_session(tmp_path: Path) -> None:
+    """The session outlives its later answer if the earlier one was delivered late."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one", "a@example.com"))
+        await rig.capture(answer("one", "b@example.com"), session("two"), answer("two"))
+        early, two = (await rig.window()).events[1], (await rig.window()).events[4]
+        await rig.refuse(early, two)
+        await rig.deliver_all()
+        rig.clock.pass_seconds(20 * DAY_SECONDS)
+        await rig.deliver(early)
+        rig.clock.pass_seconds(11 * DAY_SECONDS)
+        await run_retention(rig)
+        assert query(tmp_path, "SELECT position FROM event ORDER BY position") == [
+            (1,),
+            (2,),
+            (4,),
+            (5,),
+        ]
+        assert await rig.capture(answer("one", "c@example.com")) == ["epoch-1/6"]
