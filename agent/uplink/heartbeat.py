@@ -13,11 +13,11 @@ restored from a backup:
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, assert_never
 
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import StorageStatus, StoreReader
+from agent.store.queries import EpochProgress, StorageStatus, StoreReader
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 60
 # Fetch the terms at every tenth heartbeat; at every one until a request succeeds.
 _HEARTBEATS_PER_FETCH = 10
+# Half of them the newest; the others take turns. A database rarely has more than a few.
+MAX_OLDER_EPOCHS = 100
 
 
 class HeartbeatLoop:
@@ -61,7 +63,7 @@ class HeartbeatLoop:
         self._on_requeued = on_requeued
         self._on_result = on_result
         self._due = asyncio.Event()
-        self._until_terms = 0
+        self._until_terms = self._turn = 0
         self._rejected_after: EpochSequence | None = None
 
     async def trigger(self) -> None:
@@ -90,7 +92,14 @@ class HeartbeatLoop:
 
     async def _exchange(self) -> None:
         status = await asyncio.to_thread(self._reader.status)
-        heartbeat = _heartbeat(status, self._sender, self._rejected_after, self._terms.refused)
+        heartbeat = _heartbeat(
+            status,
+            older_epochs(status.epochs[:-1], self._turn),
+            self._sender,
+            self._rejected_after,
+            self._terms.refused,
+        )
+        self._turn += 1
         answer = await send_heartbeat(self._client, heartbeat)
         match answer:
             case HeartbeatAnswer():
@@ -175,8 +184,19 @@ class HeartbeatLoop:
             self._until_terms = _HEARTBEATS_PER_FETCH - 1
 
 
+def older_epochs(epochs: Sequence[EpochProgress], turn: int) -> Sequence[EpochProgress]:
+    """Return the older epochs to name in the heartbeat number `turn`, of all in order."""
+    if len(epochs) <= MAX_OLDER_EPOCHS:
+        return epochs
+    share = MAX_OLDER_EPOCHS // 2
+    others, newest = epochs[:-share], epochs[-share:]
+    first = turn * share % (-(-len(others) // share) * share)
+    return [*others[first : first + share], *newest]
+
+
 def _heartbeat(
     status: StorageStatus,
+    older: Sequence[EpochProgress],
     sender: Sender,
     rejected_after: EpochSequence | None,
     terms_refused: TermsFault | None,
@@ -201,11 +221,11 @@ def _heartbeat(
         free_bytes=status.free_bytes,
         epochs=[
             EpochExtent(
-                epoch=older.epoch,
-                last_sequence=older.last_sequence,
-                base_sequence=older.base_sequence,
+                epoch=one.epoch,
+                last_sequence=one.last_sequence,
+                base_sequence=one.base_sequence,
             )
-            for older in status.epochs[:-1]
+            for one in older
         ],
         rejected_after=rejected_after,
         terms_refused=None if terms_refused is None else str(terms_refused),

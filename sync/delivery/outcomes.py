@@ -28,6 +28,7 @@ class BlockedReason(StrEnum):
     NOT_FOUND = "endpoint not found"
     UNKNOWN_PROTOCOL = "unknown protocol"
     CREDENTIALS = "credentials not usable"
+    TOO_MANY_EPOCHS = "database replaced too often"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ def classify(response: HttpResponse, now: datetime) -> HttpResponse | Blocked | 
     """Return the outcome common to both protocols, or `response` itself if there is none."""
     status = response.status
     if status in _REFUSED_CALLERS:
+        error = error_body(response)
+        if error is not None and error.error_code == ErrorCode.TOO_MANY_EPOCHS:
+            detail = refusal(error, status).error_message
+            return Blocked(BlockedReason.TOO_MANY_EPOCHS, detail, status)
         reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
         return Blocked(reason, detail, status)
     if status in _OVERLOADED:

@@ -11,6 +11,8 @@ BEHIND_AFTER = timedelta(minutes=5)
 CLOCK_WRONG_BEYOND = timedelta(minutes=5)
 # Room for another month of a busy till's captures.
 DISK_LOW_BELOW_BYTES = 512 * 1024**2
+# A refusal is noted once an hour; a till in a crash loop is refused until the day has passed.
+EPOCHS_REFUSED_WITHIN = timedelta(hours=2)
 # Longer durations come from a wrong clock and mean nothing.
 MAX_PLAUSIBLE_AGE = timedelta(days=365)
 
@@ -24,6 +26,7 @@ class Condition(StrEnum):
 
     SILENT = "silent"
     DEAD_LETTERS = "refused"
+    TOO_MANY_EPOCHS = "too-many-epochs"
     DISK_LOW = "disk-low"
     CLOCK_WRONG = "clock-wrong"
     BEHIND = "behind"

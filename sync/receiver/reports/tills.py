@@ -19,6 +19,7 @@ from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
     DISK_LOW_BELOW_BYTES,
+    EPOCHS_REFUSED_WITHIN,
     FAULTS,
     SILENT_AFTER,
     Condition,
@@ -141,6 +142,7 @@ def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.C
     return {
         Condition.SILENT: sa.or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
         Condition.DEAD_LETTERS: last.c.dead_letters > 0,
+        Condition.TOO_MANY_EPOCHS: last.c.epochs_refused_at > reference.now - EPOCHS_REFUSED_WITHIN,
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
         Condition.BEHIND: sa.and_(

@@ -96,6 +96,44 @@ async def test_store_is_silent_after_five_minutes_without_contact(office: Ledger
     assert (still, silent) == (Condition.DELIVERING, Condition.SILENT)
 
 
+async def test_till_that_begins_too_many_epochs_is_shown_until_it_stops(
+    office: LedgerDriver,
+) -> None:
+    older = [{"epoch": f"{number:03}", "lastSequence": 1} for number in range(200)]
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, epochs=older)
+    refused = (await read_page(office)).stores[0].state
+    office.at += timedelta(hours=2)
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, sentAt=wire_time(7200))
+
+    assert refused == Condition.TOO_MANY_EPOCHS
+    assert (await read_page(office)).stores[0].state == Condition.DELIVERING
+
+
+async def test_batch_of_an_older_epoch_counts_as_contact(office: LedgerDriver) -> None:
+    await office.take(SimulatedAgent(epoch="old"), session(1))
+    await office.heartbeat(SimulatedAgent(), **HEALTHY)
+    office.at += timedelta(minutes=10)
+    await office.take(SimulatedAgent(epoch="old"), session(2))
+
+    (store,) = (await read_page(office)).stores
+
+    assert (store.state, store.last_contact_at) == (Condition.DELIVERING, office.at)
+
+
+async def test_age_of_the_backlog_grows_while_an_older_epoch_lacks_events(
+    office: LedgerDriver,
+) -> None:
+    """The heartbeat reported the age; its oldest event has not arrived since."""
+    older = [{"epoch": "old", "lastSequence": 3}]
+    waiting: dict[str, object] = {"outstanding": 3, "oldestUndeliveredAt": wire_time(-240)}
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, **waiting, epochs=older)
+    office.at += timedelta(minutes=4)
+
+    (store,) = (await read_page(office)).stores
+
+    assert (store.state, store.oldest_age) == (Condition.BEHIND, timedelta(minutes=8))
+
+
 async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
     await office.heartbeat(SimulatedAgent(), **HEALTHY)
     office.at += timedelta(minutes=10)

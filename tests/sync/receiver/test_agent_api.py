@@ -4,6 +4,7 @@ import gzip
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -322,3 +323,18 @@ async def test_every_response_has_a_date_header(receiver: Receiver) -> None:
     response = await receiver.get("/healthz")
 
     assert parsedate_to_datetime(str(response.header("Date"))).utcoffset() == timedelta(0)
+
+
+async def test_new_epoch_beyond_the_bound_is_a_403_with_its_own_code(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    older = [{"epoch": f"{number:03}", "lastSequence": 1} for number in range(200)]
+    await receiver.heartbeat(till, epochs=older)
+    further = replace(till, epoch="further")
+
+    for response in (
+        await receiver.send(further, session(1)),
+        await receiver.heartbeat(further),
+    ):
+        assert_error(response, 403, "TOO_MANY_EPOCHS")
+    assert (await receiver.send(till, session(1))).status == 200

@@ -5,7 +5,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.batch.control_requests import NewTerms, fetch_terms, send_heartbeat
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.wire import AcceptedThrough, EpochExtent, Heartbeat, HeartbeatAnswer
@@ -31,6 +31,11 @@ HEARTBEAT = Heartbeat(
     free_bytes=1,
     epochs=[EpochExtent(epoch="older", last_sequence=9)],
 )
+TOO_MANY_EPOCHS = {
+    "statusCode": 403,
+    "errorMessage": "This till began too many epochs",
+    "errorCode": "TOO_MANY_EPOCHS",
+}
 NOT_THE_PROTOCOLS = [
     faults.captive_portal,
     faults.gateway(500),
@@ -105,3 +110,18 @@ async def test_missing_program_endpoint_is_reported(
 ) -> None:
     elsewhere = dataclasses.replace(client, url=f"{central.url}/elsewhere")
     assert isinstance(await fetch_terms(elsewhere, None), Blocked)
+
+
+async def test_refusal_of_a_new_epoch_holds_the_queue_and_names_the_cause(
+    central: ScriptedCentral, client: CentralClient
+) -> None:
+    """Not as rejected credentials: the advice would be wrong."""
+    refused = faults.respond_with(Answer.of(403, TOO_MANY_EPOCHS))
+    central.script(refused, refused)
+
+    by_heartbeat = await send_heartbeat(client, HEARTBEAT)
+    by_batch = await batch_transport(client).send(window(*sessions(1, 3)), probing=False)
+
+    expected = Blocked(BlockedReason.TOO_MANY_EPOCHS, "This till began too many epochs", 403)
+    assert by_heartbeat == expected
+    assert (by_batch.results, by_batch.stop) == ([], expected)
