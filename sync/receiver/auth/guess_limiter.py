@@ -57,7 +57,7 @@ class GuessLimiter:
             before = _Failures(0, now, now, b"")
         is_new = digest != before.last_token
         count = before.count + is_new
-        wait = FIRST_WAIT_SECONDS * 2 ** min(count - 1, _DOUBLINGS) if is_new else 0.0
+        wait = FIRST_WAIT_SECONDS * (2 ** min(count - 1, _DOUBLINGS) if is_new else 1)
         self._peers[network] = _Failures(count, now, max(before.waits_until, now + wait), digest)
         if len(self._peers) > _MAX_PEERS:
             self._peers.popitem(last=False)
