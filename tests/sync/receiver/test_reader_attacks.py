@@ -145,6 +145,11 @@ async def test_form_of_our_own_page_is_accepted(
     assert await sign_in(receiver, **headers) != ""
 
 
+async def test_browsers_name_the_origin_of_our_own_forms(guarded: Receiver) -> None:
+    """By "no-referrer" they would send `Origin: null`, as with the forms of a hidden attacker."""
+    assert (await guarded.get("/sign-in")).header("Referrer-Policy") == "same-origin"
+
+
 async def test_behind_a_trusted_tls_proxy_the_cookie_is_for_tls_and_this_host(
     start_receiver: StartReceiver, token_file: Path
 ) -> None:

@@ -147,9 +147,9 @@ def test_short_token_is_refused_at_start_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "hq.toml"
     file.write_text("[storage]\ndirectory = 'data'\n[access]\nadmin_token_file = 'token'\n")
 
-    result = CliRunner().invoke(app, ["serve", "--config", str(file)])
+    result = hq("--config", str(file), "serve")
 
-    assert result.exit_code == 2
+    assert result.returncode == 2
     assert "access.admin_token_file: the token is shorter than 20 characters" in result.stderr
     assert "hunter2" not in result.stderr
     assert not (tmp_path / "data").exists()
