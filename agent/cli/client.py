@@ -72,7 +72,7 @@ class AgentClient:
                 f"cannot reach the agent on {self._address} ({reason}); check that it is running"
                 ' ("systemctl status loyalty-agent") and that this is its configuration'
             ) from None
-        return self._parse(code, text)
+        return self._parse(code, text, as_admin=as_admin)
 
     @property
     def _address(self) -> str:
@@ -101,12 +101,13 @@ class AgentClient:
             response = connection.getresponse()
             return response.status, response.read(_MAX_BODY_BYTES).decode("utf-8", "replace")
 
-    def _parse(self, code: int, text: str) -> AgentResponse:
+    def _parse(self, code: int, text: str, *, as_admin: bool) -> AgentResponse:
         if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+            is_admins = as_admin and self.settings.api.admin_token_file is not None
+            name = "api.admin_token_file" if is_admins else "api.token_file"
             raise AgentError(
                 f"the agent on {self._address} rejects the request (HTTP {code}); check that"
-                " api.token_file (to retry or discard: api.admin_token_file) is the one it was"
-                " started with, and restart it after a change"
+                f" {name} is the one it was started with, and restart it after a change"
             )
         try:
             value = json.loads(text)

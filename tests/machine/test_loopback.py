@@ -97,7 +97,7 @@ async def test_discarding_is_kept_for_root(service: Service, machine: Machine) -
     machine.run("systemctl", "restart", UNIT, check=False)
     said = machine.run("journalctl", "--no-pager", "-u", UNIT)
     assert "the file is empty" in said
-    (machine.root / ADMIN_TOKEN).write_text("s3cret~Token\n")
+    (machine.root / ADMIN_TOKEN).write_text("s3cret~Token-of-more-than-20\n")
     machine.run("systemctl", "restart", UNIT)
     await service.wait_until_active()
     number = "00000000-0000-0000-0000-000000000000/1"

@@ -31,7 +31,7 @@ def test_admin_token_is_sent_only_where_it_is_needed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_user_who_may_not_read_the_admin_token_is_told_to_be_root(tmp_path: Path) -> None:
-    (tmp_path / "admin").write_text("admin-token\n")
+    (tmp_path / "admin").write_text("admin-token-of-more-than-20\n")
     client = client_of(tmp_path, admin_token_file=tmp_path / "admin")
     os.seteuid(NOBODY)
     try:
