@@ -17,6 +17,7 @@ from sync.runtime.atomic_file import make_directory
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
+_NO_FILE = "it is a link or no regular file: remove it"
 
 
 class UnsafeFileError(PermissionError):
@@ -78,7 +79,12 @@ def open_private(path: Path, flags: int) -> int:
 
     Follows no link. Raises `UnsafeFileError` for a file of another user, and `OSError`.
     """
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnsafeFileError(path, _NO_FILE) from None
+        raise
     try:
         status = os.fstat(descriptor)
         _require_file_of_ours(path, status)
@@ -157,7 +163,7 @@ def _is_our_own(status: os.stat_result) -> bool:
 
 def _require_file_of_ours(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise UnsafeFileError(path, "it is a link or no regular file: remove it")
+        raise UnsafeFileError(path, _NO_FILE)
     if not _is_trusted(status):
         owner, user = user_name(status.st_uid), user_name(os.geteuid())
         raise UnsafeFileError(path, f"it belongs to {owner}, not to {user}: run as that user")

@@ -108,7 +108,7 @@ def test_link_is_not_followed_and_its_target_not_truncated(tmp_path: Path) -> No
     target = tmp_path / "target"
     target.write_bytes(b"precious")
     (tmp_path / "agent.lock").symlink_to(target)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(UnsafeFileError, match="it is a link"):
         open_private(tmp_path / "agent.lock", os.O_RDWR | os.O_CREAT)
     with pytest.raises(UnsafeFileError):
         create_private(tmp_path / "agent.lock")
