@@ -168,6 +168,7 @@ def _identity(settings: Settings, now: Callable[[], Timestamp]) -> Identity:
         storage_directory=str(settings.storage.directory),
         central_url=settings.central.url,
         central_protocol=settings.central.protocol,
+        delivered_days=settings.retention.delivered_days,
     )
 
 

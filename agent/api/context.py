@@ -28,6 +28,7 @@ class Identity:
     storage_directory: str
     central_url: str
     central_protocol: str
+    delivered_days: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from agent.store.queries import StorageStatus
 from sync.runtime.http_server import json_response
 
 CHECK_TIMEOUT_SECONDS = 2.0
+_DAY_US = 24 * 3600 * 1_000_000
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -29,6 +30,22 @@ class Health:
     store: StorageStatus | None
 
 
+class CopyReport(TypedDict):
+    """A copy of the database made before a migration; it goes once its captures are delivered."""
+
+    name: str
+    madeAt: Time
+
+
+class EarlyPurgeReport(TypedDict):
+    """Delivered captures that go ahead of their retention, because `limit` is reached."""
+
+    at: Time
+    keptDays: float
+    deliveredDays: float
+    limit: str
+
+
 class StorageReport(TypedDict):
     """The `storage` member of the status; `reason` says why the state is not `ready`."""
 
@@ -38,6 +55,8 @@ class StorageReport(TypedDict):
     databaseBytes: Count | None
     freeBytes: Count | None
     setAside: list[str]
+    copies: list[CopyReport]
+    earlyPurge: EarlyPurgeReport | None
 
 
 class CentralReport(TypedDict):
@@ -174,11 +193,29 @@ def _storage(context: Context, health: Health) -> StorageReport:
         "databaseBytes": store.database_bytes if store else None,
         "freeBytes": store.free_bytes if store else None,
         "setAside": store.quarantined if store else [],
+        "copies": [
+            {"name": copy.path.name, "madeAt": timestamp(copy.made_at_us)}
+            for copy in (store.copies if store else [])
+        ],
+        "earlyPurge": _early_purge(context, store),
     }
     if error is not None:
         report["state"] = "full" if isinstance(error, StorageFullError) else "down"
         report["reason"] = str(error)
     return report
+
+
+def _early_purge(context: Context, store: StorageStatus | None) -> EarlyPurgeReport | None:
+    """Return the last early purge, as long as captures of its time are missing for it."""
+    found, days = store.early_purge if store else None, context.identity.delivered_days
+    if found is None or found.at_us + days * _DAY_US < context.now().wall_us:
+        return None
+    return {
+        "at": timestamp(found.at_us),
+        "keptDays": round(found.kept_us / _DAY_US, 1),
+        "deliveredDays": days,
+        "limit": found.limit,
+    }
 
 
 def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
@@ -204,4 +241,10 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
         gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
         gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
         gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),
+        gauge("migration_copies", "Copies made before a migration", len(store.copies)),
+        gauge(
+            "purged_early",
+            "1 if delivered captures go ahead of their retention for lack of room",
+            _early_purge(context, store) is not None,
+        ),
     ]

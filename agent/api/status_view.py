@@ -99,6 +99,18 @@ class Status:
             yield Headline(
                 Level.NOTE, f"{text}. The terms before stay; head office must mend them."
             )
+        yield from self._storage_notes()
+
+    def _storage_notes(self) -> Iterator[Headline]:
+        """Yield headlines on early purges, copies and quarantined databases."""
+        if early := _section(self._storage, "earlyPurge"):
+            kept, usual = _days(early.get("keptDays")), _days(early.get("deliveredDays"))
+            text = f"Delivered captures are kept {kept} days instead of {usual}"
+            yield Headline(Level.NOTE, f"{text}: [storage] {early.get('limit')} is reached.")
+        if copies := _copies(self._storage.get("copies")):
+            text = "Copies made before an upgrade hold captures and their addresses"
+            ending = "each is deleted once its captures are delivered"
+            yield Headline(Level.NOTE, f"{text}: {', '.join(copies)}; {ending}.")
         if names := _names(self._storage.get("setAside")):
             text = "A damaged database was quarantined. Undelivered captures in it exist only there"
             places = ", ".join(f"set-aside/{name}" for name in names)
@@ -181,6 +193,16 @@ def _number(members: Mapping[str, object], name: str) -> int | None:
 
 def _names(value: object) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _copies(value: object) -> list[str]:
+    """Return the names of copies with the date on which each was made."""
+    members = [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [f"{one.get('name')} of {str(one.get('madeAt'))[:10]}" for one in members]
+
+
+def _days(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else _UNKNOWN
 
 
 def _captures(number: int) -> str:

@@ -16,6 +16,7 @@ from agent.doctor import (
     database,
     disk_space,
     fsync,
+    kept_data,
     mounts,
     port,
     storage_directory,
@@ -75,9 +76,17 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
         directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
     )
     yield database.check_quarantine(directory)
+    yield from _check_kept_data(settings, instruments.now(), is_owned=agent is not None)
     show("Checking port and service")
     yield from port.check_ports(api.host, api.port, agent)
     yield systemd_units.check_units(instruments.run)
+
+
+def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> list[Check]:
+    directory, days = settings.storage.directory, settings.retention.delivered_days
+    copies = kept_data.check_copies(directory, now)
+    retention = kept_data.check_retention(directory, days, now, is_owned=is_owned)
+    return [check for check in (copies, retention) if check is not None]
 
 
 async def _check_central(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:

@@ -7,7 +7,7 @@ from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
-from agent.store.files.quarantine import list_quarantined
+from agent.store.files.quarantine import list_quarantined, quarantined_at
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
 _REQUIRED_VERSION = (3, 37, 0)  # STRICT tables
@@ -62,8 +62,14 @@ def check_quarantine(directory: Path) -> Check:
         names = []
     if not names:
         return passed(_QUARANTINE, "empty")
-    advice = "keep them: they hold the only copy of captures that were not delivered"
-    return warning(_QUARANTINE, f"damaged databases: {', '.join(names)}", advice)
+    found = ", ".join(_with_date(name) for name in names)
+    advice = "keep them: they hold the only copy of captures that were not delivered, and addresses"
+    return warning(_QUARANTINE, f"damaged databases: {found}", advice)
+
+
+def _with_date(name: str) -> str:
+    at = quarantined_at(name)
+    return name if at is None else f"{name} (of {at:%Y-%m-%d})"
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -3,7 +3,7 @@
 from agent.config.settings import StorageSettings
 from agent.doctor.check import Check, fault, passed, warning
 from agent.doctor.storage_directory import nearest_existing
-from agent.store.db.connect import database_bytes
+from agent.store.db.connect import DATABASE_FILE, database_bytes, reusable_bytes_in
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import free_bytes
 
@@ -40,9 +40,10 @@ def check_free_disk(storage: StorageSettings) -> Check:
 
 
 def check_database_size(storage: StorageSettings) -> Check:
-    """Judge the database size against its limit. Raises `OSError`."""
+    """Judge the database size, without free pages, against its limit. Raises `OSError`."""
     try:
-        size_bytes = database_bytes(storage.directory)
+        free_pages = reusable_bytes_in(storage.directory / DATABASE_FILE)
+        size_bytes = database_bytes(storage.directory) - free_pages
     except PermissionError:
         size_bytes = 0  # reported by the check of the directory
     found = f"{_mib(size_bytes)} of {_mib(storage.max_bytes)}"

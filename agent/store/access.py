@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 from sqlmodel import Session
 
 from agent.store.crypto.vault import UnusableKey
-from agent.store.db.connect import read_only, reading_engine, session_on
+from agent.store.db.connect import DATABASE_FILE, read_only, reading_engine, session_on
 from agent.store.files.storage_errors import (
     StorageDamagedError,
     StorageDownError,
@@ -36,6 +36,7 @@ class StoreAccess:
     """
 
     def __init__(self, directory: Path, writer: Writer) -> None:
+        self.database = directory / DATABASE_FILE
         self._directory = directory
         self._writer = writer
         self._engine = reading_engine(directory)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.facts import DeliveryState, EmailStatus, Receipt
-from agent.store.db.connect import database_bytes, read_only
+from agent.store.db.connect import DATABASE_FILE, database_bytes, read_only
 from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.rows import checked, checked_rows
+from agent.store.files.migration_copies import MigrationCopy, list_migration_copies
 from agent.store.files.quarantine import list_quarantined
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 
@@ -102,6 +103,7 @@ class StorageStatus:
     free_bytes: int
     quarantined: list[str]
     early_purge: EarlyPurge | None
+    copies: list[MigrationCopy]
 
     @property
     def current(self) -> EpochProgress:
@@ -152,6 +154,7 @@ class StoreReader:
             free_bytes=free_bytes(self._directory),
             quarantined=list_quarantined(self._directory),
             early_purge=early_purge,
+            copies=list_migration_copies(self._directory / DATABASE_FILE),
         )
 
 

@@ -60,8 +60,9 @@ async def erase_addresses(outbox: StoreOutbox) -> None:
 
 
 async def scrub(outbox: StoreOutbox) -> None:
-    """Overwrite erased addresses in the write-ahead log."""
+    """Overwrite erased addresses in the write-ahead log; delete superseded copies, too."""
     with contextlib.suppress(OutboxUnavailable):
+        await outbox.retention.delete_superseded_copies()
         await outbox.retention.scrub()
 
 

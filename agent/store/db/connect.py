@@ -20,6 +20,8 @@ from sync.runtime.private_files import create_private
 
 DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0
+_HEADER_BYTES = 100
+_PAGE_SIZE_AND_FREE_PAGES = (slice(16, 18), slice(36, 40))
 # synchronous=FULL: COMMIT returns after the sync (NORMAL loses commits in a power cut).
 # wal_autocheckpoint=0: a checkpoint inside a commit would delay answers; the writer runs it.
 # secure_delete: an erased address is overwritten with zeros.
@@ -136,6 +138,20 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 def reusable_bytes(connection: sqlite3.Connection) -> int:
     """Return the size of the free pages in the database file."""
     return _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
+
+
+def reusable_bytes_in(database: Path) -> int:
+    """Return the size of the free pages by the header of the file, as of the last checkpoint.
+
+    For other processes than the agent: it takes no lock. Raises `OSError`.
+    """
+    if not database.exists():
+        return 0
+    with database.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    # https://www.sqlite.org/fileformat2.html#the_database_header; a page size of 1 means 65,536.
+    page_bytes, free_pages = (int.from_bytes(header[at]) for at in _PAGE_SIZE_AND_FREE_PAGES)
+    return free_pages * (65_536 if page_bytes == 1 else page_bytes)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

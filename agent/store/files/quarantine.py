@@ -9,6 +9,7 @@ from sync.runtime.atomic_file import sync_directory
 from sync.runtime.private_files import open_private
 
 QUARANTINE = "set-aside"
+_NAME = "%Y%m%dT%H%M%SZ"
 _WAL = "-wal"
 _COMPANIONS = (_WAL, "-journal")
 
@@ -71,6 +72,14 @@ def list_quarantined(directory: Path) -> list[str]:
     return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
 
 
+def quarantined_at(name: str) -> datetime | None:
+    """Return the time in the name of a quarantined database; None for another name."""
+    try:
+        return datetime.strptime(name[:16], _NAME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def _move(file: Path, place: Path) -> None:
     if file.exists():
         file.rename(place / file.name)
@@ -83,7 +92,7 @@ def has_content(file: Path) -> bool:
 
 def _new_place(database: Path, at_us: int) -> Path:
     """Create a directory named for the time, with a number appended if it exists."""
-    name = f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y%m%dT%H%M%SZ}"
+    name = datetime.fromtimestamp(at_us / 1e6, UTC).strftime(_NAME)
     parent = database.parent / QUARANTINE
     place, count = parent / name, 1
     while place.exists():

@@ -1,11 +1,15 @@
 """Retention after delivery: erases addresses and purges events, a few at a time."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from agent.store.access import StoreAccess
+from agent.store.files.migration_copies import delete_migration_copy, list_migration_copies
 from agent.store.retention.delivery_times import has_impossible_times, repair_times
 from agent.store.retention.erase import (
     erase_addresses,
@@ -18,8 +22,11 @@ from agent.store.retention.erase_digests import (
     find_digests_ended_individually,
 )
 from agent.store.retention.purge import Candidates, find_purgeable, purge
+from agent.store.retention.superseded_copies import find_superseded
 from agent.store.store import Store
+from sync.runtime.logging import log_event
 
+_log = logging.getLogger(__name__)
 _DAY_US = 24 * 3600 * 1_000_000
 # A till repeats an answer within minutes, or when it is switched on again the next morning.
 _DIGEST_DAYS = 1
@@ -85,6 +92,14 @@ class Retention:
             following = await self._store.run(Store.scrub_step, following)
         return True
 
+    async def delete_superseded_copies(self) -> None:
+        """Delete each copy made before a migration whose pending events are settled by now."""
+        database = self._store.database
+        if not await asyncio.to_thread(list_migration_copies, database):
+            return
+        for copy in await self._store.read_hot(find_superseded, database):
+            await asyncio.to_thread(_delete_copy, copy)
+
     async def purge_once(self) -> bool:
         """Delete some events past their retention; return True if more may remain."""
         cutoff_us = self._now_us() - round(self._days.delivered_days * _DAY_US)
@@ -102,6 +117,15 @@ class Retention:
         now_us = self._now_us()
         if await self._store.read(has_impossible_times, now_us):
             await self._store.write(repair_times, now_us)
+
+
+def _delete_copy(copy: Path) -> None:
+    try:
+        delete_migration_copy(copy)
+    except OSError as error:
+        log_event(_log, logging.WARNING, "store.copy_kept", copy=str(copy), reason=error.strerror)
+    else:
+        log_event(_log, logging.INFO, "store.copy_deleted", copy=str(copy))
 
 
 def _purge(store: Store, candidates: Candidates, cutoff_us: int) -> bool:

@@ -228,6 +228,29 @@ async def test_status_contains_identity_storage_and_central(
     assert "reason" not in storage
 
 
+async def test_status_names_copies_and_purges_ahead_of_retention(tmp_path: Path) -> None:
+    clock = AgentClock()
+    async with agent_under_test(settings_in(tmp_path), clock) as agent:
+        status = (await agent.get("/agent/v1/status")).members()["storage"]
+        assert isinstance(status, dict)
+        assert (status["copies"], status["earlyPurge"]) == ([], None)
+    at_us, kept_us = clock().wall_us - 1_000_000, 3 * 24 * 3600 * 1_000_000
+    purged = (at_us, kept_us, "max_bytes")
+    insert_in(tmp_path, ("destination", "central", 0, 0, 0, 0, 0, 0, 0, *purged))
+    (tmp_path / "agent.db.before-0003").write_bytes(b"no database of ours")
+    async with agent_under_test(settings_in(tmp_path), clock) as agent:
+        status = (await agent.get("/agent/v1/status")).members()["storage"]
+        assert isinstance(status, dict)
+        assert [copy["name"] for copy in status["copies"]] == ["agent.db.before-0003"]
+        assert status["earlyPurge"] == {
+            "at": "2025-12-31T23:59:59.000Z",
+            "keptDays": 3.0,
+            "deliveredDays": 30.0,
+            "limit": "max_bytes",
+        }
+        assert await gauge(agent, "purged_early") == 1
+
+
 async def test_status_counts_settled_and_dead_letter_events(tmp_path: Path) -> None:
     async with agent_under_test(settings_in(tmp_path)) as agent:
         for number in range(5):

@@ -117,6 +117,17 @@ def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
     assert lines[3].endswith("keep set-aside/20260101T000000Z.")
 
 
+def test_early_purges_and_copies_are_named() -> None:
+    early = {"keptDays": 3.0, "deliveredDays": 30.0, "limit": "max_bytes"}
+    copies = [{"name": "agent.db.before-0003", "madeAt": "2026-01-02T03:04:05.678Z"}]
+    lines = headlines(storage={"state": "ready", "earlyPurge": early, "copies": copies})
+
+    assert lines[2] == (
+        "Delivered captures are kept 3 days instead of 30: [storage] max_bytes is reached."
+    )
+    assert "agent.db.before-0003 of 2026-01-02" in lines[3]
+
+
 @given(st.dictionaries(NAMES, JSON))
 def test_any_json_object_can_be_displayed(members: dict[str, object]) -> None:
     assert len(list(Status(members).headlines())) >= 2

@@ -1,5 +1,7 @@
 """Checks of free disk space and database size."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,16 @@ def test_database_size_with_its_wal_is_compared_with_the_limit(
 
     assert check.verdict is verdict
     assert check.found.startswith(f"{size_mib}.0 MiB of 100.0 MiB")
+
+
+def test_free_pages_inside_the_database_do_not_count(tmp_path: Path) -> None:
+    """A purge frees pages in the file, which does not shrink."""
+    with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE filler AS SELECT zeroblob(2000000) AS zeros")
+        full = check_database_size(storage_in(tmp_path)).found
+        connection.execute("DROP TABLE filler")
+    assert full.startswith("1.9 MiB of")
+    assert check_database_size(storage_in(tmp_path)).found.startswith("0.0 MiB of")
 
 
 def test_fresh_machine_has_an_empty_database(tmp_path: Path) -> None:
