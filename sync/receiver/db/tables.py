@@ -56,7 +56,8 @@ class AgentRecord(_EpochTable, table=True):
     `is_current`: true in the one epoch that the till reports as its current one, NULL in all
     others; pages read only that row. `begun_at` is our time when the epoch was first named;
     `older_missing` the most events that one of the till's other epochs still lacked at the
-    heartbeat; `epochs_refused_at` the last time the till named more epochs than it may.
+    heartbeat; `epochs_refused_at` the last time the till named more epochs than it may;
+    `terms_refused` the field of our program terms that the till does not use, and why.
     """
 
     __tablename__ = "agents"
@@ -96,6 +97,7 @@ class AgentRecord(_EpochTable, table=True):
     begun_at: datetime | None = Field(sa_type=UtcTimestamp)
     older_missing: int | None = Field(sa_type=BigInteger)
     epochs_refused_at: datetime | None = Field(sa_type=UtcTimestamp)
+    terms_refused: str | None = Field(sa_type=Text)
 
 
 class BootRecord(_TillTable, table=True):

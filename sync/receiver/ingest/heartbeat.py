@@ -12,6 +12,9 @@ from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpoc
 from sync.receiver.ingest.parse import InboundHeartbeat
 from sync.receiver.ingest.placement import believed_last_sequence, gap_below
 from sync.receiver.ingest.rows import Row, epoch_key, gap_row
+from sync.runtime.printable import printable
+
+_MAX_TERMS_REFUSED = 200
 
 
 def store_heartbeat(
@@ -35,6 +38,8 @@ def store_heartbeat(
         return TooManyEpochs()
     if not rows[current.epoch]["is_current"]:
         transaction.make_current(current.epoch)
+    refused = heartbeat.terms_refused
+    terms_refused = None if refused is None else printable(refused, _MAX_TERMS_REFUSED)
     accepted, older_missing = _extend(transaction, current, older, rows)
     transaction.store_boot(heartbeat.boot_id, heartbeat.sent_monotonic_us)
     transaction.execute(
@@ -52,6 +57,7 @@ def store_heartbeat(
         database_bytes=heartbeat.database_bytes,
         free_bytes=heartbeat.free_bytes,
         older_missing=older_missing,
+        terms_refused=terms_refused,
     )
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected)

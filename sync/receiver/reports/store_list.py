@@ -28,6 +28,7 @@ _EPOCH = (
     "dead_letters",
     "oldest_undelivered_at",
     "last_activity_at",
+    "terms_refused",
 )
 _KEY = ("store_id", "till_id")
 _TILLS_PER_READ = 500

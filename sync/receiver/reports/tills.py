@@ -41,6 +41,7 @@ _REPORTED = (
     "outstanding_before",
     "last_seen_at",
     "epochs_refused_at",
+    "terms_refused",
 )
 # The condition of the partial index on the tills' current epochs.
 IS_CURRENT = agents.c.is_current.is_not(None)
@@ -74,6 +75,7 @@ class TillStatus:
     version: str | None
     oldest_age: timedelta | None
     time_to_empty: timedelta | None
+    terms_refused: str | None = None
 
     @property
     def state(self) -> Condition:
@@ -195,6 +197,7 @@ def _status(row: sa.RowMapping) -> TillStatus:
         version=row["agent_version"],
         oldest_age=plausible_duration(row["oldest_seconds"]),
         time_to_empty=plausible_duration(row["seconds_to_empty"]),
+        terms_refused=row["terms_refused"],
     )
 
 

@@ -64,8 +64,21 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "begun_at": AT,
             "older_missing": 0,
             "epochs_refused_at": None,
+            "terms_refused": None,
         }
     ]
+
+
+async def test_heartbeat_stores_which_terms_a_till_refuses_and_clears_it(
+    office: LedgerDriver,
+) -> None:
+    said = []
+    for words in ("prompt: contains a control character", "\x1b[2J" + "x" * 9_000, None):
+        await office.heartbeat(TILL, termsRefused=words)
+        (row,) = await office.all_rows(AgentRecord)
+        said.append(row["terms_refused"])
+
+    assert said == ["prompt: contains a control character", r"\x1b[2J" + "x" * 196 + "[cut]", None]
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1970"])

@@ -114,6 +114,7 @@ def _row(store_id: str, till_id: str, number: int) -> Row:
         "begun_at": AT - timedelta(days=100),
         "older_missing": 0,
         "epochs_refused_at": None,
+        "terms_refused": None,
     }
     for each, changes in _KINDS.items():
         if number % each == 0:

@@ -66,6 +66,19 @@ async def test_store_page_shows_its_tills(receiver: Receiver, till: SimulatedAge
     assert {"till-1", "60 min ahead", "5.0 GiB", "UNKNOWN_TYPE"} <= set(text.split("\n"))
 
 
+async def test_store_page_names_the_terms_that_a_till_refuses_and_runs_no_script_in_them(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.heartbeat(till, termsRefused=f"prompt: {HOSTILE}")
+
+    answered = await receiver.get("/stores/0042")
+
+    assert f"till-1 does not use the program terms of head office: prompt: {HOSTILE}" in page_of(
+        answered
+    ).text.replace("\n", "")
+    assert b"<script>alert" not in answered.body
+
+
 async def test_till_without_heartbeat_shows_no_unknown_values(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
