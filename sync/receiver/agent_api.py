@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import TypeAlias
 
 from aiohttp import hdrs, web
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH, BatchAccepted, ErrorCode
 from sync.receiver.admission.admission import Admission, SenderQueue
+from sync.receiver.admission.load_shedding import OverItsShare
+from sync.receiver.admission.tarpit import Tarpit
 from sync.receiver.auth.authenticate import authenticate_agent, check_sender
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import EnrolledAgent
@@ -30,6 +33,7 @@ from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # A usual batch is smaller.
 _LARGE_BYTES = 256 * 1024
 # Log lines for one batch and one kind of finding.
@@ -48,6 +52,7 @@ class AgentApi:
     batches: Admission
     heartbeats: Admission
     arrivals: SenderQueue
+    tarpit: Tarpit
     ledger: Ledger
     metrics: ReceiverMetrics
     program: tuple[bytes, str]
@@ -55,9 +60,9 @@ class AgentApi:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
-        router.add_post(BATCHES_PATH, self.post_batch)
-        router.add_post(HEARTBEATS_PATH, self.post_heartbeat)
-        router.add_get(PROGRAM_PATH, self.get_program)
+        router.add_post(BATCHES_PATH, self._slow_to_refuse(self.post_batch))
+        router.add_post(HEARTBEATS_PATH, self._slow_to_refuse(self.post_heartbeat))
+        router.add_get(PROGRAM_PATH, self._slow_to_refuse(self.get_program))
 
     async def post_batch(self, request: web.Request) -> web.Response:
         """Store a batch; answer after the commit."""
@@ -97,6 +102,21 @@ class AgentApi:
         if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
+
+    def _slow_to_refuse(self, handler: _Handler) -> _Handler:
+        """Return the handler with its refusals delayed for a sender that repeats them."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except (OverItsShare, HttpError) as error:
+                # Whoever guesses tokens has a new one each time.
+                is_unknown = isinstance(error, HttpError) and error.code is ErrorCode.UNAUTHORIZED
+                token = request.headers.get(hdrs.AUTHORIZATION, "")
+                await self.tarpit.hold(request.remote if is_unknown else token)
+                raise
+
+        return handle
 
     async def _authenticated(self, request: web.Request, at: datetime) -> EnrolledAgent:
         """Return the sender. Raises `HttpError` (401), or `OverItsShare` if many ask at once."""

@@ -5,6 +5,7 @@ The only module that knows clocks, randomness and concrete classes.
 
 import logging
 import secrets
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from sync.receiver.admission.admission import Admission, SenderQueue
 from sync.receiver.admission.load_shedding import LoadShedder
 from sync.receiver.admission.memory_budget import MemoryBudget
 from sync.receiver.admission.receive import MAX_BODY_BYTES, MAX_HEARTBEAT_BYTES
+from sync.receiver.admission.tarpit import Tarpit
 from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.guess_limiter import GuessLimiter
@@ -54,6 +56,7 @@ _log = logging.getLogger(__name__)
 # SIGTERM must end the process within 5 s: open requests get this long, then they are cut off. A
 # running commit is finished, and a locked database delays that by up to a second.
 ANSWER_SECONDS = 2.0
+SWITCH_SECONDS = 0.0005
 # An agent sends a heartbeat each minute and keeps its connection from one to the next.
 IDLE_SECONDS = 120.0
 MOST_CONNECTIONS = 8_192
@@ -68,6 +71,9 @@ def run_receiver(settings: ReceiverSettings, show_link: Callable[[str], None] | 
 
     `show_link` shows a one-time sign-in link to a person, None if there is none.
     """
+    # Upper bound on the event loop's wait for the GIL while another thread decodes or stores a
+    # large batch. The default of 5 ms is paid several times in each request of the others.
+    sys.setswitchinterval(SWITCH_SECONDS)
     return run_service(
         "hq",
         lambda: running_receiver(settings, show_link=show_link),
@@ -121,6 +127,7 @@ async def running_receiver(
         ReadApi(database, readers, readiness, metrics, figures).add_routes(app.router)
         Pages(database, readers, now, version, time.monotonic).add_routes(app.router)
         boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
+        parts.callback(boundary.close)
         limits = ConnectionLimits(
             HEAD_SECONDS, IDLE_SECONDS, most=connections_within_limit(MOST_CONNECTIONS)
         )
@@ -191,6 +198,7 @@ def _agent_api(
         batches=Admission(budget, batches, MAX_BODY_BYTES, time.monotonic),
         heartbeats=Admission(budget, heartbeats, MAX_HEARTBEAT_BYTES, time.monotonic),
         arrivals=SenderQueue(),
+        tarpit=Tarpit(time.monotonic),
         ledger=Ledger(database),
         metrics=metrics,
         program=published(settings.program.terms()),

@@ -12,9 +12,10 @@ SECONDS = 60.0
 class SummedLog:
     """Sums the counts of one log event. Not thread-safe; event loop only."""
 
-    def __init__(self, logger: logging.Logger, event: str) -> None:
+    def __init__(self, logger: logging.Logger, event: str, level: int = logging.WARNING) -> None:
         self._logger = logger
         self._event = event
+        self._level = level
         self._sums: Counter[str] = Counter()
         self._fields: dict[str, object] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -41,5 +42,5 @@ class SummedLog:
             self._timer = asyncio.get_running_loop().call_later(SECONDS, self._log)
 
     def _write(self) -> None:
-        log_event(self._logger, logging.WARNING, self._event, **self._sums, **self._fields)
+        log_event(self._logger, self._level, self._event, **self._sums, **self._fields)
         self._sums.clear()
