@@ -10,7 +10,7 @@ import zstandard
 
 from sync.delivery.transports.http_client import HttpResponse
 from sync.protocol.wire import BatchAccepted
-from sync.receiver.admission.admission import ConcurrencyLimiter
+from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.load_shedding import LoadShedder, Overloaded
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import to_http_error
@@ -24,7 +24,6 @@ MAX_IN_FLIGHT = 16
 COMMIT_SECONDS = 0.004
 _JSON = {"Content-Type": "application/json"}
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
-_AGENT = EnrolledAgent(AgentName("store", "till"), _AT)  # authentication is not simulated
 
 
 class HeadOffice:
@@ -42,18 +41,19 @@ class HeadOffice:
         """Answer a batch once it is committed."""
         self._account.arrived(store_id)
         try:
-            self._limiter.check()
-            async with self._limiter.slot():
-                return await self._take(body)
+            sender = AgentName(store_id, "till")  # authentication is not simulated
+            self._limiter.check(sender)
+            async with self._limiter.slot(sender):
+                return await self._take(sender, body)
         except Overloaded as busy:
             self._account.rejected(store_id, busy.retry_after_seconds)
             return _overloaded(busy)
 
-    async def _take(self, body: bytes) -> HttpResponse:
-        inbound = parse_batch(zstandard.decompress(body), _AGENT, _AT)
+    async def _take(self, sender: AgentName, body: bytes) -> HttpResponse:
+        inbound = parse_batch(zstandard.decompress(body), EnrolledAgent(sender, _AT), _AT)
         batch, events = inbound.batch, inbound.events
-        self._shedder.admit_events(len(events))
-        await asyncio.sleep(COMMIT_SECONDS)
+        with self._shedder.admitted_events(sender, len(events)):
+            await asyncio.sleep(COMMIT_SECONDS)
         key = (batch.till_id, batch.epoch)
         taken = self.ledgers[batch.store_id].take(key, events, batch.base_sequence)
         assert isinstance(taken, AcceptedBatch), "a number was left out"

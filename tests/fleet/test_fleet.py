@@ -35,8 +35,11 @@ def test_requests_per_second_stay_below_twice_the_event_rate(
     assert outcome.account.peak_requests <= 2 * RATE
 
 
-def test_accepted_events_per_second_stay_below_twice_the_rate(outcome: Outcome) -> None:
-    assert outcome.account.peak_events <= 2 * RATE
+def test_accepted_events_per_second_stay_below_twice_the_rate_and_a_batch(
+    outcome: Outcome,
+) -> None:
+    """The batch is the largest debt, which is spread so that one store turns no other away."""
+    assert outcome.account.peak_events <= 2 * RATE + BATCH
 
 
 def test_every_store_is_served_within_two_minutes_of_recovery(outcome: Outcome) -> None:

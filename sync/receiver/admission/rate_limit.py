@@ -51,8 +51,8 @@ class FairTokenBucket:
     let the overdraft empty the common bucket. Then one sender's large batch turns all others away
     until it is repaid. Instead, a sender takes at most its share of a full bucket at once. The
     rest is its debt, which drains the bucket at the sender's share of the rate while it is repaid,
-    and until then the sender is not admitted again. So one sender costs the others at most its
-    share, and all together never get more than the rate.
+    and until then the sender is not admitted again. Only the largest debt is spread like this:
+    smaller ones empty the bucket at once, so that many senders together keep to the rate.
     """
 
     def __init__(self, rate: float, now: float) -> None:
@@ -94,19 +94,16 @@ class FairTokenBucket:
         at_once = min(amount, max(0.0, self._sender_burst - owed))
         taken = Taken(at_once, amount - at_once)
         self._level -= taken.at_once
-        if taken.debt:
-            self._debts[sender] = self._debts.get(sender, 0) + taken.debt
+        self._spread_largest(sender, taken.debt)
         self._accounts[sender] = _Account(owed + amount, now)
         self._forget_repaid(now)
         return taken
 
     def give_back(self, sender: Hashable, taken: Taken) -> None:
         """Return to the others what a failed request took. Its sender has used up its share."""
-        self._level = min(self._burst, self._level + taken.at_once)
-        if sender in self._debts:
-            self._debts[sender] -= taken.debt
-            if self._debts[sender] <= 0:
-                del self._debts[sender]
+        in_debt = min(taken.debt, self._debts.pop(sender, 0.0))
+        charged = taken.at_once + (0 if in_debt else taken.debt)
+        self._level = min(self._burst, self._level + charged)
 
     def wait_seconds(self, sender: Hashable, now: float) -> float:
         """Return how long a sender has to wait that is over its share."""
@@ -130,6 +127,18 @@ class FairTokenBucket:
         after_all_debts = max(0.0, missing + sum(self._debts.values())) / self.rate
         return min(missing / left, after_all_debts) if left > 0 else after_all_debts
 
+    def _spread_largest(self, sender: Hashable, debt: float) -> None:
+        """Keep the largest debt; charge the others to the bucket at once."""
+        debt += self._debts.pop(sender, 0.0)
+        for other, theirs in list(self._debts.items()):
+            if theirs >= debt:
+                self._level -= debt
+                return
+            self._level -= theirs
+            del self._debts[other]
+        if debt:
+            self._debts[sender] = debt
+
     def _note(self, sender: Hashable, now: float) -> None:
         if sender != self._latest:
             self._latest, self._before_latest_at = sender, self._latest_at
@@ -143,7 +152,7 @@ class FairTokenBucket:
         return sum(self._rate_of(sender, self._at) for sender in self._debts)
 
     def _advance(self, now: float) -> None:
-        """Refill the bucket and let the debts drain it; few senders have one at a time."""
+        """Refill the bucket and let the debts drain it."""
         elapsed, self._at = now - self._at, now
         repaid = 0.0
         for sender, debt in list(self._debts.items()):

@@ -28,7 +28,7 @@ from sync.receiver.ingest.rows import (
     event_row,
     gap_row,
 )
-from sync.receiver.ingest.slices import slices_of
+from sync.receiver.ingest.slices import slices_of, turns_of
 
 
 class Ledger:
@@ -43,9 +43,20 @@ class Ledger:
         """Store a batch; the returned result is durable.
 
         Nothing is stored if it returns `SequenceGap` or `TooManyEpochs`, or raises
-        `MalformedBatch`.
+        `MalformedBatch`. After a failure of the database the first turns of a long batch may be
+        stored; the agent sends all again, and resent events have no effect.
         """
-        return await self._database.write(partial(_store_batch, inbound=inbound))
+        result: AcceptedBatch | None = None
+        for turn in turns_of(inbound):
+            outcome = await self._database.write(partial(_store_batch, inbound=turn))
+            if not isinstance(outcome, AcceptedBatch):
+                return outcome
+            if result is not None:
+                result.extend(outcome)
+                outcome = replace(result, accepted_through=outcome.accepted_through)
+            result = outcome
+        assert result is not None, "a batch has one turn at least"  # noqa: S101 - for the types
+        return result
 
     async def store_heartbeat(self, inbound: InboundHeartbeat) -> HeartbeatAnswer | TooManyEpochs:
         """Store a heartbeat; return `accepted_through` of each epoch that it names.

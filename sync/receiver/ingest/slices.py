@@ -1,7 +1,8 @@
-"""Divide a batch into slices that are processed one after another in its transaction. Pure, no I/O.
+"""Divide a batch into turns, one transaction each, and a turn into slices. Pure, no I/O.
 
-On PostgreSQL a receiver computes in its event loop: between two slices it serves other requests.
-And no more of the ledger than what concerns one slice is held in memory.
+A SQLite file has one writer: between two turns of a long batch the batches of other agents are
+stored. On PostgreSQL a receiver computes in its event loop: between two slices it serves other
+requests. And no more of the ledger than what concerns one slice is held in memory.
 """
 
 from bisect import bisect_left
@@ -17,11 +18,29 @@ from sync.receiver.ingest.parse import InboundBatch
 # A usual batch is one slice.
 MAX_EVENTS = 500
 MAX_CHARACTERS = 512 * 1024
+# An agent sends at most 5,000 events, and 100 by default.
+TURN_EVENTS = 1_000
+TURN_CHARACTERS = 2 * 1024 * 1024
+
+
+def turns_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
+    """Yield parts of a batch to store in transactions of their own, at least one part.
+
+    Only one for numbers that are not consecutive: the batch is then refused as a whole.
+    """
+    numbers = [event.sequence for event in inbound.events]
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers)) if numbers else ()):
+        yield inbound
+        return
+    yield from _parts(inbound, _bounds(inbound.events, TURN_EVENTS, TURN_CHARACTERS))
 
 
 def slices_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
     """Yield parts of a batch that together hold its events in order, at least one part."""
-    bounds = _bounds(inbound.events)
+    yield from _parts(inbound, _bounds(inbound.events, MAX_EVENTS, MAX_CHARACTERS))
+
+
+def _parts(inbound: InboundBatch, bounds: Sequence[int]) -> Iterator[InboundBatch]:
     if len(bounds) == 1:
         yield inbound
         return
@@ -34,13 +53,13 @@ def slices_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
         start = end
 
 
-def _bounds(events: Sequence[Event]) -> list[int]:
-    """Return where each slice ends."""
+def _bounds(events: Sequence[Event], max_events: int, max_characters: int) -> list[int]:
+    """Return where each part ends."""
     ends: list[int] = []
     start = characters = 0
     for index, event in enumerate(events):
         size = 0 if isinstance(event, InvalidEvent) else len(event.body)
-        if index - start == MAX_EVENTS or (index > start and characters + size > MAX_CHARACTERS):
+        if index - start == max_events or (index > start and characters + size > max_characters):
             ends.append(index)
             start, characters = index, 0
         characters += size

@@ -56,7 +56,7 @@ async def test_outcome_counters_start_at_zero(receiver: Receiver) -> None:
 async def test_memory_held_by_bodies_is_exported(receiver: Receiver, till: SimulatedAgent) -> None:
     """It shows that head office is about to shed load."""
     budget = receiver.address.budget
-    with budget.reserve(till.name, lambda: Overloaded(1)) as held:
+    with budget.reserve(till.name, lambda _: Overloaded(1)) as held:
         held.add(1_000_000)
         during = await scraped(receiver)
     after = await scraped(receiver)
